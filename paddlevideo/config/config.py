@@ -1,0 +1,101 @@
+"""The checked, frozen configuration that a run is assembled from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paddlevideo.config.checking import SECTIONS, check
+from paddlevideo.config.merging import override, read_with_bases
+from paddlevideo.errors import ConfigError
+
+Check = Callable[[Mapping[str, Any]], list[str]]
+
+
+class Config(Mapping[str, Any]):
+    """A read-only mapping; mappings inside it are ``Config`` too, lists are handed out as copies."""
+
+    def __init__(self, data: Mapping[str, Any], source: str = "configuration"):
+        self._data = copy.deepcopy(dict(data))
+        self.source = source
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._data[key]
+        return Config(value, self.source) if isinstance(value, dict) else copy.deepcopy(value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __repr__(self) -> str:
+        return f"Config({self._data!r})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A deep copy as plain dicts and lists."""
+        return copy.deepcopy(self._data)
+
+    def section(self, key: str) -> dict[str, Any]:
+        """A required section as a plain dict.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        if not isinstance(self._data.get(key), dict):
+            raise ConfigError(self.source, [f"{key}: is missing; this command needs it"])
+        return copy.deepcopy(self._data[key])
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML text that loads back to the same."""
+        return yaml.safe_dump(self._data, sort_keys=False, allow_unicode=True, width=120)
+
+    @property
+    def output_dir(self) -> Path:
+        """``output_dir``, or PaddleVideo's ``output/<model_name>``."""
+        return Path(self._data.get("output_dir") or f"output/{self._data['model_name']}")
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Config:
+    """Reads, merges, overrides and checks a configuration.
+
+    Args:
+        path: the YAML file.
+        overrides: ``a.b.0.c=value`` assignments, later ones win.
+        checks: further checks, ``mapping -> problem lines``, whose findings are reported with the rest.
+
+    Raises:
+        ConfigError: with every mistake of the file and the overrides at once.
+        UserError: no such file.
+    """
+    file = Path(path)
+    data, lines = read_with_bases(file)
+    problems = []
+    for assignment in overrides:
+        key_path, problem = override(data, assignment, SECTIONS)
+        lines[key_path] = "-o"
+        if problem:
+            problems.append(problem)
+    for extra in (check, *checks):
+        problems += extra(data)
+    if problems:
+        raise ConfigError(str(file), [_with_line(problem, lines, file) for problem in problems])
+    return Config(data, str(file))
+
+
+def _with_line(problem: str, lines: Mapping[str, str], file: Path) -> str:
+    """Adds where the key stands: its line, and its file if that is a base."""
+    path = problem.split(":", 1)[0]
+    while path and path not in lines:
+        path = path.rsplit("[", 1)[0] if path.endswith("]") else path.rpartition(".")[0]
+    if not path:
+        return problem
+    place = lines[path]
+    name, _, line = place.rpartition(":")
+    if name == str(file):
+        place = f"line {line}"
+    return f"{problem}  ({place})"

@@ -1,0 +1,27 @@
+"""How every command ends: one line and an exit code, never a traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from paddlevideo.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def run_command(main: Callable[[], int | None]) -> int:
+    """Runs a command's ``main`` and turns its outcome into an exit code.
+
+    Returns:
+        0 or what ``main`` returned; 2 after a ``UserError``, which is printed to stderr; 130 after Ctrl-C.
+    """
+    try:
+        return main() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED

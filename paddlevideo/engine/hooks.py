@@ -1,0 +1,378 @@
+"""What happens around a training step: an ordered list of hooks, each with five moments and a state.
+
+    start(run)        before the first step, after a resume
+    epoch_start(run)
+    after_step(run)   ``run.last`` holds the step's figures
+    epoch_end(run)    ``run.progress.epoch`` epochs are finished
+    finish(run)       also after a stop
+
+``state_dict`` is JSON-able and goes into every resume point; arrays go through ``arrays``, one file each.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from paddlevideo.engine import distributed
+from paddlevideo.engine.checkpoint import Arrays, numpy_state
+from paddlevideo.engine.evaluate import evaluate
+from paddlevideo.engine.log import Sink
+from paddlevideo.errors import UserError
+from paddlevideo.safe_io import write_pickle
+from paddlevideo.solver.averaging import EMA
+
+if TYPE_CHECKING:
+    from paddlevideo.engine.trainer import Trainer
+
+log = logging.getLogger("paddlevideo")
+
+
+class Hook:
+    """Does nothing at every moment; a subclass overrides what it needs."""
+
+    name = "hook"
+
+    def start(self, run: Trainer) -> None: ...
+
+    def epoch_start(self, run: Trainer) -> None: ...
+
+    def after_step(self, run: Trainer) -> None: ...
+
+    def epoch_end(self, run: Trainer) -> None: ...
+
+    def finish(self, run: Trainer) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def arrays(self) -> dict[str, Arrays]:
+        """Array files of the resume point, by suffix."""
+        return {}
+
+    def load_arrays(self, arrays: dict[str, Arrays]) -> None: ...
+
+
+class LogHook(Hook):
+    """PaddleVideo's log lines, a progress bar for a person, and the sinks.
+
+    Args:
+        interval: steps between lines.
+        sinks: where the figures go besides.
+    """
+
+    name = "log"
+
+    def __init__(self, interval: int, sinks: list[Sink]):
+        self.interval, self.sinks = interval, sinks
+        self.sums: dict[str, float] = {}
+        self.samples = 0.0
+        self.replaced: list[int] = []
+        self._bar: Any = None
+
+    def epoch_start(self, run: Trainer) -> None:
+        if sys.stdout.isatty() and distributed.is_main():
+            from tqdm import tqdm
+
+            done = run.progress.step_in_epoch
+            self._bar = tqdm(
+                total=run.steps_per_epoch, initial=done, desc=f"epoch {run.progress.epoch + 1}", leave=False
+            )
+
+    def after_step(self, run: Trainer) -> None:
+        last = run.last
+        weight = last["batch_size"]
+        self.samples += weight
+        for key in ("loss", "top1", "top5", "batch_cost", "reader_cost"):
+            self.sums[key] = self.sums.get(key, 0.0) + last[key] * (weight if key[0] in "lt" else 1)
+        self.sums["steps"] = self.sums.get("steps", 0) + 1
+        self.replaced += [int(i) for i in run.replaced if int(i) not in self.replaced]
+        if self._bar is not None:
+            self._bar.update()
+        step = run.progress.step_in_epoch - 1
+        if step % self.interval == 0:
+            log.info(self._line(run, step))
+            figures = {key: last[key] for key in ("loss", "lr", "top1", "top5", "batch_cost", "reader_cost")}
+            self.write("train", run.progress.step, {**figures, "epoch": run.progress.epoch + 1})
+
+    def _line(self, run: Trainer, step: int) -> str:
+        last, epoch = run.last, run.progress.epoch + 1
+        steps = max(1.0, self.sums["steps"])
+        left = run.steps_per_epoch * run.epochs - run.progress.step
+        seconds = int(left * self.sums["batch_cost"] / steps)
+        memory = ""
+        if paddle.get_device().startswith("gpu"):
+            reserved = paddle.device.cuda.max_memory_reserved() >> 20
+            allocated = paddle.device.cuda.max_memory_allocated() >> 20
+            memory = f", max_mem_reserved: {reserved} MB max_mem_allocated: {allocated} MB"
+        return (
+            f"epoch:[{epoch:>3d}/{run.epochs:<3d}] train step:{step:<4d} loss: {last['loss']:7.5f} lr: {last['lr']:f} "
+            f"top1: {last['top1']:.5f} top5: {last['top5']:.5f} batch_cost: {last['batch_cost']:.5f} sec, "
+            f"reader_cost: {last['reader_cost']:.5f} sec, ips: {last['batch_size'] / last['batch_cost']:.5f} instance/sec, "
+            f"eta: {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{memory}"
+        )
+
+    def epoch_end(self, run: Trainer) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        samples, steps = max(1.0, self.samples), max(1.0, self.sums.get("steps", 0))
+        sums = self.sums
+        log.info(
+            f"END epoch:{run.progress.epoch:<3d} train loss_avg: {sums.get('loss', 0) / samples:.5f} "
+            f"top1_avg: {sums.get('top1', 0) / samples:.5f} top5_avg: {sums.get('top5', 0) / samples:.5f} "
+            f"avg_batch_cost: {sums.get('batch_cost', 0) / steps:.5f} sec, "
+            f"avg_reader_cost: {sums.get('reader_cost', 0) / steps:.5f} sec, "
+            f"batch_cost_sum: {sums.get('batch_cost', 0):.5f} sec, "
+            f"avg_ips: {samples / max(1e-9, sums.get('batch_cost', 0)):.5f} instance/sec."
+        )
+        self._report_replaced(run)
+        self.sums, self.samples, self.replaced = {}, 0.0, []
+
+    def _report_replaced(self, run: Trainer) -> None:
+        replaced = sorted({i for part in distributed.gather(self.replaced) for i in part})
+        if not replaced:
+            return
+        names = [run.file_of(i) for i in replaced]
+        log.warning("%d unreadable training files were replaced in this epoch: %s", len(names), ", ".join(names[:10]))
+        if distributed.is_main():
+            text = "".join(f"{name}\n" for name in names)
+            (run.folder.path / "unreadable_train.txt").write_text(text, encoding="utf-8")
+
+    def write(self, mode: str, step: int, figures: dict[str, float]) -> None:
+        """One record to every sink."""
+        for sink in self.sinks:
+            sink.write(mode, step, figures)
+
+    def finish(self, run: Trainer) -> None:
+        for sink in self.sinks:
+            sink.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self.sums, "samples": self.samples, "replaced": self.replaced}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sums, self.samples = dict(state["sums"]), state["samples"]
+        self.replaced = list(state["replaced"])
+
+
+class EMAHook(Hook):
+    """An exponential moving average of the weights, used in validation and saved as the best model."""
+
+    name = "ema"
+
+    def __init__(self, decay: float = 0.9998, warmup: bool = True, interval: int = 1):
+        self.settings = {"decay": decay, "warmup": warmup, "interval": interval}
+        self.average: EMA | None = None
+
+    def start(self, run: Trainer) -> None:
+        if self.average is None:
+            self.average = EMA(run.framework, **self.settings)
+
+    def after_step(self, run: Trainer) -> None:
+        if run.stepped:
+            self.average.update()
+
+    def arrays(self) -> dict[str, Arrays]:
+        return {".pdema": self.average.state_dict()} if self.average else {}
+
+    def load_arrays(self, arrays: dict[str, Arrays]) -> None:
+        if ".pdema" not in arrays:
+            raise UserError("--resume: the resume point holds no EMA; it was written without the EMA section")
+        self.average.load_state_dict(arrays[".pdema"])
+
+
+class PreciseBNHook(Hook):
+    """Batch-norm statistics as the plain mean over training batches instead of a running average.
+
+    Args:
+        interval: epochs between renewals.
+        num_iters: batches per rank; fewer if the loader has fewer.
+    """
+
+    name = "precise_bn"
+
+    def __init__(self, interval: int = 1, num_iters: int = 200):
+        self.interval, self.num_iters = interval, num_iters
+
+    def epoch_end(self, run: Trainer) -> None:
+        if run.progress.epoch % self.interval:
+            return
+        layers = [m for m in run.framework.sublayers() if isinstance(m, nn.layer.norm._BatchNormBase)]
+        count = min(self.num_iters, len(run.loader))
+        if not layers:
+            return
+        momenta = [m._momentum for m in layers]
+        sums = [[0.0, 0.0] for _ in layers]
+        run.framework.train()
+        try:
+            for m in layers:
+                m._momentum = 0.0  # running statistics become this batch's
+            with paddle.no_grad(), run.precision.autocast():
+                batches = run.loader.epoch(run.progress.epoch - 1)
+                for i, batch in enumerate(batches):
+                    if i == count:
+                        break
+                    log.info("Computing precise BN %d / %d...", i + 1, count) if i % 50 == 0 else None
+                    run.framework(run.tensors(batch), mode="loss")
+                    for total, m in zip(sums, layers):
+                        total[0] = total[0] + m._mean.numpy()
+                        total[1] = total[1] + m._variance.numpy()
+                batches.close()
+        finally:
+            for m, momentum in zip(layers, momenta):
+                m._momentum = momentum
+        parts = distributed.gather([[s / count for s in total] for total in sums])
+        for i, m in enumerate(layers):
+            m._mean.set_value(np.mean([part[i][0] for part in parts], axis=0).astype("float32"))
+            m._variance.set_value(np.mean([part[i][1] for part in parts], axis=0).astype("float32"))
+
+
+class ValidateHook(Hook):
+    """Evaluates every ``interval`` epochs and keeps the best weights as ``<model_name>_best.pdparams``."""
+
+    name = "validate"
+
+    def __init__(self, loader: Any, build_metric: Any, interval: int, logger: LogHook, average: EMAHook | None):
+        self.loader, self.build_metric, self.interval = loader, build_metric, interval
+        self.logger, self.average = logger, average
+        self.best: float | None = None
+        self.best_epoch = 0
+
+    def epoch_end(self, run: Trainer) -> None:
+        epoch = run.progress.epoch
+        if epoch % self.interval and epoch != run.epochs:
+            return
+        if self.average is not None:
+            with self.average.average.applied():
+                self._validate(run, epoch)
+        else:
+            self._validate(run, epoch)
+
+    def _validate(self, run: Trainer, epoch: int) -> None:
+        started = time.perf_counter()
+        metric = self.build_metric()
+        figures = evaluate(run.framework, self.loader, metric, run.precision, max_batches=run.max_iters)
+        seconds = time.perf_counter() - started
+        named = " ".join(f"{key}_avg: {value:.5f}" for key, value in figures.items() if not key.startswith("num_"))
+        count = figures.get("num_samples", 0)
+        log.info(
+            f"END epoch:{epoch:<3d} val {named} batch_cost_sum: {seconds:.5f} sec, "
+            f"avg_ips: {count / max(seconds, 1e-9):.5f} instance/sec."
+        )
+        self.logger.write("val", run.progress.step, {**figures, "epoch": epoch})
+        figure = figures[metric.primary]
+        if self.best is None or figure > self.best:
+            self.best, self.best_epoch = figure, epoch
+            if distributed.is_main():
+                best = run.folder.stem("best")
+                write_pickle(best.with_name(best.name + ".pdparams"), numpy_state(run.framework))
+                write_pickle(best.with_name(best.name + ".pdopt"), run.optimizer_arrays())
+            log.info(f"Already save the best model ({metric.primary_label}){int(figure * 10000) / 10000}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+
+class CheckpointHook(Hook):
+    """Resume points: at every epoch's end, every ``steps`` optimizer steps, and when the run is asked to stop.
+
+    Args:
+        save_interval: epochs between checkpoints that stay, PaddleVideo's way: the first, every n-th after it, the last.
+        steps: optimizer steps between points within an epoch; 0 for none.
+        keep: how many resume points stay.
+    """
+
+    name = "checkpoint"
+
+    def __init__(self, save_interval: int = 1, steps: int = 0, keep: int = 2):
+        self.save_interval, self.steps, self.keep = save_interval, steps, keep
+
+    def after_step(self, run: Trainer) -> None:
+        due = self.steps and run.progress.step % self.steps == 0
+        if (due and run.progress.step_in_epoch < run.steps_per_epoch) or run.stop_signal:
+            self.save(run)
+
+    def epoch_end(self, run: Trainer) -> None:
+        epoch = run.progress.epoch
+        kept = (epoch - 1) % self.save_interval == 0 or epoch == run.epochs
+        self.save(run, f"epoch_{epoch:05d}" if kept else None)
+
+    def save(self, run: Trainer, also: str | None = None) -> None:
+        """Writes the resume point of the current step; ``also`` gives its files a lasting name."""
+        if distributed.is_main():
+            state = run.state_dict()
+            stem = run.folder.save(f"step_{run.progress.step:08d}", run.arrays(), state)
+            if also:
+                run.folder.copy(stem, also, state)
+            run.folder.keep_newest("step_", self.keep)
+        distributed.meet()
+
+
+class ProfilerHook(Hook):
+    """``paddle.profiler`` over a range of steps, by PaddleVideo's option string.
+
+    Args:
+        options: ``batch_range=[10,20];state=GPU;tracer_option=Default;profile_path=model.profile;timer_only=False;``
+            ``exit_on_finished=True``, any part left out.
+
+    Raises:
+        UserError: an unknown or unreadable option.
+    """
+
+    name = "profiler"
+
+    def __init__(self, options: str):
+        known = {"batch_range": "[10, 20]", "state": "All", "tracer_option": "Default", "sorted_key": "total"}
+        known |= {"profile_path": "model.profile", "timer_only": "False", "exit_on_finished": "True"}
+        for part in filter(None, (p.strip() for p in options.split(";"))):
+            key, equals, value = part.partition("=")
+            if not equals or key.strip() not in known:
+                raise UserError(f"--profiler_options: {part!r} is none of {', '.join(f'{k}=..' for k in known)}")
+            known[key.strip()] = value.strip()
+        try:
+            first, last = (int(v) for v in known["batch_range"].strip("[]()").split(","))
+        except ValueError:
+            raise UserError(f"--profiler_options: batch_range={known['batch_range']}: expected [first,last]") from None
+        self.first, self.last, self.path = first, last, known["profile_path"]
+        self.exit = known["exit_on_finished"].lower() == "true"
+        self.timer_only = known["timer_only"].lower() == "true"
+        self._profiler: Any = None
+
+    def start(self, run: Trainer) -> None:
+        from paddle import profiler
+
+        self._profiler = profiler.Profiler(
+            scheduler=(self.first, self.last),
+            on_trace_ready=profiler.export_chrome_tracing(self.path),
+            timer_only=self.timer_only,
+        )
+        self._profiler.start()
+
+    def after_step(self, run: Trainer) -> None:
+        if self._profiler is None:
+            return
+        self._profiler.step(run.last["batch_size"])
+        if run.progress.step >= self.last:
+            self.finish(run)
+            if self.exit:
+                log.info("profile written to %s; stopping, since exit_on_finished is True", self.path)
+                run.end_early = True
+
+    def finish(self, run: Trainer) -> None:
+        if self._profiler is not None:
+            self._profiler.stop()
+            if not self.timer_only:
+                self._profiler.summary()
+            self._profiler = None

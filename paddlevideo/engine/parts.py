@@ -1,0 +1,89 @@
+"""The parts that training and testing build alike from a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paddlevideo.config import Config
+from paddlevideo.engine import distributed
+from paddlevideo.errors import ConfigError
+from paddlevideo.loader.build import build_loader
+from paddlevideo.loader.pipelines.pipeline import Pipeline
+from paddlevideo.modeling.frameworks.build import build_framework
+from paddlevideo.registry import METRICS
+
+_DEFAULT_BATCH = 8
+
+
+def network(config: Config, pretrained: bool = True) -> Any:
+    """The framework of MODEL, normalising the way the pipelines say.
+
+    Args:
+        pretrained: False drops ``MODEL.backbone.pretrained``: the weights come from elsewhere.
+    """
+    model = config.section("MODEL")
+    if not pretrained and isinstance(model.get("backbone"), dict):
+        model["backbone"].pop("pretrained", None)
+    return build_framework(model, normalization=normalization(config))
+
+
+def normalization(config: Config) -> Any:
+    """Mean and std of the first pipeline that leaves normalisation to the device, or None."""
+    for split, section in config.section("PIPELINE").items():
+        found = Pipeline(section, f"PIPELINE.{split}").normalization
+        if found is not None:
+            return found.mean, found.std
+    return None
+
+
+def pipelines_agree(config: Config) -> None:
+    """The network normalises one way: all pipelines must ask for the same.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    found = {
+        split: Pipeline(section, f"PIPELINE.{split}").normalization
+        for split, section in config.section("PIPELINE").items()
+    }
+    values = {split: (list(n.mean), list(n.std)) for split, n in found.items() if n is not None}
+    if len({str(value) for value in values.values()}) > 1:
+        listing = "; ".join(f"{split}: mean {mean} std {std}" for split, (mean, std) in values.items())
+        raise ConfigError(config.source, [f"PIPELINE: Normalization differs between pipelines ({listing})"])
+
+
+def loader_for(config: Config, split: str, num_classes: int, seed: int) -> Any:
+    """The loader of ``train``, ``valid`` or ``test``, this rank's share of it.
+
+    Raises:
+        ConfigError: DATASET or PIPELINE has no such split.
+    """
+    dataset, pipeline = config.section("DATASET"), config.section("PIPELINE")
+    missing = [
+        f"{name}.{split}: is missing" for name, s in (("DATASET", dataset), ("PIPELINE", pipeline)) if split not in s
+    ]
+    if missing:
+        raise ConfigError(config.source, missing)
+    training = split == "train"
+    batch_size = dataset.get("batch_size", _DEFAULT_BATCH)
+    own = {"train": batch_size, "valid": dataset.get("valid_batch_size", batch_size)}
+    workers = dataset.get("num_workers", 0)
+    return build_loader(
+        dataset[split],
+        pipeline[split],
+        split,
+        seed=seed,
+        num_classes=num_classes,
+        batch_size=own.get(split, dataset.get("test_batch_size", _DEFAULT_BATCH)),
+        num_workers=dataset.get(f"{split}_num_workers", workers) if not training else workers,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+        shuffle=training or (split == "valid" and dataset.get("shuffle_valid", False)),
+        drop_last=training and dataset.get("drop_last", True),
+        mix=config.get("MIX").to_dict() if training and "MIX" in config else None,
+    )
+
+
+def metric_for(config: Config) -> Any:
+    """A fresh metric of METRIC; top-k where the section is missing."""
+    return METRICS.build(config.get("METRIC") or {"name": "CenterCropMetric"}, "METRIC")

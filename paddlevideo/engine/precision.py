@@ -1,0 +1,81 @@
+"""Automatic mixed precision as one object, with the full-precision case being an object too."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+import paddle
+
+log = logging.getLogger("paddlevideo")
+
+# a mean over long axes and a 3-D convolution lose too much in half precision
+_KEEP_FLOAT32 = {"reduce_mean", "conv3d"}
+
+
+class Precision:
+    """float32, or O1/O2 mixed precision with float16 (scaled losses) or bfloat16 (none needed).
+
+    Paddle's CPU has no half-precision kernels and switches itself off with a warning per call; here ``amp`` on a CPU says
+    so once and trains in float32.
+    """
+
+    def __init__(self, amp: bool = False, level: str = "O1", dtype: str = "float16"):
+        on_gpu = paddle.get_device().startswith("gpu")
+        self.level, self.dtype = level, dtype
+        self.enabled = amp and on_gpu
+        if amp and not on_gpu:
+            log.warning("--amp: Paddle has no half-precision kernels for CPUs; training in float32")
+        log.info("Training in amp mode, amp_level=%s.", level) if self.enabled else log.info("Training in fp32 mode.")
+        scaled = self.enabled and dtype == "float16"
+        self._scaler = (
+            paddle.amp.GradScaler(init_loss_scaling=2.0**16, incr_every_n_steps=2000, decr_every_n_nan_or_inf=1)
+            if scaled
+            else None
+        )
+
+    @property
+    def multi_precision(self) -> bool:
+        """Whether the optimizer must keep float32 master weights."""
+        return self.enabled and self.level == "O2"
+
+    def prepare(self, model: paddle.nn.Layer, optimizer: Any) -> tuple[paddle.nn.Layer, Any]:
+        """Casts the weights for O2; returns model and optimizer."""
+        if self.enabled and self.level == "O2":
+            return paddle.amp.decorate(model, optimizer, level="O2", dtype=self.dtype, master_weight=True)
+        return model, optimizer
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Context of a forward pass."""
+        if not self.enabled:
+            return contextlib.nullcontext()
+        return paddle.amp.auto_cast(custom_black_list=_KEEP_FLOAT32, level=self.level, dtype=self.dtype)
+
+    def backward(self, loss: paddle.Tensor) -> None:
+        """Gradients of one micro-batch, added to those that are there."""
+        (self._scaler.scale(loss) if self._scaler else loss).backward()
+
+    def step(self, optimizer: Any) -> None:
+        """One optimizer step; with float16 it is left out when a gradient overflowed, and the scale is adapted."""
+        if self._scaler:
+            self._scaler.step(optimizer)
+            self._scaler.update()
+        else:
+            optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-able state of the loss scale; empty where there is none."""
+        if not self._scaler:
+            return {}
+        return {
+            key: (float(value.item()) if hasattr(value, "item") else value)
+            for key, value in self._scaler.state_dict().items()
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self._scaler and state:
+            # Paddle takes the scale back as it gave it: a float32 array of one value
+            import numpy as np
+
+            self._scaler.load_state_dict({**state, "scale": np.array([state["scale"]], "float32")})

@@ -1,0 +1,454 @@
+"""Training: one function that assembles a run from a configuration, and the one loop that runs it.
+
+Randomness of the network (dropout, drop path) is keyed like the loader's: every optimizer step seeds Paddle with
+(seed, step, rank).  A resumed run therefore needs the seed and the step, and no snapshot of any generator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import platform
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import paddle
+
+import paddlevideo
+from paddlevideo.config import Config
+from paddlevideo.engine import checkpoint, distributed
+from paddlevideo.engine.checkpoint import RunFolder, numpy_state
+from paddlevideo.engine.evaluate import tensors
+from paddlevideo.engine.hooks import CheckpointHook, EMAHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
+from paddlevideo.engine.log import open_sinks, set_up_logging
+from paddlevideo.engine.parts import loader_for, metric_for, network, pipelines_agree
+from paddlevideo.engine.precision import Precision
+from paddlevideo.errors import UserError
+from paddlevideo.metrics.topk import top_k_accuracy
+from paddlevideo.modeling.weights import load_weights
+from paddlevideo.safe_io import write_atomic
+from paddlevideo.solver.lr import build_lr, scale_lr
+from paddlevideo.solver.optimizer import build_optimizer, describe_groups, load_optimizer_state, optimizer_state
+
+log = logging.getLogger("paddlevideo")
+
+DEFAULT_SEED = 1234
+
+
+@dataclass
+class Options:
+    """What the command line decides about a run; the meaning of each is in ``main.py --help``."""
+
+    validate: bool = False
+    weights: str | None = None
+    resume: str | None = None
+    seed: int | None = None
+    device: str = "auto"
+    amp: bool = False
+    amp_level: str = "O1"
+    amp_dtype: str = "float16"
+    max_iters: int | None = None
+    scale_lr: bool = False
+    profiler_options: str | None = None
+    fleet: bool = False
+
+
+@dataclass
+class Progress:
+    """Finished epochs, optimizer steps within the running epoch, and optimizer steps in all."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+
+
+@dataclass
+class Trainer:
+    """A run: what it is made of, where it stands, and ``run``."""
+
+    config: Config
+    framework: Any
+    model: Any  # the framework, wrapped for several ranks
+    loader: Any
+    schedule: Any
+    optimizer: Any
+    precision: Precision
+    folder: RunFolder
+    epochs: int
+    accumulate: int
+    seed: int
+    max_iters: int | None = None
+    non_finite_limit: int = 3
+    hooks: list[Hook] = field(default_factory=list)
+
+    progress: Progress = field(default_factory=Progress)
+    last: dict[str, float] = field(default_factory=dict)  # figures of the last step
+    replaced: np.ndarray = field(default_factory=lambda: np.zeros(0, "int64"))
+    stepped: bool = True  # False where the last step was left out
+    stop_signal: int = 0
+    end_early: bool = False
+    _non_finite: int = 0
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return min(len(self.loader), self.max_iters or len(self.loader))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch; the last one may hold fewer batches than the others."""
+        return math.ceil(self.batches_per_epoch / self.accumulate)
+
+    def run(self) -> None:
+        """Trains from ``progress`` to the last epoch.
+
+        Raises:
+            UserError: too many non-finite losses.
+            SystemExit: 143 or 130 after a signal, with a resume point written.
+        """
+        with self._signals():
+            self._tell("start")
+            while self.progress.epoch < self.epochs and not self.end_early:
+                self._epoch()
+            self._tell("finish")
+        if self.stop_signal:
+            log.info("stopped by signal %d; continue with --resume auto", self.stop_signal)
+            raise SystemExit(128 + self.stop_signal)
+        log.info("training %s finished", self.config["model_name"])
+
+    def _epoch(self) -> None:
+        progress = self.progress
+        self._tell("epoch_start")
+        self.framework.train()
+        waited_from = time.perf_counter()
+        for window in self._windows(progress.step_in_epoch * self.accumulate):
+            read_s = time.perf_counter() - waited_from
+            figures = self._step(window)
+            progress.step_in_epoch += 1
+            progress.step += 1
+            self.schedule.step_batch()
+            self.last = {**figures, "reader_cost": read_s, "batch_cost": time.perf_counter() - waited_from}
+            self._tell("after_step")
+            if self.stop_signal or self.end_early:
+                self.end_early = True
+                return
+            waited_from = time.perf_counter()
+        self.schedule.step_epoch()
+        progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
+        self._tell("epoch_end")
+
+    def _windows(self, start: int) -> Iterator[list[dict[str, Any]]]:
+        """The batches of each optimizer step, from batch ``start`` of the epoch on."""
+        batches = self.loader.epoch(self.progress.epoch, start)
+        window = []
+        for number, batch in enumerate(batches, start + 1):
+            window.append(batch)
+            if len(window) == self.accumulate or number == self.batches_per_epoch:
+                yield window
+                window = []
+            if number == self.batches_per_epoch:
+                break
+        batches.close()
+
+    def _step(self, window: list[dict[str, Any]]) -> dict[str, float]:
+        """Forward and backward over the window's batches, then one optimizer step, unless a loss is not finite."""
+        sizes = [len(batch["index"]) for batch in window]
+        key = [self.seed, self.progress.step, distributed.rank()]
+        paddle.seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        loss_sum, hits = 0.0, np.zeros(2)
+        lr = self.schedule.lr
+        for number, (batch, size) in enumerate(zip(window, sizes)):
+            waits = number < len(window) - 1 and self.model is not self.framework
+            with self.model.no_sync() if waits else contextlib.nullcontext():
+                with self.precision.autocast():
+                    outputs = self.model(self.tensors(batch), mode="loss")
+                share = outputs["loss"] * (size / sum(sizes))
+                if not waits:
+                    distributed.meet() if self.model is not self.framework else None
+                self.precision.backward(share)
+            loss_sum += float(share)
+            hits += size * _accuracy(outputs["scores"], batch["label"])
+        self.replaced = np.concatenate([np.asarray(batch["replaced"]) for batch in window])
+        self.replaced = self.replaced[self.replaced >= 0]
+        bad, stop = distributed.add_up([float(not math.isfinite(loss_sum)), float(self.stop_signal)])
+        self.stop_signal = self.stop_signal or (int(signal.SIGTERM) if stop else 0)
+        self.stepped = not bad
+        if bad:
+            self._report_non_finite(window, loss_sum)
+        else:
+            self.precision.step(self.optimizer)
+            self._non_finite = 0
+        self.optimizer.clear_grad()
+        top1, top5 = hits / sum(sizes)
+        return {"loss": loss_sum, "lr": lr, "top1": top1, "top5": top5, "batch_size": float(sum(sizes))}
+
+    def _report_non_finite(self, window: list[dict[str, Any]], loss: float) -> None:
+        self._non_finite += 1
+        files = [self.file_of(int(i)) for batch in window for i in np.asarray(batch["index"])]
+        log.warning("step %d: the loss is %s; no step is taken. Files: %s", self.progress.step, loss, ", ".join(files))
+        if self._non_finite >= self.non_finite_limit:
+            raise UserError(
+                f"the loss was not finite {self._non_finite} times in a row (step {self.progress.step}); lower "
+                "OPTIMIZER.learning_rate, add OPTIMIZER.grad_clip, or look at the files named above; "
+                f"the last good state is in {self.folder.path}"
+            )
+
+    def file_of(self, index: int) -> str:
+        """The file of a training sample."""
+        record = self.loader.dataset.records[index]
+        return str(record.get("filename") or record.get("frame_dir"))
+
+    tensors = staticmethod(tensors)
+
+    def optimizer_arrays(self) -> dict[str, Any]:
+        """What goes into ``.pdopt``: accumulators by structured name, and the schedule under Paddle's own key."""
+        return {**optimizer_state(self.optimizer, self.framework), "LR_Scheduler": self.schedule.state_dict()}
+
+    def arrays(self) -> dict[str, checkpoint.Arrays]:
+        """The array files of a resume point."""
+        arrays = {".pdparams": numpy_state(self.framework), ".pdopt": self.optimizer_arrays()}
+        for hook in self.hooks:
+            arrays.update(hook.arrays())
+        return arrays
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything of a resume point that is not an array."""
+        return {
+            "progress": asdict(self.progress),
+            "seed": self.seed,
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.precision.state_dict(),
+            "hooks": {hook.name: hook.state_dict() for hook in self.hooks},
+            "non_finite": self._non_finite,
+            "shape": self.shape(),
+            "config": self.config.to_dict(),
+            "versions": versions(),
+        }
+
+    def shape(self) -> dict[str, Any]:
+        """What must be equal for a resumed run to be the same run."""
+        records = json.dumps(self.loader.dataset.records, default=str, sort_keys=True)
+        return {
+            "batches_per_epoch": self.batches_per_epoch,
+            "accumulate": self.accumulate,
+            "world_size": distributed.world_size(),
+            "dataset": hashlib.sha256(records.encode()).hexdigest(),
+        }
+
+    def load(self, point: checkpoint.ResumePoint) -> None:
+        """Continues from a resume point.
+
+        Raises:
+            UserError: it lacks a part, or does not fit this network or loader.
+        """
+        state = point.state
+        try:
+            self._check_shape(state["shape"], state["progress"], point.stem)
+            self.seed = state["seed"]
+            self.progress = Progress(**state["progress"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.precision.load_state_dict(state["scaler"])
+            self._non_finite = state["non_finite"]
+            load_weights(self.framework, point.arrays[".pdparams"], source=str(point.stem) + ".pdparams")
+            optimizer = {k: v for k, v in point.arrays[".pdopt"].items() if k != "LR_Scheduler"}
+            load_optimizer_state(self.optimizer, self.framework, optimizer)
+            for hook in self.hooks:
+                if hook.name in state["hooks"]:
+                    hook.load_state_dict(state["hooks"][hook.name])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{point.stem}: the resume point is incomplete: {error} is missing") from error
+        log.info(
+            "Resume from checkpoint: %s (epoch %d, step %d)", point.stem, self.progress.epoch + 1, self.progress.step
+        )
+
+    def _check_shape(self, old: dict[str, Any], progress: dict[str, int], stem: Any) -> None:
+        now = self.shape()
+        differences = [f"{key}: {old[key]} then, {now[key]} now" for key in now if old[key] != now[key]]
+        if differences and progress["step_in_epoch"]:
+            raise UserError(
+                f"{stem}: lies within an epoch, and the run has changed ({'; '.join(differences)}); resume with what "
+                "it was trained with, or from an epoch's end"
+            )
+        for difference in differences:
+            log.warning("resumed run differs from the first one: %s", difference)
+
+    def _tell(self, moment: str) -> None:
+        for hook in self.hooks:
+            getattr(hook, moment)(self)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C let the step finish and save; a second one ends at once."""
+
+        def stop(number: int, frame: Any) -> None:
+            if self.stop_signal:
+                raise SystemExit(128 + number)
+            self.stop_signal = number
+
+        old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+def train(config: Config, options: Options) -> Trainer:
+    """Assembles a run and trains it.
+
+    Reads MODEL, DATASET, PIPELINE, OPTIMIZER, METRIC, MIX, PRECISEBN, GRADIENT_ACCUMULATION, EMA and the scalars of
+    ``config.checking.SCALARS``.
+
+    Raises:
+        UserError: whatever of it a user can mend.
+    """
+    device = distributed.set_up(options.device)
+    folder = RunFolder(config.output_dir, config["model_name"], lock=distributed.is_main())
+    try:
+        set_up_logging(folder.path, distributed.rank(), config.get("log_level", "INFO"))
+        log.info("device %s, %d rank(s), output in %s", device, distributed.world_size(), folder.path)
+        if distributed.is_main():
+            write_atomic(folder.path / "config.yaml", config.to_yaml())
+            log.info("configuration:\n%s", config.to_yaml())
+        trainer = _assemble(config, options, folder)
+        _continue(trainer, options, config.get("resume_epoch", 0))
+        trainer.run()
+        return trainer
+    finally:
+        folder.release()
+
+
+def _assemble(config: Config, options: Options, folder: RunFolder) -> Trainer:
+    seed = DEFAULT_SEED if options.seed is None else options.seed
+    paddle.seed(seed)
+    if options.fleet:
+        log.info("--fleet: collective data parallelism is what the launcher's ranks do here anyway")
+    pipelines_agree(config)
+    framework = network(config, pretrained=options.weights is None and not options.resume)
+    if options.weights:
+        report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
+        log.info("Finetune from checkpoint: %s\n%s", options.weights, report)
+    if config.get("sync_bn"):
+        framework = _sync_batch_norm(framework)
+    loader = loader_for(config, "train", framework.num_classes, seed)
+    accumulate = _accumulation(config)
+    section = config.section("OPTIMIZER")
+    base_batch = section.pop("base_batch_size", None)
+    if options.scale_lr:
+        section["learning_rate"] = _scaled(section["learning_rate"], base_batch, config, accumulate)
+    batches = min(len(loader), options.max_iters or len(loader))
+    epochs = config.get("epochs")
+    if epochs is None:
+        raise UserError(f"{config.source}: epochs: is missing; training needs it")
+    schedule = build_lr(section["learning_rate"], math.ceil(batches / accumulate), epochs)
+    precision = Precision(options.amp, options.amp_level, options.amp_dtype)
+    optimizer = build_optimizer(section, schedule, framework, multi_precision=precision.multi_precision)
+    log.info("%s", describe_groups(optimizer, framework))
+    framework, optimizer = precision.prepare(framework, optimizer)
+    model = distributed.parallel(framework)
+    trainer = Trainer(
+        config, framework, model, loader, schedule, optimizer, precision, folder, epochs, accumulate, seed,
+        max_iters=options.max_iters, non_finite_limit=config.get("non_finite_limit", 3),
+    )  # fmt: skip
+    trainer.hooks = _hooks(config, options, trainer)
+    return trainer
+
+
+def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
+    main = distributed.is_main()
+    sinks = open_sinks(run.folder.path, config.get("log_sinks", [])) if main else []
+    logger = LogHook(config.get("log_interval", 10), sinks)
+    average = EMAHook(**config.section("EMA")) if "EMA" in config else None
+    hooks: list[Hook] = [logger, *([average] if average else [])]
+    if "PRECISEBN" in config:
+        section = config["PRECISEBN"]
+        hooks.append(PreciseBNHook(section.get("preciseBN_interval", 1), section.get("num_iters_preciseBN", 200)))
+    if options.validate:
+        loader = loader_for(config, "valid", run.framework.num_classes, run.seed)
+        interval = config.get("val_interval", 1)
+        hooks.append(ValidateHook(loader, lambda: metric_for(config), interval, logger, average))
+    elif main:
+        log.info("no --validate: there will be no %s_best.pdparams", config["model_name"])
+    steps, keep = config.get("checkpoint_steps", 0), config.get("keep_checkpoints", 2)
+    hooks.append(CheckpointHook(config.get("save_interval", 1), steps, keep))
+    if options.profiler_options:
+        hooks.append(ProfilerHook(options.profiler_options))
+    return hooks
+
+
+def _continue(run: Trainer, options: Options, resume_epoch: int) -> None:
+    """Loads the resume point that ``--resume`` or ``resume_epoch`` names."""
+    if options.resume is None and not resume_epoch:
+        return
+    if options.resume == "auto":
+        point = run.folder.newest()
+        if point is None:
+            log.info("--resume auto: nothing to resume in %s; starting at the beginning", run.folder.path)
+            return
+    else:
+        point = checkpoint.load(options.resume or run.folder.stem(f"epoch_{resume_epoch:05d}"))
+    for hook in run.hooks:
+        if isinstance(hook, EMAHook):
+            hook.start(run)
+            hook.load_arrays(point.arrays)
+    run.load(point)
+
+
+def _accumulation(config: Config) -> int:
+    """Batches per optimizer step."""
+    section = config.get("GRADIENT_ACCUMULATION")
+    if not section:
+        return 1
+    if "num_iters" in section:
+        return max(1, section["num_iters"])
+    per_step = config["DATASET"].get("batch_size", 8) * distributed.world_size()
+    total = section["global_batch_size"]
+    if total % per_step:
+        raise UserError(
+            f"GRADIENT_ACCUMULATION.global_batch_size: {total} is no multiple of {per_step} "
+            f"(DATASET.batch_size x {distributed.world_size()} ranks)"
+        )
+    return total // per_step
+
+
+def _scaled(learning_rate: Any, base_batch: int | None, config: Config, accumulate: int) -> Any:
+    if not base_batch:
+        raise UserError("--scale_lr: OPTIMIZER.base_batch_size is missing: the global batch the rates were set for")
+    batch = config["DATASET"].get("batch_size", 8) * distributed.world_size() * accumulate
+    log.info(
+        "--scale_lr: every learning rate x %g (global batch %d, rates are for %d)",
+        batch / base_batch,
+        batch,
+        base_batch,
+    )
+    return scale_lr(learning_rate, batch / base_batch)
+
+
+def _sync_batch_norm(framework: Any) -> Any:
+    if distributed.world_size() == 1 or not paddle.get_device().startswith("gpu"):
+        log.info("sync_bn: left out (%s)", "one rank" if distributed.world_size() == 1 else "no such kernel on a CPU")
+        return framework
+    return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(framework)
+
+
+def _accuracy(scores: paddle.Tensor, labels: Any) -> np.ndarray:
+    """top-1 and top-5 of a training batch; a mixed label counts as its larger part."""
+    labels = np.asarray(labels)
+    labels = labels.argmax(-1) if labels.ndim == 2 else labels
+    return np.array(top_k_accuracy(scores.astype("float32").numpy(), labels, (1, 5)))
+
+
+def versions() -> dict[str, str]:
+    """What a result depends on besides the configuration."""
+    return {
+        "paddlevideo": paddlevideo.__version__,
+        "paddle": paddle.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,40 @@
+"""Package metadata; the code needs Python 3.11 or newer and PaddlePaddle 3, whose CPU and GPU wheels have different names."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "paddlevideo/__init__.py").read_text()).group(1)
+README = HERE / "README.md"
+
+EXTRAS = {
+    "cpu": ["paddlepaddle>=3.3,<3.4"],
+    "gpu": ["paddlepaddle-gpu>=3.0"],  # from Paddle's own index; see the README
+    "tensorboard": ["tensorboardX>=2.6"],
+    "visualdl": ["visualdl>=2.5"],
+    "test": ["pytest>=8", "pytest-xdist>=3", "ruff==0.17.5", "import-linter>=2.1", "scikit-learn>=1.4"],
+    "demo": ["scikit-learn>=1.4"],  # its hand-written digits
+}
+
+setup(
+    name="paddlevideo-suite",
+    version=VERSION,
+    description="Video understanding on PaddlePaddle 3: train, test, export and predict from one YAML file",
+    long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["paddlevideo", "paddlevideo.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "numpy>=1.26",
+        "opencv-python-headless>=4.8",
+        "av>=12",
+        # decord has wheels for these machines only; it is used when a YAML names it
+        'decord>=0.6; platform_machine in "x86_64 AMD64" and sys_platform != "darwin"',
+        "PyYAML>=6",
+        "tqdm>=4.60",
+    ],
+    extras_require=EXTRAS,
+)

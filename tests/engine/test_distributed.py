@@ -1,0 +1,125 @@
+"""Two ranks on the CPU do what one process does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from paddlevideo.safe_io import read_pickle
+from tests.tiny import ROOT, make_clips, save, timesformer_config
+
+pytestmark = pytest.mark.xdist_group("distributed")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("clips"), count=10)
+
+
+def launch(ranks, config_file, log_dir, *arguments, check=True):
+    command = [sys.executable, "main.py"]
+    if ranks > 1:
+        launcher = ["paddle.distributed.launch", "--nproc_per_node", str(ranks), "--log_dir", str(log_dir)]
+        command = [sys.executable, "-m", *launcher, "main.py"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")}
+    done = subprocess.run(
+        [*command, "-c", str(config_file), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
+    assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def run(tmp_path, clips, name, ranks, batch_size, *arguments):
+    config = timesformer_config(clips, tmp_path / name)
+    config["DATASET"] |= {"batch_size": batch_size, "valid_batch_size": 3}
+    config["epochs"] = 1
+    file = save(config, tmp_path / f"{name}.yaml")
+    done = launch(ranks, file, tmp_path / f"{name}.log", "--validate", *arguments)
+    records = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+    return read_pickle(tmp_path / name / "TimeSformer_epoch_00001.pdparams"), records, done
+
+
+def test_two_ranks_take_the_steps_of_one_process_with_the_joined_batch(tmp_path, clips):
+    alone, one, _ = run(tmp_path, clips, "one", 1, 4)
+    together, two, _ = run(tmp_path, clips, "two", 2, 2)
+    assert alone.keys() == together.keys()
+    for key in alone:
+        np.testing.assert_allclose(together[key], alone[key], rtol=0, atol=1e-5, err_msg=key)
+    figures = [[r for r in records if r["mode"] == "val"][-1] for records in (one, two)]
+    # ten videos, five a rank in batches of three: each is counted once
+    assert figures[0]["num_samples"] == figures[1]["num_samples"] == 10
+    assert figures[0]["top1"] == figures[1]["top1"]
+
+
+def test_only_rank_zero_writes_and_test_gathers_every_video_once(tmp_path, clips):
+    config = timesformer_config(clips, tmp_path / "run")
+    config["epochs"] = 1
+    file = save(config, tmp_path / "run.yaml")
+    launch(2, file, tmp_path / "log1", "--validate")
+    weights = tmp_path / "run" / "TimeSformer_best.pdparams"
+    results = {}
+    for ranks in (1, 2):
+        out = tmp_path / f"{ranks}.json"
+        launch(ranks, file, tmp_path / "log2", "--test", "-w", str(weights), "--out", str(out))
+        results[ranks] = json.loads(out.read_text())
+    assert [row["path"] for row in results[1]] == [row["path"] for row in results[2]]
+    assert len(results[2]) == 10
+    for a, b in zip(results[1], results[2]):
+        np.testing.assert_allclose(a["scores"], b["scores"], atol=1e-6)
+
+
+def test_a_dead_rank_brings_the_job_down(tmp_path, clips):
+    config = timesformer_config(clips, tmp_path / "run")
+    config["epochs"] = 500
+    file = save(config, tmp_path / "run.yaml")
+    command = [
+        sys.executable,
+        "-m",
+        "paddle.distributed.launch",
+        "--nproc_per_node",
+        "2",
+        "--log_dir",
+        str(tmp_path / "log"),
+    ]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")}
+    job = subprocess.Popen(
+        [*command, "main.py", "-c", str(file)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=environment, start_new_session=True,
+    )  # fmt: skip
+    figures = tmp_path / "run" / "metrics.jsonl"
+    try:
+        deadline = time.monotonic() + 90
+        while not (figures.is_file() and figures.read_text().count("\n") > 3):
+            assert job.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+        os.kill(_rank(job.pid, "1"), signal.SIGKILL)
+        assert job.wait(timeout=60) != 0
+    finally:
+        if job.poll() is None:
+            os.killpg(job.pid, signal.SIGKILL)
+            job.wait()
+
+
+def _rank(launcher: int, number: str) -> int:
+    """The process of a rank, by its environment."""
+    from pathlib import Path
+
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
+        except OSError:
+            continue
+        if parent == str(launcher) and f"PADDLE_TRAINER_ID={number}".encode() in variables:
+            return int(entry.name)
+    raise AssertionError(f"no process of rank {number}")

@@ -1,0 +1,285 @@
+"""A run that was stopped, whenever and however, ends with the very bits of one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddlevideo.config import Config, load_config
+from paddlevideo.engine import checkpoint
+from paddlevideo.engine.hooks import CheckpointHook
+from paddlevideo.engine.trainer import Options, train
+from paddlevideo.errors import UserError
+from paddlevideo.safe_io import read_pickle, write_pickle
+from tests.tiny import ROOT, make_clips, save, tsm_config
+
+LAST = "TSM_epoch_00003.pdparams"
+SEED = 7
+STOP_AT = 6  # of 12 steps: in the middle of the second epoch
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("clips"))
+
+
+def config_for(clips, output) -> Config:
+    config = tsm_config(clips, output)
+    config |= {"EMA": {"decay": 0.9, "warmup": False}, "checkpoint_steps": 1, "keep_checkpoints": 3}
+    config["GRADIENT_ACCUMULATION"] = {"num_iters": 1}
+    return Config(config)
+
+
+def final(output: Path) -> dict[str, np.ndarray]:
+    return {**read_pickle(output / LAST), **{f"ema.{k}": v for k, v in _ema(output).items()}}
+
+
+def _ema(output: Path) -> dict[str, np.ndarray]:
+    state = read_pickle(output / LAST.replace("pdparams", "pdema"))
+    flat = {}
+    for key, value in state.items():
+        flat.update(
+            {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: np.asarray(value)}
+        )
+    return flat
+
+
+def equal(a, b) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(clips, tmp_path_factory):
+    output = tmp_path_factory.mktemp("whole")
+    run = train(config_for(clips, output), Options(validate=True, seed=SEED))
+    return output, run
+
+
+@pytest.fixture(scope="module")
+def stopped(clips, tmp_path_factory):
+    """A run that got SIGTERM in its ``STOP_AT``-th step."""
+    output = tmp_path_factory.mktemp("stopped")
+    after_step = CheckpointHook.after_step
+
+    def stop_then_save(hook, run):
+        if run.progress.step == STOP_AT:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+        after_step(hook, run)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointHook, "after_step", stop_then_save)
+        with pytest.raises(SystemExit) as left:
+            train(config_for(clips, output), Options(validate=True, seed=SEED))
+    assert left.value.code == 128 + signal.SIGTERM
+    return output
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    target.mkdir(parents=True)
+    for file in folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def resume(clips, output, **options):
+    return train(config_for(clips, output), Options(validate=True, resume="auto", **options))
+
+
+def test_sigterm_saves_and_the_resumed_run_is_bit_identical(clips, uninterrupted, stopped, tmp_path):
+    output = copy_of(stopped, tmp_path / "run")
+    resumed = resume(clips, output)
+    assert resumed.progress == uninterrupted[1].progress
+    assert equal(final(uninterrupted[0]), final(output))
+    validate = {h.name: h.state_dict() for h in resumed.hooks}["validate"]
+    assert validate == {h.name: h.state_dict() for h in uninterrupted[1].hooks}["validate"]
+
+
+def _without_weights(point):
+    for key, value in point.arrays[".pdparams"].items():
+        if "_batch_norm" not in key:
+            point.arrays[".pdparams"][key] = value * np.float32(1.001)
+
+
+def _without_momentum(point):
+    arrays = point.arrays[".pdopt"]
+    point.arrays[".pdopt"] = {k: v * 0 if isinstance(v, np.ndarray) else v for k, v in arrays.items()}
+
+
+def _without_average(point):
+    def zero(value):
+        return {k: zero(v) for k, v in value.items()} if isinstance(value, dict) else np.asarray(value) * 0
+
+    point.arrays[".pdema"] = zero(point.arrays[".pdema"])
+
+
+def _without_seed(point):
+    point.state["seed"] = SEED + 1
+
+
+def _without_position(point):
+    point.state["progress"]["step_in_epoch"] = 0
+
+
+def _without_step(point):
+    point.state["progress"]["step"] = 0
+
+
+def _without_epoch(point):
+    point.state["progress"]["epoch"] = 0
+
+
+def _without_schedule(point):
+    point.state["schedule"] = {
+        key: (0 if isinstance(value, int | float) else value) for key, value in point.state["schedule"].items()
+    }
+    flat = point.state["schedule"].get("scheduler")
+    if isinstance(flat, dict):
+        point.state["schedule"]["scheduler"] = {k: 0 for k in flat}
+
+
+NEGATIVE = [
+    _without_weights, _without_momentum, _without_average, _without_seed, _without_position, _without_step,
+    _without_epoch, _without_schedule,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("neglect", NEGATIVE, ids=lambda f: f.__name__[9:])
+def test_without_any_one_item_the_result_differs(clips, uninterrupted, stopped, tmp_path, monkeypatch, neglect):
+    """The negative control: the comparison above notices each single item that a resume would forget."""
+    output = copy_of(stopped, tmp_path / "run")
+    newest = checkpoint.RunFolder.newest
+
+    def forgetful(folder):
+        point = newest(folder)
+        neglect(point)
+        return point
+
+    monkeypatch.setattr(checkpoint.RunFolder, "newest", forgetful)
+    resume(clips, output)
+    assert not equal(final(uninterrupted[0]), final(output))
+
+
+def test_without_the_best_figure_a_worse_epoch_overwrites_it(clips, stopped, tmp_path, monkeypatch):
+    output = copy_of(stopped, tmp_path / "run")
+    newest = checkpoint.RunFolder.newest
+
+    def better_before(folder):
+        point = newest(folder)
+        point.state["hooks"]["validate"] = {"best": 1.5, "best_epoch": 1}
+        return point
+
+    monkeypatch.setattr(checkpoint.RunFolder, "newest", better_before)
+    before = (output / "TSM_best.pdparams").read_bytes()
+    resumed = resume(clips, output)
+    assert {h.name: h.state_dict() for h in resumed.hooks}["validate"]["best"] == 1.5
+    assert (output / "TSM_best.pdparams").read_bytes() == before
+
+
+@pytest.mark.parametrize("item", ["progress", "seed", "schedule", "scaler", "hooks", "shape"])
+def test_an_item_that_is_missing_is_named(clips, stopped, tmp_path, item):
+    output = copy_of(stopped, tmp_path / "run")
+    manifest = max(output.glob("TSM_step_*.pdstates"))
+    content = json.loads(manifest.read_text())
+    del content["state"][item]
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=item):
+        train(config_for(clips, output), Options(resume=str(manifest)))
+
+
+def test_a_damaged_latest_checkpoint_is_named_and_an_older_one_used(clips, uninterrupted, stopped, tmp_path, caplog):
+    output = copy_of(stopped, tmp_path / "run")
+    newest = max(output.glob("TSM_step_*.pdparams"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    resume(clips, output)
+    assert f"{newest.name}: damaged" in (output / "log.txt").read_text()
+    assert equal(final(uninterrupted[0]), final(output))
+
+
+def test_nothing_valid_to_resume_is_an_error(clips, stopped, tmp_path):
+    output = copy_of(stopped, tmp_path / "run")
+    for file in output.glob("*.pdopt"):
+        file.write_bytes(b"x")
+    with pytest.raises(UserError, match="every resume point is damaged"):
+        resume(clips, output)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(clips, tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from paddlevideo.engine.checkpoint import RunFolder; "
+        f"RunFolder(Path({str(tmp_path)!r}), 'TSM'); print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)
+    try:
+        assert holder.stdout.readline().strip() == b"held"
+        with pytest.raises(UserError, match="another run is writing here"):
+            checkpoint.RunFolder(tmp_path, "TSM")
+    finally:
+        holder.kill()
+        holder.wait()
+    checkpoint.RunFolder(tmp_path, "TSM").release()  # a killed holder holds nothing
+
+
+def _start(config_file, *arguments):
+    command = [sys.executable, "main.py", "-c", str(config_file), "--validate", "--seed", str(SEED), *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+@pytest.mark.parametrize("workers, kill_at", [(0, 2), (2, 7)])
+def test_sigkill_at_a_step_and_resume_is_bit_identical(clips, uninterrupted, tmp_path, workers, kill_at):
+    output = tmp_path / "run"
+    config = config_for(clips, output).to_dict()
+    config["DATASET"]["num_workers"] = workers
+    file = save(config, tmp_path / "config.yaml")
+    process = _start(file)
+    figures = output / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if figures.is_file() and figures.read_text().count('"train"') >= kill_at:
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    process.wait()
+    process.stderr.close()
+    assert process.returncode == -signal.SIGKILL
+    assert not (output / LAST).exists()
+    config["DATASET"]["num_workers"] = 2 - workers
+    resume = _start(save(config, file), "--resume")
+    _, errors = resume.communicate(timeout=240)
+    assert resume.returncode == 0, errors.decode()
+    assert equal(final(uninterrupted[0]), final(output))
+
+
+def test_the_weights_are_files_that_paddle_reads(uninterrupted):
+    import paddle
+
+    output = uninterrupted[0]
+    weights = paddle.load(str(output / LAST))
+    assert "head.fc.weight" in weights
+    optimizer = paddle.load(str(output / LAST.replace("pdparams", "pdopt")))
+    assert "LR_Scheduler" in optimizer
+    assert load_config(output / "config.yaml")["model_name"] == "TSM"
+
+
+def test_resume_epoch_names_a_checkpoint(clips, uninterrupted, tmp_path):
+    output = copy_of(uninterrupted[0], tmp_path / "run")
+    for file in output.glob("TSM_epoch_0000[23]*"):
+        file.unlink()
+    config = config_for(clips, output).to_dict() | {"resume_epoch": 1}
+    train(Config(config), Options(validate=True))
+    assert equal(final(uninterrupted[0]), final(output))
+
+
+def test_write_pickle_round_trip(tmp_path):
+    write_pickle(tmp_path / "x.pdparams", {"a": np.ones(3, "float32")})
+    assert read_pickle(tmp_path / "x.pdparams")["a"].dtype == np.float32

@@ -1,0 +1,143 @@
+"""Files from outside cannot run code, and a file of ours is whole or not there."""
+
+import os
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from paddlevideo.errors import UserError
+from paddlevideo.safe_io import (
+    DamagedFileError,
+    UnsafeFileError,
+    read_pickle,
+    sweep_temporary,
+    write_atomic,
+    write_pickle,
+)
+
+
+class _Call:
+    """Pickles as 'call this function with these arguments'."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def _payloads(marker):
+    import builtins
+    import functools
+    import operator
+    import shutil
+    import subprocess
+
+    touch = f"touch {marker}"
+    yield "os.system", _Call(os.system, touch)
+    yield "subprocess", _Call(subprocess.call, ["touch", str(marker)])
+    yield "subprocess.Popen", _Call(subprocess.Popen, ["touch", str(marker)])
+    yield "exec", _Call(builtins.exec, f"open({str(marker)!r}, 'w')")
+    yield "eval", _Call(builtins.eval, f"open({str(marker)!r}, 'w')")
+    yield "open", _Call(builtins.open, str(marker), "w")
+    yield "getattr", _Call(builtins.getattr, "text", "upper")
+    yield "copyfile", _Call(shutil.copyfile, __file__, str(marker))
+    yield "mkdir", _Call(os.mkdir, str(marker))
+    yield "partial", _Call(functools.partial, os.system, touch)
+    yield "methodcaller", _Call(operator.methodcaller, "system", touch)
+    yield "nested", {"weight": np.ones(2), "more": [_Call(os.system, touch)]}
+    yield "numpy.load", _Call(np.load, str(marker))
+    yield "numpy.fromfile", _Call(np.fromfile, str(marker))
+    yield "import", _Call(builtins.__import__, "os")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_crafted_files_are_refused_and_never_run(tmp_path, protocol):
+    marker = tmp_path / "executed"
+    for name, payload in _payloads(marker):
+        file = tmp_path / f"{name}.pdparams"
+        file.write_bytes(pickle.dumps(payload, protocol=protocol))
+        with pytest.raises(UnsafeFileError, match="nothing was run"):
+            read_pickle(file)
+        assert not marker.exists(), name
+
+
+def test_the_payloads_do_run_in_an_ordinary_unpickler(tmp_path):
+    """The guard above is worth something only if the payloads are live."""
+    marker = tmp_path / "executed"
+    payload = dict(_payloads(marker))["os.system"]
+    pickle.loads(pickle.dumps(payload))
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_honest_files_load_bit_for_bit(tmp_path, protocol):
+    weights = OrderedDict(
+        a=np.random.default_rng(0).standard_normal((3, 4)).astype("float32"),
+        b=np.arange(5),
+        c=np.float32(1.5),
+        LR_Scheduler={"last_epoch": 3, "last_lr": 0.1},
+    )
+    file = tmp_path / "weights.pdparams"
+    file.write_bytes(pickle.dumps(weights, protocol=protocol))
+    loaded = read_pickle(file)
+    assert loaded["LR_Scheduler"] == weights["LR_Scheduler"]
+    for key in "abc":
+        np.testing.assert_array_equal(loaded[key], weights[key])
+
+
+def test_paddle_reads_what_is_written(tmp_path):
+    import paddle
+
+    write_pickle(tmp_path / "x.pdparams", {"w": np.ones((2, 2), "float32")})
+    np.testing.assert_array_equal(paddle.load(str(tmp_path / "x.pdparams"))["w"], np.ones((2, 2)))
+
+
+def test_array_bomb_is_refused(tmp_path):
+    bomb = _Call(np._core.multiarray._reconstruct, np.ndarray, (1 << 33,), b"b")
+    (tmp_path / "bomb.pdparams").write_bytes(pickle.dumps(bomb))
+    with pytest.raises(UnsafeFileError, match="shape"):
+        read_pickle(tmp_path / "bomb.pdparams")
+
+
+def test_every_truncation_is_a_named_error(tmp_path):
+    file = tmp_path / "w.pdparams"
+    write_pickle(file, {"w": np.arange(100.0)})
+    content = file.read_bytes()
+    for length in range(0, len(content), 25):
+        file.write_bytes(content[:length])
+        with pytest.raises(UserError, match="w.pdparams"):
+            read_pickle(file)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="nothing.pdparams: no such file"):
+        read_pickle(tmp_path / "nothing.pdparams")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    file = tmp_path / "state.json"
+    write_atomic(file, "old")
+
+    def fail(stream):
+        stream.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left"):
+        write_atomic(file, fail)
+    assert file.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_leftovers_of_a_killed_writer_are_swept(tmp_path):
+    (tmp_path / ".x.pdparams.123.tmp").write_bytes(b"half")
+    sweep_temporary(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_file_is_a_damaged_file(tmp_path):
+    (tmp_path / "text.pdparams").write_text("not a pickle at all")
+    with pytest.raises(DamagedFileError, match="text.pdparams"):
+        read_pickle(tmp_path / "text.pdparams")
