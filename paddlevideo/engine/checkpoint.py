@@ -1,8 +1,8 @@
 """Resume points that are whole or not there, and the folder they live in.
 
 A resume point ``S`` is three or four files: ``S.pdparams`` (weights) and ``S.pdopt`` (optimizer), which ``paddle.load``
-reads too, ``S.pdema`` where there is an average, and last of all ``S.pdstates``, a JSON manifest with everything else and
-the sha256 of the others.  A point without a manifest, or whose digests differ, is damaged and is never used.
+reads too, ``S.pdema`` where there is an average, and last of all ``S.pdstates``, a JSON manifest with everything else
+and the sha256 of the others.  A point without a manifest, or whose digests differ, is damaged and is never used.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ranks, and what they tell each other.  One process is the special case of one rank everywhere below.
 
 Paddle 3.3.1's gloo gives up on a rank that waits 30 s in a collective, and no argument changes that.  Work of uneven
-length (evaluation, checkpoints, a slow file) therefore ends with ``meet``, a barrier over the job's TCP store that waits
-as long as it takes; the collectives themselves then start together.
+length (evaluation, checkpoints, a slow file) therefore ends with ``meet``, a barrier over the job's TCP store that
+waits as long as it takes; the collectives themselves then start together.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from typing import Any
@@ -40,8 +41,7 @@ def evaluate(
     framework.eval()
     total = min(len(loader), max_batches or len(loader))
     spoken = 0.0
-    batches = loader.epoch(0)
-    with paddle.no_grad(), precision.autocast():
+    with contextlib.closing(loader.epoch(0)) as batches, paddle.no_grad(), precision.autocast():
         for i, batch in enumerate(batches):
             if i == total:
                 break
@@ -53,6 +53,5 @@ def evaluate(
             metric.update(
                 np.asarray(batch["index"]), arrays, {k: np.asarray(v) for k, v in batch.items() if k != "imgs"}
             )
-    batches.close()
     metric.merge(distributed.gather(metric.state()))
     return metric.compute()

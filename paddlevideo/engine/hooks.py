@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -116,7 +117,8 @@ class LogHook(Hook):
         return (
             f"epoch:[{epoch:>3d}/{run.epochs:<3d}] train step:{step:<4d} loss: {last['loss']:7.5f} lr: {last['lr']:f} "
             f"top1: {last['top1']:.5f} top5: {last['top5']:.5f} batch_cost: {last['batch_cost']:.5f} sec, "
-            f"reader_cost: {last['reader_cost']:.5f} sec, ips: {last['batch_size'] / last['batch_cost']:.5f} instance/sec, "
+            f"reader_cost: {last['reader_cost']:.5f} sec, "
+            f"ips: {last['batch_size'] / last['batch_cost']:.5f} instance/sec, "
             f"eta: {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{memory}"
         )
 
@@ -216,17 +218,20 @@ class PreciseBNHook(Hook):
         try:
             for m in layers:
                 m._momentum = 0.0  # running statistics become this batch's
-            with paddle.no_grad(), run.precision.autocast():
-                batches = run.loader.epoch(run.progress.epoch - 1)
-                for i, batch in enumerate(batches):
-                    if i == count:
-                        break
-                    log.info("Computing precise BN %d / %d...", i + 1, count) if i % 50 == 0 else None
+            with (
+                contextlib.closing(run.loader.epoch(run.progress.epoch - 1)) as batches,
+                paddle.no_grad(),
+                run.precision.autocast(),
+            ):
+                for i, batch in enumerate(batches, 1):
+                    if i % 50 == 1:
+                        log.info("Computing precise BN %d / %d...", i, count)
                     run.framework(run.tensors(batch), mode="loss")
                     for total, m in zip(sums, layers):
                         total[0] = total[0] + m._mean.numpy()
                         total[1] = total[1] + m._variance.numpy()
-                batches.close()
+                    if i == count:
+                        break
         finally:
             for m, momentum in zip(layers, momenta):
                 m._momentum = momentum
@@ -289,7 +294,7 @@ class CheckpointHook(Hook):
     """Resume points: at every epoch's end, every ``steps`` optimizer steps, and when the run is asked to stop.
 
     Args:
-        save_interval: epochs between checkpoints that stay, PaddleVideo's way: the first, every n-th after it, the last.
+        save_interval: epochs between checkpoints that stay, PaddleVideo's way: the first, every n-th after, the last.
         steps: optimizer steps between points within an epoch; 0 for none.
         keep: how many resume points stay.
     """

@@ -1,4 +1,4 @@
-"""Where a run's words and figures go: console and log file, a JSON-lines file, and TensorBoard or VisualDL when asked."""
+"""Where a run's words and figures go: console, log file, a JSON-lines file, and TensorBoard or VisualDL when asked."""
 
 from __future__ import annotations
 

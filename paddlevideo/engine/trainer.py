@@ -117,7 +117,7 @@ class Trainer:
             while self.progress.epoch < self.epochs and not self.end_early:
                 self._epoch()
             self._tell("finish")
-        if self.stop_signal:
+        if self.stop_signal and self.progress.epoch < self.epochs:
             log.info("stopped by signal %d; continue with --resume auto", self.stop_signal)
             raise SystemExit(128 + self.stop_signal)
         log.info("training %s finished", self.config["model_name"])
@@ -127,7 +127,8 @@ class Trainer:
         self._tell("epoch_start")
         self.framework.train()
         waited_from = time.perf_counter()
-        for window in self._windows(progress.step_in_epoch * self.accumulate):
+        windows = self._windows(progress.step_in_epoch * self.accumulate)
+        for window in windows:
             read_s = time.perf_counter() - waited_from
             figures = self._step(window)
             progress.step_in_epoch += 1
@@ -137,6 +138,7 @@ class Trainer:
             self._tell("after_step")
             if self.stop_signal or self.end_early:
                 self.end_early = True
+                windows.close()
                 return
             waited_from = time.perf_counter()
         self.schedule.step_epoch()
@@ -145,16 +147,17 @@ class Trainer:
 
     def _windows(self, start: int) -> Iterator[list[dict[str, Any]]]:
         """The batches of each optimizer step, from batch ``start`` of the epoch on."""
-        batches = self.loader.epoch(self.progress.epoch, start)
+        if start >= self.batches_per_epoch:
+            return
         window = []
-        for number, batch in enumerate(batches, start + 1):
-            window.append(batch)
-            if len(window) == self.accumulate or number == self.batches_per_epoch:
-                yield window
-                window = []
-            if number == self.batches_per_epoch:
-                break
-        batches.close()
+        with contextlib.closing(self.loader.epoch(self.progress.epoch, start)) as batches:
+            for number, batch in enumerate(batches, start + 1):
+                window.append(batch)
+                if len(window) == self.accumulate or number == self.batches_per_epoch:
+                    yield window
+                    window = []
+                if number == self.batches_per_epoch:
+                    return
 
     def _step(self, window: list[dict[str, Any]]) -> dict[str, float]:
         """Forward and backward over the window's batches, then one optimizer step, unless a loss is not finite."""
