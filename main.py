@@ -53,10 +53,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse_arguments()
-    from paddlevideo.config import load_config
-    from paddlevideo.solver.check import check_lr, check_optimizer
+    from paddlevideo.engine.command import load_run_config
 
-    config = load_config(arguments.config, arguments.override, checks=(check_lr, check_optimizer))
+    config = load_run_config(arguments.config, arguments.override)
     if arguments.check:
         print(config.to_yaml(), end="")
         return 0

@@ -97,7 +97,7 @@ class Registry:
         return self._classes[name]
 
     def build(self, spec: Mapping[str, Any], where: str, **given: Any) -> Any:
-        """Makes the object that ``spec`` (a mapping with ``name``) describes; ``given`` are the caller's own arguments."""
+        """Makes the object that ``spec`` (a mapping with ``name``) describes; ``given`` are the caller's own."""
         arguments = {key: value for key, value in spec.items() if key != "name"}
         name = spec.get("name")
         if name not in self:

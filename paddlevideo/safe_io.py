@@ -1,7 +1,7 @@
 """Files that survive a crash and cannot run code: atomic writing, digests, and an allow-list unpickler.
 
-``paddle.load`` runs whatever a crafted pickle asks for, so no file from outside goes through it.  A ``.pdparams`` file is a
-pickle of numpy arrays; the few globals that such a file needs are listed here, and nothing else is ever looked up.
+``paddle.load`` runs whatever a crafted pickle asks for, so no file from outside goes through it.  A ``.pdparams`` file
+is a pickle of numpy arrays; the few globals that such a file needs are listed here, and nothing else is ever looked up.
 """
 
 from __future__ import annotations

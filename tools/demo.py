@@ -1,7 +1,8 @@
 """The whole job on a small data set: render, train, validate, test, export, predict.  ``make demo`` runs it.
 
-Every step is a command that a user would type; it is printed before it runs.  Two networks are trained alike, TSM and the
-same one with its shift off, side by side on two cores.  Everything lands in ``demo/``; the summary in ``demo/report.md``.
+Every step is a command that a user would type; it is printed before it runs.  Two networks are trained alike, TSM and
+the same one with its shift off, side by side on two cores.  Everything lands in ``demo/``, the summary in
+``demo/report.md``.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ def _frame_counts(data: Mapping[str, Any]) -> Problems:
 
 
 def component(registry: Registry, spec: Any, where: str, key: str = "name", given: tuple[str, ...] = ()) -> list[str]:
-    """Problems of one ``{name: Class, argument: value, ...}``: the name, each argument's name and kind, what is missing.
+    """Problems of one ``{name: Class, argument: value, ...}``: the name, its arguments, what is missing.
 
     Args:
         key: how the YAML spells ``name`` here (``framework``, ``format``).

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from paddlevideo.config import Config, load_config
 from paddlevideo.errors import UserError
+from paddlevideo.solver.check import check_optimizer
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -25,3 +29,16 @@ def run_command(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a training or test run, its OPTIMIZER section checked with the rest; imports no Paddle.
+
+    Raises:
+        ConfigError: every mistake of it.
+    """
+    return load_config(path, overrides, checks=(_optimizer,))
+
+
+def _optimizer(data: Mapping[str, Any]) -> list[str]:
+    return check_optimizer(data["OPTIMIZER"]) if "OPTIMIZER" in data else []

@@ -9,6 +9,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.evaluate import evaluate
@@ -63,7 +65,8 @@ def _results(metric: Any, records: list[dict[str, Any]]) -> list[dict[str, Any]]
     for index, label, scores in metric.results():
         record = records[index]
         path = str(record.get("filename") or record.get("frame_dir"))
-        rows.append({"path": path, "label": label, "scores": [float(score) for score in scores]})
+        unreadable = bool(np.isnan(scores).any())
+        rows.append({"path": path, "label": label, "scores": None if unreadable else [float(s) for s in scores]})
     return rows
 
 
@@ -85,9 +88,10 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """One line per video: path, label, predicted class, then a column per class."""
     stream = io.StringIO()
     table = csv.writer(stream)
-    classes = len(rows[0]["scores"]) if rows else 0
+    classes = max((len(row["scores"]) for row in rows if row["scores"]), default=0)
     table.writerow(["path", "label", "predicted", *(f"score_{k}" for k in range(classes))])
     for row in rows:
-        predicted = max(range(classes), key=row["scores"].__getitem__)
-        table.writerow([row["path"], row["label"], predicted, *row["scores"]])
+        scores = row["scores"]
+        predicted = max(range(classes), key=scores.__getitem__) if scores else "unreadable"
+        table.writerow([row["path"], row["label"], predicted, *(scores or [""] * classes)])
     write_atomic(path, stream.getvalue())

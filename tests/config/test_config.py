@@ -174,7 +174,8 @@ def test_bad_overrides_are_told(write, assignment, word):
 def test_bases_merge_and_another_class_replaces_whole(write):
     write(SOUND, "base.yaml")
     child = write(
-        "_base_: base.yaml\nOPTIMIZER: {momentum: 0.8}\nepochs: 2\nDATASET: {train: {format: FrameDataset, file_path: b}}\n"
+        "_base_: base.yaml\nOPTIMIZER: {momentum: 0.8}\nepochs: 2\n"
+        "DATASET: {train: {format: FrameDataset, file_path: b}}\n"
     )
     config = load_config(child)
     assert config["OPTIMIZER"]["momentum"] == 0.8 and config["OPTIMIZER"]["name"] == "Momentum"

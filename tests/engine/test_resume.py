@@ -141,7 +141,7 @@ def _without_schedule(point):
     }
     flat = point.state["schedule"].get("scheduler")
     if isinstance(flat, dict):
-        point.state["schedule"]["scheduler"] = {k: 0 for k in flat}
+        point.state["schedule"]["scheduler"] = dict.fromkeys(flat, 0)
 
 
 NEGATIVE = [

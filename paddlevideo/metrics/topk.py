@@ -1,0 +1,253 @@
+"""Accuracies and average precisions of recognition.
+
+Wherever classes tie, the lower class number ranks first, as in ``argmax``: a network that gives every class the same
+score is right by chance only.  A sample whose scores are not all numbers is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.registry import METRICS
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many classes stand before the label: int64 [N], 0 is best; K if the scores hold a NaN.
+
+    Args:
+        scores: [N, K], any scale.
+        labels: int [N], 0 to K - 1.
+    """
+    scores, labels = _checked(scores, labels)
+    own = scores[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(scores.shape[1]) < labels[:, None]
+    before = ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
+    return np.where(np.isnan(scores).any(axis=1), scores.shape[1], before)
+
+
+def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, ks: Sequence[int] = (1, 5)) -> list[float]:
+    """For each k the share of samples whose label is among the min(k, K) highest scores, 0 to 1.
+
+    Args:
+        scores: [N, K], any scale.
+        labels: int [N], 0 to K - 1.
+
+    Source: MMAction2 ``top_k_accuracy``; differs in ties and NaN (see the module).
+    """
+    place = ranks(scores, labels)
+    width = np.asarray(scores).shape[1]
+    return [float((place < min(k, width)).mean()) if len(place) else 0.0 for k in ks]
+
+
+def predictions(scores: np.ndarray) -> np.ndarray:
+    """The highest class, int64 [N]; -1 where the scores hold a NaN."""
+    scores = np.asarray(scores)
+    unknown = np.isnan(scores).any(axis=1)
+    return np.where(unknown, -1, np.where(np.isnan(scores), 0, scores).argmax(axis=1))
+
+
+def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes of the share of a class's samples that are right, 0 to 1.
+
+    The classes are those that occur as a label or as a prediction; one that is only predicted counts as 0.
+
+    Args:
+        scores: [N, K], any scale.
+        labels: int [N], 0 to K - 1.
+
+    Source: MMAction2 ``mean_class_accuracy``.
+    """
+    scores, labels = _checked(scores, labels)
+    predicted = predictions(scores)
+    hits = np.bincount(labels[predicted == labels], minlength=scores.shape[1])
+    counts = np.bincount(labels, minlength=scores.shape[1])
+    seen = np.union1d(labels, predicted[predicted >= 0])
+    return float((hits[seen] / np.maximum(counts[seen], 1)).mean()) if len(seen) else 0.0
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area below the precision-recall curve, as a sum of steps at the distinct scores; NaN without a positive.
+
+    Args:
+        scores: [N].  NaN ranks last.
+        positive: bool or 0 / 1, [N].
+    """
+    scores = np.where(np.isnan(scores), -np.inf, np.asarray(scores, dtype="float64"))
+    positive = np.asarray(positive, dtype=bool)
+    if not positive.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(positive[order])
+    # a threshold lies behind the last of equal scores
+    ends = np.append(np.flatnonzero(scores[order][1:] != scores[order][:-1]), len(scores) - 1)
+    precision, recall = hits[ends] / (ends + 1), hits[ends] / hits[-1]
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def mean_average_precision(scores: np.ndarray, multi_hot: np.ndarray) -> float:
+    """Mean over the classes that have a positive sample of the average precision over samples, 0 to 1; NaN if none has.
+
+    Args:
+        scores: [N, K], any scale.
+        multi_hot: 0 / 1, [N, K].
+
+    Source: MMAction2 ``mean_average_precision``.
+    """
+    return _mean_ap(np.asarray(scores).T, np.asarray(multi_hot).T)
+
+
+def mmit_mean_average_precision(scores: np.ndarray, multi_hot: np.ndarray) -> float:
+    """Mean over the samples that have a positive class of the average precision over classes, 0 to 1; NaN if none has.
+
+    Args:
+        scores: [N, K], any scale.
+        multi_hot: 0 / 1, [N, K].
+
+    Source: MMAction2 ``mmit_mean_average_precision`` (Multi-Moments in Time).
+    """
+    return _mean_ap(np.asarray(scores), np.asarray(multi_hot))
+
+
+@METRICS.register("CenterCropMetric", "MultiCropMetric")
+class TopKMetric:
+    """Accuracies of single-label recognition, or average precisions if the labels are multi-hot.
+
+    Views (clips and crops) were averaged by the framework, so centre crop and many crops are one metric.  Results are
+    kept by data set index: a sample that comes twice counts once, the first time.  An unreadable sample
+    (``batch["valid"] == 0``) counts as wrong.
+
+    Args:
+        topk: the k of each accuracy; k beyond the number of classes is all classes.
+        log_interval: taken from PaddleVideo's files; the engine decides how often it speaks.
+
+    Source: PaddleVideo ``CenterCropMetric`` and ``MultiCropMetric``, MMAction2's evaluation.
+    """
+
+    def __init__(self, topk: list[int] | int = (1, 5), log_interval: int = 1):
+        self.topk = tuple(topk) if isinstance(topk, Iterable) else (topk,)
+        if not self.topk or any(not isinstance(k, int) or k < 1 for k in self.topk):
+            raise ValueError(f"topk: whole numbers of at least 1 are expected, got {topk!r}")
+        self.log_interval = log_interval
+        self._labels: dict[int, Any] = {}
+        self._scores: dict[int, np.ndarray] = {}
+        self._unreadable: set[int] = set()
+
+    @property
+    def primary(self) -> str:
+        """The figure that picks the best model."""
+        return "mAP" if self._is_multi_hot() else f"top{min(self.topk)}"
+
+    @property
+    def primary_label(self) -> str:
+        """The primary figure, as the log names it."""
+        return "mAP" if self._is_multi_hot() else f"{self.primary} acc"
+
+    def update(self, index: np.ndarray, outputs: Mapping[str, np.ndarray], batch: Mapping[str, Any]) -> None:
+        """Takes one batch.
+
+        Args:
+            index: int64 [N], place in the data set.
+            outputs: ``scores`` float32 [N, K].
+            batch: ``label`` int64 [N] or 0 / 1 float32 [N, K]; ``valid`` [N], 1 where it is missing.
+
+        Raises:
+            UserError: no label, or one that is no class.
+        """
+        if "label" not in batch:
+            raise UserError("METRIC: the samples have no labels, so nothing can be measured; use predict instead")
+        scores, labels = np.asarray(outputs["scores"], dtype="float32"), np.asarray(batch["label"])
+        valid = np.asarray(batch.get("valid", np.ones(len(scores))))
+        self._check_labels(np.asarray(index), labels, scores.shape[1])
+        for i, row, label, readable in zip(np.asarray(index).tolist(), scores, labels, valid):
+            if i in self._scores:
+                continue
+            self._labels[i] = label.copy() if labels.ndim == 2 else int(label)
+            self._scores[i] = row.copy() if readable else np.full_like(row, np.nan)
+            if not readable:
+                self._unreadable.add(i)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What has been taken, sorted by data set index: ``index`` [N], ``label``, ``scores`` [N, K], ``valid`` [N]."""
+        index = sorted(self._scores)
+        return {
+            "index": np.array(index, dtype="int64"),
+            "label": np.array([self._labels[i] for i in index]),
+            "scores": np.array([self._scores[i] for i in index], dtype="float32"),
+            "valid": np.array([i not in self._unreadable for i in index], dtype="uint8"),
+        }
+
+    def merge(self, states: Iterable[Mapping[str, np.ndarray]]) -> None:
+        """Replaces the content by all ranks' states together, this one's own among them."""
+        self._labels, self._scores, self._unreadable = {}, {}, set()
+        for state in states:
+            if len(state["index"]):
+                self.update(state["index"], state, state)
+
+    def compute(self) -> dict[str, float]:
+        """``top<k>``, ``mean_class_accuracy`` (or ``mAP``, ``mmit_mAP``), 0 to 1; ``num_samples``, ``num_unreadable``.
+
+        Raises:
+            UserError: there is no sample.
+        """
+        if not self._scores:
+            raise UserError("METRIC: not a single sample was evaluated; look at the list file of this split")
+        state = self.state()
+        scores, labels = state["scores"], state["label"]
+        if self._is_multi_hot():
+            multi_hot = labels >= 0.5
+            figures = {
+                "mAP": mean_average_precision(scores, multi_hot),
+                "mmit_mAP": mmit_mean_average_precision(scores, multi_hot),
+            }
+        else:
+            accuracies = top_k_accuracy(scores, labels, self.topk)
+            figures = {f"top{k}": accuracy for k, accuracy in zip(self.topk, accuracies)}
+            figures["mean_class_accuracy"] = mean_class_accuracy(scores, labels)
+        return {**figures, "num_samples": len(scores), "num_unreadable": len(self._unreadable)}
+
+    def results(self) -> list[tuple[int, Any, np.ndarray]]:
+        """(data set index, label, scores float32 [K]) of every sample, by index; NaN scores: it could not be read."""
+        return [(i, self._labels[i], self._scores[i]) for i in sorted(self._scores)]
+
+    def _is_multi_hot(self) -> bool:
+        return isinstance(next(iter(self._labels.values()), None), np.ndarray)
+
+    @staticmethod
+    def _check_labels(index: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
+        if labels.ndim == 2:
+            if labels.shape[1] != num_classes:
+                raise UserError(f"METRIC: labels have {labels.shape[1]} classes, the scores {num_classes}")
+            return
+        wrong = (labels < 0) | (labels >= num_classes)
+        if wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            raise UserError(
+                f"METRIC: sample {int(index[first])} has label {int(labels[first])}, "
+                f"the network knows 0 to {num_classes - 1}"
+            )
+
+
+def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
+        raise ValueError(f"scores [N, K] and labels [N] are expected, got {scores.shape} and {labels.shape}")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < scores.shape[1]):
+        raise ValueError(f"labels from 0 to {scores.shape[1] - 1} are expected, got {labels.min()} to {labels.max()}")
+    return scores, labels.astype("int64")
+
+
+def _mean_ap(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Mean of the rows' average precisions, without those that have no positive."""
+    values = np.array([average_precision(row, hot) for row, hot in zip(scores, positive)])
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,0 +1,443 @@
+"""Rate schedules: PaddleVideo's five, MMAction2's two, and every schedule of ``paddle.optimizer.lr``.
+
+A schedule's value after ``i`` steps is the rate of iteration (or epoch) ``i``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from paddle.optimizer import lr as paddle_lr
+from paddle.optimizer.lr import LRScheduler
+
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.solver.check import ALWAYS_BY_ITERATION, check_lr, scale_lr, schedule_arguments
+
+__all__ = ["EpochSchedule", "Schedule", "build_lr", "check_lr", "scale_lr"]
+
+
+class ConstantLR(LRScheduler):
+    """The same rate for ever."""
+
+    def get_lr(self) -> float:
+        """The rate."""
+        return self.base_lr
+
+
+class EpochSchedule(LRScheduler):
+    """A schedule over fractional epochs: every step moves ``last_epoch`` on by ``1 / num_iters``.
+
+    The fraction is summed up step by step, as PaddleVideo does: rounding decides in which iteration a rate drops, and
+    the same rounding gives the same iteration.  ``num_steps`` counts the steps as a whole number.  Both are saved.
+
+    Args:
+        base_lr: the rate that Paddle's base class is told.
+        num_iters: steps of one epoch; 1 if the schedule is stepped once per epoch.
+        last_epoch: the epoch to begin at; -1 begins at the start.
+    """
+
+    def __init__(self, base_lr: float, num_iters: int = 1, last_epoch: int = -1, verbose: bool = False):
+        self.num_iters = num_iters
+        self.num_steps = max(last_epoch, 0) * num_iters
+        # the base class's constructor calls step(), which has to end at the first epoch
+        self._begun = False
+        super().__init__(base_lr, max(last_epoch, 0), verbose)
+
+    def step(self, epoch: int | None = None) -> None:
+        """Goes to the next step.
+
+        Args:
+            epoch: the step to go to, counted from 0 in steps: ``LinearWarmup`` moves the schedule inside it so.
+        """
+        if epoch is not None:
+            self.num_steps = int(epoch)
+            self.last_epoch = epoch / self.num_iters
+        elif self._begun:
+            self.num_steps += 1
+            self.last_epoch += 1 / self.num_iters
+        self._begun = True
+        self.last_lr = self.get_lr()
+        if self.verbose:
+            print(f"Epoch {self.last_epoch}: {type(self).__name__} set learning rate to {self.last_lr}.")
+
+    def state_keys(self) -> None:
+        """Names the attributes that are saved (Paddle's protocol)."""
+        self.keys = ["last_epoch", "last_lr", "num_steps"]
+
+
+class CustomWarmupCosineDecay(EpochSchedule):
+    """Half a cosine from ``cosine_base_lr`` to 0, begun by a straight line up to the cosine's value.
+
+    At epoch e: ``c(e) = cosine_base_lr (1 + cos(pi e / max_epoch)) / 2``; for ``e < warmup_epochs`` the line from
+    ``warmup_start_lr`` to ``c(warmup_epochs)``.  *Source*: PaddleVideo ``CustomWarmupCosineDecay``.
+    """
+
+    def __init__(
+        self,
+        warmup_start_lr: float,
+        warmup_epochs: float,
+        cosine_base_lr: float,
+        max_epoch: float,
+        num_iters: int = 1,
+        last_epoch: int = -1,
+        verbose: bool = False,
+    ):
+        self.warmup_start_lr = warmup_start_lr
+        self.warmup_epochs = warmup_epochs
+        self.cosine_base_lr = cosine_base_lr
+        self.max_epoch = max_epoch
+        super().__init__(cosine_base_lr, num_iters, last_epoch, verbose)
+
+    def get_lr(self) -> float:
+        """The rate at ``last_epoch``."""
+        if self.last_epoch < self.warmup_epochs:
+            slope = (self._cosine(self.warmup_epochs) - self.warmup_start_lr) / self.warmup_epochs
+            return self.warmup_start_lr + self.last_epoch * slope
+        return self._cosine(self.last_epoch)
+
+    def _cosine(self, epoch: float) -> float:
+        return self.cosine_base_lr * 0.5 * (1 + math.cos(math.pi * epoch / self.max_epoch))
+
+
+class CustomWarmupPiecewiseDecay(EpochSchedule):
+    """``step_base_lr`` times the factor of the current stage, begun by a straight line.
+
+    Stage k holds from epoch ``steps[k]`` to the next one and has the rate ``lrs[k] * step_base_lr``.  The first rate of
+    all is ``warmup_start_lr``, even without a warm-up.  ``gamma`` is taken for the sake of PaddleVideo's files and has
+    no effect, as there.  *Source*: PaddleVideo ``CustomWarmupPiecewiseDecay``.
+    """
+
+    def __init__(
+        self,
+        warmup_start_lr: float,
+        warmup_epochs: float,
+        step_base_lr: float,
+        lrs: list[float],
+        steps: list[float],
+        max_epoch: float,
+        gamma: float = 0.1,
+        num_iters: int = 1,
+        last_epoch: int = -1,
+        verbose: bool = False,
+    ):
+        self.warmup_start_lr = warmup_start_lr
+        self.warmup_epochs = warmup_epochs
+        self.step_base_lr = step_base_lr
+        self.lrs = list(lrs)
+        self.steps = list(steps)
+        self.max_epoch = max_epoch
+        self.gamma = gamma
+        super().__init__(step_base_lr, num_iters, last_epoch, verbose)
+
+    def get_lr(self) -> float:
+        """The rate at ``last_epoch``."""
+        if self.num_steps == 0:
+            return self.warmup_start_lr
+        if self.last_epoch < self.warmup_epochs:
+            slope = (self._stage(self.warmup_epochs) - self.warmup_start_lr) / self.warmup_epochs
+            return self.warmup_start_lr + self.last_epoch * slope
+        return self._stage(self.last_epoch)
+
+    def _stage(self, epoch: float) -> float:
+        ends = [*self.steps, self.max_epoch]
+        # after the last epoch the last stage goes on
+        index = next((i for i, end in enumerate(ends) if epoch < end), len(ends) - 1)
+        return self.lrs[index - 1] * self.step_base_lr
+
+
+class CustomWarmupAdjustDecay(EpochSchedule):
+    """A line up to the base rate, then a factor at each boundary.
+
+    At epoch e: ``step_base_lr (e + 1) / warmup_epochs`` while ``e < warmup_epochs``, then
+    ``step_base_lr * lr_decay_rate ** (number of boundaries <= e)``.  The line ends above the base rate when it moves by
+    iteration: so it is in the reference.  *Source*: PaddleVideo ``CustomWarmupAdjustDecay``.
+    """
+
+    def __init__(
+        self,
+        step_base_lr: float,
+        warmup_epochs: float,
+        lr_decay_rate: float,
+        boundaries: list[float],
+        num_iters: int = 1,
+        last_epoch: int = -1,
+        verbose: bool = False,
+    ):
+        self.step_base_lr = step_base_lr
+        self.warmup_epochs = warmup_epochs
+        self.lr_decay_rate = lr_decay_rate
+        self.boundaries = list(boundaries)
+        super().__init__(step_base_lr, num_iters, last_epoch, verbose)
+
+    def get_lr(self) -> float:
+        """The rate at ``last_epoch``."""
+        if self.last_epoch < self.warmup_epochs:
+            return self.step_base_lr * (self.last_epoch + 1) / self.warmup_epochs
+        passed = sum(self.last_epoch >= boundary for boundary in self.boundaries)
+        return self.step_base_lr * self.lr_decay_rate**passed
+
+
+class CustomWarmupCosineStepDecay(EpochSchedule):
+    """A cosine that moves once per epoch, under a warm-up that moves at every step.
+
+    At epoch e (whole number): ``min_lr + (base_lr - min_lr) (1 + cos(pi e / max_epoch)) / 2``; in the first W steps
+    times ``1 - (1 - step / W) (1 - warmup_ratio)``.
+
+    Args:
+        warmup_iters: length of the warm-up in *epochs*, in spite of its name: W = warmup_iters * num_iters.
+
+    *Source*: PaddleVideo ``CustomWarmupCosineStepDecay``, which loses its counters when it is saved.
+    """
+
+    def __init__(
+        self,
+        warmup_iters: float,
+        base_lr: float,
+        max_epoch: float,
+        warmup_ratio: float = 0.1,
+        min_lr: float = 0.0,
+        num_iters: int = 1,
+        last_epoch: int = -1,
+        verbose: bool = False,
+    ):
+        self.warmup_iters = warmup_iters
+        self.warmup_ratio = warmup_ratio
+        self.min_lr = min_lr
+        self.max_epoch = max_epoch
+        self.base_lr = base_lr
+        super().__init__(base_lr, num_iters, last_epoch, verbose)
+
+    def get_lr(self) -> float:
+        """The rate after ``num_steps`` steps."""
+        epoch = self.num_steps // self.num_iters
+        regular = self.min_lr + 0.5 * (self.base_lr - self.min_lr) * (1 + math.cos(math.pi * epoch / self.max_epoch))
+        return regular * _warmup_factor(self.num_steps, self.warmup_iters * self.num_iters, self.warmup_ratio)
+
+
+class CustomPiecewiseDecay(paddle_lr.PiecewiseDecay):
+    """``values[k]`` up to ``boundaries[k]``, counted in steps.  *Source*: PaddleVideo; Paddle's ``PiecewiseDecay``."""
+
+    def __init__(
+        self,
+        boundaries: list[int],
+        values: list[float],
+        num_iters: int = 1,
+        last_epoch: int = -1,
+        verbose: bool = False,
+    ):
+        super().__init__(boundaries, values, last_epoch, verbose)
+
+
+class WarmupStepDecay(EpochSchedule):
+    """``base_lr * gamma ** (number of milestones <= epoch)`` under a linear warm-up; moves at every iteration.
+
+    In the first W iterations the rate is multiplied by ``1 - (1 - i / W) (1 - warmup_ratio)``.
+
+    Args:
+        milestones: epochs, counted from 0.
+        warmup_iters: W in iterations; or give ``warmup_epochs``.
+        warmup_ratio: the first factor, 0 to 1.
+
+    *Source*: MMAction2 0.24 ``lr_config`` with ``policy='step'`` and ``warmup='linear'``.
+    """
+
+    def __init__(
+        self,
+        base_lr: float,
+        milestones: list[int],
+        gamma: float = 0.1,
+        warmup_iters: int = 0,
+        warmup_epochs: float = 0,
+        warmup_ratio: float = 0.1,
+        num_iters: int = 1,
+        last_epoch: int = -1,
+        verbose: bool = False,
+    ):
+        self.base_lr = base_lr
+        self.milestones = list(milestones)
+        self.gamma = gamma
+        self.warmup_steps = warmup_iters or warmup_epochs * num_iters
+        self.warmup_ratio = warmup_ratio
+        super().__init__(base_lr, num_iters, last_epoch, verbose)
+
+    def get_lr(self) -> float:
+        """The rate after ``num_steps`` steps."""
+        epoch = self.num_steps // self.num_iters
+        regular = self.base_lr * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+        return regular * _warmup_factor(self.num_steps, self.warmup_steps, self.warmup_ratio)
+
+
+class WarmupCosineDecay(EpochSchedule):
+    """Half a cosine from ``base_lr`` to ``min_lr`` under a linear warm-up; moves at every iteration.
+
+    After i of N iterations: ``min_lr + (base_lr - min_lr) (1 + cos(pi i / N)) / 2``, in the first W iterations times
+    ``1 - (1 - i / W) (1 - warmup_ratio)``: the cosine sinks beneath the warm-up.
+
+    Args:
+        max_epoch: N in epochs; the run's epochs if not given.
+        by_epoch: the cosine itself moves once per epoch.
+        warmup_iters: W in iterations; or give ``warmup_epochs``.
+        warmup_ratio: the first factor, 0 to 1.
+
+    *Source*: MMAction2 0.24 ``lr_config`` with ``policy='CosineAnnealing'`` and ``warmup='linear'``.
+    """
+
+    def __init__(
+        self,
+        base_lr: float,
+        max_epoch: float,
+        min_lr: float = 0.0,
+        by_epoch: bool = False,
+        warmup_iters: int = 0,
+        warmup_epochs: float = 0,
+        warmup_ratio: float = 0.1,
+        num_iters: int = 1,
+        last_epoch: int = -1,
+        verbose: bool = False,
+    ):
+        self.base_lr = base_lr
+        self.max_epoch = max_epoch
+        self.min_lr = min_lr
+        self.by_epoch = by_epoch
+        self.warmup_steps = warmup_iters or warmup_epochs * num_iters
+        self.warmup_ratio = warmup_ratio
+        super().__init__(base_lr, num_iters, last_epoch, verbose)
+
+    def get_lr(self) -> float:
+        """The rate after ``num_steps`` steps."""
+        epochs = self.num_steps // self.num_iters if self.by_epoch else self.num_steps / self.num_iters
+        regular = self.min_lr + 0.5 * (self.base_lr - self.min_lr) * (1 + math.cos(math.pi * epochs / self.max_epoch))
+        return regular * _warmup_factor(self.num_steps, self.warmup_steps, self.warmup_ratio)
+
+
+class Schedule:
+    """A schedule and the beat it is stepped at.
+
+    Args:
+        scheduler: what the optimizer reads its rate from.
+        by_iteration: stepped after every optimizer step; otherwise after every epoch.
+    """
+
+    def __init__(self, scheduler: LRScheduler, by_iteration: bool):
+        self.scheduler = scheduler
+        self.by_iteration = by_iteration
+
+    @property
+    def lr(self) -> float:
+        """The rate of the next optimizer step."""
+        return float(self.scheduler())
+
+    def step_batch(self) -> None:
+        """To be called after every optimizer step."""
+        if self.by_iteration:
+            self.scheduler.step()
+
+    def step_epoch(self) -> None:
+        """To be called after every epoch."""
+        if not self.by_iteration:
+            self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All counters, the schedule inside a ``LinearWarmup`` included: plain numbers and texts."""
+        return _state(self.scheduler)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where ``state`` was taken; rates, lengths and the like stay those of this configuration.
+
+        Raises:
+            UserError: the state belongs to another class of schedule.
+        """
+        _load(self.scheduler, state)
+
+
+def build_lr(section: Mapping[str, Any] | float, steps_per_epoch: int, epochs: int) -> Schedule:
+    """The schedule of an OPTIMIZER.learning_rate section.
+
+    ``iter_step: True`` steps it after every optimizer step, otherwise after every epoch; the arguments of Paddle's own
+    schedules count in these steps.  A mapping as ``learning_rate`` is a schedule inside ``LinearWarmup``; it moves at
+    the beat of the outer one.
+
+    Args:
+        section: a number, or a mapping with ``name``.
+        steps_per_epoch: optimizer steps of one epoch.
+        epochs: epochs of the run.
+
+    Raises:
+        ConfigError: a mistake in the section.
+    """
+    problems = check_lr(section)
+    if problems:
+        raise ConfigError("OPTIMIZER.learning_rate", problems)
+    if not isinstance(section, Mapping):
+        return Schedule(ConstantLR(float(section)), by_iteration=False)
+    by_iteration = bool(section.get("iter_step", False)) or section["name"] in ALWAYS_BY_ITERATION
+    num_iters = steps_per_epoch if by_iteration else 1
+    return Schedule(_build(section, num_iters, epochs, "OPTIMIZER.learning_rate"), by_iteration)
+
+
+def _build(section: Mapping[str, Any], num_iters: int, epochs: int, where: str) -> LRScheduler:
+    name = section["name"]
+    own = globals().get(name)
+    factory = own or getattr(paddle_lr, name)
+    arguments = {key: value for key, value in section.items() if key not in ("name", "iter_step", "num_iters")}
+    for key, (_, kind) in schedule_arguments(name).items():
+        if key not in arguments:
+            continue
+        if kind == "int" and arguments[key] is not None:
+            arguments[key] = int(arguments[key])
+        elif kind == "lr" and isinstance(arguments[key], Mapping):
+            arguments[key] = _build(arguments[key], num_iters, epochs, f"{where}.{key}")
+    if own is not None:
+        arguments["num_iters"] = num_iters
+        if name == "WarmupCosineDecay":
+            arguments.setdefault("max_epoch", epochs)
+    try:
+        return factory(**arguments)
+    except (AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ConfigError(where, [f"{where} ({name}): {error}"]) from error
+
+
+# Counters that Paddle 3.3.1 forgets to save.
+_MORE_STATE = {"CosineAnnealingWarmRestarts": ("T_cur", "T_i")}
+
+
+def _state(scheduler: LRScheduler) -> dict[str, Any]:
+    state = {"class": type(scheduler).__name__}
+    for key in _state_keys(scheduler):
+        state[key] = getattr(scheduler, key)
+    inner = getattr(scheduler, "learning_rate", None)
+    if isinstance(inner, LRScheduler):
+        state["inside"] = _state(inner)
+    return state
+
+
+def _load(scheduler: LRScheduler, state: Mapping[str, Any]) -> None:
+    name = type(scheduler).__name__
+    if state.get("class") != name:
+        raise UserError(
+            f"the saved schedule is {state.get('class')}, the configuration's {name}; resume with the former"
+        )
+    missing = [key for key in _state_keys(scheduler) if key not in state]
+    inner = getattr(scheduler, "learning_rate", None)
+    if isinstance(inner, LRScheduler) and "inside" not in state:
+        missing.append("inside")
+    if missing:
+        raise UserError(f"the saved state of schedule {name} lacks {', '.join(missing)}; the checkpoint is not whole")
+    for key in _state_keys(scheduler):
+        setattr(scheduler, key, state[key])
+    if isinstance(inner, LRScheduler):
+        _load(inner, state["inside"])
+
+
+def _state_keys(scheduler: LRScheduler) -> list[str]:
+    scheduler.state_keys()
+    return [*scheduler.keys, *_MORE_STATE.get(type(scheduler).__name__, ())]
+
+
+def _warmup_factor(step: int, num_warmup_steps: float, ratio: float) -> float:
+    """1 after the warm-up, before that a line from ``ratio`` to 1."""
+    if step >= num_warmup_steps:
+        return 1.0
+    return 1 - (1 - step / num_warmup_steps) * (1 - ratio)

@@ -1,0 +1,301 @@
+"""Optimizers with per-parameter rates and decays, and their state by structured parameter names.
+
+Paddle clips a gradient norm per parameter group, so the "global" norm of a grouped optimizer is not global.  Therefore
+all parameters go into one plain list, and the multipliers of the groups are set on the parameters: the rate in
+``optimize_attr["learning_rate"]``, the decay in ``regularizer`` (AdamW: ``apply_decay_param_fun``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.nn import Layer
+from paddle.optimizer import Optimizer
+from paddle.regularizer import L1Decay, L2Decay
+
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.solver.check import SUITE_KEYS, check_optimizer
+from paddlevideo.solver.lr import Schedule
+
+_DECOUPLED = ("AdamW",)
+_DECOUPLED_DEFAULT = 0.01
+_WITH_MASTER_WEIGHTS = ("SGD", "Momentum", "Adam", "AdamW")
+_CONVOLUTIONS = (nn.Conv1D, nn.Conv2D, nn.Conv3D, nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)
+_NORMS = (nn.BatchNorm, nn.layer.norm._BatchNormBase, nn.GroupNorm)
+# in the state's keys, beside "velocity_0" and the like
+_MASTER = "master_weight"
+
+
+@dataclass
+class ParameterGroup:
+    """Parameters that share their multipliers.
+
+    Args:
+        lr_mult: times the schedule's rate.
+        decay_mult: times the section's weight decay.
+        decay: the product, once an optimizer is built.
+        names: structured names, ``backbone.conv._conv.weight``.
+    """
+
+    lr_mult: float
+    decay_mult: float
+    decay: float = 0.0
+    names: list[str] = field(default_factory=list)
+    parameters: list[paddle.Tensor] = field(default_factory=list)
+
+
+def build_optimizer(
+    section: Mapping[str, Any], schedule: Schedule, model: Layer, multi_precision: bool = False
+) -> Optimizer:
+    """The optimizer of an OPTIMIZER section.
+
+    Weight decay is added to the gradient, after clipping (L2 or L1), except with AdamW, which shrinks the weights
+    themselves (by 0.01 if the section does not say).  ``SGD`` with a momentum, as MMAction2 writes it, is ``Momentum``.
+    Frozen parameters take no part.  The multipliers are written onto the parameters: building a second optimizer for
+    the same model replaces them.
+
+    Args:
+        section: name, its own arguments, weight_decay (a number, or name L1 or L2 and value), grad_clip (a number for
+            the global norm, or name and value), no_weight_decay_name (parts of parameter names, between blanks),
+            param_groups: ``default`` (the hints of the model's parameters) or ``tsm``, fc_lr5 (with ``tsm``).
+        multi_precision: float32 master weights for float16 or bfloat16 parameters.
+
+    Raises:
+        ConfigError: a mistake in the section.
+        UserError: nothing to train; two parameters of one name; ``tsm`` on a network it does not know.
+    """
+    problems = check_optimizer(section)
+    if problems:
+        raise ConfigError("OPTIMIZER", problems)
+    groups = parameter_groups(section, model)
+    own = {key: value for key, value in section.items() if key not in SUITE_KEYS}
+    name, own = _named_as_paddle(section["name"], own)
+    decay, decay_class = _weight_decay(section)
+    arguments: dict[str, Any] = {"grad_clip": _clip(section.get("grad_clip")), **own}
+    for group in groups:
+        group.decay = decay * group.decay_mult
+        for parameter in group.parameters:
+            parameter.optimize_attr["learning_rate"] = group.lr_mult
+            coupled = group.decay and name not in _DECOUPLED
+            parameter.regularizer = decay_class(group.decay) if coupled else None
+    if name in _DECOUPLED:
+        _forbid_fractions(groups, name)
+        decayed = {p.name for group in groups if group.decay_mult for p in group.parameters}
+        arguments.update(apply_decay_param_fun=decayed.__contains__, weight_decay=decay)
+    if name in _WITH_MASTER_WEIGHTS:
+        arguments["multi_precision"] = multi_precision
+    flat = [parameter for group in groups for parameter in group.parameters]
+    optimizer = getattr(paddle.optimizer, name)(learning_rate=schedule.scheduler, parameters=flat, **arguments)
+    optimizer.parameter_groups = groups
+    return optimizer
+
+
+def parameter_groups(section: Mapping[str, Any], model: Layer) -> list[ParameterGroup]:
+    """Every trainable parameter in exactly one group, by its multipliers, in the order they are met."""
+    named = [(name, p) for name, p in model.named_parameters() if not p.stop_gradient]
+    if not named:
+        raise UserError("OPTIMIZER: the network has no parameter to train; all of them are frozen")
+    _forbid_duplicates(named)
+    if section.get("param_groups", "default") == "tsm":
+        multipliers = _tsm_multipliers(model, section.get("fc_lr5", True))
+    else:
+        multipliers = {
+            name: (float(p.optimize_attr.get("learning_rate", 1.0)), float(getattr(p, "decay_mult", 1.0)))
+            for name, p in named
+        }
+    spared = str(section.get("no_weight_decay_name") or "").split()
+    groups: dict[tuple[float, float], ParameterGroup] = {}
+    for name, parameter in named:
+        lr_mult, decay_mult = multipliers[name]
+        if any(part in name for part in spared):
+            decay_mult = 0.0
+        group = groups.setdefault((lr_mult, decay_mult), ParameterGroup(lr_mult, decay_mult))
+        group.names.append(name)
+        group.parameters.append(parameter)
+    return list(groups.values())
+
+
+def describe_groups(optimizer: Optimizer, model: Layer) -> str:
+    """One line per group: how many parameters, times which rate, how much decay; one more for what is frozen."""
+    lines = [
+        f"{type(optimizer).__name__}: {len(g.names)} parameters ({sum(int(p.size) for p in g.parameters)} values): "
+        f"lr x {g.lr_mult:g}, weight decay {g.decay:g}"
+        for g in optimizer.parameter_groups
+    ]
+    # Paddle counts the running statistics of batch norms as parameters
+    frozen = [p for n, p in model.named_parameters() if p.stop_gradient and not n.endswith(("._mean", "._variance"))]
+    if frozen:
+        lines.append(f"{len(frozen)} parameters ({sum(int(p.size) for p in frozen)} values) are frozen")
+    return "\n".join(lines)
+
+
+def optimizer_state(optimizer: Optimizer, model: Layer) -> dict[str, np.ndarray]:
+    """What the optimizer remembers: ``<structured parameter name>.<accumulator>`` -> array; {} before the first step.
+
+    Accumulators are called as Paddle calls them (``velocity_0``, ``moment1_0``, ``beta1_pow_acc_0``...), float32 master
+    weights ``master_weight``.  The schedule is not part of it.
+    """
+    if not optimizer._master_weights and not any(optimizer._accumulators.values()):
+        return {}
+    # those of parameters that never had a gradient are made too, so that a whole state always has the same keys
+    return {key: tensor.numpy().copy() for key, tensor in _slots(optimizer, model).items()}
+
+
+def load_optimizer_state(optimizer: Optimizer, model: Layer, state: Mapping[str, Any]) -> None:
+    """Puts back what ``optimizer_state`` gave, before the first step or later, in whatever process.
+
+    Args:
+        state: by structured names; or as ``paddle.save(optimizer.state_dict())`` wrote it (PaddleVideo's ``.pdopt``),
+            by Paddle's own parameter names, if those are the names of this model.
+
+    Raises:
+        UserError: a key is missing, unexpected or of another shape.
+    """
+    state = {key: value for key, value in state.items() if key != "LR_Scheduler"}
+    if not state:
+        if optimizer._master_weights or any(optimizer._accumulators.values()):
+            raise UserError("the saved optimizer state is empty, and this optimizer has already taken a step")
+        return
+    slots = _slots(optimizer, model)
+    if not any(key in slots for key in state):
+        state = _renamed(state, optimizer, model)
+    missing = [key for key in slots if key not in state]
+    unexpected = [key for key in state if key not in slots]
+    shapes = [
+        f"{key} {list(np.shape(state[key]))} for {list(slot.shape)}"
+        for key, slot in slots.items()
+        if key in state and list(np.shape(state[key])) != list(slot.shape)
+    ]
+    found = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+    faults = [f"{len(names)} {word} ({_some(names)})" for word, names in found if names]
+    if faults:
+        raise UserError(
+            f"the saved optimizer state does not fit {type(optimizer).__name__} on this network: {', '.join(faults)}; "
+            "resume with the configuration of the saved run"
+        )
+    for key, slot in slots.items():
+        _fill(slot, np.asarray(state[key]))
+
+
+def _slots(optimizer: Optimizer, model: Layer) -> dict[str, paddle.Tensor]:
+    """All tensors the optimizer keeps, made first where they are not there yet."""
+    names = {p.name: name for name, p in model.named_parameters()}
+    block = paddle.base.framework.default_main_program().global_block()
+    with paddle.no_grad():
+        optimizer._create_accumulators(block, [p for p in optimizer._parameter_list if not p.stop_gradient])
+    slots = {}
+    for parameter, tensor in optimizer._master_weights.items():
+        slots[f"{names[parameter]}.{_MASTER}"] = tensor
+        # accumulators of a parameter with a master weight go by the master's name
+        names[tensor.name] = names[parameter]
+    for kind, tensors in optimizer._accumulators.items():
+        for parameter, tensor in tensors.items():
+            slots[f"{names[parameter]}.{kind}_0"] = tensor
+    return slots
+
+
+def _renamed(state: Mapping[str, Any], optimizer: Optimizer, model: Layer) -> dict[str, Any]:
+    """Paddle's own keys, ``conv2d_0.w_0_velocity_0``, as structured ones; a key that fits nothing stays as it is."""
+    masters = state.get("master_weights", {})
+    keys = {}
+    for structured, parameter in model.named_parameters():
+        for kind in optimizer._accumulators:
+            keys[f"{parameter.name}_{kind}_0"] = f"{structured}.{kind}_0"
+            keys[f"{parameter.name}_fp32_master_0_{kind}_0"] = f"{structured}.{kind}_0"
+    names = {parameter.name: structured for structured, parameter in model.named_parameters()}
+    renamed = {keys.get(key, key): value for key, value in state.items() if key != "master_weights"}
+    return renamed | {f"{names.get(key, key)}.{_MASTER}": value for key, value in masters.items()}
+
+
+def _fill(slot: paddle.Tensor, value: np.ndarray) -> None:
+    # Adam's powers of beta live on the CPU even when the weights do not: set_value would move them
+    source = paddle.to_tensor(value, place=slot.place)
+    slot.copy_(source if source.dtype == slot.dtype else source.astype(slot.dtype), True)
+
+
+def _tsm_multipliers(model: Layer, fc_lr5: bool) -> dict[str, tuple[float, float]]:
+    """TSM's multipliers of rate and decay, by structured name.
+
+    Weights of convolutions and linear layers 1, 1; their biases 2, 0; norms 1, 0.  With ``fc_lr5`` the last linear
+    layer, the classifier, has 5, 1 and its bias 10, 0.  *Source*: MMAction2 0.24 ``TSMOptimizerConstructor``, by what
+    its code does.
+    """
+    layers = [(prefix, layer) for prefix, layer in model.named_sublayers(include_self=True)]
+    linear = [layer for _, layer in layers if isinstance(layer, nn.Linear)]
+    classifier = linear[-1] if linear and fc_lr5 else None
+    multipliers = {}
+    for prefix, layer in layers:
+        own = list(layer.named_parameters(include_sublayers=False))
+        for name, _ in own:
+            if isinstance(layer, _NORMS):
+                pair = (1.0, 0.0)
+            elif isinstance(layer, (*_CONVOLUTIONS, nn.Linear)):
+                times = (5.0, 10.0) if layer is classifier else (1.0, 2.0)
+                pair = (times[1], 0.0) if name == "bias" else (times[0], 1.0)
+            else:
+                raise UserError(
+                    f"OPTIMIZER.param_groups: tsm does not know where {prefix or 'the network'} "
+                    f"({type(layer).__name__}) with its parameter {name} belongs: convolutions, linear layers, batch "
+                    "and group norms only; take param_groups: default"
+                )
+            multipliers[f"{prefix}.{name}" if prefix else name] = pair
+    return multipliers
+
+
+def _named_as_paddle(name: str, own: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """MMAction2 says SGD with momentum, and ``nesterov``."""
+    own = dict(own)
+    if "nesterov" in own:
+        own["use_nesterov"] = own.pop("nesterov")
+    if name == "SGD" and own.get("momentum"):
+        name = "Momentum"
+    if name == "SGD":
+        if own.get("use_nesterov"):
+            raise ConfigError("OPTIMIZER", ["OPTIMIZER.use_nesterov: SGD needs a momentum for it"])
+        own = {}
+    return name, own
+
+
+def _weight_decay(section: Mapping[str, Any]) -> tuple[float, type]:
+    decay = section.get("weight_decay")
+    if isinstance(decay, Mapping):
+        return float(decay["value"]), L1Decay if decay["name"] == "L1" else L2Decay
+    if decay is None:
+        # what Paddle's own constructors do
+        return (_DECOUPLED_DEFAULT if section["name"] in _DECOUPLED else 0.0), L2Decay
+    return float(decay), L2Decay
+
+
+def _clip(section: Mapping[str, Any] | float | None) -> Any:
+    if section is None:
+        return None
+    if not isinstance(section, Mapping):
+        return nn.ClipGradByGlobalNorm(float(section))
+    return getattr(nn, section["name"])(float(section["value"]))
+
+
+def _forbid_fractions(groups: list[ParameterGroup], name: str) -> None:
+    for group in groups:
+        if group.decay_mult not in (0.0, 1.0):
+            raise UserError(
+                f"OPTIMIZER: {name} decays a parameter wholly or not at all, {group.names[0]} asks for "
+                f"x {group.decay_mult:g}; take Momentum or Adam"
+            )
+
+
+def _forbid_duplicates(named: list[tuple[str, paddle.Tensor]]) -> None:
+    """Paddle keeps accumulators by ``parameter.name``: two parameters of one name would share them in silence."""
+    seen: dict[str, str] = {}
+    for name, parameter in named:
+        other = seen.setdefault(parameter.name, name)
+        if other != name:
+            raise UserError(f"parameters {other} and {name} have the same Paddle name {parameter.name!r}; rename one")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,0 +1,78 @@
+"""Every shipped configuration is sound, builds, takes a step, and evaluates, at reduced size."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from paddlevideo.config import Config, load_config
+from paddlevideo.engine.trainer import Options, train
+from paddlevideo.registry import BACKBONES
+from tests.tiny import make_clips, moving_square
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = [p for p in sorted((ROOT / "configs").rglob("*.yaml")) if "_base_" not in p.parts]
+
+# per backbone: smaller arguments, and what the head then receives
+REDUCED = {
+    "ResNetTSM": ({"depth": 18, "width": 4}, 32),
+    "VisionTransformer": ({"embed_dim": 24, "depth": 2, "num_heads": 2}, 24),
+}
+
+
+@pytest.fixture(scope="module")
+def lists(tmp_path_factory):
+    """A list for each kind of data set; labels 0 and 1, which every class count has."""
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(4):
+        frames = folder / f"frames {i}"
+        frames.mkdir()
+        for t, frame in enumerate(moving_square(rng, bool(i % 2)), 1):
+            cv2.imwrite(str(frames / f"img_{t:05}.jpg"), frame)
+        lines.append(f"{frames} 12 {i % 2}")
+    (folder / "frames.list").write_text("\n".join(lines))
+    return {"VideoDataset": make_clips(folder / "clips", 4), "FrameDataset": folder / "frames.list"}
+
+
+def reduce(config: dict, lists, output) -> dict:
+    backbone = config["MODEL"]["backbone"]
+    smaller, channels = REDUCED[backbone["name"]]
+    backbone |= smaller
+    backbone.pop("pretrained", None)
+    config["MODEL"]["head"]["in_channels"] = channels
+    config["DATASET"] |= {"batch_size": 2, "valid_batch_size": 2, "test_batch_size": 2, "num_workers": 0}
+    config["DATASET"].pop("label_names", None)
+    for split in ("train", "valid", "test"):
+        own = config["DATASET"][split]
+        own |= {"file_path": str(lists[own["format"]]), "data_prefix": ""}
+        own["suffix"] = own["suffix"] if own["format"] == "FrameDataset" else ""
+    config.pop("GRADIENT_ACCUMULATION", None)
+    return config | {"epochs": 1, "output_dir": str(output)}
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
+def test_config_trains_and_validates(file, lists, tmp_path):
+    config = load_config(file).to_dict()
+    run = train(Config(reduce(config, lists, tmp_path)), Options(validate=True, max_iters=1))
+    assert run.progress.step == 1
+    assert (tmp_path / f"{config['model_name']}_best.pdparams").is_file()
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
+def test_a_leaf_opens_with_what_it_is(file):
+    """Paper, launch command, hardware and published result stand in comment lines at the top."""
+    opening = []
+    for line in file.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        opening.append(line)
+    assert len(opening) >= 2 and any("main.py" in line for line in opening)
+
+
+def test_the_table_above_knows_every_backbone():
+    used = {load_config(file)["MODEL"]["backbone"]["name"] for file in CONFIGS}
+    assert used <= REDUCED.keys() and all(name in BACKBONES for name in used)

@@ -1,0 +1,90 @@
+"""The rules of the house that a machine can hold: imports, names, what is never called, side effects."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paddlevideo import registry
+from paddlevideo.registry import Registry
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = [p for part in ("paddlevideo", "tools", "applications") for p in sorted((ROOT / part).rglob("*.py"))]
+SOURCES.append(ROOT / "main.py")
+REGISTRIES = [value for value in vars(registry).values() if isinstance(value, Registry)]
+
+
+def test_import_contract():
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+
+
+def test_no_room_without_a_name_of_its_own():
+    assert not [p for p in SOURCES if p.stem in {"utils", "util", "common", "misc", "helpers"}]
+
+
+FORBIDDEN = {
+    "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "paddle.load", "np.load", "numpy.load",
+    "yaml.load", "yaml.unsafe_load", "av.logging.set_level",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_dangerous_is_called(file):
+    """Reading weights, lists or options must never run what stands in them."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in FORBIDDEN, f"{file}:{node.lineno}"
+            assert not any(k.arg == "shell" for k in node.keywords), f"{file}:{node.lineno}: shell="
+
+
+def test_seven_registries_whose_constructors_can_be_checked():
+    assert len(REGISTRIES) == 7
+    for each in REGISTRIES:
+        for name in each.names():
+            assert each.entry(name).parameters is not None, f"{each.kind} {name} takes **kwargs"
+
+
+def test_the_source_index_tells_what_the_classes_take():
+    """The check reads sources; what it reads must be what Python calls."""
+    import inspect
+
+    for each in REGISTRIES:
+        for name in each.names():
+            indexed = [(p.name, p.required) for p in each.entry(name).parameters]
+            real = [
+                (p.name, p.default is p.empty)
+                for p in inspect.signature(each.get(name).__init__).parameters.values()
+                if p.name != "self"
+            ]
+            assert indexed == real, f"{each.kind} {name}"
+
+
+def test_importing_the_package_does_nothing(tmp_path):
+    """No file, no thread, no signal handler, and not Paddle either."""
+    code = (
+        "import signal, sys, threading, os; before = signal.getsignal(signal.SIGTERM), threading.active_count();"
+        "import paddlevideo, paddlevideo.config, paddlevideo.registry, paddlevideo.safe_io;"
+        "assert (signal.getsignal(signal.SIGTERM), threading.active_count()) == before;"
+        "assert 'paddle' not in sys.modules; assert not os.listdir('.')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_module_can_be_imported():
+    modules = [
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for p in SOURCES
+        if p.is_relative_to(ROOT / "paddlevideo")
+    ]
+    code = "import importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in modules)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,43 @@
+"""Exports a trained model for prediction: python tools/export_model.py -c CFG -p best.pdparams -o inference/TSM"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+try:
+    import paddlevideo  # noqa: F401
+except ModuleNotFoundError:  # a checkout that was not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from paddlevideo.engine.command import run_command
+from paddlevideo.environment import set_cpu_environment
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """The flags; PaddleVideo's names, with its clash: here -o is the output folder, overrides have no short form."""
+    parser = argparse.ArgumentParser(description="Export a trained model: program, weights and inference.yml.")
+    add = parser.add_argument
+    add("-c", "--config", required=True, help="YAML file the model was trained with")
+    add("--override", action="append", default=[], metavar="KEY=VALUE", help="change a value of the configuration")
+    add("-p", "--pretrained_params", default="./best.pdparams", help="trained weights, .pdparams (%(default)s)")
+    add("-o", "--output_path", default="./inference", help="folder for the exported files (%(default)s)")
+    add("--save_name", default=None, help="name of the files (the configuration's model_name)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exports; 0 if the exported model agrees with the network."""
+    args = parse_args(argv)
+    set_cpu_environment()
+    from paddlevideo.config import load_config
+    from paddlevideo.inference.export import export
+
+    config = load_config(args.config, args.override)
+    export(config, args.pretrained_params, args.output_path, args.save_name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,137 @@
+"""Names what videos show: python tools/predict.py -i clip.mp4 --model_file inference/TSM/TSM.json
+
+The preprocessing, the label names and the meaning of the scores come from inference.yml beside the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+try:
+    import paddlevideo  # noqa: F401
+except ModuleNotFoundError:  # a checkout that was not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from paddlevideo.engine.command import run_command
+from paddlevideo.environment import set_cpu_environment
+from paddlevideo.errors import UserError
+from paddlevideo.inference.flags import chosen_pipeline, parse_bool
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """PaddleVideo's flags, and --top_k, --out, --label_file, --on_error."""
+    parser = argparse.ArgumentParser(description="Predict the classes of videos with an exported model.")
+    add = parser.add_argument
+    add("-c", "--config", help="YAML file; needed only if there is no inference.yml beside the model")
+    add(
+        "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="change a value of the configuration"
+    )
+    add("-i", "--input_file", required=True, nargs="+", metavar="PATH", help="videos, folders of videos, list files")
+    add("--model_file", required=True, help="exported model (.json or .pdmodel), or the folder it was exported to")
+    add("--params_file", help="its weights (.pdiparams beside the model)")
+    add("-b", "--batch_size", type=int, default=1, help="videos per run of the model (%(default)s)")
+    add("--top_k", type=int, help="classes to show, best first (1)")
+    add("--label_file", help="class names, one per line in class-id order (those of inference.yml)")
+    add("--out", help="write the results to FILE.json or FILE.csv as well")
+    add("--on_error", choices=("raise", "skip"), default="raise", help="a video that cannot be read (%(default)s)")
+    add("--use_gpu", type=parse_bool, help="True: required; default: if Paddle has one")
+    add("--use_xpu", type=parse_bool, default=False)
+    add("--use_npu", type=parse_bool, default=False)
+    add("--precision", choices=("fp32", "fp16", "int8"), default="fp32")
+    add("--ir_optim", type=parse_bool, default=True, help="graph optimisation (%(default)s)")
+    add("--use_tensorrt", type=parse_bool, default=False)
+    add("--gpu_mem", type=int, default=8000, help="MB that Paddle reserves on the GPU (%(default)s)")
+    add("--enable_mkldnn", type=parse_bool, default=False, help="oneDNN on the CPU (%(default)s)")
+    add("--cpu_threads", type=int, help="threads of the model on the CPU (all cores)")
+    add("--disable_glog", type=parse_bool, default=True, help="hide Paddle's own log lines (%(default)s)")
+    add("--time_test_file", type=parse_bool, default=False, help="print how long each video took")
+    add("--enable_benchmark", type=parse_bool, default=False, help="time the first video over and over, print medians")
+    args = parser.parse_args(argv)
+    if args.top_k is not None and args.top_k < 1:
+        parser.error(f"argument --top_k: expected at least 1, got {args.top_k}")
+    if args.batch_size < 1:
+        parser.error(f"argument --batch_size: expected at least 1, got {args.batch_size}")
+    return args
+
+
+def notice(line: str) -> None:
+    """Remarks go to stderr, so that stdout holds results only."""
+    print(line, file=sys.stderr)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Predicts; 0 if at least one video was read."""
+    args = parse_args(argv)
+    set_cpu_environment()
+    from paddlevideo.config import load_config
+    from paddlevideo.inference.report import check_out, lines_of, write_predictions
+    from paddlevideo.inference.sources import find_videos
+    from paddlevideo.inference.timing import benchmark
+
+    out = check_out(args.out) if args.out else None
+    config = load_config(args.config, args.override) if args.config else None
+    if args.override and config is None:
+        raise UserError("-o changes the configuration, but none is named; add --config")
+    top_k = args.top_k or int(((config or {}).get("INFERENCE") or {}).get("top_k") or 1)
+    videos = find_videos(args.input_file, notice)
+    predictor = make_predictor(args, config)
+    print(f"Inference model({predictor.name})...")
+    if args.enable_benchmark:
+        print(benchmark(predictor, videos[0]))
+    done = []
+    try:
+        for prediction in predictor.stream(videos, args.on_error):
+            done.append(prediction)
+            if prediction.error is not None:
+                notice(f"skipped: {prediction.error}")
+                continue
+            print("\n".join(lines_of(prediction, top_k)), flush=True)
+            if args.time_test_file:
+                print(f"\ttime: prepare {prediction.prepare_s * 1e3:.1f} ms, model {prediction.infer_s * 1e3:.1f} ms")
+    finally:  # what is done is kept, whatever stopped the rest
+        if out is not None and done:
+            write_predictions(out, done, top_k)
+            notice(f"{len(done)} of {len(videos)} written to {out}")
+    bad = sum(prediction.error is not None for prediction in done)
+    if bad == len(done):
+        raise UserError(f"none of {len(done)} videos could be read")
+    if bad:
+        notice(f"{bad} of {len(done)} videos could not be read")
+    return 0
+
+
+def make_predictor(args: argparse.Namespace, config: object) -> object:
+    """The predictor that the flags and the configuration describe."""
+    from paddlevideo.inference.model_files import find_program
+    from paddlevideo.inference.predictor import Predictor, description_of, program_of_folder
+
+    model_file = Path(args.model_file)
+    program = find_program(program_of_folder(model_file) if model_file.is_dir() else model_file, notice)
+    description = description_of(program, notice)
+    labels = args.label_file
+    if labels is None and description is None and config is not None:
+        labels = (config.get("DATASET") or {}).get("label_names")
+    return Predictor(
+        program,
+        args.params_file,
+        pipeline=chosen_pipeline(config, args.override, description, notice),
+        labels=labels,
+        batch_size=args.batch_size,
+        say=notice,
+        use_gpu=args.use_gpu,
+        use_xpu=args.use_xpu,
+        use_npu=args.use_npu,
+        precision=args.precision,
+        ir_optim=args.ir_optim,
+        use_tensorrt=args.use_tensorrt,
+        gpu_mem_mb=args.gpu_mem,
+        enable_mkldnn=args.enable_mkldnn,
+        cpu_threads=args.cpu_threads,
+        disable_glog=args.disable_glog,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
