@@ -31,8 +31,7 @@ def test_no_room_without_a_name_of_its_own():
 
 
 FORBIDDEN = {
-    "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "paddle.load", "np.load", "numpy.load",
-    "yaml.load", "yaml.unsafe_load", "av.logging.set_level",
+    "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "paddle.load", "yaml.load", "yaml.unsafe_load", "av.logging.set_level",
 }  # fmt: skip
 
 
@@ -42,7 +41,8 @@ def test_nothing_dangerous_is_called(file):
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in FORBIDDEN, f"{file}:{node.lineno}"
-            assert not any(k.arg == "shell" for k in node.keywords), f"{file}:{node.lineno}: shell="
+            flags = {k.arg for k in node.keywords if ast.unparse(k.value) != "False"}
+            assert not flags & {"shell", "allow_pickle"}, f"{file}:{node.lineno}"
 
 
 def test_seven_registries_whose_constructors_can_be_checked():

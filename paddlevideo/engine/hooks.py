@@ -171,20 +171,15 @@ class EMAHook(Hook):
 
     name = "ema"
 
-    def __init__(self, decay: float = 0.9998, warmup: bool = True, interval: int = 1):
-        self.settings = {"decay": decay, "warmup": warmup, "interval": interval}
-        self.average: EMA | None = None
-
-    def start(self, run: Trainer) -> None:
-        if self.average is None:
-            self.average = EMA(run.framework, **self.settings)
+    def __init__(self, average: EMA):
+        self.average = average
 
     def after_step(self, run: Trainer) -> None:
         if run.stepped:
             self.average.update()
 
     def arrays(self) -> dict[str, Arrays]:
-        return {".pdema": self.average.state_dict()} if self.average else {}
+        return {".pdema": self.average.state_dict()}
 
     def load_arrays(self, arrays: dict[str, Arrays]) -> None:
         if ".pdema" not in arrays:

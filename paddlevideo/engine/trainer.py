@@ -34,6 +34,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.metrics.topk import top_k_accuracy
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.solver.averaging import EMA
 from paddlevideo.solver.lr import build_lr, scale_lr
 from paddlevideo.solver.optimizer import build_optimizer, describe_groups, load_optimizer_state, optimizer_state
 
@@ -253,7 +254,6 @@ class Trainer:
         state = point.state
         try:
             self._check_shape(state["shape"], state["progress"], point.stem)
-            self.seed = state["seed"]
             self.progress = Progress(**state["progress"])
             self.schedule.load_state_dict(state["schedule"])
             self.precision.load_state_dict(state["scaler"])
@@ -262,6 +262,7 @@ class Trainer:
             optimizer = {k: v for k, v in point.arrays[".pdopt"].items() if k != "LR_Scheduler"}
             load_optimizer_state(self.optimizer, self.framework, optimizer)
             for hook in self.hooks:
+                hook.load_arrays(point.arrays)
                 if hook.name in state["hooks"]:
                     hook.load_state_dict(state["hooks"][hook.name])
         except (KeyError, TypeError) as error:
@@ -319,16 +320,17 @@ def train(config: Config, options: Options) -> Trainer:
         if distributed.is_main():
             write_atomic(folder.path / "config.yaml", config.to_yaml())
             log.info("configuration:\n%s", config.to_yaml())
-        trainer = _assemble(config, options, folder)
-        _continue(trainer, options, config.get("resume_epoch", 0))
+        point = _resume_point(folder, options.resume, config.get("resume_epoch", 0))
+        trainer = _assemble(config, options, folder, _seed(options.seed, point))
+        if point:
+            trainer.load(point)
         trainer.run()
         return trainer
     finally:
         folder.release()
 
 
-def _assemble(config: Config, options: Options, folder: RunFolder) -> Trainer:
-    seed = DEFAULT_SEED if options.seed is None else options.seed
+def _assemble(config: Config, options: Options, folder: RunFolder, seed: int) -> Trainer:
     paddle.seed(seed)
     if options.fleet:
         log.info("--fleet: collective data parallelism is what the launcher's ranks do here anyway")
@@ -367,7 +369,7 @@ def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
     main = distributed.is_main()
     sinks = open_sinks(run.folder.path, config.get("log_sinks", [])) if main else []
     logger = LogHook(config.get("log_interval", 10), sinks)
-    average = EMAHook(**config.section("EMA")) if "EMA" in config else None
+    average = EMAHook(EMA(run.framework, **config.section("EMA"))) if "EMA" in config else None
     hooks: list[Hook] = [logger, *([average] if average else [])]
     if "PRECISEBN" in config:
         section = config["PRECISEBN"]
@@ -385,22 +387,28 @@ def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
     return hooks
 
 
-def _continue(run: Trainer, options: Options, resume_epoch: int) -> None:
-    """Loads the resume point that ``--resume`` or ``resume_epoch`` names."""
-    if options.resume is None and not resume_epoch:
-        return
-    if options.resume == "auto":
-        point = run.folder.newest()
-        if point is None:
-            log.info("--resume auto: nothing to resume in %s; starting at the beginning", run.folder.path)
-            return
-    else:
-        point = checkpoint.load(options.resume or run.folder.stem(f"epoch_{resume_epoch:05d}"))
-    for hook in run.hooks:
-        if isinstance(hook, EMAHook):
-            hook.start(run)
-            hook.load_arrays(point.arrays)
-    run.load(point)
+def _resume_point(folder: RunFolder, resume: str | None, resume_epoch: int) -> checkpoint.ResumePoint | None:
+    """What ``--resume`` or ``resume_epoch`` names; None to start at the beginning."""
+    if resume is None and not resume_epoch:
+        return None
+    if resume != "auto":
+        return checkpoint.load(resume or folder.stem(f"epoch_{resume_epoch:05d}"))
+    point = folder.newest()
+    if point is None:
+        log.info("--resume auto: nothing to resume in %s; starting at the beginning", folder.path)
+    return point
+
+
+def _seed(asked: int | None, point: checkpoint.ResumePoint | None) -> int:
+    """A resumed run goes on with its own seed, which shuffling, augmentation and dropout are keyed by."""
+    if point is None:
+        return DEFAULT_SEED if asked is None else asked
+    if "seed" not in point.state:
+        raise UserError(f"{point.stem}: the resume point is incomplete: 'seed' is missing")
+    seed = point.state["seed"]
+    if asked not in (None, seed):
+        log.warning("--seed %d is passed over: the resumed run has seed %d", asked, seed)
+    return seed
 
 
 def _accumulation(config: Config) -> int:

@@ -78,7 +78,7 @@ def test_global_batch_size_must_be_a_multiple(clips, tmp_path):
 
 def test_a_non_finite_loss_takes_no_step_names_files_and_stops(clips, tmp_path, monkeypatch):
     config = tsm_config(clips, tmp_path) | {"non_finite_limit": 2, "epochs": 1}
-    from paddlevideo.modeling.frameworks.recognizer import Recognizer2D
+    from paddlevideo.modeling.frameworks.recognizers import Recognizer2D
 
     forward = Recognizer2D.forward
     seen = {}

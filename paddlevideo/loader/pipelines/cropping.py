@@ -1,0 +1,295 @@
+"""Operators that cut pictures out: views of the array they were given, until somebody needs a copy.
+
+All take and give ``imgs`` [V, T, H, W, 3] and draw once per clip.  Those that make several crops multiply V, crop by
+crop: all V of the first crop, then all V of the second.  A picture smaller than the crop is an error: nothing is padded
+or enlarged in silence.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.loader.pipelines.flipping import mirror
+from paddlevideo.loader.pipelines.resizing import check_interpolation, images, resize
+from paddlevideo.registry import TRANSFORMS
+
+Sample = dict[str, Any]
+Rng = np.random.Generator
+
+
+def size_hw(size: int | list[int]) -> tuple[int, int]:
+    """Height and width of ``size``: a square's side, or [width, height] as both references write it.
+
+    Raises:
+        ValueError: neither, or not positive.
+    """
+    pair = [size, size] if isinstance(size, int) else list(size)
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"a size is a number of pixels or [width, height], got {size!r}")
+    return pair[1], pair[0]
+
+
+def _room(imgs: np.ndarray, height: int, width: int) -> tuple[int, int]:
+    """How far a crop can move down and to the right.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    down, right = imgs.shape[2] - height, imgs.shape[3] - width
+    if down < 0 or right < 0:
+        raise UserError(
+            f"cannot cut {height} x {width} (height x width) out of a picture of {imgs.shape[2]} x {imgs.shape[3]}; "
+            "scale it up first (Scale, Resize, JitterScale)"
+        )
+    return down, right
+
+
+def _cut(imgs: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    return imgs[:, :, top : top + height, left : left + width]
+
+
+@TRANSFORMS.register
+class RandomCrop:
+    """A crop of ``target_size`` at a drawn place; every place is as likely, the last row and column included.
+
+    *Source*: PaddleVideo's RandomCrop.  Its PyAV path never reaches the last place and fails where the picture has
+    the crop's size.
+    """
+
+    def __init__(self, target_size: int | list[int]):
+        self.size = size_hw(target_size)
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs = images(sample)
+        down, right = _room(imgs, *self.size)
+        left, top = int(rng.integers(0, right + 1)), int(rng.integers(0, down + 1))
+        sample["imgs"] = _cut(imgs, top, left, *self.size)
+        return sample
+
+
+@TRANSFORMS.register
+class CenterCrop:
+    """The crop of ``target_size`` in the middle.
+
+    Args:
+        do_round: an odd margin is halved and rounded to the even neighbour (PaddleVideo's default); False rounds down
+            (MMAction2's rule).
+        backend: accepted, changes nothing.
+
+    *Source*: PaddleVideo's CenterCrop.
+    """
+
+    def __init__(
+        self,
+        target_size: int | list[int],
+        do_round: bool = True,
+        backend: Literal["pillow", "cv2", "pyav"] = "cv2",
+    ):
+        self.size, self.do_round = size_hw(target_size), do_round
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs = images(sample)
+        top, left = (round(room / 2.0) if self.do_round else room // 2 for room in _room(imgs, *self.size))
+        sample["imgs"] = _cut(imgs, top, left, *self.size)
+        return sample
+
+
+@TRANSFORMS.register("MultiScaleCrop_TSM")
+class MultiScaleCrop:
+    """A crop of drawn size and place, stretched to ``target_size``.
+
+    The candidate sides are ``int(s * short side)`` for s in ``scales``; one within 2 pixels of the target becomes it.
+    Height and width are drawn as a pair whose positions in ``scales`` differ by at most ``max_distort``.  The place is
+    one of 13 (``fix_crop``): corners, middle, middles of the edges, quarter points, on a grid of steps ``(side - crop)
+    // 4``.
+
+    Args:
+        target_size: side of the result, or [width, height].
+        scales: fractions of the short side; None: 1, 0.875, 0.75, 0.66.
+        fix_crop: False draws the place freely.
+        allow_duplication: keep, among the first five places, those that coincide because there is no room.
+        more_fix_crop: False: only corners and middle.
+        backend: accepted, changes nothing.
+        interpolation: linear or antialias.
+
+    *Source*: TSN's multi-scale cropping, PaddleVideo's MultiScaleCrop.  Its later versions take the grid's steps as
+    fractions, which moves a crop by at most 3 pixels.
+    """
+
+    def __init__(
+        self,
+        target_size: int | list[int],
+        scales: list[float] | None = None,
+        max_distort: int = 1,
+        fix_crop: bool = True,
+        allow_duplication: bool = False,
+        more_fix_crop: bool = True,
+        backend: Literal["pillow", "cv2", "pyav"] = "cv2",
+        interpolation: Literal["linear", "antialias"] = "linear",
+    ):
+        self.size = size_hw(target_size)
+        self.scales = list(scales) if scales else [1, 0.875, 0.75, 0.66]
+        if not all(0 < scale <= 1 for scale in self.scales):
+            raise ValueError(f"scales must lie in (0, 1], got {self.scales}")
+        self.max_distort, self.fix_crop = max_distort, fix_crop
+        self.allow_duplication, self.more_fix_crop = allow_duplication, more_fix_crop
+        self.interpolation = check_interpolation(interpolation)
+
+    def box(self, height: int, width: int, rng: Rng) -> tuple[int, int, int, int]:
+        """A drawn crop of a picture of this size: top, left, height, width."""
+        sides = [max(1, int(min(height, width) * scale)) for scale in self.scales]
+        heights, widths = (
+            [target if abs(side - target) < 3 and target <= limit else side for side in sides]
+            for target, limit in zip(self.size, (height, width))
+        )
+        pairs = [(h, w) for i, h in enumerate(heights) for j, w in enumerate(widths) if abs(i - j) <= self.max_distort]
+        h, w = pairs[rng.integers(len(pairs))]
+        if not self.fix_crop:
+            return int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1)), h, w
+        step_y, step_x = (height - h) // 4, (width - w) // 4
+        places = self._places(step_y, step_x)
+        y, x = places[rng.integers(len(places))]
+        return y * step_y, x * step_x, h, w
+
+    def _places(self, step_y: int, step_x: int) -> list[tuple[int, int]]:
+        """Grid points (y, x), 0..4 each."""
+        distinct = [
+            ((0, 0), True),
+            ((0, 4), step_x != 0),
+            ((4, 0), step_y != 0),
+            ((4, 4), step_y != 0 and step_x != 0),
+            ((2, 2), step_y != 0 or step_x != 0),
+        ]
+        places = [place for place, differs in distinct if differs or self.allow_duplication]
+        if self.more_fix_crop:
+            places += [(2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3)]
+        return places
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs = images(sample)
+        box = self.box(*imgs.shape[2:4], rng)
+        sample["imgs"] = resize(_cut(imgs, *box), *self.size, self.interpolation)
+        return sample
+
+
+@TRANSFORMS.register
+class RandomResizedCrop:
+    """A crop of drawn area and aspect, at its own size: a resizing operator goes after it.
+
+    Ten tries; if none fits, the largest square in the middle.
+
+    Args:
+        area_range: fraction of the picture.
+        aspect_ratio_range: width / height, drawn on a logarithmic scale.
+        target_size, backend: accepted, change nothing, as in PaddleVideo.
+
+    *Source*: MMAction2's and PaddleVideo's RandomResizedCrop (which do not resize either).
+    """
+
+    def __init__(
+        self,
+        area_range: list[float] = (0.08, 1.0),
+        aspect_ratio_range: list[float] = (3 / 4, 4 / 3),
+        target_size: int = 224,
+        backend: Literal["pillow", "cv2", "pyav"] = "cv2",
+    ):
+        if not 0 < area_range[0] <= area_range[1] <= 1:
+            raise ValueError(f"area_range must lie in (0, 1], got {list(area_range)}")
+        if not 0 < aspect_ratio_range[0] <= aspect_ratio_range[1]:
+            raise ValueError(f"aspect_ratio_range must be [least, greatest], got {list(aspect_ratio_range)}")
+        self.area_range, self.aspect_ratio_range = list(area_range), list(aspect_ratio_range)
+
+    def box(self, height: int, width: int, rng: Rng) -> tuple[int, int, int, int]:
+        """A drawn crop of a picture of this size: top, left, height, width."""
+        ratios = np.exp(rng.uniform(*np.log(self.aspect_ratio_range), size=10))
+        areas = rng.uniform(*self.area_range, size=10) * height * width
+        widths = np.round(np.sqrt(areas * ratios)).astype(int)
+        heights = np.round(np.sqrt(areas / ratios)).astype(int)
+        for h, w in zip(heights.tolist(), widths.tolist()):
+            if 1 <= h <= height and 1 <= w <= width:
+                left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+                return top, left, h, w
+        side = min(height, width)
+        return (height - side) // 2, (width - side) // 2, side, side
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs = images(sample)
+        sample["imgs"] = _cut(imgs, *self.box(*imgs.shape[2:4], rng))
+        return sample
+
+
+def _three(imgs: np.ndarray, height: int, width: int) -> np.ndarray:
+    down, right = _room(imgs, height, width)
+    if down and right:
+        raise UserError(
+            f"three crops of {height} x {width} lie along one side, so the other must fit exactly; the picture has "
+            f"{imgs.shape[2]} x {imgs.shape[3]} (height x width): make its short side {min(height, width)} first"
+        )
+    step_y, step_x = down // 2, right // 2
+    return np.concatenate([_cut(imgs, k * step_y, k * step_x, height, width) for k in (0, 2, 1)])
+
+
+@TRANSFORMS.register
+class UniformCrop:
+    """Three crops along the long side, in this order: left (top), right (bottom), middle.  V becomes 3 V.
+
+    Args:
+        target_size: side of the crop, or [width, height]; one side of the picture must have it.
+        backend: accepted, changes nothing.
+
+    *Source*: PaddleVideo's UniformCrop.
+    """
+
+    def __init__(self, target_size: int | list[int], backend: Literal["pillow", "cv2", "pyav"] = "cv2"):
+        self.size = size_hw(target_size)
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        sample["imgs"] = _three(images(sample), *self.size)
+        return sample
+
+
+@TRANSFORMS.register
+class ThreeCrop:
+    """``UniformCrop`` under MMAction2's name.
+
+    *Source*: MMAction2's ThreeCrop.
+    """
+
+    def __init__(self, crop_size: int | list[int]):
+        self.size = size_hw(crop_size)
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        sample["imgs"] = _three(images(sample), *self.size)
+        return sample
+
+
+@TRANSFORMS.register
+class TenCrop:
+    """Corners and middle, each followed by its mirror image.  V becomes 10 V.
+
+    The order is upper left, upper right, lower left, lower right, middle, on a grid of steps ``(side - crop) // 4``.
+
+    Args:
+        target_size: side of the crop, or [width, height] (PaddleVideo's name for it).
+        crop_size: the same (MMAction2's); one of the two must be given.
+
+    *Source*: PaddleVideo's and MMAction2's TenCrop.
+    """
+
+    def __init__(self, target_size: int | list[int] | None = None, crop_size: int | list[int] | None = None):
+        if (target_size is None) == (crop_size is None):
+            raise ValueError("give target_size or crop_size (they mean the same)")
+        self.size = size_hw(crop_size if target_size is None else target_size)
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs = images(sample)
+        step_y, step_x = (room // 4 for room in _room(imgs, *self.size))
+        views = []
+        for y, x in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)):
+            crop = _cut(imgs, y * step_y, x * step_x, *self.size)
+            views += [crop, mirror(crop)]
+        sample["imgs"] = np.concatenate(views)
+        return sample

@@ -1,0 +1,126 @@
+"""From a path to an open frame reader.  Nothing is decoded here: the sampling operator fetches what it chose."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.registry import TRANSFORMS
+
+Sample = dict[str, Any]
+
+
+def time_window(
+    num_frames: int,
+    fps: float,
+    num_seg: int,
+    sampling_rate: int,
+    target_fps: float,
+    start: Literal["random", "first", "centre"],
+    rng: np.random.Generator | None,
+) -> tuple[int, float]:
+    """The stretch of a video that ``num_seg`` frames, ``sampling_rate`` apart at ``target_fps``, span.
+
+    Its length is ``sampling_rate * num_seg / target_fps`` seconds: 8.53 s for 8 frames at 32 and 30.  A video that is
+    shorter is not stretched: the window ends behind it, and the frames that fall there repeat the last one.
+
+    Args:
+        start: ``random`` draws one uniform number; ``first`` begins with the video (the reference's test mode);
+            ``centre`` leaves as much before as behind.
+
+    Returns:
+        first and last frame, 0-based; the last one may be fractional and behind the end.
+
+    *Source*: PaddleVideo's VideoDecoder (PyAV), which took it from TimeSformer.  There the window is cut in time
+    stamps, so that a fractional start means the next whole frame: hence the ceil.  For a stream of unknown duration
+    it decodes everything and draws the window among the decoded frames; a reader here knows its exact number of
+    frames, so there is one rule for all files.
+    """
+    if not fps > 0:
+        raise UserError(f"a time window needs the frame rate, which this source does not tell (got {fps})")
+    length = sampling_rate * num_seg / target_fps * fps
+    slack = max(num_frames - length, 0.0)
+    if start == "random":
+        first = math.ceil(rng.uniform(0.0, slack)) if slack > 0 else 0
+    else:
+        first = 0 if start == "first" else int(slack / 2)
+    return min(first, num_frames - 1), first + length - 1
+
+
+@TRANSFORMS.register
+class VideoDecoder:
+    """Opens ``sample["filename"]``: sets ``reader``, ``total_frames``, ``fps`` and, if asked, ``window``.
+
+    A sample that already carries an open ``reader`` (a clip in memory) is taken as it is.
+
+    Args:
+        backend: pyav (exact, decodes only what is needed), pyav_sequential, decord or cv2.
+        mode: with ``num_seg``: the PP-TimeSformer time window; train and valid draw its start, test begins with the
+            video.  None: no window.
+        num_seg: number of frames the window is made for.
+        sampling_rate: frames between two of them, at ``target_fps``.
+        target_fps: frame rate that ``sampling_rate`` counts in.
+
+    *Source*: PaddleVideo's VideoDecoder.  There only PyAV knows the window, while decord and cv2 sample the whole video
+    under the same keys; here the window does not depend on the backend.  See ``time_window`` for its rule, and
+    ``Sampler(sampling_rate=...)`` for the same window without a decoder's help.
+    """
+
+    def __init__(
+        self,
+        backend: str = "pyav",
+        mode: Literal["train", "valid", "test"] | None = None,
+        num_seg: int | None = None,
+        sampling_rate: int = 32,
+        target_fps: float = 30.0,
+    ):
+        if mode not in (None, "train", "valid", "test"):
+            raise ValueError(f"mode must be train, valid or test, got {mode!r}")
+        if sampling_rate <= 0 or target_fps <= 0 or (num_seg is not None and num_seg <= 0):
+            raise ValueError("num_seg, sampling_rate and target_fps must be positive")
+        self.backend, self.mode, self.num_seg = backend, mode, num_seg
+        self.sampling_rate, self.target_fps = sampling_rate, target_fps
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if "reader" not in sample:
+            if "filename" not in sample:
+                raise UserError("VideoDecoder reads video files; for folders of frames write FrameDecoder")
+            from paddlevideo.loader.decode import open_video
+
+            sample["reader"] = open_video(sample["filename"], self.backend)
+        reader = sample["reader"]
+        sample["total_frames"], sample["fps"] = len(reader), float(reader.fps)
+        if self.mode is not None and self.num_seg is not None:
+            start = "first" if self.mode == "test" else "random"
+            sample["window"] = time_window(
+                len(reader), reader.fps, self.num_seg, self.sampling_rate, self.target_fps, start, rng
+            )
+        return sample
+
+
+@TRANSFORMS.register
+class FrameDecoder:
+    """Opens the folder ``sample["frame_dir"]`` of ``total_frames`` pictures named ``suffix``: sets ``reader``, ``fps``.
+
+    The first file has number 1; indices here are 0-based all the same, the reader adds the one.
+
+    *Source*: PaddleVideo's FrameDecoder, MMAction2's RawFrameDecode (which stands behind the sampler there).
+    """
+
+    def __init__(self):
+        pass
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if "reader" not in sample:
+            if "frame_dir" not in sample:
+                raise UserError("FrameDecoder reads folders of frames; for video files write VideoDecoder")
+            from paddlevideo.loader.decode import FrameFolder
+
+            suffix = sample.get("suffix", "img_{:05}.jpg")
+            sample["reader"] = FrameFolder(sample["frame_dir"], sample["total_frames"], suffix)
+        reader = sample["reader"]
+        sample["total_frames"], sample["fps"] = len(reader), float(reader.fps)
+        return sample

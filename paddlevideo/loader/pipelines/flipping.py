@@ -1,0 +1,86 @@
+"""Mirrored clips, and the labels that change with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from paddlevideo.loader.pipelines.resizing import images
+from paddlevideo.registry import TRANSFORMS
+
+Sample = dict[str, Any]
+
+
+def mirror(imgs: np.ndarray, direction: str = "horizontal") -> np.ndarray:
+    """All pictures of [V, T, H, W, 3] mirrored left-right or upside down, as a new C-contiguous array."""
+    out = np.empty(imgs.shape, imgs.dtype)
+    for v in range(imgs.shape[0]):
+        for t in range(imgs.shape[1]):
+            cv2.flip(imgs[v, t], 1 if direction == "horizontal" else 0, dst=out[v, t])
+    return out
+
+
+def relabel(label: Any, label_map: Mapping[int, int]) -> Any:
+    """The label of the mirrored clip: a class number through the map, or soft float32 [K] with its mass moved."""
+    if not isinstance(label, np.ndarray) or label.ndim == 0:
+        return label_map.get(int(label), label)
+    moved = label.copy()
+    moved[list(label_map)] = 0
+    for old, new in label_map.items():
+        moved[new] += label[old]
+    return moved
+
+
+@TRANSFORMS.register
+class RandomFlip:
+    """Mirrors the whole clip with probability ``p``.
+
+    Args:
+        p: 0 .. 1.
+        direction: horizontal or vertical.
+        flip_label_map: class -> class of the mirrored clip, for data sets where left and right matter (Something-
+            Something).  A swap needs both directions: {93: 94, 94: 93}.
+
+    *Source*: PaddleVideo's RandomFlip (without the map); the map is MMAction2's.
+    """
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        direction: Literal["horizontal", "vertical"] = "horizontal",
+        flip_label_map: dict[int, int] | None = None,
+    ):
+        if not 0 <= p <= 1:
+            raise ValueError(f"a probability lies in 0 .. 1, got {p}")
+        if direction not in ("horizontal", "vertical"):
+            raise ValueError(f"direction must be horizontal or vertical, got {direction!r}")
+        self.p, self.direction = p, direction
+        # describe() and YAML may spell the keys as strings
+        self.label_map = {int(old): int(new) for old, new in (flip_label_map or {}).items()}
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        imgs = images(sample)
+        if rng.random() < self.p:
+            sample["imgs"] = mirror(imgs, self.direction)
+            if self.label_map and "label" in sample:
+                sample["label"] = relabel(sample["label"], self.label_map)
+        return sample
+
+
+@TRANSFORMS.register
+class Flip(RandomFlip):
+    """``RandomFlip`` under MMAction2's names.
+
+    *Source*: MMAction2's Flip.
+    """
+
+    def __init__(
+        self,
+        flip_ratio: float = 0.5,
+        direction: Literal["horizontal", "vertical"] = "horizontal",
+        flip_label_map: dict[int, int] | None = None,
+    ):
+        super().__init__(flip_ratio, direction, flip_label_map)

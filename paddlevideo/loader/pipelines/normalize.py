@@ -1,0 +1,78 @@
+"""Layout and normalisation: mostly the framework's business."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from paddlevideo.loader.pipelines.resizing import images
+from paddlevideo.registry import TRANSFORMS
+
+Sample = dict[str, Any]
+
+
+@TRANSFORMS.register
+class Image2Array:
+    """Does nothing: clips stay [V, T, H, W, 3] until the framework makes of them what its network takes.
+
+    Args:
+        transpose, data_format: checked, otherwise without effect.
+
+    *Source*: PaddleVideo's Image2Array, which lays the clip out as tchw or cthw.
+    """
+
+    def __init__(self, transpose: bool = True, data_format: Literal["tchw", "cthw"] = "tchw"):
+        if data_format not in ("tchw", "cthw"):
+            raise ValueError(f"data_format must be tchw or cthw, got {data_format!r}")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return sample
+
+
+@TRANSFORMS.register
+class Normalization:
+    """``(x / 255 - mean) / std`` per channel.
+
+    By default it only says so (``Pipeline.normalization``) and the network does it on its device: uint8 is a quarter of
+    what has to travel, and resizing or cropping afterwards gives the same up to rounding.
+
+    Args:
+        mean: of the three channels R, G, B, on the 0..1 scale (0..255 with ``inplace``).
+        std: likewise.
+        tensor_shape: accepted, changes nothing; channels are last here.
+        inplace: PaddleVideo's second variant, which does not divide by 255: mean and std are on the 0..255 scale.
+        device: False normalises here, into float32.
+
+    Attributes:
+        mean, std: float32 [3] on the 0..1 scale, whatever ``inplace`` says.
+
+    *Source*: PaddleVideo's Normalization.
+    """
+
+    def __init__(
+        self,
+        mean: list[float],
+        std: list[float],
+        tensor_shape: list[int] = (3, 1, 1),
+        inplace: bool = False,
+        device: bool = True,
+    ):
+        if len(mean) != 3 or len(std) != 3:
+            raise ValueError(f"mean and std are those of three channels, got {list(mean)} and {list(std)}")
+        if min(std) <= 0:
+            raise ValueError(f"std must be positive, got {list(std)}")
+        unit = 255.0 if inplace else 1.0
+        self.mean = np.asarray(mean, np.float32) / np.float32(unit)
+        self.std = np.asarray(std, np.float32) / np.float32(unit)
+        self.on_device = device
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        imgs = images(sample)
+        if not self.on_device:
+            width = imgs.shape[3]
+            flat = imgs.reshape(*imgs.shape[:3], width * 3).astype(np.float32)  # long rows: thrice as fast as by pixel
+            flat *= np.tile(1 / (255 * self.std), width)
+            flat -= np.tile(self.mean / self.std, width)
+            sample["imgs"] = flat.reshape(imgs.shape)
+        return sample

@@ -1,0 +1,127 @@
+"""PIPELINE.train|valid|test of a configuration, as one callable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.registry import TRANSFORMS
+
+
+class TransformError(UserError):
+    """An operator could not do its work on one sample; ``where`` is its key path, ``source`` the sample's file."""
+
+    def __init__(self, where: str, name: str, source: str, message: str):
+        self.where, self.name, self.source, self.message = where, name, source, message
+        super().__init__(f"{where} ({name}): {message} [{source}]")
+
+    def __reduce__(self):  # it travels from worker processes
+        return type(self), (self.where, self.name, self.source, self.message)
+
+
+class Pipeline:
+    """Runs the operators of a YAML section one after the other, in the order in which they are written.
+
+    The section's keys are free (``decode``, ``sample``, ``transform``, ``sampler``, ...); only their order counts.  A
+    value is one operator, ``{name: Op, argument: value}``, or a list of ``Op`` and ``{Op: {argument: value}}``.
+
+    An operator is a callable ``(sample, rng) -> sample``.  It keeps no state and draws from ``rng`` alone, so a sample
+    is a function of the generator it was given.
+
+    Args:
+        section: the mapping below ``PIPELINE.train``, ``.valid`` or ``.test``.
+        where: its key path, for messages.
+
+    Raises:
+        ConfigError: an entry is malformed, an operator unknown, an argument wrong.
+    """
+
+    def __init__(self, section: Mapping[str, Any], where: str):
+        if not isinstance(section, Mapping) or not section:
+            raise ConfigError(
+                where, [f"{where}: expected a mapping of steps (decode, sample, transform), got {section!r}"]
+            )
+        self.where = where
+        self._section = _plain(section)
+        self._steps = [
+            (here, spec["name"], TRANSFORMS.build(spec, here)) for here, spec in _specs(self._section, where)
+        ]
+        deferred = [here for here, _, op in self._steps if getattr(op, "on_device", False)]
+        if len(deferred) > 1:
+            raise ConfigError(where, [f"{deferred[1]}: a second Normalization; the first is {deferred[0]}"])
+
+    @property
+    def normalization(self) -> Any | None:
+        """The ``Normalization`` that is left to the device (``.mean``, ``.std``: float32 [3], 0..1 scale), or None."""
+        return next((op for _, _, op in self._steps if getattr(op, "on_device", False)), None)
+
+    def describe(self) -> dict[str, Any]:
+        """The section as plain data: ``Pipeline(p.describe(), where)`` is the same pipeline."""
+        return _plain(self._section)
+
+    def __call__(self, sample: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """Args:
+            sample: ``filename`` or ``frame_dir`` (or an open ``reader``), ``label`` if there is one; left as it is.
+            rng: the sample's own generator.
+
+        Returns:
+            the sample with ``imgs``: uint8 (float32 if normalised here) [V, T, H, W, 3], C-contiguous.
+
+        Raises:
+            TransformError: an operator cannot take this clip.
+            VideoReadError: the file cannot be decoded (from the reader, unchanged).
+        """
+        sample = dict(sample)
+        try:
+            for here, name, op in self._steps:
+                try:
+                    sample = op(sample, rng)
+                except Exception as error:
+                    source = str(sample.get("filename") or sample.get("frame_dir") or "a clip in memory")
+                    if getattr(error, "path", None) is not None:  # a read error names its file already
+                        raise
+                    if isinstance(error, UserError):
+                        raise TransformError(here, name, source, str(error)) from error
+                    error.add_note(f"in {here} ({name}), on {source}")
+                    raise
+        finally:
+            reader = sample.pop("reader", None)
+            if reader is not None:
+                reader.close()
+        if "imgs" in sample:
+            sample["imgs"] = np.ascontiguousarray(sample["imgs"])
+        return sample
+
+
+def _specs(section: Mapping[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, value in section.items():
+        here = f"{where}.{key}"
+        if isinstance(value, list):
+            for i, item in enumerate(value):
+                yield f"{here}[{i}]", _spec_of_item(item, f"{here}[{i}]")
+        elif isinstance(value, dict) and "name" in value:
+            yield here, value
+        else:
+            raise ConfigError(where, [f"{here}: expected a mapping with 'name' or a list of operators, got {value!r}"])
+
+
+def _spec_of_item(item: Any, here: str) -> dict[str, Any]:
+    if isinstance(item, str):
+        return {"name": item}
+    if isinstance(item, dict) and len(item) == 1:
+        ((name, arguments),) = item.items()
+        if arguments is None or isinstance(arguments, dict):
+            return {**(arguments or {}), "name": name}
+    raise ConfigError(here, [f"{here}: expected '- Name:' with its arguments below, got {item!r}"])
+
+
+def _plain(value: Any) -> Any:
+    """A deep copy made of dict and list only, so that it can be written as YAML."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

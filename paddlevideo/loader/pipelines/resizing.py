@@ -1,0 +1,270 @@
+"""Operators that change the size of the pictures.
+
+All take and give ``imgs`` [V, T, H, W, 3], uint8 or float32, and draw once per clip.  ``interpolation`` is one decision
+for all of them:
+
+* ``linear`` (default): bilinear between the four nearest pixels (OpenCV), what MMAction2 and PaddleVideo's cv2 and PyAV
+  paths do; fast; aliases when it shrinks.
+* ``antialias``: a triangle as wide as the shrinking factor, what Pillow's BILINEAR does, and with it PaddleVideo's
+  default ``backend: pillow``; equal to Pillow within one grey level, several times slower.
+
+An argument ``backend`` of an existing file names the library used there.  It is accepted and changes nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.registry import TRANSFORMS
+
+Sample = dict[str, Any]
+Rng = np.random.Generator
+
+
+def images(sample: Sample) -> np.ndarray:
+    """``sample["imgs"]`` [V, T, H, W, 3].
+
+    Raises:
+        UserError: no sampling operator stands before this one.
+    """
+    if "imgs" not in sample:
+        raise UserError("there are no frames yet: write a sampling operator (Sampler, SampleFrames) before it")
+    return sample["imgs"]
+
+
+def check_interpolation(interpolation: str) -> str:
+    """Gives it back.
+
+    Raises:
+        ValueError: not one of linear, antialias.
+    """
+    if interpolation not in ("linear", "antialias"):
+        raise ValueError(f"interpolation must be linear or antialias, got {interpolation!r}")
+    return interpolation
+
+
+def resize(imgs: np.ndarray, height: int, width: int, interpolation: str = "linear") -> np.ndarray:
+    """Stretches every picture: [V, T, H, W, 3] -> [V, T, height, width, 3], same dtype.
+
+    ``imgs`` may be a crop of a larger array; it is not copied first.
+
+    Raises:
+        UserError: the new size is empty.
+    """
+    if height < 1 or width < 1:
+        raise UserError(f"cannot make a picture of {height} x {width} (height x width)")
+    if imgs.shape[2:4] == (height, width):
+        return imgs
+    if interpolation == "antialias":
+        return _antialias(imgs, height, width)
+    out = np.empty((*imgs.shape[:2], height, width, 3), imgs.dtype)
+    for v in range(imgs.shape[0]):
+        for t in range(imgs.shape[1]):
+            cv2.resize(imgs[v, t], (width, height), dst=out[v, t], interpolation=cv2.INTER_LINEAR)
+    return out
+
+
+@functools.lru_cache(maxsize=64)
+def _triangle(size: int, new_size: int) -> np.ndarray:
+    """Weights [new_size, size] of the triangle filter along one axis; rows sum to 1."""
+    scale = size / new_size
+    reach = max(scale, 1.0)
+    centre = (np.arange(new_size)[:, None] + 0.5) * scale
+    weights = np.maximum(0.0, 1.0 - np.abs(np.arange(size)[None, :] + 0.5 - centre) / reach)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _antialias(imgs: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows, columns = _triangle(imgs.shape[2], height), _triangle(imgs.shape[3], width)
+    out = np.empty((*imgs.shape[:2], height, width, 3), imgs.dtype)
+    for v in range(imgs.shape[0]):
+        for t in range(imgs.shape[1]):
+            frame = imgs[v, t].astype(np.float32)  # [H, W, 3]
+            # Pillow goes along the width first and rounds to whole levels in between
+            frame = np.matmul(columns, frame)  # [H, width, 3]
+            if imgs.dtype == np.uint8:
+                frame = np.floor(frame + 0.5)
+            frame = np.matmul(rows, frame.reshape(len(frame), -1)).reshape(height, width, 3)
+            out[v, t] = np.clip(np.floor(frame + 0.5), 0, 255) if imgs.dtype == np.uint8 else frame
+    return out
+
+
+def short_side_size(height: int, width: int, short: int) -> tuple[int, int]:
+    """Height and width with the short side ``short`` and the aspect kept, rounded half up (MMCV's rule)."""
+    factor = short / min(height, width)
+    return int(height * factor + 0.5), int(width * factor + 0.5)
+
+
+@TRANSFORMS.register
+class Scale:
+    """Makes the short side ``short_size``; pictures whose short side has it already stay as they are.
+
+    Args:
+        short_size: pixels.
+        fixed_ratio: the long side becomes ``int(short_size * 4 / 3)`` whatever the aspect was (the default, as in
+            PaddleVideo: it squeezes 16:9 pictures).  False keeps the aspect, unless ``keep_ratio`` is False.
+        keep_ratio: only with ``fixed_ratio: False``; False makes squares.
+        do_round: round the sides to the nearest pixel instead of down.
+        backend: accepted, changes nothing (module's docstring).
+        interpolation: linear or antialias.
+
+    *Source*: PaddleVideo's Scale.
+    """
+
+    def __init__(
+        self,
+        short_size: int,
+        fixed_ratio: bool = True,
+        keep_ratio: bool | None = None,
+        do_round: bool = False,
+        backend: Literal["pillow", "cv2", "pyav"] = "cv2",
+        interpolation: Literal["linear", "antialias"] = "linear",
+    ):
+        if fixed_ratio and keep_ratio:
+            raise ValueError("fixed_ratio (4:3) and keep_ratio exclude each other; fixed_ratio is True by default")
+        if short_size < 1:
+            raise ValueError(f"short_size must be at least 1, got {short_size}")
+        self.short_size, self.fixed_ratio, self.keep_ratio = short_size, fixed_ratio, keep_ratio
+        self.do_round, self.interpolation = do_round, check_interpolation(interpolation)
+
+    def new_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that pictures of this size get."""
+        short = self.short_size
+        if min(height, width) == short:
+            return height, width
+        if self.fixed_ratio:
+            long = int(short * 4.0 / 3.0)
+            return (long, short) if width <= height else (short, long)
+        if self.keep_ratio is False:
+            return short, short
+        if self.do_round:
+            return short_side_size(height, width, short)
+        return (int(height * short / width), short) if width <= height else (short, int(width * short / height))
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs = images(sample)
+        sample["imgs"] = resize(imgs, *self.new_size(*imgs.shape[2:4]), self.interpolation)
+        return sample
+
+
+@TRANSFORMS.register("Scale_PV")
+class ScalePV(Scale):
+    """``Scale`` that keeps the aspect: the name in PaddleVideo's file for TSM on folders of frames."""
+
+    def __init__(self, short_size: int, interpolation: Literal["linear", "antialias"] = "linear"):
+        super().__init__(short_size, fixed_ratio=False, interpolation=interpolation)
+
+
+@TRANSFORMS.register
+class JitterScale:
+    """Makes the short side a drawn ``round(uniform(min_size, max_size))``; the long side follows, rounded down.
+
+    Args:
+        short_cycle_factors, default_min_size: multigrid training: a sample with ``short_cycle_idx`` 0 or 1 has
+            ``round(short_cycle_factors[idx] * default_min_size)`` for min_size.
+        interpolation: linear or antialias.
+
+    *Source*: PaddleVideo's JitterScale.  Its PyAV path interpolates normalised floats without rounding; here the
+    result is rounded to whole levels.
+    """
+
+    def __init__(
+        self,
+        min_size: int,
+        max_size: int,
+        short_cycle_factors: list[float] = (0.5, 0.7071),
+        default_min_size: int = 256,
+        interpolation: Literal["linear", "antialias"] = "linear",
+    ):
+        if not 1 <= min_size <= max_size:
+            raise ValueError(f"expected 1 <= min_size <= max_size, got {min_size} and {max_size}")
+        self.min_size, self.max_size = min_size, max_size
+        self.short_cycle_factors, self.default_min_size = list(short_cycle_factors), default_min_size
+        self.interpolation = check_interpolation(interpolation)
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs = images(sample)
+        low, cycle = self.min_size, sample.get("short_cycle_idx")
+        if cycle in (0, 1):
+            low = round(self.short_cycle_factors[cycle] * self.default_min_size)
+        size = round(rng.uniform(low, self.max_size))
+        height, width = imgs.shape[2:4]
+        if min(height, width) == size:
+            return sample
+        if width < height:
+            new = (math.floor(height / width * size), size)
+        else:
+            new = (size, math.floor(width / height * size))
+        sample["imgs"] = resize(imgs, *new, self.interpolation)
+        return sample
+
+
+@TRANSFORMS.register
+class Resize:
+    """MMAction2's Resize.
+
+    Args:
+        scale: [width, height] in pixels, or a factor.  With ``keep_ratio`` the pictures become as large as fits into
+            it (whichever way round), and -1 stands for no limit: [-1, 256] makes the short side 256.
+        keep_ratio: False stretches to exactly [width, height].
+        interpolation: linear or antialias.
+
+    *Source*: MMAction2's Resize; new sides are ``int(side * factor + 0.5)``.
+    """
+
+    def __init__(
+        self,
+        scale: list[int] | float,
+        keep_ratio: bool = True,
+        interpolation: Literal["linear", "antialias"] = "linear",
+    ):
+        if isinstance(scale, int | float):
+            if scale <= 0:
+                raise ValueError(f"a factor must be positive, got {scale}")
+        elif len(scale) != 2 or max(scale) < 1 or (min(scale) < 1 and not (keep_ratio and min(scale) == -1)):
+            raise ValueError(f"scale must be [width, height], or [-1, short side] with keep_ratio, got {list(scale)}")
+        self.scale, self.keep_ratio = scale, keep_ratio
+        self.interpolation = check_interpolation(interpolation)
+
+    def new_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that pictures of this size get."""
+        if isinstance(self.scale, int | float):
+            factor = self.scale
+        elif not self.keep_ratio:
+            return self.scale[1], self.scale[0]
+        elif min(self.scale) == -1:
+            return short_side_size(height, width, max(self.scale))
+        else:
+            factor = min(max(self.scale) / max(height, width), min(self.scale) / min(height, width))
+        return int(height * factor + 0.5), int(width * factor + 0.5)
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs = images(sample)
+        sample["imgs"] = resize(imgs, *self.new_size(*imgs.shape[2:4]), self.interpolation)
+        return sample
+
+
+@TRANSFORMS.register
+class RandomRescale:
+    """Makes the short side a whole number drawn from ``scale_range``, both ends included; keeps the aspect.
+
+    *Source*: MMAction2's RandomRescale.
+    """
+
+    def __init__(self, scale_range: list[int], interpolation: Literal["linear", "antialias"] = "linear"):
+        if len(scale_range) != 2 or not 1 <= scale_range[0] <= scale_range[1]:
+            raise ValueError(f"scale_range must be [least, greatest], got {list(scale_range)}")
+        self.scale_range = list(scale_range)
+        self.interpolation = check_interpolation(interpolation)
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs = images(sample)
+        short = int(rng.integers(self.scale_range[0], self.scale_range[1] + 1))
+        sample["imgs"] = resize(imgs, *short_side_size(*imgs.shape[2:4], short), self.interpolation)
+        return sample

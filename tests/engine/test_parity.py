@@ -1,0 +1,153 @@
+"""Golden parity: the networks equal PaddleVideo's and MMAction2's, and the comparison notices when they do not."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlevideo.engine import golden, parity
+from paddlevideo.errors import UserError
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+SMALL = sorted(str(path.relative_to(GOLDEN)) for part in ("paddlevideo", "mmaction2") for path in GOLDEN.glob(f"{part}/*_small.json"))
+
+
+@pytest.fixture
+def formulas():
+    spec = importlib.util.spec_from_file_location("golden_weights", GOLDEN / "golden_weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if "_nl_" not in name])
+def test_small_networks_equal_the_reference(name):
+    row = parity.check_case(GOLDEN / name)
+    assert (row.status, row.notes) == (parity.OK, [])
+    assert row.error < 1e-5
+
+
+@pytest.mark.parametrize("name", ["paddlevideo/tsm_r50_full", "paddlevideo/timesformer_divided_full"])
+def test_full_networks_equal_the_reference(name):
+    row = parity.check_case(GOLDEN / f"{name}.json")
+    assert (row.status, row.notes) == (parity.OK, [])
+
+
+def test_losses_rates_indices_and_accuracies_equal_the_reference():
+    rows = {row.name: row for row in parity.check([str(GOLDEN / "cases")])}
+    wanted = {f"cases/{name}" for name in ("accuracy", "head_loss", "lr_schedules", "sample_frames_test_mode", "sampler_valid_mode")}
+    assert wanted <= rows.keys()
+    assert {name: rows[name].notes for name in wanted} == {name: [] for name in wanted}
+    assert {rows[name].status for name in wanted} == {parity.OK}
+
+
+def test_the_formula_is_the_published_one(formulas):
+    shapes = [
+        ("backbone.conv._conv.weight", [8, 3, 7, 7]),
+        ("backbone.conv._batch_norm.weight", [8]),
+        ("backbone.conv._batch_norm.bias", [8]),
+        ("backbone.conv._batch_norm._mean", [8]),
+        ("bn.running_var", [8]),
+        ("bn.num_batches_tracked", []),
+        ("backbone.cls_token", [1, 1, 6]),
+        ("nl.theta.conv.weight", [4, 3, 1, 1, 1]),
+        ("head.fc.weight", [6, 5]),
+    ]
+    for layout in ("paddle", "torch"):
+        ours, theirs = golden.weights(7, shapes, layout, 1.4), formulas.state(7, shapes, layout, 1.4)
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[key], theirs[key]) and ours[key].dtype == np.float32 for key in ours)
+        assert golden.checksum(ours) == formulas.checksum(theirs)
+    for shape, cell in (((2, 3, 40, 70), 32), ((4, 8, 8), 4)):
+        assert np.array_equal(golden.dense_input(3, "x", shape, cell), formulas.dense_input(3, "x", shape, cell))
+    assert np.array_equal(golden.integers(3, "y", 0, 9, [4, 1]), formulas.integers(3, "y", 0, 9, [4, 1]))
+
+
+def altered(tmp_path, name, change):
+    """A copy of a case with something changed in its description or arrays."""
+    case = json.loads((GOLDEN / f"{name}.json").read_text())
+    with np.load(GOLDEN / f"{name}.npz") as stored:
+        arrays = dict(stored)
+    change(case, arrays)
+    (tmp_path / "case.json").write_text(json.dumps(case))
+    np.savez(tmp_path / "case.npz", **arrays)
+    return parity.check_case(tmp_path / "case.json")
+
+
+def test_a_shift_in_the_wrong_direction_is_found_in_its_first_stage(tmp_path):
+    def turn(case, arrays):
+        case["reference"]["backbone"]["shift_direction"] = "mmaction2"
+
+    row = altered(tmp_path, "paddlevideo/tsm_r50_small", turn)
+    assert (row.status, row.layer) == (parity.DIFFERS, "backbone.res2a") and row.error > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda case, arrays: arrays.update({"loss/plain": arrays["loss/plain"] + 0.01}), "loss/plain"),
+        (lambda case, arrays: arrays.update({"views/prob": arrays["views/prob"] * 1.01}), "views/prob"),
+        (lambda case, arrays: arrays.update({"logits": arrays["logits"] + 0.01}), "logits"),
+        (lambda case, arrays: case.update(weights_checksum=[1, 2.0, 3.0]), "weights: checksum"),
+        (lambda case, arrays: case.update(seed=2), "weights: checksum"),
+        (lambda case, arrays: case["state_dict"].pop(), "missing     head.fc.bias"),
+        (lambda case, arrays: case["inputs"][0].update(shape=[2, 3, 4, 64, 64]), "4 frames"),
+    ],
+    ids=["loss", "views", "logits", "checksum", "seed", "key", "frames"],
+)
+def test_every_kind_of_difference_is_noticed(change, word, tmp_path):
+    row = altered(tmp_path, "paddlevideo/timesformer_divided_small", change)
+    assert row.status == parity.DIFFERS and word in "\n".join(row.notes)
+
+
+def test_a_class_or_argument_that_is_not_here_is_a_row_not_a_failure(tmp_path):
+    assert parity.check_case(GOLDEN / "mmaction2/tsm_nl_gaussian_r50_small.json").status in (parity.MISSING, parity.OK)
+
+    def rename(case, arrays):
+        case["reference"]["backbone"]["type"] = "NoSuchNet"
+
+    row = altered(tmp_path, "mmaction2/timesformer_space_small", rename)
+    assert (row.status, row.notes) == (parity.MISSING, ["NoSuchNet"])
+
+
+def write_case(path, name, section, seed, frames, size):
+    """A case of our own making: another seed, number of frames and size, in PaddleVideo's layout."""
+    from paddlevideo.modeling import build_framework
+
+    case = {"name": name, "seed": seed, "layout": "paddle", "reference": {"project": "PaddleVideo", **section}}
+    network = build_framework(parity.model_section(case))
+    network.eval()
+    case["state_dict"] = [[key, list(value.shape)] for key, value in network.state_dict().items()]
+    case["inputs"] = [{"name": "input", "kind": "dense_input", "shape": [1, frames, 3, size, size], "axes": "N,T,C,H,W"}]
+    weights = golden.weights(seed, case["state_dict"])
+    case["weights_checksum"] = golden.checksum(weights)
+    network.set_state_dict({key: paddle.to_tensor(value) for key, value in weights.items()})
+    clip = golden.make_input(seed, case["inputs"][0]).transpose(0, 1, 3, 4, 2)[:, None]
+    with paddle.no_grad():
+        logits = network.view_logits(paddle.to_tensor(np.ascontiguousarray(clip)))[:, 0].numpy()
+    (path / f"{name}.json").write_text(json.dumps(case))
+    np.savez(path / f"{name}.npz", logits=logits)
+
+
+def test_cases_of_other_sizes_seeds_and_lengths_are_read(tmp_path):
+    """PaddleVideo's 16-frame files shift a sixteenth: the reference's num_seg decides."""
+    section = {
+        "framework": "Recognizer2D",
+        "backbone": {"name": "ResNetTSM", "depth": 18, "num_seg": 16, "width": 16},
+        "head": {"name": "TSMHead", "num_classes": 5, "in_channels": 128},
+    }
+    write_case(tmp_path, "r18_16f", section, seed=5, frames=16, size=48)
+    (row,) = parity.check([str(tmp_path / "r18_16f.npz")])
+    assert row.status == parity.OK
+    case = json.loads((tmp_path / "r18_16f.json").read_text())
+    assert parity.model_section(case)["backbone"]["shift_div"] == 16
+
+
+def test_wrong_paths_are_named(tmp_path):
+    (tmp_path / "x.json").write_text("{}")
+    for path, word in ((tmp_path / "no", "no such file"), (tmp_path / "x.json", "no golden case"), (tmp_path, "no golden case")):
+        with pytest.raises(UserError, match=word):
+            list(parity.check([str(path)]))
