@@ -80,6 +80,7 @@ def loader_for(config: Config, split: str, num_classes: int, seed: int) -> Any:
         world_size=distributed.world_size(),
         shuffle=training or (split == "valid" and dataset.get("shuffle_valid", False)),
         drop_last=training and dataset.get("drop_last", True),
+        mix=config.get("MIX").to_dict() if training and "MIX" in config else None,
     )
 
 

@@ -1,0 +1,1 @@
+"""From files to batches: datasets, decoding, pipelines, samplers, workers."""

@@ -1,0 +1,148 @@
+"""A data set section and a pipeline section to a loader."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.loader.collate import BatchSource
+from paddlevideo.loader.datasets.lists import check_present
+from paddlevideo.loader.fetch import SampleSource
+from paddlevideo.loader.sampler import BatchPlan
+from paddlevideo.loader.workers import worker_batches
+from paddlevideo.registry import DATASETS, TRANSFORMS
+
+# keys of DATASET.<split> that say how samples are read, whatever the class of the data set
+_READING = {"on_error": None, "timeout_s": 60.0, "max_replacements": 10}
+_POLICIES = {"train": ("skip", "raise"), "valid": ("raise", "count"), "test": ("raise", "count")}
+
+
+class ClipLoader:
+    """Batches of one split on one rank.
+
+    Attributes:
+        dataset: with ``records``, a list of sample dicts, and ``class_names`` (list or None).
+        pipeline: the ``Pipeline`` that was built.
+        unreadable: {data-set index: why}, of the unreadable files met so far on this rank.
+    """
+
+    def __init__(self, source: BatchSource, plan: BatchPlan, num_workers: int):
+        self.dataset, self.pipeline = source.samples.dataset, source.samples.pipeline
+        self.unreadable: dict[int, str] = {}
+        self._source, self._plan, self._num_workers = source, plan, num_workers
+        self._running: weakref.WeakSet[Generator] = weakref.WeakSet()
+
+    def __len__(self) -> int:
+        """Batches per epoch on this rank."""
+        return len(self._plan)
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[dict[str, Any]]:
+        """Batches of one epoch, from ``start_batch`` on; these are bit-identical whatever came before them.
+
+        Returns:
+            An iterator of dicts: imgs uint8 | float32 [N, V, T, H, W, 3], label int64 [N] | float32 [N, K], index
+            int64 [N], replaced int64 [N], valid uint8 [N].  Numpy arrays, or paddle Tensors when workers are used.
+            Several may run side by side.
+
+        Raises:
+            UserError: from the iterator, naming the file.
+        """
+        batches = self._batches(epoch, start_batch)
+        self._running.add(batches)
+        return batches
+
+    def close(self) -> None:
+        """Ends the workers of iterators that were not used up."""
+        for batches in list(self._running):
+            batches.close()
+        self._running.clear()
+
+    def _batches(self, epoch: int, start_batch: int) -> Generator[dict[str, Any], None, None]:
+        tasks = [(epoch, number, indices) for number, indices in enumerate(self._plan.batches(epoch))][start_batch:]
+        if self._num_workers:
+            batches = worker_batches(self._source, tasks, self._num_workers)
+        else:
+            # a plain loop, because paddle's loader without workers hangs at any exception
+            batches = (self._source.make(*task) for task in tasks)
+        try:
+            for batch in batches:
+                self.unreadable.update(batch.pop("unreadable", ()))
+                yield batch
+        finally:
+            batches.close()
+
+
+def build_loader(
+    dataset_cfg: Mapping[str, Any],
+    pipeline_cfg: Mapping[str, Any],
+    split: str,
+    *,
+    seed: int,
+    num_classes: int | None,
+    batch_size: int,
+    num_workers: int,
+    rank: int = 0,
+    world_size: int = 1,
+    shuffle: bool,
+    drop_last: bool,
+    mix: Mapping[str, Any] | None = None,
+) -> ClipLoader:
+    """Builds data set, pipeline and batch plan.
+
+    Args:
+        dataset_cfg: ``DATASET.<split>``: ``format`` (the class) and its arguments; and, for any class, ``on_error``
+            (training: skip, raise; evaluation: raise, count; the first is the default), ``timeout_s`` per clip (60) and
+            ``max_replacements`` (10).
+        pipeline_cfg: ``PIPELINE.<split>``.
+        split: ``train`` (ranks padded to equal numbers, unreadable files skipped), ``valid`` or ``test`` (no sample
+            twice, unreadable files raised or counted).
+        seed: not below 0; of the shuffle and of every sample's augmentation.
+        num_classes: labels are checked against it, None: not.
+        batch_size: per rank.
+        num_workers: processes per rank; 0: this one.
+        mix: the MIX section, for training: Mixup, Cutmix or VideoMix; labels become float32 [N, num_classes].
+
+    Raises:
+        ConfigError, UserError: a bad section or list, an empty data set, a training set smaller than one batch.
+    """
+    from paddlevideo.loader.pipelines import Pipeline
+
+    where = f"DATASET.{split}"
+    if seed < 0:
+        raise UserError(f"--seed {seed} is below 0")
+    reading = {key: dataset_cfg.get(key, default) for key, default in _READING.items()}
+    dataset = _build_dataset({k: v for k, v in dataset_cfg.items() if k not in _READING}, where, num_classes)
+    on_error = _policy(reading.pop("on_error"), split, where)
+    check_present(dataset, every=on_error == "raise")
+    plan = BatchPlan(len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, pad=split == "train")
+    if split == "train" and not len(plan):
+        raise UserError(
+            f"{where}: {len(dataset.records)} samples make no batch of {batch_size} on {world_size} process(es) with "
+            "drop_last; lower DATASET.batch_size or add data"
+        )
+    pipeline = Pipeline(pipeline_cfg, f"PIPELINE.{split}")
+    samples = SampleSource(dataset, pipeline, seed, on_error, **reading)
+    mixer = TRANSFORMS.build(mix, "MIX") if mix else None
+    if mixer is not None and num_classes is None:
+        raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
+    return ClipLoader(BatchSource(samples, mixer, num_classes, rank), plan, num_workers)
+
+
+def _build_dataset(section: Mapping[str, Any], where: str, num_classes: int | None) -> Any:
+    if "format" not in section:
+        raise ConfigError(where, [f"{where}.format: missing; there are: {', '.join(DATASETS.names())}"])
+    spec = {"name": section["format"], **{key: value for key, value in section.items() if key != "format"}}
+    dataset = DATASETS.build(spec, where, num_classes=num_classes)
+    if not dataset.records:
+        raise UserError(f"{where}: {section.get('file_path')} holds no samples")
+    return dataset
+
+
+def _policy(asked: str | None, split: str, where: str) -> str:
+    allowed = _POLICIES.get(split, _POLICIES["test"])
+    policy = asked or allowed[0]
+    if policy not in allowed:
+        raise ConfigError(where, [f"{where}.on_error: {policy!r} is not possible here; one of: {', '.join(allowed)}"])
+    return policy

@@ -1,0 +1,1 @@
+"""Lists and folders of samples; classes are found by their YAML name through the registry."""

@@ -1,0 +1,251 @@
+"""List files: one sample per line, all mistakes reported at once with their line numbers."""
+
+from __future__ import annotations
+
+import csv
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.loader.decode.reader import VideoReadError, printable
+
+_MAX_SHOWN = 20
+_MAX_CHECKED = 20_000  # files looked for before the first step; the others are met when they are read
+_COLUMNS = {
+    "path": ("path", "filename", "file", "video", "frame_dir", "dir"),
+    "num_frames": ("num_frames", "total_frames", "frames"),
+    "label": ("label", "class"),
+}
+_HEADER_NAMES = {name: column for column, names in _COLUMNS.items() for name in names}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: its number, and its fields by column name (not stripped of meaning, not yet checked)."""
+
+    line: int
+    fields: dict[str, str]
+
+
+class Problems:
+    """Collects the mistakes of a file; ``raise_if_any`` reports them together."""
+
+    def __init__(self, file: str):
+        self._file = file
+        self._lines: list[str] = []
+
+    def add(self, line: int, text: str) -> None:
+        self._lines.append(f"{printable(self._file)}:{line}: {text}")
+
+    def raise_if_any(self) -> None:
+        """Raises ConfigError with at most 20 lines and a count of the rest."""
+        if self._lines:
+            rest = len(self._lines) - _MAX_SHOWN
+            shown = self._lines[:_MAX_SHOWN] + ([f"... and {rest} more"] if rest > 0 else [])
+            error = ConfigError(self._file, shown)
+            raise error if rest <= 0 else ConfigError(f"{self._file}: {len(self._lines)} mistakes, of which", shown)
+
+
+def read_rows(file: str, columns: tuple[str, ...]) -> list[Row]:
+    """Rows of a list (fields separated by white space, counted from the right, so that paths may hold spaces) or of a
+    CSV file (commas, quotes, optional header).  UTF-8 with or without a byte-order mark, any line ends, blank lines
+    skipped.
+
+    Args:
+        columns: the fields of a line, in order, the path first.
+
+    Raises:
+        UserError: the file is missing, empty, not text, or a line has too few fields.
+    """
+    lines = list(_lines(file))
+    if not lines:
+        raise UserError(f"{file}: the list is empty; each line must hold: {' '.join(columns)}")
+    problems = Problems(file)
+    split = _csv_splitter(lines, columns) or _whitespace_splitter(columns)
+    rows = []
+    for number, text in lines:
+        fields = split(text)
+        if fields is None:
+            problems.add(number, f"needs {len(columns)} fields ({' '.join(columns)}), has {printable(repr(text[:80]))}")
+        elif fields:
+            rows.append(Row(number, fields))
+    problems.raise_if_any()
+    if not rows:
+        raise UserError(f"{file}: the list holds a header and no samples")
+    return rows
+
+
+def parse_label(row: Row, num_classes: int | None, problems: Problems) -> int:
+    """The class index of a row; a mistake is noted and gives -1."""
+    text = row.fields["label"]
+    try:
+        label = int(text)
+    except ValueError:
+        problems.add(row.line, f"label {printable(repr(text))} is not a whole number")
+        return -1
+    if label < 0:
+        problems.add(row.line, f"label {label} is negative; labels count from 0")
+    elif num_classes is not None and label >= num_classes:
+        wanted = f"labels must be in 0..{num_classes - 1}, since MODEL.head.num_classes is {num_classes}"
+        problems.add(row.line, f"label {label} is out of range; {wanted}")
+    return label
+
+
+def locate(row: Row, data_prefix: str | None, allow_outside_root: bool, problems: Problems) -> str:
+    """The path of a row below ``data_prefix``.  Without a prefix the list's own paths stand, absolute ones too."""
+    name = row.fields["path"]
+    if "\0" in name or not name:
+        problems.add(row.line, "the path is empty or holds a NUL character")
+        return name
+    if not data_prefix:
+        return name
+    path = os.path.join(data_prefix, name)
+    if not allow_outside_root and not _is_inside(os.path.abspath(path), os.path.abspath(data_prefix)):
+        problems.add(row.line, f"{printable(repr(name))} lies outside data_prefix {data_prefix!r}{_WAY_OUT}")
+    return path
+
+
+def check_inside(path: str, data_prefix: str | None, allow_outside_root: bool) -> None:
+    """The same rule with symbolic links followed, when a file is about to be read.
+
+    Raises:
+        UserError: a link leads out of ``data_prefix``.
+    """
+    if data_prefix and not allow_outside_root:
+        real, root = os.path.realpath(path), os.path.realpath(data_prefix)
+        if not _is_inside(real, root):
+            raise UserError(
+                f"{printable(path)} leads to {printable(real)}, outside data_prefix {data_prefix!r}{_WAY_OUT}"
+            )
+
+
+_WAY_OUT = "; if that is wanted, set allow_outside_root: True in this section of DATASET"
+
+
+def check_present(dataset: Any, every: bool) -> None:
+    """Looks for the files of a list before the first step.
+
+    Args:
+        dataset: has ``file_path``, ``records`` and ``lines``.
+        every: one missing file is an error; otherwise only if all of the first hundred are missing (a wrong
+            data_prefix).
+
+    Raises:
+        ConfigError: files are missing, each with its line.
+    """
+    limit = _MAX_CHECKED if every else 100
+    problems, found = Problems(dataset.file_path), False
+    for record, line in zip(dataset.records[:limit], dataset.lines):
+        path = record.get("filename") or record["frame_dir"]
+        if os.path.exists(path):
+            found = True
+            if not every:
+                return
+        else:
+            problems.add(line, f"{printable(path)} does not exist; is data_prefix right?")
+    if every or not found:
+        problems.raise_if_any()
+
+
+def scan_folder(root: str, suffixes: tuple[str, ...]) -> tuple[list[tuple[str, int]], list[str]]:
+    """Files below a folder with one sub-folder per class: ([(path, label)], class names), both sorted by name.
+
+    Raises:
+        UserError: there are no sub-folders, or no files with these endings in one of them.
+    """
+    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        raise UserError(f"{root}: a data folder needs one sub-folder per class; there are none")
+    found = []
+    for label, name in enumerate(classes):
+        files = sorted(
+            os.path.join(folder, file)
+            for folder, _, files in os.walk(os.path.join(root, name))
+            for file in files
+            if file.lower().endswith(suffixes) and not file.startswith(".")
+        )
+        if not files:
+            raise UserError(
+                f"{os.path.join(root, name)}: no videos in this class folder (looked for {', '.join(suffixes)})"
+            )
+        found += [(file, label) for file in files]
+    return found, classes
+
+
+def describe(record: dict[str, Any]) -> str:
+    """The name of a sample for messages."""
+    return printable(record.get("filename") or record.get("frame_dir") or f"sample {record.get('index')}")
+
+
+def sample_error(record: dict[str, Any], error: Exception) -> UserError:
+    """An error that names the sample it happened at, whatever it was."""
+    if isinstance(error, VideoReadError):
+        return error
+    if isinstance(error, UserError):
+        return error if describe(record) in str(error) else UserError(f"{describe(record)}: {error}")
+    place = traceback.extract_tb(error.__traceback__)
+    at = f" (at {os.path.basename(place[-1].filename)}:{place[-1].lineno})" if place else ""
+    return UserError(f"{describe(record)}: {type(error).__name__}: {error}{at}")
+
+
+def _lines(file: str) -> Iterator[tuple[int, str]]:
+    if not os.path.exists(file):
+        raise UserError(f"{file}: no such list file (DATASET file_path)")
+    try:
+        with open(file, encoding="utf-8-sig", newline=None) as stream:
+            for number, line in enumerate(stream, 1):
+                text = line.strip()
+                if text:
+                    yield number, text
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a UTF-8 text file ({error.reason}); a list holds 'path label' lines") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def _is_inside(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _whitespace_splitter(columns: tuple[str, ...]) -> Callable[[str], dict[str, str] | None]:
+    def split(text: str) -> dict[str, str] | None:
+        fields = text.rsplit(None, len(columns) - 1)
+        return dict(zip(columns, fields)) if len(fields) == len(columns) else None
+
+    return split
+
+
+def _csv_splitter(
+    lines: list[tuple[int, str]], columns: tuple[str, ...]
+) -> Callable[[str], dict[str, str] | None] | None:
+    """A function from a line to its fields ({} for the header), or None if the first line is not CSV."""
+    first = _cells(lines[0][1])
+    header = [_HEADER_NAMES.get(cell.lower()) for cell in first]
+    if set(columns) <= set(header):
+        order = header
+    elif len(first) >= len(columns) and _is_int(first[-1]):
+        order = list(columns)
+    else:
+        return None
+    width = len(order)
+
+    def split(text: str) -> dict[str, str] | None:
+        if text == lines[0][1] and order is header:
+            return {}
+        cells = _cells(text)
+        if len(cells) > width:  # a comma inside the path, not quoted
+            cells = [",".join(cells[: len(cells) - width + 1]), *cells[len(cells) - width + 1 :]]
+        return {key: cell for key, cell in zip(order, cells) if key} if len(cells) == width else None
+
+    return split
+
+
+def _cells(text: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))]
+
+
+def _is_int(text: str) -> bool:
+    return text.lstrip("+-").isdigit()

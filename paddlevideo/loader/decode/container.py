@@ -1,0 +1,78 @@
+"""How long a file says it is, by its container's own bookkeeping.
+
+A file that was cut still opens, and most decoders hand out what is left without a word.  Packet counts do not show the
+cut reliably (edit lists and dropped frames change them), whereas MP4, Matroska/WebM and AVI announce their size in
+bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_MAX_BOXES = 100_000
+
+
+def declared_size(path: str) -> int | None:
+    """Bytes that the file should have at least, or None where the container does not say.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    with open(path, "rb") as stream:
+        head = stream.read(16)
+        if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+            announced = int.from_bytes(head[4:8], "little")
+            # a writer that could not go back leaves 0 or all ones
+            return announced + 8 if 0 < announced < 0xFFFFFFFF else None
+        if head[:4] == _EBML:
+            return _matroska(stream)
+        if head[4:8] == b"ftyp":
+            return _mp4(stream, os.fstat(stream.fileno()).st_size)
+    return None
+
+
+def _mp4(stream: BinaryIO, size: int) -> int | None:
+    """End of the first top-level box that runs past the end of the file, else the end of the last box."""
+    position = 0
+    for _ in range(_MAX_BOXES):
+        stream.seek(position)
+        head = stream.read(16)
+        if len(head) < 8 or not head[4:8].isascii():
+            break
+        length = int.from_bytes(head[:4], "big")
+        if length == 1 and len(head) == 16:
+            length = int.from_bytes(head[8:16], "big")
+        if length < 8:  # 0: up to the end of the file; anything else is not a box
+            break
+        position += length
+        if position > size:
+            return position
+    return None
+
+
+def _matroska(stream: BinaryIO) -> int | None:
+    """End of the Segment element, or None if it was written as a live stream of unknown size."""
+    stream.seek(4)
+    header, _ = _vint(stream)
+    if header is None:
+        return None
+    stream.seek(header, os.SEEK_CUR)
+    if stream.read(4) != _SEGMENT:
+        return None
+    length, unknown = _vint(stream)
+    return None if length is None or unknown else stream.tell() + length
+
+
+def _vint(stream: BinaryIO) -> tuple[int | None, bool]:
+    """An EBML length: its value, and whether it is the reserved 'unknown' (all value bits set)."""
+    first = stream.read(1)
+    if not first or first[0] == 0:
+        return None, False
+    width = 9 - first[0].bit_length()
+    rest = stream.read(width - 1)
+    if len(rest) < width - 1:
+        return None, False
+    value = int.from_bytes(bytes([first[0] & (0xFF >> width)]) + rest, "big")
+    return value, value == (1 << (7 * width)) - 1

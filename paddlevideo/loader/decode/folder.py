@@ -1,0 +1,57 @@
+"""A folder of extracted frames as a source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from paddlevideo.loader.decode.reader import Clip, FrameReader, VideoReadError
+
+
+class FrameFolder(FrameReader):
+    """Image files that count from 1, as PaddleVideo's and MMAction2's extraction scripts write them.
+
+    Args:
+        frame_dir: the folder.
+        total_frames: how many frames the list file says there are.
+        suffix: file name with a place for the 1-based number, e.g. ``img_{:05}.jpg``.
+        fps: frame rate, if it is known; images carry none.
+
+    Raises:
+        VideoReadError: the folder is not there, or no frames are announced.
+    """
+
+    def __init__(
+        self, frame_dir: str | os.PathLike, total_frames: int, suffix: str = "img_{:05}.jpg", fps: float = 0.0
+    ):
+        self._folder, self._count, self._suffix, self.fps = os.fspath(frame_dir), int(total_frames), suffix, fps
+        if not os.path.isdir(self._folder):
+            raise VideoReadError(self._folder, "missing", "no such folder of frames")
+        if self._count < 1:
+            raise VideoReadError(self._folder, "no_frames", f"the list file says {self._count} frames")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        wanted = self.checked(indices)
+        clip = Clip(self._folder, wanted)
+        for index in sorted(set(wanted)):
+            clip.put(index, self._read(index))
+        return clip.finish()
+
+    def _read(self, index: int) -> np.ndarray:
+        import cv2
+
+        file = os.path.join(self._folder, self._suffix.format(index + 1))
+        if not os.path.isfile(file):
+            raise VideoReadError(
+                file, "missing", f"frame {index + 1} of the {self._count} that the list file announces"
+            )
+        image = cv2.imread(file, cv2.IMREAD_COLOR)
+        if image is None:
+            reason = "corrupt" if os.path.getsize(file) else "empty"
+            raise VideoReadError(file, reason, "not a readable image")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

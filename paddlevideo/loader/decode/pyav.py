@@ -1,0 +1,151 @@
+"""Decodes only the groups of pictures that hold a wanted frame, and of these only what the frame depends on.
+
+All packets are read once without decoding, so the exact number of frames and the display index of each packet are known
+before anything is decoded.  Frames nobody refers to are skipped unless they are wanted.  The result equals sequential
+decoding bit for bit (tests/loader/test_decode.py).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.loader.decode.packets import PacketTable, Source, reading, to_rgb
+from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader, decode_all
+from paddlevideo.loader.decode.reader import Clip, FrameReader
+
+_HIDDEN_FRAMES = frozenset({"vp8"})  # packets that show nothing, so that packets cannot be counted as frames
+
+
+class PyAVReader(FrameReader, backend="pyav"):
+    """Exact, selective, one thread.  Streams without usable time stamps are read sequentially instead.
+
+    Memory is what was asked for, plus the file's packets where they are below 64 MiB together.
+    """
+
+    def __init__(self, source: Source, table: PacketTable, order: list[int]):
+        self.path, self.fps = source.path, source.fps
+        self._source, self._table, self._order = source, table, order
+        self._keys = [k for k, flag in enumerate(table.keyframe) if flag]
+        self._index_of_pts = {table.pts[k]: index for index, k in enumerate(order)}
+
+    @classmethod
+    def open(cls, path: str) -> FrameReader:
+        source = Source(path)
+        try:
+            table = source.table()
+            order = display_order(table)
+            if order is not None and source.timed and source.context.name not in _HIDDEN_FRAMES:
+                return cls(source, table, order)
+        except BaseException:
+            source.close()
+            raise
+        source.close()
+        return PyAVSequentialReader(path)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        wanted = self.checked(indices)
+        clip = Clip(self.path, wanted)
+        targets = {self._order[i] for i in wanted}
+        with reading(self.path, "corrupt"):
+            for frame in self._decode(targets):
+                index = self._index_of_pts.get(frame.pts)
+                if index in clip.missing and not frame.is_corrupt:
+                    clip.put(index, to_rgb(frame))
+        if clip.missing:
+            self._get_sequentially(clip)
+        return clip.finish()
+
+    def close(self) -> None:
+        self._source.close()
+        self._table.packets = None
+
+    def _decode(self, targets: set[int]) -> Iterator[Any]:
+        """Frames that come out of the decoder when only the needed runs of packets are fed to it."""
+        context = self._source.context
+        runs = needed_runs(sorted(targets), self._table.pts, self._keys)
+        for first, packets in self._packets(runs):
+            context.flush_buffers()
+            for k, packet in enumerate(packets, first):
+                context.skip_frame = "DEFAULT" if k in targets else "NONREF"
+                yield from context.decode(packet)
+            context.skip_frame = "DEFAULT"
+            yield from context.decode(None)
+        context.flush_buffers()
+
+    def _packets(self, runs: list[tuple[int, int]]) -> Iterator[tuple[int, Iterator[Any]]]:
+        held = self._table.packets
+        if held is not None:
+            for first, last in runs:
+                yield first, iter(held[first : last + 1])
+            return
+        # a long file: read it again, and hold one packet at a time
+        reopened = Source(self.path)
+        try:
+            stream = enumerate(reopened.demux())
+            for first, last in runs:
+                yield first, _between(stream, first, last)
+        finally:
+            reopened.close()
+
+    def _get_sequentially(self, clip: Clip) -> None:
+        """The slow way for frames that did not appear, e.g. where a 'key frame' only begins a gradual refresh."""
+        found, count = [], 0
+        for index, frame in enumerate(decode_all(self.path)):
+            count += 1
+            if index in clip.missing and not frame.is_corrupt:
+                clip.put(index, to_rgb(frame))
+                found.append(index)
+        if count != len(self):  # the packets promised other frames than there are
+            clip.missing.update(found)
+
+
+def display_order(table: PacketTable) -> list[int] | None:
+    """Packet numbers by presentation time, or None where time stamps do not give it.
+
+    Discarded packets (before an edit list's start) are decoded for others to refer to, and are no frames.
+    """
+    pts = table.pts
+    shown = [k for k, discard in enumerate(table.discard) if not discard]
+    if not shown or any(stamp is None for stamp in pts) or len({pts[k] for k in shown}) < len(shown):
+        return None
+    order = sorted(shown, key=pts.__getitem__)
+    first_key = next((k for k, flag in enumerate(table.keyframe) if flag), None)
+    # a stream cut out of a longer one can begin with pictures whose references are gone: only decoding counts those
+    if first_key is None or shown[0] < first_key or pts[order[0]] < pts[first_key]:
+        return None
+    return order
+
+
+def needed_runs(targets: list[int], pts: list[int], keys: list[int]) -> list[tuple[int, int]]:
+    """Runs (first, last) of packets to feed, in decoding order, that do not touch each other.
+
+    Args:
+        targets: wanted packets, ascending.
+        pts: presentation time per packet.
+        keys: key-frame packets, ascending.
+    """
+    runs: list[tuple[int, int]] = []
+    for target in targets:
+        at = bisect_right(keys, target) - 1
+        if at > 0 and pts[target] < pts[keys[at]]:
+            at -= 1  # open group: shown before its key frame, so it also refers to the group before
+        first = keys[at]
+        while runs and first <= runs[-1][1] + 1:  # an open group can reach back over more than one run
+            first = min(first, runs.pop()[0])
+        runs.append((first, target))
+    return runs
+
+
+def _between(stream: Iterator[tuple[int, Any]], first: int, last: int) -> Iterator[Any]:
+    for k, packet in stream:
+        if k >= first:
+            yield packet
+        if k == last:
+            return

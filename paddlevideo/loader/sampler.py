@@ -1,0 +1,75 @@
+"""Which samples make which batch on which rank: a pure function of (seed, epoch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Deals one global order out to the ranks.
+
+    The batches number b of all ranks together hold the samples that one process with a batch of ``world_size *
+    batch_size`` would see as its batch number b, so a run on two ranks takes the steps of a run on one.
+
+    Args:
+        num_samples: size of the data set.
+        batch_size: samples per batch on one rank.
+        seed: of the shuffle.
+        shuffle: a new permutation every epoch, from (seed, epoch).
+        drop_last: leave out what does not fill a batch on every rank.
+        rank: this rank, 0 .. world_size - 1.
+        world_size: number of ranks.
+        pad: give every rank the same number of samples in the last batch by repeating the first of the order (training;
+            at most world_size - 1 samples).  Without it no sample comes twice, and ranks can end up with one batch
+            less.
+    """
+
+    num_samples: int
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = False
+    drop_last: bool = False
+    rank: int = 0
+    world_size: int = 1
+    pad: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size {self.batch_size} is below 1")
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank {self.rank} is not in 0..{self.world_size - 1}")
+
+    def __len__(self) -> int:
+        whole, tail = divmod(self.num_samples, self.batch_size * self.world_size)
+        return whole + bool(not self.drop_last and tail and len(self._share(np.arange(tail))))
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """int64 arrays of sample indices, one per batch of this rank."""
+        order = self._order(epoch)
+        together = self.batch_size * self.world_size
+        whole = len(order) // together
+        mine = order[: whole * together].reshape(whole, self.world_size, self.batch_size)[:, self.rank]
+        batches = list(mine)
+        tail = order[whole * together :]
+        if len(tail) and not self.drop_last:
+            if self.pad:
+                lacking = -len(tail) % self.world_size
+                tail = np.concatenate([tail, np.resize(order, lacking)])
+            last = self._share(tail)
+            if len(last):
+                batches.append(last)
+        return batches
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self.shuffle:
+            return np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
+        return np.arange(self.num_samples)
+
+    def _share(self, tail: np.ndarray) -> np.ndarray:
+        """This rank's part of the ragged tail; the parts differ by at most one sample."""
+        if self.pad and len(tail) % self.world_size:  # only counted by __len__
+            return tail[: -(-len(tail) // self.world_size)]
+        return np.array_split(tail, self.world_size)[self.rank]
