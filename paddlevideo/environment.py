@@ -1,6 +1,7 @@
 """What Paddle's CPU build needs in the environment to run at full speed; call before ``import paddle``."""
 
 import os
+import warnings
 
 # Measured on PaddlePaddle 3.3.1: the wheel's MKL picks a slow path on AMD unless told otherwise (whole models 1.7-2.3x),
 # strided views cost dygraph transformers 1.4-1.6x, and n processes of one thread beat one process of n threads.
@@ -11,3 +12,5 @@ def set_cpu_environment() -> None:
     """Sets the variables above, never over what the user has set."""
     for name, value in _CPU_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    # said at every import of Paddle, about a compiler that nothing here uses
+    warnings.filterwarnings("ignore", message="No ccache found")
