@@ -12,7 +12,11 @@ from paddlevideo.engine import golden, parity
 from paddlevideo.errors import UserError
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-SMALL = sorted(str(path.relative_to(GOLDEN)) for part in ("paddlevideo", "mmaction2") for path in GOLDEN.glob(f"{part}/*_small.json"))
+SMALL = sorted(
+    str(path.relative_to(GOLDEN))
+    for part in ("paddlevideo", "mmaction2")
+    for path in GOLDEN.glob(f"{part}/*_small.json")
+)
 
 
 @pytest.fixture
@@ -38,7 +42,10 @@ def test_full_networks_equal_the_reference(name):
 
 def test_losses_rates_indices_and_accuracies_equal_the_reference():
     rows = {row.name: row for row in parity.check([str(GOLDEN / "cases")])}
-    wanted = {f"cases/{name}" for name in ("accuracy", "head_loss", "lr_schedules", "sample_frames_test_mode", "sampler_valid_mode")}
+    wanted = {
+        f"cases/{name}"
+        for name in ("accuracy", "head_loss", "lr_schedules", "sample_frames_test_mode", "sampler_valid_mode")
+    }
     assert wanted <= rows.keys()
     assert {name: rows[name].notes for name in wanted} == {name: [] for name in wanted}
     assert {rows[name].status for name in wanted} == {parity.OK}
@@ -121,7 +128,9 @@ def write_case(path, name, section, seed, frames, size):
     network = build_framework(parity.model_section(case))
     network.eval()
     case["state_dict"] = [[key, list(value.shape)] for key, value in network.state_dict().items()]
-    case["inputs"] = [{"name": "input", "kind": "dense_input", "shape": [1, frames, 3, size, size], "axes": "N,T,C,H,W"}]
+    case["inputs"] = [
+        {"name": "input", "kind": "dense_input", "shape": [1, frames, 3, size, size], "axes": "N,T,C,H,W"}
+    ]
     weights = golden.weights(seed, case["state_dict"])
     case["weights_checksum"] = golden.checksum(weights)
     network.set_state_dict({key: paddle.to_tensor(value) for key, value in weights.items()})
@@ -148,6 +157,10 @@ def test_cases_of_other_sizes_seeds_and_lengths_are_read(tmp_path):
 
 def test_wrong_paths_are_named(tmp_path):
     (tmp_path / "x.json").write_text("{}")
-    for path, word in ((tmp_path / "no", "no such file"), (tmp_path / "x.json", "no golden case"), (tmp_path, "no golden case")):
+    for path, word in (
+        (tmp_path / "no", "no such file"),
+        (tmp_path / "x.json", "no golden case"),
+        (tmp_path, "no golden case"),
+    ):
         with pytest.raises(UserError, match=word):
             list(parity.check([str(path)]))

@@ -1,0 +1,181 @@
+"""Golden cases that are not networks: rates, frame indices, losses, accuracies.
+
+A checker takes (case, arrays) and returns the largest error relative to the values' scale, and notes on what differs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+Checker = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], tuple[float, list[str]]]
+
+CHECKERS: dict[str, Checker] = {}
+_SHOWN = 3
+
+
+class Unavailable(Exception):
+    """This suite has no code for a case yet; the text says for what."""
+
+
+def checks(name: str) -> Callable[[Checker], Checker]:
+    """Registers the checker of the case called ``name``."""
+
+    def decorate(function: Checker) -> Checker:
+        CHECKERS[name] = function
+        return function
+
+    return decorate
+
+
+def require(module: str, *names: str) -> list[Any]:
+    """Attributes of a module of this suite.
+
+    Raises:
+        Unavailable: it is not there yet.
+    """
+    try:
+        found = importlib.import_module(f"paddlevideo.{module}")
+        return [getattr(found, name) for name in names]
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"no {error.name}") from None
+    except AttributeError as error:
+        raise Unavailable(str(error)) from None
+
+
+@checks("head_loss")
+def check_head_loss(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
+    """Cross entropy with hard, smoothed and mixed labels."""
+    import paddle
+
+    (loss_class,) = require("modeling.losses.cross_entropy", "CrossEntropyLoss")
+    figures: list[tuple[str, float, float]] = []
+    for entry in case["cases"]:
+        number, classes = entry["case"], entry["num_classes"]
+        logits = paddle.to_tensor(arrays[f"{number}/logits"])
+        first, second = (arrays[f"{number}/{name}"] for name in ("labels", "labels_b"))
+        smooth, plain = loss_class(ls_eps=entry["ls_eps"]), loss_class()
+        eye, lam = np.eye(classes, dtype="float32"), entry["lam"]
+        mixed = paddle.to_tensor((lam * eye[first.reshape(-1)] + (1 - lam) * eye[second.reshape(-1)]).astype("float32"))
+        hard = paddle.to_tensor(first)
+        figures += [
+            (f"{number}/train", float(smooth(logits, hard)), entry["train"]["loss"]),
+            (f"{number}/valid", float(plain(logits, hard)), entry["valid"]["loss"]),
+            (f"{number}/mixup", float(smooth(logits, mixed)), entry["mixup"]["loss"]),
+        ]
+    return _figures(figures, 1e-5)
+
+
+@checks("lr_schedules")
+def check_schedules(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
+    """The rate of every iteration."""
+    classes = {entry["class"]: require("solver.lr", entry["class"])[0] for entry in case["cases"]}
+    worst, notes = 0.0, []
+    for entry in case["cases"]:
+        schedule = classes[entry["class"]](**entry["kwargs"])
+        expected = arrays[entry["case"]].reshape(-1)
+        rates = []
+        for _ in expected:
+            rates.append(schedule.last_lr)
+            schedule.step()
+        difference = np.abs(np.array(rates) - expected)
+        worst = max(worst, float(difference.max() / np.abs(expected).max()))
+        if not np.allclose(rates, expected, rtol=1e-6, atol=1e-12):
+            step = int(np.argmax(difference))
+            notes.append(f"{entry['case']}: step {step} has {rates[step]:.8g}, expected {expected[step]:.8g}")
+    return worst, notes
+
+
+@checks("accuracy")
+def check_accuracy(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
+    """Top-k, mean class accuracy, the two average precisions, confusion matrices."""
+    top_k, mean_class, mean_ap, mmit_ap = require(
+        "metrics.topk", "top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision"
+    )
+    (confusion,) = require("metrics.confusion", "confusion_matrix")
+    figures, notes = [], []
+    for entry in case["cases"]:
+        number = entry["case"]
+        scores, labels, hot = (arrays[f"{number}/{name}"] for name in ("scores", "labels", "multi_hot"))
+        for k, value in entry["top_k"].items():
+            figures.append((f"{number}/top{k}", top_k(scores, labels, [int(k)])[0], value))
+        figures.append((f"{number}/mean_class", mean_class(scores, labels), entry["mean_class_accuracy"]))
+        figures.append((f"{number}/mAP", mean_ap(scores, hot), entry["mean_average_precision"]))
+        figures.append((f"{number}/mmit", mmit_ap(scores, hot), entry["mmit_mean_average_precision"]))
+        wanted = arrays.get(f"{number}/confusion")
+        if wanted is not None and not np.array_equal(confusion(scores, labels, len(wanted)), wanted):
+            notes.append(f"{number}/confusion: differs")
+    worst, more = _figures(figures, 1e-6)
+    return worst, notes + more
+
+
+@checks("sampler_valid_mode")
+def check_sampler(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
+    """PaddleVideo's ``Sampler`` without randomness.
+
+    Here everything counts from 0: the reference adds 1 for folders of frames, and for ``dense_sample`` always.  Where
+    it names files behind a folder's last one (segments longer than the folder), this suite wraps around.
+    """
+    (sampler_class,) = require("loader.pipelines.sampling", "Sampler")
+
+    def compute(row: list[Any]) -> np.ndarray:
+        num_seg, seg_len, options, frames, _ = row
+        options = dict(options)
+        window = (options.pop("start_idx"), options.pop("end_idx")) if "start_idx" in options else None
+        sampler = sampler_class(num_seg=num_seg, seg_len=seg_len, valid_mode=True, **options)
+        return sampler.indices(frames, np.random.default_rng(0), window)
+
+    def expect(row: list[Any], expected: list[int]) -> list[int]:
+        _, _, options, frames, kind = row
+        offset = 1 if kind == "frame" or "dense_sample" in options else 0
+        indices = [index - offset for index in expected]
+        return [index % frames for index in indices] if kind == "frame" and not options else indices
+
+    return _rows(case, compute, expect)
+
+
+@checks("sample_frames_test_mode")
+def check_sample_frames(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
+    """MMAction2's ``SampleFrames`` in test mode; ``start_index`` is the reader's matter here and is added."""
+    offsets_of, indices_of = require("loader.pipelines.sampling", "clip_offsets", "clip_indices")
+
+    def compute(row: list[Any]) -> np.ndarray:
+        frames, clip_len, interval, clips, twice, bound, start, tail = row
+        offsets = offsets_of(frames, clip_len, interval, clips, None, bool(twice), bool(tail))
+        return indices_of(frames, offsets, clip_len, interval, bound) + start
+
+    return _rows(case, compute)
+
+
+def _rows(
+    case: Mapping[str, Any],
+    compute: Callable[[list[Any]], Any],
+    expect: Callable[[list[Any], list[int]], list[int]] = lambda row, expected: expected,
+) -> tuple[float, list[str]]:
+    """Rows whose last column is what the others give; an exception of the reference (a string) wants one here too."""
+    wrong = []
+    for *row, expected in case["rows"]:
+        expected = expected if isinstance(expected, str) else expect(row, expected)
+        try:
+            got = [int(i) for i in np.asarray(compute(row)).reshape(-1)]
+        except Exception as error:
+            got = f"{type(error).__name__}: {error}"
+        if isinstance(expected, str) != isinstance(got, str) or (not isinstance(expected, str) and got != expected):
+            wrong.append(f"{row}: {got}, expected {expected}")
+    notes = wrong[:_SHOWN]
+    if len(wrong) > _SHOWN:
+        notes.append(f"... and {len(wrong) - _SHOWN} more of {len(case['rows'])} rows")
+    return len(wrong) / len(case["rows"]), notes
+
+
+def _figures(figures: list[tuple[str, float, float]], tolerance: float) -> tuple[float, list[str]]:
+    worst = max(abs(ours - theirs) / max(1.0, abs(theirs)) for _, ours, theirs in figures)
+    notes = [
+        f"{name}: {ours:.6f}, expected {theirs:.6f}"
+        for name, ours, theirs in figures
+        if not abs(ours - theirs) <= tolerance * max(1.0, abs(theirs))
+    ]
+    return worst, notes

@@ -1,0 +1,403 @@
+"""Video transformers on patches: TimeSformer and its kin."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+from paddle.nn import initializer as init
+
+from paddlevideo.errors import UserError
+from paddlevideo.modeling.layers import DropPath, hint, init_linears
+from paddlevideo.registry import BACKBONES
+
+_TYPES = ("divided_space_time", "joint_space_time", "space_only")
+_DIVIDED, _JOINT, _SPACE = _TYPES
+
+_MMACTION_LAYER = re.compile(r"transformer_layers\.layers\.(\d+)(?:\.(.+))?")
+# names inside one layer of MMAction2 0.x; divided layers number their two attentions, time first
+_IN_DIVIDED = {
+    "attentions.0.norm": "temporal_norm1",
+    "attentions.0.attn": "temporal_attn",
+    "attentions.0.temporal_fc": "temporal_fc",
+    "attentions.1.norm": "norm1",
+    "attentions.1.attn": "attn",
+    "ffns.0.norm": "norm2",
+}
+_IN_PLAIN = {"attentions.0.attn": "attn", "norms.0": "norm1", "norms.1": "norm2"}
+_IN_BOTH = {"ffns.0.layers.0.0": "mlp.fc1", "ffns.0.layers.1": "mlp.fc2"}
+_OF_ATTENTION = {
+    "in_proj_weight": "qkv.weight",
+    "in_proj_bias": "qkv.bias",
+    "out_proj.weight": "proj.weight",
+    "out_proj.bias": "proj.bias",
+}
+
+
+class Attention(nn.Layer):
+    """Multi-head self-attention.
+
+    Args:
+        dim: D.
+        num_heads: heads, which divide D.
+        qkv_bias: whether the joint projection to queries, keys and values has a bias.
+        qk_scale: factor of the products; 1 / sqrt(D / num_heads) if None.
+        attn_drop, proj_drop: dropout of the weights and of the output.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        qkv_bias: bool = False,
+        qk_scale: float | None = None,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads: {num_heads} heads do not divide embed_dim {dim}")
+        self.num_heads = num_heads
+        self.scale = qk_scale or (dim // num_heads) ** -0.5
+        self.qkv = nn.Linear(dim, 3 * dim, bias_attr=None if qkv_bias else False)
+        self.proj = nn.Linear(dim, dim)
+        self.attn_drop, self.proj_drop = nn.Dropout(attn_drop), nn.Dropout(proj_drop)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[B, L, D] -> [B, L, D]."""
+        length, dim = x.shape[1:]
+        qkv = self.qkv(x).reshape([-1, length, 3, self.num_heads, dim // self.num_heads]).transpose([2, 0, 3, 1, 4])
+        q, k, v = qkv[0] * self.scale, qkv[1], qkv[2]  # [B, heads, L, D / heads]; scaling q is cheaper than L x L
+        weights = self.attn_drop(F.softmax(paddle.matmul(q, k, transpose_y=True)))
+        mixed = paddle.matmul(weights, v).transpose([0, 2, 1, 3]).reshape([-1, length, dim])
+        return self.proj_drop(self.proj(mixed))
+
+
+class MLP(nn.Layer):
+    """Two linear layers with an exact GELU between them."""
+
+    def __init__(self, dim: int, hidden: int, drop: float = 0.0):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[..., D] -> [..., D]."""
+        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
+
+
+class Block(nn.Layer):
+    """Pre-norm transformer block; with divided attention, time comes first, then space, then the MLP.
+
+    ``temporal_fc`` starts at zero, so a fresh divided block computes what the image transformer's block does.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        qkv_bias: bool,
+        qk_scale: float | None,
+        drop: float,
+        attn_drop: float,
+        drop_path: float,
+        epsilon: float,
+        num_seg: int,
+        divided: bool,
+    ):
+        super().__init__()
+        self.num_seg, self.divided = num_seg, divided
+        self.norm1 = nn.LayerNorm(dim, epsilon)
+        self.attn = Attention(dim, num_heads, qkv_bias, qk_scale, attn_drop, drop)
+        if divided:
+            self.temporal_norm1 = nn.LayerNorm(dim, epsilon)
+            self.temporal_attn = Attention(dim, num_heads, qkv_bias, qk_scale, attn_drop, drop)
+            self.temporal_fc = nn.Linear(dim, dim)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim, epsilon)
+        self.mlp = MLP(dim, int(dim * mlp_ratio), drop)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[B, L, D] -> [B, L, D]; divided: [N, 1 + P * T, D], patches time-minor, behind one class token per clip."""
+        x = self._divided_attention(x) if self.divided else x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def _divided_attention(self, x: paddle.Tensor) -> paddle.Tensor:
+        length, dim = x.shape[1:]
+        frames, patches = self.num_seg, (length - 1) // self.num_seg
+        cls, tokens = x[:, :1], x[:, 1:]
+
+        through_time = tokens.reshape([-1, frames, dim])  # [N * P, T, D]
+        change = self.temporal_fc(self.drop_path(self.temporal_attn(self.temporal_norm1(through_time))))
+        tokens = (through_time + change).reshape([-1, patches, frames, dim])  # [N, P, T, D]
+
+        in_frames = tokens.transpose([0, 2, 1, 3])  # [N, T, P, D]
+        copies = cls.unsqueeze(1).expand([-1, frames, 1, dim])  # the class token goes into every frame
+        sequence = paddle.concat([copies, in_frames], axis=2).reshape([-1, 1 + patches, dim])  # [N * T, 1 + P, D]
+        change = self.drop_path(self.attn(self.norm1(sequence))).reshape([-1, frames, 1 + patches, dim])
+
+        cls = cls + change[:, :, 0].mean(1, keepdim=True)  # and comes back as the mean over the frames
+        tokens = tokens + change[:, :, 1:].transpose([0, 2, 1, 3])
+        return paddle.concat([cls, tokens.reshape([-1, patches * frames, dim])], axis=1)
+
+
+class PatchEmbed(nn.Layer):
+    """Every frame's patches as vectors, by one convolution whose stride is its size."""
+
+    def __init__(self, in_channels: int, dim: int, patch_size: int):
+        super().__init__()
+        fan_in = in_channels * patch_size**2
+        self.proj = nn.Conv2D(
+            in_channels, dim, patch_size, patch_size,
+            weight_attr=init.Normal(std=fan_in**-0.5), bias_attr=init.Constant(0.0),
+        )  # fmt: skip
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[N, C, T, H, W] -> [N * T, P, D]."""
+        channels, _, height, width = x.shape[1:]
+        frames = x.transpose([0, 2, 1, 3, 4]).reshape([-1, channels, height, width])
+        return self.proj(frames).flatten(2).transpose([0, 2, 1])
+
+
+@BACKBONES.register
+class VisionTransformer(nn.Layer):
+    """TimeSformer's backbone: a ViT whose attention runs over time and space, divided, jointly, or over space only.
+
+    Args:
+        img_size: height and width of the frames, pixels.
+        patch_size: side of a patch, pixels; divides ``img_size``.
+        in_channels: 3 for RGB.
+        embed_dim: D.
+        depth: blocks.
+        num_heads: heads of every attention.
+        mlp_ratio: the MLP's hidden size over D.
+        qkv_bias: bias of the query-key-value projections.
+        qk_scale: factor of the attention's products; None: 1 / sqrt(D / num_heads).
+        drop_rate: dropout of embeddings, projections and MLPs.
+        attn_drop_rate: dropout of attention weights.
+        drop_path_rate: stochastic depth of the last block; it rises from 0 in equal steps.
+        epsilon: of every layer normalisation.
+        num_seg: frames of a clip.
+        attention_type: divided_space_time, joint_space_time or space_only.
+        pretrained: weights to start from, of an image ViT or of a recognition checkpoint; see ``adapt_pretrained``.
+
+    *Source*: TimeSformer (Bertasius et al., 2021); PaddleVideo ``VisionTransformer``, whose names and outputs it has.
+    Linear layers start at a deviation of 0.02 where PaddleVideo's start at 1.0, and ``temporal_fc`` starts at zero.
+    """
+
+    def __init__(
+        self,
+        img_size: int = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4,
+        qkv_bias: bool = False,
+        qk_scale: float | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.1,
+        epsilon: float = 1e-5,
+        num_seg: int = 8,
+        attention_type: Literal["divided_space_time", "joint_space_time", "space_only"] = "divided_space_time",
+        pretrained: str | None = None,
+    ):
+        super().__init__()
+        _check(img_size, patch_size, num_seg, depth, attention_type)
+        self.img_size, self.num_seg, self.attention_type = img_size, num_seg, attention_type
+        self.pretrained, self.out_channels = pretrained, embed_dim
+        self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size)
+        self.cls_token = self._embedding(1, embed_dim, init.TruncatedNormal(std=0.02))
+        patches = (img_size // patch_size) ** 2
+        self.pos_embed = self._embedding(1 + patches, embed_dim, init.TruncatedNormal(std=0.02))
+        self.pos_drop = nn.Dropout(drop_rate)
+        if attention_type != _SPACE:
+            self.time_embed = self._embedding(num_seg, embed_dim, init.Constant(0.0))
+            self.time_drop = nn.Dropout(drop_rate)
+        rates = np.linspace(0.0, drop_path_rate, depth)
+        self.blocks = nn.LayerList(
+            Block(
+                embed_dim, num_heads, mlp_ratio, qkv_bias, qk_scale, drop_rate, attn_drop_rate, float(rate), epsilon,
+                num_seg, attention_type == _DIVIDED,
+            )
+            for rate in rates
+        )  # fmt: skip
+        self.norm = nn.LayerNorm(embed_dim, epsilon)
+        init_linears(self.blocks)
+        if attention_type == _DIVIDED:
+            for block in self.blocks:
+                init.Constant(0.0)(block.temporal_fc.weight)
+
+    def _embedding(self, length: int, dim: int, start: init.Initializer) -> paddle.Tensor:
+        return self.create_parameter([1, length, dim], default_initializer=start)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[N, C, T, H, W] -> the class tokens [N, D]."""
+        frames, height, width = x.shape[2:]
+        if (frames, height, width) != (self.num_seg, self.img_size, self.img_size):
+            raise UserError(
+                f"MODEL.backbone: expected {self.num_seg} frames (num_seg) of {self.img_size} x {self.img_size} pixels "
+                f"(img_size), got {frames} of {height} x {width}; let the last crop of every PIPELINE give that size"
+            )
+        x = self._add_time(self._add_place(self.patch_embed(x)))
+        for block in self.blocks:
+            x = block(x)
+        if self.attention_type == _SPACE:
+            x = x.reshape([-1, frames, *x.shape[1:]]).mean(1)  # [N * T, 1 + P, D] -> [N, 1 + P, D]
+        return self.norm(x)[:, 0]
+
+    def _add_place(self, patches: paddle.Tensor) -> paddle.Tensor:
+        """[N * T, P, D] -> [N * T, 1 + P, D], with a class token before each frame's patches."""
+        cls = self.cls_token + self.pos_embed[:, :1]
+        tokens = patches + self.pos_embed[:, 1:]
+        return self.pos_drop(paddle.concat([paddle.zeros_like(tokens[:, :1]) + cls, tokens], axis=1))
+
+    def _add_time(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[N * T, 1 + P, D] -> [N, 1 + P * T, D]: one class token per clip, patches ordered by place, then by time."""
+        if self.attention_type == _SPACE:
+            return x
+        length, dim = x.shape[1:]
+        x = x.reshape([-1, self.num_seg, length, dim])  # [N, T, 1 + P, D]
+        tokens = x[:, :, 1:].transpose([0, 2, 1, 3]) + self.time_embed.unsqueeze(1)  # [N, P, T, D]
+        tokens = self.time_drop(tokens).reshape([-1, (length - 1) * self.num_seg, dim])
+        return paddle.concat([x[:, 0, :1], tokens], axis=1)
+
+    def adapt_pretrained(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        """Fits an image ViT, or a checkpoint of another size or length, to this network.
+
+        The classifier is left out; ``pos_embed`` is resized (bilinear, corners kept) and ``time_embed`` too (nearest);
+        divided attention copies ``attn`` to ``temporal_attn`` and ``norm1`` to ``temporal_norm1`` if the file has none.
+
+        Returns:
+            The arrays, and the keys that an image ViT lacks by nature, with the reason.
+        """
+        arrays = {key: value for key, value in arrays.items() if not key.startswith(("head.", "pre_logits."))}
+        place, time = arrays.get("pos_embed"), arrays.get("time_embed")
+        if place is not None and place.shape[1] != self.pos_embed.shape[1]:
+            arrays["pos_embed"] = resize_places(place, self.pos_embed.shape[1])
+        if self.attention_type == _SPACE:
+            arrays.pop("time_embed", None)
+            return arrays, {}
+        if time is not None and time.shape[1] != self.num_seg:
+            arrays["time_embed"] = resize_times(time, self.num_seg)
+        explained = {"time_embed": "an image network does not have start at zero"}
+        if self.attention_type == _DIVIDED:
+            for key in [key for key in arrays if re.match(r"blocks\.\d+\.(attn|norm1)\.", key)]:
+                _, number, part, rest = key.split(".", 3)
+                arrays.setdefault(f"blocks.{number}.temporal_{part}.{rest}", arrays[key])
+            for number in range(len(self.blocks)):
+                for part in ("weight", "bias"):
+                    explained[f"blocks.{number}.temporal_fc.{part}"] = explained["time_embed"]
+        return arrays, explained
+
+    def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
+        """MMAction2 0.x or timm weights under our names; linear weights are transposed.
+
+        Args:
+            arrays: keys without the ``backbone.`` prefix.
+            origin: "mmaction2" or "timm" (whose names are ours).
+        """
+        return {self.convert_name(key): value.T if value.ndim == 2 else value for key, value in arrays.items()}
+
+    def convert_name(self, key: str) -> str:
+        """Our name of a parameter; an unknown name stays as it is and turns up as unexpected."""
+        match = _MMACTION_LAYER.fullmatch(key)
+        if match is None or match.group(2) is None:
+            return key.replace("patch_embed.projection", "patch_embed.proj")
+        number, inner = match.groups()
+        table = {**(_IN_DIVIDED if self.attention_type == _DIVIDED else _IN_PLAIN), **_IN_BOTH}
+        for theirs, ours in table.items():
+            if inner.startswith(theirs + "."):
+                rest = inner[len(theirs) + 1 :]
+                return f"blocks.{number}.{ours}.{_OF_ATTENTION.get(rest, rest)}"
+        return key
+
+    def layer_name(self, name: str, origin: str) -> str:
+        """Our layer that gives what the layer ``name`` of another origin gives."""
+        return re.sub(r"^transformer_layers\.layers\.(\d+)$", r"blocks.\1", name)
+
+
+@BACKBONES.register
+class VisionTransformer_tweaks(VisionTransformer):
+    """PP-TimeSformer's backbone: the same network, without weight decay on its class, place and time embeddings.
+
+    *Source*: PaddleVideo ``VisionTransformer_tweaks``; its ``wd_bias`` and ``lr_mult_list`` have no effect there and
+    are accepted here for its files' sake.
+    """
+
+    def __init__(
+        self,
+        img_size: int = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4,
+        qkv_bias: bool = False,
+        qk_scale: float | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.1,
+        epsilon: float = 1e-5,
+        num_seg: int = 8,
+        attention_type: Literal["divided_space_time", "joint_space_time", "space_only"] = "divided_space_time",
+        pretrained: str | None = None,
+        wd_bias: bool = True,
+        lr_mult_list: list[float] | None = None,
+    ):
+        super().__init__(
+            img_size, patch_size, in_channels, embed_dim, depth, num_heads, mlp_ratio, qkv_bias, qk_scale, drop_rate,
+            attn_drop_rate, drop_path_rate, epsilon, num_seg, attention_type, pretrained,
+        )  # fmt: skip
+        for name in ("cls_token", "pos_embed", "time_embed"):
+            if hasattr(self, name):
+                hint(getattr(self, name), decay=0.0)
+
+
+def resize_places(embedding: np.ndarray, length: int) -> np.ndarray:
+    """[1, 1 + g * g, D] -> [1, length, D]: the class token's place stays, the square grid is resized bilinearly.
+
+    Corners map to corners, as ``scipy.ndimage.zoom(order=1)`` does in PaddleVideo.
+
+    Raises:
+        UserError: one of the two grids is not square.
+    """
+    old, new = math.isqrt(embedding.shape[1] - 1), math.isqrt(length - 1)
+    if old**2 != embedding.shape[1] - 1 or new**2 != length - 1:
+        raise UserError(
+            f"pos_embed: cannot resize {embedding.shape[1] - 1} places to {length - 1}: one is no square grid"
+        )
+    grid = embedding[0, 1:].reshape(old, old, -1).astype("float64")
+    weights = _linear_weights(old, new)
+    grid = np.einsum("ai,bj,ijd->abd", weights, weights, grid).reshape(1, new * new, -1)
+    return np.concatenate([embedding[:, :1], grid.astype(embedding.dtype)], axis=1)
+
+
+def resize_times(embedding: np.ndarray, length: int) -> np.ndarray:
+    """[1, T, D] -> [1, length, D], nearest: frame i takes what stands at ``i * T // length``."""
+    return embedding[:, np.arange(length) * embedding.shape[1] // length]
+
+
+def _linear_weights(old: int, new: int) -> np.ndarray:
+    """[new, old] rows of linear interpolation, ends on ends."""
+    place = np.linspace(0.0, old - 1.0, new)
+    return np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(old)[None]))
+
+
+def _check(img_size: int, patch_size: int, num_seg: int, depth: int, attention_type: str) -> None:
+    if attention_type not in _TYPES:
+        raise ValueError(f"attention_type: expected one of {', '.join(_TYPES)}, got {attention_type!r}")
+    if img_size < patch_size or img_size % patch_size:
+        raise ValueError(f"img_size: {img_size} is no multiple of patch_size {patch_size}")
+    if num_seg < 1 or depth < 1:
+        raise ValueError(f"num_seg and depth: expected at least 1, got {num_seg} and {depth}")

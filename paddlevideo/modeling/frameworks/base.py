@@ -1,0 +1,154 @@
+"""What every recognition framework does: fold views into clips, run the network, average over views, take the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.modeling.layers import ClipNormalize
+from paddlevideo.modeling.weights import load_pretrained
+from paddlevideo.registry import BACKBONES, HEADS, suggest
+
+_AVERAGES = ("score", "prob")
+
+
+class Recognizer(nn.Layer):
+    """Backbone and head behind one batch of clips.
+
+    Args:
+        backbone: ``{name: Class, arguments}``.
+        head: ``{name: Class, arguments}``.
+        runtime_cfg: ``{test: {num_seg, avg_type}}``; "score" averages the views' logits, "prob" their probabilities.
+        normalization: (mean, std) on the 0..1 scale, applied to uint8 clips; None takes their values as they are.
+    """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        head: dict[str, Any],
+        runtime_cfg: dict[str, Any] | None = None,
+        normalization: Sequence[Sequence[float]] | None = None,
+    ):
+        super().__init__()
+        self.backbone = BACKBONES.build(backbone, "MODEL.backbone")
+        self.head = HEADS.build(head, "MODEL.head")
+        self.normalize = ClipNormalize(*(normalization or (None, None)))
+        self._check_widths()
+        self.avg_type = self._average_type(runtime_cfg or {})
+        if getattr(self.backbone, "pretrained", None):
+            load_pretrained(self.backbone, self.backbone.pretrained)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.head.num_classes
+
+    @property
+    def num_frames(self) -> int:
+        """T, the frames that a clip must have."""
+        return self.backbone.num_seg
+
+    def input_spec(self, batch: Mapping[str, Any]) -> list[paddle.static.InputSpec]:
+        """The clips' axes for a static program: N is free, everything else as in ``batch["imgs"]``."""
+        imgs = batch["imgs"]
+        return [paddle.static.InputSpec([None, *imgs.shape[1:]], str(imgs.dtype).rpartition(".")[2], name="imgs")]
+
+    def forward(self, batch: Mapping[str, Any], mode: str = "loss") -> dict[str, paddle.Tensor]:
+        """One step.
+
+        Args:
+            batch: "imgs" [N, V, T, H, W, 3], uint8 or normalised float32; for the loss also "label", int [N] or float
+                [N, K].
+            mode: "loss" or "predict".
+
+        Returns:
+            "scores": probabilities float32 [N, K]; and in mode "loss" the scalar "loss", every view counting as a clip.
+        """
+        if mode not in ("loss", "predict"):
+            raise ValueError(f"mode: expected 'loss' or 'predict', got {mode!r}")
+        logits = self.view_logits(batch["imgs"])  # [N, V, K]
+        if mode == "predict":
+            return {"scores": self.average(logits)}
+        labels, views = batch["label"], logits.shape[1]
+        if views > 1:
+            labels = labels.repeat_interleave(views, axis=0)
+        loss = self.head.loss(logits.reshape([-1, self.num_classes]), labels)
+        return {"loss": loss, "scores": self.average(logits.detach())}
+
+    def predict_scores(self, imgs: paddle.Tensor) -> paddle.Tensor:
+        """Probabilities [N, K] of clips [N, V, T, H, W, 3]: what ``export`` turns into a program."""
+        return self.average(self.view_logits(imgs))
+
+    def view_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
+        """Logits [N, V, K] of clips [N, V, T, H, W, 3].
+
+        Raises:
+            UserError: the clips are not 6-dimensional or have another number of frames than the network.
+        """
+        if imgs.ndim != 6:
+            raise UserError(f"imgs: expected [N, V, T, H, W, 3], got {list(imgs.shape)}")
+        views, frames = imgs.shape[1:3]
+        if frames != self.num_frames:
+            raise UserError(
+                f"clips have {frames} frames, MODEL.backbone.num_seg is {self.num_frames}: set it and num_seg of every "
+                "sampler in PIPELINE to the same number"
+            )
+        return self.clip_logits(imgs).reshape([-1, views, self.num_classes])
+
+    def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
+        """Logits [N * V, K] of clips [N, V, T, H, W, 3], in the network's own layout."""
+        raise NotImplementedError
+
+    def average(self, logits: paddle.Tensor) -> paddle.Tensor:
+        """[N, V, K] -> probabilities float32 [N, K] by ``avg_type``."""
+        logits = logits.astype("float32")
+        if self.avg_type == "prob":
+            return F.softmax(logits).mean(1)
+        return F.softmax(logits.mean(1))
+
+    def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
+        """A whole checkpoint of another origin under our names; the backbone and the head know their own.
+
+        Args:
+            arrays: numpy arrays by name, e.g. ``backbone.conv1.conv.weight``, ``cls_head.fc_cls.weight``.
+            origin: "mmaction2", or what the backbone's ``convert`` knows besides.
+        """
+        parts: dict[str, dict[str, Any]] = {"backbone": {}, "head": {}}
+        for key, value in arrays.items():
+            part, _, rest = key.partition(".")
+            parts.setdefault({"cls_head": "head"}.get(part, part), {})[rest] = value
+        converted = {
+            "backbone": self.backbone.convert(parts.pop("backbone"), origin),
+            "head": self.head.convert(parts.pop("head"), origin),
+            **parts,
+        }
+        return {f"{part}.{key}": value for part, table in converted.items() for key, value in table.items()}
+
+    def _check_widths(self) -> None:
+        given, wanted = self.head.in_channels, self.backbone.out_channels
+        if given != wanted:
+            raise ConfigError("MODEL", [f"MODEL.head.in_channels: the backbone gives {wanted} channels, got {given}"])
+
+    def _average_type(self, runtime_cfg: Mapping[str, Any]) -> str:
+        test = runtime_cfg.get("test") or {}
+        problems = [
+            f"MODEL.runtime_cfg.test.{key}: unknown key{suggest(key, ('num_seg', 'avg_type'))}"
+            for key in test
+            if key not in ("num_seg", "avg_type")
+        ]
+        average = test.get("avg_type", "score")
+        if average not in _AVERAGES:
+            problems.append(f"MODEL.runtime_cfg.test.avg_type: expected 'score' or 'prob', got {average!r}")
+        if test.get("num_seg", self.num_frames) != self.num_frames:
+            problems.append(
+                f"MODEL.runtime_cfg.test.num_seg: expected MODEL.backbone.num_seg ({self.num_frames}), "
+                f"got {test['num_seg']}"
+            )
+        if problems:
+            raise ConfigError("MODEL", problems)
+        return average

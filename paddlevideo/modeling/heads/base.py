@@ -1,0 +1,55 @@
+"""What classification heads share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+from paddle import nn
+from paddle.nn import initializer as init
+
+from paddlevideo.errors import ConfigError
+from paddlevideo.registry import LOSSES
+
+
+class ClassificationHead(nn.Layer):
+    """A linear classifier ``fc`` and its loss.
+
+    Args:
+        num_classes: K.
+        in_channels: length of a feature.
+        std: deviation of ``fc``'s start weights; its bias starts at 0.
+        ls_eps: label smoothing, in training only.
+        loss_cfg: ``{name: Class, arguments}``; cross entropy by default.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, std: float, ls_eps: float, loss_cfg: dict[str, Any] | None):
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+        self.num_classes, self.in_channels = num_classes, in_channels
+        self.fc = nn.Linear(in_channels, num_classes, weight_attr=self._initializer(std), bias_attr=init.Constant(0.0))
+        spec = dict(loss_cfg or {"name": "CrossEntropyLoss"})
+        if ls_eps:
+            if "ls_eps" in spec:
+                raise ConfigError("MODEL.head", ["MODEL.head.ls_eps: is given in loss_cfg too"])
+            spec["ls_eps"] = ls_eps
+        self.criterion = LOSSES.build(spec, "MODEL.head.loss_cfg")
+
+    @staticmethod
+    def _initializer(std: float) -> init.Initializer:
+        return init.Normal(std=std)
+
+    def loss(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        """Scalar loss of logits [N, K] with labels int [N] or float [N, K]."""
+        return self.criterion(logits, labels)
+
+    def convert(self, arrays: dict[str, Any], origin: str) -> dict[str, Any]:
+        """Weights of another origin under this head's names; a torch linear is transposed.
+
+        Args:
+            arrays: keys without the head's prefix.
+            origin: "mmaction2" is the only one that publishes heads.
+        """
+        names = {"fc_cls.weight": "fc.weight", "fc_cls.bias": "fc.bias"}
+        return {names.get(key, key): value.T if value.ndim == 2 else value for key, value in arrays.items()}

@@ -1,0 +1,61 @@
+"""TimeSformer's head, and PP-TimeSformer's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+from paddle.nn import initializer as init
+
+from paddlevideo.modeling.heads.base import ClassificationHead
+from paddlevideo.modeling.layers import hint
+from paddlevideo.registry import HEADS
+
+
+@HEADS.register
+class TimeSformerHead(ClassificationHead):
+    """One linear layer on the class token.
+
+    Args:
+        num_classes: K.
+        in_channels: dimensions of the token.
+        std: deviation of the truncated-normal start weights.
+        ls_eps: label smoothing.
+        loss_cfg: ``{name: Class, arguments}``.
+
+    *Source*: PaddleVideo and MMAction2 ``TimeSformerHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        std: float = 0.02,
+        ls_eps: float = 0.0,
+        loss_cfg: dict[str, Any] | None = None,
+    ):
+        super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
+
+    @staticmethod
+    def _initializer(std: float) -> init.Initializer:
+        return init.TruncatedNormal(std=std)
+
+    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
+        """[N, D] -> logits [N, K]."""
+        return self.fc(features)
+
+
+@HEADS.register
+class ppTimeSformerHead(TimeSformerHead):
+    """``TimeSformerHead`` whose bias has no weight decay.  *Source*: PaddleVideo ``ppTimeSformerHead``."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        std: float = 0.02,
+        ls_eps: float = 0.0,
+        loss_cfg: dict[str, Any] | None = None,
+    ):
+        super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
+        hint(self.fc.bias, decay=0.0)

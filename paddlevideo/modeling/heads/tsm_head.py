@@ -1,0 +1,51 @@
+"""TSM's head."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import paddle
+from paddle import nn
+
+from paddlevideo.modeling.heads.base import ClassificationHead
+from paddlevideo.modeling.layers import hint
+from paddlevideo.registry import HEADS
+
+
+@HEADS.register
+class TSMHead(ClassificationHead):
+    """Average over space, dropout, classifier per frame, average over the frames.
+
+    The classifier learns 5 times as fast as the rest, its bias 10 times and without weight decay.
+
+    Args:
+        num_classes: K.
+        in_channels: channels of the backbone's features.
+        drop_ratio: dropout's probability, 0 to 1.
+        std: deviation of the classifier's start weights.
+        ls_eps: label smoothing.
+        data_format: a hint about memory layout; accepted and without effect, see ``ResNetTSM``.
+        loss_cfg: ``{name: Class, arguments}``.
+
+    *Source*: PaddleVideo and MMAction2 ``TSMHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        drop_ratio: float = 0.5,
+        std: float = 0.001,
+        ls_eps: float = 0.0,
+        data_format: Literal["NCHW", "NHWC"] = "NCHW",
+        loss_cfg: dict[str, Any] | None = None,
+    ):
+        super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
+        self.dropout = nn.Dropout(drop_ratio)
+        hint(self.fc.weight, lr=5.0)
+        hint(self.fc.bias, lr=10.0, decay=0.0)
+
+    def forward(self, features: paddle.Tensor, num_frames: int) -> paddle.Tensor:
+        """[N * T, C, h, w] -> logits [N, K]."""
+        pooled = self.dropout(features.mean([2, 3]))  # [N * T, C]
+        return self.fc(pooled).reshape([-1, num_frames, self.num_classes]).mean(1)

@@ -1,0 +1,206 @@
+"""Weights from files into networks: every load is compared key by key, and nothing is left out in silence."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from paddlevideo.errors import UserError
+from paddlevideo.safe_io import read_pickle
+
+log = logging.getLogger("paddlevideo")
+
+_SHOWN = 12  # lines of a table before it is cut
+_PREFIX = "backbone."
+_HEAD = "head."
+
+
+@dataclass
+class KeyReport:
+    """What came of comparing a file with a network.
+
+    Args:
+        source: the file.
+        matched: keys that were loaded.
+        missing: keys of the network that the file lacks.
+        explained: keys that the file lacks by a known rule, and the rule.
+        unexpected: keys of the file that the network lacks.
+        mismatched: key -> (shape in the file, shape in the network).
+    """
+
+    source: str
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    explained: dict[str, str] = field(default_factory=dict)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        """Whether file and network have the same keys and shapes."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        total = len(self.matched) + len(self.missing) + len(self.explained) + len(self.mismatched)
+        counts = (
+            f"{self.source}: {len(self.matched)} of {total} keys loaded, {len(self.missing)} missing, "
+            f"{len(self.unexpected)} unexpected, {len(self.mismatched)} of another shape"
+        )
+        return "\n  ".join([counts, *self._rules(), *self.table()])
+
+    def table(self) -> list[str]:
+        """One line per key that was not loaded, cut after a dozen of a kind."""
+        lines = _cut([f"missing     {key}" for key in self.missing])
+        lines += _cut([f"unexpected  {key}" for key in self.unexpected])
+        return lines + _cut([f"shape       {key}: file {a}, network {b}" for key, (a, b) in self.mismatched.items()])
+
+    def _rules(self) -> list[str]:
+        rules: dict[str, int] = {}
+        for rule in self.explained.values():
+            rules[rule] = rules.get(rule, 0) + 1
+        return [f"{count} keys {rule}" for rule, count in rules.items()]
+
+
+def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a ``.pdparams`` file (PaddleVideo's, PaddleClas', or this suite's), without running anything of it.
+
+    Raises:
+        UserError: the file is missing, damaged, asks for code, or holds something else than arrays.
+    """
+    content = read_pickle(Path(path).expanduser())
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path}: expected a table of arrays, got {type(content).__name__}")
+    arrays = {key: value for key, value in content.items() if key != "StructuredToParameterName@@"}
+    strange = [key for key, value in arrays.items() if not (isinstance(key, str) and isinstance(value, np.ndarray))]
+    if strange or not arrays:
+        what = f"{strange[0]!r} is a {type(arrays[strange[0]]).__name__}" if strange else "it is empty"
+        raise UserError(f"{path}: expected a table of arrays, but {what}; is it a .pdopt file or a checkpoint's state?")
+    return arrays
+
+
+def load_weights(
+    model: nn.Layer,
+    weights: str | os.PathLike | Mapping[str, Any],
+    *,
+    strict: bool = True,
+    allow_head_mismatch: bool = False,
+    source: str | None = None,
+) -> KeyReport:
+    """Loads a whole network's weights.
+
+    Args:
+        model: what they go into.
+        weights: a ``.pdparams`` file, or the arrays themselves.
+        strict: every key and shape must fit.  False is for fine-tuning: unexpected keys are left out and reported,
+            keys of the head may be missing, and the rest of the network must be there.
+        allow_head_mismatch: keys of ``head.`` of another shape (another number of classes) keep their start values.
+        source: what to call the weights in messages, if they are not a file.
+
+    Returns:
+        What was loaded and what was not; the caller prints it.
+
+    Raises:
+        UserError: something does not fit; nothing has been loaded then.
+    """
+    if isinstance(weights, Mapping):
+        arrays = {key: value for key, value in weights.items() if key != "StructuredToParameterName@@"}
+        name = source or "weights"
+    else:
+        arrays, name = read_weights(weights), source or str(weights)
+    report = compare(model, arrays, name)
+    if not strict:
+        rule = "of the head keep their start values"
+        report.explained.update({key: rule for key in report.missing if key.startswith(_HEAD)})
+        report.missing = [key for key in report.missing if key not in report.explained]
+    refused = not report.clean if strict else bool(report.missing or report.mismatched)
+    if refused and allow_head_mismatch and not report.missing and not (strict and report.unexpected):
+        refused = any(not key.startswith(_HEAD) for key in report.mismatched)
+    if refused:
+        raise UserError(f"{report}\nNothing was loaded. {_way_out(report)}")
+    assign(model, arrays, report)
+    return report
+
+
+def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.pretrained") -> KeyReport:
+    """Loads what ``pretrained`` names into a backbone and prints the report.
+
+    A key is looked up as it is, then with ``backbone.`` before it, so that ImageNet weights and whole recognition
+    checkpoints both work.  The backbone's ``adapt_pretrained(arrays) -> (arrays, explained)`` resizes and copies what
+    its architecture needs, and names the keys that such a file lacks by nature.
+
+    Raises:
+        UserError: the file is missing or unsafe, or a key is missing or has another shape without such a reason.
+    """
+    if not Path(path).expanduser().is_file():
+        raise UserError(
+            f"{where}: {path}: no such file; get it from the model's page, or start without it: -o {where}=null"
+        )
+    arrays = read_weights(path)
+    own = {key[len(_PREFIX) :]: value for key, value in arrays.items() if key.startswith(_PREFIX)}
+    rest = {key: value for key, value in arrays.items() if not key.startswith(_PREFIX)}
+    # beside backbone.* keys, a head.* belongs to another class count, not to the backbone
+    arrays = {**own, **{key: value for key, value in rest.items() if not (own and key.startswith(_HEAD))}}
+    arrays, explained = backbone.adapt_pretrained(arrays)
+    report = compare(backbone, arrays, str(path))
+    report.explained = {key: explained[key] for key in report.missing if key in explained}
+    report.missing = [key for key in report.missing if key not in explained]
+    if report.missing or report.mismatched:
+        raise UserError(f"{where}: {report}\nNothing was loaded. {_way_out(report)}")
+    assign(backbone, arrays, report)
+    log.info("pretrained %s", report)
+    return report
+
+
+def compare(model: nn.Layer, arrays: Mapping[str, Any], source: str) -> KeyReport:
+    """Sorts the keys of both sides, in the network's order."""
+    report = KeyReport(source)
+    own = model.state_dict()
+    for key, tensor in own.items():
+        if key not in arrays:
+            report.missing.append(key)
+        elif list(arrays[key].shape) != list(tensor.shape):
+            report.mismatched[key] = (list(arrays[key].shape), list(tensor.shape))
+        else:
+            report.matched.append(key)
+    report.unexpected = [key for key in arrays if key not in own]
+    return report
+
+
+def assign(model: nn.Layer, arrays: Mapping[str, Any], report: KeyReport) -> None:
+    """Copies the matched arrays, cast to each parameter's own type."""
+    own = model.state_dict()
+    for key in report.matched:
+        own[key].set_value(paddle.to_tensor(_plain(arrays[key])).astype(own[key].dtype))
+
+
+def _plain(array: Any) -> np.ndarray:
+    """A numpy array; bfloat16, which pickles as unmarked uint16, becomes the float32 of the same value."""
+    array = np.asarray(array)
+    if array.dtype != np.uint16:
+        return array
+    return (array.astype(np.uint32) << 16).view(np.float32)
+
+
+def _way_out(report: KeyReport) -> str:
+    if any(key.endswith(("fc.weight", "fc.bias")) for key in report.mismatched):
+        return (
+            "The number of classes differs: set MODEL.head.num_classes to the file's, or fine-tune with -w in training."
+        )
+    if not report.matched:
+        return "Not one key fits: the file belongs to another network, or comes from another framework."
+    return "Choose the configuration that the file was trained with."
+
+
+def _cut(lines: Iterable[str]) -> list[str]:
+    lines = list(lines)
+    if len(lines) <= _SHOWN:
+        return lines
+    return [*lines[:_SHOWN], f"... and {len(lines) - _SHOWN} more"]

@@ -1,0 +1,147 @@
+"""Frameworks: views, losses, what they refuse, and the static program they become."""
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.modeling import build_framework
+
+TSM = {
+    "framework": "Recognizer2D",
+    "backbone": {"name": "ResNetTSM", "depth": 18, "width": 4, "num_seg": 4},
+    "head": {"name": "TSMHead", "num_classes": 3, "in_channels": 32, "std": 0.5},
+}
+TIMESFORMER = {
+    "framework": "RecognizerTransformer",
+    "backbone": {
+        "name": "VisionTransformer", "img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_seg": 4,
+        "qkv_bias": True,
+    },
+    "head": {"name": "TimeSformerHead", "num_classes": 3, "in_channels": 16, "std": 0.5},
+}  # fmt: skip
+BOTH = pytest.mark.parametrize("section", [TSM, TIMESFORMER], ids=["tsm", "timesformer"])
+NORMALIZATION = ([0.45] * 3, [0.225] * 3)
+
+
+def build(section, avg_type=None, **changes):
+    paddle.seed(2)
+    runtime = {} if avg_type is None else {"runtime_cfg": {"test": {"num_seg": 4, "avg_type": avg_type}}}
+    network = build_framework({**section, **runtime, **changes}, NORMALIZATION)
+    network.eval()
+    return network
+
+
+def clips(count=2, views=1, frames=4, size=32):
+    pixels = np.random.default_rng(1).integers(0, 256, (count, views, frames, size, size, 3), dtype="uint8")
+    return paddle.to_tensor(pixels)
+
+
+@BOTH
+def test_a_step_gives_loss_and_probabilities(section):
+    network = build(section)
+    network.train()
+    outputs = network({"imgs": clips(), "label": paddle.to_tensor([0, 2])}, mode="loss")
+    outputs["loss"].backward()
+    assert outputs["loss"].shape == [] and outputs["scores"].shape == [2, 3] and outputs["scores"].stop_gradient
+    assert np.allclose(outputs["scores"].numpy().sum(1), 1.0, atol=1e-6)
+    grads = [name for name, p in network.named_parameters() if not p.stop_gradient and p.grad is None]
+    assert grads == []
+
+
+@BOTH
+def test_views_are_averaged_as_asked(section):
+    imgs = clips(count=2, views=3)
+    network = build(section, "prob")
+    each = np.stack([network({"imgs": imgs[:, v : v + 1]}, mode="predict")["scores"].numpy() for v in range(3)], 1)
+    together = network({"imgs": imgs}, mode="predict")["scores"].numpy()
+    assert np.allclose(together, each.mean(1), atol=1e-6)
+    shuffled = network({"imgs": imgs[:, [2, 0, 1]]}, mode="predict")["scores"].numpy()
+    assert np.allclose(together, shuffled, atol=1e-6)
+    geometric = np.exp(np.log(each).mean(1))  # mean logits are log probabilities up to a constant
+    score = build(section, "score")({"imgs": imgs}, mode="predict")["scores"].numpy()
+    assert np.allclose(score, geometric / geometric.sum(1, keepdims=True), atol=1e-5)
+
+
+@BOTH
+def test_a_soft_label_is_the_mixture_of_hard_ones(section):
+    network = build(section, head={**section["head"], "ls_eps": 0.1})
+    imgs, lam = clips(count=1), 0.3
+
+    def loss(label):
+        return float(network({"imgs": imgs, "label": label}, mode="loss")["loss"])
+
+    mixed = loss(paddle.to_tensor([[lam, 0.0, 1 - lam]], "float32"))
+    assert mixed == pytest.approx(lam * loss(paddle.to_tensor([0])) + (1 - lam) * loss(paddle.to_tensor([2])), rel=1e-5)
+
+
+@BOTH
+def test_every_view_counts_as_a_clip_in_the_loss(section):
+    network, imgs, label = build(section), clips(count=2, views=2), paddle.to_tensor([0, 2])
+    apart = [float(network({"imgs": imgs[:, v : v + 1], "label": label})["loss"]) for v in range(2)]
+    assert float(network({"imgs": imgs, "label": label})["loss"]) == pytest.approx(np.mean(apart), rel=1e-5)
+
+
+@BOTH
+def test_uint8_clips_are_normalised_on_the_device(section):
+    imgs = clips()
+    normalised = ((imgs.numpy() / 255.0 - 0.45) / 0.225).astype("float32")
+    network = build(section)
+    expected = network({"imgs": paddle.to_tensor(normalised)}, mode="predict")["scores"].numpy()
+    assert np.allclose(network({"imgs": imgs}, mode="predict")["scores"].numpy(), expected, atol=1e-5)
+    assert not [key for key in network.state_dict() if "normalize" in key]
+
+
+@BOTH
+def test_the_static_program_gives_the_same(section, tmp_path):
+    class Scores(paddle.nn.Layer):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, imgs):
+            return self.network.predict_scores(imgs)
+
+    network, imgs = build(section, "prob"), clips(count=2, views=3)
+    spec = network.input_spec({"imgs": imgs})
+    assert spec[0].shape == (-1, 3, 4, 32, 32, 3) and spec[0].dtype == paddle.uint8
+    model = Scores(network)
+    model.eval()
+    paddle.jit.save(paddle.jit.to_static(model, input_spec=spec, full_graph=True), str(tmp_path / "m"))
+    program = paddle.jit.load(str(tmp_path / "m"))
+    assert np.allclose(program(imgs).numpy(), network.predict_scores(imgs).numpy(), atol=1e-6)
+    assert program(imgs[:1]).shape == [1, 3]
+
+
+@BOTH
+def test_another_number_of_frames_is_an_error_that_names_both_keys(section):
+    with pytest.raises(UserError, match=r"3 frames, MODEL.backbone.num_seg is 4.*PIPELINE"):
+        build(section)({"imgs": clips(frames=3)}, mode="predict")
+    with pytest.raises(UserError, match="expected .N, V, T, H, W, 3."):
+        build(section)({"imgs": clips()[0]}, mode="predict")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        (
+            {"head": {**TSM["head"], "in_channels": 64}},
+            "MODEL.head.in_channels: the backbone gives 32 channels, got 64",
+        ),
+        ({"runtime_cfg": {"test": {"num_seg": 8}}}, r"MODEL.runtime_cfg.test.num_seg: .*\(4\), got 8"),
+        ({"runtime_cfg": {"test": {"avg_type": "mean"}}}, "avg_type: expected 'score' or 'prob', got 'mean'"),
+        ({"runtime_cfg": {"test": {"avgtype": "prob"}}}, "did you mean 'avg_type'"),
+        ({"backbone": {**TSM["backbone"], "name": "ResNetTMS"}}, "MODEL.backbone.name: .*did you mean 'ResNetTSM'"),
+        ({"head": {**TSM["head"], "loss_cfg": {"name": "NoLoss"}}}, "MODEL.head.loss_cfg.name"),
+    ],
+)
+def test_a_wrong_model_section_is_named(changes, word):
+    with pytest.raises(ConfigError, match=word):
+        build_framework({**TSM, **changes})
+
+
+def test_loss_beyond_paddles_cut_is_exact():
+    """Paddle's CPU kernel cuts at 64; a network that far off must not look better than it is."""
+    network = build(TSM)
+    logits = paddle.to_tensor([[0.0, 100.0, 0.0]])
+    assert float(network.head.loss(logits, paddle.to_tensor([0]))) == pytest.approx(100.0)

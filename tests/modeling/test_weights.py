@@ -1,0 +1,145 @@
+"""Weights from files: every key is accounted for, and no file runs code."""
+
+import os
+import pickle
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlevideo.errors import UserError
+from paddlevideo.modeling import build_framework
+from paddlevideo.modeling.weights import load_pretrained, load_weights, read_weights
+from paddlevideo.safe_io import write_pickle
+
+
+def model(classes=3, **backbone):
+    return build_framework(
+        {
+            "framework": "Recognizer2D",
+            "backbone": {"name": "ResNetTSM", "depth": 18, "width": 4, "num_seg": 2, **backbone},
+            "head": {"name": "TSMHead", "num_classes": classes, "in_channels": 32},
+        }
+    )
+
+
+def arrays_of(network):
+    return {key: value.numpy() for key, value in network.state_dict().items()}
+
+
+def same(first, second):
+    return all(np.array_equal(value, arrays_of(second)[key]) for key, value in arrays_of(first).items())
+
+
+def test_a_whole_checkpoint_loads_and_says_so(tmp_path):
+    one, other = model(), model()
+    paddle.save(one.state_dict(), str(tmp_path / "w.pdparams"))
+    report = load_weights(other, tmp_path / "w.pdparams")
+    assert report.clean and same(one, other)
+    assert f"{len(one.state_dict())} of {len(one.state_dict())} keys loaded" in str(report)
+
+
+def test_paddle_load_reads_what_we_write_and_arrays_load_directly(tmp_path):
+    one, other = model(), model()
+    write_pickle(tmp_path / "w.pdparams", arrays_of(one))
+    assert set(paddle.load(str(tmp_path / "w.pdparams"))) == set(one.state_dict())
+    load_weights(other, arrays_of(one), source="memory")
+    assert same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda a: a.pop("backbone.res3a.short._conv.weight"), "missing     backbone.res3a.short._conv.weight"),
+        (lambda a: a.update(extra=np.zeros(2)), "unexpected  extra"),
+        (lambda a: a.update({"head.fc.bias": np.zeros(7, "float32")}), r"head.fc.bias: file \[7\], network \[3\]"),
+    ],
+    ids=["missing", "unexpected", "shape"],
+)
+def test_a_strict_load_refuses_any_difference_and_touches_nothing(change, word):
+    network = model()
+    before, arrays = arrays_of(network), arrays_of(model())
+    change(arrays)
+    with pytest.raises(UserError, match=word):
+        load_weights(network, arrays)
+    assert all(np.array_equal(value, arrays_of(network)[key]) for key, value in before.items())
+
+
+def test_fine_tuning_keeps_a_head_of_another_class_count():
+    network, source = model(3), model(5)
+    start = network.head.fc.weight.numpy()
+    with pytest.raises(UserError, match="num_classes"):
+        load_weights(network, arrays_of(source), strict=False)
+    report = load_weights(network, arrays_of(source), strict=False, allow_head_mismatch=True)
+    assert set(report.mismatched) == {"head.fc.weight", "head.fc.bias"}
+    assert np.array_equal(start, network.head.fc.weight.numpy())
+    assert np.array_equal(network.backbone.conv._conv.weight.numpy(), source.backbone.conv._conv.weight.numpy())
+
+
+def test_fine_tuning_still_refuses_another_backbone():
+    with pytest.raises(UserError, match="shape"):
+        load_weights(model(), arrays_of(build_wide()), strict=False, allow_head_mismatch=True)
+    without_head = {key: value for key, value in arrays_of(model()).items() if not key.startswith("head.")}
+    assert load_weights(model(), without_head, strict=False).explained
+
+
+def build_wide():
+    return build_framework(
+        {
+            "framework": "Recognizer2D",
+            "backbone": {"name": "ResNetTSM", "depth": 18, "width": 8, "num_seg": 2},
+            "head": {"name": "TSMHead", "num_classes": 3, "in_channels": 64},
+        }
+    )
+
+
+def test_pretrained_takes_bare_names_and_whole_checkpoints(tmp_path):
+    source = model(7)
+    bare = {key.removeprefix("backbone."): value for key, value in arrays_of(source).items() if "backbone." in key}
+    write_pickle(tmp_path / "imagenet.pdparams", {**bare, "fc.weight": np.zeros((32, 1000), "float32")})
+    write_pickle(tmp_path / "k400.pdparams", arrays_of(source))
+    for name in ("imagenet", "k400"):
+        network = model(3, pretrained=str(tmp_path / f"{name}.pdparams"))
+        assert np.array_equal(network.backbone.res5b.conv1._conv.weight.numpy(), bare["res5b.conv1._conv.weight"])
+
+
+def test_pretrained_refuses_gaps_and_says_where(tmp_path):
+    bare = {key.removeprefix("backbone."): value for key, value in arrays_of(model()).items() if "backbone." in key}
+    bare.pop("res2a.conv0._conv.weight")
+    write_pickle(tmp_path / "gap.pdparams", bare)
+    with pytest.raises(UserError, match=r"MODEL.backbone.pretrained: .*1 missing[\s\S]*res2a.conv0._conv.weight"):
+        load_pretrained(model().backbone, str(tmp_path / "gap.pdparams"))
+
+
+def test_a_missing_pretrained_file_names_the_key_and_the_way_out():
+    with pytest.raises(UserError, match=r"MODEL.backbone.pretrained: no/such.pdparams.*MODEL.backbone.pretrained=null"):
+        model(pretrained="no/such.pdparams")
+
+
+def test_a_crafted_file_is_refused_and_does_not_run(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/owned",)
+
+    (tmp_path / "bad.pdparams").write_bytes(pickle.dumps({"backbone.conv._conv.weight": Payload()}))
+    for load in (lambda p: load_weights(model(), p), lambda p: model(pretrained=str(p)), read_weights):
+        with pytest.raises(UserError, match="refused"):
+            load(tmp_path / "bad.pdparams")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [["a list"], {}, {"LR_Scheduler": {"last_lr": 0.1}}], ids=["list", "empty", "optimizer"]
+)
+def test_other_content_is_named(content, tmp_path):
+    write_pickle(tmp_path / "w.pdparams", content)
+    with pytest.raises(UserError, match="expected a table of arrays"):
+        read_weights(tmp_path / "w.pdparams")
+
+
+def test_bfloat16_weights_keep_their_values(tmp_path):
+    one, other = model(), model()
+    paddle.save({k: v.astype("bfloat16") for k, v in one.state_dict().items()}, str(tmp_path / "w.pdparams"))
+    load_weights(other, tmp_path / "w.pdparams")
+    weight = other.backbone.conv._conv.weight.numpy()
+    assert np.allclose(weight, one.backbone.conv._conv.weight.numpy(), rtol=1e-2, atol=1e-6) and weight.any()
