@@ -12,7 +12,7 @@ import argparse
 import sys
 
 from paddlevideo.engine.command import run_command
-from paddlevideo.environment import set_cpu_environment
+from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -86,4 +86,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     set_cpu_environment()
+    hide_paddle_remarks()
     sys.exit(run_command(main))

@@ -1,4 +1,4 @@
-"""Package metadata; the code needs Python 3.11 or newer and PaddlePaddle 3, whose CPU and GPU wheels have different names."""
+"""Package metadata.  PaddlePaddle is an extra, since its CPU and GPU wheels have different names."""
 
 import re
 from pathlib import Path

@@ -3,7 +3,7 @@
 import os
 import warnings
 
-# Measured on PaddlePaddle 3.3.1: the wheel's MKL picks a slow path on AMD unless told otherwise (whole models 1.7-2.3x),
+# Measured on PaddlePaddle 3.3.1: the wheel's MKL takes a slow path on AMD unless told otherwise (models 1.7-2.3x),
 # strided views cost dygraph transformers 1.4-1.6x, and n processes of one thread beat one process of n threads.
 _CPU_DEFAULTS = {"MKL_DEBUG_CPU_TYPE": "5", "FLAGS_use_stride_kernel": "0", "OMP_NUM_THREADS": "1"}
 
@@ -12,5 +12,15 @@ def set_cpu_environment() -> None:
     """Sets the variables above, never over what the user has set."""
     for name, value in _CPU_DEFAULTS.items():
         os.environ.setdefault(name, value)
-    # said at every import of Paddle, about a compiler that nothing here uses
+
+
+def hide_paddle_remarks(glog: bool = True) -> None:
+    """Keeps off the screen what Paddle says to its own developers; call before ``import paddle``.
+
+    Args:
+        glog: its C++ log's information and warnings too, unless the environment sets their level.
+    """
     warnings.filterwarnings("ignore", message="No ccache found")
+    warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
+    if glog:
+        os.environ.setdefault("GLOG_minloglevel", "2")

@@ -12,7 +12,7 @@ except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from paddlevideo.engine.command import run_command
-from paddlevideo.environment import set_cpu_environment
+from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exports; 0 if the exported model agrees with the network."""
     args = parse_args(argv)
     set_cpu_environment()
+    hide_paddle_remarks()
     from paddlevideo.config import load_config
     from paddlevideo.inference.export import export
 

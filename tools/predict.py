@@ -6,8 +6,10 @@ The preprocessing, the label names and the meaning of the scores come from infer
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 try:
     import paddlevideo  # noqa: F401
@@ -15,9 +17,13 @@ except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from paddlevideo.engine.command import run_command
-from paddlevideo.environment import set_cpu_environment
+from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 from paddlevideo.errors import UserError
 from paddlevideo.inference.flags import chosen_pipeline, parse_bool
+
+if TYPE_CHECKING:  # loaded when they are needed, so that --help and a wrong flag are answered at once
+    from paddlevideo.config import Config
+    from paddlevideo.inference.predictor import Prediction, Predictor
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -65,8 +71,9 @@ def main(argv: list[str] | None = None) -> int:
     """Predicts; 0 if at least one video was read."""
     args = parse_args(argv)
     set_cpu_environment()
+    hide_paddle_remarks(glog=args.disable_glog)
     from paddlevideo.config import load_config
-    from paddlevideo.inference.report import check_out, lines_of, write_predictions
+    from paddlevideo.inference.report import check_out, write_predictions
     from paddlevideo.inference.sources import find_videos
     from paddlevideo.inference.timing import benchmark
 
@@ -74,26 +81,23 @@ def main(argv: list[str] | None = None) -> int:
     config = load_config(args.config, args.override) if args.config else None
     if args.override and config is None:
         raise UserError("-o changes the configuration, but none is named; add --config")
-    top_k = args.top_k or int(((config or {}).get("INFERENCE") or {}).get("top_k") or 1)
+    top_k = args.top_k or top_k_of(config)
     videos = find_videos(args.input_file, notice)
     predictor = make_predictor(args, config)
     print(f"Inference model({predictor.name})...")
     if args.enable_benchmark:
         print(benchmark(predictor, videos[0]))
-    done = []
+    done: list[Prediction] = []
     try:
         for prediction in predictor.stream(videos, args.on_error):
             done.append(prediction)
-            if prediction.error is not None:
-                notice(f"skipped: {prediction.error}")
-                continue
-            print("\n".join(lines_of(prediction, top_k)), flush=True)
-            if args.time_test_file:
-                print(f"\ttime: prepare {prediction.prepare_s * 1e3:.1f} ms, model {prediction.infer_s * 1e3:.1f} ms")
+            show(prediction, top_k, args.time_test_file)
+    except BrokenPipeError:  # whoever reads our output, say head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:  # what is done is kept, whatever stopped the rest
         if out is not None and done:
             write_predictions(out, done, top_k)
-            notice(f"{len(done)} of {len(videos)} written to {out}")
+            notice(f"results of {len(done)} of {len(videos)} videos written to {out}")
     bad = sum(prediction.error is not None for prediction in done)
     if bad == len(done):
         raise UserError(f"none of {len(done)} videos could be read")
@@ -102,7 +106,29 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def make_predictor(args: argparse.Namespace, config: object) -> object:
+def show(prediction: Prediction, top_k: int, times: bool) -> None:
+    """Prints one video's classes, or why it has none."""
+    from paddlevideo.inference.report import lines_of
+
+    if prediction.error is not None:
+        notice(f"skipped: {prediction.error}")
+        return
+    print("\n".join(lines_of(prediction, top_k)), flush=True)
+    if times:
+        print(
+            f"\ttime: prepare {prediction.prepare_s * 1e3:.1f} ms, model {prediction.infer_s * 1e3:.1f} ms", flush=True
+        )
+
+
+def top_k_of(config: Config | None) -> int:
+    """PaddleVideo's ``INFERENCE.top_k``, or 1."""
+    top_k = ((config or {}).get("INFERENCE") or {}).get("top_k", 1)
+    if not isinstance(top_k, int) or top_k < 1:
+        raise UserError(f"{config.source}: INFERENCE.top_k: expected at least 1, got {top_k!r}")
+    return top_k
+
+
+def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor:
     """The predictor that the flags and the configuration describe."""
     from paddlevideo.inference.model_files import find_program
     from paddlevideo.inference.predictor import Predictor, description_of, program_of_folder

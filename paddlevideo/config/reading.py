@@ -105,16 +105,20 @@ class _Reader:
         return None
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
-        self.loader.flatten_mapping(node)
+        own = {id(key) for key, _ in node.value}
+        self.loader.flatten_mapping(node)  # puts what '<<' brings before the mapping's own keys, which win
         result: dict[str, Any] = {}
+        given: set[str] = set()
         for key_node, value_node in node.value:
             key = self.loader.construct_object(key_node)
             if not isinstance(key, str):
                 key = str(key)
             where = join(path, key)
             line = key_node.start_mark.line + 1
-            if key in result and where.split(".")[0] not in _UNREAD:
+            if key in given and where.split(".")[0] not in _UNREAD:
                 self.problems.append(f"{where}: given twice, at {self.lines[where]} and line {line}")
+            if id(key_node) in own:
+                given.add(key)
             result[key] = self.value(value_node, where, depth + 1)
             self.lines[where] = f"{self.file}:{line}"
         return result

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.errors import ConfigError
 from paddlevideo.loader.build import build_loader
+from paddlevideo.loader.datasets.lists import training_classes
 from paddlevideo.loader.pipelines.pipeline import Pipeline
 from paddlevideo.modeling.frameworks.build import build_framework
 from paddlevideo.registry import METRICS
@@ -65,6 +67,9 @@ def loader_for(config: Config, split: str, num_classes: int, seed: int) -> Any:
     if missing:
         raise ConfigError(config.source, missing)
     training = split == "train"
+    classes = training_classes(dataset)
+    if classes and not training and os.path.isdir(dataset[split].get("file_path", "")):
+        dataset[split].setdefault("class_names", classes)
     batch_size = dataset.get("batch_size", _DEFAULT_BATCH)
     own = {"train": batch_size, "valid": dataset.get("valid_batch_size", batch_size)}
     workers = dataset.get("num_workers", 0)

@@ -41,6 +41,7 @@ from paddlevideo.solver.optimizer import build_optimizer, describe_groups, load_
 log = logging.getLogger("paddlevideo")
 
 DEFAULT_SEED = 1234
+_SECOND_SIGNAL_S = 2.0
 
 
 @dataclass
@@ -121,7 +122,8 @@ class Trainer:
         if self.stop_signal and self.progress.epoch < self.epochs:
             log.info("stopped by signal %d; continue with --resume auto", self.stop_signal)
             raise SystemExit(128 + self.stop_signal)
-        log.info("training %s finished", self.config["model_name"])
+        if self.progress.epoch == self.epochs:
+            log.info("training %s finished", self.config["model_name"])
 
     def _epoch(self) -> None:
         progress = self.progress
@@ -288,14 +290,22 @@ class Trainer:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C let the step finish and save; a second one ends at once."""
+        """SIGTERM and Ctrl-C let the step finish and save; a second one, seconds later, ends at once.
+
+        Paddle's launcher passes one SIGTERM on three times in a row, which is no second one.
+        """
+        first = 0.0
 
         def stop(number: int, frame: Any) -> None:
-            if self.stop_signal:
+            nonlocal first
+            if not self.stop_signal:
+                self.stop_signal, first = number, time.monotonic()
+            elif time.monotonic() - first > _SECOND_SIGNAL_S:
                 raise SystemExit(128 + number)
-            self.stop_signal = number
 
         old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in old:  # Paddle's TCP store takes an interrupted system call for a broken connection
+            signal.siginterrupt(number, False)
         try:
             yield
         finally:
@@ -319,7 +329,7 @@ def train(config: Config, options: Options) -> Trainer:
         log.info("device %s, %d rank(s), output in %s", device, distributed.world_size(), folder.path)
         if distributed.is_main():
             write_atomic(folder.path / "config.yaml", config.to_yaml())
-            log.info("configuration:\n%s", config.to_yaml())
+            log.info("the resolved configuration is %s", folder.path / "config.yaml")
         point = _resume_point(folder, options.resume, config.get("resume_epoch", 0))
         trainer = _assemble(config, options, folder, _seed(options.seed, point))
         if point:

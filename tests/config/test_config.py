@@ -119,6 +119,11 @@ def test_a_key_given_twice_is_an_error_with_both_lines(write):
     assert len(found) == 1 and found[0].startswith("epochs: given twice")
 
 
+def test_yaml_merge_keys_work(write):
+    text = SOUND.replace("model_name: TSM", "model_name: TSM\nEMA: {<<: {decay: 0.5, interval: 2}, decay: 0.9}")
+    assert load_config(write(text))["EMA"].to_dict() == {"decay": 0.9, "interval": 2}
+
+
 def test_inference_may_stand_twice_as_in_a_released_file(write):
     assert load_config(write(SOUND + "INFERENCE: {name: a}\nINFERENCE: {name: b}\n"))["epochs"] == 50
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,42 +79,59 @@ def test_only_rank_zero_writes_and_test_gathers_every_video_once(tmp_path, clips
         np.testing.assert_allclose(a["scores"], b["scores"], atol=1e-6)
 
 
-def test_a_dead_rank_brings_the_job_down(tmp_path, clips):
-    config = timesformer_config(clips, tmp_path / "run")
-    config["epochs"] = 500
-    file = save(config, tmp_path / "run.yaml")
-    command = [
-        sys.executable,
-        "-m",
-        "paddle.distributed.launch",
-        "--nproc_per_node",
-        "2",
-        "--log_dir",
-        str(tmp_path / "log"),
-    ]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")}
-    job = subprocess.Popen(
-        [*command, "main.py", "-c", str(file)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env=environment, start_new_session=True,
-    )  # fmt: skip
-    figures = tmp_path / "run" / "metrics.jsonl"
-    try:
+@pytest.fixture
+def job(tmp_path, clips):
+    """Starts a job of two ranks that nobody waits for, and ends it whatever happens."""
+    started = []
+
+    def start(config, at_least):
+        file = save(config, tmp_path / "job.yaml")
+        launcher = ["paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log")]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")}
+        process = subprocess.Popen(
+            [sys.executable, "-m", *launcher, "main.py", "-c", str(file)], cwd=ROOT, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, env=environment, start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        figures = tmp_path / "run" / "metrics.jsonl"
         deadline = time.monotonic() + 90
-        while not (figures.is_file() and figures.read_text().count("\n") > 3):
-            assert job.poll() is None and time.monotonic() < deadline
-            time.sleep(0.2)
-        os.kill(_rank(job.pid, "1"), signal.SIGKILL)
-        assert job.wait(timeout=60) != 0
-    finally:
-        if job.poll() is None:
-            os.killpg(job.pid, signal.SIGKILL)
-            job.wait()
+        while not (figures.is_file() and figures.read_text().count("\n") >= at_least):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_a_dead_rank_brings_the_job_down(tmp_path, clips, job):
+    process = job(timesformer_config(clips, tmp_path / "run") | {"epochs": 500}, at_least=3)
+    os.kill(_rank(process.pid, "1"), signal.SIGKILL)
+    assert process.wait(timeout=60) != 0
+
+
+def test_sigterm_to_the_launcher_saves_and_resuming_is_bit_identical(tmp_path, clips, job):
+    config = timesformer_config(clips, tmp_path / "whole") | {"epochs": 40}
+    config["MODEL"]["backbone"]["drop_path_rate"] = 0.2
+    launch(2, save(config, tmp_path / "whole.yaml"), tmp_path / "log1")
+    config["output_dir"] = str(tmp_path / "run")
+    process = job(config, at_least=3)
+    process.terminate()
+    assert process.wait(timeout=60) != 0
+    assert not (tmp_path / "run" / "TimeSformer_epoch_00040.pdparams").exists()
+    assert list((tmp_path / "run").glob("TimeSformer_step_*.pdstates"))
+    launch(2, tmp_path / "job.yaml", tmp_path / "log2", "--resume")
+    last = "TimeSformer_epoch_00040.pdparams"
+    whole, resumed = read_pickle(tmp_path / "whole" / last), read_pickle(tmp_path / "run" / last)
+    for key in whole:
+        np.testing.assert_array_equal(whole[key], resumed[key], err_msg=key)
 
 
 def _rank(launcher: int, number: str) -> int:
     """The process of a rank, by its environment."""
-    from pathlib import Path
-
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             variables = (entry / "environ").read_bytes().split(b"\0")

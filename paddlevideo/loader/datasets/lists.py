@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +49,14 @@ class Problems:
             raise error if rest <= 0 else ConfigError(f"{self._file}: {len(self._lines)} mistakes, of which", shown)
 
 
-def read_rows(file: str, columns: tuple[str, ...]) -> list[Row]:
+def read_rows(file: str, columns: tuple[str, ...], problems: Problems | None = None) -> list[Row]:
     """Rows of a list (fields separated by white space, counted from the right, so that paths may hold spaces) or of a
     CSV file (commas, quotes, optional header).  UTF-8 with or without a byte-order mark, any line ends, blank lines
     skipped.
 
     Args:
         columns: the fields of a line, in order, the path first.
+        problems: where lines with too few fields are noted; None: they are raised here.
 
     Raises:
         UserError: the file is missing, empty, not text, or a line has too few fields.
@@ -63,7 +64,7 @@ def read_rows(file: str, columns: tuple[str, ...]) -> list[Row]:
     lines = list(_lines(file))
     if not lines:
         raise UserError(f"{file}: the list is empty; each line must hold: {' '.join(columns)}")
-    problems = Problems(file)
+    problems = problems or Problems(file)
     split = _csv_splitter(lines, columns) or _whitespace_splitter(columns)
     rows = []
     for number, text in lines:
@@ -150,17 +151,44 @@ def check_present(dataset: Any, every: bool) -> None:
         problems.raise_if_any()
 
 
-def scan_folder(root: str, suffixes: tuple[str, ...]) -> tuple[list[tuple[str, int]], list[str]]:
-    """Files below a folder with one sub-folder per class: ([(path, label)], class names), both sorted by name.
+def class_folders(root: str) -> list[str]:
+    """The classes of a folder with one sub-folder per class: their names, sorted.
 
     Raises:
-        UserError: there are no sub-folders, or no files with these endings in one of them.
+        UserError: there are none.
     """
-    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    if not classes:
+    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
         raise UserError(f"{root}: a data folder needs one sub-folder per class; there are none")
+    return names
+
+
+def training_classes(section: Mapping[str, Any]) -> list[str] | None:
+    """Class names of a DATASET section whose ``train`` is a folder of class folders; None for lists."""
+    root = (section.get("train") or {}).get("file_path")
+    return class_folders(root) if root and os.path.isdir(root) else None
+
+
+def scan_folder(
+    root: str, suffixes: tuple[str, ...], classes: list[str] | None = None
+) -> tuple[list[tuple[str, int]], list[str]]:
+    """Files below a folder with one sub-folder per class: ([(path, label)], class names), both sorted by name.
+
+    Args:
+        classes: names in class-id order, where the folder's own do not decide; it may lack some of them.
+
+    Raises:
+        UserError: there are no sub-folders, one that is not among ``classes``, or no files with these endings in one.
+    """
+    folders = class_folders(root)
+    classes = folders if classes is None else classes
+    unknown = [name for name in folders if name not in classes]
+    if unknown:
+        raise UserError(
+            f"{root}: the class folder {unknown[0]!r} is none of the {len(classes)} classes of the training folder"
+        )
     found = []
-    for label, name in enumerate(classes):
+    for name in folders:
         files = sorted(
             os.path.join(folder, file)
             for folder, _, files in os.walk(os.path.join(root, name))
@@ -171,7 +199,7 @@ def scan_folder(root: str, suffixes: tuple[str, ...]) -> tuple[list[tuple[str, i
             raise UserError(
                 f"{os.path.join(root, name)}: no videos in this class folder (looked for {', '.join(suffixes)})"
             )
-        found += [(file, label) for file in files]
+        found += [(file, classes.index(name)) for file in files]
     return found, classes
 
 

@@ -29,10 +29,12 @@ class VideoDataset:
         num_retries: accepted for PaddleVideo's files; the loader's ``on_error`` decides here.
         test_mode: accepted for PaddleVideo's files.
         allow_outside_root: let paths leave ``data_prefix``.
+        class_names: the classes of a folder in class-id order; None: the sorted names of its sub-folders.  Validation
+            and test folders get the training folder's, so that a class they lack shifts no label.
         num_classes: given by the loader; labels are checked against it.
 
     Raises:
-        UserError: the list is missing or empty.
+        UserError: the list is missing or empty; a folder of an unknown class.
         ConfigError: bad lines, all at once.
 
     Source: PaddleVideo's ``VideoDataset``; unlike there, no unreadable video is replaced by a random other one.
@@ -46,11 +48,12 @@ class VideoDataset:
         num_retries: int = 5,
         test_mode: bool = False,
         allow_outside_root: bool = False,
+        class_names: list[str] | None = None,
         num_classes: int | None = None,
     ):
         self.file_path, self.data_prefix = file_path, data_prefix
         self.allow_outside_root = allow_outside_root
-        self.class_names: list[str] | None = None
+        self.class_names = class_names
         self.lines: list[int] = []  # line of each record in the list file
         if os.path.isdir(file_path):
             self.records = self._from_folder(num_classes)
@@ -69,7 +72,7 @@ class VideoDataset:
     def _from_folder(self, num_classes: int | None) -> list[dict]:
         # a folder is its own root: what its links lead to was put there by its owner
         self.data_prefix = None
-        files, self.class_names = scan_folder(self.file_path, _VIDEO_SUFFIXES)
+        files, self.class_names = scan_folder(self.file_path, _VIDEO_SUFFIXES, self.class_names)
         if num_classes is not None and len(self.class_names) > num_classes:
             problems = Problems(self.file_path)
             for name in self.class_names[num_classes:]:

@@ -1,0 +1,42 @@
+"""A clip in memory, read like a video file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.loader.decode import FrameReader
+
+
+class ArrayReader(FrameReader):
+    """A frame source over an array.
+
+    Args:
+        frames: uint8 [T, H, W, 3] RGB.
+        fps: frames per second.
+
+    Raises:
+        UserError: it is not such an array.
+    """
+
+    def __init__(self, frames: np.ndarray, fps: float = 30.0):
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
+            raise UserError(
+                f"a clip in memory must be uint8 [T, H, W, 3] RGB with T of at least 1, got {frames.dtype} "
+                f"{list(frames.shape)}"
+            )
+        self.fps = float(fps)
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(self._frames[self.checked(indices)])
+
+
+def synthetic_reader(num_frames: int = 64, height: int = 256, width: int = 320, fps: float = 30.0) -> ArrayReader:
+    """A grey clip that takes no memory: sizes are read from what a pipeline makes of it."""
+    return ArrayReader(np.broadcast_to(np.uint8(127), (num_frames, height, width, 3)), fps)

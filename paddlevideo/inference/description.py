@@ -1,0 +1,101 @@
+"""``inference.yml``: everything that predict must know about an exported model, written beside it by export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paddlevideo.errors import UserError
+from paddlevideo.safe_io import sha256, write_atomic
+
+FILE_NAME = "inference.yml"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Description:
+    """What ``inference.yml`` holds, key by key.
+
+    Args:
+        input: name, dtype, shape (-1: free) and the order of the axes.
+        score_type: ``probability``: what comes out needs no softmax; ``logit``: it does.
+        views: clips x crops that one video gives, averaged inside the model.
+        pipeline: the ``PIPELINE.test`` section, as ``Pipeline.describe()`` gives it.
+        labels: K names, or None.
+        weights: file name and sha256 of the checkpoint that was exported.
+        files: file name -> sha256, of the program and its weights.
+    """
+
+    model_name: str
+    program: str
+    params: str
+    input: dict[str, Any]
+    output: dict[str, Any]
+    num_classes: int
+    score_type: str
+    views: int
+    avg_type: str | None
+    pipeline: dict[str, Any]
+    labels: list[str] | None = None
+    weights: dict[str, str] = field(default_factory=dict)
+    check: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def write(self, folder: Path) -> Path:
+        """Writes ``inference.yml`` into ``folder``."""
+        values = asdict(self)
+        ordered = {"format_version": values.pop("format_version"), **values}
+        path = folder / FILE_NAME
+        write_atomic(path, yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120))
+        return path
+
+
+def read_description(folder: Path) -> Description | None:
+    """The description in a folder, or None if there is none.
+
+    Raises:
+        UserError: it is damaged, of a later format, or lacks a key.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); export the model again") from None
+    if not isinstance(values, Mapping) or "format_version" not in values:
+        raise UserError(f"{path}: not a description of an exported model; export the model again")
+    if values["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format {values['format_version']}, but this version reads format {FORMAT_VERSION}; "
+            "export the model again with this version, or predict with the one that exported it"
+        )
+    known = {f.name: f for f in fields(Description)}
+    missing = [name for name in ("program", "params", "input", "num_classes", "pipeline") if name not in values]
+    unknown = [name for name in values if name not in known]
+    if missing or unknown:
+        what = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {', '.join(unknown)}"
+        raise UserError(f"{path}: {what}; export the model again")
+    defaults = {"model_name": Path(values["program"]).stem, "output": {}, "score_type": "probability"}
+    return Description(**{**defaults, "views": 1, "avg_type": None, **values})
+
+
+def check_files(description: Description, program: Path, params: Path) -> None:
+    """Compares the files' digests with those noted at export.
+
+    Raises:
+        UserError: a file was damaged, or belongs to another export than ``inference.yml``.
+    """
+    for path in (program, params):
+        noted = description.files.get(path.name)
+        if noted is not None and sha256(path) != noted:
+            raise UserError(
+                f"{path}: differs from what {FILE_NAME} beside it was written for: damaged, or of another export; "
+                f"export again, or remove {path.name} from the 'files' of {FILE_NAME} if you changed it on purpose"
+            )

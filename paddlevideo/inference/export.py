@@ -1,0 +1,357 @@
+"""From a checkpoint to files that run without this suite's model code: program, weights and ``inference.yml``.
+
+The exported model takes the uint8 clips that ``PIPELINE.test`` makes; normalisation, softmax and the averaging over
+views are inside.  What is written has been compared with the network it came from.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import paddlevideo
+from paddlevideo.config import Config
+from paddlevideo.errors import UserError
+from paddlevideo.inference.array_reader import synthetic_reader
+from paddlevideo.inference.description import FILE_NAME, Description, read_description
+from paddlevideo.inference.labels import read_labels
+from paddlevideo.inference.model_files import PARAMS_SUFFIX, PROGRAM_SUFFIXES
+from paddlevideo.inference.runtime import ExportedModel, Runtime
+from paddlevideo.loader.datasets.lists import training_classes
+from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.safe_io import sha256, write_atomic
+
+# largest difference of a probability between the exported model and the network; and, since among 400 classes all
+# probabilities may be small, the largest ratio, less one, of those above the floor
+TOLERANCE = 1e-4
+RATIO_TOLERANCE = 1e-2
+_RATIO_FLOOR = 1e-6
+CONFIG_SUFFIX = "_config.yml"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written and how it compares.
+
+    Args:
+        input_shape: of one batch, -1 for N: (-1, V, T, H, W, 3).
+        max_difference: largest absolute difference of probabilities, exported against dygraph.
+        seconds: the whole export took.
+    """
+
+    model_name: str
+    program: Path
+    params: Path
+    description: Path
+    input_shape: tuple[int, ...]
+    num_classes: int
+    max_difference: float
+    seconds: float
+
+
+def export(
+    config: Config,
+    params_path: str | Path,
+    output_dir: str | Path,
+    save_name: str | None = None,
+    say: Callable[[str], None] = print,
+) -> ExportReport:
+    """Exports a trained model and compares the result with the network.
+
+    Everything is built in a hidden folder inside ``output_dir`` and moved into place at the end, ``inference.yml``
+    last: when anything fails, an earlier export there is as it was.
+
+    Args:
+        config: MODEL, PIPELINE.test, ``model_name``, and ``DATASET.label_names`` if the names shall travel along.
+        params_path: the ``.pdparams`` file.
+        output_dir: folder for ``<save_name>.json``, ``<save_name>.pdiparams``, ``inference.yml`` and the resolved
+            configuration, ``<save_name>_config.yml``.
+        save_name: None: ``model_name``.
+        say: receives progress lines.
+
+    Raises:
+        UserError: weights that do not fit the model key by key, label names that do not fit it, a folder that holds
+            another model's export, or an exported model whose scores differ from the network's by more than rounding.
+    """
+    start = time.perf_counter()
+    output_dir, name = Path(output_dir), _checked_name(save_name or config["model_name"])
+    _refuse_other_export(output_dir, name)
+    pipeline = pipeline_of(config)
+    with _on_cpu():
+        say(f"Building model({config['model_name']})...")
+        framework = _build(config, pipeline)
+        labels = _labels(config, framework.num_classes)
+        say(f"Loading params from ({params_path})...")
+        say(str(_load(framework, Path(params_path))))
+        with _work_folder(output_dir) as folder:
+            clip = synthetic_clip(pipeline)
+            program = _save_program(framework, clip, folder / name)
+            difference = compare(framework, program, clip)
+            say(f"exported model against the network, {difference}")
+            if not difference.small:
+                raise UserError(
+                    f"{name}: the exported model differs from the network: {difference}; nothing was written. "
+                    "Please report it with the configuration and the versions"
+                )
+            description = _describe(config, pipeline, framework, program, clip, labels, Path(params_path), difference)
+            description.write(folder)
+            write_atomic(folder / (name + CONFIG_SUFFIX), config.to_yaml())
+            _move_into_place(folder, output_dir)
+    say(f"model ({config['model_name']}) has been already saved in ({output_dir}).")
+    return ExportReport(
+        model_name=config["model_name"],
+        program=output_dir / program.name,
+        params=output_dir / (name + PARAMS_SUFFIX),
+        description=output_dir / FILE_NAME,
+        input_shape=(-1, *clip.shape),
+        num_classes=framework.num_classes,
+        max_difference=difference.absolute,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def pipeline_of(config: Config) -> Pipeline:
+    """``PIPELINE.test`` of a configuration.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    section = config.section("PIPELINE")
+    if not isinstance(section.get("test"), Mapping):
+        raise UserError(f"{config.source}: PIPELINE.test: is missing; export and predict take their clips from it")
+    return Pipeline(section["test"], "PIPELINE.test")
+
+
+def synthetic_clip(pipeline: Pipeline) -> np.ndarray:
+    """What the pipeline makes of a grey clip, [V, T, H, W, 3]: sizes and dtype come from here and nowhere else."""
+    sample = {"filename": "synthetic clip", "index": 0, "reader": synthetic_reader()}
+    return pipeline(sample, np.random.default_rng(0))["imgs"]
+
+
+def random_clips(like: np.ndarray, num_clips: int = 2, seed: int = 0) -> np.ndarray:
+    """Seeded clips [N, ...] like one clip: noise, and smooth moving ramps, which reach other parts of a network."""
+    rng = np.random.default_rng(seed)
+    clips = []
+    for i in range(num_clips):
+        if i % 2 == 0:
+            clip = rng.integers(0, 256, like.shape)
+        else:
+            _, t, h, w, _ = np.indices(like.shape, sparse=True)
+            clip = (h * rng.uniform(1, 3) + w * rng.uniform(1, 3) + t * rng.uniform(5, 20)) % 256 + np.zeros(like.shape)
+        # a pipeline that normalises by itself gives float32 of unit scale
+        clips.append(clip.astype(np.uint8) if like.dtype == np.uint8 else (clip / 64.0 - 2.0).astype(like.dtype))
+    return np.stack(clips)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Largest absolute difference of a probability, and largest ratio less one of those that are not tiny."""
+
+    absolute: float
+    ratio: float
+
+    @property
+    def small(self) -> bool:
+        """Whether it can come from rounding; not so if it is NaN."""
+        return self.absolute <= TOLERANCE and self.ratio <= RATIO_TOLERANCE
+
+    def __str__(self) -> str:
+        return (
+            f"largest difference of a score: {self.absolute:.3g} (at most {TOLERANCE:g}), "
+            f"relative to it: {self.ratio:.3g} (at most {RATIO_TOLERANCE:g})"
+        )
+
+
+def compare(framework: Any, program: Path, clip: np.ndarray) -> Difference:
+    """The network's scores against those of its exported program, on two seeded clips in one batch."""
+    import paddle
+
+    clips = random_clips(clip)
+    with paddle.no_grad():
+        expected = framework({"imgs": paddle.to_tensor(clips)}, mode="predict")["scores"].numpy()  # as --test does
+    model = ExportedModel(program, program.with_suffix(PARAMS_SUFFIX), Runtime(use_gpu=False), say=lambda line: None)
+    got = model(clips)
+    if got.shape != expected.shape:
+        raise UserError(
+            f"{program.name}: exported, it gives scores {list(got.shape)}, the network {list(expected.shape)}"
+        )
+    ratios = np.abs(got / np.maximum(expected, _RATIO_FLOOR) - 1.0)[expected > _RATIO_FLOOR]
+    return Difference(float(np.abs(got - expected).max()), float(ratios.max(initial=0.0)))
+
+
+def _build(config: Config, pipeline: Pipeline) -> Any:
+    from paddlevideo.modeling import build_framework
+
+    # as --test: a test section that leaves normalisation out gets what the network was trained with
+    sections = config.section("PIPELINE")
+    others = (Pipeline(section, f"PIPELINE.{split}") for split, section in sections.items() if split != "test")
+    found = next((p.normalization for p in (pipeline, *others) if p.normalization is not None), None)
+    pair = (found.mean, found.std) if found is not None else None
+    framework = build_framework(_without_pretrained(config.section("MODEL")), normalization=pair)
+    framework.eval()
+    return framework
+
+
+def _load(framework: Any, params_path: Path) -> Any:
+    from paddlevideo.modeling.weights import load_weights
+
+    return load_weights(framework, params_path, strict=True)
+
+
+def _without_pretrained(section: Any) -> Any:
+    """A copy of a MODEL section that starts from no other weights: those of the checkpoint replace them all."""
+    if isinstance(section, Mapping):
+        return {key: _without_pretrained(value) for key, value in section.items() if key != "pretrained"}
+    if isinstance(section, list):
+        return [_without_pretrained(value) for value in section]
+    return section
+
+
+def _labels(config: Config, num_classes: int) -> list[str] | None:
+    section = config.to_dict().get("DATASET") or {}
+    path = section.get("label_names")
+    if path is None:
+        names = training_classes(section)  # class folders name themselves
+        return names if names and len(names) == num_classes else None
+    try:
+        return read_labels(path, num_classes)
+    except UserError as error:
+        way_out = "--override DATASET.label_names=null exports without names"
+        raise UserError(f"{config.source}: DATASET.label_names: {error}; {way_out}") from None
+
+
+def _save_program(framework: Any, clip: np.ndarray, stem: Path) -> Path:
+    import paddle
+    from paddle import nn
+
+    class ScoresOfClips(nn.Layer):
+        """The network as one function of its clips."""
+
+        def __init__(self, network: nn.Layer):
+            super().__init__()
+            self.network = network
+
+        def forward(self, imgs):  # Paddle traces a forward only if its first parameter is called self
+            return self.network.predict_scores(imgs)
+
+    spec = paddle.static.InputSpec([None, *clip.shape], str(clip.dtype), name="imgs")
+    model = ScoresOfClips(framework)
+    model.eval()
+    try:
+        paddle.jit.save(paddle.jit.to_static(model, input_spec=[spec], full_graph=True), str(stem))
+    except OSError as error:
+        raise UserError(
+            f"{stem.parent}: cannot be written ({error.strerror}); an earlier export is untouched"
+        ) from None
+    return next(f for f in (stem.with_name(stem.name + s) for s in PROGRAM_SUFFIXES) if f.is_file())
+
+
+def _describe(
+    config: Config,
+    pipeline: Pipeline,
+    framework: Any,
+    program: Path,
+    clip: np.ndarray,
+    labels: list[str] | None,
+    params_path: Path,
+    difference: Difference,
+) -> Description:
+    import paddle
+
+    params = program.with_suffix(PARAMS_SUFFIX)
+    return Description(
+        model_name=config["model_name"],
+        program=program.name,
+        params=params.name,
+        input={
+            "name": "imgs",
+            "dtype": str(clip.dtype),
+            "shape": [-1, *map(int, clip.shape)],
+            "axes": "NVTHWC",
+        },
+        output={"name": "scores", "dtype": "float32", "shape": [-1, framework.num_classes]},
+        num_classes=framework.num_classes,
+        score_type="probability",
+        views=int(clip.shape[0]),
+        avg_type=framework.avg_type,
+        pipeline=pipeline.describe(),
+        labels=labels,
+        weights={"file": params_path.name, "sha256": sha256(params_path)},
+        check={"max_difference": difference.absolute, "max_ratio": difference.ratio},
+        versions={
+            "paddlevideo": paddlevideo.__version__,
+            "paddle": paddle.__version__,
+            "python": platform.python_version(),
+        },
+        files={file.name: sha256(file) for file in (program, params)},
+    )
+
+
+def _checked_name(name: str) -> str:
+    if not name or Path(name).name != name or name.startswith("."):
+        raise UserError(f"save name {name!r}: expected a plain file name without folders")
+    return name
+
+
+def _refuse_other_export(output_dir: Path, name: str) -> None:
+    """``inference.yml`` speaks of one model: a second one in the folder would lose its preprocessing."""
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UserError(f"{output_dir}: is a file, expected a folder for the exported model")
+    try:
+        present = read_description(output_dir) if output_dir.is_dir() else None
+    except UserError:  # damaged or of another version: exporting again is the way out
+        return
+    if present is not None and Path(present.program).stem != name:
+        raise UserError(
+            f"{output_dir}: holds the exported model {Path(present.program).stem}, which {name} would orphan; "
+            f"choose a folder of its own, e.g. {output_dir / name}"
+        )
+
+
+@contextmanager
+def _work_folder(output_dir: Path) -> Iterator[Path]:
+    """A hidden folder inside the target, hence on its file system, that is gone afterwards."""
+    existed = output_dir.is_dir()
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        holder = tempfile.TemporaryDirectory(prefix=".export-", dir=output_dir)
+    except OSError as error:
+        raise UserError(f"{output_dir}: cannot be written to ({error.strerror})") from None
+    try:
+        with holder as folder:
+            yield Path(folder)
+    finally:
+        if not existed and not any(output_dir.iterdir()):
+            output_dir.rmdir()
+
+
+def _move_into_place(folder: Path, output_dir: Path) -> None:
+    """Every file by a rename; ``inference.yml``, whose digests tell whether the others are its own, comes last."""
+    files = sorted(folder.iterdir(), key=lambda file: (file.name == FILE_NAME, file.name))
+    for file in files:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    for file in files:
+        os.replace(file, output_dir / file.name)
+
+
+@contextmanager
+def _on_cpu() -> Iterator[None]:
+    """Tracing and comparing happen on the CPU, in plain float32, wherever the model was trained."""
+    import paddle
+
+    before = paddle.device.get_device()
+    paddle.set_device("cpu")
+    try:
+        yield
+    finally:
+        paddle.set_device(before)

@@ -1,0 +1,284 @@
+"""Class scores of videos by an exported model.  Predict is test: the clip comes from the same ``PIPELINE.test``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.inference.array_reader import ArrayReader
+from paddlevideo.inference.description import FILE_NAME, Description, check_files, read_description
+from paddlevideo.inference.foreign import to_foreign_layout, to_probabilities
+from paddlevideo.inference.labels import read_labels
+from paddlevideo.inference.model_files import PROGRAM_SUFFIXES, find_params, find_program
+from paddlevideo.inference.runtime import ExportedModel, Runtime, Say
+from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.loader.pipelines.decode import FrameDecoder
+from paddlevideo.registry import TRANSFORMS
+
+Source = str | PathLike | np.ndarray
+DEFAULT_SEED = 1234
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model says about one video.
+
+    Args:
+        path: as it was given; ``array[i]`` for a clip in memory.
+        scores: float32 [K] probabilities; None for a video that could not be read.
+        labels: K names, or None.
+        error: why the video could not be read.
+        prepare_s: seconds for decoding and transforms.
+        infer_s: this video's share of the model's time on its batch, in seconds.
+    """
+
+    path: str
+    scores: np.ndarray | None
+    labels: Sequence[str] | None = None
+    error: str | None = None
+    prepare_s: float = 0.0
+    infer_s: float = 0.0
+
+    def top(self, k: int = 1) -> list[tuple[int, float, str | None]]:
+        """The min(k, K) best classes, best first: (class id, score, name or None).  Equal scores: lower id first."""
+        order = np.argsort(-self.scores, kind="stable")[:k]
+        return [(int(i), float(self.scores[i]), self.labels[i] if self.labels else None) for i in order]
+
+
+class Predictor:
+    """An exported model with its preprocessing.
+
+    Args:
+        model_file: ``NAME.json`` (Paddle 3) or ``NAME.pdmodel`` (Paddle 2); of the two the one that exists is used.
+        params_file: None: ``NAME.pdiparams`` beside it.
+        pipeline: a ``PIPELINE.test`` section or a Pipeline; None: the one in ``inference.yml`` beside the model.
+        labels: K names, or the file that holds them; None: those of ``inference.yml``.
+        batch_size: videos per run of the model.
+        seed: of the pipeline's generator, ``[seed, 0, index]``, as in ``--test``; matters to random pipelines only.
+        say: receives a line for whatever was found or chosen otherwise than asked.
+        runtime: the arguments of ``Runtime``: ``use_gpu``, ``precision``, ``cpu_threads``, ``enable_mkldnn``, ...
+
+    Raises:
+        UserError: files missing, damaged or not of one export; no pipeline; labels that do not fit; no such device.
+    """
+
+    def __init__(
+        self,
+        model_file: str | PathLike,
+        params_file: str | PathLike | None = None,
+        pipeline: Mapping[str, Any] | Pipeline | None = None,
+        labels: Sequence[str] | str | PathLike | None = None,
+        batch_size: int = 1,
+        seed: int = DEFAULT_SEED,
+        say: Say = lambda line: print(line, file=sys.stderr),
+        **runtime: Any,
+    ):
+        if batch_size < 1:
+            raise UserError(f"batch_size: expected at least 1, got {batch_size}")
+        self.program = find_program(model_file, say)
+        self.params = find_params(params_file, self.program)
+        self.description = description_of(self.program, say)
+        self.batch_size, self.seed = batch_size, seed
+        choices = Runtime(**runtime)
+        choices.device()
+        if self.description is not None:
+            check_files(self.description, self.program, self.params)
+        self.pipeline = self._pipeline(pipeline)
+        # trained on extracted frames: of a video file the same frames are read directly
+        self._of_frames = _reads_frame_folders(self.pipeline.describe())
+        num_classes = self.description.num_classes if self.description else None
+        self.labels = _labels(labels, self.description, num_classes)
+        self._model = ExportedModel(self.program, self.params, choices, say)
+        self._input = self._model.inputs[0]
+        self._foreign = len(self._input.shape) != 6
+        self.device = self._model.device
+        self.name = self.description.model_name if self.description else self.program.stem
+
+    @classmethod
+    def from_folder(cls, folder: str | PathLike, **arguments: Any) -> Predictor:
+        """The model that export wrote into ``folder``; further arguments as for the class.
+
+        Raises:
+            UserError: the folder holds no exported model, or several.
+        """
+        return cls(program_of_folder(Path(folder)), **arguments)
+
+    def predict(
+        self, sources: Source | Iterable[Source], on_error: Literal["raise", "skip"] = "raise", fps: float = 30.0
+    ) -> list[Prediction]:
+        """Predictions for videos, in their order.
+
+        Args:
+            sources: paths, or clips in memory: uint8 [T, H, W, 3] RGB.
+            on_error: ``raise``: the first video that cannot be read ends it; ``skip``: it gets a Prediction whose
+                ``error`` says why.
+            fps: frame rate of the clips in memory.
+
+        Raises:
+            VideoReadError: names the video that cannot be read.
+        """
+        return list(self.stream(sources, on_error, fps))
+
+    def stream(
+        self, sources: Source | Iterable[Source], on_error: Literal["raise", "skip"] = "raise", fps: float = 30.0
+    ) -> Iterator[Prediction]:
+        """As ``predict``, each batch as soon as it is done; what stands before a bad video is predicted first."""
+        if on_error not in ("raise", "skip"):
+            raise UserError(f"on_error: expected raise or skip, got {on_error!r}")
+        if isinstance(sources, (str, PathLike, np.ndarray)):
+            sources = [sources]
+        batch: list[_Item] = []
+        for item in self._prepared(sources, fps):
+            if item.error is not None and not (on_error == "skip" and isinstance(item.error, VideoReadError)):
+                yield from self._run(batch)
+                raise item.error
+            batch.append(item)
+            if sum(item.error is None for item in batch) == self.batch_size:
+                yield from self._run(batch)
+                batch = []
+        yield from self._run(batch)
+
+    def scores(self, imgs: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 [N, K], of clips that went through the pipeline: uint8 [N, V, T, H, W, 3]."""
+        if not self._foreign:
+            return self._model(imgs)
+        normalization = self.pipeline.normalization
+        pair = (normalization.mean, normalization.std) if normalization is not None else None
+        return to_probabilities(self._model(to_foreign_layout(imgs, self._input.shape, pair)))
+
+    def _prepared(self, sources: Iterable[Source], fps: float) -> Iterator[_Item]:
+        """The sources' clips in order; the next ones are decoded while the model runs."""
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+        pending: deque[Future[_Item]] = deque()
+        try:
+            for index, source in enumerate(sources):
+                pending.append(pool.submit(self._prepare, source, index, fps))
+                if len(pending) > self.batch_size:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, source: Source, index: int, fps: float) -> _Item:
+        start = time.perf_counter()
+        name = f"array[{index}]" if isinstance(source, np.ndarray) else str(source)
+        try:
+            sample = {"filename": name, "index": index}
+            if isinstance(source, np.ndarray):
+                sample["reader"] = ArrayReader(source, fps)
+            elif self._of_frames:
+                sample["reader"] = open_video(name)
+            imgs = self.pipeline(sample, np.random.default_rng([self.seed, 0, index]))["imgs"]
+            self._check_shape(imgs)
+        except UserError as error:  # raised in its turn, after what stands before it
+            return _Item(name, None, time.perf_counter() - start, error)
+        return _Item(name, imgs, time.perf_counter() - start)
+
+    def _run(self, batch: Sequence[_Item]) -> Iterator[Prediction]:
+        clips = [item.imgs for item in batch if item.error is None]
+        scores, infer_s = iter(()), 0.0
+        if clips:
+            start = time.perf_counter()
+            rows = self.scores(np.stack(clips))
+            infer_s = (time.perf_counter() - start) / len(clips)
+            if self.labels is not None and len(self.labels) != rows.shape[1]:
+                raise UserError(f"{len(self.labels)} class names, but the model has {rows.shape[1]} classes")
+            scores = iter(rows)
+        for item in batch:
+            if item.error is None:
+                yield Prediction(item.name, next(scores), self.labels, None, item.prepare_s, infer_s)
+            else:
+                yield Prediction(item.name, None, self.labels, str(item.error), item.prepare_s)
+
+    def _pipeline(self, pipeline: Mapping[str, Any] | Pipeline | None) -> Pipeline:
+        if isinstance(pipeline, Pipeline):
+            return pipeline
+        if pipeline is not None:
+            return Pipeline(pipeline, "PIPELINE.test")
+        if self.description is None:
+            raise UserError(
+                f"{self.program.parent / FILE_NAME}: not there, so the pipeline of {self.program.name} is not known; "
+                "name the configuration (--config), or export the model again"
+            )
+        return Pipeline(self.description.pipeline, f"{self.program.parent / FILE_NAME}: pipeline")
+
+    def _check_shape(self, imgs: np.ndarray) -> None:
+        wanted = self._input.shape[1:]
+        if self._foreign:
+            v, t, h, w, c = imgs.shape
+            got = (c, v * t, h, w) if wanted[:1] == (3,) else (v * t, c, h, w)
+        else:
+            got = imgs.shape
+        if len(got) != len(wanted) or any(b not in (-1, a) for a, b in zip(got, wanted)):
+            raise UserError(
+                f"the pipeline makes clips of {list(got)}, but {self.program} takes {list(wanted)} "
+                f"({'[V, T, H, W, 3]' if not self._foreign else 'its own order'}); "
+                "the configuration is not the one it was exported with"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Item:
+    name: str
+    imgs: np.ndarray | None
+    prepare_s: float
+    error: UserError | None = None
+
+
+def description_of(program: Path, say: Say) -> Description | None:
+    """The ``inference.yml`` beside a program, if it is about that program."""
+    description = read_description(program.parent)
+    if description is not None and Path(description.program).stem != program.stem:
+        say(f"{program.parent / FILE_NAME} is about {description.program}, not {program.name}: it is not used")
+        return None
+    return description
+
+
+def program_of_folder(folder: Path) -> Path:
+    """The program file of the one exported model in a folder.
+
+    Raises:
+        UserError: none or several.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected one that tools/export_model.py wrote")
+    description = read_description(folder)
+    if description is not None:
+        return folder / description.program
+    programs = {p.with_suffix(""): p for p in sorted(folder.glob("*.pdiparams"))}
+    if len(programs) != 1:
+        what = f"several models ({', '.join(p.name for p in programs.values())})" if programs else "no exported model"
+        raise UserError(f"{folder}: holds {what} and no {FILE_NAME}; name the model file")
+    return next(iter(programs)).with_suffix(PROGRAM_SUFFIXES[0])
+
+
+def _reads_frame_folders(section: Mapping[str, Any]) -> bool:
+    """Whether a pipeline opens folders of pictures rather than video files."""
+    return any(
+        isinstance(step, Mapping) and step.get("name") in TRANSFORMS and TRANSFORMS.get(step["name"]) is FrameDecoder
+        for step in section.values()
+    )
+
+
+def _labels(
+    labels: Sequence[str] | str | PathLike | None, description: Description | None, num_classes: int | None
+) -> list[str] | None:
+    if labels is None:
+        return description.labels if description else None
+    if isinstance(labels, (str, PathLike)):
+        return read_labels(labels, num_classes)
+    if num_classes is not None and len(labels) != num_classes:
+        raise UserError(f"{len(labels)} class names, but the model has {num_classes} classes")
+    return list(labels)

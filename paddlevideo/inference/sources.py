@@ -1,0 +1,71 @@
+"""What ``--input_file`` means: one video, a folder of videos, or a text file that lists them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from paddlevideo.errors import UserError
+
+VIDEO_SUFFIXES = frozenset(
+    (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
+)
+LIST_SUFFIXES = frozenset((".csv", ".list", ".txt"))
+_LABEL = re.compile(r"^(.*?\S)[\s,]+[\d.,\s]+$")  # "path label", "path 64 label"
+
+
+def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """The videos that the inputs name, in order; of a folder those directly in it, sorted by name.
+
+    Args:
+        inputs: files, folders and list files (.txt, .list, .csv: a path per line, as in a data set's list file; labels
+            after the path are passed over; relative paths count from here, else from the list's folder).
+        say: receives a line per folder and list: how many videos were found.
+
+    Raises:
+        UserError: no such file, a folder without videos, an empty list, a list naming a file that is not there.
+    """
+    found: list[Path] = []
+    for entry in map(Path, inputs):
+        if entry.is_dir():
+            videos = _of_folder(entry)
+        elif entry.suffix.lower() in LIST_SUFFIXES and entry.is_file():
+            videos = _of_list(entry)
+        else:
+            found.append(entry)  # a missing or unreadable file is the reader's to name
+            continue
+        say(f"{len(videos)} video{'s' if len(videos) != 1 else ''} found in {entry}")
+        found += videos
+    return found
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+    if not videos:
+        raise UserError(f"{folder}: no videos directly in this folder; looked for {', '.join(sorted(VIDEO_SUFFIXES))}")
+    return videos
+
+
+def _of_list(file: Path) -> list[Path]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a UTF-8 text file of video paths ({error.reason})") from None
+    videos = [_of_line(line.strip(), file, number) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not videos:
+        raise UserError(f"{file}: an empty list; expected one video path per line")
+    return videos
+
+
+def _of_line(line: str, file: Path, number: int) -> Path:
+    names = [line]
+    match = _LABEL.match(line)
+    if match:
+        names.append(match.group(1))
+        names.append(line.replace(",", " ").split()[0])
+    for name in names:
+        for path in (Path(name), file.parent / name):
+            if path.is_file():
+                return path
+    raise UserError(f"{file}, line {number}: there is no video {names[1] if match else line}")

@@ -1,0 +1,38 @@
+import pytest
+
+from paddlevideo.errors import UserError
+from paddlevideo.inference.labels import read_labels
+
+
+@pytest.mark.parametrize(
+    "content, names",
+    [
+        (b"archery\nair drumming\n", ["archery", "air drumming"]),
+        (b"\xef\xbb\xbfarchery\r\nair drumming\r\n\r\n", ["archery", "air drumming"]),
+        (b"1: b\n0: a\n2: c", ["a", "b", "c"]),
+        (b"0 a man\n1 b", ["a man", "b"]),
+        (b"1,b\n0,a", ["a", "b"]),
+        (b"1 finger\n2 fingers\n", ["1 finger", "2 fingers"]),
+        ("\u5c04\u7bad\n\u8df3\u6c34".encode(), ["\u5c04\u7bad", "\u8df3\u6c34"]),
+    ],
+)
+def test_reads_names_in_class_order(tmp_path, content, names):
+    (tmp_path / "labels.txt").write_bytes(content)
+    assert read_labels(tmp_path / "labels.txt", len(names)) == names
+
+
+@pytest.mark.parametrize(
+    "content, message", [(b"2 b\n1 a", "no order"), (b"0 a\n0 b", "no order"), (b"\xff\xfe\x00", "UTF-8")]
+)
+def test_refuses_what_would_name_classes_wrongly(tmp_path, content, message):
+    (tmp_path / "labels.txt").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_labels(tmp_path / "labels.txt")
+
+
+def test_the_count_is_that_of_the_classes(tmp_path):
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    with pytest.raises(UserError, match="2 class names, but the model has 3"):
+        read_labels(tmp_path / "labels.txt", 3)
+    with pytest.raises(UserError, match="none.txt"):
+        read_labels(tmp_path / "none.txt")
