@@ -145,7 +145,7 @@ class Browser:
     def label_text(self, label: Any) -> str:
         """The class's name and number, or the greatest shares of a soft label."""
         if isinstance(label, np.ndarray) and label.ndim:
-            order = [int(k) for k in np.argsort(-label, kind="stable") if label[k] > 0]
+            order = [int(k) for k in np.argsort(-label, kind="stable") if label[k] >= 0.005]
             more = " + ..." if len(order) > _SHOWN_LABELS else ""
             return " + ".join(f"{label[k]:.2f} {self._class_name(k)}" for k in order[:_SHOWN_LABELS]) + more
         return self._class_name(int(label))

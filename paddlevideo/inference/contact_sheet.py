@@ -110,8 +110,9 @@ def write_gif(path: str | Path, pictures: Sequence[np.ndarray], fps: float) -> N
 
 
 def _text(line: str, colour: tuple[int, int, int] = _INK) -> np.ndarray:
-    """A line as a picture as wide as its text; what the font does not know becomes ``?``."""
-    line = line.encode("ascii", "replace").decode()
+    """A line as a picture as wide as its text."""
+    if int(cv2.__version__.partition(".")[0]) < 5:  # its fonts know ASCII only
+        line = line.encode("ascii", "replace").decode()
     (width, _), _ = cv2.getTextSize(line, _FONT, _FONT_SCALE, 1)
     picture = np.full((_LINE_PX, width + 2 * _GAP_PX, 3), _PAPER, np.uint8)
     return cv2.putText(picture, line, (_GAP_PX, _LINE_PX - 6), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)
