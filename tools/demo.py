@@ -122,11 +122,10 @@ def main() -> int:
     started = time.perf_counter()
     shutil.rmtree(ROOT / args.folder, ignore_errors=True)
     data = f"{args.folder}/motion"
-    paths = [f"DATASET.{split}.{key}={data}{rest}" for split, rest in (("train", "/train.list"), ("valid", "/val.list"),
-             ("test", "/test.list")) for key, rest in (("file_path", rest), ("data_prefix", ""))]  # fmt: skip
-    if args.folder == "demo":
-        paths = []  # what the configuration says anyway
-    demo = Demo(args.folder, args.seed, [*paths, *args.override])
+    moved = [] if args.folder == "demo" else [f"DATASET.label_names={data}/labels.txt"]
+    for split, name in (("train", "train"), ("valid", "val"), ("test", "test")) if moved else ():
+        moved += [f"DATASET.{split}.file_path={data}/{name}.list", f"DATASET.{split}.data_prefix={data}"]
+    demo = Demo(args.folder, args.seed, [*moved, *args.override])
     count = ["--train", str(args.train)] if args.train else []
     demo.run("render the clips", ["tools/prepare/motion.py", "--out", data, "--seed", str(args.seed), *count])
     demo.run(
@@ -138,6 +137,7 @@ def main() -> int:
     demo.run("test both", demo.testing("TSM"), demo.testing("TSM_no_shift", "MODEL.backbone.shift=False"))
     best = f"{args.folder}/output/TSM/TSM_best.pdparams"
     export = ["tools/export_model.py", "-c", CONFIG, "-p", best, "-o", f"{args.folder}/inference"]
+    export += [word for override in demo.overrides for word in ("--override", override)]
     exported = demo.run("export", export)[0]
     labels = (ROOT / data / "labels.txt").read_text().split()
     videos = held_out(ROOT / data, labels)

@@ -9,13 +9,16 @@ reaps them.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
+import logging
+import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +28,10 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.collate import BatchSource
 from paddlevideo.loader.decode.reader import VideoReadError
 
+log = logging.getLogger("paddlevideo")
+
 _JOIN_S = 3
+_START_S = 30  # a worker begins within a second, or it never does
 _POLL_S = 2  # how often paddle looks whether a worker died
 _PR_SET_PDEATHSIG = 1
 
@@ -33,23 +39,44 @@ _PR_SET_PDEATHSIG = 1
 Task = tuple[int, int, np.ndarray]  # epoch, number of the batch, its sample indices
 
 
+class WorkersStuck(UserError):
+    """Workers that gave nothing for too long and were ended."""
+
+
 def worker_batches(source: BatchSource, tasks: list[Task], num_workers: int) -> Iterator[dict[str, Any]]:
     """Batches of paddle Tensors, in the tasks' order.
 
+    Stuck workers are replaced once per batch: a process that is forked while some library's thread holds a lock waits
+    for that lock for ever, and the next one does not.  Batches are a function of their task, so nothing else changes.
+
     Raises:
-        UserError: what went wrong in a worker, with the file's name; a worker that died or is stuck.
+        UserError: what went wrong in a worker, with the file's name; a worker that died, or is stuck again.
     """
+    done, replaced_at = 0, -1
+    while done < len(tasks):
+        try:
+            with contextlib.closing(_batches_of_one_set(source, tasks[done:], num_workers)) as batches:
+                for batch in batches:
+                    done += 1
+                    yield batch
+        except WorkersStuck as error:
+            if replaced_at == done:
+                raise
+            replaced_at = done
+            log.warning("%s Starting new ones.", error)
+
+
+def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int) -> Iterator[dict[str, Any]]:
     import paddle
 
-    if not tasks:
-        return
     longest = max(len(indices) for _, _, indices in tasks)
+    begun = multiprocessing.RawArray("b", num_workers)
     loader = paddle.io.DataLoader(
         dataset=_Keyed(source),
         batch_sampler=[[task] for task in tasks],
         collate_fn=_only,
         num_workers=num_workers,
-        worker_init_fn=functools.partial(_start_worker, os.getpid()),
+        worker_init_fn=functools.partial(_start_worker, os.getpid(), begun),
         use_shared_memory=True,
         timeout=_POLL_S,
     )
@@ -58,8 +85,10 @@ def worker_batches(source: BatchSource, tasks: list[Task], num_workers: int) -> 
     atexit.register(shut_down)  # before multiprocessing's own exit, which would wait for workers that ignore SIGTERM
     _keep_deaths_out_of_the_signal_handler(iterator)
     try:
-        for _, _, indices in tasks:
-            with _watch(iterator, limit_s=_limit(source.samples.timeout_s, longest)) as watch:
+        limit_s = _limit(source.samples.timeout_s, longest)
+        for number, (_, _, indices) in enumerate(tasks):
+            beginning = (_START_S, lambda: all(begun)) if number == 0 else None
+            with _watch(iterator, limit_s, beginning) as watch:
                 try:
                     batch = next(iterator)
                 except (StopIteration, SystemError, RuntimeError) as error:
@@ -113,8 +142,8 @@ def _unpack(array: Any) -> Any:
     return json.loads(np.asarray(array).tobytes().decode())
 
 
-def _start_worker(parent: int, _: int) -> None:
-    """Runs first in each worker: no life after the parent, signals left to it, one thread.
+def _start_worker(parent: int, begun: Any, number: int) -> None:
+    """Runs first in each worker: no life after the parent, signals left to it, one thread; then a sign of life.
 
     A SIGTERM that a scheduler sends to all processes of a job must not take the batches away from a parent that is
     about to finish its step and save.
@@ -135,6 +164,7 @@ def _start_worker(parent: int, _: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
+    begun[number] = 1
 
 
 def _leave() -> None:
@@ -158,22 +188,31 @@ def _limit(timeout_s: float, batch_size: int) -> float | None:
 
 
 @contextmanager
-def _watch(iterator: Any, limit_s: float | None) -> Iterator[threading.Event]:
-    """Kills the workers if the block takes too long; the event tells so."""
+def _watch(
+    iterator: Any, limit_s: float | None, beginning: tuple[float, Callable[[], bool]] | None
+) -> Iterator[threading.Event]:
+    """Kills the workers if the block takes too long; the event tells so.
+
+    Args:
+        beginning: seconds after which the given condition must hold.
+    """
     fired = threading.Event()
 
-    def kill() -> None:
-        fired.set()
-        _kill(iterator)
+    def kill(unless: Callable[[], bool] = lambda: False) -> None:
+        if not unless():
+            fired.set()
+            _kill(iterator)
 
-    timer = threading.Timer(limit_s, kill) if limit_s else None
-    if timer:
+    timers = [threading.Timer(limit_s, kill)] if limit_s else []
+    if beginning:
+        timers.append(threading.Timer(beginning[0], kill, [beginning[1]]))
+    for timer in timers:
         timer.daemon = True
         timer.start()
     try:
         yield fired
     finally:
-        if timer:
+        for timer in timers:
             timer.cancel()
 
 
@@ -185,7 +224,7 @@ def _death(
     name = first.get("filename") or first.get("frame_dir")
     near = f"while the batch that begins with {name} was awaited"
     if watch.is_set():
-        return UserError(
+        return WorkersStuck(
             f"the data workers gave nothing for too long and were ended, {near}; a file system that hangs?"
         )
     codes = [f"pid {w.pid}: exit code {w.exitcode}" for w in iterator._workers if w.exitcode not in (None, 0)]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.loader import workers
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.collate import collate
 from paddlevideo.loader.mix import VideoMix
@@ -189,6 +190,23 @@ def test_worker_stuck_beyond_signals(dataset, monkeypatch):
     with pytest.raises(UserError, match="gave nothing for too long .*clip_"):
         list(loader_of(dataset, num_workers=1, pipeline=DeafPipeline()).epoch(0))
     assert time.monotonic() - start < 15
+
+
+def test_a_worker_that_never_begins_is_replaced(dataset, monkeypatch, tmp_path):
+    """A fork can inherit a lock that nobody will ever release; it happened in this very test suite."""
+    begin = workers._start_worker
+
+    def begin_or_hang(*arguments):
+        if not (tmp_path / "hung").exists():
+            (tmp_path / "hung").touch()
+            time.sleep(60)
+        begin(*arguments)
+
+    monkeypatch.setattr(workers, "_start_worker", begin_or_hang)
+    monkeypatch.setattr(workers, "_START_S", 2)
+    start = time.monotonic()
+    assert_same(arrays(loader_of(dataset, num_workers=1).epoch(0)), arrays(loader_of(dataset).epoch(0)))
+    assert (tmp_path / "hung").exists() and time.monotonic() - start < 20
 
 
 def test_sigterm_to_the_whole_job_leaves_the_workers_to_the_parent(dataset):
