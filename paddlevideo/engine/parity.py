@@ -23,6 +23,7 @@ from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS
 OK, DIFFERS, MISSING = "ok", "DIFFERS", "no model yet"
 
 RTOL, ATOL = 1e-4, 1e-5  # of a value, and of the greatest absolute value among those compared
+_PADDLEVIDEO_SHIFTS = ("ResNetTSM", "ResNetTweaksTSM", "PPTSM_MobileNetV2")
 _MID_TOLERANCE = 5e-5  # of a layer's greatest absolute value; rounding stays below 1e-5, an error is far greater
 
 
@@ -55,13 +56,44 @@ class Translation:
 
 
 _ANY: tuple[Any, ...] = ()
+
+
+def _every_second(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A long third stage makes MMAction2 shift every second block only, unless it shifts whole blocks."""
+    long = given.get("depth", 50) >= 101 and given.get("shift_place", "blockres") == "blockres"
+    return {"shift_every": 2 if long else 1}
+
+
+def _non_local(given: Mapping[str, Any]) -> dict[str, Any]:
+    """MMAction2 looks at ``non_local`` only where ``non_local_cfg`` has something; BN3d is the one normalisation."""
+    own = dict(given.get("non_local_cfg") or {})
+    if not own:
+        return {}
+    norm = own.pop("norm_cfg", {})
+    if norm.get("type") != "BN3d":
+        raise Unavailable(f"non-local blocks with {norm or 'no normalisation'}")
+    return {"non_local": {**own, "blocks": given.get("non_local")}}
+
+
 TRANSLATIONS = {
     "ResNetTSM": Translation(
         "ResNetTSM",
-        {"depth": "depth", "num_segments": "num_seg", "shift_div": "shift_div", "is_shift": "shift"},
-        {"pretrained": _ANY, "norm_eval": _ANY, "shift_place": ("blockres",), "temporal_pool": (False,)},
-        # a long third stage makes MMAction2 shift every second block only
-        lambda given: {"shift_direction": "mmaction2", "shift_every": 2 if given.get("depth", 50) >= 101 else 1},
+        {
+            "depth": "depth",
+            "num_segments": "num_seg",
+            "shift_div": "shift_div",
+            "is_shift": "shift",
+            "shift_place": "shift_place",
+            "temporal_pool": "temporal_pool",
+        },
+        {"pretrained": _ANY, "norm_eval": _ANY, "non_local": _ANY, "non_local_cfg": _ANY},
+        lambda given: {"shift_direction": "mmaction2", **_every_second(given), **_non_local(given)},
+    ),
+    "MobileNetV2TSM": Translation(
+        "MobileNetV2TSM",
+        {"num_segments": "num_seg", "shift_div": "shift_div", "is_shift": "shift", "widen_factor": "scale"},
+        {"pretrained": _ANY, "norm_eval": _ANY},
+        lambda given: {"shift_direction": "mmaction2"},
     ),
     "TimeSformer": Translation(
         "VisionTransformer",
@@ -86,7 +118,7 @@ TRANSLATIONS = {
             "num_segments": _ANY,
             "is_shift": _ANY,
             "spatial_type": ("avg",),
-            "temporal_pool": (False,),
+            "temporal_pool": _ANY,  # the backbone says how many frames it leaves
             "consensus": _ANY,
         },
     ),
@@ -192,7 +224,7 @@ def _translate(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _adapt(spec: dict[str, Any]) -> dict[str, Any]:
     """PaddleVideo's arguments are ours, but its share of shifted channels is 1 / num_seg."""
-    if spec.get("name") == "ResNetTSM":
+    if spec.get("name") in _PADDLEVIDEO_SHIFTS:
         spec.setdefault("shift_div", spec.get("num_seg", 8))
     spec.pop("pretrained", None)
     return spec

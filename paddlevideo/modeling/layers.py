@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import paddle
@@ -11,77 +10,27 @@ from paddle import nn
 from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
-ShiftDirection = Literal["paddlevideo", "mmaction2"]
-
-
-def shift_borders(channels: int, shift_div: int, direction: ShiftDirection) -> tuple[int, int]:
-    """The two channel numbers between which the shifted groups lie: [0, first) and [first, second).
-
-    The origins differ only where ``shift_div`` does not divide ``channels``: PaddleVideo cuts at the rounded down
-    ``C / div`` and ``2 C / div`` (in float32, as Paddle's operator does), MMAction2 at ``C // div`` and twice that.
-    """
-    if direction == "paddlevideo":
-        ratio = np.float32(1.0 / shift_div)
-        return int(np.float32(channels) * ratio), int(np.float32(2 * channels) * ratio)
-    return channels // shift_div, 2 * (channels // shift_div)
-
-
-def temporal_shift(
-    x: paddle.Tensor,
-    num_seg: int,
-    shift_div: int = 8,
-    direction: ShiftDirection = "paddlevideo",
-    shift: bool = True,
-) -> paddle.Tensor:
-    """Moves one group of channels a frame forward in time, one a frame back; zeros come in at the ends.
-
-    Slices and one concatenation rather than ``F.temporal_shift``: as fast or faster on CPUs, and exporters know them.
-
-    Args:
-        x: [N * num_seg, C, H, W], the frames of a clip beside one another.
-        num_seg: frames of a clip; nothing moves from one clip into another.
-        shift_div: 1 / shift_div of the channels moves each way.
-        direction: "paddlevideo": the first group takes the frame before (out[t] = x[t - 1]), the second the frame
-            after; "mmaction2" (and the original TSM): the other way round.
-        shift: False gives ``x`` back: the network without temporal modelling.
-
-    Returns:
-        [N * num_seg, C, H, W].
-
-    *Source*: TSM (Lin et al., 2019), section 4, the bidirectional shift.
-    """
-    if not shift:
-        return x
-    channels, height, width = x.shape[1:]
-    first, second = shift_borders(channels, shift_div, direction)
-    if second == 0:
-        return x
-    clip = x.reshape([-1, num_seg, channels, height, width])  # [N, T, C, H, W]
-    earlier = (0, first) if direction == "paddlevideo" else (first, second)  # group that takes the frame before
-    zeros = paddle.zeros_like(clip[:, :1, :second])
-    parts = []
-    for low, high in ((0, first), (first, second)):
-        group, zero = clip[:, :, low:high], zeros[:, :, : high - low]
-        if num_seg == 1:
-            parts.append(zero)
-        elif (low, high) == earlier:
-            parts.append(paddle.concat([zero, group[:, :-1]], axis=1))
-        else:
-            parts.append(paddle.concat([group[:, 1:], zero], axis=1))
-    return paddle.concat([*parts, clip[:, :, second:]], axis=2).reshape([-1, channels, height, width])
-
 
 class ConvBN(nn.Layer):
-    """Convolution without bias, batch normalisation, and a ReLU if asked for.
+    """Convolution without bias, batch normalisation, and an activation if asked for.
 
     The odd names of the two parts are those of PaddleVideo's released weights.
 
     Args:
+        act: name of a function in ``paddle.nn.functional``, or None.
+        groups: of channels; as many as there are channels make it depthwise.
         bn_wd: whether weight decay applies to the normalisation's scale and offset.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, relu: bool = True, bn_wd: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        act: str | None = "relu",
+        bn_wd: bool = False,
+        groups: int = 1,
     ):
         super().__init__()
         self._conv = nn.Conv2D(
@@ -90,6 +39,7 @@ class ConvBN(nn.Layer):
             kernel,
             stride,
             (kernel - 1) // 2,
+            groups=groups,
             weight_attr=init.KaimingNormal(),
             bias_attr=False,
         )
@@ -97,12 +47,12 @@ class ConvBN(nn.Layer):
         if not bn_wd:
             hint(self._batch_norm.weight, decay=0.0)
             hint(self._batch_norm.bias, decay=0.0)
-        self._relu = relu
+        self._act = getattr(F, act) if act else None
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[N, C, H, W] -> [N, C', H', W']."""
         x = self._batch_norm(self._conv(x))
-        return F.relu(x) if self._relu else x
+        return x if self._act is None else self._act(x)
 
 
 class DropPath(nn.Layer):

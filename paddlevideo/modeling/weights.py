@@ -101,7 +101,8 @@ def load_weights(
         weights: a ``.pdparams`` file, or the arrays themselves.
         strict: every key and shape must fit.  False is for fine-tuning: unexpected keys are left out and reported,
             keys of the head may be missing, and the rest of the network must be there.
-        allow_head_mismatch: keys of ``head.`` of another shape (another number of classes) keep their start values.
+        allow_head_mismatch: keys of the head (``classifier_prefixes`` of the model, or ``head.``) of another shape,
+            which is another number of classes, keep their start values.
         source: what to call the weights in messages, if they are not a file.
 
     Returns:
@@ -115,14 +116,14 @@ def load_weights(
         name = source or "weights"
     else:
         arrays, name = read_weights(weights), source or str(weights)
-    report = compare(model, arrays, name)
+    report, head = compare(model, arrays, name), getattr(model, "classifier_prefixes", (_HEAD,))
     if not strict:
         rule = "of the head keep their start values"
-        report.explained.update({key: rule for key in report.missing if key.startswith(_HEAD)})
+        report.explained.update({key: rule for key in report.missing if key.startswith(head)})
         report.missing = [key for key in report.missing if key not in report.explained]
     refused = not report.clean if strict else bool(report.missing or report.mismatched)
     if refused and allow_head_mismatch and not report.missing and not (strict and report.unexpected):
-        refused = any(not key.startswith(_HEAD) for key in report.mismatched)
+        refused = any(not key.startswith(head) for key in report.mismatched)
     if refused:
         raise UserError(f"{report}\nNothing was loaded. {_way_out(report)}")
     assign(model, arrays, report)
@@ -190,10 +191,9 @@ def _plain(array: Any) -> np.ndarray:
 
 
 def _way_out(report: KeyReport) -> str:
-    if any(key.endswith(("fc.weight", "fc.bias")) for key in report.mismatched):
-        return (
-            "The number of classes differs: set MODEL.head.num_classes to the file's, or fine-tune with -w in training."
-        )
+    if any(key.endswith(("fc.weight", "fc.bias", "backbone.out.weight")) for key in report.mismatched):
+        key = "MODEL.head.num_classes" if "head.fc.weight" in report.mismatched else "MODEL.backbone.class_num"
+        return f"The number of classes differs: set {key} to the file's, or fine-tune with -w in training."
     if not report.matched:
         return "Not one key fits: the file belongs to another network, or comes from another framework."
     return "Choose the configuration that the file was trained with."

@@ -79,6 +79,35 @@ def test_only_rank_zero_writes_and_test_gathers_every_video_once(tmp_path, clips
         np.testing.assert_allclose(a["scores"], b["scores"], atol=1e-6)
 
 
+SLOW_RANK_ZERO = """
+import runpy, sys, time
+from paddlevideo.engine import checkpoint, distributed
+write = checkpoint.RunFolder.save
+def slow(folder, *arguments):
+    time.sleep(40)
+    return write(folder, *arguments)
+checkpoint.RunFolder.save = slow
+sys.argv[0] = "main.py"
+runpy.run_path("main.py", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_rank_zero_may_take_longer_than_gloo_waits(tmp_path, clips):
+    """gloo gives up on a rank after 30 s; here rank 0 writes its checkpoint for 40 s."""
+    (tmp_path / "slow.py").write_text(SLOW_RANK_ZERO)
+    config = timesformer_config(clips, tmp_path / "run") | {"epochs": 2}
+    file = save(config, tmp_path / "run.yaml")
+    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log")]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")} | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *launcher, str(tmp_path / "slow.py"), "-c", str(file)],
+        cwd=ROOT, capture_output=True, text=True, timeout=400, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (tmp_path / "run" / "TimeSformer_epoch_00002.pdparams").is_file()
+
+
 @pytest.fixture
 def job(tmp_path, clips):
     """Starts a job of two ranks that nobody waits for, and ends it whatever happens."""

@@ -64,6 +64,18 @@ def test_views_are_averaged_as_asked(section):
 
 
 @BOTH
+def test_views_come_out_one_by_one_if_asked(section):
+    """There is a row per sample for the metric nevertheless."""
+    imgs = clips(count=2, views=3)
+    outputs = build(section, "none")({"imgs": imgs}, mode="predict")
+    together = build(section, "score")({"imgs": imgs}, mode="predict")
+    assert set(together) == {"scores"} and np.array_equal(outputs["scores"].numpy(), together["scores"].numpy())
+    assert outputs["view_logits"].shape == [2, 3, 3]
+    mean = paddle.nn.functional.softmax(outputs["view_logits"].mean(1))
+    assert np.allclose(mean.numpy(), outputs["scores"].numpy(), atol=1e-6)
+
+
+@BOTH
 def test_a_soft_label_is_the_mixture_of_hard_ones(section):
     network = build(section, head={**section["head"], "ls_eps": 0.1})
     imgs, lam = clips(count=1), 0.3
@@ -129,7 +141,7 @@ def test_another_number_of_frames_is_an_error_that_names_both_keys(section):
             "MODEL.head.in_channels: the backbone gives 32 channels, got 64",
         ),
         ({"runtime_cfg": {"test": {"num_seg": 8}}}, r"MODEL.runtime_cfg.test.num_seg: .*\(4\), got 8"),
-        ({"runtime_cfg": {"test": {"avg_type": "mean"}}}, "avg_type: expected 'score' or 'prob', got 'mean'"),
+        ({"runtime_cfg": {"test": {"avg_type": "mean"}}}, "avg_type: expected 'score', 'prob' or 'none', got 'mean'"),
         ({"runtime_cfg": {"test": {"avgtype": "prob"}}}, "did you mean 'avg_type'"),
         ({"backbone": {**TSM["backbone"], "name": "ResNetTMS"}}, "MODEL.backbone.name: .*did you mean 'ResNetTSM'"),
         ({"head": {**TSM["head"], "loss_cfg": {"name": "NoLoss"}}}, "MODEL.head.loss_cfg.name"),

@@ -57,16 +57,45 @@ def test_arguments_of_the_shift_change_the_output():
     x = paddle.randn([8, 3, 32, 32])
     base = tiny(width=8)(x).numpy()
     assert np.array_equal(base, tiny(width=8, shift_div=None)(x).numpy())
-    for arguments in ({"shift_div": 4}, {"shift_direction": "mmaction2"}, {"shift_every": 2}, {"num_seg": 8}):
+    for arguments in (
+        {"shift_div": 4},
+        {"shift_direction": "mmaction2"},
+        {"shift_every": 2},
+        {"shift_place": "block"},
+        {"shift_mode": "online"},
+        {"num_seg": 8},
+    ):
         assert np.abs(base - tiny(width=8, **arguments)(x).numpy()).max() > 1e-5, arguments
 
 
 def test_sixteen_frames_shift_an_eighth_unless_told_to_shift_a_sixteenth():
     """PaddleVideo moves 1 / num_seg of the channels: its own 16-frame weights need shift_div 16."""
-    assert {tiny(num_seg=16).res2a._shift["shift_div"], tiny(num_seg=16, shift_div=16).res2a._shift["shift_div"]} == {
-        8,
-        16,
-    }
+    assert [tiny(num_seg=16, **given).res2a.shift.shift_div for given in ({}, {"shift_div": 16})] == [8, 16]
+
+
+def test_temporal_pool_halves_the_frames_behind_the_first_stage():
+    network = tiny(temporal_pool=True)
+    assert network.out_seg == 2 and network(paddle.randn([8, 3, 32, 32])).shape == [4, 32, 1, 1]
+    assert [network.res2b.shift.num_seg, network.res3a.shift.num_seg, network.res5b.shift.num_seg] == [4, 2, 2]
+
+
+def test_non_local_blocks_stand_at_the_published_places_unless_told_otherwise():
+    def found(**arguments):
+        network = ResNetTSM(width=4, **arguments)
+        return [name for name in network.blocks if getattr(network, name).non_local is not None]
+
+    assert found() == []
+    assert found(depth=50, non_local={"mode": "gaussian"}) == ["res3a", "res3c", "res4a", "res4c", "res4e"]
+    blocks = [[0, 1], [0, 0], [1, 0], [0, 0]]
+    assert found(depth=18, non_local={"blocks": blocks}) == ["res2b", "res4a"]
+
+
+def test_a_non_local_block_changes_nothing_at_the_start():
+    x = paddle.randn([4, 3, 64, 64])
+    plain, looking = tiny(depth=50), tiny(depth=50, non_local={"mode": "dot_product"})
+    keys = plain.state_dict().keys()
+    plain.set_state_dict({key: value for key, value in looking.state_dict().items() if key in keys})
+    assert np.array_equal(plain(x).numpy(), looking(x).numpy())
 
 
 def test_layout_hint_changes_nothing():
@@ -98,9 +127,42 @@ def test_torchvision_names_convert():
     assert list(network.convert({key: np.zeros(1) for key in theirs}, "torchvision")) == list(theirs.values())
 
 
+def test_paddleclas_names_are_known():
+    network = tiny(depth=50)
+    theirs = {"stem.0.conv.weight": 0, "blocks.3.short.bn._mean": 1, "blocks.15.conv2.conv.weight": 2, "fc.weight": 3}
+    found, explained = network.adapt_pretrained(theirs)
+    assert found == {"conv._conv.weight": 0, "res3a.short._batch_norm._mean": 1, "res5c.conv2._conv.weight": 2}
+    assert not explained
+
+
+def test_wrapped_names_of_mmaction2_convert():
+    network = tiny(depth=50, non_local={})
+    theirs = {
+        "layer1.0.conv1.conv.net.weight": "res2a.conv0._conv.weight",
+        "layer1.1.net.conv1.conv.weight": "res2b.conv0._conv.weight",
+        "layer2.net.0.downsample.bn.running_var": "res3a.short._batch_norm._variance",
+        "layer2.0.block.conv3.bn.bias": "res3a.conv2._batch_norm.bias",
+        "layer2.0.non_local_block.phi.0.conv.bias": "res3a.non_local.phi.bias",
+        "layer2.0.non_local_block.g.conv.weight": "res3a.non_local.g.weight",
+        "layer3.4.non_local_block.conv_out.conv.weight": "res4e.non_local.conv_out.weight",
+        "layer3.4.non_local_block.conv_out.bn.running_mean": "res4e.non_local.bn._mean",
+    }
+    assert list(network.convert({key: np.zeros(1) for key in theirs}, "mmaction2")) == list(theirs.values())
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [({"depth": 51}, "depth"), ({"shift_div": 1}, "shift_div"), ({"shift_direction": "left"}, "shift_direction")],
+    [
+        ({"depth": 51}, "depth"),
+        ({"shift_div": 1}, "shift_div"),
+        ({"shift_direction": "left"}, "shift_direction"),
+        ({"shift_mode": "past"}, "shift_mode"),
+        ({"shift_place": "everywhere"}, "shift_place"),
+        ({"temporal_pool": True, "num_seg": 5}, "temporal_pool: needs an even num_seg, got 5"),
+        ({"non_local": {"modus": "gaussian"}}, "non_local.modus: unknown key; did you mean 'mode'"),
+        ({"non_local": {"mode": "concatenation"}}, "non_local.mode: expected one of"),
+        ({"non_local": {}, "depth": 101}, "non_local.blocks: expected lists of 3, 4, 23, 3 numbers for depth 101"),
+    ],
 )
 def test_wrong_arguments_are_named(arguments, word):
     with pytest.raises(ConfigError, match=f"MODEL.backbone .ResNetTSM.: {word}"):

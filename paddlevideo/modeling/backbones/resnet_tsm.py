@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,19 +12,27 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from paddlevideo.modeling.layers import ConvBN, temporal_shift
-from paddlevideo.registry import BACKBONES
+from paddlevideo.modeling.layers import ConvBN
+from paddlevideo.modeling.non_local import NonLocal3D
+from paddlevideo.modeling.shift import ShiftState, TemporalShift, check_shift, pool_frames
+from paddlevideo.registry import BACKBONES, suggest
 
 log = logging.getLogger("paddlevideo")
 
-_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-_EXPANSION = {18: 1, 34: 1, 50: 4, 101: 4}
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+EXPANSION = {18: 1, 34: 1, 50: 4, 101: 4}
+# the published places: the first, third (and fifth) block of the two middle stages of ResNet-50
+_NON_LOCAL_BLOCKS = ((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0))
 
 _BATCH_NORM = {"weight": "weight", "bias": "bias", "running_mean": "_mean", "running_var": "_variance"}
+# MMAction2 wraps what shifts, pools or looks elsewhere; a wrapper's name says nothing about the weight
+_WRAPPER = re.compile(r"\.(?:net|block)(?=\.|$)")
 # MMAction2 0.x and torchvision, one pattern each for convolutions and normalisations
 _STEM = re.compile(r"(?:conv1\.conv|conv1|conv1\.bn|bn1)\.(\w+)")
-_CONV = re.compile(r"layer(\d)\.(\d+)\.(?:conv(\d)(?:\.conv(?:\.net)?)?|downsample\.(?:conv|0))\.weight")
+_CONV = re.compile(r"layer(\d)\.(\d+)\.(?:conv(\d)(?:\.conv)?|downsample\.(?:conv|0))\.weight")
 _NORM = re.compile(r"layer(\d)\.(\d+)\.(?:conv(\d)\.bn|bn(\d)|downsample\.(?:bn|1))\.(\w+)")
+_NON_LOCAL = re.compile(r"layer(\d)\.(\d+)\.non_local_block\.(\w+)(?:\.0)?\.(conv|bn)\.(\w+)")
+_PADDLECLAS = re.compile(r"((?:stem|blocks)\.\d+)((?:\.conv\d|\.short)?)\.(conv|bn)\.(\w+)")
 
 
 def block_name(depth: int, stage: int, index: int) -> str:
@@ -39,41 +47,90 @@ def block_name(depth: int, stage: int, index: int) -> str:
     return f"res{stage + 2}{chr(ord('a') + index)}"
 
 
+def paddleclas_names(arrays: Mapping[str, Any], stem: Sequence[str], blocks: Sequence[str]) -> dict[str, Any]:
+    """Keys of PaddleClas' ResNets since 2.2 (``stem.0.conv``, ``blocks.7.conv0.bn``) as ours; others stay.
+
+    Args:
+        stem: our names of the stem's convolutions.
+        blocks: our names of the blocks, through all stages.
+    """
+    named = {f"stem.{i}": name for i, name in enumerate(stem)} | {f"blocks.{i}": name for i, name in enumerate(blocks)}
+    renamed = {}
+    for key, value in arrays.items():
+        match = _PADDLECLAS.fullmatch(key)
+        if match and match.group(1) in named:
+            place, inside, kind, tensor = match.groups()
+            key = f"{named[place]}{inside}.{'_conv' if kind == 'conv' else '_batch_norm'}.{tensor}"
+        renamed[key] = value
+    return renamed
+
+
 class Block(nn.Layer):
-    """A residual block whose branch begins with the shift, so that the identity path stays unshifted.
+    """A residual block with the shift before its branch, or before the whole of it.
 
     Args:
         in_channels: channels that come in.
         width: channels of the branch's inner convolutions.
         expansion: 4: 1x1, 3x3, 1x1 (the stride is on the 3x3); 1: two 3x3.
         stride: 1 or 2.
-        shift: arguments of ``temporal_shift``.
+        shift: what is done before the branch.
+        projects: the identity path has a convolution; None: where shapes need one.
+        pools: that convolution has stride 1 and an average pool before it, which sees every pixel (ResNet-D).
+        shifts_all: the identity path is shifted too.
+        act: the activation's name, see ``ConvBN``.
         bn_wd: see ``ConvBN``.
+        non_local: a layer [N, C, T, H, W] -> the same shape, behind the block.
     """
 
     def __init__(
-        self, in_channels: int, width: int, expansion: int, stride: int, shift: Mapping[str, Any], bn_wd: bool = False
+        self,
+        in_channels: int,
+        width: int,
+        expansion: int,
+        stride: int,
+        shift: TemporalShift,
+        projects: bool | None = None,
+        pools: bool = False,
+        shifts_all: bool = False,
+        act: str = "relu",
+        bn_wd: bool = False,
+        non_local: nn.Layer | None = None,
     ):
         super().__init__()
         out_channels = width * expansion
         if expansion == 1:
-            self.conv0 = ConvBN(in_channels, width, 3, stride, bn_wd=bn_wd)
-            self.conv1 = ConvBN(width, out_channels, 3, relu=False, bn_wd=bn_wd)
+            self.conv0 = ConvBN(in_channels, width, 3, stride, act, bn_wd)
+            self.conv1 = ConvBN(width, out_channels, 3, act=None, bn_wd=bn_wd)
         else:
-            self.conv0 = ConvBN(in_channels, width, 1, bn_wd=bn_wd)
-            self.conv1 = ConvBN(width, width, 3, stride, bn_wd=bn_wd)
-            self.conv2 = ConvBN(width, out_channels, 1, relu=False, bn_wd=bn_wd)
-        projects = stride != 1 or in_channels != out_channels
-        self.short = ConvBN(in_channels, out_channels, 1, stride, relu=False, bn_wd=bn_wd) if projects else None
-        self._has_three = expansion != 1
-        self._shift = dict(shift)
+            self.conv0 = ConvBN(in_channels, width, 1, 1, act, bn_wd)
+            self.conv1 = ConvBN(width, width, 3, stride, act, bn_wd)
+            self.conv2 = ConvBN(width, out_channels, 1, act=None, bn_wd=bn_wd)
+        if projects is None:
+            projects = stride != 1 or in_channels != out_channels
+        pools = pools and stride != 1
+        self.short = (
+            ConvBN(in_channels, out_channels, 1, 1 if pools else stride, act=None, bn_wd=bn_wd) if projects else None
+        )
+        self.pool = nn.AvgPool2D(2, 2, ceil_mode=True) if pools and projects else None
+        self.shift, self.non_local = shift, non_local
+        self._has_three, self._shifts_all, self._act = expansion != 1, shifts_all, getattr(F, act)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[N * T, C, H, W] -> [N * T, C', H', W']."""
-        y = self.conv1(self.conv0(temporal_shift(x, **self._shift)))
+    def forward(self, x: paddle.Tensor, state: ShiftState | None = None) -> paddle.Tensor:
+        """[N * T, C, H, W] -> [N * T, C', H', W']; ``state`` as for ``TemporalShift``."""
+        shifted = self.shift(x, state)
+        if self._shifts_all:
+            x = shifted
+        y = self.conv1(self.conv0(shifted))
         if self._has_three:
             y = self.conv2(y)
-        return F.relu(y + (x if self.short is None else self.short(x)))
+        if self.short is not None:
+            x = self.short(x if self.pool is None else self.pool(x))
+        y = self._act(y + x)
+        return y if self.non_local is None else self._look_around(y)
+
+    def _look_around(self, x: paddle.Tensor) -> paddle.Tensor:
+        clip = x.reshape([-1, self.shift.num_seg, *x.shape[1:]]).transpose([0, 2, 1, 3, 4])  # [N, C, T, H, W]
+        return self.non_local(clip).transpose([0, 2, 1, 3, 4]).reshape([-1, *x.shape[1:]])  # [N * T, C, H, W]
 
 
 @BACKBONES.register
@@ -89,7 +146,14 @@ class ResNetTSM(nn.Layer):
             1 / num_seg: give ``shift_div: 16`` for weights it trained on 16 frames.  None stands for 8.
         shift_direction: which group looks back, see ``temporal_shift``.
         shift_every: shift only every n-th block of a stage; MMAction2's ResNet-101 has 2.
+        shift_place: "blockres" shifts what goes into a block's branch and leaves the identity path alone; "block"
+            shifts both.
+        shift_mode: "online": channels come from the frame before only, so that a stream can be classified frame by
+            frame (``framework.stream()``); the share that looks ahead when offline stays where it is.
         shift: False: the same network without any shift.
+        temporal_pool: halves the frames by a max pool over time before the second stage; ``num_seg`` must be even.
+        non_local: ``{mode, sub_sample, use_scale, blocks}`` adds non-local blocks, see ``NonLocal3D``; ``blocks`` has
+            a list of 0 and 1 for each stage, by default the published places of ResNet-50.
         width: channels of the stem; 64 is the published network.
         bn_wd: True applies weight decay to batch normalisation too; the default, as in PaddleVideo, exempts it.
         data_format: PaddleVideo's hint about memory layout.  "NHWC" is accepted, logged, and computed as NCHW: the
@@ -106,46 +170,68 @@ class ResNetTSM(nn.Layer):
         shift_div: int | None = 8,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_every: int = 1,
+        shift_place: Literal["blockres", "block"] = "blockres",
+        shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
+        temporal_pool: bool = False,
+        non_local: dict[str, Any] | None = None,
         width: int = 64,
         bn_wd: bool = False,
         data_format: Literal["NCHW", "NHWC"] = "NCHW",
     ):
         super().__init__()
         shift_div = 8 if shift_div is None else shift_div
-        _check(depth, num_seg, shift_div, shift_direction, shift_every, width)
+        check_shift(num_seg, shift_div, shift_direction, shift_mode)
+        _check(depth, num_seg, shift_every, shift_place, shift_mode, temporal_pool, non_local, width)
         if data_format != "NCHW":
             log.info("MODEL.backbone.data_format: %s is computed as NCHW; results are the same", data_format)
-        self.depth, self.num_seg, self.pretrained = depth, num_seg, pretrained
+        self.depth, self.num_seg, self.pretrained, self.shift_mode = depth, num_seg, pretrained, shift_mode
+        self.temporal_pool, self.out_seg = temporal_pool, num_seg // 2 if temporal_pool else num_seg
         self.conv = ConvBN(3, width, 7, 2, bn_wd=bn_wd)
         self.pool = nn.MaxPool2D(3, 2, 1)
-        expansion, channels = _EXPANSION[depth], width
+        looks, attention = _non_local(depth, non_local)
+        expansion, channels = EXPANSION[depth], width
         self.blocks: list[str] = []
-        for stage, count in enumerate(_BLOCKS[depth]):
-            for index in range(count):
-                arguments: dict[str, Any] = {
-                    "num_seg": num_seg,
-                    "shift_div": shift_div,
-                    "direction": shift_direction,
-                    "shift": shift and index % shift_every == 0,
-                }
-                stride = 2 if stage > 0 and index == 0 else 1
-                block = Block(channels, width << stage, expansion, stride, arguments, bn_wd)
-                name = block_name(depth, stage, index)
-                self.add_sublayer(name, block)
-                self.blocks.append(name)
-                channels = (width << stage) * expansion
+        for stage, index, stride in places(depth):
+            out_channels = (width << stage) * expansion
+            block = Block(
+                channels,
+                width << stage,
+                expansion,
+                stride,
+                TemporalShift(
+                    num_seg if stage == 0 else self.out_seg,
+                    shift_div,
+                    shift_direction,
+                    shift and index % shift_every == 0,
+                    shift_mode,
+                ),
+                shifts_all=shift_place == "block",
+                bn_wd=bn_wd,
+                non_local=NonLocal3D(out_channels, **attention, bn_wd=bn_wd) if looks[stage][index] else None,
+            )
+            self.blocks.append(block_name(depth, stage, index))
+            self.add_sublayer(self.blocks[-1], block)
+            channels = out_channels
         self.out_channels = channels
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[N * T, 3, H, W] -> [N * T, out_channels, H / 32, W / 32]."""
+    def forward(self, x: paddle.Tensor, state: ShiftState | None = None) -> paddle.Tensor:
+        """[N * T, 3, H, W] -> [N * T', out_channels, H / 32, W / 32], T' = ``out_seg``.
+
+        Args:
+            state: of N streams, whose next frames ``x`` [N, 3, H, W] are then.
+        """
         x = self.pool(self.conv(x))
         for name in self.blocks:
-            x = getattr(self, name)(x)
+            if self.temporal_pool and name == "res3a":
+                x = pool_frames(x, self.num_seg)
+            x = getattr(self, name)(x, state)
         return x
 
     def adapt_pretrained(self, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         """ImageNet's classifier is left out; a recognition checkpoint needs no change."""
+        if self.depth >= 50:  # PaddleClas' 18 and 34 have one more convolution in the first shortcut
+            arrays = paddleclas_names(arrays, ["conv"], self.blocks)
         return {key: value for key, value in arrays.items() if not key.startswith(("fc.", "out."))}, {}
 
     def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
@@ -161,14 +247,19 @@ class ResNetTSM(nn.Layer):
 
     def convert_name(self, key: str) -> str:
         """Our name of a parameter or layer; an unknown name stays as it is and turns up as unexpected."""
-        if match := _NORM.fullmatch(key):
+        bare = _WRAPPER.sub("", key)
+        if match := _NON_LOCAL.fullmatch(bare):
+            stage, index, part, kind, last = match.groups()
+            what = f"bn.{_BATCH_NORM.get(last, last)}" if kind == "bn" else f"{part}.{last}"
+            return f"{self._block(stage, index)}.non_local.{what}"
+        if match := _NORM.fullmatch(bare):
             stage, index, of_module, of_plain, part = match.groups()
             number = of_module or of_plain
             return f"{self._block(stage, index)}.{_part(number)}._batch_norm.{_BATCH_NORM.get(part, part)}"
-        if match := _CONV.fullmatch(key):
+        if match := _CONV.fullmatch(bare):
             stage, index, number = match.groups()
             return f"{self._block(stage, index)}.{_part(number)}._conv.weight"
-        if match := _STEM.fullmatch(key):
+        if match := _STEM.fullmatch(bare):
             part = match.group(1)
             return f"conv._batch_norm.{_BATCH_NORM[part]}" if "bn" in key else f"conv._conv.{part}"
         return key
@@ -178,9 +269,11 @@ class ResNetTSM(nn.Layer):
         if name == "conv1":
             return "conv"
         if match := re.fullmatch(r"layer(\d)", name):  # a stage ends with its last block
-            return self._block(match.group(1), _BLOCKS[self.depth][int(match.group(1)) - 1] - 1)
+            return self._block(match.group(1), BLOCKS[self.depth][int(match.group(1)) - 1] - 1)
         if match := re.fullmatch(r"layer(\d)\.(\d+)", name):
             return self._block(*match.groups())
+        if match := re.fullmatch(r"layer(\d)\.(\d+)\.non_local_block", name):
+            return f"{self._block(*match.groups())}.non_local"
         return name
 
     def _block(self, stage: str, index: str | int) -> str:
@@ -191,16 +284,51 @@ def _part(number: str | None) -> str:
     return "short" if number is None else f"conv{int(number) - 1}"
 
 
-def _check(depth: int, num_seg: int, shift_div: int, direction: str, every: int, width: int) -> None:
-    if depth not in _BLOCKS:
-        raise ValueError(f"depth: expected one of {sorted(_BLOCKS)}, got {depth}")
-    for name, value, least in (
-        ("num_seg", num_seg, 1),
-        ("shift_div", shift_div, 2),
-        ("shift_every", every, 1),
-        ("width", width, 1),
-    ):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-    if direction not in ("paddlevideo", "mmaction2"):
-        raise ValueError(f"shift_direction: expected 'paddlevideo' or 'mmaction2', got {direction!r}")
+def places(depth: int) -> Iterator[tuple[int, int, int]]:
+    """(stage, 0-based place in it, stride) of every block."""
+    for stage, count in enumerate(BLOCKS[depth]):
+        for index in range(count):
+            yield stage, index, 2 if stage > 0 and index == 0 else 1
+
+
+def _non_local(depth: int, spec: Mapping[str, Any] | None) -> tuple[Sequence[Sequence[int]], dict[str, Any]]:
+    """For every block whether a non-local one follows it, and the arguments of those."""
+    none = [[0] * count for count in BLOCKS[depth]]
+    if spec is None:
+        return none, {}
+    arguments = {key: value for key, value in spec.items() if key != "blocks"}
+    unknown = [key for key in arguments if key not in ("mode", "sub_sample", "use_scale")]
+    if unknown:
+        choices = ("mode", "sub_sample", "use_scale", "blocks")
+        raise ValueError(f"non_local.{unknown[0]}: unknown key{suggest(unknown[0], choices)}")
+    blocks = spec.get("blocks") or _NON_LOCAL_BLOCKS
+    if [len(stage) for stage in blocks] != [len(stage) for stage in none]:
+        raise ValueError(
+            f"non_local.blocks: expected lists of {', '.join(map(str, BLOCKS[depth]))} numbers for depth {depth}, "
+            f"got {[list(stage) for stage in blocks]}"
+        )
+    return blocks, arguments
+
+
+def _check(
+    depth: int,
+    num_seg: int,
+    every: int,
+    place: str,
+    mode: str,
+    temporal_pool: bool,
+    non_local: Mapping[str, Any] | None,
+    width: int,
+) -> None:
+    if depth not in BLOCKS:
+        raise ValueError(f"depth: expected one of {sorted(BLOCKS)}, got {depth}")
+    for name, value in (("shift_every", every), ("width", width)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+    if place not in ("blockres", "block"):
+        raise ValueError(f"shift_place: expected 'blockres' or 'block', got {place!r}")
+    if temporal_pool and num_seg % 2:
+        raise ValueError(f"temporal_pool: needs an even num_seg, got {num_seg}")
+    if mode == "online" and (temporal_pool or non_local):
+        what = "temporal_pool" if temporal_pool else "non_local"
+        raise ValueError(f"shift_mode: 'online' sees no later frame, but {what} does; leave one of them out")

@@ -14,7 +14,7 @@ from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.modeling.weights import load_pretrained
 from paddlevideo.registry import BACKBONES, HEADS, suggest
 
-_AVERAGES = ("score", "prob")
+_AVERAGES = ("score", "prob", "none")
 
 
 class Recognizer(nn.Layer):
@@ -23,7 +23,8 @@ class Recognizer(nn.Layer):
     Args:
         backbone: ``{name: Class, arguments}``.
         head: ``{name: Class, arguments}``.
-        runtime_cfg: ``{test: {num_seg, avg_type}}``; "score" averages the views' logits, "prob" their probabilities.
+        runtime_cfg: ``{test: {num_seg, avg_type}}``; "score" averages the views' logits, "prob" their probabilities;
+            "none" is "score" for the one row per sample that metrics and reports need, and predicts the views too.
         normalization: (mean, std) on the 0..1 scale, applied to uint8 clips; None takes their values as they are.
     """
 
@@ -38,7 +39,7 @@ class Recognizer(nn.Layer):
         self.backbone = BACKBONES.build(backbone, "MODEL.backbone")
         self.head = HEADS.build(head, "MODEL.head")
         self.normalize = ClipNormalize(*(normalization or (None, None)))
-        self._check_widths()
+        self._check_agreement()
         self.avg_type = self._average_type(runtime_cfg or {})
         if getattr(self.backbone, "pretrained", None):
             load_pretrained(self.backbone, self.backbone.pretrained)
@@ -46,7 +47,12 @@ class Recognizer(nn.Layer):
     @property
     def num_classes(self) -> int:
         """K."""
-        return self.head.num_classes
+        return self.head.num_classes or self.backbone.out_channels
+
+    @property
+    def classifier_prefixes(self) -> tuple[str, ...]:
+        """Where the names of parameters begin whose shape depends on the number of classes."""
+        return ("head.", *(f"backbone.{name}" for name in getattr(self.backbone, "classifier_prefixes", ())))
 
     @property
     def num_frames(self) -> int:
@@ -67,13 +73,15 @@ class Recognizer(nn.Layer):
             mode: "loss" or "predict".
 
         Returns:
-            "scores": probabilities float32 [N, K]; and in mode "loss" the scalar "loss", every view counting as a clip.
+            "scores": probabilities float32 [N, K]; in mode "predict" with ``avg_type: none`` also "view_logits" [N, V,
+            K], not averaged; in mode "loss" the scalar "loss", every view counting as a clip.
         """
         if mode not in ("loss", "predict"):
             raise ValueError(f"mode: expected 'loss' or 'predict', got {mode!r}")
         logits = self.view_logits(batch["imgs"])  # [N, V, K]
         if mode == "predict":
-            return {"scores": self.average(logits)}
+            views = {"view_logits": logits.astype("float32")} if self.avg_type == "none" else {}
+            return {"scores": self.average(logits), **views}
         labels, views = batch["label"], logits.shape[1]
         if views > 1:
             labels = labels.repeat_interleave(views, axis=0)
@@ -117,7 +125,13 @@ class Recognizer(nn.Layer):
         Args:
             arrays: numpy arrays by name, e.g. ``backbone.conv1.conv.weight``, ``cls_head.fc_cls.weight``.
             origin: "mmaction2", or what the backbone's ``convert`` knows besides.
+
+        Raises:
+            UserError: only PaddleVideo has this backbone.
         """
+        if not hasattr(self.backbone, "convert"):
+            kind = type(self.backbone).__name__
+            raise UserError(f"MODEL.backbone ({kind}): there is no such network in {origin}, so nothing to convert")
         parts: dict[str, dict[str, Any]] = {"backbone": {}, "head": {}}
         for key, value in arrays.items():
             part, _, rest = key.partition(".")
@@ -129,10 +143,16 @@ class Recognizer(nn.Layer):
         }
         return {f"{part}.{key}": value for part, table in converted.items() for key, value in table.items()}
 
-    def _check_widths(self) -> None:
+    def _check_agreement(self) -> None:
         given, wanted = self.head.in_channels, self.backbone.out_channels
-        if given != wanted:
-            raise ConfigError("MODEL", [f"MODEL.head.in_channels: the backbone gives {wanted} channels, got {given}"])
+        problems = []
+        if given is not None and given != wanted:
+            problems.append(f"MODEL.head.in_channels: the backbone gives {wanted} channels, got {given}")
+        frames = getattr(self.head, "num_seg", None)
+        if frames is not None and frames != self.num_frames:
+            problems.append(f"MODEL.head.num_seg: expected MODEL.backbone.num_seg ({self.num_frames}), got {frames}")
+        if problems:
+            raise ConfigError("MODEL", problems)
 
     def _average_type(self, runtime_cfg: Mapping[str, Any]) -> str:
         test = runtime_cfg.get("test") or {}
@@ -143,7 +163,7 @@ class Recognizer(nn.Layer):
         ]
         average = test.get("avg_type", "score")
         if average not in _AVERAGES:
-            problems.append(f"MODEL.runtime_cfg.test.avg_type: expected 'score' or 'prob', got {average!r}")
+            problems.append(f"MODEL.runtime_cfg.test.avg_type: expected 'score', 'prob' or 'none', got {average!r}")
         if test.get("num_seg", self.num_frames) != self.num_frames:
             problems.append(
                 f"MODEL.runtime_cfg.test.num_seg: expected MODEL.backbone.num_seg ({self.num_frames}), "

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import paddle
 
+from paddlevideo.errors import ConfigError
 from paddlevideo.modeling.frameworks.base import Recognizer
+from paddlevideo.modeling.frameworks.online import OnlineTSM
+from paddlevideo.modeling.shift import ShiftState
 from paddlevideo.registry import FRAMEWORKS
 
 
@@ -14,9 +19,35 @@ class Recognizer2D(Recognizer):
 
     def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
         """Logits [N * V, K] of clips [N, V, T, H, W, 3]."""
-        frames, *pixels = imgs.shape[2:]
-        x = imgs.reshape([-1, *pixels]).transpose([0, 3, 1, 2])  # [N * V * T, 3, H, W]
-        return self.head(self.backbone(self.normalize(x, channel_axis=1)), frames)
+        x = imgs.reshape([-1, *imgs.shape[3:]]).transpose([0, 3, 1, 2])  # [N * V * T, 3, H, W]
+        return self.head(self.backbone(self.normalize(x, channel_axis=1)), self.backbone.out_seg)
+
+    def frame_logits(
+        self, frames: paddle.Tensor, past: Sequence[paddle.Tensor] = ()
+    ) -> tuple[paddle.Tensor, list[paddle.Tensor]]:
+        """One step of N streams: nothing but tensors go in and come out, so that it can become a static program.
+
+        Args:
+            frames: [N, H, W, 3], uint8 or normalised float32.
+            past: what the step before gave; none at a stream's first frame.
+
+        Returns:
+            Logits [N, K] of these frames alone, and what the next step wants for ``past``.
+
+        Raises:
+            ConfigError: the backbone's shift looks ahead.
+        """
+        if getattr(self.backbone, "shift_mode", None) != "online":
+            problem = "MODEL.backbone.shift_mode: a stream needs 'online', and weights trained with it"
+            raise ConfigError("MODEL", [problem])
+        state = ShiftState(past)
+        x = self.normalize(frames.transpose([0, 3, 1, 2]), channel_axis=1)  # [N, 3, H, W]
+        logits = self.head(self.backbone(x, state), 1)
+        return logits, state.present
+
+    def stream(self, window: int | None = None) -> OnlineTSM:
+        """A stream to be classified frame by frame, see ``OnlineTSM``."""
+        return OnlineTSM(self, window)
 
 
 @FRAMEWORKS.register

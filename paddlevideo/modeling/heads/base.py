@@ -12,23 +12,21 @@ from paddlevideo.errors import ConfigError
 from paddlevideo.registry import LOSSES
 
 
-class ClassificationHead(nn.Layer):
-    """A linear classifier ``fc`` and its loss.
+class Head(nn.Layer):
+    """What turns a backbone's output into logits, and logits into a loss.
+
+    ``num_classes`` and ``in_channels`` are None where the backbone's channels are the classes.
 
     Args:
-        num_classes: K.
-        in_channels: length of a feature.
-        std: deviation of ``fc``'s start weights; its bias starts at 0.
         ls_eps: label smoothing, in training only.
         loss_cfg: ``{name: Class, arguments}``; cross entropy by default.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, std: float, ls_eps: float, loss_cfg: dict[str, Any] | None):
+    num_classes: int | None = None
+    in_channels: int | None = None
+
+    def __init__(self, ls_eps: float, loss_cfg: dict[str, Any] | None):
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
-        self.num_classes, self.in_channels = num_classes, in_channels
-        self.fc = nn.Linear(in_channels, num_classes, weight_attr=self._initializer(std), bias_attr=init.Constant(0.0))
         spec = dict(loss_cfg or {"name": "CrossEntropyLoss"})
         if ls_eps:
             if "ls_eps" in spec:
@@ -36,13 +34,31 @@ class ClassificationHead(nn.Layer):
             spec["ls_eps"] = ls_eps
         self.criterion = LOSSES.build(spec, "MODEL.head.loss_cfg")
 
-    @staticmethod
-    def _initializer(std: float) -> init.Initializer:
-        return init.Normal(std=std)
-
     def loss(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Scalar loss of logits [N, K] with labels int [N] or float [N, K]."""
         return self.criterion(logits, labels)
+
+
+class ClassificationHead(Head):
+    """A linear classifier ``fc``.
+
+    Args:
+        num_classes: K.
+        in_channels: length of a feature.
+        std: deviation of ``fc``'s start weights; its bias starts at 0.
+        ls_eps, loss_cfg: see ``Head``.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, std: float, ls_eps: float, loss_cfg: dict[str, Any] | None):
+        super().__init__(ls_eps, loss_cfg)
+        if num_classes < 1:
+            raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+        self.num_classes, self.in_channels = num_classes, in_channels
+        self.fc = nn.Linear(in_channels, num_classes, weight_attr=self._initializer(std), bias_attr=init.Constant(0.0))
+
+    @staticmethod
+    def _initializer(std: float) -> init.Initializer:
+        return init.Normal(std=std)
 
     def convert(self, arrays: dict[str, Any], origin: str) -> dict[str, Any]:
         """Weights of another origin under this head's names; a torch linear is transposed.

@@ -1,4 +1,4 @@
-"""TSM's head."""
+"""The heads of the TSM family."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 import paddle
 from paddle import nn
 
-from paddlevideo.modeling.heads.base import ClassificationHead
+from paddlevideo.modeling.heads.base import ClassificationHead, Head
 from paddlevideo.modeling.layers import hint
 from paddlevideo.registry import HEADS
 
@@ -49,3 +49,59 @@ class TSMHead(ClassificationHead):
         """[N * T, C, h, w] -> logits [N, K]."""
         pooled = self.dropout(features.mean([2, 3]))  # [N * T, C]
         return self.fc(pooled).reshape([-1, num_frames, self.num_classes]).mean(1)
+
+
+@HEADS.register
+class ppTSMHead(TSMHead):
+    """``TSMHead`` that averages over the frames before the classifier, which is then asked once per clip.
+
+    Args:
+        num_classes: K.
+        in_channels: channels of the backbone's features; 2048 from ResNet-50 on, 512 below.
+        drop_ratio: dropout's probability, 0 to 1.
+        std: deviation of the classifier's start weights.
+        ls_eps: label smoothing.
+        num_seg: the backbone's, if given; PaddleVideo's files repeat it here.
+        data_format: a hint about memory layout; accepted and without effect, see ``ResNetTSM``.
+        loss_cfg: ``{name: Class, arguments}``.
+
+    *Source*: PaddleVideo ``ppTSMHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        drop_ratio: float = 0.8,
+        std: float = 0.01,
+        ls_eps: float = 0.0,
+        num_seg: int | None = None,
+        data_format: Literal["NCHW", "NHWC"] = "NCHW",
+        loss_cfg: dict[str, Any] | None = None,
+    ):
+        super().__init__(num_classes, in_channels, drop_ratio, std, ls_eps, data_format, loss_cfg)
+        self.num_seg = num_seg
+
+    def forward(self, features: paddle.Tensor, num_frames: int) -> paddle.Tensor:
+        """[N * T, C, h, w] -> logits [N, K]."""
+        pooled = self.dropout(features.mean([2, 3]))  # [N * T, C]
+        return self.fc(pooled.reshape([-1, num_frames, self.in_channels]).mean(1))
+
+
+@HEADS.register
+class MoViNetHead(Head):
+    """Nothing but the loss, for backbones that give logits themselves, like ``PPTSM_MobileNetV2``.
+
+    Args:
+        ls_eps: label smoothing.
+        loss_cfg: ``{name: Class, arguments}``.
+
+    *Source*: PaddleVideo ``MoViNetHead``.
+    """
+
+    def __init__(self, ls_eps: float = 0.0, loss_cfg: dict[str, Any] | None = None):
+        super().__init__(ls_eps, loss_cfg)
+
+    def forward(self, logits: paddle.Tensor, num_frames: int) -> paddle.Tensor:
+        """[N, K] -> the same."""
+        return logits

@@ -1,0 +1,394 @@
+"""Weights of other projects as ``.pdparams``: read without running code, renamed by the network, compared key by key.
+
+A file is unwrapped to a table of arrays, its origin is told from its keys, the network of a configuration renames
+them, and the result is written only if nothing is left over on either side that was not allowed by name.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.config import Config
+from paddlevideo.errors import UserError
+from paddlevideo.modeling.frameworks.build import build_framework
+from paddlevideo.modeling.weights import KeyReport, compare, read_weights
+from paddlevideo.safe_io import sha256, write_atomic, write_pickle
+
+ORIGINS = ("mmaction2", "torchvision", "timm", "paddle")
+_TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt")
+# torch.load(weights_only=True) of older versions can be made to run code (CVE-2025-32434)
+_TORCH_AT_LEAST = (2, 6)
+_TORCH_WAY_OUT = "pip install 'torch>=2.6' (the CPU build will do), or convert the file to .safetensors"
+_WRAPPERS = ("state_dict", "model", "model_state")
+_AVERAGED = ("state_dict_ema", "model_ema")
+_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+_BACKBONE = "backbone."
+
+# why keys without a counterpart are left out; the first pattern that fits counts
+_LEFT_OUT = (
+    (re.compile(r"(.*\.)?num_batches_tracked"), "batch counters, which are not used here"),
+    (re.compile(r"data_preprocessor\..*"), "preprocessing of MMAction2 1.x; here PIPELINE and the framework do it"),
+    (re.compile(r"ema_.*"), "raw copies that MMAction2's EMA hook keeps beside the averaged weights"),
+)
+# the order matters: MMAction2's files hold torchvision-like names too
+_SIGNS = (
+    (
+        "mmaction2",
+        r"(cls_head|roi_head)\..*|(backbone\.)?(conv1\.conv\.weight|layer\d+\.\d+\.conv\d*\.(\d+\.)?conv\..*)",
+    ),
+    ("mmaction2", r"(backbone\.)?(patch_embed\.projection|transformer_layers)\..*"),
+    ("torchvision", r"layer1\.0\.conv1\.weight|features\.0\.0\.weight"),
+    ("paddle", r".*\._(batch_norm|conv)\..*|head\.fc\..*"),
+    ("timm", r"blocks\.0\.attn\.qkv\.weight|patch_embed\.proj\.weight|conv_stem\.weight"),
+)
+_SAFETENSORS = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+
+
+@dataclass
+class Source:
+    """A file's arrays, and a line for each thing that was unwrapped or left out."""
+
+    arrays: dict[str, np.ndarray]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Conversion:
+    """What became of a file.
+
+    Args:
+        arrays: under this suite's names, float32; what is written.
+        report: file against network.
+        origin: one of ``ORIGINS``.
+        part: "recogniser", or "backbone" for weights that ``MODEL.backbone.pretrained`` takes.
+        notes: everything that was decided on the way.
+    """
+
+    arrays: dict[str, np.ndarray]
+    report: KeyReport
+    origin: str
+    part: str
+    notes: list[str]
+
+    def __str__(self) -> str:
+        report = self.report
+        counts = (
+            f"{len(report.matched)} matched, {len(report.missing)} missing, {len(report.unexpected)} unexpected, "
+            f"{len(report.mismatched)} mismatched"
+        )
+        explained = _grouped(report.explained)
+        lines = [f"{report.source}: {self.origin} -> {self.part}: {counts}", *self.notes, *explained, *report.table()]
+        return "\n  ".join(lines)
+
+
+def convert_file(
+    config: Config,
+    source: str | Path,
+    target: str | Path,
+    *,
+    origin: str = "auto",
+    backbone_only: bool = False,
+    averaged: bool = False,
+    allow_missing: Sequence[str] = (),
+    allow_unexpected: Sequence[str] = (),
+) -> Conversion:
+    """Converts ``source`` for the network of ``config`` and writes ``target`` and ``target``.json beside it.
+
+    Args:
+        config: its MODEL is the network; ``MODEL.backbone.pretrained`` is not loaded.
+        source: ``.pth`` (and torch's other suffixes), ``.safetensors`` or ``.pdparams``.
+        target: ``.pdparams``.
+        origin: one of ``ORIGINS``, or "auto".
+        backbone_only: take the backbone alone; a file without a recogniser's prefixes is one anyway.
+        averaged: take the exponential average where the file has both (timm).
+        allow_missing: patterns (``*`` as in a shell) of the network's keys that the file may lack.
+        allow_unexpected: patterns of converted keys that may be left out.
+
+    Raises:
+        UserError: the file is missing, unsafe or of unknown origin, or keys are left over; nothing is written then.
+    """
+    source, target = Path(source).expanduser(), Path(target).expanduser()
+    if target.suffix != ".pdparams":
+        raise UserError(f"{target}: the target must end in .pdparams")
+    if target.resolve() == source.resolve():
+        raise UserError(f"{target}: source and target are the same file")
+    found = read_source(source, averaged)
+    model = config.section("MODEL")
+    (model.get("backbone") or {}).pop("pretrained", None)
+    framework = build_framework(model)
+    conversion = convert(framework, found, source, origin, backbone_only)
+    _refuse_gaps(conversion, allow_missing, allow_unexpected, framework.classifier_prefixes)
+    digest = write_pickle(target, conversion.arrays)
+    record = {
+        "source": source.name,
+        "source_sha256": sha256(source),
+        "sha256": digest,
+        "origin": conversion.origin,
+        "part": conversion.part,
+        "config": config.source,
+        "model_name": config["model_name"],
+        "matched": len(conversion.report.matched),
+        "missing": conversion.report.missing,
+        "unexpected": conversion.report.unexpected,
+        "explained": conversion.report.explained,
+        "notes": conversion.notes,
+    }
+    write_atomic(target.with_name(target.name + ".json"), json.dumps(record, indent=1) + "\n")
+    return conversion
+
+
+def convert(framework: Any, found: Source, source: Path, origin: str, backbone_only: bool) -> Conversion:
+    """Renames a file's arrays for ``framework`` (a Recognizer) and compares both sides."""
+    arrays, notes = dict(found.arrays), list(found.notes)
+    if origin == "auto":
+        origin = detect_origin(arrays, source)
+        notes.append(f"origin told from the keys: {origin}")
+    whole = any(key.startswith((_BACKBONE, "cls_head.")) for key in arrays)
+    if backbone_only or not whole:
+        if not whole and not backbone_only:
+            notes.append("no key begins with 'backbone.': taken as weights of the backbone alone")
+        return _backbone(framework.backbone, arrays, source, origin, whole, notes)
+    converted = _renamed(framework, arrays, origin, source, notes)
+    return Conversion(_float32(converted), compare(framework, converted, str(source)), origin, "recogniser", notes)
+
+
+def _backbone(
+    backbone: Any, arrays: dict[str, np.ndarray], source: Path, origin: str, whole: bool, notes: list[str]
+) -> Conversion:
+    if whole:
+        others = [key for key in arrays if not key.startswith(_BACKBONE)]
+        notes += [f"left out: {key} (not of the backbone)" for key in others]
+        arrays = {key[len(_BACKBONE) :]: value for key, value in arrays.items() if key.startswith(_BACKBONE)}
+    converted = _renamed(backbone, arrays, origin, source, notes)
+    # the same step as at loading; here it only tells what will fit, since sizes are adapted to each configuration
+    adapted, explained = backbone.adapt_pretrained(dict(converted))
+    notes += [f"left out: {key} (the classifier of the file)" for key in converted if key not in adapted]
+    report = compare(backbone, adapted, str(source))
+    report.explained = {key: explained[key] for key in report.missing if key in explained}
+    report.missing = [key for key in report.missing if key not in explained]
+    return Conversion(_float32({k: v for k, v in converted.items() if k in adapted}), report, origin, "backbone", notes)
+
+
+def _renamed(
+    owner: Any, arrays: Mapping[str, np.ndarray], origin: str, source: Path, notes: list[str]
+) -> dict[str, np.ndarray]:
+    if origin == "paddle":
+        return dict(arrays)
+    name = type(owner).__name__
+    if not hasattr(owner, "convert"):
+        raise UserError(f"{source}: {name} knows no other project's names; it takes .pdparams as they are")
+    try:
+        converted = owner.convert(arrays, origin)
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{source}: {name} cannot rename these keys as {origin}'s ({type(error).__name__}: {error}); "
+            "is it the right configuration, and the right --from?"
+        ) from error
+    if len(converted) < len(arrays):
+        notes.append(f"left out: {len(arrays) - len(converted)} keys, by {name}'s own rule")
+    return converted
+
+
+def _refuse_gaps(
+    conversion: Conversion, allow_missing: Sequence[str], allow_unexpected: Sequence[str], classifier: tuple[str, ...]
+) -> None:
+    report = conversion.report
+    for patterns, keys, word in (
+        (allow_missing, report.missing, "missing"),
+        (allow_unexpected, report.unexpected, "unexpected"),
+    ):
+        for key in _matching(keys, patterns):
+            keys.remove(key)
+            report.explained[key] = f"allowed to be {word}"
+            if word == "unexpected":
+                conversion.arrays.pop(key, None)
+    if report.clean and report.matched:
+        return
+    if report.mismatched and all(key.startswith(classifier) for key in report.mismatched):
+        classes = next(iter(report.mismatched.values()))[0][-1]
+        place = "MODEL.head.num_classes" if "head.fc.bias" in report.mismatched else "MODEL.backbone.class_num"
+        way_out = f"Only the class count differs: -o {place}={classes}, or --backbone-only."
+    elif not report.matched:
+        way_out = "Not one key fits: choose the configuration of this network, or name the origin with --from."
+    else:
+        way_out = "Choose the file's own configuration, or allow a gap by name: --allow-missing, --allow-unexpected."
+    raise UserError(f"{conversion}\nNothing was written. {way_out}")
+
+
+def _matching(keys: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    return [key for key in keys if any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)]
+
+
+def detect_origin(keys: Iterable[str], source: Path) -> str:
+    """Whose names these are.  A ``.pdparams`` file whose names say nothing else has Paddle's layout.
+
+    Raises:
+        UserError: no known name is among them.
+    """
+    keys = list(keys)
+    for origin, pattern in _SIGNS:
+        if origin == "paddle" and source.suffix == ".pdparams":
+            return origin
+        if any(re.fullmatch(pattern, key) for key in keys):
+            return origin
+    raise UserError(
+        f"{source}: unknown origin; its keys begin with {', '.join(keys[:3])}. Name it: --from {'|'.join(ORIGINS)}"
+    )
+
+
+def read_source(path: Path, averaged: bool = False) -> Source:
+    """The arrays of a weight file of any kind, without running anything of it.
+
+    Raises:
+        UserError: the file is missing, damaged, unsafe, of an unknown kind, or holds no arrays.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.suffix == ".pdparams":
+        content: Any = read_weights(path)
+    elif path.suffix == ".safetensors":
+        content = read_safetensors(path)
+    elif path.suffix in _TORCH_SUFFIXES:
+        content = read_torch(path)
+    else:
+        known = ", ".join((*_TORCH_SUFFIXES, ".safetensors", ".pdparams"))
+        raise UserError(f"{path}: expected a file ending in one of {known}")
+    source = Source({})
+    source.arrays = _strip(_unwrap(content, path, averaged, source.notes), source.notes)
+    source.arrays = _leave_out(source.arrays, source.notes)
+    if not source.arrays:
+        raise UserError(f"{path}: there is not one array of a network in it")
+    return source
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a ``.safetensors`` file; bfloat16 as float32.
+
+    Raises:
+        UserError: the file is damaged, or holds a number type that weights do not have.
+    """
+    try:
+        import safetensors
+    except ImportError:
+        raise UserError(f"{path}: reading it needs 'pip install safetensors'") from None
+    try:
+        entries = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path}: damaged, or no safetensors file ({error}); download it again") from error
+    arrays = {}
+    for name, entry in sorted(entries, key=lambda item: item[0]):  # they come in no order
+        if entry["dtype"] not in _SAFETENSORS:
+            raise UserError(f"{path}: {name} has the number type {entry['dtype']}, which cannot be read")
+        flat = np.frombuffer(entry["data"], _SAFETENSORS[entry["dtype"]])
+        if entry["dtype"] == "BF16":
+            flat = (flat.astype(np.uint32) << 16).view(np.float32)
+        arrays[name] = flat.reshape(entry["shape"])
+    return arrays
+
+
+def read_torch(path: Path) -> Any:
+    """What a file of ``torch.save`` holds, its tensors as arrays; only through torch's ``weights_only`` reader.
+
+    Raises:
+        UserError: torch is missing or too old, or the file asks for code or is damaged.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise UserError(f"{path}: reading it needs PyTorch; {_TORCH_WAY_OUT}") from None
+    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    if version < _TORCH_AT_LEAST:
+        raise UserError(f"{path}: PyTorch {torch.__version__} does not read untrusted files safely; {_TORCH_WAY_OUT}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling, zip and value errors of many types
+        reason = " ".join(str(error).split())
+        named = re.search(r"GLOBAL (\S+)", reason)
+        if named:
+            raise UserError(
+                f"{path}: refused, because it asks for {named.group(1)}, and nothing of it was run. If you trust its "
+                "publisher, save the weights alone where it was made: torch.save({'state_dict': ...})"
+            ) from None
+        # torch's own advice is to read the file unsafely; only what follows it is the reason
+        reason = reason.rpartition("WeightsUnpickler error:")[2].strip()
+        raise UserError(
+            f"{path}: refused or damaged ({type(error).__name__}: {reason[:160]}); nothing was run"
+        ) from None
+    return _arrays(content, torch)
+
+
+def _arrays(value: Any, torch: Any, levels: int = 4) -> Any:
+    """Tensors as arrays, in nested tables too (a few levels: a table may hold itself); bfloat16 as float32."""
+    if isinstance(value, Mapping):
+        return {key: _arrays(inner, torch, levels - 1) for key, inner in value.items()} if levels else None
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.detach()
+    return (value.float() if value.dtype == torch.bfloat16 else value).contiguous().numpy()
+
+
+def _unwrap(content: Any, path: Path, averaged: bool, notes: list[str]) -> dict[str, np.ndarray]:
+    """The table of arrays within a checkpoint."""
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path}: expected a table of arrays, got {type(content).__name__}")
+    tables = [key for key in (*_WRAPPERS, *_AVERAGED) if isinstance(content.get(key), Mapping)]
+    if not tables:
+        if averaged:
+            raise UserError(f"{path}: --ema: there is no {' or '.join(_AVERAGED)} in it")
+        others = [str(key) for key, value in content.items() if not isinstance(value, np.ndarray)]
+        if others:
+            notes.append(f"left out: {', '.join(others[:12])} (no arrays)")
+        return {str(key): value for key, value in content.items() if isinstance(value, np.ndarray)}
+    wanted = [key for key in tables if (key in _AVERAGED) == averaged]
+    if not wanted:
+        side = f"no {' or '.join(_AVERAGED)}" if averaged else "averaged weights only: take them with --ema"
+        raise UserError(f"{path}: {side} in it; there are: {', '.join(tables)}")
+    rest = [str(key) for key in content if key != wanted[0]]
+    notes.append(f"taken from {wanted[0]!r}" + (f"; left out: {', '.join(rest[:12])}" if rest else ""))
+    if not averaged and set(tables) & set(_AVERAGED):
+        notes.append("the file holds averaged weights too: --ema takes them")
+    return _unwrap(content[wanted[0]], path, False, notes)
+
+
+def _strip(arrays: dict[str, np.ndarray], notes: list[str]) -> dict[str, np.ndarray]:
+    """Without the wrappers' prefixes, where every key has them."""
+    while found := next((p for p in _PREFIXES if arrays and all(key.startswith(p) for key in arrays)), None):
+        notes.append(f"prefix {found!r} removed")
+        arrays = {key[len(found) :]: value for key, value in arrays.items()}
+    return arrays
+
+
+def _leave_out(arrays: dict[str, np.ndarray], notes: list[str]) -> dict[str, np.ndarray]:
+    reasons = {}
+    for key in arrays:
+        reason = next((why for pattern, why in _LEFT_OUT if pattern.fullmatch(key)), None)
+        if reason:
+            reasons[key] = reason
+    notes += [f"left out: {line}" for line in _grouped(reasons)]
+    return {key: value for key, value in arrays.items() if key not in reasons}
+
+
+def _grouped(reasons: Mapping[str, str]) -> list[str]:
+    """A line per reason, with its number of keys and the first of them."""
+    groups: dict[str, list[str]] = {}
+    for key, reason in reasons.items():
+        groups.setdefault(reason, []).append(key)
+    return [f"{len(keys)} keys ({keys[0]}{', ...' if keys[1:] else ''}): {why}" for why, keys in groups.items()]
+
+
+def _float32(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        key: np.ascontiguousarray(value, "float32" if value.dtype.kind == "f" else None).reshape(value.shape)
+        for key, value in arrays.items()
+    }

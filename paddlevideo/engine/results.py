@@ -1,0 +1,341 @@
+"""Per-clip results of a test: written, read back, joined by path, fused, and scored again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.loader.datasets.lists import Problems, parse_label, read_rows
+from paddlevideo.metrics import topk
+from paddlevideo.safe_io import read_pickle, write_atomic, write_pickle
+
+SUFFIXES = (".json", ".csv", ".pkl")
+_SHOWN = 10  # paths named in a message
+
+
+@dataclass
+class Results:
+    """What a network said about each clip.
+
+    Args:
+        paths: as in the list file; may be empty for a file of bare score vectors (MMAction2's).
+        labels: int64 [N]; 0 / 1 float32 [N, K] if multi-hot; None if unknown.
+        scores: float64 [N, K]; NaN where the clip could not be read.
+        source: the file, for messages.
+    """
+
+    paths: list[str]
+    labels: np.ndarray | None
+    scores: np.ndarray
+    source: str = "results"
+
+    @property
+    def multi_hot(self) -> bool:
+        """Whether a clip may have several classes."""
+        return self.labels is not None and self.labels.ndim == 2
+
+    @property
+    def unreadable(self) -> np.ndarray:
+        """bool [N]."""
+        return np.isnan(self.scores).any(axis=1)
+
+
+def from_metric(metric: Any, records: Sequence[dict[str, Any]]) -> Results:
+    """What a recognition metric took, with the paths of the data set's records."""
+    taken = metric.results()
+    paths = [str(records[index].get("filename") or records[index].get("frame_dir")) for index, _, _ in taken]
+    labels = np.array([label for _, label, _ in taken])
+    return Results(paths, labels, np.array([scores for _, _, scores in taken], dtype="float64"))
+
+
+def check_name(path: str | Path, where: str = "--out ") -> Path:
+    """The path, if results can stand there.
+
+    Raises:
+        UserError: another suffix than ``SUFFIXES``.
+    """
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise UserError(f"{where}{path}: expected a name ending in {', '.join(SUFFIXES)}")
+    return Path(path)
+
+
+def write_results(path: str | Path, results: Results) -> None:
+    """``.json``, ``.pkl``: a list of ``{path, label, scores}``, scores None if unreadable; ``.csv``: ``_write_csv``."""
+    path = check_name(path)
+    if path.suffix.lower() == ".csv":
+        _write_csv(path, results)
+        return
+    rows = [
+        {"path": name, "label": label, "scores": None if bad else scores}
+        for name, label, scores, bad in zip(
+            results.paths, _plain_labels(results), results.scores.tolist(), results.unreadable
+        )
+    ]
+    if path.suffix.lower() == ".json":
+        write_atomic(path, json.dumps(rows, indent=1))
+    else:
+        write_pickle(path, rows)
+
+
+def _plain_labels(results: Results) -> list[Any]:
+    return [None] * len(results.scores) if results.labels is None else results.labels.tolist()
+
+
+def _write_csv(path: Path, results: Results) -> None:
+    """One line per clip: path, label (multi-hot: ``3;17;``), predicted class, then a column per class."""
+    stream = io.StringIO()
+    table = csv.writer(stream)
+    predicted = topk.predictions(results.scores).tolist()
+    table.writerow(["path", "label", "predicted", *(f"score_{k}" for k in range(results.scores.shape[1]))])
+    for name, label, best, scores in zip(results.paths, _plain_labels(results), predicted, results.scores.tolist()):
+        label = "".join(f"{k};" for k, hot in enumerate(label) if hot) if isinstance(label, list) else label
+        known = best >= 0
+        table.writerow([name, label, best if known else "unreadable", *(scores if known else [""] * len(scores))])
+    write_atomic(path, stream.getvalue())
+
+
+def write_predictions(path: Path, results: Results, names: Sequence[str] | None) -> None:
+    """``predictions.csv``: path, label, predicted class, its score, the label's score; class names if there are any."""
+    stream = io.StringIO()
+    table = csv.writer(stream)
+    table.writerow(["path", "label", "label_name", "predicted", "predicted_name", "score", "label_score"])
+    hot = multi_hot_of(results) > 0
+    for i, best in enumerate(topk.predictions(results.scores).tolist()):
+        classes = np.flatnonzero(hot[i]).tolist()
+        title = ";".join(names[k] for k in classes) if names else ""
+        row = [results.paths[i], ";".join(map(str, classes)), title]
+        if best < 0:
+            table.writerow([*row, "unreadable", "", "", ""])
+            continue
+        scores = results.scores[i]
+        own = ";".join(f"{scores[k]:.6g}" for k in classes)
+        table.writerow([*row, best, names[best] if names else "", f"{scores[best]:.6g}", own])
+    write_atomic(path, stream.getvalue())
+
+
+def multi_hot_of(results: Results) -> np.ndarray:
+    """Labels as 0 / 1 [N, K], whatever they were."""
+    if results.multi_hot:
+        return results.labels
+    return np.eye(results.scores.shape[1], dtype="float32")[results.labels]
+
+
+def read_results(path: str | Path) -> Results:
+    """A file of ``write_results``, or a ``.json`` / ``.pkl`` list of score vectors (MMAction2's; no paths, no labels).
+
+    Raises:
+        UserError: the file is missing, damaged, unsafe, or holds something else.
+    """
+    path = check_name(path, "")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        if path.suffix.lower() == ".csv":
+            return _from_csv(path)
+        content = json.loads(path.read_text(encoding="utf-8")) if path.suffix.lower() == ".json" else read_pickle(path)
+        return _from_rows(content, str(path))
+    except (ValueError, TypeError, KeyError, IndexError, csv.Error) as error:
+        raise UserError(
+            f"{path}: not a results file of --out ({type(error).__name__}: {error}); expected path, label and scores "
+            "of every clip"
+        ) from error
+
+
+def _from_rows(rows: Any, source: str) -> Results:
+    if not isinstance(rows, list) or not rows:
+        raise ValueError("an empty list" if rows == [] else f"a {type(rows).__name__}")
+    if not isinstance(rows[0], dict):
+        return Results([], None, _table([np.asarray(row, dtype="float64").tolist() for row in rows]), source)
+    labels = [row.get("label") for row in rows]
+    known = None if any(label is None for label in labels) else np.array(labels)
+    if known is not None:
+        known = known.astype("int64" if known.ndim == 1 else "float32")
+    return Results([str(row["path"]) for row in rows], known, _table([row["scores"] for row in rows]), source)
+
+
+def _from_csv(path: Path) -> Results:
+    with path.open(encoding="utf-8", newline="") as stream:
+        header, *rows = list(csv.reader(stream))
+    if header[:3] != ["path", "label", "predicted"]:
+        raise ValueError("the header must begin with path,label,predicted")
+    scores = _table([None if row[2] == "unreadable" else [float(value) for value in row[3:]] for row in rows])
+    texts = [row[1] for row in rows]
+    if any(";" in text or not text for text in texts):
+        labels = np.zeros(scores.shape, "float32")
+        for i, text in enumerate(texts):
+            labels[i, [int(part) for part in text.split(";") if part]] = 1.0
+    else:
+        labels = np.array([int(text) for text in texts], dtype="int64")
+    return Results([row[0] for row in rows], labels, scores, str(path))
+
+
+def annotate(results: Results, list_file: str) -> Results:
+    """The results with the labels of a list (``path label``, or ``path num_frames label``), and its paths if they lack.
+
+    Results with paths are joined by path, others by order.
+
+    Raises:
+        UserError: the results have labels, or the list does not hold these clips.
+    """
+    if results.labels is not None:
+        raise UserError(f"--annotations {list_file}: {results.source} has labels of its own")
+    rows = read_rows(list_file, ("path", "label"))
+    problems = Problems(list_file)
+    labels = np.array([parse_label(row, results.scores.shape[1], problems) for row in rows], dtype="int64")
+    problems.raise_if_any()
+    paths = [row.fields["path"] for row in rows]
+    if not results.paths:
+        if len(paths) != len(results.scores):
+            raise UserError(f"{list_file}: {len(paths)} clips, {results.source} has {len(results.scores)}")
+        return replace(results, paths=paths, labels=labels)
+    listed = Results(paths, None, np.zeros((len(paths), results.scores.shape[1])), list_file)
+    here, there = _places(results), _places(listed)
+    _same_clips(results, listed, here, there)
+    return replace(results, labels=labels[[there[key] for key in here]])
+
+
+def _table(rows: list[list[float] | None]) -> np.ndarray:
+    widths = {len(row) for row in rows if row is not None}
+    if len(widths) > 1:
+        raise ValueError(f"clips with {sorted(widths)} scores")
+    empty = [np.nan] * (widths.pop() if widths else 1)
+    return np.array([empty if row is None else row for row in rows], dtype="float64")
+
+
+def fuse(files: Sequence[Results], weights: Sequence[float], softmax: bool = False) -> Results:
+    """Late fusion: the weighted sum of the files' scores, clip by clip, in the first file's order.
+
+    Clips are joined by path (a path that is listed n times, by path and place).  A clip that one network could not
+    read counts as unreadable.
+
+    Args:
+        weights: one per file.
+        softmax: turn each file's scores into probabilities first, for files of logits.
+
+    Raises:
+        UserError: the files hold other clips, labels or numbers of classes.
+    """
+    if len(weights) != len(files):
+        raise UserError(f"--weights: expected {len(files)}, one per results file, got {len(weights)}")
+    first = files[0]
+    order = _places(first)
+    total = np.zeros_like(first.scores)
+    for results, weight in zip(files, weights):
+        places = _places(results)
+        _same_clips(first, results, order, places)
+        rows = [places[key] for key in order]
+        if results.labels is not None and first.labels is not None:
+            _same_labels(first, results, rows)
+        scores = results.scores[rows]
+        total = total + weight * (topk.softmax(scores) if softmax else scores)
+    if first.labels is None and any(f.labels is not None for f in files):
+        raise UserError(f"{first.source}: has no labels, other files do; name a file with labels first")
+    return Results(first.paths, first.labels, total, " + ".join(f.source for f in files))
+
+
+def _places(results: Results) -> dict[Any, int]:
+    """(path, how often it came before) -> row; without paths the rows themselves."""
+    if not results.paths:
+        return {i: i for i in range(len(results.scores))}
+    seen: Counter[str] = Counter()
+    places = {}
+    for i, path in enumerate(results.paths):
+        places[path, seen[path]] = i
+        seen[path] += 1
+    return places
+
+
+def _same_clips(first: Results, other: Results, order: dict[Any, int], places: dict[Any, int]) -> None:
+    if bool(first.paths) != bool(other.paths):
+        raise UserError(f"{other.source}: one of the files has no paths, so they cannot be joined")
+    if first.scores.shape[1] != other.scores.shape[1]:
+        raise UserError(f"{other.source}: {other.scores.shape[1]} classes, {first.source} has {first.scores.shape[1]}")
+    for here, there, only in ((first, other, order.keys() - places.keys()), (other, first, places.keys() - order)):
+        if only:
+            named = [str(key[0]) if isinstance(key, tuple) else f"row {key}" for key in sorted(only)]
+            raise UserError(
+                f"{len(only)} clips of {here.source} are not in {there.source}: {', '.join(named[:_SHOWN])}"
+                + (", ..." if len(named) > _SHOWN else "")
+            )
+
+
+def _same_labels(first: Results, other: Results, rows: list[int]) -> None:
+    theirs = other.labels[rows]
+    if theirs.shape != first.labels.shape:
+        raise UserError(f"{other.source}: labels of another kind than {first.source}'s")
+    differ = np.flatnonzero((theirs != first.labels).reshape(len(rows), -1).any(axis=1))
+    if len(differ):
+        i = int(differ[0])
+        name = first.paths[i] if first.paths else f"row {i}"
+        raise UserError(
+            f"{other.source}: {len(differ)} labels differ from {first.source}'s, first {name}: "
+            f"{theirs[i].tolist()} and {first.labels[i].tolist()}"
+        )
+
+
+def _top_k(results: Results, ks: Sequence[int]) -> dict[str, float]:
+    values = topk.top_k_accuracy(results.scores, hard_labels(results, "top_k_accuracy"), ks)
+    return {f"top{k}_acc": value for k, value in zip(ks, values)}
+
+
+def hard_labels(results: Results, metric: str) -> np.ndarray:
+    """int64 [N].
+
+    Raises:
+        UserError: clips have several labels, which ``metric`` does not measure.
+    """
+    if results.multi_hot:
+        raise UserError(f"--metrics {metric}: {results.source} has several labels per clip; use mean_average_precision")
+    return results.labels
+
+
+def _multi(function: Callable[..., float], results: Results) -> float:
+    return function(results.scores, multi_hot_of(results) >= 0.5)
+
+
+# name -> figures; the names are MMAction2's
+FIGURES: dict[str, Callable[[Results, Sequence[int]], dict[str, float]]] = {
+    "top_k_accuracy": _top_k,
+    "mean_class_accuracy": lambda results, ks: {
+        "mean_class_accuracy": topk.mean_class_accuracy(results.scores, hard_labels(results, "mean_class_accuracy"))
+    },
+    "mean_average_precision": lambda results, ks: {
+        "mean_average_precision": _multi(topk.mean_average_precision, results)
+    },
+    "mmit_mean_average_precision": lambda results, ks: {
+        "mmit_mean_average_precision": _multi(topk.mmit_mean_average_precision, results)
+    },
+}
+
+
+def score(results: Results, metrics: Iterable[str] | None = None, ks: Sequence[int] = (1, 5)) -> dict[str, float]:
+    """The figures of ``metrics`` (names of ``FIGURES``), 0 to 1; by default those of the labels' kind.
+
+    Raises:
+        UserError: there are no labels, one is no class, or a metric does not suit them.
+    """
+    if results.labels is None:
+        raise UserError(f"{results.source}: there are no labels in it; give the list file: --annotations LIST")
+    classes = results.scores.shape[1]
+    if results.multi_hot:
+        if results.labels.shape != results.scores.shape:
+            raise UserError(f"{results.source}: {results.labels.shape[1]} classes in labels, {classes} in scores")
+    elif results.labels.min() < 0 or results.labels.max() >= classes:
+        wrong = int(np.flatnonzero((results.labels < 0) | (results.labels >= classes))[0])
+        raise UserError(f"{results.source}: clip {wrong} has label {results.labels[wrong]}, scores are of {classes}")
+    if metrics is None:
+        names = list(FIGURES)
+        metrics = names[2:] if results.multi_hot else names[:2]
+    figures: dict[str, float] = {}
+    for name in metrics:
+        figures.update(FIGURES[name](results, ks))
+    return figures

@@ -1,0 +1,301 @@
+"""MobileNetV2 with the temporal shift in its residual branches: TSM's, and PaddleVideo's with the classifier inside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from paddlevideo.modeling.layers import ConvBN
+from paddlevideo.modeling.shift import ShiftState, TemporalShift, check_shift
+from paddlevideo.registry import BACKBONES
+
+# expansion, channels, blocks, stride of the first block
+_STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+_LAST = 1280
+_TORCHVISION_BLOCKS = 17  # features.1 to features.17
+
+_PARTS = {"conv": "_conv", "bn": "_batch_norm"}
+_TENSORS = {"weight": "weight", "bias": "bias", "running_mean": "_mean", "running_var": "_variance"}
+_MMACTION = re.compile(r"layer(\d)\.(\d+)\.conv\.(\d)\.(conv|bn)\.(\w+)")
+_MMACTION_ENDS = re.compile(r"(conv[12])\.(conv|bn)\.(\w+)")
+_TORCHVISION = re.compile(r"features\.(\d+)\.conv\.(\d)(?:\.(\d))?\.(\w+)")
+_TORCHVISION_ENDS = re.compile(r"features\.(0|18)\.(\d)\.(\w+)")
+
+
+def _channels(count: int, scale: float) -> int:
+    """``count * scale`` to the nearest multiple of 8, but no less than nine tenths of it.
+
+    *Source*: torchvision's and MMCV's rounding for MobileNetV2.
+    """
+    wanted = count * scale
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * wanted else rounded + 8
+
+
+class InvertedResidual(nn.Layer):
+    """1x1 to more channels, 3x3 on each alone, 1x1 to few, and an identity path where shapes allow.
+
+    Args:
+        expands: False leaves the first 1x1 out (torchvision's first block); it has as many channels then.
+        stride: 1 or 2.
+        shift: what is done before the branch, if there is an identity path and ``expansion`` is more than 1.
+        bn_wd: see ``ConvBN``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        expansion: int,
+        expands: bool,
+        stride: int,
+        shift: TemporalShift,
+        bn_wd: bool,
+    ):
+        super().__init__()
+        inner = in_channels * expansion
+        self._expand_conv = ConvBN(in_channels, inner, 1, act="relu6", bn_wd=bn_wd) if expands else None
+        self._bottleneck_conv = ConvBN(inner, inner, 3, stride, "relu6", bn_wd, groups=inner)
+        self._linear_conv = ConvBN(inner, out_channels, 1, act=None, bn_wd=bn_wd)
+        self._adds = stride == 1 and in_channels == out_channels
+        self.shift = shift if self._adds and expansion > 1 else None
+
+    def forward(self, x: paddle.Tensor, state: ShiftState | None = None) -> paddle.Tensor:
+        """[N * T, C, H, W] -> [N * T, C', H', W']."""
+        y = x if self.shift is None else self.shift(x, state)
+        if self._expand_conv is not None:
+            y = self._expand_conv(y)
+        y = self._linear_conv(self._bottleneck_conv(y))
+        return x + y if self._adds else y
+
+
+class MobileNetStage(nn.Layer):
+    """Blocks of one width: ``_first_block``, and then ``{name}_2`` and on, as PaddleVideo and PaddleClas call them."""
+
+    def __init__(self, name: str, blocks: list[InvertedResidual]):
+        super().__init__()
+        self.blocks = ["_first_block", *(f"{name}_{i}" for i in range(2, len(blocks) + 1))]
+        for key, block in zip(self.blocks, blocks):
+            self.add_sublayer(key, block)
+
+    def forward(self, x: paddle.Tensor, state: ShiftState | None = None) -> paddle.Tensor:
+        """[N * T, C, H, W] -> [N * T, C', H', W']."""
+        for key in self.blocks:
+            x = getattr(self, key)(x, state)
+        return x
+
+
+class MobileNetV2Trunk(nn.Layer):
+    """The convolutions, ``conv1`` to ``conv9``.
+
+    Args:
+        expands_first: the block of expansion 1 has its 1x1 nevertheless, as in PaddleClas.
+        scale: factor of the channels.
+        bn_wd: see ``ConvBN``.
+        shift: arguments of ``TemporalShift``.
+    """
+
+    def __init__(self, expands_first: bool, scale: float, bn_wd: bool, shift: Mapping[str, Any]):
+        super().__init__()
+        check_shift(shift["num_seg"], shift["shift_div"], shift["direction"], shift["mode"])
+        if not scale > 0:
+            raise ValueError(f"scale: expected more than 0, got {scale}")
+        self.num_seg = self.out_seg = shift["num_seg"]
+        self.shift_mode = shift["mode"]
+        channels = _channels(32, scale)
+        self.conv1 = ConvBN(3, channels, 3, 2, "relu6", bn_wd)
+        for number, (expansion, width, count, stride) in enumerate(_STAGES, 2):
+            blocks = []
+            for i in range(count):
+                blocks.append(
+                    InvertedResidual(
+                        channels,
+                        _channels(width, scale),
+                        expansion,
+                        expands_first or expansion != 1,
+                        stride if i == 0 else 1,
+                        TemporalShift(**shift),
+                        bn_wd,
+                    )
+                )
+                channels = _channels(width, scale)
+            self.add_sublayer(f"conv{number}", MobileNetStage(f"conv{number}", blocks))
+        self.conv9 = ConvBN(channels, max(_LAST, _channels(_LAST, scale)), 1, act="relu6", bn_wd=bn_wd)
+        self.out_channels = max(_LAST, _channels(_LAST, scale))
+
+    def features(self, x: paddle.Tensor, state: ShiftState | None) -> paddle.Tensor:
+        """[N * T, 3, H, W] -> [N * T, C, H / 32, W / 32]."""
+        x = self.conv1(x)
+        for number in range(2, 2 + len(_STAGES)):
+            x = getattr(self, f"conv{number}")(x, state)
+        return self.conv9(x)
+
+
+@BACKBONES.register
+class MobileNetV2TSM(MobileNetV2Trunk):
+    """TSM's small backbone: the ten residual blocks of MobileNetV2 that have an identity path are shifted.
+
+    The names of its parts are those of PaddleVideo's ``PPTSM_MobileNetV2``; its first block has no 1x1 before it.
+
+    Args:
+        num_seg: frames of a clip.
+        pretrained: weights to start from, see ``load_pretrained``.
+        shift_div: 1 / shift_div of the channels moves each way.
+        shift_direction: which group looks back, see ``temporal_shift``.
+        shift_mode: see ``ResNetTSM``.
+        shift: False: the same network without any shift.
+        scale: factor of the channels, which are rounded to multiples of 8; 1 is the published network.
+        bn_wd: see ``ConvBN``.
+
+    *Source*: MMAction2 ``MobileNetV2TSM``; MobileNetV2 (Sandler et al., 2018).
+    """
+
+    def __init__(
+        self,
+        num_seg: int = 8,
+        pretrained: str | None = None,
+        shift_div: int = 8,
+        shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
+        shift_mode: Literal["offline", "online"] = "offline",
+        shift: bool = True,
+        scale: float = 1.0,
+        bn_wd: bool = False,
+    ):
+        arguments = {"num_seg": num_seg, "shift_div": shift_div, "direction": shift_direction}
+        super().__init__(False, scale, bn_wd, {**arguments, "shift": shift, "mode": shift_mode})
+        self.pretrained = pretrained
+
+    def forward(self, x: paddle.Tensor, state: ShiftState | None = None) -> paddle.Tensor:
+        """[N * T, 3, H, W] -> [N * T, out_channels, H / 32, W / 32]; ``state`` as for ``ResNetTSM``."""
+        return self.features(x, state)
+
+    def adapt_pretrained(self, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """ImageNet's classifier is left out."""
+        return {key: value for key, value in arrays.items() if not key.startswith(("out.", "classifier."))}, {}
+
+    def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
+        """MMAction2 or torchvision names to ours; convolutions have the same layout.
+
+        Args:
+            arrays: keys without the ``backbone.`` prefix.
+            origin: "mmaction2" or "torchvision".
+        """
+        return {
+            self.convert_name(key): value for key, value in arrays.items() if not key.endswith("num_batches_tracked")
+        }
+
+    def convert_name(self, key: str) -> str:
+        """Our name of a parameter; an unknown name stays as it is and turns up as unexpected."""
+        bare = key.replace(".net.", ".")  # what MMAction2's shift wraps
+        if match := _MMACTION.fullmatch(bare):
+            stage, index, number, kind, tensor = match.groups()
+            return (
+                f"{_block(int(stage), int(index))}.{_part(stage == '1', int(number))}.{_PARTS[kind]}.{_tensor(tensor)}"
+            )
+        if match := _MMACTION_ENDS.fullmatch(bare):
+            name, kind, tensor = match.groups()
+            return f"{'conv1' if name == 'conv1' else 'conv9'}.{_PARTS[kind]}.{_tensor(tensor)}"
+        if (match := _TORCHVISION.fullmatch(bare)) and 1 <= int(match.group(1)) <= _TORCHVISION_BLOCKS:
+            number, place, inside, tensor = match.groups()
+            stage, index = _torchvision_place(int(number))
+            # the last convolution and its normalisation stand beside the others' pairs, not in one of their own
+            last = 1 if stage == 1 else 2
+            part = _part(stage == 1, min(int(place), last))
+            kind = "conv" if (inside or str(int(place) - last)) == "0" else "bn"
+            return f"{_block(stage, index)}.{part}.{_PARTS[kind]}.{_tensor(tensor)}"
+        if match := _TORCHVISION_ENDS.fullmatch(bare):
+            number, place, tensor = match.groups()
+            kind = "conv" if place == "0" else "bn"
+            return f"{'conv1' if number == '0' else 'conv9'}.{_PARTS[kind]}.{_tensor(tensor)}"
+        return key
+
+    def layer_name(self, name: str, origin: str) -> str:
+        """Our layer that gives what the layer ``name`` of MMAction2 gives."""
+        if match := re.fullmatch(r"layer(\d)", name):
+            return f"conv{int(match.group(1)) + 1}"
+        return {"conv2": "conv9"}.get(name, name)
+
+
+@BACKBONES.register
+class PPTSM_MobileNetV2(MobileNetV2Trunk):
+    """PP-TSM on MobileNetV2: average over space and frames, and the classifier ``out``, in the backbone itself.
+
+    Its head is ``MoViNetHead``, which only adds the loss; the number of classes is ``MODEL.backbone.class_num``.
+
+    Args:
+        pretrained: weights to start from, see ``load_pretrained``; PaddleClas' MobileNetV2 has the same names.
+        class_num: K.
+        num_seg: frames of a clip.
+        shift_div: see ``ResNetTSM``: PaddleVideo moves 1 / num_seg.
+        shift_direction: which group looks back, see ``temporal_shift``.
+        shift_mode: see ``ResNetTSM``.
+        shift: False: the same network without any shift.
+        scale: see ``MobileNetV2TSM``.
+        bn_wd: see ``ConvBN``; unlike its ResNets, PaddleVideo's MobileNetV2 decays the normalisation too.
+        use_ssld: PaddleVideo's word for the origin of ``pretrained``; accepted and without effect, as there.
+
+    *Source*: PaddleVideo ``PPTSM_MobileNetV2``.
+    """
+
+    classifier_prefixes = ("out.",)
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        class_num: int = 400,
+        num_seg: int = 8,
+        shift_div: int = 8,
+        shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
+        shift_mode: Literal["offline", "online"] = "offline",
+        shift: bool = True,
+        scale: float = 1.0,
+        bn_wd: bool = True,
+        use_ssld: bool = False,
+    ):
+        arguments = {"num_seg": num_seg, "shift_div": shift_div, "direction": shift_direction}
+        super().__init__(True, scale, bn_wd, {**arguments, "shift": shift, "mode": shift_mode})
+        if class_num < 1:
+            raise ValueError(f"class_num: expected at least 1, got {class_num}")
+        self.pretrained = pretrained
+        self.out = nn.Linear(self.out_channels, class_num)
+        self.out_channels = class_num
+
+    def forward(self, x: paddle.Tensor, state: ShiftState | None = None) -> paddle.Tensor:
+        """[N * T, 3, H, W] -> logits [N, K]; with ``state``, logits of one frame from x [N, 3, H, W]."""
+        pooled = self.features(x, state).mean([2, 3])  # [N * T, C]
+        if state is None:
+            pooled = pooled.reshape([-1, self.num_seg, pooled.shape[1]]).mean(1)  # [N, C]
+        return self.out(pooled)
+
+    def adapt_pretrained(self, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """A classifier of another number of classes is left out, and ``out`` starts anew."""
+        bias = arrays.get("out.bias")
+        if bias is not None and list(bias.shape) == list(self.out.bias.shape):
+            return arrays, {}
+        rule = "of the classifier start anew: the file has another number of classes"
+        kept = {key: value for key, value in arrays.items() if not key.startswith("out.")}
+        return kept, {"out.weight": rule, "out.bias": rule}
+
+
+def _block(stage: int, index: int) -> str:
+    """Our name of a block; the stage counts from 1."""
+    return f"conv{stage + 1}." + ("_first_block" if index == 0 else f"conv{stage + 1}_{index + 1}")
+
+
+def _part(first: bool, number: int) -> str:
+    return ("_expand_conv", "_bottleneck_conv", "_linear_conv")[number + 1 if first else number]
+
+
+def _tensor(name: str) -> str:
+    return _TENSORS.get(name, name)
+
+
+def _torchvision_place(number: int) -> tuple[int, int]:
+    """Stage (from 1) and place in it (from 0) of ``features.{number}``."""
+    stages = [(stage, index) for stage, (_, _, count, _) in enumerate(_STAGES, 1) for index in range(count)]
+    return stages[number - 1]

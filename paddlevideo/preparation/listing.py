@@ -1,0 +1,258 @@
+"""Annotated clips and a folder of files to list files, with a count of what is there and what is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paddlevideo.errors import UserError
+from paddlevideo.loader.datasets.lists import read_rows
+from paddlevideo.loader.decode.reader import printable
+from paddlevideo.preparation.annotations import Clip
+from paddlevideo.safe_io import write_atomic
+
+VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
+
+
+class FrameNames:
+    """File names of frames, e.g. ``img_{:05}.jpg``: one place for the number, which counts from 1.
+
+    Raises:
+        UserError: the template has no such place.
+    """
+
+    def __init__(self, template: str):
+        self.template = template
+        head, mark, rest = template.partition("{")
+        _, end, tail = rest.partition("}")
+        try:
+            fits = bool(mark and end) and template.format(12345) == f"{head}12345{tail}"
+        except (IndexError, KeyError, ValueError):
+            fits = False
+        if not fits or "/" in template:
+            raise UserError(
+                f"frame name {template!r}: expected one place for the number, e.g. 'img_{{:05}}.jpg', and no folder"
+            )
+        self._head, self._tail = head, tail
+
+    def number(self, name: str) -> int | None:
+        """The number in a file name, or None if the name is none of a frame's."""
+        digits = name[len(self._head) : len(name) - len(self._tail)]
+        fits = name.startswith(self._head) and name.endswith(self._tail) and digits.isascii() and digits.isdigit()
+        return int(digits) if fits and self.template.format(int(digits)) == name else None
+
+    def numbers(self, names: Sequence[str]) -> set[int]:
+        return {number for number in map(self.number, names) if number is not None}
+
+
+class Shelf:
+    """What lies below a folder: video files, or folders of frames.
+
+    Args:
+        root: the folder.
+        frames: template of frame names; None: videos.
+        ignore_case: take a file whose name differs in case only, where no name fits exactly.
+
+    Raises:
+        UserError: there is no such folder, or nothing of that kind in it.
+    """
+
+    def __init__(self, root: Path, frames: str | None = None, ignore_case: bool = False):
+        self.root, self.num_frames = root, {}
+        self.broken: dict[str, str] = {}  # frame folder -> what is wrong with its numbers
+        self._ignore_case = ignore_case
+        self._paths: dict[str, list[str]] = {}  # name of a file without ending, or of a folder -> paths below root
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder ({'--frames' if frames else '--videos'})")
+        for path in self._scan_frames(FrameNames(frames)) if frames else self._scan_videos():
+            self._paths.setdefault(self._key(path), []).append(path)
+        self._endings = frames is None
+        if not self._paths:
+            wanted = f"folder with frames {frames!r}" if frames else f"video ({', '.join(VIDEO_ENDINGS)})"
+            raise UserError(f"{root}: no {wanted} in it or below")
+
+    def __len__(self) -> int:
+        return sum(len(paths) for paths in self._paths.values())
+
+    def find(self, clip: Clip) -> list[str]:
+        """Paths below the folder that fit the first name of the clip that any fits; sorted, mostly one or none."""
+        for name in clip.names:
+            base = name.rpartition("/")[2]
+            for path in self._paths.get(base, []):
+                if self._is_called(path, name):
+                    return [p for p in self._paths[base] if self._is_called(p, name)]
+        if self._ignore_case:
+            return self._find_in_any_case(clip)
+        return []
+
+    def _find_in_any_case(self, clip: Clip) -> list[str]:
+        if not hasattr(self, "_lower"):
+            self._lower: dict[str, list[str]] = {}
+            for base, paths in self._paths.items():
+                self._lower.setdefault(base.lower(), []).extend(paths)
+        for name in clip.names:
+            near = self._lower.get(name.rpartition("/")[2].lower(), [])
+            found = [path for path in near if self._is_called(path.lower(), name.lower())]
+            if found:
+                return sorted(found)
+        return []
+
+    def _is_called(self, path: str, name: str) -> bool:
+        stem = os.path.splitext(path)[0] if self._endings else path
+        return stem == name or stem.endswith("/" + name)
+
+    def _key(self, path: str) -> str:
+        base = path.rpartition("/")[2]
+        return base if path in self.num_frames or path in self.broken else os.path.splitext(base)[0]
+
+    def _scan_videos(self) -> list[str]:
+        return sorted(
+            os.path.relpath(os.path.join(folder, file), self.root).replace(os.sep, "/")
+            for folder, _, files in os.walk(self.root, followlinks=True)
+            for file in files
+            if file.lower().endswith(VIDEO_ENDINGS) and not file.startswith(".")
+        )
+
+    def _scan_frames(self, names: FrameNames) -> list[str]:
+        found = []
+        from tqdm import tqdm
+
+        walk = os.walk(self.root, followlinks=True)
+        for folder, folders, files in tqdm(walk, desc="folders", unit="", disable=None):
+            folders[:] = [name for name in folders if not name.startswith(".")]  # an extraction that was cut off
+            numbers = names.numbers(files)
+            if not numbers:
+                continue
+            path = os.path.relpath(folder, self.root).replace(os.sep, "/")
+            count = max(numbers)
+            if len(numbers) == count and 0 not in numbers:
+                self.num_frames[path] = count
+            elif 0 in numbers:
+                self.broken[path] = "its frames count from 0; the suite's count from 1"
+            else:
+                first = next(n for n in range(1, count + 1) if n not in numbers)
+                self.broken[path] = f"{len(numbers)} frames, numbered up to {count}; frame {first} is missing"
+            found.append(path)
+        return sorted(found)
+
+
+@dataclass
+class Listing:
+    """A list that was written, and what was left out of it."""
+
+    file: Path
+    num_annotated: int
+    num_listed: int = 0
+    missing: list[str] = field(default_factory=list)  # one line per clip that is not on disk
+    remarks: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)  # paths below the data folder
+
+
+@dataclass(frozen=True)
+class PathStyle:
+    """How list files write paths.
+
+    Args:
+        relative: below the data folder (for ``DATASET.*.data_prefix``) instead of as the folder was given.
+        ending: with the file's ending; without, for ``DATASET.*.suffix``.
+    """
+
+    relative: bool = False
+    ending: bool = True
+
+    def write(self, shelf: Shelf, path: str) -> str:
+        text = path if self.ending or path in shelf.num_frames else os.path.splitext(path)[0]
+        return text if self.relative else Path(shelf.root, text).as_posix()
+
+
+def write_listing(clips: Sequence[Clip], shelf: Shelf, file: Path, style: PathStyle) -> Listing:
+    """Writes ``path label`` or ``folder num_frames label`` lines in the annotation's order, and reads them back.
+
+    Clips that are not on disk are left out; their names go to ``<file>.missing``.
+
+    Raises:
+        UserError: not one clip was found, or a name cannot be written as one line of a list.
+    """
+    listing = Listing(file, len(clips))
+    rows: list[tuple[str, ...]] = []
+    several, broken = 0, 0
+    for clip in clips:
+        found = shelf.find(clip)
+        if not found:
+            listing.missing.append(f"{clip.names[0]} {clip.label}\t{clip.where}")
+            continue
+        path = found[0]
+        listing.used.update(found)
+        if path in shelf.broken:
+            broken += 1
+            listing.missing.append(f"{clip.names[0]} {clip.label}\t{clip.where}\t{shelf.broken[path]}")
+            continue
+        several += len(found) > 1
+        count = (str(shelf.num_frames[path]),) if shelf.num_frames else ()
+        rows.append((style.write(shelf, path), *count, str(clip.label)))
+    if clips and not rows:
+        raise UserError(
+            f"none of {len(clips)} clips of {clips[0].where.rsplit(':', 1)[0]} is in {shelf.root}, "
+            f"e.g. {printable(' or '.join(clips[0].names))}; is that the right folder?"
+        )
+    _write_rows(file, rows, bool(shelf.num_frames))
+    _write_missing(file, listing.missing)
+    listing.num_listed = len(rows)
+    spaces = sum(" " in row[0] for row in rows)
+    for count, remark in (
+        (broken, "frame folders are incomplete"),
+        (several, "names lie in several folders; the first by path is listed"),
+        (spaces, "paths hold spaces: fine here, but PaddleVideo's and MMAction2's readers split there"),
+    ):
+        if count:
+            listing.remarks.append(f"{count} {remark}")
+    return listing
+
+
+def _write_rows(file: Path, rows: list[tuple[str, ...]], frames: bool) -> None:
+    for row in rows:
+        if row[0] != row[0].strip() or not row[0].isprintable():
+            raise UserError(
+                f"{printable(repr(row[0]))}: a list cannot hold a path with line breaks, or blanks at an end; rename it"
+            )
+    write_atomic(file, "".join(" ".join(row) + "\n" for row in rows))
+    if rows:
+        columns = ("path", "num_frames", "label") if frames else ("path", "label")
+        again = [tuple(row.fields[c] for c in columns) for row in read_rows(str(file), columns)]
+        wrong = next((k for k, pair in enumerate(zip(rows, again)) if pair[0] != pair[1]), None)
+        if wrong is not None or len(again) != len(rows):
+            raise UserError(f"{file}:{(wrong or 0) + 1}: does not read back as it was meant; rename that file")
+
+
+def _write_missing(file: Path, missing: list[str]) -> None:
+    beside = file.with_name(file.name + ".missing")
+    if missing:
+        write_atomic(beside, "".join(f"{printable_line(line)}\n" for line in missing))
+    else:
+        beside.unlink(missing_ok=True)  # of an earlier run, when something was missing
+
+
+def printable_line(line: str) -> str:
+    """Tabs stay, as they part the fields."""
+    return "\t".join(printable(part) for part in line.split("\t"))
+
+
+def report_lines(listings: dict[str, Listing], shelf: Shelf) -> list[str]:
+    """What a person wants to know after the lists were written."""
+    lines = []
+    for split, listing in listings.items():
+        missing = len(listing.missing)
+        lines.append(
+            f"{split}: {listing.num_annotated} annotated, {listing.num_listed} found, {missing} missing"
+            f" -> {listing.file}"
+        )
+        if missing:
+            lines.append(f"  the missing ones: {listing.file}.missing")
+        lines += [f"  {remark}" for remark in listing.remarks]
+    unused = len(shelf) - len(set().union(*(listing.used for listing in listings.values())))
+    if unused:
+        kind = "frame folders" if shelf.num_frames else "videos"
+        lines.append(f"{unused} of {len(shelf)} {kind} in {shelf.root} are in none of these lists")
+    return lines

@@ -1,0 +1,198 @@
+"""report.html of a test: it is complete, true, stands alone, and no name in it can act."""
+
+import csv
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from paddlevideo.config import Config
+from paddlevideo.engine.report import MATRIX_CLASSES, Report, render
+from paddlevideo.engine.results import Results, score
+from paddlevideo.engine.testing import test as run_test
+from paddlevideo.engine.trainer import Options, train
+from paddlevideo.errors import UserError
+from tests.tiny import make_clips, tsm_config
+
+VOID = {"meta", "rect", "path", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects tables, tips and tags."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.rows, self.titles = [], set(), [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag == "title":
+            self.titles.append("")
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "td" in self.open or "th" in self.open:
+            self.rows[-1][-1] += data
+        if self.open and self.open[-1] == "title":
+            self.titles[-1] += data
+
+
+def results(num_classes, count, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, num_classes, count)
+    scores = rng.random((count, num_classes))
+    scores[np.arange(count), labels] += 0.6
+    return Results([f"v/{i}.mp4" for i in range(count)], labels, scores / scores.sum(1, keepdims=True))
+
+
+def page_of(found, names=None):
+    return Page(render(Report("a test", score(found), found, names)))
+
+
+def test_the_class_table_counts_what_is_there():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    scores = np.eye(4)[[0, 1, 1, 1, 0, 2]]
+    scores[5] = np.nan  # the only clip of class 2 could not be read
+    page = page_of(Results(list("abcdef"), labels, scores), ["run", "walk", "jump", "never"])
+    rows = {row[0]: row[1:] for row in page.rows if len(row) == 5 and "accuracy" not in row}
+    assert rows["0 run"] == ["3", "1", "33.3 %", "1 walk (2)"] and rows["1 walk"] == ["2", "1", "50.0 %", "0 run (1)"]
+    assert rows["2 jump"] == ["1", "0", "0.0 %", ""] and rows["3 never"] == ["0", "0", "-", ""]
+    assert list(rows)[:4] == ["2 jump", "0 run", "1 walk", "3 never"]
+    assert "0 run -> 1 walk: 2 of 3 (66.7 %)" in page.titles and "2 jump -> unreadable: 1 of 1 (100.0 %)" in page.titles
+
+
+@pytest.mark.parametrize(("num_classes", "count"), [(2, 9), (8, 100), (MATRIX_CLASSES, 300), (400, 3000)])
+def test_the_matrix_holds_every_clip_of_its_rows(num_classes, count):
+    found = results(num_classes, count)
+    page = page_of(found)
+    tips = [re.fullmatch(r"(\d+) -> (.+): (\d+) of (\d+) \(.*\)", title) for title in page.titles]
+    tips = [tip.groups() for tip in tips if tip]
+    shown = {int(tip[0]) for tip in tips}
+    totals = np.bincount(found.labels, minlength=num_classes)
+    wrong = totals - np.bincount(found.labels[found.scores.argmax(1) == found.labels], minlength=num_classes)
+    if num_classes <= MATRIX_CLASSES:
+        assert shown == set(np.flatnonzero(totals))
+    else:
+        assert len(shown) == 30 and min(wrong[k] for k in shown) >= np.sort(wrong)[-30]
+    for k in shown:
+        assert sum(int(tip[2]) for tip in tips if int(tip[0]) == k) == totals[k]
+
+
+def test_worst_clips_are_the_wrong_ones_that_the_network_is_surest_of():
+    labels = np.array([0, 0, 1, 1])
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.01, 0.99]])
+    page = page_of(Results(["a", "b", "c", "d"], labels, scores))
+    assert [row for row in page.rows if row[0] in "bc" and len(row) == 5] == [
+        ["b", "0", "0.2000", "1", "0.8000"],
+        ["c", "1", "0.4000", "0", "0.6000"],
+    ]
+    assert [row for row in page.rows if row[0] in "ad" and len(row) == 3] == [
+        ["d", "1", "0.9900"],
+        ["a", "0", "0.9000"],
+    ]
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_all_right_and_all_wrong(right):
+    scores = np.eye(60)[np.arange(60) if right else np.roll(np.arange(60), 1)]
+    text = render(Report("t", {}, Results([str(i) for i in range(60)], np.arange(60), scores)))
+    Page(text)
+    assert ("None is wrong." in text) == right and ("None is right." in text) == (not right)
+    assert ("Every clip is right." in text) == right
+
+
+def test_no_scores_at_all():
+    Page(render(Report("t", {"top1": 0.0}, Results(["a"], np.array([0]), np.full((1, 3), np.nan)))))
+    Page(render(Report("t", {"mAP": float("nan"), "num_samples": 0})))
+
+
+def test_names_cannot_act():
+    evil = '<script>alert("1")</script>'
+    found = Results([evil, "line\nbreak\x1b[31m", "turned\u202efdp.mp4"], np.array([0, 1, 1]), np.eye(2)[[1, 0, 1]])
+    found.scores[1] = np.nan
+    report = Report(evil, {evil: 0.5}, found, [evil, "' onload='x"], [("command", evil), (evil, "x")], evil)
+    text = render(report)
+    page = Page(text)
+    assert "script" not in page.tags and "<script" not in text and "onload='" not in text
+    assert "\x1b" not in text and "\u202e" not in text and "\\x1b" in text
+    assert not re.search(r"(src|href)=|url\(|@import", text)
+    assert "default-src 'none'" in text
+
+
+def test_several_labels_have_precisions_instead():
+    hot = np.array([[1, 0, 1], [0, 0, 1]], "float32")
+    found = Results(["a", "b"], hot, np.array([[0.9, 0.8, 0.7], [0.1, 0.2, 0.9]]))
+    page = page_of(found)
+    rows = [row for row in page.rows if len(row) == 3]
+    assert ["0", "1", "100.0 %"] in rows and ["1", "0", "-"] in rows and "svg" not in page.tags
+    assert ["a", "0, 2", "0, 1", "0.8333"] in page.rows
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    config = tsm_config(make_clips(folder / "clips"), folder / "run") | {"epochs": 1}
+    (folder / "names.txt").write_text("to the left\nto the right\n")
+    train(Config(config), Options(max_iters=1))
+    return folder, config, str(folder / "run" / "TSM_epoch_00001.pdparams")
+
+
+def test_every_test_leaves_a_report_in_its_folder(trained, tmp_path):
+    folder, config, weights = trained
+    config = config | {"output_dir": str(tmp_path)}
+    config["DATASET"] = config["DATASET"] | {"label_names": str(folder / "names.txt")}
+    figures = run_test(Config(config), Options(weights=weights))
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    assert f"{100 * figures['top1']:.2f} %" in text and "1 to the right" in text
+    facts = {row[0]: row[1] for row in page.rows if len(row) == 2}
+    assert facts["clips"] == "8 of 8 in DATASET.test" and "sha256" in facts["weights"] and facts["paddle"]
+    assert "framework: Recognizer2D" in text
+    with (tmp_path / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 8 and {row["label_name"] for row in rows} == {"to the left", "to the right"}
+    assert np.mean([row["label"] == row["predicted"] for row in rows]) == pytest.approx(figures["top1"])
+
+
+def test_the_report_goes_beside_out(trained, tmp_path):
+    _, config, weights = trained
+    run_test(Config(config), Options(weights=weights, max_iters=1), str(tmp_path / "sub" / "r.json"))
+    assert {path.name for path in (tmp_path / "sub").iterdir()} == {"r.json", "report.html", "predictions.csv"}
+    assert "3 of 8 in DATASET.test" in (tmp_path / "sub" / "report.html").read_text()
+
+
+def test_unreadable_videos_are_named_and_counted(trained, tmp_path):
+    folder, config, weights = trained
+    (tmp_path / "broken one.mp4").write_bytes(b"no video")
+    listing = (folder / "clips" / "clips.list").read_text() + f"{tmp_path / 'broken one.mp4'} 1\n"
+    (tmp_path / "test.list").write_text(listing)
+    split = {"format": "VideoDataset", "file_path": str(tmp_path / "test.list"), "on_error": "count"}
+    config = config | {"output_dir": str(tmp_path / "out"), "DATASET": config["DATASET"] | {"test": split}}
+    figures = run_test(Config(config), Options(weights=weights))
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert figures["num_unreadable"] == 1 and "1 clip without scores" in text
+    assert "broken one.mp4</li>" in text
+    assert "unreadable" in (tmp_path / "out" / "predictions.csv").read_text()
+
+
+def test_missing_class_names_are_said_before_the_evaluation(trained, tmp_path):
+    folder, config, weights = trained
+    for names, word in (("absent.txt", "no such label-name file"), ("one.txt", "1 class names, but the model has 2")):
+        (tmp_path / "one.txt").write_text("alone")
+        config = config | {"DATASET": config["DATASET"] | {"label_names": str(tmp_path / names)}}
+        with pytest.raises(UserError, match=f"DATASET.label_names: .*{word}.*DATASET.label_names=null"):
+            run_test(Config(config), Options(weights=weights))

@@ -1,0 +1,92 @@
+"""The shift against Paddle's own operator, its borders and gradient, one way only, frame by frame; pooling frames."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle.nn import functional as F
+
+from paddlevideo.modeling.shift import ShiftState, TemporalShift, pool_frames, shift_borders, temporal_shift
+
+
+def frames_by_time(clips, num_seg, channels, size=2):
+    """[N * T, C, s, s] whose every value is 1 + its own frame number."""
+    time = np.tile(np.arange(1, num_seg + 1, dtype="float32"), clips)
+    return paddle.to_tensor(np.broadcast_to(time[:, None, None, None], (clips * num_seg, channels, size, size)).copy())
+
+
+def by_channel(x, num_seg):
+    """[N, C, T] of the first pixel."""
+    return x.numpy()[:, :, 0, 0].reshape(-1, num_seg, x.shape[1]).transpose(0, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("num_seg", "channels", "shift_div"), [(8, 64, 8), (16, 64, 16), (5, 64, 5), (3, 10, 3), (4, 16, 8)]
+)
+def test_paddlevideo_shift_equals_paddles_operator(num_seg, channels, shift_div):
+    x = paddle.randn([2 * num_seg, channels, 3, 5])
+    expected = F.temporal_shift(x, num_seg, 1.0 / shift_div)
+    assert np.array_equal(temporal_shift(x, num_seg, shift_div).numpy(), expected.numpy())
+
+
+def test_the_two_directions_are_each_others_mirror():
+    x = frames_by_time(2, 4, 16)
+    ours, theirs = (by_channel(temporal_shift(x, 4, 8, direction), 4) for direction in ("paddlevideo", "mmaction2"))
+    past, future, still = [0, 1, 2, 3], [2, 3, 4, 0], [1, 2, 3, 4]
+    for clip in (0, 1):  # nothing comes from the neighbouring clip
+        assert (ours[clip, :2] == past).all() and (ours[clip, 2:4] == future).all() and (ours[clip, 4:] == still).all()
+        assert (
+            (theirs[clip, :2] == future).all()
+            and (theirs[clip, 2:4] == past).all()
+            and (theirs[clip, 4:] == still).all()
+        )
+
+
+def test_the_gradient_is_the_shift_the_other_way():
+    x = paddle.randn([8, 16, 2, 2])
+    x.stop_gradient = False
+    weights = paddle.randn([8, 16, 2, 2])
+    (temporal_shift(x, 4, 8) * weights).sum().backward()
+    assert np.array_equal(x.grad.numpy(), temporal_shift(weights, 4, 8, "mmaction2").numpy())
+
+
+def test_shift_off_and_single_frames():
+    x = paddle.randn([4, 16, 2, 2])
+    assert temporal_shift(x, 4, 8, shift=False) is x
+    alone = temporal_shift(x, 1, 8).numpy()
+    assert (alone[:, :4] == 0).all() and np.array_equal(alone[:, 4:], x.numpy()[:, 4:])
+
+
+def test_borders_follow_each_origin_where_the_division_leaves_a_rest():
+    assert shift_borders(64, 5, "paddlevideo") == (12, 25)
+    assert shift_borders(64, 5, "mmaction2") == (12, 24)
+    assert shift_borders(64, 8, "paddlevideo") == shift_borders(64, 8, "mmaction2") == (8, 16)
+
+
+@pytest.mark.parametrize(("direction", "past"), [("paddlevideo", slice(0, 2)), ("mmaction2", slice(2, 4))])
+def test_online_only_the_group_that_looks_back_moves(direction, past):
+    shifted = by_channel(temporal_shift(frames_by_time(2, 4, 16), 4, 8, direction, mode="online"), 4)
+    still = np.ones(16, bool)
+    still[past] = False
+    for clip in (0, 1):
+        assert (shifted[clip, past] == [0, 1, 2, 3]).all() and (shifted[clip, still] == [1, 2, 3, 4]).all()
+
+
+@pytest.mark.parametrize("direction", ["paddlevideo", "mmaction2"])
+@pytest.mark.parametrize("channels", [16, 20, 4])
+def test_frame_by_frame_equals_the_clip(direction, channels):
+    layer = TemporalShift(5, 8, direction, mode="online")
+    clip = paddle.randn([2, 5, channels, 3, 3])
+    expected = layer(clip.reshape([10, channels, 3, 3])).reshape(clip.shape).numpy()
+    past = []
+    for t in range(5):
+        state = ShiftState(past)
+        assert np.array_equal(layer(clip[:, t], state).numpy(), expected[:, t])
+        past = state.present
+
+
+def test_pooling_frames_equals_the_three_dimensional_pool():
+    for frames in (2, 4, 8):
+        x = paddle.randn([3 * frames, 5, 2, 2])
+        clip = x.reshape([3, frames, 5, 2, 2]).transpose([0, 2, 1, 3, 4])
+        expected = F.max_pool3d(clip, [3, 1, 1], [2, 1, 1], [1, 0, 0]).transpose([0, 2, 1, 3, 4])
+        assert np.array_equal(pool_frames(x, frames).numpy(), expected.reshape([-1, 5, 2, 2]).numpy())

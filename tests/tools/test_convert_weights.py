@@ -1,0 +1,339 @@
+"""Weights of other projects through the tool: every key is named, the numbers stay, and no file runs code."""
+
+import json
+import os
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlevideo.config import Config
+from paddlevideo.engine import golden
+from paddlevideo.engine.parity import model_section
+from paddlevideo.engine.trainer import Options, train
+from paddlevideo.modeling import build_framework
+from paddlevideo.modeling.weights import load_weights, read_weights
+from paddlevideo.safe_io import sha256, write_pickle
+from tests.tiny import make_clips, save, tsm_config
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "mmaction2"
+VIT = {"name": "VisionTransformer", "img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 2, "num_heads": 2,
+       "num_seg": 4, "qkv_bias": True}  # fmt: skip
+
+
+def case_of(name):
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def arrays_of(case):
+    return golden.weights(case["seed"], case["state_dict"], case["layout"], case["gain"])
+
+
+def write_config(folder, section):
+    return save({"model_name": "TSM", "MODEL": section}, folder / "model.yaml")
+
+
+def write_safetensors(path, arrays, types=None):
+    """By hand, from the format's description: 8 bytes of header length, the header as JSON, the raw numbers."""
+    header, parts, position = {"__metadata__": {"format": "pt"}}, [], 0
+    for name, value in arrays.items():
+        raw, kind = value.tobytes(), {"f": "F32", "i": "I64", "u": "BF16"}[value.dtype.kind]
+        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": [position, position + len(raw)]}
+        parts.append(raw)
+        position += len(raw)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(parts))
+    return path
+
+
+def small(classes=3, **backbone):
+    return {
+        "framework": "Recognizer2D",
+        "backbone": {"name": "ResNetTSM", "depth": 18, "width": 4, "num_seg": 4, **backbone},
+        "head": {"name": "TSMHead", "num_classes": classes, "in_channels": 32},
+    }
+
+
+def image_resnet18(section, block_bn="bn"):
+    """torchvision's names of a ResNet-18, with the shapes of ``section``'s network."""
+    norm = [f"{{}}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+    names = ["conv1.weight", *(n.format("bn1") for n in norm), "bn1.num_batches_tracked"]
+    for stage in range(1, 5):
+        for block in range(2):
+            at = f"layer{stage}.{block}"
+            for i in (1, 2):
+                names += [f"{at}.conv{i}.weight", *(n.format(f"{at}.{block_bn}{i}") for n in norm)]
+            if stage > 1 and block == 0:
+                names += [f"{at}.downsample.0.weight", *(n.format(f"{at}.downsample.1") for n in norm)]
+    backbone = build_framework(section).backbone
+    shapes = {key: list(value.shape) for key, value in backbone.state_dict().items()}
+    table = [(name, shapes[backbone.convert_name(name)]) for name in names if "tracked" not in name]
+    arrays = golden.weights(7, [*table, ("fc.weight", [1000, 32]), ("fc.bias", [1000])], "torch")
+    return arrays | {"bn1.num_batches_tracked": np.array(9, "int64")}
+
+
+def image_mobilenet(section):
+    """torchvision's names of a MobileNetV2."""
+
+    def pair(convolution, norm):
+        parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        return [f"{convolution}.weight", *(f"{norm}.{part}" for part in parts)]
+
+    names = pair("features.0.0", "features.0.1") + pair("features.18.0", "features.18.1")
+    for i in range(1, 18):
+        at, last = f"features.{i}.conv", 1 if i == 1 else 2
+        for place in range(last):
+            names += pair(f"{at}.{place}.0", f"{at}.{place}.1")
+        names += pair(f"{at}.{last}", f"{at}.{last + 1}")
+    backbone = build_framework(section).backbone
+    shapes = {key: list(value.shape) for key, value in backbone.state_dict().items()}
+    table = [(name, shapes[backbone.convert_name(name)]) for name in names if "tracked" not in name]
+    return golden.weights(7, [*table, ("classifier.1.weight", [1000, 1280]), ("classifier.1.bias", [1000])], "torch")
+
+
+def mmaction_checkpoint(section):
+    """A whole TSM checkpoint in MMAction2's names, made of torchvision's (its image network's names are the same)."""
+    arrays = image_resnet18(section)
+    classes, width = section["head"]["num_classes"], section["head"]["in_channels"]
+    for name in ("fc.weight", "fc.bias"):
+        del arrays[name]
+    head = golden.weights(7, [("fc_cls.weight", [classes, width]), ("fc_cls.bias", [classes])], "torch")
+    return {f"backbone.{k}": v for k, v in arrays.items()} | {f"cls_head.{k}": v for k, v in head.items()}
+
+
+@pytest.mark.parametrize("name", ["tsm_r50_small", "tsm_mobilenetv2_small", "timesformer_divided_small"])
+def test_a_converted_recogniser_gives_the_references_logits(name, run_tool, tmp_path):
+    case = case_of(name)
+    arrays = {f"module.{key}": value for key, value in arrays_of(case).items()}
+    source = write_safetensors(tmp_path / "source.safetensors", arrays)
+    config = write_config(tmp_path, model_section(case))
+    done = run_tool("convert_weights", source, tmp_path / "w.pdparams", "-c", config)
+    assert done.code == 0, done.err
+    assert f"mmaction2 -> recogniser: {len(arrays)} matched, 0 missing, 0 unexpected, 0 mismatched" in done.out
+    assert "prefix 'module.' removed" in done.out
+    network = build_framework(model_section(case))
+    network.eval()
+    assert load_weights(network, tmp_path / "w.pdparams").clean
+    entry = next(entry for entry in case["inputs"] if entry["name"] == "input")
+    axes = {"N,T,C,H,W": (0, 1, 3, 4, 2), "N,clips,C,T,H,W": (0, 1, 3, 4, 5, 2), "N,C,T,H,W": (0, 2, 3, 4, 1)}
+    clips = golden.make_input(case["seed"], entry).transpose(axes[entry["axes"]])
+    clips = clips if clips.ndim == 6 else clips[:, None]
+    wanted = np.load((GOLDEN / name).with_suffix(".npz"))["logits"]
+    with paddle.no_grad():
+        got = network.view_logits(paddle.to_tensor(clips)).numpy().reshape(wanted.shape)
+    assert np.abs(got - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+def test_the_source_is_noted_beside_the_target(run_tool, tmp_path):
+    source = write_safetensors(tmp_path / "s.safetensors", mmaction_checkpoint(small()))
+    config = write_config(tmp_path, small())
+    assert run_tool("convert_weights", source, tmp_path / "w.pdparams", "-c", config).code == 0
+    note = json.loads((tmp_path / "w.pdparams.json").read_text())
+    assert note["source_sha256"] == sha256(source) and note["sha256"] == sha256(tmp_path / "w.pdparams")
+    assert note["origin"] == "mmaction2" and note["missing"] == []
+    assert set(paddle.load(str(tmp_path / "w.pdparams"))) == set(build_framework(small()).state_dict())
+
+
+def test_names_of_mmaction2_1_lose_their_preprocessor_with_a_line(run_tool, tmp_path):
+    extra = {"data_preprocessor.mean": np.zeros((3, 1, 1), "float32"), "data_preprocessor.std": np.ones(3, "float32")}
+    source = write_safetensors(tmp_path / "s.safetensors", extra | mmaction_checkpoint(small()))
+    done = run_tool("convert_weights", source, tmp_path / "w.pdparams", "-c", write_config(tmp_path, small()))
+    assert done.code == 0, done.err
+    assert "left out: 2 keys (data_preprocessor.mean, ...): preprocessing of MMAction2 1.x" in done.out
+    assert "1 keys (backbone.bn1.num_batches_tracked): batch counters" in done.out
+
+
+def test_image_weights_of_torchvision_go_into_the_backbone(run_tool, tmp_path):
+    arrays = image_resnet18(small())
+    source = write_safetensors(tmp_path / "resnet18.safetensors", arrays)
+    target = tmp_path / "resnet18.pdparams"
+    done = run_tool("convert_weights", source, target, "-c", write_config(tmp_path, small()))
+    assert done.code == 0, done.err
+    assert "torchvision -> backbone" in done.out and "left out: fc.weight (the classifier of the file)" in done.out
+    network = build_framework(small(pretrained=str(target)))
+    weight = network.backbone.res3a.short._conv.weight.numpy()
+    assert np.array_equal(weight, arrays["layer2.0.downsample.0.weight"])
+
+
+def test_a_mobile_net_of_torchvision(run_tool, tmp_path):
+    section = small() | {"backbone": {"name": "MobileNetV2TSM", "num_seg": 4, "scale": 0.25}}
+    section["head"] |= {"in_channels": 1280}
+    arrays = image_mobilenet(section)
+    source = write_safetensors(tmp_path / "s.safetensors", arrays)
+    done = run_tool("convert_weights", source, tmp_path / "w.pdparams", "-c", write_config(tmp_path, section))
+    assert done.code == 0, done.err
+    assert f"torchvision -> backbone: {len(arrays) - 2} matched, 0 missing, 0 unexpected" in done.out
+    section["backbone"]["pretrained"] = str(tmp_path / "w.pdparams")
+    stem = build_framework(section).backbone.conv1._conv.weight.numpy()
+    assert np.array_equal(stem, arrays["features.0.0.weight"])
+
+
+def test_an_image_transformer_of_timm_is_adapted_when_it_is_loaded(run_tool, tmp_path):
+    """Its grid is 4 x 4 and the network's 2 x 2: the file keeps 4 x 4, so that it serves every size."""
+    section = {
+        "framework": "RecognizerTransformer",
+        "backbone": VIT,
+        "head": {"name": "TimeSformerHead", "num_classes": 3, "in_channels": 16},
+    }
+    own = build_framework(section).backbone.state_dict()
+    plain = {k: v for k, v in own.items() if "temporal" not in k and k != "time_embed"}
+    shapes = [(k, list(v.shape)[::-1] if v.ndim == 2 else list(v.shape)) for k, v in plain.items() if k != "pos_embed"]
+    arrays = golden.weights(5, [*shapes, ("pos_embed", [1, 17, 16]), ("head.weight", [1000, 16])], "torch")
+    source = write_safetensors(tmp_path / "vit.safetensors", arrays)
+    target = tmp_path / "vit.pdparams"
+    done = run_tool("convert_weights", source, target, "-c", write_config(tmp_path, section))
+    assert done.code == 0, done.err
+    assert "timm -> backbone" in done.out and "0 missing" in done.out
+    assert read_weights(target)["pos_embed"].shape == (1, 17, 16)
+    network = build_framework(section | {"backbone": VIT | {"pretrained": str(target)}})
+    qkv = network.backbone.state_dict()["blocks.1.temporal_attn.qkv.weight"].numpy()
+    assert np.array_equal(qkv, arrays["blocks.1.attn.qkv.weight"].T)
+
+
+def test_the_backbone_of_a_whole_checkpoint(run_tool, tmp_path):
+    source = write_safetensors(tmp_path / "s.safetensors", mmaction_checkpoint(small(400)))
+    arguments = (source, tmp_path / "w.pdparams", "-c", write_config(tmp_path, small(3)))
+    refused = run_tool("convert_weights", *arguments)
+    assert refused.code == 2 and "-o MODEL.head.num_classes=400, or --backbone-only" in refused.err
+    assert not (tmp_path / "w.pdparams").exists()
+    assert run_tool("convert_weights", *arguments, "-o", "MODEL.head.num_classes=400").code == 0
+    done = run_tool("convert_weights", *arguments, "--backbone-only")
+    assert done.code == 0 and "left out: cls_head.fc_cls.weight (not of the backbone)" in done.out
+    assert not [key for key in read_weights(tmp_path / "w.pdparams") if key.startswith(("head", "backbone"))]
+
+
+def test_gaps_are_refused_unless_they_are_allowed_by_name(run_tool, tmp_path):
+    arrays = mmaction_checkpoint(small())
+    del arrays["cls_head.fc_cls.bias"]
+    arrays["backbone.layer9.strange"] = np.zeros(2, "float32")
+    source = write_safetensors(tmp_path / "s.safetensors", arrays)
+    arguments = ("convert_weights", source, tmp_path / "w.pdparams", "-c", write_config(tmp_path, small()))
+    refused = run_tool(*arguments)
+    assert refused.code == 2 and "missing     head.fc.bias" in refused.err
+    assert "unexpected  backbone.layer9.strange" in refused.err and not (tmp_path / "w.pdparams").exists()
+    assert run_tool(*arguments, "--allow-missing", "head.fc.bias").code == 2
+    done = run_tool(*arguments, "--allow-missing", "head.fc.b*", "--allow-unexpected", "backbone.layer9.*")
+    assert done.code == 0 and "1 keys (head.fc.bias): allowed to be missing" in done.out
+    assert "backbone.layer9.strange" not in read_weights(tmp_path / "w.pdparams")
+
+
+def test_another_network_is_refused_and_the_origin_can_be_named(run_tool, tmp_path):
+    config = write_config(tmp_path, small())
+    other = write_safetensors(tmp_path / "a.safetensors", {"encoder.weight": np.zeros(2, "float32")})
+    done = run_tool("convert_weights", other, tmp_path / "w.pdparams", "-c", config)
+    assert done.code == 2 and "unknown origin; its keys begin with encoder.weight" in done.err
+    done = run_tool("convert_weights", other, tmp_path / "w.pdparams", "-c", config, "--from", "mmaction2")
+    assert done.code == 2 and "Not one key fits" in done.err
+    assert run_tool("convert_weights", other, tmp_path / "w.pth", "-c", config).code == 2
+
+
+def test_bfloat16_becomes_the_float32_of_the_same_value(run_tool, tmp_path):
+    arrays = image_resnet18(small())
+    arrays["conv1.weight"] = (arrays["conv1.weight"].view(np.uint32) >> 16).astype("uint16")
+    source = write_safetensors(tmp_path / "s.safetensors", arrays)
+    done = run_tool("convert_weights", source, tmp_path / "w.pdparams", "-c", write_config(tmp_path, small()))
+    assert done.code == 0, done.err
+    wanted = (arrays["conv1.weight"].astype(np.uint32) << 16).view(np.float32)
+    assert np.array_equal(read_weights(tmp_path / "w.pdparams")["conv._conv.weight"], wanted)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:5], lambda b: b"\xff" * 8 + b[8:]])
+def test_a_damaged_safetensors_file_is_named(damage, run_tool, tmp_path):
+    source = write_safetensors(tmp_path / "s.safetensors", {"conv1.weight": np.ones(4, "float32")})
+    source.write_bytes(damage(source.read_bytes()))
+    done = run_tool("convert_weights", source, tmp_path / "w.pdparams", "-c", write_config(tmp_path, small()))
+    assert done.code == 2 and "s.safetensors: damaged, or no safetensors file" in done.err
+
+
+class Payload:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.folder}/owned",)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pdparams"])
+def test_a_crafted_file_is_refused_with_and_without_torch(suffix, run_tool, tmp_path):
+    (tmp_path / f"bad{suffix}").write_bytes(pickle.dumps({"state_dict": {"conv1.weight": Payload(tmp_path)}}))
+    config = write_config(tmp_path, small())
+    done = run_tool("convert_weights", tmp_path / f"bad{suffix}", tmp_path / "w.pdparams", "-c", config)
+    assert done.code == 2 and not (tmp_path / "owned").exists() and not (tmp_path / "w.pdparams").exists()
+    assert "refused" in done.err or "pip install 'torch>=2.6'" in done.err
+
+
+def test_without_torch_a_pth_file_names_the_pip_line(run_tool, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    (tmp_path / "s.pth").write_bytes(b"PK")
+    done = run_tool(
+        "convert_weights", tmp_path / "s.pth", tmp_path / "w.pdparams", "-c", write_config(tmp_path, small())
+    )
+    assert done.code == 2 and "needs PyTorch; pip install 'torch>=2.6'" in done.err
+
+
+def with_torch():
+    return pytest.importorskip("torch", "2.6", reason="reading .pth is an extra: pip install 'torch>=2.6'")
+
+
+def test_a_pth_of_torch_equals_the_same_safetensors(run_tool, tmp_path):
+    torch = with_torch()
+    arrays = mmaction_checkpoint(small())
+    state = {key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}
+    torch.save({"meta": {"epoch": 50}, "state_dict": state, "optimizer": {"lr": 0.1}}, tmp_path / "s.pth")
+    torch.save({k: v.bfloat16() if v.ndim > 1 else v for k, v in state.items()}, tmp_path / "half.pt")
+    write_safetensors(tmp_path / "s.safetensors", arrays)
+    config = write_config(tmp_path, small())
+    for name in ("s.pth", "s.safetensors", "half.pt"):
+        done = run_tool("convert_weights", tmp_path / name, tmp_path / f"{name}.pdparams", "-c", config)
+        assert done.code == 0, done.err
+        if name == "s.pth":
+            assert "taken from 'state_dict'; left out: meta, optimizer" in done.out
+    ours, other, half = (read_weights(tmp_path / f"{n}.pdparams") for n in ("s.pth", "s.safetensors", "half.pt"))
+    for key, value in ours.items():
+        assert np.array_equal(value, other[key]) and half[key].dtype == np.float32
+        assert np.allclose(value, half[key], rtol=1e-2)
+
+
+def test_averaged_weights_are_taken_on_request(run_tool, tmp_path):
+    torch = with_torch()
+    raw = {k: torch.from_numpy(np.array(v)) for k, v in mmaction_checkpoint(small()).items()}
+    torch.save({"state_dict": raw, "state_dict_ema": {k: v + 1 for k, v in raw.items()}}, tmp_path / "s.pth")
+    arguments = ("convert_weights", tmp_path / "s.pth", tmp_path / "w.pdparams", "-c", write_config(tmp_path, small()))
+    assert "averaged weights too: --ema takes them" in run_tool(*arguments).out
+    first = read_weights(tmp_path / "w.pdparams")["head.fc.bias"]
+    assert run_tool(*arguments, "--ema").code == 0
+    np.testing.assert_allclose(read_weights(tmp_path / "w.pdparams")["head.fc.bias"], first + 1)
+
+
+def test_fine_tuning_from_a_converted_checkpoint_replaces_the_classifier_and_says_so(run_tool, tmp_path):
+    """As HMDB51 and UCF101 do from Kinetics-400: 5 classes in the file, 2 in the data."""
+    config = tsm_config(make_clips(tmp_path / "clips", 4), tmp_path / "output") | {"epochs": 1}
+    wide = small(5)
+    source = write_safetensors(tmp_path / "k400.safetensors", mmaction_checkpoint(wide))
+    target = tmp_path / "k400.pdparams"
+    assert run_tool("convert_weights", source, target, "-c", write_config(tmp_path, wide)).code == 0
+    stored = read_weights(target)
+    config["OPTIMIZER"] = {"name": "Momentum", "learning_rate": 0.0}
+    for way in ("weights", "pretrained"):
+        config["output_dir"] = str(tmp_path / way)
+        if way == "pretrained":
+            config["MODEL"]["backbone"]["pretrained"] = str(target)
+        run = train(Config(config), Options(max_iters=1, weights=str(target) if way == "weights" else None))
+        state = run.framework.state_dict()
+        assert state["head.fc.weight"].shape == [32, 2]
+        convolutions = [key for key in stored if key.endswith("_conv.weight")]
+        assert convolutions and all(np.array_equal(stored[key], state[key].numpy()) for key in convolutions)
+    log = (tmp_path / "weights" / "log.txt").read_text()
+    assert "Finetune from checkpoint" in log and "head.fc.weight: file [32, 5], network [32, 2]" in log
+
+
+def test_our_own_file_passes_through(run_tool, tmp_path):
+    state = {key: value.numpy() for key, value in build_framework(small()).state_dict().items()}
+    write_pickle(tmp_path / "own.pdparams", state)
+    done = run_tool(
+        "convert_weights", tmp_path / "own.pdparams", tmp_path / "w.pdparams", "-c", write_config(tmp_path, small())
+    )
+    assert done.code == 0 and "paddle -> recogniser" in done.out

@@ -1,0 +1,170 @@
+"""Results files scored again: the figures of --test, late fusion by path, and errors that name the clips."""
+
+import json
+
+import numpy as np
+import pytest
+
+from paddlevideo.config import Config
+from paddlevideo.engine.results import Results, read_results, write_results
+from paddlevideo.engine.testing import test as run_test
+from paddlevideo.engine.trainer import Options, train
+from paddlevideo.metrics.topk import TopKMetric, softmax
+from paddlevideo.safe_io import write_pickle
+from tests.tiny import make_clips, tsm_config
+
+RNG = np.random.default_rng(4)
+SCORES = softmax(RNG.standard_normal((12, 7)))
+LABELS = RNG.integers(0, 7, 12)
+PATHS = [f"folder {i}/clip {i}, a.mp4" for i in range(12)]
+
+
+def figures_of(out):
+    pairs = [line.split(": ") for line in out.splitlines() if line.count(": ") == 1]
+    return {key: float(value) for key, value in pairs if value.replace(".", "").replace("e-", "").isdigit()}
+
+
+@pytest.fixture
+def result(tmp_path):
+    write_results(tmp_path / "a.json", Results(PATHS, LABELS, SCORES))
+    return tmp_path / "a.json"
+
+
+def test_the_figures_are_those_that_test_printed(run_tool, tmp_path):
+    config = tsm_config(make_clips(tmp_path / "clips"), tmp_path / "run") | {"epochs": 1}
+    train(Config(config), Options(max_iters=1))
+    weights = str(tmp_path / "run" / "TSM_epoch_00001.pdparams")
+    for suffix in ("json", "csv", "pkl"):
+        out = tmp_path / f"r.{suffix}"
+        figures = run_test(Config(config), Options(weights=weights), str(out))
+        again = figures_of(run_tool("eval_metric", out).out)
+        assert again["top1_acc"] == figures["top1"] and again["top5_acc"] == figures["top5"]
+        assert again["mean_class_accuracy"] == pytest.approx(figures["mean_class_accuracy"], rel=1e-5)
+        assert again["clips"] == figures["num_samples"]
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv", "pkl"])
+@pytest.mark.parametrize("several", [False, True])
+def test_what_is_written_is_read_back(suffix, several, tmp_path):
+    labels, scores = LABELS, SCORES.copy()
+    if several:
+        labels = (RNG.random((12, 7)) < 0.3).astype("float32")
+        labels[0] = 0
+    scores[3] = np.nan
+    write_results(tmp_path / f"r.{suffix}", Results(PATHS, labels, scores))
+    back = read_results(tmp_path / f"r.{suffix}")
+    assert back.paths == PATHS and back.labels.dtype == labels.dtype
+    np.testing.assert_array_equal(back.labels, labels)
+    np.testing.assert_array_equal(back.scores, scores)
+
+
+def test_precisions_of_several_labels_are_the_metrics(run_tool, tmp_path):
+    labels = (RNG.random((12, 7)) < 0.4).astype("float32")
+    metric = TopKMetric()
+    metric.update(np.arange(12), {"scores": SCORES}, {"label": labels})
+    write_results(tmp_path / "r.json", Results(PATHS, labels, SCORES))
+    got = figures_of(run_tool("eval_metric", tmp_path / "r.json").out)
+    wanted = metric.compute()
+    assert got["mean_average_precision"] == pytest.approx(wanted["mAP"], rel=1e-5)
+    assert got["mmit_mean_average_precision"] == pytest.approx(wanted["mmit_mAP"], rel=1e-5)
+    refused = run_tool("eval_metric", tmp_path / "r.json", "--metrics", "top_k_accuracy")
+    assert refused.code == 2 and "several labels per clip" in refused.err
+
+
+def test_late_fusion_joins_by_path_and_weighs(result, run_tool, tmp_path):
+    other, order = RNG.standard_normal((12, 7)), RNG.permutation(12)
+    shuffled = Results([PATHS[i] for i in order], LABELS[order], other[order])
+    write_results(tmp_path / "b.csv", shuffled)
+    done = run_tool("eval_metric", result, tmp_path / "b.csv", "--weights", 1, 0.5, "--out", tmp_path / "f.pkl")
+    assert done.code == 0, done.err
+    fused = read_results(tmp_path / "f.pkl")
+    assert fused.paths == PATHS
+    np.testing.assert_allclose(fused.scores, SCORES + 0.5 * other)
+    wanted = float(((SCORES + 0.5 * other).argmax(1) == LABELS).mean())
+    assert figures_of(done.out)["top1_acc"] == pytest.approx(wanted, rel=1e-5)
+    run_tool("eval_metric", result, tmp_path / "b.csv", "--softmax", "--out", tmp_path / "s.json")
+    np.testing.assert_allclose(read_results(tmp_path / "s.json").scores, softmax(SCORES) + softmax(other))
+
+
+def test_a_clip_that_one_network_could_not_read_is_wrong_in_the_fusion(result, run_tool, tmp_path):
+    scores = SCORES.copy()
+    scores[5] = np.nan
+    write_results(tmp_path / "b.json", Results(PATHS, SCORES.argmax(1), scores))
+    write_results(result, Results(PATHS, SCORES.argmax(1), SCORES))
+    done = run_tool("eval_metric", result, tmp_path / "b.json", "--topk", 1, 2)
+    assert figures_of(done.out)["top1_acc"] == pytest.approx(11 / 12, rel=1e-5)
+    assert "without scores (wrong): 1" in done.out
+
+
+@pytest.mark.parametrize(
+    ("paths", "labels", "scores", "word"),
+    [
+        ([*PATHS[:-1], "stranger.mp4"], LABELS, SCORES, "1 clips of .*a.json are not in .*b.json: folder 11/clip 11"),
+        (PATHS[:-1], LABELS[:-1], SCORES[:-1], "1 clips of .*a.json are not in .*b.json: folder 11"),
+        (PATHS, (LABELS + 1) % 7, SCORES, "12 labels differ from .*first folder 0/clip 0"),
+        (PATHS, np.minimum(LABELS, 4), SCORES[:, :5], "5 classes, .*a.json has 7"),
+    ],
+    ids=["path", "shorter", "labels", "classes"],
+)
+def test_files_of_other_clips_are_refused_by_name(paths, labels, scores, word, result, run_tool, tmp_path):
+    import re
+
+    write_results(tmp_path / "b.json", Results(paths, labels, scores))
+    done = run_tool("eval_metric", result, tmp_path / "b.json")
+    assert done.code == 2 and re.search(word, done.err), done.err
+
+
+def test_one_weight_per_file(result, run_tool):
+    done = run_tool("eval_metric", result, "--weights", 1, 2)
+    assert done.code == 2 and "--weights: expected 1, one per results file, got 2" in done.err
+
+
+def test_a_path_that_is_listed_twice_stays_two_clips(run_tool, tmp_path):
+    for name in ("a.json", "b.json"):
+        write_results(tmp_path / name, Results(["same.mp4"] * 12, LABELS, SCORES))
+    assert figures_of(run_tool("eval_metric", tmp_path / "a.json", tmp_path / "b.json").out)["clips"] == 12
+
+
+def test_score_vectors_of_mmaction2_need_the_list(run_tool, tmp_path):
+    (tmp_path / "s.json").write_text(json.dumps(SCORES.tolist()))
+    write_pickle(tmp_path / "s.pkl", [row.astype("float32") for row in SCORES])
+    (tmp_path / "val.list").write_text("".join(f"{path} {label}\n" for path, label in zip(PATHS, LABELS)))
+    for name in ("s.json", "s.pkl"):
+        done = run_tool("eval_metric", tmp_path / name)
+        assert done.code == 2 and "--annotations LIST" in done.err
+        done = run_tool("eval_metric", tmp_path / name, "--annotations", tmp_path / "val.list", "--topk", 3)
+        wanted = np.mean([label in np.argsort(-row)[:3] for row, label in zip(SCORES, LABELS)])
+        assert figures_of(done.out)["top3_acc"] == pytest.approx(wanted, rel=1e-5)
+    (tmp_path / "val.list").write_text("one.mp4 0\n")
+    done = run_tool("eval_metric", tmp_path / "s.json", "--annotations", tmp_path / "val.list")
+    assert done.code == 2 and "1 clips, " in done.err
+
+
+def test_the_confusion_matrix_and_the_report_name_the_classes(result, run_tool, tmp_path):
+    names = [f"class number {k}" for k in "abcdefg"]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    flags = ("--metrics", "confusion_matrix", "--labels", tmp_path / "names.txt", "--report", tmp_path / "r.html")
+    done = run_tool("eval_metric", result, *flags)
+    assert done.code == 0 and "class number a" in done.out and "row: label, column: prediction" in done.out
+    matrix = [line.split("|")[1].split() for line in done.out.splitlines() if "|" in line]
+    assert np.array(matrix, int).sum() == 12 and np.array(matrix, int).shape == (7, 7)
+    assert "class number g" in (tmp_path / "r.html").read_text()
+    (tmp_path / "names.txt").write_text("only one")
+    assert "1 class names, but the model has 7" in run_tool("eval_metric", result, *flags).err
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", '[{"path": "a"}]', "[[1, 2], [3]]", "no json", '[{"path": 1, "scores": 2}]']
+)
+def test_other_files_are_refused(text, run_tool, tmp_path):
+    (tmp_path / "x.json").write_text(text)
+    done = run_tool("eval_metric", tmp_path / "x.json")
+    assert done.code == 2 and "not a results file of --out" in done.err
+    assert run_tool("eval_metric", tmp_path / "x.txt").code == 2
+    assert "no such file" in run_tool("eval_metric", tmp_path / "y.json").err
+
+
+def test_a_label_that_is_no_class_is_named(run_tool, tmp_path):
+    write_results(tmp_path / "a.json", Results(PATHS, np.where(np.arange(12) == 4, 9, LABELS), SCORES))
+    done = run_tool("eval_metric", tmp_path / "a.json")
+    assert done.code == 2 and "clip 4 has label 9" in done.err

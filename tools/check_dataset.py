@@ -1,0 +1,155 @@
+"""Is a data set sound?
+
+    python tools/check_dataset.py -c configs/recognition/tsm/tsm_k400_videos.yaml
+    python tools/check_dataset.py --list train.list val.list --num_classes 400
+
+Looks at every line and every file of the lists: missing, unreadable, cut off or too short videos, labels out of range,
+the same video twice, under two labels, or in two sets, and the balance of the classes.  A table on screen, everything
+in a JSON file; each finding with its list and line.  Exit code: 0 sound, 1 something is wrong, 2 it could not be
+checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+try:
+    import paddlevideo  # noqa: F401
+except ModuleNotFoundError:  # a checkout that was not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from paddlevideo.config import load_config
+from paddlevideo.engine.command import run_command
+from paddlevideo.errors import UserError
+from paddlevideo.inference.labels import read_labels
+from paddlevideo.preparation.check_report import as_json, table_lines
+from paddlevideo.preparation.checking import ListSource, Settings, check_lists
+from paddlevideo.preparation.listing import FrameNames
+from paddlevideo.safe_io import write_atomic
+
+SPLITS = ("train", "valid", "test")
+FRAME_NAME = "img_{:05}.jpg"
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Check the lists and files of a data set.")
+    add = parser.add_argument
+    add("-c", "--config", help="YAML file: the lists, num_classes and num_seg are its")
+    add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="change a value of the YAML file")
+    add(
+        "--list",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="lists (or folders of class folders) instead of a YAML file",
+    )
+    add("--data_prefix", help="folder that the lists' paths are relative to")
+    add("--frames", nargs="?", const=FRAME_NAME, metavar="NAME", help=f"lists of frame folders ({FRAME_NAME})")
+    add("--ending", default="", help="appended to videos' paths, as DATASET.*.suffix is, e.g. .avi")
+    add("--num_classes", type=int, help="labels must be below")
+    add("--num_seg", type=int, help="frames that a sample needs (8)")
+    add("--labels", help="class names, one per line in class-id order")
+    add("--source", metavar="REGEX", help="clips with equal matches are of one recording, e.g. 'v_[^/]+_g[0-9]+'")
+    add("--depth", choices=("open", "sample", "full"), default="sample", help="decode nothing, 3 frames (default), all")
+    add("--backend", default="pyav", help="the suite's reader (%(default)s)")
+    add("--report", default="output/check_dataset.json", metavar="FILE", help="where the JSON goes (%(default)s)")
+    add("--show", type=int, default=10, metavar="N", help="findings of each kind on screen (%(default)s)")
+    add("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
+    args = parser.parse_args(argv)
+    if bool(args.config) == bool(args.list):
+        parser.error("name a configuration (-c) or lists (--list), one of them")
+    if args.jobs < 1:
+        parser.error(f"argument --jobs: expected at least 1, got {args.jobs}")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Checks; 0 if nothing is wrong, else 1."""
+    args = parse_args(argv)
+    if args.config:
+        lists, num_classes, labels = lists_of_config(load_config(args.config, args.override))
+    else:
+        lists, num_classes, labels = lists_of_flags(args), None, None
+    num_classes, labels = args.num_classes or num_classes, args.labels or labels
+    names = read_labels(labels, num_classes) if labels else None
+    if names and num_classes is None:
+        num_classes = len(names)
+    settings = Settings(num_classes, names, args.depth, args.source, args.backend, args.jobs)
+    check = check_lists(lists, settings)
+    print("\n".join(table_lines(check, args.show)))
+    write_atomic(args.report, json.dumps(as_json(check, names), indent=1) + "\n")
+    print(f"report: {args.report}")
+    return 0 if check.is_sound else 1
+
+
+def lists_of_flags(args: argparse.Namespace) -> list[ListSource]:
+    """Sets are called by their files' names, or by their paths where those are equal."""
+    stems = [Path(file).stem for file in args.list]
+    names = stems if len(set(stems)) == len(stems) else args.list
+    if args.frames:
+        FrameNames(args.frames)
+    num_seg = 8 if args.num_seg is None else args.num_seg
+    return [
+        ListSource(name, file, args.data_prefix, args.frames, args.ending, num_seg=num_seg)
+        for name, file in zip(names, args.list)
+    ]
+
+
+def lists_of_config(config: Mapping[str, Any]) -> tuple[list[ListSource], int | None, str | None]:
+    """The lists of DATASET, MODEL.head.num_classes, and the file of class names."""
+    dataset = config.get("DATASET") or {}
+    lists = []
+    for split in SPLITS:
+        section = dataset.get(split)
+        if not section:
+            continue
+        columns = COLUMNS.get(section.get("format"))
+        if columns is None:
+            raise UserError(
+                f"DATASET.{split}.format: {section.get('format')!r} is no list of classified clips; "
+                f"this command checks {' and '.join(COLUMNS)}"
+            )
+        pipeline = (config.get("PIPELINE") or {}).get(split) or {}
+        lists.append(
+            ListSource(
+                split,
+                section["file_path"],
+                section.get("data_prefix") or None,
+                allow_outside_root=bool(section.get("allow_outside_root")),
+                num_seg=least_frames(pipeline.get("sample")),
+                **columns(section),
+            )
+        )
+    if not lists:
+        raise UserError("DATASET has no train, valid or test section to check")
+    head = (config.get("MODEL") or {}).get("head") or {}
+    return lists, head.get("num_classes"), dataset.get("label_names")
+
+
+COLUMNS = {
+    "VideoDataset": lambda section: {"ending": section.get("suffix") or ""},
+    "FrameDataset": lambda section: {"frame_name": section.get("suffix") or FRAME_NAME},
+}
+
+
+def least_frames(sample: Any) -> int:
+    """``num_seg`` (or ``num_clips``) of a PIPELINE's sample step: fewer frames are sampled more than once."""
+    steps = sample if isinstance(sample, (list, tuple)) else [sample]
+    for step in steps:
+        if isinstance(step, Mapping):
+            arguments = step if "name" in step else next(iter(step.values()), None)
+            if isinstance(arguments, Mapping):
+                found = arguments.get("num_seg") or arguments.get("num_clips")
+                if isinstance(found, int):
+                    return found
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,102 @@
+"""Scores results files of --test --out again; several files are fused by the weighted sum of their scores.
+
+    python tools/eval_metric.py result.json --metrics top_k_accuracy confusion_matrix --labels data/k400/labels.txt
+    python tools/eval_metric.py rgb.json flow.csv --weights 1 1.5 --out fused.json --report fused.html
+
+Files are joined by path; a clip that is missing in one of them is an error.  Score files without paths and labels, as
+MMAction2 writes them, need the list they were made from: --annotations val.list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+try:
+    import paddlevideo  # noqa: F401
+except ModuleNotFoundError:  # a checkout that was not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from paddlevideo.engine.command import run_command
+from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
+
+METRICS = (
+    "top_k_accuracy",
+    "mean_class_accuracy",
+    "mean_average_precision",
+    "mmit_mean_average_precision",
+    "confusion_matrix",
+)
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("results", nargs="+", metavar="RESULT", help=".json, .csv or .pkl of --out")
+    add("--metrics", "--eval", nargs="+", choices=METRICS, metavar="NAME",
+        help=f"{', '.join(METRICS)} (the accuracies, or for several labels per clip the precisions)")  # fmt: skip
+    add("--topk", nargs="+", type=int, default=[1, 5], metavar="K", help="of top_k_accuracy (1 5)")
+    add("--labels", metavar="FILE", help="class names, for the confusion matrix and the report")
+    add("--annotations", metavar="LIST", help="list file with the labels (path label), in the results' order")
+    add("--weights", nargs="+", type=float, metavar="W", help="of each file in the fusion (1 each)")
+    add("--softmax", action="store_true", help="scores are logits: make them probabilities before the fusion")
+    add("--out", metavar="FILE", help="write the (fused) results as .json, .csv or .pkl")
+    add("--report", metavar="FILE.html", help="write the report that --test writes")
+    args = parser.parse_args(argv)
+    if any(k < 1 for k in args.topk):
+        parser.error("--topk: whole numbers of at least 1 are expected")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints a line per figure."""
+    args = parse_args(argv)
+    set_cpu_environment()
+    hide_paddle_remarks()
+    from paddlevideo.engine.report import Report, write_report
+    from paddlevideo.engine.results import annotate, check_name, fuse, read_results, score, write_results
+    from paddlevideo.loader.labels import read_labels
+
+    if args.out:
+        check_name(args.out)
+    files = [read_results(path) for path in args.results]
+    if args.annotations:
+        files = [annotate(results, args.annotations) for results in files]
+    results = fuse(files, args.weights or [1.0] * len(files), args.softmax)
+    names = read_labels(args.labels, results.scores.shape[1]) if args.labels else None
+    wanted = args.metrics and [name for name in args.metrics if name != "confusion_matrix"]
+    figures = score(results, wanted, args.topk)
+    for key, value in figures.items():
+        print(f"{key}: {value:.6g}")
+    if args.metrics and "confusion_matrix" in args.metrics:
+        _print_confusion(results, names)
+    unreadable = int(results.unreadable.sum())
+    print(f"clips: {len(results.scores)}" + (f", of which without scores (wrong): {unreadable}" if unreadable else ""))
+    if args.out:
+        write_results(args.out, results)
+    if args.report:
+        facts = [("command", shlex.join(sys.argv)), ("results", results.source)]
+        write_report(args.report, Report(f"Results of {results.source}", figures, results, names, facts))
+    return 0
+
+
+def _print_confusion(results: object, names: list[str] | None) -> None:
+    """Each class with what it is most often taken for; the counts too where they fit a screen."""
+    from paddlevideo.engine.results import hard_labels
+    from paddlevideo.metrics.confusion import confusion_matrix, format_table, per_class_table
+
+    labels = hard_labels(results, "confusion_matrix")
+    matrix = confusion_matrix(results.scores, labels, results.scores.shape[1])
+    print(format_table(per_class_table(matrix, names)))
+    if len(matrix) <= 20:
+        width = max(2, len(str(matrix.max())))
+        print("row: label, column: prediction")
+        for k, row in enumerate(matrix):
+            print(f"{k:>4} |" + " ".join(f"{count:>{width}}" for count in row))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
