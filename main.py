@@ -20,6 +20,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("-c", "--config", required=True, metavar="CFG", help="the YAML file")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="a.b.0.c=value; may be repeated")
+    add("--protocol", metavar="NAME", help="which of the configuration's PROTOCOLS to test with")
     add("--check", action="store_true", help="check the configuration, print it resolved, and stop")
     add("--test", action="store_true", help="evaluate the weights of -w on DATASET.test")
     add("-w", "--weights", metavar="PATH", help="weights to test, or to begin training from")
@@ -32,6 +33,7 @@ def parse_arguments() -> argparse.Namespace:
         help="continue exactly: auto (newest valid), or a resume point",
     )
     add("--seed", type=int, help="of shuffling, augmentation, dropout and initial weights (default 1234)")
+    add("--deterministic", action="store_true", help="only GPU kernels that give the same bits at every run; slower")
     add("--device", default="auto", metavar="DEV", help="auto, cpu, gpu or gpu:N")
     add("--amp", action="store_true", help="mixed precision on GPUs")
     add("--amp_level", choices=("O1", "O2"), help="O1 (default with --amp) or O2")
@@ -55,7 +57,8 @@ def main() -> int:
     arguments = parse_arguments()
     from paddlevideo.engine.command import load_run_config
 
-    config = load_run_config(arguments.config, arguments.override)
+    chosen = [f"protocol={arguments.protocol}"] if arguments.protocol else []
+    config = load_run_config(arguments.config, [*arguments.override, *chosen])
     if arguments.check:
         print(config.to_yaml(), end="")
         return 0
@@ -66,6 +69,7 @@ def main() -> int:
         weights=arguments.weights,
         resume=arguments.resume,
         seed=arguments.seed,
+        deterministic=arguments.deterministic,
         device=arguments.device,
         amp=arguments.amp,
         amp_level=arguments.amp_level or "O1",

@@ -12,6 +12,7 @@ README = HERE / "README.md"
 EXTRAS = {
     "cpu": ["paddlepaddle>=3.3,<3.4"],
     "gpu": ["paddlepaddle-gpu>=3.0"],  # from Paddle's own index; see the README
+    "convert": ["torch>=2.6"],  # .pth files; its weights_only loader is unsafe before 2.6
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
     "test": ["pytest>=8", "pytest-xdist>=3", "ruff==0.17.5", "import-linter>=2.1", "scikit-learn>=1.4"],
@@ -34,6 +35,7 @@ setup(
         # decord has wheels for these machines only; it is used when a YAML names it
         'decord>=0.6; platform_machine in "x86_64 AMD64" and sys_platform != "darwin"',
         "PyYAML>=6",
+        "safetensors>=0.4",
         "tqdm>=4.60",
     ],
     extras_require=EXTRAS,

@@ -15,7 +15,10 @@ CONFIGS = [p for p in sorted((ROOT / "configs").rglob("*.yaml")) if "_base_" not
 
 # per backbone: smaller arguments, and what the head then receives
 REDUCED = {
-    "ResNetTSM": ({"depth": 18, "width": 4}, 32),
+    "ResNetTSM": ({"depth": 50, "width": 2}, 64),  # non-local blocks need bottlenecks
+    "MobileNetV2TSM": ({"scale": 0.1}, 1280),
+    "ResNetTweaksTSM": ({"depth": 18, "width": 4}, 32),
+    "PPTSM_MobileNetV2": ({"scale": 0.1}, None),  # classifies by itself
     "VisionTransformer": ({"embed_dim": 24, "depth": 2, "num_heads": 2}, 24),
 }
 
@@ -43,13 +46,14 @@ def reduce(config: dict, lists, output) -> dict:
     smaller, channels = REDUCED[backbone["name"]]
     backbone |= smaller
     backbone.pop("pretrained", None)
-    config["MODEL"]["head"]["in_channels"] = channels
+    if channels:
+        config["MODEL"]["head"]["in_channels"] = channels
     config["DATASET"] |= {"batch_size": 2, "valid_batch_size": 2, "test_batch_size": 2, "num_workers": 0}
     config["DATASET"].pop("label_names", None)
     for split in ("train", "valid", "test"):
         own = config["DATASET"][split]
         own |= {"file_path": str(lists[own["format"]]), "data_prefix": ""}
-        own["suffix"] = own["suffix"] if own["format"] == "FrameDataset" else ""
+        own["suffix"] = "img_{:05}.jpg" if own["format"] == "FrameDataset" else ""
     config.pop("GRADIENT_ACCUMULATION", None)
     return config | {"epochs": 1, "output_dir": str(output)}
 

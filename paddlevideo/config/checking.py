@@ -62,11 +62,15 @@ def check(data: Mapping[str, Any]) -> list[str]:
         *_top_level(data),
         *_model(data.get("MODEL")),
         *_dataset(data.get("DATASET")),
-        *_pipelines(data.get("PIPELINE")),
+        *pipeline_problems(data),
         *(component(METRICS, data["METRIC"], "METRIC") if "METRIC" in data else ()),
         *(component(TRANSFORMS, data["MIX"], "MIX") if "MIX" in data else ()),
-        *(_frame_counts(data)),
     ]
+
+
+def pipeline_problems(data: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the steps of PIPELINE, among themselves and with MODEL.backbone."""
+    return [*_pipelines(data.get("PIPELINE")), *_frame_counts(data)]
 
 
 def _top_level(data: Mapping[str, Any]) -> Problems:
@@ -189,12 +193,24 @@ def _frame_counts(data: Mapping[str, Any]) -> Problems:
         return
     for split, steps in pipelines.items():
         for key, spec in (steps if isinstance(steps, Mapping) else {}).items():
-            got = spec.get("num_seg") if isinstance(spec, Mapping) else None
-            if isinstance(got, int) and got * int(spec.get("seg_len") or 1) != wanted:
-                yield (
-                    f"PIPELINE.{split}.{key}.num_seg: gives {got * int(spec.get('seg_len') or 1)} frames, "
-                    f"MODEL.backbone.num_seg wants {wanted}"
-                )
+            argument, got = _frames_of(spec if isinstance(spec, Mapping) else {})
+            if got not in (None, wanted):
+                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, MODEL.backbone.num_seg wants {wanted}"
+
+
+def _frames_of(spec: Mapping[str, Any]) -> tuple[str, int | None]:
+    """The argument that decides on the frames of a clip, and their number; None where the step makes no clip.
+
+    MMAction2's samplers take ``num_clips`` frames where a clip has one (``clip_len: 1``), else ``clip_len``.
+    """
+    if isinstance(spec.get("num_seg"), int):
+        length = spec.get("seg_len") or 1
+        return "num_seg", spec["num_seg"] * length if isinstance(length, int) else None
+    if not isinstance(spec.get("clip_len"), int):
+        return "", None
+    argument = "num_clips" if spec["clip_len"] == 1 else "clip_len"
+    got = spec.get(argument, 1)
+    return argument, got if isinstance(got, int) else None
 
 
 def component(registry: Registry, spec: Any, where: str, key: str = "name", given: tuple[str, ...] = ()) -> list[str]:

@@ -11,6 +11,7 @@ import yaml
 
 from paddlevideo.config.checking import SECTIONS, check
 from paddlevideo.config.merging import override, read_with_bases
+from paddlevideo.config.protocols import KEYS, is_choice, resolve
 from paddlevideo.errors import ConfigError
 
 Check = Callable[[Mapping[str, Any]], list[str]]
@@ -61,7 +62,7 @@ class Config(Mapping[str, Any]):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Config:
-    """Reads, merges, overrides and checks a configuration.
+    """Reads, merges, overrides and checks a configuration; its ``protocol`` is resolved (``config.protocols``).
 
     Args:
         path: the YAML file.
@@ -74,17 +75,27 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), checks: Sequenc
     """
     file = Path(path)
     data, lines = read_with_bases(file)
-    problems = []
-    for assignment in overrides:
-        key_path, problem = override(data, assignment, SECTIONS)
-        lines[key_path] = "-o"
-        if problem:
-            problems.append(problem)
+    choices = [assignment for assignment in overrides if is_choice(assignment)]
+    others = [assignment for assignment in overrides if not is_choice(assignment)]
+    problems = _override(data, lines, choices)
+    problems += resolve(data, lines)
+    problems += _override(data, lines, others)
     for extra in (check, *checks):
         problems += extra(data)
     if problems:
         raise ConfigError(str(file), [_with_line(problem, lines, file) for problem in problems])
     return Config(data, str(file))
+
+
+def _override(data: dict[str, Any], lines: dict[str, str], assignments: Sequence[str]) -> list[str]:
+    """Applies ``-o`` assignments in their order; one line per problem."""
+    problems = []
+    for assignment in assignments:
+        key_path, problem = override(data, assignment, (*SECTIONS, *KEYS))
+        lines[key_path] = "-o"
+        if problem:
+            problems.append(problem)
+    return problems
 
 
 def _with_line(problem: str, lines: Mapping[str, str], file: Path) -> str:

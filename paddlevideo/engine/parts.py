@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import paddle
+
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.errors import ConfigError
@@ -15,6 +17,17 @@ from paddlevideo.modeling.frameworks.build import build_framework
 from paddlevideo.registry import METRICS
 
 _DEFAULT_BATCH = 8
+
+
+def use_deterministic_kernels() -> None:
+    """``--deterministic``: two runs with one seed on one kind of machine give equal bits.
+
+    Everything random is keyed by the seed already, and Paddle's CPU kernels sum in a fixed order.  On GPUs cuDNN must
+    neither take algorithms that add atomically nor choose by a stopwatch, and embeddings are summed in order.
+    """
+    if paddle.is_compiled_with_cuda():
+        flags = {"cudnn_deterministic": True, "cudnn_exhaustive_search": False, "embedding_deterministic": 1}
+        paddle.set_flags({f"FLAGS_{name}": value for name, value in flags.items()})
 
 
 def network(config: Config, pretrained: bool = True) -> Any:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import set_up_logging
-from paddlevideo.engine.parts import loader_for, metric_for, network, pipelines_agree
+from paddlevideo.engine.parts import loader_for, metric_for, network, pipelines_agree, use_deterministic_kernels
 from paddlevideo.engine.precision import Precision
-from paddlevideo.engine.trainer import DEFAULT_SEED, Options
+from paddlevideo.engine.report import Report, write_report
+from paddlevideo.engine.results import check_name, from_metric, write_predictions, write_results
+from paddlevideo.engine.trainer import DEFAULT_SEED, Options, versions
+from paddlevideo.engine.views import ViewKeeper
 from paddlevideo.errors import UserError
+from paddlevideo.loader.labels import read_labels
 from paddlevideo.modeling.weights import load_weights
-from paddlevideo.safe_io import write_atomic, write_pickle
+from paddlevideo.safe_io import sha256
 
 log = logging.getLogger("paddlevideo")
 
 
 def test(config: Config, options: Options, out: str | None = None) -> dict[str, float]:
     """Evaluates ``options.weights`` on DATASET.test through PIPELINE.test.
+
+    ``report.html`` and ``predictions.csv`` go beside ``out``, or into the output folder.
 
     Args:
         out: where the per-video results go: ``.json``, ``.csv`` or ``.pkl``.
@@ -39,59 +42,71 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     """
     if not options.weights:
         raise UserError("--test needs the weights to test: -w PATH.pdparams")
-    writer = _writer(out)
+    if out:
+        check_name(out)
     distributed.set_up(options.device)
+    if options.deterministic:
+        use_deterministic_kernels()
     set_up_logging(config.output_dir, distributed.rank(), config.get("log_level", "INFO"))
     pipelines_agree(config)
     framework = network(config, pretrained=False)
     log.info("%s", load_weights(framework, options.weights))
     seed = DEFAULT_SEED if options.seed is None else options.seed
     loader = loader_for(config, "test", framework.num_classes, seed)
+    names = class_names(config, loader.dataset, framework.num_classes)
     metric = metric_for(config)
+    if out and getattr(framework, "avg_type", None) == "none":
+        metric = ViewKeeper(metric)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
     figures = evaluate(framework, loader, metric, precision, options.max_iters, announce="[TEST] Processing batch")
     named = {"top1": "avg_acc1", "top5": "avg_acc5"}
     text = ", ".join(f"{named.get(key, key)}={value:.6g}" for key, value in figures.items())
     log.info("[TEST] finished, %s", text)
-    if writer and distributed.is_main():
-        writer(Path(out), _results(metric, loader.dataset.records))
-        log.info("per-video results: %s", out)
+    if distributed.is_main():
+        _write(config, options, out, metric, loader.dataset.records, figures, names)
+        if isinstance(metric, ViewKeeper):
+            log.info("logits of every view: %s", metric.write(out))
     distributed.meet()
     return figures
 
 
-def _results(metric: Any, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for index, label, scores in metric.results():
-        record = records[index]
-        path = str(record.get("filename") or record.get("frame_dir"))
-        unreadable = bool(np.isnan(scores).any())
-        rows.append({"path": path, "label": label, "scores": None if unreadable else [float(s) for s in scores]})
-    return rows
+def class_names(config: Config, dataset: Any, num_classes: int) -> list[str] | None:
+    """The names of DATASET.label_names, or of a folder data set's folders; None if there are none.
+
+    Raises:
+        UserError: the file is missing, or does not name every class.
+    """
+    path = config["DATASET"].get("label_names")
+    if path:
+        try:
+            return read_labels(path, num_classes)
+        except UserError as error:
+            way_out = "-o DATASET.label_names=null tests without names"
+            raise UserError(f"{config.source}: DATASET.label_names: {error}; {way_out}") from None
+    found = getattr(dataset, "class_names", None)
+    return found if found and len(found) == num_classes else None
 
 
-def _writer(out: str | None) -> Any:
-    if out is None:
-        return None
-    writers = {".json": _write_json, ".csv": _write_csv, ".pkl": write_pickle}
-    suffix = Path(out).suffix.lower()
-    if suffix not in writers:
-        raise UserError(f"--out {out}: expected a name ending in {', '.join(writers)}")
-    return writers[suffix]
-
-
-def _write_json(path: Path, rows: list[dict[str, Any]]) -> None:
-    write_atomic(path, json.dumps(rows, indent=1))
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One line per video: path, label, predicted class, then a column per class."""
-    stream = io.StringIO()
-    table = csv.writer(stream)
-    classes = max((len(row["scores"]) for row in rows if row["scores"]), default=0)
-    table.writerow(["path", "label", "predicted", *(f"score_{k}" for k in range(classes))])
-    for row in rows:
-        scores = row["scores"]
-        predicted = max(range(classes), key=scores.__getitem__) if scores else "unreadable"
-        table.writerow([row["path"], row["label"], predicted, *(scores or [""] * classes)])
-    write_atomic(path, stream.getvalue())
+def _write(
+    config: Config, options: Options, out: str | None, metric: Any, records: list, figures: dict, names: list | None
+) -> None:
+    """The results of ``out``, ``predictions.csv`` and ``report.html``."""
+    results = from_metric(metric, records) if hasattr(metric, "results") else None
+    if out and results is None:
+        raise UserError(f"--out {out}: {type(metric).__name__} keeps no results per clip")
+    if out:
+        write_results(out, results)
+        log.info("per-video results: %s", out)
+    folder = Path(out).parent if out else config.output_dir
+    if results:
+        write_predictions(folder / "predictions.csv", results, names)
+    facts = [
+        ("command", shlex.join(sys.argv)),
+        ("configuration", config.source),
+        ("weights", f"{options.weights} (sha256 {sha256(Path(options.weights).expanduser())})"),
+        ("clips", f"{len(results.paths) if results else '?'} of {len(records)} in DATASET.test"),
+        *versions().items(),
+    ]
+    title = f"{config['model_name']}: test of {Path(options.weights).name}"
+    write_report(folder / "report.html", Report(title, figures, results, names, facts, config.to_yaml()))
+    log.info("report: %s", folder / "report.html")

@@ -28,7 +28,7 @@ from paddlevideo.engine.checkpoint import RunFolder, numpy_state
 from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.hooks import CheckpointHook, EMAHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
 from paddlevideo.engine.log import open_sinks, set_up_logging
-from paddlevideo.engine.parts import loader_for, metric_for, network, pipelines_agree
+from paddlevideo.engine.parts import loader_for, metric_for, network, pipelines_agree, use_deterministic_kernels
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.topk import top_k_accuracy
@@ -52,6 +52,7 @@ class Options:
     weights: str | None = None
     resume: str | None = None
     seed: int | None = None
+    deterministic: bool = False
     device: str = "auto"
     amp: bool = False
     amp_level: str = "O1"
@@ -323,6 +324,8 @@ def train(config: Config, options: Options) -> Trainer:
         UserError: whatever of it a user can mend.
     """
     device = distributed.set_up(options.device)
+    if options.deterministic:
+        use_deterministic_kernels()
     folder = RunFolder(config.output_dir, config["model_name"], lock=distributed.is_main())
     try:
         set_up_logging(folder.path, distributed.rank(), config.get("log_level", "INFO"))

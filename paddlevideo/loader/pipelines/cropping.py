@@ -293,3 +293,30 @@ class TenCrop:
             views += [crop, mirror(crop)]
         sample["imgs"] = np.concatenate(views)
         return sample
+
+
+@TRANSFORMS.register
+class GroupFullResSample:
+    """Left, right and middle crops at middle height, on a grid of steps ``(side - crop) // 4``.  V becomes 3 V.
+
+    Unlike ``UniformCrop`` it leaves rows out above and below where the picture is higher than the crop.
+
+    Args:
+        crop_size: side of the crop, or [width, height].
+        flip: each crop is followed by its mirror image; V becomes 6 V.
+
+    *Source*: PaddleVideo's GroupFullResSample (dense tests of PP-TSM), which has it from the original TSM.
+    """
+
+    def __init__(self, crop_size: int | list[int], flip: bool = False):
+        self.size, self.flip = size_hw(crop_size), flip
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs = images(sample)
+        step_y, step_x = (room // 4 for room in _room(imgs, *self.size))
+        views = []
+        for x in (0, 4, 2):
+            crop = _cut(imgs, 2 * step_y, x * step_x, *self.size)
+            views += [crop, mirror(crop)] if self.flip else [crop]
+        sample["imgs"] = np.concatenate(views)
+        return sample

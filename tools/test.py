@@ -1,0 +1,116 @@
+"""Tests a model; MMAction2's command line over the same engine as main.py --test.
+
+    python tools/test.py configs/recognition/tsm/tsm_r50_1x1x8_50e_kinetics400_rgb.yaml \\
+        checkpoints/CHECKPOINT.pdparams --eval top_k_accuracy mean_class_accuracy --out result.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+try:
+    import paddlevideo  # noqa: F401
+except ModuleNotFoundError:  # a checkout that was not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from paddlevideo.engine.command import load_run_config, run_command
+from paddlevideo.environment import set_cpu_environment
+from paddlevideo.errors import UserError
+
+METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision")
+_TOP_K = ("topk", "top_k_accuracy.topk", "metric_options.top_k_accuracy.topk")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """The flags, under MMAction2's names."""
+    set_cpu_environment()
+    from paddlevideo.engine.mmaction2 import add_shared_options
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_shared_options(parser)
+    add = parser.add_argument
+    add("checkpoint", help="weights, .pdparams; a .pth path stands for the converted file beside it")
+    add("--out", metavar="FILE", help="per-video results, .json, .pkl or .csv (DIR/pred.pkl of the output folder)")
+    add("--eval", nargs="+", choices=METRICS, default=[], metavar="METRIC", help=", ".join(METRICS))
+    add("--eval-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="topk=1,3")
+    add("--average-clips", choices=("prob", "score", "none"),
+        help="average the views' probabilities or logits; none: also write each view's logits")  # fmt: skip
+    add("--protocol", metavar="NAME", help="which of the configuration's PROTOCOLS to test with")
+    add("--seed", type=int, help=argparse.SUPPRESS)
+    add("--deterministic", action="store_true", help="no GPU kernel that varies from run to run; slower")
+    for name in ("--fuse-conv-bn", "--gpu-collect"):
+        add(name, action="store_true", help="accepted; changes nothing here")
+    add("--tmpdir", metavar="DIR", help="accepted; ranks exchange their results without files")
+    args = parser.parse_args(argv)
+    if not (args.out or args.eval):
+        parser.error("give --eval, --out or both: otherwise nothing would come of the test")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Tests, and prints the figures that were asked for."""
+    args = parse_args(argv)
+    from paddlevideo.engine import distributed, mmaction2
+
+    top_k = _top_k(args.eval_options)
+    chosen = mmaction2.overrides(args.cfg_options)
+    chosen += [f"protocol={args.protocol}"] if args.protocol else []
+    config = load_run_config(mmaction2.yaml_path(args.config), chosen)
+    if args.average_clips:
+        config = mmaction2.with_average(config, args.average_clips)
+    weights = _weights(args.checkpoint, args.config)
+    mmaction2.note_launcher(args.launcher)
+    from paddlevideo.engine.results import read_results, score
+    from paddlevideo.engine.testing import test
+    from paddlevideo.engine.trainer import Options
+
+    options = Options(weights=weights, seed=args.seed, deterministic=args.deterministic, device=args.device)
+    out = args.out or str(config.output_dir / "pred.pkl")
+    test(config, options, out)
+    if args.eval and distributed.is_main():
+        for name, value in score(read_results(out), args.eval, top_k).items():
+            print(f"{name}: {value:.4f}")
+    return 0
+
+
+def _top_k(eval_options: list[str]) -> list[int]:
+    """The k of top_k_accuracy.
+
+    Raises:
+        UserError: another option, or no numbers.
+    """
+    top_k = [1, 5]
+    for option in eval_options:
+        key, _, value = option.partition("=")
+        numbers = value.strip("()[]").replace(" ", "").strip(",").split(",")
+        if key not in _TOP_K:
+            raise UserError(f"--eval-options {option}: there is one option, topk=1,5")
+        if not all(number.isdecimal() and int(number) > 0 for number in numbers):
+            raise UserError(f"--eval-options {option}: expected whole numbers from 1 on, e.g. topk=1,5")
+        top_k = [int(number) for number in numbers]
+    return top_k
+
+
+def _weights(checkpoint: str, config: str) -> str:
+    """The ``.pdparams`` that CHECKPOINT means; says so when a torch file was named.
+
+    Raises:
+        UserError: a torch file that has not been converted.
+    """
+    path = Path(checkpoint)
+    if path.suffix not in (".pth", ".pt"):
+        return checkpoint
+    converted = path.with_suffix(".pdparams")
+    if not converted.is_file():
+        raise UserError(
+            f"{checkpoint}: weights of torch are converted once: python tools/convert_weights.py {checkpoint} "
+            f"{converted} -c {Path(config).with_suffix('.yaml')}"
+        )
+    print(f"{checkpoint}: using the converted weights {converted}")
+    return str(converted)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
