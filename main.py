@@ -62,7 +62,8 @@ def main() -> int:
     if arguments.check:
         print(config.to_yaml(), end="")
         return 0
-    from paddlevideo.engine.trainer import Options, train
+    from paddlevideo.engine.parts import Options
+    from paddlevideo.engine.training import train
 
     options = Options(
         validate=arguments.validate,

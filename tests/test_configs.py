@@ -6,7 +6,10 @@ import cv2
 import pytest
 
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.trainer import Options, train
+from paddlevideo.engine.parts import Options
+from paddlevideo.engine.testing import test as run_test
+from paddlevideo.engine.training import train
+from paddlevideo.inference.export import export
 from paddlevideo.registry import BACKBONES
 from tests.tiny import make_clips, moving_square
 
@@ -60,10 +63,23 @@ def reduce(config: dict, lists, output) -> dict:
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
 def test_config_trains_and_validates(file, lists, tmp_path):
-    config = load_config(file).to_dict()
-    run = train(Config(reduce(config, lists, tmp_path)), Options(validate=True, max_iters=1))
+    config = Config(reduce(load_config(file).to_dict(), lists, tmp_path))
+    run = train(config, Options(validate=True, max_iters=1))
     assert run.progress.step == 1
     assert (tmp_path / f"{config['model_name']}_best.pdparams").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
+def test_config_tests_and_exports(file, lists, tmp_path):
+    """The export compares itself with the network and fails above its tolerance (test_recipes: a leaf per network)."""
+    config = Config(reduce(load_config(file).to_dict(), lists, tmp_path))
+    run = train(config, Options(max_iters=1))
+    best = tmp_path / f"{config['model_name']}_epoch_00001.pdparams"
+    figures = run_test(config, Options(weights=str(best), max_iters=1))
+    assert figures["num_samples"] == 2
+    report = export(config, best, tmp_path / "inference", say=lambda line: None)
+    assert report.program.is_file() and report.num_classes == run.framework.num_classes
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))

@@ -31,7 +31,8 @@ def test_no_room_without_a_name_of_its_own():
 
 
 FORBIDDEN = {
-    "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "paddle.load", "yaml.load", "yaml.unsafe_load", "av.logging.set_level",
+    "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "paddle.load", "yaml.load",
+    "yaml.unsafe_load", "av.logging.set_level",
 }  # fmt: skip
 
 

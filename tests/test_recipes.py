@@ -12,9 +12,8 @@ import pytest
 
 from paddlevideo.config import Config, load_config
 from paddlevideo.engine.command import load_run_config
-from paddlevideo.engine.parts import network
+from paddlevideo.engine.parts import Options, network
 from paddlevideo.engine.testing import test as run_test
-from paddlevideo.engine.trainer import Options
 from paddlevideo.inference.export import export
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import write_pickle

@@ -62,9 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         config = mmaction2.with_average(config, args.average_clips)
     weights = _weights(args.checkpoint, args.config)
     mmaction2.note_launcher(args.launcher)
+    from paddlevideo.engine.parts import Options
     from paddlevideo.engine.results import read_results, score
     from paddlevideo.engine.testing import test
-    from paddlevideo.engine.trainer import Options
 
     options = Options(weights=weights, seed=args.seed, deterministic=args.deterministic, device=args.device)
     out = args.out or str(config.output_dir / "pred.pkl")

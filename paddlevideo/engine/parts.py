@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import paddle
 
+import paddlevideo
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.errors import ConfigError
@@ -16,7 +20,27 @@ from paddlevideo.loader.pipelines.pipeline import Pipeline
 from paddlevideo.modeling.frameworks.build import build_framework
 from paddlevideo.registry import METRICS
 
+DEFAULT_SEED = 1234
 _DEFAULT_BATCH = 8
+
+
+@dataclass
+class Options:
+    """What the command line decides about a run; the meaning of each is in ``main.py --help``."""
+
+    validate: bool = False
+    weights: str | None = None
+    resume: str | None = None
+    seed: int | None = None
+    deterministic: bool = False
+    device: str = "auto"
+    amp: bool = False
+    amp_level: str = "O1"
+    amp_dtype: str = "float16"
+    max_iters: int | None = None
+    scale_lr: bool = False
+    profiler_options: str | None = None
+    fleet: bool = False
 
 
 def use_deterministic_kernels() -> None:
@@ -105,3 +129,13 @@ def loader_for(config: Config, split: str, num_classes: int, seed: int) -> Any:
 def metric_for(config: Config) -> Any:
     """A fresh metric of METRIC; top-k where the section is missing."""
     return METRICS.build(config.get("METRIC") or {"name": "CenterCropMetric"}, "METRIC")
+
+
+def versions() -> dict[str, str]:
+    """What a result depends on besides the configuration."""
+    return {
+        "paddlevideo": paddlevideo.__version__,
+        "paddle": paddle.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

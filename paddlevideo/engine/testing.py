@@ -12,11 +12,19 @@ from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import set_up_logging
-from paddlevideo.engine.parts import loader_for, metric_for, network, pipelines_agree, use_deterministic_kernels
+from paddlevideo.engine.parts import (
+    DEFAULT_SEED,
+    Options,
+    loader_for,
+    metric_for,
+    network,
+    pipelines_agree,
+    use_deterministic_kernels,
+    versions,
+)
 from paddlevideo.engine.precision import Precision
 from paddlevideo.engine.report import Report, write_report
 from paddlevideo.engine.results import check_name, from_metric, write_predictions, write_results
-from paddlevideo.engine.trainer import DEFAULT_SEED, Options, versions
 from paddlevideo.engine.views import ViewKeeper
 from paddlevideo.errors import UserError
 from paddlevideo.loader.labels import read_labels

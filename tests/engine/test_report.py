@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from paddlevideo.config import Config
+from paddlevideo.engine.parts import Options
 from paddlevideo.engine.report import MATRIX_CLASSES, Report, render
 from paddlevideo.engine.results import Results, score
 from paddlevideo.engine.testing import test as run_test
-from paddlevideo.engine.trainer import Options, train
+from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from tests.tiny import make_clips, tsm_config
 

@@ -14,7 +14,8 @@ import pytest
 from paddlevideo.config import Config, load_config
 from paddlevideo.engine import checkpoint
 from paddlevideo.engine.hooks import CheckpointHook
-from paddlevideo.engine.trainer import Options, train
+from paddlevideo.engine.parts import Options
+from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import read_pickle, write_pickle
 from tests.tiny import ROOT, make_clips, save, tsm_config
@@ -283,3 +284,10 @@ def test_resume_epoch_names_a_checkpoint(clips, uninterrupted, tmp_path):
 def test_write_pickle_round_trip(tmp_path):
     write_pickle(tmp_path / "x.pdparams", {"a": np.ones(3, "float32")})
     assert read_pickle(tmp_path / "x.pdparams")["a"].dtype == np.float32
+
+
+def test_resume_auto_with_nothing_to_resume_still_loads_the_pretrained_weights(clips, uninterrupted, tmp_path):
+    config = config_for(clips, tmp_path / "new").to_dict()
+    config["MODEL"]["backbone"]["pretrained"] = str(uninterrupted[0] / LAST)
+    train(Config(config), Options(resume="auto", max_iters=1))
+    assert "pretrained " in (tmp_path / "new" / "log.txt").read_text()

@@ -9,8 +9,9 @@ import paddle
 import pytest
 
 from paddlevideo.config import Config
+from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
-from paddlevideo.engine.trainer import Options, train
+from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import read_pickle
 from tests.tiny import ROOT, make_clips, save, timesformer_config, tsm_config

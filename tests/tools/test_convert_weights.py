@@ -13,7 +13,8 @@ import pytest
 from paddlevideo.config import Config
 from paddlevideo.engine import golden
 from paddlevideo.engine.parity import model_section
-from paddlevideo.engine.trainer import Options, train
+from paddlevideo.engine.parts import Options
+from paddlevideo.engine.training import train
 from paddlevideo.modeling import build_framework
 from paddlevideo.modeling.weights import load_weights, read_weights
 from paddlevideo.safe_io import sha256, write_pickle

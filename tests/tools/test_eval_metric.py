@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from paddlevideo.config import Config
+from paddlevideo.engine.parts import Options
 from paddlevideo.engine.results import Results, read_results, write_results
 from paddlevideo.engine.testing import test as run_test
-from paddlevideo.engine.trainer import Options, train
+from paddlevideo.engine.training import train
 from paddlevideo.metrics.topk import TopKMetric, softmax
 from paddlevideo.safe_io import write_pickle
 from tests.tiny import make_clips, tsm_config
