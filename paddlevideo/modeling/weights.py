@@ -191,7 +191,8 @@ def _plain(array: Any) -> np.ndarray:
 
 
 def _way_out(report: KeyReport) -> str:
-    if any(key.endswith(("fc.weight", "fc.bias", "backbone.out.weight")) for key in report.mismatched):
+    classifier = ("fc.weight", "fc.bias", "backbone.out.weight", "backbone.out.bias")
+    if report.mismatched and all(key.endswith(classifier) for key in report.mismatched):
         key = "MODEL.head.num_classes" if "head.fc.weight" in report.mismatched else "MODEL.backbone.class_num"
         return f"The number of classes differs: set {key} to the file's, or fine-tune with -w in training."
     if not report.matched:
