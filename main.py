@@ -58,7 +58,8 @@ def main() -> int:
     from paddlevideo.engine.command import load_run_config
 
     chosen = [f"protocol={arguments.protocol}"] if arguments.protocol else []
-    config = load_run_config(arguments.config, [*arguments.override, *chosen])
+    uses = ("test",) if arguments.test else ("train", "valid", "test")
+    config = load_run_config(arguments.config, [*arguments.override, *chosen], uses)
     if arguments.check:
         print(config.to_yaml(), end="")
         return 0

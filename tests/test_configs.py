@@ -22,7 +22,8 @@ REDUCED = {
     "MobileNetV2TSM": ({"scale": 0.1}, 1280),
     "ResNetTweaksTSM": ({"depth": 18, "width": 4}, 32),
     "PPTSM_MobileNetV2": ({"scale": 0.1}, None),  # classifies by itself
-    "VisionTransformer": ({"embed_dim": 24, "depth": 2, "num_heads": 2}, 24),
+    "VisionTransformer": ({"patch_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 2}, 24),
+    "VisionTransformer_tweaks": ({"patch_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 2}, 24),
 }
 
 
@@ -44,13 +45,19 @@ def lists(tmp_path_factory):
     return {"VideoDataset": make_clips(folder / "clips", 4), "FrameDataset": folder / "frames.list"}
 
 
+def networks(config) -> list[dict]:
+    """MODEL, or each of its models."""
+    return [own for item in config["MODEL"].get("models", [{"": config["MODEL"]}]) for own in item.values()]
+
+
 def reduce(config: dict, lists, output) -> dict:
-    backbone = config["MODEL"]["backbone"]
-    smaller, channels = REDUCED[backbone["name"]]
-    backbone |= smaller
-    backbone.pop("pretrained", None)
-    if channels:
-        config["MODEL"]["head"]["in_channels"] = channels
+    for model in networks(config):
+        model.pop("weights", None)
+        smaller, channels = REDUCED[model["backbone"]["name"]]
+        model["backbone"] |= smaller
+        model["backbone"].pop("pretrained", None)
+        if channels:
+            model["head"]["in_channels"] = channels
     config["DATASET"] |= {"batch_size": 2, "valid_batch_size": 2, "test_batch_size": 2, "num_workers": 0}
     config["DATASET"].pop("label_names", None)
     for split in ("train", "valid", "test"):
@@ -58,6 +65,8 @@ def reduce(config: dict, lists, output) -> dict:
         own |= {"file_path": str(lists[own["format"]]), "data_prefix": ""}
         own["suffix"] = "img_{:05}.jpg" if own["format"] == "FrameDataset" else ""
     config.pop("GRADIENT_ACCUMULATION", None)
+    if "SWA" in config:
+        config["SWA"]["last_epochs"] = 1
     return config | {"epochs": 1, "output_dir": str(output)}
 
 
@@ -94,5 +103,5 @@ def test_a_leaf_opens_with_what_it_is(file):
 
 
 def test_the_table_above_knows_every_backbone():
-    used = {load_config(file)["MODEL"]["backbone"]["name"] for file in CONFIGS}
+    used = {model["backbone"]["name"] for file in CONFIGS for model in networks(load_config(file).to_dict())}
     assert used <= REDUCED.keys() and all(name in BACKBONES for name in used)

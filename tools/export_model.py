@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     from paddlevideo.config import load_config
     from paddlevideo.inference.export import export
 
-    config = load_config(args.config, args.override)
+    config = load_config(args.config, args.override, uses=("test",))
     export(config, args.pretrained_params, args.output_path, args.save_name)
     return 0
 

@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     from paddlevideo.inference.timing import benchmark
 
     out = check_out(args.out) if args.out else None
-    config = load_config(args.config, args.override) if args.config else None
+    config = load_config(args.config, args.override, uses=("test",)) if args.config else None
     if args.override and config is None:
         raise UserError("-o changes the configuration, but none is named; add --config")
     top_k = args.top_k or top_k_of(config)

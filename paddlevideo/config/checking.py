@@ -7,11 +7,11 @@ imported.  Whether files exist and shapes fit shows when the parts are built.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from paddlevideo.config.reading import join
-from paddlevideo.registry import BACKBONES, DATASETS, FRAMEWORKS, HEADS, METRICS, TRANSFORMS, Registry, suggest
+from paddlevideo.registry import BACKBONES, DATASETS, FRAMEWORKS, HEADS, LOSSES, METRICS, TRANSFORMS, Registry, suggest
 
 # top-level scalars: name -> (kind, meaning)
 SCALARS: dict[str, tuple[str, str]] = {
@@ -43,34 +43,50 @@ _BATCHES = {
     "drop_last": "bool",
     "label_names": "str | None",
 }
-_SPLITS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 # keys of a split that belong to the loader rather than to the dataset's class
 _LOADER_KEYS = {"format": "str", "on_error": "str", "timeout_s": "float", "max_replacements": "int"}
 _SMALL: dict[str, dict[str, str]] = {
     "PRECISEBN": {"preciseBN_interval": "int", "num_iters_preciseBN": "int"},
     "GRADIENT_ACCUMULATION": {"global_batch_size": "int", "num_iters": "int"},
     "EMA": {"decay": "float", "warmup": "bool", "interval": "int"},
+    # what kind of value lr is, solver.check judges, as it does for all schedules
+    "SWA": {
+        "start_epoch": "int",
+        "last_epochs": "int",
+        "interval_steps": "int",
+        "lr": "Schedule",
+        "bn_batches": "int",
+    },
 }
+# of a network that is one of several, besides the keys of MODEL; and its framework if it names none, as in PaddleVideo
+_OF_ONE_MODEL = {"weights": "str | None", "normalization": "dict"}
+_DEFAULT_FRAMEWORK = "Recognizer2D"
 _FREE = ("OPTIMIZER", "INFERENCE")
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "MIX", *_SMALL)
 Problems = Iterator[str]
 
 
-def check(data: Mapping[str, Any]) -> list[str]:
-    """One line per mistake, each beginning with its key path; an empty list for a sound configuration."""
+def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
+    """One line per mistake, each beginning with its key path; an empty list for a sound configuration.
+
+    Args:
+        uses: the pipelines that are going to run: only theirs must fit the network's frames.
+    """
     return [
         *_top_level(data),
         *_model(data.get("MODEL")),
         *_dataset(data.get("DATASET")),
-        *pipeline_problems(data),
+        *pipeline_problems(data, uses),
+        *_swa(data.get("SWA"), data.get("epochs")),
         *(component(METRICS, data["METRIC"], "METRIC") if "METRIC" in data else ()),
         *(component(TRANSFORMS, data["MIX"], "MIX") if "MIX" in data else ()),
     ]
 
 
-def pipeline_problems(data: Mapping[str, Any]) -> list[str]:
+def pipeline_problems(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
     """What is wrong with the steps of PIPELINE, among themselves and with MODEL.backbone."""
-    return [*_pipelines(data.get("PIPELINE")), *_frame_counts(data)]
+    return [*_pipelines(data.get("PIPELINE")), *_frame_counts(data, uses)]
 
 
 def _top_level(data: Mapping[str, Any]) -> Problems:
@@ -105,20 +121,79 @@ def _keys(section: Any, known: Mapping[str, str], where: str) -> Problems:
             yield from kind(value, known[key], join(where, key))
 
 
+def _swa(section: Any, epochs: Any) -> Problems:
+    """When averaging begins: named once, and within the run."""
+    if not isinstance(section, Mapping):
+        return
+    given = [key for key in ("start_epoch", "last_epochs") if key in section]
+    if len(given) != 1:
+        yield "SWA: give start_epoch (the first epoch that counts, from 1) or last_epochs (how many count), one of them"
+    for key, least in {"start_epoch": 1, "last_epochs": 1, "interval_steps": 0, "bn_batches": 0}.items():
+        value = section.get(key, least)
+        if not isinstance(value, int) or isinstance(value, bool):
+            continue  # its kind is judged with the others
+        if value < least:
+            yield f"SWA.{key}: expected at least {least}, got {value}"
+        elif key in given and isinstance(epochs, int) and value > max(epochs, 1):
+            yield f"SWA.{key}: expected at most {epochs} (epochs), got {value}"
+
+
 def _model(model: Any) -> Problems:
     if model is None:
         return
     if not isinstance(model, Mapping):
         yield f"MODEL: expected a mapping, got {model!r}"
         return
+    yield from _network(model, "MODEL")
+    if isinstance(model.get("models"), list):
+        yield from _models(model["models"])
+    if isinstance(model.get("loss"), Mapping):
+        yield from _pair_losses(model["loss"])
+
+
+def _network(model: Mapping[str, Any], where: str) -> Problems:
     spec = {("name" if key == "framework" else key): value for key, value in model.items()}
     if "name" not in spec:
-        yield f"MODEL.framework: is missing{suggest('', FRAMEWORKS.names())}"
+        yield f"{where}.framework: is missing{suggest('', FRAMEWORKS.names())}"
     else:
-        yield from component(FRAMEWORKS, spec, "MODEL", key="framework", given=("normalization",))
+        yield from component(FRAMEWORKS, spec, where, key="framework", given=("normalization",))
     for key, registry in (("backbone", BACKBONES), ("head", HEADS)):
         if key in model:
-            yield from component(registry, model[key], f"MODEL.{key}")
+            yield from component(registry, model[key], f"{where}.{key}")
+
+
+def _models(items: list[Any]) -> Problems:
+    """The networks of a framework that has several: ``- Name:`` and a MODEL section below, with two keys more."""
+    for i, item in enumerate(items):
+        where = f"MODEL.models[{i}]"
+        if not (isinstance(item, Mapping) and len(item) == 1 and all(isinstance(v, Mapping) for v in item.values())):
+            yield f"{where}: expected '- Teacher:' or another name with a MODEL section below, got {item!r}"
+            continue
+        ((name, model),) = item.items()
+        own = {key: value for key, value in model.items() if key in _OF_ONE_MODEL}
+        yield from _keys(own, _OF_ONE_MODEL, f"{where}.{name}")
+        colours = own.get("normalization")
+        if isinstance(colours, Mapping) and set(colours) != {"mean", "std"}:
+            yield f"{where}.{name}.normalization: expected mean and std on the 0..1 scale, got {sorted(colours)}"
+        rest = {key: value for key, value in model.items() if key not in _OF_ONE_MODEL}
+        yield from _network({"framework": _DEFAULT_FRAMEWORK, **rest}, f"{where}.{name}")
+
+
+def _pair_losses(section: Mapping[str, Any]) -> Problems:
+    for key, specs in section.items():
+        where = f"MODEL.loss.{key}"
+        if key not in ("Train", "Val"):
+            yield f"{where}: unknown key{suggest(key, ('Train', 'Val'))}"
+        elif not isinstance(specs, list):
+            yield f"{where}: expected a list of losses, got {specs!r}"
+        else:
+            for i, spec in enumerate(specs):
+                own = {k: v for k, v in spec.items() if k != "model_name_pairs"} if isinstance(spec, Mapping) else spec
+                yield from component(LOSSES, own, f"{where}[{i}]")
+                if isinstance(spec, Mapping) and "model_name_pairs" not in spec:
+                    yield f"{where}[{i}].model_name_pairs: is missing; e.g. [Student, Teacher], [Student, GroundTruth]"
+    if not section.get("Train"):
+        yield "MODEL.loss.Train: is missing: the losses to train with"
 
 
 def _dataset(section: Any) -> Problems:
@@ -127,12 +202,12 @@ def _dataset(section: Any) -> Problems:
     if not isinstance(section, Mapping):
         yield f"DATASET: expected a mapping, got {section!r}"
         return
-    plain = {key: value for key, value in section.items() if key not in _SPLITS}
+    plain = {key: value for key, value in section.items() if key not in SPLITS}
     yield from _keys(plain, _BATCHES, "DATASET")
     for key in ("batch_size", "valid_batch_size", "test_batch_size"):
         if isinstance(section.get(key), int) and section[key] < 1:
             yield f"DATASET.{key}: expected at least 1, got {section[key]}"
-    for split in _SPLITS:
+    for split in SPLITS:
         if split not in section:
             continue
         spec, where = section[split], f"DATASET.{split}"
@@ -156,8 +231,8 @@ def _pipelines(section: Any) -> Problems:
         return
     for split, steps in section.items():
         where = f"PIPELINE.{split}"
-        if split not in _SPLITS:
-            yield f"{where}: unknown key{suggest(split, _SPLITS)}"
+        if split not in SPLITS:
+            yield f"{where}: unknown key{suggest(split, SPLITS)}"
         elif not isinstance(steps, Mapping):
             yield f"{where}: expected a mapping of steps (decode, sample, transform), got {steps!r}"
         else:
@@ -184,18 +259,29 @@ def _step(spec: Any, where: str) -> Problems:
         yield from component(TRANSFORMS, {"name": name, **(arguments or {})}, here)
 
 
-def _frame_counts(data: Mapping[str, Any]) -> Problems:
+def _frame_counts(data: Mapping[str, Any], uses: Sequence[str]) -> Problems:
     """The network's num_seg is the pipeline's: a mismatch shows up as an unreadable shape error otherwise."""
-    backbone = (data.get("MODEL") or {}).get("backbone") if isinstance(data.get("MODEL"), Mapping) else None
     pipelines = data.get("PIPELINE")
-    wanted = backbone.get("num_seg") if isinstance(backbone, Mapping) else None
-    if not (isinstance(wanted, int) and isinstance(pipelines, Mapping)):
+    where, wanted = next(_wanted_frames(data.get("MODEL")), ("", None))
+    if wanted is None or not isinstance(pipelines, Mapping):
         return
     for split, steps in pipelines.items():
-        for key, spec in (steps if isinstance(steps, Mapping) else {}).items():
+        for key, spec in (steps if split in uses and isinstance(steps, Mapping) else {}).items():
             argument, got = _frames_of(spec if isinstance(spec, Mapping) else {})
             if got not in (None, wanted):
-                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, MODEL.backbone.num_seg wants {wanted}"
+                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, {where} wants {wanted}"
+
+
+def _wanted_frames(model: Any) -> Iterator[tuple[str, int]]:
+    """The networks' own numbers of frames, and where they stand; several networks of one MODEL want the same."""
+    networks = [("MODEL", model)]
+    items = model.get("models") if isinstance(model, Mapping) else None
+    for i, item in enumerate(items if isinstance(items, list) else []):
+        networks += [(f"MODEL.models[{i}].{k}", v) for k, v in item.items()] if isinstance(item, Mapping) else []
+    for where, network in networks:
+        backbone = network.get("backbone") if isinstance(network, Mapping) else None
+        if isinstance(backbone, Mapping) and isinstance(backbone.get("num_seg"), int):
+            yield f"{where}.backbone.num_seg", backbone["num_seg"]
 
 
 def _frames_of(spec: Mapping[str, Any]) -> tuple[str, int | None]:

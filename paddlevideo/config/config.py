@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from paddlevideo.config.checking import SECTIONS, check
+from paddlevideo.config.checking import SECTIONS, SPLITS, check
+from paddlevideo.config.frames import follow, is_frames
 from paddlevideo.config.merging import override, read_with_bases
 from paddlevideo.config.protocols import KEYS, is_choice, resolve
 from paddlevideo.errors import ConfigError
@@ -61,13 +62,18 @@ class Config(Mapping[str, Any]):
         return Path(self._data.get("output_dir") or f"output/{self._data['model_name']}")
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Config:
-    """Reads, merges, overrides and checks a configuration; its ``protocol`` is resolved (``config.protocols``).
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = (), uses: Sequence[str] = SPLITS
+) -> Config:
+    """Reads, merges, overrides and checks a configuration.
+
+    Its ``protocol`` (``config.protocols``) and its ``num_seg`` (``config.frames``) are resolved.
 
     Args:
         path: the YAML file.
         overrides: ``a.b.0.c=value`` assignments, later ones win.
         checks: further checks, ``mapping -> problem lines``, whose findings are reported with the rest.
+        uses: the pipelines that this command runs; only theirs must give as many frames as the network takes.
 
     Raises:
         ConfigError: with every mistake of the file and the overrides at once.
@@ -76,11 +82,16 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), checks: Sequenc
     file = Path(path)
     data, lines = read_with_bases(file)
     choices = [assignment for assignment in overrides if is_choice(assignment)]
-    others = [assignment for assignment in overrides if not is_choice(assignment)]
-    problems = _override(data, lines, choices)
+    others = [assignment for assignment in overrides if not (is_choice(assignment) or is_frames(assignment))]
+    frames = [assignment for assignment in overrides if is_frames(assignment)]
+    problems = follow(data, lines)
+    problems += _override(data, lines, choices)
     problems += resolve(data, lines)
     problems += _override(data, lines, others)
-    for extra in (check, *checks):
+    problems += _override(data, lines, frames)
+    problems += follow(data, lines, assigned=[path for path, place in lines.items() if path and place == "-o"])
+    problems += check(data, uses)
+    for extra in checks:
         problems += extra(data)
     if problems:
         raise ConfigError(str(file), [_with_line(problem, lines, file) for problem in problems])

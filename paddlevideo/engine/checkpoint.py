@@ -1,8 +1,9 @@
 """Resume points that are whole or not there, and the folder they live in.
 
-A resume point ``S`` is three or four files: ``S.pdparams`` (weights) and ``S.pdopt`` (optimizer), which ``paddle.load``
-reads too, ``S.pdema`` where there is an average, and last of all ``S.pdstates``, a JSON manifest with everything else
-and the sha256 of the others.  A point without a manifest, or whose digests differ, is damaged and is never used.
+A resume point ``S`` is three files or more: ``S.pdparams`` (weights) and ``S.pdopt`` (optimizer), which ``paddle.load``
+reads too, ``S.pdema`` and ``S.pdswa`` where weights are averaged, and last of all ``S.pdstates``, a JSON manifest with
+everything else and the sha256 of the others.  A point without a manifest, or whose digests differ, is damaged and is
+never used.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ log = logging.getLogger("paddlevideo")
 
 FORMAT = 1
 MANIFEST = ".pdstates"
+ARRAYS = (".pdparams", ".pdopt", ".pdema", ".pdswa")
 Arrays = dict[str, Any]
 
 
@@ -140,7 +142,7 @@ def load(path: str | Path) -> ResumePoint:
         UserError: no such point; a file missing or damaged, by name.
     """
     path = Path(path)
-    stem = path.with_suffix("") if path.suffix in (".pdparams", ".pdopt", ".pdema", MANIFEST) else path
+    stem = path.with_suffix("") if path.suffix in (*ARRAYS, MANIFEST) else path
     manifest = stem.with_name(stem.name + MANIFEST)
     if not manifest.is_file():
         raise UserError(f"{stem}: no resume point here (there is no {manifest.name})")
@@ -166,7 +168,7 @@ def remove(stem: Path) -> None:
     """Deletes a resume point, manifest first, so that a crash leaves no half of one that looks whole."""
     manifest = stem.with_name(stem.name + MANIFEST)
     manifest.unlink(missing_ok=True)
-    for suffix in (".pdparams", ".pdopt", ".pdema"):
+    for suffix in ARRAYS:
         stem.with_name(stem.name + suffix).unlink(missing_ok=True)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.config import Config, load_config
+from paddlevideo.config.checking import SPLITS
 from paddlevideo.errors import UserError
-from paddlevideo.solver.check import check_optimizer
+from paddlevideo.solver.check import check_lr, check_optimizer
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -31,14 +32,22 @@ def run_command(main: Callable[[], int | None]) -> int:
         return EXIT_INTERRUPTED
 
 
-def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a training or test run, its OPTIMIZER section checked with the rest; imports no Paddle.
+def load_run_config(path: str | Path, overrides: Sequence[str] = (), uses: Sequence[str] = SPLITS) -> Config:
+    """The configuration of a training or test run, its OPTIMIZER and SWA.lr checked with the rest; imports no Paddle.
+
+    Args:
+        uses: the pipelines that the command runs: a test's network need not fit PIPELINE.train.
 
     Raises:
         ConfigError: every mistake of it.
     """
-    return load_config(path, overrides, checks=(_optimizer,))
+    return load_config(path, overrides, checks=(_optimizer, _swa_rate), uses=uses)
 
 
 def _optimizer(data: Mapping[str, Any]) -> list[str]:
     return check_optimizer(data["OPTIMIZER"]) if "OPTIMIZER" in data else []
+
+
+def _swa_rate(data: Mapping[str, Any]) -> list[str]:
+    section = data.get("SWA")
+    return check_lr(section["lr"], "SWA.lr") if isinstance(section, Mapping) and "lr" in section else []

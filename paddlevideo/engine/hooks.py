@@ -11,23 +11,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import paddle
-from paddle import nn
 
 from paddlevideo.engine import distributed
+from paddlevideo.engine.batch_norm import renew_batch_norms
 from paddlevideo.engine.checkpoint import Arrays, numpy_state
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import Sink
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import write_pickle
-from paddlevideo.solver.averaging import EMA
+from paddlevideo.solver.averaging import WeightAverage
 
 if TYPE_CHECKING:
     from paddlevideo.engine.trainer import Trainer
@@ -166,27 +164,6 @@ class LogHook(Hook):
         self.replaced = list(state["replaced"])
 
 
-class EMAHook(Hook):
-    """An exponential moving average of the weights, used in validation and saved as the best model."""
-
-    name = "ema"
-
-    def __init__(self, average: EMA):
-        self.average = average
-
-    def after_step(self, run: Trainer) -> None:
-        if run.stepped:
-            self.average.update()
-
-    def arrays(self) -> dict[str, Arrays]:
-        return {".pdema": self.average.state_dict()}
-
-    def load_arrays(self, arrays: dict[str, Arrays]) -> None:
-        if ".pdema" not in arrays:
-            raise UserError("--resume: the resume point holds no EMA; it was written without the EMA section")
-        self.average.load_state_dict(arrays[".pdema"])
-
-
 class PreciseBNHook(Hook):
     """Batch-norm statistics as the plain mean over training batches instead of a running average.
 
@@ -201,39 +178,9 @@ class PreciseBNHook(Hook):
         self.interval, self.num_iters = interval, num_iters
 
     def epoch_end(self, run: Trainer) -> None:
-        if run.progress.epoch % self.interval:
-            return
-        layers = [m for m in run.framework.sublayers() if isinstance(m, nn.layer.norm._BatchNormBase)]
-        count = min(self.num_iters, len(run.loader))
-        if not layers:
-            return
-        momenta = [m._momentum for m in layers]
-        sums = [[0.0, 0.0] for _ in layers]
-        run.framework.train()
-        try:
-            for m in layers:
-                m._momentum = 0.0  # running statistics become this batch's
-            with (
-                contextlib.closing(run.loader.epoch(run.progress.epoch - 1)) as batches,
-                paddle.no_grad(),
-                run.precision.autocast(),
-            ):
-                for i, batch in enumerate(batches, 1):
-                    if i % 50 == 1:
-                        log.info("Computing precise BN %d / %d...", i, count)
-                    run.framework(run.tensors(batch), mode="loss")
-                    for total, m in zip(sums, layers):
-                        total[0] = total[0] + m._mean.numpy()
-                        total[1] = total[1] + m._variance.numpy()
-                    if i == count:
-                        break
-        finally:
-            for m, momentum in zip(layers, momenta):
-                m._momentum = momentum
-        parts = distributed.gather([[s / count for s in total] for total in sums])
-        for i, m in enumerate(layers):
-            m._mean.set_value(np.mean([part[i][0] for part in parts], axis=0).astype("float32"))
-            m._variance.set_value(np.mean([part[i][1] for part in parts], axis=0).astype("float32"))
+        epoch = run.progress.epoch
+        if epoch % self.interval == 0:
+            renew_batch_norms(run.framework, run.loader, run.precision, self.num_iters, epoch - 1)
 
 
 class ValidateHook(Hook):
@@ -241,7 +188,7 @@ class ValidateHook(Hook):
 
     name = "validate"
 
-    def __init__(self, loader: Any, build_metric: Any, interval: int, logger: LogHook, average: EMAHook | None):
+    def __init__(self, loader: Any, build_metric: Any, interval: int, logger: LogHook, average: WeightAverage | None):
         self.loader, self.build_metric, self.interval = loader, build_metric, interval
         self.logger, self.average = logger, average
         self.best: float | None = None
@@ -252,12 +199,13 @@ class ValidateHook(Hook):
         if epoch % self.interval and epoch != run.epochs:
             return
         if self.average is not None:
-            with self.average.average.applied():
-                self._validate(run, epoch)
+            with self.average.applied():
+                self._validate(run)
         else:
-            self._validate(run, epoch)
+            self._validate(run)
 
-    def _validate(self, run: Trainer, epoch: int) -> None:
+    def measure(self, run: Trainer, mode: str) -> tuple[Any, dict[str, float]]:
+        """Evaluates the weights that are in the network now, and logs the figures as ``mode``."""
         started = time.perf_counter()
         metric = self.build_metric()
         figures = evaluate(run.framework, self.loader, metric, run.precision, max_batches=run.max_iters)
@@ -265,16 +213,21 @@ class ValidateHook(Hook):
         named = " ".join(f"{key}_avg: {value:.5f}" for key, value in figures.items() if not key.startswith("num_"))
         count = figures.get("num_samples", 0)
         log.info(
-            f"END epoch:{epoch:<3d} val {named} batch_cost_sum: {seconds:.5f} sec, "
+            f"END epoch:{run.progress.epoch:<3d} {mode} {named} batch_cost_sum: {seconds:.5f} sec, "
             f"avg_ips: {count / max(seconds, 1e-9):.5f} instance/sec."
         )
-        self.logger.write("val", run.progress.step, {**figures, "epoch": epoch})
+        self.logger.write(mode, run.progress.step, {**figures, "epoch": run.progress.epoch})
+        return metric, figures
+
+    def _validate(self, run: Trainer) -> None:
+        metric, figures = self.measure(run, "val")
         figure = figures[metric.primary]
         if self.best is None or figure > self.best:
-            self.best, self.best_epoch = figure, epoch
+            self.best, self.best_epoch = figure, run.progress.epoch
             if distributed.is_main():
                 best = run.folder.stem("best")
-                write_pickle(best.with_name(best.name + ".pdparams"), numpy_state(run.framework))
+                for ending, network in run.framework.checkpoints().items():
+                    write_pickle(best.with_name(f"{best.name}{ending}.pdparams"), numpy_state(network))
                 write_pickle(best.with_name(best.name + ".pdopt"), run.optimizer_arrays())
             log.info(f"Already save the best model ({metric.primary_label}){int(figure * 10000) / 10000}")
 

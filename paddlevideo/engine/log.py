@@ -59,7 +59,7 @@ def set_up_logging(folder: Path | None, rank: int = 0, level: str = "INFO") -> N
 
 
 class Sink(Protocol):
-    """Takes the figures of a step: ``mode`` is train, val or test."""
+    """Takes the figures of a step: ``mode`` is train, val, swa or test."""
 
     def write(self, mode: str, step: int, figures: dict[str, float]) -> None: ...
 

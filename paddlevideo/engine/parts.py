@@ -17,7 +17,7 @@ from paddlevideo.errors import ConfigError
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.datasets.lists import training_classes
 from paddlevideo.loader.pipelines.pipeline import Pipeline
-from paddlevideo.modeling.frameworks.build import build_framework
+from paddlevideo.modeling.frameworks.build import build_deployed, build_framework, without_start_weights
 from paddlevideo.registry import METRICS
 
 DEFAULT_SEED = 1234
@@ -58,12 +58,17 @@ def network(config: Config, pretrained: bool = True) -> Any:
     """The framework of MODEL, normalising the way the pipelines say.
 
     Args:
-        pretrained: False drops ``MODEL.backbone.pretrained``: the weights come from elsewhere.
+        pretrained: False drops ``MODEL.backbone.pretrained`` and its like: the weights come from elsewhere.
     """
     model = config.section("MODEL")
-    if not pretrained and isinstance(model.get("backbone"), dict):
-        model["backbone"].pop("pretrained", None)
+    if not pretrained:
+        model = without_start_weights(model)
     return build_framework(model, normalization=normalization(config))
+
+
+def deployed_network(config: Config) -> Any:
+    """What of MODEL is tested, without weights; of a distillation the student alone."""
+    return build_deployed(config.section("MODEL"), normalization=normalization(config))
 
 
 def normalization(config: Config) -> Any:

@@ -15,9 +15,9 @@ from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.parts import (
     DEFAULT_SEED,
     Options,
+    deployed_network,
     loader_for,
     metric_for,
-    network,
     pipelines_agree,
     use_deterministic_kernels,
     versions,
@@ -57,7 +57,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
         use_deterministic_kernels()
     set_up_logging(config.output_dir, distributed.rank(), config.get("log_level", "INFO"))
     pipelines_agree(config)
-    framework = network(config, pretrained=False)
+    framework = deployed_network(config)
     log.info("%s", load_weights(framework, options.weights))
     seed = DEFAULT_SEED if options.seed is None else options.seed
     loader = loader_for(config, "test", framework.num_classes, seed)

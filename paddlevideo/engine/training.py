@@ -10,8 +10,9 @@ import paddle
 
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint, distributed
+from paddlevideo.engine.averaging import EMAHook, SWAHook, first_averaged_epoch
 from paddlevideo.engine.checkpoint import RunFolder
-from paddlevideo.engine.hooks import CheckpointHook, EMAHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
+from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
 from paddlevideo.engine.log import open_sinks, set_up_logging
 from paddlevideo.engine.parts import (
     DEFAULT_SEED,
@@ -28,7 +29,8 @@ from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.solver.averaging import EMA
-from paddlevideo.solver.lr import build_lr, scale_lr
+from paddlevideo.solver.handover import Handover
+from paddlevideo.solver.lr import Schedule, build_lr, scale_lr
 from paddlevideo.solver.optimizer import build_optimizer, describe_groups
 
 log = logging.getLogger("paddlevideo")
@@ -37,8 +39,8 @@ log = logging.getLogger("paddlevideo")
 def train(config: Config, options: Options) -> Trainer:
     """Assembles a run and trains it.
 
-    Reads MODEL, DATASET, PIPELINE, OPTIMIZER, METRIC, MIX, PRECISEBN, GRADIENT_ACCUMULATION, EMA and the scalars of
-    ``config.checking.SCALARS``.
+    Reads MODEL, DATASET, PIPELINE, OPTIMIZER, METRIC, MIX, PRECISEBN, GRADIENT_ACCUMULATION, EMA, SWA and the scalars
+    of ``config.checking.SCALARS``.
 
     Raises:
         UserError: whatever of it a user can mend.
@@ -80,13 +82,16 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     accumulate = _accumulation(config)
     section = config.section("OPTIMIZER")
     base_batch = section.pop("base_batch_size", None)
+    rates = {"OPTIMIZER.learning_rate": section["learning_rate"]}
+    if "lr" in config.get("SWA", {}):
+        rates["SWA.lr"] = config["SWA"].to_dict()["lr"]
     if options.scale_lr:
-        section["learning_rate"] = _scaled(section["learning_rate"], base_batch, config, accumulate)
+        rates = {key: _scaled(rate, base_batch, config, accumulate) for key, rate in rates.items()}
     batches = min(len(loader), options.max_iters or len(loader))
     epochs = config.get("epochs")
     if epochs is None:
         raise UserError(f"{config.source}: epochs: is missing; training needs it")
-    schedule = build_lr(section["learning_rate"], math.ceil(batches / accumulate), epochs)
+    schedule = _schedule(config, rates, math.ceil(batches / accumulate), epochs)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
     optimizer = build_optimizer(section, schedule, framework, multi_precision=precision.multi_precision)
     log.info("%s", describe_groups(optimizer, framework))
@@ -100,21 +105,37 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     return trainer
 
 
+def _schedule(config: Config, rates: dict[str, Any], steps_per_epoch: int, epochs: int) -> Schedule:
+    """OPTIMIZER.learning_rate, and from the first averaged epoch on SWA.lr, where there is one."""
+    schedule = build_lr(rates["OPTIMIZER.learning_rate"], steps_per_epoch, epochs)
+    if "SWA.lr" not in rates:
+        return schedule
+    before = first_averaged_epoch(config.section("SWA"), epochs) - 1
+    return Handover(schedule, build_lr(rates["SWA.lr"], steps_per_epoch, epochs - before, "SWA.lr"), before)
+
+
 def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
     main = distributed.is_main()
     sinks = open_sinks(run.folder.path, config.get("log_sinks", [])) if main else []
     logger = LogHook(config.get("log_interval", 10), sinks)
-    average = EMAHook(EMA(run.framework, **config.section("EMA"))) if "EMA" in config else None
-    hooks: list[Hook] = [logger, *([average] if average else [])]
+    average = EMA(run.framework, **config.section("EMA")) if "EMA" in config else None
+    hooks: list[Hook] = [logger, *([EMAHook(average)] if average else [])]
     if "PRECISEBN" in config:
         section = config["PRECISEBN"]
         hooks.append(PreciseBNHook(section.get("preciseBN_interval", 1), section.get("num_iters_preciseBN", 200)))
+    validate = None
     if options.validate:
         loader = loader_for(config, "valid", run.framework.num_classes, run.seed)
         interval = config.get("val_interval", 1)
-        hooks.append(ValidateHook(loader, lambda: metric_for(config), interval, logger, average))
+        validate = ValidateHook(loader, lambda: metric_for(config), interval, logger, average)
+        hooks.append(validate)
     elif main:
         log.info("no --validate: there will be no %s_best.pdparams", config["model_name"])
+    if "SWA" in config:
+        section = config.section("SWA")
+        plan = {key: section[key] for key in ("interval_steps", "bn_batches") if key in section}
+        hooks.append(SWAHook(run.framework, first_averaged_epoch(section, run.epochs), validate=validate, **plan))
+    # last of those with a state: what it writes holds what the others did
     steps, keep = config.get("checkpoint_steps", 0), config.get("keep_checkpoints", 2)
     hooks.append(CheckpointHook(config.get("save_interval", 1), steps, keep))
     if options.profiler_options:

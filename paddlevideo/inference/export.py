@@ -189,14 +189,14 @@ def compare(framework: Any, program: Path, clip: np.ndarray) -> Difference:
 
 
 def _build(config: Config, pipeline: Pipeline) -> Any:
-    from paddlevideo.modeling import build_framework
+    from paddlevideo.modeling.frameworks.build import build_deployed
 
     # as --test: a test section that leaves normalisation out gets what the network was trained with
     sections = config.section("PIPELINE")
     others = (Pipeline(section, f"PIPELINE.{split}") for split, section in sections.items() if split != "test")
     found = next((p.normalization for p in (pipeline, *others) if p.normalization is not None), None)
     pair = (found.mean, found.std) if found is not None else None
-    framework = build_framework(_without_pretrained(config.section("MODEL")), normalization=pair)
+    framework = build_deployed(config.section("MODEL"), normalization=pair)
     framework.eval()
     return framework
 
@@ -205,15 +205,6 @@ def _load(framework: Any, params_path: Path) -> Any:
     from paddlevideo.modeling.weights import load_weights
 
     return load_weights(framework, params_path, strict=True)
-
-
-def _without_pretrained(section: Any) -> Any:
-    """A copy of a MODEL section that starts from no other weights: those of the checkpoint replace them all."""
-    if isinstance(section, Mapping):
-        return {key: _without_pretrained(value) for key, value in section.items() if key != "pretrained"}
-    if isinstance(section, list):
-        return [_without_pretrained(value) for value in section]
-    return section
 
 
 def _labels(config: Config, num_classes: int) -> list[str] | None:

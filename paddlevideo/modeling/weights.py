@@ -34,6 +34,7 @@ class KeyReport:
         explained: keys that the file lacks by a known rule, and the rule.
         unexpected: keys of the file that the network lacks.
         mismatched: key -> (shape in the file, shape in the network).
+        resized: embeddings that were fitted to another picture size or number of frames, as in ``mismatched``.
     """
 
     source: str
@@ -42,6 +43,7 @@ class KeyReport:
     explained: dict[str, str] = field(default_factory=dict)
     unexpected: list[str] = field(default_factory=list)
     mismatched: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)
+    resized: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -66,7 +68,8 @@ class KeyReport:
         rules: dict[str, int] = {}
         for rule in self.explained.values():
             rules[rule] = rules.get(rule, 0) + 1
-        return [f"{count} keys {rule}" for rule, count in rules.items()]
+        resized = [f"resized     {key}: file {old}, network {new}" for key, (old, new) in self.resized.items()]
+        return resized + [f"{count} keys {rule}" for rule, count in rules.items()]
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -97,10 +100,11 @@ def load_weights(
     """Loads a whole network's weights.
 
     Args:
-        model: what they go into.
+        model: what they go into; of a checkpoint with several networks it takes the keys of its ``weights_prefix``.
         weights: a ``.pdparams`` file, or the arrays themselves.
         strict: every key and shape must fit.  False is for fine-tuning: unexpected keys are left out and reported,
-            keys of the head may be missing, and the rest of the network must be there.
+            keys of the head may be missing, the rest of the network must be there, and a part that has
+            ``resize_embeddings(arrays)`` fits those of another picture size or number of frames.
         allow_head_mismatch: keys of the head (``classifier_prefixes`` of the model, or ``head.``) of another shape,
             which is another number of classes, keep their start values.
         source: what to call the weights in messages, if they are not a file.
@@ -116,7 +120,12 @@ def load_weights(
         name = source or "weights"
     else:
         arrays, name = read_weights(weights), source or str(weights)
+    arrays = _own_part(arrays, getattr(model, "weights_prefix", ""))
+    resized: dict[str, tuple[list[int], list[int]]] = {}
+    if not strict:
+        arrays, resized = _resize(model, arrays)
     report, head = compare(model, arrays, name), getattr(model, "classifier_prefixes", (_HEAD,))
+    report.resized = resized
     if not strict:
         rule = "of the head keep their start values"
         report.explained.update({key: rule for key in report.missing if key.startswith(head)})
@@ -149,8 +158,9 @@ def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.
     rest = {key: value for key, value in arrays.items() if not key.startswith(_PREFIX)}
     # beside backbone.* keys, a head.* belongs to another class count, not to the backbone
     arrays = {**own, **{key: value for key, value in rest.items() if not (own and key.startswith(_HEAD))}}
-    arrays, explained = backbone.adapt_pretrained(arrays)
+    given, (arrays, explained) = arrays, backbone.adapt_pretrained(arrays)
     report = compare(backbone, arrays, str(path))
+    report.resized = _changed(given, arrays)
     report.explained = {key: explained[key] for key in report.missing if key in explained}
     report.missing = [key for key in report.missing if key not in explained]
     if report.missing or report.mismatched:
@@ -158,6 +168,29 @@ def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.
     assign(backbone, arrays, report)
     log.info("pretrained %s", report)
     return report
+
+
+def _own_part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Of a checkpoint with several networks those keys that begin with ``prefix``, without it; else all as they are."""
+    own = {key[len(prefix) :]: value for key, value in arrays.items() if prefix and key.startswith(prefix)}
+    return own or arrays
+
+
+def _resize(model: nn.Layer, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[list[int], list[int]]]]:
+    """The arrays as the model's parts resize them, each its own, and what changed its shape by that."""
+    fitted = dict(arrays)
+    for name, part in model.named_sublayers(include_self=True):
+        if not hasattr(part, "resize_embeddings"):
+            continue
+        prefix = f"{name}." if name else ""
+        own = {key[len(prefix) :]: value for key, value in arrays.items() if key.startswith(prefix)}
+        fitted.update({prefix + key: value for key, value in part.resize_embeddings(own).items()})
+    return fitted, _changed(arrays, fitted)
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[list[int], list[int]]]:
+    shapes = {key: (list(before[key].shape), list(after[key].shape)) for key in before if key in after}
+    return {key: (old, new) for key, (old, new) in shapes.items() if old != new}
 
 
 def compare(model: nn.Layer, arrays: Mapping[str, Any], source: str) -> KeyReport:
@@ -195,6 +228,12 @@ def _way_out(report: KeyReport) -> str:
     if report.mismatched and all(key.endswith(classifier) for key in report.mismatched):
         key = "MODEL.head.num_classes" if "head.fc.weight" in report.mismatched else "MODEL.backbone.class_num"
         return f"The number of classes differs: set {key} to the file's, or fine-tune with -w in training."
+    embeddings = [key for key in report.mismatched if key.endswith(("pos_embed", "time_embed"))]
+    if embeddings and len(embeddings) == len(report.mismatched):
+        return (
+            "The file is for another picture size (pos_embed: 1 + places) or number of frames (time_embed); a test "
+            "never resizes: set num_seg and MODEL.backbone.img_size to the file's, or fine-tune with -w in training."
+        )
     if not report.matched:
         return "Not one key fits: the file belongs to another network, or comes from another framework."
     return "Choose the configuration that the file was trained with."

@@ -1,8 +1,8 @@
-"""Averages of the weights over training steps: exponential (EMA) and with equal weights (SWA)."""
+"""Averages of weights: over training steps, exponential (EMA) or equal (SWA), and over the files of several runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,7 +49,11 @@ class WeightAverage:
         share = self.weight_of_new()
         for name, parameter in self._parameters.items():
             average = self._averages[name]
-            average.add_((parameter.detach().astype("float32") - average) * share)
+            new = parameter.detach().astype("float32")
+            if share == 1:  # exactly the weights, whatever the average was
+                average.set_value(new)
+            else:
+                average.add_((new - average) * share)
         self.num_updates += 1
 
     @contextmanager
@@ -138,3 +142,65 @@ class SWA(WeightAverage):
     def weight_of_new(self) -> float:
         """One of as many as there will be."""
         return 1 / (self.num_updates + 1)
+
+
+def average_states(
+    states: Mapping[str, Mapping[str, np.ndarray]], weights: Sequence[float] | None = None
+) -> dict[str, np.ndarray]:
+    """The mean of several state dicts of one network, summed in float64.
+
+    Args:
+        states: what each is called (a file, for messages) -> its arrays; in order.
+        weights: the share of each, positive; they are divided by their sum.  Equal shares if not given.
+
+    Returns:
+        Floating arrays: the mean, in the last state's dtype.  Others (counters): the last state's own.
+
+    Raises:
+        UserError: fewer than two states, unusable weights, other keys, shapes or kinds, numbers that are not finite.
+    """
+    if len(states) < 2:
+        raise UserError(f"an average takes at least two checkpoints, got {len(states)}")
+    shares = _shares(weights, len(states))
+    (first, reference), *others = states.items()
+    for name, state in others:
+        _must_agree(first, reference, name, state)
+    for name, state in states.items():
+        for key, array in state.items():
+            if array.dtype == np.uint16:
+                raise UserError(f"{name}: {key} is bfloat16, which numpy cannot add up; save float32 weights instead")
+            if not np.isfinite(array).all():
+                raise UserError(f"{name}: {key} holds numbers that are not finite; leave this checkpoint out")
+    last = states[list(states)[-1]]
+    mean = {}
+    for key, array in last.items():
+        mean[key] = array
+        if np.issubdtype(array.dtype, np.floating):
+            total = sum(share * state[key].astype("float64") for share, state in zip(shares, states.values()))
+            mean[key] = np.asarray(total).astype(array.dtype)
+    return mean
+
+
+def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
+    if weights is None:
+        return [1 / count] * count
+    if len(weights) != count:
+        raise UserError(f"{count} checkpoints need as many weights, got {len(weights)}")
+    bad = [weight for weight in weights if not 0 < weight < float("inf")]
+    if bad:
+        raise UserError(f"weights of an average must be positive numbers, got {bad[0]}")
+    return [weight / sum(weights) for weight in weights]
+
+
+def _must_agree(first: str, reference: Mapping[str, Any], name: str, state: Mapping[str, Any]) -> None:
+    differences = [f"{key} is only in {first}" for key in reference if key not in state]
+    differences += [f"{key} is only in {name}" for key in state if key not in reference]
+    for key in reference:
+        a, b = reference[key], state.get(key, reference[key])
+        if a.shape != b.shape:
+            differences.append(f"{key}: {list(a.shape)} in {first}, {list(b.shape)} in {name}")
+        elif a.dtype.kind != b.dtype.kind:
+            differences.append(f"{key}: {a.dtype} in {first}, {b.dtype} in {name}")
+    if differences:
+        more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
+        raise UserError(f"{name}: does not belong to the same network: {'; '.join(differences[:4])}{more}")

@@ -352,7 +352,9 @@ class Schedule:
         _load(self.scheduler, state)
 
 
-def build_lr(section: Mapping[str, Any] | float, steps_per_epoch: int, epochs: int) -> Schedule:
+def build_lr(
+    section: Mapping[str, Any] | float, steps_per_epoch: int, epochs: int, where: str = "OPTIMIZER.learning_rate"
+) -> Schedule:
     """The schedule of an OPTIMIZER.learning_rate section.
 
     ``iter_step: True`` steps it after every optimizer step, otherwise after every epoch; the arguments of Paddle's own
@@ -363,18 +365,19 @@ def build_lr(section: Mapping[str, Any] | float, steps_per_epoch: int, epochs: i
         section: a number, or a mapping with ``name``.
         steps_per_epoch: optimizer steps of one epoch.
         epochs: epochs of the run.
+        where: key path of the section.
 
     Raises:
         ConfigError: a mistake in the section.
     """
-    problems = check_lr(section)
+    problems = check_lr(section, where)
     if problems:
-        raise ConfigError("OPTIMIZER.learning_rate", problems)
+        raise ConfigError(where, problems)
     if not isinstance(section, Mapping):
         return Schedule(ConstantLR(float(section)), by_iteration=False)
     by_iteration = bool(section.get("iter_step", False)) or section["name"] in ALWAYS_BY_ITERATION
     num_iters = steps_per_epoch if by_iteration else 1
-    return Schedule(_build(section, num_iters, epochs, "OPTIMIZER.learning_rate"), by_iteration)
+    return Schedule(_build(section, num_iters, epochs, where), by_iteration)
 
 
 def _build(section: Mapping[str, Any], num_iters: int, epochs: int, where: str) -> LRScheduler:

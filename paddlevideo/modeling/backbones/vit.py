@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -43,12 +43,18 @@ _OF_ATTENTION = {
 class Attention(nn.Layer):
     """Multi-head self-attention.
 
+    On a GPU the products, the softmax and the mixing are one fused kernel; on a CPU, in an exported program, and while
+    there is a ``witness``, they are written out.
+
     Args:
         dim: D.
         num_heads: heads, which divide D.
         qkv_bias: whether the joint projection to queries, keys and values has a bias.
         qk_scale: factor of the products; 1 / sqrt(D / num_heads) if None.
         attn_drop, proj_drop: dropout of the weights and of the output.
+
+    Attributes:
+        witness: is shown the weights [B, heads, L, L] of every call, whose rows sum to one; None: nobody asks.
     """
 
     def __init__(
@@ -68,15 +74,33 @@ class Attention(nn.Layer):
         self.qkv = nn.Linear(dim, 3 * dim, bias_attr=None if qkv_bias else False)
         self.proj = nn.Linear(dim, dim)
         self.attn_drop, self.proj_drop = nn.Dropout(attn_drop), nn.Dropout(proj_drop)
+        self.witness: Callable[[paddle.Tensor], None] | None = None
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[B, L, D] -> [B, L, D]."""
         length, dim = x.shape[1:]
-        qkv = self.qkv(x).reshape([-1, length, 3, self.num_heads, dim // self.num_heads]).transpose([2, 0, 3, 1, 4])
-        q, k, v = qkv[0] * self.scale, qkv[1], qkv[2]  # [B, heads, L, D / heads]; scaling q is cheaper than L x L
-        weights = self.attn_drop(F.softmax(paddle.matmul(q, k, transpose_y=True)))
-        mixed = paddle.matmul(weights, v).transpose([0, 2, 1, 3]).reshape([-1, length, dim])
-        return self.proj_drop(self.proj(mixed))
+        qkv = self.qkv(x).reshape([-1, length, 3, self.num_heads, dim // self.num_heads])
+        mixed = self._fused(qkv) if self._can_fuse(qkv) else self._written_out(qkv)  # [B, L, heads, D / heads]
+        return self.proj_drop(self.proj(mixed.reshape([-1, length, dim])))
+
+    def _can_fuse(self, qkv: paddle.Tensor) -> bool:
+        return self.witness is None and paddle.in_dynamic_mode() and qkv.place.is_gpu_place()
+
+    def _fused(self, qkv: paddle.Tensor) -> paddle.Tensor:
+        """Flash attention for half precision, and what the device has for float32; never an L x L matrix in memory."""
+        q, k, v = qkv.unbind(2)
+        correction = self.scale * q.shape[-1] ** 0.5  # the kernel's own factor is 1 / sqrt(D / heads)
+        if not math.isclose(correction, 1.0):
+            q = q * correction
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop.p, training=self.training)
+
+    def _written_out(self, qkv: paddle.Tensor) -> paddle.Tensor:
+        qkv = qkv.transpose([2, 0, 3, 1, 4])
+        q, k, v = qkv[0], qkv[1], qkv[2]  # [B, heads, L, D / heads]
+        weights = F.softmax(paddle.matmul(q * self.scale, k, transpose_y=True))  # scaling q is cheaper than L x L
+        if self.witness is not None:
+            self.witness(weights)
+        return paddle.matmul(self.attn_drop(weights), v).transpose([0, 2, 1, 3])
 
 
 class MLP(nn.Layer):
@@ -187,6 +211,8 @@ class VisionTransformer(nn.Layer):
         num_seg: frames of a clip.
         attention_type: divided_space_time, joint_space_time or space_only.
         pretrained: weights to start from, of an image ViT or of a recognition checkpoint; see ``adapt_pretrained``.
+        recompute: keep only the blocks' inputs while training and compute the rest again on the way back: the same
+            gradients, bit for bit, for one more forward pass; memory for the inside of one block instead of all.
 
     *Source*: TimeSformer (Bertasius et al., 2021); PaddleVideo ``VisionTransformer``, whose names and outputs it has.
     Linear layers start at a deviation of 0.02 where PaddleVideo's start at 1.0, and ``temporal_fc`` starts at zero.
@@ -210,11 +236,12 @@ class VisionTransformer(nn.Layer):
         num_seg: int = 8,
         attention_type: Literal["divided_space_time", "joint_space_time", "space_only"] = "divided_space_time",
         pretrained: str | None = None,
+        recompute: bool = False,
     ):
         super().__init__()
         _check(img_size, patch_size, num_seg, depth, attention_type)
         self.img_size, self.num_seg, self.attention_type = img_size, num_seg, attention_type
-        self.pretrained, self.out_channels = pretrained, embed_dim
+        self.pretrained, self.out_channels, self.recompute = pretrained, embed_dim, recompute
         self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size)
         self.cls_token = self._embedding(1, embed_dim, init.TruncatedNormal(std=0.02))
         patches = (img_size // patch_size) ** 2
@@ -250,10 +277,18 @@ class VisionTransformer(nn.Layer):
             )
         x = self._add_time(self._add_place(self.patch_embed(x)))
         for block in self.blocks:
-            x = block(x)
+            x = self._forgetting(block, x) if self.recompute and self.training else block(x)
         if self.attention_type == _SPACE:
             x = x.reshape([-1, frames, *x.shape[1:]]).mean(1)  # [N * T, 1 + P, D] -> [N, 1 + P, D]
         return self.norm(x)[:, 0]
+
+    def _forgetting(self, block: Block, x: paddle.Tensor) -> paddle.Tensor:
+        """What ``block(x)`` gives, without keeping its inside for the way back."""
+        if not (paddle.in_dynamic_mode() and paddle.is_grad_enabled()):
+            return block(x)
+        from paddle.distributed.fleet.utils import recompute
+
+        return recompute(block, x, use_reentrant=False)
 
     def _add_place(self, patches: paddle.Tensor) -> paddle.Tensor:
         """[N * T, P, D] -> [N * T, 1 + P, D], with a class token before each frame's patches."""
@@ -271,24 +306,34 @@ class VisionTransformer(nn.Layer):
         tokens = self.time_drop(tokens).reshape([-1, (length - 1) * self.num_seg, dim])
         return paddle.concat([x[:, 0, :1], tokens], axis=1)
 
+    def resize_embeddings(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays, with the ``pos_embed`` and ``time_embed`` of another picture size or frame count fitted.
+
+        See ``resize_places`` and ``resize_times``; what is no [1, length, D] of this network's D stays as it is.
+        """
+        arrays = dict(arrays)
+        for name, resize in (("pos_embed", resize_places), ("time_embed", resize_times)):
+            value, own = arrays.get(name), getattr(self, name, None)
+            if own is None or value is None or list(value.shape[::2]) != own.shape[::2]:
+                continue
+            if value.shape[1] != own.shape[1]:
+                arrays[name] = resize(value, own.shape[1])
+        return arrays
+
     def adapt_pretrained(self, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         """Fits an image ViT, or a checkpoint of another size or length, to this network.
 
-        The classifier is left out; ``pos_embed`` is resized (bilinear, corners kept) and ``time_embed`` too (nearest);
-        divided attention copies ``attn`` to ``temporal_attn`` and ``norm1`` to ``temporal_norm1`` if the file has none.
+        The classifier is left out; ``pos_embed`` and ``time_embed`` are resized (``resize_embeddings``); divided
+        attention copies ``attn`` to ``temporal_attn`` and ``norm1`` to ``temporal_norm1`` if the file has none.
 
         Returns:
             The arrays, and the keys that an image ViT lacks by nature, with the reason.
         """
         arrays = {key: value for key, value in arrays.items() if not key.startswith(("head.", "pre_logits."))}
-        place, time = arrays.get("pos_embed"), arrays.get("time_embed")
-        if place is not None and place.shape[1] != self.pos_embed.shape[1]:
-            arrays["pos_embed"] = resize_places(place, self.pos_embed.shape[1])
+        arrays = self.resize_embeddings(arrays)
         if self.attention_type == _SPACE:
             arrays.pop("time_embed", None)
             return arrays, {}
-        if time is not None and time.shape[1] != self.num_seg:
-            arrays["time_embed"] = resize_times(time, self.num_seg)
         explained = {"time_embed": "an image network does not have start at zero"}
         if self.attention_type == _DIVIDED:
             for key in [key for key in arrays if re.match(r"blocks\.\d+\.(attn|norm1)\.", key)]:
@@ -354,10 +399,11 @@ class VisionTransformer_tweaks(VisionTransformer):
         pretrained: str | None = None,
         wd_bias: bool = True,
         lr_mult_list: list[float] | None = None,
+        recompute: bool = False,
     ):
         super().__init__(
             img_size, patch_size, in_channels, embed_dim, depth, num_heads, mlp_ratio, qkv_bias, qk_scale, drop_rate,
-            attn_drop_rate, drop_path_rate, epsilon, num_seg, attention_type, pretrained,
+            attn_drop_rate, drop_path_rate, epsilon, num_seg, attention_type, pretrained, recompute,
         )  # fmt: skip
         for name in ("cls_token", "pos_embed", "time_embed"):
             if hasattr(self, name):

@@ -17,7 +17,31 @@ from paddlevideo.registry import BACKBONES, HEADS, suggest
 _AVERAGES = ("score", "prob", "none")
 
 
-class Recognizer(nn.Layer):
+class Framework(nn.Layer):
+    """What a framework answers about itself, and how most of them do."""
+
+    # where this network's names begin in a checkpoint that holds several networks
+    weights_prefix = ""
+
+    def checkpoints(self) -> dict[str, nn.Layer]:
+        """Whose weights are saved as the best ones: an ending of the file's name, and the network."""
+        return {"": self}
+
+    @classmethod
+    def deployed(cls, section: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+        """The MODEL section of what is tested and exported, and its ``weights_prefix``."""
+        return dict(section), cls.weights_prefix
+
+    @classmethod
+    def without_start_weights(cls, section: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of the MODEL section that starts from no files that a checkpoint will replace."""
+        section = dict(section)
+        if isinstance(section.get("backbone"), Mapping):
+            section["backbone"] = {key: value for key, value in section["backbone"].items() if key != "pretrained"}
+        return section
+
+
+class Recognizer(Framework):
     """Backbone and head behind one batch of clips.
 
     Args:
@@ -53,6 +77,11 @@ class Recognizer(nn.Layer):
     def classifier_prefixes(self) -> tuple[str, ...]:
         """Where the names of parameters begin whose shape depends on the number of classes."""
         return ("head.", *(f"backbone.{name}" for name in getattr(self.backbone, "classifier_prefixes", ())))
+
+    @property
+    def feature_channels(self) -> int:
+        """D, the channels of the backbone's output."""
+        return self.backbone.out_channels
 
     @property
     def num_frames(self) -> int:

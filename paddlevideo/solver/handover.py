@@ -1,0 +1,85 @@
+"""One rate schedule after another, for the part of a run whose weights are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from paddle.optimizer.lr import LRScheduler
+
+from paddlevideo.errors import UserError
+from paddlevideo.solver.lr import Schedule
+
+
+class _Relay(LRScheduler):
+    """The rate of whichever schedule holds; an optimizer reads one scheduler from its beginning to its end."""
+
+    def __init__(self, current: LRScheduler):
+        self.current = current
+        super().__init__(float(current()))
+
+    def get_lr(self) -> float:
+        return float(self.current())
+
+
+class Handover(Schedule):
+    """One schedule for the first epochs, then another from its own beginning, each at its own beat.
+
+    Args:
+        before: holds for ``epochs`` epochs.
+        after: holds from then on; its steps count from there.
+        epochs: 0 begins with ``after``.
+    """
+
+    def __init__(self, before: Schedule, after: Schedule, epochs: int):
+        self.before, self.after, self.epochs = before, after, epochs
+        self.epochs_done = 0
+        super().__init__(_Relay(self.current.scheduler), by_iteration=True)
+
+    @property
+    def current(self) -> Schedule:
+        """The schedule that holds now."""
+        return self.before if self.epochs_done < self.epochs else self.after
+
+    def step_batch(self) -> None:
+        """To be called after every optimizer step."""
+        self.current.step_batch()
+        self._relay()
+
+    def step_epoch(self) -> None:
+        """To be called after every epoch."""
+        self.current.step_epoch()
+        self.epochs_done += 1
+        self._relay()
+
+    def _relay(self) -> None:
+        self.scheduler.current = self.current.scheduler
+        self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counters of both schedules, and the epochs done."""
+        return {
+            "class": type(self).__name__,
+            "epochs_done": self.epochs_done,
+            "before": self.before.state_dict(),
+            "after": self.after.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where ``state`` was taken.
+
+        Raises:
+            UserError: the state belongs to another schedule, or lacks a part.
+        """
+        if state.get("class") != "Handover":
+            raise UserError(
+                f"the saved schedule is {state.get('class')} alone, and the configuration hands over to another one "
+                "(SWA.lr); resume with the configuration that it was trained with"
+            )
+        missing = [key for key in ("epochs_done", "before", "after") if key not in state]
+        if missing:
+            raise UserError(f"the saved state of the schedules lacks {', '.join(missing)}; the checkpoint is not whole")
+        self.epochs_done = state["epochs_done"]
+        self.before.load_state_dict(state["before"])
+        self.after.load_state_dict(state["after"])
+        self._relay()
