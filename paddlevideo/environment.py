@@ -22,5 +22,6 @@ def hide_paddle_remarks(glog: bool = True) -> None:
     """
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     if glog:
         os.environ.setdefault("GLOG_minloglevel", "2")
