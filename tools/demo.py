@@ -162,11 +162,12 @@ def report(demo: Demo, exported: str, predicted: str, total_s: float) -> str:
     )
     steps = "\n".join(f"| {what} | {seconds:.1f} |" for what, seconds in demo.seconds.items())
     day = datetime.date.today().isoformat()
+    command = " ".join(["python tools/demo.py", *sys.argv[1:]]) if sys.argv[1:] else "make demo"
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return f"""
 # Demo: {len(rows["TSM"])} held-out clips, seed {demo.seed}
 
-`make demo`, {day}, {machine}. Chance is 12.5 %; {CHANCE_NOTE}.
+`{command}`, {day}, {machine}. Chance is 12.5 %; {CHANCE_NOTE}.
 
 | network | top-1 | training, clips/s of one process |
 |---|---|---|
