@@ -13,11 +13,11 @@ import pytest
 
 from paddlevideo.config import Config, load_config
 from paddlevideo.engine import checkpoint
-from paddlevideo.engine.hooks import CheckpointHook
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import read_pickle, write_pickle
+from tests.engine.stopping import copy_of, train_until_sigterm
 from tests.tiny import ROOT, make_clips, save, tsm_config
 
 LAST = "TSM_epoch_00003.pdparams"
@@ -66,27 +66,11 @@ def uninterrupted(clips, tmp_path_factory):
 def stopped(clips, tmp_path_factory):
     """A run that got SIGTERM in its ``STOP_AT``-th step."""
     output = tmp_path_factory.mktemp("stopped")
-    after_step = CheckpointHook.after_step
-
-    def stop_then_save(hook, run):
-        if run.progress.step == STOP_AT:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.05)
-        after_step(hook, run)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CheckpointHook, "after_step", stop_then_save)
-        with pytest.raises(SystemExit) as left:
-            train(config_for(clips, output), Options(validate=True, seed=SEED))
-    assert left.value.code == 128 + signal.SIGTERM
+    assert (
+        train_until_sigterm(config_for(clips, output), Options(validate=True, seed=SEED), STOP_AT)
+        == 128 + signal.SIGTERM
+    )
     return output
-
-
-def copy_of(folder: Path, target: Path) -> Path:
-    target.mkdir(parents=True)
-    for file in folder.iterdir():
-        (target / file.name).write_bytes(file.read_bytes())
-    return target
 
 
 def resume(clips, output, **options):

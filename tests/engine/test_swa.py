@@ -1,11 +1,9 @@
 """SWA in a run: what is averaged, at which rate, with which batch statistics, and that a stop changes no bit of it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +16,11 @@ from paddlevideo.engine import checkpoint
 from paddlevideo.engine.averaging import first_averaged_epoch
 from paddlevideo.engine.batch_norm import batch_norms
 from paddlevideo.engine.command import load_run_config
-from paddlevideo.engine.hooks import CheckpointHook
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.safe_io import read_pickle
+from tests.engine.stopping import copy_of, train_until_sigterm
 from tests.tiny import ROOT, make_clips, save, timesformer_config, tsm_config
 
 SEED = 7
@@ -74,26 +72,11 @@ def whole(clips, tmp_path_factory):
 @pytest.fixture(scope="module")
 def stopped(clips, tmp_path_factory):
     output = tmp_path_factory.mktemp("stopped")
-    after_step = CheckpointHook.after_step
-
-    def stop_then_save(hook, run):
-        if run.progress.step == STOP_AT:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.05)
-        after_step(hook, run)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CheckpointHook, "after_step", stop_then_save)
-        with pytest.raises(SystemExit):
-            train(config_for(clips, output), Options(validate=True, seed=SEED))
+    assert (
+        train_until_sigterm(config_for(clips, output), Options(validate=True, seed=SEED), STOP_AT)
+        == 128 + signal.SIGTERM
+    )
     return output
-
-
-def copy_of(folder: Path, target: Path) -> Path:
-    target.mkdir(parents=True)
-    for file in folder.iterdir():
-        (target / file.name).write_bytes(file.read_bytes())
-    return target
 
 
 def rates(output: Path) -> list[float]:
