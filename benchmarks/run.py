@@ -1,4 +1,4 @@
-"""Measures what benchmarks/README.md lists:  python benchmarks/run.py [decode loader model start]
+"""Measures what benchmarks/README.md lists:  python benchmarks/run.py [decode loader model export start]
 
 Times are CPU seconds of one thread unless a row says wall; each is the median of ``--rounds`` after one round that is
 thrown away.  Compared things take turns within one run, so that a change of the machine's speed meets both.
@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 TSM = "configs/recognition/tsm/tsm_k400_videos.yaml"
 TIMESFORMER = "configs/recognition/timesformer/timesformer_k400_videos.yaml"
+UNNAMED = ("MODEL.backbone.pretrained=null", "DATASET.label_names=null")
 
 
 def take_turns(rounds: int, contestants: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -156,6 +157,43 @@ def model(rounds: int) -> None:
             row(f"{Path(config).stem}, {what}", f"{ours:.2f}", f"{bare:.2f}", f"{bare / ours:.2f}")
 
 
+def export(rounds: int) -> None:
+    """The exported program against the network it was made from: one centre crop, one thread, the same scores."""
+    import numpy as np
+    import paddle
+
+    from paddlevideo.config import load_config
+    from paddlevideo.engine.parts import deployed_network
+    from paddlevideo.inference import export as exporting
+    from paddlevideo.inference.runtime import ExportedModel, Runtime
+    from paddlevideo.safe_io import write_pickle
+
+    row("prediction, 8 x 224, batch 1", "network, CPU s", "exported, CPU s", "network / exported", "scores differ by")
+    for file, crop in ((TSM, ()), (TIMESFORMER, ("PIPELINE.test.transform.3={CenterCrop: {target_size: 224}}",))):
+        config = load_config(ROOT / file, [*UNNAMED, *crop])
+        with tempfile.TemporaryDirectory() as folder:
+            framework = deployed_network(config)
+            framework.eval()
+            weights = Path(folder) / "weights.pdparams"
+            write_pickle(weights, {key: value.numpy() for key, value in framework.state_dict().items()})
+            done = exporting.export(config, weights, Path(folder) / "model", say=lambda line: None)
+            runtime = Runtime(use_gpu=False, cpu_threads=1)
+            exported = ExportedModel(done.program, done.params, runtime, say=lambda line: None)
+        imgs = np.random.default_rng(0).integers(0, 255, (1, *done.input_shape[1:]), dtype=np.uint8)
+        batch, given = {"imgs": paddle.to_tensor(imgs)}, {}
+
+        def network(batch: dict = batch, framework: object = framework, given: dict = given) -> None:
+            with paddle.no_grad():
+                given["network"] = framework(batch, mode="predict")["scores"].numpy()
+
+        def program(imgs: np.ndarray = imgs, exported: ExportedModel = exported, given: dict = given) -> None:
+            given["exported"] = exported(imgs)
+
+        times = take_turns(rounds, {"network": network, "exported": program})
+        ratio, gap = times["network"] / times["exported"], np.abs(given["network"] - given["exported"]).max()
+        row(Path(file).stem, *(f"{times[name]:.2f}" for name in times), f"{ratio:.2f}", f"{gap:.1e}")
+
+
 def start(rounds: int) -> None:
     """Wall seconds until a configuration is checked."""
     seconds = []
@@ -167,7 +205,7 @@ def start(rounds: int) -> None:
     row("main.py --check", f"{statistics.median(seconds[1:]):.2f} s wall")
 
 
-SECTIONS = {"decode": decode, "loader": loader, "model": model, "start": start}
+SECTIONS = {"decode": decode, "loader": loader, "model": model, "export": export, "start": start}
 
 
 def main() -> None:
@@ -181,9 +219,10 @@ def main() -> None:
     if unknown:
         parser.error(f"no section {unknown[0]!r}; there are: {', '.join(SECTIONS)}")
     if not args.bare:
-        from paddlevideo.environment import set_cpu_environment
+        from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 
         set_cpu_environment()
+        hide_paddle_remarks()
     if args.model_seconds:
         for what, seconds in model_seconds(args.model_seconds, args.rounds).items():
             print(f"{what}\t{seconds}")

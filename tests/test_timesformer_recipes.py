@@ -3,8 +3,11 @@
 Numbers are typed from the papers' and the projects' pages, not read from the YAML files.
 """
 
+import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -283,13 +286,17 @@ def overrides(*assignments, flag="-o"):
     return [part for assignment in assignments for part in (flag, assignment)]
 
 
+QUICK = (
+    "MODEL.backbone.pretrained=null", "DATASET.batch_size=2", "DATASET.num_workers=0",
+    "GRADIENT_ACCUMULATION.global_batch_size=4", "epochs=1", "OPTIMIZER.learning_rate.warmup_epochs=1",
+)  # fmt: skip
+
+
 def test_the_page_s_commands(kinetics, tmp_path, monkeypatch, capsys):
     import main as command
     from tools import export_model, predict
 
-    small = overrides(*SMALL)
-    quick = overrides("MODEL.backbone.pretrained=null", "DATASET.batch_size=2", "DATASET.num_workers=0",
-        "GRADIENT_ACCUMULATION.global_batch_size=4", "epochs=1", "OPTIMIZER.learning_rate.warmup_epochs=1")  # fmt: skip
+    small, quick = overrides(*SMALL), overrides(*QUICK)
     assert run(monkeypatch, command, "--validate", "-c", PP, *small, *quick) == 0
     best = tmp_path / "output" / "ppTimeSformer" / "ppTimeSformer_best.pdparams"
     assert best.is_file() and "Already save the best model (top1 acc)0." in capsys.readouterr().out
@@ -310,6 +317,45 @@ def test_the_page_s_commands(kinetics, tmp_path, monkeypatch, capsys):
     score = float(printed.split("top-1 score: ")[1].split()[0])
     expected = scores_of(8, "data/ppTimeSformer_k400_8f.pdparams")
     assert score == pytest.approx(float(expected.max()), rel=1e-4)  # softmaxed once
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("distributed")
+def test_the_page_s_commands_on_two_ranks(kinetics, tmp_path):
+    """As users type them, each in processes of its own; the scores of two ranks are those of one."""
+    best, log_dir = "output/ppTimeSformer/ppTimeSformer_best.pdparams", tmp_path / "log_pptimesformer"
+    launcher = ["-B", "-m", "paddle.distributed.launch", "--nproc_per_node", "2", f"--log_dir={log_dir}"]
+    ranks, alone = [*launcher, str(ROOT / "main.py")], [str(ROOT / "main.py")]
+    settings = ["-c", PP, *overrides(*SMALL, *QUICK)]
+    trained = shell(*ranks, "--validate", *settings)
+    assert "Already save the best model (top1 acc)0." in trained and "2 rank(s)" in trained
+    assert {file.name for file in log_dir.iterdir()} >= {"workerlog.0", "workerlog.1"}
+    recipe = [*settings, *overrides(*RECIPE), "-w", "data/ppTimeSformer_k400_16f_distill.pdparams"]
+    for test in ([*settings, "-w", best], recipe):
+        shell(*ranks, "--test", *test, "--out", "two.json")
+        shell(*alone, "--test", *test, "--out", "one.json")
+        two, one = (json.loads((tmp_path / name).read_text()) for name in ("two.json", "one.json"))
+        assert [row["path"] for row in two] == [row["path"] for row in one] and len(two) == 4
+        np.testing.assert_allclose([row["scores"] for row in two], [row["scores"] for row in one], atol=1e-6)
+
+    exported, given = "inference/ppTimeSformer/ppTimeSformer", overrides(*SMALL, flag="--override")
+    shell(ROOT / "tools" / "export_model.py", "-c", PP, "-p", best, "-o", "inference/ppTimeSformer", *given)
+    printed = shell(ROOT / "tools" / "predict.py", "--input_file", "data/example.avi", "--config", PP, "--model_file",
+        f"{exported}.pdmodel", "--params_file", f"{exported}.pdiparams", "--use_gpu=False",
+        "--use_tensorrt=False")  # fmt: skip
+    assert "Current video file: data/example.avi\n\ttop-1 class: " in printed
+    score = float(printed.split("top-1 score: ")[1].split()[0])
+    assert score == pytest.approx(float(scores_of(8, best).max()), rel=1e-4)
+
+
+def shell(*command):
+    """What ``python command`` prints, in the working directory of the test."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE")}
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
 
 
 def scores_of(frames, weights):

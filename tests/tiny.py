@@ -106,6 +106,19 @@ def timesformer_config(clips: Path, output: Path) -> dict:
     return {"model_name": "TimeSformer", **config}
 
 
+def distilled(config: dict, weights: str = "no teacher here.pdparams") -> dict:
+    """The configuration's network as the student of a frozen one like it, which ``weights`` are for."""
+    model = config["MODEL"]
+    return config | {
+        "MODEL": {
+            "framework": "RecognizerDistillation",
+            "models": [{"Teacher": model | {"weights": weights}}, {"Student": model}],
+            "freeze_params_list": ["Teacher"],
+            "loss": {"Train": [{"name": "DistillationKLLoss", "model_name_pairs": ["Student", "Teacher"]}]},
+        }
+    }
+
+
 def save(config: dict, path: Path) -> Path:
     """Writes a configuration as YAML."""
     path.write_text(yaml.safe_dump(config, sort_keys=False))

@@ -1,11 +1,11 @@
-"""Converts weights of MMAction2, torchvision and timm for the network of a configuration.
+"""Converts weights of MMAction2, TimeSformer's authors, torchvision and timm for the network of a configuration.
 
     python tools/convert_weights.py tsm_r50.pth weights/tsm_r50_k400.pdparams -c CFG.yaml
     python tools/convert_weights.py resnet50.pth weights/resnet50.pdparams -c CFG.yaml   # ImageNet: the backbone
 
-.pth is read with torch's weights_only reader (pip install 'torch>=2.6'), .safetensors and .pdparams without torch.
-Nothing is written unless every key of both sides is accounted for.  Use the result with --test -w, to fine-tune with
--w, or as MODEL.backbone.pretrained.
+.pth, .pyth and .pt are read with torch's weights_only reader (pip install 'torch>=2.6'), .safetensors and .pdparams
+without torch.  Nothing is written unless every key of both sides is accounted for.  Use the result with --test -w, to
+fine-tune with -w, or as MODEL.backbone.pretrained.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("source", help=".pth, .pt, .safetensors or .pdparams")
+    add("source", help=".pth, .pyth, .pt, .safetensors or .pdparams")
     add("target", help="file to write, .pdparams; what it was made from is noted in TARGET.json")
-    add("-c", "--config", required=True, metavar="CFG", help="YAML file whose MODEL is the network")
+    add(
+        "-c", "--config", required=True, metavar="CFG", help="YAML file of the network (of a distillation: its student)"
+    )
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="e.g. MODEL.head.num_classes=400")
-    add("--from", dest="origin", default="auto", choices=("auto", "mmaction2", "torchvision", "timm", "paddle"),
+    add("--from", dest="origin", default="auto",
+        choices=("auto", "mmaction2", "timesformer", "torchvision", "timm", "paddle"),
         help="whose names the file has (auto: told from its keys)")  # fmt: skip
     add("--backbone-only", action="store_true", help="leave the head out; for MODEL.backbone.pretrained")
     add("--ema", action="store_true", help="the averaged weights, where a file holds both")

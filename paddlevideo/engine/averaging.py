@@ -16,7 +16,7 @@ from paddlevideo.engine import distributed
 from paddlevideo.engine.batch_norm import batch_norms, renew_batch_norms, statistics_kept
 from paddlevideo.engine.checkpoint import Arrays, numpy_state
 from paddlevideo.engine.hooks import Hook, ValidateHook
-from paddlevideo.engine.parts import DEFAULT_SEED, loader_for, network, pipelines_agree
+from paddlevideo.engine.parts import DEFAULT_SEED, deployed_network, loader_for, pipelines_agree
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights, read_weights
@@ -66,6 +66,8 @@ class EMAHook(AverageHook):
 
 class SWAHook(AverageHook):
     """The mean of the weights over the last epochs, written at the run's end as ``<model_name>_swa.pdparams``.
+
+    Of a framework with several networks each one's own file is written besides, as for the best weights.
 
     Args:
         model: the bare network.
@@ -121,15 +123,16 @@ class SWAHook(AverageHook):
         if not count:
             log.warning("SWA: no weights were averaged (every step of the interval was left out); no file is written")
             return
-        target = run.folder.path / f"{run.folder.model_name}_swa.pdparams"
+        target = run.folder.stem("swa")
         with self.average.applied(), statistics_kept(run.framework):
             self._renew(run)
             if distributed.is_main():
-                write_pickle(target, numpy_state(run.framework))
+                for ending, network in run.framework.checkpoints().items():
+                    write_pickle(target.with_name(f"{target.name}{ending}.pdparams"), numpy_state(network))
             if self.validate is not None:
                 self.validate.measure(run, "swa")
         distributed.meet()
-        log.info("SWA: the mean of %d sets of weights since epoch %d: %s", count, self.start_epoch, target)
+        log.info("SWA: the mean of %d sets of weights since epoch %d: %s.pdparams", count, self.start_epoch, target)
 
     def _renew(self, run: Trainer) -> None:
         if not self.bn_batches:
@@ -239,9 +242,9 @@ def average_files(
 
 
 def _renewed(mean: Arrays, config: Config, bn_batches: int, target: Path) -> tuple[Arrays, int]:
-    """The arrays with batch-norm statistics measured on DATASET.train."""
+    """The arrays with batch-norm statistics measured on DATASET.train; of a distillation the student's."""
     pipelines_agree(config)
-    framework = network(config, pretrained=False)
+    framework = deployed_network(config)
     load_weights(framework, mean, source=str(target))
     if not batch_norms(framework):
         return mean, 0
@@ -251,4 +254,9 @@ def _renewed(mean: Arrays, config: Config, bn_batches: int, target: Path) -> tup
         count = renew_batch_norms(framework, loader, Precision(), bn_batches)
     finally:
         loader.close()
-    return numpy_state(framework), count
+    prefix = framework.weights_prefix if any(key.startswith(framework.weights_prefix) for key in mean) else ""
+    renewed = {f"{prefix}{key}": value for key, value in numpy_state(framework).items()}
+    others = [key for key in mean if key not in renewed and key.endswith("._variance")]
+    if others:
+        log.warning("--bn_batches renews the network that is tested; averaged as they are: %s, ...", others[0])
+    return {**mean, **renewed}, count

@@ -18,19 +18,20 @@ import numpy as np
 
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
-from paddlevideo.modeling.frameworks.build import build_framework
+from paddlevideo.modeling.frameworks.build import build_deployed
 from paddlevideo.modeling.weights import KeyReport, compare, read_weights
 from paddlevideo.safe_io import sha256, write_atomic, write_pickle
 
-ORIGINS = ("mmaction2", "torchvision", "timm", "paddle")
-_TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt")
+ORIGINS = ("mmaction2", "timesformer", "torchvision", "timm", "paddle")
+_TORCH_SUFFIXES = (".pth", ".pyth", ".pt", ".tar", ".bin", ".ckpt")
 # torch.load(weights_only=True) of older versions can be made to run code (CVE-2025-32434)
 _TORCH_AT_LEAST = (2, 6)
 _TORCH_WAY_OUT = "pip install 'torch>=2.6' (the CPU build will do), or convert the file to .safetensors"
 _WRAPPERS = ("state_dict", "model", "model_state")
 _AVERAGED = ("state_dict_ema", "model_ema")
-_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile, the original TimeSformer
 _BACKBONE = "backbone."
+_CLASSIFIER = "head."  # of the origins that know no 'backbone.'
 
 # why keys without a counterpart are left out; the first pattern that fits counts
 _LEFT_OUT = (
@@ -47,6 +48,7 @@ _SIGNS = (
     ("mmaction2", r"(backbone\.)?(patch_embed\.projection|transformer_layers)\..*"),
     ("torchvision", r"layer1\.0\.conv1\.weight|features\.0\.0\.weight"),
     ("paddle", r".*\._(batch_norm|conv)\..*|head\.fc\..*"),
+    ("timesformer", r"time_embed|blocks\.0\.temporal_attn\.qkv\.weight"),
     ("timm", r"blocks\.0\.attn\.qkv\.weight|patch_embed\.proj\.weight|conv_stem\.weight"),
 )
 _SAFETENSORS = {
@@ -106,7 +108,7 @@ def convert_file(
     """Converts ``source`` for the network of ``config`` and writes ``target`` and ``target``.json beside it.
 
     Args:
-        config: its MODEL is the network; ``MODEL.backbone.pretrained`` is not loaded.
+        config: its MODEL is the network, of a distillation the student; files that MODEL names are not loaded.
         source: ``.pth`` (and torch's other suffixes), ``.safetensors`` or ``.pdparams``.
         target: ``.pdparams``.
         origin: one of ``ORIGINS``, or "auto".
@@ -124,11 +126,11 @@ def convert_file(
     if target.resolve() == source.resolve():
         raise UserError(f"{target}: source and target are the same file")
     found = read_source(source, averaged)
-    model = config.section("MODEL")
-    (model.get("backbone") or {}).pop("pretrained", None)
-    framework = build_framework(model)
+    framework = build_deployed(config.section("MODEL"))
     conversion = convert(framework, found, source, origin, backbone_only)
-    _refuse_gaps(conversion, allow_missing, allow_unexpected, framework.classifier_prefixes)
+    _refuse_gaps(conversion, allow_missing, allow_unexpected, framework)
+    if framework.weights_prefix:
+        conversion.notes.append(f"under the names of {framework.weights_prefix[:-1]}'s own configuration")
     digest = write_pickle(target, conversion.arrays)
     record = {
         "source": source.name,
@@ -154,6 +156,8 @@ def convert(framework: Any, found: Source, source: Path, origin: str, backbone_o
     if origin == "auto":
         origin = detect_origin(arrays, source)
         notes.append(f"origin told from the keys: {origin}")
+    if origin == "timesformer" and any(key.startswith(_CLASSIFIER) for key in arrays):
+        arrays = {key if key.startswith(_CLASSIFIER) else _BACKBONE + key: value for key, value in arrays.items()}
     whole = any(key.startswith((_BACKBONE, "cls_head.")) for key in arrays)
     if backbone_only or not whole:
         if not whole and not backbone_only:
@@ -201,7 +205,7 @@ def _renamed(
 
 
 def _refuse_gaps(
-    conversion: Conversion, allow_missing: Sequence[str], allow_unexpected: Sequence[str], classifier: tuple[str, ...]
+    conversion: Conversion, allow_missing: Sequence[str], allow_unexpected: Sequence[str], framework: Any
 ) -> None:
     report = conversion.report
     for patterns, keys, word in (
@@ -215,10 +219,12 @@ def _refuse_gaps(
                 conversion.arrays.pop(key, None)
     if report.clean and report.matched:
         return
-    if report.mismatched and all(key.startswith(classifier) for key in report.mismatched):
+    if report.mismatched and all(key.startswith(framework.classifier_prefixes) for key in report.mismatched):
         classes = next(iter(report.mismatched.values()))[0][-1]
-        place = "MODEL.head.num_classes" if "head.fc.bias" in report.mismatched else "MODEL.backbone.class_num"
-        way_out = f"Only the class count differs: -o {place}={classes}, or --backbone-only."
+        place = "head.num_classes" if "head.fc.bias" in report.mismatched else "backbone.class_num"
+        inner = framework.weights_prefix
+        setting = f"{inner}{place}: {classes} in MODEL.models" if inner else f"-o MODEL.{place}={classes}"
+        way_out = f"Only the class count differs: {setting}, or --backbone-only."
     elif not report.matched:
         way_out = "Not one key fits: choose the configuration of this network, or name the origin with --from."
     else:

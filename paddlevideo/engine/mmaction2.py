@@ -15,6 +15,11 @@ from paddlevideo.registry import suggest
 _SECTIONS = {
     "model": "MODEL",
     "model.cls_head": "MODEL.head",
+    # TimeSformer's
+    "model.backbone.num_frames": "MODEL.backbone.num_seg",
+    "model.backbone.embed_dims": "MODEL.backbone.embed_dim",
+    "model.backbone.num_transformer_layers": "MODEL.backbone.depth",
+    "model.backbone.dropout_ratio": "MODEL.backbone.drop_rate",
     "model.test_cfg.average_clips": "MODEL.runtime_cfg.test.avg_type",
     "model.train_cfg.blending": "MIX",
     "data.videos_per_gpu": "DATASET.batch_size",

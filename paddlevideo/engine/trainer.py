@@ -142,7 +142,7 @@ class Trainer:
         sizes = [len(batch["index"]) for batch in window]
         key = [self.seed, self.progress.step, distributed.rank()]
         paddle.seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-        loss_sum, hits = 0.0, np.zeros(2)
+        loss_sum, sums = 0.0, {}
         lr = self.schedule.lr
         for number, (batch, size) in enumerate(zip(window, sizes)):
             waits = number < len(window) - 1 and self.model is not self.framework
@@ -154,7 +154,8 @@ class Trainer:
                     distributed.meet() if self.model is not self.framework else None
                 self.precision.backward(share)
             loss_sum += float(share)
-            hits += size * _accuracy(outputs["scores"], batch["label"])
+            for name, value in _figures(outputs, batch).items():
+                sums[name] = sums.get(name, 0.0) + size * value
         self.replaced = np.concatenate([np.asarray(batch["replaced"]) for batch in window])
         self.replaced = self.replaced[self.replaced >= 0]
         bad, stop = distributed.add_up([float(not math.isfinite(loss_sum)), float(self.stop_signal)])
@@ -166,8 +167,8 @@ class Trainer:
             self.precision.step(self.optimizer)
             self._non_finite = 0
         self.optimizer.clear_grad()
-        top1, top5 = hits / sum(sizes)
-        return {"loss": loss_sum, "lr": lr, "top1": top1, "top5": top5, "batch_size": float(sum(sizes))}
+        figures = {name: value / sum(sizes) for name, value in sums.items()}
+        return {"loss": loss_sum, "lr": lr, **figures, "batch_size": float(sum(sizes))}
 
     def _report_non_finite(self, window: list[dict[str, Any]], loss: float) -> None:
         self._non_finite += 1
@@ -181,9 +182,10 @@ class Trainer:
             )
 
     def file_of(self, index: int) -> str:
-        """The file of a training sample."""
+        """The file of a training sample, and the key frame in it where a file has several."""
         record = self.loader.dataset.records[index]
-        return str(record.get("filename") or record.get("frame_dir"))
+        name = str(record.get("filename") or record.get("frame_dir"))
+        return f"{name} ({record['img_key']})" if "img_key" in record else name
 
     tensors = staticmethod(tensors)
 
@@ -220,6 +222,7 @@ class Trainer:
             "accumulate": self.accumulate,
             "world_size": distributed.world_size(),
             "dataset": hashlib.sha256(records.encode()).hexdigest(),
+            "weights": self.framework.kept_elsewhere(),
         }
 
     def load(self, point: checkpoint.ResumePoint) -> None:
@@ -250,6 +253,7 @@ class Trainer:
 
     def _check_shape(self, old: dict[str, Any], progress: dict[str, int], stem: Any) -> None:
         now = self.shape()
+        old = {"weights": now["weights"], **old}  # which points of before do not name
         differences = [f"{key}: {old[key]} then, {now[key]} now" for key in now if old[key] != now[key]]
         if differences and progress["step_in_epoch"]:
             raise UserError(
@@ -288,8 +292,19 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-def _accuracy(scores: paddle.Tensor, labels: Any) -> np.ndarray:
-    """top-1 and top-5 of a training batch; a mixed label counts as its larger part."""
-    labels = np.asarray(labels)
-    labels = labels.argmax(-1) if labels.ndim == 2 else labels
-    return np.array(top_k_accuracy(scores.astype("float32").numpy(), labels, (1, 5)))
+def _figures(outputs: dict[str, paddle.Tensor], batch: dict[str, Any]) -> dict[str, float]:
+    """What a training step's log line has besides the loss: top-1 and top-5 of labelled clips, and the framework's own.
+
+    A mixed label counts as its larger part.
+    """
+    figures: dict[str, float] = {}
+    if "scores" in outputs and "label" in batch:
+        labels = np.asarray(batch["label"])
+        labels = labels.argmax(-1) if labels.ndim == 2 else labels
+        scores = outputs["scores"].astype("float32").numpy()
+        figures["top1"], figures["top5"] = top_k_accuracy(scores, labels, (1, 5))
+    own = {name: value for name, value in outputs.items() if name != "loss" and value.ndim == 0}
+    if own:
+        values = paddle.stack([value.astype("float32") for value in own.values()]).numpy()
+        figures |= {name: float(value) for name, value in zip(own, values)}
+    return figures

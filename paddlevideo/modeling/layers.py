@@ -55,6 +55,64 @@ class ConvBN(nn.Layer):
         return x if self._act is None else self._act(x)
 
 
+def conv3d(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int] = (1, 1, 1)) -> nn.Conv3D:
+    """A convolution over (time, height, width) without bias; odd kernels are padded so that stride 1 keeps sizes."""
+    padding = [(size - 1) // 2 for size in kernel]
+    return nn.Conv3D(
+        in_channels,
+        out_channels,
+        list(kernel),
+        list(stride),
+        padding,
+        weight_attr=init.KaimingNormal(),
+        bias_attr=False,
+    )
+
+
+def batch_norm3d(channels: int, start: float = 1.0, bn_wd: bool = True) -> nn.BatchNorm3D:
+    """Batch normalisation of [N, C, T, H, W].
+
+    Args:
+        start: of the scale; 0 silences a residual branch at the start (zero_init_residual).
+        bn_wd: whether weight decay applies to scale and offset.
+    """
+    norm = nn.BatchNorm3D(channels, weight_attr=init.Constant(start))
+    if not bn_wd:
+        hint(norm.weight, decay=0.0)
+        hint(norm.bias, decay=0.0)
+    return norm
+
+
+class ConvBN3D(nn.Layer):
+    """``conv3d``, ``batch_norm3d``, and a ReLU if asked for; its parts have MMAction2's names.
+
+    Args:
+        kernel, stride: over (time, height, width).
+        relu: whether the ReLU is there.
+        start, bn_wd: see ``batch_norm3d``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: Sequence[int],
+        stride: Sequence[int] = (1, 1, 1),
+        relu: bool = True,
+        start: float = 1.0,
+        bn_wd: bool = True,
+    ):
+        super().__init__()
+        self.conv = conv3d(in_channels, out_channels, kernel, stride)
+        self.bn = batch_norm3d(out_channels, start, bn_wd)
+        self._relu = relu
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[N, C, T, H, W] -> [N, C', T', H', W']."""
+        x = self.bn(self.conv(x))
+        return F.relu(x) if self._relu else x
+
+
 class DropPath(nn.Layer):
     """Drops a residual branch for whole rows while training; what stays is scaled so that its expectation is kept.
 
@@ -122,5 +180,14 @@ def init_linears(layer: nn.Layer, std: float = 0.02) -> None:
     for part in layer.sublayers(include_self=True):
         if isinstance(part, nn.Linear):
             init.TruncatedNormal(std=std)(part.weight)
+            if part.bias is not None:
+                init.Constant(0.0)(part.bias)
+
+
+def init_linears_by_inputs(layer: nn.Layer) -> None:
+    """Normal weights of deviation 1 / sqrt(inputs) and zero biases in every ``nn.Linear`` below ``layer``."""
+    for part in layer.sublayers(include_self=True):
+        if isinstance(part, nn.Linear):
+            init.Normal(std=part.weight.shape[0] ** -0.5)(part.weight)
             if part.bias is not None:
                 init.Constant(0.0)(part.bias)

@@ -63,6 +63,7 @@ def build_optimizer(
         section: name, its own arguments, weight_decay (a number, or name L1 or L2 and value), grad_clip (a number for
             the global norm, or name and value), no_weight_decay_name (parts of parameter names, between blanks),
             param_groups: ``default`` (the hints of the model's parameters) or ``tsm``, fc_lr5 (with ``tsm``).
+        model: of several networks its ``networks()`` are asked, each has a classifier of its own.
         multi_precision: float32 master weights for float16 or bfloat16 parameters.
 
     Raises:
@@ -219,23 +220,24 @@ def _fill(slot: paddle.Tensor, value: np.ndarray) -> None:
 
 
 def _tsm_multipliers(model: Layer, fc_lr5: bool) -> dict[str, tuple[float, float]]:
-    """TSM's multipliers of rate and decay, by structured name.
+    """TSM's multipliers of rate and decay, by structured name; what is frozen has none.
 
     Weights of convolutions and linear layers 1, 1; their biases 2, 0; norms 1, 0.  With ``fc_lr5`` the last linear
-    layer, the classifier, has 5, 1 and its bias 10, 0.  *Source*: MMAction2 0.24 ``TSMOptimizerConstructor``, by what
-    its code does.
+    layer of each network, the classifier, has 5, 1 and its bias 10, 0.  *Source*: MMAction2 0.24
+    ``TSMOptimizerConstructor``, by what its code does; it knows one network.
     """
-    layers = [(prefix, layer) for prefix, layer in model.named_sublayers(include_self=True)]
-    linear = [layer for _, layer in layers if isinstance(layer, nn.Linear)]
-    classifier = linear[-1] if linear and fc_lr5 else None
+    classifiers = set()
+    for network in model.networks() if hasattr(model, "networks") else [model]:
+        linear = [layer for layer in network.sublayers(include_self=True) if isinstance(layer, nn.Linear)]
+        classifiers |= {id(layer) for layer in linear[-1:] if fc_lr5}
     multipliers = {}
-    for prefix, layer in layers:
-        own = list(layer.named_parameters(include_sublayers=False))
-        for name, _ in own:
+    for prefix, layer in model.named_sublayers(include_self=True):
+        own = layer.named_parameters(include_sublayers=False)
+        for name in [name for name, parameter in own if not parameter.stop_gradient]:
             if isinstance(layer, _NORMS):
                 pair = (1.0, 0.0)
             elif isinstance(layer, (*_CONVOLUTIONS, nn.Linear)):
-                times = (5.0, 10.0) if layer is classifier else (1.0, 2.0)
+                times = (5.0, 10.0) if id(layer) in classifiers else (1.0, 2.0)
                 pair = (times[1], 0.0) if name == "bias" else (times[0], 1.0)
             else:
                 raise UserError(

@@ -51,7 +51,8 @@ def config_for(clips, output, teacher=None, frozen=(True, False)):
     }
     if not frozen[0]:
         config["MODEL"]["loss"]["Train"][1] = {"name": "DistillationDMLLoss", "model_name_pairs": pair}
-    return config | {"model_name": NAME, "epochs": 2, "PRECISEBN": {"num_iters_preciseBN": 3}, "EMA": {"decay": 0.5}}
+    config |= {"PRECISEBN": {"num_iters_preciseBN": 3}, "EMA": {"decay": 0.5}, "SWA": {"start_epoch": 1}}
+    return config | {"model_name": NAME, "epochs": 2}
 
 
 def plain_config(clips, output):
@@ -72,6 +73,8 @@ def test_training_leaves_the_teacher_alone_and_out_of_the_files(whole, teacher):
     for file, parts in (
         ("best", {"Student", "criteria"}),
         ("best_student", {"backbone", "head"}),
+        ("swa", {"Student", "criteria"}),
+        ("swa_student", {"backbone", "head"}),
         ("epoch_00002", {"Student", "criteria"}),
     ):
         assert {k.split(".")[0] for k in read_pickle(output / f"{NAME}_{file}.pdparams")} == parts
@@ -79,19 +82,36 @@ def test_training_leaves_the_teacher_alone_and_out_of_the_files(whole, teacher):
     assert not [key for key in optimizer if key.startswith("Teacher")]
 
 
+def test_the_student_alone_is_written_with_its_averages(whole):
+    """The best one under EMA, which validation measures, and the mean of the epochs."""
+    read = {name: read_pickle(whole[0] / f"{NAME}_{name}.pdparams") for name in
+        ("best", "best_student", "swa", "swa_student", "epoch_00001", "epoch_00002")}  # fmt: skip
+    for name in ("best", "swa"):
+        own = {key.removeprefix("Student."): value for key, value in read[name].items() if key.startswith("Student.")}
+        assert own.keys() == read[f"{name}_student"].keys()
+        assert all(np.array_equal(value, read[f"{name}_student"][key]) for key, value in own.items())
+    moved = 0
+    for key, value in read["swa_student"].items():
+        first, last = (read[f"epoch_0000{i}"][f"Student.{key}"] for i in (1, 2))
+        np.testing.assert_allclose(value, (first.astype("float64") + last) / 2, rtol=1e-6, atol=1e-7, err_msg=key)
+        moved += not np.allclose(value, last, atol=1e-5)
+    assert moved
+
+
 def test_the_student_is_tested_and_exported_with_its_own_file_or_the_whole(whole, clips, teacher, tmp_path):
     output, _ = whole
     own = plain_config(clips, tmp_path / "plain")
     both = Config(config_for(clips, tmp_path / "both", "a teacher that is not here"))
     scores = []
-    for config, file in ((own, "best_student"), (both, "best"), (both, "best_student")):
+    for config, file in ((own, "best_student"), (both, "best"), (both, "best_student"), (own, "swa_student")):
         weights = str(output / f"{NAME}_{file}.pdparams")
         out = tmp_path / "scores.json"
         run_test(config, Options(weights=weights), str(out))
         scores.append(out.read_text())
-    assert scores[1] == scores[0] and scores[2] == scores[0]
-    export(own, output / f"{NAME}_best_student.pdparams", tmp_path / "a", say=lambda line: None)
-    export(both, output / f"{NAME}_best.pdparams", tmp_path / "b", say=lambda line: None)
+    assert scores[1] == scores[0] and scores[2] == scores[0] and scores[3] != scores[0]
+    for config, file, folder in ((own, "best_student", "a"), (both, "best", "b")):
+        with paddle.utils.unique_name.guard():  # parameters are written in the order of Paddle's own names
+            export(config, output / f"{NAME}_{file}.pdparams", tmp_path / folder, say=lambda line: None)
     stems = [tmp_path / "a" / "TimeSformer.pdiparams", tmp_path / "b" / f"{NAME}.pdiparams"]
     assert stems[0].read_bytes() == stems[1].read_bytes()
 
@@ -107,6 +127,22 @@ def test_a_resumed_run_ends_with_the_same_bits(clips, teacher, tmp_path, frozen)
     again = run(tmp_path / "b", resume=str(tmp_path / "a" / f"{NAME}_epoch_00001"))
     assert once.keys() == again.keys() and all(np.array_equal(once[key], again[key]) for key in once)
     assert any(key.startswith("Teacher.") for key in once) == (not frozen[0])
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["between epochs", "within an epoch"])
+def test_another_teacher_is_another_run(clips, teacher, tmp_path, within):
+    moved = tmp_path / "teacher.pdparams"
+    moved.write_bytes(teacher.read_bytes())
+    config = config_for(clips, tmp_path / "out", moved) | {"checkpoint_steps": 1, "keep_checkpoints": 9, "epochs": 1}
+    train(Config(config), Options(seed=3, max_iters=2))
+    write_pickle(moved, {key: value + 0.01 for key, value in read_pickle(teacher).items()})
+    point = str(tmp_path / "out" / f"{NAME}_{'step_00000001' if within else 'epoch_00001'}")
+    if within:
+        with pytest.raises(UserError, match=r"the run has changed \(weights: {'Teacher': '"):
+            train(Config(config), Options(max_iters=2, resume=point))
+        return
+    train(Config(config | {"epochs": 2}), Options(max_iters=2, resume=point))
+    assert "resumed run differs from the first one: weights: {'Teacher'" in (tmp_path / "out" / "log.txt").read_text()
 
 
 def test_a_configuration_that_cannot_be_is_refused_at_load(clips, tmp_path):

@@ -7,7 +7,8 @@ import paddle
 import pytest
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.modeling.backbones.vit import VisionTransformer, VisionTransformer_tweaks, resize_places, resize_times
+from paddlevideo.modeling.backbones.vit import VisionTransformer, VisionTransformer_tweaks
+from paddlevideo.modeling.embeddings import resize_places, resize_times
 from paddlevideo.modeling.heads.timesformer_head import TimeSformerHead
 from paddlevideo.modeling.weights import load_pretrained
 from paddlevideo.registry import BACKBONES
@@ -150,3 +151,15 @@ def test_wrong_sizes_are_named():
         BACKBONES.build({"name": "VisionTransformer", "attention_type": "joint"}, "MODEL.backbone")
     with pytest.raises(ConfigError, match="num_heads"):
         BACKBONES.build({"name": "VisionTransformer", "num_heads": 7, "depth": 1}, "MODEL.backbone")
+
+
+@pytest.mark.parametrize("kind", [VisionTransformer, VisionTransformer_tweaks])
+def test_from_scratch_tells_frames_and_places_apart_from_the_first_step_on(kind):
+    paddle.seed(0)
+    net = kind(img_size=32, patch_size=8, embed_dim=48, depth=1, num_heads=2, num_seg=4, from_scratch=True)
+    assert 0.8 < float(net.time_embed.std()) < 1.2 and 0.8 < float(net.pos_embed.std()) < 1.2
+    block = net.blocks[0]
+    assert float(block.mlp.fc2.weight.std()) == pytest.approx((4 * 48) ** -0.5, rel=0.1)
+    assert not block.temporal_fc.weight.any() and not block.mlp.fc1.bias.any()
+    usual = kind(img_size=32, patch_size=8, embed_dim=48, depth=1, num_heads=2, num_seg=4)
+    assert not usual.time_embed.any() and float(usual.blocks[0].mlp.fc2.weight.std()) < 0.03

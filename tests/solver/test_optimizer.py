@@ -203,6 +203,28 @@ def test_tsm_groups(net):
     ]
 
 
+def test_tsm_groups_of_several_networks_know_each_one_s_classifier_and_leave_frozen_ones_alone(net):
+    class Both(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.teacher = nn.Sequential(
+                nn.Linear(2, 2), nn.LayerNorm(2)
+            )  # frozen: no matter that LayerNorm is unknown
+            self.first, self.second = net, Net()
+            self.projection = nn.Linear(2, 2)  # a loss's: belongs to no network
+            for parameter in self.teacher.parameters():
+                parameter.stop_gradient = True
+
+        def networks(self):
+            return [self.teacher, self.first, self.second]
+
+    found = multipliers({**MOMENTUM, "param_groups": "tsm"}, Both())
+    assert not [name for name in found if name.startswith("teacher")]
+    assert {name for name, pair in found.items() if pair == (5, 1)} == {"first.fc.weight", "second.fc.weight"}
+    assert {name for name, pair in found.items() if pair == (10, 0)} == {"first.fc.bias", "second.fc.bias"}
+    assert found["projection.weight"] == (1, 1) and found["second.hidden.weight"] == (1, 1)
+
+
 def test_tsm_groups_refuse_other_layers():
     with pytest.raises(UserError, match=r"tsm does not know where 1 \(LayerNorm\)"):
         parameter_groups({"param_groups": "tsm"}, nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)))

@@ -9,7 +9,7 @@ from paddlevideo.config import Config
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.safe_io import read_pickle, sha256, write_pickle
-from tests.tiny import make_clips, save, tsm_config
+from tests.tiny import distilled, make_clips, save, tsm_config
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,23 @@ def test_renewed_batch_norms_are_all_that_differs(run, run_tool, tmp_path):
     for key in a:
         assert np.array_equal(a[key], b[key]) != is_statistic(key), key
     assert sha256(renewed) == sha256(again)
+
+
+def test_a_distilled_student_is_renewed_without_its_teacher_s_file(run, run_tool, tmp_path):
+    """Its own files, and those of the whole: what is renewed has the same bits."""
+    config = save(distilled(tsm_config(run[0].parent / "clips" / "clips.list", tmp_path)), tmp_path / "config.yaml")
+    own, wholes = epochs(run)[1:], [tmp_path / "a.pdparams", tmp_path / "b.pdparams"]
+    for source, target in zip(own, wholes):
+        write_pickle(target, {f"Student.{key}": value for key, value in read_pickle(source).items()})
+    means = []
+    for sources in (own, wholes):
+        target = tmp_path / "mean.pdparams"
+        done = run_tool("average_checkpoints", *sources, "-o", target, "-c", config, "--bn_batches", 2)
+        assert done.code == 0 and "batch norms renewed: 20" in done.out, done.err
+        means.append(read_pickle(target))
+    plain, whole = means
+    assert whole.keys() == {f"Student.{key}" for key in plain}
+    assert all(np.array_equal(value, whole[f"Student.{key}"]) for key, value in plain.items())
 
 
 def test_mistakes_are_one_line(run, run_tool, tmp_path):

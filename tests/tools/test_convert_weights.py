@@ -18,7 +18,7 @@ from paddlevideo.engine.training import train
 from paddlevideo.modeling import build_framework
 from paddlevideo.modeling.weights import load_weights, read_weights
 from paddlevideo.safe_io import sha256, write_pickle
-from tests.tiny import make_clips, save, tsm_config
+from tests.tiny import distilled, make_clips, save, tsm_config
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "mmaction2"
 VIT = {"name": "VisionTransformer", "img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 2, "num_heads": 2,
@@ -170,6 +170,117 @@ def test_a_mobile_net_of_torchvision(run_tool, tmp_path):
     section["backbone"]["pretrained"] = str(tmp_path / "w.pdparams")
     stem = build_framework(section).backbone.conv1._conv.weight.numpy()
     assert np.array_equal(stem, arrays["features.0.0.weight"])
+
+
+def image_vit(backbone, **more):
+    """timm's names of the image ViT that ``backbone`` begins with, and ``more`` (names of (shape))."""
+    own = build_framework(divided(3, **backbone)).backbone.state_dict()
+    plain = {key: value for key, value in own.items() if "temporal" not in key and key != "time_embed"}
+    shapes = {key: list(value.shape)[::-1] if value.ndim == 2 else list(value.shape) for key, value in plain.items()}
+    return golden.weights(5, list({**shapes, **more}.items()), "torch")
+
+
+def divided(classes=3, **backbone):
+    return {
+        "framework": "RecognizerTransformer",
+        "backbone": VIT | backbone,
+        "head": {"name": "TimeSformerHead", "num_classes": classes, "in_channels": 16},
+    }
+
+
+def original_timesformer(section):
+    """The names that TimeSformer's authors gave: ``model.``, then timm's, and beside them those of the time."""
+    framework = build_framework(section)
+    table = []
+    for key, value in framework.state_dict().items():
+        name = key.removeprefix("backbone.").replace("head.fc.", "head.")
+        table.append((f"model.{name}", list(value.shape)[::-1] if value.ndim == 2 else list(value.shape)))
+    return golden.weights(11, table, "torch")
+
+
+def test_the_authors_timesformer_is_a_whole_recogniser(run_tool, tmp_path):
+    arrays = original_timesformer(divided())
+    source = write_safetensors(tmp_path / "s.safetensors", arrays)
+    target, config = tmp_path / "w.pdparams", write_config(tmp_path, divided())
+    done = run_tool("convert_weights", source, target, "-c", config)
+    assert done.code == 0, done.err
+    assert f"timesformer -> recogniser: {len(arrays)} matched, 0 missing, 0 unexpected, 0 mismatched" in done.out
+    network = build_framework(divided())
+    assert load_weights(network, target).clean
+    state = {key: value.numpy() for key, value in network.state_dict().items()}
+    assert np.array_equal(state["head.fc.weight"], arrays["model.head.weight"].T)
+    assert np.array_equal(state["backbone.time_embed"], arrays["model.time_embed"])
+    for part in ("attn.qkv", "temporal_attn.qkv", "temporal_fc", "mlp.fc1"):
+        theirs = arrays[f"model.blocks.1.{part}.weight"]
+        assert np.array_equal(state[f"backbone.blocks.1.{part}.weight"], theirs.T), part
+    assert np.array_equal(state["backbone.patch_embed.proj.weight"], arrays["model.patch_embed.proj.weight"])
+
+
+def test_the_authors_timesformer_of_other_classes_or_length_gives_its_backbone(run_tool, tmp_path):
+    source = write_safetensors(tmp_path / "s.safetensors", original_timesformer(divided(5)))
+    target, config = tmp_path / "w.pdparams", write_config(tmp_path, divided(num_seg=8))
+    fewer = ("-o", "MODEL.backbone.num_seg=4")
+    refused = run_tool("convert_weights", source, target, "-c", config, *fewer)
+    assert refused.code == 2 and "-o MODEL.head.num_classes=5, or --backbone-only" in refused.err
+    assert run_tool("convert_weights", source, target, "-c", config, *fewer, "-o", "MODEL.head.num_classes=5").code == 0
+    done = run_tool("convert_weights", source, target, "-c", config, "--backbone-only")
+    assert done.code == 0, done.err
+    network = build_framework(divided(num_seg=8, pretrained=str(target)))
+    kept, eight = read_weights(target)["time_embed"], network.backbone.time_embed.numpy()
+    assert kept.shape == (1, 4, 16) and np.array_equal(eight[0, ::2], kept[0])
+
+
+@pytest.mark.parametrize("attention", ["joint_space_time", "space_only"])
+def test_the_authors_other_attentions(attention, run_tool, tmp_path):
+    """A space-only file has nothing of time: only its owner knows that it is no image network's."""
+    section = divided(attention_type=attention)
+    arrays = original_timesformer(section)
+    source = write_safetensors(tmp_path / "s.safetensors", arrays)
+    origin = ("--from", "timesformer") if attention == "space_only" else ()
+    done = run_tool("convert_weights", source, tmp_path / "w.pdparams", "-c", write_config(tmp_path, section), *origin)
+    assert done.code == 0 and f"timesformer -> recogniser: {len(arrays)} matched, 0 missing" in done.out, done.err
+
+
+def test_the_authors_checkpoint_as_it_lies_on_disk(run_tool, tmp_path):
+    torch = with_torch()
+    state = {key: torch.from_numpy(np.array(value)) for key, value in original_timesformer(divided()).items()}
+    whole = {"epoch": 14, "model_state": state, "optimizer_state": {"lr": 0.1}, "cfg": "TRAIN: {}"}
+    torch.save(whole, tmp_path / "TimeSformer_divST_8x32_224_K400.pyth")
+    done = run_tool("convert_weights", tmp_path / "TimeSformer_divST_8x32_224_K400.pyth", tmp_path / "w.pdparams", "-c",
+        write_config(tmp_path, divided()))  # fmt: skip
+    assert done.code == 0, done.err
+    assert "taken from 'model_state'; left out: epoch, optimizer_state, cfg" in done.out
+    assert "prefix 'model.' removed" in done.out and "timesformer -> recogniser" in done.out
+
+
+def test_miil_s_transformer_without_qkv_bias_begins_pp_timesformer(run_tool, tmp_path):
+    """timm's vit_base_patch16_224_miil_in21k, small: no bias of queries, keys and values, 11221 classes."""
+    plain = {"name": "VisionTransformer_tweaks", "qkv_bias": False}
+    arrays = image_vit(plain, **{"head.weight": [11221, 16], "head.bias": [11221]})
+    assert "blocks.0.attn.qkv.weight" in arrays and "blocks.0.attn.qkv.bias" not in arrays
+    source = write_safetensors(tmp_path / "miil.safetensors", arrays)
+    target, config = tmp_path / "miil.pdparams", write_config(tmp_path, divided(**plain))
+    done = run_tool("convert_weights", source, target, "-c", config)
+    assert done.code == 0 and "timm -> backbone" in done.out and "0 missing" in done.out, done.err
+    assert "left out: head.weight (the classifier of the file)" in done.out
+    state = build_framework(divided(**plain, pretrained=str(target))).backbone.state_dict()
+    for part in ("attn", "temporal_attn"):
+        qkv = state[f"blocks.0.{part}.qkv.weight"].numpy()
+        assert np.array_equal(qkv, arrays["blocks.0.attn.qkv.weight"].T)
+    refused = run_tool("convert_weights", source, target, "-c", config, "-o", "MODEL.backbone.qkv_bias=True")
+    assert refused.code == 2 and "missing     blocks.0.attn.qkv.bias" in refused.err
+
+
+def test_of_a_distillation_the_student_s_weights_are_converted_without_the_teacher_s_file(run_tool, tmp_path):
+    source = write_safetensors(tmp_path / "s.safetensors", mmaction_checkpoint(small()))
+    target = tmp_path / "w.pdparams"
+    config = save(distilled({"model_name": "TSM", "MODEL": small()}), tmp_path / "both.yaml")
+    done = run_tool("convert_weights", source, target, "-c", config)
+    assert done.code == 0 and "under the names of Student's own configuration" in done.out, done.err
+    assert set(read_weights(target)) == set(build_framework(small()).state_dict())
+    config = save(distilled({"model_name": "TSM", "MODEL": small(7)}), tmp_path / "both.yaml")
+    refused = run_tool("convert_weights", source, target, "-c", config)
+    assert refused.code == 2 and "Student.head.num_classes: 3 in MODEL.models, or --backbone-only" in refused.err
 
 
 def test_an_image_transformer_of_timm_is_adapted_when_it_is_loaded(run_tool, tmp_path):

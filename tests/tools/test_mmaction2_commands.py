@@ -167,6 +167,30 @@ def test_lists_are_written_as_mmaction2_writes_them():
     assert overrides(given) == ["OPTIMIZER.learning_rate.milestones=[1,2]", *given[1:]]
 
 
+def test_timesformer_s_arguments_are_named_in_this_suite_s_words():
+    """The names given are the constructor's."""
+    from inspect import signature
+
+    from paddlevideo.engine.mmaction2 import overrides
+    from paddlevideo.errors import ConfigError
+    from paddlevideo.modeling.backbones.vit import VisionTransformer
+
+    theirs = ("num_frames", "embed_dims", "num_transformer_layers", "dropout_ratio", "attention_type", "img_size")
+    for name in theirs:
+        with pytest.raises(ConfigError) as error:
+            overrides([f"model.backbone.{name}=16"])
+        ours = str(error.value).rpartition("MODEL.backbone.")[2].strip()
+        assert ours in signature(VisionTransformer).parameters, ours
+    with pytest.raises(ConfigError, match=r"here it is MODEL\.backbone\.num_seg"):
+        overrides(["model.backbone.num_frames=16"])
+
+
 def test_a_launcher_without_ranks_is_mentioned(kinetics, run_tool):
     done = run_tool("train", f"{PAGE}.yaml", "--launcher", "pytorch", "--gpus", "0", "--cfg-options", "epochs=1")
     assert done.code == 0 and "--launcher pytorch: this is one process" in done.out
+
+
+def test_recognition_has_no_detection_figure(kinetics, run_tool):
+    (kinetics / "w.pdparams").write_bytes(b"")
+    done = run_tool("test", f"{PAGE}.yaml", "w.pdparams", "--eval", "mAP")
+    assert done.code == 2 and "--eval mAP: TopKMetric measures top_k_accuracy, " in done.err

@@ -8,7 +8,7 @@ import pytest
 from paddlevideo.config import load_config
 from paddlevideo.engine.parts import network
 from paddlevideo.safe_io import write_pickle
-from tests.tiny import make_clips, save, timesformer_config, tsm_config
+from tests.tiny import distilled, make_clips, save, timesformer_config, tsm_config
 
 CONFIGS = {"tsm": tsm_config, "timesformer": timesformer_config}
 
@@ -23,6 +23,7 @@ def folder(tmp_path_factory):
         settings = config(clips, folder / "output")
         settings["DATASET"]["label_names"] = str(folder / "names.txt")
         path = save(settings, folder / f"{name}.yaml")
+        save(distilled(settings), folder / f"{name}_distilled.yaml")
         paddle.seed(1)
         state = network(load_config(path)).state_dict()
         write_pickle(folder / f"{name}.pdparams", {key: value.numpy() for key, value in state.items()})
@@ -45,6 +46,18 @@ def test_one_strip_per_clip(run_tool, folder, name):
     assert height > 2 * 64 and width >= 4 * 64  # a row of frames, a row of maps, four columns
     frames, maps = (picture[y : y + 60, : 4 * 64].astype(int) for y in (height - 2 * 64 - 26, height - 66))
     assert np.ptp(frames, axis=-1).mean() < 20 < np.ptp(maps, axis=-1).mean()  # grey above, coloured below
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_distilled_student_is_drawn_without_its_teacher_s_file(run_tool, folder, name):
+    pictures = []
+    for kind in (name, f"{name}_distilled"):
+        arguments = command(folder, name, "--height", 64)
+        arguments[2], arguments[8] = folder / f"{kind}.yaml", folder / "look" / kind
+        run = run_tool(*arguments)
+        assert run.code == 0, run.err
+        pictures.append((folder / "look" / kind / "clip 0.png").read_bytes())
+    assert pictures[0] == pictures[1]
 
 
 def test_film_of_a_chosen_class_and_layer(run_tool, folder):

@@ -14,7 +14,8 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import UserError
-from paddlevideo.modeling.layers import DropPath, hint, init_linears
+from paddlevideo.modeling.embeddings import resize_places, resize_times
+from paddlevideo.modeling.layers import DropPath, hint, init_linears, init_linears_by_inputs
 from paddlevideo.registry import BACKBONES
 
 _TYPES = ("divided_space_time", "joint_space_time", "space_only")
@@ -213,6 +214,9 @@ class VisionTransformer(nn.Layer):
         pretrained: weights to start from, of an image ViT or of a recognition checkpoint; see ``adapt_pretrained``.
         recompute: keep only the blocks' inputs while training and compute the rest again on the way back: the same
             gradients, bit for bit, for one more forward pass; memory for the inside of one block instead of all.
+        from_scratch: start values for training without an image ViT.  False: those of both references, small ones and
+            no difference between frames, since a pretrained file replaces most of them.  True: linear layers start at
+            a deviation of 1 / sqrt(inputs), places and times are told apart from the first step on (deviation 1).
 
     *Source*: TimeSformer (Bertasius et al., 2021); PaddleVideo ``VisionTransformer``, whose names and outputs it has.
     Linear layers start at a deviation of 0.02 where PaddleVideo's start at 1.0, and ``temporal_fc`` starts at zero.
@@ -237,6 +241,7 @@ class VisionTransformer(nn.Layer):
         attention_type: Literal["divided_space_time", "joint_space_time", "space_only"] = "divided_space_time",
         pretrained: str | None = None,
         recompute: bool = False,
+        from_scratch: bool = False,
     ):
         super().__init__()
         _check(img_size, patch_size, num_seg, depth, attention_type)
@@ -259,10 +264,19 @@ class VisionTransformer(nn.Layer):
             for rate in rates
         )  # fmt: skip
         self.norm = nn.LayerNorm(embed_dim, epsilon)
-        init_linears(self.blocks)
+        if from_scratch:
+            self._start_without_pretraining()
+        else:
+            init_linears(self.blocks)
         if attention_type == _DIVIDED:
             for block in self.blocks:
                 init.Constant(0.0)(block.temporal_fc.weight)
+
+    def _start_without_pretraining(self) -> None:
+        init_linears_by_inputs(self.blocks)
+        for name in ("pos_embed", "time_embed"):
+            if hasattr(self, name):
+                init.Normal(std=1.0)(getattr(self, name))
 
     def _embedding(self, length: int, dim: int, start: init.Initializer) -> paddle.Tensor:
         return self.create_parameter([1, length, dim], default_initializer=start)
@@ -345,11 +359,11 @@ class VisionTransformer(nn.Layer):
         return arrays, explained
 
     def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
-        """MMAction2 0.x or timm weights under our names; linear weights are transposed.
+        """Weights of another origin under our names; linear weights are transposed.
 
         Args:
             arrays: keys without the ``backbone.`` prefix.
-            origin: "mmaction2" or "timm" (whose names are ours).
+            origin: "mmaction2" (0.x), or "timm" or "timesformer" (the authors' own), whose names are ours.
         """
         return {self.convert_name(key): value.T if value.ndim == 2 else value for key, value in arrays.items()}
 
@@ -400,44 +414,16 @@ class VisionTransformer_tweaks(VisionTransformer):
         wd_bias: bool = True,
         lr_mult_list: list[float] | None = None,
         recompute: bool = False,
+        from_scratch: bool = False,
     ):
         super().__init__(
             img_size, patch_size, in_channels, embed_dim, depth, num_heads, mlp_ratio, qkv_bias, qk_scale, drop_rate,
             attn_drop_rate, drop_path_rate, epsilon, num_seg, attention_type, pretrained, recompute,
+            from_scratch,
         )  # fmt: skip
         for name in ("cls_token", "pos_embed", "time_embed"):
             if hasattr(self, name):
                 hint(getattr(self, name), decay=0.0)
-
-
-def resize_places(embedding: np.ndarray, length: int) -> np.ndarray:
-    """[1, 1 + g * g, D] -> [1, length, D]: the class token's place stays, the square grid is resized bilinearly.
-
-    Corners map to corners, as ``scipy.ndimage.zoom(order=1)`` does in PaddleVideo.
-
-    Raises:
-        UserError: one of the two grids is not square.
-    """
-    old, new = math.isqrt(embedding.shape[1] - 1), math.isqrt(length - 1)
-    if old**2 != embedding.shape[1] - 1 or new**2 != length - 1:
-        raise UserError(
-            f"pos_embed: cannot resize {embedding.shape[1] - 1} places to {length - 1}: one is no square grid"
-        )
-    grid = embedding[0, 1:].reshape(old, old, -1).astype("float64")
-    weights = _linear_weights(old, new)
-    grid = np.einsum("ai,bj,ijd->abd", weights, weights, grid).reshape(1, new * new, -1)
-    return np.concatenate([embedding[:, :1], grid.astype(embedding.dtype)], axis=1)
-
-
-def resize_times(embedding: np.ndarray, length: int) -> np.ndarray:
-    """[1, T, D] -> [1, length, D], nearest: frame i takes what stands at ``i * T // length``."""
-    return embedding[:, np.arange(length) * embedding.shape[1] // length]
-
-
-def _linear_weights(old: int, new: int) -> np.ndarray:
-    """[new, old] rows of linear interpolation, ends on ends."""
-    place = np.linspace(0.0, old - 1.0, new)
-    return np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(old)[None]))
 
 
 def _check(img_size: int, patch_size: int, num_seg: int, depth: int, attention_type: str) -> None:

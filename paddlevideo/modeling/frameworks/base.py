@@ -22,10 +22,20 @@ class Framework(nn.Layer):
 
     # where this network's names begin in a checkpoint that holds several networks
     weights_prefix = ""
+    # whether clips come with boxes, and scores are theirs
+    takes_boxes = False
 
     def checkpoints(self) -> dict[str, nn.Layer]:
         """Whose weights are saved as the best ones: an ending of the file's name, and the network."""
         return {"": self}
+
+    def networks(self) -> list[nn.Layer]:
+        """The networks that this one is made of, each with a classifier of its own."""
+        return [self]
+
+    def kept_elsewhere(self) -> dict[str, str]:
+        """Parts that a checkpoint leaves out since they come from files again: their names, and the files' sha256."""
+        return {}
 
     @classmethod
     def deployed(cls, section: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -84,8 +94,8 @@ class Recognizer(Framework):
         return self.backbone.out_channels
 
     @property
-    def num_frames(self) -> int:
-        """T, the frames that a clip must have."""
+    def num_frames(self) -> int | None:
+        """T, the frames that a clip must have; None if the network takes any number."""
         return self.backbone.num_seg
 
     def input_spec(self, batch: Mapping[str, Any]) -> list[paddle.static.InputSpec]:
@@ -130,7 +140,7 @@ class Recognizer(Framework):
         if imgs.ndim != 6:
             raise UserError(f"imgs: expected [N, V, T, H, W, 3], got {list(imgs.shape)}")
         views, frames = imgs.shape[1:3]
-        if frames != self.num_frames:
+        if self.num_frames not in (None, frames):
             raise UserError(
                 f"clips have {frames} frames, MODEL.backbone.num_seg is {self.num_frames}: set it and num_seg of every "
                 "sampler in PIPELINE to the same number"
@@ -193,7 +203,7 @@ class Recognizer(Framework):
         average = test.get("avg_type", "score")
         if average not in _AVERAGES:
             problems.append(f"MODEL.runtime_cfg.test.avg_type: expected 'score', 'prob' or 'none', got {average!r}")
-        if test.get("num_seg", self.num_frames) != self.num_frames:
+        if self.num_frames not in (None, test.get("num_seg", self.num_frames)):
             problems.append(
                 f"MODEL.runtime_cfg.test.num_seg: expected MODEL.backbone.num_seg ({self.num_frames}), "
                 f"got {test['num_seg']}"

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -17,6 +18,7 @@ from paddlevideo.modeling.frameworks.build import build_framework, without_start
 from paddlevideo.modeling.losses.distillation import PairLoss
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS, LOSSES, suggest
+from paddlevideo.safe_io import sha256
 
 log = logging.getLogger("paddlevideo")
 
@@ -33,6 +35,7 @@ class Model:
     where: str
     frozen: bool
     weights: str | None
+    weights_sha256: str | None = None  # of the file, once it is loaded
 
 
 @FRAMEWORKS.register
@@ -86,6 +89,10 @@ class RecognizerDistillation(Framework):
     def model(self, name: str) -> Recognizer:
         """One of the networks."""
         return self._sub_layers[name]
+
+    def networks(self) -> list[Recognizer]:
+        """All of them, in the configuration's order."""
+        return [self.model(name) for name in self.plan]
 
     @property
     def student_network(self) -> Recognizer:
@@ -156,6 +163,10 @@ class RecognizerDistillation(Framework):
     def checkpoints(self) -> dict[str, nn.Layer]:
         """The whole, and the student under the names of its own configuration."""
         return {"": self, "_student": self.student_network}
+
+    def kept_elsewhere(self) -> dict[str, str]:
+        """Frozen models that are in no checkpoint, and the sha256 of the file that each comes from."""
+        return {name: model.weights_sha256 for name, model in self.plan.items() if model.frozen and model.weights}
 
     @classmethod
     def deployed(cls, section: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -310,6 +321,7 @@ def _build(model: Model, normalization: Any) -> Recognizer:
         network = build_framework(section, normalization)
         if model.weights:
             log.info("%s.weights %s", model.where, load_weights(network, model.weights))
+            model.weights_sha256 = sha256(Path(model.weights).expanduser())
         elif model.frozen:
             log.warning("%s: is frozen and has no weights file: a checkpoint must bring its weights", model.where)
     except ConfigError as error:

@@ -65,7 +65,8 @@ class ClassificationHead(Head):
 
         Args:
             arrays: keys without the head's prefix.
-            origin: "mmaction2" is the only one that publishes heads.
+            origin: "mmaction2", or "timesformer", whose head is the linear layer itself.
         """
-        names = {"fc_cls.weight": "fc.weight", "fc_cls.bias": "fc.bias"}
+        theirs = "" if origin == "timesformer" else "fc_cls."
+        names = {f"{theirs}{part}": f"fc.{part}" for part in ("weight", "bias")}
         return {names.get(key, key): value.T if value.ndim == 2 else value for key, value in arrays.items()}
