@@ -1,4 +1,5 @@
-# make demo: the whole job on a small data set that it makes.  make test: the tests.  Each does its own set-up.
+# make demo: the whole job on a small data set that it makes; make demo-ava: the same for action detection.
+# make test: the tests.  Each does its own set-up.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ export FLAGS_use_stride_kernel ?= 0
 export OMP_NUM_THREADS ?= 1
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test test-slow lint format bench clean
+.PHONY: setup demo demo-ava test test-slow lint format bench clean
 
 setup: $(VENV)/.ready
 
@@ -22,6 +23,9 @@ $(VENV)/.ready: setup.py pyproject.toml
 
 demo: setup
 	$(BIN)/python tools/demo.py
+
+demo-ava: setup
+	$(BIN)/python tools/demo_ava.py
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow'

@@ -40,7 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--amp_dtype", choices=("float16", "bfloat16"), default="float16")
     add("--max_iters", type=int, metavar="N", help="at most N batches per epoch, in training and evaluation")
     add("--scale_lr", action="store_true", help="scale rates from OPTIMIZER.base_batch_size to this global batch")
-    add("--out", metavar="FILE", help="with --test: per-video results as .json, .csv or .pkl")
+    add("--out", metavar="FILE", help="with --test: per-video results as .json, .csv or .pkl; detections as .csv")
     add("-p", "--profiler_options", metavar="OPTIONS", help='e.g. "batch_range=[10,20];profile_path=model.profile"')
     add("--fleet", action="store_true", help="accepted for old scripts; the launcher's ranks are used either way")
     arguments = parser.parse_args()

@@ -236,7 +236,7 @@ def _entry_of_class(name: str, cls: type) -> Entry:
 
 FRAMEWORKS = Registry("framework", "modeling/frameworks")
 BACKBONES = Registry("backbone", "modeling/backbones")
-HEADS = Registry("head", "modeling/heads")
+HEADS = Registry("head", "modeling/heads", "modeling/boxes.py", "modeling/roi.py")
 LOSSES = Registry("loss", "modeling/losses")
 DATASETS = Registry("dataset", "loader/datasets")
 TRANSFORMS = Registry("transform", "loader/pipelines", "loader/mix.py")

@@ -122,6 +122,9 @@ def write_atomic(path: str | os.PathLike, write: bytes | str | Callable[[BinaryI
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); what stood there is untouched"
         ) from error
+    except BaseException:  # whatever the writer itself stumbled over, or Ctrl-C
+        temporary.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
     return digest
 

@@ -7,6 +7,10 @@ Looks at every line and every file of the lists: missing, unreadable, cut off or
 the same video twice, under two labels, or in two sets, and the balance of the classes.  A table on screen, everything
 in a JSON file; each finding with its list and line.  Exit code: 0 sound, 1 something is wrong, 2 it could not be
 checked.
+
+Of a configuration for action detection (``format: AVADataset``) it looks for what gives an mAP of 0 or NaN: action ids
+that are none of the model's, boxes in pixels or without area, seconds outside of the video or of timestamp_start ..
+timestamp_end, person boxes of other key frames or that miss the people, and missing or short videos.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +33,8 @@ from paddlevideo.config import load_config
 from paddlevideo.engine.command import run_command
 from paddlevideo.errors import UserError
 from paddlevideo.inference.labels import read_labels
+from paddlevideo.preparation import ava_check_report
+from paddlevideo.preparation.ava_checking import AvaSource, check_ava
 from paddlevideo.preparation.check_report import as_json, table_lines
 from paddlevideo.preparation.checking import ListSource, Settings, check_lists
 from paddlevideo.preparation.listing import FrameNames
@@ -72,8 +79,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Checks; 0 if nothing is wrong, else 1."""
     args = parse_args(argv)
-    if args.config:
-        lists, num_classes, labels = lists_of_config(load_config(args.config, args.override))
+    config = load_config(args.config, args.override) if args.config else None
+    if config is not None and is_detection(config):
+        return check_detection(config, args)
+    if config is not None:
+        lists, num_classes, labels = lists_of_config(config)
     else:
         lists, num_classes, labels = lists_of_flags(args), None, None
     num_classes, labels = args.num_classes or num_classes, args.labels or labels
@@ -86,6 +96,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_atomic(args.report, json.dumps(as_json(check, names), indent=1) + "\n")
     print(f"report: {args.report}")
     return 0 if check.is_sound else 1
+
+
+def is_detection(config: Mapping[str, Any]) -> bool:
+    """Whether DATASET is of key frames with boxes."""
+    sections = ((config.get("DATASET") or {}).get(split) or {} for split in SPLITS)
+    return any(section.get("format") == "AVADataset" for section in sections)
+
+
+def check_detection(config: Mapping[str, Any], args: argparse.Namespace) -> int:
+    """Checks key frames, boxes and actions; 0 if nothing is wrong, else 1."""
+    check = check_ava(ava_sources(config, args.num_classes), args.jobs, args.depth, quiet=False)
+    print("\n".join(ava_check_report.report_lines(check, args.show)))
+    write_atomic(args.report, json.dumps(ava_check_report.as_json(check), indent=1) + "\n")
+    print(f"report: {args.report}")
+    return 0 if check.is_sound else 1
+
+
+def ava_sources(config: Mapping[str, Any], num_classes: int | None) -> list[AvaSource]:
+    """The sets of DATASET; one that names the same csv as another is looked at once."""
+    head = (config.get("MODEL") or {}).get("head") or {}
+    num_classes = num_classes or (head.get("bbox_head") or {}).get("num_classes")
+    taken = {field.name for field in fields(AvaSource)} - {"split", "num_classes"}
+    found: dict[str, AvaSource] = {}
+    for split in SPLITS:
+        section = (config.get("DATASET") or {}).get(split) or {}
+        if section.get("format") != "AVADataset" or section.get("file_path") in found:
+            continue
+        given = {key: value for key, value in section.items() if key in taken}
+        if given.get("custom_classes") is not None:
+            given["custom_classes"] = tuple(given["custom_classes"])
+        found[section["file_path"]] = AvaSource(split, num_classes=num_classes, **given)
+    return list(found.values())
 
 
 def lists_of_flags(args: argparse.Namespace) -> list[ListSource]:

@@ -5,6 +5,11 @@
 
 Files are joined by path; a clip that is missing in one of them is an error.  Score files without paths and labels, as
 MMAction2 writes them, need the list they were made from: --annotations val.list.
+
+    python tools/eval_metric.py results.csv --metrics mAP --annotations ava_val.csv --labels actions.pbtxt
+    python tools/eval_metric.py proposals.pkl --metrics proposal_recall --annotations ava_val.csv
+
+score detections (--out of AVA models) and person boxes against AVA's csv; --exclude names key frames that do not count.
 """
 
 from __future__ import annotations
@@ -28,7 +33,10 @@ METRICS = (
     "mean_average_precision",
     "mmit_mean_average_precision",
     "confusion_matrix",
+    "mAP",
+    "proposal_recall",
 )
+_OF_BOXES = ("mAP", "proposal_recall")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -39,8 +47,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--metrics", "--eval", nargs="+", choices=METRICS, metavar="NAME",
         help=f"{', '.join(METRICS)} (the accuracies, or for several labels per clip the precisions)")  # fmt: skip
     add("--topk", nargs="+", type=int, default=[1, 5], metavar="K", help="of top_k_accuracy (1 5)")
-    add("--labels", metavar="FILE", help="class names, for the confusion matrix and the report")
-    add("--annotations", metavar="LIST", help="list file with the labels (path label), in the results' order")
+    add("--labels", metavar="FILE",
+        help="class names, for the confusion matrix and the report; of boxes: what counts (.pbtxt)")  # fmt: skip
+    add("--annotations", metavar="LIST",
+        help="list file with the labels (path label), in the results' order; of boxes: AVA's csv")  # fmt: skip
+    add("--exclude", metavar="FILE", help="of boxes: csv of key frames that do not count")
+    add("--custom-classes", nargs="+", type=int, metavar="ID", help="of boxes: only these class ids count")
+    add("--iou", type=float, default=0.5, help="of boxes: overlap from which they meet (0.5)")
     add("--weights", nargs="+", type=float, metavar="W", help="of each file in the fusion (1 each)")
     add("--softmax", action="store_true", help="scores are logits: make them probabilities before the fusion")
     add("--out", metavar="FILE", help="write the (fused) results as .json, .csv or .pkl")
@@ -48,6 +61,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if any(k < 1 for k in args.topk):
         parser.error("--topk: whole numbers of at least 1 are expected")
+    boxes = [name for name in args.metrics or () if name in _OF_BOXES]
+    if boxes and (len(args.metrics) > 1 or len(args.results) > 1 or not args.annotations):
+        parser.error(f"--metrics {boxes[0]}: expected alone, with one RESULT and with --annotations GROUND_TRUTH.csv")
+    if not 0 < args.iou <= 1:
+        parser.error("--iou: expected above 0, at most 1")
     return args
 
 
@@ -56,6 +74,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     set_cpu_environment()
     hide_paddle_remarks()
+    if args.metrics and args.metrics[0] in _OF_BOXES:
+        return {"mAP": _score_detections, "proposal_recall": _score_proposals}[args.metrics[0]](args)
     from paddlevideo.engine.report import Report, write_report
     from paddlevideo.engine.results import annotate, check_name, fuse, read_results, score, write_results
     from paddlevideo.loader.labels import read_labels
@@ -80,6 +100,47 @@ def main(argv: list[str] | None = None) -> int:
     if args.report:
         facts = [("command", shlex.join(sys.argv)), ("results", results.source)]
         write_report(args.report, Report(f"Results of {results.source}", figures, results, names, facts))
+    return 0
+
+
+def _score_detections(args: argparse.Namespace) -> int:
+    """Frame-mAP, each class's average precision, and what may be wrong if it is 0."""
+    from paddlevideo.engine.report import Report, write_report
+    from paddlevideo.metrics.ava_evaluation import format_classes, read_ground_truth, score_csv
+
+    truth = read_ground_truth(args.annotations, args.labels, args.exclude, args.custom_classes)
+    evaluation, problems = score_csv(args.results[0], truth, args.iou)
+    print(format_classes(evaluation.classes))
+    for key, value in evaluation.figures.items():
+        print(f"{key}: {value:.6g}")
+    for problem in problems:
+        print(f"why: {problem}")
+    if args.report:
+        facts = [("command", shlex.join(sys.argv)), ("ground truth", truth.source)]
+        title = f"Detections of {args.results[0]}"
+        write_report(args.report, Report(title, evaluation.figures, facts=facts, classes=evaluation.classes))
+    return 0
+
+
+def _score_proposals(args: argparse.Namespace) -> int:
+    """The share of the annotated persons that a person box meets."""
+    import numpy as np
+
+    from paddlevideo.ava_files import img_key, read_ava_csv, read_excluded, read_proposals
+    from paddlevideo.metrics.ava import proposal_recall
+
+    table = read_ava_csv(args.annotations)
+    excluded = {img_key(*pair) for pair in read_excluded(args.exclude)} if args.exclude else set()
+    names, key = table.keys()
+    persons, lines = np.unique(np.column_stack([key, table.boxes]), axis=0, return_index=True)
+    keys = [names[int(k)] for k in persons[:, 0]]
+    rows = [i for i, name in enumerate(keys) if name not in excluded]
+    found = proposal_recall(read_proposals(args.results[0]), [keys[i] for i in rows], persons[rows, 1:], args.iou)
+    print(f"proposal_recall@{args.iou:g}IOU: {found.recall:.6g}")
+    print(f"persons: {len(rows)}, of which without a proposal: {len(found.missed)}")
+    for row in found.missed[:10]:
+        line = int(table.line[lines[rows[row]]])
+        print(f"  {args.annotations}:{line}: {keys[rows[row]]}, best overlap {found.iou[row]:.2f}")
     return 0
 
 

@@ -2,6 +2,8 @@
 
     python tools/test.py configs/recognition/tsm/tsm_r50_1x1x8_50e_kinetics400_rgb.yaml \\
         checkpoints/CHECKPOINT.pdparams --eval top_k_accuracy mean_class_accuracy --out result.json
+    python tools/test.py configs/detection/ava/slowonly_kinetics_pretrained_r50_4x16x1_20e_ava_rgb.yaml \\
+        checkpoints/CHECKPOINT.pdparams --eval mAP --out results.csv
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from paddlevideo.engine.command import load_run_config, run_command
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
 
-METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision")
+METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision", "mAP")
 _TOP_K = ("topk", "top_k_accuracy.topk", "metric_options.top_k_accuracy.topk")
 
 
@@ -32,7 +34,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_shared_options(parser)
     add = parser.add_argument
     add("checkpoint", help="weights, .pdparams; a .pth path stands for the converted file beside it")
-    add("--out", metavar="FILE", help="per-video results, .json, .pkl or .csv (DIR/pred.pkl of the output folder)")
+    add("--out", metavar="FILE",
+        help="per-video results, .json, .pkl or .csv; of detection .csv (pred.* in the output folder)")  # fmt: skip
     add("--eval", nargs="+", choices=METRICS, default=[], metavar="METRIC", help=", ".join(METRICS))
     add("--eval-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="topk=1,3")
     add("--average-clips", choices=("prob", "score", "none"),
@@ -62,17 +65,36 @@ def main(argv: list[str] | None = None) -> int:
         config = mmaction2.with_average(config, args.average_clips)
     weights = _weights(args.checkpoint, args.config)
     mmaction2.note_launcher(args.launcher)
-    from paddlevideo.engine.parts import Options
-    from paddlevideo.engine.results import read_results, score
+    from paddlevideo.engine.parts import Options, metric_for
+    from paddlevideo.engine.results import SUFFIXES
     from paddlevideo.engine.testing import test
 
     options = Options(weights=weights, seed=args.seed, deterministic=args.deterministic, device=args.device)
-    out = args.out or str(config.output_dir / "pred.pkl")
-    test(config, options, out)
+    metric = metric_for(config)
+    _check_names(args.eval, metric)
+    out = args.out or str(config.output_dir / f"pred{getattr(metric, 'result_suffixes', SUFFIXES)[-1]}")
+    figures = test(config, options, out)
     if args.eval and distributed.is_main():
-        for name, value in score(read_results(out), args.eval, top_k).items():
+        for name, value in _figures(metric, figures, out, args.eval, top_k).items():
             print(f"{name}: {value:.4f}")
     return 0
+
+
+def _check_names(names: list[str], metric: object) -> None:
+    """Raises UserError if one of --eval's names is not what the configuration's metric measures."""
+    measured = getattr(metric, "eval_names", METRICS[:-1])
+    strange = [name for name in names if name not in measured]
+    if strange:
+        raise UserError(f"--eval {strange[0]}: {type(metric).__name__} measures {', '.join(measured)}")
+
+
+def _figures(metric: object, figures: dict, out: str, names: list[str], top_k: list[int]) -> dict[str, float]:
+    """What --eval asked for: a metric with names of its own has measured it, clips are scored again from ``out``."""
+    if hasattr(metric, "eval_names"):
+        return {key: value for key, value in figures.items() if not key.startswith("num_")}
+    from paddlevideo.engine.results import read_results, score
+
+    return score(read_results(out), names, top_k)
 
 
 def _top_k(eval_options: list[str]) -> list[int]:

@@ -62,6 +62,8 @@ _SMALL: dict[str, dict[str, str]] = {
 # of a network that is one of several, besides the keys of MODEL; and its framework if it names none, as in PaddleVideo
 _OF_ONE_MODEL = {"weights": "str | None", "normalization": "dict"}
 _DEFAULT_FRAMEWORK = "Recognizer2D"
+# sections inside of MODEL.head that are classes of their own
+_HEAD_PARTS = ("bbox_roi_extractor", "bbox_head", "shared_head", "assigner", "sampler")
 _FREE = ("OPTIMIZER", "INFERENCE")
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "MIX", *_SMALL)
 Problems = Iterator[str]
@@ -86,7 +88,7 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
 
 def pipeline_problems(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
     """What is wrong with the steps of PIPELINE, among themselves and with MODEL.backbone."""
-    return [*_pipelines(data.get("PIPELINE")), *_frame_counts(data, uses)]
+    return [*_pipelines(data.get("PIPELINE")), *_frame_counts(data, uses), *_slow_frames(data)]
 
 
 def _top_level(data: Mapping[str, Any]) -> Problems:
@@ -160,6 +162,10 @@ def _network(model: Mapping[str, Any], where: str) -> Problems:
     for key, registry in (("backbone", BACKBONES), ("head", HEADS)):
         if key in model:
             yield from component(registry, model[key], f"{where}.{key}")
+    head = model.get("head")
+    for part in _HEAD_PARTS if isinstance(head, Mapping) else ():
+        if isinstance(head.get(part), Mapping):  # anything else is told of above
+            yield from component(HEADS, head[part], f"{where}.head.{part}")
 
 
 def _models(items: list[Any]) -> Problems:
@@ -270,6 +276,22 @@ def _frame_counts(data: Mapping[str, Any], uses: Sequence[str]) -> Problems:
             argument, got = _frames_of(spec if isinstance(spec, Mapping) else {})
             if got not in (None, wanted):
                 yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, {where} wants {wanted}"
+
+
+def _slow_frames(data: Mapping[str, Any]) -> Problems:
+    """``PackOutput: {alpha: 4}`` of an existing file changes nothing here, but must not say another thing than the
+    network."""
+    model, pipelines = data.get("MODEL"), data.get("PIPELINE")
+    backbone = model.get("backbone") if isinstance(model, Mapping) else None
+    wanted = backbone.get("alpha") if isinstance(backbone, Mapping) else None
+    for split, steps in (pipelines if wanted is not None and isinstance(pipelines, Mapping) else {}).items():
+        for key, spec in (steps if isinstance(steps, Mapping) else {}).items():
+            for i, item in enumerate(spec if isinstance(spec, list) else [spec]):
+                item = item if isinstance(item, Mapping) else {}
+                own = item if item.get("name") == "PackOutput" else item.get("PackOutput")
+                if isinstance(own, Mapping) and own.get("alpha", wanted) != wanted:
+                    place = f"PIPELINE.{split}.{key}{f'[{i}]' if isinstance(spec, list) else ''}.alpha"
+                    yield f"{place}: is {own['alpha']}, MODEL.backbone.alpha is {wanted}"
 
 
 def _wanted_frames(model: Any) -> Iterator[tuple[str, int]]:

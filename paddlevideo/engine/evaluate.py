@@ -38,6 +38,8 @@ def evaluate(
     Returns:
         What ``metric.compute`` gives.
     """
+    if hasattr(metric, "use_dataset"):
+        metric.use_dataset(loader.dataset)
     framework.eval()
     total = min(len(loader), max_batches or len(loader))
     spoken = 0.0

@@ -88,6 +88,14 @@ def integers(seed: int, name: str, low: int, high: int, shape: Sequence[int]) ->
     return draw(seed, name).integers(low, high, tuple(shape))
 
 
+def boxes(seed: int, name: str, count: int, width: float, height: float) -> np.ndarray:
+    """float32 [count, 4] x1, y1, x2, y2 in pixels, inside of the picture, each side at least 8 % of the picture's."""
+    share = draw(seed, name).uniform(0.0, 1.0, (count, 4))
+    sides = (0.08 + 0.6 * share[:, 2:]) * (width, height)
+    corner = share[:, :2] * ((width, height) - sides)
+    return np.concatenate([corner, corner + sides], axis=1).astype("float32")
+
+
 def make_input(seed: int, entry: Mapping[str, Any]) -> np.ndarray:
     """The array that one entry of a case's ``inputs`` describes.
 

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from paddlevideo.engine.trainer import Trainer
 
 log = logging.getLogger("paddlevideo")
+
+_COSTS = ("batch_cost", "reader_cost")
 
 
 class Hook:
@@ -58,6 +61,11 @@ class Hook:
         return {}
 
     def load_arrays(self, arrays: dict[str, Arrays]) -> None: ...
+
+
+def _figure_names(table: dict[str, float]) -> list[str]:
+    """The framework's own figures among those of a step, or among sums of them."""
+    return [name for name in table if name not in ("loss", "lr", "batch_size", "steps", *_COSTS)]
 
 
 class LogHook(Hook):
@@ -90,8 +98,8 @@ class LogHook(Hook):
         last = run.last
         weight = last["batch_size"]
         self.samples += weight
-        for key in ("loss", "top1", "top5", "batch_cost", "reader_cost"):
-            self.sums[key] = self.sums.get(key, 0.0) + last[key] * (weight if key[0] in "lt" else 1)
+        for key in ("loss", *_figure_names(last), *_COSTS):
+            self.sums[key] = self.sums.get(key, 0.0) + last[key] * (1 if key in _COSTS else weight)
         self.sums["steps"] = self.sums.get("steps", 0) + 1
         self.replaced += [int(i) for i in run.replaced if int(i) not in self.replaced]
         if self._bar is not None:
@@ -99,7 +107,7 @@ class LogHook(Hook):
         step = run.progress.step_in_epoch - 1
         if step % self.interval == 0:
             log.info(self._line(run, step))
-            figures = {key: last[key] for key in ("loss", "lr", "top1", "top5", "batch_cost", "reader_cost")}
+            figures = {key: last[key] for key in ("loss", "lr", *_figure_names(last), *_COSTS)}
             self.write("train", run.progress.step, {**figures, "epoch": run.progress.epoch + 1})
 
     def _line(self, run: Trainer, step: int) -> str:
@@ -112,9 +120,10 @@ class LogHook(Hook):
             reserved = paddle.device.cuda.max_memory_reserved() >> 20
             allocated = paddle.device.cuda.max_memory_allocated() >> 20
             memory = f", max_mem_reserved: {reserved} MB max_mem_allocated: {allocated} MB"
+        figures = "".join(f"{name}: {last[name]:.5f} " for name in _figure_names(last))
         return (
             f"epoch:[{epoch:>3d}/{run.epochs:<3d}] train step:{step:<4d} loss: {last['loss']:7.5f} lr: {last['lr']:f} "
-            f"top1: {last['top1']:.5f} top5: {last['top5']:.5f} batch_cost: {last['batch_cost']:.5f} sec, "
+            f"{figures}batch_cost: {last['batch_cost']:.5f} sec, "
             f"reader_cost: {last['reader_cost']:.5f} sec, "
             f"ips: {last['batch_size'] / last['batch_cost']:.5f} instance/sec, "
             f"eta: {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{memory}"
@@ -126,10 +135,10 @@ class LogHook(Hook):
             self._bar = None
         samples, steps = max(1.0, self.samples), max(1.0, self.sums.get("steps", 0))
         sums = self.sums
+        figures = "".join(f"{name}_avg: {sums[name] / samples:.5f} " for name in _figure_names(sums))
         log.info(
             f"END epoch:{run.progress.epoch:<3d} train loss_avg: {sums.get('loss', 0) / samples:.5f} "
-            f"top1_avg: {sums.get('top1', 0) / samples:.5f} top5_avg: {sums.get('top5', 0) / samples:.5f} "
-            f"avg_batch_cost: {sums.get('batch_cost', 0) / steps:.5f} sec, "
+            f"{figures}avg_batch_cost: {sums.get('batch_cost', 0) / steps:.5f} sec, "
             f"avg_reader_cost: {sums.get('reader_cost', 0) / steps:.5f} sec, "
             f"batch_cost_sum: {sums.get('batch_cost', 0):.5f} sec, "
             f"avg_ips: {samples / max(1e-9, sums.get('batch_cost', 0)):.5f} instance/sec."
@@ -222,6 +231,8 @@ class ValidateHook(Hook):
     def _validate(self, run: Trainer) -> None:
         metric, figures = self.measure(run, "val")
         figure = figures[metric.primary]
+        if math.isnan(figure):  # nothing to measure against; the metric has said why
+            return
         if self.best is None or figure > self.best:
             self.best, self.best_epoch = figure, run.progress.epoch
             if distributed.is_main():

@@ -7,6 +7,7 @@ torch), run, and compared: checksum of the weights, outputs of named layers, log
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,10 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.engine import golden
+from paddlevideo.engine import parity_detection as detection
 from paddlevideo.engine.parity_cases import CHECKERS, Unavailable
+from paddlevideo.engine.parity_lfb import check_lfb, is_lfb
+from paddlevideo.engine.parity_names import translate
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS
 
@@ -36,96 +40,6 @@ class Row:
     error: float | None = None
     layer: str = ""
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Translation:
-    """How a class of MMAction2 is spelled here.
-
-    Args:
-        name: our class.
-        arguments: their name -> ours.
-        ignored: arguments that change nothing in these outputs, with the only values for which that holds.
-        constants: our arguments that their class fixes.
-    """
-
-    name: str
-    arguments: Mapping[str, str]
-    ignored: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    constants: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda given: {}
-
-
-_ANY: tuple[Any, ...] = ()
-
-
-def _every_second(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A long third stage makes MMAction2 shift every second block only, unless it shifts whole blocks."""
-    long = given.get("depth", 50) >= 101 and given.get("shift_place", "blockres") == "blockres"
-    return {"shift_every": 2 if long else 1}
-
-
-def _non_local(given: Mapping[str, Any]) -> dict[str, Any]:
-    """MMAction2 looks at ``non_local`` only where ``non_local_cfg`` has something; BN3d is the one normalisation."""
-    own = dict(given.get("non_local_cfg") or {})
-    if not own:
-        return {}
-    norm = own.pop("norm_cfg", {})
-    if norm.get("type") != "BN3d":
-        raise Unavailable(f"non-local blocks with {norm or 'no normalisation'}")
-    return {"non_local": {**own, "blocks": given.get("non_local")}}
-
-
-TRANSLATIONS = {
-    "ResNetTSM": Translation(
-        "ResNetTSM",
-        {
-            "depth": "depth",
-            "num_segments": "num_seg",
-            "shift_div": "shift_div",
-            "is_shift": "shift",
-            "shift_place": "shift_place",
-            "temporal_pool": "temporal_pool",
-        },
-        {"pretrained": _ANY, "norm_eval": _ANY, "non_local": _ANY, "non_local_cfg": _ANY},
-        lambda given: {"shift_direction": "mmaction2", **_every_second(given), **_non_local(given)},
-    ),
-    "MobileNetV2TSM": Translation(
-        "MobileNetV2TSM",
-        {"num_segments": "num_seg", "shift_div": "shift_div", "is_shift": "shift", "widen_factor": "scale"},
-        {"pretrained": _ANY, "norm_eval": _ANY},
-        lambda given: {"shift_direction": "mmaction2"},
-    ),
-    "TimeSformer": Translation(
-        "VisionTransformer",
-        {
-            "num_frames": "num_seg",
-            "img_size": "img_size",
-            "patch_size": "patch_size",
-            "in_channels": "in_channels",
-            "dropout_ratio": "drop_rate",
-            "attention_type": "attention_type",
-            "embed_dims": "embed_dim",
-            "num_heads": "num_heads",
-            "num_transformer_layers": "depth",
-        },
-        {"pretrained": _ANY},
-        lambda given: {"qkv_bias": True, "epsilon": 1e-6},
-    ),
-    "TSMHead": Translation(
-        "TSMHead",
-        {"num_classes": "num_classes", "in_channels": "in_channels", "dropout_ratio": "drop_ratio", "init_std": "std"},
-        {
-            "num_segments": _ANY,
-            "is_shift": _ANY,
-            "spatial_type": ("avg",),
-            "temporal_pool": _ANY,  # the backbone says how many frames it leaves
-            "consensus": _ANY,
-        },
-    ),
-    "TimeSformerHead": Translation(
-        "TimeSformerHead", {"num_classes": "num_classes", "in_channels": "in_channels", "init_std": "std"}
-    ),
-}
 
 
 def check(paths: list[str]) -> Iterator[Row]:
@@ -174,6 +88,9 @@ def check_case(path: Path) -> Row:
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     try:
+        if is_lfb(case):
+            error, notes = check_lfb(case, arrays)
+            return Row(name, DIFFERS if notes else OK, error, notes=notes)
         if "state_dict" in case:
             row = _check_network(case, arrays)
             row.name = name
@@ -181,7 +98,7 @@ def check_case(path: Path) -> Row:
         checker = CHECKERS.get(case["name"])
         if checker is None:
             raise Unavailable("nothing checks this case")
-        error, notes = checker(case, arrays)
+        error, notes = checker({**case, "folder": str(path.parent)}, arrays)
         return Row(name, DIFFERS if notes else OK, error, notes=notes)
     except Unavailable as reason:
         return Row(name, MISSING, notes=[str(reason)])
@@ -195,7 +112,9 @@ def model_section(case: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Unavailable: there is no such class or argument here.
     """
-    reference = case["reference"]
+    reference = dict(case["reference"])
+    if detection.is_detector(case):
+        reference |= {"framework": "FastRCNN", "head": detection.head_section(reference)}
     if "backbone" not in reference or "head" not in reference:
         raise Unavailable("the reference is no backbone with a head")
     if reference.get("framework") not in FRAMEWORKS:
@@ -203,23 +122,9 @@ def model_section(case: Mapping[str, Any]) -> dict[str, Any]:
     section = {"framework": reference["framework"]}
     for part, registry in (("backbone", BACKBONES), ("head", HEADS)):
         spec = dict(reference[part])
-        section[part] = _translate(spec) if "type" in spec else _adapt(spec)
+        section[part] = translate(spec) if "type" in spec else _adapt(spec)
         _available(section[part], registry)
     return section
-
-
-def _translate(spec: dict[str, Any]) -> dict[str, Any]:
-    kind = spec.pop("type")
-    if kind not in TRANSLATIONS:
-        raise Unavailable(kind)
-    table = TRANSLATIONS[kind]
-    result = {"name": table.name, **table.constants(spec)}
-    for key, value in spec.items():
-        if key in table.arguments:
-            result[table.arguments[key]] = value
-        elif key not in table.ignored or (table.ignored[key] and value not in table.ignored[key]):
-            raise Unavailable(f"{kind} with {key}")
-    return result
 
 
 def _adapt(spec: dict[str, Any]) -> dict[str, Any]:
@@ -253,12 +158,17 @@ def _check_network(case: dict[str, Any], expected: Mapping[str, np.ndarray]) -> 
     if problem:
         return Row(case["name"], DIFFERS, layer="weights", notes=[problem])
     names = _layers_to_watch(network, expected, origin)
-    layers, logits = _run(network, _clips(case, "input"), set(names.values()))
+    detector = detection.is_detector(case)
+    clips = _clips(case, case["inputs"][0]["name"] if detector else "input")
+    boxes = detection.boxes_of(case, expected) if detector else []
+    layers, logits = _run(network, clips, set(names.values()), boxes)
     row.layer = _first_difference(names, layers, expected, row.notes)
     scale = float(np.abs(expected["logits"]).max())
     before = len(row.notes)
     row.error = _compare("logits", logits.reshape(expected["logits"].shape), expected["logits"], scale, row.notes)
     row.layer = row.layer or ("logits" if len(row.notes) > before else "")
+    if detector:
+        row.notes += detection.check_figures(network, clips, boxes, logits, expected)
     _check_losses(network, case, logits, expected, row.notes)
     row.error = max(row.error, _check_views(network, case, expected, scale, row.notes))
     if row.notes or row.layer:
@@ -310,27 +220,46 @@ def _fold_segments(network: Any, clips: np.ndarray) -> np.ndarray:
     return clips
 
 
-def _run(network: Any, clips: np.ndarray, watched: set[str]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The watched layers' first outputs in order of execution, and the logits [N * V, K]."""
+def _run(
+    network: Any, clips: np.ndarray, watched: set[str], boxes: list[np.ndarray]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The watched layers' first outputs in order of execution, and the logits [N * V, K], of a detector [R, K]."""
     import paddle
 
+    with paddle.no_grad(), witnessed(network, watched) as layers:
+        if boxes:
+            return layers, detection.logits_of(network, clips, boxes)
+        logits = network.view_logits(paddle.to_tensor(np.ascontiguousarray(_fold_segments(network, clips))))
+    return layers, logits.numpy().reshape(-1, logits.shape[-1])
+
+
+@contextlib.contextmanager
+def witnessed(network: Any, watched: set[str]) -> Iterator[dict[str, np.ndarray]]:
+    """A table that fills with what layers give on their first call, in order of execution.
+
+    Args:
+        watched: names of sublayers; where one gives several arrays, ``name#0``, ``name#1``...
+    """
     layers: dict[str, np.ndarray] = {}
 
     def remember(name: str) -> Callable[..., None]:
         def hook(layer: Any, inputs: Any, output: Any) -> None:
-            if name not in layers:
-                layers[name] = output.numpy()
+            several = isinstance(output, list | tuple)
+            for i, value in enumerate(output if several else [output]):
+                # what is the first of several in the reference may be the only one here
+                key = f"{name}#{i}" if several or f"{name}#{i}" in watched else name
+                layers.setdefault(key, value.numpy())
 
         return hook
 
-    hooks = [
-        layer.register_forward_post_hook(remember(name)) for name, layer in network.named_sublayers() if name in watched
-    ]
-    with paddle.no_grad():
-        logits = network.view_logits(paddle.to_tensor(np.ascontiguousarray(_fold_segments(network, clips))))
-    for handle in hooks:
-        handle.remove()
-    return layers, logits.numpy().reshape(-1, logits.shape[-1])
+    wanted = {name.partition("#")[0] for name in watched}
+    named = [(name, layer) for name, layer in network.named_sublayers() if name in wanted]
+    hooks = [layer.register_forward_post_hook(remember(name)) for name, layer in named]
+    try:
+        yield layers
+    finally:
+        for handle in hooks:
+            handle.remove()
 
 
 def _layers_to_watch(network: Any, expected: Mapping[str, np.ndarray], origin: str | None) -> dict[str, str]:
@@ -339,10 +268,10 @@ def _layers_to_watch(network: Any, expected: Mapping[str, np.ndarray], origin: s
     for key in expected:
         if key.startswith("mid/") and key.endswith("/stats"):
             layer = key[len("mid/") : -len("/stats")]
-            ours = layer.partition("#")[0]
+            ours, number, part = layer.partition("#")
             if origin and ours.startswith("backbone."):
                 ours = "backbone." + network.backbone.layer_name(ours[len("backbone.") :], origin)
-            names[layer] = ours
+            names[layer] = detection.watched_name(ours + number + part)
     return names
 
 
@@ -356,14 +285,15 @@ def _first_difference(
         notes.append(f"layer {unseen[0]}: this network has no such layer")
     for name in known:
         wanted = {part: expected[f"mid/{name}/{part}"] for part in ("shape", "stats", "first", "spread")}
-        problem = _layer_problem(layers[names[name]], wanted)
+        problem = layer_problem(layers[names[name]], wanted)
         if problem:
             notes.append(f"layer {name}: {problem}")
             return name
     return unseen[0] if unseen else ""
 
 
-def _layer_problem(value: np.ndarray, expected: Mapping[str, np.ndarray]) -> str | None:
+def layer_problem(value: np.ndarray, expected: Mapping[str, np.ndarray]) -> str | None:
+    """How an array differs from the ``shape``, ``stats``, ``first`` and ``spread`` of a case; None if it does not."""
     if list(value.shape) != expected["shape"].tolist():
         return f"shape {list(value.shape)}, expected {expected['shape'].tolist()}"
     flat = value.reshape(-1).astype("float64")

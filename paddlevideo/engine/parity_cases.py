@@ -1,12 +1,14 @@
-"""Golden cases that are not networks: rates, frame indices, losses, accuracies.
+"""Golden cases that are not networks: rates, frame indices, losses, accuracies, precisions of boxes.
 
 A checker takes (case, arrays) and returns the largest error relative to the values' scale, and notes on what differs.
+The case is its json file, and ``folder``, where that stands.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,6 +150,60 @@ def check_sample_frames(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray
         return indices_of(frames, offsets, clip_len, interval, bound) + start
 
     return _rows(case, compute)
+
+
+@checks("sample_ava_frames_test_mode")
+def check_sample_ava(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
+    """MMAction2's ``SampleAVAFrames`` in test mode; it counts frames from 1 and adds ``start_index`` behind that."""
+    (clip_around,) = require("loader.pipelines.ava_sampling", "clip_around")
+
+    def compute(row: list[Any]) -> np.ndarray:
+        clip_len, interval, fps, second, begin, shot, start = row
+        return clip_around(fps * (second - begin) + 1, clip_len, interval, tuple(shot)) + start
+
+    return _rows(case, compute)
+
+
+@checks("pv_sample_ava_frames_without_jitter")
+def check_pv_sample_ava(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
+    """PaddleVideo's ``SampleAVAFrames``, without and with its draws; it has no use for ``start_index``."""
+    (clip_around,) = require("loader.pipelines.ava_sampling", "clip_around")
+
+    def compute(row: list[Any]) -> np.ndarray:
+        clip_len, interval, fps, second, begin, shot, _, (low, high) = row
+        centre = fps * (second - begin) + 1
+        plain = clip_around(centre, clip_len, interval, tuple(shot))
+        # far from both ends nothing is clipped, and the draws show
+        drawn = clip_around(10**6, 999, interval, (0, None), np.random.default_rng(0))
+        moved = np.unique(drawn - clip_around(10**6, 999, interval, (0, None)))
+        if [low, high - 1] != [moved[0], moved[-1]]:
+            raise ValueError(f"moved by {moved[0]}..{moved[-1]}, expected {low}..{high - 1}")
+        return plain
+
+    return _rows(case, compute)
+
+
+@checks("ava_map_fixture")
+@checks("ava_map_synthetic")
+def check_ava_map(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
+    """Frame-mAP of AVA: as it is, with excluded key frames, with some classes only."""
+    read, score_csv = require("metrics.ava_evaluation", "read_ground_truth", "score_csv")
+    folder = Path(case["folder"])
+    gt, labels, excluded, found = (
+        folder / f"{case['name']}_{kind}" for kind in ("gt.csv", "action_list.txt", "excluded.csv", "pred.csv")
+    )
+    options = {"all": {}, "with_exclusions": {"exclude_file": excluded}, "custom_classes": {}}
+    if "custom_classes" in case:
+        options["custom_classes"] = {"custom_classes": case["custom_classes"]["classes"]}
+    figures = []
+    for variant, entry in {"all": case, **case}.items():
+        if not (isinstance(entry, Mapping) and "result" in entry):
+            continue
+        evaluation, _ = score_csv(found, read(gt, labels, **options[variant]))
+        ours = {row["name"]: row["average_precision"] for row in evaluation.classes} | evaluation.figures
+        wanted = {**entry["per_class"], **entry["result"]}
+        figures += [(f"{variant}/{name}", ours.get(name, np.nan), value) for name, value in wanted.items()]
+    return _figures(figures, 1e-6)
 
 
 def _rows(

@@ -8,6 +8,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,8 @@ class Report:
         names: K class names; None: the numbers.
         facts: (what, value) lines, e.g. the command and the versions.
         config: the resolved configuration, as text.
+        classes: for detection, a mapping per class: ``class``, ``name``, ``num_truth``, ``num_detections``,
+            ``average_precision`` (0 to 1, or NaN).
     """
 
     title: str
@@ -63,6 +66,7 @@ class Report:
     names: Sequence[str] | None = None
     facts: list[tuple[str, str]] = field(default_factory=list)
     config: str = ""
+    classes: Sequence[Mapping[str, Any]] | None = None
 
     def name(self, k: int) -> str:
         """What to call class ``k``: its number, and its name if there is one."""
@@ -81,6 +85,8 @@ def render(report: Report) -> str:
     if results is not None and results.labels is not None and len(results.scores):
         parts.append(_unreadable(results))
         parts += _several_labels(report, results) if results.multi_hot else _one_label(report, results)
+    if report.classes is not None:
+        parts.append(_detected_classes(report.classes))
     parts.append(_facts(report))
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (
@@ -295,6 +301,19 @@ def _several_labels(report: Report, results: Results) -> list[str]:
         f"<h2>Classes, the worst first</h2>{classes}",
         f"<h2>Worst clips</h2>{table(known[:_CLIPS])}<h2>Best clips</h2>{table(known[::-1][:_CLIPS])}",
     ]
+
+
+def _detected_classes(classes: Sequence[Mapping[str, Any]]) -> str:
+    """Every class with its average precision, the lowest first; classes without a true box last."""
+    ordered = sorted(classes, key=lambda row: (np.isnan(row["average_precision"]), row["average_precision"]))
+    cells = (
+        [_text(f"{row['class']} {row['name']}"), str(row["num_truth"]), str(row["num_detections"]),
+         _bar(row["average_precision"])] for row in ordered
+    )  # fmt: skip
+    empty = sum(not row["num_truth"] for row in classes)
+    note = f'<p class="note">{empty} classes have no true box; they stand last and do not count.</p>' if empty else ""
+    table = _table(("class", "true boxes", "detections", "average precision"), cells, "tnnt", scroll=True)
+    return f"<h2>Classes, the lowest average precision first</h2>{note}{table}"
 
 
 def _facts(report: Report) -> str:

@@ -49,6 +49,39 @@ class Results:
         return np.isnan(self.scores).any(axis=1)
 
 
+class ClipFiles:
+    """The files of a recognition metric's results; other metrics write theirs themselves, by the same methods.
+
+    Args:
+        results: of the clips that were tested.
+    """
+
+    result_suffixes = SUFFIXES
+
+    def __init__(self, results: Results):
+        self.results = results
+
+    @property
+    def num_taken(self) -> int:
+        """How many clips were tested."""
+        return len(self.results.paths)
+
+    def write_results(self, path: str | Path) -> None:
+        """The file of ``--out``."""
+        write_results(path, self.results)
+
+    def write_predictions(self, path: str | Path, names: Sequence[str] | None = None) -> None:
+        """``predictions.csv``."""
+        write_predictions(Path(path), self.results, names)
+
+
+def files_of(metric: Any, records: Sequence[dict[str, Any]]) -> Any:
+    """What writes a metric's results: the metric itself, or ``ClipFiles``; None if it keeps none."""
+    if hasattr(metric, "write_results"):
+        return metric
+    return ClipFiles(from_metric(metric, records)) if hasattr(metric, "results") else None
+
+
 def from_metric(metric: Any, records: Sequence[dict[str, Any]]) -> Results:
     """What a recognition metric took, with the paths of the data set's records."""
     taken = metric.results()
@@ -57,14 +90,16 @@ def from_metric(metric: Any, records: Sequence[dict[str, Any]]) -> Results:
     return Results(paths, labels, np.array([scores for _, _, scores in taken], dtype="float64"))
 
 
-def check_name(path: str | Path, where: str = "--out ") -> Path:
-    """The path, if results can stand there.
+def check_name(path: str | Path, where: str = "--out ", metric: Any = None) -> Path:
+    """The path, if results (of ``metric``, or else of recognition) can stand there.
 
     Raises:
-        UserError: another suffix than ``SUFFIXES``.
+        UserError: another suffix than ``SUFFIXES``, or than the metric's.
     """
-    if Path(path).suffix.lower() not in SUFFIXES:
-        raise UserError(f"{where}{path}: expected a name ending in {', '.join(SUFFIXES)}")
+    suffixes = getattr(metric, "result_suffixes", SUFFIXES)
+    if Path(path).suffix.lower() not in suffixes:
+        whose = f" for the results of {type(metric).__name__}" if suffixes is not SUFFIXES else ""
+        raise UserError(f"{where}{path}: expected a name ending in {', '.join(suffixes)}{whose}")
     return Path(path)
 
 

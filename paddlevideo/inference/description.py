@@ -26,6 +26,7 @@ class Description:
         views: clips x crops that one video gives, averaged inside the model.
         pipeline: the ``PIPELINE.test`` section, as ``Pipeline.describe()`` gives it.
         labels: K names, or None.
+        detection: of a model that takes people's boxes: its inputs, and what ``DetectionSettings`` holds; else empty.
         weights: file name and sha256 of the checkpoint that was exported.
         files: file name -> sha256, of the program and its weights.
     """
@@ -44,12 +45,15 @@ class Description:
     weights: dict[str, str] = field(default_factory=dict)
     check: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    detection: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> Path:
         """Writes ``inference.yml`` into ``folder``."""
         values = asdict(self)
+        if not self.detection:
+            del values["detection"]
         ordered = {"format_version": values.pop("format_version"), **values}
         path = folder / FILE_NAME
         write_atomic(path, yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120))

@@ -1,7 +1,9 @@
 """From a checkpoint to files that run without this suite's model code: program, weights and ``inference.yml``.
 
 The exported model takes the uint8 clips that ``PIPELINE.test`` makes; normalisation, softmax and the averaging over
-views are inside.  What is written has been compared with the network it came from.
+views are inside.  What is written has been compared with the network it came from.  A network that takes people's boxes
+(``framework.takes_boxes``) becomes a program of clips of any size and any number of boxes, also of none; one that looks
+into feature banks takes the windows as inputs.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ import paddlevideo
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.inference.array_reader import synthetic_reader
+from paddlevideo.inference.ava_export import people_batches, save_people_program, synthetic_key_frame
+from paddlevideo.inference.ava_settings import settings_of_config
+from paddlevideo.inference.bank_windows import WINDOW, Window, window_of
 from paddlevideo.inference.description import FILE_NAME, Description, read_description
 from paddlevideo.inference.labels import read_labels
 from paddlevideo.inference.model_files import PARAMS_SUFFIX, PROGRAM_SUFFIXES
@@ -36,6 +41,9 @@ TOLERANCE = 1e-4
 RATIO_TOLERANCE = 1e-2
 _RATIO_FLOOR = 1e-6
 CONFIG_SUFFIX = "_config.yml"
+# boxes: x1, y1, x2, y2 in pixels of imgs, those of all clips one after the other; boxes_num: how many each clip has;
+# long_term: S slots of C features, zeros where long_term_filled is false
+_AXES = {"imgs": "NVTHWC", "boxes": "R4", "boxes_num": "N", "long_term": "NSC", "long_term_filled": "NS"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class ExportReport:
     """What was written and how it compares.
 
     Args:
-        input_shape: of one batch, -1 for N: (-1, V, T, H, W, 3).
+        input_shape: of one batch, -1 for N: (-1, V, T, H, W, 3); with people's boxes H and W are -1, too.
         max_difference: largest absolute difference of probabilities, exported against dygraph.
         seconds: the whole export took.
     """
@@ -89,21 +97,21 @@ def export(
     with _on_cpu():
         say(f"Building model({config['model_name']})...")
         framework = _build(config, pipeline)
-        labels = _labels(config, framework.num_classes)
+        settings = settings_of_config(config, framework) if framework.takes_boxes else None
+        labels = list(settings.names) if settings else _labels(config, framework.num_classes)
         say(f"Loading params from ({params_path})...")
         say(str(_load(framework, Path(params_path))))
         with _work_folder(output_dir) as folder:
-            clip = synthetic_clip(pipeline)
-            program = _save_program(framework, clip, folder / name)
-            difference = compare(framework, program, clip)
-            say(f"exported model against the network, {difference}")
-            if not difference.small:
-                raise UserError(
-                    f"{name}: the exported model differs from the network: {difference}; nothing was written. "
-                    "Please report it with the configuration and the versions"
-                )
-            description = _describe(config, pipeline, framework, program, clip, labels, Path(params_path), difference)
-            description.write(folder)
+            clip = synthetic_key_frame(pipeline) if settings else synthetic_clip(pipeline)
+            window = window_of(pipeline, framework)
+            specs = framework.input_spec({"imgs": clip[None], **(window.empty(1) if window else {})})
+            inputs = [_described(spec) for spec in specs]
+            program = _save_program(framework, specs, folder / name)
+            difference = _compared(framework, program, clip, window, say)
+            description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path), difference)
+            detection = {"inputs": inputs, **settings.describe()} if settings else {}
+            detection |= {WINDOW: window.describe()} if window else {}
+            replace(description, detection=detection).write(folder)
             write_atomic(folder / (name + CONFIG_SUFFIX), config.to_yaml())
             _move_into_place(folder, output_dir)
     say(f"model ({config['model_name']}) has been already saved in ({output_dir}).")
@@ -112,7 +120,7 @@ def export(
         program=output_dir / program.name,
         params=output_dir / (name + PARAMS_SUFFIX),
         description=output_dir / FILE_NAME,
-        input_shape=(-1, *clip.shape),
+        input_shape=tuple(inputs[0]["shape"]),
         num_classes=framework.num_classes,
         max_difference=difference.absolute,
         seconds=time.perf_counter() - start,
@@ -171,21 +179,41 @@ class Difference:
         )
 
 
-def compare(framework: Any, program: Path, clip: np.ndarray) -> Difference:
-    """The network's scores against those of its exported program, on two seeded clips in one batch."""
+def compare(framework: Any, program: Path, clip: np.ndarray, window: Window | None = None) -> Difference:
+    """The network's scores against those of its exported program, on seeded clips: two in one batch, or with people."""
     import paddle
 
-    clips = random_clips(clip)
-    with paddle.no_grad():
-        expected = framework({"imgs": paddle.to_tensor(clips)}, mode="predict")["scores"].numpy()  # as --test does
+    batches = [{"imgs": random_clips(clip)}]
+    if framework.takes_boxes:
+        batches = people_batches(random_clips, clip, window)
     model = ExportedModel(program, program.with_suffix(PARAMS_SUFFIX), Runtime(use_gpu=False), say=lambda line: None)
-    got = model(clips)
-    if got.shape != expected.shape:
+    worst = Difference(0.0, 0.0)
+    for batch in batches:
+        with paddle.no_grad():  # as --test does
+            tensors = {key: paddle.to_tensor(value) for key, value in batch.items()}
+            expected = framework(tensors, mode="predict")["scores"].numpy()
+        got = model.run(batch)
+        if got.shape != expected.shape:
+            raise UserError(
+                f"{program.name}: exported, it gives scores {list(got.shape)}, the network {list(expected.shape)}"
+            )
+        ratios = np.abs(got / np.maximum(expected, _RATIO_FLOOR) - 1.0)[expected > _RATIO_FLOOR]
+        differences = float(np.abs(got - expected).max()), float(ratios.max(initial=0.0))
+        worst = Difference(*np.maximum((worst.absolute, worst.ratio), differences).tolist())  # NaN stays
+    return worst
+
+
+def _compared(
+    framework: Any, program: Path, clip: np.ndarray, window: Window | None, say: Callable[[str], None]
+) -> Difference:
+    difference = compare(framework, program, clip, window)
+    say(f"exported model against the network, {difference}")
+    if not difference.small:
         raise UserError(
-            f"{program.name}: exported, it gives scores {list(got.shape)}, the network {list(expected.shape)}"
+            f"{program.stem}: the exported model differs from the network: {difference}; nothing was written. "
+            "Please report it with the configuration and the versions"
         )
-    ratios = np.abs(got / np.maximum(expected, _RATIO_FLOOR) - 1.0)[expected > _RATIO_FLOOR]
-    return Difference(float(np.abs(got - expected).max()), float(ratios.max(initial=0.0)))
+    return difference
 
 
 def _build(config: Config, pipeline: Pipeline) -> Any:
@@ -220,7 +248,24 @@ def _labels(config: Config, num_classes: int) -> list[str] | None:
         raise UserError(f"{config.source}: DATASET.label_names: {error}; {way_out}") from None
 
 
-def _save_program(framework: Any, clip: np.ndarray, stem: Path) -> Path:
+def _described(spec: Any) -> dict[str, Any]:
+    """An input for ``inference.yml``: -1 marks a free axis."""
+    shape = [-1 if n in (None, -1) else int(n) for n in spec.shape]
+    kind = str(spec.dtype).rpartition(".")[2]
+    return {"name": spec.name, "dtype": kind, "shape": shape, "axes": _AXES.get(spec.name, "")}
+
+
+def _save_program(framework: Any, specs: list[Any], stem: Path) -> Path:
+    try:
+        (save_people_program if framework.takes_boxes else _save_clip_program)(framework, specs, stem)
+    except OSError as error:
+        raise UserError(
+            f"{stem.parent}: cannot be written ({error.strerror}); an earlier export is untouched"
+        ) from None
+    return next(f for f in (stem.with_name(stem.name + s) for s in PROGRAM_SUFFIXES) if f.is_file())
+
+
+def _save_clip_program(framework: Any, specs: list[Any], stem: Path) -> None:
     import paddle
     from paddle import nn
 
@@ -234,16 +279,9 @@ def _save_program(framework: Any, clip: np.ndarray, stem: Path) -> Path:
         def forward(self, imgs):  # Paddle traces a forward only if its first parameter is called self
             return self.network.predict_scores(imgs)
 
-    spec = paddle.static.InputSpec([None, *clip.shape], str(clip.dtype), name="imgs")
     model = ScoresOfClips(framework)
     model.eval()
-    try:
-        paddle.jit.save(paddle.jit.to_static(model, input_spec=[spec], full_graph=True), str(stem))
-    except OSError as error:
-        raise UserError(
-            f"{stem.parent}: cannot be written ({error.strerror}); an earlier export is untouched"
-        ) from None
-    return next(f for f in (stem.with_name(stem.name + s) for s in PROGRAM_SUFFIXES) if f.is_file())
+    paddle.jit.save(paddle.jit.to_static(model, input_spec=specs, full_graph=True), str(stem))
 
 
 def _describe(
@@ -251,7 +289,7 @@ def _describe(
     pipeline: Pipeline,
     framework: Any,
     program: Path,
-    clip: np.ndarray,
+    inputs: list[dict[str, Any]],
     labels: list[str] | None,
     params_path: Path,
     difference: Difference,
@@ -263,17 +301,12 @@ def _describe(
         model_name=config["model_name"],
         program=program.name,
         params=params.name,
-        input={
-            "name": "imgs",
-            "dtype": str(clip.dtype),
-            "shape": [-1, *map(int, clip.shape)],
-            "axes": "NVTHWC",
-        },
+        input=inputs[0],
         output={"name": "scores", "dtype": "float32", "shape": [-1, framework.num_classes]},
         num_classes=framework.num_classes,
         score_type="probability",
-        views=int(clip.shape[0]),
-        avg_type=framework.avg_type,
+        views=inputs[0]["shape"][1],
+        avg_type=getattr(framework, "avg_type", None),
         pipeline=pipeline.describe(),
         labels=labels,
         weights={"file": params_path.name, "sha256": sha256(params_path)},

@@ -92,6 +92,8 @@ class Predictor:
         self.batch_size, self.seed = batch_size, seed
         choices = Runtime(**runtime)
         choices.device()
+        if self.description is not None and self.description.detection:
+            raise takes_boxes(self.program)
         if self.description is not None:
             check_files(self.description, self.program, self.params)
         self.pipeline = self._pipeline(pipeline)
@@ -100,6 +102,8 @@ class Predictor:
         num_classes = self.description.num_classes if self.description else None
         self.labels = _labels(labels, self.description, num_classes)
         self._model = ExportedModel(self.program, self.params, choices, say)
+        if any(spec.name in ("boxes", "proposals") for spec in self._model.inputs):
+            raise takes_boxes(self.program)
         self._input = self._model.inputs[0]
         self._foreign = len(self._input.shape) != 6
         self.device = self._model.device
@@ -235,6 +239,14 @@ class _Item:
     imgs: np.ndarray | None
     prepare_s: float
     error: UserError | None = None
+
+
+def takes_boxes(program: Path) -> UserError:
+    """The refusal of a detection model."""
+    return UserError(
+        f"{program}: a detection model, which wants to know where the people are; use "
+        f"python tools/ava_predict.py --model_file {program} --video_path VIDEO"
+    )
 
 
 def description_of(program: Path, say: Say) -> Description | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -108,6 +108,10 @@ class ExportedModel:
         self.device = runtime.device()
         self._predictor = _create(program, params, runtime, self.device, say)
         self._input_handles = [self._predictor.get_input_handle(spec.name) for spec in self.inputs]
+
+    def run(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Runs one batch, inputs by their names; gives the first output."""
+        return self(*(batch[spec.name] for spec in self.inputs))
 
     def __call__(self, *arrays: np.ndarray) -> np.ndarray:
         """Runs one batch; gives the first output."""

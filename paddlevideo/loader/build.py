@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.collate import BatchSource
@@ -43,8 +45,8 @@ class ClipLoader:
 
         Returns:
             An iterator of dicts: imgs uint8 | float32 [N, V, T, H, W, 3], label int64 [N] | float32 [N, K], index
-            int64 [N], replaced int64 [N], valid uint8 [N].  Numpy arrays, or paddle Tensors when workers are used.
-            Several may run side by side.
+            int64 [N], replaced int64 [N], valid uint8 [N]; of key frames boxes instead of label (``collate``).  Numpy
+            arrays, or paddle Tensors when workers are used.  Several may run side by side.
 
         Raises:
             UserError: from the iterator, naming the file.
@@ -59,8 +61,17 @@ class ClipLoader:
             batches.close()
         self._running.clear()
 
+    def batches_of(self, groups: Sequence[np.ndarray]) -> Iterator[dict[str, Any]]:
+        """One batch per array of sample indices, in that order, whatever the rank's share is."""
+        batches = self._run([(0, number, indices) for number, indices in enumerate(groups)])
+        self._running.add(batches)
+        return batches
+
     def _batches(self, epoch: int, start_batch: int) -> Generator[dict[str, Any], None, None]:
         tasks = [(epoch, number, indices) for number, indices in enumerate(self._plan.batches(epoch))][start_batch:]
+        return self._run(tasks)
+
+    def _run(self, tasks: list[tuple[int, int, np.ndarray]]) -> Generator[dict[str, Any], None, None]:
         if self._num_workers:
             batches = worker_batches(self._source, tasks, self._num_workers)
         else:
@@ -113,16 +124,24 @@ def build_loader(
     if seed < 0:
         raise UserError(f"--seed {seed} is below 0")
     reading = {key: dataset_cfg.get(key, default) for key, default in _READING.items()}
-    dataset = _build_dataset({k: v for k, v in dataset_cfg.items() if k not in _READING}, where, num_classes)
+    dataset = build_dataset(dataset_cfg, split, num_classes)
     on_error = _policy(reading.pop("on_error"), split, where)
     check_present(dataset, every=on_error == "raise")
-    plan = BatchPlan(len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, pad=split == "train")
+    weights = dataset.sampling_weights() if shuffle and hasattr(dataset, "sampling_weights") else None
+    plan = BatchPlan(
+        len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights
+    )
     if split == "train" and not len(plan):
         raise UserError(
             f"{where}: {len(dataset.records)} samples make no batch of {batch_size} on {world_size} process(es) with "
             "drop_last; lower DATASET.batch_size or add data"
         )
     pipeline = Pipeline(pipeline_cfg, f"PIPELINE.{split}")
+    if getattr(dataset, "has_boxes", False):
+        pipeline.refuse_boxes()
+        if mix:
+            raise ConfigError("MIX", [f"MIX.name: {mix.get('name')} mixes pictures and cannot mix boxes; take it out"])
+    pipeline.prepare()
     samples = SampleSource(dataset, pipeline, seed, on_error, **reading)
     mixer = TRANSFORMS.build(mix, "MIX") if mix else None
     if mixer is not None and num_classes is None:
@@ -130,11 +149,20 @@ def build_loader(
     return ClipLoader(BatchSource(samples, mixer, num_classes, rank), plan, num_workers)
 
 
-def _build_dataset(section: Mapping[str, Any], where: str, num_classes: int | None) -> Any:
-    if "format" not in section:
+def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int | None) -> Any:
+    """The data set of ``DATASET.<split>`` alone; the split decides on ``test_mode``, as in PaddleVideo.
+
+    Raises:
+        ConfigError, UserError: a bad section or list, an empty data set.
+    """
+    where = f"DATASET.{split}"
+    section = {key: value for key, value in dataset_cfg.items() if key not in _READING}
+    name = section.pop("format", None)
+    if name is None:
         raise ConfigError(where, [f"{where}.format: missing; there are: {', '.join(DATASETS.names())}"])
-    spec = {"name": section["format"], **{key: value for key, value in section.items() if key != "format"}}
-    dataset = DATASETS.build(spec, where, num_classes=num_classes)
+    if name in DATASETS and "test_mode" in {p.name for p in DATASETS.entry(name).parameters or ()}:
+        section["test_mode"] = split != "train"
+    dataset = DATASETS.build({"name": name, **section}, where, num_classes=num_classes)
     if not dataset.records:
         raise UserError(f"{where}: {section.get('file_path')} holds no samples")
     return dataset

@@ -14,6 +14,8 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import describe, sample_error
 from paddlevideo.loader.decode.reader import VideoReadError
+from paddlevideo.loader.pipelines.boxes import PER_PERSON
+from paddlevideo.loader.pipelines.long_term import PER_CLIP
 
 _MAX_SHAPE_TRIES = 50
 
@@ -27,7 +29,7 @@ class SampleSource:
         pipeline: ``(sample, rng) -> sample``.
         seed: with epoch and index it seeds the generator of the sample's augmentation.
         on_error: at a VideoReadError ``raise`` it; ``skip`` to the next sample of a permutation seeded by (seed, epoch,
-            index); or ``count``: a black clip with ``valid`` 0.  Any other error is always raised.
+            index); or ``count``: a black clip, without persons, with ``valid`` 0.  Any other error is always raised.
         timeout_s: seconds for reading and transforming one clip; 0: no limit.
         max_replacements: samples tried in place of one unreadable sample.
     """
@@ -38,7 +40,7 @@ class SampleSource:
     on_error: Literal["skip", "raise", "count"]
     timeout_s: float = 60.0
     max_replacements: int = 10
-    _blank: np.ndarray | None = field(default=None, init=False)
+    _blank: dict[str, np.ndarray] | None = field(default=None, init=False)
 
     def fetch(self, epoch: int, index: int) -> tuple[dict[str, Any], list[tuple[int, str]]]:
         """The sample, with ``index`` (of what was read), ``replaced`` and ``valid``; and (index, why) per unreadable
@@ -88,14 +90,18 @@ class SampleSource:
 
     def _unreadable(self, index: int) -> dict[str, Any]:
         if self._blank is None:
-            self._blank = np.zeros_like(self._any_clip())
+            seen = self._any_sample()
+            # a size of its own for the picture is nothing to wait for: batches of key frames are padded
+            self._blank = {key: seen[key][:0] for key in PER_PERSON if key in seen} | {
+                key: np.zeros_like(seen[key]) for key in ("imgs", *PER_CLIP) if key in seen
+            }
         kept = {"label": self.dataset.records[index]["label"]} if "label" in self.dataset.records[index] else {}
-        return {"imgs": self._blank, "index": index, "replaced": -1, "valid": 0, **kept}
+        return {**self._blank, "index": index, "replaced": -1, "valid": 0, **kept}
 
-    def _any_clip(self) -> np.ndarray:
+    def _any_sample(self) -> dict[str, Any]:
         for index in range(min(len(self.dataset.records), _MAX_SHAPE_TRIES)):
             try:
-                return self._read([self.seed, 0, index], index)["imgs"]
+                return self._read([self.seed, 0, index], index)
             except VideoReadError as error:
                 last = error
         raise UserError(f"none of the first {index + 1} files can be read; the last is {last}")

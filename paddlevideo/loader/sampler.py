@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class BatchPlan:
         pad: give every rank the same number of samples in the last batch by repeating the first of the order (training;
             at most world_size - 1 samples).  Without it no sample comes twice, and ranks can end up with one batch
             less.
+        weights: float64 [num_samples], with ``shuffle``: an epoch draws as many samples as there are, each with this
+            probability, with replacement.
     """
 
     num_samples: int
@@ -35,6 +37,7 @@ class BatchPlan:
     rank: int = 0
     world_size: int = 1
     pad: bool = False
+    weights: np.ndarray | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -64,6 +67,9 @@ class BatchPlan:
         return batches
 
     def _order(self, epoch: int) -> np.ndarray:
+        if self.shuffle and self.weights is not None:
+            chances = self.weights / self.weights.sum()
+            return np.random.default_rng([self.seed, epoch]).choice(self.num_samples, self.num_samples, p=chances)
         if self.shuffle:
             return np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
         return np.arange(self.num_samples)

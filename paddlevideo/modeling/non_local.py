@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import paddle
 from paddle import nn
@@ -10,9 +11,12 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.modeling.layers import hint
+from paddlevideo.registry import suggest
 
 NonLocalMode = Literal["embedded_gaussian", "gaussian", "dot_product"]
 MODES = ("embedded_gaussian", "gaussian", "dot_product")
+# the published places: the first, third (and fifth) block of the two middle stages of ResNet-50
+_PUBLISHED = ((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0))
 
 
 class NonLocal3D(nn.Layer):
@@ -80,3 +84,37 @@ class NonLocal3D(nn.Layer):
     @staticmethod
     def _projection(channels: int, inner: int) -> nn.Conv3D:
         return nn.Conv3D(channels, inner, 1, weight_attr=init.Normal(std=0.01), bias_attr=init.Constant(0.0))
+
+
+def non_local_places(
+    depth: int, counts: Sequence[int], spec: Mapping[str, Any] | None
+) -> tuple[Sequence[Sequence[int]], dict[str, Any]]:
+    """For every block of a ResNet whether a non-local one follows it, and the arguments of those.
+
+    Args:
+        counts: blocks of each stage.
+        spec: a backbone's ``non_local: {mode, sub_sample, use_scale, blocks}``.
+
+    Raises:
+        ValueError: an unknown key, or ``blocks`` that are not one number per block.
+    """
+    none = [[0] * count for count in counts]
+    if spec is None:
+        return none, {}
+    arguments = {key: value for key, value in spec.items() if key != "blocks"}
+    unknown = [key for key in arguments if key not in ("mode", "sub_sample", "use_scale")]
+    if unknown:
+        choices = ("mode", "sub_sample", "use_scale", "blocks")
+        raise ValueError(f"non_local.{unknown[0]}: unknown key{suggest(unknown[0], choices)}")
+    blocks = spec.get("blocks") or _PUBLISHED
+    if [len(stage) for stage in blocks] != list(counts):
+        raise ValueError(
+            f"non_local.blocks: expected lists of {', '.join(map(str, counts))} numbers for depth {depth}, "
+            f"got {[list(stage) for stage in blocks]}"
+        )
+    return blocks, arguments
+
+
+def start_as_identity(keys: Iterable[str]) -> dict[str, str]:
+    """Of a network's keys those of its non-local blocks, with the reason why a file without them will do."""
+    return {key: "of non-local blocks, which start as identity" for key in keys if ".non_local." in key}

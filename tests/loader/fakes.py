@@ -23,6 +23,9 @@ class FakePipeline:
     def __init__(self, section=None, where=""):
         pass
 
+    def prepare(self):
+        pass
+
     def __call__(self, sample, rng):
         word = Path(sample["filename"]).stem.partition("_")[0]
         if word == "unreadable":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.decode import FrameFolder, VideoReadError, backends, open_video, packets
+from paddlevideo.loader.decode import FrameFolder, VideoReadError, backends, open_video, packets, pyav
 from paddlevideo.loader.decode.container import declared_size
 from paddlevideo.loader.decode.pyav import PyAVReader, display_order, needed_runs
 from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
@@ -114,11 +114,39 @@ def test_stream_that_begins_inside_a_group(folder, clip):
     assert len(assert_equals_sequential(path)) < NUM
 
 
-def test_long_file_is_not_held(clip, monkeypatch):
+@pytest.mark.parametrize("name", sorted(CLIPS.keys() - SEQUENTIAL))
+def test_long_file_is_not_held(clip, monkeypatch, name):
     monkeypatch.setattr(packets, "_KEEP_BYTES", 1000)
-    with open_video(clip("open_gop.mp4")) as reader:
+    with open_video(clip(name)) as reader:
         assert reader._table.packets is None
-    assert_equals_sequential(clip("open_gop.mp4"))
+    with monkeypatch.context() as patch:  # known by now: nothing is read to its end again
+        patch.setattr(pyav, "_read_all", lambda source: pytest.fail("read again"))
+        assert_equals_sequential(clip(name))
+
+
+def test_a_long_file_is_fetched_by_seeking(tmp_path, monkeypatch):
+    monkeypatch.setattr(packets, "_KEEP_BYTES", 1000)
+    path = tmp_path / "long.mp4"
+    write_clip(path, numbered_frames(400), gop=10)
+    read = []
+    real = packets.Source.demux
+    monkeypatch.setattr(packets.Source, "demux", lambda self: (read.append(1) or packet for packet in real(self)))
+    with open_video(path) as reader:
+        assert frame_numbers(reader.get([305, 8, 390])) == [305, 8, 390]
+        assert len(read) < 60
+    write_clip(path, numbered_frames(40), gop=10)  # another file under the same name is another file
+    with open_video(path) as reader:
+        assert len(reader) == 40
+
+
+def test_of_long_files_the_latest_are_remembered(clip, monkeypatch):
+    monkeypatch.setattr(packets, "_KEEP_BYTES", 1000)
+    monkeypatch.setattr(pyav, "_MAX_REMEMBERED", 2)
+    monkeypatch.setattr(pyav, "_remembered", {})
+    names = sorted(CLIPS.keys() - SEQUENTIAL)[:3]
+    for name in (names[0], names[1], names[0], names[2]):
+        open_video(clip(name)).close()
+    assert [Path(path).name for path, _, _ in pyav._remembered] == [clip(names[0]).name, clip(names[2]).name]
 
 
 def test_decodes_only_what_is_needed(clip):

@@ -1,6 +1,8 @@
 """Results files scored again: the figures of --test, late fusion by path, and errors that name the clips."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,3 +171,42 @@ def test_a_label_that_is_no_class_is_named(run_tool, tmp_path):
     write_results(tmp_path / "a.json", Results(PATHS, np.where(np.arange(12) == 4, 9, LABELS), SCORES))
     done = run_tool("eval_metric", tmp_path / "a.json")
     assert done.code == 2 and "clip 4 has label 9" in done.err
+
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "cases"
+
+
+def test_detections_are_scored_by_their_csv_alone(run_tool, tmp_path):
+    case = json.loads((GOLDEN / "ava_map_synthetic.json").read_text())
+    files = {kind: GOLDEN / f"ava_map_synthetic_{kind}" for kind in ("pred.csv", "gt.csv", "action_list.txt")}
+    flags = ("--eval", "mAP", "--annotations", files["gt.csv"], "--labels", files["action_list.txt"])
+    for more, variant in (
+        ((), "all"),
+        (("--exclude", GOLDEN / "ava_map_synthetic_excluded.csv"), "with_exclusions"),
+        (("--custom-classes", 1, 3, 4, 7), "custom_classes"),
+    ):
+        done = run_tool("eval_metric", files["pred.csv"], *flags, *more, "--report", tmp_path / "r.html")
+        assert done.code == 0, done.err
+        wanted = case[variant]["result"]["mAP@0.5IOU"]
+        assert float(re.search(r"mAP@0.5IOU: (.*)", done.out)[1]) == pytest.approx(wanted, abs=1e-6)
+        assert "3 action3 " in done.out and "why" not in done.out
+    assert f"{100 * wanted:.2f} %" in (tmp_path / "r.html").read_text()
+    (tmp_path / "late.csv").write_text("va,2,0.1,0.1,0.5,0.5,1,0.9\n")
+    done = run_tool("eval_metric", tmp_path / "late.csv", *flags)
+    assert "mAP@0.5IOU: 0\n" in done.out and "why: no second of the detections" in done.out
+    assert run_tool("eval_metric", files["gt.csv"], files["gt.csv"], *flags).code == 2
+    assert run_tool("eval_metric", files["pred.csv"], "--eval", "mAP").code == 2
+
+
+def test_proposals_are_scored_by_the_people_they_miss(run_tool, tmp_path):
+    (tmp_path / "gt.csv").write_text(
+        "v,0902,0.1,0.1,0.5,0.9,1,0\nv,0902,0.1,0.1,0.5,0.9,2,0\nv,0903,0.1,0.1,0.5,0.9,1,0\nv,0904,0,0,1,1,1,0\n"
+    )
+    (tmp_path / "p.json").write_text('{"v,902": [[0.1, 0.1, 0.5, 0.8]], "v,903": [[0.1, 0.1, 0.3, 0.4, 0.9]]}')
+    (tmp_path / "x.csv").write_text("v,0904\n")
+    flags = ("--metrics", "proposal_recall", "--annotations", tmp_path / "gt.csv", "--exclude", tmp_path / "x.csv")
+    done = run_tool("eval_metric", tmp_path / "p.json", *flags)
+    assert done.code == 0 and "proposal_recall@0.5IOU: 0.5\n" in done.out, done.err
+    assert (
+        "persons: 2, of which without a proposal: 1" in done.out and "gt.csv:3: v,0903, best overlap 0.19" in done.out
+    )

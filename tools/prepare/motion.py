@@ -22,7 +22,6 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,6 +35,7 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.engine.command import run_command
 from paddlevideo.errors import UserError
+from paddlevideo.preparation.encoding import encode
 from paddlevideo.safe_io import write_atomic
 
 # (a clip as drawn, the same clip played backwards)
@@ -45,7 +45,6 @@ SPLITS = ("train", "val", "test")
 LENGTHS = (24, 40, 56)  # frames; odd multiples of 8, see above
 FRAME_RATES = (10, 12, 15, 20, 24, 25, 30)  # frames per second
 ASPECTS = ((1, 1), (5, 4), (4, 3), (3, 4))  # width : height
-QUANTISER = 18
 SPRITE_PX = 96  # side of the picture of a shape, before it is scaled, turned and placed
 BACKGROUNDS = ((32, 32, 36), (70, 78, 92), (96, 64, 48), (52, 96, 72), (150, 150, 142), (214, 206, 190))
 FOREGROUNDS = (
@@ -233,27 +232,6 @@ def render(clip: Clip, look: Look, digits: np.ndarray) -> tuple[np.ndarray, int]
     for index, pose in enumerate(poses):
         frames[index] = np.round(scene + place(sprite, pose, width, height) * (colour - scene))
     return (frames[::-1] if clip.backwards else frames), fps
-
-
-def encode(path: Path, frames: np.ndarray, fps: int) -> None:
-    """Write frames uint8 [T, H, W, 3] RGB as H.264 in MP4, every frame coded by itself at the same quantiser."""
-    import av
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(path.name + ".part")
-    with av.open(str(partial_path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"qp": str(QUANTISER), "preset": "veryfast", "g": "1", "x264-params": "ipratio=1:aq-mode=0"}
-        stream.codec_context.thread_count = 1
-        stream.codec_context.time_base = Fraction(1, fps)
-        for index, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts = index
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    os.replace(partial_path, path)
 
 
 def make_clip(clip: Clip, out: Path, look: Look, digits: dict[str, np.ndarray]) -> None:

@@ -138,9 +138,14 @@ def check_present(dataset: Any, every: bool) -> None:
         ConfigError: files are missing, each with its line.
     """
     limit = _MAX_CHECKED if every else 100
-    problems, found = Problems(dataset.file_path), False
-    for record, line in zip(dataset.records[:limit], dataset.lines):
+    problems, found, seen = Problems(dataset.file_path), False, set()
+    for record, line in zip(dataset.records, dataset.lines):
         path = record.get("filename") or record["frame_dir"]
+        if path in seen:  # key frames of one video
+            continue
+        seen.add(path)
+        if len(seen) > limit:
+            break
         if os.path.exists(path):
             found = True
             if not every:

@@ -86,6 +86,16 @@ class Source:
                 if packet.size:
                     yield packet
 
+    def seek(self, pts: int) -> bool:
+        """Moves to a key frame at or before this time stamp, as far as the container can; False: it cannot."""
+        import av
+
+        try:
+            self._container.seek(pts, stream=self.stream, backward=True)
+        except (av.error.FFmpegError, OSError):
+            return False
+        return True
+
     def table(self) -> PacketTable:
         """Reads all packets once."""
         table, held = PacketTable(), 0

@@ -3,10 +3,15 @@
 All packets are read once without decoding, so the exact number of frames and the display index of each packet are known
 before anything is decoded.  Frames nobody refers to are skipped unless they are wanted.  The result equals sequential
 decoding bit for bit (tests/loader/test_decode.py).
+
+What was learned about a long video is remembered by this process, and its packets are fetched by seeking: clips around
+the key frames of a film come in a fraction of a second, each after the first.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +22,8 @@ from paddlevideo.loader.decode.packets import PacketTable, Source, reading, to_r
 from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader, decode_all
 from paddlevideo.loader.decode.reader import Clip, FrameReader
 
+_MAX_REMEMBERED = 16  # 3 MB each, for a quarter of an hour at 30 frames per second
+_remembered: dict[tuple[str, int, int], tuple[PacketTable, list[int] | None]] = {}  # of long files, latest last
 _HIDDEN_FRAMES = frozenset({"vp8"})  # packets that show nothing, so that packets cannot be counted as frames
 
 
@@ -34,10 +41,15 @@ class PyAVReader(FrameReader, backend="pyav"):
 
     @classmethod
     def open(cls, path: str) -> FrameReader:
+        status = os.stat(path)
+        identity = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
         source = Source(path)
         try:
-            table = source.table()
-            order = display_order(table)
+            table, order = _remembered.pop(identity, None) or _read_all(source)
+            if table.packets is None:
+                _remembered[identity] = table, order  # the latest goes to the end
+                if len(_remembered) > _MAX_REMEMBERED:
+                    del _remembered[next(iter(_remembered))]
             if order is not None and source.timed and source.context.name not in _HIDDEN_FRAMES:
                 return cls(source, table, order)
         except BaseException:
@@ -62,6 +74,13 @@ class PyAVReader(FrameReader, backend="pyav"):
             self._get_sequentially(clip)
         return clip.finish()
 
+    def times(self) -> np.ndarray | None:
+        base = self._source.stream.time_base
+        if not base:
+            return super().times()
+        stamps = np.array([self._table.pts[k] for k in self._order], np.float64)
+        return (stamps - stamps[0]) * float(base)
+
     def close(self) -> None:
         self._source.close()
         self._table.packets = None
@@ -85,14 +104,32 @@ class PyAVReader(FrameReader, backend="pyav"):
             for first, last in runs:
                 yield first, iter(held[first : last + 1])
             return
-        # a long file: read it again, and hold one packet at a time
-        reopened = Source(self.path)
-        try:
-            stream = enumerate(reopened.demux())
-            for first, last in runs:
+        # a long file: fetch them again, and hold one at a time
+        for first, last in runs:
+            reopened = Source(self.path)
+            try:
+                stream = self._from_before(reopened, first)
+                if stream is None:  # this container does not seek well: from its beginning
+                    reopened.close()
+                    reopened = Source(self.path)
+                    stream = enumerate(reopened.demux())
                 yield first, _between(stream, first, last)
-        finally:
-            reopened.close()
+            finally:
+                reopened.close()
+
+    def _from_before(self, source: Source, number: int) -> Iterator[tuple[int, Any]] | None:
+        """Numbered packets from at or before key packet ``number`` on; None if seeking does not lead there."""
+        pts = self._table.pts
+        if not source.seek(pts[number]):
+            return None
+        packets = source.demux()
+        found = next(packets, None)
+        stamp = None if found is None else found.pts if found.pts is not None else found.dts
+        # where stamps come twice (discarded packets), nothing is certain
+        at = pts.index(stamp) if pts.count(stamp) == 1 else None
+        if at is None or at > number:
+            return None
+        return enumerate(itertools.chain([found], packets), at)
 
     def _get_sequentially(self, clip: Clip) -> None:
         """The slow way for frames that did not appear, e.g. where a 'key frame' only begins a gradual refresh."""
@@ -104,6 +141,11 @@ class PyAVReader(FrameReader, backend="pyav"):
                 found.append(index)
         if count != len(self):  # the packets promised other frames than there are
             clip.missing.update(found)
+
+
+def _read_all(source: Source) -> tuple[PacketTable, list[int] | None]:
+    table = source.table()
+    return table, display_order(table)
 
 
 def display_order(table: PacketTable) -> list[int] | None:

@@ -82,6 +82,10 @@ class FrameReader:
         """
         raise NotImplementedError
 
+    def times(self) -> np.ndarray | None:
+        """Seconds from the first frame to each, float64 [len(reader)]; None where the source has no frame rate."""
+        return np.arange(len(self)) / self.fps if self.fps else None
+
     def close(self) -> None:
         """Frees the file; may be called twice."""
 

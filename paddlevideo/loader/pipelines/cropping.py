@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.pipelines.boxes import crop_boxes
 from paddlevideo.loader.pipelines.flipping import mirror
-from paddlevideo.loader.pipelines.resizing import check_interpolation, images, resize
+from paddlevideo.loader.pipelines.resizing import check_interpolation, images, resize_sample
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -51,6 +52,13 @@ def _cut(imgs: np.ndarray, top: int, left: int, height: int, width: int) -> np.n
     return imgs[:, :, top : top + height, left : left + width]
 
 
+def crop_sample(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+    """Cuts this rectangle out of every picture, and moves the boxes with it."""
+    sample["imgs"] = _cut(images(sample), top, left, height, width)
+    crop_boxes(sample, top, left, height, width)
+    return sample
+
+
 @TRANSFORMS.register
 class RandomCrop:
     """A crop of ``target_size`` at a drawn place; every place is as likely, the last row and column included.
@@ -59,6 +67,8 @@ class RandomCrop:
     the crop's size.
     """
 
+    takes_boxes = True
+
     def __init__(self, target_size: int | list[int]):
         self.size = size_hw(target_size)
 
@@ -66,8 +76,18 @@ class RandomCrop:
         imgs = images(sample)
         down, right = _room(imgs, *self.size)
         left, top = int(rng.integers(0, right + 1)), int(rng.integers(0, down + 1))
-        sample["imgs"] = _cut(imgs, top, left, *self.size)
-        return sample
+        return crop_sample(sample, top, left, *self.size)
+
+
+@TRANSFORMS.register("RandomCrop_v2")
+class RandomCropV2(RandomCrop):
+    """``RandomCrop`` under the name in PaddleVideo's file for AVA.
+
+    *Source*: PaddleVideo's RandomCrop_v2.
+    """
+
+    def __init__(self, size: int | list[int]):
+        super().__init__(size)
 
 
 @TRANSFORMS.register
@@ -82,6 +102,8 @@ class CenterCrop:
     *Source*: PaddleVideo's CenterCrop.
     """
 
+    takes_boxes = True
+
     def __init__(
         self,
         target_size: int | list[int],
@@ -93,8 +115,7 @@ class CenterCrop:
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)
         top, left = (round(room / 2.0) if self.do_round else room // 2 for room in _room(imgs, *self.size))
-        sample["imgs"] = _cut(imgs, top, left, *self.size)
-        return sample
+        return crop_sample(sample, top, left, *self.size)
 
 
 @TRANSFORMS.register("MultiScaleCrop_TSM")
@@ -118,6 +139,8 @@ class MultiScaleCrop:
     *Source*: TSN's multi-scale cropping, PaddleVideo's MultiScaleCrop.  Its later versions take the grid's steps as
     fractions, which moves a crop by at most 3 pixels.
     """
+
+    takes_boxes = True
 
     def __init__(
         self,
@@ -171,8 +194,7 @@ class MultiScaleCrop:
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)
         box = self.box(*imgs.shape[2:4], rng)
-        sample["imgs"] = resize(_cut(imgs, *box), *self.size, self.interpolation)
-        return sample
+        return resize_sample(crop_sample(sample, *box), *self.size, self.interpolation)
 
 
 @TRANSFORMS.register
@@ -188,6 +210,8 @@ class RandomResizedCrop:
 
     *Source*: MMAction2's and PaddleVideo's RandomResizedCrop (which do not resize either).
     """
+
+    takes_boxes = True
 
     def __init__(
         self,
@@ -217,8 +241,7 @@ class RandomResizedCrop:
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)
-        sample["imgs"] = _cut(imgs, *self.box(*imgs.shape[2:4], rng))
-        return sample
+        return crop_sample(sample, *self.box(*imgs.shape[2:4], rng))
 
 
 def _three(imgs: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -69,6 +69,8 @@ class VideoDecoder:
     ``Sampler(sampling_rate=...)`` for the same window without a decoder's help.
     """
 
+    takes_boxes = True
+
     def __init__(
         self,
         backend: str = "pyav",
@@ -105,10 +107,13 @@ class VideoDecoder:
 class FrameDecoder:
     """Opens the folder ``sample["frame_dir"]`` of ``total_frames`` pictures named ``suffix``: sets ``reader``, ``fps``.
 
-    The first file has number 1; indices here are 0-based all the same, the reader adds the one.
+    The first file has number 1; indices here are 0-based all the same, the reader adds the one.  Without
+    ``total_frames`` (key frames of AVA) the files that are there count.
 
     *Source*: PaddleVideo's FrameDecoder, MMAction2's RawFrameDecode (which stands behind the sampler there).
     """
+
+    takes_boxes = True
 
     def __init__(self):
         pass
@@ -120,7 +125,7 @@ class FrameDecoder:
             from paddlevideo.loader.decode import FrameFolder
 
             suffix = sample.get("suffix", "img_{:05}.jpg")
-            sample["reader"] = FrameFolder(sample["frame_dir"], sample["total_frames"], suffix)
+            sample["reader"] = FrameFolder(sample["frame_dir"], sample.get("total_frames"), suffix)
         reader = sample["reader"]
         sample["total_frames"], sample["fps"] = len(reader), float(reader.fps)
         return sample

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from paddlevideo.loader.pipelines.boxes import mirror_boxes
 from paddlevideo.loader.pipelines.resizing import images
 from paddlevideo.registry import TRANSFORMS
 
@@ -47,6 +48,8 @@ class RandomFlip:
     *Source*: PaddleVideo's RandomFlip (without the map); the map is MMAction2's.
     """
 
+    takes_boxes = True
+
     def __init__(
         self,
         p: float = 0.5,
@@ -65,6 +68,7 @@ class RandomFlip:
         imgs = images(sample)
         if rng.random() < self.p:
             sample["imgs"] = mirror(imgs, self.direction)
+            mirror_boxes(sample, *imgs.shape[2:4], self.direction)
             if self.label_map and "label" in sample:
                 sample["label"] = relabel(sample["label"], self.label_map)
         return sample

@@ -22,6 +22,8 @@ class Image2Array:
     *Source*: PaddleVideo's Image2Array, which lays the clip out as tchw or cthw.
     """
 
+    takes_boxes = True
+
     def __init__(self, transpose: bool = True, data_format: Literal["tchw", "cthw"] = "tchw"):
         if data_format not in ("tchw", "cthw"):
             raise ValueError(f"data_format must be tchw or cthw, got {data_format!r}")
@@ -50,6 +52,8 @@ class Normalization:
     *Source*: PaddleVideo's Normalization.
     """
 
+    takes_boxes = True
+
     def __init__(
         self,
         mean: list[float],
@@ -75,4 +79,42 @@ class Normalization:
             flat *= np.tile(1 / (255 * self.std), width)
             flat -= np.tile(self.mean / self.std, width)
             sample["imgs"] = flat.reshape(imgs.shape)
+        return sample
+
+
+@TRANSFORMS.register
+class Normalize(Normalization):
+    """``Normalization`` as MMAction2 and PaddleVideo's AVA file write it: mean and std on the 0..255 scale.
+
+    Args:
+        mean, std: of the three channels R, G, B, on the 0..255 scale.
+        to_bgr: must be False; frames are RGB everywhere here, as they are in the published models.
+        device: False normalises here, into float32.
+
+    *Source*: MMAction2's Normalize.
+    """
+
+    def __init__(self, mean: list[float], std: list[float], to_bgr: bool = False, device: bool = True):
+        if to_bgr:
+            raise ValueError("to_bgr: frames are RGB here; set it to False, or mirror the first layer's channels")
+        super().__init__(mean, std, inplace=True, device=device)
+
+
+@TRANSFORMS.register
+class PackOutput:
+    """Does nothing: SlowFast takes its slow frames out of the one clip itself.
+
+    Args:
+        alpha: as in MODEL.backbone, against which ``--check`` holds it.
+
+    *Source*: PaddleVideo's PackOutput, which makes the two pathways' clips here.
+    """
+
+    takes_boxes = True
+
+    def __init__(self, alpha: int = 4):
+        if alpha < 1:
+            raise ValueError(f"alpha must be at least 1, got {alpha}")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return sample

@@ -10,6 +10,15 @@ import numpy as np
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.registry import TRANSFORMS
 
+_BOXES_LEFT = (
+    "it would move the pixels and leave the boxes; on key frames use Resize, RandomRescale, JitterScale, RandomCrop, "
+    "CenterCrop or Flip"
+)
+
+
+def _takes_boxes(op: Any) -> bool:
+    return getattr(op, "takes_boxes", False)
+
 
 class TransformError(UserError):
     """An operator could not do its work on one sample; ``where`` is its key path, ``source`` the sample's file."""
@@ -58,6 +67,18 @@ class Pipeline:
         """The ``Normalization`` that is left to the device (``.mean``, ``.std``: float32 [3], 0..1 scale), or None."""
         return next((op for _, _, op in self._steps if getattr(op, "on_device", False)), None)
 
+    def refuse_boxes(self) -> None:
+        """Raises ConfigError if an operator would leave boxes where they are while the pixels move."""
+        problems = [f"{here}: {name}: {_BOXES_LEFT}" for here, name, op in self._steps if not _takes_boxes(op)]
+        if problems:
+            raise ConfigError(self.where, problems)
+
+    def prepare(self) -> None:
+        """Lets operators open what they read from besides the clips, once, before worker processes begin."""
+        for _, _, op in self._steps:
+            if hasattr(op, "prepare"):
+                op.prepare()
+
     def describe(self) -> dict[str, Any]:
         """The section as plain data: ``Pipeline(p.describe(), where)`` is the same pipeline."""
         return _plain(self._section)
@@ -78,6 +99,8 @@ class Pipeline:
         try:
             for here, name, op in self._steps:
                 try:
+                    if "boxes" in sample and not _takes_boxes(op):
+                        raise UserError(_BOXES_LEFT)
                     sample = op(sample, rng)
                 except Exception as error:
                     source = str(sample.get("filename") or sample.get("frame_dir") or "a clip in memory")

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.pipelines.boxes import scale_boxes
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -70,6 +72,14 @@ def resize(imgs: np.ndarray, height: int, width: int, interpolation: str = "line
     return out
 
 
+def resize_sample(sample: Sample, height: int, width: int, interpolation: str = "linear") -> Sample:
+    """``resize`` of the clip, and its boxes with it."""
+    imgs = images(sample)
+    sample["imgs"] = resize(imgs, height, width, interpolation)
+    scale_boxes(sample, height / imgs.shape[2], width / imgs.shape[3])
+    return sample
+
+
 @functools.lru_cache(maxsize=64)
 def _triangle(size: int, new_size: int) -> np.ndarray:
     """Weights [new_size, size] of the triangle filter along one axis; rows sum to 1."""
@@ -117,6 +127,8 @@ class Scale:
     *Source*: PaddleVideo's Scale.
     """
 
+    takes_boxes = True
+
     def __init__(
         self,
         short_size: int,
@@ -149,8 +161,7 @@ class Scale:
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)
-        sample["imgs"] = resize(imgs, *self.new_size(*imgs.shape[2:4]), self.interpolation)
-        return sample
+        return resize_sample(sample, *self.new_size(*imgs.shape[2:4]), self.interpolation)
 
 
 @TRANSFORMS.register("Scale_PV")
@@ -173,6 +184,8 @@ class JitterScale:
     *Source*: PaddleVideo's JitterScale.  Its PyAV path interpolates normalised floats without rounding; here the
     result is rounded to whole levels.
     """
+
+    takes_boxes = True
 
     def __init__(
         self,
@@ -201,8 +214,7 @@ class JitterScale:
             new = (math.floor(height / width * size), size)
         else:
             new = (size, math.floor(width / height * size))
-        sample["imgs"] = resize(imgs, *new, self.interpolation)
-        return sample
+        return resize_sample(sample, *new, self.interpolation)
 
 
 @TRANSFORMS.register
@@ -217,6 +229,8 @@ class Resize:
 
     *Source*: MMAction2's Resize; new sides are ``int(side * factor + 0.5)``.
     """
+
+    takes_boxes = True
 
     def __init__(
         self,
@@ -246,25 +260,59 @@ class Resize:
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)
-        sample["imgs"] = resize(imgs, *self.new_size(*imgs.shape[2:4]), self.interpolation)
-        return sample
+        return resize_sample(sample, *self.new_size(*imgs.shape[2:4]), self.interpolation)
+
+
+def int_pair(value: list[int] | str) -> list[int]:
+    """``[256, 320]``, or the text ``(256, 320)`` that YAML makes of Python's way of writing it.
+
+    Raises:
+        ValueError: neither.
+    """
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*[(\[]\s*(-?\d+)\s*,\s*(-?\d+)\s*[)\]]\s*", value)
+        if not found:
+            raise ValueError(f"expected [a, b] or '(a, b)', got {value!r}")
+        return [int(found[1]), int(found[2])]
+    return list(value)
+
+
+@TRANSFORMS.register
+class Rescale(Resize):
+    """``Resize`` under PaddleVideo's names: ``scale_range: (-1, 256)`` makes the short side 256.
+
+    *Source*: PaddleVideo's Rescale.
+    """
+
+    def __init__(
+        self,
+        scale_range: list[int] | str,
+        keep_ratio: bool = True,
+        interpolation: Literal["linear", "antialias"] = "linear",
+    ):
+        super().__init__(int_pair(scale_range), keep_ratio, interpolation)
 
 
 @TRANSFORMS.register
 class RandomRescale:
     """Makes the short side a whole number drawn from ``scale_range``, both ends included; keeps the aspect.
 
-    *Source*: MMAction2's RandomRescale.
+    Args:
+        scale_range: [least, greatest]; PaddleVideo's files write it as the text ``(256,320)``.
+
+    *Source*: MMAction2's and PaddleVideo's RandomRescale.
     """
 
-    def __init__(self, scale_range: list[int], interpolation: Literal["linear", "antialias"] = "linear"):
+    takes_boxes = True
+
+    def __init__(self, scale_range: list[int] | str, interpolation: Literal["linear", "antialias"] = "linear"):
+        scale_range = int_pair(scale_range)
         if len(scale_range) != 2 or not 1 <= scale_range[0] <= scale_range[1]:
             raise ValueError(f"scale_range must be [least, greatest], got {list(scale_range)}")
-        self.scale_range = list(scale_range)
+        self.scale_range = scale_range
         self.interpolation = check_interpolation(interpolation)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)
         short = int(rng.integers(self.scale_range[0], self.scale_range[1] + 1))
-        sample["imgs"] = resize(imgs, *short_side_size(*imgs.shape[2:4], short), self.interpolation)
-        return sample
+        return resize_sample(sample, *short_side_size(*imgs.shape[2:4], short), self.interpolation)

@@ -13,16 +13,14 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from paddlevideo.modeling.layers import ConvBN
-from paddlevideo.modeling.non_local import NonLocal3D
+from paddlevideo.modeling.non_local import NonLocal3D, non_local_places, start_as_identity
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, check_shift, pool_frames
-from paddlevideo.registry import BACKBONES, suggest
+from paddlevideo.registry import BACKBONES
 
 log = logging.getLogger("paddlevideo")
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 EXPANSION = {18: 1, 34: 1, 50: 4, 101: 4}
-# the published places: the first, third (and fifth) block of the two middle stages of ResNet-50
-_NON_LOCAL_BLOCKS = ((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0))
 
 _BATCH_NORM = {"weight": "weight", "bias": "bias", "running_mean": "_mean", "running_var": "_variance"}
 # MMAction2 wraps what shifts, pools or looks elsewhere; a wrapper's name says nothing about the weight
@@ -189,7 +187,7 @@ class ResNetTSM(nn.Layer):
         self.temporal_pool, self.out_seg = temporal_pool, num_seg // 2 if temporal_pool else num_seg
         self.conv = ConvBN(3, width, 7, 2, bn_wd=bn_wd)
         self.pool = nn.MaxPool2D(3, 2, 1)
-        looks, attention = _non_local(depth, non_local)
+        looks, attention = non_local_places(depth, BLOCKS[depth], non_local)
         expansion, channels = EXPANSION[depth], width
         self.blocks: list[str] = []
         for stage, index, stride in places(depth):
@@ -229,10 +227,11 @@ class ResNetTSM(nn.Layer):
         return x
 
     def adapt_pretrained(self, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """ImageNet's classifier is left out; a recognition checkpoint needs no change."""
+        """ImageNet's classifier is left out, non-local blocks may be missing; a recognition checkpoint is as it is."""
         if self.depth >= 50:  # PaddleClas' 18 and 34 have one more convolution in the first shortcut
             arrays = paddleclas_names(arrays, ["conv"], self.blocks)
-        return {key: value for key, value in arrays.items() if not key.startswith(("fc.", "out."))}, {}
+        arrays = {key: value for key, value in arrays.items() if not key.startswith(("fc.", "out."))}
+        return arrays, start_as_identity(self.state_dict())
 
     def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
         """MMAction2 0.x or torchvision names to ours; convolutions have the same layout.
@@ -289,25 +288,6 @@ def places(depth: int) -> Iterator[tuple[int, int, int]]:
     for stage, count in enumerate(BLOCKS[depth]):
         for index in range(count):
             yield stage, index, 2 if stage > 0 and index == 0 else 1
-
-
-def _non_local(depth: int, spec: Mapping[str, Any] | None) -> tuple[Sequence[Sequence[int]], dict[str, Any]]:
-    """For every block whether a non-local one follows it, and the arguments of those."""
-    none = [[0] * count for count in BLOCKS[depth]]
-    if spec is None:
-        return none, {}
-    arguments = {key: value for key, value in spec.items() if key != "blocks"}
-    unknown = [key for key in arguments if key not in ("mode", "sub_sample", "use_scale")]
-    if unknown:
-        choices = ("mode", "sub_sample", "use_scale", "blocks")
-        raise ValueError(f"non_local.{unknown[0]}: unknown key{suggest(unknown[0], choices)}")
-    blocks = spec.get("blocks") or _NON_LOCAL_BLOCKS
-    if [len(stage) for stage in blocks] != [len(stage) for stage in none]:
-        raise ValueError(
-            f"non_local.blocks: expected lists of {', '.join(map(str, BLOCKS[depth]))} numbers for depth {depth}, "
-            f"got {[list(stage) for stage in blocks]}"
-        )
-    return blocks, arguments
 
 
 def _check(

@@ -1,0 +1,177 @@
+"""What a long-term feature bank is worth where only the minute around decides:
+
+    python benchmarks/lfb_synthetic.py --seeds 0 1 2
+
+Every seed renders its own long videos and trains a SlowOnly on them.  Its banks are built, and from its backbone four
+heads are trained alike: one without a bank, and the mean, the maximum and the non-local operator.  Then the non-local
+one is tested again with banks of float16, and with windows drawn at random.
+Prints Markdown: mean AP in per cent of the actions that the minute decides, and of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "configs/detection/lfb/slowonly_synthetic_long_demo.yaml"
+DECIDED = ("carries_taken_ball", "carries_own_ball", "returns_to_start", "goes_elsewhere")
+WIDTH, LATENT = 128, 64
+HEADS: dict[str, tuple[str | None, int]] = {
+    "no bank": (None, WIDTH),
+    "mean": ("avg", 2 * WIDTH),
+    "maximum": ("max", 2 * WIDTH),
+    "non-local": ("non_local", WIDTH + LATENT),
+}
+SPLITS = (("train", "train"), ("valid", "val"), ("test", "test"))
+_AP = re.compile(r"AP@0\.5IOU/(\S+): (\S+)")
+_MAP = re.compile(r"mAP@0\.5IOU=(\S+?)[,\s]")
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}")
+    return done.stdout + done.stderr
+
+
+def write(folder: Path, name: str, data: Path, more: dict) -> Path:
+    """A configuration on this seed's data."""
+    files = {
+        split: {
+            "data_prefix": str(data / "videos"),
+            "label_file": str(data / "labels.pbtxt"),
+            "file_path": str(data / f"{file}.csv"),
+            "exclude_file": str(data / f"{file}_excluded.csv"),
+            "proposal_file": str(data / f"{file}_proposals.pkl"),
+        }
+        for split, file in SPLITS
+    }
+    output = folder / "".join(c if c.isalnum() else "_" for c in name)
+    content = {"_base_": [str(CONFIG)], "DATASET": files, "output_dir": str(output), "model_name": "LFB", **more}
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "variant.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return output / "variant.yaml"
+
+
+def with_head(folder: Path, name: str, data: Path, start: Path, args: argparse.Namespace, half: bool = False) -> Path:
+    """A head behind the trained backbone, with banks in its pipelines if it looks into them."""
+    fbo, channels = HEADS[name]
+    head: dict = {"bbox_head": {"in_channels": channels}}
+    more: dict = {"epochs": args.epochs}
+    rate = {"name": "CustomWarmupCosineDecay", "iter_step": True, "warmup_start_lr": 0.01, "warmup_epochs": 0.2,
+            "cosine_base_lr": args.rate, "max_epoch": args.epochs}  # fmt: skip
+    more["OPTIMIZER"] = {"learning_rate": rate}
+    if fbo:
+        sizes = {"st_feat_channels": WIDTH, "lt_feat_channels": WIDTH, "latent_channels": LATENT}
+        head["shared_head"] = {"name": "FBOHead", "fbo": fbo, **sizes}
+        ending = "_half.bank" if half else ".bank"
+        more["PIPELINE"] = {
+            split: {"long_term": {"name": "LongTermFeatures", "banks": [str(folder / f"{file}{ending}")]}}
+            for split, file in SPLITS
+        }
+    more["MODEL"] = {"backbone": {"pretrained": str(start)}, "head": head}
+    return write(folder, name + (" half" if half else ""), data, more)
+
+
+def test(config: Path, weights: Path, note: str = "test", *overrides: str) -> dict[str, float]:
+    """AP by class and mAP, in per cent.  What was tested already is not repeated."""
+    said = config.parent / f"{note}.txt"
+    if not said.is_file():
+        flags = [part for override in overrides for part in ("-o", override)]
+        said.write_text(run(["main.py", "-c", str(config), "--test", "-w", str(weights), *flags]))
+    text = said.read_text()
+    found = {name: 100 * float(value) for name, value in _AP.findall(text)}
+    return {**found, "mAP": 100 * float(_MAP.search(text).group(1))}
+
+
+def trained(config: Path, seed: int) -> Path:
+    """The best weights of a run, which is not repeated."""
+    best = config.parent / "LFB_best.pdparams"
+    if not (config.parent / "done").is_file():
+        run(["main.py", "-c", str(config), "--validate", "--seed", str(seed)])
+        (config.parent / "done").touch()
+    return best
+
+
+def seed_figures(seed: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    root = args.folder.resolve()
+    data, folder = root / f"ava_long_{seed}", root / f"seed_{seed}"
+    if not (data / "README.md").is_file():
+        counts = ["--train", "32", "--val", "8", "--test", "32"]
+        run(
+            [
+                "tools/prepare/ava_synthetic.py",
+                "--long",
+                "--out",
+                str(data),
+                "--seed",
+                str(seed),
+                "--jobs",
+                "1",
+                *counts,
+            ]
+        )
+    base = write(folder, "detector", data, {})
+    start = trained(base, seed)
+    found = {"the detector of the banks": test(base, start)}
+    print(f"seed {seed}: detector {found['the detector of the banks']['mAP']:.1f}", file=sys.stderr, flush=True)
+    for _, file in SPLITS:
+        for ending, flag in ((".bank", []), ("_half.bank", ["--half"])):
+            bank = folder / f"{file}{ending}"
+            if not bank.is_file():
+                command = ["tools/build_feature_bank.py", "-c", str(base), "-w", str(start), "--split", file]
+                run([*command, "--out", str(bank), *flag])
+    for name in HEADS:
+        config = with_head(folder, name, data, start, args)
+        weights = trained(config, seed)
+        found[name] = test(config, weights)
+        print(f"seed {seed}: {name} {found[name]['mAP']:.1f}", file=sys.stderr, flush=True)
+    halved = with_head(folder, "non-local", data, start, args, half=True)
+    found["non-local, tested with float16 banks"] = test(halved, weights)
+    random = "PIPELINE.test.long_term.sampling=random"
+    found["non-local, tested with random windows"] = test(config, weights, "random", random)
+    return found
+
+
+def mean(found: dict[str, float], decided: bool) -> float:
+    values = [v for k, v in found.items() if k != "mAP" and (k in DECIDED) == decided]
+    return sum(values) / len(values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at a time, one core each")
+    parser.add_argument("--epochs", type=int, default=3, help="of every head")
+    parser.add_argument("--rate", type=float, default=0.05, help="greatest learning rate of the heads")
+    parser.add_argument("--folder", type=Path, default=ROOT / "demo" / "lfb_variants")
+    args = parser.parse_args()
+    with ThreadPoolExecutor(args.jobs) as pool:
+        found = dict(zip(args.seeds, pool.map(lambda seed: seed_figures(seed, args), args.seeds)))
+    print(f"`python benchmarks/lfb_synthetic.py --seeds {' '.join(map(str, args.seeds))}`, "
+          f"{datetime.date.today().isoformat()}, {platform.machine()}, {os.cpu_count()} cores\n")  # fmt: skip
+    print(
+        "| head | mAP, per seed | decided by the minute, per seed | mean | others, per seed | mean |\n"
+        + "|---" * 6
+        + "|"
+    )
+    for name in next(iter(found.values())):
+        rows = [found[seed][name] for seed in args.seeds]
+        columns = [[row["mAP"] for row in rows], [mean(row, True) for row in rows], [mean(row, False) for row in rows]]
+        texts = [", ".join(f"{value:.1f}" for value in column) for column in columns]
+        means = [sum(column) / len(column) for column in columns]
+        print(f"| {name} | {texts[0]} | {texts[1]} | {means[1]:.1f} | {texts[2]} | {means[2]:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

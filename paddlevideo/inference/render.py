@@ -1,0 +1,244 @@
+"""Boxes, ids and actions drawn into frames, and frames into an H.264 film."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.safe_io import write_atomic
+
+_FONT, _WHITE = cv2.FONT_HERSHEY_SIMPLEX, (255, 255, 255)
+_READABLE_PX = 360  # a picture whose short side is below it is enlarged before it is written on
+_TEXT_SHARE = 1 / 31  # of the short side: the height of a line of text
+_COVER = 0.8  # how much a label hides of what is behind it
+# dark enough for white text, and far from one another for most kinds of sight; RGB
+_COLOURS = (
+    (0, 97, 168),
+    (193, 72, 0),
+    (0, 128, 92),
+    (160, 50, 120),
+    (122, 92, 0),
+    (84, 66, 190),
+    (176, 24, 48),
+    (60, 96, 16),
+)
+SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A person to draw: float [4] x1, y1, x2, y2 in pixels of the frame, and lines of text for the label."""
+
+    person: int
+    box_px: np.ndarray
+    lines: Sequence[str]
+
+
+def enlargement(height: int, width: int) -> int:
+    """The whole factor by which a picture is enlarged so that text fits on it; 1 from 360 pixels on."""
+    return max(1, math.ceil(_READABLE_PX / min(height, width)))
+
+
+def colour_of(person: int) -> tuple[int, int, int]:
+    """RGB; the same for an id in every frame."""
+    return _COLOURS[person % len(_COLOURS)]
+
+
+def mark(frame: np.ndarray, people: Sequence[Marked]) -> np.ndarray:
+    """A copy of a frame with boxes and labels.
+
+    Lines and letters are sized by the picture.  A label stands above its box where there is room, else below, beside or
+    inside, never outside the picture, and out of the way of other labels and people where that is possible.
+
+    Args:
+        frame: uint8 [H, W, 3] RGB.
+
+    Returns:
+        uint8 [H * f, W * f, 3], with f = ``enlargement(H, W)``.
+    """
+    factor = enlargement(*frame.shape[:2])
+    picture = cv2.resize(np.ascontiguousarray(frame), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    picture = frame.copy() if factor == 1 else picture
+    height, width = picture.shape[:2]
+    line_px = max(13, round(min(height, width) * _TEXT_SHARE))
+    thickness = max(1, round(line_px / 8))
+    corners = [_corners(one.box_px, factor, height, width) for one in people]
+    for one, (left, top, right, bottom) in zip(people, corners):
+        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(one.person), thickness)
+    placed: list[tuple[int, int, int, int]] = []
+    for one, corner in zip(people, corners):
+        label = _label([drawable(line) for line in one.lines], line_px, width)
+        if label.lines:
+            others = [box for box in corners if box is not corner]
+            placed.append(_free_place(label.width, label.height, corner, placed, others, (height, width), thickness))
+            _write(picture, label, placed[-1][:2], colour_of(one.person))
+    return picture
+
+
+def drawable(text: str) -> str:
+    """The text as the fonts of this OpenCV can draw it: those before version 5 know ASCII only."""
+    if int(cv2.__version__.partition(".")[0]) >= 5:
+        return text
+    return text.encode("ascii", "replace").decode()
+
+
+def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> int:
+    """Writes frames as H.264 (yuv420p, which every player knows); the file is whole or not there.
+
+    Args:
+        path: ends in .mp4, .mov, .mkv or .avi.
+        frames: uint8 [H, W, 3] RGB, of one size; an odd height or width gets its last row or column twice.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        UserError: another ending, no frames, PyAV without an H.264 encoder, a folder that cannot be written to.
+    """
+    path = check_video_name(path)
+    count = 0
+
+    def encode(stream: BinaryIO) -> None:
+        nonlocal count
+        count = _encode(stream, SUFFIXES[path.suffix.lower()], frames, fps)
+        if not count:
+            raise UserError(f"{path}: there is no frame to write")
+
+    write_atomic(path, encode)
+    return count
+
+
+def check_video_name(path: str | Path) -> Path:
+    """The path, if its ending is one that can be written.
+
+    Raises:
+        UserError: it is not.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path}: expected a name that ends in {', '.join(SUFFIXES)}")
+    return path
+
+
+def _encode(stream: BinaryIO, container: str, frames: Iterable[np.ndarray], fps: float) -> int:
+    import av
+
+    count, video = 0, None
+    with av.open(stream, "w", format=container) as film:
+        for frame in frames:
+            even = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
+            if video is None:
+                try:
+                    video = film.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+                except (av.error.FFmpegError, ValueError):
+                    raise UserError(
+                        "this PyAV has no H.264 encoder (libx264): pip install --force-reinstall av"
+                    ) from None
+                video.height, video.width = even.shape[:2]
+                video.pix_fmt, video.options = "yuv420p", {"crf": "20", "preset": "veryfast"}
+            film.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
+            count += 1
+        if video is not None:
+            film.mux(video.encode(None))
+    return count
+
+
+@dataclass(frozen=True)
+class _Label:
+    lines: tuple[str, ...]
+    line_px: int
+    scale: float
+    width: int
+
+    @property
+    def height(self) -> int:
+        return len(self.lines) * self.line_px + self.line_px // 4
+
+
+def _label(lines: Sequence[str], line_px: int, room: int) -> _Label:
+    """Lines measured; those wider than the picture end in dots."""
+    scale = 0.72 * line_px / cv2.getTextSize("Ag", _FONT, 1.0, 1)[0][1]
+    margin = line_px // 3
+
+    def width_of(line: str) -> int:
+        return cv2.getTextSize(line, _FONT, scale, _pen(line_px))[0][0]
+
+    shortened = []
+    for line in lines:
+        while len(line) > 4 and width_of(line) + 2 * margin > room:
+            line = line[:-4].rstrip() + "..."
+        shortened.append(line)
+    width = min(room, max((width_of(line) for line in shortened), default=0) + 2 * margin)
+    return _Label(tuple(shortened), line_px, scale, width)
+
+
+def _pen(line_px: int) -> int:
+    return max(1, line_px // 18)
+
+
+def _corners(box: np.ndarray, factor: int, height: int, width: int) -> tuple[int, int, int, int]:
+    x1, y1, x2, y2 = np.asarray(box, float) * factor
+    x1, x2 = np.clip([x1, x2], 0, width - 1)
+    y1, y2 = np.clip([y1, y2], 0, height - 1)
+    return int(round(x1)), int(round(y1)), int(round(x2)), int(round(y2))
+
+
+def _free_place(
+    label_width: int,
+    label_height: int,
+    box: tuple[int, int, int, int],
+    taken: Sequence[tuple[int, int, int, int]],
+    others: Sequence[tuple[int, int, int, int]],
+    size: tuple[int, int],
+    thickness: int,
+) -> tuple[int, int, int, int]:
+    """left, top, right, bottom of a label: of the places around its box the first that hides nothing, or hides least.
+
+    What hides most is a label on another (``taken``); then on another person (``others``), then on its own.
+    """
+    left, top, right, bottom = box
+    height, width = size
+    out = thickness // 2
+    places = [
+        (left - out, top - out - label_height),  # above
+        (right + out - label_width, top - out - label_height),
+        (left - out, bottom + out + 1),  # below
+        (right + out - label_width, bottom + out + 1),
+        (right + out + 1, top - out),  # beside
+        (left - out - label_width, top - out),
+        (left + thickness, bottom - thickness - label_height),  # inside
+        (left + thickness, top + thickness),
+    ]
+    fitting = [(x, y) for x, y in places if y >= 0 and y + label_height <= height]
+    candidates = []
+    for x, y in fitting or [(left, top)]:
+        x, y = max(0, min(x, width - label_width)), max(0, min(y, height - label_height))
+        candidates.append((x, y, x + label_width, y + label_height))
+
+    def hidden(place: tuple[int, int, int, int]) -> int:
+        labels = sum(_shared(place, other) for other in taken)
+        people = sum(_shared(place, other) for other in others)
+        return 8 * labels + 2 * people + _shared(place, box)
+
+    return min(candidates, key=hidden)
+
+
+def _shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> int:
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _write(picture: np.ndarray, label: _Label, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    x, y = corner
+    part = picture[y : y + label.height, x : x + label.width]  # a view
+    part[:] = np.round(part * (1 - _COVER) + np.array(colour) * _COVER).astype(np.uint8)
+    for number, line in enumerate(label.lines, 1):
+        foot = (x + label.line_px // 3, y + number * label.line_px - label.line_px // 8)
+        cv2.putText(picture, line, foot, _FONT, label.scale, _WHITE, _pen(label.line_px), cv2.LINE_AA)

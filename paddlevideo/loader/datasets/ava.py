@@ -1,0 +1,328 @@
+"""Key frames with person boxes and their actions, on folders of frames or on videos."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections import Counter
+from typing import Any, Literal
+
+import numpy as np
+
+from paddlevideo.ava_files import (
+    AVARows,
+    raise_lines,
+    read_ava_csv,
+    read_ava_labels,
+    read_excluded,
+    read_proposals,
+    split_key,
+    whole_second,
+)
+from paddlevideo.errors import UserError
+from paddlevideo.loader.datasets.ava_persons import FAR, GroundTruth, clipped, select_persons
+from paddlevideo.loader.datasets.lists import check_inside
+from paddlevideo.loader.decode.reader import printable
+from paddlevideo.registry import DATASETS
+
+log = logging.getLogger("paddlevideo")
+
+_AVA_CLASSES = 81  # ids 1 .. 80, and 0, which is nobody's
+_WHOLE = np.array([[0, 0, 1, 1, 1]], np.float32)
+_VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
+
+
+@DATASETS.register
+class AVADataset:
+    """One sample per key frame (video and second): the boxes of its persons, and who does what.
+
+    A sample: ``frame_dir`` or ``filename``; ``timestamp_s``, ``timestamp_start``, ``clip_fps``, ``shot_frames`` (first
+    frame and the one behind the last, from 0); ``boxes`` = ``boxes_norm`` float32 [P, 4] and ``box_scores`` [P], the
+    persons to classify; ``gt_boxes`` float32 [G, 4] and ``gt_labels`` 0/1 float32 [G, K], column = action id, column 0
+    unused.  Boxes are x1, y1, x2, y2 as fractions of the picture.  Lines of the csv with equal boxes are one person.
+
+    Coordinates slightly outside 0..1 are clipped, and boxes without area left out, each with one warning that counts
+    them and names the first; coordinates that cannot be fractions are an error.
+
+    Args:
+        file_path: csv of ``video_id, second, x1, y1, x2, y2, action_id, person_id`` (``ava_files.read_ava_csv``).
+        data_prefix: folder with one folder of frames, or one video, per video id.
+        exclude_file: csv of key frames that are not trained on.  In evaluation the metric leaves them out, and this
+            file is not opened.
+        proposal_file: persons found by a detector (``ava_files.read_proposals``).  A key frame that is not in it has
+            one box, the whole picture.  None: the annotated boxes are the persons.
+        label_file: class names, for reports.
+        person_det_score_thr: least score of a person; where all of a key frame are below, its best ones stay.
+        num_max_proposals: persons per key frame, the first of the file.
+        timestamp_start: the second that the first frame of every video shows (AVA's are cut at 900; 0 for whole
+            videos).
+        timestamp_end: the second at which they end; None: each where it ends.
+        fps: the rate that clips count in; folders hold frames of this rate, videos may have any.
+        suffix: file name of a frame with a place for its 1-based number.
+        videos: read videos instead of folders of frames.
+        video_suffix: their ending; empty: whatever video ``data_prefix`` holds under that name.
+        custom_classes: the action ids to keep, in the order of the classes 1, 2, ... they become.
+        eval_keyframes: in evaluation ``gt`` takes the annotated key frames, ``proposals`` also those where persons were
+            found and nobody was annotated (of the annotated videos).
+        sample_by_class: in training draw an action first, then one of its key frames.
+        power: ... the action with probability ~ (number of its key frames) ** power; 0: all alike, 1: as they come.
+        allow_outside_root: let links lead out of ``data_prefix``.
+        test_mode: evaluation.  ``build_loader`` sets it by the split, whatever a file says.
+        num_classes: K, given by the loader; None: by custom_classes, else by label_file, else 81.
+
+    Raises:
+        UserError, ConfigError: missing files, bad lines with their numbers, nothing left.
+
+    *Source*: MMAction2 0.x's and PaddleVideo's AVADataset.  There unequal things happen in silence: a second before
+    ``timestamp_start`` shows the first frame 32 times, boxes in pixels match nothing.
+    """
+
+    has_boxes = True
+
+    def __init__(
+        self,
+        file_path: str,
+        data_prefix: str | None = None,
+        exclude_file: str | None = None,
+        proposal_file: str | None = None,
+        label_file: str | None = None,
+        person_det_score_thr: float = 0.9,
+        num_max_proposals: int = 1000,
+        timestamp_start: float = 900,
+        timestamp_end: float | None = 1800,
+        fps: float = 30,
+        suffix: str = "{:05}.jpg",
+        videos: bool = False,
+        video_suffix: str = "",
+        custom_classes: list[int] | None = None,
+        eval_keyframes: Literal["gt", "proposals"] = "gt",
+        sample_by_class: bool = False,
+        power: float = 0.0,
+        allow_outside_root: bool = False,
+        test_mode: bool = False,
+        num_classes: int | None = None,
+    ):
+        if not 0 <= person_det_score_thr <= 1:
+            raise ValueError(f"person_det_score_thr must lie in 0 .. 1, got {person_det_score_thr}")
+        if num_max_proposals < 1 or fps <= 0:
+            raise ValueError("num_max_proposals and fps must be positive")
+        if timestamp_end is not None and timestamp_end <= timestamp_start:
+            raise ValueError(f"timestamp_end {timestamp_end} must lie behind timestamp_start {timestamp_start}")
+        if eval_keyframes not in ("gt", "proposals"):
+            raise ValueError(f"eval_keyframes must be gt or proposals, got {eval_keyframes!r}")
+        self.file_path, self.data_prefix, self.suffix = file_path, data_prefix, suffix
+        self.exclude_file, self.label_file, self.proposal_file = exclude_file, label_file, proposal_file
+        self.timestamp_start, self.timestamp_end, self.fps = timestamp_start, timestamp_end, fps
+        self.test_mode, self.allow_outside_root = test_mode, allow_outside_root
+        self.sample_by_class, self.power = sample_by_class, power
+        self.custom_classes = list(custom_classes) if custom_classes is not None else None
+        names = read_ava_labels(label_file) if label_file else {}
+        self.num_classes = _class_count(num_classes, self.custom_classes, names)
+        self.class_names = _class_names(self.num_classes, self.custom_classes, names)
+        rows = read_ava_csv(file_path)
+        if not len(rows):
+            raise UserError(f"{file_path}: no annotation in it; a line holds video_id,second,x1,y1,x2,y2,action_id,id")
+        self._judge_rows(rows)
+        self._truth = GroundTruth(rows, self._class_column(rows), self.num_classes)
+        keys = self._key_frames(rows)
+        self._persons = self._read_persons(keys, person_det_score_thr, num_max_proposals)
+        if test_mode and eval_keyframes == "proposals":
+            keys += self._found_only(rows, keys)
+        self.records, self.lines = self._make_records(keys, Places(data_prefix, videos, video_suffix))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def sample(self, index: int) -> dict[str, Any]:
+        """A new sample dict, ready for the pipeline."""
+        record = self.records[index]
+        place = "filename" if "filename" in record else "frame_dir"
+        check_inside(record[place], self.data_prefix, self.allow_outside_root)
+        persons, (gt_boxes, gt_labels) = self.persons(index), self.ground_truth(index)
+        end = self.timestamp_end
+        return {
+            **record,
+            "suffix": self.suffix,
+            "timestamp_s": record["timestamp"],
+            "timestamp_start": self.timestamp_start,
+            "clip_fps": self.fps,
+            "fps": self.fps if place == "frame_dir" else None,
+            # the references never look at the last frame of the range; kept for equal clips at second 1798
+            "shot_frames": (0, None if end is None else round((end - self.timestamp_start) * self.fps) - 1),
+            "training": not self.test_mode,
+            "annotation": f"{self.file_path}:{self.lines[index]}" if self.lines[index] else self.proposal_file,
+            "boxes": persons[:, :4].copy(),
+            "boxes_norm": persons[:, :4].copy(),
+            "box_scores": persons[:, 4].copy(),
+            "gt_boxes": gt_boxes,
+            "gt_labels": gt_labels,
+        }
+
+    def persons(self, index: int) -> np.ndarray:
+        """The persons to classify: float32 [P, 5], box and score.  Without a proposals file the annotated ones."""
+        if self._persons is None:
+            boxes, _ = self.ground_truth(index)
+            return np.concatenate([boxes, np.ones((len(boxes), 1), np.float32)], axis=1)
+        return self._persons.get(self.records[index]["img_key"], _WHOLE)
+
+    def ground_truth(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Annotated boxes float32 [G, 4] and labels 0/1 float32 [G, K]; G = 0 where nobody was annotated."""
+        return self._truth.of(self.records[index]["img_key"])
+
+    def class_counts(self) -> np.ndarray:
+        """Annotated persons per action, over all key frames of the file: int64 [K]; column 0 counts those without."""
+        return self._truth.class_counts()
+
+    def sampling_weights(self) -> np.ndarray | None:
+        """Probability of each record in a class-balanced epoch, float64 [N]; None: every record once."""
+        if not self.sample_by_class or self.test_mode:
+            return None
+        classes = [self._truth.classes_of(record["img_key"]) for record in self.records]
+        counts = Counter(c for found in classes for c in found)
+        total = sum(count**self.power for count in counts.values())
+        # an action is drawn with probability count ** power / total, then one of its records
+        return np.array([sum(counts[c] ** (self.power - 1) for c in found) / total for found in classes])
+
+    def _judge_rows(self, rows: AVARows) -> None:
+        """Raises for what cannot be meant, clips what is a little off."""
+        problems = []
+        start, end = self.timestamp_start, np.inf if self.timestamp_end is None else self.timestamp_end
+        outside = (rows.timestamp < start) | (rows.timestamp > end)
+        for i in np.flatnonzero(outside)[:99]:
+            text = f"second {rows.timestamp[i]:g} is not in timestamp_start {start:g} .. timestamp_end {end:g}"
+            problems.append((int(rows.line[i]), f"{text}; is the first frame of the video second {start:g}?"))
+        for i in np.flatnonzero((np.abs(rows.boxes - 0.5) > 0.5 + FAR).any(axis=1))[:99]:
+            box = ", ".join(f"{x:g}" for x in rows.boxes[i])
+            problems.append((int(rows.line[i]), f"the box {box} is not in fractions of the picture (0..1); pixels?"))
+        most = self.num_classes - 1 if self.custom_classes is None else np.iinfo(np.int32).max
+        for i in np.flatnonzero((rows.label == 0) | (rows.label > most))[:99]:
+            why = "0 is reserved" if rows.label[i] == 0 else f"the head has {self.num_classes} classes, 0 is reserved"
+            upper = "" if self.custom_classes is not None else f"..{most}"
+            problems.append((int(rows.line[i]), f"action id {rows.label[i]} is not in 1{upper} ({why})"))
+        raise_lines(self.file_path, problems)
+        rows.boxes = clipped(rows.boxes, self.file_path, lambda i: f"line {rows.line[i]}")
+
+    def _class_column(self, rows: AVARows) -> np.ndarray:
+        """The class of every row: 0 without an action, -1 for rows that are left out."""
+        label = np.where(rows.label < 0, 0, rows.label)
+        if self.custom_classes is not None:
+            table = np.full(max(int(label.max()), *self.custom_classes) + 1, -1)
+            table[[0, *self.custom_classes]] = np.arange(self.num_classes)
+            label = table[label]
+        empty = (rows.boxes[:, 0] >= rows.boxes[:, 2]) | (rows.boxes[:, 1] >= rows.boxes[:, 3])
+        if empty.any():
+            first = rows.line[int(np.argmax(empty))]
+            log.warning("%s: %d boxes have no area and are left out; the first: line %d", rows.path, empty.sum(), first)
+        return np.where(empty, -1, label)
+
+    def _key_frames(self, rows: AVARows) -> list[tuple[str, str, float, int]]:
+        """(key, video, second, line) of the annotated key frames, in the order of the file, without the excluded."""
+        excluded: set = read_excluded(self.exclude_file) if self.exclude_file and not self.test_mode else set()
+        keys = []
+        for key, line in self._truth.first_lines():
+            video, second = split_key(key)
+            if (video, second) not in excluded:
+                keys.append((key, video, second, line))
+        if not keys:
+            why = (
+                "exclude_file names them all"
+                if self._truth.first_lines()
+                else "custom_classes name none of its actions"
+            )
+            raise UserError(f"{self.file_path}: no key frame is left of {len(rows)} lines; {why}")
+        return keys
+
+    def _read_persons(self, keys: list, threshold: float, most: int) -> dict[str, np.ndarray] | None:
+        if self.proposal_file is None:
+            if self.test_mode:
+                log.warning(
+                    "%s is evaluated on its own annotated boxes, since no proposal_file is named: figures are those of "
+                    "a perfect person detector",
+                    self.file_path,
+                )
+            return None
+        persons = read_proposals(self.proposal_file)
+        missing = [key for key, *_ in keys if key not in persons]
+        if len(missing) == len(keys):
+            example = f"; it has {next(iter(persons))!r}" if persons else "; it is empty"
+            raise UserError(
+                f"{self.proposal_file}: none of the {len(keys)} key frames of {self.file_path} is in it, "
+                f"{missing[0]!r} for one{example}"
+            )
+        if missing:
+            text = "%s: %d of %d key frames are not in it and get one box, the whole picture; the first: %s"
+            log.warning(text, self.proposal_file, len(missing), len(keys), missing[0])
+        return select_persons(self.proposal_file, persons, threshold, most)
+
+    def _found_only(self, rows: AVARows, keys: list) -> list[tuple[str, str, float, int]]:
+        """Key frames of the annotated videos that only the proposals have, by video and second."""
+        if self._persons is None:
+            raise UserError(f"{self.file_path}: eval_keyframes: proposals needs a proposal_file")
+        known, videos = {key for key, *_ in keys}, {name: i for i, name in enumerate(rows.videos)}
+        end = np.inf if self.timestamp_end is None else self.timestamp_end
+        more = [(key, *split_key(key), 0) for key in self._persons if key not in known]
+        more = [frame for frame in more if frame[1] in videos and self.timestamp_start <= frame[2] <= end]
+        return sorted(more, key=lambda frame: (videos[frame[1]], frame[2]))
+
+    def _make_records(self, keys: list, places: Places) -> tuple[list[dict[str, Any]], list[int]]:
+        records, where = [], {video: places.of(video) for video in dict.fromkeys(frame[1] for frame in keys)}
+        for index, (key, video, second, _) in enumerate(keys):
+            records.append(
+                {
+                    places.kind: where[video],
+                    "video_id": video,
+                    "timestamp": whole_second(second),
+                    "img_key": key,
+                    "digest": self._digest(key),
+                    "index": index,
+                }
+            )
+        return records, [line for *_, line in keys]
+
+    def _digest(self, key: str) -> int:
+        """Of annotation and persons, so that a resumed run knows its data again."""
+        persons = self._persons.get(key, _WHOLE).tobytes() if self._persons is not None else b""
+        return zlib.crc32(persons, self._truth.digest(key))
+
+
+class Places:
+    """Where the frames of a video are."""
+
+    def __init__(self, data_prefix: str | None, videos: bool, video_suffix: str):
+        self._prefix, self._suffix = data_prefix or "", video_suffix
+        self.kind = "filename" if videos or video_suffix else "frame_dir"
+        self._found: dict[str, str] = {}
+        if self.kind == "filename" and not video_suffix and os.path.isdir(self._prefix or "."):
+            for file in sorted(os.listdir(self._prefix or "."), reverse=True):
+                stem, ending = os.path.splitext(file)
+                if ending.lower() in _VIDEO_SUFFIXES:
+                    self._found[stem] = file
+
+    def of(self, video: str) -> str:
+        if os.path.isabs(video) or ".." in video.split("/") or "\0" in video:
+            raise UserError(f"the video id {printable(repr(video))} leads out of data_prefix")
+        if self.kind == "frame_dir":
+            return os.path.join(self._prefix, video)
+        return os.path.join(self._prefix, self._found.get(video, video + (self._suffix or ".mp4")))
+
+
+def _class_count(given: int | None, custom: list[int] | None, names: dict[int, str]) -> int:
+    if custom is not None:
+        if not custom or min(custom) < 1 or len(set(custom)) < len(custom):
+            raise ValueError(f"custom_classes must be different action ids from 1 on, got {custom}")
+        if given is not None and given != len(custom) + 1:
+            raise ValueError(
+                f"{len(custom)} custom_classes and the reserved 0 make {len(custom) + 1} classes, the head has {given}"
+            )
+        return len(custom) + 1
+    if given is not None:
+        return given
+    return max(names) + 1 if names else _AVA_CLASSES
+
+
+def _class_names(num_classes: int, custom: list[int] | None, names: dict[int, str]) -> list[str] | None:
+    if not names:
+        return None
+    ids = custom if custom is not None else range(1, num_classes)
+    return ["(reserved)", *(names.get(i, f"class {i}") for i in ids)]

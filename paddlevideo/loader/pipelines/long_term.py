@@ -1,0 +1,64 @@
+"""What minutes around a key frame hold: the operator that looks into a feature bank."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.loader.feature_bank import LongTermWindow
+from paddlevideo.registry import TRANSFORMS
+
+# keys of a sample that are stacked with those of the others, one row per clip
+PER_CLIP = ("long_term", "long_term_filled")
+
+
+@TRANSFORMS.register
+class LongTermFeatures:
+    """Adds ``long_term`` float32 [S, C] and ``long_term_filled`` bool [S], the window of the sample's video and second.
+
+    Args:
+        banks: files of ``tools/build_feature_bank.py``; a video may be in any of them.
+        window_s: seconds, half of them before the key frame.
+        max_features: persons per second.
+        sampling: which of more persons: "random", "first" (highest scores), or None: random in training, else first.
+
+    *Source*: MMAction2's ``lfb_cfg`` (``window_size``, ``max_num_sampled_feat``), where the head reads the bank.
+    """
+
+    takes_boxes = True
+
+    def __init__(
+        self,
+        banks: str | list[str],
+        window_s: int = 60,
+        max_features: int = 5,
+        sampling: Literal["random", "first"] | None = None,
+    ):
+        if window_s < 1 or max_features < 1:
+            raise ValueError(f"window_s {window_s} and max_features {max_features}: expected at least 1")
+        self.banks = [banks] if isinstance(banks, str) else list(banks)
+        self.window_s, self.max_features, self.sampling = window_s, max_features, sampling
+        self._window: LongTermWindow | None = None
+
+    def prepare(self) -> None:
+        """Opens the banks and verifies them, once, before worker processes begin.
+
+        Raises:
+            UserError: a bank is missing, damaged, or of another length than the others.
+        """
+        if self._window is None:
+            self._window = LongTermWindow(self.banks, self.window_s, self.max_features)
+
+    def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        if "video_id" not in sample:
+            raise UserError("a window needs the video_id and timestamp_s of a key frame: AVADataset gives them")
+        self.prepare()
+        draws = self.sampling == "random" or (self.sampling is None and sample.get("training"))
+        window = self._window(sample["video_id"], sample["timestamp_s"], rng if draws else None)
+        sample["long_term"], sample["long_term_filled"] = window
+        return sample
+
+    def __getstate__(self) -> dict[str, Any]:  # a mapped file does not travel to another process; it is opened there
+        return {**self.__dict__, "_window": None}

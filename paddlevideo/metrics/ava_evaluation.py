@@ -1,0 +1,286 @@
+"""AVA's files and detections against one another: ground truth, the evaluation, and why a figure may be 0 or NaN."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.ava_files import img_key, read_ava_csv, read_ava_labels, read_excluded, split_key
+from paddlevideo.errors import UserError
+from paddlevideo.metrics.frame_ap import (
+    FrameBoxes,
+    best_overlap,
+    frame_average_precisions,
+    group_means,
+    join_keys,
+    mean_precision,
+    valid_boxes,
+)
+
+_LOOKED_AT = 200_000  # boxes that a diagnosis looks at
+
+
+@dataclass
+class GroundTruth:
+    """What is really there, without excluded key frames and classes that do not count.
+
+    Args:
+        keys: names of the key frames (``"video,0902"``).
+        rows: one per box and action; ``rows.key`` counts in ``keys``, boxes are 0 to 1.
+        names: class id -> name, the classes that count.
+        excluded: names of key frames that do not count.
+        source: the file, for messages.
+    """
+
+    keys: list[str]
+    rows: FrameBoxes
+    names: dict[int, str]
+    excluded: set[str] = field(default_factory=set)
+    source: str = "ground truth"
+
+    def without(self, keys: set[str]) -> GroundTruth:
+        """The same without some key frames, which are excluded from now on."""
+        keep = ~np.array([key in keys for key in self.keys], dtype=bool)[self.rows.key]
+        return GroundTruth(self.keys, self.rows.take(keep), self.names, self.excluded | keys, self.source)
+
+
+def read_ground_truth(
+    file_path: str | os.PathLike,
+    label_file: str | os.PathLike | None = None,
+    exclude_file: str | os.PathLike | None = None,
+    custom_classes: Sequence[int] | None = None,
+    num_classes: int | None = None,
+) -> GroundTruth:
+    """Reads AVA's files.
+
+    Args:
+        file_path: csv of boxes and actions.
+        label_file: names the classes that count; without it all do, under their numbers.
+        exclude_file: csv of key frames that do not count.
+        custom_classes: of the classes only these count.
+        num_classes: with the reserved 0; says how many there are if there is no ``label_file``.
+
+    Raises:
+        UserError: a file is missing or damaged, or no class is left.
+    """
+    table = read_ava_csv(file_path)
+    if label_file:
+        names = read_ava_labels(label_file)
+    elif custom_classes or num_classes:
+        names = {k: str(k) for k in custom_classes or range(1, num_classes)}
+    else:
+        names = {k: str(k) for k in np.unique(table.label).tolist() if k > 0}
+    if custom_classes:
+        names = {k: name for k, name in names.items() if k in set(custom_classes)}
+    if not names:
+        listed = f"custom classes {list(custom_classes)} are not among" if custom_classes else "no class in"
+        raise UserError(f"{label_file or file_path}: {listed} its class ids, so there is nothing to evaluate")
+    keys, key = table.keys()
+    counts = np.isin(table.label, list(names))
+    rows = FrameBoxes(key.astype("int64"), table.boxes, table.label.astype("int64")).take(counts)
+    truth = GroundTruth(keys, rows, names, source=os.fspath(file_path))
+    return truth.without({img_key(*pair) for pair in read_excluded(exclude_file)}) if exclude_file else truth
+
+
+def read_detections(path: str | os.PathLike, truth: GroundTruth) -> tuple[list[str], FrameBoxes]:
+    """Names of key frames and the detections of a results csv (``--out``), ``key`` counting in those names.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    table = read_ava_csv(path, scored=True)
+    keys, key = table.keys()
+    rows = FrameBoxes(key.astype("int64"), table.boxes, table.label.astype("int64"), table.score)
+    keep = ~np.array([name in truth.excluded for name in keys], dtype=bool)
+    return keys, rows.take(keep[rows.key]) if len(rows) else rows
+
+
+@dataclass
+class Evaluation:
+    """The outcome.
+
+    Args:
+        figures: ``mAP@0.5IOU`` first, then, if the classes are AVA's, the means of its kinds of action; 0 to 1.
+        classes: one mapping per class that counts: ``class``, ``name``, ``num_truth``, ``num_detections``,
+            ``average_precision`` (0 to 1; NaN without ground truth).
+    """
+
+    figures: dict[str, float]
+    classes: list[dict[str, Any]]
+
+
+def evaluate_detections(
+    keys: Sequence[str],
+    detections_of: Callable[[int], FrameBoxes],
+    truth: GroundTruth,
+    iou_threshold: float = 0.5,
+) -> Evaluation:
+    """Frame-mAP of detections.
+
+    Args:
+        keys: names of the detections' key frames.
+        detections_of: gives the detections of a class id, ``key`` counting in ``keys``; excluded frames left out.
+    """
+    of_truth, of_detections = join_keys(truth.keys, keys)
+    rows = FrameBoxes(of_truth[truth.rows.key], truth.rows.boxes, truth.rows.class_id)
+    counts: dict[int, int] = {}
+
+    def joined(class_id: int) -> FrameBoxes:
+        found = detections_of(class_id)
+        counts[class_id] = len(found)
+        return FrameBoxes(of_detections[found.key], found.boxes, found.class_id, found.score)
+
+    precisions = frame_average_precisions(joined, rows, truth.names, iou_threshold)
+    figures = {f"mAP@{iou_threshold:g}IOU": mean_precision(precisions.values())}
+    figures.update(group_means(precisions, truth.names))
+    totals = Counter(truth.rows.class_id.tolist())
+    classes = [
+        {
+            "class": k,
+            "name": name,
+            "num_truth": totals[k],
+            "num_detections": counts.get(k, 0),
+            "average_precision": precisions[k],
+        }
+        for k, name in truth.names.items()
+    ]
+    return Evaluation(figures, classes)
+
+
+def score_csv(path: str | os.PathLike, truth: GroundTruth, iou_threshold: float = 0.5) -> tuple[Evaluation, list[str]]:
+    """Evaluates a results csv; where the figure is 0 or NaN, also says what may be wrong (``diagnose``).
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    keys, rows = read_detections(path, truth)
+    evaluation = evaluate_detections(keys, rows.of_class, truth, iou_threshold)
+    if next(iter(evaluation.figures.values())) > 0:
+        return evaluation, []
+    return evaluation, diagnose(keys, rows, np.unique(rows.class_id), truth, iou_threshold)
+
+
+def format_classes(classes: Sequence[dict[str, Any]]) -> str:
+    """``Evaluation.classes`` as aligned text, the highest precision first, classes without ground truth last."""
+    width = max((len(row["name"]) for row in classes), default=4)
+    lines = [f"{'class':>5} {'name':<{width}} {'truth':>7} {'found':>8} {'AP':>7}"]
+    for row in by_precision(classes):
+        value = row["average_precision"]
+        shown = "-" if np.isnan(value) else f"{value:.4f}"
+        counts = f"{row['num_truth']:>7} {row['num_detections']:>8} {shown:>7}"
+        lines.append(f"{row['class']:>5} {row['name']:<{width}} {counts}")
+    return "\n".join(lines)
+
+
+def by_precision(classes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The highest average precision first, classes without ground truth last."""
+    return sorted(classes, key=lambda row: (np.isnan(row["average_precision"]), -row["average_precision"]))
+
+
+def diagnose(
+    keys: Sequence[str],
+    boxes: FrameBoxes,
+    classes: Sequence[int] | np.ndarray,
+    truth: GroundTruth,
+    iou_threshold: float = 0.5,
+) -> list[str]:
+    """Why the figure may be 0 or NaN: a sentence for everything that is wrong, the most basic first; none: no idea.
+
+    Args:
+        keys: names of the key frames of ``boxes``.
+        boxes: where something was detected or proposed, of any class; the first 200 000 are looked at.
+        classes: class ids that were detected.
+    """
+    if not len(truth.rows):
+        why = f"; {len(truth.excluded)} key frames are excluded" if truth.excluded else ""
+        return [f"{truth.source}: no box of a class that counts (ids {_ids(truth.names)}) is in it{why}"]
+    if not len(boxes):
+        return ["nothing was detected: the results are empty, or every score is below the threshold"]
+    boxes = boxes.take(slice(0, _LOOKED_AT))
+    problems = _about_boxes("detected", boxes.boxes) + _about_boxes("true", truth.rows.boxes)
+    present = np.unique(truth.rows.class_id)
+    if not np.isin(classes, present).any():
+        problems.append(
+            f"no detected class (ids {_ids(classes)}) is one of the ground truth's (ids {_ids(present)}); class ids "
+            "count from 1, column 0 of the scores is reserved"
+        )
+    of_truth, of_boxes = join_keys(truth.keys, keys)
+    there, here = of_truth[truth.rows.key], of_boxes[boxes.key]
+    if not np.isin(here, there).any():
+        return [*problems, _about_keys([keys[i] for i in np.unique(boxes.key)],
+                                       [truth.keys[i] for i in np.unique(truth.rows.key)])]  # fmt: skip
+    iou, _ = best_overlap(here, boxes.boxes, there, truth.rows.boxes)
+    if iou.max() < iou_threshold:
+        turned, _ = best_overlap(here, boxes.boxes[:, [1, 0, 3, 2]], there, truth.rows.boxes)
+        hint = "; with x and y exchanged they would" if turned.max() >= iou_threshold else ""
+        problems.append(
+            f"no detected box meets a true one of its key frame: the best IoU is {iou.max():.2f}, "
+            f"{iou_threshold:g} is needed{hint}"
+        )
+    elif not problems:
+        share = (iou >= iou_threshold).mean()
+        problems.append(
+            f"{100 * share:.1f} % of the boxes meet a true one, none under the right class: is the network trained, "
+            "and do its class ids mean the same as the label file's?"
+        )
+    return problems
+
+
+def _ids(classes: Any) -> str:
+    ids = sorted({int(k) for k in classes})
+    if len(ids) > 8:
+        return f"{', '.join(map(str, ids[:4]))}, ... {ids[-1]}"
+    return ", ".join(map(str, ids)) or "none"
+
+
+def _about_boxes(which: str, boxes: np.ndarray) -> list[str]:
+    problems = []
+    if boxes.max() > 1.5:
+        problems.append(
+            f"{which} boxes reach up to {boxes.max():g}: they look like pixels, expected are fractions of the picture "
+            "(x / width, y / height)"
+        )
+    bad = int((~valid_boxes(boxes)).sum())
+    if bad:
+        example = ", ".join(f"{v:.3f}" for v in boxes[~valid_boxes(boxes)][0])
+        problems.append(
+            f"{bad} of {len(boxes)} {which} boxes are turned round or empty, as ({example}): expected x1 < x2, y1 < y2;"
+            " are they x, y, width, height?"
+        )
+    return problems
+
+
+def _about_keys(here: Sequence[str], there: Sequence[str]) -> str:
+    """What keeps the names of two sets of key frames apart."""
+    ours, theirs = _seconds(here), _seconds(there)
+    both = sorted(ours.keys() & theirs.keys())
+    shown = f"{here[0]!r} here, {there[0]!r} there"
+    if not both:
+        bare = {_stem(video) for video in theirs} & {_stem(video) for video in ours}
+        hint = "; without folder and ending they would be the same" if bare else ""
+        return f"no video of the detections is in the ground truth: {shown}{hint}"
+    shifts = Counter(
+        round(float(theirs[v][0] - ours[v][0]), 3) for v in both
+    )  # first key frame against first key frame
+    ((shift, count),) = shifts.most_common(1)
+    hint = ""
+    if count * 2 > len(both):
+        hint = f"; the ground truth's first second is {shift:+g} s from the detections': see timestamp_start, fps"
+    return f"no second of the detections is one of the ground truth's, though videos are the same: {shown}{hint}"
+
+
+def _seconds(keys: Sequence[str]) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {}
+    for key in keys:
+        video, second = split_key(key)
+        seconds.setdefault(video, []).append(second)
+    return {video: sorted(values) for video, values in seconds.items()}
+
+
+def _stem(video: str) -> str:
+    return os.path.splitext(os.path.basename(video))[0]

@@ -1,0 +1,75 @@
+"""The heads of 3-D networks: average over everything, dropout, classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+from paddle import nn
+
+from paddlevideo.modeling.heads.base import ClassificationHead
+from paddlevideo.registry import HEADS
+
+
+@HEADS.register
+class I3DHead(ClassificationHead):
+    """Average over time and space, dropout, classifier.
+
+    Args:
+        num_classes: K.
+        in_channels: channels of the backbone's features.
+        drop_ratio: dropout's probability, 0 to 1.
+        std: deviation of the classifier's start weights.
+        ls_eps: label smoothing.
+        loss_cfg: ``{name: Class, arguments}``.
+
+    *Source*: MMAction2 ``I3DHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        drop_ratio: float = 0.5,
+        std: float = 0.01,
+        ls_eps: float = 0.0,
+        loss_cfg: dict[str, Any] | None = None,
+    ):
+        super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
+        self.dropout = nn.Dropout(drop_ratio)
+
+    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
+        """[N, C, T, h, w] -> logits [N, K]."""
+        return self.fc(self.dropout(features.mean([2, 3, 4])))
+
+
+@HEADS.register
+class SlowFastHead(I3DHead):
+    """``I3DHead`` on the averages of two pathways side by side, the slow one's channels first.
+
+    Args:
+        num_classes: K.
+        in_channels: channels of both pathways together.
+        drop_ratio: dropout's probability, 0 to 1.
+        std: deviation of the classifier's start weights.
+        ls_eps: label smoothing.
+        loss_cfg: ``{name: Class, arguments}``.
+
+    *Source*: MMAction2 ``SlowFastHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        drop_ratio: float = 0.8,
+        std: float = 0.01,
+        ls_eps: float = 0.0,
+        loss_cfg: dict[str, Any] | None = None,
+    ):
+        super().__init__(num_classes, in_channels, drop_ratio, std, ls_eps, loss_cfg)
+
+    def forward(self, features: tuple[paddle.Tensor, paddle.Tensor]) -> paddle.Tensor:
+        """Slow [N, C, T, h, w] and fast [N, C', T', h, w] -> logits [N, K]."""
+        pooled = paddle.concat([pathway.mean([2, 3, 4]) for pathway in features], axis=1)
+        return self.fc(self.dropout(pooled))

@@ -1,0 +1,150 @@
+"""Features of regions: what a feature map holds inside of boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+from paddle.vision import ops
+
+from paddlevideo.registry import HEADS
+
+_LEAST_PX = 1e-3  # the kernel divides by the number of sampling points, which is 0 in a box without area
+
+
+def owners(boxes: paddle.Tensor, boxes_num: paddle.Tensor) -> paddle.Tensor:
+    """int64 [R]: the sample that each of boxes [R, 4] belongs to, by the samples' counts [N]."""
+    ends = paddle.cumsum(boxes_num.astype("int64"))  # [N]
+    places = paddle.cumsum(paddle.ones_like(boxes[:, 0], dtype="int64")) - 1  # [R]
+    return (places.unsqueeze(1) >= ends.unsqueeze(0)).astype("int64").sum(1)
+
+
+def roi_align(
+    features: paddle.Tensor,
+    boxes: paddle.Tensor,
+    boxes_num: paddle.Tensor,
+    output_size: int,
+    stride: float,
+    sampling_ratio: int = 0,
+    aligned: bool = True,
+) -> paddle.Tensor:
+    """Averages over ``output_size`` x ``output_size`` parts of each box, float32 [R, C, output_size, output_size].
+
+    Values between pixels are interpolated linearly; more than a pixel outside of the map there are zeros.  A box
+    without area, or with corners in the wrong order, gives zeros.
+
+    Args:
+        features: [N, C, h, w].
+        boxes: float32 [R, 4] in pixels of the picture, all samples one after the other.
+        boxes_num: int32 [N].
+        stride: pixels of the picture per pixel of the map.
+        sampling_ratio: points per part and direction; 0 takes one per pixel of the map, rounded up.
+        aligned: whether the middle of the first pixel is at 0.5, which shifts by half a pixel of the map.
+
+    *Source*: Mask R-CNN (He et al., 2017); MMCV ``RoIAlign``.  Paddle's kernel, which gives NaN without area.
+    """
+    low, high = boxes[:, :2], boxes[:, 2:]
+    real = (high > low).astype("float32").prod(1)  # [R]
+    boxes = paddle.concat([low, paddle.maximum(high, low + _LEAST_PX)], axis=1)
+    ratio = sampling_ratio if sampling_ratio > 0 else -1
+    with paddle.amp.auto_cast(enable=False):
+        out = ops.roi_align(
+            features.astype("float32"), boxes, boxes_num, output_size, 1.0 / stride, ratio, aligned=aligned
+        )
+    return out * real.reshape([-1, 1, 1, 1])
+
+
+@paddle.jit.not_to_static
+def _differ_in_size(first: paddle.Tensor, second: paddle.Tensor) -> bool:
+    """Whether h, w of two maps are known to differ; in a static program with free sizes they are not known."""
+    return list(first.shape[3:]) != list(second.shape[3:])
+
+
+@HEADS.register
+class SingleRoIExtractor3D(nn.Layer):
+    """Features of regions from the feature maps of one or several pathways.
+
+    Args:
+        roi_layer_type: how a region is read; only "RoIAlign".
+        featmap_stride: pixels of the clip per pixel of the map.
+        output_size: a region becomes ``output_size`` x ``output_size`` parts.
+        sampling_ratio, aligned: see ``roi_align``.
+        pool_mode: of the points within a part; only "avg".
+        with_temporal_pool: whether the maps are pooled over time first.
+        temporal_pool_mode: "avg" or "max".
+        with_global: whether each region has its whole picture beside it, pooled to the same size, in channels of its
+            own behind the region's.
+
+    *Source*: MMAction2 and PaddleVideo ``SingleRoIExtractor3D``.
+    """
+
+    def __init__(
+        self,
+        roi_layer_type: Literal["RoIAlign"] = "RoIAlign",
+        featmap_stride: int = 16,
+        output_size: int = 8,
+        sampling_ratio: int = 0,
+        pool_mode: Literal["avg"] = "avg",
+        aligned: bool = True,
+        with_temporal_pool: bool = True,
+        temporal_pool_mode: Literal["avg", "max"] = "avg",
+        with_global: bool = False,
+    ):
+        super().__init__()
+        if roi_layer_type != "RoIAlign":
+            raise ValueError(f"roi_layer_type: expected 'RoIAlign', got {roi_layer_type!r}")
+        if pool_mode != "avg":
+            raise ValueError(f"pool_mode: expected 'avg', got {pool_mode!r}")
+        if temporal_pool_mode not in ("avg", "max"):
+            raise ValueError(f"temporal_pool_mode: expected 'avg' or 'max', got {temporal_pool_mode!r}")
+        if output_size < 1 or featmap_stride < 1:
+            raise ValueError("output_size, featmap_stride: expected at least 1")
+        self.featmap_stride, self.output_size, self.sampling_ratio = featmap_stride, output_size, sampling_ratio
+        self.aligned, self.with_global = aligned, with_global
+        self.with_temporal_pool, self.temporal_pool_mode = with_temporal_pool, temporal_pool_mode
+
+    def forward(
+        self, features: paddle.Tensor | Sequence[paddle.Tensor], boxes: paddle.Tensor, boxes_num: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Region features float32 [R, C, T', output_size, output_size], and the map they are from, [N, C, T', h, w].
+
+        C is the sum over the pathways, twice that of regions with ``with_global``; T' is 1 with temporal pooling.
+
+        Args:
+            features: [N, C, T, h, w], or one per pathway; T may differ, and h, w of all are brought to the first's.
+            boxes: float32 [R, 4] in pixels of the clips, all samples one after the other; R may be 0.
+            boxes_num: int32 [N].
+        """
+        context = self._join(features if isinstance(features, list | tuple) else [features])
+        options = (self.output_size, self.featmap_stride, self.sampling_ratio, self.aligned)
+        frames = [context.squeeze(2)] if self.with_temporal_pool else paddle.unbind(context, axis=2)
+        regions = paddle.stack([roi_align(frame, boxes, boxes_num, *options) for frame in frames], axis=2)
+        if self.with_global:
+            # in three dimensions: Paddle 3.3's predictor cannot load the pool over two
+            size = [len(frames), self.output_size, self.output_size]
+            whole = F.adaptive_avg_pool3d(context, size).astype("float32")  # [N, C, T', s, s]
+            regions = paddle.concat([regions, paddle.gather(whole, owners(boxes, boxes_num))], axis=1)
+        return regions, context
+
+    def _join(self, maps: list[paddle.Tensor]) -> paddle.Tensor:
+        """The pathways in one map [N, C, T', h, w]."""
+        longest = max(one.shape[2] for one in maps)
+        joined = []
+        for value in maps:
+            # pooling over time is the same before and after every frame is repeated equally often
+            pools_equally = self.with_temporal_pool and longest % value.shape[2] == 0
+            if value.shape[2] != longest and not pools_equally:
+                nearest = np.arange(longest) * value.shape[2] // longest
+                value = paddle.index_select(value, paddle.to_tensor(nearest), axis=2)
+            if self.with_temporal_pool:
+                average = self.temporal_pool_mode == "avg"
+                value = value.mean(2, keepdim=True) if average else value.amax(2, keepdim=True)
+            if _differ_in_size(value, maps[0]):
+                shape = [value.shape[2], *maps[0].shape[3:]]
+                value = F.interpolate(value, shape, mode="nearest", data_format="NCDHW")
+            joined.append(value)
+        return joined[0] if len(joined) == 1 else paddle.concat(joined, axis=1)

@@ -1,0 +1,261 @@
+"""Annotated people to the files that action detection trains on: csv, labels, person boxes, exclusions, YAML."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from paddlevideo.ava_files import AVARows, img_key, read_proposals, time_text, write_ava_csv, write_proposals
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.loader.decode.reader import printable
+from paddlevideo.preparation.ava_sources import Person
+from paddlevideo.preparation.listing import VIDEO_ENDINGS
+from paddlevideo.preparation.probing import Probe, Source, probe
+from paddlevideo.preparation.synthetic_ava import labels_text
+from paddlevideo.safe_io import write_atomic
+
+_MAX_SHOWN = 20
+_BEYOND_S = 0.5  # a moment may lie this far behind a video's end: annotated times are rounded
+_OUTSIDE = 0.05  # and a box this far outside the picture, as a fraction of it
+_TRIES = 200  # random splits, of which the one that spreads the classes best is taken
+
+
+class Footage:
+    """The videos, or folders of frames, that annotations speak of.
+
+    Args:
+        folder: holds them, at any depth.
+        frame_name: of frames, for folders of frames; None: videos.
+        fps: of frames; of videos: instead of what the files say.
+
+    Raises:
+        UserError: no such folder, nothing in it, or frames without a rate.
+    """
+
+    def __init__(self, folder: Path, frame_name: str | None = None, fps: float | None = None):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder ({'--frames' if frame_name else '--videos'})")
+        if frame_name and not fps:
+            raise UserError("folders of frames do not tell their rate: --fps")
+        self.folder, self.frame_name, self._fps = folder, frame_name, fps
+        self.endings: dict[str, str] = {}  # name -> ending
+        for parent, folders, files in os.walk(folder, followlinks=True):
+            folders.sort()
+            for file in sorted(folders if frame_name else files):
+                stem, ending = (file, "") if frame_name else os.path.splitext(file)
+                if frame_name or ending.lower() in VIDEO_ENDINGS:
+                    self.endings.setdefault(os.path.relpath(os.path.join(parent, stem), folder), ending)
+        if not self.endings:
+            raise UserError(f"{folder}: no {'folders of frames' if frame_name else 'videos'} in it")
+        self._by_base: dict[str, list[str]] = {}
+        for name in self.endings:
+            self._by_base.setdefault(os.path.basename(name), []).append(name)
+        self._seen: dict[str, Probe] = {}
+
+    def name_of(self, video: str) -> str | None:
+        """The video that an annotation calls so, below the folder, without ending; None: none there, or several."""
+        if video in self.endings:
+            return video
+        found = self._by_base.get(os.path.basename(video), [])
+        return found[0] if len(found) == 1 else None
+
+    def probe(self, name: str) -> Probe:
+        """What a video of ``endings`` is."""
+        if name not in self._seen:
+            path = str(self.folder / (name + self.endings[name]))
+            self._seen[name] = probe(Source(path, self.frame_name), "sample", "pyav")
+        return self._seen[name]
+
+    def fps_of(self, video: str) -> float:
+        """Frames per second.
+
+        Raises:
+            UserError: there is no such video to ask, or it does not tell.
+        """
+        if self._fps:
+            return self._fps
+        name = self.name_of(video)
+        fps = self.probe(name).fps if name else 0.0
+        if not fps:
+            what = self.probe(name).detail if name else "not there, or several of that name"
+            raise UserError(f"{self.folder}: the frame rate of {printable(video)!r} is not known ({what}): --fps")
+        return fps
+
+    def video_suffix(self, names: Sequence[str]) -> str:
+        """``DATASET.*.video_suffix``: the one ending of all, or nothing where they differ.
+
+        Raises:
+            UserError: they differ and lie in folders, where the loader does not search.
+        """
+        endings = {self.endings[name] for name in names}
+        if len(endings) > 1 and any("/" in name for name in names):
+            raise UserError(f"{self.folder}: endings {', '.join(sorted(endings))} in sub-folders; use one ending")
+        return endings.pop() if len(endings) == 1 else ""
+
+
+@dataclass
+class Annotation:
+    """People with boxes in fractions of the picture, all of videos that are there."""
+
+    people: list[Person]
+    remarks: list[str] = field(default_factory=list)
+
+    def videos(self) -> list[str]:
+        return sorted({person.video for person in self.people})
+
+
+def resolve(people: Sequence[Person], footage: Footage) -> Annotation:
+    """Names of videos, boxes as fractions within the picture, moments within the video.
+
+    Raises:
+        ConfigError: what cannot be meant, each with its line.
+    """
+    problems: list[str] = []
+    kept, clipped = [], 0
+    for person in people:
+        name = footage.name_of(person.video)
+        if name is None:
+            problems.append(f"{person.where}: no video {person.video!r} in {footage.folder}, or several of that name")
+            continue
+        seen = footage.probe(name)
+        if seen.reason is not None:
+            problems.append(f"{person.where}: {name}: {seen.detail or seen.reason}")
+            continue
+        last_s = max(seen.num_frames - 1, 0) / footage.fps_of(name)
+        if not 0 <= person.time_s <= last_s + _BEYOND_S:
+            problems.append(f"{person.where}: second {person.time_s:g}, but {name} lasts from 0 to {last_s:.2f} s")
+            continue
+        sides = person.size_px if person.size_px and all(person.size_px) else (seen.width, seen.height)
+        box = np.array(person.box) / (np.array([*sides, *sides]) if person.in_pixels else 1.0)
+        if not np.isfinite(box).all() or (np.abs(box - 0.5) > 0.5 + _OUTSIDE).any():
+            unit = f"pixels of {sides[0]} x {sides[1]}" if person.in_pixels else "fractions (0..1)"
+            problems.append(f"{person.where}: box {_shown(person.box)} is not in the picture, in {unit} (--boxes)")
+            continue
+        inside = np.clip(box, 0.0, 1.0)
+        if (np.round(inside[2:], 3) <= np.round(inside[:2], 3)).any():
+            problems.append(f"{person.where}: box {_shown(person.box)} has no area; expected x1 < x2 and y1 < y2")
+            continue
+        clipped += bool((inside != box).any())
+        corners = tuple(float(value) for value in np.round(inside, 3))
+        kept.append(replace(person, video=name, box=corners, in_pixels=False, size_px=None))
+    if problems:
+        more = [f"... and {len(problems) - _MAX_SHOWN} more"] if len(problems) > _MAX_SHOWN else []
+        raise ConfigError(people[0].where.split(":")[0], [printable(p) for p in problems[:_MAX_SHOWN]] + more)
+    remarks = [f"{clipped} boxes reached a little outside the picture and were clipped"] if clipped else []
+    return Annotation(kept, remarks)
+
+
+def _shown(box: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in box)
+
+
+def class_names(annotation: Annotation, given: Sequence[str] | None = None) -> list[str]:
+    """Names of the classes 1, 2, ...: those given, or those annotated in alphabetical order.
+
+    Raises:
+        UserError: nobody does anything, or somebody does what is not among ``given``.
+    """
+    used = sorted({name for person in annotation.people for name in person.actions})
+    if not used:
+        raise UserError("no actions in the annotation, only people; where are they? (--attribute names the attribute)")
+    if given is None:
+        return used
+    unknown = [person for person in annotation.people if set(person.actions) - set(given)]
+    if unknown:
+        name = next(name for name in unknown[0].actions if name not in given)
+        raise UserError(f"{unknown[0].where}: action {name!r} is not in the list of labels")
+    return list(given)
+
+
+def split_videos(annotation: Annotation, shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
+    """Whole videos to ``train`` and the sets of ``shares``; of many random splits the one that spreads classes best.
+
+    Raises:
+        UserError: too few videos.
+    """
+    videos = annotation.videos()
+    sizes = {name: max(1, round(share * len(videos))) for name, share in shares.items() if share > 0}
+    if sum(sizes.values()) >= len(videos):
+        raise UserError(
+            f"{len(videos)} videos cannot be parted into train and {' and '.join(sizes)}; annotate more videos, or "
+            "--val 0 to evaluate on the training videos, which says little"
+        )
+    done: dict[str, set[str]] = {name: set() for name in videos}
+    for person in annotation.people:
+        done[person.video].update(person.actions)
+    everything = set().union(*done.values())
+    best: tuple[tuple[int, ...], dict[str, list[str]]] | None = None
+    rng = np.random.default_rng([seed, len(videos)])
+    for _ in range(_TRIES if sizes else 1):
+        order = [videos[k] for k in rng.permutation(len(videos))]
+        parts, place = {}, 0
+        for name, size in sizes.items():
+            parts[name] = sorted(order[place : place + size])
+            place += size
+        parts = {"train": sorted(order[place:]), **parts}
+        lacking = tuple(len(everything - set().union(*(done[v] for v in part))) for part in parts.values())
+        if best is None or lacking < best[0]:
+            best = (lacking, parts)
+    assert best is not None
+    return best[1]
+
+
+def write_split(
+    annotation: Annotation, videos: Sequence[str], names: Sequence[str], stem: Path, excluded: set[tuple[str, float]]
+) -> Counter[str]:
+    """Writes ``<stem>.csv``, ``<stem>_excluded.csv`` and ``<stem>_proposals.pkl`` of some videos.
+
+    The csv has a line per person and action; people without an action are in the proposals only.  Returns how many
+    people do what.
+    """
+    chosen = [person for person in annotation.people if person.video in set(videos)]
+    chosen.sort(key=lambda p: (p.video, p.time_s))
+    ids = {name: number for number, name in enumerate(names, 1)}
+    cells, identities = [], {}
+    boxes: dict[str, list[tuple[float, ...]]] = {}
+    for person in chosen:
+        known = identities.setdefault(person.video, {})
+        entity = -1 if person.person is None else known.setdefault(person.person, len(known))
+        boxes.setdefault(img_key(person.video, person.time_s), []).append((*person.box, 1.0))
+        cells += [(videos.index(person.video), person.time_s, *person.box, ids[a], entity) for a in person.actions]
+    table = np.array(cells, np.float64).reshape(-1, 8)
+    columns = (table[:, 0].astype(np.int32), table[:, 1], table[:, 2:6])
+    rows = AVARows(str(stem), list(videos), *columns, table[:, 6].astype(np.int32), table[:, 7].astype(np.int32))
+    write_ava_csv(f"{stem}.csv", rows)
+    lines = sorted(f"{video},{time_text(time_s)}\n" for video, time_s in excluded if video in set(videos))
+    write_atomic(f"{stem}_excluded.csv", "".join(lines))
+    merged = {key: np.unique(np.array(found, np.float32), axis=0) for key, found in boxes.items()}
+    write_proposals(f"{stem}_proposals.pkl", merged)
+    return Counter(action for person in chosen for action in person.actions)
+
+
+def write_detected(file: Path, detected: Mapping[str, np.ndarray], videos: Sequence[str], target: Path) -> int:
+    """The boxes of some videos from a detector's file; returns how many key frames they are of.
+
+    Raises:
+        UserError: none of these videos is in it.
+    """
+    chosen = {key: boxes for key, boxes in detected.items() if key.rpartition(",")[0] in set(videos)}
+    if not chosen:
+        example = next(iter(detected), "nothing")
+        raise UserError(f"{file}: no boxes of {videos[0]!r} or the like; it has {example!r}")
+    write_proposals(target, chosen)
+    return len(chosen)
+
+
+def read_detected(file: Path) -> dict[str, np.ndarray]:
+    """A detector's boxes by key frame."""
+    return read_proposals(file)
+
+
+def write_labels(path: Path, names: Sequence[str]) -> None:
+    """A label file as AVA's."""
+    bad = next((name for name in names if '"' in name or "\\" in name or not name.isprintable()), None)
+    if bad is not None:
+        raise UserError(f"the action {printable(repr(bad))} cannot be written to a label file; rename it")
+    write_atomic(path, labels_text(names))

@@ -1,0 +1,156 @@
+"""What is drawn: labels that can be read and hide nobody, boxes that move, and a film that every player knows."""
+
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+
+from paddlevideo.errors import UserError
+from paddlevideo.inference.ava_clips import KeyMoment
+from paddlevideo.inference.ava_film import marked_people, moved_people, write_csv
+from paddlevideo.inference.ava_predictor import KeyFrame, Person, VideoActions
+from paddlevideo.inference.ava_settings import DetectionSettings, names_of
+from paddlevideo.inference.render import Marked, colour_of, drawable, enlargement, mark, write_video
+
+SETTINGS = DetectionSettings([0, 3, 7], ["(reserved)", "walk", "sit"], action_thr=0.3)
+
+
+def actions(key_frames, seconds=10, fps=10):
+    """key_frames: {second: {person: x of a box 0.2 wide}}; a person's scores are 0.9 and 0.4."""
+    frames = [
+        KeyFrame(
+            KeyMoment(round(s * fps), float(s), 900.0 + s),
+            [
+                Person(i, np.array([x, 0.2, x + 0.2, 0.8], np.float32), 0.95, np.array([0.99, 0.4, 0.9], np.float32))
+                for i, x in people.items()
+            ],
+        )
+        for s, people in key_frames.items()
+    ]
+    times = np.arange(seconds * fps) / fps
+    return VideoActions("v.mp4", "v", (100, 200), times, frames, SETTINGS)
+
+
+def places(result, second):
+    return {p.id: float(box[0]) for p, box in moved_people(result, round(second * 10))}
+
+
+def test_boxes_move_straight_between_key_frames():
+    result = actions({1: {0: 0.1}, 2: {0: 0.3}, 3: {0: 0.3}})
+    for second, x in ((1.0, 0.1), (1.5, 0.2), (1.8, 0.26), (2.0, 0.3), (2.5, 0.3)):
+        assert places(result, second) == pytest.approx({0: x}, abs=1e-6)
+
+
+def test_who_is_at_one_key_frame_only_is_drawn_for_half_of_the_way():
+    result = actions({1: {0: 0.1, 1: 0.7}, 2: {0: 0.1}, 3: {0: 0.1, 2: 0.5}})
+    assert set(places(result, 1.4)) == {0, 1} and set(places(result, 1.6)) == {0}
+    assert set(places(result, 2.4)) == {0} and set(places(result, 2.6)) == {0, 2}
+
+
+def test_nobody_is_drawn_where_nobody_looked():
+    result = actions({2: {0: 0.1}, 3: {0: 0.1}, 4: {0: 0.1}, 8: {0: 0.5}})
+    shown = [bool(places(result, s)) for s in (1.4, 1.6, 4.4, 4.6, 6, 7.4, 7.6, 8.4, 8.6)]
+    assert shown == [False, True, True, False, False, False, True, True, False]
+    assert places(actions({2: {0: 0.1}}), 2.4) == pytest.approx({0: 0.1}) and not places(actions({2: {0: 0.1}}), 2.6)
+    assert places(actions({}), 1) == {}
+
+
+def test_labels_hold_the_id_and_the_best_actions():
+    result = actions({1: {4: 0.1}})
+    (marked,) = marked_people(result, 10, 0.3, 3)
+    assert marked.lines == ["4: sit 0.90", "walk 0.40"] and marked.box_px.tolist() == pytest.approx([20, 20, 60, 80])
+    assert marked_people(result, 10, 0.5, 3)[0].lines == ["4: sit 0.90"]
+    assert marked_people(result, 10, 0.3, 1)[0].lines == ["4: sit 0.90"]
+    assert marked_people(result, 10, 0.95, 3)[0].lines == ["4"]  # the reserved class is nobody's action
+
+
+def test_the_csv_is_avas_result_format_with_the_persons_id(tmp_path):
+    write_csv(tmp_path / "r.csv", actions({1: {4: 0.1}, 2.5: {4: 0.2}}))
+    assert (tmp_path / "r.csv").read_text().splitlines() == [
+        "v,901,0.100,0.200,0.300,0.800,3,0.400,4",
+        "v,901,0.100,0.200,0.300,0.800,7,0.900,4",
+        "v,902.5,0.200,0.200,0.400,0.800,3,0.400,4",
+        "v,902.5,0.200,0.200,0.400,0.800,7,0.900,4",
+    ]
+
+
+@pytest.mark.parametrize("height, width", [(96, 128), (240, 320), (360, 640), (1080, 1920)])
+def test_every_label_is_inside_the_picture_and_off_the_other_people(height, width):
+    grey = np.full((height, width, 3), 128, np.uint8)
+    size = np.array([width, height] * 2)
+    left, right = np.array([0.02, 0.3, 0.2, 0.95]), np.array([0.8, 0.02, 0.98, 0.95])
+    alone = [mark(grey, [Marked(0, left * size, [])]), mark(grey, [Marked(1, right * size, [])])]
+    both = mark(grey, [Marked(0, left * size, ["0: walk 0.93", "talk 0.81"]), Marked(1, right * size, ["1: sit 0.7"])])
+    factor = enlargement(height, width)
+    assert both.shape == (height * factor, width * factor, 3) and min(both.shape[:2]) >= 360
+    for (x1, y1, x2, y2), before in zip(np.stack([left, right]) * size * factor, alone):
+        inside = np.s_[int(y1) + 9 : int(y2) - 9, int(x1) + 9 : int(x2) - 9]
+        np.testing.assert_array_equal(both[inside], before[inside])  # the labels hide neither of them
+    labelled = (both != np.minimum(*alone)).any(-1)
+    lines = np.flatnonzero(labelled.any(1))
+    assert len(lines) >= 13 and labelled.sum() > 600  # letters of a size that can be read
+
+
+def test_labels_of_a_crowd_do_not_cover_one_another():
+    grey = np.full((360, 640, 3), 128, np.uint8)
+    boxes = [np.array([40 + 80 * i, 150, 110 + 80 * i, 300.0]) for i in range(6)]  # labels are wider than boxes
+    picture = mark(grey, [Marked(i, box, [f"{i}: talk to (a person) 0.9"]) for i, box in enumerate(boxes)])
+    seen = []
+    for i in range(6):  # a label's background is its person's colour: as much of each is seen
+        near = np.abs(picture.astype(int) - (0.2 * 128 + 0.8 * np.array(colour_of(i)))).max(-1) < 3
+        seen.append(near.sum())
+    assert min(seen) > 0.9 * max(seen) > 800
+
+
+def test_a_long_label_ends_in_dots_and_a_box_outside_is_cut():
+    grey = np.full((360, 480, 3), 128, np.uint8)
+    picture = mark(grey, [Marked(3, np.array([-50, 300, 700, 900.0]), ["3: " + "very long " * 30])])
+    assert picture.shape == grey.shape and (picture != grey).any()
+
+
+def test_names_that_the_fonts_do_not_know_do_not_stop_it(monkeypatch):
+    import paddlevideo.inference.render as module
+
+    monkeypatch.setattr(module.cv2, "__version__", "4.8.0")
+    assert drawable("走路 walk") == "?? walk"
+    monkeypatch.setattr(module.cv2, "__version__", "5.0.0")
+    assert drawable("走路 walk") == "走路 walk"
+
+
+def test_one_id_has_one_colour_and_neighbours_differ():
+    assert colour_of(3) == colour_of(3)
+    assert all(np.abs(np.subtract(colour_of(a), colour_of(b))).max() > 60 for a, b in pairwise(range(9)))
+
+
+def test_a_film_of_odd_size_keeps_its_frames_and_its_rate(tmp_path):
+    frames = [np.full((51, 75, 3), 20 * i, np.uint8) for i in range(10)]
+    assert write_video(tmp_path / "sub" / "film.mp4", iter(frames), 7.5) == 10
+    with av.open(str(tmp_path / "sub" / "film.mp4")) as film:
+        stream = film.streams.video[0]
+        back = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert float(stream.average_rate) == 7.5
+    assert np.abs([b.mean() - f.mean() for b, f in zip(back, frames, strict=True)]).max() < 3
+    assert back[0].shape == (52, 76, 3)
+
+
+def test_a_film_that_breaks_off_leaves_the_older_one(tmp_path):
+    def broken():
+        yield np.zeros((32, 32, 3), np.uint8)
+        raise UserError("the video is damaged")
+
+    (tmp_path / "film.mp4").write_text("older")
+    with pytest.raises(UserError, match="damaged"):
+        write_video(tmp_path / "film.mp4", broken(), 6)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("film.mp4", "older")]
+    with pytest.raises(UserError, match="no frame to write"):
+        write_video(tmp_path / "film.mp4", iter([]), 6)
+
+
+def test_names_of_columns(tmp_path):
+    (tmp_path / "l.txt").write_text("3: walk\n8: run")
+    assert names_of([0, 3, 7], tmp_path / "l.txt") == ["(reserved)", "walk", "class 7"]
+    assert names_of([0, 3], None) == ["(reserved)", "class 3"]
+    with pytest.raises(UserError, match="none of the model's 2"):
+        names_of([0, 1, 2], tmp_path / "l.txt")

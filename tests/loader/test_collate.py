@@ -1,0 +1,70 @@
+"""Batches: what is stacked, what is joined, and what makes no batch."""
+
+import numpy as np
+import pytest
+
+from paddlevideo.errors import UserError
+from paddlevideo.loader.collate import collate
+
+
+def recognition(index, label, **more):
+    return {"imgs": np.full((1, 2, 4, 4, 3), index, np.uint8), "index": index, "label": label, **more}
+
+
+def detection(index, persons, annotated, height=4, width=6, **more):
+    boxes = np.arange(4 * persons, dtype=np.float32).reshape(persons, 4) + 100 * index
+    return {
+        "imgs": np.full((1, 2, height, width, 3), index + 1, np.uint8),
+        "index": index,
+        "boxes": boxes,
+        "boxes_norm": boxes / 1000,
+        "box_scores": np.linspace(0, 1, persons, dtype=np.float32),
+        "gt_boxes": np.ones((annotated, 4), np.float32) * index,
+        "gt_labels": np.ones((annotated, 5), np.float32),
+        "timestamp": 902,
+        "img_key": "a,0902",
+        **more,
+    }
+
+
+def test_clips_with_one_label_each():
+    batch = collate([recognition(3, 1), recognition(5, 0, replaced=4)])
+    assert batch["label"].tolist() == [1, 0] and batch["label"].dtype == np.int64
+    assert batch["replaced"].tolist() == [-1, 4] and batch["valid"].tolist() == [1, 1]
+    assert set(batch) == {"imgs", "index", "label", "replaced", "valid"}
+
+
+def test_persons_of_all_samples_one_after_the_other():
+    batch = collate([detection(0, 2, 1), detection(1, 0, 0), detection(2, 3, 2)])
+    assert batch["boxes_num"].tolist() == [2, 0, 3] and batch["gt_boxes_num"].tolist() == [1, 0, 2]
+    assert batch["boxes_num"].dtype == batch["gt_boxes_num"].dtype == np.int32
+    assert batch["boxes"][:, 0].tolist() == [0, 4, 200, 204, 208]
+    np.testing.assert_allclose(batch["boxes_norm"], batch["boxes"] / 1000)
+    assert batch["box_scores"].tolist() == [0, 1, 0, 0.5, 1] and batch["gt_labels"].shape == (3, 5)
+    assert {v.dtype for k, v in batch.items() if "boxes" in k and "num" not in k} == {np.dtype("float32")}
+    assert "label" not in batch and "timestamp" not in batch and "img_key" not in batch
+
+
+def test_nobody_in_a_whole_batch():
+    batch = collate([detection(0, 0, 0), detection(1, 0, 0)])
+    assert batch["boxes"].shape == (0, 4) and batch["box_scores"].shape == (0,) and batch["gt_labels"].shape == (0, 5)
+    assert batch["boxes_num"].tolist() == [0, 0]
+
+
+def test_pictures_of_different_sizes_are_padded_in_evaluation_only():
+    small, large = detection(0, 1, 1, 4, 6), detection(1, 1, 1, 5, 3)
+    batch = collate([small, large])
+    assert batch["imgs"].shape == (2, 1, 2, 5, 6, 3) and batch["sizes"].tolist() == [[4, 6], [5, 3]]
+    for sample, imgs, (height, width) in zip((small, large), batch["imgs"], batch["sizes"]):
+        np.testing.assert_array_equal(imgs[:, :, :height, :width], sample["imgs"])
+        assert not imgs[:, :, height:].any() and not imgs[:, :, :, width:].any()
+    with pytest.raises(UserError, match="different shapes"):
+        collate([{**small, "training": True}, {**large, "training": True}])
+    with pytest.raises(UserError, match="different shapes"):
+        collate([recognition(0, 0), {**recognition(1, 0), "imgs": np.zeros((1, 2, 5, 4, 3), np.uint8)}])
+
+
+def test_prediction_needs_no_annotation():
+    samples = [{k: v for k, v in detection(i, 1, 1).items() if not k.startswith("gt")} for i in range(2)]
+    batch = collate(samples)
+    assert "gt_boxes" not in batch and "gt_boxes_num" not in batch and batch["boxes_num"].tolist() == [1, 1]

@@ -1,0 +1,68 @@
+"""The pages of detection: what they name is there, and the commands they print have the flags and keys they use."""
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from paddlevideo.config import load_config
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = [ROOT / "configs" / "detection" / part for part in ("ava", "acrn", "lfb")]
+PAGES = [folder / name for folder in FOLDERS for name in ("README.md", "README_zh-CN.md")]
+PAGES.append(ROOT / "data" / "ava" / "README.md")
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+OWN = ("data/mine/",)  # what a user's command makes
+
+
+def commands(page):
+    """The printed command lines of our tools, as words: [tool, flags...]."""
+    for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            found = re.search(r"(main\.py|tools/[\w/]+\.py) [^;#]*", line)
+            if found and not line.startswith("#"):
+                yield shlex.split(found[0])
+
+
+@cache
+def help_of(tool):
+    done = subprocess.run([sys.executable, tool, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", done.stdout))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_both_languages_name_every_configuration_and_the_same_figures(folder):
+    pages = [(folder / name).read_text() for name in ("README.md", "README_zh-CN.md")]
+    for text in pages:
+        assert {file.name for file in folder.glob("*.yaml")} <= set(re.findall(r"\]\(([\w.]+\.yaml)\)", text))
+    figures = [sorted(re.findall(r"\d+\.\d+|\d+,\d+,\d+", text)) for text in pages]
+    assert figures[0] == figures[1]
+
+
+@by_page
+def test_what_a_page_links_to_exists(page):
+    for target, part in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        if part:
+            titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert part in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, part
+
+
+@by_page
+def test_printed_commands_have_their_flags_files_and_keys(page):
+    for tool, *words in commands(page):
+        flags = {word for word in words if re.fullmatch(r"--?[A-Za-z][\w-]*", word)}
+        assert flags <= help_of(tool), (tool, flags - help_of(tool))
+        named = [word for word in words if word.startswith("configs/")]
+        assert all((ROOT / name).is_file() for name in named), named
+        given = [words[i + 1] for i, word in enumerate(words) if word in ("-o", "--cfg-options")]
+        if named and tool in ("main.py", "tools/test.py") and not named[0].startswith(OWN):
+            load_config(str(ROOT / named[0]), given)
