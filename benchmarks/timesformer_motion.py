@@ -29,10 +29,10 @@ VARIANTS: dict[str, dict] = {
     "joint": {"MODEL": {"backbone": {"attention_type": "joint_space_time"}}},
     "space-only": {"MODEL": {"backbone": {"attention_type": "space_only"}}},
     "student alone": {"MODEL": SMALL},
-    "student, SWA of the last 4 epochs": {"MODEL": SMALL, "SWA": {"last_epochs": 4, "lr": 0.0005}},
+    "student, SWA of the last 3 epochs": {"MODEL": SMALL, "SWA": {"last_epochs": 3, "lr": 0.0003}},
     "student taught by divided": {"taught": True},
 }
-WEIGHTS = {"student, SWA of the last 4 epochs": "_swa"}  # of the others the best, by validation
+WEIGHTS = {"student, SWA of the last 3 epochs": "_swa"}  # of the others the best, by validation
 
 
 def run(command: list[str]) -> None:

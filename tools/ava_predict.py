@@ -177,11 +177,16 @@ def make_bank(
     """The first pass; nothing to do where it was made before."""
     from paddlevideo.inference.ava_bank import FirstPass, bank_of_video
 
-    video_id, output = video_id_of(args), args.out_filename or args.csv or args.json or ""
-    path = Path(args.bank) if args.bank else Path(output).parent / f"{video_id.replace('/', '_')}.bank"
+    path = bank_path(args)
     print(f"Looking for a feature bank of the video ({path})")
-    first = FirstPass(reader, video_id, moments, people, start, bounded=bool(args.proposals))
+    first = FirstPass(reader, video_id_of(args), moments, people, start, bounded=bool(args.proposals))
     return bank_of_video(path, first, bank_detector, predictor.window, args.batch_size, tell, notice)
+
+
+def bank_path(args: argparse.Namespace) -> Path:
+    """``--bank``, or a file named as the video is, beside what is written."""
+    output = args.out_filename or args.csv or args.json or ""
+    return Path(args.bank) if args.bank else Path(output).parent / f"{video_id_of(args).replace('/', '_')}.bank"
 
 
 def make_detector(args: argparse.Namespace, settings: DetectionSettings) -> PersonDetector:
@@ -207,6 +212,7 @@ def make_detector(args: argparse.Namespace, settings: DetectionSettings) -> Pers
 def make_predictor(args: argparse.Namespace) -> tuple[AVAPredictor, BankDetector | None]:
     """The model that the flags name, a checkpoint's network or an exported program; and what makes its bank, if any."""
     from paddlevideo.config import load_config
+    from paddlevideo.inference.ava_bank import no_detector
 
     if bool(args.weights) == bool(args.model_file):
         raise UserError("name one model: -c CONFIG -w WEIGHTS, or --model_file MODEL (from tools/export_model.py)")
@@ -225,6 +231,8 @@ def make_predictor(args: argparse.Namespace) -> tuple[AVAPredictor, BankDetector
             "the model's own backbone makes the feature bank; the banks of training usually come from the detector "
             "before it, which --bank-config CFG --bank-weights FILE name"
         )
+    elif predictor.window and not bank_path(args).exists():  # said now rather than behind the search for people
+        raise no_detector(bank_path(args))
     if args.label_file:
         predictor.settings = predictor.settings.with_labels(args.label_file)
     predictor.progress = tell

@@ -40,6 +40,8 @@ def evaluate(
     """
     if hasattr(metric, "use_dataset"):
         metric.use_dataset(loader.dataset)
+    if hasattr(metric, "use_framework"):
+        metric.use_framework(framework)
     framework.eval()
     total = min(len(loader), max_batches or len(loader))
     spoken = 0.0

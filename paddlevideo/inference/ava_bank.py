@@ -135,10 +135,7 @@ def bank_of_video(
         _check_channels(feature_bank.FeatureBank(path, verify=False).channels, window, str(path))
         return path
     if detector is None:
-        raise UserError(
-            f"{path}: an exported model reads a feature bank and cannot make it; name the detector that made the banks "
-            "of its training: --bank-config CFG --bank-weights FILE"
-        )
+        raise no_detector(path)
     features = _features(first, detector, batch_size, progress)
     frames = [
         feature_bank.KeyFrame(first.video_id, math.floor(moment.timestamp_s), rows, boxes[:, 4])
@@ -147,6 +144,14 @@ def bank_of_video(
     feature_bank.write_bank(path, frames, about=wanted)
     say(f"feature bank: {path}, {len(frames)} key frames, {sum(map(len, features))} people")
     return path
+
+
+def no_detector(path: Path) -> UserError:
+    """The refusal of a model that has no bank at ``path`` and nothing to make it with."""
+    return UserError(
+        f"{path}: an exported model reads a feature bank and cannot make it; name the detector that made the banks of "
+        "its training: --bank-config CFG --bank-weights FILE"
+    )
 
 
 def _is_of(path: Path, wanted: Mapping[str, str], detector: BankDetector | None, say: Say) -> bool:

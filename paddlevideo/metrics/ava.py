@@ -27,6 +27,7 @@ from paddlevideo.safe_io import write_atomic
 
 log = logging.getLogger("paddlevideo")
 
+_THRESHOLD = 0.002
 _FILES = ("file_path", "label_file", "exclude_file", "custom_classes")
 _PREDICTION_COLUMNS = (
     *("video_id", "second", "x1", "y1", "x2", "y2"),
@@ -51,7 +52,7 @@ class AVAMetric:
             files have it, and column i is class i.
         iou_threshold: overlap from which a detection meets a true box, above 0, at most 1.
         score_threshold: a class is detected where its score is above; a list: one per column, with the reserved 0;
-            negative: only the highest class of each box is.
+            negative: only the highest class of each box is.  None: the network's ``action_thr``, else 0.002.
 
     Source: PaddleVideo ``AVAMetric``, MMAction2 ``AVADataset.evaluate``.
     """
@@ -66,7 +67,7 @@ class AVAMetric:
         exclude_file: str | None = None,
         custom_classes: int | list[int] | None = None,
         iou_threshold: float = 0.5,
-        score_threshold: float | list[float] = 0.002,
+        score_threshold: float | list[float] | None = None,
     ):
         if not 0 < iou_threshold <= 1:
             raise ValueError(f"iou_threshold: expected above 0, at most 1, got {iou_threshold!r}")
@@ -76,7 +77,8 @@ class AVAMetric:
         self.file_path, self.label_file, self.exclude_file = file_path, label_file, exclude_file
         self.custom_classes: list[int] | None = given or None
         self.num_columns = custom_classes if isinstance(custom_classes, int) else None
-        self.iou_threshold, self.score_threshold = iou_threshold, score_threshold
+        self.iou_threshold, self._own_threshold = iou_threshold, score_threshold
+        self.score_threshold = _THRESHOLD if score_threshold is None else score_threshold
         self.primary = f"mAP@{iou_threshold:g}IOU"
         self.primary_label = self.primary
         self.truth: GroundTruth | None = None
@@ -107,6 +109,11 @@ class AVAMetric:
         self._keys = [str(record["img_key"]) for record in dataset.records]
         columns = self.num_columns or getattr(dataset, "num_classes", None)
         self.truth = read_ground_truth(self.file_path, self.label_file, self.exclude_file, self.custom_classes, columns)
+
+    def use_framework(self, framework: Any) -> None:
+        """Takes the network's ``action_thr`` where this metric has no threshold of its own."""
+        if self._own_threshold is None:
+            self.score_threshold = getattr(framework, "action_thr", _THRESHOLD)
 
     def update(self, index: np.ndarray, outputs: Mapping[str, np.ndarray], batch: Mapping[str, Any]) -> None:
         """Takes one batch.

@@ -80,7 +80,7 @@ def write_weights(config: Path, path: Path) -> Path:
     return path
 
 
-def make(root: Path) -> SimpleNamespace:
+def make(root: Path, exported: bool = True) -> SimpleNamespace:
     """data, config, weights, folder (the export), video and its video_id, truth {frame index: boxes in pixels}."""
     from paddlevideo.ava_files import read_ava_csv
     from paddlevideo.config import load_config
@@ -95,7 +95,7 @@ def make(root: Path) -> SimpleNamespace:
     config.write_text(yaml.safe_dump(tiny_ava_config(root / "ava"), sort_keys=False))
     weights = write_weights(config, root / "tiny_ava.pdparams")
     lines: list[str] = []
-    report = export(load_config(config), weights, root / "exported", say=lines.append)
+    report = export(load_config(config), weights, root / "exported", say=lines.append) if exported else None
     rows = read_ava_csv(root / "ava" / "test.csv")
     video = root / "ava" / "videos" / f"{rows.videos[0]}.mp4"
     own = rows.video == 0

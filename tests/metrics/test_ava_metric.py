@@ -419,3 +419,14 @@ def test_proposal_recall_counts_persons():
     assert found.recall == 0.25 and found.missed.tolist() == [1, 2, 3]
     assert found.iou[0] == pytest.approx(0.95) and found.iou[1:].tolist() == [0, 0, 0]
     assert math.isnan(proposal_recall({}, [], np.zeros((0, 4))).recall)
+
+
+def test_the_threshold_is_the_networks_unless_the_metric_has_its_own():
+    network = SimpleNamespace(action_thr=0.0)
+    plain, own = AVAMetric(), AVAMetric(score_threshold=0.3)
+    assert plain.score_threshold == 0.002
+    for metric in (plain, own):
+        metric.use_framework(network)
+    assert (plain.score_threshold, own.score_threshold) == (0.0, 0.3)
+    plain.use_framework(object())
+    assert plain.score_threshold == 0.002
