@@ -23,6 +23,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs/detection/ava"
+SPLITS = (("train", "train"), ("valid", "val"), ("test", "test"))  # a split, and its files
 RARE = {"crouch": 6, "wave": 7}
 GROUPS = {
     "of one actor": ("walk_left", "walk_right", "jump", "spin", "stand"),
@@ -55,23 +56,34 @@ def run(command: list[str]) -> str:
     return done.stdout + done.stderr
 
 
-def write_config(folder: Path, name: str, data: Path) -> Path:
-    """The demo's configuration with one change, on this seed's data."""
-    base, change = VARIANTS[name]
-    content = {"_base_": [str(CONFIGS / f"{base}_synthetic_demo.yaml")], **change}
-    splits = {
+def files_of(data: Path) -> dict[str, dict[str, str]]:
+    """What DATASET's splits read of a rendered data set."""
+    return {
         split: {
-            **content.get("DATASET", {}).get(split, {}),
             "data_prefix": str(data / "videos"),
             "label_file": str(data / "labels.pbtxt"),
             "file_path": str(data / f"{file}.csv"),
             "exclude_file": str(data / f"{file}_excluded.csv"),
             "proposal_file": str(data / f"{file}_proposals.pkl"),
         }
-        for split, file in (("train", "train"), ("valid", "val"), ("test", "test"))
+        for split, file in SPLITS
     }
+
+
+def precisions(said: str) -> dict[str, float]:
+    """AP by class and mAP, in per cent, of what a test printed."""
+    found = {name: 100 * float(value) for name, value in _AP.findall(said)}
+    return {**found, "mAP": 100 * float(_MAP.search(said).group(1))}
+
+
+def write_config(folder: Path, name: str, data: Path) -> Path:
+    """The demo's configuration with one change, on this seed's data."""
+    base, change = VARIANTS[name]
+    content = {"_base_": [str(CONFIGS / f"{base}_synthetic_demo.yaml")], **change}
+    custom = content.get("DATASET", {})
+    splits = {split: {**custom.get(split, {}), **files} for split, files in files_of(data).items()}
     output = folder / "".join(c if c.isalnum() else "_" for c in name)
-    content |= {"DATASET": {**content.get("DATASET", {}), **splits}, "output_dir": str(output), "model_name": "AVA"}
+    content |= {"DATASET": splits, "output_dir": str(output), "model_name": "AVA"}
     output.mkdir(parents=True, exist_ok=True)
     (output / "variant.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return output / "variant.yaml"
@@ -84,9 +96,7 @@ def figures(config: Path, seed: int) -> dict[str, float]:
     if not said.is_file():
         run(["main.py", "-c", str(config), "--validate", "--seed", str(seed)])
         said.write_text(run(["main.py", "-c", str(config), "--test", "-w", str(folder / "AVA_best.pdparams")]))
-    text = said.read_text()
-    found = {name: 100 * float(value) for name, value in _AP.findall(text)}
-    return {**found, "mAP": 100 * float(_MAP.search(text).group(1))}
+    return precisions(said.read_text())
 
 
 def seed_figures(seed: int, folder: Path, variants: list[str]) -> dict[str, dict[str, float]]:

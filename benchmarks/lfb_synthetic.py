@@ -14,13 +14,12 @@ import argparse
 import datetime
 import os
 import platform
-import re
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
+from ava_synthetic import SPLITS, files_of, precisions, run
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs/detection/lfb/slowonly_synthetic_long_demo.yaml"
@@ -32,32 +31,18 @@ HEADS: dict[str, tuple[str | None, int]] = {
     "maximum": ("max", 2 * WIDTH),
     "non-local": ("non_local", WIDTH + LATENT),
 }
-SPLITS = (("train", "train"), ("valid", "val"), ("test", "test"))
-_AP = re.compile(r"AP@0\.5IOU/(\S+): (\S+)")
-_MAP = re.compile(r"mAP@0\.5IOU=(\S+?)[,\s]")
-
-
-def run(command: list[str]) -> str:
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}")
-    return done.stdout + done.stderr
 
 
 def write(folder: Path, name: str, data: Path, more: dict) -> Path:
     """A configuration on this seed's data."""
-    files = {
-        split: {
-            "data_prefix": str(data / "videos"),
-            "label_file": str(data / "labels.pbtxt"),
-            "file_path": str(data / f"{file}.csv"),
-            "exclude_file": str(data / f"{file}_excluded.csv"),
-            "proposal_file": str(data / f"{file}_proposals.pkl"),
-        }
-        for split, file in SPLITS
-    }
     output = folder / "".join(c if c.isalnum() else "_" for c in name)
-    content = {"_base_": [str(CONFIG)], "DATASET": files, "output_dir": str(output), "model_name": "LFB", **more}
+    content = {
+        "_base_": [str(CONFIG)],
+        "DATASET": files_of(data),
+        "output_dir": str(output),
+        "model_name": "LFB",
+        **more,
+    }
     output.mkdir(parents=True, exist_ok=True)
     (output / "variant.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return output / "variant.yaml"
@@ -89,9 +74,7 @@ def test(config: Path, weights: Path, note: str = "test", *overrides: str) -> di
     if not said.is_file():
         flags = [part for override in overrides for part in ("-o", override)]
         said.write_text(run(["main.py", "-c", str(config), "--test", "-w", str(weights), *flags]))
-    text = said.read_text()
-    found = {name: 100 * float(value) for name, value in _AP.findall(text)}
-    return {**found, "mAP": 100 * float(_MAP.search(text).group(1))}
+    return precisions(said.read_text())
 
 
 def trained(config: Path, seed: int) -> Path:

@@ -22,6 +22,8 @@ class Framework(nn.Layer):
 
     # where this network's names begin in a checkpoint that holds several networks
     weights_prefix = ""
+    # the part behind the backbone, as checkpoints call it
+    head_name = "head"
     # whether clips come with boxes, and scores are theirs
     takes_boxes = False
 
@@ -36,6 +38,27 @@ class Framework(nn.Layer):
     def kept_elsewhere(self) -> dict[str, str]:
         """Parts that a checkpoint leaves out since they come from files again: their names, and the files' sha256."""
         return {}
+
+    def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
+        """A whole checkpoint of another origin under our names; the backbone and the head know their own.
+
+        Args:
+            arrays: numpy arrays by name, e.g. ``backbone.conv1.conv.weight``, ``cls_head.fc_cls.weight``.
+            origin: "mmaction2", or what the backbone's ``convert`` knows besides.
+
+        Raises:
+            UserError: only PaddleVideo has this backbone.
+        """
+        if not hasattr(self.backbone, "convert"):
+            kind = type(self.backbone).__name__
+            raise UserError(f"MODEL.backbone ({kind}): there is no such network in {origin}, so nothing to convert")
+        parts: dict[str, dict[str, Any]] = {"backbone": {}, self.head_name: {}}
+        for key, value in arrays.items():
+            part, _, rest = key.partition(".")
+            parts.setdefault({"cls_head": "head"}.get(part, part), {})[rest] = value
+        for name in ("backbone", self.head_name):
+            parts[name] = getattr(self, name).convert(parts[name], origin)
+        return {f"{part}.{key}": value for part, table in parts.items() for key, value in table.items()}
 
     @classmethod
     def deployed(cls, section: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -157,30 +180,6 @@ class Recognizer(Framework):
         if self.avg_type == "prob":
             return F.softmax(logits).mean(1)
         return F.softmax(logits.mean(1))
-
-    def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
-        """A whole checkpoint of another origin under our names; the backbone and the head know their own.
-
-        Args:
-            arrays: numpy arrays by name, e.g. ``backbone.conv1.conv.weight``, ``cls_head.fc_cls.weight``.
-            origin: "mmaction2", or what the backbone's ``convert`` knows besides.
-
-        Raises:
-            UserError: only PaddleVideo has this backbone.
-        """
-        if not hasattr(self.backbone, "convert"):
-            kind = type(self.backbone).__name__
-            raise UserError(f"MODEL.backbone ({kind}): there is no such network in {origin}, so nothing to convert")
-        parts: dict[str, dict[str, Any]] = {"backbone": {}, "head": {}}
-        for key, value in arrays.items():
-            part, _, rest = key.partition(".")
-            parts.setdefault({"cls_head": "head"}.get(part, part), {})[rest] = value
-        converted = {
-            "backbone": self.backbone.convert(parts.pop("backbone"), origin),
-            "head": self.head.convert(parts.pop("head"), origin),
-            **parts,
-        }
-        return {f"{part}.{key}": value for part, table in converted.items() for key, value in table.items()}
 
     def _check_agreement(self) -> None:
         given, wanted = self.head.in_channels, self.backbone.out_channels

@@ -32,6 +32,7 @@ class FastRCNN(Framework):
     """
 
     takes_boxes = True
+    head_name = "roi_head"
 
     def __init__(
         self,
@@ -178,30 +179,6 @@ class FastRCNN(Framework):
         self._check(imgs)
         x = self.normalize(imgs.squeeze(1).transpose([0, 4, 1, 2, 3]), channel_axis=1)  # [N, 3, T, H, W]
         return self.backbone(x)
-
-    def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
-        """A whole checkpoint of another origin under our names; the backbone and the head know their own.
-
-        Args:
-            arrays: numpy arrays by name, e.g. ``backbone.conv1.conv.weight``, ``roi_head.bbox_head.fc_cls.weight``.
-            origin: "mmaction2", or what the backbone's ``convert`` knows besides.
-
-        Raises:
-            UserError: only PaddleVideo has this backbone.
-        """
-        if not hasattr(self.backbone, "convert"):
-            kind = type(self.backbone).__name__
-            raise UserError(f"MODEL.backbone ({kind}): there is no such network in {origin}, so nothing to convert")
-        parts: dict[str, dict[str, Any]] = {"backbone": {}, "roi_head": {}}
-        for key, value in arrays.items():
-            part, _, rest = key.partition(".")
-            parts.setdefault(part, {})[rest] = value
-        converted = {
-            "backbone": self.backbone.convert(parts.pop("backbone"), origin),
-            "roi_head": self.roi_head.convert(parts.pop("roi_head"), origin),
-            **parts,
-        }
-        return {f"{part}.{key}": value for part, table in converted.items() for key, value in table.items()}
 
     def _per_box(
         self,
