@@ -83,7 +83,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", default="demo/ava", help="below the repository root (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--train", type=int, help="training videos")
+    parser.add_argument("--train", type=int, default=48, help="training videos (%(default)s)")
     parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="for both trainings")
     return parser.parse_args()
 
@@ -100,7 +100,7 @@ def main() -> int:
             moved.append(f"DATASET.{section}.{key}={args.folder}/{split}{ending}.csv")
         moved.append(f"DATASET.{section}.proposal_file={args.folder}/{split}_proposals.pkl")
     demo = DetectionDemo(args.folder, args.seed, [*moved, *args.override])
-    count = ["--train", str(args.train)] if args.train else []
+    count = ["--train", str(args.train)]
     make = ["tools/prepare/ava_synthetic.py", "--out", args.folder, "--seed", str(args.seed), *count]
     demo.run("render the videos", make)
     demo.run(
