@@ -62,8 +62,9 @@ class Parts:
         """Whether a group is written already."""
         return self._file(number).is_file()
 
-    def write(self, number: int, index: np.ndarray, counts: np.ndarray, features: np.ndarray, scores: np.ndarray):
-        """One group: key frames ``index`` [N] with ``counts`` [N] persons, ``features`` [R, C], ``scores`` [R]."""
+    def write(self, number: int, rows: Sequence[tuple[np.ndarray, ...]]) -> None:
+        """One group of batches, each as ``_row`` gives it."""
+        index, counts, features, scores = (np.concatenate(column) for column in zip(*rows))
         arrays = {"index": index, "counts": counts, "scores": scores}
         write_atomic(self._file(number, "table.npz"), lambda stream: np.savez(stream, **arrays))
         write_atomic(self._file(number), lambda stream: np.save(stream, features))  # last: it says the group is whole
@@ -146,8 +147,7 @@ def for_split(config: Config, split: str) -> Config:
     key = {"val": "valid"}.get(split, split)
     if key not in data.get("DATASET", {}):
         raise ConfigError(config.source, [f"DATASET.{key}: is missing, and --split {split} asks for it"])
-    chosen = {k: v for k, v in data["DATASET"][key].items() if k not in ("sample_by_class", "power", "feature_bank")}
-    data["DATASET"]["test"] = {**chosen, "test_mode": True}
+    data["DATASET"]["test"] = data["DATASET"][key]  # the loader makes an evaluation of it
     return Config(data, config.source)
 
 
@@ -162,12 +162,12 @@ def _fill(parts: Parts, loader: Any, framework: Any, precision: Precision, size:
             for batch in loader.batches_of(groups[number]):
                 features = framework(tensors(batch), mode="features")["features"]
                 rows.append(_row(batch, features.astype("float16" if half else "float32").numpy()))
-        index, counts, features, scores = (np.concatenate(column) for column in zip(*rows))
-        parts.write(number, index, counts, features, scores)
+        parts.write(number, rows)
         log.info("feature bank: %d of %d groups of this rank", done + 1, len(own))
 
 
 def _row(batch: Mapping[str, Any], features: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Places of key frames [N], numbers of their persons [N], features [R, C], the persons' scores [R]."""
     return np.asarray(batch["index"]), np.asarray(batch["boxes_num"]), features, np.asarray(batch["box_scores"])
 
 
@@ -210,8 +210,7 @@ class BankKeeper:
 
     def _flush(self) -> None:
         if self._rows:
-            index, counts, features, scores = (np.concatenate(column) for column in zip(*self._rows))
-            self._parts.write(self._number, index, counts, features, scores)
+            self._parts.write(self._number, self._rows)
             self._number, self._rows = self._number + distributed.world_size(), []
 
 

@@ -10,17 +10,12 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.engine import golden
-from paddlevideo.engine.parity_cases import require
+from paddlevideo.engine.parity_cases import checks, require
 
 _TOLERANCE = 1e-4  # of the greatest absolute value
 _HEAD, _CLASSIFIER = "roi_head.shared_head.", "roi_head.bbox_head.fc_cls."
 _RENAMED = {"type": "fbo"}
 _FIXED_BY_THE_WINDOW = ("num_st_feat", "num_lt_feat")
-
-
-def is_lfb(case: Mapping[str, Any]) -> bool:
-    """Whether a case is one of these."""
-    return "shared_head" in case["reference"] and "backbone" not in case["reference"]
 
 
 def check_lfb(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
@@ -89,3 +84,8 @@ def _difference(what: str, value: np.ndarray, expected: np.ndarray, notes: list[
     if not error <= _TOLERANCE:
         notes.append(f"{what}: differs by {error:.1e} of the scale")
     return error
+
+
+for _kind in ("non_local", "avg", "max"):
+    for _size in ("small", "full"):
+        checks(f"lfb_{_kind}_{_size}")(check_lfb)

@@ -78,11 +78,11 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same_file(tiny_ava, whole,
     monkeypatch.setattr(bank, "_GROUP", 1)
     written, write = [], bank.Parts.write
 
-    def stopping(self, number, *arrays):
+    def stopping(self, number, rows):
         if len(written) == 1:
             raise KeyboardInterrupt
         written.append(number)
-        write(self, number, *arrays)
+        write(self, number, rows)
 
     monkeypatch.setattr(bank.Parts, "write", stopping)
     out = tmp_path / "b.bank"
@@ -90,7 +90,9 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same_file(tiny_ava, whole,
         build(tiny_ava, out)
     assert not out.exists() and len(list((tmp_path / "b.bank.parts").glob("*.npy"))) == 1
     seen = []
-    monkeypatch.setattr(bank.Parts, "write", lambda self, number, *a: (seen.append(number), write(self, number, *a)))
+    monkeypatch.setattr(
+        bank.Parts, "write", lambda self, number, rows: (seen.append(number), write(self, number, rows))
+    )
     build(tiny_ava, out)
     assert 0 not in seen and seen
     assert out.read_bytes() == whole.read_bytes() and not (tmp_path / "b.bank.parts").exists()
