@@ -1,7 +1,8 @@
 """Draws clips before and after their pipeline: python tools/browse_dataset.py -c CFG --num 8 --out look
 
 One picture per clip, named <split>_<index>: a row of frames as decoded and sampled, a row as the network gets them, and
-one after MIX if the configuration has it.  Seed and epoch as in the run give the frames that the run saw.
+one after MIX if the configuration has it.  Annotated people are outlined where each row has them, their actions listed
+above (a key frame's boxes belong to its middle).  Seed and epoch as in the run give the frames that the run saw.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.inference.contact_sheet import Row, displayable, spread
 from paddlevideo.inference.labels import read_labels
+from paddlevideo.inference.render import Marked
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.collate import BatchSource
 from paddlevideo.loader.decode import VideoReadError
@@ -102,7 +103,7 @@ class Browser:
             raise UserError(f"there is no sample {index}; {self._where[9:]} holds {len(self)}, 0 to {len(self) - 1}")
         record = self._loader.dataset.records[index]
         source = record.get("filename") or record.get("frame_dir") or "a clip in memory"
-        own = self.label_text(record["label"]) if "label" in record else "no label"
+        own = self.label_text(record["label"]) if "label" in record else record.get("img_key", "no label")
         clip = Clip(index, [f"{own}   sample {index}, epoch {self._epoch}, seed {self._seed}", str(source)])
         last = None
         for title, samples in self._stages_of(index):
@@ -112,7 +113,9 @@ class Browser:
                 continue
             last = sample["imgs"]
             now = self.label_text(sample["label"]) if "label" in sample else own
-            clip.rows += self._rows(title if now == own else f"{title}: now {now}", last)
+            clip.rows += self._rows(title if now == own else f"{title}: now {now}", last, outlined(sample))
+        if last is not None:
+            clip.heading += self._actions(sample)
         return clip
 
     @property
@@ -150,6 +153,13 @@ class Browser:
             return " + ".join(f"{label[k]:.2f} {self._class_name(k)}" for k in order[:_SHOWN_LABELS]) + more
         return self._class_name(int(label))
 
+    def _actions(self, sample: Mapping[str, Any]) -> list[str]:
+        """A line per annotated person, with the number that its box has in the pictures."""
+        return [
+            f"{person}: {', '.join(self._class_name(int(k)) for k in np.flatnonzero(labels)) or 'no action'}"
+            for person, labels in enumerate(sample.get("gt_labels", ()))
+        ]
+
     def _class_name(self, label: int) -> str:
         names = self.class_names
         return f"{names[label]} ({label})" if names is not None and label < len(names) else f"class {label}"
@@ -175,8 +185,8 @@ class Browser:
         self._stages = stages
         return stages
 
-    def _rows(self, title: str, imgs: np.ndarray) -> list[Row]:
-        """One row per view of imgs [V, T, H, W, 3]."""
+    def _rows(self, title: str, imgs: np.ndarray, people: Sequence[Marked] = ()) -> list[Row]:
+        """One row per view of imgs [V, T, H, W, 3], with these people in each."""
         views, _, height, width, _ = imgs.shape
         shown, kind = (
             spread(views, self._max_views),
@@ -186,9 +196,18 @@ class Browser:
             Row(
                 f"{title}{f', view {v + 1} of {views}' if views > 1 else ''}  {width} x {height}{kind}",
                 displayable(imgs[v]),
+                people,
             )
             for v in shown
         ]
+
+
+def outlined(sample: Mapping[str, Any]) -> list[Marked]:
+    """The annotated persons of a sample with their numbers; a key frame that nobody annotated has those to classify."""
+    annotated = sample.get("gt_boxes", ())
+    if len(annotated):
+        return [Marked(person, box, [str(person)]) for person, box in enumerate(annotated)]
+    return [Marked(person, box, []) for person, box in enumerate(sample.get("boxes", ()))]
 
 
 def read_clips(browser: Browser, indices: Sequence[int]) -> tuple[list[Clip], list[VideoReadError]]:

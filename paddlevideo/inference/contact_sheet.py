@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.inference.render import Marked, colour_of, drawable
 from paddlevideo.safe_io import write_atomic
 
 _FONT, _FONT_SCALE, _LINE_PX, _GAP_PX = cv2.FONT_HERSHEY_SIMPLEX, 0.45, 18, 4
@@ -19,10 +20,11 @@ _PAPER, _INK, _FAINT = 255, (0, 0, 0), (120, 120, 120)
 
 @dataclass
 class Row:
-    """A line of text and, below it, frames uint8 [T, H, W, 3] RGB, or nothing (None)."""
+    """A line of text and, below it, frames uint8 [T, H, W, 3] RGB, or nothing (None); people are outlined in all."""
 
     title: str
     frames: np.ndarray | None
+    people: Sequence[Marked] = field(default_factory=tuple)
 
 
 def displayable(imgs: np.ndarray) -> np.ndarray:
@@ -58,7 +60,7 @@ def contact_sheet(heading: Sequence[str], rows: Sequence[Row], height_px: int, c
         shown = spread(len(row.frames), columns)
         left_out = f"  ({len(shown)} of {len(row.frames)} frames)" if len(shown) < len(row.frames) else ""
         parts.append(_text(row.title + left_out))
-        parts.append(_side_by_side([_scaled(row.frames[t], height_px) for t in shown]))
+        parts.append(_side_by_side([_shown(row, t, height_px) for t in shown]))
     return _below_one_another(parts)
 
 
@@ -73,7 +75,7 @@ def moving_sheet(heading: Sequence[str], rows: Sequence[Row], height_px: int) ->
     for t in range(max(len(row.frames) for row in moving)):
         cells = []
         for row in moving:
-            frame = _scaled(row.frames[t % len(row.frames)], height_px)
+            frame = _shown(row, t % len(row.frames), height_px)
             cells.append(_below_one_another([_text(row.title), frame]))
         pictures.append(_below_one_another([*(_text(line) for line in heading), _side_by_side(cells)]))
     return pictures
@@ -111,11 +113,22 @@ def write_gif(path: str | Path, pictures: Sequence[np.ndarray], fps: float) -> N
 
 def _text(line: str, colour: tuple[int, int, int] = _INK) -> np.ndarray:
     """A line as a picture as wide as its text."""
-    if int(cv2.__version__.partition(".")[0]) < 5:  # its fonts know ASCII only
-        line = line.encode("ascii", "replace").decode()
+    line = drawable(line)
     (width, _), _ = cv2.getTextSize(line, _FONT, _FONT_SCALE, 1)
     picture = np.full((_LINE_PX, width + 2 * _GAP_PX, 3), _PAPER, np.uint8)
     return cv2.putText(picture, line, (_GAP_PX, _LINE_PX - 6), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)
+
+
+def _shown(row: Row, t: int, height_px: int) -> np.ndarray:
+    """Frame t of a row at that height, with its people outlined: outlines and letters stay thin whatever the scale."""
+    picture = _scaled(row.frames[t], height_px)
+    factor = height_px / row.frames.shape[1]
+    for one in row.people:
+        left, top, right, bottom = (round(float(side) * factor) for side in one.box_px)
+        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(one.person), 1)
+        for line in one.lines:
+            cv2.putText(picture, drawable(line), (left + 2, top + 11), _FONT, 0.4, colour_of(one.person), 1, cv2.LINE_AA)
+    return picture
 
 
 def _scaled(frame: np.ndarray, height_px: int) -> np.ndarray:

@@ -141,7 +141,7 @@ def test_every_form_gives_the_same_data_set(footage, tmp_path, form, capsys):
     expected = {(v, t, tuple(np.round(np.round(box, 3), 2))): set(actions) for v, t, box, actions, _ in truth}
     assert found == expected
 
-    config = load_config(str(data / "slowonly.yaml"))
+    config = load_config(str(data / "detector.yaml"))
     assert config["MODEL"]["head"]["bbox_head"]["num_classes"] == len(names) + 1
     section = {key: value for key, value in config["DATASET"]["valid"].items() if key != "format"}
     dataset = AVADataset(**section, test_mode=True, num_classes=len(names) + 1)
@@ -151,7 +151,7 @@ def test_every_form_gives_the_same_data_set(footage, tmp_path, form, capsys):
 
 def test_the_configuration_passes_the_check(footage, tmp_path):
     convert(footage, tmp_path, "csv")
-    command = [sys.executable, "main.py", "-c", str(tmp_path / "data/slowonly.yaml"), "--check"]
+    command = [sys.executable, "main.py", "-c", str(tmp_path / "data/detector.yaml"), "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -161,7 +161,7 @@ def test_any_detectors_configuration_is_a_base(footage, tmp_path, capsys):
     convert(footage, tmp_path, "csv", "--base", str(base))
     printed = capsys.readouterr().out
     assert "the mirror makes one of the other; take Flip out" in printed and "--scale_lr" in printed
-    config = load_config(str(tmp_path / "data/slowonly.yaml"))
+    config = load_config(str(tmp_path / "data/detector.yaml"))
     names = read_ava_labels(tmp_path / "data/labels.pbtxt")
     assert config["METRIC"]["custom_classes"] == len(names) + 1 == config["MODEL"]["head"]["bbox_head"]["num_classes"]
     assert config["METRIC"]["file_path"] == config["DATASET"]["test"]["file_path"] == str(tmp_path / "data/val.csv")
@@ -187,7 +187,7 @@ def test_folders_of_frames_a_detectors_boxes_and_exclusions(footage, tmp_path, c
     assert len(read_excluded(tmp_path / "data/train_excluded.csv")) == len(rows.videos)
     first = next(iter(read_proposals(tmp_path / "data/train_proposals.pkl").values()))
     assert first.shape[1] == 5 and first[0, 4] == pytest.approx(0.95)
-    section = load_config(str(tmp_path / "data/slowonly.yaml"))["DATASET"]["train"]
+    section = load_config(str(tmp_path / "data/detector.yaml"))["DATASET"]["train"]
     assert section["suffix"] == "img_{:05}.jpg" and section["fps"] == 10
 
 
@@ -282,7 +282,7 @@ def test_one_video_cannot_be_split(footage, tmp_path):
     with pytest.raises(UserError, match="1 videos cannot be parted into train and val.*--val 0"):
         ava_custom.main([*options, "--base", str(BASE)])
     assert ava_custom.main([*options, "--base", str(BASE), "--val", "0", "--jobs", "1"]) == 0
-    config = load_config(str(tmp_path / "data/slowonly.yaml"))
+    config = load_config(str(tmp_path / "data/detector.yaml"))
     assert config["DATASET"]["valid"]["file_path"].endswith("train.csv")
     assert config["MODEL"]["head"]["bbox_head"]["topk"] == [1]
 
@@ -375,7 +375,7 @@ def test_times_exclusions_and_leaks_are_named(sound, footage, tmp_path):
 
 def test_the_command_checks_a_configuration(sound, tmp_path, capsys):
     report = tmp_path / "report.json"
-    command = ["-c", str(sound / "slowonly.yaml"), "--report", str(report), "--jobs", "1"]
+    command = ["-c", str(sound / "detector.yaml"), "--report", str(report), "--jobs", "1"]
     assert check_dataset.main(command) == 0
     assert "recall@0.9" in capsys.readouterr().out
     content = json.loads(report.read_text())

@@ -1,7 +1,7 @@
 """Own annotated videos to an AVA-style data set and a configuration that trains on it.
 
     python tools/prepare/ava_custom.py people.csv --videos my/videos --out data/mine
-    python main.py -c data/mine/slowonly.yaml --validate --scale_lr
+    python main.py -c data/mine/detector.yaml --validate --scale_lr
 
 What annotation may be: a table (csv with a header, or jsonl) of video, time_s, box x1 y1 x2 y2, actions, person, and
 width and height where boxes are in pixels and no video tells them; COCO json (pictures named by video and number);
@@ -9,7 +9,7 @@ VIA 3 json (videos or pictures) or VIA 2 json; CVAT xml (video 1.1: tracks, inte
 1.1).  Several files may be given.  Seconds count from a video's first frame.
 
 Written to --out: train.csv, val.csv (whole videos each; test.csv with --test), *_excluded.csv, labels.pbtxt,
-*_proposals.pkl (the annotated boxes, or those of --proposals), slowonly.yaml.  Then everything is checked, as
+*_proposals.pkl (the annotated boxes, or those of --proposals), detector.yaml.  Then everything is checked, as
 tools/check_dataset.py -c does it; exit code 1 if that finds errors, 2 if the annotation cannot be read.
 """
 
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     counts = write_files(args, annotation, names, parts)
     suffix = "" if args.frames else footage.video_suffix(annotation.videos())
     text = configuration(args, names, set(parts), suffix)
-    config = args.out / "slowonly.yaml"
+    config = args.out / "detector.yaml"
     write_atomic(config, text)
     print("\n".join(summary(annotation, parts, counts, names)))
     check = check_ava(sources(args, parts, len(names) + 1, suffix), args.jobs)
@@ -160,7 +160,7 @@ def configuration(args: argparse.Namespace, names: list[str], parts: set[str], s
         "METRIC": metric | {k: v for k, v in files_of(args, "test", parts).items() if k != "proposal_file"},
         "output_dir": (Path("output") / args.out.name).as_posix(),
     }
-    command = f"python main.py -c {(args.out / 'slowonly.yaml').as_posix()} --validate --scale_lr"
+    command = f"python main.py -c {(args.out / 'detector.yaml').as_posix()} --validate --scale_lr"
     held_out = "" if "val" in parts else "# No video is held out: validation is on the training videos.\n"
     return (
         f"# Action detection on own videos, {len(names)} classes: {', '.join(names)}.\n"
@@ -193,7 +193,7 @@ def advice(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
         lines.append(
             f"note: it starts from {pretrained}, which is not there; {args.base.name} says where it comes from"
         )
-    command = f"python main.py -c {(args.out / 'slowonly.yaml').as_posix()} --validate --scale_lr"
+    command = f"python main.py -c {(args.out / 'detector.yaml').as_posix()} --validate --scale_lr"
     return [*lines, f"train on it: {command}"]
 
 
