@@ -2,9 +2,9 @@
 
     python benchmarks/lfb_synthetic.py --seeds 0 1 2
 
-Every seed renders its own long videos and trains a SlowOnly on them.  Its banks are built, and from its backbone four
-heads are trained alike: one without a bank, and the mean, the maximum and the non-local operator.  Then the non-local
-one is tested again with banks of float16, and with windows drawn at random.
+Every seed renders its own long videos and trains a SlowOnly on them.  Its banks are built, and on its backbone, which
+stays as it is, four heads are trained alike: one without a bank, and the mean, the maximum and the non-local operator.
+Then the non-local one is tested again with banks of float16, and with windows drawn at random.
 Prints Markdown: mean AP in per cent of the actions that the minute decides, and of the others.
 """
 
@@ -64,7 +64,7 @@ def with_head(folder: Path, name: str, data: Path, start: Path, args: argparse.N
             split: {"long_term": {"name": "LongTermFeatures", "banks": [str(folder / f"{file}{ending}")]}}
             for split, file in SPLITS
         }
-    more["MODEL"] = {"backbone": {"pretrained": str(start)}, "head": head}
+    more["MODEL"] = {"backbone": {"pretrained": str(start)}, "freeze": ["backbone"], "head": head}
     return write(folder, name + (" half" if half else ""), data, more)
 
 

@@ -257,3 +257,13 @@ def test_configurations_are_checked_below_the_models():
         assert line in found, found
     assert "MODEL.loss.Train: is missing" in problems_of({**section(), "loss": {"Val": [CE]}})
     assert "MODEL.models[0]: expected '- Teacher:'" in problems_of({**section(), "models": [{"a": {}, "b": {}}]})
+
+
+def test_a_student_may_keep_a_part_as_it_is():
+    network = build(student={**TIMESFORMER, "freeze": ["backbone"]})
+    network.train()
+    student = network.student_network
+    assert student.head.training and not student.backbone.training and not network.model("Teacher").training
+    network(batch(), mode="loss")["loss"].backward()
+    assert student.head.fc.weight.grad is not None
+    assert all(p.grad is None for p in student.backbone.parameters())

@@ -268,3 +268,19 @@ def test_batches_that_cannot_be_learnt_from_are_refused():
         network({**given, "imgs": given["imgs"][:, :, :4]}, mode="predict")
     with pytest.raises(UserError, match="one view per clip"):
         network.box_logits(given["imgs"].expand([3, 2, T, 48, 64, 3]), given["boxes"], given["boxes_num"])
+
+
+def test_a_frozen_backbone_keeps_its_features_while_the_head_learns():
+    network = build_framework({**section(), "freeze": ["backbone"]}, NORMALIZATION)
+    given = batch(gt=(2, 1, 2))
+    network.eval()
+    features = network(given, mode="features")["features"].numpy()
+    scores = predict(network, given)
+    trained = [p for p in network.parameters() if not p.stop_gradient]
+    optimizer = paddle.optimizer.Momentum(0.1, parameters=trained)
+    network.train()
+    network(given, mode="loss")["loss"].backward()
+    optimizer.step()
+    network.eval()
+    np.testing.assert_array_equal(network(given, mode="features")["features"].numpy(), features)
+    assert np.abs(predict(network, given) - scores).max() > 1e-4

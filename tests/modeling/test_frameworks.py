@@ -157,3 +157,38 @@ def test_loss_beyond_paddles_cut_is_exact():
     network = build(TSM)
     logits = paddle.to_tensor([[0.0, 100.0, 0.0]])
     assert float(network.head.loss(logits, paddle.to_tensor([0]))) == pytest.approx(100.0)
+
+
+def momentum_steps(network, batch, steps=2):
+    """State before and after some steps on one batch."""
+    before = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    trained = [p for p in network.parameters() if not p.stop_gradient]
+    optimizer = paddle.optimizer.Momentum(0.1, parameters=trained, weight_decay=0.1)
+    network.train()
+    for _ in range(steps):
+        network(batch, mode="loss")["loss"].backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    return before, {name: value.numpy() for name, value in network.state_dict().items()}
+
+
+@BOTH
+def test_frozen_parts_stay_as_they_are_batch_norms_included(section):
+    network = build(section, freeze=["backbone"])
+    before, after = momentum_steps(network, {"imgs": clips(), "label": paddle.to_tensor([0, 2])})
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed and all(name.startswith("head.") for name in changed)
+    assert not any(layer.training for layer in network.backbone.sublayers(include_self=True))
+
+
+def test_a_part_of_the_backbone_can_be_frozen_and_the_rest_learns():
+    network = build(TSM, freeze=["backbone.conv", "backbone.res2a"])
+    before, after = momentum_steps(network, {"imgs": clips(), "label": paddle.to_tensor([0, 2])})
+    kept = {name for name in before if np.array_equal(before[name], after[name])}
+    assert kept and all(name.startswith(("backbone.conv.", "backbone.res2a.")) for name in kept)
+    assert "backbone.conv._batch_norm._mean" in kept
+
+
+def test_freezing_what_is_not_there_names_what_is():
+    with pytest.raises(ConfigError, match=r"MODEL\.freeze\.1: no part 'backbne' of backbone, head, .*mean 'backbone'"):
+        build(TSM, freeze=["head", "backbne"])

@@ -26,6 +26,38 @@ class Framework(nn.Layer):
     head_name = "head"
     # whether clips come with boxes, and scores are theirs
     takes_boxes = False
+    # paths of the layers that do not learn
+    frozen: Sequence[str] = ()
+
+    def freeze(self, parts: Sequence[str]) -> None:
+        """These layers stay as they are: no gradient, not in the optimizer, batch norms and dropouts as in a test.
+
+        Args:
+            parts: their paths as in names of parameters, e.g. ``backbone``, or ``backbone.conv`` and ``backbone.res2a``.
+
+        Raises:
+            ConfigError: there is no such layer.
+        """
+        layers = dict(self.named_sublayers())
+        problems = [
+            f"MODEL.freeze.{i}: no part {part!r} of {', '.join(dict(self.named_children()))}{suggest(str(part), layers)}"
+            for i, part in enumerate(parts)
+            if part not in layers
+        ]
+        if problems:
+            raise ConfigError("MODEL", problems)
+        self.frozen = tuple(parts)
+        for part in self.frozen:
+            for parameter in layers[part].parameters():
+                parameter.stop_gradient = True
+        self.train()
+
+    def train(self) -> None:
+        """Training mode for all but the frozen layers."""
+        super().train()
+        layers = dict(self.named_sublayers()) if self.frozen else {}
+        for part in self.frozen:
+            layers[part].eval()
 
     def checkpoints(self) -> dict[str, nn.Layer]:
         """Whose weights are saved as the best ones: an ending of the file's name, and the network."""
@@ -83,6 +115,7 @@ class Recognizer(Framework):
         runtime_cfg: ``{test: {num_seg, avg_type}}``; "score" averages the views' logits, "prob" their probabilities;
             "none" is "score" for the one row per sample that metrics and reports need, and predicts the views too.
         normalization: (mean, std) on the 0..1 scale, applied to uint8 clips; None takes their values as they are.
+        freeze: parts that do not learn, see ``Framework.freeze``.
     """
 
     def __init__(
@@ -91,6 +124,7 @@ class Recognizer(Framework):
         head: dict[str, Any],
         runtime_cfg: dict[str, Any] | None = None,
         normalization: Sequence[Sequence[float]] | None = None,
+        freeze: list[str] | None = None,
     ):
         super().__init__()
         self.backbone = BACKBONES.build(backbone, "MODEL.backbone")
@@ -100,6 +134,7 @@ class Recognizer(Framework):
         self.avg_type = self._average_type(runtime_cfg or {})
         if getattr(self.backbone, "pretrained", None):
             load_pretrained(self.backbone, self.backbone.pretrained)
+        self.freeze(freeze or ())
 
     @property
     def num_classes(self) -> int:

@@ -123,8 +123,11 @@ class RecognizerDistillation(Framework):
         """Training mode for all but the frozen models."""
         super().train()
         for name, model in self.plan.items():
+            network = self.model(name)
             if model.frozen:
-                self.model(name).eval()
+                network.eval()
+            else:
+                network.train()  # which knows its own frozen layers
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, paddle.Tensor]:
         """Everything but the models that are frozen and have a file of their own."""

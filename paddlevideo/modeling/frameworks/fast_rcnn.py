@@ -27,6 +27,7 @@ class FastRCNN(Framework):
         backbone: ``{name: Class, arguments}``; gives [N, C, T, h, w], or one such map per pathway.
         head: ``{name: AVARoIHead, ...}``.
         normalization: (mean, std) on the 0..1 scale, applied to uint8 clips; None takes their values as they are.
+        freeze: parts that do not learn, see ``Framework.freeze``.
 
     *Source*: MMAction2 and PaddleVideo ``FastRCNN``.  There a test batch is one clip; here it is any.
     """
@@ -39,6 +40,7 @@ class FastRCNN(Framework):
         backbone: dict[str, Any],
         head: dict[str, Any],
         normalization: Sequence[Sequence[float]] | None = None,
+        freeze: list[str] | None = None,
     ):
         super().__init__()
         self.backbone = BACKBONES.build(backbone, "MODEL.backbone")
@@ -51,6 +53,7 @@ class FastRCNN(Framework):
             raise ConfigError("MODEL", problems)
         if getattr(self.backbone, "pretrained", None):
             load_pretrained(self.backbone, self.backbone.pretrained)
+        self.freeze(freeze or ())
 
     @property
     def num_classes(self) -> int:
