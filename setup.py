@@ -30,7 +30,8 @@ setup(
     python_requires=">=3.11",
     install_requires=[
         "numpy>=1.26",
-        "opencv-python-headless>=4.8",
+        # contrib: version 5 keeps the HOG person detector there
+        "opencv-contrib-python-headless>=4.8",
         "av>=12",
         # decord has wheels for these machines only; it is used when a YAML names it
         'decord>=0.6; platform_machine in "x86_64 AMD64" and sys_platform != "darwin"',

@@ -206,6 +206,21 @@ def test_hog_is_said_to_be_a_last_resort_or_the_way_out_is(monkeypatch):
         open_detector("hog")
 
 
+@pytest.mark.skipif(not hasattr(cv2, "HOGDescriptor"), reason="OpenCV 5 without its contrib package has no HOG")
+def test_hog_finds_a_person_who_stands_upright():
+    picture, head = np.full((256, 340, 3), 190, np.uint8), 19
+    cv2.ellipse(picture, (170, 64), (8, 11), 0, 0, 360, (70, 50, 40), -1)
+    cv2.rectangle(picture, (170 - head + 2, 77), (170 + head - 2, 128), (40, 40, 70), -1)
+    for side in (-1, 1):
+        cv2.line(picture, (170 + side * head, 81), (170 + side * 25, 132), (40, 40, 70), 9)
+        cv2.line(picture, (170 + side * 9, 128), (170 + side * 13, 203), (30, 30, 30), 14)
+    detector = open_detector("hog", say=lambda line: None)
+    (found,) = detector.detect(cv2.GaussianBlur(picture, (5, 5), 0)[None], [0.0])
+    x1, y1, x2, y2 = found[0, :4]
+    assert abs((x1 + x2) / 2 - 170) < 10 and abs((y1 + y2) / 2 - 128) < 15  # where the figure stands
+    assert x1 < 145 and x2 > 195 and y1 < 60 and y2 > 200  # and all of it
+
+
 def test_hog_cuts_its_margins(monkeypatch):
     class Hog:
         def setSVMDetector(self, detector):
