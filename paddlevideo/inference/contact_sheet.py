@@ -127,7 +127,9 @@ def _shown(row: Row, t: int, height_px: int) -> np.ndarray:
         left, top, right, bottom = (round(float(side) * factor) for side in one.box_px)
         cv2.rectangle(picture, (left, top), (right, bottom), colour_of(one.person), 1)
         for line in one.lines:
-            cv2.putText(picture, drawable(line), (left + 2, top + 11), _FONT, 0.4, colour_of(one.person), 1, cv2.LINE_AA)
+            cv2.putText(
+                picture, drawable(line), (left + 2, top + 11), _FONT, 0.4, colour_of(one.person), 1, cv2.LINE_AA
+            )
     return picture
 
 
