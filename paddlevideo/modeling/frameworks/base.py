@@ -33,14 +33,14 @@ class Framework(nn.Layer):
         """These layers stay as they are: no gradient, not in the optimizer, batch norms and dropouts as in a test.
 
         Args:
-            parts: their paths as in names of parameters, e.g. ``backbone``, or ``backbone.conv`` and ``backbone.res2a``.
+            parts: their paths as parameters' names have them: ``backbone``, or ``backbone.conv``, ``backbone.res2a``.
 
         Raises:
             ConfigError: there is no such layer.
         """
-        layers = dict(self.named_sublayers())
+        layers, children = dict(self.named_sublayers()), ", ".join(dict(self.named_children()))
         problems = [
-            f"MODEL.freeze.{i}: no part {part!r} of {', '.join(dict(self.named_children()))}{suggest(str(part), layers)}"
+            f"MODEL.freeze.{i}: no part {part!r} of {children}{suggest(str(part), layers)}"
             for i, part in enumerate(parts)
             if part not in layers
         ]
