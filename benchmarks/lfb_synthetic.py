@@ -53,16 +53,19 @@ def with_head(folder: Path, name: str, data: Path, start: Path, args: argparse.N
     fbo, channels = HEADS[name]
     head: dict = {"bbox_head": {"in_channels": channels}}
     more: dict = {"epochs": args.epochs}
-    rate = {"name": "CustomWarmupCosineDecay", "iter_step": True, "warmup_start_lr": 0.01, "warmup_epochs": 0.2,
+    rate = {"name": "CustomWarmupCosineDecay", "iter_step": True, "warmup_start_lr": 0.01, "warmup_epochs": 0.1,
             "cosine_base_lr": args.rate, "max_epoch": args.epochs}  # fmt: skip
     more["OPTIMIZER"] = {"learning_rate": rate}
     if fbo:
         sizes = {"st_feat_channels": WIDTH, "lt_feat_channels": WIDTH, "latent_channels": LATENT}
-        head["shared_head"] = {"name": "FBOHead", "fbo": fbo, **sizes}
-        ending = "_half.bank" if half else ".bank"
+        # of 300 slots 180 are empty in videos of 40 s with three people: as keys they drown what is there
+        quiet = {"mask_empty": True, "st_feat_dropout_ratio": 0.0, "lt_feat_dropout_ratio": 0.0}
+        head["shared_head"] = {"name": "FBOHead", "fbo": fbo, **sizes, **quiet}
+        banks = {split: folder / f"{file}.bank" for split, file in SPLITS}
+        if half:
+            banks["test"] = folder / "test_half.bank"
         more["PIPELINE"] = {
-            split: {"long_term": {"name": "LongTermFeatures", "banks": [str(folder / f"{file}{ending}")]}}
-            for split, file in SPLITS
+            split: {"long_term": {"name": "LongTermFeatures", "banks": [str(bank)]}} for split, bank in banks.items()
         }
     more["MODEL"] = {"backbone": {"pretrained": str(start)}, "freeze": ["backbone"], "head": head}
     return write(folder, name + (" half" if half else ""), data, more)
@@ -90,7 +93,7 @@ def seed_figures(seed: int, args: argparse.Namespace) -> dict[str, dict[str, flo
     root = args.folder.resolve()
     data, folder = root / f"ava_long_{seed}", root / f"seed_{seed}"
     if not (data / "README.md").is_file():
-        counts = ["--train", "32", "--val", "8", "--test", "32"]
+        counts = ["--train", "128", "--val", "8", "--test", "32"]
         run(
             [
                 "tools/prepare/ava_synthetic.py",
@@ -108,12 +111,10 @@ def seed_figures(seed: int, args: argparse.Namespace) -> dict[str, dict[str, flo
     start = trained(base, seed)
     found = {"the detector of the banks": test(base, start)}
     print(f"seed {seed}: detector {found['the detector of the banks']['mAP']:.1f}", file=sys.stderr, flush=True)
-    for _, file in SPLITS:
-        for ending, flag in ((".bank", []), ("_half.bank", ["--half"])):
-            bank = folder / f"{file}{ending}"
-            if not bank.is_file():
-                command = ["tools/build_feature_bank.py", "-c", str(base), "-w", str(start), "--split", file]
-                run([*command, "--out", str(bank), *flag])
+    for bank, split, flags in (*((file, file, []) for _, file in SPLITS), ("test_half", "test", ["--half"])):
+        if not (folder / f"{bank}.bank").is_file():
+            command = ["tools/build_feature_bank.py", "-c", str(base), "-w", str(start), "--split", split]
+            run([*command, "--out", str(folder / f"{bank}.bank"), *flags])
     for name in HEADS:
         config = with_head(folder, name, data, start, args)
         weights = trained(config, seed)
@@ -127,7 +128,8 @@ def seed_figures(seed: int, args: argparse.Namespace) -> dict[str, dict[str, flo
 
 
 def mean(found: dict[str, float], decided: bool) -> float:
-    values = [v for k, v in found.items() if k != "mAP" and (k in DECIDED) == decided]
+    # a class that nobody does in this set has no figure
+    values = [v for k, v in found.items() if k != "mAP" and (k in DECIDED) == decided and v == v]
     return sum(values) / len(values)
 
 
@@ -135,8 +137,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time, one core each")
-    parser.add_argument("--epochs", type=int, default=3, help="of every head")
-    parser.add_argument("--rate", type=float, default=0.05, help="greatest learning rate of the heads")
+    parser.add_argument("--epochs", type=int, default=1, help="of every head")
+    parser.add_argument("--rate", type=float, default=0.1, help="greatest learning rate of the heads")
     parser.add_argument("--folder", type=Path, default=ROOT / "demo" / "lfb_variants")
     args = parser.parse_args()
     with ThreadPoolExecutor(args.jobs) as pool:

@@ -11,6 +11,15 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 
+def max_over_places(x: paddle.Tensor) -> paddle.Tensor:
+    """[N, C, ...] -> [N, C], the maximum over everything behind the channels; its gradient is what it should be.
+
+    Paddle 3.3 on CPUs gives unwritten memory as the gradient of ``max``, ``amax``, ``min`` and ``amin`` over several
+    axes of a tensor with five or more (``x.amax([2, 3, 4])``); over a single axis, or all of them, it is right.
+    """
+    return x.flatten(2).amax(-1)
+
+
 class ConvBN(nn.Layer):
     """Convolution without bias, batch normalisation, and an activation if asked for.
 

@@ -1,7 +1,7 @@
 """Render the demo data set of action detection: videos of several actors with boxes and actions in AVA's formats.
 
-    python tools/prepare/ava_synthetic.py --out demo/ava --train 64 --val 12 --test 24 --seed 0
-    python tools/prepare/ava_synthetic.py --out demo/ava_long --long --train 96 --val 16 --test 32
+    python tools/prepare/ava_synthetic.py --out demo/ava --train 192 --val 12 --test 24 --seed 0
+    python tools/prepare/ava_synthetic.py --out demo/ava_long --long --train 128 --val 8 --test 32
 
 Every person has a pose (walk left or right, jump, spin, stand, and the rare crouch and wave) and may do something with
 the other one on their lane: approach, flee, follow, hold a thing together.  No single picture tells walk_left from
@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--out", type=Path, help="folder to write (demo/ava, or demo/ava_long)")
     add("--long", action="store_true", help="actions that only earlier ones decide, up to half a minute before")
-    for split, number in zip(SPLITS, (64, 12, 24)):
+    for split, number in zip(SPLITS, (192, 12, 24)):
         add(f"--{split}", type=int, default=number, metavar="N", help=f"videos in the {split} set (%(default)s)")
     add("--size", type=int, nargs=2, default=(128, 96), metavar=("WIDTH", "HEIGHT"), help="pixels (128 96)")
     add("--length", type=int, metavar="S", help="seconds per video (16, or 40 with --long)")

@@ -10,7 +10,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from paddlevideo.modeling.inflation import spelled_here
-from paddlevideo.modeling.layers import ConvBN3D
+from paddlevideo.modeling.layers import ConvBN3D, max_over_places
 from paddlevideo.registry import HEADS
 
 
@@ -45,7 +45,7 @@ class ACRNHead(nn.Layer):
         Args:
             owner: int64 [R], the clip of each region.
         """
-        actors = regions.amax([2, 3, 4], keepdim=True)  # [R, C, 1, 1, 1]
+        actors = max_over_places(regions).unsqueeze([2, 3, 4])  # [R, C, 1, 1, 1]
         weight, channels = self.conv1.conv.weight, actors.shape[1]
         around = F.conv3d(context, weight[:, channels:])  # [N, out, T, h, w]
         x = F.conv3d(actors, weight[:, :channels]) + paddle.gather(around, owner)  # [R, out, T, h, w]

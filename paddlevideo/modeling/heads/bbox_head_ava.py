@@ -12,6 +12,7 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import ConfigError
+from paddlevideo.modeling.layers import max_over_places
 from paddlevideo.registry import HEADS
 
 log = logging.getLogger("paddlevideo")
@@ -71,7 +72,7 @@ class BBoxHeadAVA(nn.Layer):
         if self.dropout_before_pool:
             regions = self.dropout(regions)
         pooled = regions.mean(2) if self.temporal_pool_type == "avg" else regions.amax(2)  # [R, C, h, w]
-        pooled = pooled.mean([2, 3]) if self.spatial_pool_type == "avg" else pooled.amax([2, 3])  # [R, C]
+        pooled = pooled.mean([2, 3]) if self.spatial_pool_type == "avg" else max_over_places(pooled)  # [R, C]
         if not self.dropout_before_pool:
             pooled = self.dropout(pooled)
         return self.fc_cls(pooled)

@@ -16,6 +16,7 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import UserError
+from paddlevideo.modeling.layers import max_over_places
 from paddlevideo.registry import HEADS
 
 _KINDS = ("non_local", "avg", "max")
@@ -54,14 +55,14 @@ class NonLocalLayer(nn.Layer):
         Args:
             slots: [N, S, D].
             owner: int [R], whose slots a person sees.
-            hidden: [N, S, 1], a large negative number at slots that do not count, 0 elsewhere; or None.
+            hidden: [N, 1, S], a large negative number at slots that do not count, 0 elsewhere; or None.
         """
-        queries = self.st_feat_conv(persons).unsqueeze(1)  # [R, 1, D]
+        queries = self.st_feat_conv(persons).unsqueeze(1) * self.scale  # [R, 1, D]
         keys, values = self.lt_feat_conv(slots), self.global_conv(slots)  # once per frame, not per person
-        products = (queries * self.scale * paddle.gather(keys, owner)).sum(-1, keepdim=True)  # [R, S, 1]
+        products = paddle.matmul(queries, paddle.gather(keys, owner), transpose_y=True)  # [R, 1, S]
         if hidden is not None:
             products = products + paddle.gather(hidden, owner)
-        found = (F.softmax(products, axis=1) * paddle.gather(values, owner)).sum(1)  # [R, D]
+        found = paddle.matmul(F.softmax(products), paddle.gather(values, owner)).squeeze(1)  # [R, D]
         if self.pre_activate:
             found = F.relu(self.ln(found))
         found = self.out_conv(found)
@@ -101,7 +102,7 @@ class FBONonLocal(nn.Layer):
     ) -> paddle.Tensor:
         """Persons [R, C] and slots [N, S, C'] -> [R, latent]; ``filled`` bool [N, S], or None: empty slots count."""
         x, slots = self.st_drop(self.st_feat_conv(persons)), self.lt_drop(self.lt_feat_conv(slots))
-        hidden = None if filled is None else (filled.astype(x.dtype).unsqueeze(-1) - 1.0) * 1e4
+        hidden = None if filled is None else (filled.astype(x.dtype).unsqueeze(1) - 1.0) * 1e4
         for name in self.layers:
             x = x + getattr(self, name)(x, slots, owner, hidden)
             if not self.pre_activate:
@@ -216,7 +217,7 @@ class FBOHead(nn.Layer):
 
 def person_features(features: paddle.Tensor) -> paddle.Tensor:
     """Region features [R, C, T, h, w] -> [R, C], mean over time, then maximum over space: what a bank keeps."""
-    return features.mean(2).max([2, 3])
+    return max_over_places(features.mean(2))
 
 
 @dataclass(frozen=True)
