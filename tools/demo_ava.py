@@ -83,7 +83,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", default="demo/ava", help="below the repository root (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--train", type=int, default=192, help="training videos (%(default)s)")
+    parser.add_argument("--train", type=int, default=128, help="training videos (%(default)s)")
     parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="for both trainings")
     return parser.parse_args()
 
