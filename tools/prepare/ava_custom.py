@@ -53,6 +53,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "configs/detection/ava/slowonly_kinetics_pretrained_r50_4x16x1_20e_ava_rgb.yaml"
 SETS = {"train": "train", "valid": "val", "test": "test"}  # sections of DATASET -> names of files
 TOPK = (3, 5)
+CONFIG = "detector.yaml"  # what is written
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -103,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     counts = write_files(args, annotation, names, parts)
     suffix = "" if args.frames else footage.video_suffix(annotation.videos())
     text = configuration(args, names, set(parts), suffix)
-    config = args.out / "detector.yaml"
+    config = args.out / CONFIG
     write_atomic(config, text)
     print("\n".join(summary(annotation, parts, counts, names)))
     check = check_ava(sources(args, parts, len(names) + 1, suffix), args.jobs)
@@ -160,7 +161,7 @@ def configuration(args: argparse.Namespace, names: list[str], parts: set[str], s
         "METRIC": metric | {k: v for k, v in files_of(args, "test", parts).items() if k != "proposal_file"},
         "output_dir": (Path("output") / args.out.name).as_posix(),
     }
-    command = f"python main.py -c {(args.out / 'detector.yaml').as_posix()} --validate --scale_lr"
+    command = f"python main.py -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
     held_out = "" if "val" in parts else "# No video is held out: validation is on the training videos.\n"
     return (
         f"# Action detection on own videos, {len(names)} classes: {', '.join(names)}.\n"
@@ -193,7 +194,7 @@ def advice(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
         lines.append(
             f"note: it starts from {pretrained}, which is not there; {args.base.name} says where it comes from"
         )
-    command = f"python main.py -c {(args.out / 'detector.yaml').as_posix()} --validate --scale_lr"
+    command = f"python main.py -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
     return [*lines, f"train on it: {command}"]
 
 
