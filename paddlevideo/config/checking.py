@@ -25,7 +25,7 @@ SCALARS: dict[str, tuple[str, str]] = {
     "resume_epoch": ("int", "continue after this epoch's checkpoint (0: do not)"),
     "checkpoint_steps": ("int", "optimizer steps between resume points within an epoch (0: epoch ends only)"),
     "keep_checkpoints": ("int", "resume points that are kept (2)"),
-    "non_finite_limit": ("int", "non-finite losses in a row after which training stops (3)"),
+    "non_finite_limit": ("int", "refused steps in a row (something is not finite) after which training stops (2)"),
     "sync_bn": ("bool", "batch statistics over all ranks (GPU only)"),
     "log_sinks": ("list[str]", "TensorBoard, VisualDL"),
     "to_static": ("bool", "compile the network before training"),

@@ -19,8 +19,8 @@ from paddlevideo.engine.hooks import Hook, ValidateHook
 from paddlevideo.engine.parts import DEFAULT_SEED, deployed_network, loader_for, pipelines_agree
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
-from paddlevideo.modeling.weights import load_weights, read_weights
-from paddlevideo.safe_io import sha256, write_atomic, write_pickle
+from paddlevideo.modeling.weights import load_weights, read_weights, write_weights
+from paddlevideo.safe_io import sha256, write_atomic
 from paddlevideo.solver.averaging import EMA, SWA, WeightAverage, average_states
 
 if TYPE_CHECKING:
@@ -114,7 +114,10 @@ class SWAHook(AverageHook):
         epoch = run.progress.epoch
         if not self.interval_steps and epoch >= self.start_epoch:
             self.average.update()
-        if epoch == run.epochs:
+
+    def finish(self, run: Trainer) -> None:
+        """Behind the last resume point: if this fails, ``--resume`` does it again."""
+        if run.progress.epoch == run.epochs and not run.progress.step_in_epoch:
             self._conclude(run)
 
     def _conclude(self, run: Trainer) -> None:
@@ -128,7 +131,7 @@ class SWAHook(AverageHook):
             self._renew(run)
             if distributed.is_main():
                 for ending, network in run.framework.checkpoints().items():
-                    write_pickle(target.with_name(f"{target.name}{ending}.pdparams"), numpy_state(network))
+                    write_weights(target.with_name(f"{target.name}{ending}.pdparams"), numpy_state(network))
             if self.validate is not None:
                 self.validate.measure(run, "swa")
         distributed.meet()
@@ -228,7 +231,7 @@ def average_files(
     renewed = 0
     if bn_batches:
         mean, renewed = _renewed(mean, config, bn_batches, target)
-    digest = write_pickle(target, mean)
+    digest = write_weights(target, mean)
     record = {
         "sources": [{"file": file.name, "sha256": sha256(file)} for file in files],
         "weights": list(weights) if weights else "equal",

@@ -65,6 +65,11 @@ class Parts:
     def write(self, number: int, rows: Sequence[tuple[np.ndarray, ...]]) -> None:
         """One group of batches, each as ``_row`` gives it."""
         index, counts, features, scores = (np.concatenate(column) for column in zip(*rows))
+        if not (np.isfinite(features).all() and np.isfinite(scores).all()):
+            raise UserError(
+                "the feature bank is not written: features hold NaN or infinity; the weights have diverged, or the "
+                "features are beyond float16 (leave --half out)"
+            )
         arrays = {"index": index, "counts": counts, "scores": scores}
         write_atomic(self._file(number, "table.npz"), lambda stream: np.savez(stream, **arrays))
         write_atomic(self._file(number), lambda stream: np.save(stream, features))  # last: it says the group is whole

@@ -27,15 +27,41 @@ def batch_norms(framework: Any) -> list[Any]:
     return [m for m in _all(framework) if m.training and not m._use_global_stats]
 
 
+class RunningStatistics:
+    """The running means and variances of a network's batch norms, as one vector.
+
+    A forward pass moves them before anybody can look whether the step was sound; a step that is refused puts them back.
+    """
+
+    def __init__(self, framework: Any):
+        self._tensors = [tensor for m in _all(framework) for tensor in (m._mean, m._variance)]
+
+    @paddle.no_grad()
+    def copy(self) -> paddle.Tensor:
+        """All values one after the other, float32 [D]; [1] of zero for a network without batch norms."""
+        if not self._tensors:
+            return paddle.zeros([1])
+        return paddle.concat([tensor.flatten() for tensor in self._tensors]).astype("float32")
+
+    @paddle.no_grad()
+    def restore(self, values: paddle.Tensor) -> None:
+        """Puts back what ``copy`` gave."""
+        start = 0
+        for tensor in self._tensors:
+            stop = start + int(tensor.size)
+            tensor.set_value(values[start:stop].reshape(tensor.shape).astype(tensor.dtype))
+            start = stop
+
+
 @contextlib.contextmanager
 def statistics_kept(framework: Any) -> Iterator[None]:
     """The running statistics of all batch norms are, on leaving, what they were."""
-    kept = [(tensor, tensor.detach().clone()) for m in _all(framework) for tensor in (m._mean, m._variance)]
+    statistics = RunningStatistics(framework)
+    kept = statistics.copy()
     try:
         yield
     finally:
-        for tensor, value in kept:
-            tensor.set_value(value)
+        statistics.restore(kept)
 
 
 def renew_batch_norms(
@@ -60,7 +86,9 @@ def renew_batch_norms(
     if not layers or not count:
         return 0
     momenta = [m._momentum for m in layers]
-    sums = [[0.0, 0.0] for _ in layers]
+    sums, used = np.zeros(0), 0
+    statistics = RunningStatistics(framework)
+    kept = statistics.copy()
     try:
         for m in layers:
             m._momentum = 0.0  # running statistics become this batch's
@@ -69,18 +97,24 @@ def renew_batch_norms(
                 if i % 50 == 1:
                     log.info("Computing %s %d / %d...", what, i, count)
                 framework(tensors(batch), mode="loss")
-                for total, m in zip(sums, layers):
-                    total[0] = total[0] + m._mean.numpy()
-                    total[1] = total[1] + m._variance.numpy()
+                own = statistics.copy().numpy().astype("float64")
+                if np.isfinite(own).all():
+                    sums, used = (sums + own if used else own), used + 1
+                else:
+                    log.warning("%s: batch %d is left out, since its statistics are not finite", what, i)
+                    statistics.restore(kept)  # NaN times a momentum of 0 would stay
                 if i == count:
                     break
     finally:
         for m, momentum in zip(layers, momenta):
             m._momentum = momentum
-    parts = distributed.gather([[s / count for s in total] for total in sums])
-    for i, m in enumerate(layers):
-        m._mean.set_value(np.mean([part[i][0] for part in parts], axis=0).astype("float32"))
-        m._variance.set_value(np.mean([part[i][1] for part in parts], axis=0).astype("float32"))
+    parts = [(total, number) for total, number in distributed.gather((sums, used)) if number]
+    if not parts:
+        log.warning("%s: no batch has finite statistics; the running ones stay as they are", what)
+        statistics.restore(kept)
+        return 0
+    mean = np.mean([total / number for total, number in parts], axis=0)
+    statistics.restore(paddle.to_tensor(mean.astype("float32")))
     return len(layers)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.modeling.weights import refuse_non_finite
 from paddlevideo.safe_io import DamagedFileError, read_pickle, sha256, sweep_temporary, write_atomic, write_pickle
 
 log = logging.getLogger("paddlevideo")
@@ -71,6 +72,7 @@ class RunFolder:
     def save(self, what: str, arrays: dict[str, Arrays], state: dict[str, Any]) -> Path:
         """Writes a resume point; ``arrays`` maps ``.pdparams``, ``.pdopt``... to their content.  Returns its stem."""
         stem = self.stem(what)
+        refuse_non_finite(arrays, stem, "the resume point was not written; the points before it are finite")
         stem.with_name(stem.name + MANIFEST).unlink(missing_ok=True)
         digests = {}
         for suffix, content in arrays.items():
@@ -92,6 +94,14 @@ class RunFolder:
         self._write_manifest(stem, digests, state)
         return stem
 
+    def update(self, what: str, state: dict[str, Any]) -> None:
+        """Replaces the state of a resume point whose arrays are still right; nothing where there is no such point."""
+        stem = self.stem(what)
+        if not stem.with_name(stem.name + MANIFEST).is_file():
+            return
+        old = json.loads(stem.with_name(stem.name + MANIFEST).read_text(encoding="utf-8"))
+        self._write_manifest(stem, old["files"], state)
+
     def points(self) -> list[Path]:
         """Stems of all resume points that have a readable manifest, newest (most steps) first."""
         found = []
@@ -105,19 +115,24 @@ class RunFolder:
             found.append((step, stem.name, stem))
         return [stem for _, _, stem in sorted(found, reverse=True)]
 
-    def newest(self) -> ResumePoint | None:
+    def newest(self, older_than: Path | None = None) -> ResumePoint | None:
         """The newest valid resume point; damaged ones are named and passed over.  None if there never was one.
+
+        Args:
+            older_than: stem of a point; only those that come after it are looked at.
 
         Raises:
             UserError: there are resume points and every one of them is damaged.
         """
         points = self.points()
+        if older_than is not None:
+            points = points[points.index(older_than) + 1 :]
         for stem in points:
             try:
                 return load(stem)
             except UserError as error:
                 log.warning("%s; looking for an older resume point", error)
-        if points:
+        if points and older_than is None:
             raise UserError(f"{self.path}: every resume point is damaged; start anew without --resume")
         return None
 
@@ -160,7 +175,9 @@ def load(path: str | Path) -> ResumePoint:
             raise DamagedFileError(f"{file}: is missing from the resume point")
         if sha256(file) != digest:
             raise DamagedFileError(f"{file}: damaged (its sha256 is not the one in {manifest.name})")
-        arrays[name[len(stem.name) :]] = read_pickle(file)
+        content = read_pickle(file)
+        refuse_non_finite(content, file, "the training that wrote it has diverged; this resume point is of no use")
+        arrays[name[len(stem.name) :]] = content
     return ResumePoint(stem, arrays, state)
 
 

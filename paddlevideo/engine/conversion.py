@@ -19,8 +19,8 @@ import numpy as np
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.frameworks.build import build_deployed
-from paddlevideo.modeling.weights import KeyReport, compare, read_weights
-from paddlevideo.safe_io import sha256, write_atomic, write_pickle
+from paddlevideo.modeling.weights import KeyReport, compare, read_weights, write_weights
+from paddlevideo.safe_io import sha256, write_atomic
 
 ORIGINS = ("mmaction2", "timesformer", "torchvision", "timm", "paddle")
 _TORCH_SUFFIXES = (".pth", ".pyth", ".pt", ".tar", ".bin", ".ckpt")
@@ -131,7 +131,7 @@ def convert_file(
     _refuse_gaps(conversion, allow_missing, allow_unexpected, framework)
     if framework.weights_prefix:
         conversion.notes.append(f"under the names of {framework.weights_prefix[:-1]}'s own configuration")
-    digest = write_pickle(target, conversion.arrays)
+    digest = write_weights(target, conversion.arrays)
     record = {
         "source": source.name,
         "source_sha256": sha256(source),

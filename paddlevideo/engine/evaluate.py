@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import paddle
 
 from paddlevideo.engine import distributed
 from paddlevideo.engine.precision import Precision
+from paddlevideo.errors import UserError
+from paddlevideo.loader.decode import VideoReadError
 
 log = logging.getLogger("paddlevideo")
 
@@ -28,15 +31,18 @@ def evaluate(
     precision: Precision,
     max_batches: int | None = None,
     announce: str | None = None,
+    merged: Callable[[], None] | None = None,
 ) -> dict[str, float]:
     """Every sample of the loader once, on whichever rank has it; the figures over all of them, on every rank.
 
     Args:
         max_batches: stop after so many batches.
         announce: words for a line per batch, as ``[TEST] Processing batch``; None for silence.
+        merged: called when the metric holds the samples of all ranks, before it computes anything, which may fail.
 
     Returns:
-        What ``metric.compute`` gives.
+        What ``metric.compute`` gives; with ``num_non_finite``, if there are any, the number of samples (persons) whose
+        scores are NaN or infinite.  The metric is given NaN for them, and they count as wrong.
     """
     if hasattr(metric, "use_dataset"):
         metric.use_dataset(loader.dataset)
@@ -45,7 +51,8 @@ def evaluate(
     framework.eval()
     total = min(len(loader), max_batches or len(loader))
     spoken = 0.0
-    with contextlib.closing(loader.epoch(0)) as batches, paddle.no_grad(), precision.autocast():
+    num_wrong = num_scores = 0  # rows of scores
+    with contextlib.closing(_readable(loader)) as batches, paddle.no_grad(), precision.autocast():
         for i, batch in enumerate(batches):
             if i == total:
                 break
@@ -54,8 +61,30 @@ def evaluate(
                 spoken = time.monotonic()
             outputs = framework(tensors(batch), mode="predict")
             arrays = {key: value.astype("float32").numpy() for key, value in outputs.items()}
+            wrong = ~np.isfinite(arrays["scores"]).all(axis=-1)
+            if wrong.any():
+                arrays["scores"] = np.where(wrong[..., None], np.float32(np.nan), arrays["scores"])
             metric.update(
                 np.asarray(batch["index"]), arrays, {k: np.asarray(v) for k, v in batch.items() if k != "imgs"}
             )
+            num_wrong, num_scores = num_wrong + int(wrong.sum()), num_scores + wrong.size
     metric.merge(distributed.gather(metric.state()))
-    return metric.compute()
+    if merged is not None:
+        merged()
+    num_wrong, num_scores = (sum(counts) for counts in zip(*distributed.gather((num_wrong, num_scores))))
+    if not num_wrong:
+        return metric.compute()
+    log.warning("%d of %d scores are NaN or infinite; they count as wrong", num_wrong, num_scores)
+    return {**metric.compute(), "num_non_finite": num_wrong}
+
+
+def _readable(loader: Any) -> Generator[dict[str, Any], None, None]:
+    """The batches; the error of an unreadable file says what can be done."""
+    try:
+        with contextlib.closing(loader.epoch(0)) as batches:
+            yield from batches
+    except VideoReadError as error:
+        raise UserError(
+            f"{error}; on_error: count in this split of DATASET counts unreadable files as wrong, and "
+            "tools/check_dataset.py lists them all"
+        ) from error

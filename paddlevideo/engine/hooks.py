@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sys
@@ -25,6 +26,7 @@ from paddlevideo.engine.checkpoint import Arrays, numpy_state
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import Sink
 from paddlevideo.errors import UserError
+from paddlevideo.modeling.weights import write_weights
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.solver.averaging import WeightAverage
 
@@ -97,8 +99,9 @@ class LogHook(Hook):
     def after_step(self, run: Trainer) -> None:
         last = run.last
         weight = last["batch_size"]
-        self.samples += weight
-        for key in ("loss", *_figure_names(last), *_COSTS):
+        self.samples += weight if run.stepped else 0
+        # the figures of a refused step are not finite, or come from weights that nobody keeps: not in the means
+        for key in (*(("loss", *_figure_names(last)) if run.stepped else ()), *_COSTS):
             self.sums[key] = self.sums.get(key, 0.0) + last[key] * (1 if key in _COSTS else weight)
         self.sums["steps"] = self.sums.get("steps", 0) + 1
         self.replaced += [int(i) for i in run.replaced if int(i) not in self.replaced]
@@ -192,26 +195,113 @@ class PreciseBNHook(Hook):
             renew_batch_norms(run.framework, run.loader, run.precision, self.num_iters, epoch - 1)
 
 
+class CheckpointHook(Hook):
+    """Resume points: at every epoch's end, every ``steps`` optimizer steps, and when the run is asked to stop.
+
+    Stands behind the hooks that change arrays of the run (averages, batch norms), and before those that may fail
+    although the epoch is done (validation); these store their result with ``update``.
+
+    Args:
+        save_interval: epochs between checkpoints that stay, PaddleVideo's way: the first, every n-th after, the last.
+        steps: optimizer steps between points within an epoch; 0 for none.
+        keep: how many resume points stay.
+    """
+
+    name = "checkpoint"
+
+    def __init__(self, save_interval: int = 1, steps: int = 0, keep: int = 2):
+        self.save_interval, self.steps, self.keep = save_interval, steps, keep
+        self._owed = False  # a point was left out since the run had diverged
+
+    def after_step(self, run: Trainer) -> None:
+        due = self._owed or (self.steps and run.progress.step % self.steps == 0)
+        if run.stop_signal:
+            self.save(run)
+        elif due and run.progress.step_in_epoch < run.steps_per_epoch:
+            self._save_unless_diverged(run)
+
+    def epoch_end(self, run: Trainer) -> None:
+        if run.progress.epoch == run.epochs:
+            self.save(run, self._lasting(run))
+        else:
+            self._save_unless_diverged(run, self._lasting(run))
+
+    def _save_unless_diverged(self, run: Trainer, also: str | None = None) -> None:
+        """Points of a run that has diverged would push out those that one can go back to."""
+        diverged = any(distributed.gather(run.diverged))
+        if not diverged:
+            self.save(run, also)
+        elif not self._owed:
+            log.warning("step %d: no resume point is written until the loss is usable again", run.progress.step)
+        self._owed = diverged
+
+    def _lasting(self, run: Trainer) -> str | None:
+        epoch = run.progress.epoch
+        kept = (epoch - 1) % self.save_interval == 0 or epoch == run.epochs
+        return f"epoch_{epoch:05d}" if kept else None
+
+    def save(self, run: Trainer, also: str | None = None) -> None:
+        """Writes the resume point of the current step; ``also`` gives its files a lasting name."""
+        if distributed.is_main():
+            state = run.state_dict()
+            stem = run.folder.save(f"step_{run.progress.step:08d}", run.arrays(), state)
+            if also:
+                run.folder.copy(stem, also, state)
+            run.folder.keep_newest("step_", self.keep)
+        distributed.meet()
+
+    def update(self, run: Trainer) -> None:
+        """The state of the hooks behind this one goes into the points of this epoch's end, whose arrays stay."""
+        if distributed.is_main():
+            state, lasting = run.state_dict(), self._lasting(run)
+            for what in (f"step_{run.progress.step:08d}", *([lasting] if lasting else [])):
+                run.folder.update(what, state)  # does nothing where none was written
+
+
 class ValidateHook(Hook):
-    """Evaluates every ``interval`` epochs and keeps the best weights as ``<model_name>_best.pdparams``."""
+    """Evaluates every ``interval`` epochs and keeps the best weights as ``<model_name>_best.pdparams``.
+
+    An epoch's resume point is written before.  If the validation fails or is killed, a resumed run begins with it.
+
+    Args:
+        loader: of the validation split.
+        build_metric: gives a fresh metric.
+        interval: epochs between validations; the last epoch is always validated.
+        average: whose weights are validated in place of the network's own; None for these.
+        checkpoints: what stores the result in the resume point; None where there are no points.
+    """
 
     name = "validate"
 
-    def __init__(self, loader: Any, build_metric: Any, interval: int, logger: LogHook, average: WeightAverage | None):
+    def __init__(
+        self,
+        loader: Any,
+        build_metric: Any,
+        interval: int,
+        logger: LogHook,
+        average: WeightAverage | None,
+        checkpoints: CheckpointHook | None = None,
+    ):
         self.loader, self.build_metric, self.interval = loader, build_metric, interval
-        self.logger, self.average = logger, average
+        self.logger, self.average, self.checkpoints = logger, average, checkpoints
         self.best: float | None = None
         self.best_epoch = 0
+        self.validated_epoch: int | None = 0  # None: a point of before this was recorded, after its validation
+
+    def start(self, run: Trainer) -> None:
+        epoch = run.progress.epoch
+        if run.progress.step_in_epoch == 0 and self.validated_epoch is not None and epoch > self.validated_epoch:
+            self.epoch_end(run)
 
     def epoch_end(self, run: Trainer) -> None:
         epoch = run.progress.epoch
         if epoch % self.interval and epoch != run.epochs:
             return
-        if self.average is not None:
-            with self.average.applied():
-                self._validate(run)
-        else:
+        with self.average.applied() if self.average is not None else contextlib.nullcontext():
             self._validate(run)
+        self.validated_epoch = epoch
+        if self.checkpoints is not None:
+            self.checkpoints.update(run)
 
     def measure(self, run: Trainer, mode: str) -> tuple[Any, dict[str, float]]:
         """Evaluates the weights that are in the network now, and logs the figures as ``mode``."""
@@ -233,55 +323,24 @@ class ValidateHook(Hook):
         figure = figures[metric.primary]
         if math.isnan(figure):  # nothing to measure against; the metric has said why
             return
+        if figures.get("num_non_finite"):
+            log.warning("epoch %d: not taken as the best model, since scores are not finite", run.progress.epoch)
+            return
         if self.best is None or figure > self.best:
             self.best, self.best_epoch = figure, run.progress.epoch
             if distributed.is_main():
                 best = run.folder.stem("best")
                 for ending, network in run.framework.checkpoints().items():
-                    write_pickle(best.with_name(f"{best.name}{ending}.pdparams"), numpy_state(network))
+                    write_weights(best.with_name(f"{best.name}{ending}.pdparams"), numpy_state(network))
                 write_pickle(best.with_name(best.name + ".pdopt"), run.optimizer_arrays())
             log.info(f"Already save the best model ({metric.primary_label}){int(figure * 10000) / 10000}")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch}
+        return {"best": self.best, "best_epoch": self.best_epoch, "validated_epoch": self.validated_epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch = state["best"], state["best_epoch"]
-
-
-class CheckpointHook(Hook):
-    """Resume points: at every epoch's end, every ``steps`` optimizer steps, and when the run is asked to stop.
-
-    Args:
-        save_interval: epochs between checkpoints that stay, PaddleVideo's way: the first, every n-th after, the last.
-        steps: optimizer steps between points within an epoch; 0 for none.
-        keep: how many resume points stay.
-    """
-
-    name = "checkpoint"
-
-    def __init__(self, save_interval: int = 1, steps: int = 0, keep: int = 2):
-        self.save_interval, self.steps, self.keep = save_interval, steps, keep
-
-    def after_step(self, run: Trainer) -> None:
-        due = self.steps and run.progress.step % self.steps == 0
-        if (due and run.progress.step_in_epoch < run.steps_per_epoch) or run.stop_signal:
-            self.save(run)
-
-    def epoch_end(self, run: Trainer) -> None:
-        epoch = run.progress.epoch
-        kept = (epoch - 1) % self.save_interval == 0 or epoch == run.epochs
-        self.save(run, f"epoch_{epoch:05d}" if kept else None)
-
-    def save(self, run: Trainer, also: str | None = None) -> None:
-        """Writes the resume point of the current step; ``also`` gives its files a lasting name."""
-        if distributed.is_main():
-            state = run.state_dict()
-            stem = run.folder.save(f"step_{run.progress.step:08d}", run.arrays(), state)
-            if also:
-                run.folder.copy(stem, also, state)
-            run.folder.keep_newest("step_", self.keep)
-        distributed.meet()
+        self.validated_epoch = state.get("validated_epoch")
 
 
 class ProfilerHook(Hook):

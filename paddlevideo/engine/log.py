@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from pathlib import Path
@@ -67,12 +68,14 @@ class Sink(Protocol):
 
 
 class JsonLines:
-    """``metrics.jsonl``: one object per record, with ``mode``, ``step``, ``time`` and the figures."""
+    """``metrics.jsonl``: an object per record: ``mode``, ``step``, ``time``, and the figures (null: not finite)."""
 
     def __init__(self, folder: Path):
         self._stream = (folder / "metrics.jsonl").open("a", encoding="utf-8")
 
     def write(self, mode: str, step: int, figures: dict[str, float]) -> None:
+        # JSON has no NaN
+        figures = {name: value if math.isfinite(value) else None for name, value in figures.items()}
         self._stream.write(json.dumps({"mode": mode, "step": step, "time": round(time.time(), 3), **figures}) + "\n")
         self._stream.flush()
 

@@ -4,14 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import paddle
+
+from paddlevideo.solver.optimizer import squared_gradient_norm
 
 log = logging.getLogger("paddlevideo")
 
 # a mean over long axes and a 3-D convolution lose too much in half precision
 _KEEP_FLOAT32 = {"reduce_mean", "conv3d"}
+
+
+@dataclass(frozen=True)
+class StepCheck:
+    """What decides whether an optimizer step is taken.
+
+    Args:
+        loss: of this rank.
+        gradient_norm: of the gradients averaged over all ranks, before clipping; inf beyond 1.8e19, too, whose square
+            float32 does not hold.
+        statistics: the sum of the batch norms' running statistics after the forward pass.
+    """
+
+    loss: float
+    gradient_norm: float
+    statistics: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether the step may be taken."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm) and math.isfinite(self.statistics)
+
+    def __str__(self) -> str:
+        text = f"loss {self.loss:.6g}, gradient norm {self.gradient_norm:.6g}"
+        return text if math.isfinite(self.statistics) else f"{text}, batch-norm statistics {self.statistics:.6g}"
 
 
 class Precision:
@@ -56,13 +85,42 @@ class Precision:
         """Gradients of one micro-batch, added to those that are there."""
         (self._scaler.scale(loss) if self._scaler else loss).backward()
 
+    def check(self, optimizer: Any, loss: paddle.Tensor, statistics: paddle.Tensor) -> StepCheck:
+        """Loss, gradient norm and batch-norm statistics in one read from the device; gradients are unscaled before.
+
+        The norm is the one that ``ClipGradByGlobalNorm`` needs, and is not computed a second time for it.
+
+        Args:
+            statistics: ``RunningStatistics.copy()`` after the forward pass.
+        """
+        if self._scaler:
+            self._scaler.unscale_(optimizer)
+        values = [loss.astype("float32").reshape([]), squared_gradient_norm(optimizer), statistics.sum()]
+        loss_value, squared_norm, total = paddle.stack(values).tolist()
+        return StepCheck(loss_value, math.sqrt(squared_norm) if squared_norm >= 0 else math.nan, total)
+
     def step(self, optimizer: Any) -> None:
-        """One optimizer step; with float16 it is left out when a gradient overflowed, and the scale is adapted."""
+        """The optimizer step, after ``check``."""
         if self._scaler:
             self._scaler.step(optimizer)
             self._scaler.update()
         else:
             optimizer.step()
+
+    def refuse(self, optimizer: Any) -> bool:
+        """Leaves the optimizer step out, after ``check``; the loss scale is adapted.
+
+        Returns:
+            Whether the loss scale explains the overflow: it was above 1 and is lower now.
+        """
+        if not self._scaler:
+            return False
+        scaled = float(self._scaler._scale) > 1.0
+        overflow = bool(self._scaler._found_inf)
+        if overflow:
+            self._scaler.step(optimizer)  # leaves the step out by itself, and remembers it for update()
+        self._scaler.update()
+        return scaled and overflow
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able state of the loss scale; empty where there is none."""

@@ -70,7 +70,14 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     if out and getattr(framework, "avg_type", None) == "none":
         metric = ViewKeeper(metric)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
-    figures = evaluate(framework, loader, metric, precision, options.max_iters, announce="[TEST] Processing batch")
+    records = loader.dataset.records
+
+    def write_clips() -> None:
+        if distributed.is_main():
+            _write_clips(config, out, metric, records, names)
+
+    announce = "[TEST] Processing batch"
+    figures = evaluate(framework, loader, metric, precision, options.max_iters, announce, merged=write_clips)
     named = {"top1": "avg_acc1", "top5": "avg_acc5"}
     text = ", ".join(f"{named.get(key, key)}={value:.6g}" for key, value in figures.items())
     for key, value in metric.details().items() if hasattr(metric, "details") else ():
@@ -79,10 +86,13 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     if request:
         log.info("feature bank of %s: %s", request.split, metric.write(loader.dataset.records))
     if distributed.is_main():
-        _write(config, options, out, metric, loader.dataset.records, figures, names)
-        if isinstance(metric, ViewKeeper):
-            log.info("logits of every view: %s", metric.write(out))
+        _write_report(config, options, out, metric, records, figures, names)
     distributed.meet()
+    if figures.get("num_non_finite"):
+        raise UserError(
+            f"{options.weights}: {figures['num_non_finite']} scores are NaN or infinite, so the figures above are not "
+            "those of a sound network; take an earlier checkpoint"
+        )
     return figures
 
 
@@ -103,19 +113,28 @@ def class_names(config: Config, dataset: Any, num_classes: int) -> list[str] | N
     return found if found and len(found) == num_classes else None
 
 
-def _write(
-    config: Config, options: Options, out: str | None, metric: Any, records: list, figures: dict, names: list | None
-) -> None:
-    """The results of ``out``, ``predictions.csv`` and ``report.html``."""
+def _write_clips(config: Config, out: str | None, metric: Any, records: list, names: list | None) -> None:
+    """The results of ``out``, and ``predictions.csv``: of every clip, before a figure is computed from them."""
     files = files_of(metric, records)
     if out and files is None:
         raise UserError(f"--out {out}: {type(metric).__name__} keeps no results per clip")
     if out:
         files.write_results(out)
         log.info("per-video results: %s", out)
-    folder = Path(out).parent if out else config.output_dir
+    if isinstance(metric, ViewKeeper):
+        log.info("logits of every view: %s", metric.write(out))
     if files:
-        files.write_predictions(folder / "predictions.csv", names)
+        files.write_predictions(_folder(config, out) / "predictions.csv", names)
+
+
+def _folder(config: Config, out: str | None) -> Path:
+    return Path(out).parent if out else config.output_dir
+
+
+def _write_report(
+    config: Config, options: Options, out: str | None, metric: Any, records: list, figures: dict, names: list | None
+) -> None:
+    files = files_of(metric, records)
     facts = [
         ("command", shlex.join(sys.argv)),
         ("configuration", config.source),
@@ -125,7 +144,7 @@ def _write(
     ]
     title = f"{config['model_name']}: test of {Path(options.weights).name}"
     classes = metric.per_class() if hasattr(metric, "per_class") else None
-    results = getattr(files, "results", None)
-    page = Report(title, figures, results, names, facts, config.to_yaml(), classes)
-    write_report(folder / "report.html", page)
-    log.info("report: %s", folder / "report.html")
+    page = Report(title, figures, getattr(files, "results", None), names, facts, config.to_yaml(), classes)
+    path = _folder(config, out) / "report.html"
+    write_report(path, page)
+    log.info("report: %s", path)

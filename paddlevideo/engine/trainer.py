@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -22,19 +23,23 @@ import paddle
 
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint, distributed
+from paddlevideo.engine.batch_norm import RunningStatistics
 from paddlevideo.engine.checkpoint import RunFolder, numpy_state
 from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.hooks import Hook
 from paddlevideo.engine.parts import versions
-from paddlevideo.engine.precision import Precision
+from paddlevideo.engine.precision import Precision, StepCheck
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.topk import top_k_accuracy
 from paddlevideo.modeling.weights import load_weights
-from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state
+from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state, squared_gradient_norm
 
 log = logging.getLogger("paddlevideo")
 
 _SECOND_SIGNAL_S = 2.0
+# a loss so many times the first one, or 1 if that is more, comes from weights that nobody wants back
+_DIVERGED = 1000.0
+_TRIED_BATCHES = 3  # by can_go_on
 
 
 @dataclass
@@ -62,7 +67,7 @@ class Trainer:
     accumulate: int
     seed: int
     max_iters: int | None = None
-    non_finite_limit: int = 3
+    non_finite_limit: int = 2
     hooks: list[Hook] = field(default_factory=list)
 
     progress: Progress = field(default_factory=Progress)
@@ -71,7 +76,12 @@ class Trainer:
     stepped: bool = True  # False where the last step was left out
     stop_signal: int = 0
     end_early: bool = False
-    _non_finite: int = 0
+    first_loss: float | None = None  # of the run's first step
+    _loss: float = 0.0  # of the last step that was taken
+    _refused: int = 0  # steps in a row
+
+    def __post_init__(self) -> None:
+        self._statistics = RunningStatistics(self.framework)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -86,7 +96,7 @@ class Trainer:
         """Trains from ``progress`` to the last epoch.
 
         Raises:
-            UserError: too many non-finite losses.
+            UserError: too many steps in a row whose loss, gradients or batch-norm statistics are not finite.
             SystemExit: 143 or 130 after a signal, with a resume point written.
         """
         with self._signals():
@@ -138,12 +148,33 @@ class Trainer:
                     return
 
     def _step(self, window: list[dict[str, Any]]) -> dict[str, float]:
-        """Forward and backward over the window's batches, then one optimizer step, unless a loss is not finite."""
-        sizes = [len(batch["index"]) for batch in window]
-        key = [self.seed, self.progress.step, distributed.rank()]
-        paddle.seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-        loss_sum, sums = 0.0, {}
+        """Forward and backward over the window's batches, then one optimizer step, if everything is finite.
+
+        A step that is refused changes neither weights nor optimizer nor the running statistics of batch norms.
+        """
+        statistics = self._statistics.copy()
         lr = self.schedule.lr
+        loss, figures = self._gradients(window)
+        check = self.precision.check(self.optimizer, loss, self._statistics.copy())
+        refused, stop = distributed.add_up([float(not check.finite), float(self.stop_signal)])
+        self.stop_signal = self.stop_signal or (int(signal.SIGTERM) if stop else 0)
+        self.stepped = not refused
+        if refused:
+            self._statistics.restore(statistics)
+            self._report_refused(window, check, explained=self.precision.refuse(self.optimizer))
+        else:
+            self.precision.step(self.optimizer)
+            self._refused = 0
+            self._loss = check.loss
+            self.first_loss = check.loss if self.first_loss is None else self.first_loss
+        self.optimizer.clear_grad()
+        return {"loss": check.loss, "lr": lr, **figures}
+
+    def _gradients(self, window: list[dict[str, Any]]) -> tuple[paddle.Tensor, dict[str, float]]:
+        """Adds up the gradients of the window's batches.  Returns the mean loss [] and the figures of the log line."""
+        sizes = [len(batch["index"]) for batch in window]
+        self._seed_step()
+        loss, sums = paddle.zeros([]), {}
         for number, (batch, size) in enumerate(zip(window, sizes)):
             waits = number < len(window) - 1 and self.model is not self.framework
             with self.model.no_sync() if waits else contextlib.nullcontext():
@@ -153,32 +184,69 @@ class Trainer:
                 if not waits:
                     distributed.meet() if self.model is not self.framework else None
                 self.precision.backward(share)
-            loss_sum += float(share)
+            loss = loss + share.detach()
             for name, value in _figures(outputs, batch).items():
                 sums[name] = sums.get(name, 0.0) + size * value
         self.replaced = np.concatenate([np.asarray(batch["replaced"]) for batch in window])
         self.replaced = self.replaced[self.replaced >= 0]
-        bad, stop = distributed.add_up([float(not math.isfinite(loss_sum)), float(self.stop_signal)])
-        self.stop_signal = self.stop_signal or (int(signal.SIGTERM) if stop else 0)
-        self.stepped = not bad
-        if bad:
-            self._report_non_finite(window, loss_sum)
-        else:
-            self.precision.step(self.optimizer)
-            self._non_finite = 0
-        self.optimizer.clear_grad()
         figures = {name: value / sum(sizes) for name, value in sums.items()}
-        return {"loss": loss_sum, "lr": lr, **figures, "batch_size": float(sum(sizes))}
+        return loss, {**figures, "batch_size": float(sum(sizes))}
 
-    def _report_non_finite(self, window: list[dict[str, Any]], loss: float) -> None:
-        self._non_finite += 1
+    def _seed_step(self) -> None:
+        key = [self.seed, self.progress.step, distributed.rank()]
+        paddle.seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last step was refused, or its loss was out of all proportion to the run's first one."""
+        return bool(self._refused) or not self._in_proportion(self._loss)
+
+    def _in_proportion(self, loss: float) -> bool:
+        return loss <= _DIVERGED * max(1.0, self.first_loss or 0.0)
+
+    def can_go_on(self) -> bool:
+        """Whether most of the next batches give a usable loss and finite gradients; changes nothing.
+
+        The gradients of the bare network, of every rank's own batches.
+        """
+        if self.progress.epoch >= self.epochs:
+            return True
+        self.framework.train()
+        self._seed_step()
+        statistics = self._statistics.copy()
+        verdicts = []
+        with contextlib.closing(self._windows(self.progress.step_in_epoch * self.accumulate)) as windows:
+            for batch, *_ in itertools.islice(windows, _TRIED_BATCHES):
+                with self.precision.autocast():
+                    loss = self.framework(self.tensors(batch), mode="loss")["loss"]
+                loss.backward()
+                values = [loss.detach(), squared_gradient_norm(self.optimizer), self._statistics.copy().sum()]
+                check = StepCheck(*(float(value) for value in values))
+                self.optimizer.clear_grad()
+                self._statistics.restore(statistics)
+                verdicts.append(check.finite and self._in_proportion(check.loss))
+        good, bad = distributed.add_up([float(sum(verdicts)), float(len(verdicts) - sum(verdicts))])
+        return good > bad or not verdicts
+
+    def _report_refused(self, window: list[dict[str, Any]], check: StepCheck, explained: bool) -> None:
+        """Names the step's files, those of the ranks that are to blame; ends the run after too many in a row."""
         files = [self.file_of(int(i)) for batch in window for i in np.asarray(batch["index"])]
-        log.warning("step %d: the loss is %s; no step is taken. Files: %s", self.progress.step, loss, ", ".join(files))
-        if self._non_finite >= self.non_finite_limit:
+        own = math.isfinite(check.loss) and math.isfinite(check.statistics)
+        reports = distributed.gather((own, str(check), files))
+        blamed = [report for report in reports if not report[0]] or reports
+        names = ", ".join(name for _, _, files in blamed for name in files)
+        if explained:
+            log.info("step %d: the gradients overflow in float16; the loss scale is lowered", self.progress.step)
+            return
+        self._refused += 1
+        log.warning("step %d: no step is taken (%s). Files: %s", self.progress.step, blamed[0][1], names)
+        if self._refused >= self.non_finite_limit:
+            newest = self.folder.points()
+            point = f"the newest resume point is {newest[0]}" if newest else "there is no resume point yet"
             raise UserError(
-                f"the loss was not finite {self._non_finite} times in a row (step {self.progress.step}); lower "
-                "OPTIMIZER.learning_rate, add OPTIMIZER.grad_clip, or look at the files named above; "
-                f"the last good state is in {self.folder.path}"
+                f"step {self.progress.step}: {blamed[0][1]}: not finite {self._refused} times in a row, and training "
+                "stops; lower OPTIMIZER.learning_rate, add OPTIMIZER.grad_clip, or look at the files named above. "
+                f"No weights were changed by these steps; {point}, to continue from with --resume auto"
             )
 
     def file_of(self, index: int) -> str:
@@ -208,7 +276,8 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "scaler": self.precision.state_dict(),
             "hooks": {hook.name: hook.state_dict() for hook in self.hooks},
-            "non_finite": self._non_finite,
+            "non_finite": self._refused,
+            "first_loss": self.first_loss,
             "shape": self.shape(),
             "config": self.config.to_dict(),
             "versions": versions(),
@@ -237,7 +306,7 @@ class Trainer:
             self.progress = Progress(**state["progress"])
             self.schedule.load_state_dict(state["schedule"])
             self.precision.load_state_dict(state["scaler"])
-            self._non_finite = state["non_finite"]
+            self._refused, self.first_loss = state["non_finite"], state.get("first_loss")
             load_weights(self.framework, point.arrays[".pdparams"], source=str(point.stem) + ".pdparams")
             optimizer = {k: v for k, v in point.arrays[".pdopt"].items() if k != "LR_Scheduler"}
             load_optimizer_state(self.optimizer, self.framework, optimizer)
@@ -264,7 +333,8 @@ class Trainer:
             log.warning("resumed run differs from the first one: %s", difference)
 
     def _tell(self, moment: str) -> None:
-        for hook in self.hooks:
+        # in reverse at the end: the log closes when the others have written to it
+        for hook in self.hooks if moment != "finish" else reversed(self.hooks):
             getattr(hook, moment)(self)
 
     @contextlib.contextmanager

@@ -26,6 +26,7 @@ from paddlevideo.engine.parts import (
 from paddlevideo.engine.precision import Precision
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError
+from paddlevideo.loader.headers import check_headers
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.solver.averaging import EMA
@@ -59,6 +60,8 @@ def train(config: Config, options: Options) -> Trainer:
         trainer = _assemble(config, options, folder, _seed(options.seed, point), resumed=point is not None)
         if point:
             trainer.load(point)
+        if point and options.resume == "auto":
+            _back_to_usable(trainer, point)
         trainer.run()
         return trainer
     finally:
@@ -99,7 +102,7 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     model = distributed.parallel(framework)
     trainer = Trainer(
         config, framework, model, loader, schedule, optimizer, precision, folder, epochs, accumulate, seed,
-        max_iters=options.max_iters, non_finite_limit=config.get("non_finite_limit", 3),
+        max_iters=options.max_iters, non_finite_limit=config.get("non_finite_limit", 2),
     )  # fmt: skip
     trainer.hooks = _hooks(config, options, trainer)
     return trainer
@@ -123,21 +126,26 @@ def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
     if "PRECISEBN" in config:
         section = config["PRECISEBN"]
         hooks.append(PreciseBNHook(section.get("preciseBN_interval", 1), section.get("num_iters_preciseBN", 200)))
-    validate = None
-    if options.validate:
-        loader = loader_for(config, "valid", run.framework.num_classes, run.seed)
-        interval = config.get("val_interval", 1)
-        validate = ValidateHook(loader, lambda: metric_for(config), interval, logger, average)
-        hooks.append(validate)
-    elif main:
-        log.info("no --validate: there will be no %s_best.pdparams", config["model_name"])
+    average_of_end = None
     if "SWA" in config:
         section = config.section("SWA")
         plan = {key: section[key] for key in ("interval_steps", "bn_batches") if key in section}
-        hooks.append(SWAHook(run.framework, first_averaged_epoch(section, run.epochs), validate=validate, **plan))
-    # last of those with a state: what it writes holds what the others did
+        average_of_end = SWAHook(run.framework, first_averaged_epoch(section, run.epochs), **plan)
+        hooks.append(average_of_end)
     steps, keep = config.get("checkpoint_steps", 0), config.get("keep_checkpoints", 2)
-    hooks.append(CheckpointHook(config.get("save_interval", 1), steps, keep))
+    checkpoints = CheckpointHook(config.get("save_interval", 1), steps, keep)
+    hooks.append(checkpoints)
+    if options.validate:
+        loader = loader_for(config, "valid", run.framework.num_classes, run.seed)
+        if main:
+            check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")
+        interval = config.get("val_interval", 1)
+        validate = ValidateHook(loader, lambda: metric_for(config), interval, logger, average, checkpoints)
+        hooks.append(validate)
+        if average_of_end:
+            average_of_end.validate = validate
+    elif main:
+        log.info("no --validate: there will be no %s_best.pdparams", config["model_name"])
     if options.profiler_options:
         hooks.append(ProfilerHook(options.profiler_options))
     return hooks
@@ -153,6 +161,20 @@ def _resume_point(folder: RunFolder, resume: str | None, resume_epoch: int) -> c
     if point is None:
         log.info("--resume auto: nothing to resume in %s; starting at the beginning", folder.path)
     return point
+
+
+def _back_to_usable(trainer: Trainer, point: checkpoint.ResumePoint) -> None:
+    """Loads older resume points until training can go on from one; the newest ones may hold weights that diverged."""
+    while not trainer.can_go_on():
+        log.warning("%s: the next batches give no finite loss and gradients; looking for an older point", point.stem)
+        older = trainer.folder.newest(older_than=point.stem)
+        if older is None:
+            raise UserError(
+                f"{trainer.folder.path}: training has diverged in every resume point; start anew without --resume, "
+                "with a lower OPTIMIZER.learning_rate or with OPTIMIZER.grad_clip"
+            )
+        point = older
+        trainer.load(point)
 
 
 def _seed(asked: int | None, point: checkpoint.ResumePoint | None) -> int:

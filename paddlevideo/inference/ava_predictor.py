@@ -17,7 +17,7 @@ from paddlevideo.inference.description import FILE_NAME, Description, check_file
 from paddlevideo.inference.model_files import find_params, find_program
 from paddlevideo.inference.people import PersonDetector, ProposalFile
 from paddlevideo.inference.predictor import description_of, program_of_folder
-from paddlevideo.inference.runtime import ExportedModel, Runtime, Say
+from paddlevideo.inference.runtime import ExportedModel, Runtime, Say, finite_scores
 from paddlevideo.inference.tracks import link
 from paddlevideo.loader.pipelines import Pipeline
 
@@ -184,7 +184,7 @@ class AVAPredictor:
                 f"the model gives scores {list(rows.shape)} for {len(batch['boxes'])} people, expected "
                 f"{len(self.settings.names)} columns; its labels and classes are those of another model"
             )
-        return rows
+        return finite_scores(rows, "the detection model")
 
 
 def scorer_of_network(framework: Any) -> Scorer:

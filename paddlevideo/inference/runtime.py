@@ -104,6 +104,7 @@ class ExportedModel:
     """
 
     def __init__(self, program: Path, params: Path, runtime: Runtime, say: Say):
+        self._program = program
         self.inputs = program_inputs(program)
         self.device = runtime.device()
         self._predictor = _create(program, params, runtime, self.device, say)
@@ -114,12 +115,31 @@ class ExportedModel:
         return self(*(batch[spec.name] for spec in self.inputs))
 
     def __call__(self, *arrays: np.ndarray) -> np.ndarray:
-        """Runs one batch; gives the first output."""
+        """Runs one batch; gives the first output.
+
+        Raises:
+            UserError: it holds NaN or infinity.
+        """
         for handle, array in zip(self._input_handles, arrays, strict=True):
             handle.reshape(array.shape)
             handle.copy_from_cpu(np.ascontiguousarray(array))
         self._predictor.run()
-        return self._predictor.get_output_handle(self._predictor.get_output_names()[0]).copy_to_cpu()
+        output = self._predictor.get_output_handle(self._predictor.get_output_names()[0]).copy_to_cpu()
+        return finite_scores(output, str(self._program))
+
+
+def finite_scores(scores: np.ndarray, model: str) -> np.ndarray:
+    """Gives the scores back.
+
+    Raises:
+        UserError: they hold NaN or infinity.
+    """
+    if not np.isfinite(scores).all():
+        raise UserError(
+            f"{model}: the scores hold NaN or infinity: the training that its weights come from has diverged, or the "
+            "precision (--precision) is too low"
+        )
+    return scores
 
 
 def _create(program: Path, params: Path, runtime: Runtime, device: str, say: Say) -> Any:

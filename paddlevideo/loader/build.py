@@ -27,11 +27,13 @@ class ClipLoader:
     Attributes:
         dataset: with ``records``, a list of sample dicts, and ``class_names`` (list or None).
         pipeline: the ``Pipeline`` that was built.
+        on_error: what an unreadable file does: raise, skip or count.
         unreadable: {data-set index: why}, of the unreadable files met so far on this rank.
     """
 
     def __init__(self, source: BatchSource, plan: BatchPlan, num_workers: int):
         self.dataset, self.pipeline = source.samples.dataset, source.samples.pipeline
+        self.on_error = source.samples.on_error
         self.unreadable: dict[int, str] = {}
         self._source, self._plan, self._num_workers = source, plan, num_workers
         self._running: weakref.WeakSet[Generator] = weakref.WeakSet()

@@ -96,6 +96,37 @@ def build_optimizer(
     return optimizer
 
 
+class _ClipGradByGlobalNorm(nn.ClipGradByGlobalNorm):
+    """Paddle's, which takes over a norm that ``squared_gradient_norm`` has computed for the same step."""
+
+    squared_norm: paddle.Tensor | None = None
+
+    def _dygraph_clip(self, params_grads: list) -> list:
+        squared, self.squared_norm = self.squared_norm, None
+        if squared is None:
+            return super()._dygraph_clip(params_grads)
+        limit = paddle.full([], self.clip_norm)
+        factor = limit / paddle.maximum(squared.sqrt(), limit)
+        return [(p, g.multiply_(factor)) for p, g in params_grads]
+
+
+@paddle.no_grad()
+def squared_gradient_norm(optimizer: Optimizer) -> paddle.Tensor:
+    """The sum of squares over the gradients of all the optimizer's parameters, float32 [], before clipping.
+
+    The next ``optimizer.step()`` clips by this norm, if it clips by the global one; gradients may not change between.
+    """
+    gradients = [p.grad for p in optimizer._parameter_list if p.grad is not None]
+    if not gradients:
+        return paddle.zeros([])
+    squared = paddle.stack([paddle._C_ops.squared_l2_norm(g.astype("float32")).reshape([]) for g in gradients]).sum()
+    clip = optimizer._grad_clip
+    # of half-precision gradients Paddle sums in its own order
+    if isinstance(clip, _ClipGradByGlobalNorm) and all(g.dtype == paddle.float32 for g in gradients):
+        clip.squared_norm = squared
+    return squared
+
+
 def parameter_groups(section: Mapping[str, Any], model: Layer) -> list[ParameterGroup]:
     """Every trainable parameter in exactly one group, by its multipliers, in the order they are met."""
     named = [(name, p) for name, p in model.named_parameters() if not p.stop_gradient]
@@ -277,8 +308,9 @@ def _clip(section: Mapping[str, Any] | float | None) -> Any:
     if section is None:
         return None
     if not isinstance(section, Mapping):
-        return nn.ClipGradByGlobalNorm(float(section))
-    return getattr(nn, section["name"])(float(section["value"]))
+        section = {"name": "ClipGradByGlobalNorm", "value": section}
+    clips = {"ClipGradByGlobalNorm": _ClipGradByGlobalNorm}
+    return clips.get(section["name"], getattr(nn, section["name"]))(float(section["value"]))
 
 
 def _forbid_fractions(groups: list[ParameterGroup], name: str) -> None:

@@ -94,7 +94,7 @@ def test_a_non_finite_loss_takes_no_step_names_files_and_stops(clips, tmp_path, 
     monkeypatch.setattr(Recognizer2D, "forward", poisoned)
     with pytest.raises(UserError, match="not finite 2 times in a row"):
         train(Config(config), Options())
-    assert "no step is taken. Files: " in log_of(config) and "clip " in log_of(config)
+    assert "step 0: no step is taken (loss nan" in log_of(config) and "Files: " in log_of(config)
     np.testing.assert_array_equal(seen["weights"], seen["now"])
 
 

@@ -13,6 +13,7 @@ from paddlevideo.solver.optimizer import (
     load_optimizer_state,
     optimizer_state,
     parameter_groups,
+    squared_gradient_norm,
 )
 
 MOMENTUM = {"name": "Momentum", "momentum": 0.9, "use_nesterov": True, "learning_rate": 0.1, "weight_decay": 0.05}
@@ -360,3 +361,25 @@ def test_master_weights_are_saved_and_restored():
     other = built(MOMENTUM, net, multi_precision=True)
     load_optimizer_state(other, net, state)
     np.testing.assert_array_equal(other._master_weights[net.fc.weight.name].numpy(), master.numpy())
+
+
+@pytest.mark.parametrize("limit", [0.5, 1e6])
+def test_clipping_by_a_norm_that_was_looked_at_gives_paddles_bits(limit):
+    section = {**MOMENTUM, "grad_clip": {"name": "ClipGradByGlobalNorm", "value": limit}}
+    results = []
+    for looked_at in (False, True):
+        paddle.seed(1)
+        net = Net()
+        optimizer = built(section, net)
+        for seed in (1, 2):
+            gradients = random_gradients(net, seed)
+            loss = sum((p * paddle.to_tensor(gradients[name])).sum() for name, p in trained(net).items())
+            loss.backward()
+            if looked_at:
+                norm = float(squared_gradient_norm(optimizer)) ** 0.5
+                assert norm == pytest.approx(np.sqrt(sum((g.astype("float64") ** 2).sum() for g in gradients.values())))
+            optimizer.step()
+            optimizer.clear_grad()
+        results.append(weights(net))
+    for name, value in results[0].items():
+        np.testing.assert_array_equal(value, results[1][name], err_msg=name)

@@ -12,7 +12,7 @@ from typing import Any
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.decode.reader import VideoReadError, printable
 
-_MAX_SHOWN = 20
+MAX_SHOWN = 20
 _MAX_CHECKED = 20_000  # files looked for before the first step; the others are met when they are read
 _COLUMNS = {
     "path": ("path", "filename", "file", "video", "frame_dir", "dir"),
@@ -43,8 +43,8 @@ class Problems:
     def raise_if_any(self) -> None:
         """Raises ConfigError with at most 20 lines and a count of the rest."""
         if self._lines:
-            rest = len(self._lines) - _MAX_SHOWN
-            shown = self._lines[:_MAX_SHOWN] + ([f"... and {rest} more"] if rest > 0 else [])
+            rest = len(self._lines) - MAX_SHOWN
+            shown = self._lines[:MAX_SHOWN] + ([f"... and {rest} more"] if rest > 0 else [])
             error = ConfigError(self._file, shown)
             raise error if rest <= 0 else ConfigError(f"{self._file}: {len(self._lines)} mistakes, of which", shown)
 

@@ -79,6 +79,19 @@ class Pipeline:
             if hasattr(op, "prepare"):
                 op.prepare()
 
+    def open(self, sample: Mapping[str, Any]) -> None:
+        """Runs the steps up to the one that opens the sample's file, and closes it again; no frame is decoded.
+
+        Raises:
+            VideoReadError: the file cannot be read.
+        """
+        sample = dict(sample)
+        for _, _, op in self._steps:
+            sample = op(sample, np.random.default_rng(0))
+            if "reader" in sample:
+                sample["reader"].close()
+                return
+
     def describe(self) -> dict[str, Any]:
         """The section as plain data: ``Pipeline(p.describe(), where)`` is the same pipeline."""
         return _plain(self._section)

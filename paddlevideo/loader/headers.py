@@ -1,0 +1,87 @@
+"""The files of a split, opened before the first step: one unreadable file must not end an evaluation hours later."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+from paddlevideo.errors import ConfigError
+from paddlevideo.loader.build import ClipLoader
+from paddlevideo.loader.datasets.lists import MAX_SHOWN
+from paddlevideo.loader.decode import VideoReadError
+from paddlevideo.safe_io import write_atomic
+
+log = logging.getLogger("paddlevideo")
+
+LIMIT_S = 30.0
+
+
+def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = LIMIT_S) -> None:
+    """Opens every file of a split whose unreadable files end the run (``on_error: raise``); decodes nothing.
+
+    Args:
+        loader: of the split.
+        where: its key path, ``DATASET.valid``.
+        cache: JSON file of the files that were found sound, with size and modification time; these are not opened
+            again.
+        limit_s: seconds after which the remaining files are left to the evaluation; a log line says how many.
+
+    Raises:
+        ConfigError: files that cannot be opened, and the ways out.
+    """
+    if loader.on_error != "raise":
+        return
+    dataset = loader.dataset
+    names = [str(record.get("filename") or record.get("frame_dir")) for record in dataset.records]
+    files = {name: index for index, name in reversed(list(enumerate(names)))}  # key frames share a video
+    known = _read(cache)
+    sound: dict[str, list[int]] = {}
+    problems = []
+    start = time.monotonic()
+    for number, (name, index) in enumerate(files.items()):
+        stamp = _stamp(name)
+        if stamp is None or known.get(name) != stamp:
+            if time.monotonic() - start > limit_s:
+                log.info("%s: %d of %d files were opened within %g s; the others are not checked before they are read",
+                         where, number, len(files), limit_s)  # fmt: skip
+                break
+            try:
+                loader.pipeline.open(dataset.sample(index))
+            except VideoReadError as error:
+                problems.append(str(error))
+                continue
+        if stamp is not None:
+            sound[name] = stamp
+    if sound and sound != known:
+        write_atomic(cache, json.dumps(sound))
+    if problems:
+        shown = problems[:MAX_SHOWN]
+        if len(problems) > MAX_SHOWN:
+            shown.append(f"... and {len(problems) - MAX_SHOWN} more")
+        raise ConfigError(
+            f"{where}: unreadable files",
+            [
+                *shown,
+                f"leave them out of the list, count them as wrong with -o {where}.on_error=count, or see what is wrong "
+                "with python tools/check_dataset.py",
+            ],
+        )
+
+
+def _stamp(name: str) -> list[int] | None:
+    try:
+        state = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return [state.st_size, state.st_mtime_ns]
+
+
+def _read(cache: Path) -> dict[str, list[int]]:
+    try:
+        content = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
