@@ -21,7 +21,7 @@ import paddle
 
 from paddlevideo.engine import distributed
 from paddlevideo.engine.batch_norm import renew_batch_norms
-from paddlevideo.engine.checkpoint import Arrays, numpy_state
+from paddlevideo.engine.checkpoint import Arrays
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import Sink
 from paddlevideo.errors import UserError
@@ -236,10 +236,8 @@ class ValidateHook(Hook):
         if self.best is None or figure > self.best:
             self.best, self.best_epoch = figure, run.progress.epoch
             if distributed.is_main():
-                best = run.folder.stem("best")
-                for ending, network in run.framework.checkpoints().items():
-                    write_pickle(best.with_name(f"{best.name}{ending}.pdparams"), numpy_state(network))
-                write_pickle(best.with_name(best.name + ".pdopt"), run.optimizer_arrays())
+                run.folder.save_weights("best", run.framework)
+                write_pickle(run.folder.path / f"{run.folder.stem('best').name}.pdopt", run.optimizer_arrays())
             log.info(f"Already save the best model ({metric.primary_label}){int(figure * 10000) / 10000}")
 
     def state_dict(self) -> dict[str, Any]:
@@ -280,7 +278,7 @@ class CheckpointHook(Hook):
             stem = run.folder.save(f"step_{run.progress.step:08d}", run.arrays(), state)
             if also:
                 run.folder.copy(stem, also, state)
-            run.folder.keep_newest("step_", self.keep)
+            run.folder.keep_newest("step_", self.keep, run.progress.step)
         distributed.meet()
 
 
