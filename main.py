@@ -32,6 +32,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="PATH",
         help="continue exactly: auto (newest valid), or a resume point",
     )
+    add("--overwrite", action="store_true", help="move the work of another run in output_dir aside, into previous_N")
     add("--seed", type=int, help="of shuffling, augmentation, dropout and initial weights (default 1234)")
     add("--deterministic", action="store_true", help="only GPU kernels that give the same bits at every run; slower")
     add("--device", default="auto", metavar="DEV", help="auto, cpu, gpu or gpu:N")
@@ -70,6 +71,7 @@ def main() -> int:
         validate=arguments.validate,
         weights=arguments.weights,
         resume=arguments.resume,
+        overwrite=arguments.overwrite,
         seed=arguments.seed,
         deterministic=arguments.deterministic,
         device=arguments.device,

@@ -32,6 +32,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--work-dir", metavar="DIR", help="where everything is written (output_dir of the configuration)")
     add("--resume-from", metavar="PATH", help="continue exactly: a resume point (any of its files), or auto")
+    add("--overwrite", action="store_true", help="move the work of another run in DIR aside, into DIR/previous_N")
     add("--validate", action="store_true", help="evaluate during training and keep the best weights")
     add("--test-last", action="store_true", help="test the last weights afterwards; results in DIR/last_pred.pkl")
     add("--test-best", action="store_true", help="test the best weights afterwards; results in DIR/best_pred.pkl")
@@ -66,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     options = Options(
         validate=args.validate,
         resume=args.resume_from,
+        overwrite=args.overwrite,
         seed=args.seed,
         deterministic=args.deterministic,
         device=mmaction2.device_of(args.device, args.gpus, args.gpu_ids),

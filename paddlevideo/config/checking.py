@@ -44,6 +44,8 @@ _BATCHES = {
     "label_names": "str | None",
 }
 SPLITS = ("train", "valid", "test")
+AUTO = "auto"  # for a number of classes: as many as the data or the weights name
+_CLASS_COUNTS = ("num_classes", "class_num")
 # keys of a split that belong to the loader rather than to the dataset's class
 _LOADER_KEYS = {"format": "str", "on_error": "str", "timeout_s": "float", "max_replacements": "int"}
 _SMALL: dict[str, dict[str, str]] = {
@@ -346,7 +348,7 @@ def component(registry: Registry, spec: Any, where: str, key: str = "name", give
         here = join(where, argument)
         if argument not in known:
             problems.append(f"{here}: {name} takes no {argument!r}{suggest(argument, known)}")
-        else:
+        elif not (argument in _CLASS_COUNTS and value == AUTO):
             problems += kind(value, known[argument].annotation, here)
     missing = [p.name for p in known.values() if p.required and p.name not in spec]
     return problems + [f"{join(where, argument)}: is missing; {name} needs it" for argument in missing]

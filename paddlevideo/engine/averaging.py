@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 
+from paddlevideo.classes import UNKNOWN, Classes, classes_of_weights, order_in, write_weights
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.batch_norm import batch_norms, renew_batch_norms, statistics_kept
@@ -19,8 +19,8 @@ from paddlevideo.engine.hooks import Hook, ValidateHook
 from paddlevideo.engine.parts import DEFAULT_SEED, deployed_network, loader_for, pipelines_agree
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
-from paddlevideo.modeling.weights import load_weights, read_weights, write_weights
-from paddlevideo.safe_io import sha256, write_atomic
+from paddlevideo.modeling.weights import load_weights, read_weights
+from paddlevideo.safe_io import sha256
 from paddlevideo.solver.averaging import EMA, SWA, WeightAverage, average_states
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ class SWAHook(AverageHook):
         with self.average.applied(), statistics_kept(run.framework):
             self._renew(run)
             if distributed.is_main():
-                for ending, network in run.framework.checkpoints().items():
-                    write_weights(target.with_name(f"{target.name}{ending}.pdparams"), numpy_state(network))
+                run.folder.save_weights("swa", run.framework)
             if self.validate is not None:
                 self.validate.measure(run, "swa")
         distributed.meet()
@@ -227,21 +226,38 @@ def average_files(
     twice = [str(file) for i, file in enumerate(files) if file.resolve() in {f.resolve() for f in files[:i]}]
     if twice:
         raise UserError(f"{twice[0]}: is named twice; give it more weight with --weights")
+    classes = _common_classes(files)
     mean = average_states({str(file): read_weights(file) for file in files}, weights)
     renewed = 0
     if bn_batches:
         mean, renewed = _renewed(mean, config, bn_batches, target)
-    digest = write_weights(target, mean)
     record = {
         "sources": [{"file": file.name, "sha256": sha256(file)} for file in files],
         "weights": list(weights) if weights else "equal",
-        "sha256": digest,
         "config": config.source if config else None,
         "bn_batches": bn_batches,
         "batch_norms_renewed": renewed,
     }
-    write_atomic(target.with_name(target.name + ".json"), json.dumps(record, indent=1) + "\n")
+    write_weights(target, mean, classes, record)
     return renewed
+
+
+def _common_classes(files: Sequence[Path]) -> Classes:
+    """The classes of all the files; unknown if those of one are.
+
+    Raises:
+        UserError: two files name other classes, or the same in another order.
+    """
+    found = [classes_of_weights(file) for file in files]
+    for file, classes in zip(files, found):
+        if order_in(found[0], classes, str(files[0]), str(file)) is not None:
+            raise UserError(
+                f"{file}: its classes stand in another order than those of {files[0]}; they cannot be averaged"
+            )
+    unknown = [str(file) for file, classes in zip(files, found) if not classes.count]
+    if unknown:
+        log.info("class names are unknown of %s, and so of the average", ", ".join(unknown))
+    return UNKNOWN if unknown else found[0]
 
 
 def _renewed(mean: Arrays, config: Config, bn_batches: int, target: Path) -> tuple[Arrays, int]:

@@ -4,6 +4,9 @@ A resume point ``S`` is three files or more: ``S.pdparams`` (weights) and ``S.pd
 reads too, ``S.pdema`` and ``S.pdswa`` where weights are averaged, and last of all ``S.pdstates``, a JSON manifest with
 everything else and the sha256 of the others.  A point without a manifest, or whose digests differ, is damaged and is
 never used.
+
+A run has an identity, a random name that stands in ``run.json`` of its folder and in every manifest.  Points of another
+run in the same folder are neither continued nor deleted.
 """
 
 from __future__ import annotations
@@ -12,21 +15,32 @@ import json
 import logging
 import os
 import shutil
+import time
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from paddlevideo.classes import Classes, write_weights
 from paddlevideo.errors import UserError
-from paddlevideo.modeling.weights import refuse_non_finite
+from paddlevideo.finite import refuse_non_finite
+from paddlevideo.manifest import SUFFIX as MANIFEST
+from paddlevideo.manifest import read_manifest, write_manifest
 from paddlevideo.safe_io import DamagedFileError, read_pickle, sha256, sweep_temporary, write_atomic, write_pickle
 
 log = logging.getLogger("paddlevideo")
 
-FORMAT = 1
-MANIFEST = ".pdstates"
 ARRAYS = (".pdparams", ".pdopt", ".pdema", ".pdswa")
+IDENTITY = "run.json"
+# what a run writes into its folder, besides what others keep there
+_WRITTEN = (
+    *(f"*{suffix}" for suffix in (*ARRAYS, MANIFEST)), "*.pdparams.json", IDENTITY, "config.yaml", "class_names.txt",
+    "log*.txt", "metrics.jsonl", "unreadable_train.txt", "report*.html", "predictions*.csv", "tensorboard", "visualdl",
+)  # fmt: skip
+_NO_IDENTITY = "unknown"  # of points that were written before runs had one
 Arrays = dict[str, Any]
 
 
@@ -38,9 +52,32 @@ class ResumePoint:
     arrays: dict[str, Arrays]
     state: dict[str, Any]
 
+    @property
+    def run(self) -> str:
+        """The identity of the run that wrote it."""
+        return self.state.get("run", _NO_IDENTITY)
+
+    @property
+    def classes(self) -> Classes:
+        """The run's class names; unknown before format 2."""
+        return Classes.of(self.state.get("classes"), str(self.stem))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A resume point in a folder, by its manifest alone."""
+
+    step: int
+    stem: Path
+    run: str
+
 
 class RunFolder:
     """The output folder of one run; held by a lock, so that a second run cannot write into it.
+
+    Attributes:
+        run: the identity of the run that writes here.
+        classes: what its class indices mean; both stand in every manifest.
 
     Args:
         folder: created if missing.
@@ -53,6 +90,7 @@ class RunFolder:
 
     def __init__(self, folder: Path, model_name: str, lock: bool = True):
         self.path, self.model_name = folder, model_name
+        self.run, self.classes = uuid.uuid4().hex, Classes()
         self._lock: int | None = None
         if lock:
             folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +123,7 @@ class RunFolder:
         """A further name for the files of a resume point, without writing the arrays again."""
         stem = self.stem(what)
         stem.with_name(stem.name + MANIFEST).unlink(missing_ok=True)
-        old = json.loads(source.with_name(source.name + MANIFEST).read_text(encoding="utf-8"))
+        old = read_manifest(source.with_name(source.name + MANIFEST))
         digests = {}
         for name, digest in old["files"].items():
             target = stem.with_name(stem.name + name[len(source.name) :])
@@ -97,54 +135,131 @@ class RunFolder:
     def update(self, what: str, state: dict[str, Any]) -> None:
         """Replaces the state of a resume point whose arrays are still right; nothing where there is no such point."""
         stem = self.stem(what)
-        if not stem.with_name(stem.name + MANIFEST).is_file():
-            return
-        old = json.loads(stem.with_name(stem.name + MANIFEST).read_text(encoding="utf-8"))
-        self._write_manifest(stem, old["files"], state)
+        if stem.with_name(stem.name + MANIFEST).is_file():
+            self._write_manifest(stem, read_manifest(stem.with_name(stem.name + MANIFEST))["files"], state)
 
-    def points(self) -> list[Path]:
-        """Stems of all resume points that have a readable manifest, newest (most steps) first."""
-        found = []
+    def save_weights(self, what: str, framework: Any) -> None:
+        """``<stem>.pdparams`` of a network, and of each part that it deploys by itself; each with its class names."""
+        stem = self.stem(what)
+        for ending, network in framework.checkpoints().items():
+            file = stem.with_name(f"{stem.name}{ending}.pdparams")
+            write_weights(file, numpy_state(network), self.classes, {"model_name": self.model_name, "run": self.run})
+
+    def entries(self) -> tuple[list[Entry], int]:
+        """All resume points that have a sound manifest, newest (most steps) first; and how many have a damaged one."""
+        found, damaged = [], 0
         for manifest in self.path.glob(f"{self.model_name}_*{MANIFEST}"):
             stem = manifest.with_name(manifest.name[: -len(MANIFEST)])
             try:
-                step = json.loads(manifest.read_text(encoding="utf-8"))["state"]["progress"]["step"]
-            except (OSError, ValueError, KeyError, TypeError):
-                log.warning("%s: unreadable manifest; this resume point is passed over", manifest)
+                state = read_manifest(manifest)["state"]
+            except UserError as error:
+                log.warning("%s; this resume point is passed over", error)
+                damaged += 1
                 continue
-            found.append((step, stem.name, stem))
-        return [stem for _, _, stem in sorted(found, reverse=True)]
+            found.append(Entry(state["progress"]["step"], stem, state.get("run", _NO_IDENTITY)))
+        return sorted(found, key=lambda entry: (entry.step, entry.stem.name), reverse=True), damaged
 
     def newest(self, older_than: Path | None = None) -> ResumePoint | None:
-        """The newest valid resume point; damaged ones are named and passed over.  None if there never was one.
+        """The newest valid resume point of the run of this folder; damaged ones are named and passed over.
 
         Args:
             older_than: stem of a point; only those that come after it are looked at.
 
+        Returns:
+            None if there never was one.
+
         Raises:
-            UserError: there are resume points and every one of them is damaged.
+            UserError: every one of them is damaged, or it is not known which of several runs is meant.
         """
-        points = self.points()
-        if older_than is not None:
+        entries, damaged = self.entries()
+        runs = sorted({entry.run for entry in entries})
+        own = self._identity() or (runs[0] if len(runs) == 1 else None)
+        points = [entry.stem for entry in entries if entry.run == own]
+        if entries and not points:
+            names = ", ".join(next(e.stem.name for e in entries if e.run == run) for run in runs)
+            raise UserError(
+                f"{self.path}: holds resume points of {len(runs)} other run(s), newest {names}; name the one to "
+                "continue: --resume PATH"
+            )
+        if older_than in points:
             points = points[points.index(older_than) + 1 :]
         for stem in points:
             try:
                 return load(stem)
             except UserError as error:
                 log.warning("%s; looking for an older resume point", error)
-        if points and older_than is None:
-            raise UserError(f"{self.path}: every resume point is damaged; start anew without --resume")
+        if older_than is None and (points or damaged):
+            raise UserError(
+                f"{self.path}: every resume point is damaged; start anew without --resume, and with --overwrite, which "
+                "moves what is there aside"
+            )
         return None
 
-    def keep_newest(self, what: str, count: int) -> None:
-        """Removes all but the newest ``count`` points whose name begins with ``what``."""
-        own = [stem for stem in self.points() if stem.name.startswith(self.stem(what).name)]
-        for stem in own[count:]:
+    def keep_newest(self, what: str, count: int, step: int) -> None:
+        """Removes all but the newest ``count`` of this run's points up to ``step`` whose name begins with ``what``."""
+        own = [e.stem for e in self.entries()[0] if e.run == self.run and e.step <= step]
+        for stem in [stem for stem in own if stem.name.startswith(self.stem(what).name)][count:]:
             remove(stem)
 
+    def in_the_way(self, point: ResumePoint | None, newest: bool = False) -> list[str]:
+        """What a start from ``point`` would lose: resume points and weights that are not of its own past.
+
+        Args:
+            point: None: a start at the beginning.
+            newest: it is the newest valid one of its run, so that those beyond it are damaged.
+        """
+        if point is None:
+            work = [*self.path.glob(f"*{MANIFEST}"), *self.path.glob(f"{self.model_name}_*.pdparams")]
+            return sorted({file.name for file in work})
+        step = point.state["progress"]["step"]
+        return [e.stem.name for e in self.entries()[0] if e.run != point.run or (e.step > step and not newest)]
+
+    def move_aside(self, stems: Sequence[Path] | None = None) -> Path:
+        """Moves what a run wrote here into ``previous_N`` in this folder; nothing is deleted.
+
+        Args:
+            stems: only these resume points; None: everything.
+
+        Returns:
+            That folder.
+        """
+        number = 1
+        while (self.path / f"previous_{number}").exists():
+            number += 1
+        target = self.path / f"previous_{number}"
+        target.mkdir(parents=True)
+        # manifests last: until everything is moved, the folder counts as another run's
+        if stems is None:
+            files = [file for pattern in _WRITTEN for file in self.path.glob(pattern)]
+        else:
+            named = [stem.with_name(stem.name + suffix) for stem in stems for suffix in (*ARRAYS, MANIFEST)]
+            files = [file for file in named if file.exists()]
+        for file in sorted(dict.fromkeys(files), key=lambda file: (file.name.endswith(MANIFEST), file.name)):
+            os.replace(file, target / file.name)
+        return target
+
+    def begin(self, run: str | None, classes: Classes) -> None:
+        """Notes the identity (None: a new one) and the class names of the run that writes here from now on."""
+        self.run, self.classes = run or self.run, classes
+        if self._lock is None:
+            return
+        about = {"run": self.run, "model_name": self.model_name, "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        write_atomic(self.path / IDENTITY, json.dumps({**about, "classes": classes.describe()}, indent=1) + "\n")
+        names = self.path / "class_names.txt"
+        names.unlink(missing_ok=True)
+        if classes.names:
+            write_atomic(names, classes.text())
+
+    def _identity(self) -> str | None:
+        try:
+            run = json.loads((self.path / IDENTITY).read_text(encoding="utf-8"))["run"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return run if isinstance(run, str) else None
+
     def _write_manifest(self, stem: Path, digests: dict[str, str], state: dict[str, Any]) -> None:
-        text = json.dumps({"format": FORMAT, "files": digests, "state": state}, indent=1)
-        write_atomic(stem.with_name(stem.name + MANIFEST), text)
+        state = {**state, "run": self.run, "classes": self.classes.describe()}
+        write_manifest(stem.with_name(stem.name + MANIFEST), {"files": digests, "state": state})
 
 
 def load(path: str | Path) -> ResumePoint:
@@ -161,13 +276,10 @@ def load(path: str | Path) -> ResumePoint:
     manifest = stem.with_name(stem.name + MANIFEST)
     if not manifest.is_file():
         raise UserError(f"{stem}: no resume point here (there is no {manifest.name})")
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        files, state = content["files"], content["state"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedFileError(f"{manifest}: damaged ({error})") from error
-    if content.get("format") != FORMAT:
-        raise UserError(f"{manifest}: written in format {content.get('format')}, this version reads {FORMAT}")
+    content = read_manifest(manifest)
+    files, state = content["files"], content["state"]
+    if content["format"] == 1:
+        log.warning("%s: format 1, of an earlier version: it has no digest of its own and no class names", manifest)
     arrays = {}
     for name, digest in files.items():
         file = stem.with_name(name)

@@ -7,7 +7,6 @@ them, and the result is written only if nothing is left over on either side that
 from __future__ import annotations
 
 import fnmatch
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.classes import UNKNOWN, classes_of_config, classes_of_weights, settled, write_weights
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.frameworks.build import build_deployed
-from paddlevideo.modeling.weights import KeyReport, compare, read_weights, write_weights
-from paddlevideo.safe_io import sha256, write_atomic
+from paddlevideo.modeling.weights import KeyReport, compare, read_weights
+from paddlevideo.safe_io import sha256
 
 ORIGINS = ("mmaction2", "timesformer", "torchvision", "timm", "paddle")
 _TORCH_SUFFIXES = (".pth", ".pyth", ".pt", ".tar", ".bin", ".ckpt")
@@ -126,16 +126,14 @@ def convert_file(
     if target.resolve() == source.resolve():
         raise UserError(f"{target}: source and target are the same file")
     found = read_source(source, averaged)
-    framework = build_deployed(config.section("MODEL"))
+    framework = build_deployed(settled(config, classes_of_config(config, "test")).section("MODEL"))
     conversion = convert(framework, found, source, origin, backbone_only)
     _refuse_gaps(conversion, allow_missing, allow_unexpected, framework)
     if framework.weights_prefix:
         conversion.notes.append(f"under the names of {framework.weights_prefix[:-1]}'s own configuration")
-    digest = write_weights(target, conversion.arrays)
     record = {
         "source": source.name,
         "source_sha256": sha256(source),
-        "sha256": digest,
         "origin": conversion.origin,
         "part": conversion.part,
         "config": config.source,
@@ -146,7 +144,8 @@ def convert_file(
         "explained": conversion.report.explained,
         "notes": conversion.notes,
     }
-    write_atomic(target.with_name(target.name + ".json"), json.dumps(record, indent=1) + "\n")
+    whole = conversion.part == "recogniser" and source.suffix == ".pdparams"
+    write_weights(target, conversion.arrays, classes_of_weights(source) if whole else UNKNOWN, record)
     return conversion
 
 

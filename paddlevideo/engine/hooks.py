@@ -22,11 +22,10 @@ import paddle
 
 from paddlevideo.engine import distributed
 from paddlevideo.engine.batch_norm import renew_batch_norms
-from paddlevideo.engine.checkpoint import Arrays, numpy_state
+from paddlevideo.engine.checkpoint import Arrays
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import Sink
 from paddlevideo.errors import UserError
-from paddlevideo.modeling.weights import write_weights
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.solver.averaging import WeightAverage
 
@@ -52,6 +51,9 @@ class Hook:
     def epoch_end(self, run: Trainer) -> None: ...
 
     def finish(self, run: Trainer) -> None: ...
+
+    def close(self) -> None:
+        """Frees files; of a run that ends without ``finish``, too."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -165,6 +167,9 @@ class LogHook(Hook):
             sink.write(mode, step, figures)
 
     def finish(self, run: Trainer) -> None:
+        self.close()
+
+    def close(self) -> None:
         for sink in self.sinks:
             sink.close()
 
@@ -247,7 +252,7 @@ class CheckpointHook(Hook):
             stem = run.folder.save(f"step_{run.progress.step:08d}", run.arrays(), state)
             if also:
                 run.folder.copy(stem, also, state)
-            run.folder.keep_newest("step_", self.keep)
+            run.folder.keep_newest("step_", self.keep, run.progress.step)
         distributed.meet()
 
     def update(self, run: Trainer) -> None:
@@ -329,10 +334,8 @@ class ValidateHook(Hook):
         if self.best is None or figure > self.best:
             self.best, self.best_epoch = figure, run.progress.epoch
             if distributed.is_main():
-                best = run.folder.stem("best")
-                for ending, network in run.framework.checkpoints().items():
-                    write_weights(best.with_name(f"{best.name}{ending}.pdparams"), numpy_state(network))
-                write_pickle(best.with_name(best.name + ".pdopt"), run.optimizer_arrays())
+                run.folder.save_weights("best", run.framework)
+                write_pickle(run.folder.path / f"{run.folder.stem('best').name}.pdopt", run.optimizer_arrays())
             log.info(f"Already save the best model ({metric.primary_label}){int(figure * 10000) / 10000}")
 
     def state_dict(self) -> dict[str, Any]:

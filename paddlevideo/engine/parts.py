@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from dataclasses import dataclass
@@ -11,14 +12,26 @@ import numpy as np
 import paddle
 
 import paddlevideo
+from paddlevideo.classes import (
+    UNKNOWN,
+    Classes,
+    class_counts,
+    classes_of_config,
+    counted,
+    order_in,
+    settled,
+    source_of,
+)
 from paddlevideo.config import Config
+from paddlevideo.config.checking import AUTO
 from paddlevideo.engine import distributed
 from paddlevideo.errors import ConfigError
 from paddlevideo.loader.build import build_loader
-from paddlevideo.loader.datasets.lists import training_classes
 from paddlevideo.loader.pipelines.pipeline import Pipeline
 from paddlevideo.modeling.frameworks.build import build_deployed, build_framework, without_start_weights
-from paddlevideo.registry import METRICS
+from paddlevideo.registry import DATASETS, METRICS
+
+log = logging.getLogger("paddlevideo")
 
 DEFAULT_SEED = 1234
 _DEFAULT_BATCH = 8
@@ -41,6 +54,7 @@ class Options:
     scale_lr: bool = False
     profiler_options: str | None = None
     fleet: bool = False
+    overwrite: bool = False
 
 
 def use_deterministic_kernels() -> None:
@@ -60,7 +74,7 @@ def network(config: Config, pretrained: bool = True) -> Any:
     Args:
         pretrained: False drops ``MODEL.backbone.pretrained`` and its like: the weights come from elsewhere.
     """
-    model = config.section("MODEL")
+    model = _settled(config, "train").section("MODEL")
     if not pretrained:
         model = without_start_weights(model)
     return build_framework(model, normalization=normalization(config))
@@ -68,7 +82,12 @@ def network(config: Config, pretrained: bool = True) -> Any:
 
 def deployed_network(config: Config) -> Any:
     """What of MODEL is tested, without weights; of a distillation the student alone."""
-    return build_deployed(config.section("MODEL"), normalization=normalization(config))
+    return build_deployed(_settled(config, "test").section("MODEL"), normalization=normalization(config))
+
+
+def _settled(config: Config, split: str) -> Config:
+    """With a number for ``num_classes: auto`` where the caller, who knows the weights' classes, has not put one."""
+    return settled(config, classes_of_config(config, split)) if AUTO in class_counts(config).values() else config
 
 
 def normalization(config: Config) -> Any:
@@ -96,11 +115,15 @@ def pipelines_agree(config: Config) -> None:
         raise ConfigError(config.source, [f"PIPELINE: Normalization differs between pipelines ({listing})"])
 
 
-def loader_for(config: Config, split: str, num_classes: int, seed: int) -> Any:
+def loader_for(config: Config, split: str, num_classes: int, seed: int, classes: Classes = UNKNOWN) -> Any:
     """The loader of ``train``, ``valid`` or ``test``, this rank's share of it.
+
+    Args:
+        classes: what the network's class indices mean; labels come in this order.  Unknown: the configuration's.
 
     Raises:
         ConfigError: DATASET or PIPELINE has no such split.
+        UserError: the data name other classes.
     """
     dataset, pipeline = config.section("DATASET"), config.section("PIPELINE")
     missing = [
@@ -109,18 +132,16 @@ def loader_for(config: Config, split: str, num_classes: int, seed: int) -> Any:
     if missing:
         raise ConfigError(config.source, missing)
     training = split == "train"
-    classes = training_classes(dataset)
-    if classes and not training and os.path.isdir(dataset[split].get("file_path", "")):
-        dataset[split].setdefault("class_names", classes)
+    section, label_order = _by_name(config, split, classes)
     batch_size = dataset.get("batch_size", _DEFAULT_BATCH)
     own = {"train": batch_size, "valid": dataset.get("valid_batch_size", batch_size)}
     workers = dataset.get("num_workers", 0)
     return build_loader(
-        dataset[split],
+        section,
         pipeline[split],
         split,
         seed=seed,
-        num_classes=num_classes,
+        num_classes=counted(config, num_classes),
         batch_size=own.get(split, dataset.get("test_batch_size", _DEFAULT_BATCH)),
         num_workers=dataset.get(f"{split}_num_workers", workers) if not training else workers,
         rank=distributed.rank(),
@@ -128,7 +149,35 @@ def loader_for(config: Config, split: str, num_classes: int, seed: int) -> Any:
         shuffle=training or (split == "valid" and dataset.get("shuffle_valid", False)),
         drop_last=training and dataset.get("drop_last", True),
         mix=config.get("MIX").to_dict() if training and "MIX" in config else None,
+        label_order=label_order,
     )
+
+
+def _by_name(config: Config, split: str, classes: Classes) -> tuple[dict[str, Any], list[int] | None]:
+    """DATASET.<split> such that labels come in the order of ``classes``, and the order that is left to the loader.
+
+    Raises:
+        UserError: the data name other classes.
+    """
+    section, own = config.section("DATASET")[split], classes_of_config(config, split)
+    classes = classes if classes.count else own
+    folder = os.path.isdir(section.get("file_path") or "")
+    order = None
+    if not (folder and split != "train" and not config["DATASET"].get("label_names")):  # else by its own folders
+        order = order_in(classes, own, "the training", f"{config.source}: {source_of(config, split)}")
+    if order is not None:
+        log.info("DATASET.%s names the classes in another order than the training; they are mapped by name", split)
+    if classes.ids:
+        if order is not None:
+            ids = {place: own.ids[k] for k, place in enumerate(order)}
+            section["custom_classes"] = [ids[place] for place in range(1, len(order))]
+        return section, None
+    if folder:
+        taken = {parameter.name for parameter in DATASETS.entry(section["format"]).parameters or ()}
+        if classes.names and "class_names" in taken:
+            section.setdefault("class_names", list(classes.names))
+        return section, None
+    return section, order
 
 
 def metric_for(config: Config) -> Any:

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.classes import check_count, classes_of_config, classes_of_weights, settled, source_of, unknown_line
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.bank import BankKeeper, for_split
+from paddlevideo.engine.data_summary import split_line
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.parts import (
@@ -28,7 +30,6 @@ from paddlevideo.engine.report import Report, write_report
 from paddlevideo.engine.results import check_name, files_of
 from paddlevideo.engine.views import ViewKeeper
 from paddlevideo.errors import UserError
-from paddlevideo.loader.labels import read_labels
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import sha256
 
@@ -38,7 +39,8 @@ log = logging.getLogger("paddlevideo")
 def test(config: Config, options: Options, out: str | None = None) -> dict[str, float]:
     """Evaluates ``options.weights`` on DATASET.test through PIPELINE.test.
 
-    ``report.html`` and ``predictions.csv`` go beside ``out``, or into the output folder.
+    ``report.html`` and ``predictions.csv`` go beside ``out``, or into the output folder; where those of other weights
+    stand there, both are named by these weights.
 
     Args:
         out: where the per-video results go: ``.json``, ``.csv`` or ``.pkl``; detections: ``.csv``.
@@ -59,14 +61,25 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
         use_deterministic_kernels()
     set_up_logging(config.output_dir, distributed.rank(), config.get("log_level", "INFO"))
     pipelines_agree(config)
+    own = classes_of_config(config, "test")
+    classes = classes_of_weights(options.weights)
+    if classes.count:
+        log.info("%d classes, named by %s", classes.count, options.weights)
+    else:
+        log.info("%s", unknown_line(options.weights, own))
+        classes = own
+    config = settled(config, classes)
     framework = deployed_network(config)
     log.info("%s", load_weights(framework, options.weights))
+    check_count(config, framework.num_classes, classes, source_of(config, "test"))
     request = getattr(framework, "bank_request", None)
     if request:
         config, metric = for_split(config, request.split), BankKeeper(metric, request.file, request.half)
     seed = DEFAULT_SEED if options.seed is None else options.seed
-    loader = loader_for(config, "test", framework.num_classes, seed)
-    names = class_names(config, loader.dataset, framework.num_classes)
+    loader = loader_for(config, "test", framework.num_classes, seed, classes)
+    names = classes.names or loader.dataset.class_names
+    names = names if names and len(names) == framework.num_classes else None
+    log.info("%s", split_line(loader.dataset, "test"))
     if out and getattr(framework, "avg_type", None) == "none":
         metric = ViewKeeper(metric)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
@@ -74,7 +87,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
 
     def write_clips() -> None:
         if distributed.is_main():
-            _write_clips(config, out, metric, records, names)
+            _write_clips(config, options, out, metric, records, names)
 
     announce = "[TEST] Processing batch"
     figures = evaluate(framework, loader, metric, precision, options.max_iters, announce, merged=write_clips)
@@ -96,24 +109,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     return figures
 
 
-def class_names(config: Config, dataset: Any, num_classes: int) -> list[str] | None:
-    """The names of DATASET.label_names, or of a folder data set's folders; None if there are none.
-
-    Raises:
-        UserError: the file is missing, or does not name every class.
-    """
-    path = config["DATASET"].get("label_names")
-    if path:
-        try:
-            return read_labels(path, num_classes)
-        except UserError as error:
-            way_out = "-o DATASET.label_names=null tests without names"
-            raise UserError(f"{config.source}: DATASET.label_names: {error}; {way_out}") from None
-    found = getattr(dataset, "class_names", None)
-    return found if found and len(found) == num_classes else None
-
-
-def _write_clips(config: Config, out: str | None, metric: Any, records: list, names: list | None) -> None:
+def _write_clips(config: Config, options: Options, out: str | None, metric: Any, records: list, names: list | None):
     """The results of ``out``, and ``predictions.csv``: of every clip, before a figure is computed from them."""
     files = files_of(metric, records)
     if out and files is None:
@@ -124,11 +120,8 @@ def _write_clips(config: Config, out: str | None, metric: Any, records: list, na
     if isinstance(metric, ViewKeeper):
         log.info("logits of every view: %s", metric.write(out))
     if files:
-        files.write_predictions(_folder(config, out) / "predictions.csv", names)
-
-
-def _folder(config: Config, out: str | None) -> Path:
-    return Path(out).parent if out else config.output_dir
+        folder, suffix = _place(config, options, out)
+        files.write_predictions(folder / f"predictions{suffix}.csv", names)
 
 
 def _write_report(
@@ -138,13 +131,27 @@ def _write_report(
     facts = [
         ("command", shlex.join(sys.argv)),
         ("configuration", config.source),
-        ("weights", f"{options.weights} (sha256 {sha256(Path(options.weights).expanduser())})"),
+        ("weights", f"{options.weights} (sha256 {_digest(options)})"),
         ("clips", f"{files.num_taken if files else '?'} of {len(records)} in DATASET.test"),
         *versions().items(),
     ]
     title = f"{config['model_name']}: test of {Path(options.weights).name}"
     classes = metric.per_class() if hasattr(metric, "per_class") else None
     page = Report(title, figures, getattr(files, "results", None), names, facts, config.to_yaml(), classes)
-    path = _folder(config, out) / "report.html"
-    write_report(path, page)
-    log.info("report: %s", path)
+    folder, suffix = _place(config, options, out)
+    write_report(folder / f"report{suffix}.html", page)
+    log.info("report: %s", folder / f"report{suffix}.html")
+
+
+def _place(config: Config, options: Options, out: str | None) -> tuple[Path, str]:
+    """The folder of the report, and what to append to its name: nothing, or where the report of other weights is
+    there, these weights."""
+    folder = Path(out).parent if out else config.output_dir
+    report, digest = folder / "report.html", _digest(options)
+    if not report.is_file() or digest in report.read_text(encoding="utf-8", errors="replace"):
+        return folder, ""
+    return folder, f"_{Path(options.weights).stem}_{digest[:8]}"
+
+
+def _digest(options: Options) -> str:
+    return sha256(Path(options.weights).expanduser())

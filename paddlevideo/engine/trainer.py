@@ -241,8 +241,8 @@ class Trainer:
         self._refused += 1
         log.warning("step %d: no step is taken (%s). Files: %s", self.progress.step, blamed[0][1], names)
         if self._refused >= self.non_finite_limit:
-            newest = self.folder.points()
-            point = f"the newest resume point is {newest[0]}" if newest else "there is no resume point yet"
+            stems = [entry.stem for entry in self.folder.entries()[0] if entry.run == self.folder.run]
+            point = f"the newest resume point is {stems[0]}" if stems else "there is no resume point yet"
             raise UserError(
                 f"step {self.progress.step}: {blamed[0][1]}: not finite {self._refused} times in a row, and training "
                 "stops; lower OPTIMIZER.learning_rate, add OPTIMIZER.grad_clip, or look at the files named above. "
@@ -331,6 +331,12 @@ class Trainer:
             )
         for difference in differences:
             log.warning("resumed run differs from the first one: %s", difference)
+
+    def close(self) -> None:
+        """Ends a run that was assembled and is not going to train."""
+        self.loader.close()
+        for hook in self.hooks:
+            hook.close()
 
     def _tell(self, moment: str) -> None:
         # in reverse at the end: the log closes when the others have written to it

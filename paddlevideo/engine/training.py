@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
 import paddle
 
+from paddlevideo.classes import (
+    Classes,
+    check_count,
+    classes_of_config,
+    classes_of_weights,
+    settled,
+    source_of,
+    unknown_line,
+)
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint, distributed
 from paddlevideo.engine.averaging import EMAHook, SWAHook, first_averaged_epoch
 from paddlevideo.engine.checkpoint import RunFolder
+from paddlevideo.engine.data_summary import data_summary
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
 from paddlevideo.engine.log import open_sinks, set_up_logging
 from paddlevideo.engine.parts import (
@@ -53,19 +64,30 @@ def train(config: Config, options: Options) -> Trainer:
     try:
         set_up_logging(folder.path, distributed.rank(), config.get("log_level", "INFO"))
         log.info("device %s, %d rank(s), output in %s", device, distributed.world_size(), folder.path)
-        if distributed.is_main():
-            write_atomic(folder.path / "config.yaml", config.to_yaml())
-            log.info("the resolved configuration is %s", folder.path / "config.yaml")
-        point = _resume_point(folder, options.resume, config.get("resume_epoch", 0))
-        trainer = _assemble(config, options, folder, _seed(options.seed, point), resumed=point is not None)
-        if point:
-            trainer.load(point)
-        if point and options.resume == "auto":
-            _back_to_usable(trainer, point)
+        point = _start(folder, options, config.get("resume_epoch", 0))
+        trainer = _prepared(config, options, folder, point)
+        if point and options.resume == "auto" and not _back_to_usable(trainer, point):
+            trainer.close()
+            _move_aside(folder, "training has diverged in every resume point, and starts at the beginning")
+            trainer = _prepared(config, options, folder, None)
         trainer.run()
         return trainer
     finally:
         folder.release()
+
+
+def _prepared(config: Config, options: Options, folder: RunFolder, point: checkpoint.ResumePoint | None) -> Trainer:
+    """The run, at the resume point or at the beginning."""
+    classes = _classes(config, point)
+    config = settled(config, classes)
+    folder.begin(point.run if point else None, classes)
+    if distributed.is_main():
+        write_atomic(folder.path / "config.yaml", config.to_yaml())
+        log.info("the resolved configuration is %s", folder.path / "config.yaml")
+    trainer = _assemble(config, options, folder, _seed(options.seed, point), resumed=point is not None)
+    if point:
+        trainer.load(point)
+    return trainer
 
 
 def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, resumed: bool) -> Trainer:
@@ -79,9 +101,15 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     if options.weights and not resumed:
         report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
         log.info("Finetune from checkpoint: %s\n%s", options.weights, report)
+        theirs = classes_of_weights(options.weights)
+        if theirs.names and folder.classes.names and theirs.names != folder.classes.names:
+            log.info("%s: was trained on other class names; its classifier is a start, no more", options.weights)
+    check_count(config, framework.num_classes, folder.classes, source_of(config))
     if config.get("sync_bn"):
         framework = _sync_batch_norm(framework)
-    loader = loader_for(config, "train", framework.num_classes, seed)
+    loader = loader_for(config, "train", framework.num_classes, seed, folder.classes)
+    for line in data_summary(loader, "train", folder.classes):
+        log.info("%s", line)
     accumulate = _accumulation(config)
     section = config.section("OPTIMIZER")
     base_batch = section.pop("base_batch_size", None)
@@ -136,7 +164,9 @@ def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
     checkpoints = CheckpointHook(config.get("save_interval", 1), steps, keep)
     hooks.append(checkpoints)
     if options.validate:
-        loader = loader_for(config, "valid", run.framework.num_classes, run.seed)
+        loader = loader_for(config, "valid", run.framework.num_classes, run.seed, run.folder.classes)
+        for line in data_summary(loader, "valid", run.folder.classes):
+            log.info("%s", line)
         if main:
             check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")
         interval = config.get("val_interval", 1)
@@ -151,6 +181,82 @@ def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
     return hooks
 
 
+def _start(folder: RunFolder, options: Options, resume_epoch: int) -> checkpoint.ResumePoint | None:
+    """What to continue from; None to start at the beginning.  Work of another run in the folder is not overwritten.
+
+    Raises:
+        UserError: on every rank: there is such work and no ``--overwrite``, or nothing valid to resume.
+    """
+    point: checkpoint.ResumePoint | None = None
+
+    def decide() -> tuple[str | None, bool]:
+        nonlocal point
+        point = _resume_point(folder, options.resume, resume_epoch)
+        lost = folder.in_the_way(point, newest=options.resume == "auto")
+        if lost and not options.overwrite:
+            raise UserError(_ways_on(folder, point, lost))
+        return (str(point.stem) if point else None), bool(lost)
+
+    stem, aside = _on_main(decide)
+    if stem is not None and point is None:  # on the other ranks
+        point = checkpoint.load(stem)
+    distributed.meet()  # all have read it
+    if aside:
+        _move_aside(folder, "--overwrite")
+    return point
+
+
+def _move_aside(folder: RunFolder, why: str) -> None:
+    """Makes room for a run that starts at the beginning."""
+    if distributed.is_main():
+        target = folder.move_aside()
+        set_up_logging(folder.path, distributed.rank(), logging.getLevelName(log.level))
+        log.info("%s: the earlier run was moved to %s", why, target)
+    distributed.meet()
+
+
+def _ways_on(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: list[str]) -> str:
+    shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+    if point is None:
+        return (
+            f"{folder.path}: holds the work of another run ({shown}); continue it with --resume, or give this one its "
+            "own folder with -o output_dir=PATH, or move the earlier one aside with --overwrite"
+        )
+    return (
+        f"{folder.path}: holds resume points that are not in the past of {point.stem.name} ({shown}) and would be "
+        "overwritten; continue the newest with --resume auto, or write elsewhere with -o output_dir=PATH, or move them "
+        "aside with --overwrite"
+    )
+
+
+def _on_main(decide: Callable[[], Any]) -> Any:
+    """What the main rank decides, on every rank; its ``UserError`` too, so that no rank waits for one that has left."""
+    result, problem = None, None
+    if distributed.is_main():
+        try:
+            result = decide()
+        except UserError as error:
+            problem = str(error)
+    result, problem = distributed.gather((result, problem))[0]
+    if problem is not None:
+        raise UserError(problem)
+    return result
+
+
+def _classes(config: Config, point: checkpoint.ResumePoint | None) -> Classes:
+    """What the run's class indices mean: as when it began."""
+    own = classes_of_config(config)
+    classes = point.classes if point is not None else own
+    if not classes.count and point is not None:
+        log.info("%s", unknown_line(point.stem, own))
+        classes = own
+    if classes.count:
+        log.info("%d classes, named by %s", classes.count, source_of(config) if point is None else point.stem.name)
+    else:
+        log.info("the classes have numbers and no names: DATASET.label_names gives none")
+    return classes
+
+
 def _resume_point(folder: RunFolder, resume: str | None, resume_epoch: int) -> checkpoint.ResumePoint | None:
     """What ``--resume`` or ``resume_epoch`` names; None to start at the beginning."""
     if resume is None and not resume_epoch:
@@ -163,18 +269,25 @@ def _resume_point(folder: RunFolder, resume: str | None, resume_epoch: int) -> c
     return point
 
 
-def _back_to_usable(trainer: Trainer, point: checkpoint.ResumePoint) -> None:
-    """Loads older resume points until training can go on from one; the newest ones may hold weights that diverged."""
+def _back_to_usable(trainer: Trainer, point: checkpoint.ResumePoint) -> bool:
+    """Loads older resume points until training can go on from one; the newest ones may hold weights that diverged.
+
+    Returns:
+        False if there is none.
+    """
+    folder, diverged = trainer.folder, []
     while not trainer.can_go_on():
-        log.warning("%s: the next batches give no finite loss and gradients; looking for an older point", point.stem)
-        older = trainer.folder.newest(older_than=point.stem)
+        log.warning("%s: the next batches give no usable loss and gradients; looking for an older point", point.stem)
+        diverged.append(point.stem)
+        older = folder.newest(older_than=point.stem)
         if older is None:
-            raise UserError(
-                f"{trainer.folder.path}: training has diverged in every resume point; start anew without --resume, "
-                "with a lower OPTIMIZER.learning_rate or with OPTIMIZER.grad_clip"
-            )
+            return False
         point = older
         trainer.load(point)
+    distributed.meet()  # all have read them
+    if diverged and distributed.is_main():
+        log.info("the resume points of weights that had diverged were moved to %s", folder.move_aside(diverged))
+    return True
 
 
 def _seed(asked: int | None, point: checkpoint.ResumePoint | None) -> int:

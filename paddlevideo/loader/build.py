@@ -42,6 +42,11 @@ class ClipLoader:
         """Batches per epoch on this rank."""
         return len(self._plan)
 
+    @property
+    def num_dropped(self) -> int:
+        """Samples that an epoch leaves out, on all ranks, because they fill no batch."""
+        return self._plan.num_dropped
+
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[dict[str, Any]]:
         """Batches of one epoch, from ``start_batch`` on; these are bit-identical whatever came before them.
 
@@ -101,6 +106,7 @@ def build_loader(
     shuffle: bool,
     drop_last: bool,
     mix: Mapping[str, Any] | None = None,
+    label_order: Sequence[int] | None = None,
 ) -> ClipLoader:
     """Builds data set, pipeline and batch plan.
 
@@ -115,6 +121,7 @@ def build_loader(
         num_classes: labels are checked against it, None: not.
         batch_size: per rank.
         num_workers: processes per rank; 0: this one.
+        label_order: the class that each label of the data set stands for; None: itself.
         mix: the MIX section, for training: Mixup, Cutmix or VideoMix; labels become float32 [N, num_classes].
 
     Raises:
@@ -128,6 +135,8 @@ def build_loader(
     reading = {key: dataset_cfg.get(key, default) for key, default in _READING.items()}
     dataset = build_dataset(dataset_cfg, split, num_classes)
     on_error = _policy(reading.pop("on_error"), split, where)
+    for record in dataset.records if label_order is not None else ():
+        record["label"] = label_order[record["label"]]
     check_present(dataset, every=on_error == "raise")
     weights = dataset.sampling_weights() if shuffle and hasattr(dataset, "sampling_weights") else None
     plan = BatchPlan(

@@ -49,6 +49,11 @@ class BatchPlan:
         whole, tail = divmod(self.num_samples, self.batch_size * self.world_size)
         return whole + bool(not self.drop_last and tail and len(self._share(np.arange(tail))))
 
+    @property
+    def num_dropped(self) -> int:
+        """Samples of an epoch that ``drop_last`` leaves out, on all ranks together."""
+        return self.num_samples % (self.batch_size * self.world_size) if self.drop_last else 0
+
     def batches(self, epoch: int) -> list[np.ndarray]:
         """int64 arrays of sample indices, one per batch of this rank."""
         order = self._order(epoch)

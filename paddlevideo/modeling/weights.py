@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import paddle
 from paddle import nn
 
 from paddlevideo.errors import UserError
-from paddlevideo.safe_io import read_pickle, write_pickle
+from paddlevideo.finite import refuse_non_finite
+from paddlevideo.safe_io import read_pickle
 
 log = logging.getLogger("paddlevideo")
 
@@ -70,48 +71,6 @@ class KeyReport:
             rules[rule] = rules.get(rule, 0) + 1
         resized = [f"resized     {key}: file {old}, network {new}" for key, (old, new) in self.resized.items()]
         return resized + [f"{count} keys {rule}" for rule, count in rules.items()]
-
-
-class NonFiniteError(UserError):
-    """Arrays that hold NaN or infinity where weights are expected."""
-
-
-def non_finite(content: Any, name: str = "") -> Iterator[str]:
-    """The names of the arrays in nested mappings that hold NaN or infinity, in order; uint16 is read as bfloat16."""
-    if isinstance(content, Mapping):
-        for key, value in content.items():
-            yield from non_finite(value, f"{name}.{key}" if name else str(key))
-    elif isinstance(content, np.ndarray):
-        exponents = content & np.uint16(0x7F80) if content.dtype == np.uint16 else None
-        sound = np.isfinite(content).all() if exponents is None else (exponents != 0x7F80).all()
-        if not sound:
-            yield name
-
-
-def refuse_non_finite(content: Any, what: object, way_out: str) -> None:
-    """Lets arrays of finite numbers pass.
-
-    Args:
-        content: arrays in nested mappings.
-        what: the file or network, for the message.
-        way_out: the end of the message.
-
-    Raises:
-        NonFiniteError: an array holds NaN or infinity.
-    """
-    names = list(non_finite(content))
-    if names:
-        raise NonFiniteError(f"{what}: {len(names)} arrays hold NaN or infinity (first: {names[0]}); {way_out}")
-
-
-def write_weights(path: str | os.PathLike, arrays: Mapping[str, Any]) -> str:
-    """Writes a ``.pdparams`` file of finite numbers, atomically.  Returns its sha256.
-
-    Raises:
-        NonFiniteError: an array holds NaN or infinity; an existing file is left unchanged.
-    """
-    refuse_non_finite(arrays, path, "not written; the training that these weights come from has diverged")
-    return write_pickle(path, arrays)
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:

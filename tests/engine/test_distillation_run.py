@@ -139,7 +139,7 @@ def test_another_teacher_is_another_run(clips, teacher, tmp_path, within):
     point = str(tmp_path / "out" / f"{NAME}_{'step_00000001' if within else 'epoch_00001'}")
     if within:
         with pytest.raises(UserError, match=r"the run has changed \(weights: {'Teacher': '"):
-            train(Config(config), Options(max_iters=2, resume=point))
+            train(Config(config | {"output_dir": str(tmp_path / "new")}), Options(max_iters=2, resume=point))
         return
     train(Config(config | {"epochs": 2}), Options(max_iters=2, resume=point))
     assert "resumed run differs from the first one: weights: {'Teacher'" in (tmp_path / "out" / "log.txt").read_text()

@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlevideo.classes import UNKNOWN, write_weights
 from paddlevideo.config import Config
 from paddlevideo.engine.batch_norm import renew_batch_norms
 from paddlevideo.engine.checkpoint import RunFolder
@@ -19,9 +20,10 @@ from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
+from paddlevideo.finite import non_finite
 from paddlevideo.inference.export import export
+from paddlevideo.manifest import read_manifest, write_manifest
 from paddlevideo.modeling.layers import ClipNormalize
-from paddlevideo.modeling.weights import non_finite, write_weights
 from paddlevideo.safe_io import read_pickle, write_pickle
 from tests.tiny import ROOT, make_clips, save, tsm_config
 
@@ -128,15 +130,15 @@ def test_a_rate_that_is_far_too_high_stops_the_run_and_a_lower_one_goes_on(clips
 
 def test_no_file_of_weights_is_written_with_nan_and_the_old_one_stays(tmp_path):
     path = tmp_path / "TSM_best.pdparams"
-    write_weights(path, {"a": np.ones(2, "float32")})
+    write_weights(path, {"a": np.ones(2, "float32")}, UNKNOWN, {})
     with pytest.raises(UserError, match=r"1 arrays hold NaN or infinity \(first: b\)"):
-        write_weights(path, {"a": np.zeros(2, "float32"), "b": np.array([np.inf], "float32")})
+        write_weights(path, {"a": np.zeros(2, "float32"), "b": np.array([np.inf], "float32")}, UNKNOWN, {})
     assert read_pickle(path)["a"].tolist() == [1, 1]
     folder = RunFolder(tmp_path, "TSM", lock=False)
     optimizer = {"velocity": np.array([np.nan])}
     with pytest.raises(UserError, match="hold NaN or infinity"):
         folder.save("step_00000001", {".pdparams": {"a": np.ones(1)}, ".pdopt": optimizer}, {"progress": {"step": 1}})
-    assert not folder.points()
+    assert not folder.entries()[0]
 
 
 @pytest.mark.parametrize(
@@ -183,9 +185,9 @@ def test_a_resume_point_of_nan_is_passed_over(clips, tmp_path):
         weights = read_pickle(tmp_path / f"{stem}.pdparams")
         weights["head.fc.weight"][:] = np.nan
         manifest = tmp_path / f"{stem}.pdstates"
-        content = json.loads(manifest.read_text())
+        content = read_manifest(manifest)
         content["files"][f"{stem}.pdparams"] = write_pickle(tmp_path / f"{stem}.pdparams", weights)
-        manifest.write_text(json.dumps(content))
+        write_manifest(manifest, content)
     point = RunFolder(tmp_path, "TSM", lock=False).newest()
     assert point.state["progress"]["step"] == 4
     assert "hold NaN or infinity" in log_of(tmp_path)

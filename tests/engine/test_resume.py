@@ -1,6 +1,5 @@
 """A run that was stopped, whenever and however, ends with the very bits of one that was not."""
 
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from paddlevideo.engine import checkpoint
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
+from paddlevideo.manifest import read_manifest, write_manifest
 from paddlevideo.safe_io import read_pickle, write_pickle
 from tests.engine.stopping import copy_of, train_until_sigterm
 from tests.tiny import ROOT, make_clips, save, tsm_config
@@ -171,9 +171,9 @@ def test_without_the_best_figure_a_worse_epoch_overwrites_it(clips, stopped, tmp
 def test_an_item_that_is_missing_is_named(clips, stopped, tmp_path, item):
     output = copy_of(stopped, tmp_path / "run")
     manifest = max(output.glob("TSM_step_*.pdstates"))
-    content = json.loads(manifest.read_text())
+    content = read_manifest(manifest)
     del content["state"][item]
-    manifest.write_text(json.dumps(content))
+    write_manifest(manifest, content)
     with pytest.raises(UserError, match=item):
         train(config_for(clips, output), Options(resume=str(manifest)))
 
@@ -261,8 +261,11 @@ def test_resume_epoch_names_a_checkpoint(clips, uninterrupted, tmp_path):
     for file in output.glob("TSM_epoch_0000[23]*"):
         file.unlink()
     config = config_for(clips, output).to_dict() | {"resume_epoch": 1}
-    train(Config(config), Options(validate=True))
+    with pytest.raises(UserError, match="not in the past of TSM_epoch_00001 .*--resume auto.*output_dir.*--overwrite"):
+        train(Config(config), Options(validate=True))
+    train(Config(config), Options(validate=True, overwrite=True))
     assert equal(final(uninterrupted[0]), final(output))
+    assert (output / "previous_1" / "TSM_step_00000012.pdstates").is_file()
 
 
 def test_write_pickle_round_trip(tmp_path):

@@ -159,6 +159,10 @@ class AVADataset:
             "gt_labels": gt_labels,
         }
 
+    def left_out(self) -> dict[str, list[str]]:
+        """Why -> key frames of the csv that are no samples."""
+        return {f"named in {self.exclude_file}": self._excluded}
+
     def persons(self, index: int) -> np.ndarray:
         """The persons to classify: float32 [P, 5], box and score.  Without a proposals file the annotated ones."""
         if self._persons is None:
@@ -219,10 +223,12 @@ class AVADataset:
     def _key_frames(self, rows: AVARows) -> list[tuple[str, str, float, int]]:
         """(key, video, second, line) of the annotated key frames, in the order of the file, without the excluded."""
         excluded: set = read_excluded(self.exclude_file) if self.exclude_file and not self.test_mode else set()
-        keys = []
+        keys, self._excluded = [], []
         for key, line in self._truth.first_lines():
             video, second = split_key(key)
-            if (video, second) not in excluded:
+            if (video, second) in excluded:
+                self._excluded.append(key)
+            else:
                 keys.append((key, video, second, line))
         if not keys:
             why = (

@@ -22,6 +22,17 @@ _COLUMNS = {
 _HEADER_NAMES = {name: column for column, names in _COLUMNS.items() for name in names}
 
 
+class ClassCount(int):
+    """A number of classes, and the key of the configuration that states it."""
+
+    key = "MODEL.head.num_classes"
+
+    def __new__(cls, value: int, key: str = key) -> ClassCount:
+        number = super().__new__(cls, value)
+        number.key = key
+        return number
+
+
 @dataclass(frozen=True)
 class Row:
     """One line: its number, and its fields by column name (not stripped of meaning, not yet checked)."""
@@ -90,7 +101,8 @@ def parse_label(row: Row, num_classes: int | None, problems: Problems) -> int:
     if label < 0:
         problems.add(row.line, f"label {label} is negative; labels count from 0")
     elif num_classes is not None and label >= num_classes:
-        wanted = f"labels must be in 0..{num_classes - 1}, since MODEL.head.num_classes is {num_classes}"
+        key = num_classes.key if isinstance(num_classes, ClassCount) else ClassCount.key
+        wanted = f"labels must be in 0..{num_classes - 1}, since {key} is {num_classes}"
         problems.add(row.line, f"label {label} is out of range; {wanted}")
     return label
 
@@ -157,12 +169,14 @@ def check_present(dataset: Any, every: bool) -> None:
 
 
 def class_folders(root: str) -> list[str]:
-    """The classes of a folder with one sub-folder per class: their names, sorted.
+    """The classes of a folder with one sub-folder per class: their names, sorted; as numbers if all of them are.
 
     Raises:
         UserError: there are none.
     """
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    if all(name.isascii() and name.isdecimal() for name in names):
+        names.sort(key=int)
     if not names:
         raise UserError(f"{root}: a data folder needs one sub-folder per class; there are none")
     return names
@@ -190,7 +204,9 @@ def scan_folder(
     unknown = [name for name in folders if name not in classes]
     if unknown:
         raise UserError(
-            f"{root}: the class folder {unknown[0]!r} is none of the {len(classes)} classes of the training folder"
+            f"{root}: the class folder {printable(repr(unknown[0]))} is none of the {len(classes)} classes of the "
+            f"training ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); rename it to what it was "
+            "called then, or take it out"
         )
     found = []
     for name in folders:
@@ -206,6 +222,27 @@ def scan_folder(
             )
         found += [(file, classes.index(name)) for file in files]
     return found, classes
+
+
+def other_files(root: str, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
+    """Why -> files below a folder of class folders that ``scan_folder`` passes over, as paths below it."""
+    found: dict[str, list[str]] = {"in no class folder": [], "no video by its ending": [], "hidden": []}
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        if folder == root:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in sorted(files):
+            video = file.lower().endswith(suffixes)
+            if file.startswith("."):
+                reason = "hidden"
+            elif not video:
+                reason = "no video by its ending"
+            elif folder == root:
+                reason = "in no class folder"
+            else:
+                continue
+            found[reason].append(os.path.relpath(os.path.join(folder, file), root))
+    return found
 
 
 def describe(record: dict[str, Any]) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from paddlevideo.loader.datasets.lists import (
+    ClassCount,
     Problems,
     check_inside,
     locate,
+    other_files,
     parse_label,
     read_rows,
     scan_folder,
@@ -23,7 +25,8 @@ class VideoDataset:
     folders.
 
     Args:
-        file_path: the list; or a folder with one sub-folder per class, whose sorted names are the classes 0, 1, ...
+        file_path: the list; or a folder with one sub-folder per class, whose sorted names are the classes 0, 1, ...;
+            names that are all numbers sort as numbers.
         data_prefix: folder the list's paths are relative to.  A path that leaves it is refused.
         suffix: appended to every path, e.g. ``.mp4``.
         num_retries: accepted for PaddleVideo's files; the loader's ``on_error`` decides here.
@@ -69,6 +72,12 @@ class VideoDataset:
         check_inside(record["filename"], self.data_prefix, self.allow_outside_root)
         return dict(record)
 
+    def left_out(self) -> dict[str, list[str]]:
+        """Why -> files of a folder that are no samples."""
+        if not os.path.isdir(self.file_path):
+            return {}
+        return other_files(self.file_path, _VIDEO_SUFFIXES)
+
     def _from_folder(self, num_classes: int | None) -> list[dict]:
         # a folder is its own root: what its links lead to was put there by its owner
         self.data_prefix = None
@@ -76,7 +85,8 @@ class VideoDataset:
         if num_classes is not None and len(self.class_names) > num_classes:
             problems = Problems(self.file_path)
             for name in self.class_names[num_classes:]:
-                problems.add(0, f"class folder {name!r} is beyond MODEL.head.num_classes = {num_classes}")
+                key = num_classes.key if isinstance(num_classes, ClassCount) else ClassCount.key
+                problems.add(0, f"class folder {name!r} is beyond {key} = {num_classes}")
             problems.raise_if_any()
         return [{"filename": file, "label": label, "index": i} for i, (file, label) in enumerate(files)]
 

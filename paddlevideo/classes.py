@@ -1,0 +1,321 @@
+"""What a class index means: fixed when training begins, kept beside the weights, compared wherever they are used.
+
+The names come from ``DATASET.label_names`` or from the class folders of ``DATASET.train``; those of a detector from its
+``label_file``, with the action id of every column.  They stand in ``S.pdstates`` of a resume point and in
+``S.pdparams.json`` beside every other weights file.  Data that name the same classes in another order are read in the
+weights' order; data that name other classes are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.ava_files import read_ava_labels
+from paddlevideo.config import Config
+from paddlevideo.config.checking import AUTO
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.finite import refuse_non_finite
+from paddlevideo.loader.datasets.lists import ClassCount, training_classes
+from paddlevideo.loader.labels import read_labels
+from paddlevideo.manifest import SUFFIX, read_manifest
+from paddlevideo.registry import BACKBONES, DATASETS
+from paddlevideo.safe_io import DamagedFileError, sha256, write_atomic, write_pickle
+
+RESERVED = "(reserved)"  # column 0 of a detector
+NOTE = ".json"  # appended to the name of a weights file
+_COUNTS = ("num_classes", "class_num")
+_SHOWN = 5
+_AMBIGUOUS = re.compile(r"^\d+\s*[:\s,]")  # a name that a label file would read as a number and a name
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a network's outputs, in their order.
+
+    Args:
+        names: K names; None: unknown.
+        ids: of a detector, the action id of every column, 0 for the reserved one; else None.
+    """
+
+    names: tuple[str, ...] | None = None
+    ids: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, values: Any, where: str) -> Classes:
+        """From what ``describe`` gave; None gives unknown classes.
+
+        Raises:
+            DamagedFileError: it is something else.
+        """
+        if values is None:
+            return cls()
+        parts = []
+        for key, kind in (("names", str), ("ids", int)):
+            part = values.get(key) if isinstance(values, Mapping) else 0
+            if part is not None and not (isinstance(part, list) and part and all(type(v) is kind for v in part)):
+                raise DamagedFileError(f"{where}: damaged: classes.{key}: expected a list of {kind.__name__}, or null")
+            parts.append(None if part is None else tuple(part))
+        return cls(*parts)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data for a JSON file."""
+        return {"names": self.names and list(self.names), "ids": self.ids and list(self.ids)}
+
+    @property
+    def count(self) -> int | None:
+        """K; None if unknown."""
+        known = self.names or self.ids
+        return len(known) if known else None
+
+    def text(self) -> str:
+        """A label file of the names, numbered where a name would be read as a numbered one."""
+        numbered = any(_AMBIGUOUS.match(name) for name in self.names)
+        lines = [f"{k}: {name}" if numbered else name for k, name in enumerate(self.names)]
+        return "".join(" ".join(line.split()) + "\n" for line in lines)
+
+
+UNKNOWN = Classes()
+
+
+def order_in(mine: Classes, theirs: Classes, of_mine: str, of_theirs: str) -> list[int] | None:
+    """For each class of ``theirs`` its index among ``mine``; None where both agree, or one of them is unknown.
+
+    Args:
+        of_mine, of_theirs: what to call both sides in messages.
+
+    Raises:
+        UserError: they are not the same classes.
+    """
+    pairs = ((mine.names, theirs.names), (mine.ids, theirs.ids))
+    a, b = next(((a, b) for a, b in pairs if a and b), (None, None))
+    if a == b:
+        return None
+    if len(set(a)) < len(a) or sorted(map(str, a)) != sorted(map(str, b)):
+        sides = ((of_mine, [c for c in a if c not in b]), (of_theirs, [c for c in b if c not in a]))
+        only = "; ".join(f"only in {side}: {_some(classes)}" for side, classes in sides if classes)
+        raise UserError(
+            f"{of_theirs}: {len(b)} classes that are not the {len(a)} of {of_mine}, so a class index would mean "
+            f"another class ({only or 'a name comes twice'}); use the data or the label file of that training"
+        )
+    places = {c: k for k, c in enumerate(a)}
+    return [places[c] for c in b]
+
+
+def _some(classes: Sequence[Any]) -> str:
+    shown = ", ".join(str(c) for c in classes[:_SHOWN])
+    return shown if len(classes) <= _SHOWN else f"{shown} and {len(classes) - _SHOWN} more"
+
+
+# ---- beside weights files
+
+
+def write_weights(path: Path, arrays: Mapping[str, Any], classes: Classes, about: Mapping[str, Any]) -> str:
+    """A ``.pdparams`` file and its note; returns the file's SHA-256.
+
+    Args:
+        about: what else the note says.
+
+    Raises:
+        NonFiniteError: an array holds NaN or infinity; existing files are left unchanged.
+    """
+    refuse_non_finite(arrays, path, "not written; the training that these weights come from has diverged")
+    note = path.with_name(path.name + NOTE)
+    note.unlink(missing_ok=True)  # a crash between the two leaves weights without a note rather than with a wrong one
+    digest = write_pickle(path, arrays)
+    content = {"sha256": digest, "classes": classes.describe(), **about}
+    write_atomic(note, json.dumps(content, indent=1) + "\n")
+    return digest
+
+
+def classes_of_weights(path: str | Path) -> Classes:
+    """The classes that a weights file was trained on, from its note or from its resume point's manifest.
+
+    Returns:
+        Unknown classes where there is neither.
+
+    Raises:
+        UserError: the file is missing; the note is damaged, or was written for other weights.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    note, manifest = path.with_name(path.name + NOTE), path.with_suffix(SUFFIX)
+    if note.is_file():
+        try:
+            content = json.loads(note.read_text(encoding="utf-8"))
+            digest, values = content["sha256"], content.get("classes")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DamagedFileError(f"{note}: damaged ({error}); without it {path.name} has no class names") from None
+        where = note
+    elif path.suffix == ".pdparams" and manifest.is_file():
+        content = read_manifest(manifest)
+        digest, values, where = content["files"].get(path.name), content["state"].get("classes"), manifest
+    else:
+        return UNKNOWN
+    if digest != sha256(path):
+        raise DamagedFileError(
+            f"{path}: SHA-256 mismatch with {where.name} beside it: damaged, or replaced by other weights; remove "
+            f"{where.name} if they are what you mean (their class names are unknown then)"
+        )
+    return Classes.of(values, str(where))
+
+
+def unknown_line(weights: str | Path, data: Classes) -> str:
+    """What to say once about weights that carry no class names."""
+    line = f"{weights}: its class names are unknown"
+    if data.names:
+        line += "; those of the configuration's data are taken for them"
+        if data.names != tuple(sorted(data.names)) and all(name.isdecimal() for name in data.names):
+            line += " (numbered folders count as numbers: 2 before 10; earlier versions sorted them as text)"
+    return line
+
+
+# ---- of a configuration
+
+
+def classes_of_config(config: Config, split: str = "train") -> Classes:
+    """The classes that a configuration's data name; unknown for lists without ``DATASET.label_names``.
+
+    Args:
+        split: whose section of DATASET decides for a detector; folders are always those of ``train``.
+
+    Raises:
+        UserError: the label file is missing or no label file.
+    """
+    dataset = config.to_dict().get("DATASET")
+    dataset = dataset if isinstance(dataset, dict) else {}
+    section = dataset.get(split)
+    if isinstance(section, Mapping) and _has_boxes(section):
+        return _of_detection(config, section, f"DATASET.{split}")
+    path = dataset.get("label_names")
+    if not path:
+        names = training_classes(dataset)
+        return Classes(tuple(names)) if names else UNKNOWN
+    try:
+        return Classes(tuple(read_labels(path)))
+    except UserError as error:
+        raise UserError(
+            f"{config.source}: DATASET.label_names: {error}; -o DATASET.label_names=null goes without names"
+        ) from None
+
+
+def _has_boxes(section: Mapping[str, Any]) -> bool:
+    name = section.get("format")
+    return name in DATASETS and getattr(DATASETS.get(name), "has_boxes", False)
+
+
+def _of_detection(config: Config, section: Mapping[str, Any], where: str) -> Classes:
+    names = {}
+    if section.get("label_file"):
+        try:
+            names = read_ava_labels(section["label_file"])
+        except UserError as error:
+            raise UserError(f"{config.source}: {where}.label_file: {error}") from None
+    custom, given = section.get("custom_classes"), class_counts(config).values()
+    number = next((count for count in given if isinstance(count, int)), max(names) + 1 if names else 0)
+    ids = (0, *(custom if isinstance(custom, list) else range(1, number)))
+    if len(ids) == 1:
+        return UNKNOWN
+    known = (RESERVED, *(names.get(i, f"class {i}") for i in ids[1:]))
+    return Classes(known if names else None, ids)
+
+
+def class_counts(config: Config) -> dict[str, Any]:
+    """Key path -> value of every number of classes that MODEL states."""
+    return {path: table[key] for path, table, key in _places(config.to_dict().get("MODEL"), "MODEL")}
+
+
+def _places(value: Any, where: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in _COUNTS:
+                yield f"{where}.{key}", value, key
+            else:
+                yield from _places(inner, f"{where}.{key}")
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _places(inner, f"{where}[{i}]")
+
+
+def count_key(config: Config) -> str:
+    """The key of the configuration that states the number of classes of the network that predicts."""
+    section, where = config.to_dict().get("MODEL") or {}, "MODEL"
+    for i, item in enumerate(section.get("models") or []):
+        ((name, inner),) = item.items()
+        if name == "Student" or where == "MODEL":
+            deployed, place = inner, f"MODEL.models[{i}].{name}"
+            if name == "Student":
+                section, where = deployed, place
+    backbone, head = section.get("backbone") or {}, section.get("head") or {}
+    takes = BACKBONES.entry(backbone["name"]).parameters if backbone.get("name") in BACKBONES else None
+    if any(parameter.name == "class_num" for parameter in takes or ()):
+        return f"{where}.backbone.class_num"
+    return f"{where}.head.bbox_head.num_classes" if "bbox_head" in head else f"{where}.head.num_classes"
+
+
+def settled(config: Config, classes: Classes) -> Config:
+    """The configuration with a number wherever MODEL says ``auto`` for the number of classes.
+
+    Raises:
+        ConfigError: there is an ``auto``, and nothing names the classes.
+    """
+    waiting = [path for path, value in class_counts(config).items() if value == AUTO]
+    if not waiting:
+        return config
+    if classes.count is None:
+        reason = (
+            "auto takes the number of classes from class folders (DATASET.train.file_path), a label file "
+            "(DATASET.label_names; of a detector label_file or custom_classes) or the weights' own names, and there is "
+            "none of them here; a list alone may lack the last class: name a label file, or set the number"
+        )
+        raise ConfigError(config.source, [f"{path}: {reason}" for path in waiting])
+    data = config.to_dict()
+    for _, table, key in _places(data["MODEL"], "MODEL"):
+        if table[key] == AUTO:
+            table[key] = classes.count
+    return Config(data, config.source)
+
+
+def check_count(config: Config, num_classes: int, classes: Classes, of_classes: str) -> None:
+    """Compares the network's number of classes with those that are named.
+
+    Args:
+        of_classes: where the names come from.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    if classes.count in (None, num_classes):
+        return
+    key = count_key(config)
+    raise ConfigError(
+        config.source,
+        [
+            f"{key}: {of_classes}: {classes.count} class names, but the model has {num_classes} classes; "
+            f"-o {key}={classes.count}, or {AUTO}"
+        ],
+    )
+
+
+def counted(config: Config, num_classes: int) -> ClassCount:
+    """The number with the key that states it, for messages about labels beyond it."""
+    return ClassCount(num_classes, count_key(config))
+
+
+def source_of(config: Config, split: str = "train") -> str:
+    """What names the classes of a configuration, for messages."""
+    dataset = config.to_dict().get("DATASET") or {}
+    section = dataset.get(split) or {}
+    if _has_boxes(section):
+        part = "custom_classes" if isinstance(section.get("custom_classes"), list) else "label_file"
+        return f"DATASET.{split}.{part}" + (f": {section[part]}" if part == "label_file" else "")
+    if dataset.get("label_names"):
+        return f"DATASET.label_names: {dataset['label_names']}"
+    root = (dataset.get("train") or {}).get("file_path")
+    return f"DATASET.train.file_path: the folders of {root}" if root and os.path.isdir(root) else "DATASET"

@@ -1,0 +1,95 @@
+"""What a run is trained, validated or tested on, as log lines."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.classes import Classes
+from paddlevideo.loader.decode.reader import printable
+
+_CLASSES = 20  # shown one by one
+_NAMES = 3  # files shown of those that are left out
+
+
+def data_summary(loader: Any, split: str, classes: Classes) -> list[str]:
+    """Samples and classes with their counts, what is left out and why, and the split's fingerprint.
+
+    Args:
+        loader: a ``ClipLoader``.
+    """
+    dataset = loader.dataset
+    records, counts = dataset.records, _counts(dataset)
+    lines = [split_line(dataset, split)]
+    if counts:
+        lines.append(f"DATASET.{split}: samples per class: {_per_class(counts, classes)}")
+    empty = [k for k in range(1 if classes.ids else 0, classes.count or 0) if not counts.get(k)] if counts else []
+    if empty:
+        lines.append(
+            f"DATASET.{split}: {len(empty)} classes without a sample: {_cut([_name(k, classes) for k in empty])}"
+        )
+    for reason, names in (dataset.left_out() if hasattr(dataset, "left_out") else {}).items():
+        if names:
+            lines.append(f"DATASET.{split}: left out, {reason}: {len(names)}: {_cut([printable(n) for n in names])}")
+    if loader.num_dropped:
+        lines.append(
+            f"DATASET.{split}: drop_last: {loader.num_dropped} of {len(records)} samples, others every time, are left "
+            "out of an epoch, since they fill no batch (DATASET.drop_last: False takes them)"
+        )
+    return lines
+
+
+def split_line(dataset: Any, split: str) -> str:
+    """How many samples a split has, and its fingerprint."""
+    records = dataset.records
+    kind = "videos" if records and "filename" in records[0] else "folders of frames"
+    if records and "img_key" in records[0]:
+        kind = f"key frames of {len({record['img_key'].rpartition(',')[0] for record in records})} videos"
+    counts = _counts(dataset)
+    seen = f", {len([count for count in counts.values() if count])} classes" if counts else ""
+    return f"DATASET.{split}: {len(records)} {kind}{seen}; fingerprint of the split {fingerprint(dataset)[:16]}"
+
+
+def fingerprint(dataset: Any) -> str:
+    """SHA-256 of a split's samples, their names below the data folder and their labels; their order does not count."""
+    root = dataset.file_path if os.path.isdir(dataset.file_path) else getattr(dataset, "data_prefix", None)
+    digest = hashlib.sha256()
+    for line in sorted(_identity(record, root) for record in dataset.records):
+        digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
+
+
+def _identity(record: dict[str, Any], root: str | None) -> str:
+    if "img_key" in record:
+        return f"{record['img_key']}\t{record.get('digest')}"
+    path = str(record.get("filename") or record.get("frame_dir"))
+    label = record.get("label")
+    label = label.tolist() if isinstance(label, np.ndarray) else label
+    return f"{os.path.relpath(path, root) if root else path}\t{label}"
+
+
+def _counts(dataset: Any) -> dict[int, int]:
+    """Class index -> samples; of key frames, annotated persons.  Empty where labels are not class indices."""
+    if hasattr(dataset, "class_counts"):
+        return dict(enumerate(dataset.class_counts().tolist()[1:], 1))
+    labels = [record.get("label") for record in dataset.records]
+    return Counter(sorted(labels)) if all(isinstance(label, int) for label in labels) else {}
+
+
+def _per_class(counts: dict[int, int], classes: Classes) -> str:
+    shown = [f"{_name(k, classes)} {n}" for k, n in list(counts.items())[:_CLASSES]]
+    rest = list(counts.values())[_CLASSES:]
+    return ", ".join(shown) + (f", ... and {len(rest)} more with {min(rest)} to {max(rest)} each" if rest else "")
+
+
+def _name(k: int, classes: Classes) -> str:
+    return f"{k} ({printable(classes.names[k])})" if classes.names and k < len(classes.names) else f"{k}"
+
+
+def _cut(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMES]) + (", ..." if len(names) > _NAMES else "")
