@@ -51,6 +51,7 @@ def test_mmaction2_s_rows(kind):
     backbone = model["backbone"]
     assert (backbone["attention_type"], backbone["num_seg"], backbone["qkv_bias"]) == (attention, 8, True)
     assert (config["DATASET"]["batch_size"], optimizer["base_batch_size"]) == (batch, batch * 8)
+    assert (config["DATASET"]["num_workers"], config["DATASET"]["test_batch_size"]) == (2, 1)
     assert optimizer["learning_rate"] == {
         "name": "WarmupStepDecay", "base_lr": rate, "milestones": [5, 10], "gamma": 0.1,
     }  # fmt: skip
