@@ -120,6 +120,33 @@ def test_every_row_has_its_file_and_every_file_its_row(configs):
     assert mmaction2 == {row.name for row in ROWS} and len(ROWS) == 34
 
 
+# MMAction2's figures beside its accuracies: configuration -> what each of its lines on the page says, from the end
+FIGURES = {
+    "tsm_r50_1x1x8_50e_kinetics400_rgb": [("74.0 (340 x 256)", "7079")],
+    "tsm_r50_video_1x1x8_50e_kinetics400_rgb": [("74.0", "7077")],
+    "tsm_r50_1x1x16_50e_kinetics400_rgb": [("47.0 (340 x 256)", "10404; 10398")],
+    "tsm_r50_1x1x8_50e_sthv1_rgb": [("74.34 / 76.60", "7077")],
+    "tsm_r50_1x1x16_50e_sthv1_rgb": [("76.40 / 77.96", "10390")],
+    "tsm_r101_1x1x8_50e_sthv1_rgb": [("75.40 / 77.31", "9800")],
+    "tsm_r50_mixup_1x1x8_50e_sthv1_rgb": [("+0.77 / +0.79", "+0.05 / +0.70 (5)")],
+    "tsm_r50_cutmix_1x1x8_50e_sthv1_rgb": [("+0.34 / -0.24", "+0.21 / +0.59")],
+    "tsm_r50_1x1x8_50e_sthv2_rgb": [("84.57 / 86.28", "7069"), ("", "7069")],
+    "tsm_r50_1x1x16_50e_sthv2_rgb": [("85.29 / 86.60", "10400"), ("", "10400")],
+    "tsm_r101_1x1x8_50e_sthv2_rgb": [("85.14 / 87.00", "9784"), ("", "9727")],
+}
+
+
+@pytest.mark.parametrize("page", ["README.md", "README_zh-CN.md"])
+def test_the_page_has_a_line_for_every_row_and_mmaction2_s_figures(page):
+    lines = {}
+    for line in (TSM / page).read_text().splitlines():
+        if line.startswith("| ["):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            lines.setdefault(cells[0].rpartition("(")[2].removesuffix(".yaml)"), []).append(tuple(cells[-2:]))
+    assert {row.name for row in ROWS} <= lines.keys()
+    assert {name: lines[name] for name in FIGURES} == FIGURES
+
+
 def names(steps):
     return [name for item in steps for name in ([item] if isinstance(item, str) else item)]
 
