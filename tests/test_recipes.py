@@ -33,7 +33,10 @@ PROTOCOLS = {
 
 @dataclass
 class Row:
-    """A row of the page: frames, clips per GPU, rate, decay, epochs, milestones, epochs between validations."""
+    """A row of the page: frames, clips per GPU, rate, decay, epochs, milestones, epochs between validations.
+
+    ``save``: epochs between checkpoints.  ``valid_batch``: None stands for the clips per GPU.
+    """
 
     name: str
     frames: int
@@ -50,25 +53,30 @@ class Row:
     video: bool = False
     dense: bool = False  # in training
     mix: str | None = None
+    save: int = 1
+    valid_batch: int | None = None
+    temporal_pool: bool = False
 
 
 def _rows():
     r50, e50, e100 = 1e-4, (20, 40), (40, 80)
-    k = "kinetics400_rgb"
-    yield Row(f"tsm_r50_1x1x8_50e_{k}", 8, 8, 0.01, r50, 50, e50, 5, K400)
-    yield Row(f"tsm_r50_1x1x8_100e_{k}", 8, 8, 0.01, r50, 100, e100, 5, K400)
-    yield Row(f"tsm_r50_gpu_normalize_1x1x8_50e_{k}", 8, 8, 0.01, r50, 50, e50, 5, K400)
-    yield Row(f"tsm_r50_video_1x1x8_50e_{k}", 8, 8, 0.02, r50, 50, e50, 5, K400, video=True)
-    yield Row(f"tsm_r50_dense_1x1x8_50e_{k}", 8, 8, 0.01, r50, 50, e50, 2, K400, protocol="dense", dense=True)
-    yield Row(f"tsm_r50_dense_1x1x8_100e_{k}", 8, 8, 0.01, r50, 100, e100, 2, K400, protocol="dense", dense=True)
-    yield Row(f"tsm_r50_1x1x16_50e_{k}", 16, 6, 0.0075, r50, 50, e50, 5, K400, protocol="ten_crop")
-    yield Row(f"tsm_r50_1x1x16_100e_{k}", 16, 6, 0.0075, r50, 100, e100, 5, K400, protocol="ten_crop")
+    k, five = "kinetics400_rgb", {"save": 5}
+    yield Row(f"tsm_r50_1x1x8_50e_{k}", 8, 8, 0.01, r50, 50, e50, 5, K400, **five)
+    yield Row(f"tsm_r50_1x1x8_100e_{k}", 8, 8, 0.01, r50, 100, e100, 5, K400, **five)
+    yield Row(f"tsm_r50_gpu_normalize_1x1x8_50e_{k}", 8, 8, 0.01, r50, 50, e50, 5, K400, **five)
+    yield Row(f"tsm_temporal_pool_r50_1x1x8_50e_{k}", 8, 8, 0.01, r50, 50, e50, 5, K400, **five, temporal_pool=True)
+    yield Row(f"tsm_r50_video_1x1x8_50e_{k}", 8, 8, 0.02, r50, 50, e50, 5, K400, video=True, **five)
+    dense = {"protocol": "dense", "dense": True, "valid_batch": 1}
+    yield Row(f"tsm_r50_dense_1x1x8_50e_{k}", 8, 8, 0.01, r50, 50, e50, 2, K400, **dense)
+    yield Row(f"tsm_r50_dense_1x1x8_100e_{k}", 8, 8, 0.01, r50, 100, e100, 2, K400, **dense)
+    yield Row(f"tsm_r50_1x1x16_50e_{k}", 16, 6, 0.0075, r50, 50, e50, 5, K400, protocol="ten_crop", **five)
+    yield Row(f"tsm_r50_1x1x16_100e_{k}", 16, 6, 0.0075, r50, 100, e100, 5, K400, protocol="ten_crop", **five)
     for mode in ("embedded_gaussian", "gaussian", "dot_product"):
         yield Row(f"tsm_nl_{mode}_r50_1x1x8_50e_{k}", 8, 8, 0.01, r50, 50, e50, 5, K400, network=f"R50 {mode}")
     mobile = {"protocol": "dense_three", "network": "MobileNetV2"}
     yield Row(f"tsm_mobilenetv2_dense_1x1x8_100e_{k}", 8, 8, 0.01, 2e-5, 100, e100, 5, K400, **mobile)
     yield Row(f"tsm_mobilenetv2_video_dense_1x1x8_100e_{k}", 8, 8, 0.01, 2e-5, 100, e100, 5, K400, **mobile,
-        video=True, dense=True)  # fmt: skip
+        video=True, dense=True, **five)  # fmt: skip
     yield Row("tsm_r50_video_1x1x8_50e_diving48_rgb", 8, 8, 0.01, r50, 50, e50, 1, D48, video=True)
     yield Row("tsm_r50_video_1x1x16_50e_diving48_rgb", 16, 4, 0.005, r50, 50, e50, 1, D48, video=True)
     sth, plain = {"protocol": "accurate"}, {"protocol": "accurate", "train": CROP}
@@ -87,7 +95,7 @@ def _rows():
     yield Row("tsm_r50_1x1x16_50e_sthv2_rgb", 16, 6, 0.0075, 5e-4, 50, e50, 2, STH, **plain)
     yield Row("tsm_r101_1x1x8_50e_sthv2_rgb", 8, 8, 0.01, 5e-4, 50, e50, 2, STH, **plain, network="R101")
     yield Row("tsm_r50_1x1x8_50e_jester_rgb", 8, 8, 0.01, 5e-4, 50, e50, 2, JESTER,
-        train="RandomResizedCrop Resize Flip", **sth)  # fmt: skip
+        train="RandomResizedCrop Resize Flip", valid_batch=1, **sth)  # fmt: skip
     tune = {"train": CROP}
     for data, classes in (("hmdb51", HMDB), ("ucf101", UCF)):
         yield Row(f"tsm_k400_pretrained_r50_1x1x8_25e_{data}_rgb", 8, 12, 0.0015, r50, 25, (10, 20), 1, classes, **tune)
@@ -109,7 +117,34 @@ def configs():
 def test_every_row_has_its_file_and_every_file_its_row(configs):
     """PaddleVideo's own files (data_kind names) have tests of their own."""
     mmaction2 = {file.stem for file in CONFIGS if file.parent == TSM and file.stem.endswith("_rgb")}
-    assert mmaction2 == {row.name for row in ROWS} and len(ROWS) == 33
+    assert mmaction2 == {row.name for row in ROWS} and len(ROWS) == 34
+
+
+# MMAction2's figures beside its accuracies: configuration -> what each of its lines on the page says, from the end
+FIGURES = {
+    "tsm_r50_1x1x8_50e_kinetics400_rgb": [("74.0 (340 x 256)", "7079")],
+    "tsm_r50_video_1x1x8_50e_kinetics400_rgb": [("74.0", "7077")],
+    "tsm_r50_1x1x16_50e_kinetics400_rgb": [("47.0 (340 x 256)", "10404; 10398")],
+    "tsm_r50_1x1x8_50e_sthv1_rgb": [("74.34 / 76.60", "7077")],
+    "tsm_r50_1x1x16_50e_sthv1_rgb": [("76.40 / 77.96", "10390")],
+    "tsm_r101_1x1x8_50e_sthv1_rgb": [("75.40 / 77.31", "9800")],
+    "tsm_r50_mixup_1x1x8_50e_sthv1_rgb": [("+0.77 / +0.79", "+0.05 / +0.70 (5)")],
+    "tsm_r50_cutmix_1x1x8_50e_sthv1_rgb": [("+0.34 / -0.24", "+0.21 / +0.59")],
+    "tsm_r50_1x1x8_50e_sthv2_rgb": [("84.57 / 86.28", "7069"), ("", "7069")],
+    "tsm_r50_1x1x16_50e_sthv2_rgb": [("85.29 / 86.60", "10400"), ("", "10400")],
+    "tsm_r101_1x1x8_50e_sthv2_rgb": [("85.14 / 87.00", "9784"), ("", "9727")],
+}
+
+
+@pytest.mark.parametrize("page", ["README.md", "README_zh-CN.md"])
+def test_the_page_has_a_line_for_every_row_and_mmaction2_s_figures(page):
+    lines = {}
+    for line in (TSM / page).read_text().splitlines():
+        if line.startswith("| ["):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            lines.setdefault(cells[0].rpartition("(")[2].removesuffix(".yaml)"), []).append(tuple(cells[-2:]))
+    assert {row.name for row in ROWS} <= lines.keys()
+    assert {name: lines[name] for name in FIGURES} == FIGURES
 
 
 def names(steps):
@@ -127,7 +162,7 @@ def test_batch_schedule_and_parameter_groups(configs, row):
     assert optimizer["grad_clip"] == {"name": "ClipGradByGlobalNorm", "value": 20.0}
     assert (optimizer["param_groups"], optimizer["fc_lr5"]) == ("tsm", True)
     assert (config["epochs"], config["val_interval"]) == (row.epochs, row.interval)
-    assert config["save_interval"] == (5 if row.interval == 5 else 1)
+    assert (config["save_interval"], data.get("valid_batch_size")) == (row.save, row.valid_batch)
     assert str(config.output_dir) == f"output/{row.name}"
     schedule, rates = build_lr(optimizer["learning_rate"], 2, row.epochs), []
     for _ in range(row.epochs):
@@ -152,7 +187,7 @@ def test_network_and_data(configs, row):
         assert (backbone["name"], head["in_channels"]) == ("ResNetTSM", 2048)
         assert (backbone["depth"], backbone.get("shift_every", 1)) == ((50, 1) if kind == "R50" else (101, 2))
         wanted = {"mode": mode, "sub_sample": True, "use_scale": False} if mode else None
-        assert backbone.get("non_local") == wanted
+        assert (backbone.get("non_local"), backbone.get("temporal_pool", False)) == (wanted, row.temporal_pool)
     assert (head["name"], head["num_classes"], head["drop_ratio"], head["std"]) == ("TSMHead", row.classes, 0.5, 0.001)
     assert model["runtime_cfg"]["test"]["avg_type"] == "prob"
     files = {data[split]["format"] for split in ("train", "valid", "test")}
@@ -275,6 +310,7 @@ def test_pptsm(configs, name):
 PARAMETERS = {
     "tsm_r50_1x1x8_50e_kinetics400_rgb": 24_327_632,
     "tsm_r50_1x1x16_50e_kinetics400_rgb": 24_327_632,
+    "tsm_temporal_pool_r50_1x1x8_50e_kinetics400_rgb": 24_327_632,
     "tsm_r50_1x1x8_50e_sthv1_rgb": 23_864_558,
     "tsm_k400_pretrained_r50_1x1x8_25e_ucf101_rgb": 23_714_981,
     "tsm_k400_pretrained_r50_1x1x8_25e_hmdb51_rgb": 23_612_531,

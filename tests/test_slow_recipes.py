@@ -62,6 +62,8 @@ def test_numbers_of_each_row(name):
         assert (sample["clip_len"], sample["frame_interval"], sample["num_clips"]) == (frames, interval, clips)
     data, optimizer = config.section("DATASET"), config.section("OPTIMIZER")
     assert (data["batch_size"], optimizer["base_batch_size"], config["epochs"]) == (8, 64, epochs)
+    assert (data["num_workers"], config["val_interval"]) == (2, 5)
+    assert config["save_interval"] == (1 if schedule == STEP else 4)
     assert (optimizer["weight_decay"]["value"], optimizer["grad_clip"]["value"]) == (1e-4, 40.0)
     built = build_lr(optimizer["learning_rate"], 10, epochs)
     for i in range(epochs * 10):

@@ -21,6 +21,7 @@ from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.safe_io import write_pickle
+from paddlevideo.solver.optimizer import parameter_groups
 from tests.config.test_num_seg import RECIPE
 from tests.test_configs import REDUCED
 from tests.test_recipes import clip_of, names
@@ -51,6 +52,7 @@ def test_mmaction2_s_rows(kind):
     backbone = model["backbone"]
     assert (backbone["attention_type"], backbone["num_seg"], backbone["qkv_bias"]) == (attention, 8, True)
     assert (config["DATASET"]["batch_size"], optimizer["base_batch_size"]) == (batch, batch * 8)
+    assert (config["DATASET"]["num_workers"], config["DATASET"]["test_batch_size"]) == (2, 1)
     assert optimizer["learning_rate"] == {
         "name": "WarmupStepDecay", "base_lr": rate, "milestones": [5, 10], "gamma": 0.1,
     }  # fmt: skip
@@ -72,6 +74,16 @@ def test_mmaction2_s_rows(kind):
         )
         assert steps["transform"][-1]["Normalization"] == {"mean": [0.5] * 3, "std": [0.5] * 3}
     assert all(figure in mmaction2_file(kind).read_text() for figure in (top1, top5, memory))
+
+
+@pytest.mark.parametrize("kind", MMACTION2)
+def test_with_no_names_every_parameter_decays_as_in_mmaction2_s_training(kind):
+    """Its files exclude the embeddings under names with a leading dot, which no parameter has."""
+    config = load_run_config(mmaction2_file(kind), [*SMALL, 'OPTIMIZER.no_weight_decay_name=""'])
+    groups = parameter_groups(config.section("OPTIMIZER"), network(config, pretrained=False))
+    assert [(group.lr_mult, group.decay_mult) for group in groups] == [(1.0, 1.0)]
+    for page in ("README.md", "README_zh-CN.md"):
+        assert '`OPTIMIZER.no_weight_decay_name: ""`' in (FOLDER / "timesformer" / page).read_text()
 
 
 def test_the_misspelt_name_is_the_same_configuration():
