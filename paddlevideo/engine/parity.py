@@ -29,7 +29,6 @@ from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS
 OK, DIFFERS, MISSING = "ok", "DIFFERS", "no model yet"
 
 RTOL, ATOL = 1e-4, 1e-5  # of a value, and of the greatest absolute value among those compared
-_PADDLEVIDEO_SHIFTS = ("ResNetTSM", "ResNetTweaksTSM", "PPTSM_MobileNetV2")
 _MID_TOLERANCE = 5e-5  # of a layer's greatest absolute value; rounding stays below 1e-5, an error is far greater
 
 
@@ -121,17 +120,13 @@ def model_section(case: Mapping[str, Any]) -> dict[str, Any]:
     section = {"framework": reference["framework"]}
     for part, registry in (("backbone", BACKBONES), ("head", HEADS)):
         spec = dict(reference[part])
-        section[part] = translate(spec) if "type" in spec else _adapt(spec)
+        if "type" in spec:
+            spec = translate(spec)
+        else:  # PaddleVideo's names are ours
+            spec.pop("pretrained", None)
+        section[part] = spec
         _available(section[part], registry)
     return section
-
-
-def _adapt(spec: dict[str, Any]) -> dict[str, Any]:
-    """PaddleVideo's arguments are ours, but its share of shifted channels is 1 / num_seg."""
-    if spec.get("name") in _PADDLEVIDEO_SHIFTS:
-        spec.setdefault("shift_div", spec.get("num_seg", 8))
-    spec.pop("pretrained", None)
-    return spec
 
 
 def _available(spec: Mapping[str, Any], registry: Any) -> None:

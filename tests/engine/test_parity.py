@@ -10,6 +10,7 @@ import pytest
 
 from paddlevideo.engine import golden, parity, parity_cases
 from paddlevideo.errors import UserError
+from paddlevideo.modeling import build_framework
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 SMALL = sorted(
@@ -197,7 +198,7 @@ def test_cases_of_other_sizes_seeds_and_lengths_are_read(tmp_path):
     (row,) = parity.check([str(tmp_path / "r18_16f.npz")])
     assert row.status == parity.OK
     case = json.loads((tmp_path / "r18_16f.json").read_text())
-    assert parity.model_section(case)["backbone"]["shift_div"] == 16
+    assert build_framework(parity.model_section(case)).backbone.shift_div == 16
 
 
 NAN, INF = float("nan"), float("inf")
