@@ -12,7 +12,6 @@ README = HERE / "README.md"
 EXTRAS = {
     "cpu": ["paddlepaddle>=3.3,<3.4"],
     "gpu": ["paddlepaddle-gpu>=3.0"],  # from Paddle's own index; see the README
-    "convert": ["torch>=2.6"],  # .pth files; its weights_only loader is unsafe before 2.6
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
     "test": ["pytest>=8", "pytest-xdist>=3", "ruff==0.17.5", "import-linter>=2.1", "scikit-learn>=1.4"],

@@ -6,11 +6,12 @@ is a pickle of numpy arrays; the few globals that such a file needs are listed h
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +27,9 @@ _ALLOWED = {
     "collections": {"OrderedDict"},
     "_codecs": {"encode"},
 }
+# torch.save before 1.6 wrote the number 0x1950a86a20f9469cfc6c as a pickle of protocol 2, and others behind it
+_TORCH_LEGACY = b"\x80\x02\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little") + b"."
+_ZIP = b"PK\x03\x04"
 
 
 class UnsafeFileError(UserError):
@@ -36,7 +40,12 @@ class DamagedFileError(UserError):
     """The file is truncated or does not match its digest."""
 
 
-class _AllowListUnpickler(pickle.Unpickler):
+class AllowListUnpickler(pickle.Unpickler):
+    """Looks up the globals of arrays and nothing else."""
+
+    def __init__(self, stream: BinaryIO):
+        super().__init__(stream, encoding="latin1")
+
     def find_class(self, module: str, name: str) -> Any:
         if name in _ALLOWED.get(module, ()):
             if name == "_reconstruct":
@@ -57,25 +66,63 @@ def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: Any) -> Any:
     return np.ndarray.__new__(subtype, shape, dtype)
 
 
-def read_pickle(path: str | os.PathLike) -> Any:
-    """Reads a pickle that holds numpy arrays, containers, strings and numbers, and nothing else.
+def file_form(path: str | os.PathLike) -> str:
+    """What a file is by its first bytes: "torch legacy", "zip" (what torch.save writes since 1.6), "pickle" or "".
 
     Raises:
         UserError: the file is missing.
-        UnsafeFileError: the file names a class or function outside the allow-list; nothing of it was run.
-        DamagedFileError: the file cannot be read to its end.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    with path.open("rb") as stream:
+        head = stream.read(len(_TORCH_LEGACY))
+    if head == _TORCH_LEGACY:
+        return "torch legacy"
+    if head.startswith(_ZIP):
+        return "zip"
+    return "pickle" if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= pickle.HIGHEST_PROTOCOL else ""
+
+
+def read_pickle(path: str | os.PathLike) -> Any:
+    """Reads a pickle that holds numpy arrays, containers, strings and numbers, and nothing else.
+
+    Raises:
+        UserError: the file is missing, or one of ``torch.save``.
+        UnsafeFileError: the file names a class or function outside the allow-list; nothing of it was run.
+        DamagedFileError: the file cannot be read to its end, or something follows the pickle.
+    """
+    path = Path(path)
+    if file_form(path) in ("torch legacy", "zip"):
+        raise UserError(
+            f"{path}: is a file of PyTorch or another archive, expected a pickle of arrays; tools/convert_weights.py "
+            "converts weights"
+        )
+    with reading_untrusted(path), path.open("rb") as stream:
+        content = AllowListUnpickler(stream).load()
+        rest = path.stat().st_size - stream.tell()
+        if rest:
+            raise DamagedFileError(f"{rest} bytes follow the end of the pickle")
+        return content
+
+
+@contextlib.contextmanager
+def reading_untrusted(path: Path, way_out: str = "Get the file from its publisher again") -> Iterator[None]:
+    """Turns whatever reading a damaged or crafted file raises into one line that names the file.
+
+    An ``UnsafeFileError`` within names what was asked for, a ``DamagedFileError`` what is wrong; other ``UserError``s
+    are whole.
+    """
     try:
-        with path.open("rb") as stream:
-            return _AllowListUnpickler(stream, encoding="latin1").load()
+        yield
     except UnsafeFileError as error:
         raise UnsafeFileError(
-            f"{path}: refused, because it asks for {error}, which weights never need; "
-            "nothing was run. Get the file from its publisher again"
+            f"{path}: refused, because it asks for {error}, which weights never need; nothing was run. {way_out}"
         ) from None
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{path}: damaged, or a file of another kind ({error})") from None
+    except UserError:
+        raise
     except Exception as error:  # a damaged pickle fails in about ten different ways
         raise DamagedFileError(
             f"{path}: damaged or not a pickle of arrays ({type(error).__name__}: {error})"

@@ -112,6 +112,14 @@ def test_every_truncation_is_a_named_error(tmp_path):
             read_pickle(file)
 
 
+def test_what_follows_the_pickle_is_a_named_error(tmp_path):
+    file = tmp_path / "w.pdparams"
+    write_pickle(file, {"w": np.arange(9.0)})
+    file.write_bytes(file.read_bytes() + pickle.dumps({"w": np.zeros(9)}))
+    with pytest.raises(DamagedFileError, match=r"w\.pdparams: damaged.* bytes follow the end of the pickle"):
+        read_pickle(file)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="nothing.pdparams: no such file"):
         read_pickle(tmp_path / "nothing.pdparams")

@@ -3,8 +3,8 @@
     python tools/convert_weights.py tsm_r50.pth weights/tsm_r50_k400.pdparams -c CFG.yaml
     python tools/convert_weights.py resnet50.pth weights/resnet50.pdparams -c CFG.yaml   # ImageNet: the backbone
 
-.pth, .pyth and .pt are read with torch's weights_only reader (pip install 'torch>=2.6'), .safetensors and .pdparams
-without torch.  Nothing is written unless every key of both sides is accounted for.  Use the result with --test -w, to
+.pth, .pyth and .pt (torch.save's, of any age), .safetensors and .pdparams are read without torch; nothing in them is
+run.  Nothing is written unless every key of both sides is accounted for.  Use the result with --test -w, to
 fine-tune with -w, or as MODEL.backbone.pretrained.
 """
 

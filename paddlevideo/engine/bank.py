@@ -26,7 +26,8 @@ from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.feature_bank import KeyFrame, write_bank
 from paddlevideo.modeling.weights import load_weights
-from paddlevideo.safe_io import sha256, write_atomic
+from paddlevideo.safe_io import read_pickle, sha256, write_atomic
+from paddlevideo.torch_files import is_torch_file, read_torch
 
 log = logging.getLogger("paddlevideo")
 
@@ -222,7 +223,8 @@ class BankKeeper:
 def convert_mmaction2(source: Path, out: Path, half: bool) -> tuple[int, int]:
     """A bank from MMAction2's ``lfb_*.pkl``: {video id: {second: [features [C], one per person]}}.
 
-    The file may be one of ``torch.save`` (read by torch's weights-only reader), or a plain pickle of numpy arrays.
+    The file may be one of ``torch.save`` in either of its forms, or a plain pickle of numpy arrays; its first bytes
+    say which.
 
     Returns:
         Key frames and persons.
@@ -230,17 +232,7 @@ def convert_mmaction2(source: Path, out: Path, half: bool) -> tuple[int, int]:
     Raises:
         UserError: the file is something else, damaged, or asks for code.
     """
-    from paddlevideo.engine.conversion import read_torch
-    from paddlevideo.safe_io import UnsafeFileError, read_pickle
-
-    try:
-        content = read_pickle(source)
-    except UnsafeFileError:
-        content = read_torch(source)
-    except UserError:
-        if not source.is_file():
-            raise
-        content = read_torch(source)
+    content = read_torch(source) if is_torch_file(source) else read_pickle(source)
     frames = list(_of_mmaction2(content, source))
     write_bank(out, frames, half, {"source": source.name})
     return len(frames), sum(len(frame.features) for frame in frames)
@@ -259,7 +251,6 @@ def _of_mmaction2(content: Any, source: Path) -> Iterator[KeyFrame]:
 
 
 def _vector(value: Any, where: str) -> np.ndarray:
-    value = value if isinstance(value, np.ndarray) else getattr(value, "numpy", lambda: None)()
     if not isinstance(value, np.ndarray) or value.ndim != 1:
         raise UserError(f"{where}: expected a vector per person, got {type(value).__name__}")
     return value

@@ -20,13 +20,11 @@ from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.frameworks.build import build_deployed
 from paddlevideo.modeling.weights import KeyReport, compare, read_weights
-from paddlevideo.safe_io import sha256
+from paddlevideo.safe_io import file_form, read_pickle, sha256
+from paddlevideo.torch_files import read_torch
 
 ORIGINS = ("mmaction2", "timesformer", "torchvision", "timm", "paddle")
 _TORCH_SUFFIXES = (".pth", ".pyth", ".pt", ".tar", ".bin", ".ckpt")
-# torch.load(weights_only=True) of older versions can be made to run code (CVE-2025-32434)
-_TORCH_AT_LEAST = (2, 6)
-_TORCH_WAY_OUT = "pip install 'torch>=2.6' (the CPU build will do), or convert the file to .safetensors"
 _WRAPPERS = ("state_dict", "model", "model_state")
 _AVERAGED = ("state_dict_ema", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile, the original TimeSformer
@@ -258,17 +256,18 @@ def read_source(path: Path, averaged: bool = False) -> Source:
     Raises:
         UserError: the file is missing, damaged, unsafe, of an unknown kind, or holds no arrays.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.suffix == ".pdparams":
-        content: Any = read_weights(path)
-    elif path.suffix == ".safetensors":
-        content = read_safetensors(path)
-    elif path.suffix in _TORCH_SUFFIXES:
-        content = read_torch(path)
-    else:
+    form = file_form(path)
+    if path.suffix not in (*_TORCH_SUFFIXES, ".safetensors", ".pdparams"):
         known = ", ".join((*_TORCH_SUFFIXES, ".safetensors", ".pdparams"))
         raise UserError(f"{path}: expected a file ending in one of {known}")
+    if path.suffix == ".safetensors":
+        content: Any = read_safetensors(path)
+    elif form in ("torch legacy", "zip"):
+        content = read_torch(path)
+    elif path.suffix == ".pdparams":
+        content = read_weights(path)
+    else:
+        content = read_pickle(path)
     source = Source({})
     source.arrays = _strip(_unwrap(content, path, averaged, source.notes), source.notes)
     source.arrays = _leave_out(source.arrays, source.notes)
@@ -300,47 +299,6 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
             flat = (flat.astype(np.uint32) << 16).view(np.float32)
         arrays[name] = flat.reshape(entry["shape"])
     return arrays
-
-
-def read_torch(path: Path) -> Any:
-    """What a file of ``torch.save`` holds, its tensors as arrays; only through torch's ``weights_only`` reader.
-
-    Raises:
-        UserError: torch is missing or too old, or the file asks for code or is damaged.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise UserError(f"{path}: reading it needs PyTorch; {_TORCH_WAY_OUT}") from None
-    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
-    if version < _TORCH_AT_LEAST:
-        raise UserError(f"{path}: PyTorch {torch.__version__} does not read untrusted files safely; {_TORCH_WAY_OUT}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling, zip and value errors of many types
-        reason = " ".join(str(error).split())
-        named = re.search(r"GLOBAL (\S+)", reason)
-        if named:
-            raise UserError(
-                f"{path}: refused, because it asks for {named.group(1)}, and nothing of it was run. If you trust its "
-                "publisher, save the weights alone where it was made: torch.save({'state_dict': ...})"
-            ) from None
-        # torch's own advice is to read the file unsafely; only what follows it is the reason
-        reason = reason.rpartition("WeightsUnpickler error:")[2].strip()
-        raise UserError(
-            f"{path}: refused or damaged ({type(error).__name__}: {reason[:160]}); nothing was run"
-        ) from None
-    return _arrays(content, torch)
-
-
-def _arrays(value: Any, torch: Any, levels: int = 4) -> Any:
-    """Tensors as arrays, in nested tables too (a few levels: a table may hold itself); bfloat16 as float32."""
-    if isinstance(value, Mapping):
-        return {key: _arrays(inner, torch, levels - 1) for key, inner in value.items()} if levels else None
-    if not isinstance(value, torch.Tensor):
-        return value
-    value = value.detach()
-    return (value.float() if value.dtype == torch.bfloat16 else value).contiguous().numpy()
 
 
 def _unwrap(content: Any, path: Path, averaged: bool, notes: list[str]) -> dict[str, np.ndarray]:

@@ -72,6 +72,21 @@ def checksum(arrays: Mapping[str, np.ndarray]) -> list[float]:
     ]
 
 
+def differences(value: Any, expected: Any) -> np.ndarray:
+    """Absolute differences, float64: 0 where both are NaN, or the same infinity; infinite where only one of them is."""
+    value, expected = np.asarray(value, "float64"), np.asarray(expected, "float64")
+    finite = np.isfinite(value) & np.isfinite(expected)
+    same = np.equal(value, expected) | (np.isnan(value) & np.isnan(expected))
+    apart = np.abs(np.where(finite, value, 0.0) - np.where(finite, expected, 0.0))
+    return np.where(finite, apart, np.where(same, 0.0, np.inf))
+
+
+def magnitude(expected: Any) -> float:
+    """The greatest absolute value among the finite ones; 0 if there is none."""
+    expected = np.asarray(expected, "float64")
+    return float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
+
+
 def dense_input(
     seed: int, name: str, shape: Sequence[int], cell: int = 32, coarse: float = 1.0, fine: float = 0.5
 ) -> np.ndarray:

@@ -29,7 +29,6 @@ from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS
 OK, DIFFERS, MISSING = "ok", "DIFFERS", "no model yet"
 
 RTOL, ATOL = 1e-4, 1e-5  # of a value, and of the greatest absolute value among those compared
-_PADDLEVIDEO_SHIFTS = ("ResNetTSM", "ResNetTweaksTSM", "PPTSM_MobileNetV2")
 _MID_TOLERANCE = 5e-5  # of a layer's greatest absolute value; rounding stays below 1e-5, an error is far greater
 
 
@@ -121,17 +120,13 @@ def model_section(case: Mapping[str, Any]) -> dict[str, Any]:
     section = {"framework": reference["framework"]}
     for part, registry in (("backbone", BACKBONES), ("head", HEADS)):
         spec = dict(reference[part])
-        section[part] = translate(spec) if "type" in spec else _adapt(spec)
+        if "type" in spec:
+            spec = translate(spec)
+        else:  # PaddleVideo's names are ours
+            spec.pop("pretrained", None)
+        section[part] = spec
         _available(section[part], registry)
     return section
-
-
-def _adapt(spec: dict[str, Any]) -> dict[str, Any]:
-    """PaddleVideo's arguments are ours, but its share of shifted channels is 1 / num_seg."""
-    if spec.get("name") in _PADDLEVIDEO_SHIFTS:
-        spec.setdefault("shift_div", spec.get("num_seg", 8))
-    spec.pop("pretrained", None)
-    return spec
 
 
 def _available(spec: Mapping[str, Any], registry: Any) -> None:
@@ -162,7 +157,7 @@ def _check_network(case: dict[str, Any], expected: Mapping[str, np.ndarray]) -> 
     boxes = detection.boxes_of(case, expected) if detector else []
     layers, logits = _run(network, clips, set(names.values()), boxes)
     row.layer = _first_difference(names, layers, expected, row.notes)
-    scale = float(np.abs(expected["logits"]).max())
+    scale = golden.magnitude(expected["logits"])
     before = len(row.notes)
     row.error = _compare("logits", logits.reshape(expected["logits"].shape), expected["logits"], scale, row.notes)
     row.layer = row.layer or ("logits" if len(row.notes) > before else "")
@@ -298,9 +293,9 @@ def layer_problem(value: np.ndarray, expected: Mapping[str, np.ndarray]) -> str 
     flat = value.reshape(-1).astype("float64")
     spread = flat[(np.arange(64) * flat.size) // 64]
     stats = np.array([flat.mean(), flat.std(), flat.min(), flat.max()])
-    scale = max(float(np.abs(expected["stats"]).max()), 1e-12)
+    scale = max(golden.magnitude(expected["stats"]), 1e-12)
     for part, ours in (("stats", stats), ("first", flat[:64]), ("spread", spread)):
-        error = float(np.abs(ours - expected[part]).max()) / scale
+        error = float(golden.differences(ours, expected[part]).max()) / scale
         if not error <= _MID_TOLERANCE:
             return f"{part} differ by {error:.1e} of its scale"
     return None
@@ -308,9 +303,9 @@ def layer_problem(value: np.ndarray, expected: Mapping[str, np.ndarray]) -> str 
 
 def _compare(what: str, value: np.ndarray, expected: np.ndarray, scale: float, notes: list[str]) -> float:
     """Largest error relative to ``scale``; a note if any value is beyond the tolerance."""
-    difference = np.abs(value.astype("float64") - expected)
+    difference = golden.differences(value, expected)
     error = float(difference.max()) / scale
-    if not np.all(difference <= RTOL * np.abs(expected) + ATOL * scale):
+    if not np.all(difference <= RTOL * np.abs(np.nan_to_num(expected, posinf=0, neginf=0)) + ATOL * scale):
         notes.append(f"{what}: differs by {error:.1e} of the scale")
     return error
 
@@ -342,7 +337,7 @@ def _check_losses(
             ours = float(CrossEntropyLoss(ls_eps=float(figure[2:]))(*tensors))
         else:
             continue
-        if not abs(ours - float(value)) <= RTOL * max(1.0, abs(float(value))):
+        if not golden.differences(ours, value) <= RTOL * max(1.0, golden.magnitude(value)):
             notes.append(f"{key}: {ours:.6f}, expected {float(value):.6f}")
 
 

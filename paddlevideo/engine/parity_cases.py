@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.engine import golden
+
 Checker = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], tuple[float, list[str]]]
 
 CHECKERS: dict[str, Checker] = {}
@@ -228,10 +230,12 @@ def _rows(
 
 
 def _figures(figures: list[tuple[str, float, float]], tolerance: float) -> tuple[float, list[str]]:
-    worst = max(abs(ours - theirs) / max(1.0, abs(theirs)) for _, ours, theirs in figures)
+    errors = [
+        float(golden.differences(ours, theirs)) / max(1.0, golden.magnitude(theirs)) for _, ours, theirs in figures
+    ]
     notes = [
         f"{name}: {ours:.6f}, expected {theirs:.6f}"
-        for name, ours, theirs in figures
-        if not abs(ours - theirs) <= tolerance * max(1.0, abs(theirs))
+        for (name, ours, theirs), error in zip(figures, errors, strict=True)
+        if error > tolerance
     ]
-    return worst, notes
+    return max(errors), notes

@@ -117,8 +117,8 @@ def _compare_figures(own: Mapping[str, Any], expected: Mapping[str, np.ndarray],
 
 
 def _compare(what: str, value: np.ndarray, expected: np.ndarray, notes: list[str]) -> float:
-    scale = max(float(np.abs(expected).max()), 1e-3)
-    error = float(np.abs(value.astype("float64") - expected).max()) / scale
+    scale = max(golden.magnitude(expected), 1e-3)
+    error = float(golden.differences(value, expected).max()) / scale
     if not error <= _RTOL:
         notes.append(f"{what}: differs by {error:.1e} of the scale")
     return error

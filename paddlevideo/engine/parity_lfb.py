@@ -80,7 +80,7 @@ def _compare_layer(name: str, value: np.ndarray, arrays: Mapping[str, np.ndarray
 
 
 def _difference(what: str, value: np.ndarray, expected: np.ndarray, notes: list[str]) -> float:
-    error = float(np.abs(value.astype("float64") - expected).max()) / max(float(np.abs(expected).max()), 1e-12)
+    error = float(golden.differences(value, expected).max()) / max(golden.magnitude(expected), 1e-12)
     if not error <= _TOLERANCE:
         notes.append(f"{what}: differs by {error:.1e} of the scale")
     return error

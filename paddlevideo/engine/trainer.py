@@ -279,6 +279,7 @@ class Trainer:
             "non_finite": self._refused,
             "first_loss": self.first_loss,
             "shape": self.shape(),
+            "shift_div": _shift_shares(self.framework),
             "config": self.config.to_dict(),
             "versions": versions(),
         }
@@ -303,6 +304,7 @@ class Trainer:
         state = point.state
         try:
             self._check_shape(state["shape"], state["progress"], point.stem)
+            _check_shift_shares(state, self.framework, point.stem)
             self.progress = Progress(**state["progress"])
             self.schedule.load_state_dict(state["schedule"])
             self.precision.load_state_dict(state["scaler"])
@@ -384,3 +386,21 @@ def _figures(outputs: dict[str, paddle.Tensor], batch: dict[str, Any]) -> dict[s
         values = paddle.stack([value.astype("float32") for value in own.values()]).numpy()
         figures |= {name: float(value) for name, value in zip(own, values)}
     return figures
+
+
+def _shift_shares(framework: Any) -> list[int | None]:
+    """``shift_div`` of every network's backbone; None where nothing is shifted.  No array of a checkpoint tells it."""
+    return [getattr(network.backbone, "shift_div", None) for network in framework.networks()]
+
+
+def _check_shift_shares(state: dict[str, Any], framework: Any, stem: Any) -> None:
+    now, model = _shift_shares(framework), state["config"]["MODEL"]
+    sections = [next(iter(entry.values())) for entry in model["models"]] if "models" in model else [model]
+    # earlier versions noted no share, and moved 1/8 unless the configuration said otherwise
+    then = state.get("shift_div") or [section["backbone"].get("shift_div") or 8 for section in sections]
+    for old, new in zip(then, now, strict=True):
+        if new is not None and old != new:
+            raise UserError(
+                f"{stem}: was trained with another share of shifted channels (shift_div: {old} then, {new} now); go on "
+                f"with its own: -o MODEL.backbone.shift_div={old}"
+            )

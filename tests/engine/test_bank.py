@@ -23,6 +23,7 @@ from paddlevideo.loader.feature_bank import FeatureBank, LongTermWindow
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_pickle
 from tests.inference.tiny_ava import tiny_ava, tiny_ava_config  # noqa: F401
+from tests.torch_writer import WRITERS, Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.xdist_group("tiny_ava_bank")
@@ -163,11 +164,21 @@ def test_a_model_that_looks_into_banks_names_what_is_missing(tiny_ava, tmp_path)
         run_test(load_config(file), options)
 
 
-def test_mmaction2s_nested_dict_becomes_a_bank(tmp_path):
+def write_plain(path, content):
+    path.write_bytes(pickle.dumps(content))
+
+
+@pytest.mark.parametrize("form", ["plain", *WRITERS])
+def test_mmaction2s_nested_dict_becomes_a_bank(form, tmp_path):
+    """The tensors of torch.save before 1.6 and since, and plain arrays; torch is not needed."""
     rng = np.random.default_rng(0)
     seconds = {901: 2, 903: 7, 904: 1}
     content = {"v": {s: [rng.standard_normal(4).astype("float16") for _ in range(k)] for s, k in seconds.items()}}
-    (tmp_path / "lfb_train.pkl").write_bytes(pickle.dumps(content))
+    tensors_of = {"v": {s: [Tensor(person) for person in persons] for s, persons in content["v"].items()}}
+    if form == "plain":
+        write_plain(tmp_path / "lfb_train.pkl", content)
+    else:
+        WRITERS[form](tmp_path / "lfb_train.pkl", tensors_of)
     assert bank.convert_mmaction2(tmp_path / "lfb_train.pkl", tmp_path / "a.bank", half=True) == (3, 10)
     features, filled = LongTermWindow([tmp_path / "a.bank"], 4, 5)("v", 903, None)  # seconds 901 .. 904
     expected = np.zeros((20, 4), "float32")

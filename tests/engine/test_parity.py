@@ -8,8 +8,9 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.engine import golden, parity
+from paddlevideo.engine import golden, parity, parity_cases
 from paddlevideo.errors import UserError
+from paddlevideo.modeling import build_framework
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 SMALL = sorted(
@@ -197,7 +198,25 @@ def test_cases_of_other_sizes_seeds_and_lengths_are_read(tmp_path):
     (row,) = parity.check([str(tmp_path / "r18_16f.npz")])
     assert row.status == parity.OK
     case = json.loads((tmp_path / "r18_16f.json").read_text())
-    assert parity.model_section(case)["backbone"]["shift_div"] == 16
+    assert build_framework(parity.model_section(case)).backbone.shift_div == 16
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "equal"),
+    [(NAN, NAN, True), (1.0, NAN, False), (NAN, 1.0, False), (INF, INF, True), (INF, -INF, False), (1.0, 1.0, True)],
+)
+def test_a_value_that_is_no_number_equals_the_same_expected_one_only(ours, theirs, equal):
+    error, notes = parity_cases._figures([("mAP", ours, theirs), ("other", 0.5, 0.5)], 1e-6)
+    assert (notes == []) == equal and (error == 0) == equal
+    notes = []
+    error = parity._compare("logits", np.array([ours, 2.0]), np.array([theirs, 2.0]), 2.0, notes)
+    assert (notes == []) == equal and (error == 0) == equal
+    stored = {"shape": [2], "stats": [theirs] * 4, "first": [ours, 2.0], "spread": [2.0] * 64}
+    stored = {key: np.array(value) for key, value in stored.items()}
+    assert parity.layer_problem(np.array([2.0, 2.0]), stored) is not None
 
 
 def test_wrong_paths_are_named(tmp_path):

@@ -268,6 +268,42 @@ def test_resume_epoch_names_a_checkpoint(clips, uninterrupted, tmp_path):
     assert (output / "previous_1" / "TSM_step_00000012.pdstates").is_file()
 
 
+def _of_another_share(point):
+    point.state["shift_div"] = [16]
+
+
+def _of_an_earlier_version(point):
+    """Which moved 1/8 where nothing else was named, and did not note it."""
+    del point.state["shift_div"]
+
+
+def _of_an_earlier_version_that_named_it(point):
+    del point.state["shift_div"]
+    point.state["config"]["MODEL"]["backbone"]["shift_div"] = 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "then"),
+    [(_of_another_share, 16), (_of_an_earlier_version, 8), (_of_an_earlier_version_that_named_it, None)],
+)
+def test_a_run_of_another_share_of_shifted_channels_is_not_resumed(
+    clips, stopped, tmp_path, monkeypatch, changed, then
+):
+    config, real = config_for(clips, copy_of(stopped, tmp_path / "run")), checkpoint.load
+
+    def load(path):
+        point = real(path)
+        changed(point)
+        return point
+
+    monkeypatch.setattr(checkpoint, "load", load)
+    if then is None:  # the tiny network has 4 frames
+        assert train(config, Options(resume="auto", seed=SEED))
+        return
+    with pytest.raises(UserError, match=rf"shift_div: {then} then, 4 now\); .*-o MODEL.backbone.shift_div={then}"):
+        train(config, Options(resume="auto", seed=SEED))
+
+
 def test_write_pickle_round_trip(tmp_path):
     write_pickle(tmp_path / "x.pdparams", {"a": np.ones(3, "float32")})
     assert read_pickle(tmp_path / "x.pdparams")["a"].dtype == np.float32

@@ -49,6 +49,19 @@ def test_plain_loss_is_binary_cross_entropy_of_the_labelled_regions_without_clas
     assert not gradient[:, 0].any() and not gradient[2].any() and gradient[kept, 1:].all()
 
 
+@pytest.mark.parametrize(
+    ("multilabel", "recall", "precision"),
+    # sigmoid: above 0.5 are {1, 2}, {}, {3}; softmax: the highest class, sure of it or not, is 1, 3, 3
+    [(True, (1 + 0 + 1 / 2) / 3, (1 / 2 + 0 + 1) / 3), (False, (1 + 0 + 1 / 2) / 3, (1 + 0 + 1) / 3)],
+)
+def test_a_single_label_is_predicted_by_the_highest_class_whatever_its_probability(multilabel, recall, precision):
+    logits = paddle.to_tensor([[9.0, 0.3, 0.2, -0.1], [9.0, -0.3, -0.2, -0.1], [9.0, -3.0, -2.0, 4.0]])
+    labels = paddle.to_tensor([[0.0, 1, 0, 0], [0.0, 1, 0, 0], [0.0, 1, 0, 1]])
+    out = head(num_classes=4, multilabel=multilabel).loss(logits, labels)
+    assert float(out["recall@thr=0.5"]) == pytest.approx(recall, abs=1e-5)
+    assert float(out["prec@thr=0.5"]) == pytest.approx(precision, abs=1e-5)
+
+
 @pytest.mark.parametrize("multilabel", [True, False])
 def test_class_weights_scale_the_terms_of_their_class(multilabel):
     logits, labels = given()

@@ -94,6 +94,14 @@ def test_a_zero_initialised_operator_starts_as_the_identity_of_the_projection():
     np.testing.assert_allclose(first, second, atol=1e-6)
 
 
+def test_persons_slots_and_layers_have_a_dropout_each():
+    """The reference keeps its layers at 0.2 whatever st_feat_dropout_ratio is."""
+    for given, layers in (({}, 0.2), ({"non_local_dropout_ratio": 0.5}, 0.5)):
+        fbo = FBOHead("non_local", C, D, 8, st_feat_dropout_ratio=0.0, lt_feat_dropout_ratio=0.1, **given).fbo
+        found = [fbo.st_drop.p, fbo.lt_drop.p, *(getattr(fbo, name).dropout.p for name in fbo.layers)]
+        assert found == [0.0, 0.1, layers, layers]
+
+
 def test_no_person_at_all_and_a_bank_of_another_length():
     head = FBOHead("avg", C, D)
     regions, owner, slots, where = tensors()

@@ -31,7 +31,7 @@ def build(name="resnet mmaction2", num_seg=5, **backbone):
     paddle.seed(5)
     section = {
         "framework": "Recognizer2D",
-        "backbone": {**BACKBONES[name], "num_seg": num_seg, "shift_mode": "online", **backbone},
+        "backbone": {**BACKBONES[name], "num_seg": num_seg, "shift_div": 8, "shift_mode": "online", **backbone},
         "head": HEADS[name],
     }
     network = build_framework(section, ([0.45] * 3, [0.225] * 3))

@@ -5,7 +5,9 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
+from paddlevideo.errors import ConfigError
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, pool_frames, shift_borders, temporal_shift
+from paddlevideo.registry import BACKBONES
 
 
 def frames_by_time(clips, num_seg, channels, size=2):
@@ -26,6 +28,47 @@ def test_paddlevideo_shift_equals_paddles_operator(num_seg, channels, shift_div)
     x = paddle.randn([2 * num_seg, channels, 3, 5])
     expected = F.temporal_shift(x, num_seg, 1.0 / shift_div)
     assert np.array_equal(temporal_shift(x, num_seg, shift_div).numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("name", ["ResNetTSM", "ResNetTweaksTSM", "MobileNetV2TSM", "PPTSM_MobileNetV2"])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"num_seg": 16}, 16),  # a file of PaddleVideo's names no share: its network moves 1 / num_seg
+        ({"num_seg": 8}, 8),
+        ({"num_seg": 16, "shift_div": None}, 16),
+        ({"num_seg": 16, "shift_div": 8}, 8),
+        ({"num_seg": 16, "shift_direction": "mmaction2"}, 8),  # whose share is 1/8, however many the frames
+        ({"num_seg": 1, "shift": False}, 2),
+    ],
+)
+def test_a_share_that_is_not_named_is_that_of_the_reference_and_is_said(name, given, expected, caplog):
+    small = {"scale": 0.25} if "Mobile" in name else {"width": 8, "depth": 18}
+    with caplog.at_level("INFO", logger="paddlevideo"):
+        network = BACKBONES.build({"name": name, **small, **given}, "MODEL.backbone")
+    found = {layer.shift_div for layer in network.sublayers() if isinstance(layer, TemporalShift)}
+    assert (network.shift_div, found) == (expected, {expected})
+    said = [record.message for record in caplog.records if "shift_div" in record.message]
+    if given.get("shift_div") is None and expected == 16:
+        assert len(said) == 1 and "1/16 of the channels" in said[0] and "shift_div: 8" in said[0]
+    else:
+        assert not said
+
+
+def test_one_frame_needs_a_share_that_is_named():
+    with pytest.raises(ConfigError, match="shift_div: expected a number at num_seg 1"):
+        BACKBONES.build({"name": "ResNetTSM", "num_seg": 1}, "MODEL.backbone")
+
+
+def test_sixteen_frames_equal_paddles_own_operator_throughout_the_network(monkeypatch):
+    """The same weights with Paddle's operator in the place of ours, as PaddleVideo calls it."""
+    paddle.seed(0)
+    network = BACKBONES.build({"name": "ResNetTSM", "depth": 18, "width": 16, "num_seg": 16}, "MODEL.backbone")
+    network.eval()
+    x = paddle.randn([16, 3, 32, 32])
+    ours = network(x).numpy()
+    monkeypatch.setattr(TemporalShift, "forward", lambda self, x, state: F.temporal_shift(x, 16, 1.0 / 16))
+    assert np.abs(ours - network(x).numpy()).max() < 1e-6 < np.abs(ours).max()
 
 
 def test_the_two_directions_are_each_others_mirror():

@@ -11,7 +11,7 @@ import paddle
 from paddle import nn
 
 from paddlevideo.modeling.layers import ConvBN
-from paddlevideo.modeling.shift import ShiftState, TemporalShift, check_shift
+from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div
 from paddlevideo.registry import BACKBONES
 
 # expansion, channels, blocks, stride of the first block
@@ -102,7 +102,8 @@ class MobileNetV2Trunk(nn.Layer):
 
     def __init__(self, expands_first: bool, scale: float, bn_wd: bool, shift: Mapping[str, Any]):
         super().__init__()
-        check_shift(shift["num_seg"], shift["shift_div"], shift["direction"], shift["mode"])
+        self.shift_div = checked_shift_div(**shift)
+        shift = {**shift, "shift_div": self.shift_div}
         if not scale > 0:
             raise ValueError(f"scale: expected more than 0, got {scale}")
         self.num_seg = self.out_seg = shift["num_seg"]
@@ -145,7 +146,7 @@ class MobileNetV2TSM(MobileNetV2Trunk):
     Args:
         num_seg: frames of a clip.
         pretrained: weights to start from, see ``load_pretrained``.
-        shift_div: 1 / shift_div of the channels moves each way.
+        shift_div: see ``ResNetTSM``.
         shift_direction: which group looks back, see ``temporal_shift``.
         shift_mode: see ``ResNetTSM``.
         shift: False: the same network without any shift.
@@ -159,7 +160,7 @@ class MobileNetV2TSM(MobileNetV2Trunk):
         self,
         num_seg: int = 8,
         pretrained: str | None = None,
-        shift_div: int = 8,
+        shift_div: int | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
@@ -231,7 +232,7 @@ class PPTSM_MobileNetV2(MobileNetV2Trunk):
         pretrained: weights to start from, see ``load_pretrained``; PaddleClas' MobileNetV2 has the same names.
         class_num: K.
         num_seg: frames of a clip.
-        shift_div: see ``ResNetTSM``: PaddleVideo moves 1 / num_seg.
+        shift_div: see ``ResNetTSM``.
         shift_direction: which group looks back, see ``temporal_shift``.
         shift_mode: see ``ResNetTSM``.
         shift: False: the same network without any shift.
@@ -249,7 +250,7 @@ class PPTSM_MobileNetV2(MobileNetV2Trunk):
         pretrained: str | None = None,
         class_num: int = 400,
         num_seg: int = 8,
-        shift_div: int = 8,
+        shift_div: int | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,

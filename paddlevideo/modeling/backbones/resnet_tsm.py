@@ -14,7 +14,7 @@ from paddle.nn import functional as F
 
 from paddlevideo.modeling.layers import ConvBN
 from paddlevideo.modeling.non_local import NonLocal3D, non_local_places, start_as_identity
-from paddlevideo.modeling.shift import ShiftState, TemporalShift, check_shift, pool_frames
+from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div, pool_frames
 from paddlevideo.registry import BACKBONES
 
 log = logging.getLogger("paddlevideo")
@@ -140,8 +140,8 @@ class ResNetTSM(nn.Layer):
             go by the same scheme (PaddleVideo's own 18 and 34 cannot be built, so there are no weights to agree with).
         num_seg: frames of a clip.
         pretrained: weights to start from, see ``load_pretrained``.
-        shift_div: 1 / shift_div of the channels moves each way, whatever the number of frames.  PaddleVideo moves
-            1 / num_seg: give ``shift_div: 16`` for weights it trained on 16 frames.  None stands for 8.
+        shift_div: 1 / shift_div of the channels moves each way.  None is the reference's share: ``num_seg`` in
+            PaddleVideo's direction, 8 in MMAction2's.
         shift_direction: which group looks back, see ``temporal_shift``.
         shift_every: shift only every n-th block of a stage; MMAction2's ResNet-101 has 2.
         shift_place: "blockres" shifts what goes into a block's branch and leaves the identity path alone; "block"
@@ -165,7 +165,7 @@ class ResNetTSM(nn.Layer):
         depth: int = 50,
         num_seg: int = 8,
         pretrained: str | None = None,
-        shift_div: int | None = 8,
+        shift_div: int | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_every: int = 1,
         shift_place: Literal["blockres", "block"] = "blockres",
@@ -178,8 +178,7 @@ class ResNetTSM(nn.Layer):
         data_format: Literal["NCHW", "NHWC"] = "NCHW",
     ):
         super().__init__()
-        shift_div = 8 if shift_div is None else shift_div
-        check_shift(num_seg, shift_div, shift_direction, shift_mode)
+        self.shift_div = shift_div = checked_shift_div(num_seg, shift_div, shift_direction, shift_mode, shift)
         _check(depth, num_seg, shift_every, shift_place, shift_mode, temporal_pool, non_local, width)
         if data_format != "NCHW":
             log.info("MODEL.backbone.data_format: %s is computed as NCHW; results are the same", data_format)

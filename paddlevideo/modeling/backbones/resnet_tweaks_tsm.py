@@ -9,7 +9,7 @@ from paddle import nn
 
 from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION, Block, block_name, paddleclas_names, places
 from paddlevideo.modeling.layers import ConvBN
-from paddlevideo.modeling.shift import ShiftState, TemporalShift, check_shift
+from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div
 from paddlevideo.registry import BACKBONES
 
 
@@ -24,7 +24,7 @@ class ResNetTweaksTSM(nn.Layer):
         depth: 18, 34, 50 or 101.
         num_seg: frames of a clip.
         pretrained: weights to start from, see ``load_pretrained``.
-        shift_div: see ``ResNetTSM``: PaddleVideo moves 1 / num_seg, this 1 / 8 whatever the number of frames.
+        shift_div: see ``ResNetTSM``.
         shift_direction: which group looks back, see ``temporal_shift``.
         shift_mode: see ``ResNetTSM``.
         shift: False: the same network without any shift.
@@ -38,15 +38,14 @@ class ResNetTweaksTSM(nn.Layer):
         depth: int = 50,
         num_seg: int = 8,
         pretrained: str | None = None,
-        shift_div: int | None = 8,
+        shift_div: int | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
         width: int = 64,
     ):
         super().__init__()
-        shift_div = 8 if shift_div is None else shift_div
-        check_shift(num_seg, shift_div, shift_direction, shift_mode)
+        self.shift_div = shift_div = checked_shift_div(num_seg, shift_div, shift_direction, shift_mode, shift)
         if depth not in BLOCKS:
             raise ValueError(f"depth: expected one of {sorted(BLOCKS)}, got {depth}")
         self.num_seg, self.out_seg, self.pretrained, self.shift_mode = num_seg, num_seg, pretrained, shift_mode

@@ -17,7 +17,7 @@ from paddlevideo.registry import HEADS
 
 log = logging.getLogger("paddlevideo")
 
-_SURE = 0.5  # from this score on a class counts as predicted, in the figures of training
+_SURE = 0.5  # above this score one of several classes counts as predicted, in the figures of training
 
 
 @HEADS.register
@@ -90,8 +90,9 @@ class BBoxHeadAVA(nn.Layer):
             labels: float [R, K], 0 or 1; rows of zeros and column 0 take no part.
 
         Returns:
-            "loss"; "recall@thr=0.5" and "prec@thr=0.5" of the classes with a probability above 0.5, "recall@top3" and
-            so on of the k best, each the mean over regions, 0 to 1; "num_positive", the regions that have a label.
+            "loss"; "recall@thr=0.5" and "prec@thr=0.5" of the classes with a probability above 0.5, without
+            ``multilabel`` of the one with the highest; "recall@top3" and so on of the k best, each the mean over
+            regions, 0 to 1; "num_positive", the regions that have a label.
         """
         with paddle.amp.auto_cast(enable=False):
             logits, labels = logits.astype("float32"), labels.astype("float32")
@@ -127,7 +128,10 @@ class BBoxHeadAVA(nn.Layer):
     def _figures(self, logits: paddle.Tensor, labels: paddle.Tensor) -> dict[str, paddle.Tensor]:
         probabilities = F.sigmoid(logits) if self.multilabel else F.softmax(logits)
         count = labels.sum(1)
-        sure = (probabilities > _SURE).astype("float32")
+        if self.multilabel:
+            sure = (probabilities > _SURE).astype("float32")
+        else:  # one class is predicted, sure of it or not
+            sure = F.one_hot(probabilities.argmax(1), probabilities.shape[1])
         hits = (sure * labels).sum(1)
         figures = {
             f"recall@thr={_SURE}": (hits / count).mean(),

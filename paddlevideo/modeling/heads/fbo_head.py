@@ -83,6 +83,7 @@ class FBONonLocal(nn.Layer):
         num_layers: int,
         st_dropout: float,
         lt_dropout: float,
+        layer_dropout: float,
         pre_activate: bool,
         zero_init: bool,
     ):
@@ -94,7 +95,7 @@ class FBONonLocal(nn.Layer):
         self.layers: list[str] = []
         for number in range(1, num_layers + 1):
             self.layers.append(f"non_local_layer_{number}")
-            layer = NonLocalLayer(latent_channels, st_dropout, pre_activate, zero_init)
+            layer = NonLocalLayer(latent_channels, layer_dropout, pre_activate, zero_init)
             self.add_sublayer(self.layers[-1], layer)
 
     def forward(
@@ -142,8 +143,9 @@ class FBOHead(nn.Layer):
             ``lt_feat_channels``.
         st_feat_channels: of the person's feature.
         lt_feat_channels: of the bank.
-        latent_channels, num_non_local_layers, st_feat_dropout_ratio, lt_feat_dropout_ratio, pre_activate,
-            zero_init_out_conv: of "non_local"; see ``NonLocalLayer``.
+        latent_channels, num_non_local_layers, st_feat_dropout_ratio, lt_feat_dropout_ratio, non_local_dropout_ratio,
+            pre_activate, zero_init_out_conv: of "non_local"; see ``NonLocalLayer``.  The dropout within its layers is
+            fixed at 0.2 in the reference, whatever that of persons and slots.
         mask_empty: empty slots take no part.  The reference lets them: zeros in the mean and the maximum, and one and
             the same key and value in the attention.
 
@@ -162,6 +164,7 @@ class FBOHead(nn.Layer):
         num_non_local_layers: int = 2,
         st_feat_dropout_ratio: float = 0.2,
         lt_feat_dropout_ratio: float = 0.2,
+        non_local_dropout_ratio: float = 0.2,
         pre_activate: bool = True,
         zero_init_out_conv: bool = False,
         mask_empty: bool = False,
@@ -176,7 +179,7 @@ class FBOHead(nn.Layer):
         self.fbo = (
             FBONonLocal(
                 st_feat_channels, lt_feat_channels, latent_channels, num_non_local_layers, st_feat_dropout_ratio,
-                lt_feat_dropout_ratio, pre_activate, zero_init_out_conv,
+                lt_feat_dropout_ratio, non_local_dropout_ratio, pre_activate, zero_init_out_conv,
             )
             if fbo == "non_local"
             else FBOPool(fbo, lt_feat_channels)
