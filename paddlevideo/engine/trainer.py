@@ -27,6 +27,7 @@ from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.hooks import Hook
 from paddlevideo.engine.parts import versions
 from paddlevideo.engine.precision import Precision
+from paddlevideo.engine.resuming import compare_configs, compare_rates
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.topk import top_k_accuracy
 from paddlevideo.modeling.weights import load_weights
@@ -234,8 +235,10 @@ class Trainer:
         state = point.state
         try:
             self._check_shape(state["shape"], state["progress"], point.stem)
+            compare_configs(state["config"], self.config.to_dict(), state["progress"]["step_in_epoch"] > 0, point.stem)
             self.progress = Progress(**state["progress"])
             self.schedule.load_state_dict(state["schedule"])
+            compare_rates(state["schedule"].get("lr"), self.schedule.lr)
             self.precision.load_state_dict(state["scaler"])
             self._non_finite = state["non_finite"]
             load_weights(self.framework, point.arrays[".pdparams"], source=str(point.stem) + ".pdparams")
