@@ -19,7 +19,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("-c", "--config", required=True, metavar="CFG", help="the YAML file")
-    add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="a.b.0.c=value; may be repeated")
+    assignment = "a.b.0.c=value; may be repeated; nothing behind = is the empty text, null is None"
+    add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help=assignment)
     add("--protocol", metavar="NAME", help="which of the configuration's PROTOCOLS to test with")
     add("--check", action="store_true", help="check the configuration, print it resolved, and stop")
     add("--test", action="store_true", help="evaluate the weights of -w on DATASET.test")
@@ -56,12 +57,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse_arguments()
-    from paddlevideo.engine.command import load_run_config
+    from paddlevideo.engine.command import length_remarks, load_run_config
 
     chosen = [f"protocol={arguments.protocol}"] if arguments.protocol else []
     uses = ("test",) if arguments.test else ("train", "valid", "test")
     config = load_run_config(arguments.config, [*arguments.override, *chosen], uses)
     if arguments.check:
+        for line in length_remarks(config):
+            print(f"warning: {line}", file=sys.stderr)
         print(config.to_yaml(), end="")
         return 0
     from paddlevideo.engine.parts import Options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,16 @@ from paddlevideo.config.merging import override, read_with_bases
 from paddlevideo.config.protocols import KEYS, is_choice, resolve
 from paddlevideo.errors import ConfigError
 
-Check = Callable[[Mapping[str, Any]], list[str]]
+
+@dataclass(frozen=True)
+class Assigned:
+    """What ``-o`` has changed: the mapping as the file has it, and the key paths that were set."""
+
+    file: Mapping[str, Any]
+    paths: Sequence[str]
+
+
+Check = Callable[[Mapping[str, Any], Assigned], list[str]]
 
 
 class Config(Mapping[str, Any]):
@@ -72,7 +82,7 @@ def load_config(
     Args:
         path: the YAML file.
         overrides: ``a.b.0.c=value`` assignments, later ones win.
-        checks: further checks, ``mapping -> problem lines``, whose findings are reported with the rest.
+        checks: further checks, ``(mapping, Assigned) -> problem lines``, whose findings are reported with the rest.
         uses: the pipelines that this command runs; only theirs must give as many frames as the network takes.
 
     Raises:
@@ -81,6 +91,7 @@ def load_config(
     """
     file = Path(path)
     data, lines = read_with_bases(file)
+    original = copy.deepcopy(data)
     choices = [assignment for assignment in overrides if is_choice(assignment)]
     others = [assignment for assignment in overrides if not (is_choice(assignment) or is_frames(assignment))]
     frames = [assignment for assignment in overrides if is_frames(assignment)]
@@ -89,10 +100,11 @@ def load_config(
     problems += resolve(data, lines)
     problems += _override(data, lines, others)
     problems += _override(data, lines, frames)
-    problems += follow(data, lines, assigned=[path for path, place in lines.items() if path and place == "-o"])
+    assigned = [path for path, place in lines.items() if path and place == "-o"]
+    problems += follow(data, lines, assigned=assigned)
     problems += check(data, uses)
     for extra in checks:
-        problems += extra(data)
+        problems += extra(data, Assigned(original, assigned))
     if problems:
         raise ConfigError(str(file), [_with_line(problem, lines, file) for problem in problems])
     return Config(data, str(file))

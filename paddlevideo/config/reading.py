@@ -64,12 +64,14 @@ def read_yaml(file: Path) -> tuple[dict[str, Any], Lines]:
 
 
 def parse_value(text: str) -> Any:
-    """The value part of ``-o key=value``: YAML data; anything that is not stays the text it is."""
+    """The value part of ``-o key=value``: YAML data; other text stays as it is, and nothing is the empty text."""
+    if not text.strip():
+        return ""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        if node is None:
-            return None
+        if node is None:  # a comment alone
+            return text
         reader = _Reader(loader, Path("-o"))
         value = reader.value(node, "", 0)
     except yaml.YAMLError:

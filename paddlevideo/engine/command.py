@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import SPLITS
+from paddlevideo.config.config import Assigned
 from paddlevideo.errors import UserError
 from paddlevideo.solver.check import check_lr, check_optimizer
+from paddlevideo.solver.lengths import Run, broken, differences
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -36,18 +38,57 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = (), uses: Seque
     """The configuration of a training or test run, its OPTIMIZER and SWA.lr checked with the rest; imports no Paddle.
 
     Args:
-        uses: the pipelines that the command runs: a test's network need not fit PIPELINE.train.
+        uses: the pipelines that the command runs: a test's network need not fit PIPELINE.train, nor its schedule.
 
     Raises:
         ConfigError: every mistake of it.
     """
-    return load_config(path, overrides, checks=(_optimizer, _swa_rate), uses=uses)
+    checks = (_optimizer, _lengths) if "train" in uses else (_optimizer,)
+    return load_config(path, overrides, checks=checks, uses=uses)
 
 
-def _optimizer(data: Mapping[str, Any]) -> list[str]:
-    return check_optimizer(data["OPTIMIZER"]) if "OPTIMIZER" in data else []
+def length_remarks(config: Mapping[str, Any], steps_per_epoch: int | None = None) -> list[str]:
+    """One line for each length of a schedule that is not the run's (``solver.lengths``)."""
+    schedules = _schedules(config, config.get("epochs"))
+    return [
+        line
+        for where, section, epochs in schedules
+        for line in differences(section, where, Run(epochs, steps_per_epoch))
+    ]
 
 
-def _swa_rate(data: Mapping[str, Any]) -> list[str]:
+def _optimizer(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
+    problems = check_optimizer(data["OPTIMIZER"]) if "OPTIMIZER" in data else []
     section = data.get("SWA")
-    return check_lr(section["lr"], "SWA.lr") if isinstance(section, Mapping) and "lr" in section else []
+    return problems + (check_lr(section["lr"], "SWA.lr") if isinstance(section, Mapping) and "lr" in section else [])
+
+
+def _lengths(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
+    """The lengths that ``-o epochs=N`` leaves behind; of sound schedules alone."""
+    before = assigned.file.get("epochs")
+    if "epochs" not in assigned.paths or not _is_length(before) or _optimizer(data, assigned):
+        return []
+    lasted = {where: epochs for where, _, epochs in _schedules(assigned.file, before)}
+    return [
+        line
+        for where, section, epochs in _schedules(data, data["epochs"])
+        for line in broken(section, where, lasted.get(where, epochs), epochs, assigned.paths)
+    ]
+
+
+def _schedules(data: Mapping[str, Any], epochs: Any) -> Iterator[tuple[str, Any, int]]:
+    """Key path and section of each schedule, and the epochs that it holds for."""
+    optimizer, swa = data.get("OPTIMIZER"), data.get("SWA")
+    if not _is_length(epochs):
+        return
+    if isinstance(optimizer, Mapping) and "learning_rate" in optimizer:
+        yield "OPTIMIZER.learning_rate", optimizer["learning_rate"], epochs
+    if isinstance(swa, Mapping) and "lr" in swa:
+        start = swa.get("start_epoch")
+        last = epochs - start + 1 if _is_length(start) else swa.get("last_epochs")
+        if _is_length(last):
+            yield "SWA.lr", swa["lr"], last
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -29,6 +29,7 @@ from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.hooks import Hook
 from paddlevideo.engine.parts import versions
 from paddlevideo.engine.precision import Precision, StepCheck
+from paddlevideo.engine.resuming import compare_configs, compare_rates
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.topk import top_k_accuracy
 from paddlevideo.modeling.weights import load_weights
@@ -305,8 +306,10 @@ class Trainer:
         try:
             self._check_shape(state["shape"], state["progress"], point.stem)
             _check_shift_shares(state, self.framework, point.stem)
+            compare_configs(state["config"], self.config.to_dict(), state["progress"]["step_in_epoch"] > 0, point.stem)
             self.progress = Progress(**state["progress"])
             self.schedule.load_state_dict(state["schedule"])
+            compare_rates(state["schedule"].get("lr"), self.schedule.lr)
             self.precision.load_state_dict(state["scaler"])
             self._refused, self.first_loss = state["non_finite"], state.get("first_loss")
             load_weights(self.framework, point.arrays[".pdparams"], source=str(point.stem) + ".pdparams")

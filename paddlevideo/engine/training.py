@@ -22,6 +22,7 @@ from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint, distributed
 from paddlevideo.engine.averaging import EMAHook, SWAHook, first_averaged_epoch
 from paddlevideo.engine.checkpoint import RunFolder
+from paddlevideo.engine.command import length_remarks
 from paddlevideo.engine.data_summary import data_summary
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
 from paddlevideo.engine.log import open_sinks, set_up_logging
@@ -123,6 +124,8 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     if epochs is None:
         raise UserError(f"{config.source}: epochs: is missing; training needs it")
     schedule = _schedule(config, rates, math.ceil(batches / accumulate), epochs)
+    for line in length_remarks(config, math.ceil(batches / accumulate)):
+        log.warning("%s", line)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
     optimizer = build_optimizer(section, schedule, framework, multi_precision=precision.multi_precision)
     log.info("%s", describe_groups(optimizer, framework))

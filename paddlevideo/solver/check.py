@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from paddlevideo.registry import suggest
 
-# "name:kind", optional ones with "?".  Kinds: rate (positive number, scaled by scale_lr; see SCALED), number, int,
-# numbers, ints, bool, str, lr (a rate, or a schedule of its own).  A test compares this table with the constructors.
+# "name:kind", optional ones with "?".  Kinds: those of _NUMBERS and _OTHERS, lists of them with an "s", and lr (a rate,
+# or a schedule of its own).  A rate is scaled by scale_lr.  Of lengths an epoch is one of the run, a beat one step of
+# the schedule.  A test compares this table with the constructors.
 _OURS = {
-    "CustomWarmupCosineDecay": "warmup_start_lr:rate warmup_epochs:number cosine_base_lr:rate max_epoch:number",
-    "CustomWarmupPiecewiseDecay": "warmup_start_lr:rate warmup_epochs:number step_base_lr:rate lrs:numbers "
-    "gamma?:number steps:numbers max_epoch:number",
-    "CustomWarmupAdjustDecay": "step_base_lr:rate warmup_epochs:number lr_decay_rate:number boundaries:numbers",
-    "CustomWarmupCosineStepDecay": "warmup_iters:number warmup_ratio?:number min_lr?:rate base_lr:rate "
-    "max_epoch:number",
-    "CustomPiecewiseDecay": "boundaries:ints values:rates",
-    "WarmupStepDecay": "base_lr:rate milestones:ints gamma?:number warmup_iters?:int warmup_epochs?:number "
-    "warmup_ratio?:number",
-    "WarmupCosineDecay": "base_lr:rate min_lr?:rate max_epoch?:number by_epoch?:bool warmup_iters?:int "
-    "warmup_epochs?:number warmup_ratio?:number",
+    "CustomWarmupCosineDecay": "warmup_start_lr:rate warmup_epochs:epoch cosine_base_lr:rate max_epoch?:epoch",
+    "CustomWarmupPiecewiseDecay": "warmup_start_lr:rate warmup_epochs:epoch step_base_lr:rate lrs:factors "
+    "gamma?:factor steps:epochs max_epoch?:epoch",
+    "CustomWarmupAdjustDecay": "step_base_lr:rate warmup_epochs:epoch lr_decay_rate:factor boundaries:epochs",
+    "CustomWarmupCosineStepDecay": "warmup_iters:epoch warmup_ratio?:share min_lr?:rate base_lr:rate max_epoch?:epoch",
+    "CustomPiecewiseDecay": "boundaries:beats values:rates",
+    "WarmupStepDecay": "base_lr:rate milestones:epochs gamma?:factor warmup_iters?:beat warmup_epochs?:epoch "
+    "warmup_ratio?:share",
+    "WarmupCosineDecay": "base_lr:rate min_lr?:rate max_epoch?:epoch by_epoch?:bool warmup_iters?:beat "
+    "warmup_epochs?:epoch warmup_ratio?:share",
 }
 _PADDLE = {
-    "NoamDecay": "d_model:int warmup_steps:int learning_rate?:rate",
-    "PiecewiseDecay": "boundaries:ints values:rates",
-    "NaturalExpDecay": "learning_rate:rate gamma:number",
-    "InverseTimeDecay": "learning_rate:rate gamma:number",
-    "PolynomialDecay": "learning_rate:rate decay_steps:int end_lr?:rate power?:number cycle?:bool",
-    "LinearWarmup": "learning_rate:lr warmup_steps:int start_lr:rate end_lr:rate",
-    "ExponentialDecay": "learning_rate:rate gamma:number",
-    "MultiStepDecay": "learning_rate:rate milestones:ints gamma?:number",
-    "StepDecay": "learning_rate:rate step_size:int gamma?:number",
-    "CosineAnnealingDecay": "learning_rate:rate T_max:int eta_min?:rate",
-    "OneCycleLR": "max_learning_rate:rate total_steps:int divide_factor?:number end_learning_rate?:rate "
-    "phase_pct?:number anneal_strategy?:str three_phase?:bool",
-    "CyclicLR": "base_learning_rate:rate max_learning_rate:rate step_size_up:int step_size_down?:int mode?:str "
-    "exp_gamma?:number scale_mode?:str",
-    "LinearLR": "learning_rate:rate total_steps:int start_factor?:number end_factor?:number",
-    "CosineAnnealingWarmRestarts": "learning_rate:rate T_0:int T_mult?:int eta_min?:rate",
+    "NoamDecay": "d_model:count warmup_steps:beat learning_rate?:rate",
+    "PiecewiseDecay": "boundaries:beats values:rates",
+    "NaturalExpDecay": "learning_rate:rate gamma:factor",
+    "InverseTimeDecay": "learning_rate:rate gamma:factor",
+    "PolynomialDecay": "learning_rate:rate decay_steps?:beat end_lr?:rate power?:positive cycle?:bool",
+    "LinearWarmup": "learning_rate:lr warmup_steps:beat start_lr:rate end_lr:rate",
+    "ExponentialDecay": "learning_rate:rate gamma:factor",
+    "MultiStepDecay": "learning_rate:rate milestones:beats gamma?:factor",
+    "StepDecay": "learning_rate:rate step_size:count gamma?:factor",
+    "CosineAnnealingDecay": "learning_rate:rate T_max?:beat eta_min?:rate",
+    "OneCycleLR": "max_learning_rate:rate total_steps?:beat divide_factor?:positive end_learning_rate?:rate "
+    "phase_pct?:share anneal_strategy?:str three_phase?:bool",
+    "CyclicLR": "base_learning_rate:rate max_learning_rate:rate step_size_up:count step_size_down?:count mode?:str "
+    "exp_gamma?:factor scale_mode?:str",
+    "LinearLR": "learning_rate:rate total_steps?:beat start_factor?:share end_factor?:share",
+    "CosineAnnealingWarmRestarts": "learning_rate:rate T_0:count T_mult?:count eta_min?:rate",
 }
 _REFUSED = {
     "LRScheduler": "is the base class of the schedules",
@@ -46,22 +48,26 @@ _REFUSED = {
     "MultiplicativeDecay": "needs a Python function, which YAML cannot hold",
     "ReduceOnPlateau": "needs a figure at every step, which a schedule is not given here",
 }
-_EVERYWHERE = "last_epoch?:int verbose?:bool"
+_EVERYWHERE = "last_epoch?:start verbose?:bool"
 _INJECTED = ("num_iters",)
+# the arguments that say where a schedule ends, which is the run's end where they are left out
+ENDS = ("max_epoch", "T_max", "total_steps", "decay_steps")
+LENGTHS = ("epoch", "beat")
+SHARE = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
 ALWAYS_BY_ITERATION = ("WarmupStepDecay", "WarmupCosineDecay")
 
 # The class's own arguments (besides rate, parameters, weight decay and clip), by paddle's names.
 _OPTIMIZERS = {
-    "SGD": "momentum?:number use_nesterov?:bool nesterov?:bool",
-    "Momentum": "momentum?:number use_nesterov?:bool nesterov?:bool",
-    "Adam": "beta1?:number beta2?:number epsilon?:number amsgrad?:bool lazy_mode?:bool",
-    "AdamW": "beta1?:number beta2?:number epsilon?:number amsgrad?:bool lazy_mode?:bool",
-    "Adamax": "beta1?:number beta2?:number epsilon?:number",
-    "Adagrad": "epsilon?:number initial_accumulator_value?:number",
-    "Adadelta": "epsilon?:number rho?:number",
-    "RMSProp": "rho?:number epsilon?:number momentum?:number centered?:bool",
-    "NAdam": "beta1?:number beta2?:number epsilon?:number momentum_decay?:number",
-    "RAdam": "beta1?:number beta2?:number epsilon?:number",
+    "SGD": "momentum?:momentum use_nesterov?:bool nesterov?:bool",
+    "Momentum": "momentum?:momentum use_nesterov?:bool nesterov?:bool",
+    "Adam": "beta1?:momentum beta2?:momentum epsilon?:positive amsgrad?:bool lazy_mode?:bool",
+    "AdamW": "beta1?:momentum beta2?:momentum epsilon?:positive amsgrad?:bool lazy_mode?:bool",
+    "Adamax": "beta1?:momentum beta2?:momentum epsilon?:positive",
+    "Adagrad": "epsilon?:positive initial_accumulator_value?:rate",
+    "Adadelta": "epsilon?:positive rho?:momentum",
+    "RMSProp": "rho?:momentum epsilon?:positive momentum?:momentum centered?:bool",
+    "NAdam": "beta1?:momentum beta2?:momentum epsilon?:positive momentum_decay?:rate",
+    "RAdam": "beta1?:momentum beta2?:momentum epsilon?:positive",
 }
 SUITE_KEYS = (
     "name",
@@ -140,7 +146,7 @@ def check_optimizer(section: Any, where: str = "OPTIMIZER") -> list[str]:
     problems += _clip_problems(section.get("grad_clip"), f"{where}.grad_clip")
     problems += _kind_problem(section.get("no_weight_decay_name", ""), "str", f"{where}.no_weight_decay_name")
     if section.get("base_batch_size") is not None:
-        problems += _kind_problem(section["base_batch_size"], "int", f"{where}.base_batch_size")
+        problems += _kind_problem(section["base_batch_size"], "count", f"{where}.base_batch_size")
     groups = section.get("param_groups", "default")
     if groups not in ("default", "tsm"):
         problems.append(f"{where}.param_groups: 'default' or 'tsm' is expected, got {groups!r}")
@@ -210,38 +216,57 @@ def _argument_problems(
     return problems
 
 
+def is_share(value: Any) -> bool:
+    """Whether ``value`` is a share of the run, a text like ``20/50``."""
+    match = SHARE.fullmatch(value) if isinstance(value, str) else None
+    return match is not None and int(match[2]) > 0
+
+
+def _whole(value: float) -> bool:
+    return float(value).is_integer()
+
+
+# kind of a number -> what it is called, and which numbers are of it
+_NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "rate": ("a number that is not negative", lambda v: v >= 0),
+    "factor": ("a number that is not negative", lambda v: v >= 0),
+    "positive": ("a number above 0", lambda v: v > 0),
+    "share": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
+    "momentum": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
+    "count": ("a whole number, at least 1,", lambda v: _whole(v) and v >= 1),
+    "start": ("a whole number, at least -1,", lambda v: _whole(v) and v >= -1),
+    "epoch": ("a number of epochs, or a share of the run like 20/50,", lambda v: v >= 0),
+    "beat": ("a whole number of steps, or a share of the run like 20/50,", lambda v: _whole(v) and v >= 0),
+}
+_OTHERS = {"bool": ("true or false", bool), "str": ("a text", str)}
+
+
 def _kind_problem(value: Any, kind: str, where: str) -> list[str]:
     """The line that says ``value`` is not of this kind, or nothing."""
     if kind == "lr":
         return check_lr(value, where)
-    if kind in ("numbers", "ints", "rates"):
+    if kind in _OTHERS:
+        words, wanted = _OTHERS[kind]
+        return [] if isinstance(value, wanted) else [f"{where}: {words} is expected, got {value!r}"]
+    if kind not in _NUMBERS:
         if not isinstance(value, (list, tuple)) or not value:
             return [f"{where}: a list of numbers is expected, got {value!r}"]
         return [line for i, item in enumerate(value) for line in _kind_problem(item, kind[:-1], f"{where}[{i}]")]
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    fits = {
-        "rate": number and value >= 0,
-        "number": number,
-        "int": number and float(value).is_integer(),
-        "bool": isinstance(value, bool),
-        "str": isinstance(value, str),
-    }
-    if fits[kind]:
+    words, fits = _NUMBERS[kind]
+    if kind in LENGTHS and is_share(value):
         return []
-    words = {
-        "rate": "a number that is not negative",
-        "number": "a number",
-        "int": "a whole number",
-        "bool": "true or false",
-        "str": "a text",
-    }
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and fits(value):
+        return []
     # YAML 1.1 reads 1e-4 as a text, which is the usual reason for a text where a number belongs
     hint = "; write 1.0e-4 rather than 1e-4, which YAML reads as a text" if isinstance(value, str) else ""
-    return [f"{where}: {words[kind]} is expected, got {value!r}{hint if kind != 'bool' else ''}"]
+    return [f"{where}: {words} is expected, got {value!r}{hint}"]
 
 
 def _relation_problems(section: Mapping[str, Any], name: str, where: str) -> list[str]:
     """What no single argument shows."""
+    for key in ENDS:
+        if section.get(key) == 0:
+            return [f"{where}.{key}: expected more than 0; leave it out for the length of the run"]
     if "values" in section and "boundaries" in section and len(section["values"]) != len(section["boundaries"]) + 1:
         counts = f"{len(section['boundaries'])} boundaries need {len(section['boundaries']) + 1} values"
         return [f"{where}.values: {counts}, got {len(section['values'])}"]

@@ -60,6 +60,7 @@ class Handover(Schedule):
         """The counters of both schedules, and the epochs done."""
         return {
             "class": type(self).__name__,
+            "lr": self.lr,
             "epochs_done": self.epochs_done,
             "before": self.before.state_dict(),
             "after": self.after.state_dict(),

@@ -14,6 +14,7 @@ from paddle.optimizer.lr import LRScheduler
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.solver.check import ALWAYS_BY_ITERATION, check_lr, scale_lr, schedule_arguments
+from paddlevideo.solver.lengths import Run, in_numbers
 
 __all__ = ["EpochSchedule", "Schedule", "build_lr", "check_lr", "scale_lr"]
 
@@ -98,7 +99,7 @@ class CustomWarmupCosineDecay(EpochSchedule):
         return self._cosine(self.last_epoch)
 
     def _cosine(self, epoch: float) -> float:
-        return self.cosine_base_lr * 0.5 * (1 + math.cos(math.pi * epoch / self.max_epoch))
+        return self.cosine_base_lr * 0.5 * (1 + _half_cosine(epoch, self.max_epoch))
 
 
 class CustomWarmupPiecewiseDecay(EpochSchedule):
@@ -212,7 +213,7 @@ class CustomWarmupCosineStepDecay(EpochSchedule):
     def get_lr(self) -> float:
         """The rate after ``num_steps`` steps."""
         epoch = self.num_steps // self.num_iters
-        regular = self.min_lr + 0.5 * (self.base_lr - self.min_lr) * (1 + math.cos(math.pi * epoch / self.max_epoch))
+        regular = self.min_lr + 0.5 * (self.base_lr - self.min_lr) * (1 + _half_cosine(epoch, self.max_epoch))
         return regular * _warmup_factor(self.num_steps, self.warmup_iters * self.num_iters, self.warmup_ratio)
 
 
@@ -308,8 +309,53 @@ class WarmupCosineDecay(EpochSchedule):
     def get_lr(self) -> float:
         """The rate after ``num_steps`` steps."""
         epochs = self.num_steps // self.num_iters if self.by_epoch else self.num_steps / self.num_iters
-        regular = self.min_lr + 0.5 * (self.base_lr - self.min_lr) * (1 + math.cos(math.pi * epochs / self.max_epoch))
+        regular = self.min_lr + 0.5 * (self.base_lr - self.min_lr) * (1 + _half_cosine(epochs, self.max_epoch))
         return regular * _warmup_factor(self.num_steps, self.warmup_steps, self.warmup_ratio)
+
+
+class CosineAnnealingDecay(paddle_lr.CosineAnnealingDecay):
+    """Paddle's half cosine from the rate to ``eta_min``, where it stays; Paddle's own climbs again after ``T_max``."""
+
+    def get_lr(self) -> float:
+        """The rate at ``last_epoch``, not worked out from the last rate as Paddle does."""
+        return self.eta_min + (self.base_lr - self.eta_min) * (1 + _half_cosine(self.last_epoch, self.T_max)) / 2
+
+    _get_closed_form_lr = get_lr
+
+
+class LinearLR(paddle_lr.LinearLR):
+    """Paddle's line from ``start_factor`` to ``end_factor`` times the rate in ``total_steps`` steps."""
+
+    def get_lr(self) -> float:
+        """The rate at ``last_epoch``, not worked out from the last rate as Paddle does."""
+        done = min(self.last_epoch, self.total_steps) / self.total_steps
+        return self.base_lr * (self.start_factor + (self.end_factor - self.start_factor) * done)
+
+
+class OneCycleLR(paddle_lr.OneCycleLR):
+    """Paddle's one cycle, whose end holds; Paddle's own stops training after ``total_steps``."""
+
+    def get_lr(self) -> float:
+        """The rate at ``last_epoch``."""
+        position, self.last_epoch = self.last_epoch, min(self.last_epoch, self.total_steps - 1)
+        try:
+            return super().get_lr()
+        finally:
+            self.last_epoch = position
+
+
+class CosineAnnealingWarmRestarts(paddle_lr.CosineAnnealingWarmRestarts):
+    """Paddle's cosine with restarts; the stage follows from ``last_epoch`` alone, which is all that is saved."""
+
+    def step(self, epoch: int | None = None) -> None:
+        """Goes to the next step, or to ``epoch``."""
+        self.last_epoch = self.last_epoch + 1 if epoch is None else int(epoch)
+        self.T_cur, self.T_i = self.last_epoch, self.T_0
+        if self.T_mult == 1:
+            self.T_cur %= self.T_0
+        while self.T_cur >= self.T_i:
+            self.T_cur, self.T_i = self.T_cur - self.T_i, self.T_i * self.T_mult
+        self.last_lr = self.get_lr()
 
 
 class Schedule:
@@ -318,11 +364,13 @@ class Schedule:
     Args:
         scheduler: what the optimizer reads its rate from.
         by_iteration: stepped after every optimizer step; otherwise after every epoch.
+        steps_per_epoch: optimizer steps of one epoch.
     """
 
-    def __init__(self, scheduler: LRScheduler, by_iteration: bool):
+    def __init__(self, scheduler: LRScheduler, by_iteration: bool, steps_per_epoch: int = 1):
         self.scheduler = scheduler
         self.by_iteration = by_iteration
+        self.steps_per_epoch = steps_per_epoch
 
     @property
     def lr(self) -> float:
@@ -341,15 +389,19 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """All counters, the schedule inside a ``LinearWarmup`` included: plain numbers and texts."""
-        return _state(self.scheduler)
+        return {**_state(self.scheduler), "steps_per_epoch": self.steps_per_epoch, "lr": self.lr}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues where ``state`` was taken; rates, lengths and the like stay those of this configuration.
+        """Continues where ``state`` was taken; rates, lengths and the like are those of this configuration.
+
+        Where an epoch has another number of steps now, the same epochs have passed.
 
         Raises:
             UserError: the state belongs to another class of schedule.
         """
-        _load(self.scheduler, state)
+        now = self.steps_per_epoch if self.by_iteration else 1
+        before = state.get("steps_per_epoch") or now if self.by_iteration else 1
+        _load(self.scheduler, state, now, before)
 
 
 def build_lr(
@@ -374,36 +426,32 @@ def build_lr(
     if problems:
         raise ConfigError(where, problems)
     if not isinstance(section, Mapping):
-        return Schedule(ConstantLR(float(section)), by_iteration=False)
+        return Schedule(ConstantLR(float(section)), False, steps_per_epoch)
     by_iteration = bool(section.get("iter_step", False)) or section["name"] in ALWAYS_BY_ITERATION
-    num_iters = steps_per_epoch if by_iteration else 1
-    return Schedule(_build(section, num_iters, epochs, where), by_iteration)
+    scheduler = _build(section, Run(epochs, steps_per_epoch), by_iteration, where)
+    return Schedule(scheduler, by_iteration, steps_per_epoch)
 
 
-def _build(section: Mapping[str, Any], num_iters: int, epochs: int, where: str) -> LRScheduler:
+def _build(section: Mapping[str, Any], run: Run, by_iteration: bool, where: str) -> LRScheduler:
     name = section["name"]
     own = globals().get(name)
     factory = own or getattr(paddle_lr, name)
-    arguments = {key: value for key, value in section.items() if key not in ("name", "iter_step", "num_iters")}
+    arguments = in_numbers(section, run, by_iteration)
+    for key in ("name", "iter_step", "num_iters"):
+        arguments.pop(key, None)
     for key, (_, kind) in schedule_arguments(name).items():
-        if key not in arguments:
-            continue
-        if kind == "int" and arguments[key] is not None:
-            arguments[key] = int(arguments[key])
-        elif kind == "lr" and isinstance(arguments[key], Mapping):
-            arguments[key] = _build(arguments[key], num_iters, epochs, f"{where}.{key}")
-    if own is not None:
-        arguments["num_iters"] = num_iters
-        if name == "WarmupCosineDecay":
-            arguments.setdefault("max_epoch", epochs)
+        value = arguments.get(key)
+        if kind in ("count", "start", "beat") and value is not None:
+            arguments[key] = int(value)
+        elif kind == "lr" and isinstance(value, Mapping):
+            inner = Run(run.epochs, run.steps_per_epoch, int(arguments["warmup_steps"]))
+            arguments[key] = _build(value, inner, by_iteration, f"{where}.{key}")
+    if own is not None and issubclass(own, (EpochSchedule, CustomPiecewiseDecay)):
+        arguments["num_iters"] = run.steps_per_epoch if by_iteration else 1
     try:
         return factory(**arguments)
     except (AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(where, [f"{where} ({name}): {error}"]) from error
-
-
-# Counters that Paddle 3.3.1 forgets to save.
-_MORE_STATE = {"CosineAnnealingWarmRestarts": ("T_cur", "T_i")}
 
 
 def _state(scheduler: LRScheduler) -> dict[str, Any]:
@@ -416,7 +464,7 @@ def _state(scheduler: LRScheduler) -> dict[str, Any]:
     return state
 
 
-def _load(scheduler: LRScheduler, state: Mapping[str, Any]) -> None:
+def _load(scheduler: LRScheduler, state: Mapping[str, Any], steps_per_epoch: int, before: int) -> None:
     name = type(scheduler).__name__
     if state.get("class") != name:
         raise UserError(
@@ -431,12 +479,23 @@ def _load(scheduler: LRScheduler, state: Mapping[str, Any]) -> None:
     for key in _state_keys(scheduler):
         setattr(scheduler, key, state[key])
     if isinstance(inner, LRScheduler):
-        _load(inner, state["inside"])
+        _load(inner, state["inside"], steps_per_epoch, before)
+    # the rate of the next step is this configuration's, not the one that was saved
+    if isinstance(scheduler, EpochSchedule):
+        scheduler.num_steps = scheduler.num_steps * steps_per_epoch // before
+        scheduler.last_lr = scheduler.get_lr()
+    else:
+        scheduler.step(scheduler.last_epoch * steps_per_epoch // before)
 
 
 def _state_keys(scheduler: LRScheduler) -> list[str]:
     scheduler.state_keys()
-    return [*scheduler.keys, *_MORE_STATE.get(type(scheduler).__name__, ())]
+    return scheduler.keys
+
+
+def _half_cosine(position: float, length: float) -> float:
+    """From 1 at 0 to -1 at ``length``, and -1 from there on."""
+    return math.cos(math.pi * min(position, length) / length)
 
 
 def _warmup_factor(step: int, num_warmup_steps: float, ratio: float) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from paddlevideo.config import load_config
+from paddlevideo.engine.command import load_run_config
 from paddlevideo.errors import ConfigError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,6 +156,17 @@ def test_overrides(write, assignment, path, value):
     assert node == value and type(node) is type(value)
 
 
+@pytest.mark.parametrize(
+    "assignment, value",
+    [("OPTIMIZER.no_weight_decay_name=", ""), ("output_dir=", ""), ("MODEL.backbone.pretrained=null", None)],
+)
+def test_nothing_is_the_empty_text_and_null_is_none(write, assignment, value):
+    node = load_run_config(write(SOUND), [assignment]).to_dict()
+    for key in assignment.partition("=")[0].split("."):
+        node = node[key]
+    assert node == value and type(node) is type(value)
+
+
 @pytest.mark.parametrize("text", ["os", "__import__('os').system('true')", "'open(1)'", "!!python/name:os.system"])
 def test_override_values_are_data_and_never_code(write, text):
     value = load_config(write(SOUND), [f"output_dir={text}"])["output_dir"]
@@ -170,6 +182,7 @@ def test_override_values_are_data_and_never_code(write, text):
         ("epochs", "expected key.path=value"),
         ("MODEL.head.nom_classes=4", "did you mean 'num_classes'?"),
         ("epochs=true", "expected int, got True"),
+        ("epochs=", "expected int, got ''"),
     ],
 )
 def test_bad_overrides_are_told(write, assignment, word):

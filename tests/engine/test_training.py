@@ -196,5 +196,13 @@ def test_mistakes_are_one_line_and_exit_code_two(clips, tmp_path, change, argume
 
 
 def test_check_prints_the_resolved_configuration(clips, tmp_path):
-    done = main("-c", save(tsm_config(clips, tmp_path), tmp_path / "c.yaml"), "--check", "-o", "epochs=9")
+    done = main(
+        "-c",
+        save(tsm_config(clips, tmp_path), tmp_path / "c.yaml"),
+        "--check",
+        "-o",
+        "epochs=9",
+        "-o",
+        "OPTIMIZER.learning_rate.max_epoch=1/1",
+    )
     assert done.returncode == 0 and "epochs: 9" in done.stdout

@@ -1,0 +1,103 @@
+"""Resuming with another configuration: the new rate holds from the first step on, and every change is said."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from paddlevideo.config import Config
+from paddlevideo.engine.hooks import CheckpointHook
+from paddlevideo.engine.parts import Options
+from paddlevideo.engine.training import train
+from paddlevideo.errors import UserError
+from tests.tiny import make_clips, tsm_config
+
+STEPS = 4  # of an epoch
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture
+def stopped(clips, tmp_path, monkeypatch):
+    """Trains one epoch of three, or two steps more; gives the configuration."""
+
+    def run(within=False):
+        config = tsm_config(clips, tmp_path / "run") | {"checkpoint_steps": 1}
+        train(Config(config | {"epochs": 1}), Options(seed=7))
+        if within:
+            after_step = CheckpointHook.after_step
+
+            def stop(self, run):
+                run.stop_signal = 15 if run.progress.step == STEPS + 2 else 0
+                after_step(self, run)
+
+            with monkeypatch.context() as patch, pytest.raises(SystemExit):
+                patch.setattr(CheckpointHook, "after_step", stop)
+                train(Config(config), Options(resume="auto"))
+        return config
+
+    return run
+
+
+def resume(config) -> str:
+    """What the log says of the resumed run."""
+    log = Path(config["output_dir"]) / "log.txt"
+    before = len(log.read_text())
+    train(Config(config), Options(resume="auto"))
+    return log.read_text()[before:]
+
+
+def rates(text):
+    return [float(rate) for rate in re.findall(r" lr: ([\d.]+)", text)]
+
+
+def test_a_lower_rate_holds_from_the_first_step_and_is_said(stopped):
+    config = stopped(within=True)
+    config["OPTIMIZER"]["learning_rate"]["cosine_base_lr"] = 0.0005
+    config["OPTIMIZER"]["grad_clip"]["value"] = 5.0
+    said = resume(config)
+    assert "OPTIMIZER.learning_rate.cosine_base_lr: 0.05 then, 0.0005 now" in said
+    assert "OPTIMIZER.grad_clip.value: 20.0 then, 5.0 now" in said
+    assert re.search(r"the rate of the next step: 0\.0\d+ then, 0\.000\d+ now", said)
+    assert max(rates(said)) <= 0.0005, rates(said)
+
+
+def test_other_epochs_are_said_and_the_rate_follows_at_once(stopped):
+    config = stopped()
+    config["OPTIMIZER"]["learning_rate"]["max_epoch"] = 6
+    said = resume(config | {"epochs": 6})
+    assert "epochs: 1 then, 6 now" in said and "the rate of the next step: 0.0375 then, 0.0466" in said
+    assert rates(said)[0] == pytest.approx(0.046651, abs=1e-6)  # a sixth of half a cosine from 0.05 to 0 has passed
+    assert rates(said)[-1] < 0.001
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"MIX": {"name": "Mixup", "alpha": 0.2}}, "MIX.name: not given then, Mixup now"),
+        ({"DATASET": {"batch_size": 4}}, "DATASET.batch_size: 2 then, 4 now"),
+    ],
+)
+@pytest.mark.parametrize("within", [False, True], ids=["between epochs", "within an epoch"])
+def test_other_batches_are_said_and_refused_within_an_epoch(stopped, within, change, words):
+    config = stopped(within)
+    for key, value in change.items():
+        config[key] = {**config.get(key, {}), **value}
+    if within:
+        with pytest.raises(UserError, match=words if "DATASET" not in change else "batches_per_epoch|" + words):
+            resume(config)
+        return
+    said = resume(config)
+    assert words in said and "epoch:[  3/3  ]" in said
+
+
+def test_no_time_is_left_below_zero_with_fewer_steps_per_epoch(stopped):
+    config = stopped()
+    config["DATASET"]["batch_size"] = 8
+    said = resume(config)
+    assert "eta: 0:" in said and "eta: -" not in said
+    # one step an epoch: a third of the cosine has passed, then two
+    assert rates(said) == pytest.approx([0.0375, 0.0125], abs=1e-6)
