@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,44 @@ def classes_of_weights(path: str | Path) -> Classes:
     return Classes.of(values, str(where))
 
 
+def agreed(config: Config, weights: str | Path, split: str, say: Callable[[str], None]) -> Classes:
+    """What the outputs of trained weights mean, compared with what the configuration names.
+
+    The weights' own names need no data; where they have none, the configuration's are taken.
+
+    Args:
+        split: whose section of DATASET decides for a detector.
+        say: receives a line about whose names they are, and one about what differs.
+
+    Raises:
+        UserError: ``label_names``, or a detector's ``label_file`` or ``custom_classes``, name other classes.
+    """
+    classes = classes_of_weights(weights)
+    if not classes.count:
+        own = classes_of_config(config, split)
+        say(unknown_line(weights, own))
+        return own
+    say(f"{classes.count} classes, named by {weights}")
+    try:
+        own = classes_of_config(config, split)
+    except UserError as error:
+        say(f"{error}; the names are the weights' own")
+        return classes
+    source = source_of(config, split)
+    if _of_folders(config, split):
+        if own.names and set(own.names) != set(classes.names or own.names):
+            say(f"{source} are other classes than the training's by now; the names are the weights' own")
+    elif order_in(classes, own, str(weights), f"{config.source}: {source}") is not None:
+        say(f"{source}: the classes stand in another order than in {weights}; they are mapped by name")
+    return classes
+
+
+def _of_folders(config: Config, split: str) -> bool:
+    """Whether the names are those of the training's class folders, which may have changed since."""
+    dataset = config.to_dict().get("DATASET") or {}
+    return not dataset.get("label_names") and not _has_boxes(dataset.get(split) or {})
+
+
 def unknown_line(weights: str | Path, data: Classes) -> str:
     """What to say once about weights that carry no class names."""
     line = f"{weights}: its class names are unknown"
@@ -294,13 +332,11 @@ def check_count(config: Config, num_classes: int, classes: Classes, of_classes: 
     if classes.count in (None, num_classes):
         return
     key = count_key(config)
-    raise ConfigError(
-        config.source,
-        [
-            f"{key}: {of_classes}: {classes.count} class names, but the model has {num_classes} classes; "
-            f"-o {key}={classes.count}, or {AUTO}"
-        ],
-    )
+    problem = f"{key}: {of_classes}: {classes.count} class names, but the model has {num_classes} classes"
+    way_out = f"-o {key}={classes.count}, or {AUTO}"
+    if (config.get("DATASET") or {}).get("label_names"):
+        way_out += "; -o DATASET.label_names=null goes without names"
+    raise ConfigError(config.source, [f"{problem}; {way_out}"])
 
 
 def counted(config: Config, num_classes: int) -> ClassCount:

@@ -58,6 +58,8 @@ def reduce(config: dict, lists, output) -> dict:
         smaller, channels = REDUCED[model["backbone"]["name"]]
         model["backbone"] |= smaller
         model["backbone"].pop("pretrained", None)
+        if model["head"].get("num_classes") == "auto":  # the lists here name no classes
+            model["head"]["num_classes"] = 2
         if channels:
             model["head"]["in_channels"] = channels
     config["DATASET"] |= {"batch_size": 2, "valid_batch_size": 2, "test_batch_size": 2, "num_workers": 0}

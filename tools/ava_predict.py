@@ -28,6 +28,7 @@ from paddlevideo.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from paddlevideo.classes import Classes
     from paddlevideo.config import Config
     from paddlevideo.inference.ava_bank import BankDetector
     from paddlevideo.inference.ava_clips import ForwardReader, KeyMoment
@@ -247,10 +248,11 @@ def of_weights(args: argparse.Namespace, config: Config) -> tuple[AVAPredictor, 
     from paddlevideo.inference.bank_windows import window_of
     from paddlevideo.inference.export import pipeline_of
 
+    config, classes = with_classes(config, args.weights)
     network = loaded_network(args.device, config, args.weights)
     if args.label_file:  # the configuration's own may not be on this machine
         config = config_without_labels(config)
-    settings, pipeline = settings_of_config(config, network), pipeline_of(config)
+    settings, pipeline = settings_of_config(config, network, classes), pipeline_of(config)
     window = window_of(pipeline, network)
     predictor = AVAPredictor(scorer_of_network(network), pipeline, settings, args.batch_size, window=window)
     return predictor, bank_detector_of(config, network, args.weights) if window else None
@@ -262,7 +264,16 @@ def bank_detector_of_flags(args: argparse.Namespace) -> BankDetector:
     from paddlevideo.inference.ava_bank import bank_detector_of
 
     config = config_without_labels(load_config(args.bank_config, uses=("test",)))
+    config, _ = with_classes(config, args.bank_weights)
     return bank_detector_of(config, loaded_network(args.device, config, args.bank_weights), args.bank_weights)
+
+
+def with_classes(config: Config, weights: str) -> tuple[Config, Classes]:
+    """The configuration with its number of classes, and what they mean."""
+    from paddlevideo.classes import agreed, settled
+
+    classes = agreed(config, weights, "test", notice)
+    return settled(config, classes), classes
 
 
 def loaded_network(device: str, config: Config, weights: str) -> Any:

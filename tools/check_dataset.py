@@ -30,6 +30,7 @@ except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from paddlevideo.config import load_config
+from paddlevideo.config.checking import AUTO
 from paddlevideo.engine.command import run_command
 from paddlevideo.errors import UserError
 from paddlevideo.inference.labels import read_labels
@@ -171,7 +172,8 @@ def lists_of_config(config: Mapping[str, Any]) -> tuple[list[ListSource], int | 
     if not lists:
         raise UserError("DATASET has no train, valid or test section to check")
     head = (config.get("MODEL") or {}).get("head") or {}
-    return lists, head.get("num_classes"), dataset.get("label_names")
+    number = head.get("num_classes")
+    return lists, None if number == AUTO else number, dataset.get("label_names")
 
 
 COLUMNS = {

@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.metrics and args.metrics[0] in _OF_BOXES:
         return {"mAP": _score_detections, "proposal_recall": _score_proposals}[args.metrics[0]](args)
     from paddlevideo.engine.report import Report, write_report
-    from paddlevideo.engine.results import annotate, check_name, fuse, read_results, score, write_results
+    from paddlevideo.engine.results import annotate, by_name, check_name, fuse, read_results, score, write_results
     from paddlevideo.loader.labels import read_labels
 
     if args.out:
@@ -86,7 +86,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.annotations:
         files = [annotate(results, args.annotations) for results in files]
     results = fuse(files, args.weights or [1.0] * len(files), args.softmax)
-    names = read_labels(args.labels, results.scores.shape[1]) if args.labels else None
+    names = results.names
+    if args.labels:
+        names = read_labels(args.labels, results.scores.shape[1])
+        results = by_name(results, names, args.labels)
     wanted = args.metrics and [name for name in args.metrics if name != "confusion_matrix"]
     figures = score(results, wanted, args.topk)
     for key, value in figures.items():

@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     set_cpu_environment()
     hide_paddle_remarks()
+    from paddlevideo.classes import agreed, check_count, settled, source_of
     from paddlevideo.config import load_config
     from paddlevideo.engine import distributed
     from paddlevideo.engine.looking_inside import look_inside
@@ -77,9 +78,12 @@ def main(argv: list[str] | None = None) -> int:
     config = load_config(args.config, args.override)
     videos = find_videos(args.input, say)
     distributed.set_up(args.device)
+    classes = agreed(config, args.weights, "test", say)
+    config = settled(config, classes)
     model = deployed_network(config)
     say(str(load_weights(model, args.weights)))
-    names, clips = class_names(config, model.num_classes), Clips(config)
+    check_count(config, model.num_classes, classes, source_of(config, "test"))
+    names, clips = classes.names, Clips(config)
     if args.class_id is not None and hasattr(model.backbone, "attention_type"):
         say("attention rollout knows no classes: --class changes the heading only")
     unread = 0
@@ -133,18 +137,6 @@ class Clips:
         if self._of_frames:
             sample["reader"] = open_video(path)
         return self.pipeline(sample, np.random.default_rng([DEFAULT_SEED, 0, index]))["imgs"]
-
-
-def class_names(config: Config, num_classes: int) -> list[str] | None:
-    """The names of DATASET.label_names, or of the folders of classes that were trained on; None if there are none."""
-    from paddlevideo.loader.datasets.lists import training_classes
-    from paddlevideo.loader.labels import read_labels
-
-    dataset = config.section("DATASET") if "DATASET" in config else {}
-    if dataset.get("label_names"):
-        return read_labels(dataset["label_names"], num_classes)
-    found = training_classes(dataset)
-    return found if found and len(found) == num_classes else None
 
 
 def picture_paths(videos: list[Path], folder: Path, suffix: str) -> list[Path]:

@@ -165,7 +165,7 @@ def _by_name(config: Config, split: str, classes: Classes) -> tuple[dict[str, An
     order = None
     if not (folder and split != "train" and not config["DATASET"].get("label_names")):  # else by its own folders
         order = order_in(classes, own, "the training", f"{config.source}: {source_of(config, split)}")
-    if order is not None:
+    if order is not None and split != "test":  # a test has said so of the weights
         log.info("DATASET.%s names the classes in another order than the training; they are mapped by name", split)
     if classes.ids:
         if order is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.classes import Classes, order_in
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import Problems, parse_label, read_rows
 from paddlevideo.metrics import topk
 from paddlevideo.safe_io import read_pickle, write_atomic, write_pickle
+
+log = logging.getLogger("paddlevideo")
 
 SUFFIXES = (".json", ".csv", ".pkl")
 _SHOWN = 10  # paths named in a message
@@ -31,12 +35,14 @@ class Results:
         labels: int64 [N]; 0 / 1 float32 [N, K] if multi-hot; None if unknown.
         scores: float64 [N, K]; NaN where the clip could not be read.
         source: the file, for messages.
+        names: K class names; None: unknown.
     """
 
     paths: list[str]
     labels: np.ndarray | None
     scores: np.ndarray
     source: str = "results"
+    names: list[str] | None = None
 
     @property
     def multi_hot(self) -> bool:
@@ -75,19 +81,20 @@ class ClipFiles:
         write_predictions(Path(path), self.results, names)
 
 
-def files_of(metric: Any, records: Sequence[dict[str, Any]]) -> Any:
+def files_of(metric: Any, records: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> Any:
     """What writes a metric's results: the metric itself, or ``ClipFiles``; None if it keeps none."""
     if hasattr(metric, "write_results"):
         return metric
-    return ClipFiles(from_metric(metric, records)) if hasattr(metric, "results") else None
+    return ClipFiles(from_metric(metric, records, names)) if hasattr(metric, "results") else None
 
 
-def from_metric(metric: Any, records: Sequence[dict[str, Any]]) -> Results:
+def from_metric(metric: Any, records: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> Results:
     """What a recognition metric took, with the paths of the data set's records."""
     taken = metric.results()
     paths = [str(records[index].get("filename") or records[index].get("frame_dir")) for index, _, _ in taken]
     labels = np.array([label for _, label, _ in taken])
-    return Results(paths, labels, np.array([scores for _, _, scores in taken], dtype="float64"))
+    scores = np.array([scores for _, _, scores in taken], dtype="float64")
+    return Results(paths, labels, scores, names=list(names) if names else None)
 
 
 def check_name(path: str | Path, where: str = "--out ", metric: Any = None) -> Path:
@@ -104,7 +111,10 @@ def check_name(path: str | Path, where: str = "--out ", metric: Any = None) -> P
 
 
 def write_results(path: str | Path, results: Results) -> None:
-    """``.json``, ``.pkl``: a list of ``{path, label, scores}``, scores None if unreadable; ``.csv``: ``_write_csv``."""
+    """``.json``, ``.pkl``: a list of ``{path, label, scores}``, scores None if unreadable; ``.csv``: ``_write_csv``.
+
+    Where class names are known, the first row holds them all as ``class_names``.
+    """
     path = check_name(path)
     if path.suffix.lower() == ".csv":
         _write_csv(path, results)
@@ -115,8 +125,11 @@ def write_results(path: str | Path, results: Results) -> None:
             results.paths, _plain_labels(results), results.scores.tolist(), results.unreadable
         )
     ]
+    if rows and results.names:
+        rows[0] = {"path": rows[0]["path"], "class_names": list(results.names), **rows[0]}
     if path.suffix.lower() == ".json":
-        write_atomic(path, json.dumps(rows, indent=1))
+        # of a path that is no UTF-8 the odd bytes become JSON's own escapes
+        write_atomic(path, json.dumps(rows, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace"))
     else:
         write_pickle(path, rows)
 
@@ -126,11 +139,17 @@ def _plain_labels(results: Results) -> list[Any]:
 
 
 def _write_csv(path: Path, results: Results) -> None:
-    """One line per clip: path, label (multi-hot: ``3;17;``), predicted class, then a column per class."""
+    """One line per clip: path, label (multi-hot: ``3;17;``), predicted class, then a column per class.
+
+    A class's column is headed ``score_3``, or where names are known ``score_3 jump``.
+    """
     stream = io.StringIO()
     table = csv.writer(stream)
     predicted = topk.predictions(results.scores).tolist()
-    table.writerow(["path", "label", "predicted", *(f"score_{k}" for k in range(results.scores.shape[1]))])
+    columns = [f"score_{k}" for k in range(results.scores.shape[1])]
+    if results.names:
+        columns = [f"{column} {name}" for column, name in zip(columns, results.names)]
+    table.writerow(["path", "label", "predicted", *columns])
     for name, label, best, scores in zip(results.paths, _plain_labels(results), predicted, results.scores.tolist()):
         label = "".join(f"{k};" for k, hot in enumerate(label) if hot) if isinstance(label, list) else label
         known = best >= 0
@@ -194,7 +213,8 @@ def _from_rows(rows: Any, source: str) -> Results:
     known = None if any(label is None for label in labels) else np.array(labels)
     if known is not None:
         known = known.astype("int64" if known.ndim == 1 else "float32")
-    return Results([str(row["path"]) for row in rows], known, _table([row["scores"] for row in rows]), source)
+    paths, scores = [str(row["path"]) for row in rows], _table([row["scores"] for row in rows])
+    return Results(paths, known, scores, source, _names(rows[0].get("class_names"), scores))
 
 
 def _from_csv(path: Path) -> Results:
@@ -210,7 +230,39 @@ def _from_csv(path: Path) -> Results:
             labels[i, [int(part) for part in text.split(";") if part]] = 1.0
     else:
         labels = np.array([int(text) for text in texts], dtype="int64")
-    return Results([row[0] for row in rows], labels, scores, str(path))
+    titles = [text.partition(" ")[2] for text in header[3:]]
+    names = _names(titles, scores) if titles and all(titles) else None
+    return Results([row[0] for row in rows], labels, scores, str(path), names)
+
+
+def _names(names: Any, scores: np.ndarray) -> list[str] | None:
+    if names is None:
+        return None
+    if not (isinstance(names, list) and all(isinstance(n, str) for n in names) and len(names) == scores.shape[1]):
+        raise ValueError(f"class_names: expected {scores.shape[1]} names, one per score")
+    return names
+
+
+def by_name(results: Results, names: Sequence[str], of_names: str) -> Results:
+    """The same results with the classes in the order of ``names``; results without names as they are.
+
+    Raises:
+        UserError: they are of other classes.
+    """
+    if results.names is None:
+        return results
+    order = order_in(Classes(tuple(names)), Classes(tuple(results.names)), of_names, results.source)
+    if order is None:
+        return results
+    log.warning("%s: the classes stand in another order than in %s; mapped by name", results.source, of_names)
+    scores, labels = np.empty_like(results.scores), results.labels
+    scores[:, order] = results.scores
+    if results.multi_hot:
+        labels = np.empty_like(results.labels)
+        labels[:, order] = results.labels
+    elif labels is not None:
+        labels = np.array(order)[labels]
+    return replace(results, scores=scores, labels=labels, names=list(names))
 
 
 def annotate(results: Results, list_file: str) -> Results:
@@ -262,6 +314,8 @@ def fuse(files: Sequence[Results], weights: Sequence[float], softmax: bool = Fal
     if len(weights) != len(files):
         raise UserError(f"--weights: expected {len(files)}, one per results file, got {len(weights)}")
     first = files[0]
+    if first.names:
+        files = [first, *(by_name(results, first.names, first.source) for results in files[1:])]
     order = _places(first)
     total = np.zeros_like(first.scores)
     for results, weight in zip(files, weights):
@@ -274,7 +328,7 @@ def fuse(files: Sequence[Results], weights: Sequence[float], softmax: bool = Fal
         total = total + weight * (topk.softmax(scores) if softmax else scores)
     if first.labels is None and any(f.labels is not None for f in files):
         raise UserError(f"{first.source}: has no labels, other files do; name a file with labels first")
-    return Results(first.paths, first.labels, total, " + ".join(f.source for f in files))
+    return Results(first.paths, first.labels, total, " + ".join(f.source for f in files), first.names)
 
 
 def _places(results: Results) -> dict[Any, int]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.classes import check_count, classes_of_config, classes_of_weights, settled, source_of, unknown_line
+from paddlevideo.classes import agreed, check_count, settled, source_of
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.bank import BankKeeper, for_split
@@ -61,13 +61,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
         use_deterministic_kernels()
     set_up_logging(config.output_dir, distributed.rank(), config.get("log_level", "INFO"))
     pipelines_agree(config)
-    own = classes_of_config(config, "test")
-    classes = classes_of_weights(options.weights)
-    if classes.count:
-        log.info("%d classes, named by %s", classes.count, options.weights)
-    else:
-        log.info("%s", unknown_line(options.weights, own))
-        classes = own
+    classes = agreed(config, options.weights, "test", log.info)
     config = settled(config, classes)
     framework = deployed_network(config)
     log.info("%s", load_weights(framework, options.weights))
@@ -111,7 +105,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
 
 def _write_clips(config: Config, options: Options, out: str | None, metric: Any, records: list, names: list | None):
     """The results of ``out``, and ``predictions.csv``: of every clip, before a figure is computed from them."""
-    files = files_of(metric, records)
+    files = files_of(metric, records, names)
     if out and files is None:
         raise UserError(f"--out {out}: {type(metric).__name__} keeps no results per clip")
     if out:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.ava_files import read_ava_labels
+from paddlevideo.classes import RESERVED, UNKNOWN, Classes
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
-
-RESERVED = "(reserved)"  # column 0, as AVADataset names it
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,20 @@ class DetectionSettings:
     action_thr: float = 0.002
 
     def with_labels(self, path: str | Path) -> DetectionSettings:
-        """The same with the names of a label file.
+        """The same with the names of a label file, by action id; e.g. in another language.
 
         Raises:
-            UserError: a bad file, or one that names none of the model's actions.
+            UserError: a bad file, or one that names none of the model's actions, or one as another is called.
         """
-        return replace(self, names=names_of(self.class_ids, path))
+        names = names_of(self.class_ids, path)
+        for action, own, name in zip(self.class_ids, self.names, names):
+            if name != own and name in self.names:
+                other = self.class_ids[list(self.names).index(name)]
+                raise UserError(
+                    f"{path}: calls action {action} {name!r}, which is action {other} of the model; use the label file "
+                    "of the training, or leave it out: the model carries its names"
+                )
+        return replace(self, names=names)
 
     def describe(self) -> dict[str, Any]:
         """Plain data for ``inference.yml``: ``settings_of_description`` gives these settings back."""
@@ -66,11 +73,12 @@ def names_of(class_ids: Sequence[int], label_file: str | Path | None) -> list[st
     return [RESERVED, *(known.get(i, f"class {i}") for i in class_ids[1:])]
 
 
-def settings_of_config(config: Config, framework: Any) -> DetectionSettings:
+def settings_of_config(config: Config, framework: Any, classes: Classes = UNKNOWN) -> DetectionSettings:
     """The settings that DATASET.test (or .valid, .train) and METRIC of a configuration hold.
 
     Args:
         framework: the network: ``num_classes`` (K, the reserved column among them) and ``action_thr``.
+        classes: the weights' own, before those of the configuration.
 
     Raises:
         UserError: custom classes that do not make K, a label file that is missing.
@@ -85,7 +93,7 @@ def settings_of_config(config: Config, framework: Any) -> DetectionSettings:
         return next((section[key] for section in sections if section.get(key) is not None), default)
 
     custom = next((s["custom_classes"] for s in sections if isinstance(s.get("custom_classes"), Sequence)), None)
-    class_ids = [0, *(custom if custom is not None else range(1, num_classes))]
+    class_ids = list(classes.ids or [0, *(custom if custom is not None else range(1, num_classes))])
     if len(class_ids) != num_classes:
         raise UserError(
             f"{config.source}: custom_classes: {len(class_ids) - 1} and the reserved 0 make {len(class_ids)}, but the "
@@ -93,7 +101,7 @@ def settings_of_config(config: Config, framework: Any) -> DetectionSettings:
         )
     where, label_file = next(((where, s["label_file"]) for where, s in places if "label_file" in s), ("", None))
     try:
-        names = names_of(class_ids, label_file)
+        names = list(classes.names or names_of(class_ids, label_file))
     except UserError as error:
         way_out = f"override {where}.label_file=null to go without names"
         raise UserError(f"{config.source}: {where}.label_file: {error}; {way_out}") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.classes import classes_of_config, settled
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.inference.contact_sheet import Row, displayable, spread
@@ -65,6 +66,7 @@ class Browser:
     def __init__(
         self, config: Config, split: str, seed: int = 0, epoch: int = 0, every_step: bool = False, max_views: int = 10
     ):
+        config = settled(config, classes_of_config(config, split))
         dataset, pipelines = config.section("DATASET"), config.section("PIPELINE")
         for name, section in (("DATASET", dataset), ("PIPELINE", pipelines)):
             if split not in section:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import paddlevideo
+from paddlevideo.classes import agreed, check_count, settled, source_of
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.inference.array_reader import synthetic_reader
@@ -28,10 +29,8 @@ from paddlevideo.inference.ava_export import people_batches, save_people_program
 from paddlevideo.inference.ava_settings import settings_of_config
 from paddlevideo.inference.bank_windows import WINDOW, Window, window_of
 from paddlevideo.inference.description import FILE_NAME, Description, read_description
-from paddlevideo.inference.labels import read_labels
 from paddlevideo.inference.model_files import PARAMS_SUFFIX, PROGRAM_SUFFIXES
 from paddlevideo.inference.runtime import ExportedModel, Runtime
-from paddlevideo.loader.datasets.lists import training_classes
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
 
@@ -79,7 +78,8 @@ def export(
     last: when anything fails, an earlier export there is as it was.
 
     Args:
-        config: MODEL, PIPELINE.test, ``model_name``, and ``DATASET.label_names`` if the names shall travel along.
+        config: MODEL, PIPELINE.test, ``model_name``; class names come from the weights, where these have none from
+            ``DATASET.label_names`` or the training's class folders.
         params_path: the ``.pdparams`` file.
         output_dir: folder for ``<save_name>.json``, ``<save_name>.pdiparams``, ``inference.yml`` and the resolved
             configuration, ``<save_name>_config.yml``.
@@ -96,9 +96,13 @@ def export(
     pipeline = pipeline_of(config)
     with _on_cpu():
         say(f"Building model({config['model_name']})...")
+        lines: list[str] = []
+        classes = agreed(config, params_path, "test", lines.append)
+        config = settled(config, classes)
         framework = _build(config, pipeline)
-        settings = settings_of_config(config, framework) if framework.takes_boxes else None
-        labels = list(settings.names) if settings else _labels(config, framework.num_classes)
+        settings = settings_of_config(config, framework, classes) if framework.takes_boxes else None
+        check_count(config, framework.num_classes, classes, source_of(config, "test"))
+        labels = list(settings.names) if settings else classes.names and list(classes.names)
         say(f"Loading params from ({params_path})...")
         say(str(_load(framework, Path(params_path))))
         with _work_folder(output_dir) as folder:
@@ -108,6 +112,8 @@ def export(
             inputs = [_described(spec) for spec in specs]
             program = _save_program(framework, specs, folder / name)
             difference = _compared(framework, program, clip, window, say)
+            for line in lines:
+                say(line)
             description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path), difference)
             detection = {"inputs": inputs, **settings.describe()} if settings else {}
             detection |= {WINDOW: window.describe()} if window else {}
@@ -233,19 +239,6 @@ def _load(framework: Any, params_path: Path) -> Any:
     from paddlevideo.modeling.weights import load_weights
 
     return load_weights(framework, params_path, strict=True)
-
-
-def _labels(config: Config, num_classes: int) -> list[str] | None:
-    section = config.to_dict().get("DATASET") or {}
-    path = section.get("label_names")
-    if path is None:
-        names = training_classes(section)  # class folders name themselves
-        return names if names and len(names) == num_classes else None
-    try:
-        return read_labels(path, num_classes)
-    except UserError as error:
-        way_out = "--override DATASET.label_names=null exports without names"
-        raise UserError(f"{config.source}: DATASET.label_names: {error}; {way_out}") from None
 
 
 def _described(spec: Any) -> dict[str, Any]:

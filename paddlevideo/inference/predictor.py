@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from paddlevideo.classes import Classes, order_in
 from paddlevideo.errors import UserError
 from paddlevideo.inference.array_reader import ArrayReader
 from paddlevideo.inference.description import FILE_NAME, Description, check_files, read_description
@@ -100,7 +101,7 @@ class Predictor:
         # trained on extracted frames: of a video file the same frames are read directly
         self._of_frames = _reads_frame_folders(self.pipeline.describe())
         num_classes = self.description.num_classes if self.description else None
-        self.labels = _labels(labels, self.description, num_classes)
+        self.labels = _labels(labels, self.description, num_classes, say)
         self._model = ExportedModel(self.program, self.params, choices, say)
         if any(spec.name in ("boxes", "proposals") for spec in self._model.inputs):
             raise takes_boxes(self.program)
@@ -285,12 +286,19 @@ def _reads_frame_folders(section: Mapping[str, Any]) -> bool:
 
 
 def _labels(
-    labels: Sequence[str] | str | PathLike | None, description: Description | None, num_classes: int | None
+    labels: Sequence[str] | str | PathLike | None, description: Description | None, num_classes: int | None, say: Say
 ) -> list[str] | None:
+    """The names of the outputs; the model's own where it has them, with which others are compared."""
+    own = description.labels if description else None
     if labels is None:
-        return description.labels if description else None
+        return own
+    source = "labels"
     if isinstance(labels, (str, PathLike)):
-        return read_labels(labels, num_classes)
+        source, labels = str(labels), read_labels(labels, num_classes)
     if num_classes is not None and len(labels) != num_classes:
         raise UserError(f"{len(labels)} class names, but the model has {num_classes} classes")
-    return list(labels)
+    if own is None:
+        return list(labels)
+    if order_in(Classes(tuple(own)), Classes(tuple(labels)), FILE_NAME, source) is not None:
+        say(f"{source}: the classes stand in another order than in {FILE_NAME}; they are mapped by name")
+    return own

@@ -170,3 +170,17 @@ def _rank(launcher: int, number: str) -> int:
         if parent == str(launcher) and f"PADDLE_TRAINER_ID={number}".encode() in variables:
             return int(entry.name)
     raise AssertionError(f"no process of rank {number}")
+
+
+def test_a_fresh_start_beside_another_run_is_refused_on_every_rank_without_hanging(tmp_path, clips):
+    config = timesformer_config(clips, tmp_path / "run") | {"epochs": 1}
+    file = save(config, tmp_path / "run.yaml")
+    launch(1, file, tmp_path / "log1", "--max_iters", "1")
+    done = launch(2, file, tmp_path / "log2", "--max_iters", "1", check=False)
+    assert done.returncode != 0 and "work of another run" in done.stdout + done.stderr + "".join(
+        log.read_text() for log in (tmp_path / "log2").glob("workerlog.*")
+    )
+    launch(2, file, tmp_path / "log3", "--max_iters", "1", "--overwrite")
+    assert (tmp_path / "run" / "previous_1" / "TimeSformer_epoch_00001.pdparams").is_file()
+    launch(2, save(config | {"epochs": 2}, file), tmp_path / "log4", "--max_iters", "1", "--resume")
+    assert (tmp_path / "run" / "TimeSformer_epoch_00002.pdparams").is_file()

@@ -73,7 +73,7 @@ def test_notes_what_predict_must_know(tiny_ava):  # noqa: F811
 
 
 def test_says_the_difference(tiny_ava):  # noqa: F811
-    assert "exported model against the network" in tiny_ava.lines[-2] and tiny_ava.report.max_difference < 1e-5
+    assert "exported model against the network" in tiny_ava.lines[3] and tiny_ava.report.max_difference < 1e-5
 
 
 def test_a_program_that_differs_does_not_get_out(tiny_ava, tmp_path, monkeypatch):  # noqa: F811
@@ -128,3 +128,63 @@ def test_predicting_whole_videos_with_it_names_the_right_tool(tiny_ava):  # noqa
 
     with pytest.raises(UserError, match=r"tools/ava_predict.py --model_file .*tiny_ava.json"):
         Predictor.from_folder(tiny_ava.folder)
+
+
+@pytest.fixture
+def named(tiny_ava, tmp_path):  # noqa: F811
+    """The weights with the note that a training writes, and the detector's figures with its own class list."""
+    from paddlevideo.classes import classes_of_config, write_weights
+    from paddlevideo.safe_io import read_pickle
+
+    weights = tmp_path / "named.pdparams"
+    write_weights(weights, read_pickle(tiny_ava.weights), classes_of_config(load_config(tiny_ava.config), "test"), {})
+    return weights
+
+
+def figures_with(tiny_ava, weights, out, *overrides):  # noqa: F811
+    from paddlevideo.engine.parts import Options
+    from paddlevideo.engine.testing import test
+
+    config = load_config(tiny_ava.config, [f"output_dir={out}", *overrides])
+    figures = test(config, Options(weights=str(weights)), str(out / "r.csv"))
+    return figures["mAP@0.5IOU"], sorted((out / "r.csv").read_text().splitlines())
+
+
+def test_custom_classes_in_another_order_are_mapped_and_others_refused(tiny_ava, named, tmp_path):  # noqa: F811
+    from paddlevideo.inference.export import export
+
+    turned = f"DATASET.test.custom_classes={[*CUSTOM[2:], *CUSTOM[:2]]}"
+    own = figures_with(tiny_ava, named, tmp_path / "own")
+    assert own[0] > 0 and figures_with(tiny_ava, named, tmp_path / "turned", turned) == own
+    nameless = figures_with(tiny_ava, named, tmp_path / "nameless", turned, "DATASET.test.label_file=null")
+    assert nameless[1] == own[1]
+    export(load_config(tiny_ava.config, [turned]), named, tmp_path / "export", say=lambda line: None)
+    noted = yaml.safe_load((tmp_path / "export" / "inference.yml").read_text())
+    assert noted["detection"]["class_ids"] == [0, *CUSTOM]
+    other = f"DATASET.test.custom_classes={[*CUSTOM[:-1], 12]}"
+    for change in ([other], [other, "DATASET.test.label_file=null"]):
+        with pytest.raises(UserError, match="a class index would mean"):
+            figures_with(tiny_ava, named, tmp_path / "other", *change)
+        with pytest.raises(UserError, match="a class index would mean"):
+            export(load_config(tiny_ava.config, change), named, tmp_path / "no", say=lambda line: None)
+
+
+def test_a_detectors_export_needs_no_label_file_where_the_weights_name_the_actions(tiny_ava, named, tmp_path):  # noqa: F811
+    from paddlevideo.inference.export import export
+
+    config = load_config(tiny_ava.config, ["DATASET.test.label_file=gone.pbtxt"])
+    export(config, named, tmp_path / "export", say=lambda line: None)
+    assert (tmp_path / "export" / "inference.yml").read_text().count("(reserved)") >= 1
+    noted = yaml.safe_load((tmp_path / "export" / "inference.yml").read_text())
+    assert noted["labels"] == yaml.safe_load((tiny_ava.folder / "inference.yml").read_text())["labels"]
+
+
+def test_a_label_file_that_calls_an_action_as_another_is_refused(tiny_ava, tmp_path):  # noqa: F811
+    settings = settings_of_description(yaml.safe_load((tiny_ava.folder / "inference.yml").read_text())["detection"], "")
+    names = dict(zip(settings.class_ids[1:], settings.names[1:]))
+    file = tmp_path / "names.txt"
+    file.write_text("\n".join(f"{i}: {name}" for i, name in zip(names, [*names.values()][::-1])))
+    with pytest.raises(UserError, match=f"calls action {CUSTOM[0]} .* which is action {CUSTOM[-1]} of the model"):
+        settings.with_labels(file)
+    file.write_text("\n".join(f"{i}: another {name}" for i, name in names.items()))
+    assert settings.with_labels(file).names[1] == f"another {settings.names[1]}"

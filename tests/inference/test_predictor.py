@@ -283,3 +283,11 @@ def test_probabilities_stay_and_logits_become_some():
     np.testing.assert_allclose(to_probabilities(np.array([[3.0, 1.0]])), [[0.880797, 0.119203]], rtol=1e-5)
     with pytest.raises(UserError, match="PaddleVideo's 2D and 3D"):
         to_foreign_layout(np.zeros((1, 1, 4, 4, 5, 3), np.uint8), (-1, 12, 4, 5), None)
+
+
+def test_other_names_than_the_models_are_refused_and_another_order_is_mapped(tiny, tmp_path):
+    said = []
+    turned = Predictor.from_folder(tiny.folder, labels=LABELS[::-1], say=said.append)
+    assert turned.labels == LABELS and any("another order" in line for line in said)
+    with pytest.raises(UserError, match="only in inference.yml: eating cake; only in labels: z"):
+        Predictor.from_folder(tiny.folder, labels=[*LABELS[:-1], "z"])

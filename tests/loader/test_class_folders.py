@@ -35,6 +35,6 @@ def test_a_class_that_training_lacks_is_named(config, tmp_path):
 
 
 def test_the_names_travel_with_the_export(config):
-    from paddlevideo.inference.export import _labels
+    from paddlevideo.classes import classes_of_config
 
-    assert _labels(Config(config), 3) == ["jump", "run", "walk"]
+    assert classes_of_config(Config(config), "test").names == ("jump", "run", "walk")

@@ -128,6 +128,30 @@ def test_a_path_that_is_listed_twice_stays_two_clips(run_tool, tmp_path):
     assert figures_of(run_tool("eval_metric", tmp_path / "a.json", tmp_path / "b.json").out)["clips"] == 12
 
 
+NAMES = ["größer", "<b>", "b", "c", "d 1", "e", "f"]
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv", "pkl"])
+def test_names_travel_with_the_results_unescaped_and_join_files_by_name(run_tool, suffix, tmp_path):
+    a, b, other = (tmp_path / f"{name}.{suffix}" for name in "abo")
+    write_results(a, Results(PATHS, LABELS, SCORES, names=NAMES))
+    assert read_results(a).names == NAMES
+    if suffix != "pkl":
+        assert "größer" in a.read_text(encoding="utf-8") and "<b>" in a.read_text(encoding="utf-8")
+    turned = np.roll(np.arange(7), 2)  # column j of b is class turned[j]
+    places = np.argsort(turned)
+    write_results(b, Results(PATHS, places[LABELS], SCORES[:, turned], names=[NAMES[k] for k in turned]))
+    alone, both = run_tool("eval_metric", a), run_tool("eval_metric", a, b)
+    assert both.code == 0 and figures_of(both.out) == figures_of(alone.out)
+    (tmp_path / "names.txt").write_text("\n".join(NAMES[k] for k in turned), encoding="utf-8")
+    named = run_tool("eval_metric", a, "--labels", tmp_path / "names.txt")
+    assert figures_of(named.out) == figures_of(alone.out)
+    write_results(other, Results(PATHS, LABELS, SCORES, names=[*NAMES[:-1], "z"]))
+    for arguments in ((a, other), (other, "--labels", tmp_path / "names.txt")):
+        refused = run_tool("eval_metric", *arguments)
+        assert refused.code == 2 and "only in" in refused.err and "z" in refused.err
+
+
 def test_score_vectors_of_mmaction2_need_the_list(run_tool, tmp_path):
     (tmp_path / "s.json").write_text(json.dumps(SCORES.tolist()))
     write_pickle(tmp_path / "s.pkl", [row.astype("float32") for row in SCORES])
