@@ -289,6 +289,9 @@ def read_source(path: Path, averaged: bool = False) -> Source:
     source.arrays = _leave_out(source.arrays, source.notes)
     if not source.arrays:
         raise UserError(f"{path}: there is not one array of a network in it")
+    for key, value in source.arrays.items():  # uint16 is Paddle's bfloat16
+        if value.ndim > 1 and value.dtype.kind in "iu" and value.dtype != np.uint16:
+            raise UserError(f"{path}: {key} holds {value.dtype}: of a quantised network; take its float weights")
     return source
 
 

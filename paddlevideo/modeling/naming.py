@@ -84,6 +84,16 @@ def which_network(backbone: Any, arrays: Mapping[str, np.ndarray], origin: str) 
     )
 
 
+def network_of(keys: Iterable[str]) -> str:
+    """The network whose names here these keys are, as far as names tell: "a ResNetTSM of depth 50"; "" if of none."""
+    keys = set(keys)
+    fitting = [v for v in _variants("mmaction2") if keys <= set(v.names.values())] if keys else []
+    if not fitting:
+        return ""
+    arguments = min(fitting, key=lambda v: len(v.names)).arguments
+    return f"a {arguments['name']}" + (f" of depth {arguments['depth']}" if "depth" in arguments else "")
+
+
 def _variants(origin: str) -> Iterator[Variant]:
     for name in BACKBONES.names():
         cls = BACKBONES.get(name)

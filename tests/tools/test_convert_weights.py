@@ -408,6 +408,14 @@ def test_a_file_of_another_network_is_refused_by_its_names(kind, backbone_only, 
         assert done.code == 0, done.err
 
 
+def test_whole_numbers_are_no_weights(run_tool, tmp_path):
+    arrays = mmaction_checkpoint(small())
+    arrays["backbone.conv1.conv.weight"] = arrays["backbone.conv1.conv.weight"].astype("int64")
+    source, target = write_safetensors(tmp_path / "s.safetensors", arrays), tmp_path / "w.pdparams"
+    done = run_tool("convert_weights", source, target, "-c", write_config(tmp_path, small()))
+    assert done.code == 2 and "conv1.conv.weight holds int64: of a quantised network" in done.err
+
+
 def test_a_mobile_net_in_the_flat_layout_is_named_and_converted(run_tool, tmp_path):
     """tonylins' implementation: what torchvision pairs is numbered through there."""
     section = small() | {"backbone": {"name": "MobileNetV2TSM", "num_seg": 4, "scale": 0.25}}
