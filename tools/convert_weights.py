@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="e.g. MODEL.head.num_classes=400")
     add("--from", dest="origin", default="auto",
-        choices=("auto", "mmaction2", "timesformer", "torchvision", "timm", "paddle"),
+        choices=("auto", "mmaction2", "timesformer", "torchvision", "tonylins", "timm", "paddle"),
         help="whose names the file has (auto: told from its keys)")  # fmt: skip
     add("--backbone-only", action="store_true", help="leave the head out; for MODEL.backbone.pretrained")
     add("--ema", action="store_true", help="the averaged weights, where a file holds both")

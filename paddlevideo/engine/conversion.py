@@ -19,11 +19,12 @@ from paddlevideo.classes import UNKNOWN, classes_of_config, classes_of_weights, 
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.frameworks.build import build_deployed
+from paddlevideo.modeling.naming import which_network
 from paddlevideo.modeling.weights import KeyReport, compare, read_weights
 from paddlevideo.safe_io import file_form, read_pickle, sha256
 from paddlevideo.torch_files import read_torch
 
-ORIGINS = ("mmaction2", "timesformer", "torchvision", "timm", "paddle")
+ORIGINS = ("mmaction2", "timesformer", "torchvision", "tonylins", "timm", "paddle")
 _TORCH_SUFFIXES = (".pth", ".pyth", ".pt", ".tar", ".bin", ".ckpt")
 _WRAPPERS = ("state_dict", "model", "model_state")
 _AVERAGED = ("state_dict_ema", "model_ema")
@@ -44,6 +45,7 @@ _SIGNS = (
         r"(cls_head|roi_head)\..*|(backbone\.)?(conv1\.conv\.weight|layer\d+\.\d+\.conv\d*\.(\d+\.)?conv\..*)",
     ),
     ("mmaction2", r"(backbone\.)?(patch_embed\.projection|transformer_layers)\..*"),
+    ("tonylins", r"features\.\d+\.conv\.0\.weight"),  # MobileNetV2; torchvision has a pair there
     ("torchvision", r"layer1\.0\.conv1\.weight|features\.0\.0\.weight"),
     ("paddle", r".*\._(batch_norm|conv)\..*|head\.fc\..*"),
     ("timesformer", r"time_embed|blocks\.0\.temporal_attn\.qkv\.weight"),
@@ -73,6 +75,7 @@ class Conversion:
         origin: one of ``ORIGINS``.
         part: "recogniser", or "backbone" for weights that ``MODEL.backbone.pretrained`` takes.
         notes: everything that was decided on the way.
+        other_network: where the backbone's keys are not those of this network: what they are; else "".
     """
 
     arrays: dict[str, np.ndarray]
@@ -80,6 +83,7 @@ class Conversion:
     origin: str
     part: str
     notes: list[str]
+    other_network: str = ""
 
     def __str__(self) -> str:
         report = self.report
@@ -161,7 +165,10 @@ def convert(framework: Any, found: Source, source: Path, origin: str, backbone_o
             notes.append("no key begins with 'backbone.': taken as weights of the backbone alone")
         return _backbone(framework.backbone, arrays, source, origin, whole, notes)
     converted = _renamed(framework, arrays, origin, source, notes)
-    return Conversion(_float32(converted), compare(framework, converted, str(source)), origin, "recogniser", notes)
+    report = compare(framework, converted, str(source))
+    own = {key[len(_BACKBONE) :]: value for key, value in arrays.items() if key.startswith(_BACKBONE)}
+    other = _other_network(framework.backbone, own, origin)
+    return Conversion(_float32(converted), report, origin, "recogniser", notes, other)
 
 
 def _backbone(
@@ -178,7 +185,12 @@ def _backbone(
     report = compare(backbone, adapted, str(source))
     report.explained = {key: explained[key] for key in report.missing if key in explained}
     report.missing = [key for key in report.missing if key not in explained]
-    return Conversion(_float32({k: v for k, v in converted.items() if k in adapted}), report, origin, "backbone", notes)
+    kept = _float32({key: value for key, value in converted.items() if key in adapted})
+    return Conversion(kept, report, origin, "backbone", notes, _other_network(backbone, arrays, origin))
+
+
+def _other_network(backbone: Any, arrays: Mapping[str, np.ndarray], origin: str) -> str:
+    return "" if origin == "paddle" else which_network(backbone, arrays, origin)
 
 
 def _renamed(
@@ -216,7 +228,10 @@ def _refuse_gaps(
                 conversion.arrays.pop(key, None)
     if report.clean and report.matched:
         return
-    if report.mismatched and all(key.startswith(framework.classifier_prefixes) for key in report.mismatched):
+    rest = bool(report.missing or report.unexpected)
+    if conversion.other_network:
+        way_out = conversion.other_network
+    elif not rest and all(key.startswith(framework.classifier_prefixes) for key in report.mismatched):
         classes = next(iter(report.mismatched.values()))[0][-1]
         place = "head.num_classes" if "head.fc.bias" in report.mismatched else "backbone.class_num"
         inner = framework.weights_prefix
@@ -273,6 +288,9 @@ def read_source(path: Path, averaged: bool = False) -> Source:
     source.arrays = _leave_out(source.arrays, source.notes)
     if not source.arrays:
         raise UserError(f"{path}: there is not one array of a network in it")
+    for key, value in source.arrays.items():  # uint16 is Paddle's bfloat16
+        if value.ndim > 1 and value.dtype.kind in "iu" and value.dtype != np.uint16:
+            raise UserError(f"{path}: {key} holds {value.dtype}: of a quantised network; take its float weights")
     return source
 
 

@@ -121,7 +121,7 @@ def _write_clips(config: Config, options: Options, out: str | None, metric: Any,
 def _write_report(
     config: Config, options: Options, out: str | None, metric: Any, records: list, figures: dict, names: list | None
 ) -> None:
-    files = files_of(metric, records)
+    files = files_of(metric, records, names)
     facts = [
         ("command", shlex.join(sys.argv)),
         ("configuration", config.source),

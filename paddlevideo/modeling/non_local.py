@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import paddle
@@ -11,10 +11,12 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.modeling.layers import hint
+from paddlevideo.modeling.naming import batch_norm
 from paddlevideo.registry import suggest
 
 NonLocalMode = Literal["embedded_gaussian", "gaussian", "dot_product"]
 MODES = ("embedded_gaussian", "gaussian", "dot_product")
+WITH_QUERIES = "embedded_gaussian"  # dot_product has the same arrays
 # the published places: the first, third (and fifth) block of the two middle stages of ResNet-50
 _PUBLISHED = ((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0))
 
@@ -113,6 +115,28 @@ def non_local_places(
             f"got {[list(stage) for stage in blocks]}"
         )
     return blocks, arguments
+
+
+def named_by(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What of a backbone's ``non_local`` decides the names that MMAction2 gives to its arrays."""
+    if spec is None:
+        return None
+    mode = "gaussian" if spec.get("mode") == "gaussian" else WITH_QUERIES
+    blocks = {"blocks": spec["blocks"]} if spec.get("blocks") else {}
+    return {"mode": mode, "sub_sample": spec.get("sub_sample", True), **blocks}
+
+
+def non_local_names(theirs: str, ours: str, spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name in MMAction2, name here) of a block's arrays; with ``sub_sample`` g and phi stand before a pool, as 0."""
+    pooled = ".0" if spec.get("sub_sample", True) else ""
+    parts = {"g": f"g{pooled}"}
+    if spec.get("mode") != "gaussian":
+        parts |= {"theta": "theta", "phi": f"phi{pooled}"}
+    for part, name in parts.items():
+        for tensor in ("weight", "bias"):
+            yield f"{theirs}.{name}.conv.{tensor}", f"{ours}.{part}.{tensor}"
+    yield f"{theirs}.conv_out.conv.weight", f"{ours}.conv_out.weight"
+    yield from batch_norm(f"{theirs}.conv_out.bn", f"{ours}.bn")
 
 
 def start_as_identity(keys: Iterable[str]) -> dict[str, str]:

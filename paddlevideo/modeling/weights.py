@@ -15,6 +15,7 @@ from paddle import nn
 
 from paddlevideo.errors import UserError
 from paddlevideo.finite import refuse_non_finite
+from paddlevideo.modeling.naming import network_of
 from paddlevideo.safe_io import read_pickle
 
 log = logging.getLogger("paddlevideo")
@@ -226,19 +227,32 @@ def _plain(array: Any) -> np.ndarray:
 
 
 def _way_out(report: KeyReport) -> str:
-    classifier = ("fc.weight", "fc.bias", "backbone.out.weight", "backbone.out.bias")
-    if report.mismatched and all(key.endswith(classifier) for key in report.mismatched):
+    # a backbone alone has no prefix
+    prefix = _PREFIX if any(key.startswith(_PREFIX) for key in (*report.matched, *report.missing)) else ""
+    if report.missing and not any(key.startswith(prefix) for key in report.matched):
+        file_keys = [*report.matched, *report.mismatched, *report.unexpected]
+        network = network_of(key.removeprefix(_PREFIX) for key in file_keys if key.startswith(prefix))
+        found = network or "another network, or comes from another framework"
+        return f"No key of the backbone matches: the file is of {found}; choose the configuration it was trained with."
+    if _other_classes(report):
         key = "MODEL.head.num_classes" if "head.fc.weight" in report.mismatched else "MODEL.backbone.class_num"
-        return f"The number of classes differs: set {key} to the file's, or fine-tune with -w in training."
+        count = next(iter(report.mismatched.values()))[0][-1]
+        return f"The number of classes differs: set {key} to {count}, the file's, or fine-tune with -w in training."
     embeddings = [key for key in report.mismatched if key.endswith(("pos_embed", "time_embed"))]
     if embeddings and len(embeddings) == len(report.mismatched):
         return (
             "The file is for another picture size (pos_embed: 1 + places) or number of frames (time_embed); a test "
             "never resizes: set num_seg and MODEL.backbone.img_size to the file's, or fine-tune with -w in training."
         )
-    if not report.matched:
-        return "Not one key fits: the file belongs to another network, or comes from another framework."
     return "Choose the configuration that the file was trained with."
+
+
+def _other_classes(report: KeyReport) -> bool:
+    """Whether nothing but the classifier's last axis differs."""
+    classifier = ("fc.weight", "fc.bias", "backbone.out.weight", "backbone.out.bias")
+    return not (report.missing or report.unexpected) and all(
+        key.endswith(classifier) and file[:-1] == own[:-1] for key, (file, own) in report.mismatched.items()
+    )
 
 
 def _cut(lines: Iterable[str]) -> list[str]:

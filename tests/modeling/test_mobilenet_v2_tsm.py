@@ -75,10 +75,31 @@ def test_torchvision_names_convert_one_to_one():
     assert {"classifier.1.weight", "classifier.1.bias"} == converted.keys() - kept.keys()
 
 
+def tonylins_names():
+    """Those of tonylins/pytorch-mobilenet-v2: what a Sequential holds is numbered through, activations too."""
+    tensors = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+    def pair(place, number):
+        return [f"features.{place}{number}.weight"] + [f"features.{place}{number + 1}.{t}" for t in tensors]
+
+    names = pair("0.", 0) + pair("1.conv.", 0) + pair("1.conv.", 3)
+    for i in range(2, 18):
+        names += pair(f"{i}.conv.", 0) + pair(f"{i}.conv.", 3) + pair(f"{i}.conv.", 6)
+    return [*names, *pair("18.", 0), "classifier.weight", "classifier.bias"]
+
+
+def test_the_flat_names_of_tonylins_convert_one_to_one():
+    network = MobileNetV2TSM(scale=0.25)
+    converted = network.convert({name: np.zeros(1) for name in tonylins_names()}, "tonylins")
+    kept, _ = network.adapt_pretrained(converted)
+    assert list(kept) == list(network.state_dict())  # both in the order of execution
+
+
 def test_a_foreign_name_stays_and_turns_up_as_unexpected():
     network = MobileNetV2TSM(scale=0.25)
     for name in ("features.19.conv.0.0.weight", "layer1.0.weight", "features.0.conv.0.0.weight"):
-        assert network.convert_name(name) == name
+        for origin in ("torchvision", "tonylins", "mmaction2"):
+            assert list(network.convert({name: np.zeros(1)}, origin)) == [name]
 
 
 def test_time_matters_with_the_shift_and_not_without():

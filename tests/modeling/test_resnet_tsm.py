@@ -131,18 +131,27 @@ def test_paddleclas_names_are_known():
 
 
 def test_wrapped_names_of_mmaction2_convert():
-    network = tiny(depth=50, non_local={})
-    theirs = {
-        "layer1.0.conv1.conv.net.weight": "res2a.conv0._conv.weight",
-        "layer1.1.net.conv1.conv.weight": "res2b.conv0._conv.weight",
-        "layer2.net.0.downsample.bn.running_var": "res3a.short._batch_norm._variance",
-        "layer2.0.block.conv3.bn.bias": "res3a.conv2._batch_norm.bias",
-        "layer2.0.non_local_block.phi.0.conv.bias": "res3a.non_local.phi.bias",
-        "layer2.0.non_local_block.g.conv.weight": "res3a.non_local.g.weight",
-        "layer3.4.non_local_block.conv_out.conv.weight": "res4e.non_local.conv_out.weight",
-        "layer3.4.non_local_block.conv_out.bn.running_mean": "res4e.non_local.bn._mean",
-    }
-    assert list(network.convert({key: np.zeros(1) for key in theirs}, "mmaction2")) == list(theirs.values())
+    """Every wrapper of a name belongs to an argument of the network, and to no network without it."""
+    shift, attention = {"depth": 50}, {"depth": 50, "non_local": {}}
+    for arguments, theirs, ours in (
+        (shift, "layer1.0.conv1.conv.net.weight", "res2a.conv0._conv.weight"),
+        ({"shift": False}, "layer1.0.conv1.conv.weight", "res2a.conv0._conv.weight"),
+        ({"shift_every": 2}, "layer1.1.conv1.conv.weight", "res2b.conv0._conv.weight"),
+        ({"shift_place": "block"}, "layer1.1.net.conv1.conv.weight", "res2b.conv0._conv.weight"),
+        ({"temporal_pool": True}, "layer2.net.0.downsample.bn.running_var", "res3a.short._batch_norm._variance"),
+        (attention, "layer2.0.block.conv3.bn.bias", "res3a.conv2._batch_norm.bias"),
+        (attention, "layer2.0.non_local_block.phi.0.conv.bias", "res3a.non_local.phi.bias"),
+        (attention, "layer3.4.non_local_block.conv_out.conv.weight", "res4e.non_local.conv_out.weight"),
+        (attention, "layer3.4.non_local_block.conv_out.bn.running_mean", "res4e.non_local.bn._mean"),
+        (
+            {"depth": 50, "non_local": {"sub_sample": False}},
+            "layer2.0.non_local_block.g.conv.weight",
+            "res3a.non_local.g.weight",
+        ),
+    ):
+        assert list(tiny(**arguments).convert({theirs: np.zeros(1)}, "mmaction2")) == [ours], theirs
+        other = tiny(depth=arguments.get("depth", 18), shift=arguments is not shift)
+        assert list(other.convert({theirs: np.zeros(1)}, "mmaction2")) == [theirs], theirs
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,46 @@ def test_a_strict_load_refuses_any_difference_and_touches_nothing(change, word):
     assert all(np.array_equal(value, arrays_of(network)[key]) for key, value in before.items())
 
 
+def transformer(classes=3):
+    vit = {"name": "VisionTransformer", "img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_seg": 2}
+    head = {"name": "TimeSformerHead", "num_classes": classes, "in_channels": 16}
+    return build_framework({"framework": "RecognizerTransformer", "backbone": vit, "head": head})
+
+
+@pytest.mark.parametrize(
+    ("weights", "network", "words"),
+    [
+        (model, transformer, "No key of the backbone matches: .* of a ResNetTSM of depth 18"),
+        (transformer, model, "No key of the backbone matches: .* of a VisionTransformer of depth 2"),
+        (model, lambda classes: model(classes, depth=34), "Choose the configuration that the file was trained with"),
+        (lambda: model(7), model, "number of classes differs: set MODEL.head.num_classes to 7, the file's"),
+    ],
+    ids=["TSM for a TimeSformer", "TimeSformer for a TSM", "depth", "classes"],
+)
+@pytest.mark.parametrize("classes", [3, 5])
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_way_out_is_that_of_the_difference(weights, network, words, classes, strict):
+    network = network(classes)
+    if "classes differs" in words and not strict:
+        return  # fine-tuning replaces the classifier
+    with pytest.raises(UserError, match=words) as caught:
+        load_weights(network, arrays_of(weights()), strict=strict, allow_head_mismatch=not strict)
+    assert ("number of classes" in str(caught.value)) == ("number of classes" in words)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        (lambda: arrays_of(transformer().backbone), "No key of the backbone matches: .* of a VisionTransformer"),
+        (lambda: {k: v for k, v in arrays_of(model().backbone).items() if "res5b" not in k}, "Choose the conf"),
+    ],
+)
+def test_the_way_out_of_pretrained_weights(arrays, words, tmp_path):
+    write_pickle(tmp_path / "w.pdparams", arrays())
+    with pytest.raises(UserError, match=words):
+        load_pretrained(model().backbone, str(tmp_path / "w.pdparams"))
+
+
 def test_fine_tuning_keeps_a_head_of_another_class_count():
     network, source = model(3), model(5)
     start = network.head.fc.weight.numpy()

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import struct
 from pathlib import Path
 
@@ -71,8 +72,8 @@ def image_resnet18(section, block_bn="bn"):
             if stage > 1 and block == 0:
                 names += [f"{at}.downsample.0.weight", *(n.format(f"{at}.downsample.1") for n in norm)]
     backbone = build_framework(section).backbone
-    shapes = {key: list(value.shape) for key, value in backbone.state_dict().items()}
-    table = [(name, shapes[backbone.convert_name(name)]) for name in names if "tracked" not in name]
+    shapes, ours = {k: list(v.shape) for k, v in backbone.state_dict().items()}, backbone.names("torchvision")
+    table = [(name, shapes[ours[name]]) for name in names if "tracked" not in name]
     arrays = golden.weights(7, [*table, ("fc.weight", [1000, 32]), ("fc.bias", [1000])], "torch")
     return arrays | {"bn1.num_batches_tracked": np.array(9, "int64")}
 
@@ -91,19 +92,22 @@ def image_mobilenet(section):
             names += pair(f"{at}.{place}.0", f"{at}.{place}.1")
         names += pair(f"{at}.{last}", f"{at}.{last + 1}")
     backbone = build_framework(section).backbone
-    shapes = {key: list(value.shape) for key, value in backbone.state_dict().items()}
-    table = [(name, shapes[backbone.convert_name(name)]) for name in names if "tracked" not in name]
+    shapes, ours = {k: list(v.shape) for k, v in backbone.state_dict().items()}, backbone.names("torchvision")
+    table = [(name, shapes[ours[name]]) for name in names if "tracked" not in name]
     return golden.weights(7, [*table, ("classifier.1.weight", [1000, 1280]), ("classifier.1.bias", [1000])], "torch")
 
 
-def mmaction_checkpoint(section):
-    """A whole TSM checkpoint in MMAction2's names, made of torchvision's (its image network's names are the same)."""
-    arrays = image_resnet18(section)
+def mmaction_checkpoint(section, net=".net"):
+    """A whole TSM checkpoint in MMAction2's names; ``net`` is what a shift adds to that of a convolution."""
+    arrays = {}
+    for name, value in image_resnet18(section).items():
+        name = re.sub(r"(conv\d)\.weight", r"\1.conv.weight", re.sub(r"bn(\d)\.", r"conv\1.bn.", name))
+        name = name.replace("downsample.0.", "downsample.conv.").replace("downsample.1.", "downsample.bn.")
+        name = re.sub(r"(layer\d\.\d\.conv1\.conv)", rf"\1{net}", name)
+        arrays |= {} if name.startswith("fc.") else {f"backbone.{name}": value}
     classes, width = section["head"]["num_classes"], section["head"]["in_channels"]
-    for name in ("fc.weight", "fc.bias"):
-        del arrays[name]
     head = golden.weights(7, [("fc_cls.weight", [classes, width]), ("fc_cls.bias", [classes])], "torch")
-    return {f"backbone.{k}": v for k, v in arrays.items()} | {f"cls_head.{k}": v for k, v in head.items()}
+    return arrays | {f"cls_head.{k}": v for k, v in head.items()}
 
 
 @pytest.mark.parametrize("name", ["tsm_r50_small", "tsm_mobilenetv2_small", "timesformer_divided_small"])
@@ -145,7 +149,7 @@ def test_names_of_mmaction2_1_lose_their_preprocessor_with_a_line(run_tool, tmp_
     done = run_tool("convert_weights", source, tmp_path / "w.pdparams", "-c", write_config(tmp_path, small()))
     assert done.code == 0, done.err
     assert "left out: 2 keys (data_preprocessor.mean, ...): preprocessing of MMAction2 1.x" in done.out
-    assert "1 keys (backbone.bn1.num_batches_tracked): batch counters" in done.out
+    assert "1 keys (backbone.conv1.bn.num_batches_tracked): batch counters" in done.out
 
 
 def test_image_weights_of_torchvision_go_into_the_backbone(run_tool, tmp_path):
@@ -340,6 +344,94 @@ def test_another_network_is_refused_and_the_origin_can_be_named(run_tool, tmp_pa
     done = run_tool("convert_weights", other, tmp_path / "w.pdparams", "-c", config, "--from", "mmaction2")
     assert done.code == 2 and "Not one key fits" in done.err
     assert run_tool("convert_weights", other, tmp_path / "w.pth", "-c", config).code == 2
+
+
+def of_another_network(kind):
+    """(a checkpoint in MMAction2's names, a MODEL section that its names do not belong to, what is said)."""
+    if kind == "not shifted":
+        return mmaction_checkpoint(small(), ""), small(), "shift False (here True).*-o MODEL.backbone.shift=False"
+    if kind == "shifted":
+        return mmaction_checkpoint(small()), small(shift=False), "shift True (here False).*-o MODEL.backbone.shift=True"
+    if kind == "shifted twice":
+        words = "of no network that is known here: layer1.0.conv1.conv.net.net.weight, where this one has "
+        return mmaction_checkpoint(small(), ".net.net"), small(), words + "layer1.0.conv1.conv.net.weight.*twice"
+    if kind == "quantised":
+        extra = {"backbone.layer1.0.conv1.conv.net.weight_fake_quant.scale": np.ones(1, "float32")}
+        return mmaction_checkpoint(small()) | extra, small(), "of a quantised network"
+    section = model_section(case_of("tsm_r50_small"))
+    if kind == "whole blocks shifted":
+        words = "shift_place block (here blockres).*-o MODEL.backbone.shift_place=block"
+        return arrays_of(case_of("tsm_shift_block_r50_small")), section, words
+    if kind == "pooled":
+        words = "temporal_pool True (here False).*-o MODEL.backbone.temporal_pool=True"
+        return arrays_of(case_of("tsm_temporal_pool_r50_small")), section, words
+    if kind == "non-local":
+        words = "non_local {'mode': 'gaussian', 'sub_sample': True} (here None)"
+        return arrays_of(case_of("tsm_nl_gaussian_r50_small")), section, words
+    if kind == "without non-local":
+        section["backbone"]["non_local"] = {"mode": "gaussian"}
+        return arrays_of(case_of("tsm_r50_small")), section, "non_local None (here {'mode': 'gaussian'"
+    if kind == "another depth":
+        return arrays_of(case_of("tsm_r50_small")), small(), "depth 50 (here 18)"
+    if kind == "MobileNet, not shifted":
+        section = model_section(case_of("tsm_mobilenetv2_small"))
+        arrays = {
+            key.replace(".net.", "."): value for key, value in arrays_of(case_of("tsm_mobilenetv2_small")).items()
+        }
+        return arrays, section, "shift False (here True)"
+    if kind == "TSM for a TimeSformer":
+        words = "MODEL.backbone {name: ResNetTSM, depth: 50, shift: True"
+        return arrays_of(case_of("tsm_r50_small")), divided(), words
+    assert kind == "another attention"
+    words = "attention_type joint_space_time (here divided_space_time)"
+    return arrays_of(case_of("timesformer_joint_small")), model_section(case_of("timesformer_divided_small")), words
+
+
+@pytest.mark.parametrize("backbone_only", [False, True], ids=["whole", "backbone"])
+@pytest.mark.parametrize(
+    "kind",
+    ["not shifted", "shifted", "shifted twice", "whole blocks shifted", "pooled", "non-local", "without non-local",
+     "quantised", "another depth", "MobileNet, not shifted", "TSM for a TimeSformer", "another attention"],
+)  # fmt: skip
+def test_a_file_of_another_network_is_refused_by_its_names(kind, backbone_only, run_tool, tmp_path):
+    arrays, section, words = of_another_network(kind)
+    source, config = write_safetensors(tmp_path / "s.safetensors", arrays), write_config(tmp_path, section)
+    option = ["--backbone-only"] if backbone_only else []
+    refused = run_tool("convert_weights", source, tmp_path / "w.pdparams", "-c", config, *option)
+    assert refused.code == 2 and not (tmp_path / "w.pdparams").exists()
+    last = refused.err.strip().splitlines()[-1]
+    assert last.startswith("Nothing was written.") and re.search(words.replace("(", r"\(").replace(")", r"\)"), last)
+    assert "class count" not in refused.err
+    setting = re.findall(r"-o (MODEL\S+=\w+)", last)
+    if kind in ("not shifted", "shifted", "whole blocks shifted", "pooled", "another attention"):  # the advice is right
+        done = run_tool("convert_weights", source, tmp_path / "w.pdparams", "-c", config, *option, "-o", setting[0])
+        assert done.code == 0, done.err
+
+
+def test_whole_numbers_are_no_weights(run_tool, tmp_path):
+    arrays = mmaction_checkpoint(small())
+    arrays["backbone.conv1.conv.weight"] = arrays["backbone.conv1.conv.weight"].astype("int64")
+    source, target = write_safetensors(tmp_path / "s.safetensors", arrays), tmp_path / "w.pdparams"
+    done = run_tool("convert_weights", source, target, "-c", write_config(tmp_path, small()))
+    assert done.code == 2 and "conv1.conv.weight holds int64: of a quantised network" in done.err
+
+
+def test_a_mobile_net_in_the_flat_layout_is_named_and_converted(run_tool, tmp_path):
+    """tonylins' implementation: what torchvision pairs is numbered through there."""
+    section = small() | {"backbone": {"name": "MobileNetV2TSM", "num_seg": 4, "scale": 0.25}}
+    section["head"] |= {"in_channels": 1280}
+    backbone = build_framework(section).backbone
+    pairs, flat = (backbone.names(origin) for origin in ("torchvision", "tonylins"))
+    inverse = {ours: theirs for theirs, ours in flat.items()}
+    arrays = {inverse[pairs[key]]: value for key, value in image_mobilenet(section).items() if key in pairs}
+    assert {"features.2.conv.0.weight", "features.2.conv.3.weight", "features.1.conv.3.weight"} <= arrays.keys()
+    write_zip(tmp_path / "mobilenet_v2.pth.tar", {key: Tensor(value) for key, value in arrays.items()})
+    target, config = tmp_path / "w.pdparams", write_config(tmp_path, section)
+    done = run_tool("convert_weights", tmp_path / "mobilenet_v2.pth.tar", target, "-c", config)
+    assert done.code == 0, done.err
+    assert f"tonylins -> backbone: {len(arrays)} matched, 0 missing, 0 unexpected" in done.out
+    found = read_weights(target)
+    assert all(np.array_equal(found[flat[key]], value) for key, value in arrays.items())
 
 
 def test_bfloat16_becomes_the_float32_of_the_same_value(run_tool, tmp_path):

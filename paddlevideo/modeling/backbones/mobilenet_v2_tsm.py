@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -11,20 +11,13 @@ import paddle
 from paddle import nn
 
 from paddlevideo.modeling.layers import ConvBN
+from paddlevideo.modeling.naming import Variant, batch_norm, renamed
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div
 from paddlevideo.registry import BACKBONES
 
 # expansion, channels, blocks, stride of the first block
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 _LAST = 1280
-_TORCHVISION_BLOCKS = 17  # features.1 to features.17
-
-_PARTS = {"conv": "_conv", "bn": "_batch_norm"}
-_TENSORS = {"weight": "weight", "bias": "bias", "running_mean": "_mean", "running_var": "_variance"}
-_MMACTION = re.compile(r"layer(\d)\.(\d+)\.conv\.(\d)\.(conv|bn)\.(\w+)")
-_MMACTION_ENDS = re.compile(r"(conv[12])\.(conv|bn)\.(\w+)")
-_TORCHVISION = re.compile(r"features\.(\d+)\.conv\.(\d)(?:\.(\d))?\.(\w+)")
-_TORCHVISION_ENDS = re.compile(r"features\.(0|18)\.(\d)\.(\w+)")
 
 
 def _channels(count: int, scale: float) -> int:
@@ -169,6 +162,7 @@ class MobileNetV2TSM(MobileNetV2Trunk):
     ):
         arguments = {"num_seg": num_seg, "shift_div": shift_div, "direction": shift_direction}
         super().__init__(False, scale, bn_wd, {**arguments, "shift": shift, "mode": shift_mode})
+        self.structure = {"shift": shift}
         self.pretrained = pretrained
 
     def forward(self, x: paddle.Tensor, state: ShiftState | None = None) -> paddle.Tensor:
@@ -179,41 +173,24 @@ class MobileNetV2TSM(MobileNetV2Trunk):
         """ImageNet's classifier is left out."""
         return {key: value for key, value in arrays.items() if not key.startswith(("out.", "classifier."))}, {}
 
+    def names(self, origin: str) -> dict[str, str]:
+        """The names of this network's arrays in "mmaction2", "torchvision" and "tonylins", and those here."""
+        return mobilenet_names(origin, **self.structure)
+
+    @classmethod
+    def variants(cls, origin: str) -> Iterator[Variant]:
+        """With and without the shift."""
+        for shift in (True, False) if origin == "mmaction2" else (True,):
+            yield Variant({"name": cls.__name__, "shift": shift}, mobilenet_names(origin, shift))
+
     def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
-        """MMAction2 or torchvision names to ours; convolutions have the same layout.
+        """The arrays of another origin under the names here; convolutions have the same layout.
 
         Args:
             arrays: keys without the ``backbone.`` prefix.
-            origin: "mmaction2" or "torchvision".
+            origin: "mmaction2", "torchvision" or "tonylins".
         """
-        return {
-            self.convert_name(key): value for key, value in arrays.items() if not key.endswith("num_batches_tracked")
-        }
-
-    def convert_name(self, key: str) -> str:
-        """Our name of a parameter; an unknown name stays as it is and turns up as unexpected."""
-        bare = key.replace(".net.", ".")  # what MMAction2's shift wraps
-        if match := _MMACTION.fullmatch(bare):
-            stage, index, number, kind, tensor = match.groups()
-            return (
-                f"{_block(int(stage), int(index))}.{_part(stage == '1', int(number))}.{_PARTS[kind]}.{_tensor(tensor)}"
-            )
-        if match := _MMACTION_ENDS.fullmatch(bare):
-            name, kind, tensor = match.groups()
-            return f"{'conv1' if name == 'conv1' else 'conv9'}.{_PARTS[kind]}.{_tensor(tensor)}"
-        if (match := _TORCHVISION.fullmatch(bare)) and 1 <= int(match.group(1)) <= _TORCHVISION_BLOCKS:
-            number, place, inside, tensor = match.groups()
-            stage, index = _torchvision_place(int(number))
-            # the last convolution and its normalisation stand beside the others' pairs, not in one of their own
-            last = 1 if stage == 1 else 2
-            part = _part(stage == 1, min(int(place), last))
-            kind = "conv" if (inside or str(int(place) - last)) == "0" else "bn"
-            return f"{_block(stage, index)}.{part}.{_PARTS[kind]}.{_tensor(tensor)}"
-        if match := _TORCHVISION_ENDS.fullmatch(bare):
-            number, place, tensor = match.groups()
-            kind = "conv" if place == "0" else "bn"
-            return f"{'conv1' if number == '0' else 'conv9'}.{_PARTS[kind]}.{_tensor(tensor)}"
-        return key
+        return renamed(arrays, self.names(origin))
 
     def layer_name(self, name: str, origin: str) -> str:
         """Our layer that gives what the layer ``name`` of MMAction2 gives."""
@@ -283,20 +260,40 @@ class PPTSM_MobileNetV2(MobileNetV2Trunk):
         return kept, {"out.weight": rule, "out.bias": rule}
 
 
-def _block(stage: int, index: int) -> str:
-    """Our name of a block; the stage counts from 1."""
-    return f"conv{stage + 1}." + ("_first_block" if index == 0 else f"conv{stage + 1}_{index + 1}")
+def mobilenet_names(origin: str, shift: bool) -> dict[str, str]:
+    """Name in ``origin`` -> name here, of every array of a ``MobileNetV2TSM``.
 
+    MMAction2 wraps a shifted convolution, with its normalisation, in ``net``.  torchvision pairs a convolution with its
+    normalisation, but for the last of a block; tonylins' implementation numbers convolutions, normalisations and
+    activations through.
+    """
+    if origin not in ("mmaction2", "torchvision", "tonylins"):
+        return {}
 
-def _part(first: bool, number: int) -> str:
-    return ("_expand_conv", "_bottleneck_conv", "_linear_conv")[number + 1 if first else number]
+    def layer(convolution: str, norm: str, our: str) -> None:
+        names[f"{convolution}.weight"] = f"{our}._conv.weight"
+        names.update(batch_norm(norm, f"{our}._batch_norm"))
 
-
-def _tensor(name: str) -> str:
-    return _TENSORS.get(name, name)
-
-
-def _torchvision_place(number: int) -> tuple[int, int]:
-    """Stage (from 1) and place in it (from 0) of ``features.{number}``."""
-    stages = [(stage, index) for stage, (_, _, count, _) in enumerate(_STAGES, 1) for index in range(count)]
-    return stages[number - 1]
+    names: dict[str, str] = {}
+    theirs, number = origin == "mmaction2", 0
+    for place, last, our in (("0", "conv1", "conv1"), ("18", "conv2", "conv9")):
+        layer(*((f"{last}.conv", f"{last}.bn") if theirs else (f"features.{place}.0", f"features.{place}.1")), our)
+    for stage, (expansion, _, count, _) in enumerate(_STAGES, 1):
+        for index in range(count):
+            number += 1
+            block = f"conv{stage + 1}." + ("_first_block" if index == 0 else f"conv{stage + 1}_{index + 1}")
+            parts = ("_expand_conv", "_bottleneck_conv", "_linear_conv")[0 if expansion > 1 else 1 :]
+            for i, part in enumerate(parts):
+                if theirs:  # blocks behind a stage's first have an identity path
+                    wrapper = ".net" if shift and i == 0 and index > 0 and expansion > 1 else ""
+                    at = f"layer{stage}.{index}.conv.{i}{wrapper}"
+                    layer(f"{at}.conv", f"{at}.bn", f"{block}.{part}")
+                    continue
+                at, ends = f"features.{number}.conv", part == "_linear_conv"
+                if origin == "tonylins":
+                    layer(f"{at}.{3 * i}", f"{at}.{3 * i + 1}", f"{block}.{part}")
+                elif ends:
+                    layer(f"{at}.{i}", f"{at}.{i + 1}", f"{block}.{part}")
+                else:
+                    layer(f"{at}.{i}.0", f"{at}.{i}.1", f"{block}.{part}")
+    return names

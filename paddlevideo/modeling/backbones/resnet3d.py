@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,15 @@ from paddlevideo.errors import UserError
 from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION, block_name, paddleclas_names, places
 from paddlevideo.modeling.inflation import from_pictures, inflated, is_of_pictures, spelled_here
 from paddlevideo.modeling.layers import ConvBN3D
-from paddlevideo.modeling.non_local import NonLocal3D, non_local_places, start_as_identity
+from paddlevideo.modeling.naming import Variant, batch_norm, renamed
+from paddlevideo.modeling.non_local import (
+    WITH_QUERIES,
+    NonLocal3D,
+    named_by,
+    non_local_names,
+    non_local_places,
+    start_as_identity,
+)
 from paddlevideo.registry import BACKBONES
 
 SLOW_INFLATE = (False, False, True, True)  # stages whose blocks look at neighbouring frames
@@ -152,7 +160,7 @@ class ResNet3D(nn.Layer):
     ):
         super().__init__()
         check_resnet3d(depth, width, spatial_strides)
-        self.depth = depth
+        self.depth, self.structure = depth, {"depth": depth, "non_local": named_by(non_local)}
         self.conv1 = ConvBN3D(3, width, (stem_frames, 7, 7), (1, 2, 2), bn_wd=bn_wd)
         looks, attention = non_local_places(depth, BLOCKS[depth], non_local)
         expansion, channels, stages = EXPANSION[depth], width, [[], [], [], []]
@@ -231,23 +239,62 @@ class ResNet3dSlowOnly(ResNet3D):
             arrays = inflated(picture_weights(arrays, self.depth), {key: value.shape for key, value in own.items()})
         return arrays, start_as_identity(own)
 
+    def names(self, origin: str) -> dict[str, str]:
+        """The names of this network's arrays in "mmaction2" (0.x and 1.x) and "torchvision", and those here."""
+        return resnet3d_names(origin, **self.structure)
+
+    @classmethod
+    def variants(cls, origin: str) -> Iterator[Variant]:
+        """All depths, with and without the published non-local blocks."""
+        if origin != "mmaction2":
+            return
+        for depth in BLOCKS:
+            attention = [{"mode": WITH_QUERIES, "sub_sample": sub} for sub in (True, False)] if depth == 50 else []
+            for non_local in (None, *attention):
+                structure = {"depth": depth, "non_local": non_local}
+                yield Variant({"name": cls.__name__, **structure}, resnet3d_names(origin, **structure), True)
+
     def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
-        """MMAction2 0.x or torchvision names to ours; convolutions have the same layout.
+        """MMAction2's or torchvision's arrays under the names here; convolutions have the same layout.
 
         Args:
             arrays: keys without the ``backbone.`` prefix; torchvision's stay 2-D, see ``adapt_pretrained``.
             origin: "mmaction2" or "torchvision".
         """
-        return convert_resnet3d(arrays)
+        return renamed(arrays, self.names(origin))
 
     def layer_name(self, name: str, origin: str) -> str:
         """Our layer that gives what the layer ``name`` of another origin gives."""
         return spelled_here(name)
 
 
-def convert_resnet3d(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """MMAction2's or torchvision's arrays under the names of the 3-D ResNets here; counters are left out."""
-    return {spelled_here(key): value for key, value in arrays.items() if not key.endswith("num_batches_tracked")}
+def resnet3d_names(
+    origin: str, depth: int, non_local: Mapping[str, Any] | None = None, joined: bool = False
+) -> dict[str, str]:
+    """Name in ``origin`` -> name here, of every array of a ``ResNet3D``; torchvision has no non-local blocks.
+
+    Args:
+        joined: other channels come to the input of every stage, whose first block projects then.
+    """
+    if origin not in ("mmaction2", "torchvision"):
+        return {}
+    theirs = origin == "mmaction2"
+    looks, _ = non_local_places(depth, BLOCKS[depth], non_local)
+    names: dict[str, str] = {}
+    for place in ("", *(f"layer{stage + 1}.{index}." for stage, index, _ in places(depth))):
+        for number in range(1, 2 if not place else 4 if EXPANSION[depth] > 1 else 3):
+            layer = f"{place}conv{number}"
+            names[f"{layer}.conv.weight" if theirs else f"{layer}.weight"] = f"{layer}.conv.weight"
+            names.update(batch_norm(f"{layer}.bn" if theirs else f"{place}bn{number}", f"{layer}.bn"))
+    for stage, index, stride in places(depth):
+        layer = f"layer{stage + 1}.{index}"
+        if stride > 1 or (index == 0 and (joined or EXPANSION[depth] > 1)):
+            convolution, norm = ("conv", "bn") if theirs else ("0", "1")
+            names[f"{layer}.downsample.{convolution}.weight"] = f"{layer}.downsample.conv.weight"
+            names.update(batch_norm(f"{layer}.downsample.{norm}", f"{layer}.downsample.bn"))
+        if theirs and looks[stage][index]:
+            names.update(non_local_names(f"{layer}.non_local_block", f"{layer}.non_local", non_local))
+    return names
 
 
 def picture_weights(arrays: dict[str, Any], depth: int) -> dict[str, Any]:

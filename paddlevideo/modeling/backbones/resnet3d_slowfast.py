@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,13 @@ from paddlevideo.modeling.backbones.resnet3d import (
     ResNet3D,
     check_frames,
     check_num_seg,
-    convert_resnet3d,
     picture_weights,
+    resnet3d_names,
 )
-from paddlevideo.modeling.backbones.resnet_tsm import EXPANSION
+from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION
 from paddlevideo.modeling.inflation import inflated, is_of_pictures, spelled_here
 from paddlevideo.modeling.layers import conv3d
+from paddlevideo.modeling.naming import Variant, renamed
 from paddlevideo.registry import BACKBONES
 
 # lateral connections by the stage of the slow pathway that they lead to
@@ -81,6 +82,7 @@ class ResNet3dSlowFast(nn.Layer):
         check_num_seg(num_seg, resample_rate, "resample_rate")
         thin, fused = pathway_channels(depth, width, channel_ratio)
         self.depth, self.num_seg, self.pretrained = depth, num_seg, pretrained
+        self.structure = {"depth": depth}
         self.resample_rate, self.skip = resample_rate, resample_rate // speed_ratio
         self.slow_path = ResNet3D(
             depth, width, 1, SLOW_INFLATE, spatial_strides, [2 * channels for channels in fused], bn_wd=bn_wd
@@ -116,13 +118,32 @@ class ResNet3dSlowFast(nn.Layer):
         own = [key for key in shapes if key.startswith("fast_path.") or "_lateral." in key]
         return inflated(pictures, shapes), dict.fromkeys(own, "of the fast pathway and its connections start anew")
 
+    def names(self, origin: str) -> dict[str, str]:
+        """The names of this network's arrays in "mmaction2", and those here; torchvision's are the slow pathway's."""
+        return slowfast_names(origin, **self.structure)
+
+    @classmethod
+    def variants(cls, origin: str) -> Iterator[Variant]:
+        """All depths."""
+        for depth in BLOCKS if origin == "mmaction2" else ():
+            yield Variant({"name": cls.__name__, "depth": depth}, slowfast_names(origin, depth), True)
+
     def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
-        """MMAction2 0.x (or, into the slow pathway only, torchvision) names to ours; see ``ResNet3dSlowOnly``."""
-        return convert_resnet3d(arrays)
+        """MMAction2's (or, into the slow pathway only, torchvision's) arrays; see ``ResNet3dSlowOnly``."""
+        return renamed(arrays, self.names(origin))
 
     def layer_name(self, name: str, origin: str) -> str:
         """Our layer that gives what the layer ``name`` of another origin gives."""
         return spelled_here(name)
+
+
+def slowfast_names(origin: str, depth: int) -> dict[str, str]:
+    """Name in ``origin`` -> name here; torchvision's go into the slow pathway when they are loaded."""
+    if origin != "mmaction2":
+        return resnet3d_names(origin, depth)
+    paths = (("slow_path", resnet3d_names(origin, depth, joined=True)), ("fast_path", resnet3d_names(origin, depth)))
+    names = {f"{path}.{key}": f"{path}.{own}" for path, table in paths for key, own in table.items()}
+    return names | {f"slow_path.{name}.conv.weight": f"slow_path.{name}.weight" for name in _LATERALS}
 
 
 def check_rates(resample_rate: int, speed_ratio: int, lateral_kernel: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,15 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from paddlevideo.modeling.layers import ConvBN
-from paddlevideo.modeling.non_local import NonLocal3D, non_local_places, start_as_identity
+from paddlevideo.modeling.naming import Variant, batch_norm, renamed
+from paddlevideo.modeling.non_local import (
+    WITH_QUERIES,
+    NonLocal3D,
+    named_by,
+    non_local_names,
+    non_local_places,
+    start_as_identity,
+)
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div, pool_frames
 from paddlevideo.registry import BACKBONES
 
@@ -22,14 +31,6 @@ log = logging.getLogger("paddlevideo")
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 EXPANSION = {18: 1, 34: 1, 50: 4, 101: 4}
 
-_BATCH_NORM = {"weight": "weight", "bias": "bias", "running_mean": "_mean", "running_var": "_variance"}
-# MMAction2 wraps what shifts, pools or looks elsewhere; a wrapper's name says nothing about the weight
-_WRAPPER = re.compile(r"\.(?:net|block)(?=\.|$)")
-# MMAction2 0.x and torchvision, one pattern each for convolutions and normalisations
-_STEM = re.compile(r"(?:conv1\.conv|conv1|conv1\.bn|bn1)\.(\w+)")
-_CONV = re.compile(r"layer(\d)\.(\d+)\.(?:conv(\d)(?:\.conv)?|downsample\.(?:conv|0))\.weight")
-_NORM = re.compile(r"layer(\d)\.(\d+)\.(?:conv(\d)\.bn|bn(\d)|downsample\.(?:bn|1))\.(\w+)")
-_NON_LOCAL = re.compile(r"layer(\d)\.(\d+)\.non_local_block\.(\w+)(?:\.0)?\.(conv|bn)\.(\w+)")
 _PADDLECLAS = re.compile(r"((?:stem|blocks)\.\d+)((?:\.conv\d|\.short)?)\.(conv|bn)\.(\w+)")
 
 
@@ -184,6 +185,8 @@ class ResNetTSM(nn.Layer):
             log.info("MODEL.backbone.data_format: %s is computed as NCHW; results are the same", data_format)
         self.depth, self.num_seg, self.pretrained, self.shift_mode = depth, num_seg, pretrained, shift_mode
         self.temporal_pool, self.out_seg = temporal_pool, num_seg // 2 if temporal_pool else num_seg
+        self.structure = {"depth": depth, "shift": shift, "shift_every": shift_every, "shift_place": shift_place,
+                          "temporal_pool": temporal_pool, "non_local": named_by(non_local)}  # fmt: skip
         self.conv = ConvBN(3, width, 7, 2, bn_wd=bn_wd)
         self.pool = nn.MaxPool2D(3, 2, 1)
         looks, attention = non_local_places(depth, BLOCKS[depth], non_local)
@@ -232,35 +235,31 @@ class ResNetTSM(nn.Layer):
         arrays = {key: value for key, value in arrays.items() if not key.startswith(("fc.", "out."))}
         return arrays, start_as_identity(self.state_dict())
 
+    def names(self, origin: str) -> dict[str, str]:
+        """The names of this network's arrays in "mmaction2" (0.x and 1.x) and "torchvision", and those here."""
+        return resnet_names(origin, **self.structure)
+
+    @classmethod
+    def variants(cls, origin: str) -> Iterator[Variant]:
+        """The networks of MMAction2's pages, shifted or not, and others that can be told by their names."""
+        if origin != "mmaction2":
+            return
+        shifts = [(False, 1, "blockres"), (True, 1, "blockres"), (True, 2, "blockres"), (True, 1, "block")]
+        attention = [{"mode": mode, "sub_sample": sub} for mode in (WITH_QUERIES, "gaussian") for sub in (True, False)]
+        for depth, (shift, every, place), pool in itertools.product(BLOCKS, shifts, (False, True)):
+            for non_local in (None, *(attention if depth == 50 else ())):
+                structure = {"depth": depth, "shift": shift, "shift_every": every, "shift_place": place,
+                             "temporal_pool": pool, "non_local": non_local}  # fmt: skip
+                yield Variant({"name": cls.__name__, **structure}, resnet_names(origin, **structure))
+
     def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
-        """MMAction2 0.x or torchvision names to ours; convolutions have the same layout.
+        """MMAction2's or torchvision's arrays under the names here; convolutions have the same layout.
 
         Args:
             arrays: keys without the ``backbone.`` prefix.
             origin: "mmaction2" or "torchvision".
         """
-        return {
-            self.convert_name(key): value for key, value in arrays.items() if not key.endswith("num_batches_tracked")
-        }
-
-    def convert_name(self, key: str) -> str:
-        """Our name of a parameter or layer; an unknown name stays as it is and turns up as unexpected."""
-        bare = _WRAPPER.sub("", key)
-        if match := _NON_LOCAL.fullmatch(bare):
-            stage, index, part, kind, last = match.groups()
-            what = f"bn.{_BATCH_NORM.get(last, last)}" if kind == "bn" else f"{part}.{last}"
-            return f"{self._block(stage, index)}.non_local.{what}"
-        if match := _NORM.fullmatch(bare):
-            stage, index, of_module, of_plain, part = match.groups()
-            number = of_module or of_plain
-            return f"{self._block(stage, index)}.{_part(number)}._batch_norm.{_BATCH_NORM.get(part, part)}"
-        if match := _CONV.fullmatch(bare):
-            stage, index, number = match.groups()
-            return f"{self._block(stage, index)}.{_part(number)}._conv.weight"
-        if match := _STEM.fullmatch(bare):
-            part = match.group(1)
-            return f"conv._batch_norm.{_BATCH_NORM[part]}" if "bn" in key else f"conv._conv.{part}"
-        return key
+        return renamed(arrays, self.names(origin))
 
     def layer_name(self, name: str, origin: str) -> str:
         """Our layer that gives what the layer ``name`` of another origin gives."""
@@ -278,8 +277,51 @@ class ResNetTSM(nn.Layer):
         return block_name(self.depth, int(stage) - 1, int(index))
 
 
-def _part(number: str | None) -> str:
-    return "short" if number is None else f"conv{int(number) - 1}"
+def resnet_names(
+    origin: str,
+    depth: int,
+    shift: bool,
+    shift_every: int,
+    shift_place: str,
+    temporal_pool: bool,
+    non_local: Mapping[str, Any] | None,
+) -> dict[str, str]:
+    """Name in ``origin`` -> name here, of every array of a ``ResNetTSM`` with these arguments.
+
+    MMAction2 wraps what it changes: ``net`` stands for a shift (around a block's first convolution, or around the
+    block) and for the pool (around the second stage), ``block`` for a block that a non-local one follows.  torchvision
+    has the image network, whatever the shift, and no non-local blocks.
+    """
+    if origin not in ("mmaction2", "torchvision"):
+        return {}
+    theirs = origin == "mmaction2"
+
+    def layer(their: str, number: str, our: str, wrapper: str = "") -> Iterator[tuple[str, str]]:
+        """A convolution and its normalisation."""
+        if theirs:
+            convolution, norm = f"{their}conv{number}.conv{wrapper}", f"{their}conv{number}.bn"
+        else:
+            convolution, norm = f"{their}conv{number}", f"{their}bn{number}"
+        yield f"{convolution}.weight", f"{our}._conv.weight"
+        yield from batch_norm(norm, f"{our}._batch_norm")
+
+    looks, _ = non_local_places(depth, BLOCKS[depth], non_local)
+    names = dict(layer("", "1", "conv"))
+    for stage, index, stride in places(depth):
+        our, shifted = block_name(depth, stage, index), theirs and shift and index % shift_every == 0
+        place = f"layer{stage + 1}{'.net' if theirs and temporal_pool and stage == 1 else ''}.{index}."
+        inside = place + ("block." if theirs and looks[stage][index] else "")
+        if shifted and shift_place == "block":
+            inside += "net."
+        for i in range(3 if EXPANSION[depth] > 1 else 2):
+            wrapper = ".net" if i == 0 and shifted and shift_place == "blockres" else ""
+            names.update(layer(inside, str(i + 1), f"{our}.conv{i}", wrapper))
+        if stride > 1 or (index == 0 and EXPANSION[depth] > 1):
+            names[f"{inside}downsample.{'conv' if theirs else '0'}.weight"] = f"{our}.short._conv.weight"
+            names.update(batch_norm(f"{inside}downsample.{'bn' if theirs else '1'}", f"{our}.short._batch_norm"))
+        if theirs and looks[stage][index]:
+            names.update(non_local_names(f"{place}non_local_block", f"{our}.non_local", non_local))
+    return names
 
 
 def places(depth: int) -> Iterator[tuple[int, int, int]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -16,28 +17,28 @@ from paddle.nn import initializer as init
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.embeddings import resize_places, resize_times
 from paddlevideo.modeling.layers import DropPath, hint, init_linears, init_linears_by_inputs
+from paddlevideo.modeling.naming import Variant, renamed
 from paddlevideo.registry import BACKBONES
 
 _TYPES = ("divided_space_time", "joint_space_time", "space_only")
 _DIVIDED, _JOINT, _SPACE = _TYPES
 
-_MMACTION_LAYER = re.compile(r"transformer_layers\.layers\.(\d+)(?:\.(.+))?")
-# names inside one layer of MMAction2 0.x; divided layers number their two attentions, time first
+# our name within a block -> MMAction2's; divided layers number their two attentions, time first
 _IN_DIVIDED = {
-    "attentions.0.norm": "temporal_norm1",
-    "attentions.0.attn": "temporal_attn",
-    "attentions.0.temporal_fc": "temporal_fc",
-    "attentions.1.norm": "norm1",
-    "attentions.1.attn": "attn",
-    "ffns.0.norm": "norm2",
+    "temporal_norm1": "attentions.0.norm",
+    "temporal_attn": "attentions.0.attn",
+    "temporal_fc": "attentions.0.temporal_fc",
+    "norm1": "attentions.1.norm",
+    "attn": "attentions.1.attn",
+    "norm2": "ffns.0.norm",
 }
-_IN_PLAIN = {"attentions.0.attn": "attn", "norms.0": "norm1", "norms.1": "norm2"}
-_IN_BOTH = {"ffns.0.layers.0.0": "mlp.fc1", "ffns.0.layers.1": "mlp.fc2"}
+_IN_PLAIN = {"norm1": "norms.0", "attn": "attentions.0.attn", "norm2": "norms.1"}
+_IN_BOTH = {"mlp.fc1": "ffns.0.layers.0.0", "mlp.fc2": "ffns.0.layers.1"}
 _OF_ATTENTION = {
-    "in_proj_weight": "qkv.weight",
-    "in_proj_bias": "qkv.bias",
-    "out_proj.weight": "proj.weight",
-    "out_proj.bias": "proj.bias",
+    "qkv.weight": "in_proj_weight",
+    "qkv.bias": "in_proj_bias",
+    "proj.weight": "out_proj.weight",
+    "proj.bias": "out_proj.bias",
 }
 
 
@@ -246,6 +247,7 @@ class VisionTransformer(nn.Layer):
         super().__init__()
         _check(img_size, patch_size, num_seg, depth, attention_type)
         self.img_size, self.num_seg, self.attention_type = img_size, num_seg, attention_type
+        self.structure = {"depth": depth, "attention_type": attention_type, "qkv_bias": qkv_bias}
         self.pretrained, self.out_channels, self.recompute = pretrained, embed_dim, recompute
         self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size)
         self.cls_token = self._embedding(1, embed_dim, init.TruncatedNormal(std=0.02))
@@ -358,27 +360,27 @@ class VisionTransformer(nn.Layer):
                     explained[f"blocks.{number}.temporal_fc.{part}"] = explained["time_embed"]
         return arrays, explained
 
+    def names(self, origin: str) -> dict[str, str]:
+        """The names of this network's arrays in "mmaction2", "timm" and "timesformer", and those here."""
+        return vit_names(origin, **self.structure)
+
+    @classmethod
+    def variants(cls, origin: str) -> Iterator[Variant]:
+        """All attentions, at every number of blocks."""
+        kinds = _TYPES if origin != "timm" else (_SPACE,)
+        for depth, kind, bias in itertools.product(range(1, 25), kinds, (True, False)):
+            structure = {"depth": depth, "attention_type": kind, "qkv_bias": bias}
+            yield Variant({"name": cls.__name__, **structure}, vit_names(origin, **structure))
+
     def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
         """Weights of another origin under our names; linear weights are transposed.
 
         Args:
             arrays: keys without the ``backbone.`` prefix.
-            origin: "mmaction2" (0.x), or "timm" or "timesformer" (the authors' own), whose names are ours.
+            origin: "mmaction2", or "timm" or "timesformer" (the authors' own), whose names are ours.
         """
-        return {self.convert_name(key): value.T if value.ndim == 2 else value for key, value in arrays.items()}
-
-    def convert_name(self, key: str) -> str:
-        """Our name of a parameter; an unknown name stays as it is and turns up as unexpected."""
-        match = _MMACTION_LAYER.fullmatch(key)
-        if match is None or match.group(2) is None:
-            return key.replace("patch_embed.projection", "patch_embed.proj")
-        number, inner = match.groups()
-        table = {**(_IN_DIVIDED if self.attention_type == _DIVIDED else _IN_PLAIN), **_IN_BOTH}
-        for theirs, ours in table.items():
-            if inner.startswith(theirs + "."):
-                rest = inner[len(theirs) + 1 :]
-                return f"blocks.{number}.{ours}.{_OF_ATTENTION.get(rest, rest)}"
-        return key
+        table = renamed(arrays, self.names(origin))
+        return {key: value.T if value.ndim == 2 else value for key, value in table.items()}
 
     def layer_name(self, name: str, origin: str) -> str:
         """Our layer that gives what the layer ``name`` of another origin gives."""
@@ -424,6 +426,37 @@ class VisionTransformer_tweaks(VisionTransformer):
         for name in ("cls_token", "pos_embed", "time_embed"):
             if hasattr(self, name):
                 hint(getattr(self, name), decay=0.0)
+
+
+def vit_names(origin: str, depth: int, attention_type: str, qkv_bias: bool) -> dict[str, str]:
+    """Name in ``origin`` -> name here, of every array of a ``VisionTransformer``; timm has the image network."""
+    if origin not in ("mmaction2", "timm", "timesformer"):
+        return {}
+    divided, timed = attention_type == _DIVIDED and origin != "timm", attention_type != _SPACE and origin != "timm"
+    parts = ["norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"]
+    parts += [f"{part}.{tensor}" for part in ("mlp.fc1", "mlp.fc2") for tensor in ("weight", "bias")]
+    attention = [part for part in _OF_ATTENTION if qkv_bias or part != "qkv.bias"]
+    parts += [f"attn.{part}" for part in attention]
+    if divided:
+        parts += ["temporal_norm1.weight", "temporal_norm1.bias", "temporal_fc.weight", "temporal_fc.bias"]
+        parts += [f"temporal_attn.{part}" for part in attention]
+    ours = ["cls_token", "pos_embed", *(["time_embed"] if timed else []), "norm.weight", "norm.bias"]
+    ours += ["patch_embed.proj.weight", "patch_embed.proj.bias"]
+    names = {key: key for key in ours} | {
+        f"blocks.{n}.{part}": f"blocks.{n}.{part}" for n in range(depth) for part in parts
+    }
+    if origin != "mmaction2":
+        return names
+    return {_in_mmaction2(key, divided): key for key in names}
+
+
+def _in_mmaction2(key: str, divided: bool) -> str:
+    match = re.fullmatch(r"blocks\.(\d+)\.((?:mlp\.)?\w+)\.(.+)", key)
+    if match is None:
+        return key.replace("patch_embed.proj.", "patch_embed.projection.")
+    number, part, rest = match.groups()
+    theirs = {**(_IN_DIVIDED if divided else _IN_PLAIN), **_IN_BOTH}[part]
+    return f"transformer_layers.layers.{number}.{theirs}.{_OF_ATTENTION.get(rest, rest)}"
 
 
 def _check(img_size: int, patch_size: int, num_seg: int, depth: int, attention_type: str) -> None:
