@@ -131,7 +131,7 @@ class SWAHook(AverageHook):
                     write_pickle(target.with_name(f"{target.name}{ending}.pdparams"), numpy_state(network))
             if self.validate is not None:
                 self.validate.measure(run, "swa")
-        distributed.meet()
+        distributed.barrier()
         log.info("SWA: the mean of %d sets of weights since epoch %d: %s.pdparams", count, self.start_epoch, target)
 
     def _renew(self, run: Trainer) -> None:

@@ -281,7 +281,7 @@ class CheckpointHook(Hook):
             if also:
                 run.folder.copy(stem, also, state)
             run.folder.keep_newest("step_", self.keep)
-        distributed.meet()
+        distributed.barrier()
 
 
 class ProfilerHook(Hook):

@@ -82,7 +82,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
         _write(config, options, out, metric, loader.dataset.records, figures, names)
         if isinstance(metric, ViewKeeper):
             log.info("logits of every view: %s", metric.write(out))
-    distributed.meet()
+    distributed.barrier()
     return figures
 
 

@@ -150,15 +150,14 @@ class Trainer:
                 with self.precision.autocast():
                     outputs = self.model(self.tensors(batch), mode="loss")
                 share = outputs["loss"] * (size / sum(sizes))
-                if not waits:
-                    distributed.meet() if self.model is not self.framework else None
-                self.precision.backward(share)
+                with contextlib.nullcontext() if waits else distributed.collective():
+                    self.precision.backward(share)
             loss_sum += float(share)
             for name, value in _figures(outputs, batch).items():
                 sums[name] = sums.get(name, 0.0) + size * value
         self.replaced = np.concatenate([np.asarray(batch["replaced"]) for batch in window])
         self.replaced = self.replaced[self.replaced >= 0]
-        bad, stop = distributed.add_up([float(not math.isfinite(loss_sum)), float(self.stop_signal)])
+        bad, stop = distributed.all_reduce_sum([float(not math.isfinite(loss_sum)), float(self.stop_signal)])
         self.stop_signal = self.stop_signal or (int(signal.SIGTERM) if stop else 0)
         self.stepped = not bad
         if bad:
