@@ -14,7 +14,7 @@ EXIT_CODES = {
     1: "a bug, with a traceback; or a checking tool found errors",
     EXIT_USER_ERROR: "a mistake that the user can mend, named in one line",
     EXIT_RANK_HUNG: "a rank hangs, named in one line",
-    EXIT_RANK_LOST: "another rank has ended",
+    EXIT_RANK_LOST: "another rank has ended; its own log says why",
     EXIT_INTERRUPTED: "Ctrl-C; training has saved a resume point",
     EXIT_TERMINATED: "SIGTERM, or the launcher has ended; training has saved a resume point",
 }

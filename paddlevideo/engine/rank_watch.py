@@ -110,6 +110,7 @@ class RankWatch:
 
     def start(self) -> None:
         """Begins to watch, until the process ends."""
+        self._send()
         threading.Thread(target=self._run, name="rank watch", daemon=True).start()
         atexit.register(self.close)
         os.register_at_fork(after_in_child=self._leave_to_parent)  # data workers would hold the connections open
@@ -142,7 +143,6 @@ class RankWatch:
         with selectors.DefaultSelector() as selector:
             for peer in self._peers.values():
                 selector.register(peer.connection, selectors.EVENT_READ, peer)
-            self._send()
             last = time.monotonic()
             while not self._closed.is_set():
                 self._receive(selector)
@@ -225,6 +225,7 @@ class RankWatch:
         for peer in self._peers.values():
             peer.send({"end": [code, text]})
         say(text)
+        time.sleep(self.tick_s)  # until it is read: the connection's reset takes what is not
         os._exit(code)
 
     def _leave_to_parent(self) -> None:
