@@ -1,4 +1,23 @@
-"""Errors that a user can cause.  Commands print them as one line and exit with 2; everything else is a bug."""
+"""Errors that a user can cause, and the exit codes of all commands.
+
+Commands print a ``UserError`` as one line and exit with 2; every other exception is a bug.
+"""
+
+EXIT_USER_ERROR = 2
+EXIT_RANK_HUNG = 3
+EXIT_RANK_LOST = 4
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+EXIT_CODES = {
+    0: "finished",
+    1: "a bug, with a traceback; or a checking tool found errors",
+    EXIT_USER_ERROR: "a mistake that the user can mend, named in one line",
+    EXIT_RANK_HUNG: "a rank hangs, named in one line",
+    EXIT_RANK_LOST: "another rank has ended; its own log says why",
+    EXIT_INTERRUPTED: "Ctrl-C; training has saved a resume point",
+    EXIT_TERMINATED: "SIGTERM, or the launcher has ended; training has saved a resume point",
+}
 
 
 class UserError(Exception):

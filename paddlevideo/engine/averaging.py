@@ -133,7 +133,7 @@ class SWAHook(AverageHook):
                 run.folder.save_weights("swa", run.framework)
             if self.validate is not None:
                 self.validate.measure(run, "swa")
-        distributed.meet()
+        distributed.barrier()
         log.info("SWA: the mean of %d sets of weights since epoch %d: %s.pdparams", count, self.start_epoch, target)
 
     def _renew(self, run: Trainer) -> None:

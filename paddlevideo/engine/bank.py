@@ -57,7 +57,7 @@ class Parts:
                     f"{folder}: was begun with other {changed}; finish it so, or remove the folder to begin anew"
                 )
             write_atomic(note, json.dumps(dict(plan), indent=1))
-        distributed.meet()
+        distributed.barrier()
 
     def has(self, number: int) -> bool:
         """Whether a group is written already."""
@@ -137,13 +137,13 @@ def build_bank(
     parts = Parts(out.with_name(out.name + ".parts"), plan)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
     _fill(parts, loader, framework, precision, size, half)
-    distributed.meet()
+    distributed.barrier()
     if distributed.is_main():
         about = {"weights_sha256": digest, "config": config.source, "split": split, "model": config["model_name"]}
         write_bank(out, parts.key_frames(records), half, about)
         shutil.rmtree(parts.folder)
         log.info("feature bank: %s (%d key frames)", out, len(records))
-    distributed.meet()
+    distributed.barrier()
     return out
 
 
@@ -190,7 +190,7 @@ class BankKeeper:
         folder = self.out.with_name(self.out.name + ".test_parts")
         if distributed.is_main():
             shutil.rmtree(folder, ignore_errors=True)
-        distributed.meet()
+        distributed.barrier()
         self._parts = Parts(folder, {})
 
     def __getattr__(self, name: str) -> Any:
@@ -207,11 +207,11 @@ class BankKeeper:
     def write(self, records: Sequence[Mapping[str, Any]]) -> Path:
         """The bank of all ranks; every rank calls it."""
         self._flush()
-        distributed.meet()
+        distributed.barrier()
         if distributed.is_main():
             write_bank(self.out, self._parts.key_frames(records), self._half)
             shutil.rmtree(self._parts.folder)
-        distributed.meet()
+        distributed.barrier()
         return self.out
 
     def _flush(self) -> None:

@@ -10,19 +10,16 @@ from typing import Any
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import SPLITS
 from paddlevideo.config.config import Assigned
-from paddlevideo.errors import UserError
+from paddlevideo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from paddlevideo.solver.check import check_lr, check_optimizer
 from paddlevideo.solver.lengths import Run, broken, differences
-
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 def run_command(main: Callable[[], int | None]) -> int:
     """Runs a command's ``main`` and turns its outcome into an exit code.
 
     Returns:
-        0 or what ``main`` returned; 2 after a ``UserError``, which is printed to stderr; 130 after Ctrl-C.
+        0 or what ``main`` returned, or another of ``EXIT_CODES``; a ``UserError`` is printed to stderr.
     """
     try:
         return main() or 0

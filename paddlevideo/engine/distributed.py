@@ -1,22 +1,26 @@
-"""Ranks, and what they tell each other.  One process is the special case of one rank everywhere below.
+"""Ranks, and what they exchange.  One process is the special case of one rank everywhere below.
 
-Paddle 3.3.1's gloo gives up on a rank that waits 30 s in a collective, and no argument changes that.  Work of uneven
-length (evaluation, checkpoints, a slow file) therefore ends with ``meet``, a barrier over the job's TCP store that
-waits as long as it takes; the collectives themselves then start together.
+Paddle's collectives carry gradients and gathered objects only.  Sums of a few figures and barriers have connections of
+their own (``rank_channel``), which wait as long as it takes, and a watch (``rank_watch``) ends all ranks when one is
+lost or hangs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import time
+from collections.abc import Iterator
 from typing import Any
 
 import paddle
 import paddle.distributed as dist
 
+from paddlevideo.engine.rank_channel import RankChannel, connect
+from paddlevideo.engine.rank_watch import RankWatch
 from paddlevideo.errors import UserError
 
-_meetings = 0
+_CHANNEL_KEY = "paddlevideo/channel"
+_channel: RankChannel | None = None
 
 
 def rank() -> int:
@@ -35,7 +39,7 @@ def is_main() -> bool:
 
 
 def set_up(device: str = "auto") -> str:
-    """Chooses the device and joins the other ranks.
+    """Chooses the device, joins the other ranks, and begins to watch them.
 
     Args:
         device: ``auto`` (a GPU if Paddle and the machine have one), ``cpu``, ``gpu`` or ``gpu:N``.
@@ -44,7 +48,7 @@ def set_up(device: str = "auto") -> str:
         The device in use, e.g. ``cpu`` or ``gpu:0``.
 
     Raises:
-        UserError: a GPU is asked for and none can be used.
+        UserError: a GPU is asked for and none can be used; a rank does not come; a bad limit in the environment.
     """
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     if device == "auto":
@@ -58,49 +62,97 @@ def set_up(device: str = "auto") -> str:
         paddle.set_device(device)
     except ValueError as error:
         raise UserError(f"--device {device}: {' '.join(str(error).split())}; expected cpu, gpu or gpu:N") from None
-    if world_size() > 1:
-        dist.init_parallel_env()
-        meet()
+    _join()
     return device
 
 
-def meet() -> None:
-    """Waits for all ranks, however long they take.  Every rank must call it equally often."""
-    global _meetings
-    if world_size() == 1:
+def _join() -> None:
+    global _channel
+    if _channel is not None:
         return
+    # only launchers set this; a process that a shell started outlives it
+    launcher = os.getppid() if "PADDLE_RANK_IN_NODE" in os.environ else None
+    if world_size() == 1:
+        if launcher:
+            RankWatch(0, {}, launcher).start()
+        return
+    limits = (_seconds("PADDLEVIDEO_HANG_LIMIT_S", 120.0), _seconds("PADDLEVIDEO_STALL_LIMIT_S", 1800.0))
+    dist.init_parallel_env()
     from paddle.base.core import create_or_get_global_tcp_store
 
     store = create_or_get_global_tcp_store()
-    key = f"paddlevideo/meeting/{_meetings}"
-    _meetings += 1
-    store.add(key, 1)
-    pause_s = 0.0005
-    while store.add(key, 0) < world_size():
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, 0.1)
+    sums, signs = connect(
+        rank(), world_size(), _host_of_rank_zero(),
+        lambda address: store.set(_CHANNEL_KEY, address), lambda: store.get(_CHANNEL_KEY).decode(),
+    )  # fmt: skip
+    watch = RankWatch(rank(), signs, launcher, *limits)
+    _channel = RankChannel(rank(), sums, watch)
+    watch.start()
+
+
+def _seconds(variable: str, default: float) -> float:
+    text = os.environ.get(variable, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf") or (variable == "PADDLEVIDEO_HANG_LIMIT_S" and value == 0):
+        raise UserError(f"environment variable {variable}: expected seconds above 0, got {text!r}")
+    return value
+
+
+def _host_of_rank_zero() -> str:
+    """Where Paddle's own store is."""
+    if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ:
+        return os.environ["MASTER_ADDR"]
+    endpoint = os.environ.get("PADDLE_MASTER") or os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0]
+    return endpoint.rsplit(":", 1)[0]
+
+
+def barrier() -> None:
+    """Blocks until every rank has called it; no timeout."""
+    if _channel is not None:
+        _channel.barrier()
+
+
+def all_reduce_sum(values: list[float]) -> list[float]:
+    """The elementwise sum over the ranks, on every rank; blocks until every rank has called it; no timeout."""
+    return values if _channel is None else _channel.all_reduce_sum(values)
+
+
+@contextlib.contextmanager
+def collective() -> Iterator[None]:
+    """Context of Paddle's collectives, as in a backward pass: ranks begin them together, and a failure names a rank.
+
+    gloo gives up on a rank that comes 30 s late, and no argument of Paddle 3.3.1 changes that; NCCL waits.
+    """
+    if _channel is None:
+        yield
+        return
+    if dist.get_backend() == "GLOO":
+        _channel.barrier()
+    try:
+        yield
+    except RuntimeError as error:
+        if "gloo" in str(error).lower():
+            _channel.explain_failure(error)
+        raise
 
 
 def gather(value: Any) -> list[Any]:
-    """The value of every rank, in rank order, on every rank.  Waits for late ranks."""
+    """The value of every rank, in rank order, on every rank; blocks until every rank has called it; no timeout."""
     if world_size() == 1:
         return [value]
-    meet()
+    barrier()
     values: list[Any] = []
-    dist.all_gather_object(values, value)
+    with collective():
+        dist.all_gather_object(values, value)
     return values
-
-
-def add_up(values: list[float]) -> list[float]:
-    """The elementwise sum over the ranks.  Waits for late ranks."""
-    if world_size() == 1:
-        return values
-    meet()
-    tensor = paddle.to_tensor(values, dtype="float32")
-    dist.all_reduce(tensor)
-    return [float(v) for v in tensor.numpy()]
 
 
 def parallel(model: paddle.nn.Layer) -> paddle.nn.Layer:
     """The model whose gradients are averaged over the ranks."""
-    return paddle.DataParallel(model) if world_size() > 1 else model
+    if world_size() == 1:
+        return model
+    with collective():
+        return paddle.DataParallel(model)

@@ -233,7 +233,7 @@ class CheckpointHook(Hook):
 
     def _save_unless_diverged(self, run: Trainer, also: str | None = None) -> None:
         """Points of a run that has diverged would push out those that one can go back to."""
-        diverged = any(distributed.gather(run.diverged))
+        diverged = bool(distributed.all_reduce_sum([float(run.diverged)])[0])
         if not diverged:
             self.save(run, also)
         elif not self._owed:
@@ -253,7 +253,7 @@ class CheckpointHook(Hook):
             if also:
                 run.folder.copy(stem, also, state)
             run.folder.keep_newest("step_", self.keep, run.progress.step)
-        distributed.meet()
+        distributed.barrier()
 
     def update(self, run: Trainer) -> None:
         """The state of the hooks behind this one goes into the points of this epoch's end, whose arrays stay."""

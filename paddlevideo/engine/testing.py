@@ -94,7 +94,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
         log.info("feature bank of %s: %s", request.split, metric.write(loader.dataset.records))
     if distributed.is_main():
         _write_report(config, options, out, metric, records, figures, names)
-    distributed.meet()
+    distributed.barrier()
     if figures.get("num_non_finite"):
         raise UserError(
             f"{options.weights}: {figures['num_non_finite']} scores are NaN or infinite, so the figures above are not "

@@ -157,7 +157,7 @@ class Trainer:
         lr = self.schedule.lr
         loss, figures = self._gradients(window)
         check = self.precision.check(self.optimizer, loss, self._statistics.copy())
-        refused, stop = distributed.add_up([float(not check.finite), float(self.stop_signal)])
+        refused, stop = distributed.all_reduce_sum([float(not check.finite), float(self.stop_signal)])
         self.stop_signal = self.stop_signal or (int(signal.SIGTERM) if stop else 0)
         self.stepped = not refused
         if refused:
@@ -182,9 +182,8 @@ class Trainer:
                 with self.precision.autocast():
                     outputs = self.model(self.tensors(batch), mode="loss")
                 share = outputs["loss"] * (size / sum(sizes))
-                if not waits:
-                    distributed.meet() if self.model is not self.framework else None
-                self.precision.backward(share)
+                with contextlib.nullcontext() if waits else distributed.collective():
+                    self.precision.backward(share)
             loss = loss + share.detach()
             for name, value in _figures(outputs, batch).items():
                 sums[name] = sums.get(name, 0.0) + size * value
@@ -226,7 +225,7 @@ class Trainer:
                 self.optimizer.clear_grad()
                 self._statistics.restore(statistics)
                 verdicts.append(check.finite and self._in_proportion(check.loss))
-        good, bad = distributed.add_up([float(sum(verdicts)), float(len(verdicts) - sum(verdicts))])
+        good, bad = distributed.all_reduce_sum([float(sum(verdicts)), float(len(verdicts) - sum(verdicts))])
         return good > bad or not verdicts
 
     def _report_refused(self, window: list[dict[str, Any]], check: StepCheck, explained: bool) -> None:

@@ -203,7 +203,7 @@ def _start(folder: RunFolder, options: Options, resume_epoch: int) -> checkpoint
     stem, aside = _on_main(decide)
     if stem is not None and point is None:  # on the other ranks
         point = checkpoint.load(stem)
-    distributed.meet()  # all have read it
+    distributed.barrier()  # all have read it
     if aside:
         _move_aside(folder, "--overwrite")
     return point
@@ -215,7 +215,7 @@ def _move_aside(folder: RunFolder, why: str) -> None:
         target = folder.move_aside()
         set_up_logging(folder.path, distributed.rank(), logging.getLevelName(log.level))
         log.info("%s: the earlier run was moved to %s", why, target)
-    distributed.meet()
+    distributed.barrier()
 
 
 def _ways_on(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: list[str]) -> str:
@@ -287,7 +287,7 @@ def _back_to_usable(trainer: Trainer, point: checkpoint.ResumePoint) -> bool:
             return False
         point = older
         trainer.load(point)
-    distributed.meet()  # all have read them
+    distributed.barrier()  # all have read them
     if diverged and distributed.is_main():
         log.info("the resume points of weights that had diverged were moved to %s", folder.move_aside(diverged))
     return True

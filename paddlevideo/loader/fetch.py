@@ -32,6 +32,9 @@ class SampleSource:
             index); or ``count``: a black clip, without persons, with ``valid`` 0.  Any other error is always raised.
         timeout_s: seconds for reading and transforming one clip; 0: no limit.
         max_replacements: samples tried in place of one unreadable sample.
+
+    Attributes:
+        on_clip: called before each clip is read; set in worker processes.
     """
 
     dataset: Any
@@ -40,6 +43,7 @@ class SampleSource:
     on_error: Literal["skip", "raise", "count"]
     timeout_s: float = 60.0
     max_replacements: int = 10
+    on_clip: Callable[[], None] | None = field(default=None, init=False)
     _blank: dict[str, np.ndarray] | None = field(default=None, init=False)
 
     def fetch(self, epoch: int, index: int) -> tuple[dict[str, Any], list[tuple[int, str]]]:
@@ -71,6 +75,8 @@ class SampleSource:
     def _read(self, key: list[int], index: int) -> dict[str, Any]:
         record = self.dataset.records[index]
         name = record.get("filename") or record.get("frame_dir", "")
+        if self.on_clip is not None:
+            self.on_clip()
         try:
             with time_limit(name, self.timeout_s):
                 return self.pipeline(self.dataset.sample(index), np.random.default_rng(key))

@@ -2,8 +2,8 @@
 
 Paddle's loader loses the reason of an exception in a worker, waits for ever for a stuck one, keeps workers alive
 after an early ``break``, and hangs on exceptions when it has no workers.  So no exception is raised inside it: a
-failure travels as an array and is raised here; a watch kills workers that give nothing; and the end, early or not,
-reaps them.
+failure travels as an array and is raised here; a watch kills workers that make no progress; and the end, early or
+not, reaps them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +34,7 @@ log = logging.getLogger("paddlevideo")
 _JOIN_S = 3
 _START_S = 30  # a worker begins within a second, or it never does
 _POLL_S = 2  # how often paddle looks whether a worker died
+_WATCH_S = 0.2  # how often the parent looks whether the workers make progress
 _PR_SET_PDEATHSIG = 1
 
 
@@ -40,7 +42,39 @@ Task = tuple[int, int, np.ndarray]  # epoch, number of the batch, its sample ind
 
 
 class WorkersStuck(UserError):
-    """Workers that gave nothing for too long and were ended."""
+    """Workers that made no progress for too long and were ended."""
+
+
+class _Activity:
+    """Since when each worker has been at its current clip, or idle: written by the workers, read by their parent."""
+
+    def __init__(self, num_workers: int):
+        # seconds of the monotonic clock, which all processes share; negative: idle; 0: not begun
+        self._since = multiprocessing.RawArray("d", num_workers)
+        self._number = 0
+
+    def begin(self, number: int) -> None:
+        """Makes this process the worker of that number, idle."""
+        self._number = number
+        self.idle()
+
+    def clip(self) -> None:
+        """A clip begins."""
+        self._since[self._number] = time.monotonic()
+
+    def idle(self) -> None:
+        """A batch is done."""
+        self._since[self._number] = -time.monotonic()
+
+    @property
+    def all_begun(self) -> bool:
+        return all(self._since)
+
+    def stuck_s(self, awaited_from: float) -> float:
+        """Seconds without progress, for a parent that has waited for a batch since ``awaited_from``."""
+        since = list(self._since)
+        busy = [begun for begun in since if begun > 0]
+        return time.monotonic() - (min(busy) if busy else max(awaited_from, *(-idle for idle in since)))
 
 
 def worker_batches(source: BatchSource, tasks: list[Task], num_workers: int) -> Iterator[dict[str, Any]]:
@@ -69,14 +103,13 @@ def worker_batches(source: BatchSource, tasks: list[Task], num_workers: int) -> 
 def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int) -> Iterator[dict[str, Any]]:
     import paddle
 
-    longest = max(len(indices) for _, _, indices in tasks)
-    begun = multiprocessing.RawArray("b", num_workers)
+    activity = _Activity(num_workers)
     loader = paddle.io.DataLoader(
-        dataset=_Keyed(source),
+        dataset=_Keyed(source, activity),
         batch_sampler=[[task] for task in tasks],
         collate_fn=_only,
         num_workers=num_workers,
-        worker_init_fn=functools.partial(_start_worker, os.getpid(), begun),
+        worker_init_fn=functools.partial(_start_worker, os.getpid(), source, activity),
         use_shared_memory=True,
         timeout=_POLL_S,
     )
@@ -85,10 +118,9 @@ def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int
     atexit.register(shut_down)  # before multiprocessing's own exit, which would wait for workers that ignore SIGTERM
     _keep_deaths_out_of_the_signal_handler(iterator)
     try:
-        limit_s = _limit(source.samples.timeout_s, longest)
-        for number, (_, _, indices) in enumerate(tasks):
-            beginning = (_START_S, lambda: all(begun)) if number == 0 else None
-            with _watch(iterator, limit_s, beginning) as watch:
+        limit_s = _limit(source.samples.timeout_s)
+        for _, _, indices in tasks:
+            with _watch(iterator, activity, limit_s) as watch:
                 try:
                     batch = next(iterator)
                 except (StopIteration, SystemError, RuntimeError) as error:
@@ -105,8 +137,8 @@ def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int
 class _Keyed:
     """A paddle data set whose keys are tasks and whose items are whole batches, or the failure to make one."""
 
-    def __init__(self, source: BatchSource):
-        self._source = source
+    def __init__(self, source: BatchSource, activity: _Activity):
+        self._source, self._activity = source, activity
 
     def __len__(self) -> int:
         return len(self._source.samples.dataset.records)
@@ -122,6 +154,8 @@ class _Keyed:
         except Exception as error:
             text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             return {"failure": _pack({"message": text})}
+        finally:
+            self._activity.idle()
 
 
 def _only(items: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -142,7 +176,7 @@ def _unpack(array: Any) -> Any:
     return json.loads(np.asarray(array).tobytes().decode())
 
 
-def _start_worker(parent: int, begun: Any, number: int) -> None:
+def _start_worker(parent: int, source: BatchSource, activity: _Activity, number: int) -> None:
     """Runs first in each worker: no life after the parent, signals left to it, one thread; then a sign of life.
 
     A SIGTERM that a scheduler sends to all processes of a job must not take the batches away from a parent that is
@@ -164,7 +198,8 @@ def _start_worker(parent: int, begun: Any, number: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
-    begun[number] = 1
+    activity.begin(number)
+    source.samples.on_clip = activity.clip
 
 
 def _leave() -> None:
@@ -182,56 +217,58 @@ def _keep_deaths_out_of_the_signal_handler(iterator: Any) -> None:
     core._erase_process_pids(id(iterator))
 
 
-def _limit(timeout_s: float, batch_size: int) -> float | None:
-    """Seconds without a batch after which a worker must be stuck where its own time limit does not reach."""
-    return 2 * timeout_s * batch_size + 30 if timeout_s > 0 else None
+def _limit(timeout_s: float) -> float | None:
+    """Seconds at one clip after which a worker must be stuck where the clip's own time limit does not reach."""
+    return 2 * timeout_s + 30 if timeout_s > 0 else None
+
+
+class _Watch:
+    """Kills the workers when they make no progress for ``limit_s``; then ``expired_s`` is how long they had."""
+
+    def __init__(self, iterator: Any, activity: _Activity, limit_s: float | None):
+        self.expired_s: float | None = None
+        self._iterator, self._activity, self._limit_s = iterator, activity, limit_s
+        self._awaited_from = time.monotonic()
+
+    def run(self, done: threading.Event) -> None:
+        """Watches until ``done``."""
+        while not done.wait(_WATCH_S):
+            self.expired_s = self._expired()
+            if self.expired_s is not None:
+                _kill(self._iterator)
+                return
+
+    def _expired(self) -> float | None:
+        if not self._activity.all_begun:
+            return _START_S if time.monotonic() - self._awaited_from > _START_S else None
+        if self._limit_s is None or self._activity.stuck_s(self._awaited_from) <= self._limit_s:
+            return None
+        return self._limit_s
 
 
 @contextmanager
-def _watch(
-    iterator: Any, limit_s: float | None, beginning: tuple[float, Callable[[], bool]] | None
-) -> Iterator[threading.Event]:
-    """Kills the workers if the block takes too long; the event tells so.
-
-    Args:
-        beginning: seconds after which the given condition must hold.
-    """
-    fired = threading.Event()
-
-    def kill(unless: Callable[[], bool] = lambda: False) -> None:
-        if not unless():
-            fired.set()
-            _kill(iterator)
-
-    timers = [threading.Timer(limit_s, kill)] if limit_s else []
-    if beginning:
-        timers.append(threading.Timer(beginning[0], kill, [beginning[1]]))
-    for timer in timers:
-        timer.daemon = True
-        timer.start()
+def _watch(iterator: Any, activity: _Activity, limit_s: float | None) -> Iterator[_Watch]:
+    """Watches the workers while the block waits for a batch."""
+    watch, done = _Watch(iterator, activity, limit_s), threading.Event()
+    threading.Thread(target=watch.run, args=[done], daemon=True).start()
     try:
-        yield fired
+        yield watch
     finally:
-        for timer in timers:
-            timer.cancel()
+        done.set()
 
 
-def _death(
-    iterator: Any, watch: threading.Event, source: BatchSource, indices: np.ndarray, error: BaseException
-) -> UserError:
+def _death(iterator: Any, watch: _Watch, source: BatchSource, indices: np.ndarray, error: BaseException) -> UserError:
     records = source.samples.dataset.records
     first = records[int(indices[0])]
-    name = first.get("filename") or first.get("frame_dir")
-    near = f"while the batch that begins with {name} was awaited"
-    if watch.is_set():
-        return WorkersStuck(
-            f"the data workers gave nothing for too long and were ended, {near}; a file system that hangs?"
-        )
+    batch = f"on the batch starting with {first.get('filename') or first.get('frame_dir')}"
+    if watch.expired_s is not None:
+        waited = f"no batch for {watch.expired_s:g} s"
+        return WorkersStuck(f"data workers timed out ({waited}) {batch}; is the storage hanging?")
     codes = [f"pid {w.pid}: exit code {w.exitcode}" for w in iterator._workers if w.exitcode not in (None, 0)]
     if codes:
         hint = "-9 is mostly the system's memory limit: fewer DATASET.num_workers or a smaller batch"
-        return UserError(f"a data worker died ({', '.join(codes)}; {hint}), {near}")
-    return UserError(f"the data workers ended without a batch ({type(error).__name__}: {error}), {near}")
+        return UserError(f"a data worker died ({', '.join(codes)}; {hint}), {batch}")
+    return UserError(f"the data workers ended without a batch ({type(error).__name__}: {error}), {batch}")
 
 
 def _kill(iterator: Any) -> None:

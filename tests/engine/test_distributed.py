@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paddlevideo.errors import EXIT_RANK_HUNG, EXIT_RANK_LOST
 from paddlevideo.safe_io import read_pickle
 from tests.tiny import ROOT, make_clips, save, timesformer_config
 
@@ -79,24 +80,32 @@ def test_only_rank_zero_writes_and_test_gathers_every_video_once(tmp_path, clips
         np.testing.assert_allclose(a["scores"], b["scores"], atol=1e-6)
 
 
-SLOW_RANK_ZERO = """
+SLOW_RANK = """
 import runpy, sys, time
 from paddlevideo.engine import checkpoint, distributed
-write = checkpoint.RunFolder.save
-def slow(folder, *arguments):
-    time.sleep(40)
-    return write(folder, *arguments)
-checkpoint.RunFolder.save = slow
+from paddlevideo.loader.collate import BatchSource
+def slow(function, rank):
+    def run(*arguments):
+        time.sleep(40 if distributed.rank() == rank else 0)
+        return function(*arguments)
+    return run
+{patch}
 sys.argv[0] = "main.py"
 runpy.run_path("main.py", run_name="__main__")
 """
 
 
 @pytest.mark.slow
-def test_rank_zero_may_take_longer_than_gloo_waits(tmp_path, clips):
-    """gloo gives up on a rank after 30 s; here rank 0 writes its checkpoint for 40 s."""
-    (tmp_path / "slow.py").write_text(SLOW_RANK_ZERO)
+@pytest.mark.parametrize(
+    "patch",
+    ["checkpoint.RunFolder.save = slow(checkpoint.RunFolder.save, 0)", "BatchSource.make = slow(BatchSource.make, 1)"],
+    ids=["writing", "reading"],
+)
+def test_a_rank_may_take_longer_than_gloo_waits(tmp_path, clips, patch):
+    """gloo gives up on a rank after 30 s; here one is late by 40 s at every checkpoint, or at every batch."""
+    (tmp_path / "slow.py").write_text(SLOW_RANK.format(patch=patch))
     config = timesformer_config(clips, tmp_path / "run") | {"epochs": 2}
+    config["DATASET"]["batch_size"] = 5
     file = save(config, tmp_path / "run.yaml")
     launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log")]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")} | {"PYTHONPATH": str(ROOT)}
@@ -108,15 +117,43 @@ def test_rank_zero_may_take_longer_than_gloo_waits(tmp_path, clips):
     assert (tmp_path / "run" / "TimeSformer_epoch_00002.pdparams").is_file()
 
 
+STOPPED_IN_A_COLLECTIVE = """
+import os, signal
+import paddle
+import paddle.distributed as dist
+from paddlevideo.engine import distributed
+distributed.set_up("cpu")
+with distributed.collective():
+    if distributed.rank() == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    dist.all_reduce(paddle.zeros([1]))
+"""
+
+
+@pytest.mark.parametrize("limit_s", ["2", pytest.param("45", marks=pytest.mark.slow)])
+def test_a_rank_that_stops_in_a_collective_is_named(tmp_path, limit_s):
+    """Within gloo's 30 s, and after them, when gloo has given up with a text that names nobody."""
+    (tmp_path / "stop.py").write_text(STOPPED_IN_A_COLLECTIVE)
+    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log")]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")}
+    environment |= {"PYTHONPATH": str(ROOT), "PADDLEVIDEO_HANG_LIMIT_S": limit_s}
+    done = subprocess.run(
+        [sys.executable, *launcher, str(tmp_path / "stop.py")], cwd=ROOT, capture_output=True, text=True, timeout=120,
+        env=environment,
+    )  # fmt: skip
+    assert done.returncode == EXIT_RANK_HUNG
+    assert f"rank 1 hangs: no sign of life for {limit_s} s" in done.stdout
+
+
 @pytest.fixture
 def job(tmp_path, clips):
     """Starts a job of two ranks that nobody waits for, and ends it whatever happens."""
     started = []
 
-    def start(config, at_least):
+    def start(config, at_least, **environment_too):
         file = save(config, tmp_path / "job.yaml")
         launcher = ["paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log")]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")} | environment_too
         process = subprocess.Popen(
             [sys.executable, "-m", *launcher, "main.py", "-c", str(file)], cwd=ROOT, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, env=environment, start_new_session=True,
@@ -139,7 +176,29 @@ def job(tmp_path, clips):
 def test_a_dead_rank_brings_the_job_down(tmp_path, clips, job):
     process = job(timesformer_config(clips, tmp_path / "run") | {"epochs": 500}, at_least=3)
     os.kill(_rank(process.pid, "1"), signal.SIGKILL)
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=60) == EXIT_RANK_LOST
+    assert "rank 1 ended before the others" in (tmp_path / "run" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("stopped, log", [("0", "log.rank1.txt"), ("1", "log.txt")])
+def test_a_stopped_rank_brings_the_job_down_and_is_named(tmp_path, clips, job, stopped, log):
+    config = timesformer_config(clips, tmp_path / "run") | {"epochs": 500}
+    process = job(config, at_least=3, PADDLEVIDEO_HANG_LIMIT_S="2")
+    os.kill(_rank(process.pid, stopped), signal.SIGSTOP)
+    assert process.wait(timeout=60) == EXIT_RANK_HUNG
+    assert f"rank {stopped} hangs: no sign of life for 2 s, last seen in" in (tmp_path / "run" / log).read_text()
+
+
+def test_ranks_save_and_end_when_their_launcher_is_killed(tmp_path, clips, job):
+    process = job(timesformer_config(clips, tmp_path / "run") | {"epochs": 500}, at_least=3)
+    ranks = [_rank(process.pid, number) for number in "01"]
+    process.kill()
+    deadline = time.monotonic() + 60
+    while any(map(_runs, ranks)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "stopped by signal 15; continue with --resume auto" in (tmp_path / "run" / "log.txt").read_text()
+    assert list((tmp_path / "run").glob("TimeSformer_step_*.pdstates"))
 
 
 def test_sigterm_to_the_launcher_saves_and_resuming_is_bit_identical(tmp_path, clips, job):
@@ -184,3 +243,10 @@ def test_a_fresh_start_beside_another_run_is_refused_on_every_rank_without_hangi
     assert (tmp_path / "run" / "previous_1" / "TimeSformer_epoch_00001.pdparams").is_file()
     launch(2, save(config | {"epochs": 2}, file), tmp_path / "log4", "--max_iters", "1", "--resume")
     assert (tmp_path / "run" / "TimeSformer_epoch_00002.pdparams").is_file()
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

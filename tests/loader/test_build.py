@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -184,12 +185,23 @@ class DeafPipeline(FakePipeline):
         time.sleep(60)
 
 
-def test_worker_stuck_beyond_signals(dataset, monkeypatch):
-    monkeypatch.setattr("paddlevideo.loader.workers._limit", lambda *_: 1.0)
-    start = time.monotonic()
-    with pytest.raises(UserError, match="gave nothing for too long .*clip_"):
-        list(loader_of(dataset, num_workers=1, pipeline=DeafPipeline()).epoch(0))
-    assert time.monotonic() - start < 15
+def stop_worker(sample, rng):
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("stuck", [DeafPipeline(), stop_worker], ids=["in a read", "stopped"])
+def test_a_stuck_worker_is_ended(dataset, monkeypatch, stuck):
+    monkeypatch.setattr(workers, "_limit", lambda *_: 1.0)
+    with pytest.raises(
+        UserError, match=r"data workers timed out \(no batch for 1 s\) on the batch starting with .*clip_"
+    ):
+        list(loader_of(dataset, 8, num_workers=2, pipeline=stuck).epoch(0))
+
+
+def test_the_limit_of_workers_is_one_clips_whatever_the_batch(dataset, monkeypatch):
+    assert workers._limit(60) == 150 and workers._limit(0) is None
+    monkeypatch.setattr(workers, "_limit", lambda *_: 1.0)
+    assert len(list(loader_of(dataset, 11, num_workers=1, pipeline=SlowPipeline()).epoch(0))) == 2  # 2.2 s each
 
 
 def test_a_worker_that_never_begins_is_replaced(dataset, monkeypatch, tmp_path):
