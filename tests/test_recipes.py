@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TSM, PPTSM = ROOT / "configs" / "recognition" / "tsm", ROOT / "configs" / "recognition" / "pptsm"
 GPUS = 8
 K400, STH, D48, JESTER, HMDB, UCF = 400, 174, 48, 27, 51, 101
-CROP = "Resize MultiScaleCrop"
+CROP = "Resize MultiScaleCrop Resize"
 # protocol -> views and pixels of the side
 PROTOCOLS = {
     "efficient": (1, 224), "accurate": (6, 256), "ten_crop": (10, 224), "dense": (100, 224), "dense_three": (30, 256),

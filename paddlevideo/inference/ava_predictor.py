@@ -235,7 +235,9 @@ def predictor_of_export(
     if not description.detection:
         raise UserError(f"{program}: names whole videos, not people; use tools/predict.py")
     check_files(description, program, params)
-    pipeline = Pipeline(pipeline_for(description) or description.pipeline, f"{here}: pipeline")
+    other = pipeline_for(description)
+    exported = Pipeline.of_export(description.pipeline, f"{here}: pipeline")
+    pipeline = Pipeline(other, "PIPELINE.test") if other else exported
     settings = settings_of_description(description.detection, str(here))
     noted = description.detection.get(WINDOW)
     window = Window(**noted) if noted else None

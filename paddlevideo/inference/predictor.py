@@ -216,7 +216,7 @@ class Predictor:
                 f"{self.program.parent / FILE_NAME}: not there, so the pipeline of {self.program.name} is not known; "
                 "name the configuration (--config), or export the model again"
             )
-        return Pipeline(self.description.pipeline, f"{self.program.parent / FILE_NAME}: pipeline")
+        return Pipeline.of_export(self.description.pipeline, f"{self.program.parent / FILE_NAME}: pipeline")
 
     def _check_shape(self, imgs: np.ndarray) -> None:
         wanted = self._input.shape[1:]
