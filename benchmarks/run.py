@@ -161,8 +161,8 @@ def model_seconds(config: str, rounds: int) -> dict[str, float]:
     import numpy as np
     import paddle
 
+    from paddlevideo.build import network
     from paddlevideo.config import load_config
-    from paddlevideo.engine.parts import network
 
     framework = network(load_config(ROOT / config, ["MODEL.backbone.pretrained=null"]))
     optimizer = paddle.optimizer.Momentum(0.01, parameters=framework.parameters())
@@ -212,8 +212,8 @@ def export(rounds: int) -> None:
     import numpy as np
     import paddle
 
+    from paddlevideo.build import deployed_network
     from paddlevideo.config import load_config
-    from paddlevideo.engine.parts import deployed_network
     from paddlevideo.inference import export as exporting
     from paddlevideo.inference.runtime import ExportedModel, Runtime
     from paddlevideo.safe_io import write_pickle

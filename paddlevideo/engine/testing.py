@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.build import deployed_network
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.bank import BankKeeper, for_split
@@ -16,10 +17,8 @@ from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.parts import (
     DEFAULT_SEED,
     Options,
-    deployed_network,
     loader_for,
     metric_for,
-    pipelines_agree,
     use_deterministic_kernels,
     versions,
 )
@@ -58,7 +57,6 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     if options.deterministic:
         use_deterministic_kernels()
     set_up_logging(config.output_dir, distributed.rank(), config.get("log_level", "INFO"))
-    pipelines_agree(config)
     framework = deployed_network(config)
     log.info("%s", load_weights(framework, options.weights))
     request = getattr(framework, "bank_request", None)

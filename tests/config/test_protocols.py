@@ -113,7 +113,7 @@ def test_main_tests_and_exports_the_protocol_that_was_named(file, tmp_path, caps
     import sys
 
     import main as command
-    from paddlevideo.engine.parts import network
+    from paddlevideo.build import network
     from paddlevideo.inference.export import export
     from paddlevideo.safe_io import write_pickle
 

@@ -16,7 +16,7 @@ from paddlevideo.inference.runtime import ExportedModel, Runtime
 @pytest.fixture(scope="module")
 def both(tiny_ava):  # noqa: F811
     """The network and the exported program, as functions of a batch."""
-    from paddlevideo.engine.parts import deployed_network
+    from paddlevideo.build import deployed_network
     from paddlevideo.modeling.weights import load_weights
 
     network = deployed_network(load_config(tiny_ava.config))

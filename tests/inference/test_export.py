@@ -6,12 +6,12 @@ import pytest
 import yaml
 from tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config, write_weights
 
+from paddlevideo.build import deployed_network
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
 from paddlevideo.inference import export as export_module
 from paddlevideo.inference.export import (
     Difference,
-    _build,
     _load,
     compare,
     export,
@@ -30,7 +30,8 @@ def files_of(folder):
 
 def network_of(tiny, config=None):
     config = config or load_config(tiny.config)
-    framework = _build(config, pipeline_of(config))
+    framework = deployed_network(config)
+    framework.eval()
     _load(framework, tiny.weights)
     return framework
 
