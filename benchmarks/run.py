@@ -1,4 +1,4 @@
-"""Measures what benchmarks/README.md lists:  python benchmarks/run.py [decode loader model export start]
+"""Measures what benchmarks/README.md lists:  python benchmarks/run.py [decode loader resize model export start]
 
 Times are CPU seconds of one thread unless a row says wall; each is the median of ``--rounds`` after one round that is
 thrown away.  Compared things take turns within one run, so that a change of the machine's speed meets both.
@@ -17,6 +17,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -106,13 +110,59 @@ def loader(rounds: int) -> None:
             row(name, f"{1e3 * times[name]:.1f}", f"{read(pipeline).nbytes / 1e6:.1f}")
 
 
+def _banded(frame: np.ndarray, height: int, width: int, block: int = 8) -> np.ndarray:
+    """Pillow's antialiasing as products with the bands of its two triangular filters, in blocks of rows."""
+    import cv2
+    import numpy as np
+
+    def along_rows(x: np.ndarray, size: int) -> np.ndarray:  # [H, W, 3] -> [size, W, 3]
+        scale, flat = len(x) / size, x.reshape(len(x), -1).astype(np.float32)
+        out = np.empty((size, flat.shape[1]), np.float32)
+        for begin in range(0, size, block):
+            centre = (np.arange(begin, min(begin + block, size))[:, None] + 0.5) * scale
+            low, high = max(0, int(centre[0, 0] - scale)), min(len(x), int(centre[-1, 0] + scale) + 1)
+            weights = np.maximum(0, 1 - np.abs(np.arange(low, high) + 0.5 - centre) / scale)
+            weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+            np.matmul(weights, flat[low:high], out=out[begin : begin + len(centre)])
+        return cv2.convertScaleAbs(out, alpha=1, beta=0.002).reshape(size, -1, 3)  # halves up
+
+    return along_rows(cv2.transpose(along_rows(cv2.transpose(frame), width)), height)
+
+
+def resize(rounds: int) -> None:
+    """8 frames to a short side of 256: the two interpolations, and what an antialiasing of one's own would take."""
+    import numpy as np
+
+    from paddlevideo.loader.pipelines.resizing import Scale
+    from paddlevideo.loader.pipelines.resizing import resize as resized
+
+    row("8 frames to a short side of 256", "from", "CPU ms per clip", "times antialias", "largest difference to it")
+    for height, width in ((512, 680), (720, 1280)):
+        rng = np.random.default_rng(0)
+        coarse = rng.integers(0, 256, (1, 8, height // 4, width // 4, 3), dtype=np.uint8)
+        clip = resized(coarse, height, width, "linear")
+        size = Scale(256, fixed_ratio=False).new_size(height, width)
+        ways = {
+            "antialias (Pillow, default)": lambda: resized(clip, *size, "antialias"),  # noqa: B023
+            "linear (OpenCV)": lambda: resized(clip, *size, "linear"),  # noqa: B023
+            "antialias, banded products (not used)": lambda: np.stack([_banded(f, *size) for f in clip[0]])[None],  # noqa: B023
+        }
+        times = take_turns(rounds, ways)
+        first = next(iter(ways))
+        for name, way in ways.items():
+            difference = int(np.abs(way().astype(int) - ways[first]()).max())
+            row(
+                name, f"{width} x {height}", f"{1e3 * times[name]:.1f}", f"{times[name] / times[first]:.2f}", difference
+            )
+
+
 def model_seconds(config: str, rounds: int) -> dict[str, float]:
     """CPU seconds of one training step and one prediction at batch 1, full size."""
     import numpy as np
     import paddle
 
+    from paddlevideo.build import network
     from paddlevideo.config import load_config
-    from paddlevideo.engine.parts import network
 
     framework = network(load_config(ROOT / config, ["MODEL.backbone.pretrained=null"]))
     optimizer = paddle.optimizer.Momentum(0.01, parameters=framework.parameters())
@@ -162,8 +212,8 @@ def export(rounds: int) -> None:
     import numpy as np
     import paddle
 
+    from paddlevideo.build import deployed_network
     from paddlevideo.config import load_config
-    from paddlevideo.engine.parts import deployed_network
     from paddlevideo.inference import export as exporting
     from paddlevideo.inference.runtime import ExportedModel, Runtime
     from paddlevideo.safe_io import write_pickle
@@ -205,7 +255,7 @@ def start(rounds: int) -> None:
     row("main.py --check", f"{statistics.median(seconds[1:]):.2f} s wall")
 
 
-SECTIONS = {"decode": decode, "loader": loader, "model": model, "export": export, "start": start}
+SECTIONS = {"decode": decode, "loader": loader, "resize": resize, "model": model, "export": export, "start": start}
 
 
 def main() -> None:

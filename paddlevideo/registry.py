@@ -52,10 +52,12 @@ class Registry:
     Args:
         kind: the word used in messages, e.g. ``backbone``.
         places: folders or files below the package that hold such classes.
+        absent: names of a reference that are not here on purpose -> what they are and what there is instead.
     """
 
-    def __init__(self, kind: str, *places: str):
+    def __init__(self, kind: str, *places: str, absent: Mapping[str, str] | None = None):
         self.kind = kind
+        self._absent = dict(absent or {})
         self._places = places
         self._classes: dict[str, type] = {}
         self._index: dict[str, Entry] | None = None
@@ -109,6 +111,8 @@ class Registry:
 
     def unknown(self, name: object) -> str:
         """The sentence for a name that is not there."""
+        if str(name) in self._absent:
+            return f"there is no {self.kind} {name!r} here: {self._absent[str(name)]}"
         return f"there is no {self.kind} {name!r}{suggest(str(name), self.names())}"
 
     def _entries(self) -> dict[str, Entry]:
@@ -239,5 +243,13 @@ BACKBONES = Registry("backbone", "modeling/backbones")
 HEADS = Registry("head", "modeling/heads", "modeling/boxes.py", "modeling/roi.py")
 LOSSES = Registry("loss", "modeling/losses")
 DATASETS = Registry("dataset", "loader/datasets")
-TRANSFORMS = Registry("transform", "loader/pipelines", "loader/mix.py")
+TRANSFORMS = Registry(
+    "transform",
+    "loader/pipelines",
+    "loader/mix.py",
+    absent={
+        "MultiCenterCrop": "it belongs to PaddleVideo's TokenShift; for one crop CenterCrop, for three UniformCrop",
+        "DecodeSampler": "write VideoDecoder and a sampler (SampleFrames, Sampler) instead",
+    },
+)
 METRICS = Registry("metric", "metrics")

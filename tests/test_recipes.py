@@ -10,9 +10,10 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlevideo.build import network
 from paddlevideo.config import Config, load_config
 from paddlevideo.engine.command import load_run_config
-from paddlevideo.engine.parts import Options, network
+from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.inference.export import export
 from paddlevideo.loader.pipelines import Pipeline
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TSM, PPTSM = ROOT / "configs" / "recognition" / "tsm", ROOT / "configs" / "recognition" / "pptsm"
 GPUS = 8
 K400, STH, D48, JESTER, HMDB, UCF = 400, 174, 48, 27, 51, 101
-CROP = "Resize MultiScaleCrop"
+CROP = "Resize MultiScaleCrop Resize"
 # protocol -> views and pixels of the side
 PROTOCOLS = {
     "efficient": (1, 224), "accurate": (6, 256), "ten_crop": (10, 224), "dense": (100, 224), "dense_three": (30, 256),

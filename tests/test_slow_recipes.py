@@ -7,10 +7,10 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlevideo.build import network
 from paddlevideo.config import load_config
 from paddlevideo.engine.command import load_run_config
 from paddlevideo.engine.conversion import convert_file
-from paddlevideo.engine.parts import network
 from paddlevideo.modeling.weights import read_weights
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.solver.lr import build_lr

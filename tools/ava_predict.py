@@ -278,8 +278,8 @@ def with_classes(config: Config, weights: str) -> tuple[Config, Classes]:
 
 def loaded_network(device: str, config: Config, weights: str) -> Any:
     """A detector with its weights, on the device."""
+    from paddlevideo.build import deployed_network
     from paddlevideo.engine import distributed
-    from paddlevideo.engine.parts import deployed_network
     from paddlevideo.modeling.weights import load_weights
 
     distributed.set_up(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.engine.command import run_command
 from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
+from paddlevideo.errors import UserError
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -30,6 +32,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Exports; 0 if the exported model agrees with the network."""
     args = parse_args(argv)
+    if re.match(r"[A-Za-z_][\w.]*=", args.output_path):
+        raise UserError(
+            f"-o {args.output_path}: here -o names the folder of the export; a value of the configuration changes with "
+            f"--override {args.output_path} (a folder of that name is ./{args.output_path})"
+        )
     set_cpu_environment()
     hide_paddle_remarks()
     from paddlevideo.config import load_config

@@ -65,11 +65,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     set_cpu_environment()
     hide_paddle_remarks()
+    from paddlevideo.build import deployed_network
     from paddlevideo.classes import agreed, check_count, settled, source_of
     from paddlevideo.config import load_config
     from paddlevideo.engine import distributed
     from paddlevideo.engine.looking_inside import look_inside
-    from paddlevideo.engine.parts import deployed_network
     from paddlevideo.inference.contact_sheet import contact_sheet, moving_sheet, write_gif, write_png
     from paddlevideo.inference.sources import find_videos
     from paddlevideo.loader.decode import VideoReadError

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 
+from paddlevideo.build import deployed_network
 from paddlevideo.classes import UNKNOWN, Classes, classes_of_weights, order_in, write_weights
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.batch_norm import batch_norms, renew_batch_norms, statistics_kept
 from paddlevideo.engine.checkpoint import Arrays, numpy_state
 from paddlevideo.engine.hooks import Hook, ValidateHook
-from paddlevideo.engine.parts import DEFAULT_SEED, deployed_network, loader_for, pipelines_agree
+from paddlevideo.engine.parts import DEFAULT_SEED, loader_for
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights, read_weights
@@ -262,7 +263,6 @@ def _common_classes(files: Sequence[Path]) -> Classes:
 
 def _renewed(mean: Arrays, config: Config, bn_batches: int, target: Path) -> tuple[Arrays, int]:
     """The arrays with batch-norm statistics measured on DATASET.train; of a distillation the student's."""
-    pipelines_agree(config)
     framework = deployed_network(config)
     load_weights(framework, mean, source=str(target))
     if not batch_norms(framework):

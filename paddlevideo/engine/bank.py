@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import paddle
 
+from paddlevideo.build import deployed_network
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.log import set_up_logging
-from paddlevideo.engine.parts import DEFAULT_SEED, Options, deployed_network, loader_for, pipelines_agree
+from paddlevideo.engine.parts import DEFAULT_SEED, Options, loader_for
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.feature_bank import KeyFrame, write_bank
@@ -115,7 +116,6 @@ def build_bank(
     distributed.set_up(options.device)
     set_up_logging(config.output_dir, distributed.rank(), config.get("log_level", "INFO"))
     config = for_split(config, split)
-    pipelines_agree(config)
     framework = deployed_network(config)
     if not getattr(framework, "takes_boxes", False):
         raise ConfigError(config.source, ["MODEL.framework: feature banks are of persons; expected FastRCNN"])

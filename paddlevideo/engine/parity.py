@@ -19,6 +19,7 @@ import numpy as np
 from paddlevideo.engine import (
     golden,
     parity_lfb,  # noqa: F401  (it registers its cases)
+    parity_pixels,  # noqa: F401  (likewise)
 )
 from paddlevideo.engine import parity_detection as detection
 from paddlevideo.engine.parity_cases import CHECKERS, Unavailable

@@ -15,20 +15,15 @@ import paddlevideo
 from paddlevideo.classes import (
     UNKNOWN,
     Classes,
-    class_counts,
     classes_of_config,
     counted,
     order_in,
-    settled,
     source_of,
 )
 from paddlevideo.config import Config
-from paddlevideo.config.checking import AUTO
 from paddlevideo.engine import distributed
 from paddlevideo.errors import ConfigError
 from paddlevideo.loader.build import build_loader
-from paddlevideo.loader.pipelines.pipeline import Pipeline
-from paddlevideo.modeling.frameworks.build import build_deployed, build_framework, without_start_weights
 from paddlevideo.registry import DATASETS, METRICS
 
 log = logging.getLogger("paddlevideo")
@@ -66,53 +61,6 @@ def use_deterministic_kernels() -> None:
     if paddle.is_compiled_with_cuda():
         flags = {"cudnn_deterministic": True, "cudnn_exhaustive_search": False, "embedding_deterministic": 1}
         paddle.set_flags({f"FLAGS_{name}": value for name, value in flags.items()})
-
-
-def network(config: Config, pretrained: bool = True) -> Any:
-    """The framework of MODEL, normalising the way the pipelines say.
-
-    Args:
-        pretrained: False drops ``MODEL.backbone.pretrained`` and its like: the weights come from elsewhere.
-    """
-    model = _settled(config, "train").section("MODEL")
-    if not pretrained:
-        model = without_start_weights(model)
-    return build_framework(model, normalization=normalization(config))
-
-
-def deployed_network(config: Config) -> Any:
-    """What of MODEL is tested, without weights; of a distillation the student alone."""
-    return build_deployed(_settled(config, "test").section("MODEL"), normalization=normalization(config))
-
-
-def _settled(config: Config, split: str) -> Config:
-    """With a number for ``num_classes: auto`` where the caller, who knows the weights' classes, has not put one."""
-    return settled(config, classes_of_config(config, split)) if AUTO in class_counts(config).values() else config
-
-
-def normalization(config: Config) -> Any:
-    """Mean and std of the first pipeline that leaves normalisation to the device, or None."""
-    for split, section in config.section("PIPELINE").items():
-        found = Pipeline(section, f"PIPELINE.{split}").normalization
-        if found is not None:
-            return found.mean, found.std
-    return None
-
-
-def pipelines_agree(config: Config) -> None:
-    """The network normalises one way: all pipelines must ask for the same.
-
-    Raises:
-        ConfigError: they do not.
-    """
-    found = {
-        split: Pipeline(section, f"PIPELINE.{split}").normalization
-        for split, section in config.section("PIPELINE").items()
-    }
-    values = {split: (list(n.mean), list(n.std)) for split, n in found.items() if n is not None}
-    if len({str(value) for value in values.values()}) > 1:
-        listing = "; ".join(f"{split}: mean {mean} std {std}" for split, (mean, std) in values.items())
-        raise ConfigError(config.source, [f"PIPELINE: Normalization differs between pipelines ({listing})"])
 
 
 def loader_for(config: Config, split: str, num_classes: int, seed: int, classes: Classes = UNKNOWN) -> Any:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.build import deployed_network
 from paddlevideo.classes import agreed, check_count, settled, source_of
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
@@ -18,10 +19,8 @@ from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.parts import (
     DEFAULT_SEED,
     Options,
-    deployed_network,
     loader_for,
     metric_for,
-    pipelines_agree,
     use_deterministic_kernels,
     versions,
 )
@@ -60,7 +59,6 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     if options.deterministic:
         use_deterministic_kernels()
     set_up_logging(config.output_dir, distributed.rank(), config.get("log_level", "INFO"))
-    pipelines_agree(config)
     classes = agreed(config, options.weights, "test", log.info)
     config = settled(config, classes)
     framework = deployed_network(config)

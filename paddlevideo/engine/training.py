@@ -9,6 +9,7 @@ from typing import Any
 
 import paddle
 
+from paddlevideo.build import network
 from paddlevideo.classes import (
     Classes,
     check_count,
@@ -31,8 +32,6 @@ from paddlevideo.engine.parts import (
     Options,
     loader_for,
     metric_for,
-    network,
-    pipelines_agree,
     use_deterministic_kernels,
 )
 from paddlevideo.engine.precision import Precision
@@ -97,7 +96,6 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
         log.info("--fleet: collective data parallelism is what the launcher's ranks do here anyway")
     if config.get("to_static"):
         log.info("to_static: passed over; networks train in dygraph, which was measured to be as fast")
-    pipelines_agree(config)
     framework = network(config, pretrained=not (options.weights or resumed))
     if options.weights and not resumed:
         report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)

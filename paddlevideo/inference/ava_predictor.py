@@ -16,7 +16,7 @@ from paddlevideo.inference.bank_windows import WINDOW, Window, with_windows_from
 from paddlevideo.inference.description import FILE_NAME, Description, check_files
 from paddlevideo.inference.model_files import find_params, find_program
 from paddlevideo.inference.people import PersonDetector, ProposalFile
-from paddlevideo.inference.predictor import description_of, program_of_folder
+from paddlevideo.inference.predictor import description_of, pipeline_for_export, program_of_folder
 from paddlevideo.inference.runtime import ExportedModel, Runtime, Say, finite_scores
 from paddlevideo.inference.tracks import link
 from paddlevideo.loader.pipelines import Pipeline
@@ -235,7 +235,7 @@ def predictor_of_export(
     if not description.detection:
         raise UserError(f"{program}: names whole videos, not people; use tools/predict.py")
     check_files(description, program, params)
-    pipeline = Pipeline(pipeline_for(description) or description.pipeline, f"{here}: pipeline")
+    pipeline = pipeline_for_export(description, pipeline_for(description), here)
     settings = settings_of_description(description.detection, str(here))
     noted = description.detection.get(WINDOW)
     window = Window(**noted) if noted else None

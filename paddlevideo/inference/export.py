@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import paddlevideo
+from paddlevideo.build import deployed_network
 from paddlevideo.classes import agreed, check_count, settled, source_of
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
@@ -99,7 +100,8 @@ def export(
         lines: list[str] = []
         classes = agreed(config, params_path, "test", lines.append)
         config = settled(config, classes)
-        framework = _build(config, pipeline)
+        framework = deployed_network(config)
+        framework.eval()
         settings = settings_of_config(config, framework, classes) if framework.takes_boxes else None
         check_count(config, framework.num_classes, classes, source_of(config, "test"))
         labels = list(settings.names) if settings else classes.names and list(classes.names)
@@ -220,19 +222,6 @@ def _compared(
             "Please report it with the configuration and the versions"
         )
     return difference
-
-
-def _build(config: Config, pipeline: Pipeline) -> Any:
-    from paddlevideo.modeling.frameworks.build import build_deployed
-
-    # as --test: a test section that leaves normalisation out gets what the network was trained with
-    sections = config.section("PIPELINE")
-    others = (Pipeline(section, f"PIPELINE.{split}") for split, section in sections.items() if split != "test")
-    found = next((p.normalization for p in (pipeline, *others) if p.normalization is not None), None)
-    pair = (found.mean, found.std) if found is not None else None
-    framework = build_deployed(config.section("MODEL"), normalization=pair)
-    framework.eval()
-    return framework
 
 
 def _load(framework: Any, params_path: Path) -> Any:

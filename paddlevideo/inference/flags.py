@@ -9,6 +9,7 @@ from typing import Any
 from paddlevideo.config import Config
 from paddlevideo.inference.description import FILE_NAME, Description
 from paddlevideo.inference.runtime import Say
+from paddlevideo.loader.pipelines import Pipeline
 
 _TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 
@@ -41,7 +42,9 @@ def chosen_pipeline(
     own = (config.to_dict().get("PIPELINE") or {}).get("test")
     if description is None or own is None:
         return own
-    difference = first_difference(own, description.pipeline, "PIPELINE.test")
+    # what operators leave unsaid may mean something else in an older export
+    meant, exported = Pipeline(own, "PIPELINE.test"), Pipeline.of_export(description.pipeline, f"{FILE_NAME}: pipeline")
+    difference = first_difference(meant.describe(), exported.describe(), "PIPELINE.test")
     if difference is None:
         return None
     if any(override.strip().startswith("PIPELINE.test") for override in overrides):

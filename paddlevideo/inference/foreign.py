@@ -18,9 +18,9 @@ def to_foreign_layout(
     follow one another on the time axis and the model averages them.
 
     Args:
-        imgs: uint8, or float32 already normalised, [N, V, T, H, W, 3].
+        imgs: [N, V, T, H, W, 3], as the pipeline gives them.
         shape: the program's input, five axes.
-        normalization: (mean, std) on the 0..1 scale, for uint8.
+        normalization: (mean, std) on the 0..1 scale, which the pipeline leaves to the network; None: it leaves nothing.
 
     Returns:
         float32, normalised, five axes.
@@ -29,9 +29,10 @@ def to_foreign_layout(
         UserError: the program's input is neither of the two.
     """
     n, v, t, h, w, c = imgs.shape
-    if imgs.dtype == np.uint8:
-        mean, std = (np.asarray(values, np.float32) for values in normalization or ((0.0,) * 3, (1.0,) * 3))
-        imgs = (imgs.astype(np.float32) / np.float32(255.0) - mean) / std
+    imgs = imgs.astype(np.float32)
+    if normalization is not None:
+        mean, std = (np.asarray(values, np.float32) for values in normalization)
+        imgs = (imgs / np.float32(255.0) - mean) / std
     frames = imgs.reshape(n, v * t, h, w, c)
     if len(shape) == 5 and shape[1] == 3:
         return np.ascontiguousarray(frames.transpose(0, 4, 1, 2, 3))  # [N, 3, V*T, H, W]

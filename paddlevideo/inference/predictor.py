@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from paddlevideo.build import normalization_of
 from paddlevideo.classes import Classes, order_in
-from paddlevideo.errors import UserError
+from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.inference.array_reader import ArrayReader
 from paddlevideo.inference.description import FILE_NAME, Description, check_files, read_description
 from paddlevideo.inference.foreign import to_foreign_layout, to_probabilities
@@ -158,8 +159,7 @@ class Predictor:
         """Probabilities, float32 [N, K], of clips that went through the pipeline: uint8 [N, V, T, H, W, 3]."""
         if not self._foreign:
             return self._model(imgs)
-        normalization = self.pipeline.normalization
-        pair = (normalization.mean, normalization.std) if normalization is not None else None
+        pair = normalization_of({"test": self.pipeline}, self.pipeline.where)
         return to_probabilities(self._model(to_foreign_layout(imgs, self._input.shape, pair)))
 
     def _prepared(self, sources: Iterable[Source], fps: float) -> Iterator[_Item]:
@@ -210,14 +210,14 @@ class Predictor:
     def _pipeline(self, pipeline: Mapping[str, Any] | Pipeline | None) -> Pipeline:
         if isinstance(pipeline, Pipeline):
             return pipeline
-        if pipeline is not None:
-            return Pipeline(pipeline, "PIPELINE.test")
         if self.description is None:
+            if pipeline is not None:
+                return Pipeline(pipeline, "PIPELINE.test")
             raise UserError(
                 f"{self.program.parent / FILE_NAME}: not there, so the pipeline of {self.program.name} is not known; "
                 "name the configuration (--config), or export the model again"
             )
-        return Pipeline(self.description.pipeline, f"{self.program.parent / FILE_NAME}: pipeline")
+        return pipeline_for_export(self.description, pipeline, self.program.parent / FILE_NAME)
 
     def _check_shape(self, imgs: np.ndarray) -> None:
         wanted = self._input.shape[1:]
@@ -240,6 +240,23 @@ class _Item:
     imgs: np.ndarray | None
     prepare_s: float
     error: UserError | None = None
+
+
+def pipeline_for_export(description: Description, other: Mapping[str, Any] | None, file: Path) -> Pipeline:
+    """The exported pipeline, or another section in its place, which must leave the same normalisation to the model.
+
+    Raises:
+        ConfigError: it does not: the model normalises in the way it was exported with, whatever the section says.
+    """
+    exported = Pipeline.of_export(description.pipeline, f"{file}: pipeline")
+    if other is None:
+        return exported
+    given = Pipeline(other, "PIPELINE.test")
+    normalization_of({"exported": exported, "test": given}, str(file))
+    if given.normalization is not None and exported.normalization is None and not exported.normalizes:
+        what = "PIPELINE.test has a Normalization, the exported pipeline has none; export with it"
+        raise ConfigError(str(file), [what])
+    return given
 
 
 def takes_boxes(program: Path) -> UserError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +17,8 @@ from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.sampler import BatchPlan
 from paddlevideo.loader.workers import worker_batches
 from paddlevideo.registry import DATASETS, TRANSFORMS
+
+log = logging.getLogger("paddlevideo")
 
 # keys of DATASET.<split> that say how samples are read, whatever the class of the data set
 _READING = {"on_error": None, "timeout_s": 60.0, "max_replacements": 10}
@@ -153,11 +157,18 @@ def build_loader(
         if mix:
             raise ConfigError("MIX", [f"MIX.name: {mix.get('name')} mixes pictures and cannot mix boxes; take it out"])
     pipeline.prepare()
+    for name, text in pipeline.deviations().items():
+        _say_once(f"{name}: {text}")
     samples = SampleSource(dataset, pipeline, seed, on_error, **reading)
     mixer = TRANSFORMS.build(mix, "MIX") if mix else None
     if mixer is not None and num_classes is None:
         raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
     return ClipLoader(BatchSource(samples, mixer, num_classes, rank), plan, num_workers)
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    log.info("%s", line)
 
 
 def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int | None) -> Any:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.fetch import SampleSource
+from paddlevideo.loader.fetch import SampleSource, arrays_of
 from paddlevideo.loader.pipelines.boxes import PER_PERSON
-from paddlevideo.loader.pipelines.long_term import PER_CLIP
 
 
 @dataclass
@@ -47,23 +46,23 @@ class BatchSource:
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Stacks what pipelines gave.
+    """Stacks every array that pipelines gave; what is no array (a number, a text, a dict) describes a sample and stays.
 
     Args:
         samples: dicts with ``imgs`` uint8 | float32 [V, T, H, W, 3], ``index``, optionally ``label`` (int, or float32
             [K]), ``replaced`` and ``valid``; samples of key frames with ``boxes`` and what else ``pipelines.boxes``
-            lists.  Other keys are dropped.
+            lists; and any other arrays, each of one shape in all samples.
 
     Returns:
         ``imgs`` [N, V, T, H, W, 3]; ``index`` and ``replaced`` int64 [N]; ``valid`` uint8 [N]; ``label`` int64 [N] or
-        float32 [N, K], if the samples have labels.  Of key frames the boxes of all samples one after the other:
-        ``boxes``, ``boxes_norm`` float32 [R, 4], ``box_scores`` [R], ``gt_boxes`` [G, 4], ``gt_labels`` [G, K], with
-        ``boxes_num``, ``gt_boxes_num`` int32 [N] of them (0 is possible) and ``sizes`` int64 [N, 2], the height and
-        width of each picture: in evaluation smaller ones are padded with black at the right and at the bottom;
-        ``long_term`` float32 [N, S, C] and ``long_term_filled`` bool [N, S], if the samples have them.
+        float32 [N, K], if the samples have labels; every other array [N, ...].  Of key frames the boxes of all samples
+        one after the other: ``boxes``, ``boxes_norm`` float32 [R, 4], ``box_scores`` [R], ``gt_boxes`` [G, 4],
+        ``gt_labels`` [G, K], with ``boxes_num``, ``gt_boxes_num`` int32 [N] of them (0 is possible) and ``sizes`` int64
+        [N, 2], the height and width of each picture: in evaluation smaller ones are padded with black at the right and
+        at the bottom.
 
     Raises:
-        UserError: the clips have different shapes.
+        UserError: the samples' arrays of one key cannot be stacked.
     """
     with_boxes = all("boxes" in sample for sample in samples)
     if with_boxes:
@@ -80,13 +79,31 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
         "replaced": np.array([sample.get("replaced", -1) for sample in samples], np.int64),
         "valid": np.array([sample.get("valid", 1) for sample in samples], np.uint8),
     }
+    own = {*batch, "label", *(PER_PERSON if with_boxes else ())}
+    others = dict.fromkeys(key for sample in samples for key in arrays_of(sample) if key not in own)
+    batch |= {key: _stacked(samples, key) for key in others}
     if with_boxes:
         batch |= {"sizes": sizes, **_persons(samples)}
-        batch |= {key: np.stack([s[key] for s in samples]) for key in PER_CLIP if all(key in s for s in samples)}
-    elif all("label" in sample for sample in samples):
-        labels = np.stack([np.asarray(sample["label"]) for sample in samples])
+    elif any("label" in sample for sample in samples):
+        labels = _stacked(samples, "label")
         batch["label"] = labels.astype(np.int64 if labels.ndim == 1 else np.float32)
     return batch
+
+
+def _stacked(samples: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    """The arrays of one key, [N, ...]."""
+    values = [None if sample.get(key) is None else np.asarray(sample[key]) for sample in samples]
+    kinds = {
+        "missing" if value is None else f"{value.dtype}" if value.dtype.kind in "OUS" else f"{list(value.shape)}": i
+        for i, value in reversed(list(enumerate(values)))
+    }
+    if len(kinds) == 1 and values[0] is not None and values[0].dtype.kind not in "OUS":
+        return np.stack(values)
+    seen = ", ".join(f"{kind} (sample {samples[i]['index']})" for kind, i in sorted(kinds.items(), key=lambda p: p[1]))
+    raise UserError(
+        f"the samples' {key!r} cannot be stacked to a batch: {seen}; give numbers of one shape in every sample, or "
+        "something that is no array, which stays out of batches"
+    )
 
 
 def _padded(imgs: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -96,11 +113,14 @@ def _padded(imgs: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _persons(samples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
     """What there is per person, of all samples one after the other, and how many each has."""
-    joined = {
-        key: np.concatenate([sample[key] for sample in samples]).astype(np.float32)
-        for key in PER_PERSON
-        if all(key in sample for sample in samples)
-    }
+    joined = {}
+    for key in PER_PERSON:
+        lacking = [sample["index"] for sample in samples if key not in sample]
+        if len(lacking) == len(samples):
+            continue
+        if lacking:
+            raise UserError(f"the samples' {key!r} cannot be joined to a batch: missing in sample {lacking[0]}")
+        joined[key] = np.concatenate([sample[key] for sample in samples]).astype(np.float32)
     for key in ("boxes", "gt_boxes"):
         if key in joined:
             joined[f"{key}_num"] = np.array([len(sample[key]) for sample in samples], np.int32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,7 +15,6 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import describe, sample_error
 from paddlevideo.loader.decode.reader import VideoReadError
 from paddlevideo.loader.pipelines.boxes import PER_PERSON
-from paddlevideo.loader.pipelines.long_term import PER_CLIP
 
 _MAX_SHAPE_TRIES = 50
 
@@ -98,8 +97,10 @@ class SampleSource:
         if self._blank is None:
             seen = self._any_sample()
             # a size of its own for the picture is nothing to wait for: batches of key frames are padded
-            self._blank = {key: seen[key][:0] for key in PER_PERSON if key in seen} | {
-                key: np.zeros_like(seen[key]) for key in ("imgs", *PER_CLIP) if key in seen
+            self._blank = {
+                key: value[:0] if key in PER_PERSON else np.zeros_like(value)
+                for key, value in arrays_of(seen).items()
+                if key != "label"
             }
         kept = {"label": self.dataset.records[index]["label"]} if "label" in self.dataset.records[index] else {}
         return {**self._blank, "index": index, "replaced": -1, "valid": 0, **kept}
@@ -111,6 +112,11 @@ class SampleSource:
             except VideoReadError as error:
                 last = error
         raise UserError(f"none of the first {index + 1} files can be read; the last is {last}")
+
+
+def arrays_of(sample: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What of a sample reaches the network: its arrays, numpy's scalars among them."""
+    return {key: value for key, value in sample.items() if isinstance(value, np.ndarray | np.generic)}
 
 
 class _TimeUp(BaseException):

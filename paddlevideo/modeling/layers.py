@@ -10,6 +10,8 @@ from paddle import nn
 from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
+from paddlevideo.errors import UserError
+
 
 def max_over_places(x: paddle.Tensor) -> paddle.Tensor:
     """[N, C, ...] -> [N, C], the maximum over everything behind the channels; its gradient is what it should be.
@@ -147,10 +149,12 @@ class DropPath(nn.Layer):
 class ClipNormalize(nn.Layer):
     """(x / 255 - mean) / std on the device, so that uint8 is what travels from the loader.
 
-    Its two buffers never enter a checkpoint: they come from the configuration.
+    Whether it normalises is decided when it is built, by what the pipelines say, never by the clips that come.  Its two
+    buffers never enter a checkpoint: they come from the configuration.
 
     Args:
-        mean, std: one value per colour on the 0..1 scale, or None to take uint8 values as they are (0..255).
+        mean, std: one value per colour on the 0..1 scale; None takes clips as they are: normalised by the pipeline, or
+            levels 0..255.
     """
 
     def __init__(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None):
@@ -162,12 +166,19 @@ class ClipNormalize(nn.Layer):
             self.register_buffer("offset", paddle.to_tensor(-mean32 / std32), persistable=False)
 
     def forward(self, x: paddle.Tensor, channel_axis: int) -> paddle.Tensor:
-        """float32 clip from uint8 ``x``; a float ``x`` is normalised already and passes unchanged."""
-        if x.dtype != paddle.uint8:
-            return x
-        x = x.astype("float32")
+        """float32 clip.
+
+        Raises:
+            UserError: the network normalises, and the clips are no levels (uint8).
+        """
         if not self.active:
-            return x
+            return x.astype("float32") if x.dtype == paddle.uint8 else x
+        if x.dtype != paddle.uint8:
+            raise UserError(
+                f"imgs are {str(x.dtype).rpartition('.')[2]}, but this network normalises clips itself and takes uint8 "
+                "levels; if PIPELINE normalises them, write that the same way in all its parts"
+            )
+        x = x.astype("float32")
         shape = [1] * x.ndim
         shape[channel_axis] = -1
         return x * self.scale.astype("float32").reshape(shape) + self.offset.astype("float32").reshape(shape)

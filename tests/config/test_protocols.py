@@ -113,7 +113,7 @@ def test_main_tests_and_exports_the_protocol_that_was_named(file, tmp_path, caps
     import sys
 
     import main as command
-    from paddlevideo.engine.parts import network
+    from paddlevideo.build import network
     from paddlevideo.inference.export import export
     from paddlevideo.safe_io import write_pickle
 
@@ -132,4 +132,5 @@ def test_main_tests_and_exports_the_protocol_that_was_named(file, tmp_path, caps
     assert command.main() == 0
     export(config, weights, tmp_path / "exported", say=lambda line: None)
     written = yaml.safe_load((tmp_path / "exported" / "inference.yml").read_text())
-    assert written["pipeline"]["transform"] == BIG and written["views"] == 30
+    resized = {"Resize": {"scale": [-1, 32], "interpolation": "linear"}}
+    assert written["pipeline"]["transform"] == [resized, *BIG[1:]] and written["views"] == 30

@@ -11,11 +11,12 @@ import paddle
 import pytest
 import yaml
 
+from paddlevideo.build import deployed_network
 from paddlevideo.config import load_config
 from paddlevideo.engine import bank
 from paddlevideo.engine.command import load_run_config
 from paddlevideo.engine.evaluate import tensors
-from paddlevideo.engine.parts import Options, deployed_network, loader_for
+from paddlevideo.engine.parts import Options, loader_for
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError

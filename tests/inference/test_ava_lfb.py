@@ -42,7 +42,7 @@ def write_weights(config, detector, path):
     """The detector's backbone, and a head whose scores depend on person and window."""
     import paddle
 
-    from paddlevideo.engine.parts import deployed_network
+    from paddlevideo.build import deployed_network
     from paddlevideo.safe_io import read_pickle
 
     paddle.seed(5)
@@ -57,8 +57,9 @@ def write_weights(config, detector, path):
 
 def scores_of_test(config, weights):
     """What ``main.py --test`` gives its metric: {(video, second): (boxes, scores)}."""
+    from paddlevideo.build import deployed_network
     from paddlevideo.engine.evaluate import evaluate
-    from paddlevideo.engine.parts import deployed_network, loader_for
+    from paddlevideo.engine.parts import loader_for
     from paddlevideo.engine.precision import Precision
     from paddlevideo.modeling.weights import load_weights
 
@@ -206,8 +207,8 @@ def test_nobody_in_the_video_is_a_result(tiny_ava, lfb, predict, tmp_path, monke
 
 
 def narrow_detector(tiny_ava, folder):
+    from paddlevideo.build import deployed_network
     from paddlevideo.config import load_config
-    from paddlevideo.engine.parts import deployed_network
 
     config = tiny_ava_config(tiny_ava.data)
     config["MODEL"]["backbone"]["width"], config["MODEL"]["head"]["bbox_head"]["in_channels"] = 4, 32
@@ -257,8 +258,8 @@ def test_an_exported_model_gives_the_same(tiny_ava, lfb, predict, tmp_path):
 
 @pytest.mark.parametrize("fbo", HEADS)
 def test_the_program_equals_the_network_with_any_number_of_people(lfb, fbo):
+    from paddlevideo.build import deployed_network
     from paddlevideo.config import load_config
-    from paddlevideo.engine.parts import deployed_network
     from paddlevideo.inference.ava_predictor import scorer_of_network
     from paddlevideo.inference.model_files import program_inputs
     from paddlevideo.inference.runtime import ExportedModel, Runtime

@@ -7,9 +7,10 @@ import pytest
 from test_export import network_scores
 from tiny_export import NUM_CLASSES, tiny_config, write_config, write_weights
 
+from paddlevideo.build import deployed_network
 from paddlevideo.config import load_config
 from paddlevideo.inference.description import read_description
-from paddlevideo.inference.export import _build, _load, export, pipeline_of
+from paddlevideo.inference.export import _load, export, pipeline_of
 from paddlevideo.inference.predictor import Predictor
 
 
@@ -59,7 +60,8 @@ def test_three_views_go_in_and_one_row_of_probabilities_comes_out(three_crops, t
     assert description.input["shape"] == [-1, 3, 4, 32, 32, 3]
     config = load_config(three_crops.config)
     pipeline = pipeline_of(config)
-    framework = _build(config, pipeline)
+    framework = deployed_network(config)
+    framework.eval()
     _load(framework, three_crops.weights)
     for index, prediction in enumerate(Predictor.from_folder(three_crops.folder, batch_size=2).predict(tiny.videos)):
         rng = np.random.default_rng([1234, 0, index])

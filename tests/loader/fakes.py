@@ -23,6 +23,9 @@ class FakePipeline:
     def __init__(self, section=None, where=""):
         pass
 
+    def deviations(self):
+        return {}
+
     def prepare(self):
         pass
 

@@ -64,6 +64,39 @@ def test_pictures_of_different_sizes_are_padded_in_evaluation_only():
         collate([recognition(0, 0), {**recognition(1, 0), "imgs": np.zeros((1, 2, 5, 4, 3), np.uint8)}])
 
 
+def test_what_a_transform_adds_reaches_the_network():
+    more = {"flow": np.ones((2, 3), np.float16), "weight": np.float32(0.5), "mask": np.array([True, False])}
+    for make in (lambda i: recognition(i, 0, **more), lambda i: detection(i, i, 1, **more)):
+        batch = collate([make(0), make(1)])
+        assert {key: (batch[key].shape, batch[key].dtype) for key in more} == {
+            "flow": ((2, 2, 3), np.float16), "weight": ((2,), np.float32), "mask": ((2, 2), bool),
+        }  # fmt: skip
+    notes = {"author": "somebody", "fps": 25.0, "shot_frames": (0, None), "normalized": True}
+    assert set(collate([recognition(0, 1, **notes)])) == {"imgs", "index", "label", "replaced", "valid"}
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (
+            [recognition(0, 1, flow=np.ones(2)), recognition(1, 1, flow=np.ones(3))],
+            r"'flow'.*\[2\].*\[3\] \(sample 1\)",
+        ),
+        ([recognition(0, 1, flow=np.ones(2)), recognition(1, 1)], r"'flow'.*missing \(sample 1\)"),
+        ([recognition(0, 1, names=np.array(["a"]))], r"'names'.*<U1 \(sample 0\)"),
+        ([recognition(0, 1), recognition(1, np.ones(4, np.float32))], r"'label'.*\[4\] \(sample 1\)"),
+        ([detection(0, 1, 1, width=4), recognition(1, 1)], r"'boxes'.*missing \(sample 1\)"),
+        (
+            [detection(0, 1, 1), {k: v for k, v in detection(1, 1, 1).items() if k != "gt_boxes"}],
+            r"'gt_boxes'.*sample 1",
+        ),
+    ],
+)
+def test_what_cannot_be_stacked_is_named(samples, message):
+    with pytest.raises(UserError, match=message):
+        collate(samples)
+
+
 def test_prediction_needs_no_annotation():
     samples = [{k: v for k, v in detection(i, 1, 1).items() if not k.startswith("gt")} for i in range(2)]
     batch = collate(samples)

@@ -103,14 +103,54 @@ def test_two_normalizations_are_refused():
 
 
 def test_description_rebuilds_the_pipeline_through_yaml():
+    """Interpolations are written out: an export means the same pixels whatever the default becomes."""
     pipeline = Pipeline(tsm(), "PIPELINE.train")
     text = yaml.safe_dump(pipeline.describe(), sort_keys=False)
     again = Pipeline(yaml.safe_load(text), "inference.yml")
-    assert again.describe() == pipeline.describe() == tsm()
+    stated = tsm()
+    stated["transform"][0]["MultiScaleCrop"]["interpolation"] = "antialias"
+    assert again.describe() == pipeline.describe() == stated
     one, other = (p(sample(), np.random.default_rng(3))["imgs"] for p in (pipeline, again))
     np.testing.assert_array_equal(one, other)
     pipeline.describe()["sample"]["num_seg"] = 99  # a copy: the pipeline does not change
     assert pipeline.describe()["sample"]["num_seg"] == 8
+
+
+@pytest.mark.parametrize(
+    ("section", "old", "new"),
+    [
+        ({"Scale": {"short_size": 24, "backend": "pillow"}}, "linear", "antialias"),
+        ({"Scale": {"short_size": 24, "interpolation": "antialias"}}, "antialias", "antialias"),
+        ({"Resize": {"scale": [-1, 24]}}, "linear", "linear"),
+    ],
+)
+def test_an_export_without_interpolations_is_read_as_it_was_written(section, old, new):
+    section = {"d": {"name": "VideoDecoder"}, "s": {"name": "Sampler", "num_seg": 2}, "t": [section]}
+    for build, expected in ((Pipeline.of_export, old), (Pipeline, new)):
+        ((arguments,),) = (list(item.values()) for item in build(section, "p").describe()["t"])
+        assert arguments["interpolation"] == expected
+
+
+@pytest.mark.parametrize(
+    ("decoder", "expected"),
+    [
+        ({"name": "VideoDecoder", "backend": "pyav", "mode": "test"}, "linear"),
+        ({"name": "VideoDecoder", "backend": "decord"}, "antialias"),
+        ({"name": "VideoDecoder"}, "antialias"),  # PaddleVideo's default is cv2
+        ({"name": "FrameDecoder"}, "antialias"),
+    ],
+)
+def test_jitter_scale_follows_the_decoder_as_paddlevideos_does(decoder, expected):
+    transform = [{"JitterScale": {"min_size": 32, "max_size": 32}}]
+    section = {"d": decoder, "s": {"name": "Sampler", "num_seg": 2, "linspace_sample": True}, "t": transform}
+    assert Pipeline(section, "p").describe()["t"][0]["JitterScale"]["interpolation"] == expected
+
+
+def test_what_differs_from_paddlevideo_on_purpose_is_told():
+    section = {"d": {"name": "VideoDecoder", "backend": "pyav"}, "s": {"name": "SampleAVAFrames", "clip_len": 4}}
+    told = Pipeline({**section, "t": [{"RandomCrop_v2": {"size": 32}}, "Flip", {"Scale": {"short_size": 8}}]}, "p")
+    assert set(told.deviations()) == {"VideoDecoder", "SampleAVAFrames", "RandomCrop_v2", "Flip"}
+    assert "time window" not in str(Pipeline(tsm(), "p").deviations())
 
 
 def test_errors_name_key_path_operator_and_file():
@@ -172,6 +212,7 @@ def test_bugs_stay_bugs_with_a_note():
         ({"t": [{"Scael": {"short_size": 3}}]}, r"p\.t\[0\]\.name: .*did you mean 'Scale'"),
         ({"t": [{"Scale": {"short_size": 3}, "Flip": None}]}, r"p\.t\[0\]: expected '- Name:'"),
         ({"t": {"short_size": 3}}, r"p\.t: expected a mapping with 'name'"),
+        ({"t": ["MultiCenterCrop"]}, "MultiCenterCrop.*TokenShift"),
         ({"t": [{"Scale": {"short_size": 0}}]}, r"p\.t\[0\].*short_size must be at least 1"),
     ],
 )

@@ -3,20 +3,24 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.cropping import (
     CenterCrop,
+    MultiCrop,
     MultiScaleCrop,
     RandomCrop,
     RandomResizedCrop,
     TenCrop,
     ThreeCrop,
     UniformCrop,
+    rounded_box,
 )
+from paddlevideo.loader.pipelines.decode import VideoDecoder
 from paddlevideo.loader.pipelines.flipping import Flip, RandomFlip
 from paddlevideo.loader.pipelines.normalize import Image2Array, Normalization
-from paddlevideo.loader.pipelines.resizing import JitterScale, RandomRescale, Resize, Scale, ScalePV, resize
+from paddlevideo.loader.pipelines.resizing import JitterScale, RandomRescale, Rescale, Resize, Scale, ScalePV, resize
 
 
 def grid(height, width, views=1, frames=2):
@@ -77,16 +81,49 @@ def test_multigrid_short_cycle_changes_the_least_size():
     assert min(sizes) < 36 and max(sizes) > 60
 
 
-def test_antialias_equals_pillow_and_linear_equals_opencv():
-    image = pytest.importorskip("PIL.Image")
-    noise = np.random.default_rng(0).integers(0, 256, (1, 2, 90, 121, 3), dtype=np.uint8)
-    for height, width in ((40, 50), (33, 200), (120, 131)):
-        ours = resize(noise, height, width, "antialias")
-        for t in range(2):
-            pillow = np.asarray(image.fromarray(noise[0, t]).resize((width, height), image.BILINEAR))
-            assert np.abs(ours[0, t].astype(int) - pillow).max() <= 1
-            linear = cv2.resize(noise[0, t], (width, height), interpolation=cv2.INTER_LINEAR)
-            np.testing.assert_array_equal(resize(noise, height, width)[0, t], linear)
+NOISE = np.random.default_rng(0).integers(0, 256, (1, 2, 90, 121, 3), dtype=np.uint8)
+
+
+def pillow(imgs, height, width):
+    frames = [Image.fromarray(frame).resize((width, height), Image.BILINEAR) for frame in imgs[0]]
+    return np.stack([np.asarray(frame) for frame in frames])[None]
+
+
+def opencv(imgs, height, width):
+    return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR) for frame in imgs[0]])[None]
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 50), (33, 200), (120, 131)])
+def test_antialias_is_pillow_and_linear_is_opencv(height, width):
+    np.testing.assert_array_equal(resize(NOISE, height, width, "antialias"), pillow(NOISE, height, width))
+    np.testing.assert_array_equal(resize(NOISE, height, width), opencv(NOISE, height, width))
+    floats = resize(NOISE.astype(np.float32), height, width, "antialias")  # not rounded, otherwise the same
+    assert np.abs(floats - pillow(NOISE, height, width)).max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("op", "pixels"),
+    [
+        (Scale(40, False), pillow),  # what is not written is PaddleVideo's default
+        (Scale(40, False, backend="pillow"), pillow),
+        (Scale(40, False, backend="cv2"), opencv),
+        (Scale(40, False, backend="cv2", interpolation="antialias"), pillow),
+        (Scale(40, False, backend="pillow", interpolation="linear"), opencv),
+        (ScalePV(40), pillow),
+        (JitterScale(40, 40), pillow),
+        (MultiScaleCrop([53, 40], scales=[1], fix_crop=False, max_distort=0), None),
+        (Resize([53, 40], keep_ratio=False), opencv),  # MMAction2's, and PaddleVideo's for AVA
+        (Rescale([-1, 40]), opencv),
+        (RandomRescale([40, 40]), opencv),
+    ],
+)
+def test_whose_pixels_an_operator_gives(op, pixels):
+    if pixels is None:  # a crop of 90 x 90 of which only the place is drawn
+        left = op.box(90, 121, np.random.default_rng(0))[1]
+        np.testing.assert_array_equal(run(op, NOISE)["imgs"], pillow(NOISE[:, :, :, left : left + 90], 40, 53))
+        return
+    out = run(op, NOISE)["imgs"]
+    np.testing.assert_array_equal(out, pixels(NOISE, *out.shape[2:4]))
 
 
 @pytest.mark.parametrize(
@@ -164,31 +201,44 @@ def test_multi_scale_crop_geometry():
     sides = [256, 224, 192, 168]
     pairs = {(h, w) for h in sides for w in sides if abs(sides.index(h) - sides.index(w)) <= 1}
     assert {(h, w) for _, _, h, w in boxes} == pairs and len(pairs) == 10
-    places = set()
-    for top, left, h, w in boxes:
-        assert 0 <= top <= 256 - h and 0 <= left <= 340 - w
-        if (h, w) == (168, 192):
-            places.add((top // 22, left // 37))
-    corners = {(y, x) for y in (0, 4) for x in (0, 4)}
-    edges = {(2, 0), (2, 4), (4, 2), (0, 2)}
-    assert places == corners | {(2, 2)} | edges | {(1, 1), (1, 3), (3, 1), (3, 3)}
+    whole = MultiScaleCrop(input_size=224)
+    for draw, step_y, step_x in ((op, 21.0, 36.5), (whole, 21, 36)):
+        corners = {(y, x) for y in (0, 4) for x in (0, 4)}
+        edges = {(2, 0), (2, 4), (4, 2), (0, 2)}
+        grid_points = corners | {(2, 2)} | edges | {(1, 1), (1, 3), (3, 1), (3, 3)}
+        assert set(draw.places(84, 146)) == {(y * step_y, x * step_x) for y, x in grid_points}
     assert MultiScaleCrop(224).box(225, 225, np.random.default_rng(0))[2] != 225  # within 2 of the target: the target
     free = {MultiScaleCrop(224, fix_crop=False).box(256, 340, np.random.default_rng(s))[1] for s in range(200)}
     assert len(free) > 60
-    assert len(MultiScaleCrop(224, more_fix_crop=False)._places(3, 3)) == 5
-    assert len(MultiScaleCrop(224, more_fix_crop=False)._places(0, 0)) == 1
-    assert len(MultiScaleCrop(224, more_fix_crop=False, allow_duplication=True)._places(0, 0)) == 5
+    assert len(MultiScaleCrop(224, more_fix_crop=False).places(12, 12)) == 5
+    assert len(MultiScaleCrop(224, more_fix_crop=False).places(0, 0)) == 1
+    assert len(MultiScaleCrop(224, more_fix_crop=False, allow_duplication=True).places(0, 0)) == 5
+    assert len(MultiScaleCrop(input_size=224, more_fix_crop=False).places(0, 0)) == 5
 
 
-def test_multi_scale_crop_is_crop_then_resize():
-    clip = np.random.default_rng(1).integers(0, 256, (1, 3, 60, 80, 3), dtype=np.uint8)
-    op = MultiScaleCrop(32)
+def test_fractional_places_round_both_ends_to_the_even_pixel():
+    """PaddleVideo hands Pillow fractions; a crop can become one pixel larger than it was drawn."""
+    assert rounded_box(3.0, 52.5, 78, 90) == (3, 52, 78, 90)
+    assert rounded_box(0.0, 50.5, 67, 59) == (0, 50, 67, 60)
+    for seed in range(300):
+        top, left, h, w = MultiScaleCrop(48).box(91, 160, np.random.default_rng(seed))
+        assert 0 <= top <= 91 - h and 0 <= left <= 160 - w
+
+
+def test_multi_scale_crop_by_input_size_is_mmaction2s_and_leaves_resizing_to_resize():
+    op = MultiScaleCrop(input_size=32)
     top, left, h, w = op.box(60, 80, np.random.default_rng(5))
-    out = run(op, clip, 5)["imgs"]
-    for t in range(3):
-        np.testing.assert_array_equal(
-            out[0, t], cv2.resize(clip[0, t, top : top + h, left : left + w].copy(), (32, 32))
-        )
+    assert (h, w) in op.sizes(60, 80)
+    cut = NOISE[:, :, :60, :80]
+    np.testing.assert_array_equal(run(op, cut, 5)["imgs"], cut[:, :, top : top + h, left : left + w])
+
+
+def test_multi_crop_draws_or_lays_three_along_the_long_side():
+    clip = grid(22, 31)
+    assert len({corner(run(MultiCrop(20), clip, seed)["imgs"]) for seed in range(400)}) == 3 * 12
+    views = run(MultiCrop(20, test_mode=True), clip)["imgs"]
+    assert [tuple(view[0, 0, 0, :2]) for view in views] == [(1, 0), (1, 6), (1, 11)]  # half margins are rounded up
+    assert run(MultiCrop(20, default_crop_size=40), clip, short_cycle_idx=0)["imgs"].shape[2:4] == (20, 20)
 
 
 def test_random_resized_crop():
@@ -265,6 +315,11 @@ def test_image2array_leaves_the_clip():
         lambda: Normalization([0.5] * 3, [0.5, 0, 0.5]),
         lambda: Image2Array(data_format="thwc"),
         lambda: MultiScaleCrop(224, scales=[1.5]),
+        lambda: MultiScaleCrop(),
+        lambda: MultiScaleCrop(input_size=224, backend="cv2"),
+        lambda: Scale(60, backend="pyav"),
+        lambda: VideoDecoder(num_clips=2),
+        lambda: VideoDecoder(sampling_rate=16),
         lambda: JitterScale(320, 256),
     ],
 )

@@ -98,10 +98,14 @@ def test_every_view_counts_as_a_clip_in_the_loss(section):
 def test_uint8_clips_are_normalised_on_the_device(section):
     imgs = clips()
     normalised = ((imgs.numpy() / 255.0 - 0.45) / 0.225).astype("float32")
-    network = build(section)
-    expected = network({"imgs": paddle.to_tensor(normalised)}, mode="predict")["scores"].numpy()
+    network, bare = build(section), build_framework(section)
+    bare.eval()
+    bare.set_state_dict(network.state_dict())
+    expected = bare({"imgs": paddle.to_tensor(normalised)}, mode="predict")["scores"].numpy()
     assert np.allclose(network({"imgs": imgs}, mode="predict")["scores"].numpy(), expected, atol=1e-5)
     assert not [key for key in network.state_dict() if "normalize" in key]
+    with pytest.raises(UserError, match="imgs are float32, but this network normalises"):
+        network({"imgs": paddle.to_tensor(normalised)}, mode="predict")
 
 
 @BOTH

@@ -20,6 +20,12 @@ def test_runs_from_any_folder_of_a_checkout_that_is_not_installed(tiny, tmp_path
     assert (tmp_path / "exported" / "inference.yml").is_file() and (tmp_path / "exported" / "TSM.pdiparams").is_file()
 
 
+def test_an_override_behind_the_flag_of_the_folder_is_refused(tiny, tmp_path, run_tool):
+    done = run_tool("export_model", "-c", tiny.config, "-p", tiny.weights, "-o", "MODEL.head.num_classes=5")
+    assert done.code == 2 and "--override MODEL.head.num_classes=5" in done.err and done.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_save_name_and_overrides(tiny, tmp_path, run_tool):
     done = run_tool(
         "export_model", "-c", tiny.config, "-p", tiny.weights, "-o", tmp_path / "out", "--save_name", "fight",

@@ -128,6 +128,7 @@ def test_an_edited_configuration_is_named_and_the_exported_pipeline_holds(tiny, 
     edited = run_tool("predict", "-i", tiny.videos[0], *model, "-c", path)
     assert edited.out == plain.out
     assert "PIPELINE.test.transform[0].Scale.short_size: here 48, exported 36" in edited.err
+    assert "differs" not in run_tool("predict", "-i", tiny.videos[0], *model, "-c", tiny.config).err
 
 
 def test_an_override_on_this_command_line_is_followed_and_said(tiny, model, run_tool):
@@ -174,3 +175,19 @@ def test_predict_gives_the_scores_of_test_on_the_same_files(tiny, run_tool, tmp_
     assert [record["path"] for record in predicted] == [record["path"] for record in tested]
     for ours, theirs in zip(predicted, tested):
         np.testing.assert_allclose(ours["scores"], theirs["scores"], atol=1e-6)
+
+
+def test_an_export_from_before_interpolations_were_noted_keeps_its_pixels(tiny, run_tool, tmp_path):
+    """Then everything was linear; the same configuration means Pillow's pixels now, which is said."""
+    noted = (tiny.folder / "inference.yml").read_text()
+    assert noted.count("interpolation: antialias") == 1
+    outputs = []
+    for name, line in (("old", ""), ("linear", "interpolation: linear"), ("new", "interpolation: antialias")):
+        folder = shutil.copytree(tiny.folder, tmp_path / name)
+        (folder / "inference.yml").write_text(noted.replace("interpolation: antialias", line))
+        outputs.append(
+            run_tool("predict", "-i", tiny.videos[0], "--model_file", folder / "TSM.json", "-c", tiny.config)
+        )
+    old, linear, new = outputs
+    assert (old.code, old.out) == (0, linear.out) and old.out != new.out
+    assert "Scale.interpolation: here 'antialias', exported 'linear'" in old.err

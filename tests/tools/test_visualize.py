@@ -5,8 +5,8 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlevideo.build import network
 from paddlevideo.config import load_config
-from paddlevideo.engine.parts import network
 from paddlevideo.safe_io import write_pickle
 from tests.tiny import distilled, make_clips, save, timesformer_config, tsm_config
 

@@ -66,6 +66,7 @@ class SampleAVAFrames:
     """
 
     takes_boxes = True
+    differs = "in evaluation no frame is moved, as in MMAction2; PaddleVideo moves them there, too"
 
     def __init__(self, clip_len: int, frame_interval: int = 2, test_mode: bool = False):
         if min(clip_len, frame_interval) < 1:

@@ -14,7 +14,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.boxes import crop_boxes
 from paddlevideo.loader.pipelines.flipping import mirror
-from paddlevideo.loader.pipelines.resizing import check_interpolation, images, resize_sample
+from paddlevideo.loader.pipelines.resizing import images, interpolation_of, resize_sample
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -63,11 +63,12 @@ def crop_sample(sample: Sample, top: int, left: int, height: int, width: int) ->
 class RandomCrop:
     """A crop of ``target_size`` at a drawn place; every place is as likely, the last row and column included.
 
-    *Source*: PaddleVideo's RandomCrop.  Its PyAV path never reaches the last place and fails where the picture has
-    the crop's size.
+    *Source*: PaddleVideo's RandomCrop.  Behind PyAV it never reaches the last place and fails where the picture has
+    the crop's size; MMAction2's does not reach it either.
     """
 
     takes_boxes = True
+    differs = "the last place can be drawn, which PaddleVideo behind pyav, and MMAction2, leave out"
 
     def __init__(self, target_size: int | list[int]):
         self.size = size_hw(target_size)
@@ -83,8 +84,10 @@ class RandomCrop:
 class RandomCropV2(RandomCrop):
     """``RandomCrop`` under the name in PaddleVideo's file for AVA.
 
-    *Source*: PaddleVideo's RandomCrop_v2.
+    *Source*: PaddleVideo's RandomCrop_v2, which never reaches the last place.
     """
+
+    differs = "the last place can be drawn, which PaddleVideo leaves out"
 
     def __init__(self, size: int | list[int]):
         super().__init__(size)
@@ -97,7 +100,7 @@ class CenterCrop:
     Args:
         do_round: an odd margin is halved and rounded to the even neighbour (PaddleVideo's default); False rounds down
             (MMAction2's rule).
-        backend: accepted, changes nothing.
+        backend: what cuts; the pixels are the same.
 
     *Source*: PaddleVideo's CenterCrop.
     """
@@ -120,65 +123,71 @@ class CenterCrop:
 
 @TRANSFORMS.register("MultiScaleCrop_TSM")
 class MultiScaleCrop:
-    """A crop of drawn size and place, stretched to ``target_size``.
+    """A crop of drawn size and place; both references have an operator of this name, and the size tells which it is.
 
-    The candidate sides are ``int(s * short side)`` for s in ``scales``; one within 2 pixels of the target becomes it.
+    ``target_size``: PaddleVideo's.  Places lie on fractions of a pixel, both ends of the box are rounded (to the even
+    neighbour, so that a crop can be one pixel larger than drawn), and the crop is stretched to ``target_size``.
+    ``input_size``: MMAction2's.  Places lie on whole pixels, and the crop keeps its size: ``Resize`` stretches it.
+
+    The candidate sides are ``int(s * short side)`` for s in ``scales``; one within 2 pixels of the size becomes it.
     Height and width are drawn as a pair whose positions in ``scales`` differ by at most ``max_distort``.  The place is
-    one of 13 (``fix_crop``): corners, middle, middles of the edges, quarter points, on a grid of steps ``(side - crop)
-    // 4``.
+    one of 13 (``fix_crop``): corners, middle, middles of the edges, quarter points, on a grid of steps
+    ``(side - crop) / 4``.
 
     Args:
         target_size: side of the result, or [width, height].
         scales: fractions of the short side; None: 1, 0.875, 0.75, 0.66.
-        fix_crop: False draws the place freely.
-        allow_duplication: keep, among the first five places, those that coincide because there is no room.
-        more_fix_crop: False: only corners and middle.
-        backend: accepted, changes nothing.
-        interpolation: linear or antialias.
+        max_distort: MMAction2 calls it max_wh_scale_gap.
+        fix_crop: False draws the place freely (MMAction2: random_crop).
+        allow_duplication: keep, among the first five places, those that coincide because there is no room; always so
+            with ``input_size``.
+        more_fix_crop: False: only corners and middle (MMAction2: num_fixed_crops 5 instead of 13).
+        backend: pillow (what is left out means it) or cv2: how the crop is stretched.
+        interpolation: antialias or linear; goes before ``backend``.
+        input_size: see above; one of the two sizes must be given.
 
-    *Source*: TSN's multi-scale cropping, PaddleVideo's MultiScaleCrop.  Its later versions take the grid's steps as
-    fractions, which moves a crop by at most 3 pixels.
+    *Source*: TSN's multi-scale cropping, PaddleVideo's and MMAction2's MultiScaleCrop.
     """
 
     takes_boxes = True
 
     def __init__(
         self,
-        target_size: int | list[int],
+        target_size: int | list[int] | None = None,
         scales: list[float] | None = None,
         max_distort: int = 1,
         fix_crop: bool = True,
         allow_duplication: bool = False,
         more_fix_crop: bool = True,
-        backend: Literal["pillow", "cv2", "pyav"] = "cv2",
-        interpolation: Literal["linear", "antialias"] = "linear",
+        backend: Literal["pillow", "cv2"] | None = None,
+        interpolation: Literal["linear", "antialias"] | None = None,
+        input_size: int | list[int] | None = None,
     ):
-        self.size = size_hw(target_size)
+        if (target_size is None) == (input_size is None):
+            raise ValueError("give target_size (PaddleVideo: stretched to it) or input_size (MMAction2: not stretched)")
+        self.whole_pixels = target_size is None
+        if self.whole_pixels and (backend, interpolation) != (None, None):
+            raise ValueError("with input_size nothing is resized: give interpolation to the Resize behind it")
+        self.size = size_hw(input_size if target_size is None else target_size)
         self.scales = list(scales) if scales else [1, 0.875, 0.75, 0.66]
         if not all(0 < scale <= 1 for scale in self.scales):
             raise ValueError(f"scales must lie in (0, 1], got {self.scales}")
         self.max_distort, self.fix_crop = max_distort, fix_crop
-        self.allow_duplication, self.more_fix_crop = allow_duplication, more_fix_crop
-        self.interpolation = check_interpolation(interpolation)
+        self.allow_duplication, self.more_fix_crop = allow_duplication or self.whole_pixels, more_fix_crop
+        self.interpolation = None if self.whole_pixels else interpolation_of(backend, interpolation)
 
-    def box(self, height: int, width: int, rng: Rng) -> tuple[int, int, int, int]:
-        """A drawn crop of a picture of this size: top, left, height, width."""
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Heights and widths that are drawn from."""
         sides = [max(1, int(min(height, width) * scale)) for scale in self.scales]
         heights, widths = (
             [target if abs(side - target) < 3 and target <= limit else side for side in sides]
             for target, limit in zip(self.size, (height, width))
         )
-        pairs = [(h, w) for i, h in enumerate(heights) for j, w in enumerate(widths) if abs(i - j) <= self.max_distort]
-        h, w = pairs[rng.integers(len(pairs))]
-        if not self.fix_crop:
-            return int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1)), h, w
-        step_y, step_x = (height - h) // 4, (width - w) // 4
-        places = self._places(step_y, step_x)
-        y, x = places[rng.integers(len(places))]
-        return y * step_y, x * step_x, h, w
+        return [(h, w) for i, h in enumerate(heights) for j, w in enumerate(widths) if abs(i - j) <= self.max_distort]
 
-    def _places(self, step_y: int, step_x: int) -> list[tuple[int, int]]:
-        """Grid points (y, x), 0..4 each."""
+    def places(self, down: int, right: int) -> list[tuple[float, float]]:
+        """Top and left that are drawn from, where a crop can move this far down and to the right."""
+        step_y, step_x = (down // 4, right // 4) if self.whole_pixels else (down / 4, right / 4)
         distinct = [
             ((0, 0), True),
             ((0, 4), step_x != 0),
@@ -189,12 +198,30 @@ class MultiScaleCrop:
         places = [place for place, differs in distinct if differs or self.allow_duplication]
         if self.more_fix_crop:
             places += [(2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3)]
-        return places
+        return [(y * step_y, x * step_x) for y, x in places]
+
+    def box(self, height: int, width: int, rng: Rng) -> tuple[int, int, int, int]:
+        """A drawn crop of a picture of this size: top, left, height, width."""
+        sizes = self.sizes(height, width)
+        h, w = sizes[rng.integers(len(sizes))]
+        if not self.fix_crop:
+            return int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1)), h, w
+        places = self.places(height - h, width - w)
+        return rounded_box(*places[rng.integers(len(places))], h, w)
+
+    def cut(self, sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+        """This crop of the sample, at the size that the operator gives."""
+        sample = crop_sample(sample, top, left, height, width)
+        return sample if self.whole_pixels else resize_sample(sample, *self.size, self.interpolation)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        imgs = images(sample)
-        box = self.box(*imgs.shape[2:4], rng)
-        return resize_sample(crop_sample(sample, *box), *self.size, self.interpolation)
+        return self.cut(sample, *self.box(*images(sample).shape[2:4], rng))
+
+
+def rounded_box(top: float, left: float, height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, left, height, width with both ends rounded to whole pixels, halves to the even one, as Pillow crops."""
+    y, x = round(top), round(left)
+    return y, x, round(top + height) - y, round(left + width) - x
 
 
 @TRANSFORMS.register
@@ -206,7 +233,7 @@ class RandomResizedCrop:
     Args:
         area_range: fraction of the picture.
         aspect_ratio_range: width / height, drawn on a logarithmic scale.
-        target_size, backend: accepted, change nothing, as in PaddleVideo.
+        target_size, backend: without effect on the pixels, as in PaddleVideo.
 
     *Source*: MMAction2's and PaddleVideo's RandomResizedCrop (which do not resize either).
     """
@@ -261,7 +288,7 @@ class UniformCrop:
 
     Args:
         target_size: side of the crop, or [width, height]; one side of the picture must have it.
-        backend: accepted, changes nothing.
+        backend: what cuts; the pixels are the same.
 
     *Source*: PaddleVideo's UniformCrop.
     """
@@ -315,6 +342,49 @@ class TenCrop:
             crop = _cut(imgs, y * step_y, x * step_x, *self.size)
             views += [crop, mirror(crop)]
         sample["imgs"] = np.concatenate(views)
+        return sample
+
+
+@TRANSFORMS.register
+class MultiCrop:
+    """A square at a drawn place; with ``test_mode`` three along the long side: left (top), middle, right (bottom).
+
+    In test mode V becomes 3 V, and half margins are rounded up.  Pictures of the crop's size stay as they are.
+
+    Args:
+        target_size: side of the crop.
+        default_crop_size, short_cycle_factors: multigrid training: a sample with ``short_cycle_idx`` 0 or 1 is cut to
+            ``round(short_cycle_factors[idx] * default_crop_size)``.
+        test_mode: see above.
+
+    *Source*: PaddleVideo's MultiCrop (SlowFast on whole clips).  There a test sample is one of the three crops, the
+    data set names which; here they are views of one sample.
+    """
+
+    def __init__(
+        self,
+        target_size: int,
+        default_crop_size: int = 224,
+        short_cycle_factors: list[float] = (0.5, 0.7071),
+        test_mode: bool = False,
+    ):
+        self.target_size, self.default_crop_size, self.test_mode = target_size, default_crop_size, test_mode
+        self.short_cycle_factors = list(short_cycle_factors)
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        imgs, side, cycle = images(sample), self.target_size, sample.get("short_cycle_idx")
+        if cycle in (0, 1):
+            side = round(self.short_cycle_factors[cycle] * self.default_crop_size)
+        down, right = _room(imgs, side, side)
+        if not self.test_mode:
+            left, top = int(rng.integers(0, right + 1)), int(rng.integers(0, down + 1))
+            return crop_sample(sample, top, left, side, side)
+        tops, lefts = ([0, -(-room // 2), room] for room in (down, right))
+        if imgs.shape[2] > imgs.shape[3]:
+            lefts = [lefts[1]] * 3
+        else:
+            tops = [tops[1]] * 3
+        sample["imgs"] = np.concatenate([_cut(imgs, top, left, side, side) for top, left in zip(tops, lefts)])
         return sample
 
 

@@ -12,6 +12,8 @@ from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
 
+_WINDOW_FRAMES = 8  # PaddleVideo's default for num_seg
+
 
 def time_window(
     num_frames: int,
@@ -57,15 +59,18 @@ class VideoDecoder:
     A sample that already carries an open ``reader`` (a clip in memory) is taken as it is.
 
     Args:
-        backend: pyav (exact, decodes only what is needed), pyav_sequential, decord or cv2.
-        mode: with ``num_seg``: the PP-TimeSformer time window; train and valid draw its start, test begins with the
-            video.  None: no window.
+        backend: pyav (exact, decodes only what is needed), pyav_sequential, decord or cv2.  None: pyav.  PaddleVideo's
+            default is cv2, whose frames are the same; only ``JitterScale`` asks which one is written.
+        mode: the PP-TimeSformer time window; train and valid draw its start, test begins with the video.  None: no
+            window.
         num_seg: number of frames the window is made for.
-        sampling_rate: frames between two of them, at ``target_fps``.
-        target_fps: frame rate that ``sampling_rate`` counts in.
+        sampling_rate: frames between two of them, at ``target_fps``; None: 32.  Only with ``mode``.
+        target_fps: frame rate that ``sampling_rate`` counts in; None: 30.  Only with ``mode``.
+        num_clips: must be 1; PaddleVideo accepts any number and ignores it.
 
-    *Source*: PaddleVideo's VideoDecoder.  There only PyAV knows the window, while decord and cv2 sample the whole video
-    under the same keys; here the window does not depend on the backend.  See ``time_window`` for its rule, and
+    *Source*: PaddleVideo's VideoDecoder.  There only PyAV knows the window, and always has one (its ``mode`` is train
+    where none is written), while decord and cv2 sample the whole video under the same keys; here the window does not
+    depend on the backend, and is there if ``mode`` is.  See ``time_window`` for its rule, and
     ``Sampler(sampling_rate=...)`` for the same window without a decoder's help.
     """
 
@@ -73,18 +78,35 @@ class VideoDecoder:
 
     def __init__(
         self,
-        backend: str = "pyav",
+        backend: str | None = None,
         mode: Literal["train", "valid", "test"] | None = None,
         num_seg: int | None = None,
-        sampling_rate: int = 32,
-        target_fps: float = 30.0,
+        sampling_rate: int | None = None,
+        target_fps: float | None = None,
+        num_clips: int = 1,
     ):
         if mode not in (None, "train", "valid", "test"):
             raise ValueError(f"mode must be train, valid or test, got {mode!r}")
-        if sampling_rate <= 0 or target_fps <= 0 or (num_seg is not None and num_seg <= 0):
+        if any(value is not None and value <= 0 for value in (num_seg, sampling_rate, target_fps)):
             raise ValueError("num_seg, sampling_rate and target_fps must be positive")
-        self.backend, self.mode, self.num_seg = backend, mode, num_seg
-        self.sampling_rate, self.target_fps = sampling_rate, target_fps
+        if mode is None and (sampling_rate, target_fps) != (None, None):
+            raise ValueError("sampling_rate and target_fps make a time window, which needs mode: train, valid or test")
+        if num_clips != 1:
+            raise ValueError(f"num_clips must be 1, got {num_clips}; a sampler takes several clips (SampleFrames)")
+        self.backend, self.mode = backend or "pyav", mode
+        self.num_seg = num_seg or _WINDOW_FRAMES
+        self.sampling_rate, self.target_fps = sampling_rate or 32, target_fps or 30.0
+        # in PaddleVideo, to the operators behind it
+        self.gives_tensors = backend in ("pyav", "pyav_sequential")
+
+    @property
+    def differs(self) -> str | None:
+        """From PaddleVideo, as it is written."""
+        if self.gives_tensors and self.mode is None:
+            return "without mode the whole video is sampled; PaddleVideo's pyav takes a window even then (train)"
+        if self.mode is not None and not self.gives_tensors:
+            return "mode makes a time window with every backend; in PaddleVideo with pyav only"
+        return None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if "reader" not in sample:
@@ -95,7 +117,7 @@ class VideoDecoder:
             sample["reader"] = open_video(sample["filename"], self.backend)
         reader = sample["reader"]
         sample["total_frames"], sample["fps"] = len(reader), float(reader.fps)
-        if self.mode is not None and self.num_seg is not None:
+        if self.mode is not None:
             start = "first" if self.mode == "test" else "random"
             sample["window"] = time_window(
                 len(reader), reader.fps, self.num_seg, self.sampling_rate, self.target_fps, start, rng

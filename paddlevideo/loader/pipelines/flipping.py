@@ -78,8 +78,10 @@ class RandomFlip:
 class Flip(RandomFlip):
     """``RandomFlip`` under MMAction2's names.
 
-    *Source*: MMAction2's Flip.
+    *Source*: MMAction2's Flip.  PaddleVideo's (its AVA file) puts mirrored boxes one pixel further left.
     """
+
+    differs = "mirrored boxes begin at width - x2, as in MMAction2; in PaddleVideo one pixel further left"
 
     def __init__(
         self,

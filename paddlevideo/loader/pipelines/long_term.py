@@ -10,9 +10,6 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.feature_bank import LongTermWindow
 from paddlevideo.registry import TRANSFORMS
 
-# keys of a sample that are stacked with those of the others, one row per clip
-PER_CLIP = ("long_term", "long_term_filled")
-
 
 @TRANSFORMS.register
 class LongTermFeatures:

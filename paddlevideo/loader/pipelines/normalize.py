@@ -71,6 +71,11 @@ class Normalization:
         self.std = np.asarray(std, np.float32) / np.float32(unit)
         self.on_device = device
 
+    @property
+    def normalizes(self) -> bool:
+        """Whether it gives normalised floats, instead of leaving that to the device."""
+        return not self.on_device
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         imgs = images(sample)
         if not self.on_device:

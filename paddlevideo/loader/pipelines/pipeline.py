@@ -20,6 +20,11 @@ def _takes_boxes(op: Any) -> bool:
     return getattr(op, "takes_boxes", False)
 
 
+def _normalizes(op: Any) -> bool:
+    """Whether its pictures are normalised floats; class attribute or property ``normalizes``."""
+    return getattr(op, "normalizes", False)
+
+
 class TransformError(UserError):
     """An operator could not do its work on one sample; ``where`` is its key path, ``source`` the sample's file."""
 
@@ -38,34 +43,60 @@ class Pipeline:
     value is one operator, ``{name: Op, argument: value}``, or a list of ``Op`` and ``{Op: {argument: value}}``.
 
     An operator is a callable ``(sample, rng) -> sample``.  It keeps no state and draws from ``rng`` alone, so a sample
-    is a function of the generator it was given.
+    is a function of the generator it was given.  Its pictures are uint8 levels 0..255; one that normalises them, to
+    float32, has the attribute ``normalizes = True``, and nothing else gives floats.
 
     Args:
         section: the mapping below ``PIPELINE.train``, ``.valid`` or ``.test``.
         where: its key path, for messages.
+        unstated_interpolation: of operators that name none; None: as in the reference (``pipelines.resizing``).
 
     Raises:
         ConfigError: an entry is malformed, an operator unknown, an argument wrong.
     """
 
-    def __init__(self, section: Mapping[str, Any], where: str):
+    def __init__(self, section: Mapping[str, Any], where: str, unstated_interpolation: str | None = None):
         if not isinstance(section, Mapping) or not section:
             raise ConfigError(
                 where, [f"{where}: expected a mapping of steps (decode, sample, transform), got {section!r}"]
             )
         self.where = where
         self._section = _plain(section)
-        self._steps = [
-            (here, spec["name"], TRANSFORMS.build(spec, here)) for here, spec in _specs(self._section, where)
-        ]
-        deferred = [here for here, _, op in self._steps if getattr(op, "on_device", False)]
-        if len(deferred) > 1:
-            raise ConfigError(where, [f"{deferred[1]}: a second Normalization; the first is {deferred[0]}"])
+        self._steps: list[tuple[str, str, Any]] = []
+        for here, spec in _specs(self._section, where):
+            op = TRANSFORMS.build(spec, here)
+            if hasattr(op, "settle"):
+                op.settle([other for _, _, other in self._steps])
+            if unstated_interpolation and "interpolation" not in spec and getattr(op, "interpolation", None):
+                op.interpolation = unstated_interpolation
+            self._steps.append((here, spec["name"], op))
+        normalizing = [here for here, _, op in self._steps if _normalizes(op) or getattr(op, "on_device", False)]
+        if len(normalizing) > 1:
+            raise ConfigError(where, [f"{normalizing[1]}: a second Normalization; the first is {normalizing[0]}"])
+
+    @classmethod
+    def of_export(cls, section: Mapping[str, Any], where: str) -> Pipeline:
+        """The pipeline of an ``inference.yml``.
+
+        ``describe`` writes the interpolation of every operator.  A file that lacks it is from before that: then all
+        were linear, whatever their ``backend``.
+        """
+        return cls(section, where, unstated_interpolation="linear")
 
     @property
     def normalization(self) -> Any | None:
         """The ``Normalization`` that is left to the device (``.mean``, ``.std``: float32 [3], 0..1 scale), or None."""
         return next((op for _, _, op in self._steps if getattr(op, "on_device", False)), None)
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether an operator normalises the pictures here, so that float32 comes out."""
+        return any(_normalizes(op) for _, _, op in self._steps)
+
+    def deviations(self) -> dict[str, str]:
+        """Operator -> how it differs, on purpose, from PaddleVideo's of the same name and arguments."""
+        told = ((name, getattr(op, "differs", None)) for _, name, op in self._steps)
+        return {name: text for name, text in told if text}
 
     def refuse_boxes(self) -> None:
         """Raises ConfigError if an operator would leave boxes where they are while the pixels move."""
@@ -93,8 +124,11 @@ class Pipeline:
                 return
 
     def describe(self) -> dict[str, Any]:
-        """The section as plain data: ``Pipeline(p.describe(), where)`` is the same pipeline."""
-        return _plain(self._section)
+        """The section as plain data: ``Pipeline(p.describe(), where)`` is the same pipeline.
+
+        Interpolations are written out, so that it stays the same whatever an operator's default becomes.
+        """
+        return _with_interpolations(_plain(self._section), iter([op for _, _, op in self._steps]))
 
     def __call__(self, sample: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """Args:
@@ -102,7 +136,8 @@ class Pipeline:
             rng: the sample's own generator.
 
         Returns:
-            the sample with ``imgs``: uint8 (float32 if normalised here) [V, T, H, W, 3], C-contiguous.
+            the sample with ``imgs``: uint8 [V, T, H, W, 3], C-contiguous; float32 if an operator normalises, with
+            ``normalized``: True.
 
         Raises:
             TransformError: an operator cannot take this clip.
@@ -115,6 +150,9 @@ class Pipeline:
                     if "boxes" in sample and not _takes_boxes(op):
                         raise UserError(_BOXES_LEFT)
                     sample = op(sample, rng)
+                    if _normalizes(op):
+                        sample["normalized"] = True
+                    _check_pixels(sample)
                 except Exception as error:
                     source = str(sample.get("filename") or sample.get("frame_dir") or "a clip in memory")
                     if getattr(error, "path", None) is not None:  # a read error names its file already
@@ -130,6 +168,37 @@ class Pipeline:
         if "imgs" in sample:
             sample["imgs"] = np.ascontiguousarray(sample["imgs"])
         return sample
+
+
+def _check_pixels(sample: Mapping[str, Any]) -> None:
+    """Raises UserError if there are floats that nothing calls normalised: the network would take them for that."""
+    imgs, normalized = sample.get("imgs"), sample.get("normalized", False)
+    if not isinstance(imgs, np.ndarray) or imgs.dtype == (np.float32 if normalized else np.uint8):
+        return
+    if normalized:
+        raise UserError(f"gives {imgs.dtype} pixels, which are normalised; give float32: imgs.astype(np.float32)")
+    raise UserError(
+        f"gives {imgs.dtype} pixels; give levels 0..255 as uint8: np.clip(np.rint(imgs), 0, 255).astype(np.uint8); "
+        "or, if they are normalised as the network takes them, say so: normalizes = True in its class"
+    )
+
+
+def _with_interpolations(section: dict[str, Any], operators: Iterator[Any]) -> dict[str, Any]:
+    """The section with the interpolation of each of its operators, in their order."""
+
+    def stated(arguments: Any, op: Any) -> Any:
+        found = getattr(op, "interpolation", None)
+        return {**(arguments or {}), "interpolation": found} if found else arguments
+
+    def item(value: Any) -> Any:
+        ((name, arguments),) = value.items() if isinstance(value, dict) else [(value, None)]
+        said = stated(arguments, next(operators))
+        return value if said is arguments else {name: said}
+
+    return {
+        key: [item(one) for one in value] if isinstance(value, list) else stated(value, next(operators))
+        for key, value in section.items()
+    }
 
 
 def _specs(section: Mapping[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any]]]:

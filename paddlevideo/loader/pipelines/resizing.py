@@ -1,25 +1,27 @@
 """Operators that change the size of the pictures.
 
-All take and give ``imgs`` [V, T, H, W, 3], uint8 or float32, and draw once per clip.  ``interpolation`` is one decision
-for all of them:
+All take and give ``imgs`` [V, T, H, W, 3], uint8 or float32, and draw once per clip.  ``interpolation`` decides on the
+pixels in all of them:
 
-* ``linear`` (default): bilinear between the four nearest pixels (OpenCV), what MMAction2 and PaddleVideo's cv2 and PyAV
-  paths do; fast; aliases when it shrinks.
-* ``antialias``: a triangle as wide as the shrinking factor, what Pillow's BILINEAR does, and with it PaddleVideo's
-  default ``backend: pillow``; equal to Pillow within one grey level, several times slower.
+* ``antialias``: Pillow's BILINEAR, bit for bit: a triangle as wide as the shrinking factor, the width first, rounded in
+  between.  Float clips go through Pillow's float pictures, colour by colour.
+* ``linear``: OpenCV's INTER_LINEAR: the four nearest pixels.  Faster; aliases when it shrinks.
 
-An argument ``backend`` of an existing file names the library used there.  It is accepted and changes nothing.
+An operator that names none follows its reference.  PaddleVideo's ``Scale``, ``Scale_PV`` and ``MultiScaleCrop`` use
+Pillow unless ``backend: cv2`` is written; its ``JitterScale`` depends on the decoder (see there).  ``Resize``,
+``Rescale`` and ``RandomRescale`` are OpenCV's in both references.  ``interpolation``, where it is written, wins.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.boxes import scale_boxes
@@ -51,6 +53,19 @@ def check_interpolation(interpolation: str) -> str:
     return interpolation
 
 
+def interpolation_of(backend: str | None, interpolation: str | None) -> str:
+    """The interpolation of a PaddleVideo operator: the one that is written, or that of its ``backend`` (Pillow's).
+
+    Raises:
+        ValueError: not one of the names that there are.
+    """
+    if backend not in (None, "pillow", "cv2"):
+        raise ValueError(f"backend must be pillow or cv2, got {backend!r}")
+    if interpolation is not None:
+        return check_interpolation(interpolation)
+    return "linear" if backend == "cv2" else "antialias"
+
+
 def resize(imgs: np.ndarray, height: int, width: int, interpolation: str = "linear") -> np.ndarray:
     """Stretches every picture: [V, T, H, W, 3] -> [V, T, height, width, 3], same dtype.
 
@@ -63,13 +78,22 @@ def resize(imgs: np.ndarray, height: int, width: int, interpolation: str = "line
         raise UserError(f"cannot make a picture of {height} x {width} (height x width)")
     if imgs.shape[2:4] == (height, width):
         return imgs
-    if interpolation == "antialias":
-        return _antialias(imgs, height, width)
     out = np.empty((*imgs.shape[:2], height, width, 3), imgs.dtype)
     for v in range(imgs.shape[0]):
         for t in range(imgs.shape[1]):
-            cv2.resize(imgs[v, t], (width, height), dst=out[v, t], interpolation=cv2.INTER_LINEAR)
+            if interpolation == "linear":
+                cv2.resize(imgs[v, t], (width, height), dst=out[v, t], interpolation=cv2.INTER_LINEAR)
+            elif imgs.dtype == np.uint8:
+                out[v, t] = _pillow(imgs[v, t], height, width)
+            else:  # Pillow has no picture of three float channels
+                for c in range(3):
+                    out[v, t, :, :, c] = _pillow(imgs[v, t, :, :, c], height, width)
     return out
+
+
+def _pillow(picture: np.ndarray, height: int, width: int) -> Image.Image:
+    image = Image.fromarray(np.ascontiguousarray(picture))  # uint8 [H, W, 3], or float32 [H, W]
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def resize_sample(sample: Sample, height: int, width: int, interpolation: str = "linear") -> Sample:
@@ -78,31 +102,6 @@ def resize_sample(sample: Sample, height: int, width: int, interpolation: str = 
     sample["imgs"] = resize(imgs, height, width, interpolation)
     scale_boxes(sample, height / imgs.shape[2], width / imgs.shape[3])
     return sample
-
-
-@functools.lru_cache(maxsize=64)
-def _triangle(size: int, new_size: int) -> np.ndarray:
-    """Weights [new_size, size] of the triangle filter along one axis; rows sum to 1."""
-    scale = size / new_size
-    reach = max(scale, 1.0)
-    centre = (np.arange(new_size)[:, None] + 0.5) * scale
-    weights = np.maximum(0.0, 1.0 - np.abs(np.arange(size)[None, :] + 0.5 - centre) / reach)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def _antialias(imgs: np.ndarray, height: int, width: int) -> np.ndarray:
-    rows, columns = _triangle(imgs.shape[2], height), _triangle(imgs.shape[3], width)
-    out = np.empty((*imgs.shape[:2], height, width, 3), imgs.dtype)
-    for v in range(imgs.shape[0]):
-        for t in range(imgs.shape[1]):
-            frame = imgs[v, t].astype(np.float32)  # [H, W, 3]
-            # Pillow goes along the width first and rounds to whole levels in between
-            frame = np.matmul(columns, frame)  # [H, width, 3]
-            if imgs.dtype == np.uint8:
-                frame = np.floor(frame + 0.5)
-            frame = np.matmul(rows, frame.reshape(len(frame), -1)).reshape(height, width, 3)
-            out[v, t] = np.clip(np.floor(frame + 0.5), 0, 255) if imgs.dtype == np.uint8 else frame
-    return out
 
 
 def short_side_size(height: int, width: int, short: int) -> tuple[int, int]:
@@ -121,8 +120,8 @@ class Scale:
             PaddleVideo: it squeezes 16:9 pictures).  False keeps the aspect, unless ``keep_ratio`` is False.
         keep_ratio: only with ``fixed_ratio: False``; False makes squares.
         do_round: round the sides to the nearest pixel instead of down.
-        backend: accepted, changes nothing (module's docstring).
-        interpolation: linear or antialias.
+        backend: pillow (what is left out means it) or cv2: which pixels, see the module's docstring.
+        interpolation: antialias or linear; goes before ``backend``.
 
     *Source*: PaddleVideo's Scale.
     """
@@ -135,15 +134,15 @@ class Scale:
         fixed_ratio: bool = True,
         keep_ratio: bool | None = None,
         do_round: bool = False,
-        backend: Literal["pillow", "cv2", "pyav"] = "cv2",
-        interpolation: Literal["linear", "antialias"] = "linear",
+        backend: Literal["pillow", "cv2"] | None = None,
+        interpolation: Literal["linear", "antialias"] | None = None,
     ):
         if fixed_ratio and keep_ratio:
             raise ValueError("fixed_ratio (4:3) and keep_ratio exclude each other; fixed_ratio is True by default")
         if short_size < 1:
             raise ValueError(f"short_size must be at least 1, got {short_size}")
         self.short_size, self.fixed_ratio, self.keep_ratio = short_size, fixed_ratio, keep_ratio
-        self.do_round, self.interpolation = do_round, check_interpolation(interpolation)
+        self.do_round, self.interpolation = do_round, interpolation_of(backend, interpolation)
 
     def new_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that pictures of this size get."""
@@ -168,7 +167,7 @@ class Scale:
 class ScalePV(Scale):
     """``Scale`` that keeps the aspect: the name in PaddleVideo's file for TSM on folders of frames."""
 
-    def __init__(self, short_size: int, interpolation: Literal["linear", "antialias"] = "linear"):
+    def __init__(self, short_size: int, interpolation: Literal["linear", "antialias"] | None = None):
         super().__init__(short_size, fixed_ratio=False, interpolation=interpolation)
 
 
@@ -179,10 +178,12 @@ class JitterScale:
     Args:
         short_cycle_factors, default_min_size: multigrid training: a sample with ``short_cycle_idx`` 0 or 1 has
             ``round(short_cycle_factors[idx] * default_min_size)`` for min_size.
-        interpolation: linear or antialias.
+        interpolation: linear or antialias.  None: as PaddleVideo, linear behind ``VideoDecoder`` with ``backend: pyav``
+            (which gives tensors there), antialias behind any other decoder (which gives Pillow's pictures).
 
-    *Source*: PaddleVideo's JitterScale.  Its PyAV path interpolates normalised floats without rounding; here the
-    result is rounded to whole levels.
+    *Source*: PaddleVideo's JitterScale.  Behind PyAV it interpolates normalised floats without rounding; here uint8 is
+    interpolated and rounded to whole levels (0.013 of normalised pixels at most), unless ``Normalization`` stands
+    before it with ``device: False``.
     """
 
     takes_boxes = True
@@ -193,13 +194,20 @@ class JitterScale:
         max_size: int,
         short_cycle_factors: list[float] = (0.5, 0.7071),
         default_min_size: int = 256,
-        interpolation: Literal["linear", "antialias"] = "linear",
+        interpolation: Literal["linear", "antialias"] | None = None,
     ):
         if not 1 <= min_size <= max_size:
             raise ValueError(f"expected 1 <= min_size <= max_size, got {min_size} and {max_size}")
         self.min_size, self.max_size = min_size, max_size
         self.short_cycle_factors, self.default_min_size = list(short_cycle_factors), default_min_size
-        self.interpolation = check_interpolation(interpolation)
+        self.interpolation = interpolation_of(None, interpolation)
+        self._follows_decoder = interpolation is None
+
+    def settle(self, before: Sequence[Any]) -> None:
+        """Chooses the interpolation by the decoder among the operators before this one."""
+        if self._follows_decoder and any(getattr(op, "gives_tensors", False) for op in before):
+            self.interpolation = "linear"
+            self.differs = "behind pyav levels are interpolated and rounded; PaddleVideo interpolates normalised floats"
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)

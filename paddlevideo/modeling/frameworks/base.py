@@ -114,7 +114,7 @@ class Recognizer(Framework):
         head: ``{name: Class, arguments}``.
         runtime_cfg: ``{test: {num_seg, avg_type}}``; "score" averages the views' logits, "prob" their probabilities;
             "none" is "score" for the one row per sample that metrics and reports need, and predicts the views too.
-        normalization: (mean, std) on the 0..1 scale, applied to uint8 clips; None takes their values as they are.
+        normalization: (mean, std) on the 0..1 scale: clips are uint8 and normalised here; None takes them as they are.
         freeze: parts that do not learn, see ``Framework.freeze``.
     """
 
@@ -165,8 +165,8 @@ class Recognizer(Framework):
         """One step.
 
         Args:
-            batch: "imgs" [N, V, T, H, W, 3], uint8 or normalised float32; for the loss also "label", int [N] or float
-                [N, K].
+            batch: "imgs" [N, V, T, H, W, 3], uint8 (float32 without ``normalization``); for the loss also "label",
+                int [N] or float [N, K].
             mode: "loss" or "predict".
 
         Returns:

@@ -26,7 +26,7 @@ class FastRCNN(Framework):
     Args:
         backbone: ``{name: Class, arguments}``; gives [N, C, T, h, w], or one such map per pathway.
         head: ``{name: AVARoIHead, ...}``.
-        normalization: (mean, std) on the 0..1 scale, applied to uint8 clips; None takes their values as they are.
+        normalization: (mean, std) on the 0..1 scale: clips are uint8 and normalised here; None takes them as they are.
         freeze: parts that do not learn, see ``Framework.freeze``.
 
     *Source*: MMAction2 and PaddleVideo ``FastRCNN``.  There a test batch is one clip; here it is any.
@@ -112,10 +112,10 @@ class FastRCNN(Framework):
         """One step.
 
         Args:
-            batch: "imgs" [N, 1, T, H, W, 3], uint8 or normalised float32; "boxes" float32 [R, 4] xyxy in pixels, all
-                samples one after the other; "boxes_num" int32 [N]; "sizes" int64 [N, 2], height and width of each
-                sample inside of the padding, if there is any.  For the loss also "gt_boxes" [G, 4], "gt_boxes_num"
-                [N], "gt_labels" [G, K].  For a head that needs them "long_term" and "long_term_filled".
+            batch: "imgs" [N, 1, T, H, W, 3], uint8 (float32 without ``normalization``); "boxes" float32 [R, 4] xyxy in
+                pixels, all samples one after the other; "boxes_num" int32 [N]; "sizes" int64 [N, 2], height and width
+                of each sample inside of the padding, if there is any.  For the loss also "gt_boxes" [G, 4],
+                "gt_boxes_num" [N], "gt_labels" [G, K].  For a head that needs them "long_term" and "long_term_filled".
             mode: "loss", "predict", or "features".
 
         Returns:

@@ -45,7 +45,8 @@ class OnlineTSM:
         """Probabilities float32 [N, K] after the next frame of N streams.
 
         Args:
-            frames: [N, H, W, 3], uint8 or normalised float32, array or tensor; N and size stay what they were.
+            frames: [N, H, W, 3], uint8, or float32 if the network does not normalise, array or tensor; N and size
+                stay what they were.
 
         Raises:
             ConfigError: the network's shift looks ahead.

@@ -28,7 +28,7 @@ class Recognizer2D(Recognizer):
         """One step of N streams: nothing but tensors go in and come out, so that it can become a static program.
 
         Args:
-            frames: [N, H, W, 3], uint8 or normalised float32.
+            frames: [N, H, W, 3], uint8, or float32 if the network does not normalise.
             past: what the step before gave; none at a stream's first frame.
 
         Returns:
