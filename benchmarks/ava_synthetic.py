@@ -94,7 +94,7 @@ def figures(config: Path, seed: int) -> dict[str, float]:
     folder = config.parent
     said = folder / "test.txt"
     if not said.is_file():
-        run(["main.py", "-c", str(config), "--validate", "--seed", str(seed)])
+        run(["main.py", "-c", str(config), "--validate", "--overwrite", "--seed", str(seed)])
         said.write_text(run(["main.py", "-c", str(config), "--test", "-w", str(folder / "AVA_best.pdparams")]))
     return precisions(said.read_text())
 

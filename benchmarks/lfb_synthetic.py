@@ -84,7 +84,7 @@ def trained(config: Path, seed: int) -> Path:
     """The best weights of a run, which is not repeated."""
     best = config.parent / "LFB_best.pdparams"
     if not (config.parent / "done").is_file():
-        run(["main.py", "-c", str(config), "--validate", "--seed", str(seed)])
+        run(["main.py", "-c", str(config), "--validate", "--overwrite", "--seed", str(seed)])
         (config.parent / "done").touch()
     return best
 

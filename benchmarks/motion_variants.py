@@ -61,7 +61,7 @@ def run(command: list[str]) -> None:
 def accuracies(config: Path, seed: int) -> tuple[float, float]:
     """Trains and tests; top-1 in per cent over all held-out clips and over left / right."""
     folder = config.parent
-    run(["main.py", "-c", str(config), "--validate", "--seed", str(seed)])
+    run(["main.py", "-c", str(config), "--validate", "--overwrite", "--seed", str(seed)])
     weights, results = folder / "TSM_best.pdparams", folder / "results.json"
     run(["main.py", "-c", str(config), "--test", "-w", str(weights), "--out", str(results)])
     rows = [(max(range(8), key=row["scores"].__getitem__), row["label"]) for row in json.loads(results.read_text())]

@@ -81,7 +81,7 @@ def accuracy(config: Path, name: str, seed: int) -> float:
     """Trains and tests; a run whose results are there already is not repeated."""
     folder, results = config.parent, config.parent / "results.json"
     if not results.is_file():
-        run(["main.py", "-c", str(config), "--validate", "--seed", str(seed)])
+        run(["main.py", "-c", str(config), "--validate", "--overwrite", "--seed", str(seed)])
         weights = folder / f"TimeSformer{WEIGHTS.get(name, '_best')}.pdparams"
         run(["main.py", "-c", str(config), "--test", "-w", str(weights), "--out", str(results)])
     rows = json.loads(results.read_text())

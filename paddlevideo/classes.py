@@ -97,11 +97,11 @@ def order_in(mine: Classes, theirs: Classes, of_mine: str, of_theirs: str) -> li
     if a == b:
         return None
     if len(set(a)) < len(a) or sorted(map(str, a)) != sorted(map(str, b)):
-        sides = ((of_mine, [c for c in a if c not in b]), (of_theirs, [c for c in b if c not in a]))
-        only = "; ".join(f"only in {side}: {_some(classes)}" for side, classes in sides if classes)
+        parts = ((f"only in {of_mine}", [c for c in a if c not in b]), ("not there", [c for c in b if c not in a]))
+        named = "; ".join(f"{part}: {_some(classes)}" for part, classes in parts if classes)
         raise UserError(
-            f"{of_theirs}: {len(b)} classes that are not the {len(a)} of {of_mine}, so a class index would mean "
-            f"another class ({only or 'a name comes twice'}); use the data or the label file of that training"
+            f"{of_theirs}: {len(b)} classes that are not the {len(a)} of {of_mine} ({named or 'a name comes twice'}), "
+            "so a class index would mean another class; use the data or the label file of that training"
         )
     places = {c: k for k, c in enumerate(a)}
     return [places[c] for c in b]

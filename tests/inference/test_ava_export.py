@@ -190,3 +190,25 @@ def test_a_label_file_that_calls_an_action_as_another_is_refused(tiny_ava, tmp_p
         settings.with_labels(file)
     file.write_text("\n".join(f"{i}: another {name}" for i, name in names.items()))
     assert settings.with_labels(file).names[1] == f"another {settings.names[1]}"
+
+
+@pytest.mark.parametrize("source", ["custom_classes", "label_file", "weights"])
+def test_auto_counts_a_detectors_classes(tiny_ava, named, tmp_path, source):  # noqa: F811
+    from paddlevideo.ava_files import read_ava_labels
+    from paddlevideo.classes import agreed, classes_of_config, settled
+
+    changes = ["MODEL.head.bbox_head.num_classes=auto"]
+    if source != "custom_classes":
+        changes.append("DATASET.test.custom_classes=null")
+    if source == "weights":
+        changes.append("DATASET.test.label_file=null")
+    config = load_config(tiny_ava.config, changes)
+    classes = agreed(config, named, "test", print) if source == "weights" else classes_of_config(config, "test")
+    named_ids = read_ava_labels(tiny_ava.data / "labels.pbtxt")
+    wanted = max(named_ids) + 1 if source == "label_file" else len(CUSTOM) + 1
+    assert settled(config, classes)["MODEL"]["head"]["bbox_head"]["num_classes"] == wanted
+    nothing = load_config(
+        tiny_ava.config, [*changes[:1], "DATASET.test.custom_classes=null", "DATASET.test.label_file=null"]
+    )
+    with pytest.raises(UserError, match="MODEL.head.bbox_head.num_classes: auto takes"):
+        settled(nothing, classes_of_config(nothing, "test"))

@@ -289,5 +289,5 @@ def test_other_names_than_the_models_are_refused_and_another_order_is_mapped(tin
     said = []
     turned = Predictor.from_folder(tiny.folder, labels=LABELS[::-1], say=said.append)
     assert turned.labels == LABELS and any("another order" in line for line in said)
-    with pytest.raises(UserError, match="only in inference.yml: eating cake; only in labels: z"):
+    with pytest.raises(UserError, match="only in inference.yml: eating cake; not there: z"):
         Predictor.from_folder(tiny.folder, labels=[*LABELS[:-1], "z"])
