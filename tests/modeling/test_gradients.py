@@ -16,9 +16,6 @@ from tests.modeling.test_fast_rcnn import batch as key_frames
 from tests.modeling.test_fast_rcnn import section as detector
 from tests.modeling.test_frameworks import TIMESFORMER, TSM
 
-NORMALIZATION = ([0.45] * 3, [0.225] * 3)
-
-
 SMALL_TSM = {"framework": "Recognizer2D", "head": {"name": "TSMHead", "num_classes": 3, "in_channels": 1280}}
 
 
@@ -83,7 +80,7 @@ def slope_error(loss, tensors, epsilon, seed=0):
 
 def network_error(section, given):
     paddle.seed(0)
-    network = build_framework(section, NORMALIZATION)
+    network = build_framework(section)
     network.eval()  # running statistics, no dropout: one and the same function at every call
     rng = np.random.default_rng(1)
     for value in network.state_dict().values():  # residual branches and the classifier start at 0 or nearly

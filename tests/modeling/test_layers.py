@@ -2,8 +2,10 @@
 
 import numpy as np
 import paddle
+import pytest
 from paddle import nn
 
+from paddlevideo.errors import UserError
 from paddlevideo.modeling.layers import ClipNormalize, ConvBN, DropPath, init_linears
 
 
@@ -24,7 +26,9 @@ def test_normalisation_leaves_nothing_in_the_weights():
     expected = (pixels / 255.0 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     assert np.allclose(layer(paddle.to_tensor(pixels), 3).numpy(), expected, atol=1e-5)
     floats = paddle.randn([2, 4, 5, 3])
-    assert layer(floats, 3) is floats
+    with pytest.raises(UserError, match="imgs are float32, but this network normalises"):
+        layer(floats, 3)
+    assert ClipNormalize()(floats, 3) is floats
     assert np.array_equal(ClipNormalize()(paddle.to_tensor(pixels), 3).numpy(), pixels.astype("float32"))
 
 
