@@ -111,10 +111,13 @@ def test_a_shift_in_the_wrong_direction_is_found_in_its_first_stage(tmp_path):
     ("name", "change", "layer"),
     [
         ("tsm_nl_gaussian_r50_small", {"shift_div": 16}, "backbone.layer1"),
-        ("tsm_shift_block_r50_small", {"shift_place": "blockres"}, "backbone.layer1"),
-        ("tsm_temporal_pool_r50_small", {"is_shift": False}, "backbone.layer1"),
-        ("tsm_mobilenetv2_small", {"is_shift": False}, "backbone.layer2"),
-        ("tsm_r101_small", {"shift_place": "block"}, "backbone.layer1"),
+        # names tell these: what is shifted, and where
+        ("tsm_shift_block_r50_small", {"shift_place": "blockres"}, "weights"),
+        ("tsm_temporal_pool_r50_small", {"is_shift": False}, "weights"),
+        ("tsm_temporal_pool_r50_small", {"temporal_pool": False}, "weights"),
+        ("tsm_mobilenetv2_small", {"is_shift": False}, "weights"),
+        ("tsm_r101_small", {"shift_place": "block"}, "weights"),
+        ("tsm_mobilenetv2_small", {"shift_div": 16}, "backbone.layer2"),
         (
             "tsm_nl_embedded_gaussian_r50_small",
             {"non_local_cfg": {"mode": "dot_product", "norm_cfg": {"type": "BN3d"}}},
