@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -75,9 +76,9 @@ class VideoDecoder:
         self,
         backend: str = "pyav",
         mode: Literal["train", "valid", "test"] | None = None,
-        num_seg: int | None = None,
-        sampling_rate: int = 32,
-        target_fps: float = 30.0,
+        num_seg: PositiveInt | None = None,
+        sampling_rate: PositiveInt = 32,
+        target_fps: Positive = 30.0,
     ):
         if mode not in (None, "train", "valid", "test"):
             raise ValueError(f"mode must be train, valid or test, got {mode!r}")

@@ -12,6 +12,7 @@ from paddle import nn
 
 from paddlevideo.modeling.layers import ConvBN
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, check_shift
+from paddlevideo.ranges import NumClasses, Positive, PositiveInt
 from paddlevideo.registry import BACKBONES
 
 # expansion, channels, blocks, stride of the first block
@@ -155,15 +156,17 @@ class MobileNetV2TSM(MobileNetV2Trunk):
     *Source*: MMAction2 ``MobileNetV2TSM``; MobileNetV2 (Sandler et al., 2018).
     """
 
+    layout = "frames"
+
     def __init__(
         self,
-        num_seg: int = 8,
+        num_seg: PositiveInt = 8,
         pretrained: str | None = None,
-        shift_div: int = 8,
+        shift_div: PositiveInt = 8,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
-        scale: float = 1.0,
+        scale: Positive = 1.0,
         bn_wd: bool = False,
     ):
         arguments = {"num_seg": num_seg, "shift_div": shift_div, "direction": shift_direction}
@@ -242,18 +245,20 @@ class PPTSM_MobileNetV2(MobileNetV2Trunk):
     *Source*: PaddleVideo ``PPTSM_MobileNetV2``.
     """
 
+    layout = "frames"
+
     classifier_prefixes = ("out.",)
 
     def __init__(
         self,
         pretrained: str | None = None,
-        class_num: int = 400,
-        num_seg: int = 8,
-        shift_div: int = 8,
+        class_num: NumClasses = 400,
+        num_seg: PositiveInt = 8,
+        shift_div: PositiveInt = 8,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
-        scale: float = 1.0,
+        scale: Positive = 1.0,
         bn_wd: bool = True,
         use_ssld: bool = False,
     ):
