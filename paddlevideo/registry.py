@@ -1,7 +1,8 @@
 """Name in YAML -> class.  Seven registries, filled by looking into their folders.
 
 A registry reads the *source* of its folder to learn which classes there are and which arguments they take, so that a
-configuration is checked in a blink, before anything heavy is imported.  A class is imported when it is built.
+configuration is checked in a blink, before anything heavy is imported.  A class is imported when it is built.  What
+values an argument takes stands in its annotation (``paddlevideo.ranges``) and holds from Python, too.
 
     @BACKBONES.register            # its YAML name is the class name
     class ResNetTSM(nn.Layer): ...
@@ -13,37 +14,49 @@ configuration is checked in a blink, before anything heavy is imported.  A class
 from __future__ import annotations
 
 import ast
-import difflib
+import functools
 import importlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import ConfigError
+from paddlevideo.ranges import limited, out_of_limits, suggest
+
+__all__ = ["ArgumentError", "Entry", "Parameter", "Registry", "suggest"]
 
 _PACKAGE = Path(__file__).parent
 _REQUIRED = object()
 
 
+class ArgumentError(ConfigError, ValueError):
+    """Values that the annotations of a registered class do not allow; ``source`` is the class."""
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """One constructor argument: its name, whether it must be given, and its annotation as written (or None)."""
+    """One constructor argument: its name, whether it must be given, its annotation as written, its plain default."""
 
     name: str
     required: bool
     annotation: str | None = None
+    default: Any = None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a class stands and what its constructor takes.  ``parameters`` is None if it takes ``**kwargs``."""
+    """Where a class stands and what its constructor takes.  ``parameters`` is None if it takes ``**kwargs``.
+
+    ``constants`` are the class's own plain attributes, ``layout = "frames"``, and those of its bases in this package.
+    """
 
     name: str
     module: str
     class_name: str
     parameters: tuple[Parameter, ...] | None
+    constants: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Registry:
@@ -68,11 +81,13 @@ class Registry:
             names = (cls, *more)
 
             def decorate(target: type) -> type:
+                _hold_limits(target)
                 for name in (target.__name__, *names):
                     self._classes[name] = target
                 return target
 
             return decorate
+        _hold_limits(cls)
         self._classes[cls.__name__] = cls
         return cls
 
@@ -106,6 +121,8 @@ class Registry:
             raise ConfigError(where, [f"{where}.name: {self.unknown(name)}"])
         try:
             return self.get(name)(**arguments, **given)
+        except ArgumentError as error:
+            raise ConfigError(where, [f"{where} ({name}): {problem}" for problem in error.problems]) from error
         except (TypeError, ValueError) as error:
             raise ConfigError(where, [f"{where} ({name}): {error}"]) from error
 
@@ -124,14 +141,33 @@ class Registry:
         return self._index
 
 
-def suggest(name: str, choices: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"``, or the list of choices if nothing is near, or nothing if there are none."""
-    choices = [str(choice) for choice in choices]
-    lowered = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {lowered[near[0]]!r}?"
-    return f"; there are: {', '.join(choices)}" if choices else ""
+def _hold_limits(cls: type) -> None:
+    """Lets the constructor refuse what its annotations do not allow, before it begins.
+
+    Raises (from the constructor):
+        ArgumentError: one line per argument.
+    """
+    construct = cls.__init__
+    if hasattr(construct, "checks_limits"):  # of a registered base
+        return
+    signature = inspect.signature(construct)
+    annotations = {name: _annotation(parameter) for name, parameter in signature.parameters.items()}
+    annotations = {name: annotation for name, annotation in annotations.items() if limited(annotation)}
+    if not annotations:
+        return
+
+    @functools.wraps(construct)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        given = signature.bind(self, *args, **kwargs)
+        given.apply_defaults()
+        values = given.arguments
+        found = [line for name, a in annotations.items() for line in out_of_limits(values[name], a, name, values)]
+        if found:
+            raise ArgumentError(cls.__name__, found)
+        construct(self, *args, **kwargs)
+
+    checked.checks_limits = True
+    cls.__init__ = checked
 
 
 def _files(places: Iterable[str]) -> Iterator[Path]:
@@ -150,9 +186,9 @@ def _entries_of_file(file: Path) -> Iterator[Entry]:
             names = _registered_names(decorator)
             if names is None:
                 continue
-            parameters = _parameters(node, tree)
+            parameters, constants = _parameters(node, tree), _constants(node, tree)
             for name in (node.name, *names):
-                yield Entry(name, module, node.name, parameters)
+                yield Entry(name, module, node.name, parameters, constants)
 
 
 def _registered_names(decorator: ast.expr) -> tuple[str, ...] | None:
@@ -180,6 +216,33 @@ def _parameters(node: ast.ClassDef, tree: ast.Module) -> tuple[Parameter, ...] |
     return own
 
 
+def _constants(node: ast.ClassDef, tree: ast.Module) -> dict[str, Any]:
+    """Attributes of the class body that are plain values, over those of its bases."""
+    found: dict[str, Any] = {}
+    for base in reversed(node.bases):
+        definition = _find_class(base, tree)
+        if definition is not None:
+            found |= _constants(*definition)
+    for member in node.body:
+        targets = member.targets if isinstance(member, ast.Assign) else [getattr(member, "target", None)]
+        value = getattr(member, "value", None)
+        if isinstance(member, (ast.Assign, ast.AnnAssign)) and value is not None and _is_literal(value):
+            found |= {target.id: ast.literal_eval(value) for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError):
+        return False
+    return True
+
+
+def _default(node: Any) -> Any:
+    return ast.literal_eval(node) if isinstance(node, ast.expr) and _is_literal(node) else None
+
+
 def _of_function(function: ast.FunctionDef) -> tuple[Parameter, ...] | None:
     arguments = function.args
     if arguments.kwarg is not None:
@@ -191,7 +254,8 @@ def _of_function(function: ast.FunctionDef) -> tuple[Parameter, ...] | None:
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults)
     ]
     return tuple(
-        Parameter(a.arg, d is _REQUIRED, ast.unparse(a.annotation) if a.annotation else None) for a, d in pairs
+        Parameter(a.arg, d is _REQUIRED, ast.unparse(a.annotation) if a.annotation else None, _default(d))
+        for a, d in pairs
     )
 
 
@@ -203,7 +267,7 @@ def _of_fields(node: ast.ClassDef) -> Iterator[Parameter]:
         annotation = ast.unparse(member.annotation)
         if "ClassVar" in annotation or "init=False" in value.replace(" ", ""):
             continue
-        yield Parameter(member.target.id, member.value is None, annotation)
+        yield Parameter(member.target.id, member.value is None, annotation, _default(member.value))
 
 
 def _is_dataclass(node: ast.ClassDef) -> bool:
@@ -233,9 +297,18 @@ def _entry_of_class(name: str, cls: type) -> Entry:
         if p.kind is p.VAR_KEYWORD:
             parameters = None
             break
-        annotation = None if p.annotation is p.empty else str(getattr(p.annotation, "__name__", p.annotation))
-        parameters.append(Parameter(p.name, p.default is p.empty, annotation))
-    return Entry(name, cls.__module__, cls.__name__, None if parameters is None else tuple(parameters))
+        default = None if p.default is p.empty else p.default
+        parameters.append(Parameter(p.name, p.default is p.empty, _annotation(p), default))
+    constants = {key: getattr(cls, key) for key in dir(cls) if isinstance(getattr(cls, key, None), (str, tuple))}
+    return Entry(name, cls.__module__, cls.__name__, None if parameters is None else tuple(parameters), constants)
+
+
+def _annotation(parameter: inspect.Parameter) -> str | None:
+    """The annotation as the source has it."""
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        return None
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 FRAMEWORKS = Registry("framework", "modeling/frameworks")

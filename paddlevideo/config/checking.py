@@ -6,39 +6,45 @@ imported.  Whether files exist and shapes fit shows when the parts are built.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from paddlevideo.config.reading import join
+from paddlevideo.ranges import misspelt, mistakes, near
 from paddlevideo.registry import BACKBONES, DATASETS, FRAMEWORKS, HEADS, LOSSES, METRICS, TRANSFORMS, Registry, suggest
 
 # top-level scalars: name -> (kind, meaning)
 SCALARS: dict[str, tuple[str, str]] = {
     "model_name": ("str", "names the output folder and its files"),
-    "epochs": ("int", "passes over the training set"),
-    "log_interval": ("int", "steps between log lines (10)"),
-    "save_interval": ("int", "epochs between kept checkpoints (1)"),
-    "val_interval": ("int", "epochs between validations (1)"),
+    "epochs": ("PositiveInt", "passes over the training set"),
+    "log_interval": ("PositiveInt", "steps between log lines (10)"),
+    "save_interval": ("PositiveInt", "epochs between kept checkpoints (1)"),
+    "val_interval": ("PositiveInt", "epochs between validations (1)"),
     "output_dir": ("str", "where everything is written (output/<model_name>)"),
-    "log_level": ("str", "DEBUG, INFO, WARNING or ERROR"),
-    "resume_epoch": ("int", "continue after this epoch's checkpoint (0: do not)"),
-    "checkpoint_steps": ("int", "optimizer steps between resume points within an epoch (0: epoch ends only)"),
-    "keep_checkpoints": ("int", "resume points that are kept (2)"),
-    "non_finite_limit": ("int", "refused steps in a row (something is not finite) after which training stops (2)"),
+    "log_level": ("Literal['DEBUG', 'INFO', 'WARNING', 'ERROR']", "the least important lines that are written (INFO)"),
+    "resume_epoch": ("NonNegativeInt", "continue after this epoch's checkpoint (0: do not)"),
+    "checkpoint_steps": (
+        "NonNegativeInt",
+        "optimizer steps between resume points within an epoch (0: epoch ends only)",
+    ),
+    "keep_checkpoints": ("PositiveInt", "resume points that are kept (2)"),
+    "non_finite_limit": (
+        "PositiveInt",
+        "refused steps in a row (something is not finite) after which training stops (2)",
+    ),
     "sync_bn": ("bool", "batch statistics over all ranks (GPU only)"),
-    "log_sinks": ("list[str]", "TensorBoard, VisualDL"),
+    "log_sinks": ("list[Literal['TensorBoard', 'VisualDL']]", "where figures go besides metrics.jsonl"),
     "to_static": ("bool", "compile the network before training"),
     "use_npu": ("bool", "PaddleVideo's flag; must be False"),
     "use_xpu": ("bool", "PaddleVideo's flag; must be False"),
 }
 _BATCHES = {
-    "batch_size": "int",
-    "valid_batch_size": "int",
-    "test_batch_size": "int",
-    "num_workers": "int",
-    "valid_num_workers": "int",
-    "test_num_workers": "int",
+    "batch_size": "PositiveInt",
+    "valid_batch_size": "PositiveInt",
+    "test_batch_size": "PositiveInt",
+    "num_workers": "NonNegativeInt",
+    "valid_num_workers": "NonNegativeInt",
+    "test_num_workers": "NonNegativeInt",
     "shuffle_valid": "bool",
     "drop_last": "bool",
     "label_names": "str | None",
@@ -47,26 +53,36 @@ SPLITS = ("train", "valid", "test")
 AUTO = "auto"  # for a number of classes: as many as the data or the weights name
 _CLASS_COUNTS = ("num_classes", "class_num")
 # keys of a split that belong to the loader rather than to the dataset's class
-_LOADER_KEYS = {"format": "str", "on_error": "str", "timeout_s": "float", "max_replacements": "int"}
+_LOADER_KEYS = {
+    "format": "str",
+    "on_error": "str",
+    "timeout_s": "Positive",
+    "max_replacements": "NonNegativeInt",
+}
 _SMALL: dict[str, dict[str, str]] = {
-    "PRECISEBN": {"preciseBN_interval": "int", "num_iters_preciseBN": "int"},
-    "GRADIENT_ACCUMULATION": {"global_batch_size": "int", "num_iters": "int"},
-    "EMA": {"decay": "float", "warmup": "bool", "interval": "int"},
+    "PRECISEBN": {"preciseBN_interval": "PositiveInt", "num_iters_preciseBN": "PositiveInt"},
+    "GRADIENT_ACCUMULATION": {"global_batch_size": "PositiveInt", "num_iters": "PositiveInt"},
+    "EMA": {"decay": "ProbabilityBelowOne", "warmup": "bool", "interval": "PositiveInt"},
     # what kind of value lr is, solver.check judges, as it does for all schedules
     "SWA": {
-        "start_epoch": "int",
-        "last_epochs": "int",
-        "interval_steps": "int",
+        "start_epoch": "PositiveInt",
+        "last_epochs": "PositiveInt",
+        "interval_steps": "NonNegativeInt",
         "lr": "Schedule",
-        "bn_batches": "int",
+        "bn_batches": "NonNegativeInt",
     },
 }
 # of a network that is one of several, besides the keys of MODEL; and its framework if it names none, as in PaddleVideo
 _OF_ONE_MODEL = {"weights": "str | None", "normalization": "dict"}
 _DEFAULT_FRAMEWORK = "Recognizer2D"
 # sections inside of MODEL.head that are classes of their own
-_HEAD_PARTS = ("bbox_roi_extractor", "bbox_head", "shared_head", "assigner", "sampler")
+_HEAD_PARTS = {
+    **dict.fromkeys(("bbox_roi_extractor", "bbox_head", "shared_head", "assigner", "sampler"), HEADS),
+    "loss_cfg": LOSSES,
+}
 _FREE = ("OPTIMIZER", "INFERENCE")
+# keys that are gone from a resolved configuration
+_RESOLVED = ("num_seg", "protocol", "PROTOCOLS")
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "MIX", *_SMALL)
 Problems = Iterator[str]
 
@@ -88,6 +104,11 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
     ]
 
 
+def step_problems(steps: Any, where: str) -> list[str]:
+    """What is wrong with the steps of one pipeline, each by itself."""
+    return [line for key, spec in steps.items() for line in _step(spec, f"{where}.{key}")]
+
+
 def pipeline_problems(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
     """What is wrong with the steps of PIPELINE, among themselves and with MODEL.backbone."""
     return [*_pipelines(data.get("PIPELINE")), *_frame_counts(data, uses), *_slow_frames(data)]
@@ -97,32 +118,28 @@ def _top_level(data: Mapping[str, Any]) -> Problems:
     known = {*SCALARS, *SECTIONS, *_FREE}
     for key, value in data.items():
         if key in SCALARS:
-            yield from kind(value, SCALARS[key][0], key)
+            yield from mistakes(value, SCALARS[key][0], key)
         elif key in _SMALL:
             yield from _keys(value, _SMALL[key], key)
         elif key not in known:
-            yield f"{key}: unknown key{suggest(key, known)}"
+            yield f"{key}: unknown key{suggest(key, {*known, *_RESOLVED})}"
     for key in ("model_name", "MODEL"):
         if key not in data:
-            yield f"{key}: is missing"
+            yield f"{key}: is missing{misspelt(key, data, known)}"
     for key in ("use_npu", "use_xpu"):
         if data.get(key) is True:
             yield f"{key}: this suite runs on CPUs and NVIDIA GPUs; set it to False"
-    for key in ("epochs", "log_interval", "save_interval", "val_interval", "non_finite_limit", "keep_checkpoints"):
-        value = data.get(key, 1)
-        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            yield f"{key}: expected at least 1, got {value}"
 
 
-def _keys(section: Any, known: Mapping[str, str], where: str) -> Problems:
+def _keys(section: Any, known: Mapping[str, str], where: str, more: Sequence[str] = ()) -> Problems:
     if not isinstance(section, Mapping):
         yield f"{where}: expected a mapping, got {section!r}"
         return
     for key, value in section.items():
         if key not in known:
-            yield f"{join(where, key)}: unknown key{suggest(key, known)}"
+            yield f"{join(where, key)}: unknown key{suggest(key, [*known, *more])}"
         else:
-            yield from kind(value, known[key], join(where, key))
+            yield from mistakes(value, known[key], join(where, key))
 
 
 def _swa(section: Any, epochs: Any) -> Problems:
@@ -132,13 +149,9 @@ def _swa(section: Any, epochs: Any) -> Problems:
     given = [key for key in ("start_epoch", "last_epochs") if key in section]
     if len(given) != 1:
         yield "SWA: give start_epoch (the first epoch that counts, from 1) or last_epochs (how many count), one of them"
-    for key, least in {"start_epoch": 1, "last_epochs": 1, "interval_steps": 0, "bn_batches": 0}.items():
-        value = section.get(key, least)
-        if not isinstance(value, int) or isinstance(value, bool):
-            continue  # its kind is judged with the others
-        if value < least:
-            yield f"SWA.{key}: expected at least {least}, got {value}"
-        elif key in given and isinstance(epochs, int) and value > max(epochs, 1):
+    for key in given:
+        value = section[key]
+        if isinstance(value, int) and isinstance(epochs, int) and value > max(epochs, 1):
             yield f"SWA.{key}: expected at most {epochs} (epochs), got {value}"
 
 
@@ -157,17 +170,33 @@ def _model(model: Any) -> Problems:
 
 def _network(model: Mapping[str, Any], where: str) -> Problems:
     spec = {("name" if key == "framework" else key): value for key, value in model.items()}
-    if "name" not in spec:
-        yield f"{where}.framework: is missing{suggest('', FRAMEWORKS.names())}"
-    else:
-        yield from component(FRAMEWORKS, spec, where, key="framework", given=("normalization",))
+    yield from component(FRAMEWORKS, spec, where, key="framework", given=("normalization",))
+    yield from _layouts(model, where)
     for key, registry in (("backbone", BACKBONES), ("head", HEADS)):
         if key in model:
             yield from component(registry, model[key], f"{where}.{key}")
     head = model.get("head")
-    for part in _HEAD_PARTS if isinstance(head, Mapping) else ():
+    for part, registry in _HEAD_PARTS.items() if isinstance(head, Mapping) else ():
         if isinstance(head.get(part), Mapping):  # anything else is told of above
-            yield from component(HEADS, head[part], f"{where}.head.{part}")
+            yield from component(registry, head[part], f"{where}.head.{part}")
+
+
+def _layouts(model: Mapping[str, Any], where: str) -> Problems:
+    """A framework's ``layouts`` are the kinds of backbone that it feeds; a backbone's ``layout`` is its own."""
+    framework = _constants(FRAMEWORKS, model.get("framework")).get("layouts")
+    backbone = model.get("backbone")
+    name = backbone.get("name") if isinstance(backbone, Mapping) else None
+    layout = _constants(BACKBONES, name).get("layout")
+    if framework and layout and layout not in framework:
+        fitting = [other for other in FRAMEWORKS.names() if layout in _constants(FRAMEWORKS, other).get("layouts", ())]
+        yield (
+            f"{where}.framework: {model['framework']} feeds {' or '.join(framework)}, {name} takes {layout}; take "
+            f"{' or '.join(fitting)}"
+        )
+
+
+def _constants(registry: Registry, name: Any) -> Mapping[str, Any]:
+    return registry.entry(name).constants if isinstance(name, str) and name in registry else {}
 
 
 def _models(items: list[Any]) -> Problems:
@@ -211,10 +240,7 @@ def _dataset(section: Any) -> Problems:
         yield f"DATASET: expected a mapping, got {section!r}"
         return
     plain = {key: value for key, value in section.items() if key not in SPLITS}
-    yield from _keys(plain, _BATCHES, "DATASET")
-    for key in ("batch_size", "valid_batch_size", "test_batch_size"):
-        if isinstance(section.get(key), int) and section[key] < 1:
-            yield f"DATASET.{key}: expected at least 1, got {section[key]}"
+    yield from _keys(plain, _BATCHES, "DATASET", SPLITS)
     for split in SPLITS:
         if split not in section:
             continue
@@ -244,8 +270,7 @@ def _pipelines(section: Any) -> Problems:
         elif not isinstance(steps, Mapping):
             yield f"{where}: expected a mapping of steps (decode, sample, transform), got {steps!r}"
         else:
-            for key, spec in steps.items():
-                yield from _step(spec, f"{where}.{key}")
+            yield from step_problems(steps, where)
 
 
 def _step(spec: Any, where: str) -> Problems:
@@ -334,71 +359,28 @@ def component(registry: Registry, spec: Any, where: str, key: str = "name", give
         return [f"{where}: expected a mapping with {key!r}, got {spec!r}"]
     name = spec.get("name")
     if name is None:
-        return [f"{where}.{key}: is missing{suggest('', registry.names())}"]
+        words = misspelt(key, spec) or suggest("", registry.names())
+        return [f"{where}.{key}: is missing{words}"]
     if name not in registry:
         return [f"{where}.{key}: {registry.unknown(name)}"]
     parameters = registry.entry(name).parameters
     if parameters is None:
         return []
     known = {parameter.name: parameter for parameter in parameters if parameter.name not in given}
+    arguments = {argument: value for argument, value in spec.items() if argument != "name"}
+    missing = [p.name for p in known.values() if p.required and p.name not in arguments]
+    values = {p.name: p.default for p in known.values()} | arguments
     problems = []
-    for argument, value in spec.items():
-        if argument == "name":
-            continue
+    for argument, value in arguments.items():
         here = join(where, argument)
         if argument not in known:
-            problems.append(f"{here}: {name} takes no {argument!r}{suggest(argument, known)}")
+            # a missing argument is likelier meant than one that is given as well
+            meant = missing if near(argument, missing) else [other for other in known if other not in arguments]
+            words = suggest(argument, meant) if near(argument, meant) else suggest(argument, known)
+            problems.append(f"{here}: {name} takes no {argument!r}{words}")
         elif not (argument in _CLASS_COUNTS and value == AUTO):
-            problems += kind(value, known[argument].annotation, here)
-    missing = [p.name for p in known.values() if p.required and p.name not in spec]
-    return problems + [f"{join(where, argument)}: is missing; {name} needs it" for argument in missing]
-
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-    "str": (str,),
-    "dict": (Mapping,),
-    "Mapping": (Mapping,),
-    "list": (list, tuple),
-    "tuple": (list, tuple),
-    "Sequence": (list, tuple),
-    "None": (type(None),),
-}
-
-
-def kind(value: Any, annotation: str | None, where: str) -> list[str]:
-    """A problem line if ``value`` is not what the annotation, as written in the source, asks for; unknown ones pass."""
-    if annotation is None:
-        return []
-    options = [option.strip() for option in _split(annotation)]
-    allowed: tuple[type, ...] = ()
-    for option in options:
-        base = option.split("[")[0].rsplit(".", 1)[-1]
-        if base == "Literal":
-            choices = [choice.strip("'\" ") for choice in re.findall(r"'[^']*'|\"[^\"]*\"|[-\d.]+", option)]
-            if str(value) in choices:
-                return []
-            if len(options) == 1:
-                return [f"{where}: expected one of {', '.join(choices)}, got {value!r}{suggest(str(value), choices)}"]
-            continue
-        if base not in _KINDS:
-            return []
-        allowed += _KINDS[base]
-    if isinstance(value, bool) and bool not in allowed:
-        fits = False
-    else:
-        fits = isinstance(value, allowed)
-    return [] if fits else [f"{where}: expected {annotation}, got {value!r}"]
-
-
-def _split(annotation: str) -> list[str]:
-    """``a | list[b | c]`` -> the alternatives at the outer level."""
-    parts, depth, start = [], 0, 0
-    for i, letter in enumerate(annotation):
-        depth += (letter == "[") - (letter == "]")
-        if letter == "|" and depth == 0:
-            parts.append(annotation[start:i])
-            start = i + 1
-    return [*parts, annotation[start:]]
+            problems += mistakes(value, known[argument].annotation, here, values)
+    return problems + [
+        f"{join(where, argument)}: is missing; {name} needs it{misspelt(argument, arguments, known)}"
+        for argument in missing
+    ]

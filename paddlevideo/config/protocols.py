@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from paddlevideo.config.checking import pipeline_problems
+from paddlevideo.config.checking import pipeline_problems, step_problems
 from paddlevideo.config.merging import merge
 from paddlevideo.config.reading import Lines
-from paddlevideo.registry import suggest
+from paddlevideo.ranges import misspelt, suggest
 
 KEYS = ("protocol", "PROTOCOLS")
 
@@ -52,7 +52,10 @@ def resolve(data: dict[str, Any], lines: Lines) -> list[str]:
     ]
     if not isinstance(chosen, str) or chosen not in merged:
         what = "is missing" if chosen is None else f"there is no protocol {chosen!r}"
-        return [*problems, f"protocol: {what}{suggest('', merged)}"]
+        return [*problems, f"protocol: {what}{misspelt('protocol', data) or suggest(str(chosen or ''), merged)}"]
+    # what the protocol replaces is checked as well; the rest is checked where it ends up
+    remaining = step_problems(merged[chosen], "PIPELINE.test")
+    problems += [line for line in step_problems(pipelines["test"], "PIPELINE.test") if line not in remaining]
     pipelines["test"] = merged[chosen]
     prefix = f"PROTOCOLS.{chosen}."
     lines.update(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.ranges import Positive, Probability
 from paddlevideo.registry import TRANSFORMS
 
 Batch = dict[str, Any]
@@ -53,7 +54,7 @@ class Mixup:
     *Source*: Zhang et al., mixup (2018), section 2; PaddleVideo's Mixup.  uint8 clips stay uint8, rounded.
     """
 
-    def __init__(self, alpha: float = 0.2):
+    def __init__(self, alpha: Positive = 0.2):
         self.alpha = _positive("alpha", alpha)
 
     def __call__(self, batch: Batch, rng: Rng, num_classes: int) -> Batch:
@@ -86,7 +87,7 @@ class Cutmix:
     the share of the pixels that are the clip's own.
     """
 
-    def __init__(self, alpha: float = 0.2):
+    def __init__(self, alpha: Positive = 0.2):
         self.alpha = _positive("alpha", alpha)
 
     def __call__(self, batch: Batch, rng: Rng, num_classes: int) -> Batch:
@@ -107,7 +108,7 @@ class VideoMix:
     *Source*: PaddleVideo's VideoMix (PP-TimeSformer).
     """
 
-    def __init__(self, cutmix_prob: float = 0.5, mixup_alpha: float = 0.2, cutmix_alpha: float = 1.0):
+    def __init__(self, cutmix_prob: Probability = 0.5, mixup_alpha: Positive = 0.2, cutmix_alpha: Positive = 1.0):
         if not 0 <= cutmix_prob <= 1:
             raise ValueError(f"cutmix_prob is a probability, got {cutmix_prob}")
         self.cutmix_prob = cutmix_prob

@@ -22,6 +22,7 @@ from paddlevideo.metrics.ava_evaluation import (
     read_ground_truth,
 )
 from paddlevideo.metrics.frame_ap import FrameBoxes, best_overlap, join_keys, three_decimals
+from paddlevideo.ranges import PositiveInt, Probability
 from paddlevideo.registry import METRICS
 from paddlevideo.safe_io import write_atomic
 
@@ -65,8 +66,8 @@ class AVAMetric:
         file_path: str | None = None,
         label_file: str | None = None,
         exclude_file: str | None = None,
-        custom_classes: int | list[int] | None = None,
-        iou_threshold: float = 0.5,
+        custom_classes: PositiveInt | list[int] | None = None,
+        iou_threshold: Probability = 0.5,
         score_threshold: float | list[float] | None = None,
     ):
         if not 0 < iou_threshold <= 1:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import METRICS
 
 
@@ -133,7 +134,7 @@ class TopKMetric:
     Source: PaddleVideo ``CenterCropMetric`` and ``MultiCropMetric``, MMAction2's evaluation.
     """
 
-    def __init__(self, topk: list[int] | int = (1, 5), log_interval: int = 1):
+    def __init__(self, topk: list[PositiveInt] | PositiveInt = (1, 5), log_interval: PositiveInt = 1):
         self.topk = tuple(topk) if isinstance(topk, Iterable) else (topk,)
         if not self.topk or any(not isinstance(k, int) or k < 1 for k in self.topk):
             raise ValueError(f"topk: whole numbers of at least 1 are expected, got {topk!r}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from paddlevideo.ranges import PositiveInt, Probability
 from paddlevideo.registry import HEADS
 
 
@@ -36,9 +37,9 @@ class MaxIoUAssignerAVA:
 
     def __init__(
         self,
-        pos_iou_thr: float = 0.9,
-        neg_iou_thr: float = 0.9,
-        min_pos_iou: float = 0.9,
+        pos_iou_thr: Probability = 0.9,
+        neg_iou_thr: Probability = 0.9,
+        min_pos_iou: Probability = 0.9,
         match_low_quality: bool = True,
     ):
         for name, value in (("pos_iou_thr", pos_iou_thr), ("neg_iou_thr", neg_iou_thr), ("min_pos_iou", min_pos_iou)):
@@ -83,7 +84,11 @@ class RandomSampler:
     """
 
     def __init__(
-        self, num: int = 32, pos_fraction: float = 1.0, neg_pos_ub: float = -1.0, add_gt_as_proposals: bool = True
+        self,
+        num: PositiveInt = 32,
+        pos_fraction: Probability = 1.0,
+        neg_pos_ub: float = -1.0,
+        add_gt_as_proposals: bool = True,
     ):
         if num < 1:
             raise ValueError(f"num: expected at least 1, got {num}")

@@ -11,6 +11,7 @@ from paddle import nn
 from paddle.nn import functional as F
 from paddle.vision import ops
 
+from paddlevideo.ranges import NonNegativeInt, PositiveInt
 from paddlevideo.registry import HEADS
 
 _LEAST_PX = 1e-3  # the kernel divides by the number of sampling points, which is 0 in a box without area
@@ -85,9 +86,9 @@ class SingleRoIExtractor3D(nn.Layer):
     def __init__(
         self,
         roi_layer_type: Literal["RoIAlign"] = "RoIAlign",
-        featmap_stride: int = 16,
-        output_size: int = 8,
-        sampling_ratio: int = 0,
+        featmap_stride: PositiveInt = 16,
+        output_size: PositiveInt = 8,
+        sampling_ratio: NonNegativeInt = 0,
         pool_mode: Literal["avg"] = "avg",
         aligned: bool = True,
         with_temporal_pool: bool = True,

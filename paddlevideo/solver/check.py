@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from paddlevideo.registry import suggest
+from paddlevideo.ranges import misspelt, suggest
 
 # "name:kind", optional ones with "?".  Kinds: those of _NUMBERS and _OTHERS, lists of them with an "s", and lr (a rate,
 # or a schedule of its own).  A rate is scaled by scale_lr.  Of lengths an epoch is one of the run, a beat one step of
@@ -113,7 +113,8 @@ def check_lr(section: Any, where: str = "OPTIMIZER.learning_rate") -> list[str]:
         return _kind_problem(section, "rate", where)
     name = section.get("name")
     if name is None:
-        return [f"{where}.name: missing; a schedule's class name is expected, or a plain number as {where}"]
+        words = misspelt("name", section)
+        return [f"{where}.name: missing; a schedule's class name is expected, or a plain number as {where}{words}"]
     if name in _REFUSED:
         return [f"{where}.name: {name} {_REFUSED[name]}"]
     if name not in _OURS and name not in _PADDLE:
@@ -134,11 +135,13 @@ def check_optimizer(section: Any, where: str = "OPTIMIZER") -> list[str]:
     problems: list[str] = []
     name = section.get("name")
     if "learning_rate" not in section:
-        problems.append(f"{where}.learning_rate: missing; a number or a schedule is expected")
+        words = misspelt("learning_rate", section)
+        problems.append(f"{where}.learning_rate: missing; a number or a schedule is expected{words}")
     else:
         problems += check_lr(section["learning_rate"], f"{where}.learning_rate")
     if name not in _OPTIMIZERS:
-        problems.append(f"{where}.name: there is no optimizer {name!r}{suggest(str(name), _OPTIMIZERS)}")
+        words = misspelt("name", section, SUITE_KEYS) if name is None else ""
+        problems.append(f"{where}.name: there is no optimizer {name!r}{words or suggest(str(name), _OPTIMIZERS)}")
     else:
         own = {key: value for key, value in section.items() if key not in SUITE_KEYS}
         problems += _argument_problems(own, optimizer_arguments(name), name, where, SUITE_KEYS)
@@ -212,7 +215,8 @@ def _argument_problems(
             problems += _kind_problem(value, arguments[key][1], f"{where}.{key}")
     for key, (required, _) in arguments.items():
         if required and key not in given:
-            problems.append(f"{where}.{key}: missing; {name} needs it")
+            words = misspelt(key, given, arguments)
+            problems.append(f"{where}.{key}: missing; {name} needs it{words}")
     return problems
 
 
@@ -292,7 +296,7 @@ def _decay_problems(section: Mapping[str, Any], optimizer: Any, where: str) -> l
     if not isinstance(decay, Mapping):
         return _kind_problem(decay, "rate", f"{where}.weight_decay")
     problems = [
-        f"{where}.weight_decay.{key}: there is no such key; name (L1 or L2) and value are expected"
+        f"{where}.weight_decay.{key}: there is no such key{suggest(key, ('name', 'value'))}"
         for key in decay
         if key not in ("name", "value")
     ]
@@ -309,7 +313,7 @@ def _clip_problems(clip: Any, where: str) -> list[str]:
     if not isinstance(clip, Mapping):
         return _kind_problem(clip, "rate", where)
     problems = [
-        f"{where}.{key}: there is no such key; name and value are expected"
+        f"{where}.{key}: there is no such key{suggest(key, ('name', 'value'))}"
         for key in clip
         if key not in ("name", "value")
     ]

@@ -63,7 +63,7 @@ def test_overrides_change_what_was_chosen_in_any_order(file):
 
 
 def test_an_unknown_protocol_names_the_known_ones(file):
-    assert "protocol: there is no protocol 'best'; there are: centre, three, other" in problems(file, "protocol=best")
+    assert "protocol: there is no protocol 'best'; there are: centre, other, three" in problems(file, "protocol=best")
     assert "protocol: there is no protocol 3" in problems(file, "protocol=3")
 
 
@@ -88,7 +88,7 @@ def test_every_protocol_is_checked_and_the_line_is_told(file):
     [
         ({"PROTOCOLS": ["centre"]}, "PROTOCOLS: expected a mapping"),
         ({"PROTOCOLS": {"centre": None}}, "PROTOCOLS: expected a mapping"),
-        ({"protocol": None}, "protocol: is missing; there are: centre, three, other"),
+        ({"protocol": None}, "protocol: is missing; there are: centre, other, three"),
         ({"PIPELINE": {}}, "PROTOCOLS: there is no PIPELINE.test"),
     ],
 )

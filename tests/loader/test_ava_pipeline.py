@@ -214,7 +214,7 @@ def test_steps_in_the_wrong_place():
         ("RandomRescale", {"scale_range": "(320, 256)"}, "least, greatest"),
         ("Rescale", {"scale_range": "(0, 256)"}, "scale must be"),
         ("Normalize", {"mean": [1, 2, 3], "std": [1, 1, 1], "to_bgr": True}, "RGB"),
-        ("PackOutput", {"alpha": 0}, "alpha must be"),
+        ("PackOutput", {"alpha": 0}, "alpha: expected at least 1"),
         ("SampleAVAFrames", {"clip_len": 0}, "at least 1"),
     ],
 )

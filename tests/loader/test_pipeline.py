@@ -213,7 +213,7 @@ def test_bugs_stay_bugs_with_a_note():
         ({"t": [{"Scale": {"short_size": 3}, "Flip": None}]}, r"p\.t\[0\]: expected '- Name:'"),
         ({"t": {"short_size": 3}}, r"p\.t: expected a mapping with 'name'"),
         ({"t": ["MultiCenterCrop"]}, "MultiCenterCrop.*TokenShift"),
-        ({"t": [{"Scale": {"short_size": 0}}]}, r"p\.t\[0\].*short_size must be at least 1"),
+        ({"t": [{"Scale": {"short_size": 0}}]}, r"p\.t\[0\].*short_size: expected at least 1"),
     ],
 )
 def test_malformed_sections(section, message):

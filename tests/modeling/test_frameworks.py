@@ -145,7 +145,7 @@ def test_another_number_of_frames_is_an_error_that_names_both_keys(section):
             "MODEL.head.in_channels: the backbone gives 32 channels, got 64",
         ),
         ({"runtime_cfg": {"test": {"num_seg": 8}}}, r"MODEL.runtime_cfg.test.num_seg: .*\(4\), got 8"),
-        ({"runtime_cfg": {"test": {"avg_type": "mean"}}}, "avg_type: expected 'score', 'prob' or 'none', got 'mean'"),
+        ({"runtime_cfg": {"test": {"avg_type": "mean"}}}, "avg_type: expected one of score, prob, none, got 'mean'"),
         ({"runtime_cfg": {"test": {"avgtype": "prob"}}}, "did you mean 'avg_type'"),
         ({"backbone": {**TSM["backbone"], "name": "ResNetTMS"}}, "MODEL.backbone.name: .*did you mean 'ResNetTSM'"),
         ({"head": {**TSM["head"], "loss_cfg": {"name": "NoLoss"}}}, "MODEL.head.loss_cfg.name"),

@@ -301,7 +301,7 @@ def test_files_without_non_local_blocks_start_networks_with_them(kind, tmp_path)
     ("name", "arguments", "word"),
     [
         ("ResNet3dSlowOnly", {"depth": 51}, "depth: expected one of"),
-        ("ResNet3dSlowOnly", {"num_seg": 0}, "num_seg: expected a whole number of frames"),
+        ("ResNet3dSlowOnly", {"num_seg": 0}, "num_seg: expected at least 1"),
         ("ResNet3dSlowOnly", {"spatial_strides": [1, 2, 2]}, "spatial_strides: expected four numbers"),
         ("ResNet3dSlowOnly", {"inflate": [0, 0, 1]}, "inflate: expected four numbers"),
         ("ResNet3dSlowOnly", {"width": 0}, "width: expected"),
@@ -310,7 +310,7 @@ def test_files_without_non_local_blocks_start_networks_with_them(kind, tmp_path)
         ("ResNet3dSlowFast", {"speed_ratio": 3}, "speed_ratio: expected a divisor of resample_rate .8., got 3"),
         ("ResNet3dSlowFast", {"channel_ratio": 7}, "channel_ratio: expected a divisor of width .64., got 7"),
         ("ResNet3dSlowFast", {"lateral_kernel": 4}, "lateral_kernel: expected an odd number"),
-        ("ResNetSlowFast", {"depth": 18}, "depth: expected 50 or 101, got 18; ResNet3dSlowFast"),
+        ("ResNetSlowFast", {"depth": 18}, "depth: expected one of 50, 101, got 18"),
         ("ResNetSlowFast", {"fusion_kernel_sz": 4}, "fusion_kernel_sz: expected an odd number"),
         ("ResNetSlowFast", {"spatial_strides": [1, 2, 2, 1]}, "spatial_strides: expected .slow, fast. strides"),
         ("ResNetSlowFast", {"alpha": 4, "num_seg": 30}, "num_seg: expected a multiple of alpha .4., got 30"),

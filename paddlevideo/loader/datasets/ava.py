@@ -24,6 +24,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.ava_persons import FAR, GroundTruth, clipped, select_persons
 from paddlevideo.loader.datasets.lists import check_inside
 from paddlevideo.loader.decode.reader import printable
+from paddlevideo.ranges import NonNegative, Positive, Probability
 from paddlevideo.registry import DATASETS
 
 log = logging.getLogger("paddlevideo")
@@ -87,18 +88,18 @@ class AVADataset:
         exclude_file: str | None = None,
         proposal_file: str | None = None,
         label_file: str | None = None,
-        person_det_score_thr: float = 0.9,
+        person_det_score_thr: Probability = 0.9,
         num_max_proposals: int = 1000,
-        timestamp_start: float = 900,
-        timestamp_end: float | None = 1800,
-        fps: float = 30,
+        timestamp_start: NonNegative = 900,
+        timestamp_end: NonNegative | None = 1800,
+        fps: Positive = 30,
         suffix: str = "{:05}.jpg",
         videos: bool = False,
         video_suffix: str = "",
         custom_classes: list[int] | None = None,
         eval_keyframes: Literal["gt", "proposals"] = "gt",
         sample_by_class: bool = False,
-        power: float = 0.0,
+        power: NonNegative = 0.0,
         allow_outside_root: bool = False,
         test_mode: bool = False,
         num_classes: int | None = None,

@@ -9,6 +9,7 @@ from paddlevideo.loader.datasets.lists import (
     parse_label,
     read_rows,
 )
+from paddlevideo.ranges import NonNegativeInt
 from paddlevideo.registry import DATASETS
 
 
@@ -36,7 +37,7 @@ class FrameDataset:
         file_path: str,
         data_prefix: str | None = None,
         suffix: str = "img_{:05}.jpg",
-        num_retries: int = 5,
+        num_retries: NonNegativeInt = 5,
         test_mode: bool = False,
         allow_outside_root: bool = False,
         num_classes: int | None = None,

@@ -14,6 +14,7 @@ from paddlevideo.loader.datasets.lists import (
     read_rows,
     scan_folder,
 )
+from paddlevideo.ranges import NonNegativeInt
 from paddlevideo.registry import DATASETS
 
 _VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
@@ -48,7 +49,7 @@ class VideoDataset:
         file_path: str,
         data_prefix: str | None = None,
         suffix: str = "",
-        num_retries: int = 5,
+        num_retries: NonNegativeInt = 5,
         test_mode: bool = False,
         allow_outside_root: bool = False,
         class_names: list[str] | None = None,

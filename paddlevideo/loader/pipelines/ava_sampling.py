@@ -9,6 +9,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.reader import FrameReader, VideoReadError
 from paddlevideo.loader.pipelines.boxes import to_pixels
+from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -68,7 +69,7 @@ class SampleAVAFrames:
     takes_boxes = True
     differs = "in evaluation no frame is moved, as in MMAction2; PaddleVideo moves them there, too"
 
-    def __init__(self, clip_len: int, frame_interval: int = 2, test_mode: bool = False):
+    def __init__(self, clip_len: PositiveInt, frame_interval: PositiveInt = 2, test_mode: bool = False):
         if min(clip_len, frame_interval) < 1:
             raise ValueError("clip_len and frame_interval must be at least 1")
         self.clip_len, self.frame_interval, self.test_mode = clip_len, frame_interval, test_mode

@@ -15,6 +15,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.boxes import crop_boxes
 from paddlevideo.loader.pipelines.flipping import mirror
 from paddlevideo.loader.pipelines.resizing import images, interpolation_of, resize_sample
+from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -70,7 +71,7 @@ class RandomCrop:
     takes_boxes = True
     differs = "the last place can be drawn, which PaddleVideo behind pyav, and MMAction2, leave out"
 
-    def __init__(self, target_size: int | list[int]):
+    def __init__(self, target_size: PositiveInt | list[PositiveInt]):
         self.size = size_hw(target_size)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
@@ -89,7 +90,7 @@ class RandomCropV2(RandomCrop):
 
     differs = "the last place can be drawn, which PaddleVideo leaves out"
 
-    def __init__(self, size: int | list[int]):
+    def __init__(self, size: PositiveInt | list[PositiveInt]):
         super().__init__(size)
 
 
@@ -109,7 +110,7 @@ class CenterCrop:
 
     def __init__(
         self,
-        target_size: int | list[int],
+        target_size: PositiveInt | list[PositiveInt],
         do_round: bool = True,
         backend: Literal["pillow", "cv2", "pyav"] = "cv2",
     ):
@@ -153,9 +154,9 @@ class MultiScaleCrop:
 
     def __init__(
         self,
-        target_size: int | list[int] | None = None,
-        scales: list[float] | None = None,
-        max_distort: int = 1,
+        target_size: PositiveInt | list[PositiveInt] | None = None,
+        scales: list[Positive] | None = None,
+        max_distort: NonNegativeInt = 1,
         fix_crop: bool = True,
         allow_duplication: bool = False,
         more_fix_crop: bool = True,
@@ -242,9 +243,9 @@ class RandomResizedCrop:
 
     def __init__(
         self,
-        area_range: list[float] = (0.08, 1.0),
-        aspect_ratio_range: list[float] = (3 / 4, 4 / 3),
-        target_size: int = 224,
+        area_range: list[Positive] = (0.08, 1.0),
+        aspect_ratio_range: list[Positive] = (3 / 4, 4 / 3),
+        target_size: PositiveInt = 224,
         backend: Literal["pillow", "cv2", "pyav"] = "cv2",
     ):
         if not 0 < area_range[0] <= area_range[1] <= 1:
@@ -293,7 +294,7 @@ class UniformCrop:
     *Source*: PaddleVideo's UniformCrop.
     """
 
-    def __init__(self, target_size: int | list[int], backend: Literal["pillow", "cv2", "pyav"] = "cv2"):
+    def __init__(self, target_size: PositiveInt | list[PositiveInt], backend: Literal["pillow", "cv2", "pyav"] = "cv2"):
         self.size = size_hw(target_size)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
@@ -308,7 +309,7 @@ class ThreeCrop:
     *Source*: MMAction2's ThreeCrop.
     """
 
-    def __init__(self, crop_size: int | list[int]):
+    def __init__(self, crop_size: PositiveInt | list[PositiveInt]):
         self.size = size_hw(crop_size)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
@@ -329,7 +330,11 @@ class TenCrop:
     *Source*: PaddleVideo's and MMAction2's TenCrop.
     """
 
-    def __init__(self, target_size: int | list[int] | None = None, crop_size: int | list[int] | None = None):
+    def __init__(
+        self,
+        target_size: PositiveInt | list[PositiveInt] | None = None,
+        crop_size: PositiveInt | list[PositiveInt] | None = None,
+    ):
         if (target_size is None) == (crop_size is None):
             raise ValueError("give target_size or crop_size (they mean the same)")
         self.size = size_hw(crop_size if target_size is None else target_size)
@@ -401,7 +406,7 @@ class GroupFullResSample:
     *Source*: PaddleVideo's GroupFullResSample (dense tests of PP-TSM), which has it from the original TSM.
     """
 
-    def __init__(self, crop_size: int | list[int], flip: bool = False):
+    def __init__(self, crop_size: PositiveInt | list[PositiveInt], flip: bool = False):
         self.size, self.flip = size_hw(crop_size), flip
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -80,10 +81,10 @@ class VideoDecoder:
         self,
         backend: str | None = None,
         mode: Literal["train", "valid", "test"] | None = None,
-        num_seg: int | None = None,
-        sampling_rate: int | None = None,
-        target_fps: float | None = None,
-        num_clips: int = 1,
+        num_seg: PositiveInt | None = None,
+        sampling_rate: PositiveInt | None = None,
+        target_fps: Positive | None = None,
+        num_clips: PositiveInt = 1,
     ):
         if mode not in (None, "train", "valid", "test"):
             raise ValueError(f"mode must be train, valid or test, got {mode!r}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from paddlevideo.loader.pipelines.boxes import mirror_boxes
 from paddlevideo.loader.pipelines.resizing import images
+from paddlevideo.ranges import Probability
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -52,7 +53,7 @@ class RandomFlip:
 
     def __init__(
         self,
-        p: float = 0.5,
+        p: Probability = 0.5,
         direction: Literal["horizontal", "vertical"] = "horizontal",
         flip_label_map: dict[int, int] | None = None,
     ):
@@ -85,7 +86,7 @@ class Flip(RandomFlip):
 
     def __init__(
         self,
-        flip_ratio: float = 0.5,
+        flip_ratio: Probability = 0.5,
         direction: Literal["horizontal", "vertical"] = "horizontal",
         flip_label_map: dict[int, int] | None = None,
     ):

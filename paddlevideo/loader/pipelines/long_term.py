@@ -8,6 +8,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.feature_bank import LongTermWindow
+from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
 
@@ -29,8 +30,8 @@ class LongTermFeatures:
     def __init__(
         self,
         banks: str | list[str],
-        window_s: int = 60,
-        max_features: int = 5,
+        window_s: PositiveInt = 60,
+        max_features: PositiveInt = 5,
         sampling: Literal["random", "first"] | None = None,
     ):
         if window_s < 1 or max_features < 1:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.loader.pipelines.resizing import images
+from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -57,7 +58,7 @@ class Normalization:
     def __init__(
         self,
         mean: list[float],
-        std: list[float],
+        std: list[Positive],
         tensor_shape: list[int] = (3, 1, 1),
         inplace: bool = False,
         device: bool = True,
@@ -99,7 +100,7 @@ class Normalize(Normalization):
     *Source*: MMAction2's Normalize.
     """
 
-    def __init__(self, mean: list[float], std: list[float], to_bgr: bool = False, device: bool = True):
+    def __init__(self, mean: list[float], std: list[Positive], to_bgr: bool = False, device: bool = True):
         if to_bgr:
             raise ValueError("to_bgr: frames are RGB here; set it to False, or mirror the first layer's channels")
         super().__init__(mean, std, inplace=True, device=device)
@@ -117,7 +118,7 @@ class PackOutput:
 
     takes_boxes = True
 
-    def __init__(self, alpha: int = 4):
+    def __init__(self, alpha: PositiveInt = 4):
         if alpha < 1:
             raise ValueError(f"alpha must be at least 1, got {alpha}")
 

@@ -15,6 +15,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.policy_operations import Value, apply, tall
 from paddlevideo.loader.pipelines.resizing import images
+from paddlevideo.ranges import NonNegative, Positive, PositiveInt, Probability
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -169,10 +170,10 @@ class RandAugment:
 
     def __init__(
         self,
-        magnitude: float = 9,
-        num_layers: int = 2,
-        prob: float = 0.5,
-        sampling_std: float = 0.5,
+        magnitude: NonNegative = 9,
+        num_layers: PositiveInt = 2,
+        prob: Probability = 0.5,
+        sampling_std: NonNegative = 0.5,
         unit_levels: bool = False,
     ):
         if not 1 <= num_layers <= len(_RAND_AUGMENT):
@@ -220,7 +221,12 @@ class AugMix:
     """
 
     def __init__(
-        self, magnitude: float = 3, alpha: float = 1.0, width: int = 3, depth: int = -1, unit_levels: bool = False
+        self,
+        magnitude: NonNegative = 3,
+        alpha: Positive = 1.0,
+        width: PositiveInt = 3,
+        depth: int = -1,
+        unit_levels: bool = False,
     ):
         if magnitude < 1 or alpha <= 0 or width < 1 or (depth < 1 and depth != -1):
             raise ValueError(

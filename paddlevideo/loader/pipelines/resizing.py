@@ -25,6 +25,7 @@ from PIL import Image
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.boxes import scale_boxes
+from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -130,7 +131,7 @@ class Scale:
 
     def __init__(
         self,
-        short_size: int,
+        short_size: PositiveInt,
         fixed_ratio: bool = True,
         keep_ratio: bool | None = None,
         do_round: bool = False,
@@ -167,7 +168,7 @@ class Scale:
 class ScalePV(Scale):
     """``Scale`` that keeps the aspect: the name in PaddleVideo's file for TSM on folders of frames."""
 
-    def __init__(self, short_size: int, interpolation: Literal["linear", "antialias"] | None = None):
+    def __init__(self, short_size: PositiveInt, interpolation: Literal["linear", "antialias"] | None = None):
         super().__init__(short_size, fixed_ratio=False, interpolation=interpolation)
 
 
@@ -190,10 +191,10 @@ class JitterScale:
 
     def __init__(
         self,
-        min_size: int,
-        max_size: int,
-        short_cycle_factors: list[float] = (0.5, 0.7071),
-        default_min_size: int = 256,
+        min_size: PositiveInt,
+        max_size: PositiveInt,
+        short_cycle_factors: list[Positive] = (0.5, 0.7071),
+        default_min_size: PositiveInt = 256,
         interpolation: Literal["linear", "antialias"] | None = None,
     ):
         if not 1 <= min_size <= max_size:
@@ -242,7 +243,7 @@ class Resize:
 
     def __init__(
         self,
-        scale: list[int] | float,
+        scale: list[int] | Positive,
         keep_ratio: bool = True,
         interpolation: Literal["linear", "antialias"] = "linear",
     ):

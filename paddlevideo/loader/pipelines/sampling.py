@@ -12,6 +12,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.decode import time_window
+from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -205,16 +206,16 @@ class Sampler:
 
     def __init__(
         self,
-        num_seg: int,
-        seg_len: int = 1,
-        frame_interval: int | None = None,
+        num_seg: PositiveInt,
+        seg_len: PositiveInt = 1,
+        frame_interval: PositiveInt | None = None,
         valid_mode: bool = False,
         select_left: bool = False,
         dense_sample: bool = False,
         linspace_sample: bool = False,
         use_pil: bool = True,
-        sampling_rate: int | None = None,
-        target_fps: float = 30.0,
+        sampling_rate: PositiveInt | None = None,
+        target_fps: Positive = 30.0,
         window_start: Literal["random", "first", "centre"] | None = None,
     ):
         for name, value in (("num_seg", num_seg), ("seg_len", seg_len), ("frame_interval", frame_interval)):
@@ -261,7 +262,7 @@ class Sampler:
 class SamplerTSM(Sampler):
     """``Sampler`` with ``select_left``: the name in PaddleVideo's file for TSM on folders of frames."""
 
-    def __init__(self, num_seg: int, seg_len: int = 1, valid_mode: bool = False):
+    def __init__(self, num_seg: PositiveInt, seg_len: PositiveInt = 1, valid_mode: bool = False):
         super().__init__(num_seg, seg_len, valid_mode=valid_mode, select_left=True)
 
 
@@ -285,9 +286,9 @@ class SampleFrames:
 
     def __init__(
         self,
-        clip_len: int,
-        frame_interval: int = 1,
-        num_clips: int = 1,
+        clip_len: PositiveInt,
+        frame_interval: PositiveInt = 1,
+        num_clips: PositiveInt = 1,
         temporal_jitter: bool = False,
         twice_sample: bool = False,
         out_of_bound_opt: Literal["loop", "repeat_last"] = "loop",
@@ -334,11 +335,11 @@ class DenseSampleFrames(SampleFrames):
 
     def __init__(
         self,
-        clip_len: int,
-        frame_interval: int = 1,
-        num_clips: int = 1,
-        sample_range: int = 64,
-        num_sample_positions: int = 10,
+        clip_len: PositiveInt,
+        frame_interval: PositiveInt = 1,
+        num_clips: PositiveInt = 1,
+        sample_range: PositiveInt = 64,
+        num_sample_positions: PositiveInt = 10,
         temporal_jitter: bool = False,
         out_of_bound_opt: Literal["loop", "repeat_last"] = "loop",
         test_mode: bool = False,

@@ -13,6 +13,7 @@ from paddle import nn
 from paddlevideo.modeling.layers import ConvBN
 from paddlevideo.modeling.naming import Variant, batch_norm, renamed
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div
+from paddlevideo.ranges import NumClasses, Positive, PositiveInt
 from paddlevideo.registry import BACKBONES
 
 # expansion, channels, blocks, stride of the first block
@@ -149,15 +150,17 @@ class MobileNetV2TSM(MobileNetV2Trunk):
     *Source*: MMAction2 ``MobileNetV2TSM``; MobileNetV2 (Sandler et al., 2018).
     """
 
+    layout = "frames"
+
     def __init__(
         self,
-        num_seg: int = 8,
+        num_seg: PositiveInt = 8,
         pretrained: str | None = None,
-        shift_div: int | None = None,
+        shift_div: PositiveInt | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
-        scale: float = 1.0,
+        scale: Positive = 1.0,
         bn_wd: bool = False,
     ):
         arguments = {"num_seg": num_seg, "shift_div": shift_div, "direction": shift_direction}
@@ -220,18 +223,20 @@ class PPTSM_MobileNetV2(MobileNetV2Trunk):
     *Source*: PaddleVideo ``PPTSM_MobileNetV2``.
     """
 
+    layout = "frames"
+
     classifier_prefixes = ("out.",)
 
     def __init__(
         self,
         pretrained: str | None = None,
-        class_num: int = 400,
-        num_seg: int = 8,
-        shift_div: int | None = None,
+        class_num: NumClasses = 400,
+        num_seg: PositiveInt = 8,
+        shift_div: PositiveInt | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
-        scale: float = 1.0,
+        scale: Positive = 1.0,
         bn_wd: bool = True,
         use_ssld: bool = False,
     ):

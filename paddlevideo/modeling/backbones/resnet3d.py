@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -24,6 +24,7 @@ from paddlevideo.modeling.non_local import (
     non_local_places,
     start_as_identity,
 )
+from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import BACKBONES
 
 SLOW_INFLATE = (False, False, True, True)  # stages whose blocks look at neighbouring frames
@@ -213,15 +214,17 @@ class ResNet3dSlowOnly(ResNet3D):
     *Source*: SlowFast (Feichtenhofer et al., 2019); MMAction2 ``ResNet3dSlowOnly``, whose names the parts have.
     """
 
+    layout = "volumes"
+
     def __init__(
         self,
-        depth: int = 50,
-        num_seg: int | None = None,
+        depth: Literal[18, 34, 50, 101] = 50,
+        num_seg: PositiveInt | None = None,
         pretrained: str | None = None,
         spatial_strides: Sequence[int] = (1, 2, 2, 2),
         inflate: Sequence[int] = (0, 0, 1, 1),
         non_local: dict[str, Any] | None = None,
-        width: int = 64,
+        width: PositiveInt = 64,
         bn_wd: bool = True,
     ):
         if len(inflate) != 4 or any(value not in (0, 1) for value in inflate):

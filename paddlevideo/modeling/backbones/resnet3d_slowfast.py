@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -21,6 +21,7 @@ from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION
 from paddlevideo.modeling.inflation import inflated, is_of_pictures, spelled_here
 from paddlevideo.modeling.layers import conv3d
 from paddlevideo.modeling.naming import Variant, renamed
+from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import BACKBONES
 
 # lateral connections by the stage of the slow pathway that they lead to
@@ -64,17 +65,19 @@ class ResNet3dSlowFast(nn.Layer):
     Lateral connections have neither normalisation nor activation, as there.
     """
 
+    layout = "volumes"
+
     def __init__(
         self,
-        depth: int = 50,
-        num_seg: int | None = None,
-        resample_rate: int = 8,
-        speed_ratio: int = 8,
-        channel_ratio: int = 8,
-        lateral_kernel: int = 5,
+        depth: Literal[18, 34, 50, 101] = 50,
+        num_seg: PositiveInt | None = None,
+        resample_rate: PositiveInt = 8,
+        speed_ratio: PositiveInt = 8,
+        channel_ratio: PositiveInt = 8,
+        lateral_kernel: PositiveInt = 5,
         pretrained: str | None = None,
         spatial_strides: Sequence[int] = (1, 2, 2, 2),
-        width: int = 64,
+        width: PositiveInt = 64,
         bn_wd: bool = True,
     ):
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -27,6 +27,7 @@ from paddlevideo.modeling.backbones.resnet3d_slowfast import pathway_channels
 from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION
 from paddlevideo.modeling.inflation import inflated, is_of_pictures
 from paddlevideo.modeling.layers import batch_norm3d, conv3d
+from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import BACKBONES
 
 Pathways = tuple[paddle.Tensor, paddle.Tensor]  # slow and fast, each [N, C, T, H, W]
@@ -144,17 +145,19 @@ class ResNetSlowFast(nn.Layer):
     *Source*: PaddleVideo ``ResNetSlowFast``, of which this has the exemption of normalisations from weight decay.
     """
 
+    layout = "volumes"
+
     def __init__(
         self,
-        alpha: int = 8,
-        beta: int = 8,
-        width_per_group: int = 64,
-        fusion_kernel_sz: int = 5,
+        alpha: PositiveInt = 8,
+        beta: PositiveInt = 8,
+        width_per_group: PositiveInt = 64,
+        fusion_kernel_sz: PositiveInt = 5,
         fuse_bn_relu: int | bool = 1,
         spatial_strides: Sequence[Sequence[int]] = ((1, 1), (2, 2), (2, 2), (2, 2)),
         use_pool_af_s2: int | bool = 1,
-        depth: int = 50,
-        num_seg: int | None = None,
+        depth: Literal[50, 101] = 50,
+        num_seg: PositiveInt | None = None,
         pretrained: str | None = None,
     ):
         super().__init__()

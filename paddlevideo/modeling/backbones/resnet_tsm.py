@@ -24,6 +24,7 @@ from paddlevideo.modeling.non_local import (
     start_as_identity,
 )
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div, pool_frames
+from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import BACKBONES
 
 log = logging.getLogger("paddlevideo")
@@ -161,20 +162,22 @@ class ResNetTSM(nn.Layer):
     *Source*: TSM (Lin et al., 2019); PaddleVideo and MMAction2 ``ResNetTSM``.
     """
 
+    layout = "frames"
+
     def __init__(
         self,
-        depth: int = 50,
-        num_seg: int = 8,
+        depth: Literal[18, 34, 50, 101] = 50,
+        num_seg: PositiveInt = 8,
         pretrained: str | None = None,
-        shift_div: int | None = None,
+        shift_div: PositiveInt | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
-        shift_every: int = 1,
+        shift_every: PositiveInt = 1,
         shift_place: Literal["blockres", "block"] = "blockres",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
         temporal_pool: bool = False,
         non_local: dict[str, Any] | None = None,
-        width: int = 64,
+        width: PositiveInt = 64,
         bn_wd: bool = False,
         data_format: Literal["NCHW", "NHWC"] = "NCHW",
     ):

@@ -10,6 +10,7 @@ from paddle import nn
 from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION, Block, block_name, paddleclas_names, places
 from paddlevideo.modeling.layers import ConvBN
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div
+from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import BACKBONES
 
 
@@ -33,16 +34,18 @@ class ResNetTweaksTSM(nn.Layer):
     *Source*: PaddleVideo ``ResNetTweaksTSM``; Bag of Tricks (He et al., 2019) for ResNet-vd.
     """
 
+    layout = "frames"
+
     def __init__(
         self,
-        depth: int = 50,
-        num_seg: int = 8,
+        depth: Literal[18, 34, 50, 101] = 50,
+        num_seg: PositiveInt = 8,
         pretrained: str | None = None,
-        shift_div: int | None = None,
+        shift_div: PositiveInt | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
-        width: int = 64,
+        width: PositiveInt = 64,
     ):
         super().__init__()
         self.shift_div = shift_div = checked_shift_div(num_seg, shift_div, shift_direction, shift_mode, shift)

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import paddle
@@ -18,6 +18,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.modeling.embeddings import resize_places, resize_times
 from paddlevideo.modeling.layers import DropPath, hint, init_linears, init_linears_by_inputs
 from paddlevideo.modeling.naming import Variant, renamed
+from paddlevideo.ranges import Divides, NonNegative, Positive, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import BACKBONES
 
 _TYPES = ("divided_space_time", "joint_space_time", "space_only")
@@ -223,22 +224,24 @@ class VisionTransformer(nn.Layer):
     Linear layers start at a deviation of 0.02 where PaddleVideo's start at 1.0, and ``temporal_fc`` starts at zero.
     """
 
+    layout = "tokens"
+
     def __init__(
         self,
-        img_size: int = 224,
-        patch_size: int = 16,
-        in_channels: int = 3,
-        embed_dim: int = 768,
-        depth: int = 12,
-        num_heads: int = 12,
-        mlp_ratio: float = 4,
+        img_size: PositiveInt = 224,
+        patch_size: PositiveInt = 16,
+        in_channels: PositiveInt = 3,
+        embed_dim: PositiveInt = 768,
+        depth: PositiveInt = 12,
+        num_heads: Annotated[int, Divides("embed_dim")] = 12,
+        mlp_ratio: Positive = 4,
         qkv_bias: bool = False,
-        qk_scale: float | None = None,
-        drop_rate: float = 0.0,
-        attn_drop_rate: float = 0.0,
-        drop_path_rate: float = 0.1,
-        epsilon: float = 1e-5,
-        num_seg: int = 8,
+        qk_scale: Positive | None = None,
+        drop_rate: ProbabilityBelowOne = 0.0,
+        attn_drop_rate: ProbabilityBelowOne = 0.0,
+        drop_path_rate: ProbabilityBelowOne = 0.1,
+        epsilon: Positive = 1e-5,
+        num_seg: PositiveInt = 8,
         attention_type: Literal["divided_space_time", "joint_space_time", "space_only"] = "divided_space_time",
         pretrained: str | None = None,
         recompute: bool = False,
@@ -397,24 +400,24 @@ class VisionTransformer_tweaks(VisionTransformer):
 
     def __init__(
         self,
-        img_size: int = 224,
-        patch_size: int = 16,
-        in_channels: int = 3,
-        embed_dim: int = 768,
-        depth: int = 12,
-        num_heads: int = 12,
-        mlp_ratio: float = 4,
+        img_size: PositiveInt = 224,
+        patch_size: PositiveInt = 16,
+        in_channels: PositiveInt = 3,
+        embed_dim: PositiveInt = 768,
+        depth: PositiveInt = 12,
+        num_heads: Annotated[int, Divides("embed_dim")] = 12,
+        mlp_ratio: Positive = 4,
         qkv_bias: bool = False,
-        qk_scale: float | None = None,
-        drop_rate: float = 0.0,
-        attn_drop_rate: float = 0.0,
-        drop_path_rate: float = 0.1,
-        epsilon: float = 1e-5,
-        num_seg: int = 8,
+        qk_scale: Positive | None = None,
+        drop_rate: ProbabilityBelowOne = 0.0,
+        attn_drop_rate: ProbabilityBelowOne = 0.0,
+        drop_path_rate: ProbabilityBelowOne = 0.1,
+        epsilon: Positive = 1e-5,
+        num_seg: PositiveInt = 8,
         attention_type: Literal["divided_space_time", "joint_space_time", "space_only"] = "divided_space_time",
         pretrained: str | None = None,
         wd_bias: bool = True,
-        lr_mult_list: list[float] | None = None,
+        lr_mult_list: list[NonNegative] | None = None,
         recompute: bool = False,
         from_scratch: bool = False,
     ):

@@ -12,6 +12,7 @@ from paddle.nn import functional as F
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.modeling.weights import load_pretrained
+from paddlevideo.ranges import RuntimeConfig
 from paddlevideo.registry import BACKBONES, HEADS, suggest
 
 _AVERAGES = ("score", "prob", "none")
@@ -26,8 +27,23 @@ class Framework(nn.Layer):
     head_name = "head"
     # whether clips come with boxes, and scores are theirs
     takes_boxes = False
+    # the layouts of input that it feeds to its backbone, whose ``layout`` is one of them: frames [N * T, C, H, W];
+    # volumes [N, C, T, H, W]; tokens of transformers, which take volumes and give one vector
+    layouts: Sequence[str] = ()
     # paths of the layers that do not learn
     frozen: Sequence[str] = ()
+
+    def check_layout(self, backbone: nn.Layer) -> None:
+        """The backbone takes what this framework feeds; one that does not say is taken at its word.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        layout = getattr(backbone, "layout", None)
+        if layout and self.layouts and layout not in self.layouts:
+            ours, theirs = type(self).__name__, type(backbone).__name__
+            problem = f"MODEL.framework: {ours} feeds {' or '.join(self.layouts)}, {theirs} takes {layout}"
+            raise ConfigError("MODEL", [problem])
 
     def freeze(self, parts: Sequence[str]) -> None:
         """These layers stay as they are: no gradient, not in the optimizer, batch norms and dropouts as in a test.
@@ -122,12 +138,13 @@ class Recognizer(Framework):
         self,
         backbone: dict[str, Any],
         head: dict[str, Any],
-        runtime_cfg: dict[str, Any] | None = None,
+        runtime_cfg: RuntimeConfig | None = None,
         normalization: Sequence[Sequence[float]] | None = None,
         freeze: list[str] | None = None,
     ):
         super().__init__()
         self.backbone = BACKBONES.build(backbone, "MODEL.backbone")
+        self.check_layout(self.backbone)
         self.head = HEADS.build(head, "MODEL.head")
         self.normalize = ClipNormalize(*(normalization or (None, None)))
         self._check_agreement()

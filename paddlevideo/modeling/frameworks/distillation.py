@@ -17,6 +17,7 @@ from paddlevideo.modeling.frameworks.base import Framework, Recognizer
 from paddlevideo.modeling.frameworks.build import build_framework, without_start_weights
 from paddlevideo.modeling.losses.distillation import PairLoss
 from paddlevideo.modeling.weights import load_weights
+from paddlevideo.ranges import RuntimeConfig
 from paddlevideo.registry import FRAMEWORKS, LOSSES, suggest
 from paddlevideo.safe_io import sha256
 
@@ -66,7 +67,7 @@ class RecognizerDistillation(Framework):
         models: list[dict],
         loss: dict[str, Any],
         freeze_params_list: list[str | bool] | None = None,
-        runtime_cfg: dict[str, Any] | None = None,
+        runtime_cfg: RuntimeConfig | None = None,
         normalization: Sequence[Sequence[float]] | None = None,
     ):
         super().__init__()

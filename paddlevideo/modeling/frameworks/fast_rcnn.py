@@ -33,6 +33,7 @@ class FastRCNN(Framework):
     """
 
     takes_boxes = True
+    layouts = ("volumes",)
     head_name = "roi_head"
 
     def __init__(
@@ -44,6 +45,7 @@ class FastRCNN(Framework):
     ):
         super().__init__()
         self.backbone = BACKBONES.build(backbone, "MODEL.backbone")
+        self.check_layout(self.backbone)
         self.roi_head = HEADS.build(head, "MODEL.head")
         self.normalize = ClipNormalize(*(normalization or (None, None)))
         if not hasattr(self.roi_head, "bbox_head"):

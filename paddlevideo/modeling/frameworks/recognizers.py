@@ -17,6 +17,8 @@ from paddlevideo.registry import FRAMEWORKS
 class Recognizer2D(Recognizer):
     """Frames side by side in the batch axis, for 2-D backbones.  *Source*: PaddleVideo ``Recognizer2D``."""
 
+    layouts = ("frames",)
+
     def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
         """Logits [N * V, K] of clips [N, V, T, H, W, 3]."""
         x = imgs.reshape([-1, *imgs.shape[3:]]).transpose([0, 3, 1, 2])  # [N * V * T, 3, H, W]
@@ -53,6 +55,8 @@ class Recognizer2D(Recognizer):
 @FRAMEWORKS.register
 class Recognizer3D(Recognizer):
     """Clips as volumes, for 3-D backbones and transformers.  *Source*: MMAction2 ``Recognizer3D``."""
+
+    layouts = ("volumes", "tokens")
 
     def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
         """Logits [N * V, K] of clips [N, V, T, H, W, 3]."""

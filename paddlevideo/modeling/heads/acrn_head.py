@@ -11,6 +11,7 @@ from paddle.nn import functional as F
 
 from paddlevideo.modeling.inflation import spelled_here
 from paddlevideo.modeling.layers import ConvBN3D, max_over_places
+from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import HEADS
 
 
@@ -30,7 +31,9 @@ class ACRNHead(nn.Layer):
 
     needs_context = True
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, num_convs: int = 1):
+    def __init__(
+        self, in_channels: PositiveInt, out_channels: PositiveInt, stride: PositiveInt = 1, num_convs: PositiveInt = 1
+    ):
         super().__init__()
         if num_convs < 1:
             raise ValueError(f"num_convs: expected at least 1, got {num_convs}")

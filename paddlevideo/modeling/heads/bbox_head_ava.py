@@ -13,6 +13,7 @@ from paddle.nn import initializer as init
 
 from paddlevideo.errors import ConfigError
 from paddlevideo.modeling.layers import max_over_places
+from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
 log = logging.getLogger("paddlevideo")
@@ -43,17 +44,17 @@ class BBoxHeadAVA(nn.Layer):
 
     def __init__(
         self,
-        in_channels: int,
-        num_classes: int = 81,
+        in_channels: PositiveInt,
+        num_classes: NumClasses = 81,
         multilabel: bool = True,
-        dropout_ratio: float = 0.5,
+        dropout_ratio: ProbabilityBelowOne = 0.5,
         dropout_before_pool: bool = True,
         temporal_pool_type: Literal["avg", "max"] = "avg",
         spatial_pool_type: Literal["avg", "max"] = "max",
         focal_alpha: float = 1.0,
-        focal_gamma: float = 0.0,
-        topk: int | list[int] = (3, 5),
-        class_weights: list[float] | None = None,
+        focal_gamma: NonNegative = 0.0,
+        topk: PositiveInt | list[PositiveInt] = (3, 5),
+        class_weights: list[NonNegative] | None = None,
     ):
         super().__init__()
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)

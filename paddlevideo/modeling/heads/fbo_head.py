@@ -17,6 +17,7 @@ from paddle.nn import initializer as init
 
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.layers import max_over_places
+from paddlevideo.ranges import PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
 _KINDS = ("non_local", "avg", "max")
@@ -158,13 +159,13 @@ class FBOHead(nn.Layer):
     def __init__(
         self,
         fbo: Literal["non_local", "avg", "max"] = "non_local",
-        st_feat_channels: int = 2048,
-        lt_feat_channels: int = 2048,
-        latent_channels: int = 512,
-        num_non_local_layers: int = 2,
-        st_feat_dropout_ratio: float = 0.2,
-        lt_feat_dropout_ratio: float = 0.2,
-        non_local_dropout_ratio: float = 0.2,
+        st_feat_channels: PositiveInt = 2048,
+        lt_feat_channels: PositiveInt = 2048,
+        latent_channels: PositiveInt = 512,
+        num_non_local_layers: PositiveInt = 2,
+        st_feat_dropout_ratio: ProbabilityBelowOne = 0.2,
+        lt_feat_dropout_ratio: ProbabilityBelowOne = 0.2,
+        non_local_dropout_ratio: ProbabilityBelowOne = 0.2,
         pre_activate: bool = True,
         zero_init_out_conv: bool = False,
         mask_empty: bool = False,

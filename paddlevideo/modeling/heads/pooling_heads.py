@@ -8,6 +8,7 @@ import paddle
 from paddle import nn
 
 from paddlevideo.modeling.heads.base import ClassificationHead
+from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
 
@@ -28,11 +29,11 @@ class I3DHead(ClassificationHead):
 
     def __init__(
         self,
-        num_classes: int,
-        in_channels: int,
-        drop_ratio: float = 0.5,
-        std: float = 0.01,
-        ls_eps: float = 0.0,
+        num_classes: NumClasses,
+        in_channels: PositiveInt,
+        drop_ratio: ProbabilityBelowOne = 0.5,
+        std: NonNegative = 0.01,
+        ls_eps: ProbabilityBelowOne = 0.0,
         loss_cfg: dict[str, Any] | None = None,
     ):
         super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
@@ -60,11 +61,11 @@ class SlowFastHead(I3DHead):
 
     def __init__(
         self,
-        num_classes: int,
-        in_channels: int,
-        drop_ratio: float = 0.8,
-        std: float = 0.01,
-        ls_eps: float = 0.0,
+        num_classes: NumClasses,
+        in_channels: PositiveInt,
+        drop_ratio: ProbabilityBelowOne = 0.8,
+        std: NonNegative = 0.01,
+        ls_eps: ProbabilityBelowOne = 0.0,
         loss_cfg: dict[str, Any] | None = None,
     ):
         super().__init__(num_classes, in_channels, drop_ratio, std, ls_eps, loss_cfg)

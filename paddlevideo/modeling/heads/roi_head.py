@@ -12,6 +12,7 @@ from paddle import nn
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.heads.fbo_head import person_features
 from paddlevideo.modeling.roi import owners
+from paddlevideo.ranges import Positive, Probability
 from paddlevideo.registry import HEADS
 
 _WHERE = "MODEL.head"
@@ -42,8 +43,8 @@ class AVARoIHead(nn.Layer):
         shared_head: dict[str, Any] | None = None,
         assigner: dict[str, Any] | None = None,
         sampler: dict[str, Any] | None = None,
-        pos_weight: float = 1.0,
-        action_thr: float = 0.002,
+        pos_weight: Positive = 1.0,
+        action_thr: Probability = 0.002,
     ):
         super().__init__()
         if pos_weight != 1:

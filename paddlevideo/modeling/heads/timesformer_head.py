@@ -9,6 +9,7 @@ from paddle.nn import initializer as init
 
 from paddlevideo.modeling.heads.base import ClassificationHead
 from paddlevideo.modeling.layers import hint
+from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
 
@@ -28,10 +29,10 @@ class TimeSformerHead(ClassificationHead):
 
     def __init__(
         self,
-        num_classes: int,
-        in_channels: int,
-        std: float = 0.02,
-        ls_eps: float = 0.0,
+        num_classes: NumClasses,
+        in_channels: PositiveInt,
+        std: NonNegative = 0.02,
+        ls_eps: ProbabilityBelowOne = 0.0,
         loss_cfg: dict[str, Any] | None = None,
     ):
         super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
@@ -51,10 +52,10 @@ class ppTimeSformerHead(TimeSformerHead):
 
     def __init__(
         self,
-        num_classes: int,
-        in_channels: int,
-        std: float = 0.02,
-        ls_eps: float = 0.0,
+        num_classes: NumClasses,
+        in_channels: PositiveInt,
+        std: NonNegative = 0.02,
+        ls_eps: ProbabilityBelowOne = 0.0,
         loss_cfg: dict[str, Any] | None = None,
     ):
         super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)

@@ -9,6 +9,7 @@ from paddle import nn
 
 from paddlevideo.modeling.heads.base import ClassificationHead, Head
 from paddlevideo.modeling.layers import hint
+from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
 
@@ -32,11 +33,11 @@ class TSMHead(ClassificationHead):
 
     def __init__(
         self,
-        num_classes: int,
-        in_channels: int,
-        drop_ratio: float = 0.5,
-        std: float = 0.001,
-        ls_eps: float = 0.0,
+        num_classes: NumClasses,
+        in_channels: PositiveInt,
+        drop_ratio: ProbabilityBelowOne = 0.5,
+        std: NonNegative = 0.001,
+        ls_eps: ProbabilityBelowOne = 0.0,
         data_format: Literal["NCHW", "NHWC"] = "NCHW",
         loss_cfg: dict[str, Any] | None = None,
     ):
@@ -70,12 +71,12 @@ class ppTSMHead(TSMHead):
 
     def __init__(
         self,
-        num_classes: int,
-        in_channels: int,
-        drop_ratio: float = 0.8,
-        std: float = 0.01,
-        ls_eps: float = 0.0,
-        num_seg: int | None = None,
+        num_classes: NumClasses,
+        in_channels: PositiveInt,
+        drop_ratio: ProbabilityBelowOne = 0.8,
+        std: NonNegative = 0.01,
+        ls_eps: ProbabilityBelowOne = 0.0,
+        num_seg: PositiveInt | None = None,
         data_format: Literal["NCHW", "NHWC"] = "NCHW",
         loss_cfg: dict[str, Any] | None = None,
     ):
@@ -99,7 +100,7 @@ class MoViNetHead(Head):
     *Source*: PaddleVideo ``MoViNetHead``.
     """
 
-    def __init__(self, ls_eps: float = 0.0, loss_cfg: dict[str, Any] | None = None):
+    def __init__(self, ls_eps: ProbabilityBelowOne = 0.0, loss_cfg: dict[str, Any] | None = None):
         super().__init__(ls_eps, loss_cfg)
 
     def forward(self, logits: paddle.Tensor, num_frames: int) -> paddle.Tensor:

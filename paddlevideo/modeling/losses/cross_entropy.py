@@ -6,6 +6,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddlevideo.ranges import ProbabilityBelowOne
 from paddlevideo.registry import LOSSES
 
 
@@ -20,7 +21,7 @@ class CrossEntropyLoss(nn.Layer):
     *Source*: PaddleVideo ``BaseHead.loss``; there the mixed loss is ``lam CE(a) + (1 - lam) CE(b)``, the same number.
     """
 
-    def __init__(self, ls_eps: float = 0.0):
+    def __init__(self, ls_eps: ProbabilityBelowOne = 0.0):
         super().__init__()
         if not 0.0 <= ls_eps < 1.0:
             raise ValueError(f"ls_eps: expected 0 to 1, got {ls_eps}")

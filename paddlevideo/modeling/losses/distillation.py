@@ -14,6 +14,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from paddlevideo.modeling.losses.cross_entropy import CrossEntropyLoss
+from paddlevideo.ranges import Positive, ProbabilityBelowOne
 from paddlevideo.registry import LOSSES
 
 
@@ -56,7 +57,7 @@ class DistillationCELoss(PairLoss):
     *Source*: PaddleVideo ``DistillationCELoss``, which takes labels only.
     """
 
-    def __init__(self, loss_weight: float = 1.0, ls_eps: float = 0.0):
+    def __init__(self, loss_weight: Positive = 1.0, ls_eps: ProbabilityBelowOne = 0.0):
         super().__init__(loss_weight)
         self.with_label, self.with_model = CrossEntropyLoss(ls_eps), CrossEntropyLoss()
 
@@ -82,7 +83,7 @@ class DistillationKLLoss(PairLoss):
     *Source*: Hinton et al., 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
 
-    def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0):
+    def __init__(self, temperature: Positive = 1.0, loss_weight: Positive = 1.0):
         super().__init__(loss_weight)
         if temperature <= 0:
             raise ValueError(f"temperature: expected above 0, got {temperature}")
@@ -108,7 +109,9 @@ class DistillationDMLLoss(PairLoss):
     term; take two ``DistillationKLLoss`` for that.
     """
 
-    def __init__(self, act: Literal["softmax", "sigmoid"] = "softmax", eps: float = 1e-12, loss_weight: float = 1.0):
+    def __init__(
+        self, act: Literal["softmax", "sigmoid"] = "softmax", eps: Positive = 1e-12, loss_weight: Positive = 1.0
+    ):
         super().__init__(loss_weight)
         if act not in ("softmax", "sigmoid"):
             raise ValueError(f"act: expected 'softmax' or 'sigmoid', got {act!r}")
@@ -138,7 +141,9 @@ class FeatureMatchingLoss(PairLoss):
 
     takes = "features"
 
-    def __init__(self, distance: Literal["mse", "cosine"] = "mse", projection: bool = True, loss_weight: float = 1.0):
+    def __init__(
+        self, distance: Literal["mse", "cosine"] = "mse", projection: bool = True, loss_weight: Positive = 1.0
+    ):
         super().__init__(loss_weight)
         if distance not in ("mse", "cosine"):
             raise ValueError(f"distance: expected 'mse' or 'cosine', got {distance!r}")
