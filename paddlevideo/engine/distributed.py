@@ -81,11 +81,11 @@ def _join() -> None:
     from paddle.base.core import create_or_get_global_tcp_store
 
     store = create_or_get_global_tcp_store()
-    sums, signs = connect(
+    sums, heartbeats = connect(
         rank(), world_size(), _host_of_rank_zero(),
         lambda address: store.set(_CHANNEL_KEY, address), lambda: store.get(_CHANNEL_KEY).decode(),
     )  # fmt: skip
-    watch = RankWatch(rank(), signs, launcher, *limits)
+    watch = RankWatch(rank(), heartbeats, launcher, *limits)
     _channel = RankChannel(rank(), sums, watch)
     watch.start()
 
@@ -135,7 +135,7 @@ def collective() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if "gloo" in str(error).lower():
-            _channel.explain_failure(error)
+            _channel.diagnose_failure(error)
         raise
 
 

@@ -17,7 +17,7 @@ import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from paddlevideo.engine.rank_watch import RankWatch, say
+from paddlevideo.engine.rank_watch import RankWatch, report_error
 from paddlevideo.errors import EXIT_RANK_LOST, UserError
 
 log = logging.getLogger("paddlevideo")
@@ -109,7 +109,7 @@ class RankChannel:
 
     Args:
         connections: of rank 0 to all others, of the others to rank 0.
-        watch: is told when this rank waits.
+        watch: of this rank; its ``calls`` and ``waiting`` are set here.
     """
 
     def __init__(self, rank: int, connections: Connections, watch: RankWatch):
@@ -119,7 +119,7 @@ class RankChannel:
         for connection in self._connections.values():
             connection.settimeout(self._report_s)
         atexit.register(self._close)
-        os.register_at_fork(after_in_child=self._leave_to_parent)
+        os.register_at_fork(after_in_child=self._close_in_child)
 
     def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
         """The elementwise sum over the ranks, added in their order; blocks until every rank has called it; no timeout.
@@ -147,7 +147,7 @@ class RankChannel:
         """Blocks until every rank has called it; no timeout."""
         self.all_reduce_sum([])
 
-    def explain_failure(self, error: Exception) -> None:
+    def diagnose_failure(self, error: Exception) -> None:
         """After a failed collective: waits while a rank is silent, so that the watch names it and ends this process.
 
         Raises:
@@ -156,7 +156,7 @@ class RankChannel:
         self.watch.waiting = True
         time.sleep(5 * self.watch.tick_s)
         if silent := self.watch.silent():
-            log.warning("a collective failed (%s); no sign of life of rank %d", error, silent[0])
+            log.warning("a collective failed (%s); no heartbeat from rank %d", error, silent[0])
         while self.watch.silent():
             time.sleep(self.watch.tick_s)
         if gone := self.watch.gone():
@@ -195,8 +195,8 @@ class RankChannel:
         return data
 
     def _lost(self, rank: int) -> None:
-        time.sleep(2 * self.watch.tick_s)  # the watch knows more where a rank was ended because another one hangs
-        say(f"rank {rank} ended before the others; its own log says why")
+        time.sleep(2 * self.watch.tick_s)  # where another rank hangs, the watch receives that first
+        report_error(f"rank {rank} ended before the others; its own log says why")
         raise SystemExit(EXIT_RANK_LOST)
 
     def _close(self) -> None:
@@ -204,6 +204,6 @@ class RankChannel:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def _leave_to_parent(self) -> None:
+    def _close_in_child(self) -> None:
         for connection in self._connections.values():
             connection.close()

@@ -1,8 +1,8 @@
-"""Whether all ranks are alive: a thread in each that exchanges signs of life with rank 0.  Needs no Paddle.
+"""Liveness of the ranks: a thread in each exchanges heartbeats with rank 0.  Needs no Paddle.
 
 A rank is lost when its process ends without finishing, and it hangs when
 
-- its process gives no sign of life for ``hang_limit_s`` (stopped, frozen, or its machine is gone), or
+- its process sends no heartbeat for ``hang_limit_s`` (stopped, frozen, or its machine is gone), or
 - its main thread uses no processor time for ``stall_limit_s`` without waiting for other ranks (a deadlock, a read that
   never returns).  Long evaluation is work, and so is waiting for a rank that works.
 
@@ -36,7 +36,7 @@ _LOGGING_S = 10.0  # a log file on a file system that hangs must not keep the pr
 
 
 class _Peer:
-    """A connection to another rank, and what is known of it."""
+    """A connection to another rank, and the state of that rank."""
 
     def __init__(self, connection: socket.socket):
         connection.setblocking(False)
@@ -83,7 +83,7 @@ class RankWatch:
         connections: rank -> its connection: of rank 0 to all others, of the others to rank 0.
         launcher: process id of the launcher this process is a child of; when it ends, this rank gets a SIGTERM, which
             lets training save.  None: there is none.
-        hang_limit_s: seconds without a sign of life.
+        hang_limit_s: seconds without a heartbeat.
         stall_limit_s: seconds without work of the main thread; 0: no limit.
 
     Attributes:
@@ -106,17 +106,19 @@ class RankWatch:
         self._states: dict[int, dict[str, Any]] = {}  # rank -> calls, at, silent_s, pid, host
         self._launcher = launcher
         self._stalled_s, self._processor_s = 0.0, 0.0
-        self._closed = threading.Event()
+        self._closed, self._ending = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Begins to watch, until the process ends."""
         self._send()
         threading.Thread(target=self._run, name="rank watch", daemon=True).start()
         atexit.register(self.close)
-        os.register_at_fork(after_in_child=self._leave_to_parent)  # data workers would hold the connections open
+        os.register_at_fork(after_in_child=self._close_in_child)  # data workers would hold the connections open
 
     def close(self) -> None:
-        """Tells the others that this rank has finished."""
+        """Sends the others that this rank has finished."""
+        if self._ending.wait(0.05):
+            time.sleep(_LOGGING_S)  # the watch ends this process, with its own exit code
         self._closed.set()
         for peer in self._peers.values():
             peer.send({"finished": True})
@@ -124,14 +126,14 @@ class RankWatch:
     def late(self) -> str:
         """The ranks that have not come to this rank's newest call, and where they are."""
         late = [
-            f"rank {rank} ({state['at']}, last sign of life {state['silent_s']:.0f} s ago)"
+            f"rank {rank} ({state['at']}, last heartbeat {state['silent_s']:.0f} s ago)"
             for rank, state in sorted(dict(self._states).items())
             if rank != self.rank and state["calls"] < self.calls
         ]
         return ", ".join(late) or "other ranks"
 
     def silent(self) -> list[int]:
-        """The ranks whose last sign of life is more than a few beats old."""
+        """The ranks whose last heartbeat is more than a few intervals old."""
         states = dict(self._states).items()
         return [rank for rank, state in states if rank != self.rank and state["silent_s"] > 4 * self.tick_s]
 
@@ -192,11 +194,10 @@ class RankWatch:
             peer.silent_s += passed_s
             if peer.silent_s > self.hang_limit_s:
                 state = self._states.get(rank, {"at": "its start"})
-                text = f"rank {rank} hangs: no sign of life for {self.hang_limit_s:g} s, last seen in {state['at']}"
-                if state.get("host") == socket.gethostname():  # one that is only stopped then ends by itself
-                    with contextlib.suppress(OSError):
-                        os.kill(state["pid"], signal.SIGCONT)
-                self._end(EXIT_RANK_HUNG, f"{text}; every rank ends; continue with --resume auto")
+                limit = f"{self.hang_limit_s:g} s (PADDLEVIDEO_HANG_LIMIT_S)"
+                text = f"rank {rank} hangs: no heartbeat for {limit}, last seen in {state['at']}"
+                stopped = state.get("pid") if state.get("host") == socket.gethostname() else None
+                self._end(EXIT_RANK_HUNG, f"{text}; every rank ends; continue with --resume auto", stopped)
 
     def _check_main_thread(self, passed_s: float) -> None:
         clock_of = getattr(time, "pthread_getcpuclockid", None)  # which not every system has
@@ -208,7 +209,8 @@ class RankWatch:
             return
         self._stalled_s += passed_s
         if self._stalled_s > self.stall_limit_s:
-            text = f"rank {self.rank} hangs: its main thread has not run for {self.stall_limit_s:g} s, in {_place()}"
+            limit = f"{self.stall_limit_s:g} s (PADDLEVIDEO_STALL_LIMIT_S)"
+            text = f"rank {self.rank} hangs: its main thread has not run for {limit}, in {_place()}"
             self._end(EXIT_RANK_HUNG, f"{text}; every rank ends; continue with --resume auto")
 
     def _check_launcher(self) -> None:
@@ -217,25 +219,34 @@ class RankWatch:
             self._launcher = None
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def _end(self, code: int, text: str) -> None:
-        """Ends this process, from whatever its main thread is in, and tells the others to do the same."""
+    def _end(self, code: int, text: str, stopped: int | None = None) -> None:
+        """Ends this process, from whatever its main thread is in, and makes the others do the same.
+
+        Args:
+            stopped: a process that may only be stopped; it is continued, and then ends in the same way.
+        """
+        self._ending.set()
         timer = threading.Timer(_LOGGING_S, os._exit, [code])
         timer.daemon = True
         timer.start()
         for peer in self._peers.values():
             peer.send({"end": [code, text]})
-        say(text)
-        time.sleep(self.tick_s)  # until it is read: the connection's reset takes what is not
+        report_error(text)
+        if stopped is not None:
+            with contextlib.suppress(OSError):
+                os.kill(stopped, signal.SIGCONT)
+        # gloo aborts a process whose peer ends, and the launcher returns the lowest rank's exit code: rank 0 ends first
+        time.sleep(self.tick_s * (3 if self.rank else 1))
         os._exit(code)
 
-    def _leave_to_parent(self) -> None:
+    def _close_in_child(self) -> None:
         self._closed.set()
         for peer in self._peers.values():
             peer.gone_s = 0.0
             peer.connection.close()
 
 
-def say(text: str) -> None:
+def report_error(text: str) -> None:
     """One line to this rank's log file and to stderr."""
     log.error("%s", text)
     print(f"error: {text}", file=sys.stderr, flush=True)

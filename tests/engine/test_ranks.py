@@ -30,8 +30,8 @@ def publish(address):
     (folder / "new").write_text(address)
     (folder / "new").rename(folder / "address")
 
-sums, signs = connect(rank, world, "127.0.0.1", publish, look_up)
-watch = RankWatch(rank, signs, None, hang_limit_s=2.0, stall_limit_s=3.0)
+sums, heartbeats = connect(rank, world, "127.0.0.1", publish, look_up)
+watch = RankWatch(rank, heartbeats, None, hang_limit_s=2.0, stall_limit_s=3.0)
 channel = RankChannel(rank, sums, watch)
 watch.start()
 assert channel.all_reduce_sum([rank, 0.5]) == [sum(range(world)), 0.5 * world]
@@ -102,14 +102,14 @@ def test_a_stopped_rank_is_named_and_ends_the_others(ranks, scene, stopped):
     for process in processes:  # the stopped one too: it is continued to end itself
         code, text = ending(process)
         assert code == EXIT_RANK_HUNG
-        assert f"error: rank {stopped} hangs: no sign of life for 2 s, last seen in " in text
+        assert f"error: rank {stopped} hangs: no heartbeat for 2 s (PADDLEVIDEO_HANG_LIMIT_S), last seen in " in text
 
 
 def test_a_deadlocked_main_thread_is_a_rank_that_hangs(ranks):
     for process in ranks("deadlock"):
         code, text = ending(process)
         assert code == EXIT_RANK_HUNG
-        assert "error: rank 1 hangs: its main thread has not run for 3 s, in " in text
+        assert "error: rank 1 hangs: its main thread has not run for 3 s (PADDLEVIDEO_STALL_LIMIT_S), in " in text
 
 
 @pytest.mark.parametrize("scene, killed", [("barriers", 0), ("barriers", 1), ("forked", 1)])
@@ -126,7 +126,7 @@ def test_a_killed_rank_ends_the_others(ranks, scene, killed):
 def test_long_work_and_long_waiting_are_no_hang(ranks):
     (code, waiting), (other_code, _) = [ending(process) for process in ranks("long work")]
     assert code == other_code == 0
-    assert re.search(r"waiting for \d s for rank 1 \(.*, last sign of life 0 s ago\)", waiting)
+    assert re.search(r"waiting for \d s for rank 1 \(.*, last heartbeat 0 s ago\)", waiting)
 
 
 def test_a_job_that_is_stopped_as_a_whole_goes_on(ranks):
