@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from paddlevideo.inference.ava_settings import DetectionSettings
     from paddlevideo.inference.people import PersonDetector
 
+_POSITIVE = ("predict_stepsize", "action_every", "detect_every", "output_stepsize", "output_fps", "top_k", "batch_size")
 _TOLD_EVERY = 10  # key frames between two lines of progress
 
 
@@ -67,9 +68,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--detection_model_name", metavar="NAME", help="PaddleVideo's; is printed, nothing more")
     add("--detection_model_weights", metavar="MODEL", help="PaddleVideo's; the same as --detector")
     add("--predict-stepsize", type=int, default=8, metavar="N", help="frames from key frame to key frame (%(default)s)")
-    add("--every", type=float, metavar="S", help="seconds from key frame to key frame, instead of --predict-stepsize")
-    add("--output-stepsize", type=int, default=4, metavar="N", help="every N-th frame is shown (%(default)s)")
-    add("--output-fps", type=float, default=6, metavar="F", help="frames per second of the film (%(default)s)")
+    more = "seconds from key frame to key frame, instead of --predict-stepsize"
+    add("--action-every", "--every", type=float, metavar="S", help=more)
+    add("--detect-every", type=float, default=0.2, metavar="S", help="people are looked for so often (%(default)s)")
+    add("--output-stepsize", type=int, metavar="N", help="the film shows every N-th frame (by time, at its own speed)")
+    add("--output-fps", type=float, metavar="F", help="frames per second of the film (the video's, at most 30)")
     add("--out-filename", default="ava_det_demo.mp4", metavar="FILE", help="the film (%(default)s); '': none")
     add("--action-score-thr", type=float, default=0.5, metavar="S", help="least score of an action shown (%(default)s)")
     add("--top-k", type=int, default=3, metavar="K", help="actions shown per person (%(default)s)")
@@ -79,7 +82,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--batch_size", type=int, default=1, metavar="N", help="key frames per run of the model (%(default)s)")
     add("--device", default="auto", help="cpu, gpu, gpu:N or auto (%(default)s)")
     args = parser.parse_args(argv)
-    for name in ("predict_stepsize", "output_stepsize", "output_fps", "top_k", "batch_size", "every"):
+    for name in _POSITIVE:
         if getattr(args, name) is not None and getattr(args, name) <= 0:
             parser.error(f"argument --{name.replace('_', '-')}: expected more than 0, got {getattr(args, name)}")
     if bool(args.bank_config) != bool(args.bank_weights):
@@ -114,14 +117,15 @@ def main(argv: list[str] | None = None) -> int:
     print(f"timestamps number: {len(moments)}")
     print(f"Performing Human Detection for each frame ({detector.name})")
     seconds = bank_moments(predictor, reader, detector, moments, start or 0.0)
-    people, bank_people = predictor.find_people_of(reader, (moments, seconds), detector)
+    looks = looks_between(args, reader, detector, moments, start or 0.0)
+    people, bank_people, seen = predictor.find_people_of(reader, (moments, seconds, looks), detector)
     print("finish object detection")
     if predictor.window:
         bank = make_bank(args, predictor, bank_detector, reader, seconds, bank_people, start or 0.0)
         predictor = predictor.with_bank(bank)
     print("Performing SpatioTemporal Action Detection for each clip")
     scores = predictor.classify(reader, moments, people, start or 0.0, end, video_id_of(args))
-    result = predictor.results(reader, video_id_of(args), moments, people, scores)
+    result = predictor.results(reader, video_id_of(args), moments, people, scores, looks, seen)
     write(args, result, reader)
     print("finish write !")
     return 0
@@ -135,11 +139,11 @@ def key_frames(
     from paddlevideo.inference.people import ProposalFile
 
     if not isinstance(detector, ProposalFile):
-        if args.every:
-            return moments_by_time(reader, args.every, start)
+        if args.action_every:
+            return moments_by_time(reader, args.action_every, start)
         return moments_by_step(reader, args.predict_stepsize, start)
-    if args.every:
-        notice("--every is not used: the key frames are the seconds of --proposals")
+    if args.action_every:
+        notice("--action-every is not used: the key frames are the seconds of --proposals")
     moments, outside = moments_at(reader, detector.timestamps_s, start)
     last = start + float(reader.times()[-1])
     where = f"the video shows seconds {start:g} to {last:.1f}; --timestamp-start says which its first frame shows"
@@ -148,6 +152,18 @@ def key_frames(
     if outside:
         notice(f"{args.proposals}: {len(outside)} seconds are left out, the first is {outside[0]:g}: {where}")
     return moments
+
+
+def looks_between(
+    args: argparse.Namespace, reader: ForwardReader, detector: PersonDetector, moments: list[KeyMoment], start: float
+) -> list[KeyMoment]:
+    """The frames in which people are looked for: the seconds of the boxes' file, else at least every so often."""
+    from paddlevideo.inference.ava_clips import moments_between
+    from paddlevideo.inference.people import ProposalFile
+
+    if isinstance(detector, ProposalFile):
+        return moments
+    return moments_between(reader, moments, args.detect_every, start)
 
 
 def bank_moments(
@@ -339,7 +355,7 @@ def tell(done: int, total: int) -> None:
 
 def write(args: argparse.Namespace, result: VideoActions, reader: ForwardReader) -> None:
     """The film, the csv and the JSON file."""
-    from paddlevideo.inference.ava_film import drawn_frames, write_csv, write_json
+    from paddlevideo.inference.ava_film import drawn_frames, film_frames, write_csv, write_json
     from paddlevideo.inference.render import write_video
 
     if args.csv:
@@ -349,10 +365,12 @@ def write(args: argparse.Namespace, result: VideoActions, reader: ForwardReader)
         write_json(args.json, result, args.action_score_thr)
         notice(f"json: {args.json}")
     if args.out_filename:
-        frames = drawn_frames(result, reader, args.output_stepsize, args.action_score_thr, args.top_k)
-        count = write_video(args.out_filename, frames, args.output_fps)
-        speed = args.output_fps * args.output_stepsize / reader.fps if reader.fps else 1.0
-        notice(f"film: {args.out_filename}, {count} frames at {args.output_fps:g} fps, {speed:.2g} times real time")
+        indices, fps = film_frames(reader, args.output_stepsize, args.output_fps)
+        frames = drawn_frames(result, reader, indices, args.action_score_thr, args.top_k)
+        count = write_video(args.out_filename, frames, fps)
+        times = result.times_s[indices]
+        speed = float(times[-1] - times[0]) * fps / (count - 1) if count > 1 else 1.0
+        notice(f"film: {args.out_filename}, {count} frames at {fps:.4g} fps, {speed:.2g} times real time")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,26 @@ def moments_by_time(reader: FrameReader, every_s: float, timestamp_start: float 
     times = _times(reader)
     wanted = np.arange(0.0, times[-1] + 1e-9, every_s)
     return _moments(reader, np.unique(frames_at(reader, wanted)), timestamp_start)
+
+
+def moments_between(
+    reader: FrameReader, moments: Sequence[KeyMoment], every_s: float, timestamp_start: float = 0.0
+) -> list[KeyMoment]:
+    """``moments`` and as many frames between, before and behind them that no two neighbours are more than about
+    ``every_s`` apart; in order of time.
+
+    Args:
+        moments: in order of time.
+    """
+    times = _times(reader)
+    stops = np.unique(np.array([times[0], *(moment.time_s for moment in moments), times[-1]], float))
+    wanted = [stops[:1]]
+    for first, last in zip(stops, stops[1:]):
+        count = max(1, math.ceil((last - first) / every_s - 1e-3))
+        wanted.append(np.linspace(first, last, count + 1)[1:])
+    kept = {moment.frame_index: moment for moment in moments}
+    added = _moments(reader, np.unique(frames_at(reader, np.concatenate(wanted))), timestamp_start)
+    return sorted([*moments, *(m for m in added if m.frame_index not in kept)], key=lambda m: m.frame_index)
 
 
 def moments_at(

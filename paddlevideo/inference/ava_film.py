@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,66 +12,93 @@ from paddlevideo.ava_files import whole_second
 from paddlevideo.errors import UserError
 from paddlevideo.inference.ava_clips import ForwardReader
 from paddlevideo.inference.ava_predictor import Person, VideoActions
-from paddlevideo.inference.render import Marked, mark
+from paddlevideo.inference.render import NUM_COLOURS, Marked, mark
+from paddlevideo.inference.tracks import colours_of
+from paddlevideo.loader.decode import FrameReader
+from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.safe_io import write_atomic
 
 _LONE_S = 0.5  # how far from a single key frame its people are drawn
 _SLACK_S = 1e-3
+_MOST_FPS = 30.0  # of a film, unless another rate is asked for
 
 
 def drawn_frames(
-    result: VideoActions, reader: ForwardReader, step: int, threshold: float, top_k: int
+    result: VideoActions, reader: ForwardReader, indices: Sequence[int] | np.ndarray, threshold: float, top_k: int
 ) -> Iterator[np.ndarray]:
-    """Every ``step``-th frame with the people, their ids and their best actions: uint8 [H, W, 3] RGB.
+    """Frames with the people, their ids and their best actions: uint8 [H, W, 3] RGB.
 
     Args:
+        indices: which frames, ascending; repeated ones are given again.
         threshold: least score of an action that is named.
         top_k: actions per person.
     """
-    for index in range(0, len(reader), step):
-        (frame,) = reader.get([index])
-        yield mark(frame, marked_people(result, index, threshold, top_k))
+    colours = colours_of(result.tracks, NUM_COLOURS)
+    for index in indices:
+        (frame,) = reader.get([int(index)])
+        yield mark(frame, marked_people(result, int(index), threshold, top_k, colours))
 
 
-def marked_people(result: VideoActions, frame_index: int, threshold: float, top_k: int) -> list[Marked]:
+def film_frames(reader: FrameReader, step: int | None, fps: float | None) -> tuple[np.ndarray, float]:
+    """Which frames a film shows, and how many of them per second.
+
+    Without ``step`` the film plays at the speed of the video, whatever its rate and even if that varies: it shows the
+    frame that is nearest in time.
+
+    Args:
+        step: every so many frames; None: by time.
+        fps: of the film; None: the video's, of which every ``step``-th is shown.
+    """
+    times = reader.times()
+    length = float(times[-1] - times[0])
+    own = (len(times) - 1) / length if length > 0 else 1.0
+    usual = 1 / max(float(np.median(np.diff(times))), 1e-3) if len(times) > 1 else own
+    own = usual if usual > 1.1 * own else own  # a rate that varies: no frame of the quick parts is left out
+    if step is not None:
+        return np.arange(0, len(times), step), own / step if fps is None else fps
+    fps = min(own, _MOST_FPS) if fps is None else fps
+    if length <= 0:
+        return np.zeros(1, np.int64), fps
+    wanted = np.arange(round(length * fps) + 1) / fps
+    return np.minimum(frames_at(reader, times[0] + wanted), len(times) - 1), fps
+
+
+def marked_people(
+    result: VideoActions, frame_index: int, threshold: float, top_k: int, colours: Mapping[int, int]
+) -> list[Marked]:
     """What is drawn on one frame, in pixels of the video."""
     height, width = result.size
     marked = []
-    for person, box in moved_people(result, frame_index):
-        lines = [f"{name} {score:.2f}" for _, name, score in result.actions(person, threshold, top_k)]
-        lines = [f"{person.id}: {lines[0]}", *lines[1:]] if lines else [f"{person.id}"]
-        marked.append(Marked(person.id, box * [width, height, width, height], lines))
+    for number, box, person in moved_people(result, frame_index):
+        actions = result.actions(person, threshold, top_k) if person else []
+        lines = [f"{name} {score:.2f}" for _, name, score in actions]
+        lines = [f"{number}: {lines[0]}", *lines[1:]] if lines else [f"{number}"]
+        marked.append(Marked(colours[number], box * [width, height, width, height], lines))
     return marked
 
 
-def moved_people(result: VideoActions, frame_index: int) -> Iterator[tuple[Person, np.ndarray]]:
-    """The people of any frame: each with their box there, float [4] fractions of the picture.
+def moved_people(result: VideoActions, frame_index: int) -> Iterator[tuple[int, np.ndarray, Person | None]]:
+    """The people of any frame: id, box there (float [4] fractions of the picture), and the person at a key frame.
 
-    Between two key frames a box moves straight from the one to the other, and the person, hence the actions, are those
-    of the nearer one.  Who is at one of the two only is there for half of the way, as are all before the first and
-    behind the last key frame.  Where key frames are missing (more than one and a half of their usual distance), nobody
-    is drawn further than half of that distance away.
+    Boxes follow the track, see ``Track.at``.  The person, hence the actions, are those of the nearest key frame at
+    which they were found; None if that is further away than one and a half of the key frames' usual distance.
     """
-    frames = result.key_frames
-    if not frames:
-        return
-    times, now = np.array([k.moment.time_s for k in frames]), float(result.times_s[frame_index])
-    usual = float(np.median(np.diff(times))) if len(times) > 1 else 2 * _LONE_S
-    after = int(np.searchsorted(times, now, side="right"))
-    before = after - 1
-    if before >= 0 and after < len(frames) and times[after] - times[before] <= 1.5 * usual:
-        share = (now - times[before]) / (times[after] - times[before])
-        pairs = ({p.id: p for p in frames[before].persons}, {p.id: p for p in frames[after].persons})
-        nearer = pairs[int(share >= 0.5)]
-        for person in nearer.values():
-            ends = [pair.get(person.id, person).box_norm for pair in pairs]
-            yield person, ends[0] * (1 - share) + ends[1] * share
-        return
-    reach = usual / 2 + _SLACK_S
-    near = [i for i in (before, after) if 0 <= i < len(frames) and abs(times[i] - now) <= reach]
-    for i in sorted(near, key=lambda i: abs(times[i] - now))[:1]:
-        for person in frames[i].persons:
-            yield person, person.box_norm
+    now = float(result.times_s[frame_index])
+    usual_s = _usual(result.looks_s)
+    times = np.array([key_frame.moment.time_s for key_frame in result.key_frames])
+    near = np.flatnonzero(np.abs(times - now) <= 1.5 * _usual(times) + _SLACK_S)
+    persons: dict[int, Person] = {}
+    for i in near[np.argsort(-np.abs(times[near] - now), kind="stable")]:  # the nearest last
+        persons.update({person.id: person for person in result.key_frames[i].persons})
+    for number, track in result.tracks.items():
+        box = track.at(now, usual_s)
+        if box is not None:
+            yield number, box, persons.get(number)
+
+
+def _usual(times_s: np.ndarray) -> float:
+    """The median distance in seconds."""
+    return float(np.median(np.diff(times_s))) if len(times_s) > 1 else 2 * _LONE_S
 
 
 def write_csv(path: str | Path, result: VideoActions) -> None:

@@ -18,7 +18,7 @@ from paddlevideo.inference.model_files import find_params, find_program
 from paddlevideo.inference.people import PersonDetector, ProposalFile
 from paddlevideo.inference.predictor import description_of, pipeline_for_export, program_of_folder
 from paddlevideo.inference.runtime import ExportedModel, Runtime, Say, finite_scores
-from paddlevideo.inference.tracks import link
+from paddlevideo.inference.tracks import MAX_GAP_S, Track, link, tracks_of
 from paddlevideo.loader.pipelines import Pipeline
 
 # a batch as the loader's, without ground truth -> probabilities float32 [R, K]
@@ -60,6 +60,8 @@ class VideoActions:
     Args:
         size: height and width of its pictures.
         times_s: of every frame, since the first one.
+        tracks: of every person id: where the person was found, also between the key frames; fractions of the picture.
+        looks_s: seconds of the frames in which people were looked for.
     """
 
     path: str
@@ -68,6 +70,8 @@ class VideoActions:
     times_s: np.ndarray
     key_frames: list[KeyFrame]
     settings: DetectionSettings
+    tracks: Mapping[int, Track]
+    looks_s: np.ndarray
 
     def actions(self, person: Person, threshold: float, most: int | None = None) -> list[tuple[int, str, float]]:
         """(action id, name, score) of the scores from ``threshold`` on, best first."""
@@ -86,7 +90,7 @@ class AVAPredictor:
         settings: what else it was trained with.
         batch_size: key frames per run.
         progress: called with (key frames done, all of them).
-        max_gap: key frames for which a person may be missed and keep their id.
+        max_gap_s: seconds for which a person may be missed and keep their id.
         window: of a network that looks into a feature bank; see ``with_bank``.
     """
 
@@ -95,7 +99,7 @@ class AVAPredictor:
     settings: DetectionSettings
     batch_size: int = 1
     progress: Progress = field(default=lambda done, total: None)
-    max_gap: int = 3
+    max_gap_s: float = MAX_GAP_S
     window: Window | None = None
 
     def __post_init__(self) -> None:
@@ -163,11 +167,26 @@ class AVAPredictor:
         moments: Sequence[KeyMoment],
         people: Sequence[np.ndarray],
         scores: Sequence[np.ndarray],
+        looks: Sequence[KeyMoment] | None = None,
+        seen: Sequence[np.ndarray] | None = None,
     ) -> VideoActions:
-        """Ids for everybody, and everything in one place."""
+        """Ids for everybody, and everything in one place.
+
+        Args:
+            moments: the key frames.
+            people, scores: per key frame, as ``find_people`` and ``classify`` give them.
+            looks: all frames in which people were looked for, the key frames among them, in order of time; None: the
+                key frames.
+            seen: the people of ``looks``.
+        """
+        looks, seen = (moments, people) if looks is None or seen is None else (looks, seen)
         size = reader.size()
         scale = np.array([size[1], size[0]] * 2, np.float32)
-        ids = link([boxes[:, :4] * scale for boxes in people], [m.time_s for m in moments], max_gap=self.max_gap)
+        times = [look.time_s for look in looks]
+        linked = link([boxes[:, :4] * scale for boxes in seen], times, max_gap_s=self.max_gap_s)
+        tracks = tracks_of([boxes[:, :4] for boxes in seen], times, linked)
+        ids_at = dict(zip(looks, linked))
+        ids = [ids_at[moment] for moment in moments]
         key_frames = [
             KeyFrame(
                 moment,
@@ -175,7 +194,9 @@ class AVAPredictor:
             )
             for moment, own, boxes, rows in zip(moments, ids, people, scores, strict=True)
         ]
-        return VideoActions(reader.path, video_id, size, reader.times(), key_frames, self.settings)
+        return VideoActions(
+            reader.path, video_id, size, reader.times(), key_frames, self.settings, tracks, np.array(times)
+        )
 
     def _scores(self, batch: dict[str, np.ndarray]) -> np.ndarray:
         rows = self.scorer(batch)

@@ -125,10 +125,10 @@ def _shown(row: Row, t: int, height_px: int) -> np.ndarray:
     factor = height_px / row.frames.shape[1]
     for one in row.people:
         left, top, right, bottom = (round(float(side) * factor) for side in one.box_px)
-        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(one.person), 1)
+        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(one.colour), 1)
         for line in one.lines:
             cv2.putText(
-                picture, drawable(line), (left + 2, top + 11), _FONT, 0.4, colour_of(one.person), 1, cv2.LINE_AA
+                picture, drawable(line), (left + 2, top + 11), _FONT, 0.4, colour_of(one.colour), 1, cv2.LINE_AA
             )
     return picture
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,14 +31,17 @@ _COLOURS = (
     (176, 24, 48),
     (60, 96, 16),
 )
+NUM_COLOURS = len(_COLOURS)
 SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 
 
 @dataclass(frozen=True)
 class Marked:
-    """A person to draw: float [4] x1, y1, x2, y2 in pixels of the frame, and lines of text for the label."""
+    """A person to draw: number of the colour, float [4] x1, y1, x2, y2 in pixels of the frame, and lines of text for
+    the label.
+    """
 
-    person: int
+    colour: int
     box_px: np.ndarray
     lines: Sequence[str]
 
@@ -47,9 +51,13 @@ def enlargement(height: int, width: int) -> int:
     return max(1, math.ceil(_READABLE_PX / min(height, width)))
 
 
-def colour_of(person: int) -> tuple[int, int, int]:
-    """RGB; the same for an id in every frame."""
-    return _COLOURS[person % len(_COLOURS)]
+def colour_of(number: int) -> tuple[int, int, int]:
+    """RGB; the first ``NUM_COLOURS`` differ for most kinds of sight, those behind them in hue and brightness."""
+    if number < NUM_COLOURS:
+        return _COLOURS[number]
+    hue = (number * 0.37 + 0.35) % 1.0  # of the steps tried, this one keeps the first twenty colours furthest apart
+    r, g, b = colorsys.hsv_to_rgb(hue, 0.95, (0.9, 0.55, 0.3)[number % 3])
+    return round(255 * r), round(255 * g), round(255 * b)
 
 
 def mark(frame: np.ndarray, people: Sequence[Marked]) -> np.ndarray:
@@ -72,14 +80,14 @@ def mark(frame: np.ndarray, people: Sequence[Marked]) -> np.ndarray:
     thickness = max(1, round(line_px / 8))
     corners = [_corners(one.box_px, factor, height, width) for one in people]
     for one, (left, top, right, bottom) in zip(people, corners):
-        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(one.person), thickness)
+        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(one.colour), thickness)
     placed: list[tuple[int, int, int, int]] = []
     for one, corner in zip(people, corners):
         label = _label([drawable(line) for line in one.lines], line_px, width)
         if label.lines:
             others = [box for box in corners if box is not corner]
             placed.append(_free_place(label.width, label.height, corner, placed, others, (height, width), thickness))
-            _write(picture, label, placed[-1][:2], colour_of(one.person))
+            _write(picture, label, placed[-1][:2], colour_of(one.colour))
     return picture
 
 

@@ -1,4 +1,4 @@
-"""Boxes of one person joined over time, so that a person keeps an id: IoU, and an optimal assignment per key frame."""
+"""Boxes of one person joined over time, so that a person keeps an id: a motion model, and an optimal assignment."""
 
 from __future__ import annotations
 
@@ -7,72 +7,191 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MAX_GAP_S = 1.0
+_MIN_IOU = 0.3
+# in heights of the box, chosen on the first half of walkers.csv (benchmarks/tracking.py)
+_BOX_NOISE = 0.08  # standard deviation of a found box's centre
+_ACCELERATION = 0.8  # white-noise acceleration, per s^1.5
+_SPEED = 0.8  # standard deviation of a newcomer's speed, per s
+_MAX_OVERLAP_SIGMA = 0.5  # overlap is judged only where the predicted centre is at least so certain
+_MAX_SIGMAS = 4.0
+_MAX_DISTANCES = (0.6, 1.3)  # the limit is within these, however certain or uncertain the prediction
+_SIZE_NOISE = 0.2  # standard deviation of the logarithm of the height
+_MAX_SIZE_CHANGE = 0.5
+_SIZE_KEPT = 0.5  # share of the old size in the new one
+
 
 def link(
-    boxes: Sequence[np.ndarray], times_s: Sequence[float] | None = None, min_iou: float = 0.3, max_gap: int = 3
+    boxes: Sequence[np.ndarray], times_s: Sequence[float], min_iou: float = _MIN_IOU, max_gap_s: float = MAX_GAP_S
 ) -> list[np.ndarray]:
     """The person id of every box.
 
-    From key frame to key frame, boxes are assigned to the persons seen so far so that the sum of the overlaps is as
-    large as possible.  A person is looked for where they were and where their last movement takes them: half of the
-    overlap counts for each, so that two who cross keep their ids, and one who stops is not lost.
+    Each person has a Kalman filter of constant velocity for the box's centre.  Boxes are assigned in two stages, each
+    with the least total cost: first those that overlap a box predicted with some certainty, then the rest by the
+    distance of the centres, judged by how uncertain the prediction is.  Distances are in heights of the box, times in
+    seconds.
 
     Args:
-        boxes: per key frame, in order of time: float [n, 4 or more], x1, y1, x2, y2 in any unit.
-        times_s: seconds of the key frames; None: evenly spaced.
-        min_iou: a box belongs to a person only if it overlaps one of the two places at least as much.
-        max_gap: key frames that a person may be missed for and keep their id.
+        boxes: per frame, in order of time: float [n, 4 or more], x1, y1, x2, y2 in pixels or another unit that is the
+            same along both axes.
+        times_s: of the frames, ascending; any spacing.
+        min_iou: least overlap with the predicted box in the first stage.
+        max_gap_s: seconds that a person may go unseen and keep the id; one missed frame is allowed at any spacing.
 
     Returns:
-        Per key frame int64 [n]; ids count from 0 in the order of appearance, within a key frame in that of the boxes.
+        Per frame int64 [n]; ids count from 0 in the order of appearance, within a frame in that of the boxes.
+
+    *Source*: the ideas are those of ByteTrack (Zhang et al. 2022: a second association for what the first left over)
+    and SORT (Bewley et al. 2016: Kalman filter, IoU, optimal assignment); the second stage is our own.
     """
-    times = np.arange(len(boxes), dtype=float) if times_s is None else np.asarray(times_s, float)
-    tracks: list[_Track] = []
+    tracks: list[_Filter] = []
     ids, count = [], 0
-    for number, (found, time_s) in enumerate(zip(boxes, times, strict=True)):
+    for number, (found, time_s) in enumerate(zip(boxes, times_s, strict=True)):
         found = np.asarray(found, float).reshape(-1, np.shape(found)[-1] if np.ndim(found) == 2 else 4)[:, :4]
-        tracks = [track for track in tracks if number - track.seen <= max_gap + 1]
+        tracks = [t for t in tracks if time_s - t.seen_s <= max_gap_s + 1e-6 or number - t.seen <= 2]
+        for track in tracks:
+            track.predict(time_s)
         own = np.full(len(found), -1, np.int64)
-        for t, b in _matches(tracks, found, time_s, min_iou):
-            tracks[t].move(found[b], time_s, number)
+        for t, b in _matches(tracks, found, min_iou):
+            tracks[t].update(found[b], number)
             own[b] = tracks[t].person
         for b in np.flatnonzero(own < 0):
-            tracks.append(_Track(count, found[b], time_s, number))
+            tracks.append(_Filter(count, found[b], float(time_s), number))
             own[b] = count
             count += 1
         ids.append(own)
     return ids
 
 
-@dataclass
-class _Track:
-    """A person: where last seen (``box`` [4], at ``time_s``, in key frame ``seen``) and how fast."""
+class _Filter:
+    """A person: centre and velocity (``state`` [2, 2]: row 0 the centre, row 1 its velocity) and their covariance.
 
-    person: int
-    box: np.ndarray
-    time_s: float
-    seen: int
-    velocity: np.ndarray | float = 0.0  # [4]: the centre's, twice; sizes are not predicted
+    Both axes have the same covariance [2, 2].  The size is smoothed, not predicted.
+    """
 
-    def move(self, box: np.ndarray, time_s: float, seen: int) -> None:
-        passed = time_s - self.time_s
-        if passed > 0:
-            shift = box - self.box
-            self.velocity = np.tile((shift[:2] + shift[2:]) / 2, 2) / passed
-        self.box, self.time_s, self.seen = box, time_s, seen
+    def __init__(self, person: int, box: np.ndarray, time_s: float, number: int):
+        self.person, self.time_s, self.seen_s, self.seen = person, time_s, time_s, number
+        self.size = np.maximum(box[2:] - box[:2], 1e-9)  # width, height
+        self.state = np.stack([(box[:2] + box[2:]) / 2, np.zeros(2)])
+        self.covariance = np.diag([_BOX_NOISE**2, _SPEED**2]) * self.size[1] ** 2
 
-    def ahead(self, time_s: float) -> np.ndarray:
-        return self.box + self.velocity * (time_s - self.time_s)
+    def predict(self, time_s: float) -> None:
+        dt = time_s - self.time_s
+        step = np.array([[1.0, dt], [0.0, 1.0]])
+        noise = np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]]) * (_ACCELERATION * self.size[1]) ** 2
+        self.state = step @ self.state
+        self.covariance = step @ self.covariance @ step.T + noise
+        self.time_s = time_s
+
+    def update(self, box: np.ndarray, number: int) -> None:
+        size = np.maximum(box[2:] - box[:2], 1e-9)
+        gain = self.covariance[:, 0] / (self.covariance[0, 0] + (_BOX_NOISE * size[1]) ** 2)  # [2]
+        self.state = self.state + gain[:, None] * ((box[:2] + box[2:]) / 2 - self.state[0])
+        self.covariance = self.covariance - np.outer(gain, self.covariance[0])
+        self.size = _SIZE_KEPT * self.size + (1 - _SIZE_KEPT) * size
+        self.seen_s, self.seen = self.time_s, number
+
+    @property
+    def box(self) -> np.ndarray:
+        return np.concatenate([self.state[0] - self.size / 2, self.state[0] + self.size / 2])
 
 
-def _matches(tracks: Sequence[_Track], found: np.ndarray, time_s: float, min_iou: float) -> list[tuple[int, int]]:
+def _matches(tracks: Sequence[_Filter], found: np.ndarray, min_iou: float) -> list[tuple[int, int]]:
+    """Pairs (track, box); neither occurs twice."""
     if not tracks or not len(found):
         return []
-    stayed = iou(np.stack([track.box for track in tracks]), found)  # [number of tracks, n]
-    moved = iou(np.stack([track.ahead(time_s) for track in tracks]), found)
-    possible = np.maximum(stayed, moved) >= min_iou
-    gain = np.where(possible, (stayed + moved) / 2, 0.0)
-    return [(t, b) for t, b in assign(-gain) if possible[t, b]]
+    predicted = np.stack([track.box for track in tracks])  # [number of tracks, 4]
+    overlap = iou(predicted, found)
+    change = np.log(_heights(found)[None] / _heights(predicted)[:, None])
+    variance = np.array([track.covariance[0, 0] for track in tracks])
+    certain = variance <= (_MAX_OVERLAP_SIGMA * _heights(predicted)) ** 2
+    close = certain[:, None] & (overlap >= min_iou) & (np.abs(change) <= 1.5 * _MAX_SIZE_CHANGE)
+    pairs = _assign_possible(-overlap, close)
+    rest_t = np.setdiff1d(np.arange(len(tracks)), [t for t, _ in pairs])
+    rest_b = np.setdiff1d(np.arange(len(found)), [b for _, b in pairs])
+    if not len(rest_t) or not len(rest_b):
+        return pairs
+
+    change = change[np.ix_(rest_t, rest_b)]
+    predicted, boxes = predicted[rest_t], found[rest_b]
+    height = np.sqrt(_heights(predicted)[:, None] * _heights(boxes)[None])
+    shift = (predicted[:, None, :2] + predicted[:, None, 2:] - boxes[None, :, :2] - boxes[None, :, 2:]) / 2
+    distance = np.linalg.norm(shift, axis=2) / height
+    variance = variance[rest_t, None] / height**2 + _BOX_NOISE**2
+    possible = distance <= np.clip(_MAX_SIGMAS * np.sqrt(variance), *_MAX_DISTANCES)
+    possible &= np.abs(change) <= _MAX_SIZE_CHANGE
+    # minus twice the logarithm of the likelihood, less what is constant
+    cost = distance**2 / variance + 2 * np.log(variance) + (change / _SIZE_NOISE) ** 2
+    return pairs + [(int(rest_t[t]), int(rest_b[b])) for t, b in _assign_possible(cost, possible)]
+
+
+def _assign_possible(cost: np.ndarray, possible: np.ndarray) -> list[tuple[int, int]]:
+    """As many pairs as are possible, and of these the cheapest."""
+    finite = np.where(possible, cost, 0.0)
+    bonus = 1.0 + 2 * np.abs(finite).sum()
+    return [(t, b) for t, b in assign(np.where(possible, finite - bonus, 0.0)) if possible[t, b]]
+
+
+def _heights(boxes: np.ndarray) -> np.ndarray:
+    return np.maximum(boxes[:, 3] - boxes[:, 1], 1e-9)
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """Where one person was found: ascending ``times_s`` [n] and ``boxes`` [n, 4]."""
+
+    times_s: np.ndarray
+    boxes: np.ndarray
+
+    def at(self, time_s: float, usual_s: float) -> np.ndarray | None:
+        """The box at any time, float [4]; None where the person was not seen.
+
+        Between two sightings it moves straight from one to the other, unless they are further apart than a track may
+        be interrupted.  Before the first and behind the last it stays for half of ``usual_s``.
+
+        Args:
+            usual_s: seconds between two frames in which people were looked for.
+        """
+        after = int(np.searchsorted(self.times_s, time_s, side="right"))
+        before = after - 1
+        if before >= 0 and after < len(self.times_s):
+            passed, length = time_s - self.times_s[before], self.times_s[after] - self.times_s[before]
+            if length <= max(1.5 * usual_s, MAX_GAP_S) + 1e-6:
+                return self.boxes[before] + (self.boxes[after] - self.boxes[before]) * (passed / length)
+        near = [i for i in (before, after) if 0 <= i < len(self.times_s)]
+        nearest = min(near, key=lambda i: abs(self.times_s[i] - time_s))
+        return self.boxes[nearest] if abs(self.times_s[nearest] - time_s) <= usual_s / 2 + 1e-3 else None
+
+
+def tracks_of(boxes: Sequence[np.ndarray], times_s: Sequence[float], ids: Sequence[np.ndarray]) -> dict[int, Track]:
+    """Each person's track.
+
+    Args:
+        boxes: per frame float [n, 4].
+        ids: per frame int [n], as ``link`` gives them.
+    """
+    seen: dict[int, list[tuple[float, np.ndarray]]] = {}
+    for found, time_s, own in zip(boxes, times_s, ids, strict=True):
+        for box, person in zip(found, own, strict=True):
+            seen.setdefault(int(person), []).append((time_s, box))
+    return {person: Track(*(np.array(part, float) for part in zip(*places))) for person, places in seen.items()}
+
+
+def colours_of(tracks: dict[int, Track], preferred: int, apart_s: float = MAX_GAP_S) -> dict[int, int]:
+    """A colour number for each person, so that no two who are seen together share one.
+
+    A person gets ``id % preferred`` if that is free, else the lowest free number; numbers from ``preferred`` on occur
+    only where more persons are seen at once.
+
+    Args:
+        apart_s: a number is free again so long after its person was last seen.
+    """
+    colours: dict[int, int] = {}
+    for person, track in sorted(tracks.items(), key=lambda item: (item[1].times_s[0], item[0])):
+        taken = {colours[other] for other in colours if tracks[other].times_s[-1] + apart_s >= track.times_s[0]}
+        free = (number for number in (person % preferred, *range(len(taken) + 1)) if number not in taken)
+        colours[person] = next(free)
+    return colours
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference.ava_clips import ClipMaker, ForwardReader, moments_at, moments_by_step, moments_by_time
+from paddlevideo.inference.ava_clips import (
+    ClipMaker,
+    ForwardReader,
+    moments_at,
+    moments_between,
+    moments_by_step,
+    moments_by_time,
+)
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.pipelines import Pipeline
 from tests import clips
@@ -79,6 +86,18 @@ def test_key_frames_by_time_are_the_nearest_frames_at_any_rate(video, fps):
     moments = moments_by_time(ForwardReader(video(fps)), 0.5)
     wanted = np.arange(0, (round(4 * fps) - 1) / fps, 0.5)
     assert np.abs([m.frame_index - t * fps for m, t in zip(moments, wanted, strict=True)]).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("fps, every_s", [(30, 0.2), (12, 0.2), (25, 0.1), (2, 0.2), (30, 9)])
+def test_people_are_looked_for_between_key_frames(video, fps, every_s):
+    reader = ForwardReader(video(fps))
+    moments = moments_by_time(reader, 0.5, 900.0)
+    looks = moments_between(reader, moments, every_s, 900.0)
+    indices = [look.frame_index for look in looks]
+    assert indices == sorted(set(indices)) and set(moments) <= set(looks)
+    assert indices[0] == 0 and indices[-1] == len(reader) - 1
+    assert np.diff(indices).max() / fps <= max(every_s, 1 / fps) + 1 / fps
+    assert len(looks) <= (len(moments) + 1) * max(1, np.ceil(0.5 / every_s)) + 1  # and no oftener than is needed
 
 
 def test_seconds_outside_the_video_are_named(video):

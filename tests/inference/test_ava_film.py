@@ -1,17 +1,20 @@
 """What is drawn: labels that can be read and hide nobody, boxes that move, and a film that every player knows."""
 
-from itertools import pairwise
+from dataclasses import replace
+from itertools import combinations
 
 import av
 import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
+from paddlevideo.inference.array_reader import ArrayReader
 from paddlevideo.inference.ava_clips import KeyMoment
-from paddlevideo.inference.ava_film import marked_people, moved_people, write_csv
+from paddlevideo.inference.ava_film import film_frames, marked_people, moved_people, write_csv
 from paddlevideo.inference.ava_predictor import KeyFrame, Person, VideoActions
 from paddlevideo.inference.ava_settings import DetectionSettings, names_of
 from paddlevideo.inference.render import Marked, colour_of, drawable, enlargement, mark, write_video
+from paddlevideo.inference.tracks import tracks_of
 
 SETTINGS = DetectionSettings([0, 3, 7], ["(reserved)", "walk", "sit"], action_thr=0.3)
 
@@ -29,11 +32,17 @@ def actions(key_frames, seconds=10, fps=10):
         for s, people in key_frames.items()
     ]
     times = np.arange(seconds * fps) / fps
-    return VideoActions("v.mp4", "v", (100, 200), times, frames, SETTINGS)
+    looks = np.array([k.moment.time_s for k in frames])
+    boxes = [np.array([p.box_norm for p in k.persons]).reshape(-1, 4) for k in frames]
+    tracks = tracks_of(boxes, looks, [np.array([p.id for p in k.persons], int) for k in frames])
+    return VideoActions("v.mp4", "v", (100, 200), times, frames, SETTINGS, tracks, looks)
 
 
 def places(result, second):
-    return {p.id: float(box[0]) for p, box in moved_people(result, round(second * 10))}
+    return {number: float(box[0]) for number, box, _ in moved_people(result, round(second * 10))}
+
+
+COLOURS = {4: 4}
 
 
 def test_boxes_move_straight_between_key_frames():
@@ -58,11 +67,59 @@ def test_nobody_is_drawn_where_nobody_looked():
 
 def test_labels_hold_the_id_and_the_best_actions():
     result = actions({1: {4: 0.1}})
-    (marked,) = marked_people(result, 10, 0.3, 3)
+    (marked,) = marked_people(result, 10, 0.3, 3, COLOURS)
     assert marked.lines == ["4: sit 0.90", "walk 0.40"] and marked.box_px.tolist() == pytest.approx([20, 20, 60, 80])
-    assert marked_people(result, 10, 0.5, 3)[0].lines == ["4: sit 0.90"]
-    assert marked_people(result, 10, 0.3, 1)[0].lines == ["4: sit 0.90"]
-    assert marked_people(result, 10, 0.95, 3)[0].lines == ["4"]  # the reserved class is nobody's action
+    assert marked_people(result, 10, 0.5, 3, COLOURS)[0].lines == ["4: sit 0.90"]
+    assert marked_people(result, 10, 0.3, 1, COLOURS)[0].lines == ["4: sit 0.90"]
+    assert marked_people(result, 10, 0.95, 3, COLOURS)[0].lines == ["4"]  # the reserved class is nobody's action
+
+
+def test_people_found_between_key_frames_are_drawn_with_their_nearest_actions():
+    """Key frames at seconds 1 and 2; between them somebody walks unevenly, and another one passes without any."""
+    result = actions({1: {4: 0.1}, 2: {4: 0.5}})
+    looks = np.array([1, 1.2, 1.4, 1.6, 1.8, 2])
+    path = [[x, 0.2, x + 0.2, 0.8] for x in (0.1, 0.11, 0.12, 0.3, 0.45, 0.5)]
+    boxes = [np.array([box, [0.7, 0.1, 0.8, 0.3]][: 2 if 1.1 < t < 1.7 else 1]) for t, box in zip(looks, path)]
+    tracks = tracks_of(boxes, looks, [np.array([4, 5])[: len(found)] for found in boxes])
+    result = replace(result, tracks=tracks, looks_s=looks)
+    assert places(result, 1.3) == pytest.approx({4: 0.115, 5: 0.7}, abs=1e-6)
+    assert places(result, 1.9) == pytest.approx({4: 0.475}, abs=1e-6)
+    lines = [marked.lines for marked in marked_people(result, 13, 0.5, 3, {4: 0, 5: 1})]
+    assert lines == [["4: sit 0.90"], ["5"]]
+
+
+STEADY = np.arange(150) / 25
+UNEVEN = np.concatenate([np.arange(30) / 30, np.arange(1, 6)])  # a browser's: 30 a second, then one a second
+
+
+class Clock(ArrayReader):
+    def __init__(self, times):
+        self._own = times
+
+    def __len__(self):
+        return len(self._own)
+
+    def times(self):
+        return self._own
+
+
+@pytest.mark.parametrize(
+    "times, own", [(STEADY, 25), (STEADY * 0.1, 30), (UNEVEN, 30), (np.zeros(1), 1)], ids=["25", "250", "uneven", "one"]
+)
+@pytest.mark.parametrize("fps", [None, 6.0, 50.0])
+def test_the_film_plays_at_the_videos_own_speed(times, own, fps):
+    indices, rate = film_frames(Clock(times), None, fps)
+    assert rate == pytest.approx(fps or own)
+    shown = np.arange(len(indices)) / rate
+    nearest = np.abs(times[None] - shown[:, None]).min(1)
+    np.testing.assert_allclose(np.abs(times[indices] - shown), nearest, atol=1e-9)
+    assert abs(shown[-1] - times[-1]) <= 0.5 / rate + 1e-9
+
+
+def test_paddlevideos_film_shows_every_nth_frame():
+    indices, rate = film_frames(Clock(STEADY), 4, 6.0)
+    assert indices.tolist() == list(range(0, 150, 4)) and rate == 6.0
+    assert film_frames(Clock(STEADY), 5, None)[1] == pytest.approx(5.0)  # at its own speed
 
 
 def test_the_csv_is_avas_result_format_with_the_persons_id(tmp_path):
@@ -118,9 +175,9 @@ def test_names_that_the_fonts_do_not_know_do_not_stop_it(monkeypatch):
     assert drawable("走路 walk") == "走路 walk"
 
 
-def test_one_id_has_one_colour_and_neighbours_differ():
+def test_colours_differ():
     assert colour_of(3) == colour_of(3)
-    assert all(np.abs(np.subtract(colour_of(a), colour_of(b))).max() > 60 for a, b in pairwise(range(9)))
+    assert all(np.abs(np.subtract(colour_of(a), colour_of(b))).max() > 25 for a, b in combinations(range(20), 2))
 
 
 def test_a_film_of_odd_size_keeps_its_frames_and_its_rate(tmp_path):

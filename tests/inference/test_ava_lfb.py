@@ -187,7 +187,7 @@ def test_the_models_own_backbone_makes_a_bank_of_every_second(tiny_ava, lfb, pre
             return [np.array([[40, 20, 80, 90, 0.9], [0, 20, 40, 90, 0.7]], np.float32) for _ in frames]
 
     monkeypatch.setattr(module, "open_detector", lambda *rest: Middle())
-    run = predict(*of_weights(lfb.avg), "--predict-stepsize", 40, boxes=False)
+    run = predict(*of_weights(lfb.avg), "--predict-stepsize", 40, "--detect-every", 9, boxes=False)
     assert run.code == 0, run.err
     assert "the model's own backbone makes the feature bank" in run.err and "--bank-config CFG" in run.err
     assert "timestamps number: 4" in run.out and len(looked) == len(set(looked)) == 6 + 4 - 1  # second 2 is frame 60

@@ -165,6 +165,40 @@ def test_says_what_paddlevideo_says_and_works_with_its_flags(tiny_ava, of_weight
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]  # no folders of frames are left behind
 
 
+def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):  # noqa: F811
+    """Somebody goes to and fro within the second and a half between two key frames."""
+    import paddlevideo.inference.people as module
+
+    width, height = SIZE_PX
+
+    def box_at(t):
+        x = width * (0.4 + 0.2 * np.sin(2 * np.pi * t / 1.5))
+        return np.array([x - 15, 0.2 * height, x + 15, 0.8 * height])
+
+    class ToAndFro:
+        name = "to and fro"
+
+        def detect(self, frames, timestamps_s):
+            asked.extend(timestamps_s)
+            return [np.array([[*box_at(t), 0.9]], np.float32) for t in timestamps_s]
+
+    asked = []
+    monkeypatch.setattr(module, "open_detector", lambda *rest: ToAndFro())
+    film, notes = tmp_path / "film.mp4", tmp_path / "film.json"
+    run = run_tool("ava_predict", *of_export, "--video_path", tiny_ava.video, "--action_every", 1.5, "--json", notes,
+                   "--out-filename", film, "--action-score-thr", 2)  # fmt: skip
+    assert run.code == 0, run.err
+    keys = json.loads(notes.read_text())
+    assert [key["frame_index"] for key in keys] == [0, 45, 90, 135]
+    assert {person["id"] for key in keys for person in key["persons"]} == {0}
+    assert np.diff(asked).max() < 0.2 + 1 / 30 and set(np.arange(0, 5, 1.5)) <= {round(t, 6) for t in asked}
+    frames, rate = read_film(film)
+    assert len(frames) == 151 and rate == 30
+    for index in range(3, 150, 12):
+        drawn = box_of_colour(frames[index], 0) / enlargement(height, width)
+        assert np.abs(drawn - box_at(index / 30)).max() < 4
+
+
 def test_nobody_in_the_video_is_a_result(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):  # noqa: F811
     import paddlevideo.inference.people as module
 
@@ -180,7 +214,8 @@ def test_nobody_in_the_video_is_a_result(tiny_ava, of_export, run_tool, tmp_path
     assert run.code == 0, run.err
     records = json.loads((tmp_path / "o.json").read_text())
     assert [(k["frame_index"], k["persons"]) for k in records] == [(30 * s, []) for s in range(6)]
-    assert (tmp_path / "o.csv").read_text() == "" and len(read_film(tmp_path / "o.mp4")[0]) == 38
+    film, rate = read_film(tmp_path / "o.mp4")
+    assert (tmp_path / "o.csv").read_text() == "" and len(film) == 151 and rate == 30  # its own speed
 
 
 def test_other_names_for_the_actions(tiny_ava, of_export, on_video, run_tool, tmp_path):  # noqa: F811
