@@ -181,11 +181,13 @@ def _backbone(
     converted = _renamed(backbone, arrays, origin, source, notes)
     # the same step as at loading; here it only tells what will fit, since sizes are adapted to each configuration
     adapted, explained = backbone.adapt_pretrained(dict(converted))
-    notes += [f"left out: {key} (the classifier of the file)" for key in converted if key not in adapted]
+    # what inflation gives another name stays under its own: it is inflated when it is loaded
+    known = {*adapted, *(() if origin == "paddle" else backbone.names(origin).values())}
+    notes += [f"left out: {key} (the classifier of the file)" for key in converted if key not in known]
     report = compare(backbone, adapted, str(source))
     report.explained = {key: explained[key] for key in report.missing if key in explained}
     report.missing = [key for key in report.missing if key not in explained]
-    kept = _float32({key: value for key, value in converted.items() if key in adapted})
+    kept = _float32({key: value for key, value in converted.items() if key in known})
     return Conversion(kept, report, origin, "backbone", notes, _other_network(backbone, arrays, origin))
 
 

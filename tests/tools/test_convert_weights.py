@@ -408,6 +408,23 @@ def test_a_file_of_another_network_is_refused_by_its_names(kind, backbone_only, 
         assert done.code == 0, done.err
 
 
+def test_image_weights_for_slowfast_are_kept_and_inflated_when_they_are_loaded(run_tool, tmp_path):
+    backbone = {"name": "ResNet3dSlowFast", "depth": 50, "width": 8, "num_seg": 8}
+    head = {"name": "SlowFastHead", "num_classes": 3, "in_channels": 288}
+    section = {"framework": "Recognizer3D", "backbone": backbone, "head": head}
+    image = build_framework(small(depth=50, width=8) | {"head": small()["head"] | {"in_channels": 256}}).backbone
+    ours = image.state_dict()
+    arrays = {theirs: ours[own].numpy() for theirs, own in image.names("torchvision").items()}
+    source = write_safetensors(tmp_path / "resnet50.safetensors", arrays | {"fc.bias": np.zeros(9, "float32")})
+    target = tmp_path / "w.pdparams"
+    done = run_tool("convert_weights", source, target, "-c", write_config(tmp_path, section))
+    assert done.code == 0 and "left out: fc.bias (the classifier of the file)" in done.out, done.err
+    assert done.out.count("left out") == 1 and len(read_weights(target)) == len(arrays)
+    found = build_framework(section | {"backbone": backbone | {"pretrained": str(target)}}).backbone.state_dict()
+    stem = found["slow_path.conv1.conv.weight"].numpy()[:, :, 0]
+    assert np.array_equal(stem, arrays["conv1.weight"])
+
+
 def test_whole_numbers_are_no_weights(run_tool, tmp_path):
     arrays = mmaction_checkpoint(small())
     arrays["backbone.conv1.conv.weight"] = arrays["backbone.conv1.conv.weight"].astype("int64")
