@@ -41,12 +41,6 @@ def _blend_labels(batch: Batch, order: np.ndarray, lam: float, num_classes: int)
     return (np.float32(lam) * label + np.float32(1 - lam) * label[order]).astype(np.float32)
 
 
-def _positive(name: str, value: float) -> float:
-    if value <= 0:
-        raise ValueError(f"{name} must be positive, got {value}")
-    return value
-
-
 @TRANSFORMS.register
 class Mixup:
     """``lam * x + (1 - lam) * x[order]`` with lam ~ Beta(alpha, alpha).
@@ -55,7 +49,7 @@ class Mixup:
     """
 
     def __init__(self, alpha: Positive = 0.2):
-        self.alpha = _positive("alpha", alpha)
+        self.alpha = alpha
 
     def __call__(self, batch: Batch, rng: Rng, num_classes: int) -> Batch:
         imgs = np.asarray(batch["imgs"])
@@ -88,7 +82,7 @@ class Cutmix:
     """
 
     def __init__(self, alpha: Positive = 0.2):
-        self.alpha = _positive("alpha", alpha)
+        self.alpha = alpha
 
     def __call__(self, batch: Batch, rng: Rng, num_classes: int) -> Batch:
         imgs = np.asarray(batch["imgs"])
@@ -109,8 +103,6 @@ class VideoMix:
     """
 
     def __init__(self, cutmix_prob: Probability = 0.5, mixup_alpha: Positive = 0.2, cutmix_alpha: Positive = 1.0):
-        if not 0 <= cutmix_prob <= 1:
-            raise ValueError(f"cutmix_prob is a probability, got {cutmix_prob}")
         self.cutmix_prob = cutmix_prob
         self.mixup, self.cutmix = Mixup(mixup_alpha), Cutmix(cutmix_alpha)
 

@@ -42,9 +42,6 @@ class MaxIoUAssignerAVA:
         min_pos_iou: Probability = 0.9,
         match_low_quality: bool = True,
     ):
-        for name, value in (("pos_iou_thr", pos_iou_thr), ("neg_iou_thr", neg_iou_thr), ("min_pos_iou", min_pos_iou)):
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name}: expected 0 to 1, got {value}")
         if neg_iou_thr > pos_iou_thr:
             raise ValueError(f"neg_iou_thr: expected at most pos_iou_thr ({pos_iou_thr}), got {neg_iou_thr}")
         self.pos_iou_thr, self.neg_iou_thr, self.min_pos_iou = pos_iou_thr, neg_iou_thr, min_pos_iou
@@ -90,10 +87,6 @@ class RandomSampler:
         neg_pos_ub: float = -1.0,
         add_gt_as_proposals: bool = True,
     ):
-        if num < 1:
-            raise ValueError(f"num: expected at least 1, got {num}")
-        if not 0.0 <= pos_fraction <= 1.0:
-            raise ValueError(f"pos_fraction: expected 0 to 1, got {pos_fraction}")
         self.num, self.pos_fraction, self.neg_pos_ub = num, pos_fraction, neg_pos_ub
         self.add_gt_as_proposals = add_gt_as_proposals
 

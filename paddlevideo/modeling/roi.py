@@ -96,14 +96,6 @@ class SingleRoIExtractor3D(nn.Layer):
         with_global: bool = False,
     ):
         super().__init__()
-        if roi_layer_type != "RoIAlign":
-            raise ValueError(f"roi_layer_type: expected 'RoIAlign', got {roi_layer_type!r}")
-        if pool_mode != "avg":
-            raise ValueError(f"pool_mode: expected 'avg', got {pool_mode!r}")
-        if temporal_pool_mode not in ("avg", "max"):
-            raise ValueError(f"temporal_pool_mode: expected 'avg' or 'max', got {temporal_pool_mode!r}")
-        if output_size < 1 or featmap_stride < 1:
-            raise ValueError("output_size, featmap_stride: expected at least 1")
         self.featmap_stride, self.output_size, self.sampling_ratio = featmap_stride, output_size, sampling_ratio
         self.aligned, self.with_global = aligned, with_global
         self.with_temporal_pool, self.temporal_pool_mode = with_temporal_pool, temporal_pool_mode

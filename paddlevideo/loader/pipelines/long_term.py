@@ -34,8 +34,6 @@ class LongTermFeatures:
         max_features: PositiveInt = 5,
         sampling: Literal["random", "first"] | None = None,
     ):
-        if window_s < 1 or max_features < 1:
-            raise ValueError(f"window_s {window_s} and max_features {max_features}: expected at least 1")
         self.banks = [banks] if isinstance(banks, str) else list(banks)
         self.window_s, self.max_features, self.sampling = window_s, max_features, sampling
         self._window: LongTermWindow | None = None

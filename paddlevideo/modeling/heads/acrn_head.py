@@ -35,8 +35,6 @@ class ACRNHead(nn.Layer):
         self, in_channels: PositiveInt, out_channels: PositiveInt, stride: PositiveInt = 1, num_convs: PositiveInt = 1
     ):
         super().__init__()
-        if num_convs < 1:
-            raise ValueError(f"num_convs: expected at least 1, got {num_convs}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.conv1 = ConvBN3D(in_channels, out_channels, (1, 1, 1))
         self.conv2 = ConvBN3D(out_channels, out_channels, (1, 3, 3), (1, stride, stride))

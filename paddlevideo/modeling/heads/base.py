@@ -51,8 +51,6 @@ class ClassificationHead(Head):
 
     def __init__(self, num_classes: int, in_channels: int, std: float, ls_eps: float, loss_cfg: dict[str, Any] | None):
         super().__init__(ls_eps, loss_cfg)
-        if num_classes < 1:
-            raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
         self.num_classes, self.in_channels = num_classes, in_channels
         self.fc = nn.Linear(in_channels, num_classes, weight_attr=self._initializer(std), bias_attr=init.Constant(0.0))
 

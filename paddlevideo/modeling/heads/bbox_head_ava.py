@@ -58,7 +58,7 @@ class BBoxHeadAVA(nn.Layer):
     ):
         super().__init__()
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
-        self._check(num_classes, dropout_ratio, (temporal_pool_type, spatial_pool_type), class_weights)
+        self._check(num_classes, class_weights)
         self.in_channels, self.num_classes, self.multilabel = in_channels, num_classes, multilabel
         self.dropout, self.dropout_before_pool = nn.Dropout(dropout_ratio), dropout_before_pool
         self.temporal_pool_type, self.spatial_pool_type = temporal_pool_type, spatial_pool_type
@@ -157,22 +157,13 @@ class BBoxHeadAVA(nn.Layer):
         names += [f"{figure}@top{k}" for k in self.topk for figure in ("recall", "prec")]
         return {"loss": (logits * 0.0).sum(), **{name: paddle.zeros([]) for name in (*names, "num_positive")}}
 
-    def _check(
-        self, num_classes: int, dropout_ratio: float, pools: tuple[str, str], class_weights: list[float] | None
-    ) -> None:
+    def _check(self, num_classes: int, class_weights: list[float] | None) -> None:
         where = "MODEL.head.bbox_head"
         problems = []
-        if num_classes < 2:
-            problems.append(f"{where}.num_classes: expected at least 2 (class 0 is reserved), got {num_classes}")
         if not self.topk or not all(1 <= k < num_classes for k in self.topk):
             problems.append(
                 f"{where}.topk: expected numbers from 1 to {num_classes - 1} (below num_classes), got {list(self.topk)}"
             )
-        if not 0.0 <= dropout_ratio < 1.0:
-            problems.append(f"{where}.dropout_ratio: expected 0 to 1, got {dropout_ratio}")
-        for name, value in zip(("temporal_pool_type", "spatial_pool_type"), pools):
-            if value not in ("avg", "max"):
-                problems.append(f"{where}.{name}: expected 'avg' or 'max', got {value!r}")
         if class_weights is not None and len(class_weights) != num_classes:
             problems.append(
                 f"{where}.class_weights: expected {num_classes} (one per class id, with class 0), "

@@ -29,8 +29,6 @@ class PairLoss(nn.Layer):
 
     def __init__(self, loss_weight: float):
         super().__init__()
-        if loss_weight <= 0:
-            raise ValueError(f"loss_weight: expected above 0, got {loss_weight}")
         self.loss_weight = loss_weight
 
     def connect(self, channels: int, target_channels: int) -> None:
@@ -85,8 +83,6 @@ class DistillationKLLoss(PairLoss):
 
     def __init__(self, temperature: Positive = 1.0, loss_weight: Positive = 1.0):
         super().__init__(loss_weight)
-        if temperature <= 0:
-            raise ValueError(f"temperature: expected above 0, got {temperature}")
         self.temperature = temperature
 
     def distance(self, x: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
@@ -113,8 +109,6 @@ class DistillationDMLLoss(PairLoss):
         self, act: Literal["softmax", "sigmoid"] = "softmax", eps: Positive = 1e-12, loss_weight: Positive = 1.0
     ):
         super().__init__(loss_weight)
-        if act not in ("softmax", "sigmoid"):
-            raise ValueError(f"act: expected 'softmax' or 'sigmoid', got {act!r}")
         self.act, self.eps = act, eps
 
     def distance(self, x: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
@@ -145,8 +139,6 @@ class FeatureMatchingLoss(PairLoss):
         self, distance: Literal["mse", "cosine"] = "mse", projection: bool = True, loss_weight: Positive = 1.0
     ):
         super().__init__(loss_weight)
-        if distance not in ("mse", "cosine"):
-            raise ValueError(f"distance: expected 'mse' or 'cosine', got {distance!r}")
         self.kind, self.may_project = distance, projection
         self.projection: nn.Layer | None = None
 
