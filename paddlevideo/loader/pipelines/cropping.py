@@ -162,7 +162,7 @@ class MultiScaleCrop:
         more_fix_crop: bool = True,
         backend: Literal["pillow", "cv2"] | None = None,
         interpolation: Literal["linear", "antialias"] | None = None,
-        input_size: int | list[int] | None = None,
+        input_size: PositiveInt | list[PositiveInt] | None = None,
     ):
         if (target_size is None) == (input_size is None):
             raise ValueError("give target_size (PaddleVideo: stretched to it) or input_size (MMAction2: not stretched)")
@@ -368,9 +368,9 @@ class MultiCrop:
 
     def __init__(
         self,
-        target_size: int,
-        default_crop_size: int = 224,
-        short_cycle_factors: list[float] = (0.5, 0.7071),
+        target_size: PositiveInt,
+        default_crop_size: PositiveInt = 224,
+        short_cycle_factors: list[Positive] = (0.5, 0.7071),
         test_mode: bool = False,
     ):
         self.target_size, self.default_crop_size, self.test_mode = target_size, default_crop_size, test_mode
