@@ -232,11 +232,14 @@ class RankWatch:
         for peer in self._peers.values():
             peer.send({"end": [code, text]})
         report_error(text)
+        # gloo aborts a process whose peer ends, and the launcher returns the lowest rank's exit code: rank 0 ends first
+        if not self.rank:
+            time.sleep(self.tick_s)  # until the others have read the line
         if stopped is not None:
             with contextlib.suppress(OSError):
                 os.kill(stopped, signal.SIGCONT)
-        # gloo aborts a process whose peer ends, and the launcher returns the lowest rank's exit code: rank 0 ends first
-        time.sleep(self.tick_s * (3 if self.rank else 1))
+        if self.rank:
+            time.sleep(3 * self.tick_s)
         os._exit(code)
 
     def _close_in_child(self) -> None:
