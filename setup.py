@@ -15,6 +15,7 @@ EXTRAS = {
     "convert": ["torch>=2.6"],  # .pth files; its weights_only loader is unsafe before 2.6
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
+    "onnx": ["onnxruntime>=1.17"],  # person detectors in ONNX
     "test": ["pytest>=8", "pytest-xdist>=3", "ruff==0.17.5", "import-linter>=2.1", "scikit-learn>=1.4"],
     "demo": ["scikit-learn>=1.4"],  # its hand-written digits
 }

@@ -118,6 +118,8 @@ def main(argv: list[str] | None = None) -> int:
     seconds = bank_moments(predictor, reader, detector, moments, start or 0.0)
     looks = looks_between(args, reader, detector, moments, start or 0.0)
     people, bank_people, seen = predictor.find_people_of(reader, (moments, seconds, looks), detector)
+    for line in detector.account():
+        notice(line)
     print("finish object detection")
     if predictor.window:
         bank = make_bank(args, predictor, bank_detector, reader, seconds, bank_people, start or 0.0)

@@ -178,7 +178,7 @@ def test_the_models_own_backbone_makes_a_bank_of_every_second(tiny_ava, lfb, pre
 
     looked = []
 
-    class Middle:
+    class Middle(module.PersonDetector):
         name = "the middle"
 
         def detect(self, frames, timestamps_s):
