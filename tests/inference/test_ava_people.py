@@ -1,6 +1,7 @@
 """Where people come from: files of boxes, ONNX and Paddle detectors, and OpenCV's HOG."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +13,9 @@ import yaml
 
 from paddlevideo.ava_files import write_proposals
 from paddlevideo.errors import UserError
+from paddlevideo.inference.detector_layouts import LAYOUTS
 from paddlevideo.inference.people import ProposalFile, open_detector, tidy
-from paddlevideo.inference.person_models import PaddleDetector, fitted
+from paddlevideo.inference.person_models import PaddleDetector, fitted, read_options
 
 FRAME = np.zeros((1, 360, 640, 3), np.uint8)
 
@@ -508,3 +510,14 @@ def test_a_picture_fits_and_its_factors_lead_back(keep_ratio):
     ys, xs = np.nonzero(picture[..., 0] > 127)
     corners = [xs.min() / fx, ys.min() / fy, (xs.max() + 1) / fx, (ys.max() + 1) / fy]
     np.testing.assert_allclose(corners, [50, 30, 150, 60], atol=2.5)
+
+
+@pytest.mark.parametrize("page", ["files.md", "files_zh-CN.md"])
+def test_the_page_names_every_layout_and_its_options_are_accepted(page, tmp_path):
+    text = (Path(__file__).resolve().parents[2] / "docs" / page).read_text(encoding="utf-8")
+    named = {
+        name for cell in re.findall(r"^\|[^|]*\|([^|]*)\|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+    assert named - {"output"} == {layout.name for layout in LAYOUTS}
+    (tmp_path / "o.yml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1], encoding="utf-8")
+    assert read_options(tmp_path / "o.yml").columns == ["y1", "x1", "y2", "x2"]
