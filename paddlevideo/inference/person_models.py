@@ -38,7 +38,8 @@ class OnnxOptions:
     """What a small YAML or JSON file beside an ONNX detector says; every key may be left out.
 
     Args:
-        input_size: height and width that the model takes; None: its own input's, or the picture's where that is free.
+        input_size: height and width that the model takes; None: its own input's, or where that is free the picture's,
+            in steps of 32.
         keep_ratio: the picture keeps its proportions and is padded at the right and bottom by ``pad_value``; False:
             stretched; None: stretched for models that take the picture's size as a second input, kept for others.
         layout: ``NCHW`` or ``NHWC``; None: by the input's shape.
@@ -205,7 +206,7 @@ class OnnxDetector(PersonDetector):
         if self._steps is not None:
             x, factors = self._steps.image(frame)
         else:
-            size = o.input_size or self._own_size() or frame.shape[:2]
+            size = o.input_size or self._own_size() or self._free_size(frame)
             keep_ratio = not self._others if o.keep_ratio is None else o.keep_ratio
             picture, factors = fitted(frame, size, keep_ratio, o.pad_value)
             channels, mean, std = self._pixels(layout)
@@ -292,6 +293,11 @@ class OnnxDetector(PersonDetector):
         labels = content.get("label_list") or []
         self._names = {i: str(label) for i, label in enumerate(labels)}
         return OnnxOptions()
+
+    def _free_size(self, frame: np.ndarray) -> tuple[int, int]:
+        """The picture's; with a batch's axis the next multiples of 32, which raw YOLOs of any size want."""
+        step = 32 if len(self._input.shape) == 4 else 1
+        return tuple(-(-side // step) * step for side in frame.shape[:2])
 
     def _own_size(self) -> tuple[int, int] | None:
         shape = self._input.shape[-3:]

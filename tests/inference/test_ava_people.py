@@ -383,7 +383,7 @@ def test_a_model_that_cannot_be_run_is_one_line(onnx):
         raise RuntimeError("Got invalid dimensions\nfor input")
 
     session.run = run
-    with pytest.raises(UserError, match=r"cannot run it on \[1, 3, 360, 640\].*invalid dimensions.*input_size"):
+    with pytest.raises(UserError, match=r"cannot run it on \[1, 3, 384, 640\].*invalid dimensions.*input_size"):
         one(detector)
 
 
@@ -443,6 +443,7 @@ def test_what_paddledetection_exported_is_run_as_it_says(paddle_detector, keep_r
     assert isinstance(detector, PaddleDetector)
     boxes = one(detector, frame)
     assert len(boxes) == 1 and boxes[0, 4] == pytest.approx(0.9)  # the other row is a bicycle
+    assert "2 boxes with a score of at least 0.5, 1 of class 2 (people), 1 of other" in detector.account()[0]
     np.testing.assert_allclose(boxes[0, :4], [200, 100, 260, 300], atol=4)
 
 
