@@ -1,9 +1,9 @@
 """Films what people do: python tools/ava_predict.py -c CFG -w best.pdparams --video_path clip.mp4 --detector yolo.onnx
 
-People are found at key frames by a detector or looked up in a file of boxes, linked over time so that each keeps an id,
-and their actions are scored on the clip around the key frame.  The result is a film with boxes, ids, actions and
-scores, and, if asked for, a csv (AVA's result format) and a JSON file.  Works from a checkpoint (-c, -w) and from an
-exported model (--model_file).
+People are looked for several times a second by a detector, or looked up in a file of boxes, and tracked, so that each
+keeps an id.  At key frames their actions are scored on the clip around.  The result is a film with boxes, ids, actions
+and scores, and, if asked for, a csv (AVA's result format) and a JSON file.  Works from a checkpoint (-c, -w) and from
+an exported model (--model_file).
 
 A model that looks into a long-term feature bank gets one of this video: a first pass makes it, a key frame a second,
 with the detector that made the banks of the model's training (--bank-config, --bank-weights), and keeps it (--bank).
@@ -119,6 +119,8 @@ def main(argv: list[str] | None = None) -> int:
     seconds = bank_moments(predictor, reader, detector, moments, start or 0.0)
     looks = looks_between(args, reader, detector, moments, start or 0.0)
     people, bank_people, seen = predictor.find_people_of(reader, (moments, seconds, looks), detector)
+    for line in detector.account():
+        notice(line)
     print("finish object detection")
     if predictor.window:
         bank = make_bank(args, predictor, bank_detector, reader, seconds, bank_people, start or 0.0)

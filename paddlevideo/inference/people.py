@@ -6,9 +6,9 @@ as the last resort, the HOG detector of 2005 that comes with OpenCV.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -24,11 +24,16 @@ HOG = "hog"
 _SHOWN = 5
 
 
-class PersonDetector(Protocol):
+class PersonDetector(ABC):
     """Anything that finds people in frames."""
 
     name: str
 
+    def account(self) -> list[str]:
+        """Lines that tell what was found so far and what was left out; none where every box is a person."""
+        return []
+
+    @abstractmethod
     def detect(self, frames: np.ndarray, timestamps_s: Sequence[float]) -> list[np.ndarray]:
         """The people in each frame, surest first.
 
@@ -42,7 +47,7 @@ class PersonDetector(Protocol):
         """
 
 
-class ProposalFile:
+class ProposalFile(PersonDetector):
     """Boxes that were found before: of AVA (``.pkl``), or written by ``tools/prepare/ava_custom.py``.
 
     Args:
@@ -81,7 +86,7 @@ class ProposalFile:
         return self._boxes.get(img_key(self.video_id, timestamp_s), np.zeros((0, 5), np.float32))
 
 
-class HogDetector:
+class HogDetector(PersonDetector):
     """OpenCV's histogram of oriented gradients with its people classifier: a last resort, and said to be one.
 
     It finds whole, upright, unhidden people from about 100 pixels of height on, and now and then a lamp post.
@@ -165,7 +170,7 @@ def open_detector(
         return HogDetector(min_score, say)
     path = Path(spec)
     if path.suffix.lower() == ".onnx":
-        return OnnxDetector(path, min_score, options)
+        return OnnxDetector(path, min_score, options, say)
     if path.is_dir() or path.suffix in PROGRAM_SUFFIXES:
         return PaddleDetector(path, min_score, options, runtime or Runtime(), say)
     if path.suffix == ".pdparams":

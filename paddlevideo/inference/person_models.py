@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,13 +14,23 @@ import numpy as np
 import yaml
 
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.inference.detector_layouts import (
+    COLUMNS,
+    LAYOUTS,
+    Detections,
+    Layout,
+    Outputs,
+    in_pixels,
+    recognise,
+)
 from paddlevideo.inference.model_files import find_params, find_program
-from paddlevideo.inference.people import tidy
+from paddlevideo.inference.people import PersonDetector, tidy
 from paddlevideo.inference.predictor import program_of_folder
 from paddlevideo.inference.runtime import ExportedModel, Runtime, Say
 from paddlevideo.registry import suggest
 
-_COLUMNS = ("x1", "y1", "x2", "y2", "score", "class")
+_PEOPLE = ("person", "people", "pedestrian", "human")
+_ABOUT = ("im_shape", "scale_factor", "orig_target_sizes")  # inputs that tell about the picture
 
 
 @dataclass(frozen=True)
@@ -26,136 +38,290 @@ class OnnxOptions:
     """What a small YAML or JSON file beside an ONNX detector says; every key may be left out.
 
     Args:
-        input_size: height and width that the model takes; None: its own input's, or the picture's where that is free.
+        input_size: height and width that the model takes; None: its own input's, or where that is free the picture's,
+            in steps of 32.
         keep_ratio: the picture keeps its proportions and is padded at the right and bottom by ``pad_value``; False:
-            stretched.
-        layout: ``NCHW`` or ``NHWC``.
-        channels: ``RGB`` or ``BGR``.
-        dtype: ``float32`` or ``uint8``; None: the input's own.
-        mean, std: per channel in its order, on the 0..255 scale; (0, 255) gives 0..1.
+            stretched; None: stretched for models that take the picture's size as a second input, kept for others.
+        layout: ``NCHW`` or ``NHWC``; None: by the input's shape.
+        channels: ``RGB`` or ``BGR``; None: by the layout of the outputs.
+        dtype: ``float32``, ``float16`` or ``uint8``; None: the input's own.
+        mean, std: per channel in its order, on the 0..255 scale; (0, 255) gives 0..1; None: by the layout of the
+            outputs.
         pad_value: grey of the padding, 0..255.
-        person_class: the number of the class of people (0 in YOLO's COCO list, 1 in torchvision's); None: every box is
-            a person.
-        columns: order of the columns of a single output [n, 6 or 5]; among x1 y1 x2 y2 score class.
-        boxes: ``pixels`` of the model's input, or ``fractions`` of it.
+        person_class: the number of the class of people (0 in YOLO's COCO list, 1 in torchvision's); ``auto``: by the
+            names that the model carries, else by the layout of the outputs; None: every box is a person.
+        output: name of a layout of ``detector_layouts``; None: recognised by shapes and names.
+        columns: order of the columns of boxes or rows; among x1 y1 x2 y2, cx cy w h, score, class, batch.
+        boxes: ``pixels`` of the model's input, or ``fractions`` of it; None: fractions if all are below 1.5.
         outputs: names of the model's outputs in the order boxes, scores, labels; None: by their names, else shapes.
+        max_overlap: of two boxes of one class; beyond it the less sure one goes.  Raw layouts only.
     """
 
     input_size: tuple[int, int] | None = None
-    keep_ratio: bool = True
-    layout: str = "NCHW"
-    channels: str = "RGB"
+    keep_ratio: bool | None = None
+    layout: str | None = None
+    channels: str | None = None
     dtype: str | None = None
-    mean: Sequence[float] = (0.0, 0.0, 0.0)
-    std: Sequence[float] = (255.0, 255.0, 255.0)
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
     pad_value: float = 114.0
-    person_class: int | None = 0
-    columns: Sequence[str] = _COLUMNS
-    boxes: str = "pixels"
+    person_class: int | str | None = "auto"
+    output: str | None = None
+    columns: Sequence[str] | None = None
+    boxes: str | None = None
     outputs: Sequence[str] | None = None
+    max_overlap: float = 0.5
 
 
-class OnnxDetector:
+class ClassCount:
+    """Counts the boxes that a detector found, by class, and tells how many were taken as people."""
+
+    def __init__(self, name: str, min_score: float):
+        self._name, self._min_score = name, min_score
+        self._frames, self._boxes, self._best, self._classes = 0, 0, 0.0, Counter()
+
+    def add(self, scores: np.ndarray, labels: np.ndarray | None) -> None:
+        """Scores [n] and classes [n] of one frame."""
+        sure = scores >= self._min_score
+        self._frames += 1
+        self._boxes += int(sure.sum())
+        self._best = max(self._best, float(scores.max(initial=0.0)))
+        if labels is not None:
+            self._classes.update(np.round(labels[sure]).astype(int).tolist())
+
+    def lines(self, person: int | None) -> list[str]:
+        """One line for people; ``person``: the class that was taken, None: all."""
+        found = f"{self._name}: {self._boxes} boxes with a score of at least {self._min_score:g}"
+        if not self._boxes:
+            return [f"{found} in {self._frames} frames; the highest score is {self._best:.2f} (--det-score-thr)"]
+        if person is None or not self._classes:
+            return [f"{found}, all taken as people"]
+        if not self._classes[person]:
+            most, count = self._classes.most_common(1)[0]
+            return [
+                f"{self._name}: 0 of {self._boxes} boxes are class {person}; most frequent class {most} "
+                f"({count} boxes): set person_class in the options beside the model"
+            ]
+        people = self._classes[person]
+        return [f"{found}, {people} of class {person} (people), {self._boxes - people} of other classes left out"]
+
+
+class OnnxDetector(PersonDetector):
     """A detector in ONNX, run by onnxruntime.
 
-    In goes one picture a time; out come, in pixels of the model's input, either boxes [n, 4], scores [n] and labels [n]
-    (torchvision's), or rows [n, 6] x1, y1, x2, y2, score, class (YOLO exported with NMS); a leading axis of 1 is taken
-    off.  ``OnnxOptions`` says otherwise, in ``NAME.yml``, ``NAME.yaml`` or ``NAME.options.json`` beside ``NAME.onnx``.
+    In goes one picture a time.  What comes out is recognised by ``detector_layouts.recognise`` with the first picture,
+    and said in one line; how the pixels are prepared follows from it.  ``OnnxOptions`` says otherwise, in ``NAME.yml``,
+    ``NAME.yaml`` or ``NAME.options.json`` beside ``NAME.onnx``; for a model of PaddleDetection the file may be its
+    ``infer_cfg.yml``, which is also found under this name.
 
     Raises:
         UserError: onnxruntime is not installed, no such file, options or outputs that make no sense.
     """
 
-    def __init__(self, path: Path, min_score: float, options: str | Path | None = None):
+    def __init__(self, path: Path, min_score: float, options: str | Path | None = None, say: Say = print):
         try:
             import onnxruntime
         except ImportError:
             raise UserError(f"{path}: ONNX models are run by onnxruntime: pip install onnxruntime") from None
         if not path.is_file():
             raise UserError(f"{path}: no such detector")
-        self.name, self._path, self._min_score = path.name, path, min_score
-        self.options = read_options(_beside(path, options))
+        self.name, self._path, self._min_score, self._say = path.name, path, min_score, say
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
         except Exception as error:  # onnxruntime's errors have no common class of their own
             raise UserError(f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())[:200]})") from None
-        self._input = self._session.get_inputs()[0]
+        self._input, self._others = self._inputs()
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self._names = _class_names(self._session)
+        self._steps: PaddleSteps | None = None
+        self.options = self._read_options(options)
+        shape = self._input.shape
+        free = self.options.layout is None and len(shape) >= 3
+        nhwc = free and shape[-1] in (1, 3) and shape[-3] not in (1, 3)
+        self._nchw = self.options.layout != "NHWC" and not nhwc
+        self._layout: Layout | None = None
+        self._count = ClassCount(self.name, min_score)
 
     def detect(self, frames: np.ndarray, timestamps_s: Sequence[float]) -> list[np.ndarray]:
         """As ``PersonDetector.detect``."""
         return [self._detect(frame) for frame in frames]
 
+    def account(self) -> list[str]:
+        """As ``PersonDetector.account``."""
+        return self._count.lines(self.person_class)
+
+    @property
+    def person_class(self) -> int | None:
+        """The class that is taken; None: all."""
+        if self.options.person_class != "auto":
+            return self.options.person_class
+        named = [i for i, name in self._names.items() if name.lower() in _PEOPLE]
+        if self._names:
+            return named[0] if named else 0
+        return self._layout.person if self._layout else 0
+
     def _detect(self, frame: np.ndarray) -> np.ndarray:
-        o, (height, width) = self.options, frame.shape[:2]
-        size = o.input_size or self._own_size() or (height, width)
-        picture, (fy, fx) = fitted(frame, size, o.keep_ratio, o.pad_value)
-        x = normalized(picture, o.mean, o.std, o.channels)
-        dtype = o.dtype or ("uint8" if "uint8" in self._input.type else "float32")
-        x = picture[..., ::-1] if dtype == "uint8" and o.channels == "BGR" else picture if dtype == "uint8" else x
-        x = x.transpose(2, 0, 1) if o.layout == "NCHW" else x
-        batch = np.ascontiguousarray(x[None] if len(self._input.shape) == 4 else x).astype(dtype)
-        results = dict(zip(self._outputs, self._session.run(None, {self._input.name: batch})))
-        rows, classes = self._rows(results)
-        if o.boxes == "fractions":
-            rows[:, :4] *= np.array([size[1], size[0], size[1], size[0]], np.float32)
-        rows[:, :4] /= np.array([fx, fy, fx, fy], np.float32)
-        if o.person_class is not None and classes is not None:
-            rows = rows[np.round(classes) == o.person_class]
-        return tidy(rows, self._min_score, height, width)
+        if self._layout is None:
+            self._layout = self._recognised(frame)
+        outputs, factors = self._run(frame, self._layout)
+        found = self._decoded(outputs)
+        boxes = in_pixels(found.boxes, outputs.size, self.options.boxes) / np.float32([*factors[::-1], *factors[::-1]])
+        labels, person = found.labels, self.person_class
+        self._count.add(found.scores, labels)
+        rows = np.concatenate([boxes, found.scores[:, None]], axis=1)
+        if person is not None and labels is not None:
+            rows = rows[np.round(labels) == person]
+        return tidy(rows, self._min_score, *frame.shape[:2])
+
+    def _recognised(self, frame: np.ndarray) -> Layout:
+        outputs, _ = self._run(frame, None)
+        layout = recognise(outputs, self.options.output)
+        if layout is None:
+            raise UserError(
+                f"{self._path}: its outputs are {outputs.listing()}; expected boxes [n, 4], scores [n], labels [n], or "
+                "rows [n, 6], or those of a raw YOLO; 'outputs: [boxes, scores, labels]' in the options names them, "
+                f"'output:' their layout ({', '.join(each.name for each in LAYOUTS)})"
+            )
+        self._layout = layout
+        channels, mean, std = self._pixels(layout)
+        person = self.person_class
+        name = self._names.get(person, "")
+        if self._names and self.options.person_class == "auto" and name.lower() not in _PEOPLE:
+            listing = ", ".join(list(self._names.values())[:8])
+            raise UserError(
+                f"{self._path}: none of its classes is called person ({listing}); set person_class in the options "
+                "beside the model (null: every box is a person)"
+            )
+        how = "by infer_cfg.yml" if self._steps else f"{channels}, minus {_few(mean)}, over {_few(std)}"
+        whom = "every box is a person" if person is None else f"person is class {person}"
+        self._say(
+            f"detector: {layout.text} layout {outputs.listing()} ({self._path.name}); input {outputs.size[0]} x "
+            f"{outputs.size[1]}, {how}; {whom}"
+        )
+        return layout
+
+    def _run(self, frame: np.ndarray, layout: Layout | None) -> tuple[Outputs, tuple[float, float]]:
+        """What the model gives for a picture, and the factors (height, width) that its content was scaled by."""
+        o = self.options
+        if self._steps is not None:
+            x, factors = self._steps.image(frame)
+        else:
+            size = o.input_size or self._own_size() or self._free_size(frame)
+            keep_ratio = not self._others if o.keep_ratio is None else o.keep_ratio
+            picture, factors = fitted(frame, size, keep_ratio, o.pad_value)
+            channels, mean, std = self._pixels(layout)
+            if self._dtype() == np.uint8:
+                x = picture[..., ::-1] if channels == "BGR" else picture
+            else:
+                x = normalized(picture, mean, std, channels)
+        size = x.shape[:2]
+        x = x.transpose(2, 0, 1) if self._nchw else x
+        batch = np.ascontiguousarray(x[None] if len(self._input.shape) == 4 else x).astype(self._dtype())
+        given = {self._input.name: batch, **self._about(size)}
+        try:
+            results = self._session.run(None, given)
+        except Exception as error:  # as above
+            raise UserError(
+                f"{self._path}: onnxruntime cannot run it on {list(batch.shape)} {batch.dtype} "
+                f"({' '.join(str(error).split())[:200]}); input_size, layout and dtype in the options say what it takes"
+            ) from None
+        arrays = {n: a for n, a in zip(self._outputs, map(np.asarray, results)) if a.dtype.kind in "fiub"}
+        count = len(self._names) or None
+        names = [spec.name for spec in self._session.get_inputs()]
+        return Outputs(arrays, (int(size[0]), int(size[1])), names, count, o.outputs, o.columns), factors
+
+    def _decoded(self, outputs: Outputs) -> Detections:
+        try:
+            found = self._layout.decode(outputs, self._min_score, self.options.max_overlap)
+        except (ValueError, TypeError, IndexError) as error:
+            raise UserError(
+                f"{self._path}: its outputs {outputs.listing()} are not {self._layout.text} ({error})"
+            ) from None
+        if len(found.scores) and not (found.scores.min() >= -1e-3 and found.scores.max() <= 1.001):
+            raise UserError(
+                f"{self._path}: {self._layout.text} layout: scores go from {found.scores.min():.3g} to "
+                f"{found.scores.max():.3g}, expected 0 to 1; 'columns:', 'outputs:' or 'output:' in the options says "
+                "what they are"
+            )
+        counted_from_1 = self._layout.person == 1 and self.options.person_class == "auto" and not self._names
+        if counted_from_1 and found.labels is not None and np.any(found.labels[found.scores >= self._min_score] == 0):
+            raise UserError(
+                f"{self._path}: it was taken for {self._layout.text}, but class 0 occurs; set person_class in the "
+                "options beside the model"
+            )
+        return found
+
+    def _pixels(self, layout: Layout | None) -> tuple[str, Sequence[float], Sequence[float]]:
+        o, usual = self.options, layout or LAYOUTS[-1]
+        return o.channels or usual.channels, o.mean or usual.mean, o.std or usual.std
+
+    def _dtype(self) -> np.dtype:
+        kinds = {"tensor(uint8)": "uint8", "tensor(float16)": "float16"}
+        return np.dtype(self.options.dtype or kinds.get(self._input.type, "float32"))
+
+    def _inputs(self) -> tuple[Any, list[Any]]:
+        """The input of the picture, and those that tell about it."""
+        specs = self._session.get_inputs()
+        pictures = [spec for spec in specs if spec.name not in _ABOUT and len(spec.shape) in (3, 4)]
+        others = [spec for spec in specs if spec.name in _ABOUT]
+        if len(pictures) != 1 or len(pictures) + len(others) != len(specs):
+            listing = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in specs)
+            raise UserError(
+                f"{self._path}: its inputs are {listing}; expected one picture, and besides it only {', '.join(_ABOUT)}"
+            )
+        return pictures[0], others
+
+    def _about(self, size: Sequence[int]) -> dict[str, np.ndarray]:
+        """The other inputs: they say that the picture is of the input's size, so boxes come back in pixels of it."""
+        values = {"im_shape": size, "scale_factor": (1.0, 1.0), "orig_target_sizes": size[::-1]}
+        kinds = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+        return {spec.name: np.array([values[spec.name]], kinds.get(spec.type, np.float32)) for spec in self._others}
+
+    def _read_options(self, given: str | Path | None) -> OnnxOptions:
+        file = _beside(self._path, given)
+        if file is None and any(spec.name == "scale_factor" for spec in self._others):
+            file = next((f for f in (self._path.with_name("infer_cfg.yml"),) if f.is_file()), None)
+            if file is None:
+                self._say(
+                    f"{self._path}: a model of PaddleDetection without its infer_cfg.yml: pixels are stretched to its "
+                    "size and divided by 255; put infer_cfg.yml beside it, or name it with --detector-config"
+                )
+        content = _read_mapping(file) if file else {}
+        if "Preprocess" not in content:
+            return read_options(file)
+        self._steps = PaddleSteps(content, file)
+        labels = content.get("label_list") or []
+        self._names = {i: str(label) for i, label in enumerate(labels)}
+        return OnnxOptions()
+
+    def _free_size(self, frame: np.ndarray) -> tuple[int, int]:
+        """The picture's; with a batch's axis the next multiples of 32, which raw YOLOs of any size want."""
+        step = 32 if len(self._input.shape) == 4 else 1
+        return tuple(-(-side // step) * step for side in frame.shape[:2])
 
     def _own_size(self) -> tuple[int, int] | None:
         shape = self._input.shape[-3:]
-        sides = shape[1:] if self.options.layout == "NCHW" else shape[:2]
+        sides = shape[1:] if self._nchw else shape[:2]
         return tuple(sides) if all(isinstance(side, int) and side > 0 for side in sides) else None
 
-    def _rows(self, results: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-        """float32 [n, 5] and the classes [n], or None if the model knows no others."""
-        arrays = {name: _without_batch(np.asarray(value)) for name, value in results.items()}
-        if len(arrays) == 1 or (self.options.outputs is not None and len(self.options.outputs) == 1):
-            name = self.options.outputs[0] if self.options.outputs else next(iter(arrays))
-            return self._of_rows(arrays[name], name)
-        boxes, scores, labels = self._of_three(arrays)
-        return np.concatenate([boxes, scores[:, None]], axis=1).astype(np.float32), labels
 
-    def _of_rows(self, table: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        columns = list(self.options.columns)
-        if table.size == 0:
-            return np.zeros((0, 5), np.float32), None
-        if table.ndim != 2 or table.shape[1] not in (5, 6) or len(columns) < table.shape[1]:
-            raise UserError(
-                f"{self._path}: its output {name} is {list(table.shape)}, expected rows [n, 6] ({', '.join(columns)}); "
-                "export the detector with its NMS inside (Ultralytics: nms=True)"
-            )
-        at = {column: columns.index(column) for column in _COLUMNS if column in columns[: table.shape[1]]}
-        missing = [column for column in _COLUMNS[:5] if column not in at]
-        if missing:
-            raise UserError(f"{self._path}: options columns: {', '.join(missing)} missing among {', '.join(columns)}")
-        rows = np.stack([table[:, at[column]] for column in _COLUMNS[:5]], axis=1).astype(np.float32)
-        return rows, table[:, at["class"]] if "class" in at else None
-
-    def _of_three(self, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        names = list(self.options.outputs or [])
-        if not names:
-            for word in ("box", "score", "label"):
-                names += [name for name in arrays if word in name.lower()][:1]
-        if len(names) < 2:  # by shape: [n, 4]; then real numbers, then whole ones
-            names = [name for name, a in arrays.items() if a.ndim == 2 and a.shape[1] == 4][:1]
-            flat = [name for name, a in arrays.items() if a.ndim == 1]
-            names += sorted(flat, key=lambda name: arrays[name].dtype.kind != "f")[:2]
-        wrong = [name for name in names if name not in arrays]
-        picked = [arrays[name] for name in names if name in arrays]
-        fits = len(picked) >= 2 and picked[0].ndim == 2 and picked[0].shape[1] == 4
-        if wrong or not fits or any(a.shape != (len(picked[0]),) for a in picked[1:]):
-            listing = ", ".join(f"{name} {list(a.shape)}" for name, a in arrays.items())
-            raise UserError(
-                f"{self._path}: its outputs are {listing}; expected boxes [n, 4], scores [n], labels [n], or rows "
-                "[n, 6]; 'outputs: [boxes, scores, labels]' in the options names them"
-            )
-        return picked[0], picked[1], picked[2] if len(picked) > 2 else None
+def _few(values: Sequence[float]) -> str:
+    """A number for all three channels, or the three."""
+    return f"{values[0]:g}" if len(set(values)) == 1 else "(" + ", ".join(f"{value:g}" for value in values) + ")"
 
 
-class PaddleDetector:
+def _class_names(session: Any) -> dict[int, str]:
+    """The names that Ultralytics' exports carry: ``{0: 'person', ...}``; empty: none."""
+    text = session.get_modelmeta().custom_metadata_map.get("names", "")
+    try:
+        names = ast.literal_eval(text) if text else {}
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return {}
+    names = dict(enumerate(names)) if isinstance(names, list) else names
+    return {int(i): str(name) for i, name in names.items()} if isinstance(names, dict) else {}
+
+
+class PaddleDetector(PersonDetector):
     """A detector that PaddleDetection exported, with its ``infer_cfg.yml``.
 
     Inputs by name: ``image`` [1, 3, h, w], ``im_shape`` and ``scale_factor`` [1, 2] (height, width).  Its first output
@@ -172,14 +338,12 @@ class PaddleDetector:
         self.name, self._path, self._min_score = program.parent.name or program.name, program, min_score
         file = Path(options) if options else program.parent / "infer_cfg.yml"
         content = _read_mapping(file)
-        self._steps = content.get("Preprocess") or []
-        known = ("Resize", "NormalizeImage", "Permute", "PadStride")
-        for i, step in enumerate(self._steps):
-            if not isinstance(step, Mapping) or step.get("type") not in known:
-                name = step.get("type") if isinstance(step, Mapping) else step
-                raise UserError(f"{file}: Preprocess[{i}]: {name!r} is not one of {', '.join(known)}")
+        self._steps = PaddleSteps(content, file)
         labels = [str(label).lower() for label in content.get("label_list") or []]
-        self._person_class = next((i for i, label in enumerate(labels) if label in ("person", "pedestrian")), 0)
+        self._person_class = next((i for i, label in enumerate(labels) if label in _PEOPLE), 0)
+        if labels and labels[self._person_class] not in _PEOPLE:
+            say(f"{file}: label_list has no class called person; {labels[0]!r}, the first one, is taken")
+        self._count = ClassCount(self.name, min_score)
         self._model = ExportedModel(program, find_params(None, program), runtime, say)
         unknown = {spec.name for spec in self._model.inputs} - {"image", "im_shape", "scale_factor"}
         if unknown:
@@ -199,10 +363,43 @@ class PaddleDetector:
             return np.zeros((0, 5), np.float32)
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise UserError(f"{self._path}: its first output is {list(rows.shape)}, expected [n, 6]: class, score, box")
+        self._count.add(rows[:, 1], rows[:, 0])
         rows = rows[np.round(rows[:, 0]) == self._person_class]
         return tidy(rows[:, [2, 3, 4, 5, 1]], self._min_score, *frame.shape[:2])
 
+    def account(self) -> list[str]:
+        """As ``PersonDetector.account``."""
+        return self._count.lines(self._person_class)
+
     def _prepared(self, frame: np.ndarray) -> dict[str, np.ndarray]:
+        x, shape, factors = self._steps.prepared(frame)
+        image = np.ascontiguousarray(x.transpose(2, 0, 1)[None])  # [1, 3, h, w]
+        pairs = {"im_shape": shape, "scale_factor": factors}
+        return {"image": image, **{name: np.array([pair], np.float32) for name, pair in pairs.items()}}
+
+
+class PaddleSteps:
+    """``Preprocess`` of PaddleDetection's ``infer_cfg.yml``: Resize, NormalizeImage, Permute, PadStride.
+
+    Raises:
+        UserError: a step that is not one of these.
+    """
+
+    def __init__(self, content: Mapping[str, Any], file: Path):
+        self._steps = content.get("Preprocess") or []
+        known = ("Resize", "NormalizeImage", "Permute", "PadStride")
+        for i, step in enumerate(self._steps):
+            if not isinstance(step, Mapping) or step.get("type") not in known:
+                name = step.get("type") if isinstance(step, Mapping) else step
+                raise UserError(f"{file}: Preprocess[{i}]: {name!r} is not one of {', '.join(known)}")
+
+    def image(self, frame: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+        """float32 [h, w, 3], and its factors (height, width)."""
+        x, _, factors = self.prepared(frame)
+        return x, factors
+
+    def prepared(self, frame: np.ndarray) -> tuple[np.ndarray, tuple[int, int], tuple[float, float]]:
+        """float32 [h, w, 3], its height and width before it was padded, and its factors (height, width)."""
         x, shape, factors = frame, frame.shape[:2], (1.0, 1.0)
         for step in self._steps:
             kind = step["type"]
@@ -216,9 +413,7 @@ class PaddleDetector:
             elif kind == "PadStride":
                 stride = int(step.get("stride") or 1)
                 x = np.pad(x, ((0, -x.shape[0] % stride), (0, -x.shape[1] % stride), (0, 0)))
-        image = np.ascontiguousarray(x.astype(np.float32).transpose(2, 0, 1)[None])  # [1, 3, h, w]
-        pairs = {"im_shape": shape, "scale_factor": factors}
-        return {"image": image, **{name: np.array([pair], np.float32) for name, pair in pairs.items()}}
+        return x.astype(np.float32), shape, factors
 
 
 def _resized(frame: np.ndarray, step: Mapping[str, Any]) -> tuple[np.ndarray, tuple[float, float]]:
@@ -266,9 +461,10 @@ def read_options(path: Path | None) -> OnnxOptions:
     names = [field.name for field in fields(OnnxOptions)]
     problems = [f"{key}: no such option{suggest(str(key), names)}" for key in values if key not in names]
     choices = {"layout": ("NCHW", "NHWC"), "channels": ("RGB", "BGR"), "boxes": ("pixels", "fractions")}
-    choices["dtype"] = (None, "float32", "uint8")
+    choices["dtype"] = ("float32", "float16", "uint8")
+    choices["output"] = tuple(layout.name for layout in LAYOUTS)
     for key, allowed in choices.items():
-        if key in values and values[key] not in allowed:
+        if values.get(key) is not None and values[key] not in allowed:
             problems.append(f"{key}: expected {' or '.join(map(str, allowed))}, got {values[key]!r}")
     for key, count in (("mean", 3), ("std", 3), ("input_size", 2)):
         given = values.get(key)
@@ -277,6 +473,12 @@ def read_options(path: Path | None) -> OnnxOptions:
     for key in ("columns", "outputs"):
         if values.get(key) is not None and not isinstance(values[key], list):
             problems.append(f"{key}: expected a list of names, got {values[key]!r}")
+    unknown = [c for c in values.get("columns") or () if c not in COLUMNS]
+    if unknown and isinstance(values["columns"], list):
+        problems.append(f"columns: {', '.join(map(str, unknown))}: expected names among {', '.join(COLUMNS)}")
+    person = values.get("person_class")
+    if person is not None and person != "auto" and (isinstance(person, bool) or not isinstance(person, int)):
+        problems.append(f"person_class: expected a number, auto or null, got {person!r}")
     if problems:
         raise ConfigError(str(path), problems)
     return OnnxOptions(**values)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_GAP_S = 1.0
+_MAX_SPACING_S = 10.0  # between sparser frames a place says nothing about who stands there
 _MIN_IOU = 0.3
 # in heights of the box, chosen on the first half of walkers.csv (benchmarks/tracking.py)
 _BOX_NOISE = 0.08  # standard deviation of a found box's centre
@@ -36,7 +37,7 @@ def link(
             same along both axes.
         times_s: of the frames, ascending; any spacing.
         min_iou: least overlap with the predicted box in the first stage.
-        max_gap_s: seconds that a person may go unseen and keep the id; one missed frame is allowed at any spacing.
+        max_gap_s: seconds that a person may go unseen and keep the id; one missed frame is allowed up to 10 s.
 
     Returns:
         Per frame int64 [n]; ids count from 0 in the order of appearance, within a frame in that of the boxes.
@@ -48,7 +49,7 @@ def link(
     ids, count = [], 0
     for number, (found, time_s) in enumerate(zip(boxes, times_s, strict=True)):
         found = np.asarray(found, float).reshape(-1, np.shape(found)[-1] if np.ndim(found) == 2 else 4)[:, :4]
-        tracks = [t for t in tracks if time_s - t.seen_s <= max_gap_s + 1e-6 or number - t.seen <= 2]
+        tracks = [t for t in tracks if _kept(t, time_s, number, max_gap_s)]
         for track in tracks:
             track.predict(time_s)
         own = np.full(len(found), -1, np.int64)
@@ -61,6 +62,11 @@ def link(
             count += 1
         ids.append(own)
     return ids
+
+
+def _kept(track: _Filter, time_s: float, number: int, max_gap_s: float) -> bool:
+    gap_s = time_s - track.seen_s
+    return gap_s <= max_gap_s + 1e-6 or (number - track.seen <= 2 and gap_s <= _MAX_SPACING_S)
 
 
 class _Filter:

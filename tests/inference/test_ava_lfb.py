@@ -179,7 +179,7 @@ def test_the_models_own_backbone_makes_a_bank_of_every_second(tiny_ava, lfb, pre
 
     looked = []
 
-    class Middle:
+    class Middle(module.PersonDetector):
         name = "the middle"
 
         def detect(self, frames, timestamps_s):
@@ -198,7 +198,8 @@ def test_the_models_own_backbone_makes_a_bank_of_every_second(tiny_ava, lfb, pre
 def test_nobody_in_the_video_is_a_result(tiny_ava, lfb, predict, tmp_path, monkeypatch):
     import paddlevideo.inference.people as module
 
-    blind = SimpleNamespace(name="blind", detect=lambda frames, times: [np.zeros((0, 5), np.float32) for _ in frames])
+    nobody = np.zeros((0, 5), np.float32)
+    blind = SimpleNamespace(name="blind", detect=lambda frames, times: [nobody for _ in frames], account=lambda: [])
     monkeypatch.setattr(module, "open_detector", lambda *rest: blind)
     run = predict(*of_weights(lfb.non_local), "--every", 1, boxes=False)
     assert run.code == 0 and not any(run.found.values()), run.err

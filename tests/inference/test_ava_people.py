@@ -1,7 +1,9 @@
 """Where people come from: files of boxes, ONNX and Paddle detectors, and OpenCV's HOG."""
 
 import json
+import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -11,8 +13,9 @@ import yaml
 
 from paddlevideo.ava_files import write_proposals
 from paddlevideo.errors import UserError
+from paddlevideo.inference.detector_layouts import LAYOUTS
 from paddlevideo.inference.people import ProposalFile, open_detector, tidy
-from paddlevideo.inference.person_models import PaddleDetector, fitted
+from paddlevideo.inference.person_models import PaddleDetector, fitted, read_options
 
 FRAME = np.zeros((1, 360, 640, 3), np.uint8)
 
@@ -39,36 +42,44 @@ def test_boxes_of_a_file_in_pixels_the_sure_ones_and_at_least_one(tmp_path):
 class FakeSession:
     """What onnxruntime gives, for a network that always sees the same."""
 
-    def __init__(self, shape, outputs, kind="tensor(float)"):
-        self._input = SimpleNamespace(name="images", shape=shape, type=kind)
-        self.outputs, self.seen = outputs, []
+    def __init__(self, inputs, outputs, names=None):
+        self._inputs = [SimpleNamespace(name=n, shape=shape, type=kind) for n, (shape, kind) in inputs.items()]
+        self.outputs, self.seen, self.given = outputs, [], []
+        self._meta = {"names": str(names)} if names else {}
 
     def get_inputs(self):
-        return [self._input]
+        return self._inputs
 
     def get_outputs(self):
         return [SimpleNamespace(name=name) for name in self.outputs]
 
+    def get_modelmeta(self):
+        return SimpleNamespace(custom_metadata_map=self._meta)
+
     def run(self, names, inputs):
-        self.seen.append(inputs["images"])
+        self.given.append(inputs)
+        self.seen.append(next(iter(inputs.values())))
         return list(self.outputs.values())
 
 
 @pytest.fixture
 def onnx(tmp_path, monkeypatch):
-    """onnx(shape, outputs, **options) -> detector, session."""
+    """onnx(shape, outputs, **options) -> detector, session; ``said`` holds its remarks."""
 
-    def make(shape, outputs, kind="tensor(float)", **options):
-        session = FakeSession(shape, outputs, kind)
+    def make(shape, outputs, kind="tensor(float)", more=None, names=None, **options):
+        inputs = {"images": (shape, kind), **{n: ([1, 2], k) for n, k in (more or {}).items()}}
+        session = FakeSession(inputs, outputs, names)
         module = SimpleNamespace(
             InferenceSession=lambda path, providers: session, get_available_providers=lambda: ["CPUExecutionProvider"]
         )
         monkeypatch.setitem(sys.modules, "onnxruntime", module)
         path = tmp_path / "detector.onnx"
         path.write_bytes(b"")
+        path.with_suffix(".yml").unlink(missing_ok=True)
         if options:
             path.with_suffix(".yml").write_text(yaml.safe_dump(options))
-        return open_detector(str(path), 0.5), session
+        session.said = []
+        return open_detector(str(path), 0.5, say=session.said.append), session
 
     return make
 
@@ -81,20 +92,232 @@ def test_rows_of_a_yolo_come_back_in_pixels_of_the_picture(onnx):
     detector, session = onnx([1, 3, 640, 640], {"output0": ROWS})
     frame = np.full((1, 720, 1280, 3), 255, np.uint8)
     np.testing.assert_allclose(one(detector, frame), [[1200, 200, 1280, 660, 0.95], [128, 128, 256, 512, 0.9]])
-    seen = session.seen[0]
+    seen = session.seen[-1]
     assert seen.shape == (1, 3, 640, 640) and seen.dtype == np.float32
     np.testing.assert_allclose(seen[0, :, :360], 1.0)
     np.testing.assert_allclose(seen[0, :, 360:], 114 / 255)
 
 
-def test_boxes_scores_and_labels_by_name_or_by_shape(onnx):
-    boxes, scores, labels = ROWS[0, :, :4], ROWS[0, :, 4], np.array([1, 2, 1, 1])
-    wanted = [[600, 100, 640, 330, 0.95], [64, 64, 128, 256, 0.9]]
-    for names in (("boxes", "labels", "scores"), ("a", "b", "c")):
-        outputs = dict(zip(names, (boxes, labels, scores)))
-        detector, session = onnx([3, "h", "w"], outputs, person_class=1)
-        np.testing.assert_allclose(one(detector), wanted)
-        assert session.seen[0].shape == (3, 360, 640)  # as torchvision's: the picture's own size, no batch
+# Two people, a car, and somebody too unsure, as every kind of detector would say it
+
+PEOPLE = np.array([[64, 40, 128, 232], [480, 96, 544, 320]], np.float32)
+CAR, UNSURE = np.array([[200, 200, 392, 296]], np.float32), np.array([[16, 16, 48, 112]], np.float32)
+SCENE, SURE = np.concatenate([PEOPLE, CAR, UNSURE]), np.array([0.95, 0.9, 0.85, 0.25], np.float32)
+KIND = np.array([0, 0, 2, 0])  # as YOLO's COCO list has them
+STRETCH = np.array([1, 640 / 360, 1, 640 / 360], np.float32)
+SIZE = 640
+
+
+def centred(boxes):
+    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def scores_of(classes, kinds=KIND, sure=SURE):
+    table = np.full((len(kinds), classes), 0.01, np.float32)
+    table[np.arange(len(kinds)), kinds] = sure
+    return table
+
+
+def raw(places, classes, objectness):
+    """[places, 4 or 5 + classes]: the scene at some places, each box twice, the rest empty."""
+    boxes = centred(np.concatenate([SCENE, SCENE + 2]))
+    rows = [boxes, np.ones((8, 1)), np.concatenate([scores_of(classes), scores_of(classes, sure=SURE * 0.9)])]
+    rows = np.concatenate(rows if objectness else [rows[0], rows[2]], axis=1)
+    table = np.zeros((places, rows.shape[1]), np.float32)
+    table[:, :2] = np.linspace(0, SIZE, places)[:, None]
+    table[np.arange(8) * 7 + 3] = rows
+    return table
+
+
+def yolox():
+    """Offsets from the cells of a grid, and logarithms of sizes in strides."""
+    table = np.zeros((8400, 85), np.float32)
+    for box, score, kind in zip(centred(SCENE), SURE, KIND):
+        for stride, start in ((16, 6400), (32, 8000)):  # each box in two grids
+            column, row = (box[:2] // stride).astype(int)
+            table[start + row * (SIZE // stride) + column, :5] = [
+                *(box[:2] / stride - [column, row]), *np.log(box[2:] / stride), 1 if stride == 16 else 0.9,
+            ]  # fmt: skip
+            table[start + row * (SIZE // stride) + column, 5 + kind] = score
+    return table
+
+
+def fractions(boxes):
+    return boxes / np.float32(SIZE)
+
+
+def batch(*arrays):
+    return [array[None].astype(array.dtype if array.dtype.kind == "i" else np.float32) for array in arrays]
+
+
+def named(names, *arrays):
+    return dict(zip(names.split(), arrays, strict=True))
+
+
+def padded(array):
+    return np.concatenate([array, np.zeros((6, *array.shape[1:]), array.dtype)])
+
+
+def table(*columns):
+    return np.concatenate([c.reshape(len(SCENE), -1) for c in columns], axis=1).astype(np.float32)
+
+
+COCO_FROM_1 = KIND + 1
+ZEROS = np.zeros(4)
+TALL = SCENE * STRETCH
+LAYOUT_CASES = {
+    "rows": (named("o", *batch(table(SCENE, SURE, KIND))), "rows", {}),
+    "rows, no batch": (named("o", table(SCENE, SURE, KIND)), "rows", {}),
+    "rows of a single class": (named("o", table(SCENE, SURE)[[0, 1, 3]]), "rows", {}),
+    "yolov7 end to end": (named("o", table(ZEROS, SCENE, KIND, SURE)), "rows", {}),
+    "ssd": (named("o", table(ZEROS, KIND + 1, SURE, fractions(SCENE))[None, None]), "SSD", {}),
+    "torchvision": (named("boxes labels scores", SCENE, COCO_FROM_1, SURE), "torchvision", {}),
+    "torchvision, unnamed": (named("2519 2521 2520", SCENE, COCO_FROM_1, SURE), "torchvision", {}),
+    "classes": (named("boxes scores classes", SCENE, SURE, KIND), "boxes, scores, labels", {}),
+    "class_ids": (named("class_ids bboxes confidences", *batch(KIND, SCENE, SURE)), "boxes, scores, labels", {}),
+    "efficient nms": (named("num_dets det_boxes det_scores det_classes", np.array([[4]]), *batch(
+        padded(SCENE), padded(SURE), padded(KIND))), "boxes, scores, labels", {}),
+    "tensorflow": (named(
+        "detection_anchor_indices detection_boxes detection_classes detection_scores num_detections "
+        "raw_detection_boxes raw_detection_scores", *batch(padded(SURE), padded(fractions(SCENE)[:, [1, 0, 3, 2]]),
+        padded(COCO_FROM_1.astype(np.float32)), padded(SURE)), np.array([4.0], np.float32), np.zeros((1, 99, 4)),
+        np.zeros((1, 99, 91))), "TensorFlow", {}),
+    "mmdeploy": (named("dets labels", *batch(table(SCENE, SURE), KIND)), "mmdeploy", {}),
+    "yolov8": (named("output0", *batch(raw(8400, 80, False).T)), "raw YOLOv8", {}),
+    "yolov8, one class": (named("output0", *batch(raw(8400, 80, False).T[:5])), "raw YOLOv8", {}),
+    "yolov8, transposed": (named("output0", *batch(raw(8400, 80, False))), "a score for every class", {}),
+    "yolov8 with masks": (named("output0 output1", *batch(np.concatenate([raw(8400, 80, False), 9 * np.ones((8400, 32))
+        ], axis=1).T), np.zeros((1, 32, 160, 160))), "raw YOLOv8", {}),
+    "yolov5": (named("output", *batch(raw(25200, 80, True))), "raw YOLOv5", {}),
+    "yolov5, fractions": (named("output", *batch(raw(25200, 80, True) / ([SIZE] * 4 + [1] * 81))), "raw YOLOv5", {}),
+    "yolox": (named("output", *batch(yolox())), "raw YOLOX", {}),
+    "yolo-nas": (named("boxes scores", *batch(padded(SCENE), padded(scores_of(80)))), "a score for every class", {}),
+    "pp-yoloe without nms": (named("a b", *batch(padded(SCENE), padded(scores_of(80)).T)), "score for every class", {}),
+    "detr": (named("logits pred_boxes", *batch(np.log(scores_of(80) / (1 - scores_of(80))), fractions(centred(SCENE)))),
+             "DETR", {}),
+    "rt-detr": (named("labels boxes scores", *batch(KIND, TALL, SURE)), "boxes, scores, labels",
+                {"more": {"orig_target_sizes": "tensor(int64)"}}),
+    "paddledetection": (named("multiclass_nms3_0.tmp_0 multiclass_nms3_0.tmp_2", table(KIND, SURE, TALL),
+        np.array([4], np.int32)), "rows", {"more": {"im_shape": "tensor(float)", "scale_factor": "tensor(float)"}}),
+    "names in the model": (named("output0", *batch(table(SCENE, SURE, np.array([7, 7, 0, 7])))), "rows",
+                           {"names": {0: "car", 7: "Person"}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LAYOUT_CASES)
+def test_every_layout_finds_the_two_people(onnx, case):
+    outputs, text, how = LAYOUT_CASES[case]
+    if "one class" in case:  # without the car, who would be taken for a person
+        outputs = {n: np.where(a[:, 4:5] > 0.01, a, 0) for n, a in outputs.items()}
+    detector, session = onnx([1, 3, SIZE, SIZE], outputs, **how)
+    found = one(detector)
+    np.testing.assert_allclose(found, np.column_stack([PEOPLE, SURE[:2]]), rtol=1e-4, atol=0.02)
+    (line,) = [line for line in session.said if line.startswith("detector: ")]
+    assert text in line and "person is class" in line and str(list(next(iter(outputs.values())).shape)) in line
+    for given in session.given:
+        assert given.get("orig_target_sizes", np.array([[SIZE, SIZE]])).tolist() == [[SIZE, SIZE]]
+        assert given.get("scale_factor", np.ones((1, 2))).tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 5, 6, 7])
+@pytest.mark.parametrize("form", ["boxes scores labels", "labels boxes scores", "dets labels", "rows", "a b c"])
+def test_any_number_of_detections(onnx, count, form):
+    boxes = np.array([[20 * i, 10, 20 * i + 15, 60] for i in range(count)], np.float32).reshape(count, 4)
+    scores, labels = np.full(count, 0.75, np.float32), np.zeros(count, np.int64)
+    parts = {"boxes": boxes, "scores": scores, "labels": labels, "dets": np.column_stack([boxes, scores]),
+             "rows": np.column_stack([boxes, scores, labels]), "a": boxes, "b": scores, "c": labels}  # fmt: skip
+    detector, _ = onnx([1, 3, SIZE, SIZE], {name: parts[name][None] for name in form.split()})
+    np.testing.assert_allclose(one(detector), np.column_stack([boxes, scores]))
+
+
+def test_onnxruntime_runs_every_layout(tmp_path):
+    """The same outputs as constants of real graphs."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    library = pytest.importorskip("onnx", reason="onnx, which writes the graphs, is not installed")
+    helper, to_proto = library.helper, library.numpy_helper.from_array
+    onnxruntime.set_default_logger_severity(3)
+    kinds = {"tensor(float)": library.TensorProto.FLOAT, "tensor(int64)": library.TensorProto.INT64}
+    for number, (case, (outputs, _, how)) in enumerate(LAYOUT_CASES.items()):
+        if "one class" in case:
+            continue
+        specs = {"images": ("tensor(float)", [1, 3, SIZE, SIZE]), **{n: (k, [1, 2]) for n, k in
+                 how.get("more", {}).items()}}  # fmt: skip
+        inputs = [helper.make_tensor_value_info(n, kinds[k], shape) for n, (k, shape) in specs.items()]
+        arrays = {n: a if a.dtype.kind == "i" else a.astype(np.float32) for n, a in outputs.items()}
+        nodes = [helper.make_node("Constant", [], [n], value=to_proto(a)) for n, a in arrays.items()]
+        infos = [helper.make_tensor_value_info(n, library.helper.np_dtype_to_tensor_dtype(a.dtype), [None] * a.ndim)
+                 for n, a in arrays.items()]  # fmt: skip
+        model = helper.make_model(helper.make_graph(nodes, "g", inputs, infos), ir_version=8,
+                                  opset_imports=[helper.make_opsetid("", 17)])  # fmt: skip
+        if "names" in how:
+            helper.set_model_props(model, {"names": str(how["names"])})
+        path = tmp_path / f"{number}.onnx"
+        library.save(model, str(path))
+        found = one(open_detector(str(path), 0.5, say=lambda line: None))
+        np.testing.assert_allclose(found[:, :4], PEOPLE, rtol=1e-4, atol=0.02, err_msg=case)
+
+
+REAL = Path(__file__).resolve().parents[2] / "../shared"
+
+
+@pytest.mark.skipif(not (REAL / "models/yolox_nano.onnx").is_file(), reason="the real detectors are not here")
+def test_real_detectors_with_and_without_their_decoder_agree():
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    onnxruntime.set_default_logger_severity(3)
+    from paddlevideo.inference.tracks import iou
+    from paddlevideo.loader.decode import open_video
+
+    with open_video(str(REAL / "media/walkers_c.mp4")) as reader:
+        frames = reader.get(range(0, 200, 40))
+    say = [].append
+    found = [open_detector(str(REAL / f"models/{name}.onnx"), 0.5, say=say).detect(frames, range(5))
+             for name in ("yolox_person", "yolox_nano")]  # fmt: skip
+    assert sum(map(len, found[0])) > 15
+    for with_decoder, raw_ones in zip(*found):
+        assert len(with_decoder) == len(raw_ones) and iou(with_decoder, raw_ones).max(1).min() > 0.95
+
+
+@pytest.mark.parametrize(
+    "labels, line",
+    [
+        ([1, 1, 3], "0 of 3 boxes are class 0; most frequent class 1 (2 boxes): set person_class"),
+        ([0, 2, 0], "3 boxes with a score of at least 0.5, 2 of class 0 (people), 1 of other classes left out"),
+    ],
+)
+def test_what_the_class_leaves_out_is_counted(onnx, labels, line):
+    table = np.column_stack([SCENE, SURE, [*labels, 0]]).astype(np.float32)
+    detector, _ = onnx([1, 3, SIZE, SIZE], {"o": table[None]})
+    one(detector)
+    assert line in detector.account()[0]
+
+
+def test_nobody_sure_enough_is_said(onnx):
+    detector, _ = onnx([1, 3, SIZE, SIZE], {"o": ROWS[:, 3:]})
+    one(detector)
+    assert "0 boxes with a score of at least 0.5 in 1 frames; the highest score is 0.20" in detector.account()[0]
+
+
+def test_classes_that_do_not_count_from_1_after_all_are_refused(onnx):
+    detector, session = onnx([3, "h", "w"], named("boxes labels scores", SCENE, COCO_FROM_1, SURE))
+    assert len(one(detector)) == 2
+    session.outputs["labels"] = KIND
+    with pytest.raises(UserError, match="class 0 occurs; set person_class"):
+        one(detector)
+
+
+def test_a_paddledetection_model_in_onnx_is_prepared_as_its_infer_cfg_says(onnx, tmp_path):
+    outputs, _, how = LAYOUT_CASES["paddledetection"]
+    detector, session = onnx([1, 3, "h", "w"], outputs, **how)
+    assert any("without its infer_cfg.yml" in line for line in session.said)
+    steps = [
+        {"type": "Resize", "target_size": [640, 640], "keep_ratio": False},
+        {"type": "NormalizeImage", "is_scale": True, "mean": [0.5] * 3, "std": [0.5] * 3},
+        {"type": "Permute"},
+    ]
+    (tmp_path / "infer_cfg.yml").write_text(yaml.safe_dump({"Preprocess": steps, "label_list": ["person", "a", "b"]}))
+    detector, session = onnx([1, 3, "h", "w"], outputs, **how)
+    np.testing.assert_allclose(one(detector)[:, :4], PEOPLE, atol=0.02)
+    assert session.seen[0].shape == (1, 3, 640, 640) and session.seen[0].min() == -1
 
 
 def test_options_beside_the_model_are_followed(onnx):
@@ -107,7 +330,14 @@ def test_options_beside_the_model_are_followed(onnx):
     frame[..., 0] = 200
     np.testing.assert_allclose(one(detector, frame), [[160, 90, 480, 180, 0.75]])
     assert session.seen[0].shape == (1, 100, 200, 3) and session.seen[0].dtype == np.uint8
-    assert session.seen[0][0, 0, 0].tolist() == [0, 0, 200]
+    assert session.seen[-1][0, 0, 0].tolist() == [0, 0, 200]
+
+
+def test_a_layout_that_is_named_is_taken(onnx):
+    """Decoded boxes with an objectness, at a number of places that no grid has."""
+    outputs = {"o": raw(500, 3, True)[None]}
+    detector, _ = onnx([1, 3, SIZE, SIZE], outputs, output="yolov5", person_class=0, max_overlap=0.7)
+    np.testing.assert_allclose(one(detector)[:, :4], PEOPLE, atol=0.02)
 
 
 def test_nobody_is_no_error(onnx):
@@ -118,17 +348,43 @@ def test_nobody_is_no_error(onnx):
 @pytest.mark.parametrize(
     "outputs, options, message",
     [
-        ({"o": np.zeros((1, 84, 8400), np.float32)}, {}, r"output o is \[84, 8400\].*NMS"),
+        ({"o": np.zeros((1, 84, 9), np.float32)}, {}, r"outputs are \[1, 84, 9\].*raw YOLO"),
         ({"a": np.zeros((3, 4)), "b": np.zeros(2)}, {}, r"outputs are a \[3, 4\], b \[2\]"),
-        ({"o": ROWS}, {"columns": ["x1", "y1", "x2", "y2", "class", "sure"]}, "score missing"),
+        ({"o": ROWS}, {"columns": ["x1", "y1", "x2", "y2", "class"]}, "score missing"),
+        ({"o": ROWS}, {"columns": ["x1", "y1", "x2", "y2", "class", "sure"]}, "sure: expected names among x1, y1"),
+        (
+            {"o": ROWS},
+            {"columns": ["score", "y1", "x2", "y2", "x1", "class"]},
+            "scores go from 0 to 600, expected 0 to",
+        ),
         ({"o": ROWS}, {"layuot": "NHWC"}, "did you mean 'layout'"),
         ({"o": ROWS}, {"channels": "GBR"}, "expected RGB or BGR"),
+        ({"o": ROWS}, {"output": "yolo9"}, "expected tensorflow or torchvision or"),
+        ({"o": ROWS}, {"output": "yolov8"}, "are not raw YOLOv8"),
         ({"o": ROWS}, {"mean": 127}, "mean: expected 3 numbers"),
+        ({"o": ROWS}, {"person_class": "man"}, "person_class: expected a number, auto or null"),
+        ({"o": ROWS}, {"more": {"prompt": "tensor(int64)"}}, r"inputs are images .*, prompt \[1, 2\]; expected one"),
+        (
+            {"o": ROWS},
+            {"names": {0: "car", 1: "dog"}},
+            "none of its classes is called person .car, dog.; set",
+        ),
     ],
 )
 def test_a_detector_that_does_not_fit_is_explained(onnx, outputs, options, message):
     with pytest.raises(UserError, match=message):
         one(onnx([1, 3, 640, 640], outputs, **options)[0])
+
+
+def test_a_model_that_cannot_be_run_is_one_line(onnx):
+    detector, session = onnx([1, 3, "h", "w"], {"o": ROWS})
+
+    def run(names, inputs):
+        raise RuntimeError("Got invalid dimensions\nfor input")
+
+    session.run = run
+    with pytest.raises(UserError, match=r"cannot run it on \[1, 3, 384, 640\].*invalid dimensions.*input_size"):
+        one(detector)
 
 
 def test_without_onnxruntime_the_pip_line_is_said(tmp_path, monkeypatch):
@@ -187,6 +443,7 @@ def test_what_paddledetection_exported_is_run_as_it_says(paddle_detector, keep_r
     assert isinstance(detector, PaddleDetector)
     boxes = one(detector, frame)
     assert len(boxes) == 1 and boxes[0, 4] == pytest.approx(0.9)  # the other row is a bicycle
+    assert "2 boxes with a score of at least 0.5, 1 of class 2 (people), 1 of other" in detector.account()[0]
     np.testing.assert_allclose(boxes[0, :4], [200, 100, 260, 300], atol=4)
 
 
@@ -254,3 +511,14 @@ def test_a_picture_fits_and_its_factors_lead_back(keep_ratio):
     ys, xs = np.nonzero(picture[..., 0] > 127)
     corners = [xs.min() / fx, ys.min() / fy, (xs.max() + 1) / fx, (ys.max() + 1) / fy]
     np.testing.assert_allclose(corners, [50, 30, 150, 60], atol=2.5)
+
+
+@pytest.mark.parametrize("page", ["files.md", "files_zh-CN.md"])
+def test_the_page_names_every_layout_and_its_options_are_accepted(page, tmp_path):
+    text = (Path(__file__).resolve().parents[2] / "docs" / page).read_text(encoding="utf-8")
+    named = {
+        name for cell in re.findall(r"^\|[^|]*\|([^|]*)\|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+    assert named - {"output"} == {layout.name for layout in LAYOUTS}
+    (tmp_path / "o.yml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1], encoding="utf-8")
+    assert read_options(tmp_path / "o.yml").columns == ["y1", "x1", "y2", "x2"]

@@ -112,6 +112,7 @@ def test_a_missed_detection_does_not_cost_the_id_for_a_second(gap, kept, step_s)
 def test_one_missed_key_frame_does_not_cost_the_id_however_far_they_are_apart():
     frames = [np.array([square(20 + t)]) if t != 2 else np.zeros((0, 5)) for t in range(5)]
     assert [i.tolist() for i in link(frames, 3.0 * np.arange(5))] == [[0], [0], [], [0], [0]]
+    assert [i.tolist() for i in link(frames, 30.0 * np.arange(5))] == [[0], [1], [], [2], [3]]  # half a minute: a guess
 
 
 def test_one_who_stops_or_turns_is_not_lost():

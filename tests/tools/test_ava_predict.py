@@ -136,7 +136,7 @@ def test_says_what_paddlevideo_says_and_works_with_its_flags(tiny_ava, of_weight
     """Its own flags, with a detector that sees one person in the middle."""
     import paddlevideo.inference.people as module
 
-    class Middle:
+    class Middle(module.PersonDetector):
         name = "the middle"
 
         def detect(self, frames, timestamps_s):
@@ -175,7 +175,7 @@ def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_too
         x = width * (0.4 + 0.2 * np.sin(2 * np.pi * t / 1.5))
         return np.array([x - 15, 0.2 * height, x + 15, 0.8 * height])
 
-    class ToAndFro:
+    class ToAndFro(module.PersonDetector):
         name = "to and fro"
 
         def detect(self, frames, timestamps_s):
@@ -202,7 +202,7 @@ def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_too
 def test_nobody_in_the_video_is_a_result(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):  # noqa: F811
     import paddlevideo.inference.people as module
 
-    class Blind:
+    class Blind(module.PersonDetector):
         name = "blind"
 
         def detect(self, frames, timestamps_s):
