@@ -1,7 +1,7 @@
 """Files that survive a crash and cannot run code: atomic writing, digests, and an allow-list unpickler.
 
 ``paddle.load`` runs whatever a crafted pickle asks for, so no file from outside goes through it.  A ``.pdparams`` file
-is a pickle of numpy arrays; the few globals that such a file needs are listed here, and nothing else is ever looked up.
+is a pickle of numpy arrays, which ``unpickling`` reads.
 """
 
 from __future__ import annotations
@@ -15,55 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import DamagedFileError, UnsafeFileError, UserError
+from paddlevideo.unpickling import AllowListUnpickler
 
-# module -> names; numpy 2 renamed numpy.core to numpy._core, and files of both ages are read
-_ALLOWED = {
-    "numpy": {"ndarray", "dtype"},
-    "numpy.core.multiarray": {"_reconstruct", "scalar"},
-    "numpy._core.multiarray": {"_reconstruct", "scalar"},
-    "numpy.core.numeric": {"_frombuffer"},
-    "numpy._core.numeric": {"_frombuffer"},
-    "collections": {"OrderedDict"},
-    "_codecs": {"encode"},
-}
 # torch.save before 1.6 wrote the number 0x1950a86a20f9469cfc6c as a pickle of protocol 2, and others behind it
 _TORCH_LEGACY = b"\x80\x02\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little") + b"."
 _ZIP = b"PK\x03\x04"
-
-
-class UnsafeFileError(UserError):
-    """The file asks for something that data never needs; it was not executed."""
-
-
-class DamagedFileError(UserError):
-    """The file is truncated or does not match its digest."""
-
-
-class AllowListUnpickler(pickle.Unpickler):
-    """Looks up the globals of arrays and nothing else."""
-
-    def __init__(self, stream: BinaryIO):
-        super().__init__(stream, encoding="latin1")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name in _ALLOWED.get(module, ()):
-            if name == "_reconstruct":
-                return _reconstruct
-            return super().find_class(module, name)
-        raise UnsafeFileError(f"{module}.{name}")
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise UnsafeFileError(f"persistent object {pid!r}")
-
-
-def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: Any) -> Any:
-    """numpy's array shell.  An honest pickle always asks for an empty one; a large shape is a memory bomb."""
-    import numpy as np
-
-    if subtype is not np.ndarray or tuple(shape) != (0,):
-        raise UnsafeFileError(f"an array shell of shape {shape}")
-    return np.ndarray.__new__(subtype, shape, dtype)
 
 
 def file_form(path: str | os.PathLike) -> str:
@@ -99,7 +56,7 @@ def read_pickle(path: str | os.PathLike) -> Any:
             "converts weights"
         )
     with reading_untrusted(path), path.open("rb") as stream:
-        content = AllowListUnpickler(stream).load()
+        content = AllowListUnpickler(stream, path.stat().st_size).load()
         rest = path.stat().st_size - stream.tell()
         if rest:
             raise DamagedFileError(f"{rest} bytes follow the end of the pickle")
