@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.safe_io import DamagedFileError, UnsafeFileError, file_form, reading_untrusted
+from paddlevideo.safe_io import DamagedFileError, UnsafeFileError, file_form, reading
 from paddlevideo.unpickling import AllowListUnpickler, Function
 
 _BFLOAT16 = "bfloat16"
@@ -124,7 +124,8 @@ def read_torch(path: str | os.PathLike) -> Any:
     """
     path = Path(path)
     form = file_form(path)
-    with reading_untrusted(path, "If you trust it, save the weights alone where it was made: model.state_dict()"):
+    way_out = "if you trust it, save the weights alone where it was made: model.state_dict()"
+    with reading(path, "a file of weights", way_out):
         if form == "torch legacy":
             return _read_legacy(path)
         if form == "zip":

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.datasets.lists import LOWER
 from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.pipelines.boxes import PER_PERSON
 from paddlevideo.loader.pipelines.long_term import PER_CLIP
+from paddlevideo.memory import within_memory
 
 
 @dataclass
@@ -39,10 +41,11 @@ class BatchSource:
             sample, failed = self.samples.fetch(epoch, int(index))
             samples.append(sample)
             failures += failed
-        batch = collate(samples)
-        if self.mix is not None:
-            rng = np.random.default_rng([self.samples.seed, epoch, number, self.rank, 2])
-            batch = self.mix(batch, rng, self.num_classes)
+        with within_memory("the making of a batch", (len(samples), *samples[0]["imgs"].shape), LOWER):
+            batch = collate(samples)
+            if self.mix is not None:
+                rng = np.random.default_rng([self.samples.seed, epoch, number, self.rank, 2])
+                batch = self.mix(batch, rng, self.num_classes)
         return {**batch, "unreadable": failures} if failures else batch
 
 

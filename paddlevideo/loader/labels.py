@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from paddlevideo.errors import UserError
+from paddlevideo.safe_io import reading
 
 _NUMBERED = re.compile(r"^(\d+)\s*[:\s,]\s*(\S.*)$")
 
@@ -26,7 +27,8 @@ def read_labels(path: str | Path, num_classes: int | None = None) -> list[str]:
     """
     path = Path(path)
     lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
-    names = _numbered(path, lines) or lines
+    with reading(path, "a list of class names"):
+        names = _numbered(path, lines) or lines
     if num_classes is not None and len(names) != num_classes:
         raise UserError(
             f"{path}: {len(names)} class names, but the model has {num_classes} classes; "

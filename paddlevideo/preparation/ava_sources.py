@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from paddlevideo import safe_io
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.decode.reader import printable
 from paddlevideo.preparation.annotations import read_json, text_lines
@@ -92,10 +93,8 @@ def read_people(path: Path, form: str, reading: Reading) -> list[Person]:
     """
     form = guess_form(path) if form == "auto" else form
     mistakes = _Mistakes(path)
-    try:
+    with safe_io.reading(path, f"a {form} file as expected"):
         people = list(_READERS[form](path, reading, mistakes))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:  # of a JSON or XML file of another make
-        raise UserError(f"{path}: not a {form} file as expected ({type(error).__name__}: {error})") from error
     mistakes.raise_if_any()
     if not people:
         raise UserError(f"{path}: nobody is annotated in it (read as {form})")
@@ -159,7 +158,7 @@ def _read_jsonl(path: Path, reading: Reading, mistakes: _Mistakes) -> Iterator[P
     for where, text in text_lines(path):
         try:
             record = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             mistakes.add(where, f"not JSON ({error})")
             continue
         if not isinstance(record, dict) or not {"video", "time_s", "box"} <= record.keys():
