@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import ConfigError
+from paddlevideo.out_of_scope import out_of_scope
 
 _PACKAGE = Path(__file__).parent
 _REQUIRED = object()
@@ -109,6 +110,9 @@ class Registry:
 
     def unknown(self, name: object) -> str:
         """The sentence for a name that is not there."""
+        remark = out_of_scope(str(name))
+        if remark:
+            return f"there is no {self.kind} {name!r} here: {remark}"
         return f"there is no {self.kind} {name!r}{suggest(str(name), self.names())}"
 
     def _entries(self) -> dict[str, Entry]:

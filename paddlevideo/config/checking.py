@@ -79,6 +79,7 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
     """
     return [
         *_top_level(data),
+        *_file_name(data.get("model_name"), "model_name"),
         *_model(data.get("MODEL")),
         *_dataset(data.get("DATASET")),
         *pipeline_problems(data, uses),
@@ -112,6 +113,12 @@ def _top_level(data: Mapping[str, Any]) -> Problems:
         value = data.get(key, 1)
         if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             yield f"{key}: expected at least 1, got {value}"
+
+
+def _file_name(value: Any, where: str) -> Problems:
+    """A name that files and a folder begin with."""
+    if isinstance(value, str) and (set(value) & set("/\\") or value in ("", ".", "..") or not value.isprintable()):
+        yield f"{where}: expected a name, which files and the output folder get, got {value!r}; no folders in it"
 
 
 def _keys(section: Any, known: Mapping[str, str], where: str) -> Problems:

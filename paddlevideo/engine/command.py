@@ -10,6 +10,7 @@ from typing import Any
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import SPLITS
 from paddlevideo.config.config import Assigned
+from paddlevideo.engine.escaping import escaped_output
 from paddlevideo.errors import UserError
 from paddlevideo.memory import is_out_of_memory, reason
 from paddlevideo.solver.check import check_lr, check_optimizer
@@ -22,6 +23,7 @@ _PIP = {"paddle": "paddlepaddle (or paddlepaddle-gpu)", "cv2": "opencv-python-he
         "PIL": "pillow"}  # fmt: skip
 
 
+@escaped_output()
 def run_command(main: Callable[[], int | None]) -> int:
     """Runs a command's ``main`` and turns its outcome into an exit code.
 

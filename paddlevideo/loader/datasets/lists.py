@@ -11,6 +11,7 @@ from typing import Any
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.decode.reader import VideoReadError, printable
+from paddlevideo.loader.labels import refuse_control_characters
 from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
 from paddlevideo.safe_io import reading
 
@@ -183,6 +184,7 @@ def class_folders(root: str) -> list[str]:
         names.sort(key=int)
     if not names:
         raise UserError(f"{root}: a data folder needs one sub-folder per class; there are none")
+    refuse_control_characters(root, names)
     return names
 
 
