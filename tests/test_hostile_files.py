@@ -1,7 +1,10 @@
 """Files that mean harm end in one line that names them: no forged memory, no growth, no endless loop."""
 
 import io
+import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections import OrderedDict
 
@@ -25,6 +28,7 @@ from paddlevideo.preparation.ava_sources import Reading, read_people
 from paddlevideo.safe_io import read_pickle
 from paddlevideo.torch_files import read_torch
 from tests.crafted_pickles import BOMBS, FORGED, dump
+from tests.tiny import ROOT
 from tests.torch_writer import Tensor, write_zip
 
 DOORS = {
@@ -214,3 +218,13 @@ def test_a_description_comes_back_as_it_was_written(tmp_path):
     written = Description("m", "a.json", "a.pdiparams", {}, {}, 7, "logit", 1, None, {"x": {"1.0": "(1, 2)"}}, names)
     written.write(tmp_path)
     assert read_description(tmp_path) == written
+
+
+def test_two_thousand_mutated_files_end_in_a_value_or_one_line(tmp_path):
+    """No crash, no traceback and no hang at any door, in a process with two GiB of memory."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, ROOT / "tests" / "fuzz_files.py", "12", "2000", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300)
+    last = done.stderr.splitlines()[-1:]
+    assert done.returncode == 0 and done.stdout == "", f"{done.returncode} at {last}: {done.stdout[:2000]}"
+    assert last[0].startswith("2000 read")
