@@ -390,7 +390,7 @@ def _key(path: str, key: Any) -> str:
 def _boxes(path: str, key: str, value: Any) -> np.ndarray:
     try:
         boxes = np.asarray(value, np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         boxes = np.zeros(1)
     if boxes.size == 0:
         return np.zeros((0, boxes.shape[1] if boxes.ndim == 2 and boxes.shape[1] in (4, 5) else 5), np.float32)

@@ -1,6 +1,7 @@
 """Files that mean harm end in one line that names them: no forged memory, no growth, no endless loop."""
 
 import io
+import json
 import os
 import pickle
 import subprocess
@@ -218,6 +219,21 @@ def test_a_description_comes_back_as_it_was_written(tmp_path):
     written = Description("m", "a.json", "a.pdiparams", {}, {}, 7, "logit", 1, None, {"x": {"1.0": "(1, 2)"}}, names)
     written.write(tmp_path)
     assert read_description(tmp_path) == written
+
+
+@pytest.mark.parametrize("frames", [(0, 1 << 40), (-(1 << 40), 0), (0, 10**400)])
+def test_a_track_of_any_length_ends(frames, tmp_path):
+    boxes = "".join(f'<box frame="{n}" xtl="1" ytl="1" xbr="2" ybr="2"/>' for n in frames)
+    (tmp_path / "x.xml").write_text(f'<annotations><track id="0" label="walk">{boxes}</track></annotations>')
+    with pytest.raises(UserError, match=r"x\.xml: (track 0|damaged)"):
+        read_people(tmp_path / "x.xml", "cvat", Reading(lambda name: 25.0))
+
+
+@pytest.mark.parametrize("boxes", [[[10**400, 0, 1, 1]], {"a": 1}, [[0, 0, "x", 1]], 7])
+def test_boxes_of_any_value_end_in_one_line(boxes, tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps({"a,0902": boxes}))
+    with pytest.raises(UserError, match=r"x\.json: 'a,0902' holds"):
+        read_proposals(tmp_path / "x.json")
 
 
 def test_two_thousand_mutated_files_end_in_a_value_or_one_line(tmp_path):

@@ -21,6 +21,7 @@ from paddlevideo.preparation.annotations import read_json, text_lines
 from paddlevideo.preparation.listing import VIDEO_ENDINGS
 
 _MAX_SHOWN = 20
+_MAX_SAMPLES = 1_000_000  # of a track
 _PICTURE = re.compile(r"(?P<video>.+?)[/_.-](?:img_|frame_?)?(?P<number>\d+)\.\w+")
 _PEOPLE = {"person", "people", "human", "actor", "pedestrian", "player"}  # labels that name whom, not what they do
 _TRUE, _FALSE = {"true", "yes", "1"}, {"", "false", "no", "none", "0", "__undefined__"}
@@ -367,6 +368,8 @@ def _sampled(
         return
     fps = reading.fps_of(video)
     frames = [int(box.get("frame", 0)) for box in boxes]
+    if abs(frames[-1]) + abs(frames[0]) > _MAX_SAMPLES * fps * reading.every_s:
+        raise UserError(f"{path}: track {track.get('id')}: frame {frames[-1]:.6g} is beyond any video")
     first = -(-frames[0] // max(fps * reading.every_s, 1e-9))  # the first multiple at or behind the first box
     place, count = 0, int(first)
     while (frame := count * reading.every_s * fps) <= frames[-1] + 0.5:
