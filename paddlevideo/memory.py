@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 from paddlevideo.errors import UserError
 
@@ -22,12 +23,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def within_memory(place: str, shape: Sequence[int], way_out: str) -> Iterator[None]:
+def within_memory(place: str, imgs: Any, way_out: str) -> Iterator[None]:
     """Names the batch that the block works on where memory runs out in it.
 
     Args:
         place: what happens in the block, e.g. ``a training step``.
-        shape: of the clips, [N, V, T, H, W, 3].
+        imgs: the clips, [N, V, T, H, W, 3], or what else is computed; None if there is nothing of the kind.
         way_out: what to lower.
 
     Raises:
@@ -38,11 +39,14 @@ def within_memory(place: str, shape: Sequence[int], way_out: str) -> Iterator[No
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemoryError(f"out of memory in {place} of {clips(shape)} ({reason(error)}); {way_out}") from error
+        raise OutOfMemoryError(f"out of memory in {place} of {clips(imgs)} ({reason(error)}); {way_out}") from error
 
 
-def clips(shape: Sequence[int]) -> str:
-    """``8 clips (1 view of 16 frames, 224 x 224)``; other shapes as they are."""
+def clips(imgs: Any) -> str:
+    """``8 clips (1 view of 16 frames, 224 x 224 pixels)``; other shapes as they are."""
+    if imgs is None:
+        return "a batch"
+    shape = tuple(imgs.shape)
     if len(shape) != 6:
         return f"an array {list(shape)}"
     n, views, frames, height, width, _ = shape

@@ -62,7 +62,7 @@ def evaluate(
             if announce and (time.monotonic() - spoken > 2 or i == total - 1):
                 log.info("%s %d/%d ...", announce, i, total)
                 spoken = time.monotonic()
-            with within_memory("the evaluation", batch["imgs"].shape, _LOWER):
+            with within_memory("the evaluation", batch.get("imgs"), _LOWER):
                 outputs = framework(tensors(batch), mode="predict")
                 arrays = {key: value.astype("float32").numpy() for key, value in outputs.items()}
             wrong = ~np.isfinite(arrays["scores"]).all(axis=-1)

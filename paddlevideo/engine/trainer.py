@@ -183,7 +183,7 @@ class Trainer:
         loss, sums = paddle.zeros([]), {}
         for number, (batch, size) in enumerate(zip(window, sizes)):
             waits = number < len(window) - 1 and self.model is not self.framework
-            limited = within_memory("a training step", batch["imgs"].shape, _LOWER)
+            limited = within_memory("a training step", batch.get("imgs"), _LOWER)
             with limited, self.model.no_sync() if waits else contextlib.nullcontext():
                 with self.precision.autocast():
                     outputs = self.model(self.tensors(batch), mode="loss")

@@ -121,7 +121,7 @@ class ExportedModel:
         Raises:
             UserError: it holds NaN or infinity.
         """
-        with within_memory("the model's run", arrays[0].shape, "lower --batch_size"):
+        with within_memory("the model's run", arrays[0], "lower --batch_size"):
             for handle, array in zip(self._input_handles, arrays, strict=True):
                 handle.reshape(array.shape)
                 handle.copy_from_cpu(np.ascontiguousarray(array))

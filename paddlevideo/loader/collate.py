@@ -41,7 +41,7 @@ class BatchSource:
             sample, failed = self.samples.fetch(epoch, int(index))
             samples.append(sample)
             failures += failed
-        with within_memory("the making of a batch", (len(samples), *samples[0]["imgs"].shape), LOWER):
+        with within_memory(f"a batch of {len(samples)} samples, each", samples[0]["imgs"], LOWER):
             batch = collate(samples)
             if self.mix is not None:
                 rng = np.random.default_rng([self.samples.seed, epoch, number, self.rank, 2])
