@@ -14,7 +14,6 @@ import math
 import os
 import pickle
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.safe_io import read_pickle, write_atomic
+from paddlevideo.safe_io import read_json, read_npz, read_pickle, reading, write_atomic
 
 _MAX_SHOWN = 20
 _BOX_SUFFIXES = (".pkl", ".npz", ".json")
@@ -167,7 +166,9 @@ def _parse_slowly(path: str, lines: list[bytes], numbers: np.ndarray, scored: bo
     """The same by a real csv reader, with an empty action or person as -1, and a message for every bad line."""
     wanted = "video_id, second, x1, y1, x2, y2, action_id, " + ("score" if scored else "person_id")
     names, values, problems = [], np.full((len(lines), 7), -1.0), []
-    for row, (number, cells) in enumerate(zip(numbers, csv.reader(_texts(path, lines), skipinitialspace=True))):
+    with reading(path, "a csv"):
+        table = list(csv.reader(_texts(path, lines), skipinitialspace=True))
+    for row, (number, cells) in enumerate(zip(numbers, table)):
         cells = [cell.strip() for cell in cells]
         names.append(cells[0].encode() if cells else b"")
         if len(cells) != 8 and not (len(cells) == 7 and not scored):
@@ -272,6 +273,7 @@ def read_excluded(path: str | os.PathLike) -> set[tuple[str, float]]:
 _ITEM = re.compile(r"\bitem\s*\{((?:[^{}\"']|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')*)\}")
 _NAME = re.compile(r"\b(?:label_)?name\s*:\s*(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)')")
 _ID = re.compile(r"\b(?:label_)?id\s*:\s*(-?\d+)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NUMBERED = re.compile(r"(\d+)\s*:\s*(.+)")
 
 
@@ -286,22 +288,16 @@ def read_ava_labels(path: str | os.PathLike) -> dict[int, str]:
     """
     path = os.fspath(path)
     (text,) = _texts(path, [_read_bytes(path, "label")])
-    pairs: list[tuple[int, int | None, str | None]]  # line, id, name
-    if re.search(r"\bitem\s*\{", text):
-        pairs = list(_pbtxt_items(text))
-    else:
-        lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-        matches = [(number, _NUMBERED.fullmatch(line)) for number, line in lines]
-        if any(match for _, match in matches):
-            pairs = [(n, int(m[1]), m[2].strip()) if m else (n, None, None) for n, m in matches]
-        else:
-            pairs = [(number, position, line) for position, (number, line) in enumerate(lines, 1)]
+    with reading(path, "a list of action names"):
+        pairs = _labels(text)
     labels: dict[int, str] = {}
     problems = []
     for number, label, name in pairs:
         if label is None or name is None:
             wanted = 'item { name: "..." id: N }, as the file\'s other items' if "item" in text else "'id: name'"
             problems.append((number, f"no name or no id; expected {wanted}"))
+        elif _CONTROL.search(name):
+            problems.append((number, f"the name {ascii(name)} holds a control character; rename the action"))
         elif label < 1:
             problems.append((number, f"id {label} of {name!r}: ids count from 1 (0 is reserved)"))
         elif label in labels:
@@ -312,6 +308,17 @@ def read_ava_labels(path: str | os.PathLike) -> dict[int, str]:
     if not labels:
         raise UserError(f'{path}: no labels; expected item {{ name: "..." id: N }} blocks or "N: name" lines')
     return labels
+
+
+def _labels(text: str) -> list[tuple[int, int | None, str | None]]:
+    """(line, id, name) of every label; None for what is missing."""
+    if re.search(r"\bitem\s*\{", text):
+        return list(_pbtxt_items(text))
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    matches = [(number, _NUMBERED.fullmatch(line)) for number, line in lines]
+    if any(match for _, match in matches):
+        return [(n, int(m[1]), m[2].strip()) if m else (n, None, None) for n, m in matches]
+    return [(number, position, line) for position, (number, line) in enumerate(lines, 1)]
 
 
 def _pbtxt_items(text: str) -> Iterator[tuple[int, int | None, str | None]]:
@@ -352,23 +359,21 @@ def read_proposals(path: str | os.PathLike) -> dict[str, np.ndarray]:
     elif suffix == ".npz":
         content = _read_npz(path)
     else:
-        try:
-            content = json.loads(_read_bytes(path, "proposals"))
-        except ValueError as error:
-            raise UserError(f"{path}: not JSON ({error})") from error
+        content = read_json(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a {type(content).__name__}, expected a mapping from 'video,0902' to boxes")
     return {_key(path, key): _boxes(path, key, value) for key, value in content.items()}
 
 
 def _read_npz(path: str) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not {"img_keys", "num_boxes", "boxes"} <= set(archive.files):
-                return {name: archive[name] for name in archive.files}
-            keys, counts, boxes = archive["img_keys"], archive["num_boxes"], archive["boxes"]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: damaged or not an .npz of arrays ({error})") from error
+    arrays = read_npz(path)
+    if not {"img_keys", "num_boxes", "boxes"} <= set(arrays):
+        return arrays
+    keys, counts, boxes = arrays["img_keys"], arrays["num_boxes"], arrays["boxes"]
+    if keys.ndim != 1 or counts.ndim != 1 or boxes.ndim != 2 or counts.dtype.kind not in "iu":
+        shapes = f"img_keys {list(keys.shape)}, num_boxes {list(counts.shape)}, boxes {list(boxes.shape)}"
+        raise UserError(f"{path}: {shapes}; expected [K] texts, [K] whole numbers and [n, 4 or 5]")
+    counts = counts.astype(np.int64)
     if len(keys) != len(counts) or counts.sum() != len(boxes) or (counts < 0).any():
         raise UserError(f"{path}: {len(keys)} keys, {counts.sum()} boxes announced, {len(boxes)} there; make it again")
     ends = np.cumsum(counts)
@@ -385,7 +390,7 @@ def _key(path: str, key: Any) -> str:
 def _boxes(path: str, key: str, value: Any) -> np.ndarray:
     try:
         boxes = np.asarray(value, np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         boxes = np.zeros(1)
     if boxes.size == 0:
         return np.zeros((0, boxes.shape[1] if boxes.ndim == 2 and boxes.shape[1] in (4, 5) else 5), np.float32)

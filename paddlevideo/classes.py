@@ -25,7 +25,7 @@ from paddlevideo.loader.datasets.lists import ClassCount, training_classes
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import SUFFIX, read_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
-from paddlevideo.safe_io import DamagedFileError, sha256, write_atomic, write_pickle
+from paddlevideo.safe_io import DamagedFileError, reading, sha256, write_atomic, write_pickle
 
 RESERVED = "(reserved)"  # column 0 of a detector
 NOTE = ".json"  # appended to the name of a weights file
@@ -147,11 +147,9 @@ def classes_of_weights(path: str | Path) -> Classes:
         raise UserError(f"{path}: no such file")
     note, manifest = path.with_name(path.name + NOTE), path.with_suffix(SUFFIX)
     if note.is_file():
-        try:
+        with reading(note, "a note of class names", f"without it {path.name} has no class names"):
             content = json.loads(note.read_text(encoding="utf-8"))
             digest, values = content["sha256"], content.get("classes")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DamagedFileError(f"{note}: damaged ({error}); without it {path.name} has no class names") from None
         where = note
     elif path.suffix == ".pdparams" and manifest.is_file():
         content = read_manifest(manifest)

@@ -24,6 +24,14 @@ class UserError(Exception):
     """What is wrong, where (file, key path, line), what was expected, and the way out, in one line."""
 
 
+class UnsafeFileError(UserError):
+    """A file asks for something that data never needs; it was not executed."""
+
+
+class DamagedFileError(UserError):
+    """A file is truncated, of another kind, or does not match its digest."""
+
+
 class ConfigError(UserError):
     """All mistakes of one configuration at once.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError
-from paddlevideo.safe_io import DamagedFileError, write_atomic
+from paddlevideo.safe_io import DamagedFileError, reading, write_atomic
 
 FORMAT = 2  # 1: without a digest, without class names and a run's identity
 SUFFIX = ".pdstates"
@@ -74,15 +74,13 @@ def read_note(path: Path) -> dict[str, Any]:
     Raises:
         DamagedFileError: it cannot be read, or its digest differs.
     """
-    try:
+    with reading(path, "a manifest"):
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or type(content.get("format")) is not int:
             raise ValueError("expected a mapping with a format")
         digest = content.pop("digest", None)
         if (digest is not None or content["format"] != 1) and digest != digest_of(content):
             raise ValueError("its digest does not fit its content: SHA-256 mismatch")
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{path}: damaged ({error})") from None
     return content
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import ConfigError
+from paddlevideo.out_of_scope import out_of_scope
 from paddlevideo.ranges import limited, out_of_limits, suggest
 
 __all__ = ["ArgumentError", "Entry", "Parameter", "Registry", "suggest"]
@@ -128,8 +129,9 @@ class Registry:
 
     def unknown(self, name: object) -> str:
         """The sentence for a name that is not there."""
-        if str(name) in self._absent:
-            return f"there is no {self.kind} {name!r} here: {self._absent[str(name)]}"
+        remark = self._absent.get(str(name)) or out_of_scope(str(name))
+        if remark:
+            return f"there is no {self.kind} {name!r} here: {remark}"
         return f"there is no {self.kind} {name!r}{suggest(str(name), self.names())}"
 
     def _entries(self) -> dict[str, Entry]:

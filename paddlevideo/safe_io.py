@@ -1,7 +1,7 @@
 """Files that survive a crash and cannot run code: atomic writing, digests, and an allow-list unpickler.
 
 ``paddle.load`` runs whatever a crafted pickle asks for, so no file from outside goes through it.  A ``.pdparams`` file
-is a pickle of numpy arrays; the few globals that such a file needs are listed here, and nothing else is ever looked up.
+is a pickle of numpy arrays, which ``unpickling`` reads.
 """
 
 from __future__ import annotations
@@ -9,61 +9,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
+import math
 import os
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import DamagedFileError, UnsafeFileError, UserError
+from paddlevideo.unpickling import AllowListUnpickler, is_plain
 
-# module -> names; numpy 2 renamed numpy.core to numpy._core, and files of both ages are read
-_ALLOWED = {
-    "numpy": {"ndarray", "dtype"},
-    "numpy.core.multiarray": {"_reconstruct", "scalar"},
-    "numpy._core.multiarray": {"_reconstruct", "scalar"},
-    "numpy.core.numeric": {"_frombuffer"},
-    "numpy._core.numeric": {"_frombuffer"},
-    "collections": {"OrderedDict"},
-    "_codecs": {"encode"},
-}
 # torch.save before 1.6 wrote the number 0x1950a86a20f9469cfc6c as a pickle of protocol 2, and others behind it
 _TORCH_LEGACY = b"\x80\x02\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little") + b"."
 _ZIP = b"PK\x03\x04"
-
-
-class UnsafeFileError(UserError):
-    """The file asks for something that data never needs; it was not executed."""
-
-
-class DamagedFileError(UserError):
-    """The file is truncated or does not match its digest."""
-
-
-class AllowListUnpickler(pickle.Unpickler):
-    """Looks up the globals of arrays and nothing else."""
-
-    def __init__(self, stream: BinaryIO):
-        super().__init__(stream, encoding="latin1")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name in _ALLOWED.get(module, ()):
-            if name == "_reconstruct":
-                return _reconstruct
-            return super().find_class(module, name)
-        raise UnsafeFileError(f"{module}.{name}")
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise UnsafeFileError(f"persistent object {pid!r}")
-
-
-def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: Any) -> Any:
-    """numpy's array shell.  An honest pickle always asks for an empty one; a large shape is a memory bomb."""
-    import numpy as np
-
-    if subtype is not np.ndarray or tuple(shape) != (0,):
-        raise UnsafeFileError(f"an array shell of shape {shape}")
-    return np.ndarray.__new__(subtype, shape, dtype)
+_NPY_HEADERS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
+_PICKLE, _AGAIN = "a pickle of arrays", "get the file from its publisher again"
+# what an .npz may unpack to: so many bytes, or so many times its own
+_MIN_UNPACKED, _RATIO = 1 << 26, 20
 
 
 def file_form(path: str | os.PathLike) -> str:
@@ -98,8 +62,8 @@ def read_pickle(path: str | os.PathLike) -> Any:
             f"{path}: is a file of PyTorch or another archive, expected a pickle of arrays; tools/convert_weights.py "
             "converts weights"
         )
-    with reading_untrusted(path), path.open("rb") as stream:
-        content = AllowListUnpickler(stream).load()
+    with reading(path, _PICKLE, _AGAIN), path.open("rb") as stream:
+        content = AllowListUnpickler(stream, path.stat().st_size).load()
         rest = path.stat().st_size - stream.tell()
         if rest:
             raise DamagedFileError(f"{rest} bytes follow the end of the pickle")
@@ -107,26 +71,84 @@ def read_pickle(path: str | os.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def reading_untrusted(path: Path, way_out: str = "Get the file from its publisher again") -> Iterator[None]:
-    """Turns whatever reading a damaged or crafted file raises into one line that names the file.
+def reading(path: str | os.PathLike, kind: str, way_out: str = "") -> Iterator[None]:
+    """Turns whatever reading and parsing a file raises into one line that names the file.
 
-    An ``UnsafeFileError`` within names what was asked for, a ``DamagedFileError`` what is wrong; other ``UserError``s
-    are whole.
+    The block holds nothing else: a mistake of the suite's own in it would be taken for one of the file.
+
+    Args:
+        kind: what the file should be, e.g. ``JSON``.
+        way_out: a sentence, without its full stop.
+
+    Raises:
+        UnsafeFileError: the file asks for a class or function; an ``UnsafeFileError`` within says which.
+        DamagedFileError: the file is something else.
+        UserError: the file is missing, cannot be read, or does not fit into memory; those within are whole.
     """
+    way_out = f"; {way_out}" if way_out else ""
     try:
         yield
     except UnsafeFileError as error:
         raise UnsafeFileError(
-            f"{path}: refused, because it asks for {error}, which weights never need; nothing was run. {way_out}"
+            f"{path}: refused, because it asks for {error}, which {kind} never needs; nothing was run{way_out}"
         ) from None
     except DamagedFileError as error:
-        raise DamagedFileError(f"{path}: damaged, or a file of another kind ({error})") from None
+        known = str(error).startswith(f"{path}: ")
+        raise error if known else DamagedFileError(f"{path}: damaged, or not {kind} ({error}){way_out}") from None
     except UserError:
         raise
-    except Exception as error:  # a damaged pickle fails in about ten different ways
-        raise DamagedFileError(
-            f"{path}: damaged or not a pickle of arrays ({type(error).__name__}: {error})"
-        ) from error
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected {kind}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except MemoryError as error:
+        raise UserError(f"{path}: does not fit into memory{f' ({error})' if str(error) else ''}") from error
+    except RecursionError:
+        raise DamagedFileError(f"{path}: damaged, or not {kind} (nested too deeply){way_out}") from None
+    except Exception as error:  # a damaged file fails in many ways, each library in its own
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DamagedFileError(f"{path}: damaged, or not {kind} ({text:.300}){way_out}") from error
+
+
+def read_json(path: str | os.PathLike, kind: str = "JSON", way_out: str = "") -> Any:
+    """The content of a JSON file, UTF-8 with or without a byte-order mark.
+
+    Raises:
+        UserError: as ``reading``.
+    """
+    with reading(path, kind, way_out):
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+
+
+def read_npz(path: str | os.PathLike) -> dict[str, Any]:
+    """The arrays of an ``.npz``: plain numbers and texts, each as large as its header says; sizes are looked at first.
+
+    Raises:
+        UserError: as ``reading``; it unpacks to much more than its size.
+    """
+    import numpy as np
+
+    path = Path(path)
+    with reading(path, "an .npz of arrays"), zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        total, most = sum(member.file_size for member in members), max(_MIN_UNPACKED, _RATIO * path.stat().st_size)
+        if total > most:
+            raise DamagedFileError(f"its members unpack to {total} bytes, expected at most {most}")
+        arrays = {}
+        for member in members:
+            with archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                if version not in _NPY_HEADERS:
+                    raise DamagedFileError(f"{member.filename}: version {version} of the .npy format")
+                shape, by_columns, kind = getattr(np.lib.format, _NPY_HEADERS[version])(stream)
+                content = stream.read()
+            if not is_plain(kind):
+                raise DamagedFileError(f"{member.filename}: an array of {kind}")
+            if math.prod(shape) * kind.itemsize != len(content):
+                raise DamagedFileError(f"{member.filename}: an array {list(shape)} with {len(content)} bytes")
+            name = member.filename.removesuffix(".npy")
+            arrays[name] = np.ndarray(shape, kind, bytearray(content), order="F" if by_columns else "C")
+        return arrays
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -165,12 +187,12 @@ def write_atomic(path: str | os.PathLike, write: bytes | str | Callable[[BinaryI
         digest = sha256(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); what stood there is untouched"
         ) from error
     except BaseException:  # whatever the writer itself stumbled over, or Ctrl-C
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
     _sync_folder(path.parent)
     return digest
@@ -187,6 +209,11 @@ def sweep_temporary(folder: str | os.PathLike) -> None:
     """Removes what a killed writer left behind in ``folder``."""
     for leftover in Path(folder).glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):  # what went wrong before is what counts
+        file.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

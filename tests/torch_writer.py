@@ -37,8 +37,8 @@ class Tensor:
 
 
 class _Storage:
-    def __init__(self, key, values):
-        self.key, self.values = key, values
+    def __init__(self, key, whole):
+        self.key, self.whole, self.values = key, whole, whole.reshape(-1)
 
 
 class _Pickler(pickle._Pickler):
@@ -61,8 +61,10 @@ class _Pickler(pickle._Pickler):
     def reducer_override(self, obj):
         if not isinstance(obj, Tensor):
             return NotImplemented
-        storage = _Storage(str(len(self.storages)), obj.values.reshape(-1))
-        self.storages.append(storage)
+        storage = next((s for s in self.storages if s.whole is obj.values), None)
+        if storage is None:
+            storage = _Storage(str(len(self.storages)), obj.values)
+            self.storages.append(storage)
         shape = obj.values.shape if obj.shape is None else obj.shape
         strides = tuple(s // obj.values.itemsize for s in obj.values.strides) if obj.strides is None else obj.strides
         return Global("torch._utils", "_rebuild_tensor_v2"), (

@@ -95,6 +95,7 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
     """
     return [
         *_top_level(data),
+        *_file_name(data.get("model_name"), "model_name"),
         *_model(data.get("MODEL")),
         *_dataset(data.get("DATASET")),
         *pipeline_problems(data, uses),
@@ -129,6 +130,12 @@ def _top_level(data: Mapping[str, Any]) -> Problems:
     for key in ("use_npu", "use_xpu"):
         if data.get(key) is True:
             yield f"{key}: this suite runs on CPUs and NVIDIA GPUs; set it to False"
+
+
+def _file_name(value: Any, where: str) -> Problems:
+    """A name that files and a folder begin with."""
+    if isinstance(value, str) and (set(value) & set("/\\") or value in ("", ".", "..") or not value.isprintable()):
+        yield f"{where}: expected a name, which files and the output folder get, got {value!r}; no folders in it"
 
 
 def _keys(section: Any, known: Mapping[str, str], where: str, more: Sequence[str] = ()) -> Problems:

@@ -2,7 +2,7 @@
 
 Differs from a bare ``yaml.safe_load`` in four ways: ``1e-4`` is a number (YAML 1.1 wants ``1.0e-4``), a key given twice
 is an error, quoted numbers and tuples such as ``"(256, 320)"`` are read as PaddleVideo reads them, and the size of a
-document is bounded, so that an alias bomb ends with a message.
+document is bounded while it is parsed, so that bombs of any kind end with a message.
 """
 
 from __future__ import annotations
@@ -16,14 +16,55 @@ import yaml
 
 from paddlevideo.errors import ConfigError, UserError
 
+_MAX_BYTES = 1 << 24
 _MAX_NODES = 100_000
+_MAX_DEPTH = 50
+_MAX_LITERAL = 10_000  # letters of a quoted number or sequence
+_MERGE = "tag:yaml.org,2002:merge"
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 # sections that this suite reads past; a repeated key in them harms nobody
 _UNREAD = ("INFERENCE",)
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe loader that knows ``1e-4``."""
+class _PlainLoader(yaml.SafeLoader):
+    """Safe loader that stops where a document is larger or deeper than any configuration."""
+
+    def __init__(self, text: str, file: Path):
+        self._file, self._nodes, self._depth = file, 0, 0
+        super().__init__(text)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        self._depth += 1
+        self.count(1, self._depth)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def count(self, nodes: int, depth: int) -> None:
+        """Takes so many nodes, at this depth, from what a document may have."""
+        self._nodes += nodes
+        if self._nodes > _MAX_NODES or depth > _MAX_DEPTH:
+            text = f"more than {_MAX_NODES} values or {_MAX_DEPTH} levels: not a configuration"
+            raise ConfigError(str(self._file), [text])
+
+    def merged(self, node: yaml.MappingNode, depth: int = 0) -> list[tuple[yaml.Node, yaml.Node]]:
+        """The pairs of a mapping, those that '<<' brings before its own, which win."""
+        self.count(len(node.value), depth)
+        brought: list[tuple[yaml.Node, yaml.Node]] = []
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                bases = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                for base in reversed(bases):  # of several, the first wins
+                    if not isinstance(base, yaml.MappingNode):
+                        line = base.start_mark.line + 1
+                        raise ConfigError(str(self._file), [f"line {line}: '<<' expects a mapping or a list of them"])
+                    brought += self.merged(base, depth + 1)
+                    self.count(len(brought), depth)
+        return brought + [pair for pair in node.value if pair[0].tag != _MERGE]
+
+
+class _Loader(_PlainLoader):
+    """Knows ``1e-4``."""
 
 
 _Loader.add_implicit_resolver(
@@ -40,8 +81,11 @@ def join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def read_yaml(file: Path) -> tuple[dict[str, Any], Lines]:
+def read_yaml(file: Path, plain: bool = False) -> tuple[dict[str, Any], Lines]:
     """The mapping a YAML file holds, and ``file:line`` for every key path in it.
+
+    Args:
+        plain: a file of the suite's own: YAML as it is, quoted numbers and sequences stay text.
 
     Raises:
         UserError: no such file.
@@ -49,12 +93,19 @@ def read_yaml(file: Path) -> tuple[dict[str, Any], Lines]:
     """
     if not file.is_file():
         raise UserError(f"{file}: no such configuration file")
+    size = file.stat().st_size
+    if size > _MAX_BYTES:
+        raise ConfigError(str(file), [f"{size} bytes, expected at most {_MAX_BYTES}: not a configuration"])
     try:
-        loader = _Loader(file.read_text(encoding="utf-8-sig"))
+        loader = (_PlainLoader if plain else _Loader)(file.read_text(encoding="utf-8-sig"), file)
         node = loader.get_single_node()
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(str(file), [_first_line(error)]) from None
-    reader = _Reader(loader, file)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+    except Exception as error:  # PyYAML lets many kinds through
+        raise ConfigError(str(file), [f"not YAML ({_first_line(error)})"]) from None
+    reader = _Reader(loader, file, plain)
     value = reader.value(node, "", 0) if node is not None else {}
     if not isinstance(value, dict):
         reader.problems.append("the top level must be a mapping of sections")
@@ -68,52 +119,56 @@ def parse_value(text: str) -> Any:
     if not text.strip():
         return ""
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, Path("-o"))
         node = loader.get_single_node()
-        if node is None:  # a comment alone
-            return text
-        reader = _Reader(loader, Path("-o"))
-        value = reader.value(node, "", 0)
-    except yaml.YAMLError:
+    except UserError:
+        raise
+    except Exception:  # PyYAML lets many kinds through
         return text
+    if node is None:  # a comment alone
+        return text
+    reader = _Reader(loader, Path("-o"))
+    value = reader.value(node, "", 0)
     return text if reader.problems else value
 
 
 class _Reader:
     """Walks a composed YAML document."""
 
-    def __init__(self, loader: yaml.SafeLoader, file: Path):
-        self.loader, self.file = loader, file
+    def __init__(self, loader: _PlainLoader, file: Path, plain: bool = False):
+        self.loader, self.file, self.plain = loader, file, plain
         self.lines: Lines = {}
         self.problems: list[str] = []
-        self.nodes = 0
+        self.loader._nodes = 0  # aliases make more of them than were composed
 
     def value(self, node: yaml.Node, path: str, depth: int) -> Any:
-        self.nodes += 1
-        if self.nodes > _MAX_NODES or depth > 50:
-            raise ConfigError(str(self.file), [f"more than {_MAX_NODES} values or 50 levels: not a configuration"])
+        self.loader.count(1, depth)
         self.lines[path] = f"{self.file}:{node.start_mark.line + 1}"
         if isinstance(node, yaml.MappingNode) and node.tag.endswith(":map"):
             return self._mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode) and node.tag.endswith(":seq"):
             return [self.value(child, join(path, i), depth + 1) for i, child in enumerate(node.value)]
-        try:
-            if isinstance(node, yaml.ScalarNode):
-                return _as_paddlevideo(self.loader.construct_object(node))
-        except (yaml.YAMLError, ValueError) as error:
-            self.problems.append(f"{path} (line {node.start_mark.line + 1}): {_first_line(error)}")
+        value = self._scalar(node, path)
+        return value if self.plain else _as_paddlevideo(value)
+
+    def _scalar(self, node: yaml.Node, path: str) -> Any:
+        where = f"{path} (line {node.start_mark.line + 1})".lstrip()
+        if not isinstance(node, yaml.ScalarNode):
+            self.problems.append(f"{where}: {node.tag!r} is not plain data here")
             return None
-        self.problems.append(f"{path} (line {node.start_mark.line + 1}): the tag {node.tag!r} is not plain data")
-        return None
+        try:
+            return self.loader.construct_object(node)
+        except Exception as error:  # yaml.YAMLError, ValueError, KeyError, IndexError: by the tag
+            self.problems.append(f"{where}: {node.value!r:.80} is no {node.tag!r} ({_first_line(error):.200})")
+            return None
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
         own = {id(key) for key, _ in node.value}
-        self.loader.flatten_mapping(node)  # puts what '<<' brings before the mapping's own keys, which win
         result: dict[str, Any] = {}
         given: set[str] = set()
-        for key_node, value_node in node.value:
-            key = self.loader.construct_object(key_node)
-            if not isinstance(key, str):
+        for key_node, value_node in self.loader.merged(node, depth):
+            key = self._scalar(key_node, path)
+            if not isinstance(key, str) and not self.plain:
                 key = str(key)
             where = join(path, key)
             line = key_node.start_mark.line + 1
@@ -131,7 +186,7 @@ def _as_paddlevideo(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if _NUMBER.match(text) or text[:1] in ("(", "["):
+    if len(text) <= _MAX_LITERAL and (_NUMBER.match(text) or text[:1] in ("(", "[")):
         try:
             literal = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -27,7 +27,7 @@ from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.feature_bank import KeyFrame, write_bank
 from paddlevideo.modeling.weights import load_weights
-from paddlevideo.safe_io import read_pickle, sha256, write_atomic
+from paddlevideo.safe_io import read_json, read_npz, read_pickle, sha256, write_atomic
 from paddlevideo.torch_files import is_torch_file, read_torch
 
 log = logging.getLogger("paddlevideo")
@@ -51,8 +51,8 @@ class Parts:
         self.folder = folder
         note = folder / "plan.json"
         if distributed.is_main():
-            if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != dict(plan):
-                old = json.loads(note.read_text(encoding="utf-8"))
+            old = read_json(note) if note.is_file() else dict(plan)
+            if old != dict(plan):
                 changed = ", ".join(sorted(key for key in {*old, *plan} if old.get(key) != plan.get(key)))
                 raise UserError(
                     f"{folder}: was begun with other {changed}; finish it so, or remove the folder to begin anew"
@@ -80,8 +80,8 @@ class Parts:
         """All that was written; the features stay on disk until somebody looks at them."""
         for file in sorted(self.folder.glob("*.npy")):
             features = np.load(file, mmap_mode="r", allow_pickle=False)
-            with np.load(file.with_suffix(".table.npz"), allow_pickle=False) as table:
-                index, counts, scores = table["index"], table["counts"], table["scores"]
+            table = read_npz(file.with_suffix(".table.npz"))
+            index, counts, scores = table["index"], table["counts"], table["scores"]
             ends = np.cumsum(counts)
             for i, begin, end in zip(index.tolist(), (ends - counts).tolist(), ends.tolist()):
                 record = records[i]

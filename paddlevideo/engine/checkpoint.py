@@ -85,7 +85,7 @@ class RunFolder:
         lock: take the lock and sweep leftovers (the one writing rank).
 
     Raises:
-        UserError: another process holds the folder.
+        UserError: another process holds the folder, or it cannot be written to.
     """
 
     def __init__(self, folder: Path, model_name: str, lock: bool = True):
@@ -93,8 +93,14 @@ class RunFolder:
         self.run, self.classes = uuid.uuid4().hex, Classes()
         self._lock: int | None = None
         if lock:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _take_lock(folder)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._lock = _take_lock(folder)
+            except OSError as error:
+                raise UserError(
+                    f"{folder}: cannot be written to ({error.strerror or error}); name another folder with "
+                    "-o output_dir=PATH"
+                ) from None
             sweep_temporary(folder)
 
     def release(self) -> None:

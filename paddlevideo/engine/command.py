@@ -10,16 +10,24 @@ from typing import Any
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import SPLITS
 from paddlevideo.config.config import Assigned
+from paddlevideo.engine.escaping import escaped_output
 from paddlevideo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from paddlevideo.memory import is_out_of_memory, reason
 from paddlevideo.solver.check import check_lr, check_optimizer
 from paddlevideo.solver.lengths import Run, broken, differences
 
+# names of packages that differ from their modules'
+_PIP = {"paddle": "paddlepaddle (or paddlepaddle-gpu)", "cv2": "opencv-python-headless", "yaml": "pyyaml",
+        "PIL": "pillow"}  # fmt: skip
 
+
+@escaped_output()
 def run_command(main: Callable[[], int | None]) -> int:
     """Runs a command's ``main`` and turns its outcome into an exit code.
 
     Returns:
-        0 or what ``main`` returned, or another of ``EXIT_CODES``; a ``UserError`` is printed to stderr.
+        0 or what ``main`` returned, or another of ``EXIT_CODES``; a ``UserError``, or what the disk, memory or
+        installation lacks, is printed to stderr in one line.
     """
     try:
         return main() or 0
@@ -29,6 +37,25 @@ def run_command(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except Exception as error:
+        line = _of_the_system(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def _of_the_system(error: Exception) -> str | None:
+    """One line for what disks, memory and the installation lack; None where it is a bug."""
+    if is_out_of_memory(error):
+        return f"out of memory ({reason(error)}); lower the batch size, the number of frames or their size"
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("paddlevideo"):
+        package = error.name.partition(".")[0]
+        return f"the Python package {package!r} is not installed here: pip install {_PIP.get(package, package)}"
+    if isinstance(error, OSError) and error.errno is not None:
+        path = error.filename2 or error.filename
+        return f"{path}: {error.strerror}" if path is not None else str(error.strerror)
+    return None
 
 
 def load_run_config(path: str | Path, overrides: Sequence[str] = (), uses: Sequence[str] = SPLITS) -> Config:

@@ -15,8 +15,11 @@ from paddlevideo.engine import distributed
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode import VideoReadError
+from paddlevideo.memory import within_memory
 
 log = logging.getLogger("paddlevideo")
+
+_LOWER = "lower DATASET.valid_batch_size or test_batch_size, or the frames, views or size that PIPELINE gives"
 
 
 def tensors(batch: dict[str, Any]) -> dict[str, paddle.Tensor]:
@@ -59,8 +62,9 @@ def evaluate(
             if announce and (time.monotonic() - spoken > 2 or i == total - 1):
                 log.info("%s %d/%d ...", announce, i, total)
                 spoken = time.monotonic()
-            outputs = framework(tensors(batch), mode="predict")
-            arrays = {key: value.astype("float32").numpy() for key, value in outputs.items()}
+            with within_memory("the evaluation", batch.get("imgs"), _LOWER):
+                outputs = framework(tensors(batch), mode="predict")
+                arrays = {key: value.astype("float32").numpy() for key, value in outputs.items()}
             wrong = ~np.isfinite(arrays["scores"]).all(axis=-1)
             if wrong.any():
                 arrays["scores"] = np.where(wrong[..., None], np.float32(np.nan), arrays["scores"])

@@ -18,7 +18,7 @@ from paddlevideo.classes import Classes, order_in
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import Problems, parse_label, read_rows
 from paddlevideo.metrics import topk
-from paddlevideo.safe_io import read_pickle, write_atomic, write_pickle
+from paddlevideo.safe_io import read_pickle, reading, write_atomic, write_pickle
 
 log = logging.getLogger("paddlevideo")
 
@@ -192,16 +192,11 @@ def read_results(path: str | Path) -> Results:
     path = check_name(path, "")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    try:
+    with reading(path, "a results file of --out", "expected path, label and scores of every clip"):
         if path.suffix.lower() == ".csv":
             return _from_csv(path)
-        content = json.loads(path.read_text(encoding="utf-8")) if path.suffix.lower() == ".json" else read_pickle(path)
-        return _from_rows(content, str(path))
-    except (ValueError, TypeError, KeyError, IndexError, csv.Error) as error:
-        raise UserError(
-            f"{path}: not a results file of --out ({type(error).__name__}: {error}); expected path, label and scores "
-            "of every clip"
-        ) from error
+        is_json = path.suffix.lower() == ".json"
+        return _from_rows(json.loads(path.read_text(encoding="utf-8")) if is_json else read_pickle(path), str(path))
 
 
 def _from_rows(rows: Any, source: str) -> Results:

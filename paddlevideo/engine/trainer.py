@@ -31,6 +31,7 @@ from paddlevideo.engine.parts import versions
 from paddlevideo.engine.precision import Precision, StepCheck
 from paddlevideo.engine.resuming import compare_configs, compare_rates
 from paddlevideo.errors import UserError
+from paddlevideo.memory import within_memory
 from paddlevideo.metrics.topk import top_k_accuracy
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state, squared_gradient_norm
@@ -38,6 +39,10 @@ from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state, 
 log = logging.getLogger("paddlevideo")
 
 _SECOND_SIGNAL_S = 2.0
+_LOWER = (
+    "lower DATASET.batch_size (GRADIENT_ACCUMULATION keeps the global batch), or the frames and the size that PIPELINE "
+    "gives"
+)
 # a loss so many times the first one, or 1 if that is more, comes from weights that nobody wants back
 _DIVERGED = 1000.0
 _TRIED_BATCHES = 3  # by can_go_on
@@ -178,7 +183,8 @@ class Trainer:
         loss, sums = paddle.zeros([]), {}
         for number, (batch, size) in enumerate(zip(window, sizes)):
             waits = number < len(window) - 1 and self.model is not self.framework
-            with self.model.no_sync() if waits else contextlib.nullcontext():
+            limited = within_memory("a training step", batch.get("imgs"), _LOWER)
+            with limited, self.model.no_sync() if waits else contextlib.nullcontext():
                 with self.precision.autocast():
                     outputs = self.model(self.tensors(batch), mode="loss")
                 share = outputs["loss"] * (size / sum(sizes))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from paddlevideo.errors import UserError
+from paddlevideo.config.reading import read_yaml
+from paddlevideo.errors import ConfigError, DamagedFileError, UserError
 from paddlevideo.safe_io import sha256, write_atomic
 
 FILE_NAME = "inference.yml"
 FORMAT_VERSION = 1
+_KINDS = {"program": str, "params": str, "input": dict, "output": dict, "num_classes": int, "score_type": str,
+          "views": int, "pipeline": dict, "weights": dict, "check": dict, "versions": dict, "detection": dict,
+          "files": dict}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,10 @@ def read_description(folder: Path) -> Description | None:
     if not path.is_file():
         return None
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); export the model again") from None
-    if not isinstance(values, Mapping) or "format_version" not in values:
+        values, _ = read_yaml(path, plain=True)
+    except ConfigError as error:
+        raise DamagedFileError(f"{path}: damaged ({'; '.join(error.problems[:3])}); export the model again") from None
+    if "format_version" not in values:
         raise UserError(f"{path}: not a description of an exported model; export the model again")
     if values["format_version"] != FORMAT_VERSION:
         raise UserError(
@@ -86,6 +89,10 @@ def read_description(folder: Path) -> Description | None:
     if missing or unknown:
         what = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {', '.join(unknown)}"
         raise UserError(f"{path}: {what}; export the model again")
+    wrong = [f"{name}: expected {kind.__name__}, got {values[name]!r:.80}" for name, kind in _KINDS.items()
+             if name in values and not isinstance(values[name], kind)]  # fmt: skip
+    if wrong:
+        raise DamagedFileError(f"{path}: damaged ({'; '.join(wrong[:3])}); export the model again")
     defaults = {"model_name": Path(values["program"]).stem, "output": {}, "score_type": "probability"}
     return Description(**{**defaults, "views": 1, "avg_type": None, **values})
 

@@ -5,13 +5,13 @@ Paddle 3 writes the program as ``NAME.json``, Paddle 2 wrote ``NAME.pdmodel``; t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError
+from paddlevideo.safe_io import read_json, reading
 
 PROGRAM_SUFFIXES = (".json", ".pdmodel")
 PARAMS_SUFFIX = ".pdiparams"
@@ -65,10 +65,8 @@ def program_inputs(program: Path) -> list[InputSpec]:
         UserError: not an exported program.
     """
     read = _inputs_of_json if program.suffix == ".json" else _inputs_of_pdmodel
-    try:
+    with reading(program, "a model that Paddle exported", _EXPORT_HINT):
         inputs = read(program)
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError, AttributeError, IndexError):
-        raise UserError(f"{program}: damaged, or not a model that Paddle exported; {_EXPORT_HINT}") from None
     if not inputs:
         raise UserError(f"{program}: an exported program, but without inputs; {_EXPORT_HINT}")
     return inputs
@@ -79,7 +77,7 @@ def _generation(suffix: str) -> str:
 
 
 def _inputs_of_json(program: Path) -> list[InputSpec]:
-    content = json.loads(program.read_text(encoding="utf-8"))
+    content = read_json(program)
     operations = content["program"]["regions"][0]["blocks"][0]["ops"]
     inputs = []
     for operation in operations:

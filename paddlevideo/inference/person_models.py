@@ -11,8 +11,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
+from paddlevideo.config.reading import read_yaml
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.inference.detector_layouts import (
     COLUMNS,
@@ -493,13 +493,7 @@ def _beside(model: Path, options: str | Path | None) -> Path | None:
 def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; it says what the detector wants")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML or JSON ({' '.join(str(error).split())})") from None
-    if not isinstance(values, Mapping):
-        raise UserError(f"{path}: expected a mapping of options")
-    return dict(values)
+    return read_yaml(path, plain=True)[0]  # JSON is YAML
 
 
 def _without_batch(array: np.ndarray) -> np.ndarray:

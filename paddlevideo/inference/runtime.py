@@ -12,6 +12,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.model_files import program_inputs
+from paddlevideo.memory import within_memory
 
 Say = Callable[[str], None]
 
@@ -120,11 +121,12 @@ class ExportedModel:
         Raises:
             UserError: it holds NaN or infinity.
         """
-        for handle, array in zip(self._input_handles, arrays, strict=True):
-            handle.reshape(array.shape)
-            handle.copy_from_cpu(np.ascontiguousarray(array))
-        self._predictor.run()
-        output = self._predictor.get_output_handle(self._predictor.get_output_names()[0]).copy_to_cpu()
+        with within_memory("the model's run", arrays[0], "lower --batch_size"):
+            for handle, array in zip(self._input_handles, arrays, strict=True):
+                handle.reshape(array.shape)
+                handle.copy_from_cpu(np.ascontiguousarray(array))
+            self._predictor.run()
+            output = self._predictor.get_output_handle(self._predictor.get_output_names()[0]).copy_to_cpu()
         return finite_scores(output, str(self._program))
 
 

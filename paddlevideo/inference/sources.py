@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.decode.reader import printable
 
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
@@ -68,4 +69,4 @@ def _of_line(line: str, file: Path, number: int) -> Path:
         for path in (Path(name), file.parent / name):
             if path.is_file():
                 return path
-    raise UserError(f"{file}, line {number}: there is no video {names[1] if match else line}")
+    raise UserError(f"{file}, line {number}: there is no video {printable(names[1] if match else line)}")

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.datasets.lists import LOWER
 from paddlevideo.loader.fetch import SampleSource, arrays_of
 from paddlevideo.loader.pipelines.boxes import PER_PERSON
+from paddlevideo.memory import within_memory
 
 
 @dataclass
@@ -38,10 +40,11 @@ class BatchSource:
             sample, failed = self.samples.fetch(epoch, int(index))
             samples.append(sample)
             failures += failed
-        batch = collate(samples)
-        if self.mix is not None:
-            rng = np.random.default_rng([self.samples.seed, epoch, number, self.rank, 2])
-            batch = self.mix(batch, rng, self.num_classes)
+        with within_memory(f"a batch of {len(samples)} samples, each", samples[0]["imgs"], LOWER):
+            batch = collate(samples)
+            if self.mix is not None:
+                rng = np.random.default_rng([self.samples.seed, epoch, number, self.rank, 2])
+                batch = self.mix(batch, rng, self.num_classes)
         return {**batch, "unreadable": failures} if failures else batch
 
 

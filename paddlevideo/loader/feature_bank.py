@@ -27,13 +27,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.safe_io import DamagedFileError, write_atomic
+from paddlevideo.safe_io import DamagedFileError, reading, write_atomic
 
 FORMAT = "paddlevideo feature bank 1"
 _TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8")}
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 _TENSORS = ("features", "scores", "videos", "seconds", "starts")
-_MAX_HEADER = 1 << 27
+_MAX_HEADER = 1 << 25
 _BLOCK = 1 << 24
 
 
@@ -153,12 +153,13 @@ class FeatureBank:
         self.path = Path(path)
         if not self.path.is_file():
             raise UserError(f"{path}: no such feature bank; tools/build_feature_bank.py makes it")
-        self.about, tensors = _open(self.path, verify)
-        self.features, self.scores = tensors["features"], tensors["scores"]
-        self.names: list[str] = json.loads(self.about["names"])
-        self._starts, self._seconds = np.asarray(tensors["starts"]), np.asarray(tensors["seconds"])
-        videos = np.asarray(tensors["videos"])
-        self._check(videos)
+        with reading(self.path, "a feature bank", "build it again"):
+            self.about, tensors = _open(self.path, verify)
+            self.features, self.scores = tensors["features"], tensors["scores"]
+            self.names: list[str] = [str(name) for name in json.loads(self.about["names"])]
+            self._starts, self._seconds = np.asarray(tensors["starts"]), np.asarray(tensors["seconds"])
+            videos = np.asarray(tensors["videos"])
+            self._check(videos)
         bounds = np.searchsorted(videos, np.arange(len(self.names) + 1))
         self._of_video = {name: (int(bounds[i]), int(bounds[i + 1])) for i, name in enumerate(self.names)}
 
@@ -187,7 +188,8 @@ class FeatureBank:
     def _check(self, videos: np.ndarray) -> None:
         keys = videos.astype("int64") * (1 << 32) + self._seconds
         sound = (
-            len(self._starts) == len(videos) + 1 == len(self._seconds) + 1
+            self.features.ndim == 2
+            and len(self._starts) == len(videos) + 1 == len(self._seconds) + 1
             and self._starts[0] == 0
             and self._starts[-1] == len(self.features) == len(self.scores)
             and (np.diff(self._starts) >= 0).all()
@@ -195,38 +197,33 @@ class FeatureBank:
             and (not len(videos) or 0 <= videos.min() <= videos.max() < len(self.names))
         )
         if not sound:
-            raise DamagedFileError(f"{self.path}: its table of key frames contradicts itself; build the bank again")
+            raise DamagedFileError("its table of key frames contradicts itself")
 
 
 def _open(path: Path, verify: bool) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     size = path.stat().st_size
-    try:
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(size - 8, _MAX_HEADER):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(length))
-            about = header.pop("__metadata__", {})
-            if about.get("format") != FORMAT:
-                raise ValueError(f"its format is {about.get('format')!r}, expected {FORMAT!r}")
-            begin = 8 + length
-            expected = begin + max(entry["data_offsets"][1] for entry in header.values())
-            if size != expected:
-                raise ValueError(f"it has {size} bytes, expected {expected}")
-            if verify and _digest(stream) != about["sha256"]:
-                raise ValueError("its digest is another one")
-        tensors = {}
-        for name in _TENSORS:
-            entry = header[name]
-            dtype, shape, (first, last) = _TYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
-            if last - first != math.prod(shape) * dtype.itemsize:
-                raise ValueError(f"{name} has not the size of its shape")
-            # numpy cannot map nothing
-            tensors[name] = (
-                np.memmap(path, dtype, "r", begin + first, shape) if last > first else np.zeros(shape, dtype)
-            )
-    except (ValueError, KeyError, TypeError, struct.error, AttributeError) as error:
-        raise DamagedFileError(f"{path}: damaged or not a feature bank: {error}; build the bank again") from None
+    with path.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        if length > min(size - 8, _MAX_HEADER):
+            raise ValueError("its header is longer than the file")
+        header = json.loads(stream.read(length))
+        about = header.pop("__metadata__", {})
+        if about.get("format") != FORMAT:
+            raise ValueError(f"its format is {about.get('format')!r}, expected {FORMAT!r}")
+        begin = 8 + length
+        expected = begin + max(entry["data_offsets"][1] for entry in header.values())
+        if size != expected:
+            raise ValueError(f"it has {size} bytes, expected {expected}")
+        if verify and _digest(stream) != about["sha256"]:
+            raise ValueError("its digest is another one")
+    tensors = {}
+    for name in _TENSORS:
+        entry = header[name]
+        dtype, shape, (first, last) = _TYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+        if last - first != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{name} has not the size of its shape")
+        # numpy cannot map nothing
+        tensors[name] = np.memmap(path, dtype, "r", begin + first, shape) if last > first else np.zeros(shape, dtype)
     return about, tensors
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from paddlevideo.errors import UserError
+from paddlevideo.safe_io import reading
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NUMBERED = re.compile(r"^(\d+)\s*[:\s,]\s*(\S.*)$")
 
 
@@ -26,13 +29,26 @@ def read_labels(path: str | Path, num_classes: int | None = None) -> list[str]:
     """
     path = Path(path)
     lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
-    names = _numbered(path, lines) or lines
+    with reading(path, "a list of class names"):
+        names = _numbered(path, lines) or lines
+    refuse_control_characters(path, names)
     if num_classes is not None and len(names) != num_classes:
         raise UserError(
             f"{path}: {len(names)} class names, but the model has {num_classes} classes; "
             "expected one name per line in class-id order"
         )
     return names
+
+
+def refuse_control_characters(path: str | Path, names: Iterable[str]) -> None:
+    """Class names are printed, drawn and stored in many files.
+
+    Raises:
+        UserError: a name holds a control character.
+    """
+    bad = next((name for name in names if _CONTROL.search(name)), None)
+    if bad is not None:
+        raise UserError(f"{path}: the class name {ascii(bad)} holds a control character; rename the class")
 
 
 def _text(path: Path) -> str:

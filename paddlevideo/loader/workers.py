@@ -38,6 +38,17 @@ _WATCH_S = 0.2  # how often the parent looks whether the workers make progress
 _PR_SET_PDEATHSIG = 1
 
 
+# exit code of a worker -> what it mostly means
+_HINTS = {
+    -signal.SIGKILL: "-9: killed, mostly by the system's memory limit: fewer DATASET.num_workers or a smaller batch",
+    -signal.SIGBUS: "-7: bus error, mostly because shared memory is full: enlarge /dev/shm (docker run --shm-size=8g), "
+    "or fewer DATASET.num_workers or a smaller batch",
+    -signal.SIGSEGV: "-11: a library crashed, mostly on a file of this batch: tools/check_dataset.py reads each alone",
+    -signal.SIGABRT: "-6: a library gave up, mostly on a file of this batch, or for lack of memory: "
+    "tools/check_dataset.py reads each alone",
+}
+
+
 Task = tuple[int, int, np.ndarray]  # epoch, number of the batch, its sample indices
 
 
@@ -266,8 +277,8 @@ def _death(iterator: Any, watch: _Watch, source: BatchSource, indices: np.ndarra
         return WorkersStuck(f"data workers timed out ({waited}) {batch}; is the storage hanging?")
     codes = [f"pid {w.pid}: exit code {w.exitcode}" for w in iterator._workers if w.exitcode not in (None, 0)]
     if codes:
-        hint = "-9 is mostly the system's memory limit: fewer DATASET.num_workers or a smaller batch"
-        return UserError(f"a data worker died ({', '.join(codes)}; {hint}), {batch}")
+        hints = dict.fromkeys(_HINTS[w.exitcode] for w in iterator._workers if w.exitcode in _HINTS)
+        return UserError(f"a data worker died ({'; '.join([', '.join(codes), *hints])}), {batch}")
     return UserError(f"the data workers ended without a batch ({type(error).__name__}: {error}), {batch}")
 
 

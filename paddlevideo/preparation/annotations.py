@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paddlevideo import safe_io
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.decode.reader import printable
 
@@ -129,12 +129,13 @@ def csv_rows(file: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str
     """
     columns = list(columns)
     lines = list(text_lines(file))
-    reader = csv.reader([text for _, text in lines])
-    header = [name.strip() for name in next(reader, [])]
+    with safe_io.reading(file, "a csv"):
+        header, *rows = list(csv.reader([text for _, text in lines])) or [[]]
+    header = [name.strip() for name in header]
     missing = [name for name in columns if name not in header]
     if missing:
         raise UserError(f"{file}: the header has no {', '.join(missing)}; expected {','.join(columns)}")
-    for (where, _), cells in zip(lines[1:], reader):
+    for (where, _), cells in zip(lines[1:], rows):
         if len(cells) < len(columns):
             raise UserError(f"{where}: expected {','.join(header)}, has {len(cells)} fields")
         yield where, dict(zip(header, (cell.strip() for cell in cells)))
@@ -146,12 +147,7 @@ def read_json(file: Path, kind: type) -> Any:
     Raises:
         UserError: it is not.
     """
-    try:
-        value = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{file}: not JSON ({error})") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+    value = safe_io.read_json(file)
     if not isinstance(value, kind):
         raise UserError(f"{file}: expected a JSON {kind.__name__}, has a {type(value).__name__}")
     return value

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from paddlevideo import safe_io
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.decode.reader import printable
 from paddlevideo.preparation.annotations import read_json, text_lines
 from paddlevideo.preparation.listing import VIDEO_ENDINGS
 
 _MAX_SHOWN = 20
+_MAX_SAMPLES = 1_000_000  # of a track
 _PICTURE = re.compile(r"(?P<video>.+?)[/_.-](?:img_|frame_?)?(?P<number>\d+)\.\w+")
 _PEOPLE = {"person", "people", "human", "actor", "pedestrian", "player"}  # labels that name whom, not what they do
 _TRUE, _FALSE = {"true", "yes", "1"}, {"", "false", "no", "none", "0", "__undefined__"}
@@ -92,10 +94,8 @@ def read_people(path: Path, form: str, reading: Reading) -> list[Person]:
     """
     form = guess_form(path) if form == "auto" else form
     mistakes = _Mistakes(path)
-    try:
+    with safe_io.reading(path, f"a {form} file as expected"):
         people = list(_READERS[form](path, reading, mistakes))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:  # of a JSON or XML file of another make
-        raise UserError(f"{path}: not a {form} file as expected ({type(error).__name__}: {error})") from error
     mistakes.raise_if_any()
     if not people:
         raise UserError(f"{path}: nobody is annotated in it (read as {form})")
@@ -159,7 +159,7 @@ def _read_jsonl(path: Path, reading: Reading, mistakes: _Mistakes) -> Iterator[P
     for where, text in text_lines(path):
         try:
             record = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             mistakes.add(where, f"not JSON ({error})")
             continue
         if not isinstance(record, dict) or not {"video", "time_s", "box"} <= record.keys():
@@ -368,6 +368,8 @@ def _sampled(
         return
     fps = reading.fps_of(video)
     frames = [int(box.get("frame", 0)) for box in boxes]
+    if abs(frames[-1]) + abs(frames[0]) > _MAX_SAMPLES * fps * reading.every_s:
+        raise UserError(f"{path}: track {track.get('id')}: frame {frames[-1]:.6g} is beyond any video")
     first = -(-frames[0] // max(fps * reading.every_s, 1e-9))  # the first multiple at or behind the first box
     place, count = 0, int(first)
     while (frame := count * reading.every_s * fps) <= frames[-1] + 0.5:

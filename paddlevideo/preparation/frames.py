@@ -130,6 +130,6 @@ def _fingerprint(source: str) -> dict[str, int]:
 def _read_record(folder: Path) -> dict | None:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("num_frames"), int) else None

@@ -226,7 +226,10 @@ def test_mistakes_are_one_line(tiny_ava, lfb, predict, tmp_path):
     narrow = narrow_detector(tiny_ava, tmp_path)
     for options, message in (
         ([*of_weights(lfb.avg), "--bank", lfb.bank], "a feature bank of a data set, which is not overwritten"),
-        ([*of_weights(lfb.avg), "--bank", tmp_path / "cut.bank"], "cut.bank: damaged or not a feature bank: it has"),
+        (
+            [*of_weights(lfb.avg), "--bank", tmp_path / "cut.bank"],
+            "cut.bank: damaged, or not a feature bank (ValueError: it has",
+        ),
         (
             [*of_weights(lfb.avg), "--bank-config", tiny_ava.config],
             "--bank-config and --bank-weights: one is of no use",

@@ -136,7 +136,7 @@ def test_missing_files_are_named(tiny, tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("- a list", "not a description"),
+        ("- a list", "damaged .the top level must be a mapping"),
         ("a: [", "damaged"),
         ("format_version: 99", "format 99"),
         ("format_version: 1\nprogram: TSM.json", "lacks params"),

@@ -126,7 +126,7 @@ def test_a_changed_byte_is_refused_by_name(bank, at):
     data = bytearray(bank.read_bytes())
     data[at] ^= 0x41
     bank.write_bytes(data)
-    with pytest.raises(DamagedFileError, match=r"x\.bank: damaged or not a feature bank"):
+    with pytest.raises(DamagedFileError, match=r"x\.bank: damaged, or not a feature bank"):
         FeatureBank(bank)
 
 

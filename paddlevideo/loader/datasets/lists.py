@@ -11,8 +11,12 @@ from typing import Any
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.decode.reader import VideoReadError, printable
+from paddlevideo.loader.labels import refuse_control_characters
+from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
+from paddlevideo.safe_io import reading
 
 MAX_SHOWN = 20
+LOWER = "lower DATASET.num_workers, the batch size, or the frames and the size that PIPELINE gives"
 _MAX_CHECKED = 20_000  # files looked for before the first step; the others are met when they are read
 _COLUMNS = {
     "path": ("path", "filename", "file", "video", "frame_dir", "dir"),
@@ -76,10 +80,11 @@ def read_rows(file: str, columns: tuple[str, ...], problems: Problems | None = N
     if not lines:
         raise UserError(f"{file}: the list is empty; each line must hold: {' '.join(columns)}")
     problems = problems or Problems(file)
-    split = _csv_splitter(lines, columns) or _whitespace_splitter(columns)
+    with reading(file, "a list of samples"):
+        split = _csv_splitter(lines, columns) or _whitespace_splitter(columns)
+        cut = [(number, text, split(text)) for number, text in lines]
     rows = []
-    for number, text in lines:
-        fields = split(text)
+    for number, text, fields in cut:
         if fields is None:
             problems.add(number, f"needs {len(columns)} fields ({' '.join(columns)}), has {printable(repr(text[:80]))}")
         elif fields:
@@ -179,6 +184,7 @@ def class_folders(root: str) -> list[str]:
         names.sort(key=int)
     if not names:
         raise UserError(f"{root}: a data folder needs one sub-folder per class; there are none")
+    refuse_control_characters(root, names)
     return names
 
 
@@ -251,11 +257,18 @@ def describe(record: dict[str, Any]) -> str:
 
 
 def sample_error(record: dict[str, Any], error: Exception) -> UserError:
-    """An error that names the sample it happened at, whatever it was."""
+    """An error that names the sample it happened at; what the machine lacks is not laid at the sample's door."""
     if isinstance(error, VideoReadError):
         return error
     if isinstance(error, UserError):
         return error if describe(record) in str(error) else UserError(f"{describe(record)}: {error}")
+    if is_out_of_memory(error):
+        return OutOfMemoryError(f"out of memory while {describe(record)} was read ({reason(error)}); {LOWER}")
+    if isinstance(error, ImportError):
+        return UserError(
+            f"a Python module cannot be imported ({error}), which was noticed while {describe(record)} was read; the "
+            "installation or its memory limit is at fault, not this file"
+        )
     place = traceback.extract_tb(error.__traceback__)
     at = f" (at {os.path.basename(place[-1].filename)}:{place[-1].lineno})" if place else ""
     return UserError(f"{describe(record)}: {type(error).__name__}: {error}{at}")
