@@ -151,7 +151,7 @@ def test_multi_label_metrics_are_there_too(checkpoint, run_tool):
         ("test", (f"{PAGE}.py", "x.pdparams", "--out", "r.txt"), (".json",)),
         ("test", (f"{PAGE}.py", "x.pdparams", "--eval", "accuracy"), ("top_k_accuracy",)),
         ("test", (f"{PAGE}.py", "x.pdparams", "--out", "r.pkl", "--eval-options", "k=1"), ("topk",)),
-        ("test", (f"{PAGE}.py", "x.pdparams", "--out", "r.pkl", "--protocol", "best"), ("efficient, accurate",)),
+        ("test", (f"{PAGE}.py", "x.pdparams", "--out", "r.pkl", "--protocol", "best"), ("accurate, dense",)),
     ],
 )  # fmt: skip
 def test_a_mistake_is_answered_with_the_way_out(kinetics, run_tool, tool, arguments, words):
