@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import math
 import os
@@ -200,9 +199,7 @@ def write_atomic(path: str | os.PathLike, write: bytes | str | Callable[[BinaryI
 
 def write_pickle(path: str | os.PathLike, value: Any) -> str:
     """Writes numpy arrays in containers as a pickle that ``paddle.load`` reads; atomic.  Returns the sha256."""
-    buffer = io.BytesIO()
-    pickle.dump(value, buffer, protocol=4)
-    return write_atomic(path, buffer.getvalue())
+    return write_atomic(path, lambda stream: pickle.dump(value, stream, protocol=4))
 
 
 def sweep_temporary(folder: str | os.PathLike) -> None:

@@ -124,7 +124,8 @@ class Trainer:
         windows = self._windows(progress.step_in_epoch * self.accumulate)
         for window in windows:
             read_s = time.perf_counter() - waited_from
-            figures = self._step(window)
+            with within_memory("a training step", window[0].get("imgs"), _LOWER):
+                figures = self._step(window)
             progress.step_in_epoch += 1
             progress.step += 1
             self.schedule.step_batch()
@@ -183,8 +184,7 @@ class Trainer:
         loss, sums = paddle.zeros([]), {}
         for number, (batch, size) in enumerate(zip(window, sizes)):
             waits = number < len(window) - 1 and self.model is not self.framework
-            limited = within_memory("a training step", batch.get("imgs"), _LOWER)
-            with limited, self.model.no_sync() if waits else contextlib.nullcontext():
+            with self.model.no_sync() if waits else contextlib.nullcontext():
                 with self.precision.autocast():
                     outputs = self.model(self.tensors(batch), mode="loss")
                 share = outputs["loss"] * (size / sum(sizes))

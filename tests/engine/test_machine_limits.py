@@ -2,7 +2,6 @@
 
 import errno
 import os
-import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,7 +95,8 @@ def test_a_dead_worker_is_explained_by_its_own_exit_code(code, words):
     iterator = SimpleNamespace(_workers=[SimpleNamespace(pid=7, exitcode=code), SimpleNamespace(pid=8, exitcode=0)])
     records = [{"filename": "a.mp4"}]
     source = SimpleNamespace(samples=SimpleNamespace(dataset=SimpleNamespace(records=records)))
-    line = str(_death(iterator, threading.Event(), source, np.array([0]), RuntimeError()))
+    watch = SimpleNamespace(expired_s=None, is_set=lambda: False)
+    line = str(_death(iterator, watch, source, np.array([0]), RuntimeError()))
     assert f"pid 7: exit code {code}" in line and "a.mp4" in line and words in line
     assert ("-9" in line) == (code == -9)
     assert os.linesep not in line
