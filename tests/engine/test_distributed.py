@@ -13,7 +13,7 @@ import pytest
 
 from paddlevideo.errors import EXIT_RANK_HUNG
 from paddlevideo.safe_io import read_pickle
-from tests.tiny import ROOT, make_clips, save, timesformer_config
+from tests.tiny import ROOT, make_clips, save, timesformer_config, tsm_config
 
 pytestmark = pytest.mark.xdist_group("distributed")
 
@@ -23,14 +23,14 @@ def clips(tmp_path_factory):
     return make_clips(tmp_path_factory.mktemp("clips"), count=10)
 
 
-def launch(ranks, config_file, log_dir, *arguments, check=True):
-    command = [sys.executable, "main.py"]
+def launch(ranks, config_file, log_dir, *arguments, check=True, script=("main.py", "-c")):
+    command = [sys.executable, *script]
     if ranks > 1:
         launcher = ["paddle.distributed.launch", "--nproc_per_node", str(ranks), "--log_dir", str(log_dir)]
-        command = [sys.executable, "-m", *launcher, "main.py"]
+        command = [sys.executable, "-m", *launcher, *script]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")}
     done = subprocess.run(
-        [*command, "-c", str(config_file), *arguments],
+        [*command, str(config_file), *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -245,6 +245,16 @@ def test_a_fresh_start_beside_another_run_is_refused_on_every_rank_without_hangi
     assert (tmp_path / "run" / "previous_1" / "TimeSformer_epoch_00001.pdparams").is_file()
     launch(2, save(config | {"epochs": 2}, file), tmp_path / "log4", "--max_iters", "1", "--resume")
     assert (tmp_path / "run" / "TimeSformer_epoch_00002.pdparams").is_file()
+
+
+def test_a_nan_clip_on_one_rank_is_named_by_rank_0_and_no_rank_takes_the_step(tmp_path, clips):
+    config = tsm_config(clips, tmp_path / "run") | {"epochs": 1}
+    file = save(config, tmp_path / "run.yaml")
+    launch(2, file, tmp_path / "log", script=(str(Path(__file__).with_name("nan_on_rank_one.py")),))
+    (line,) = [line for line in (tmp_path / "run" / "log.txt").read_text().splitlines() if "no step is taken" in line]
+    assert "step 1: " in line and line.count("clip ") == config["DATASET"]["batch_size"]
+    weights = read_pickle(tmp_path / "run" / "TSM_epoch_00001.pdparams")
+    assert all(np.isfinite(value).all() for value in weights.values())
 
 
 def _runs(process: int) -> bool:
