@@ -131,7 +131,7 @@ class SWAHook(AverageHook):
         with self.average.applied(), statistics_kept(run.framework):
             self._renew(run)
             if distributed.is_main():
-                run.folder.save_weights("swa", run.framework)
+                run.folder.save_weights("swa", run.framework, run.written_at())
             if self.validate is not None:
                 self.validate.measure(run, "swa")
         distributed.barrier()

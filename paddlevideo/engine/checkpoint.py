@@ -17,14 +17,14 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from paddlevideo.classes import Classes, write_weights
+from paddlevideo.classes import NOTE, Classes, write_weights
 from paddlevideo.errors import UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.manifest import SUFFIX as MANIFEST
@@ -37,8 +37,8 @@ ARRAYS = (".pdparams", ".pdopt", ".pdema", ".pdswa")
 IDENTITY = "run.json"
 # what a run writes into its folder, besides what others keep there
 _WRITTEN = (
-    *(f"*{suffix}" for suffix in (*ARRAYS, MANIFEST)), "*.pdparams.json", IDENTITY, "config.yaml", "class_names.txt",
-    "log*.txt", "metrics.jsonl", "unreadable_train.txt", "report*.html", "predictions*.csv", "tensorboard", "visualdl",
+    IDENTITY, "config.yaml", "class_names.txt", "log*.txt", "metrics.jsonl", "unreadable_train.txt", "report*.html",
+    "predictions*.csv", "tensorboard", "visualdl",
 )  # fmt: skip
 _NO_IDENTITY = "unknown"  # of points that were written before runs had one
 Arrays = dict[str, Any]
@@ -144,12 +144,17 @@ class RunFolder:
         if stem.with_name(stem.name + MANIFEST).is_file():
             self._write_manifest(stem, read_manifest(stem.with_name(stem.name + MANIFEST))["files"], state)
 
-    def save_weights(self, what: str, framework: Any) -> None:
-        """``<stem>.pdparams`` of a network, and of each part that it deploys by itself; each with its class names."""
+    def save_weights(self, what: str, framework: Any, progress: Mapping[str, int]) -> None:
+        """``<stem>.pdparams`` of a network, and of each part that it deploys by itself; each with a note.
+
+        Args:
+            progress: ``epoch`` and ``step``, for the note.
+        """
         stem = self.stem(what)
         for ending, network in framework.checkpoints().items():
             file = stem.with_name(f"{stem.name}{ending}.pdparams")
-            write_weights(file, numpy_state(network), self.classes, {"model_name": self.model_name, "run": self.run})
+            about = {"model_name": self.model_name, "run": self.run, **progress}
+            write_weights(file, numpy_state(network), self.classes, about)
 
     def entries(self) -> tuple[list[Entry], int]:
         """All resume points that have a sound manifest, newest (most steps) first; and how many have a damaged one."""
@@ -162,14 +167,12 @@ class RunFolder:
                 log.warning("%s; this resume point is passed over", error)
                 damaged += 1
                 continue
-            found.append(Entry(state["progress"]["step"], stem, state.get("run", _NO_IDENTITY)))
+            if state["config"].get("model_name", self.model_name) == self.model_name:  # TSM_* is TSM_large_*, too
+                found.append(Entry(state["progress"]["step"], stem, state.get("run", _NO_IDENTITY)))
         return sorted(found, key=lambda entry: (entry.step, entry.stem.name), reverse=True), damaged
 
-    def newest(self, older_than: Path | None = None) -> ResumePoint | None:
+    def newest(self) -> ResumePoint | None:
         """The newest valid resume point of the run of this folder; damaged ones are named and passed over.
-
-        Args:
-            older_than: stem of a point; only those that come after it are looked at.
 
         Returns:
             None if there never was one.
@@ -187,14 +190,12 @@ class RunFolder:
                 f"{self.path}: holds resume points of {len(runs)} other run(s), newest {names}; name the one to "
                 "continue: --resume PATH"
             )
-        if older_than in points:
-            points = points[points.index(older_than) + 1 :]
         for stem in points:
             try:
                 return load(stem)
             except UserError as error:
                 log.warning("%s; looking for an older resume point", error)
-        if older_than is None and (points or damaged):
+        if points or damaged:
             raise UserError(
                 f"{self.path}: every resume point is damaged; start anew without --resume, and with --overwrite, which "
                 "moves what is there aside"
@@ -220,11 +221,13 @@ class RunFolder:
         step = point.state["progress"]["step"]
         return [e.stem.name for e in self.entries()[0] if e.run != point.run or (e.step > step and not newest)]
 
-    def move_aside(self, stems: Sequence[Path] | None = None) -> Path:
-        """Moves what a run wrote here into ``previous_N`` in this folder; nothing is deleted.
+    def move_aside(self, point: ResumePoint | None, lost: Sequence[str]) -> Path:
+        """Moves what a start from ``point`` would overwrite into ``previous_N`` in this folder; nothing is deleted.
 
         Args:
-            stems: only these resume points; None: everything.
+            point: None: everything that a run wrote here is moved.
+            lost: with a point, the names of the resume points that are not of its past; the best and averaged weights
+                that were written after it go with them.
 
         Returns:
             That folder.
@@ -235,20 +238,34 @@ class RunFolder:
         target = self.path / f"previous_{number}"
         target.mkdir(parents=True)
         # manifests last: until everything is moved, the folder counts as another run's
-        if stems is None:
-            files = [file for pattern in _WRITTEN for file in self.path.glob(pattern)]
-        else:
-            named = [stem.with_name(stem.name + suffix) for stem in stems for suffix in (*ARRAYS, MANIFEST)]
-            files = [file for file in named if file.exists()]
-        for file in sorted(dict.fromkeys(files), key=lambda file: (file.name.endswith(MANIFEST), file.name)):
+        for file in sorted(self._of_a_run(point, lost), key=lambda file: (file.name.endswith(MANIFEST), file.name)):
             os.replace(file, target / file.name)
         return target
 
-    def begin(self, run: str | None, classes: Classes) -> None:
-        """Notes the identity (None: a new one) and the class names of the run that writes here from now on."""
-        self.run, self.classes = run or self.run, classes
+    def _of_a_run(self, point: ResumePoint | None, lost: Sequence[str]) -> set[Path]:
+        if point is None:
+            patterns = (*_WRITTEN, *(f"{self.model_name}_*{suffix}" for suffix in ARRAYS))
+            files = {file for pattern in patterns for file in self.path.glob(pattern)}
+            stems = [manifest.name[: -len(MANIFEST)] for manifest in self.path.glob(f"*{MANIFEST}")]
+            notes = list(self.path.glob(f"*.pdparams{NOTE}"))
+        else:
+            files, stems, step = set(), list(lost), point.state["progress"]["step"]
+            notes = [
+                note
+                for note in self.path.glob(f"{self.model_name}_*.pdparams{NOTE}")
+                if _step_of(note, step + 1) > step
+            ]
+        files |= {self.path / f"{stem}{suffix}" for stem in stems for suffix in (*ARRAYS, MANIFEST)}
+        for note in notes:  # X.pdparams.json: X.pdparams, and X.pdopt of the best
+            weights = note.with_name(note.name[: -len(NOTE)])
+            files |= {note, weights, weights.with_suffix(".pdopt")}
+        return {file for file in files if file.exists()}
+
+    def write_identity(self) -> None:
+        """Notes in the folder which run writes here from now on, and its class names; on the rank with the lock."""
         if self._lock is None:
             return
+        classes = self.classes
         about = {"run": self.run, "model_name": self.model_name, "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_atomic(self.path / IDENTITY, json.dumps({**about, "classes": classes.describe()}, indent=1) + "\n")
         names = self.path / "class_names.txt"
@@ -305,6 +322,15 @@ def remove(stem: Path) -> None:
     manifest.unlink(missing_ok=True)
     for suffix in ARRAYS:
         stem.with_name(stem.name + suffix).unlink(missing_ok=True)
+
+
+def _step_of(note: Path, unknown: int) -> int:
+    """The step at which the weights beside a note were written."""
+    try:
+        step = json.loads(note.read_text(encoding="utf-8")).get("step", unknown)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return unknown
+    return step if isinstance(step, int) else unknown
 
 
 def numpy_state(layer: Any) -> dict[str, np.ndarray]:

@@ -78,7 +78,7 @@ def evaluate(
     num_wrong, num_scores = (sum(counts) for counts in zip(*distributed.gather((num_wrong, num_scores))))
     if not num_wrong:
         return metric.compute()
-    log.warning("%d of %d scores are NaN or infinite; they count as wrong", num_wrong, num_scores)
+    log.warning("%d of %d clips (persons) have scores of NaN or infinity, and count as wrong", num_wrong, num_scores)
     return {**metric.compute(), "num_non_finite": num_wrong}
 
 

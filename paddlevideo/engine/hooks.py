@@ -52,9 +52,6 @@ class Hook:
 
     def finish(self, run: Trainer) -> None: ...
 
-    def close(self) -> None:
-        """Frees files; of a run that ends without ``finish``, too."""
-
     def state_dict(self) -> dict[str, Any]:
         return {}
 
@@ -167,9 +164,6 @@ class LogHook(Hook):
             sink.write(mode, step, figures)
 
     def finish(self, run: Trainer) -> None:
-        self.close()
-
-    def close(self) -> None:
         for sink in self.sinks:
             sink.close()
 
@@ -233,7 +227,7 @@ class CheckpointHook(Hook):
 
     def _save_unless_diverged(self, run: Trainer, also: str | None = None) -> None:
         """Points of a run that has diverged would push out those that one can go back to."""
-        diverged = bool(distributed.all_reduce_sum([float(run.diverged)])[0])
+        diverged = run.diverged()
         if not diverged:
             self.save(run, also)
         elif not self._owed:
@@ -294,7 +288,10 @@ class ValidateHook(Hook):
         self.validated_epoch: int | None = 0  # None: a point of before this was recorded, after its validation
 
     def start(self, run: Trainer) -> None:
-        epoch = run.progress.epoch
+        epoch, best = run.progress.epoch, run.folder.stem("best")
+        if self.best is not None and not best.with_name(f"{best.name}.pdparams").is_file():
+            log.warning("%s.pdparams is not here: the best of the validations from now on will be written", best)
+            self.best = None
         if run.progress.step_in_epoch == 0 and self.validated_epoch is not None and epoch > self.validated_epoch:
             self.epoch_end(run)
 
@@ -334,7 +331,7 @@ class ValidateHook(Hook):
         if self.best is None or figure > self.best:
             self.best, self.best_epoch = figure, run.progress.epoch
             if distributed.is_main():
-                run.folder.save_weights("best", run.framework)
+                run.folder.save_weights("best", run.framework, run.written_at())
                 write_pickle(run.folder.path / f"{run.folder.stem('best').name}.pdopt", run.optimizer_arrays())
             log.info(f"Already save the best model ({metric.primary_label}){int(figure * 10000) / 10000}")
 

@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,8 +48,7 @@ def set_up_logging(folder: Path | None, rank: int = 0, level: str = "INFO") -> N
     handlers: list[logging.Handler] = [_Console()] if rank == 0 else []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        name = "log.txt" if rank == 0 else f"log.rank{rank}.txt"
-        handlers.append(logging.FileHandler(folder / name, encoding="utf-8"))
+        handlers.append(_Recording(_log_file(folder, rank)))
     for old in list(log.handlers):
         log.removeHandler(old)
         old.close()
@@ -57,6 +57,37 @@ def set_up_logging(folder: Path | None, rank: int = 0, level: str = "INFO") -> N
         log.addHandler(handler)
     log.setLevel(level.upper())
     log.propagate = False
+
+
+def continue_logging(folder: Path, rank: int = 0) -> None:
+    """Begins the log file of ``set_up_logging`` again, with what was logged since then: the old file was moved away."""
+    for old in [handler for handler in log.handlers if isinstance(handler, _Recording)]:
+        log.removeHandler(old)
+        new = _Recording(_log_file(folder, rank))
+        new.setFormatter(old.formatter)
+        log.addHandler(new)
+        for record in old.records:
+            new.handle(record)
+        old.close()
+
+
+def _log_file(folder: Path, rank: int) -> Path:
+    return folder / ("log.txt" if rank == 0 else f"log.rank{rank}.txt")
+
+
+class _Recording(logging.FileHandler):
+    """A log file that remembers its first lines, those of a run that is being assembled."""
+
+    _MOST = 1000
+
+    def __init__(self, path: Path):
+        super().__init__(path, encoding="utf-8")
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.records) < self._MOST:
+            self.records.append(record)
+        super().emit(record)
 
 
 class Sink(Protocol):
@@ -71,55 +102,57 @@ class JsonLines:
     """``metrics.jsonl``: an object per record: ``mode``, ``step``, ``time``, and the figures (null: not finite)."""
 
     def __init__(self, folder: Path):
-        self._stream = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._path = folder / "metrics.jsonl"
+        self._stream: Any = None  # opened at the first record: until then the folder may hold another run
 
     def write(self, mode: str, step: int, figures: dict[str, float]) -> None:
+        if self._stream is None:
+            self._stream = self._path.open("a", encoding="utf-8")
         # JSON has no NaN
         figures = {name: value if math.isfinite(value) else None for name, value in figures.items()}
         self._stream.write(json.dumps({"mode": mode, "step": step, "time": round(time.time(), 3), **figures}) + "\n")
         self._stream.flush()
 
     def close(self) -> None:
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
 
 
-class TensorBoard:
+class _Scalars:
+    """A writer of ``add_scalar`` records, opened at the first one."""
+
+    def __init__(self, open_writer: Callable[[], Any]):
+        self._open, self._writer = open_writer, None
+
+    def write(self, mode: str, step: int, figures: dict[str, float]) -> None:
+        self._writer = self._writer or self._open()
+        for name, value in figures.items():
+            self._writer.add_scalar(f"{mode}/{name}", value, step)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _tensorboard(folder: Path) -> Sink:
     """Event files in ``<folder>/tensorboard``."""
-
-    def __init__(self, folder: Path):
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise UserError("log_sinks: TensorBoard needs 'pip install tensorboardX'") from None
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
-
-    def write(self, mode: str, step: int, figures: dict[str, float]) -> None:
-        for name, value in figures.items():
-            self._writer.add_scalar(f"{mode}/{name}", value, step)
-
-    def close(self) -> None:
-        self._writer.close()
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise UserError("log_sinks: TensorBoard needs 'pip install tensorboardX'") from None
+    return _Scalars(lambda: SummaryWriter(str(folder / "tensorboard")))
 
 
-class VisualDL:
+def _visualdl(folder: Path) -> Sink:
     """Record files in ``<folder>/visualdl``."""
-
-    def __init__(self, folder: Path):
-        try:
-            from visualdl import LogWriter
-        except ImportError:
-            raise UserError("log_sinks: VisualDL needs 'pip install visualdl'") from None
-        self._writer = LogWriter(logdir=str(folder / "visualdl"))
-
-    def write(self, mode: str, step: int, figures: dict[str, float]) -> None:
-        for name, value in figures.items():
-            self._writer.add_scalar(f"{mode}/{name}", value, step)
-
-    def close(self) -> None:
-        self._writer.close()
+    try:
+        from visualdl import LogWriter
+    except ImportError:
+        raise UserError("log_sinks: VisualDL needs 'pip install visualdl'") from None
+    return _Scalars(lambda: LogWriter(logdir=str(folder / "visualdl")))
 
 
-_SINKS: dict[str, Any] = {"TensorBoard": TensorBoard, "VisualDL": VisualDL}
+_SINKS: dict[str, Any] = {"TensorBoard": _tensorboard, "VisualDL": _visualdl}
 
 
 def open_sinks(folder: Path, names: list[str]) -> list[Sink]:

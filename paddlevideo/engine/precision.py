@@ -85,19 +85,24 @@ class Precision:
         """Gradients of one micro-batch, added to those that are there."""
         (self._scaler.scale(loss) if self._scaler else loss).backward()
 
-    def check(self, optimizer: Any, loss: paddle.Tensor, statistics: paddle.Tensor) -> StepCheck:
-        """Loss, gradient norm and batch-norm statistics in one read from the device; gradients are unscaled before.
+    def check(
+        self, optimizer: Any, loss: paddle.Tensor, statistics: paddle.Tensor, figures: dict[str, paddle.Tensor]
+    ) -> tuple[StepCheck, dict[str, float]]:
+        """What decides about the step, and the figures of its log line, in the one read from the device.
 
-        The norm is the one that ``ClipGradByGlobalNorm`` needs, and is not computed a second time for it.
+        Gradients are unscaled before.  Their norm is the one that ``ClipGradByGlobalNorm`` needs, and is not computed a
+        second time for it.
 
         Args:
             statistics: ``RunningStatistics.copy()`` after the forward pass.
+            figures: scalars by name.
         """
         if self._scaler:
             self._scaler.unscale_(optimizer)
-        values = [loss.astype("float32").reshape([]), squared_gradient_norm(optimizer), statistics.sum()]
-        loss_value, squared_norm, total = paddle.stack(values).tolist()
-        return StepCheck(loss_value, math.sqrt(squared_norm) if squared_norm >= 0 else math.nan, total)
+        values = [loss, squared_gradient_norm(optimizer), statistics.sum(), *figures.values()]
+        read = paddle.stack([value.astype("float32").reshape([]) for value in values]).tolist()
+        norm = math.sqrt(read[1]) if read[1] >= 0 else math.nan
+        return StepCheck(read[0], norm, read[2]), dict(zip(figures, read[3:]))
 
     def step(self, optimizer: Any) -> None:
         """The optimizer step, after ``check``."""

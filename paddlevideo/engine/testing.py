@@ -95,8 +95,8 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     distributed.barrier()
     if figures.get("num_non_finite"):
         raise UserError(
-            f"{options.weights}: {figures['num_non_finite']} scores are NaN or infinite, so the figures above are not "
-            "those of a sound network; take an earlier checkpoint"
+            f"{options.weights}: {figures['num_non_finite']} clips (persons) have scores of NaN or infinity, so these "
+            "figures are not those of a sound network; take an earlier checkpoint"
         )
     return figures
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import logging
 import math
@@ -32,9 +31,8 @@ from paddlevideo.engine.precision import Precision, StepCheck
 from paddlevideo.engine.resuming import compare_configs, compare_rates
 from paddlevideo.errors import UserError
 from paddlevideo.memory import within_memory
-from paddlevideo.metrics.topk import top_k_accuracy
 from paddlevideo.modeling.weights import load_weights
-from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state, squared_gradient_norm
+from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state
 
 log = logging.getLogger("paddlevideo")
 
@@ -43,9 +41,8 @@ _LOWER = (
     "lower DATASET.batch_size (GRADIENT_ACCUMULATION keeps the global batch), or the frames and the size that PIPELINE "
     "gives"
 )
-# a loss so many times the first one, or 1 if that is more, comes from weights that nobody wants back
+# a loss so many times the first one, or 1 if that is more, comes from weights that have diverged
 _DIVERGED = 1000.0
-_TRIED_BATCHES = 3  # by can_go_on
 
 
 @dataclass
@@ -84,7 +81,9 @@ class Trainer:
     end_early: bool = False
     first_loss: float | None = None  # of the run's first step
     _loss: float = 0.0  # of the last step that was taken
+    _taken: dict[str, Any] | None = None  # its first batch
     _refused: int = 0  # steps in a row
+    _suspects: set[str] = field(default_factory=set)  # files of these steps
 
     def __post_init__(self) -> None:
         self._statistics = RunningStatistics(self.framework)
@@ -161,8 +160,8 @@ class Trainer:
         """
         statistics = self._statistics.copy()
         lr = self.schedule.lr
-        loss, figures = self._gradients(window)
-        check = self.precision.check(self.optimizer, loss, self._statistics.copy())
+        loss, sums = self._gradients(window)
+        check, figures = self.precision.check(self.optimizer, loss, self._statistics.copy(), sums)
         refused, stop = distributed.all_reduce_sum([float(not check.finite), float(self.stop_signal)])
         self.stop_signal = self.stop_signal or (int(signal.SIGTERM) if stop else 0)
         self.stepped = not refused
@@ -171,89 +170,90 @@ class Trainer:
             self._report_refused(window, check, explained=self.precision.refuse(self.optimizer))
         else:
             self.precision.step(self.optimizer)
-            self._refused = 0
-            self._loss = check.loss
+            self._refused, self._suspects = 0, set()
+            self._loss, self._taken = check.loss, window[0]
             self.first_loss = check.loss if self.first_loss is None else self.first_loss
         self.optimizer.clear_grad()
-        return {"loss": check.loss, "lr": lr, **figures}
+        size = float(sum(len(batch["index"]) for batch in window))
+        return {"loss": check.loss, "lr": lr, **figures, "batch_size": size}
 
-    def _gradients(self, window: list[dict[str, Any]]) -> tuple[paddle.Tensor, dict[str, float]]:
-        """Adds up the gradients of the window's batches.  Returns the mean loss [] and the figures of the log line."""
+    def _gradients(self, window: list[dict[str, Any]]) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """Adds up the gradients of the window's batches.
+
+        Returns:
+            The mean loss [] and the means of the log line's figures [], not read from the device yet.
+        """
         sizes = [len(batch["index"]) for batch in window]
         self._seed_step()
-        loss, sums = paddle.zeros([]), {}
+        loss: paddle.Tensor = paddle.zeros([])
+        means: dict[str, paddle.Tensor] = {}
         for number, (batch, size) in enumerate(zip(window, sizes)):
             waits = number < len(window) - 1 and self.model is not self.framework
             with self.model.no_sync() if waits else contextlib.nullcontext():
+                tensors_of_batch, share_of_window = self.tensors(batch), size / sum(sizes)
                 with self.precision.autocast():
-                    outputs = self.model(self.tensors(batch), mode="loss")
-                share = outputs["loss"] * (size / sum(sizes))
+                    outputs = self.model(tensors_of_batch, mode="loss")
+                share = outputs["loss"] * share_of_window
                 with contextlib.nullcontext() if waits else distributed.collective():
                     self.precision.backward(share)
             loss = loss + share.detach()
-            for name, value in _figures(outputs, batch).items():
-                sums[name] = sums.get(name, 0.0) + size * value
+            for name, value in _figures(outputs, tensors_of_batch).items():
+                means[name] = means.get(name, 0.0) + value * share_of_window
         self.replaced = np.concatenate([np.asarray(batch["replaced"]) for batch in window])
         self.replaced = self.replaced[self.replaced >= 0]
-        figures = {name: value / sum(sizes) for name, value in sums.items()}
-        return loss, {**figures, "batch_size": float(sum(sizes))}
+        return loss, means
 
     def _seed_step(self) -> None:
         key = [self.seed, self.progress.step, distributed.rank()]
         paddle.seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
-    @property
     def diverged(self) -> bool:
-        """Whether the last step was refused, or its loss was out of all proportion to the run's first one."""
-        return bool(self._refused) or not self._in_proportion(self._loss)
+        """Whether the weights are of no use any more: a loss out of all proportion to the run's first one, or none.
+
+        Of the last step that was taken, and of its batch with the weights that the step has made.  Changes nothing.
+        """
+        usable = self._in_proportion(self._loss)
+        if usable and self._taken is not None:
+            statistics = self._statistics.copy()
+            self._seed_step()
+            with paddle.no_grad(), self.precision.autocast():
+                loss = float(self.framework(self.tensors(self._taken), mode="loss")["loss"])
+            self._statistics.restore(statistics)
+            usable = self._in_proportion(loss)
+        return bool(distributed.all_reduce_sum([float(not usable)])[0])
 
     def _in_proportion(self, loss: float) -> bool:
-        return loss <= _DIVERGED * max(1.0, self.first_loss or 0.0)
-
-    def can_go_on(self) -> bool:
-        """Whether most of the next batches give a usable loss and finite gradients; changes nothing.
-
-        The gradients of the bare network, of every rank's own batches.
-        """
-        if self.progress.epoch >= self.epochs:
-            return True
-        self.framework.train()
-        self._seed_step()
-        statistics = self._statistics.copy()
-        verdicts = []
-        with contextlib.closing(self._windows(self.progress.step_in_epoch * self.accumulate)) as windows:
-            for batch, *_ in itertools.islice(windows, _TRIED_BATCHES):
-                with self.precision.autocast():
-                    loss = self.framework(self.tensors(batch), mode="loss")["loss"]
-                loss.backward()
-                values = [loss.detach(), squared_gradient_norm(self.optimizer), self._statistics.copy().sum()]
-                check = StepCheck(*(float(value) for value in values))
-                self.optimizer.clear_grad()
-                self._statistics.restore(statistics)
-                verdicts.append(check.finite and self._in_proportion(check.loss))
-        good, bad = distributed.all_reduce_sum([float(sum(verdicts)), float(len(verdicts) - sum(verdicts))])
-        return good > bad or not verdicts
+        return loss <= _DIVERGED * max(1.0, self.first_loss or 0.0)  # not so for NaN
 
     def _report_refused(self, window: list[dict[str, Any]], check: StepCheck, explained: bool) -> None:
-        """Names the step's files, those of the ranks that are to blame; ends the run after too many in a row."""
-        files = [self.file_of(int(i)) for batch in window for i in np.asarray(batch["index"])]
+        """Names the step's files, those of the ranks that are to blame; ends the run after too many in a row.
+
+        A step with a file of the refused step before it does not count: the file may be at fault, at an epoch's end and
+        at the beginning of the next.
+        """
         own = math.isfinite(check.loss) and math.isfinite(check.statistics)
+        files = [self.file_of(int(i)) for batch in window for i in np.asarray(batch["index"])]
         reports = distributed.gather((own, str(check), files))
-        blamed = [report for report in reports if not report[0]] or reports
-        names = ", ".join(name for _, _, files in blamed for name in files)
-        if explained:
+        if explained and all(sound for sound, _, _ in reports):
             log.info("step %d: the gradients overflow in float16; the loss scale is lowered", self.progress.step)
             return
-        self._refused += 1
-        log.warning("step %d: no step is taken (%s). Files: %s", self.progress.step, blamed[0][1], names)
+        blamed = [report for report in reports if not report[0]] or reports
+        names = list(dict.fromkeys(name for _, _, files in blamed for name in files))
+        self._refused += not self._suspects.intersection(names)
+        self._suspects.update(names)
+        log.warning("step %d: no step is taken (%s). Files: %s", self.progress.step, blamed[0][1], ", ".join(names))
         if self._refused >= self.non_finite_limit:
             stems = [entry.stem for entry in self.folder.entries()[0] if entry.run == self.folder.run]
-            point = f"the newest resume point is {stems[0]}" if stems else "there is no resume point yet"
+            there = f"The newest resume point is {stems[0]}: continue with --resume auto" if stems else "Start anew"
             raise UserError(
                 f"step {self.progress.step}: {blamed[0][1]}: not finite {self._refused} times in a row, and training "
                 "stops; lower OPTIMIZER.learning_rate, add OPTIMIZER.grad_clip, or look at the files named above. "
-                f"No weights were changed by these steps; {point}, to continue from with --resume auto"
+                f"No weights were changed by these steps. {there}"
             )
+
+    def written_at(self) -> dict[str, int]:
+        """What the note of weights says about when they were written."""
+        return {"epoch": self.progress.epoch, "step": self.progress.step}
 
     def file_of(self, index: int) -> str:
         """The file of a training sample, and the key frame in it where a file has several."""
@@ -342,12 +342,6 @@ class Trainer:
         for difference in differences:
             log.warning("resumed run differs from the first one: %s", difference)
 
-    def close(self) -> None:
-        """Ends a run that was assembled and is not going to train."""
-        self.loader.close()
-        for hook in self.hooks:
-            hook.close()
-
     def _tell(self, moment: str) -> None:
         # in reverse at the end: the log closes when the others have written to it
         for hook in self.hooks if moment != "finish" else reversed(self.hooks):
@@ -378,22 +372,33 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-def _figures(outputs: dict[str, paddle.Tensor], batch: dict[str, Any]) -> dict[str, float]:
+@paddle.no_grad()
+def _figures(outputs: dict[str, paddle.Tensor], batch: dict[str, paddle.Tensor]) -> dict[str, paddle.Tensor]:
     """What a training step's log line has besides the loss: top-1 and top-5 of labelled clips, and the framework's own.
 
-    A mixed label counts as its larger part.
+    Scalars on the device.  A mixed label counts as its larger part.
     """
-    figures: dict[str, float] = {}
+    figures: dict[str, paddle.Tensor] = {}
     if "scores" in outputs and "label" in batch:
-        labels = np.asarray(batch["label"])
-        labels = labels.argmax(-1) if labels.ndim == 2 else labels
-        scores = outputs["scores"].astype("float32").numpy()
-        figures["top1"], figures["top5"] = top_k_accuracy(scores, labels, (1, 5))
-    own = {name: value for name, value in outputs.items() if name != "loss" and value.ndim == 0}
-    if own:
-        values = paddle.stack([value.astype("float32") for value in own.values()]).numpy()
-        figures |= {name: float(value) for name, value in zip(own, values)}
-    return figures
+        labels = batch["label"].argmax(-1) if batch["label"].ndim == 2 else batch["label"]
+        place = _ranks(outputs["scores"].detach().astype("float32"), labels.astype("int64"))
+        width = outputs["scores"].shape[1]
+        figures = {f"top{k}": (place < min(k, width)).astype("float32").mean() for k in (1, 5)}
+    return figures | {name: value.detach() for name, value in outputs.items() if name != "loss" and value.ndim == 0}
+
+
+def _ranks(scores: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+    """``metrics.topk.ranks`` on the device: how many classes stand before the label, K if the scores hold a NaN.
+
+    Args:
+        scores: float32 [N, K].
+        labels: int64 [N].
+    """
+    classes = scores.shape[1]
+    own = paddle.take_along_axis(scores, labels.unsqueeze(1), 1)  # [N, 1]
+    earlier = paddle.arange(classes).unsqueeze(0) < labels.unsqueeze(1)  # [N, K]
+    before = ((scores > own) | ((scores == own) & earlier)).astype("int64").sum(1)
+    return paddle.where(paddle.isnan(scores).any(1), paddle.full_like(before, classes), before)
 
 
 def _shift_shares(framework: Any) -> list[int | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import paddle
@@ -26,7 +26,7 @@ from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.command import length_remarks
 from paddlevideo.engine.data_summary import data_summary
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
-from paddlevideo.engine.log import open_sinks, set_up_logging
+from paddlevideo.engine.log import continue_logging, open_sinks, set_up_logging
 from paddlevideo.engine.parts import (
     DEFAULT_SEED,
     Options,
@@ -64,12 +64,14 @@ def train(config: Config, options: Options) -> Trainer:
     try:
         set_up_logging(folder.path, distributed.rank(), config.get("log_level", "INFO"))
         log.info("device %s, %d rank(s), output in %s", device, distributed.world_size(), folder.path)
-        point = _start(folder, options, config.get("resume_epoch", 0))
+        point, lost = _start(folder, options, config.get("resume_epoch", 0))
         trainer = _prepared(config, options, folder, point)
-        if point and options.resume == "auto" and not _back_to_usable(trainer, point):
-            trainer.close()
-            _move_aside(folder, "training has diverged in every resume point, and starts at the beginning")
-            trainer = _prepared(config, options, folder, None)
+        if lost:
+            _move_aside(folder, point, lost)
+        folder.write_identity()
+        if distributed.is_main():
+            write_atomic(folder.path / "config.yaml", trainer.config.to_yaml())
+            log.info("the resolved configuration is %s", folder.path / "config.yaml")
         trainer.run()
         return trainer
     finally:
@@ -77,13 +79,9 @@ def train(config: Config, options: Options) -> Trainer:
 
 
 def _prepared(config: Config, options: Options, folder: RunFolder, point: checkpoint.ResumePoint | None) -> Trainer:
-    """The run, at the resume point or at the beginning."""
-    classes = _classes(config, point)
-    config = settled(config, classes)
-    folder.begin(point.run if point else None, classes)
-    if distributed.is_main():
-        write_atomic(folder.path / "config.yaml", config.to_yaml())
-        log.info("the resolved configuration is %s", folder.path / "config.yaml")
+    """The run, at the resume point or at the beginning; nothing of the folder is changed by it."""
+    folder.classes = _classes(config, point)
+    config = settled(config, folder.classes)
     trainer = _assemble(config, options, folder, _seed(options.seed, point), resumed=point is not None)
     if point:
         trainer.load(point)
@@ -182,38 +180,41 @@ def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
     return hooks
 
 
-def _start(folder: RunFolder, options: Options, resume_epoch: int) -> checkpoint.ResumePoint | None:
-    """What to continue from; None to start at the beginning.  Work of another run in the folder is not overwritten.
+def _start(
+    folder: RunFolder, options: Options, resume_epoch: int
+) -> tuple[checkpoint.ResumePoint | None, Sequence[str]]:
+    """What to continue from (None: the beginning), and whose files in the folder the run would overwrite.
 
     Raises:
         UserError: on every rank: there is such work and no ``--overwrite``, or nothing valid to resume.
     """
     point: checkpoint.ResumePoint | None = None
 
-    def decide() -> tuple[str | None, bool]:
+    def decide() -> tuple[str | None, list[str], str]:
         nonlocal point
         point = _resume_point(folder, options.resume, resume_epoch)
         lost = folder.in_the_way(point, newest=options.resume == "auto")
         if lost and not options.overwrite:
             raise UserError(_ways_on(folder, point, lost))
-        return (str(point.stem) if point else None), bool(lost)
+        return (str(point.stem) if point else None), lost, point.run if point else folder.run
 
-    stem, aside = _on_main(decide)
+    stem, lost, folder.run = _on_main(decide)
     if stem is not None and point is None:  # on the other ranks
         point = checkpoint.load(stem)
     distributed.barrier()  # all have read it
-    if aside:
-        _move_aside(folder, "--overwrite")
-    return point
+    return point, lost
 
 
-def _move_aside(folder: RunFolder, why: str) -> None:
-    """Makes room for a run that starts at the beginning."""
+def _move_aside(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: Sequence[str]) -> None:
+    """Makes room for a run that is ready to begin."""
+    distributed.barrier()  # all have read what they need
     if distributed.is_main():
-        target = folder.move_aside()
-        set_up_logging(folder.path, distributed.rank(), logging.getLevelName(log.level))
-        log.info("%s: the earlier run was moved to %s", why, target)
+        target = folder.move_aside(point, lost)
     distributed.barrier()
+    if point is None:  # the logs were moved, too
+        continue_logging(folder.path, distributed.rank())
+    if distributed.is_main():
+        log.info("--overwrite: %s was moved to %s", "the earlier run" if point is None else ", ".join(lost), target)
 
 
 def _ways_on(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: list[str]) -> str:
@@ -268,27 +269,6 @@ def _resume_point(folder: RunFolder, resume: str | None, resume_epoch: int) -> c
     if point is None:
         log.info("--resume auto: nothing to resume in %s; starting at the beginning", folder.path)
     return point
-
-
-def _back_to_usable(trainer: Trainer, point: checkpoint.ResumePoint) -> bool:
-    """Loads older resume points until training can go on from one; the newest ones may hold weights that diverged.
-
-    Returns:
-        False if there is none.
-    """
-    folder, diverged = trainer.folder, []
-    while not trainer.can_go_on():
-        log.warning("%s: the next batches give no usable loss and gradients; looking for an older point", point.stem)
-        diverged.append(point.stem)
-        older = folder.newest(older_than=point.stem)
-        if older is None:
-            return False
-        point = older
-        trainer.load(point)
-    distributed.barrier()  # all have read them
-    if diverged and distributed.is_main():
-        log.info("the resume points of weights that had diverged were moved to %s", folder.move_aside(diverged))
-    return True
 
 
 def _seed(asked: int | None, point: checkpoint.ResumePoint | None) -> int:

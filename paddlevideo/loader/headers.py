@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from paddlevideo.errors import ConfigError
+from paddlevideo.errors import UserError
 from paddlevideo.loader.build import ClipLoader
 from paddlevideo.loader.datasets.lists import MAX_SHOWN
 from paddlevideo.loader.decode import VideoReadError
@@ -30,7 +30,7 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
         limit_s: seconds after which the remaining files are left to the evaluation; a log line says how many.
 
     Raises:
-        ConfigError: files that cannot be opened, and the ways out.
+        UserError: files that cannot be opened, and the ways out.
     """
     if loader.on_error != "raise":
         return
@@ -61,14 +61,11 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
         shown = problems[:MAX_SHOWN]
         if len(problems) > MAX_SHOWN:
             shown.append(f"... and {len(problems) - MAX_SHOWN} more")
-        raise ConfigError(
-            f"{where}: unreadable files",
-            [
-                *shown,
-                f"leave them out of the list, count them as wrong with -o {where}.on_error=count, or see what is wrong "
-                "with python tools/check_dataset.py",
-            ],
+        ways = (
+            f"leave them out of the list, count them as wrong with -o {where}.on_error=count, or see what is wrong "
+            "with python tools/check_dataset.py"
         )
+        raise UserError("\n  ".join([f"{where}: {len(problems)} unreadable files", *shown, ways]))
 
 
 def _stamp(name: str) -> list[int] | None:

@@ -12,17 +12,19 @@ import pytest
 
 from paddlevideo.classes import UNKNOWN, write_weights
 from paddlevideo.config import Config
+from paddlevideo.engine import checkpoint
 from paddlevideo.engine.batch_norm import renew_batch_norms
 from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.precision import Precision
 from paddlevideo.engine.testing import test as run_test
-from paddlevideo.engine.trainer import Trainer
+from paddlevideo.engine.trainer import Trainer, _ranks
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.finite import non_finite
 from paddlevideo.inference.export import export
 from paddlevideo.manifest import read_manifest, write_manifest
+from paddlevideo.metrics.topk import ranks
 from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.safe_io import read_pickle, write_pickle
 from tests.tiny import ROOT, make_clips, save, tsm_config
@@ -118,7 +120,7 @@ def test_a_rate_that_is_far_too_high_stops_the_run_and_a_lower_one_goes_on(clips
     stopped = main("-c", file, "--validate", *points)
     assert stopped.returncode == 2
     (line,) = stopped.stderr.splitlines()
-    assert "not finite 2 times in a row" in line and "lower OPTIMIZER.learning_rate" in line and "--resume auto" in line
+    assert "not finite 2 times in a row" in line and "lower OPTIMIZER.learning_rate" in line
     refused = [int(number) for number in re.findall(r"step (\d+): no step is taken", stopped.stdout)]
     assert len(refused) == 2 and refused[1] == refused[0] + 1
     for written in (tmp_path / "out").glob("*.pd[po]*"):
@@ -126,6 +128,78 @@ def test_a_rate_that_is_far_too_high_stops_the_run_and_a_lower_one_goes_on(clips
     resumed = main("-c", file, "--validate", "--resume", "auto", "-o", "OPTIMIZER.learning_rate=0.001", *points)
     assert resumed.returncode == 0, resumed.stderr
     assert "training TSM finished" in resumed.stdout and "no step is taken" not in resumed.stdout
+
+
+@pytest.mark.parametrize("bad", [(3, 7), (3, 4)], ids=["ends of epochs", "an end and the next beginning"])
+def test_a_clip_of_nan_costs_neither_its_epoch_s_point_nor_the_run(clips, tmp_path, monkeypatch, bad):
+    """Steps 3 and 4 are the last of the first epoch and the first of the second: the same clip in both."""
+    gradients, file_of = Trainer._gradients, Trainer.file_of
+
+    def poisoned(run, window):
+        with pytest.MonkeyPatch.context() as patch:
+            if run.progress.step in bad:
+                nan_clip(run, patch)
+            return gradients(run, window)
+
+    monkeypatch.setattr(Trainer, "_gradients", poisoned)
+    if bad[1] == bad[0] + 1:
+        monkeypatch.setattr(Trainer, "file_of", lambda run, i: "x.mp4" if run.progress.step in bad else file_of(run, i))
+    train(config_for(clips, tmp_path, epochs=3), Options())
+    assert log_of(tmp_path).count("no step is taken") == 2
+    for epoch in (1, 2, 3):
+        point = checkpoint.load(tmp_path / f"TSM_epoch_{epoch:05d}")
+        assert point.state["progress"] == {"epoch": epoch, "step_in_epoch": 0, "step": 4 * epoch}
+
+
+def test_weights_that_have_diverged_push_out_no_resume_point(clips, tmp_path, monkeypatch):
+    """The point of step 2 stays, although steps 3 to 5 are taken, with weights that the third update has ruined."""
+    step = Precision.step
+
+    def exploding(precision, optimizer):
+        step(precision, optimizer)
+        if run_of[0].progress.step == 2:
+            for parameter in run_of[0].framework.head.parameters():
+                parameter.set_value(parameter * 1e8)
+
+    run_of, init = [], Trainer.__post_init__
+    monkeypatch.setattr(Trainer, "__post_init__", lambda run: (run_of.append(run), init(run))[1])
+    monkeypatch.setattr(Precision, "step", exploding)
+    config = config_for(clips, tmp_path, epochs=2, checkpoint_steps=1, keep_checkpoints=2)
+    train(config, Options(max_iters=3))
+    assert "no resume point is written until the loss is usable again" in log_of(tmp_path)
+    steps = {entry.step for entry in RunFolder(tmp_path, "TSM", lock=False).entries()[0]}
+    assert steps == {2, 6}  # the last epoch's weights are written in any case
+
+
+def test_a_step_reads_the_device_once(clips, tmp_path, monkeypatch):
+    reads = []
+    for name in ("numpy", "item", "__float__", "__int__", "__bool__"):  # tolist is by numpy
+        method = getattr(paddle.Tensor, name)
+
+        def counted(tensor, *arguments, _method=method, _name=name):
+            reads.append(_name)
+            return _method(tensor, *arguments)
+
+        monkeypatch.setattr(paddle.Tensor, name, counted)
+    step, counts = Trainer._step, []
+
+    def watched(run, window):
+        reads.clear()
+        figures = step(run, window)
+        # the schedule's rate is a number, and batches are arrays on the host
+        counts.append(list(reads))
+        return figures
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    train(config_for(clips, tmp_path, GRADIENT_ACCUMULATION={"num_iters": 2}), Options())
+    assert counts and all(len(names) == 1 for names in counts), counts
+
+
+def test_the_step_s_accuracies_are_the_metric_s():
+    scores = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0], [5, 4, 3, 2, 1, 0], [np.nan, 0, 0, 0, 0, 0]], "float32")
+    labels = np.array([1, 5, 4, 0])
+    got = _ranks(paddle.to_tensor(scores), paddle.to_tensor(labels))
+    np.testing.assert_array_equal(got.numpy(), ranks(scores, labels))
 
 
 def test_no_file_of_weights_is_written_with_nan_and_the_old_one_stays(tmp_path):
@@ -207,11 +281,11 @@ def test_scores_of_nan_are_counted_as_wrong_written_and_refused(clips, tmp_path,
 
     monkeypatch.setattr(type(run.framework), "forward", poisoned)
     out = tmp_path / "results.json"
-    with pytest.raises(UserError, match="1 scores are NaN or infinite"):
+    with pytest.raises(UserError, match=r"1 clips \(persons\) have scores of NaN"):
         run_test(config, Options(weights=str(tmp_path / "TSM_epoch_00001.pdparams")), str(out))
     rows = json.loads(out.read_text())
     assert [row["scores"] is None for row in rows] == [i == 3 for i in range(8)]
-    assert "1 of 8 scores are NaN or infinite" in log_of(tmp_path)
+    assert "1 of 8 clips (persons) have scores of NaN" in log_of(tmp_path)
     # a validation counts them, and does not call such a network the best
     run = train(config_for(clips, tmp_path / "valid"), Options(validate=True))
     assert "not taken as the best model" in log_of(tmp_path / "valid")
@@ -272,7 +346,7 @@ def test_validation_files_are_opened_before_the_first_step(clips, tmp_path):
     config = config_for(clips, tmp_path / "out").to_dict()
     config["DATASET"]["valid"] = {"format": "VideoDataset", "file_path": str(listed)}
     with pytest.raises(
-        UserError, match=r"DATASET.valid: unreadable files.*\n.*cut.mp4: .*(\n.*)*on_error=count.*check_dat"
+        UserError, match=r"DATASET.valid: 1 unreadable files.*\n.*cut.mp4: .*(\n.*)*on_error=count.*check_dat"
     ):
         train(Config(config), Options(validate=True))
     assert "train step" not in log_of(tmp_path / "out")

@@ -62,6 +62,57 @@ def test_overwrite_moves_the_earlier_run_aside_whole(clips, finished, tmp_path):
     assert (resumed.seed, resumed.progress.epoch) == (2, 2)
 
 
+def test_overwrite_moves_nothing_before_the_run_is_ready(clips, finished, tmp_path):
+    output = copy_of(finished, tmp_path / "run")
+    before = contents(output)
+    broken = config_for(clips, output).to_dict()
+    broken["DATASET"]["train"] = broken["DATASET"]["train"] | {"file_path": "no such list"}
+    with pytest.raises(UserError, match="no such list"):
+        train(Config(broken), Options(overwrite=True))
+    assert contents(output) == before and not (output / "previous_1").exists()
+    # what the command itself begins from may lie in the folder
+    train(config_for(clips, output), Options(weights=str(output / "TSM_best.pdparams"), overwrite=True, max_iters=1))
+    assert contents(output / "previous_1") == before
+    log = (output / "log.txt").read_text()
+    assert "device cpu" in log and "Finetune from checkpoint" in log and "was moved to" in log
+
+
+def test_overwrite_beside_a_resume_point_moves_what_was_written_after_it(clips, finished, tmp_path):
+    output = copy_of(finished, tmp_path / "run")
+    point = output / "TSM_epoch_00001"
+    best = json.loads((output / "TSM_best.pdparams.json").read_text())["epoch"]
+    train(config_for(clips, output), Options(resume=str(point), overwrite=True, validate=True, max_iters=1))
+    moved = {file.name for file in (output / "previous_1").iterdir()}
+    assert "TSM_epoch_00002.pdstates" in moved and "TSM_epoch_00001.pdstates" not in moved
+    assert ("TSM_best.pdparams" in moved) == (best == 2) and "log.txt" not in moved
+    assert (output / "TSM_best.pdparams").is_file() and (output / "TSM_epoch_00002.pdparams").is_file()
+
+
+def test_a_resumed_run_in_another_folder_writes_a_best_model_there(clips, finished, tmp_path):
+    config = config_for(clips, tmp_path, epochs=3)
+    train(config, Options(resume=str(finished / "TSM_epoch_00002"), validate=True, max_iters=2))
+    assert (tmp_path / "TSM_best.pdparams").is_file()
+    assert "TSM_best.pdparams is not here" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_resume_that_fails_changes_nothing_in_the_folder(clips, finished, tmp_path):
+    output = copy_of(finished, tmp_path / "run")
+    names = ("config.yaml", "run.json", "TSM_best.pdparams")
+    before = [(output / name).read_bytes() for name in names]
+    other = config_for(clips, output, epochs=3).to_dict()
+    other["MODEL"]["backbone"]["width"] = 8
+    other["MODEL"]["head"]["in_channels"] = 64
+    with pytest.raises(UserError):
+        train(Config(other), Options(resume="auto"))
+    assert [(output / name).read_bytes() for name in names] == before
+
+
+def test_a_longer_model_name_is_another_model(clips, tmp_path):
+    train(config_for(clips, tmp_path, epochs=1, model_name="TSM_large"), Options(max_iters=1))
+    assert RunFolder(tmp_path, "TSM", lock=False).newest() is None
+    assert RunFolder(tmp_path, "TSM_large", lock=False).newest() is not None
+
+
 def test_a_run_that_broke_before_its_first_checkpoint_blocks_nothing(clips, tmp_path):
     for text in ('{"run": "x"}', "{"):
         (tmp_path / "run.json").write_text(text)
