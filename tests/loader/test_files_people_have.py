@@ -1,0 +1,217 @@
+"""Files from cameras, browsers and converters: sound ones are read right, others are named as what they are."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import numpy as np
+import pytest
+
+from paddlevideo.errors import UserError
+from paddlevideo.loader.decode import VideoReadError, open_video
+from tests.clips import (
+    cut,
+    damage,
+    frame_numbers,
+    numbered_frames,
+    set_display_matrix,
+    write_clip,
+    write_song,
+)
+
+NUM = 40
+READERS = ["pyav", "pyav_sequential", "cv2", "decord"]
+BURST = np.concatenate([np.arange(30) * 20, 600 * np.arange(1, 10)])  # 1/600 s: 30 pictures in second 0, then one each
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return numbered_frames(NUM)
+
+
+@pytest.fixture(params=READERS)
+def reader_name(request):
+    if request.param == "decord":
+        pytest.importorskip("decord")
+    return request.param
+
+
+def reason_of(path, backend="pyav", **options):
+    with pytest.raises(VideoReadError) as caught, open_video(path, backend, **options) as reader:
+        reader.get(range(len(reader)))
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4"])
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_avi_with_repeated_pictures(tmp_path, frames, reader_name, codec, at_the_end):
+    # they are empty chunks, which the header counts and no reader hands out
+    stamps = np.delete(np.arange(NUM + 6), [5, 6, 20, 21, 22, 23] if not at_the_end else [39, 40, 41, 42, 43, 44])
+    path = write_clip(tmp_path / "a.avi", frames, codec=codec, pts=stamps, ticks=30, bframes=0)
+    with open_video(path, reader_name) as reader:
+        assert frame_numbers(reader.get(range(len(reader)))) == list(range(NUM))
+        assert reader.times() == pytest.approx(stamps / 30)
+    assert reason_of(cut(path, tmp_path / "cut.avi", 0.6), reader_name) == "truncated"
+
+
+def test_avi_of_a_recorder_that_died_is_truncated(tmp_path, frames):
+    path = write_clip(tmp_path / "a.avi", frames, codec="mjpeg")
+    data = bytearray(path.read_bytes()[: path.stat().st_size // 2])
+    data[4:8] = bytes(4)  # the size was never written
+    path.write_bytes(bytes(data))
+    assert reason_of(path) == "truncated"
+    with open_video(path, damaged="read") as reader:
+        assert 10 < len(reader) < NUM
+        numbers = frame_numbers(reader.get(range(len(reader) - 1)))
+        assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.parametrize("name", ["a.webm", "vp9.webm", "a.mp4", "a.mkv"])
+def test_variable_rate_is_measured(tmp_path, frames, reader_name, name):
+    codec = {"a.webm": "libvpx", "vp9.webm": "libvpx-vp9"}.get(name, "libx264")
+    path = write_clip(tmp_path / name, frames[: len(BURST)], codec=codec, pts=BURST)
+    with open_video(path, reader_name) as reader:
+        assert reader.times() == pytest.approx(BURST / 600, abs=0.002)
+        assert reader.fps == pytest.approx(38 / 9, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi", "a.flv"])
+def test_constant_rate_is_exact(tmp_path, frames, reader_name, name):
+    if (reader_name, name) == ("decord", "a.ts"):
+        pytest.skip("decord reads no transport streams")
+    with open_video(write_clip(tmp_path / name, frames, fps=25), reader_name) as reader:
+        assert reader.fps == 25 and reader.times() == pytest.approx(np.arange(NUM) / 25, abs=0.002)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.m4a"])
+def test_a_cover_picture_is_no_video(tmp_path, frames, reader_name, name):
+    assert reason_of(write_song(tmp_path / name, frames[0]), reader_name) == "no_video_stream"
+
+
+def test_the_default_track_is_read_and_said(tmp_path, frames):
+    import av
+
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("mjpeg", rate=30) for _ in range(2)]
+        for stream, side in zip(streams, (48, 96)):
+            stream.width, stream.height, stream.pix_fmt = 64, side, "yuvj420p"
+        streams[0].disposition, streams[1].disposition = 0, av.stream.Disposition.default
+        for number in range(5):
+            for stream, images in zip(streams, (frames, numbered_frames(NUM, 96, 64))):
+                frame = av.VideoFrame.from_ndarray(images[number], format="rgb24")
+                frame.pts = number
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    with open_video(path) as reader:
+        assert reader.get([0]).shape[1:3] == (96, 64)
+        assert "of its 2 video tracks, number 2 is read" in reader.remarks[0]
+
+
+ORIENTATIONS = {  # [a, b, c, d] -> what ffmpeg's command shows
+    (1, 0, 0, 1): lambda image: image,
+    (-1, 0, 0, 1): lambda image: image[:, ::-1],
+    (1, 0, 0, -1): lambda image: image[::-1],
+    (-1, 0, 0, -1): lambda image: image[::-1, ::-1],
+    (0, 1, 1, 0): lambda image: image.swapaxes(0, 1),
+    (0, 1, -1, 0): lambda image: image.swapaxes(0, 1)[:, ::-1],
+    (0, -1, 1, 0): lambda image: image.swapaxes(0, 1)[::-1],
+    (0, -1, -1, 0): lambda image: image.swapaxes(0, 1)[::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("matrix", ORIENTATIONS)
+def test_all_orientations(tmp_path, frames, reader_name, matrix):
+    path = write_clip(tmp_path / "a.mp4", frames[:12])
+    with open_video(path, reader_name) as reader:
+        stored = reader.get([3])[0]
+    set_display_matrix(path, matrix)
+    if reader_name == "decord" and matrix[0] == 0:  # it cannot turn what is not square
+        assert reason_of(path, reader_name) == "corrupt"
+        return
+    with open_video(path, reader_name) as reader:
+        shown = reader.get([3])[0]
+    wanted = ORIENTATIONS[matrix](stored)
+    assert shown.shape == wanted.shape and np.abs(shown.astype(int) - wanted).max() <= 2
+
+
+def test_pixels_that_are_not_square_are_said(tmp_path, frames):
+    path = write_clip(tmp_path / "a.mp4", frames[:5], pixel_aspect=2)
+    with open_video(path) as reader:
+        assert reader.pixel_aspect == 2.0 and reader.get([0]).shape[1:3] == (48, 64)
+        assert "2 times as wide as high" in reader.remarks[0]
+
+
+def test_a_size_that_changes(tmp_path, frames, reader_name):
+    large = write_clip(tmp_path / "large.ts", numbered_frames(15, 96, 128), fps=15)
+    small = write_clip(tmp_path / "small.ts", frames[15:30], fps=15)
+    path = tmp_path / "both.ts"
+    path.write_bytes(large.read_bytes() + small.read_bytes())
+    if reader_name == "decord":
+        with pytest.raises(UserError, match="backend: pyav"):
+            open_video(path, reader_name)
+        return
+    with open_video(path, reader_name) as reader:
+        images = reader.get(range(len(reader)))
+        assert images.shape == (30, 96, 128, 3) and frame_numbers(images) == list(range(30))
+        assert any("the size of its pictures changes" in remark for remark in reader.remarks)
+
+
+@pytest.mark.parametrize("codec, name", [("libx264", "a.mp4"), ("mpeg4", "a.avi"), ("mjpeg", "a.avi")])
+def test_damaged_pictures_are_refused_and_read_on_purpose(tmp_path, frames, reader_name, codec, name):
+    options = {"muxer_options": {"movflags": "faststart"}} if name == "a.mp4" else {}
+    path = write_clip(tmp_path / name, frames, codec=codec, **options)
+    bad = damage(path, tmp_path / f"bad_{name}", start=0.8, share=0.05)
+    assert reason_of(bad, reader_name) in ("corrupt", "truncated")
+    with open_video(bad, reader_name, damaged="read") as reader:
+        assert frame_numbers(reader.get([0, 1])) == [0, 1]
+        assert reader.remarks
+
+
+@pytest.mark.parametrize("name", ["a.flv", "a.ts", "a.mkv"])
+def test_a_missing_end_is_truncated(tmp_path, frames, reader_name, name):
+    path = write_clip(tmp_path / name, frames)
+    assert reason_of(cut(path, tmp_path / f"cut_{name}", 0.6), reader_name) == "truncated"
+
+
+def test_too_many_pixels(tmp_path, frames, reader_name):
+    path = write_clip(tmp_path / "a.mp4", frames[:3])
+    assert reason_of(path, reader_name, max_pixels=64 * 48 - 1) == "corrupt"
+    with open_video(path, reader_name, max_pixels=64 * 48) as reader:
+        assert len(reader) == 3
+
+
+def test_what_is_no_file_is_named(tmp_path, frames, monkeypatch):
+    os.mkfifo(tmp_path / "fifo.mp4")
+    monkeypatch.chdir(tmp_path)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind("socket.mp4")
+    write_clip(tmp_path / "sub" / "a.mp4", frames[:3])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, text in {
+        "fifo.mp4": "a pipe",
+        "socket.mp4": "a socket",
+        "/dev/null": "a device",
+        "rtsp://camera/1": "an address",
+        "http://example.org/a.mp4": "an address",
+        "0": "a camera",
+        r"sub\a.mp4": "write paths with /",
+    }.items():
+        with pytest.raises(VideoReadError, match=text) as caught:
+            open_video(name)
+        assert caught.value.reason == "missing"
+    listening.close()
+    assert len(open_video("~/sub/a.mp4")) == 3
+
+
+def test_animated_webp_says_what_to_convert(tmp_path, frames):
+    image = pytest.importorskip("PIL.Image")
+    path = tmp_path / "a.webp"
+    pictures = [image.fromarray(f) for f in frames[:5]]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40)
+    with pytest.raises(VideoReadError, match="animated WebP.*convert") as caught:
+        open_video(path)
+    assert caught.value.reason == "no_frames"
