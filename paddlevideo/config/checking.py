@@ -45,7 +45,7 @@ _BATCHES = {
 }
 SPLITS = ("train", "valid", "test")
 # keys of a split that belong to the loader rather than to the dataset's class
-_LOADER_KEYS = {"format": "str", "on_error": "str", "timeout_s": "float", "max_replacements": "int"}
+_LOADER_KEYS = {"format": "str", "on_error": "str", "timeout_s": "float", "max_replacements": "int", "damaged": "str"}
 _SMALL: dict[str, dict[str, str]] = {
     "PRECISEBN": {"preciseBN_interval": "int", "num_iters_preciseBN": "int"},
     "GRADIENT_ACCUMULATION": {"global_batch_size": "int", "num_iters": "int"},
@@ -223,6 +223,8 @@ def _dataset(section: Any) -> Problems:
         yield from _keys({k: v for k, v in spec.items() if k in _LOADER_KEYS}, _LOADER_KEYS, where)
         if spec.get("on_error", "raise") not in ("raise", "skip", "count"):
             yield f"{where}.on_error: expected raise, skip (training) or count (evaluation), got {spec['on_error']!r}"
+        if spec.get("damaged", "refuse") not in ("refuse", "read"):
+            yield f"{where}.damaged: expected refuse or read, got {spec['damaged']!r}"
         own = {k: v for k, v in spec.items() if k not in _LOADER_KEYS}
         if "format" in spec:
             own["name"] = spec["format"]

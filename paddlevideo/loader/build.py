@@ -17,7 +17,7 @@ from paddlevideo.loader.workers import worker_batches
 from paddlevideo.registry import DATASETS, TRANSFORMS
 
 # keys of DATASET.<split> that say how samples are read, whatever the class of the data set
-_READING = {"on_error": None, "timeout_s": 60.0, "max_replacements": 10}
+_READING = {"on_error": None, "timeout_s": 60.0, "max_replacements": 10, "damaged": "refuse"}
 _POLICIES = {"train": ("skip", "raise"), "valid": ("raise", "count"), "test": ("raise", "count")}
 
 
@@ -56,6 +56,10 @@ class ClipLoader:
         batches = self._batches(epoch, start_batch)
         self._running.add(batches)
         return batches
+
+    def sample(self, index: int) -> dict[str, Any]:
+        """The data set's sample, as the pipeline gets it."""
+        return self._source.samples.sample(index)
 
     def close(self) -> None:
         """Ends the workers of iterators that were not used up."""
@@ -106,8 +110,8 @@ def build_loader(
 
     Args:
         dataset_cfg: ``DATASET.<split>``: ``format`` (the class) and its arguments; and, for any class, ``on_error``
-            (training: skip, raise; evaluation: raise, count; the first is the default), ``timeout_s`` per clip (60) and
-            ``max_replacements`` (10).
+            (training: skip, raise; evaluation: raise, count; the first is the default), ``timeout_s`` per clip (60),
+            ``max_replacements`` (10) and ``damaged`` (refuse, or read: take what can be decoded of a damaged video).
         pipeline_cfg: ``PIPELINE.<split>``.
         split: ``train`` (ranks padded to equal numbers, unreadable files skipped), ``valid`` or ``test`` (no sample
             twice, unreadable files raised or counted).

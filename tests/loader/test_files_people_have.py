@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.loader.pipelines import Pipeline
 from tests.clips import (
     cut,
     damage,
@@ -215,3 +217,29 @@ def test_animated_webp_says_what_to_convert(tmp_path, frames):
     with pytest.raises(VideoReadError, match="animated WebP.*convert") as caught:
         open_video(path)
     assert caught.value.reason == "no_frames"
+
+
+@pytest.mark.parametrize("by_decoder", [False, True])
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_a_window_in_seconds_of_a_variable_rate(tmp_path, frames, codec, by_decoder):
+    # 8.53 s of 8 frames from the beginning: frame 29 + s begins second s
+    path = write_clip(tmp_path / "a.webm", frames[: len(BURST)], codec=codec, pts=BURST)
+    decode = {"name": "VideoDecoder", **({"mode": "test", "num_seg": 8} if by_decoder else {})}
+    sample = {"name": "Sampler", "num_seg": 8, "linspace_sample": True, "valid_mode": True}
+    pipeline = Pipeline({"decode": decode, "sample": sample | ({} if by_decoder else {"sampling_rate": 32})}, "here")
+    clip = pipeline({"filename": str(path)}, np.random.default_rng(0))["imgs"][0]
+    numbers = np.array(frame_numbers(clip))
+    assert np.maximum(numbers - 29, 0).tolist() == [0, 1, 2, 3, 4, 6, 7, 8]
+
+
+def test_damaged_read_reaches_the_reader(tmp_path, frames):
+    whole = write_clip(tmp_path / "whole.mkv", frames)
+    cut(whole, tmp_path / "a.mkv", 0.6)
+    (tmp_path / "list.txt").write_text("a.mkv 0\n")
+    section = {"format": "VideoDataset", "file_path": str(tmp_path / "list.txt"), "data_prefix": str(tmp_path)}
+    steps = {"decode": {"name": "VideoDecoder"}, "sample": {"name": "Sampler", "num_seg": 4, "valid_mode": True}}
+    common = {"seed": 0, "num_classes": 2, "batch_size": 1, "num_workers": 0, "shuffle": False, "drop_last": False}
+    with pytest.raises(VideoReadError, match="truncated"):
+        list(build_loader(section, steps, "valid", **common).epoch(0))
+    (batch,) = build_loader(section | {"damaged": "read"}, steps, "valid", **common).epoch(0)
+    assert max(frame_numbers(batch["imgs"][0, 0])) < 25

@@ -9,6 +9,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.reader import FrameReader, VideoReadError
 from paddlevideo.loader.pipelines.boxes import to_pixels
+from paddlevideo.loader.pipelines.decode import open_sample
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -97,7 +98,7 @@ class RawFrameDecode:
         self.backend = backend
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        from paddlevideo.loader.decode import FrameFolder, open_video
+        from paddlevideo.loader.decode import FrameFolder
 
         if "clip" not in sample and "imgs" in sample:  # the sample came with an open source: it has been read already
             return sample
@@ -107,7 +108,7 @@ class RawFrameDecode:
             suffix = sample.get("suffix", "img_{:05}.jpg")
             sample["reader"] = FrameFolder(sample["frame_dir"], sample.get("total_frames"), suffix)
         elif "reader" not in sample:
-            sample["reader"] = open_video(sample["filename"], self.backend)
+            sample["reader"] = open_sample(sample, self.backend)
         return read_clip(sample, rng)
 
 

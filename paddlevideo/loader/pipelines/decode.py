@@ -12,6 +12,9 @@ from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
 
+_SAME_S = 0.002  # containers round time stamps, most to a millisecond
+_MAX_RATE = 240.0
+
 
 def time_window(
     num_frames: int,
@@ -50,6 +53,29 @@ def time_window(
     return min(first, num_frames - 1), first + length - 1
 
 
+def open_sample(sample: Sample, backend: str, max_pixels: int | None = None) -> Any:
+    """The reader of ``sample["filename"]``, by the sample's ``damaged`` (refuse, the default, or read)."""
+    from paddlevideo.loader.decode import open_video
+
+    limit = {} if max_pixels is None else {"max_pixels": max_pixels}
+    return open_video(sample["filename"], backend, sample.get("damaged", "refuse"), **limit)
+
+
+def even_frames(reader: Any) -> tuple[int, float, np.ndarray | None]:
+    """A video as it is shown at one rate, for windows that are meant in seconds.
+
+    Returns:
+        number of frames and rate; and, where the video's own frames are not evenly spaced, the frame that is shown at
+        each of them, int64 [number].  The rate is then that of most of its frames (the median distance), or 240.
+    """
+    count, fps, times = len(reader), float(reader.fps), reader.times() if hasattr(reader, "times") else None
+    if times is None or not fps > 0 or np.abs(times - np.arange(count) / fps).max() <= 0.5 / fps:
+        return count, fps, None
+    rate = min(1 / float(np.median(np.diff(times))), _MAX_RATE)
+    shown_at = np.arange(round(times[-1] * rate) + 1) / rate
+    return len(shown_at), rate, np.searchsorted(times, shown_at + _SAME_S, side="right") - 1
+
+
 @TRANSFORMS.register
 class VideoDecoder:
     """Opens ``sample["filename"]``: sets ``reader``, ``total_frames``, ``fps`` and, if asked, ``window``.
@@ -63,6 +89,10 @@ class VideoDecoder:
         num_seg: number of frames the window is made for.
         sampling_rate: frames between two of them, at ``target_fps``.
         target_fps: frame rate that ``sampling_rate`` counts in.
+        max_pixels: of one picture; a video with larger ones is refused before memory is taken for them (None: 8192 x
+            8192).
+
+    ``DATASET.<split>.damaged`` says what is done with damaged videos (``open_video``).
 
     *Source*: PaddleVideo's VideoDecoder.  There only PyAV knows the window, while decord and cv2 sample the whole video
     under the same keys; here the window does not depend on the backend.  See ``time_window`` for its rule, and
@@ -78,11 +108,13 @@ class VideoDecoder:
         num_seg: int | None = None,
         sampling_rate: int = 32,
         target_fps: float = 30.0,
+        max_pixels: int | None = None,
     ):
         if mode not in (None, "train", "valid", "test"):
             raise ValueError(f"mode must be train, valid or test, got {mode!r}")
         if sampling_rate <= 0 or target_fps <= 0 or (num_seg is not None and num_seg <= 0):
             raise ValueError("num_seg, sampling_rate and target_fps must be positive")
+        self.max_pixels = max_pixels
         self.backend, self.mode, self.num_seg = backend, mode, num_seg
         self.sampling_rate, self.target_fps = sampling_rate, target_fps
 
@@ -90,16 +122,13 @@ class VideoDecoder:
         if "reader" not in sample:
             if "filename" not in sample:
                 raise UserError("VideoDecoder reads video files; for folders of frames write FrameDecoder")
-            from paddlevideo.loader.decode import open_video
-
-            sample["reader"] = open_video(sample["filename"], self.backend)
+            sample["reader"] = open_sample(sample, self.backend, self.max_pixels)
         reader = sample["reader"]
         sample["total_frames"], sample["fps"] = len(reader), float(reader.fps)
         if self.mode is not None and self.num_seg is not None:
             start = "first" if self.mode == "test" else "random"
-            sample["window"] = time_window(
-                len(reader), reader.fps, self.num_seg, self.sampling_rate, self.target_fps, start, rng
-            )
+            count, fps, sample["shown"] = even_frames(reader)
+            sample["window"] = time_window(count, fps, self.num_seg, self.sampling_rate, self.target_fps, start, rng)
         return sample
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.pipelines.decode import time_window
+from paddlevideo.loader.pipelines.decode import even_frames, time_window
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -245,16 +245,18 @@ class Sampler:
         return segment_indices(n, self.num_seg, self.seg_len, draw)[None]
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        n, window = _num_frames(sample), sample.get("window")
+        n, window, shown = _num_frames(sample), sample.get("window"), sample.pop("shown", None)
         if self.sampling_rate is not None:
-            fps = sample["fps"] if "fps" in sample else float(sample["reader"].fps)
+            n, fps, shown = even_frames(sample["reader"])
             window = time_window(n, fps, self.num_seg, self.sampling_rate, self.target_fps, self.window_start, rng)
         elif window is not None and not self.linspace_sample:
             raise UserError(
                 "the decoder chose a time window (mode and num_seg), which only linspace_sample: True looks at; "
                 "take mode and num_seg out of the decoder"
             )
-        return _fetch(sample, self.indices(n, rng, window))
+        if shown is None:
+            return _fetch(sample, self.indices(n, rng, window))
+        return _fetch(sample, shown[self.indices(len(shown), rng, window)])
 
 
 @TRANSFORMS.register("Sampler_TSM")
