@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from paddlevideo.errors import UserError
+from paddlevideo.video_files import address_scheme
 
 # module -> names; numpy 2 renamed numpy.core to numpy._core, and files of both ages are read
 _ALLOWED = {
@@ -67,7 +68,8 @@ def read_pickle(path: str | os.PathLike) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        address = "; it is an address: download it first" if address_scheme(path) else ""
+        raise UserError(f"{path}: no such file{address}")
     try:
         with path.open("rb") as stream:
             return _AllowListUnpickler(stream, encoding="latin1").load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,9 @@ from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.sampler import BatchPlan
 from paddlevideo.loader.workers import worker_batches
 from paddlevideo.registry import DATASETS, TRANSFORMS
+from paddlevideo.video_files import left_out_text
+
+log = logging.getLogger("paddlevideo")
 
 # keys of DATASET.<split> that say how samples are read, whatever the class of the data set
 _READING = {"on_error": None, "timeout_s": 60.0, "max_replacements": 10, "damaged": "refuse"}
@@ -131,6 +135,8 @@ def build_loader(
         raise UserError(f"--seed {seed} is below 0")
     reading = {key: dataset_cfg.get(key, default) for key, default in _READING.items()}
     dataset = build_dataset(dataset_cfg, split, num_classes)
+    if getattr(dataset, "left_out", None):
+        log.warning("%s: %s: %s", where, dataset.file_path, left_out_text(dataset.left_out))
     on_error = _policy(reading.pop("on_error"), split, where)
     check_present(dataset, every=on_error == "raise")
     weights = dataset.sampling_weights() if shuffle and hasattr(dataset, "sampling_weights") else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.loader.decode.reader import printable
+from paddlevideo.video_files import printable
 
 _MAX_SHOWN = 20
 

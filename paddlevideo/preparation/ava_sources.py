@@ -15,9 +15,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.loader.decode.reader import printable
 from paddlevideo.preparation.annotations import read_json, text_lines
-from paddlevideo.preparation.listing import VIDEO_ENDINGS
+from paddlevideo.video_files import VIDEO_ENDINGS, printable
 
 _MAX_SHOWN = 20
 _PICTURE = re.compile(r"(?P<video>.+?)[/_.-](?:img_|frame_?)?(?P<number>\d+)\.\w+")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.loader.decode.reader import VideoReadError, printable
+from paddlevideo.loader.decode.reader import VideoReadError
+from paddlevideo.video_files import VIDEO_ENDINGS, is_video, printable
 
 MAX_SHOWN = 20
 _MAX_CHECKED = 20_000  # files looked for before the first step; the others are met when they are read
@@ -103,6 +104,7 @@ def locate(row: Row, data_prefix: str | None, allow_outside_root: bool, problems
         return name
     if not data_prefix:
         return name
+    data_prefix = os.path.expanduser(data_prefix)
     path = os.path.join(data_prefix, name)
     if not allow_outside_root and not _is_inside(os.path.abspath(path), os.path.abspath(data_prefix)):
         problems.add(row.line, f"{printable(repr(name))} lies outside data_prefix {data_prefix!r}{_WAY_OUT}")
@@ -116,7 +118,7 @@ def check_inside(path: str, data_prefix: str | None, allow_outside_root: bool) -
         UserError: a link leads out of ``data_prefix``.
     """
     if data_prefix and not allow_outside_root:
-        real, root = os.path.realpath(path), os.path.realpath(data_prefix)
+        real, root = os.path.realpath(path), os.path.realpath(os.path.expanduser(data_prefix))
         if not _is_inside(real, root):
             raise UserError(
                 f"{printable(path)} leads to {printable(real)}, outside data_prefix {data_prefix!r}{_WAY_OUT}"
@@ -174,16 +176,14 @@ def training_classes(section: Mapping[str, Any]) -> list[str] | None:
     return class_folders(root) if root and os.path.isdir(root) else None
 
 
-def scan_folder(
-    root: str, suffixes: tuple[str, ...], classes: list[str] | None = None
-) -> tuple[list[tuple[str, int]], list[str]]:
-    """Files below a folder with one sub-folder per class: ([(path, label)], class names), both sorted by name.
+def scan_folder(root: str, classes: list[str] | None = None) -> tuple[list[tuple[str, int]], list[str]]:
+    """Videos below a folder with one sub-folder per class: ([(path, label)], class names), both sorted by name.
 
     Args:
         classes: names in class-id order, where the folder's own do not decide; it may lack some of them.
 
     Raises:
-        UserError: there are no sub-folders, one that is not among ``classes``, or no files with these endings in one.
+        UserError: there are no sub-folders, one that is not among ``classes``, or no videos in one.
     """
     folders = class_folders(root)
     classes = folders if classes is None else classes
@@ -198,11 +198,11 @@ def scan_folder(
             os.path.join(folder, file)
             for folder, _, files in os.walk(os.path.join(root, name))
             for file in files
-            if file.lower().endswith(suffixes) and not file.startswith(".")
+            if is_video(file)
         )
         if not files:
             raise UserError(
-                f"{os.path.join(root, name)}: no videos in this class folder (looked for {', '.join(suffixes)})"
+                f"{os.path.join(root, name)}: no videos in this class folder (looked for {', '.join(VIDEO_ENDINGS)})"
             )
         found += [(file, classes.index(name)) for file in files]
     return found, classes

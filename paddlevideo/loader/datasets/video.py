@@ -13,8 +13,7 @@ from paddlevideo.loader.datasets.lists import (
     scan_folder,
 )
 from paddlevideo.registry import DATASETS
-
-_VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
+from paddlevideo.video_files import count_left_out
 
 
 @DATASETS.register
@@ -54,6 +53,7 @@ class VideoDataset:
         self.file_path, self.data_prefix = file_path, data_prefix
         self.allow_outside_root = allow_outside_root
         self.class_names = class_names
+        self.left_out: dict[str, int] = {}  # files of a folder that are no samples, by what they are
         self.lines: list[int] = []  # line of each record in the list file
         if os.path.isdir(file_path):
             self.records = self._from_folder(num_classes)
@@ -72,7 +72,8 @@ class VideoDataset:
     def _from_folder(self, num_classes: int | None) -> list[dict]:
         # a folder is its own root: what its links lead to was put there by its owner
         self.data_prefix = None
-        files, self.class_names = scan_folder(self.file_path, _VIDEO_SUFFIXES, self.class_names)
+        files, self.class_names = scan_folder(self.file_path, self.class_names)
+        self.left_out = count_left_out(self.file_path)
         if num_classes is not None and len(self.class_names) > num_classes:
             problems = Problems(self.file_path)
             for name in self.class_names[num_classes:]:

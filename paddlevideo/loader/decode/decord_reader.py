@@ -8,7 +8,8 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.pyav_sequential import SurveyedReader
-from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, EachFrame, VideoReadError, printable
+from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, EachFrame, VideoReadError
+from paddlevideo.video_files import printable
 
 
 class DecordReader(SurveyedReader, backend="decord"):

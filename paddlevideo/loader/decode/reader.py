@@ -16,6 +16,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.container import declared_size
 from paddlevideo.registry import suggest
+from paddlevideo.video_files import address_scheme, printable
 
 Reason = Literal[
     "missing", "empty", "not_a_video", "no_video_stream", "truncated", "corrupt", "no_frames", "timeout"
@@ -40,11 +41,6 @@ class VideoReadError(UserError):
 
     def __reduce__(self):
         return type(self), (self.path, self.reason, self.detail)
-
-
-def printable(text: object) -> str:
-    """The text with line breaks and control characters escaped, so that a file name cannot write to a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text))
 
 
 class FrameReader:
@@ -223,7 +219,7 @@ def _check_file(path: str, damaged: Damaged) -> None:
 
 def _instead_of_a_file(path: str) -> str:
     """What stands at a path where no regular file does."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+    if address_scheme(path):
         return "an address; videos are read from files: download it first"
     try:
         mode = os.stat(path).st_mode
