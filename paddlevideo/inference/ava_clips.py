@@ -12,7 +12,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
-from paddlevideo.loader.decode.packets import to_rgb
+from paddlevideo.loader.decode.packets import orientation, to_rgb
 from paddlevideo.loader.decode.pyav_sequential import decode_all
 from paddlevideo.loader.decode.reader import Clip, EachFrame
 from paddlevideo.loader.pipelines import Pipeline
@@ -65,7 +65,10 @@ class ForwardReader(FrameReader):
             if came is None:
                 break
             frame, _, damage = came
-            self._size = self._size or (frame.width, frame.height)
+            if self._size is None:
+                self._size = frame.width, frame.height
+                if orientation(frame)[0]:  # rows became columns, so pixels that were wide are high
+                    self.pixel_aspect = 1 / self.pixel_aspect
             if self._next >= first:
                 self._held[self._next] = frame, damage
             self._next += 1

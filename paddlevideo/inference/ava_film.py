@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,19 @@ def drawn_frames(
     """
     for index in range(0, len(reader), step):
         (frame,) = reader.get([index])
-        yield mark(frame, marked_people(result, index, threshold, top_k))
+        frame, stretch = as_shown(frame, reader.pixel_aspect)
+        people = marked_people(result, index, threshold, top_k)
+        yield mark(frame, [replace(one, box_px=one.box_px * [stretch, 1, stretch, 1]) for one in people])
+
+
+def as_shown(frame: np.ndarray, pixel_aspect: float) -> tuple[np.ndarray, float]:
+    """uint8 [H, W, 3] with square pixels, as players show it, and by how much it became wider."""
+    import cv2
+
+    if abs(pixel_aspect - 1) <= 0.01:
+        return frame, 1.0
+    width = max(1, round(frame.shape[1] * pixel_aspect))
+    return cv2.resize(np.ascontiguousarray(frame), (width, frame.shape[0])), width / frame.shape[1]
 
 
 def marked_people(result: VideoActions, frame_index: int, threshold: float, top_k: int) -> list[Marked]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.collate import BatchSource
-from paddlevideo.loader.datasets.lists import check_present
+from paddlevideo.loader.datasets.lists import check_present, describe
 from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.sampler import BatchPlan
 from paddlevideo.loader.workers import worker_batches
@@ -20,6 +20,7 @@ from paddlevideo.video_files import left_out_text
 
 log = logging.getLogger("paddlevideo")
 
+_MAX_REMARKS = 5
 # keys of DATASET.<split> that say how samples are read, whatever the class of the data set
 _READING = {"on_error": None, "timeout_s": 60.0, "max_replacements": 10, "damaged": "refuse"}
 _POLICIES = {"train": ("skip", "raise"), "valid": ("raise", "count"), "test": ("raise", "count")}
@@ -32,14 +33,19 @@ class ClipLoader:
         dataset: with ``records``, a list of sample dicts, and ``class_names`` (list or None).
         pipeline: the ``Pipeline`` that was built.
         on_error: what an unreadable file does: raise, skip or count.
+        damaged: refuse or read.
         unreadable: {data-set index: why}, of the unreadable files met so far on this rank.
+        remarks: {text: data-set indices}, of files that are read in another way than one might expect; they are logged
+            at the end of the first pass.
     """
 
     def __init__(self, source: BatchSource, plan: BatchPlan, num_workers: int):
         self.dataset, self.pipeline = source.samples.dataset, source.samples.pipeline
-        self.on_error = source.samples.on_error
+        self.on_error, self.damaged = source.samples.on_error, source.samples.damaged
         self.unreadable: dict[int, str] = {}
+        self.remarks: dict[str, set[int]] = {}
         self._source, self._plan, self._num_workers = source, plan, num_workers
+        self._said_remarks = False
         self._running: weakref.WeakSet[Generator] = weakref.WeakSet()
 
     def __len__(self) -> int:
@@ -88,11 +94,28 @@ class ClipLoader:
             # a plain loop, because paddle's loader without workers hangs at any exception
             batches = (self._source.make(*task) for task in tasks)
         try:
+            count = 0
             for batch in batches:
                 self.unreadable.update(batch.pop("unreadable", ()))
+                for index, text in batch.pop("remarks", ()):
+                    self.remarks.setdefault(text, set()).add(int(index))
+                count += len(batch["index"])
                 yield batch
+            self._say_remarks(count)
         finally:
             batches.close()
+
+    def _say_remarks(self, num_read: int) -> None:
+        if self._said_remarks:
+            return
+        self._said_remarks = True
+        for number, (text, indices) in enumerate(sorted(self.remarks.items(), key=lambda item: -len(item[1]))):
+            if number == _MAX_REMARKS:
+                log.warning("... and %d more remarks; tools/check_dataset.py lists them", len(self.remarks) - number)
+                break
+            share, first = len(indices) / max(num_read, 1), self.dataset.records[min(indices)]
+            log.warning("%d of %d samples (%.1f %%): %s (e.g. %s)", len(indices), num_read, 100 * share, text,
+                        describe(first))  # fmt: skip
 
 
 def build_loader(

@@ -53,7 +53,7 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
             except VideoReadError as error:
                 problems.append(str(error))
                 continue
-        if stamp is not None:
+        if stamp is not None and loader.damaged == "refuse":
             sound[name] = stamp
     if sound and sound != known:
         write_atomic(cache, json.dumps(sound))

@@ -243,3 +243,43 @@ def test_damaged_read_reaches_the_reader(tmp_path, frames):
         list(build_loader(section, steps, "valid", **common).epoch(0))
     (batch,) = build_loader(section | {"damaged": "read"}, steps, "valid", **common).epoch(0)
     assert max(frame_numbers(batch["imgs"][0, 0])) < 25
+
+
+def test_large_pictures_are_scaled_while_they_are_read(tmp_path, frames):
+    import tracemalloc
+
+    path = write_clip(tmp_path / "a.mkv", np.repeat(numbered_frames(6, 480, 640), 3, axis=0), gop=1)
+    sample = {"name": "SampleFrames", "clip_len": 8, "num_clips": 10, "test_mode": True}
+    steps = {"decode": {"name": "VideoDecoder"}, "sample": sample}
+    for scale in ({"Scale": {"short_size": 48, "fixed_ratio": False}}, {"Resize": {"scale": [-1, 48]}}):
+        pipeline = Pipeline({**steps, "transform": [scale]}, "here")
+        later = Pipeline({**steps, "transform": [{"Flip": {"flip_ratio": 0}}, scale]}, "here")  # behind another step
+        peaks, clips = [], []
+        for one in (pipeline, later):
+            tracemalloc.start()
+            clips.append(one({"filename": str(path)}, np.random.default_rng(0))["imgs"])
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert np.array_equal(*clips) and clips[0].shape == (10, 8, 48, 64, 3)
+        assert peaks[0] < 5e6 < 70e6 < peaks[1]
+
+
+def test_short_videos_of_the_tsm_test_sampler_are_said_once(tmp_path, frames, caplog):
+    for number, count in enumerate((8, 9, 40, 3)):
+        write_clip(tmp_path / f"{number}.mp4", frames[:count])
+    (tmp_path / "list.txt").write_text("".join(f"{k}.mp4 0\n" for k in range(4)))
+    section = {"format": "VideoDataset", "file_path": str(tmp_path / "list.txt"), "data_prefix": str(tmp_path)}
+    sample = {"name": "Sampler", "num_seg": 8, "valid_mode": True, "select_left": True}
+    steps = {"decode": {"name": "VideoDecoder"}, "sample": sample}
+    common = {"seed": 0, "num_classes": 2, "batch_size": 1, "shuffle": False, "drop_last": False}
+    for num_workers in (0, 1):
+        loader = build_loader(section, steps, "test", num_workers=num_workers, **common)
+        caplog.clear()
+        with caplog.at_level("WARNING", "paddlevideo"):
+            for _ in range(2):
+                assert sum(1 for _ in loader.epoch(0)) == 4
+        (line,) = [record.message for record in caplog.records]
+        assert (
+            line.startswith("2 of 4 samples (50.0 %): at most 8 frames") and "frame 0 only" in line and "0.mp4" in line
+        )
+        loader.close()

@@ -135,17 +135,19 @@ class Clip:
         self._indices = np.asarray(indices)
         self.missing = set(indices)
         self.damage: dict[int, str] = {}
+        self._shape: tuple[int, ...] | None = None
         self._out: np.ndarray | None = None
 
     def put(self, index: int, image: np.ndarray) -> None:
         """Stores uint8 [H, W, 3] at every place that asked for this index."""
+        self._shape = self._shape or image.shape
+        if image.shape != self._shape:
+            sizes = f"{self._shape[1]}x{self._shape[0]} and {image.shape[1]}x{image.shape[0]}"
+            raise VideoReadError(self._path, "corrupt", f"the frame size changes: {sizes}")
         if self._each is not None:
             image = self._each(image)
         if self._out is None:
             self._out = np.empty((len(self._indices), *image.shape), np.uint8)
-        elif image.shape != self._out.shape[1:]:
-            sizes = f"{self._out.shape[2]}x{self._out.shape[1]} and {image.shape[1]}x{image.shape[0]}"
-            raise VideoReadError(self._path, "corrupt", f"the frame size changes: {sizes}")
         self._out[self._indices == index] = image
         self.missing.discard(index)
 
