@@ -30,6 +30,7 @@ _KEEP_BYTES = 64 << 20
 _COPY = "get or copy the file again"
 _CUT_OFF = ("File ended prematurely", "partial file")
 _MAX_FPS = 1000.0  # above it is a clock, not a rate
+Line = tuple[int, str, str]  # level, name, text
 _RANDOM_ACCESS = ("mmco: unref short failure", "number of reference frames")
 
 
@@ -152,19 +153,22 @@ class Source:
                 if packet.size:
                     yield packet
 
-    def decode(self, packet: Any | None) -> tuple[list[Any], str | None]:
-        """Frames that come out for a packet (None: the last ones), and FFmpeg's first error about it, if any."""
+    def decode(self, packet: Any | None, lines: list[Line]) -> list[Any]:
+        """Frames that come out for a packet (None: the last ones).
+
+        Args:
+            packet: of this source, or of another one of the same file.
+            lines: of ``error_lines``, which is open; an exception becomes a line too.
+        """
         import av
 
-        with error_lines() as lines:
-            try:
-                frames = self.context.decode(packet)
-            except av.error.EOFError:
-                frames = []
-            except av.error.FFmpegError as error:
-                lines.append((0, self.context.name, error.strerror))
-                frames = []
-        return frames, _first(lines)
+        try:
+            return self.context.decode(packet)
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            lines.append((0, self.context.name, error.strerror))
+            return []
 
     def seek(self, pts: int) -> bool:
         """Moves to a key frame at or before this time stamp, as far as the container can; False: it cannot."""
@@ -206,9 +210,9 @@ class Source:
             self.remarks.append(f"{table.num_damaged} of its packets are marked as damaged; a part may be missing")
         return table
 
-    def _of_the_container(self, lines: list[tuple[int, str, str]]) -> str | None:
+    def _of_the_container(self, lines: list[Line]) -> str | None:
         """The first error of the container; what the video's parser sees, decoding shows too, with its frame."""
-        return _first([line for line in lines if line[1] == self._container.format.name])
+        return first_line([line for line in lines if line[1] == self._container.format.name])
 
     def _check_complete(self, table: PacketTable, error: str | None) -> None:
         found, announced = len(table.pts) + table.num_empty, self._announced(table)
@@ -312,7 +316,7 @@ class Errors:
 
 
 def is_random_access(error: str | None) -> bool:
-    """Whether FFmpeg says this where decoding begins inside a sound stream, at a key frame that pictures precede."""
+    """Whether FFmpeg reports this where decoding begins inside a sound stream, at a key frame that pictures precede."""
     return error is not None and any(text in error for text in _RANDOM_ACCESS)
 
 
@@ -334,15 +338,17 @@ def decode_all(
         try:
             for number, packet in enumerate(source.demux()):
                 packet.opaque = number
-                frames, error = source.decode(packet)
-                errors.note(number, packet, error)
+                with error_lines() as lines:
+                    frames = source.decode(packet, lines)
+                errors.note(number, packet, first_line(lines))
                 for frame in frames:
                     yield frame, *errors.of(frame, number)
         except VideoReadError:
             if damaged != "read":
                 raise
-        frames, error = source.decode(None)
-        errors.note(number, None, error)
+        with error_lines() as lines:
+            frames = source.decode(None, lines)
+        errors.note(number, None, first_line(lines))
         for frame in frames:
             yield frame, *errors.of(frame, number)
 
@@ -460,7 +466,7 @@ _capturing: set[int] = set()  # threads
 
 
 @contextmanager
-def error_lines() -> Iterator[list[tuple[int, str, str]]]:
+def error_lines() -> Iterator[list[Line]]:
     """FFmpeg's error lines of this thread, as (level, name, text).
 
     FFmpeg has one callback per process.  It is PyAV's only within this block: with decoder threads it can deadlock.
@@ -483,7 +489,8 @@ def error_lines() -> Iterator[list[tuple[int, str, str]]]:
             logging.set_skip_repeated(before[1] or before[0] == logging.ERROR)
 
 
-def _first(lines: list[tuple[int, str, str]]) -> str | None:
+def first_line(lines: list[Line]) -> str | None:
+    """The first line as a text; None: there is none."""
     return f"{lines[0][1]}: {printable(lines[0][2].strip())}" if lines else None
 
 

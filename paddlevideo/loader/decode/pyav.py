@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.loader.decode.packets import (
+    Line,
     PacketTable,
     Source,
     clock,
     decode_all,
+    error_lines,
     is_random_access,
     size_remark,
     to_rgb,
@@ -78,14 +80,12 @@ class PyAVReader(FrameReader, backend="pyav"):
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
         clip = Clip(self.path, wanted, each)
-        sound = True
-        for frames, error in self._decode({self._order[i] for i in wanted}):
-            sound = sound and error is None
-            for frame in frames:
+        with error_lines() as lines:
+            for frame in self._decode({self._order[i] for i in wanted}, lines):
                 index = self._index_of_pts.get(frame.pts)
                 if index in clip.missing and not frame.is_corrupt:
                     clip.put(index, self._picture(frame))
-        if clip.missing or not sound:
+        if clip.missing or lines:
             clip = Clip(self.path, wanted, each)
             self._get_sequentially(clip)
         return clip.finish()
@@ -97,18 +97,24 @@ class PyAVReader(FrameReader, backend="pyav"):
         self._source.close()
         self._table.packets = None
 
-    def _decode(self, targets: set[int]) -> Iterator[tuple[list[Any], str | None]]:
-        """Frames that come out of the decoder when only the needed runs of packets are fed to it, and its errors."""
-        context, pts = self._source.context, self._table.pts
-        runs = needed_runs(sorted(targets), pts, self._keys)
+    def _decode(self, targets: set[int], lines: list[Line]) -> Iterator[Any]:
+        """Frames that come out of the decoder when only the needed runs of packets are fed to it.
+
+        Args:
+            lines: takes FFmpeg's errors.
+        """
+        context, decode = self._source.context, self._source.decode
+        runs = needed_runs(sorted(targets), self._table.pts, self._keys)
         for first, packets in self._packets(runs):
             context.flush_buffers()
+            before = len(lines)
             for k, packet in enumerate(packets, first):
                 context.skip_frame = "DEFAULT" if k in targets else "NONREF"
-                frames, error = self._source.decode(packet)
-                yield frames, None if first > 0 and is_random_access(error) else error
+                yield from decode(packet, lines)
             context.skip_frame = "DEFAULT"
-            yield self._source.decode(None)
+            yield from decode(None, lines)
+            if first > 0:
+                lines[before:] = [line for line in lines[before:] if not is_random_access(line[2])]
         context.flush_buffers()
 
     def _picture(self, frame: Any) -> np.ndarray:
