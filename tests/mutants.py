@@ -113,7 +113,7 @@ def judge(path: Path, reader: str, clean: np.ndarray, report: str) -> Outcome:
     # without its first key picture, a transport stream is one that somebody began to record a little later
     later = path.suffix == ".ts" and 0 < len(frames) < len(clean)
     wanted = clean[-len(frames) :] if later else clean
-    same = len(frames) == len(wanted) and np.abs(frames.astype(int) - wanted).max() <= 16
+    same = frames.shape == wanted.shape and np.abs(frames.astype(int) - wanted).max() <= 16
     kind = "equal" if same else "missed" if report else "silent"
     detail = f"{len(frames)} of {len(clean)} frames; {report}"
     return Outcome(path.name, reader, kind, detail, time.monotonic() - start)

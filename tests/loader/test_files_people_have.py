@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
+import cv2
 import numpy as np
 import pytest
 
@@ -184,6 +185,10 @@ def test_too_many_pixels(tmp_path, frames, reader_name):
     assert reason_of(path, reader_name, max_pixels=64 * 48 - 1) == "corrupt"
     with open_video(path, reader_name, max_pixels=64 * 48) as reader:
         assert len(reader) == 3
+    picture = tmp_path / "picture.mp4"  # a PNG, in truth
+    picture.write_bytes(cv2.imencode(".png", np.zeros((9000, 9000), np.uint8))[1].tobytes())
+    with pytest.raises(VideoReadError, match=r"9000x9000.*more than max_pixels \(67,108,864\)"):
+        open_video(picture, reader_name)
 
 
 def test_what_is_no_file_is_named(tmp_path, frames, monkeypatch):

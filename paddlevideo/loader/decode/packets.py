@@ -28,6 +28,7 @@ _STATES_DURATION = frozenset({"matroska", "flv"})
 _WHOLE = frozenset({"mov", "matroska", "flv", "avi"})  # containers that are not cut at any place and go on
 _KEEP_BYTES = 64 << 20
 _COPY = "get or copy the file again"
+_TOO_LARGE = "max pixel count"  # FFmpeg's error
 _CUT_OFF = ("File ended prematurely", "partial file")
 _MAX_FPS = 1000.0  # above it is a clock, not a rate
 Line = tuple[int, str, str]  # level, name, text
@@ -99,9 +100,11 @@ class Source:
             self.context = self.stream.codec_context
             if self.context is None:
                 raise VideoReadError(path, "not_a_video", "the format of its video track is unknown")
-            if self.context.width * self.context.height > max_pixels:
-                size = f"{self.context.width} x {self.context.height}"
-                raise VideoReadError(path, "corrupt", f"pictures of {size}: more than max_pixels ({max_pixels})")
+            too_large = next((text.strip() for _, _, text in lines if _TOO_LARGE in text), None)
+            if too_large is None and self.context.width * self.context.height > max_pixels:
+                too_large = f"pictures of {self.context.width} x {self.context.height}"
+            if too_large is not None:
+                raise VideoReadError(path, "corrupt", f"{too_large}: more than max_pixels ({max_pixels:,})")
             self.stream.thread_type = "NONE"  # parallelism comes from the workers; AUTO can deadlock with logging
             self.context.thread_count = 1
             self.context.options = {"max_pixels": str(max_pixels)}
