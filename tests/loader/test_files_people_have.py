@@ -13,6 +13,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from tests.clips import (
     cut,
     damage,
@@ -288,3 +289,11 @@ def test_short_videos_of_the_tsm_test_sampler_are_said_once(tmp_path, frames, ca
             line.startswith("2 of 4 samples (50.0 %): at most 8 frames") and "frame 0 only" in line and "0.mp4" in line
         )
         loader.close()
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_a_key_frame_of_a_variable_rate_is_found_by_time(tmp_path, frames, codec):
+    path = write_clip(tmp_path / "a.webm", frames[: len(BURST)], codec=codec, pts=BURST)
+    with open_video(path) as reader:
+        shown = frame_numbers(reader.get(frames_at(reader, np.arange(1.0, 10.0))))
+    assert shown == list(range(30, 39))  # second s is frame 29 + s
