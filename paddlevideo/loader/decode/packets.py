@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging as python_logging
 import os
 import threading
 from bisect import bisect_right
@@ -466,6 +467,7 @@ def reading(path: str, reason: str) -> Iterator[None]:
 
 
 _capturing: set[int] = set()  # threads
+_SILENT = python_logging.NullHandler()
 
 
 @contextmanager
@@ -476,6 +478,7 @@ def error_lines() -> Iterator[list[Line]]:
     """
     from av import logging
 
+    python_logging.getLogger("libav").addHandler(_SILENT)  # lines of other threads meanwhile: they have no reader
     me = threading.get_ident()
     nested, before = me in _capturing, (logging.get_level(), logging.get_skip_repeated())
     _capturing.add(me)
