@@ -49,11 +49,11 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
                          where, number, len(files), limit_s)  # fmt: skip
                 break
             try:
-                loader.pipeline.open(dataset.sample(index))
+                loader.pipeline.open(loader.sample(index))
             except VideoReadError as error:
                 problems.append(str(error))
                 continue
-        if stamp is not None:
+        if stamp is not None and loader.damaged == "refuse":
             sound[name] = stamp
     if sound and sound != known:
         write_atomic(cache, json.dumps(sound))
@@ -65,8 +65,9 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
             f"{where}: unreadable files",
             [
                 *shown,
-                f"leave them out of the list, count them as wrong with -o {where}.on_error=count, or see what is wrong "
-                "with python tools/check_dataset.py",
+                f"leave them out of the list, count them as wrong with -o {where}.on_error=count, take what can be "
+                f"decoded of damaged ones with -o {where}.damaged=read, or see what is wrong with python "
+                "tools/check_dataset.py",
             ],
         )
 
