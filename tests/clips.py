@@ -43,7 +43,9 @@ def write_clip(
     bframes: int = 2,
     open_gop: bool = False,
     pts: Sequence[int] | None = None,
+    ticks: int = 600,
     rotation: int = 0,
+    pixel_aspect: int = 1,
     audio: bool = False,
     options: dict[str, str] | None = None,
     muxer: str | None = None,
@@ -55,8 +57,10 @@ def write_clip(
         gop: distance of key frames.
         bframes: B frames between two reference frames (x264, x265, mpeg4).
         open_gop: let the frames before a key frame refer to the group before it (x264).
-        pts: time stamps in units of 1/600 s, one per frame, for a variable frame rate.
+        pts: time stamps, one per frame, for a variable frame rate; in an AVI, pictures are repeated where they leap.
+        ticks: units of ``pts`` in a second.
         rotation: display rotation written as metadata, degrees counter-clockwise.
+        pixel_aspect: width of a pixel divided by its height.
         audio: add a silent audio track.
     """
     import av
@@ -70,9 +74,10 @@ def write_clip(
         context = stream.codec_context
         context.gop_size = gop
         context.thread_count = 1
+        context.sample_aspect_ratio = Fraction(pixel_aspect)
         context.options = _encoder_options(codec, bframes, open_gop) | (options or {})
         if pts is not None:
-            context.time_base = Fraction(1, 600)
+            context.time_base = Fraction(1, ticks)
         if rotation:
             stream.set_display_rotation(rotation)
         sound = container.add_stream("aac", rate=8000) if audio else None
@@ -85,6 +90,34 @@ def write_clip(
         if sound is not None:
             _add_silence(container, sound, len(frames) / float(fps))
     return path
+
+
+def set_display_matrix(path: str | Path, matrix: Sequence[float]) -> Path:
+    """Writes [a, b, c, d] of the display matrix into an mp4 with one track."""
+    data = bytearray(Path(path).read_bytes())
+    at = data.index(b"tkhd") + 44
+    for place, value in zip((0, 4, 12, 16), matrix):
+        data[at + place : at + place + 4] = int(value * 65536).to_bytes(4, "big", signed=True)
+    Path(path).write_bytes(bytes(data))
+    return Path(path)
+
+
+def write_song(path: str | Path, picture: np.ndarray) -> Path:
+    """Sound with a cover picture, uint8 RGB [H, W, 3]."""
+    import av
+
+    with av.open(str(path), "w", format="mp3" if Path(path).suffix == ".mp3" else "mp4") as container:
+        sound = container.add_stream("libmp3lame" if Path(path).suffix == ".mp3" else "aac", rate=8000)
+        cover = container.add_stream("png", rate=1)
+        cover.height, cover.width = picture.shape[:2]
+        cover.pix_fmt = "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts = 0
+        container.mux(cover.encode(frame))
+        container.mux(cover.encode(None))
+        _add_silence(container, sound, 0.5)
+    return Path(path)
 
 
 def write_audio(path: str | Path, seconds: float = 0.5) -> Path:

@@ -106,6 +106,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.out_filename:
         check_video_name(args.out_filename)
     reader = open_forward(args.video_path)
+    for remark in reader.remarks:
+        print(f"{args.video_path}: {remark}", file=sys.stderr)
     predictor, bank_detector = make_predictor(args)
     settings = predictor.settings
     start, end = args.timestamp_start, None

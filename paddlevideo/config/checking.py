@@ -58,6 +58,7 @@ _LOADER_KEYS = {
     "on_error": "str",
     "timeout_s": "Positive",
     "max_replacements": "NonNegativeInt",
+    "damaged": "Literal['refuse', 'read']",
 }
 _SMALL: dict[str, dict[str, str]] = {
     "PRECISEBN": {"preciseBN_interval": "PositiveInt", "num_iters_preciseBN": "PositiveInt"},

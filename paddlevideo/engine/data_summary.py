@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.classes import Classes
-from paddlevideo.loader.decode.reader import printable
+from paddlevideo.video_files import printable
 
 _CLASSES = 20  # shown one by one
 _NAMES = 3  # files shown of those that are left out
@@ -33,15 +33,23 @@ def data_summary(loader: Any, split: str, classes: Classes) -> list[str]:
         lines.append(
             f"DATASET.{split}: {len(empty)} classes without a sample: {_cut([_name(k, classes) for k in empty])}"
         )
-    for reason, names in (dataset.left_out() if hasattr(dataset, "left_out") else {}).items():
-        if names:
-            lines.append(f"DATASET.{split}: left out, {reason}: {len(names)}: {_cut([printable(n) for n in names])}")
+    lines += left_out_lines(dataset, split)
     if loader.num_dropped:
         lines.append(
             f"DATASET.{split}: drop_last: {loader.num_dropped} of {len(records)} samples, others every time, are left "
             "out of an epoch, since they fill no batch (DATASET.drop_last: False takes them)"
         )
     return lines
+
+
+def left_out_lines(dataset: Any, split: str) -> list[str]:
+    """How many files or key frames are no samples and why, with the first names."""
+    left_out = dataset.left_out() if hasattr(dataset, "left_out") else {}
+    return [
+        f"DATASET.{split}: left out, {reason}: {len(names)}: {_cut([printable(name) for name in names])}"
+        for reason, names in left_out.items()
+        if names
+    ]
 
 
 def split_line(dataset: Any, split: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode import FrameReader
+from paddlevideo.loader.decode.reader import EachFrame
 
 
 class ArrayReader(FrameReader):
@@ -33,8 +34,11 @@ class ArrayReader(FrameReader):
     def __len__(self) -> int:
         return len(self._frames)
 
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(self._frames[self.checked(indices)])
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
+        wanted = self.checked(indices)
+        if each is None:
+            return np.ascontiguousarray(self._frames[wanted])
+        return np.stack([each(np.ascontiguousarray(self._frames[index])) for index in wanted])
 
 
 def synthetic_reader(num_frames: int = 64, height: int = 256, width: int = 320, fps: float = 30.0) -> ArrayReader:

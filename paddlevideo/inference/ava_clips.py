@@ -13,9 +13,9 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
-from paddlevideo.loader.decode.packets import to_rgb
+from paddlevideo.loader.decode.packets import orientation, to_rgb
 from paddlevideo.loader.decode.pyav_sequential import decode_all
-from paddlevideo.loader.decode.reader import Clip
+from paddlevideo.loader.decode.reader import Clip, EachFrame
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 
@@ -41,8 +41,10 @@ class ForwardReader(FrameReader):
     def __init__(self, path: str):
         with open_video(path) as reader:
             self.path, self.fps, self._count, self._times = path, reader.fps, len(reader), reader.times()
-        self._frames: Iterator[Any] | None = None
-        self._held: dict[int, Any] = {}  # frames since the first one of the last clip; corrupt ones are not among them
+            self.remarks, self.pixel_aspect = list(reader.remarks), reader.pixel_aspect
+        self._frames: Iterator[tuple[Any, int, str | None]] | None = None
+        self._held: dict[int, tuple[Any, str | None]] = {}  # since the first one of the last clip: frame, damage
+        self._size: tuple[int, int] | None = None  # as stored, of the first frame
         self._next = 0
 
     def __len__(self) -> int:
@@ -51,7 +53,7 @@ class ForwardReader(FrameReader):
     def times(self) -> np.ndarray | None:
         return self._times
 
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
         first, last = min(wanted), max(wanted)
         if self._frames is None or first < min(self._held, default=self._next):  # backwards: from the start again
@@ -60,16 +62,24 @@ class ForwardReader(FrameReader):
         for index in [index for index in self._held if index < first]:
             del self._held[index]
         while self._next <= last:
-            frame = next(self._frames, None)
-            if frame is None:
+            came = next(self._frames, None)
+            if came is None:
                 break
-            if self._next >= first and not frame.is_corrupt:
-                self._held[self._next] = frame
+            frame, _, damage = came
+            if self._size is None:
+                self._size = frame.width, frame.height
+                if orientation(frame)[0]:  # rows became columns, so pixels that were wide are high
+                    self.pixel_aspect = 1 / self.pixel_aspect
+            if self._next >= first:
+                self._held[self._next] = frame, damage
             self._next += 1
-        clip = Clip(self.path, wanted)
-        for index in sorted(set(wanted)):
-            if index in self._held:
-                clip.put(index, to_rgb(self._held[index]))
+        clip = Clip(self.path, wanted, each)
+        for index in sorted(set(wanted) & self._held.keys()):
+            frame, damage = self._held[index]
+            if damage is not None:
+                clip.damage[index] = damage
+            else:
+                clip.put(index, to_rgb(frame, self._size))
         return clip.finish()
 
     def size(self) -> tuple[int, int]:

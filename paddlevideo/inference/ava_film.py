@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,19 @@ def drawn_frames(
     colours = colours_of(result.tracks, NUM_COLOURS)
     for index in indices:
         (frame,) = reader.get([int(index)])
-        yield mark(frame, marked_people(result, int(index), threshold, top_k, colours))
+        frame, stretch = as_shown(frame, reader.pixel_aspect)
+        people = marked_people(result, int(index), threshold, top_k, colours)
+        yield mark(frame, [replace(one, box_px=one.box_px * [stretch, 1, stretch, 1]) for one in people])
+
+
+def as_shown(frame: np.ndarray, pixel_aspect: float) -> tuple[np.ndarray, float]:
+    """uint8 [H, W, 3] with square pixels, as players show it, and by how much it became wider."""
+    import cv2
+
+    if abs(pixel_aspect - 1) <= 0.01:
+        return frame, 1.0
+    width = max(1, round(frame.shape[1] * pixel_aspect))
+    return cv2.resize(np.ascontiguousarray(frame), (width, frame.shape[0])), width / frame.shape[1]
 
 
 def film_frames(reader: FrameReader, step: int | None, fps: float | None) -> tuple[np.ndarray, float]:

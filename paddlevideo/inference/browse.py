@@ -139,13 +139,16 @@ class Browser:
             raise UserError("MIX blends clips with one another; show at least two")
         if self.num_classes is None:
             raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
-        samples = SampleSource(self._loader.dataset, self._loader.pipeline, self._seed, "raise")
+        samples = self._source(self._loader.dataset, self._loader.pipeline)
         mixer = TRANSFORMS.build(self._mix, "MIX")
         batch = BatchSource(samples, mixer, self.num_classes).make(
             self._epoch, 0, np.array([clip.index for clip in clips])
         )
         for clip, imgs, label in zip(clips, batch["imgs"], batch["label"]):
             clip.rows += self._rows(f"{self._mix['name']}: {self.label_text(label)}", imgs)
+
+    def _source(self, dataset: Any, pipeline: Pipeline) -> SampleSource:
+        return SampleSource(dataset, pipeline, self._seed, "raise", damaged=self._loader.damaged)
 
     def label_text(self, label: Any) -> str:
         """The class's name and number, or the greatest shares of a soft label."""
@@ -176,14 +179,14 @@ class Browser:
             pipeline = Pipeline(section, self._where)
             if not stages:
                 key = [self._seed, self._epoch, index]
-                if "imgs" not in pipeline(dataset.sample(index), np.random.default_rng(key)):
+                if "imgs" not in pipeline(self._loader.sample(index), np.random.default_rng(key)):
                     continue
                 name = "before"
             elif not self._every_step:
                 continue
-            stages.append((name, SampleSource(dataset, pipeline, self._seed, "raise")))
+            stages.append((name, self._source(dataset, pipeline)))
         if not self._every_step:
-            stages.append(("after", SampleSource(dataset, self._loader.pipeline, self._seed, "raise")))
+            stages.append(("after", self._source(dataset, self._loader.pipeline)))
         self._stages = stages
         return stages
 

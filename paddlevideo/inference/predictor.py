@@ -27,6 +27,7 @@ from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.decode import FrameDecoder
 from paddlevideo.registry import TRANSFORMS
+from paddlevideo.video_files import printable
 
 Source = str | PathLike | np.ndarray
 DEFAULT_SEED = 1234
@@ -103,6 +104,7 @@ class Predictor:
         self._of_frames = _reads_frame_folders(self.pipeline.describe())
         num_classes = self.description.num_classes if self.description else None
         self.labels = _labels(labels, self.description, num_classes, say)
+        self._say = say
         self._model = ExportedModel(self.program, self.params, choices, say)
         if any(spec.name in ("boxes", "proposals") for spec in self._model.inputs):
             raise takes_boxes(self.program)
@@ -185,7 +187,10 @@ class Predictor:
                 sample["reader"] = ArrayReader(source, fps)
             elif self._of_frames:
                 sample["reader"] = open_video(name)
-            imgs = self.pipeline(sample, np.random.default_rng([self.seed, 0, index]))["imgs"]
+            sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, index]))
+            for remark in sample.get("remarks", ()):
+                self._say(f"{printable(name)}: {remark}")
+            imgs = sample["imgs"]
             self._check_shape(imgs)
         except UserError as error:  # raised in its turn, after what stands before it
             return _Item(name, None, time.perf_counter() - start, error)

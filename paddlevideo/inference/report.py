@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.decode.reader import printable
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.video_files import printable
 
 if TYPE_CHECKING:
     from paddlevideo.inference.predictor import Prediction

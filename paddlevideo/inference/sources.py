@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.decode.reader import printable
+from paddlevideo.video_files import VIDEO_ENDINGS, address_scheme, is_video, left_out_text, printable
 
-VIDEO_SUFFIXES = frozenset(
-    (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
-)
 LIST_SUFFIXES = frozenset((".csv", ".list", ".txt"))
 _LABEL = re.compile(r"^(.*?\S)[\s,]+[\d.,\s]+$")  # "path label", "path 64 label"
 
@@ -28,24 +26,30 @@ def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambd
         UserError: no such file, a folder without videos, an empty list, a list naming a file that is not there.
     """
     found: list[Path] = []
-    for entry in map(Path, inputs):
+    for name in inputs:
+        if address_scheme(name):
+            raise UserError(f"{printable(name)}: an address; videos are read from files: download it first")
+        entry = Path(name).expanduser()
         if entry.is_dir():
-            videos = _of_folder(entry)
+            videos, left_out = _of_folder(entry)
         elif entry.suffix.lower() in LIST_SUFFIXES and entry.is_file():
-            videos = _of_list(entry)
+            videos, left_out = _of_list(entry), ""
         else:
             found.append(entry)  # a missing or unreadable file is the reader's to name
             continue
-        say(f"{len(videos)} video{'s' if len(videos) != 1 else ''} found in {entry}")
+        say(f"{len(videos)} video{'s' if len(videos) != 1 else ''} found in {entry}{left_out}")
         found += videos
     return found
 
 
-def _of_folder(folder: Path) -> list[Path]:
-    videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+def _of_folder(folder: Path) -> tuple[list[Path], str]:
+    """The videos, and what to say of the other files."""
+    entries = [p for p in folder.iterdir() if not p.is_dir() and not p.name.startswith(".")]
+    videos = sorted(p for p in entries if is_video(p.name))  # one that is no regular file is the reader's to name
     if not videos:
-        raise UserError(f"{folder}: no videos directly in this folder; looked for {', '.join(sorted(VIDEO_SUFFIXES))}")
-    return videos
+        raise UserError(f"{folder}: no videos directly in this folder; looked for {', '.join(VIDEO_ENDINGS)}")
+    counts = Counter(p.suffix.lower() or "without an ending" for p in entries if not is_video(p.name))
+    return videos, f"; {left_out_text(dict(sorted(counts.items())))}" if counts else ""
 
 
 def _of_list(file: Path) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.collate import BatchSource
-from paddlevideo.loader.datasets.lists import check_present
+from paddlevideo.loader.datasets.lists import check_present, describe
 from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.sampler import BatchPlan
 from paddlevideo.loader.workers import worker_batches
@@ -20,8 +20,9 @@ from paddlevideo.registry import DATASETS, TRANSFORMS
 
 log = logging.getLogger("paddlevideo")
 
+_MAX_REMARKS = 5
 # keys of DATASET.<split> that say how samples are read, whatever the class of the data set
-_READING = {"on_error": None, "timeout_s": 60.0, "max_replacements": 10}
+_READING = {"on_error": None, "timeout_s": 60.0, "max_replacements": 10, "damaged": "refuse"}
 _POLICIES = {"train": ("skip", "raise"), "valid": ("raise", "count"), "test": ("raise", "count")}
 
 
@@ -32,14 +33,19 @@ class ClipLoader:
         dataset: with ``records``, a list of sample dicts, and ``class_names`` (list or None).
         pipeline: the ``Pipeline`` that was built.
         on_error: what an unreadable file does: raise, skip or count.
+        damaged: refuse or read.
         unreadable: {data-set index: why}, of the unreadable files met so far on this rank.
+        remarks: {text: data-set indices}, of files that are read in another way than one might expect; they are logged
+            at the end of the first pass.
     """
 
     def __init__(self, source: BatchSource, plan: BatchPlan, num_workers: int):
         self.dataset, self.pipeline = source.samples.dataset, source.samples.pipeline
-        self.on_error = source.samples.on_error
+        self.on_error, self.damaged = source.samples.on_error, source.samples.damaged
         self.unreadable: dict[int, str] = {}
+        self.remarks: dict[str, set[int]] = {}
         self._source, self._plan, self._num_workers = source, plan, num_workers
+        self._said_remarks = False
         self._running: weakref.WeakSet[Generator] = weakref.WeakSet()
 
     def __len__(self) -> int:
@@ -66,6 +72,10 @@ class ClipLoader:
         self._running.add(batches)
         return batches
 
+    def sample(self, index: int) -> dict[str, Any]:
+        """The data set's sample, as the pipeline gets it."""
+        return self._source.samples.sample(index)
+
     def close(self) -> None:
         """Ends the workers of iterators that were not used up."""
         for batches in list(self._running):
@@ -89,11 +99,28 @@ class ClipLoader:
             # a plain loop, because paddle's loader without workers hangs at any exception
             batches = (self._source.make(*task) for task in tasks)
         try:
+            count = 0
             for batch in batches:
                 self.unreadable.update(batch.pop("unreadable", ()))
+                for index, text in batch.pop("remarks", ()):
+                    self.remarks.setdefault(text, set()).add(int(index))
+                count += len(batch["index"])
                 yield batch
+            self._say_remarks(count)
         finally:
             batches.close()
+
+    def _say_remarks(self, num_read: int) -> None:
+        if self._said_remarks:
+            return
+        self._said_remarks = True
+        for number, (text, indices) in enumerate(sorted(self.remarks.items(), key=lambda item: -len(item[1]))):
+            if number == _MAX_REMARKS:
+                log.warning("... and %d more remarks; tools/check_dataset.py lists them", len(self.remarks) - number)
+                break
+            share, first = len(indices) / max(num_read, 1), self.dataset.records[min(indices)]
+            log.warning("%d of %d samples (%.1f %%): %s (e.g. %s)", len(indices), num_read, 100 * share, text,
+                        describe(first))  # fmt: skip
 
 
 def build_loader(
@@ -116,8 +143,8 @@ def build_loader(
 
     Args:
         dataset_cfg: ``DATASET.<split>``: ``format`` (the class) and its arguments; and, for any class, ``on_error``
-            (training: skip, raise; evaluation: raise, count; the first is the default), ``timeout_s`` per clip (60) and
-            ``max_replacements`` (10).
+            (training: skip, raise; evaluation: raise, count; the first is the default), ``timeout_s`` per clip (60),
+            ``max_replacements`` (10) and ``damaged`` (refuse, or read: take what can be decoded of a damaged video).
         pipeline_cfg: ``PIPELINE.<split>``.
         split: ``train`` (ranks padded to equal numbers, unreadable files skipped), ``valid`` or ``test`` (no sample
             twice, unreadable files raised or counted).

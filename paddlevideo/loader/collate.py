@@ -33,7 +33,8 @@ class BatchSource:
     rank: int = 0
 
     def make(self, epoch: int, number: int, indices: np.ndarray) -> dict[str, Any]:
-        """The batch of ``collate``; with ``unreadable``, a list of (index, why), if files could not be read."""
+        """The batch of ``collate``; with ``unreadable``, a list of (index, why), if files could not be read, and with
+        ``remarks``, a list of (index, text), on files that are read in another way than one might expect."""
         failures: list[tuple[int, str]] = []
         samples = []
         for index in indices:
@@ -45,7 +46,8 @@ class BatchSource:
             if self.mix is not None:
                 rng = np.random.default_rng([self.samples.seed, epoch, number, self.rank, 2])
                 batch = self.mix(batch, rng, self.num_classes)
-        return {**batch, "unreadable": failures} if failures else batch
+        remarks = [(int(sample["index"]), text) for sample in samples for text in sample.get("remarks", ())]
+        return batch | ({"unreadable": failures} if failures else {}) | ({"remarks": remarks} if remarks else {})
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -31,6 +31,7 @@ class SampleSource:
             index); or ``count``: a black clip, without persons, with ``valid`` 0.  Any other error is always raised.
         timeout_s: seconds for reading and transforming one clip; 0: no limit.
         max_replacements: samples tried in place of one unreadable sample.
+        damaged: refuse, or read: take what can be decoded of a damaged video.
 
     Attributes:
         on_clip: called before each clip is read; set in worker processes.
@@ -42,6 +43,7 @@ class SampleSource:
     on_error: Literal["skip", "raise", "count"]
     timeout_s: float = 60.0
     max_replacements: int = 10
+    damaged: Literal["refuse", "read"] = "refuse"
     on_clip: Callable[[], None] | None = field(default=None, init=False)
     _blank: dict[str, np.ndarray] | None = field(default=None, init=False)
 
@@ -78,10 +80,14 @@ class SampleSource:
             self.on_clip()
         try:
             with time_limit(name, self.timeout_s):
-                return self.pipeline(self.dataset.sample(index), np.random.default_rng(key))
+                return self.pipeline(self.sample(index), np.random.default_rng(key))
         except Exception as error:
             named = sample_error(record, error)
             raise named from (None if named is error else error)
+
+    def sample(self, index: int) -> dict[str, Any]:
+        """The data set's sample, before the pipeline."""
+        return {**self.dataset.sample(index), "damaged": self.damaged}
 
     def _finish(self, sample: dict[str, Any], index: int, replaced: int = -1) -> dict[str, Any]:
         if not isinstance(sample.get("imgs"), np.ndarray):

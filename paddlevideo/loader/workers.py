@@ -31,6 +31,7 @@ from paddlevideo.loader.decode.reader import VideoReadError
 
 log = logging.getLogger("paddlevideo")
 
+_LISTS = frozenset({"unreadable", "remarks"})  # entries of a batch that are no arrays
 _JOIN_S = 3
 _START_S = 30  # a worker begins within a second, or it never does
 _POLL_S = 2  # how often paddle looks whether a worker died
@@ -137,8 +138,8 @@ def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int
                 except (StopIteration, SystemError, RuntimeError) as error:
                     raise _death(iterator, watch, source, indices, error) from None
             _raise_failure(batch)
-            if "unreadable" in batch:
-                batch["unreadable"] = _unpack(batch["unreadable"])
+            for key in _LISTS & batch.keys():
+                batch[key] = _unpack(batch[key])
             yield batch
     finally:
         atexit.unregister(shut_down)
@@ -157,8 +158,8 @@ class _Keyed:
     def __getitem__(self, task: Task) -> dict[str, np.ndarray]:
         try:
             batch = self._source.make(*task)
-            if "unreadable" in batch:
-                batch["unreadable"] = _pack(batch["unreadable"])
+            for key in _LISTS & batch.keys():
+                batch[key] = _pack(batch[key])
             return batch
         except VideoReadError as error:
             return {"failure": _pack({"path": error.path, "reason": error.reason, "detail": error.detail})}

@@ -10,7 +10,7 @@ from typing import Any
 
 from paddlevideo import safe_io
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.loader.decode.reader import printable
+from paddlevideo.video_files import printable
 
 _MAX_SHOWN = 20
 

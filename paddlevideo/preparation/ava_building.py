@@ -12,12 +12,11 @@ import numpy as np
 
 from paddlevideo.ava_files import AVARows, img_key, read_proposals, time_text, write_ava_csv, write_proposals
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.loader.decode.reader import printable
 from paddlevideo.preparation.ava_sources import Person
-from paddlevideo.preparation.listing import VIDEO_ENDINGS
 from paddlevideo.preparation.probing import Probe, Source, probe
 from paddlevideo.preparation.synthetic_ava import labels_text
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.video_files import is_video, printable
 
 _MAX_SHOWN = 20
 _BEYOND_S = 0.5  # a moment may lie this far behind a video's end: annotated times are rounded
@@ -44,12 +43,15 @@ class Footage:
             raise UserError("folders of frames do not tell their rate: --fps")
         self.folder, self.frame_name, self._fps = folder, frame_name, fps
         self.endings: dict[str, str] = {}  # name -> ending
+        self._several: set[str] = set()  # names with more than one ending
         for parent, folders, files in os.walk(folder, followlinks=True):
             folders.sort()
             for file in sorted(folders if frame_name else files):
                 stem, ending = (file, "") if frame_name else os.path.splitext(file)
-                if frame_name or ending.lower() in VIDEO_ENDINGS:
-                    self.endings.setdefault(os.path.relpath(os.path.join(parent, stem), folder), ending)
+                if frame_name or is_video(file):
+                    name = os.path.relpath(os.path.join(parent, stem), folder)
+                    if self.endings.setdefault(name, ending) != ending:
+                        self._several.add(name)
         if not self.endings:
             raise UserError(f"{folder}: no {'folders of frames' if frame_name else 'videos'} in it")
         self._by_base: dict[str, list[str]] = {}
@@ -59,10 +61,8 @@ class Footage:
 
     def name_of(self, video: str) -> str | None:
         """The video that an annotation calls so, below the folder, without ending; None: none there, or several."""
-        if video in self.endings:
-            return video
-        found = self._by_base.get(os.path.basename(video), [])
-        return found[0] if len(found) == 1 else None
+        found = [video] if video in self.endings else self._by_base.get(os.path.basename(video), [])
+        return found[0] if len(found) == 1 and found[0] not in self._several else None
 
     def probe(self, name: str) -> Probe:
         """What a video of ``endings`` is."""

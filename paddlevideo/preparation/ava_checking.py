@@ -19,9 +19,9 @@ from paddlevideo.ava_files import (
 )
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.ava import Places, select_persons
-from paddlevideo.loader.decode.reader import printable
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 from paddlevideo.preparation.probing import Depth, Probe, Source, probe
+from paddlevideo.video_files import printable
 
 # kind of finding -> what it means; the order of the report
 ERRORS = {

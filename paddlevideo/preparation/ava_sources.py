@@ -16,9 +16,8 @@ from xml.etree import ElementTree
 
 from paddlevideo import safe_io
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.loader.decode.reader import printable
 from paddlevideo.preparation.annotations import read_json, text_lines
-from paddlevideo.preparation.listing import VIDEO_ENDINGS
+from paddlevideo.video_files import VIDEO_ENDINGS, printable
 
 _MAX_SHOWN = 20
 _MAX_SAMPLES = 1_000_000  # of a track

@@ -20,10 +20,9 @@ from paddlevideo.loader.datasets.lists import (
     read_rows,
     scan_folder,
 )
-from paddlevideo.loader.decode.reader import printable
-from paddlevideo.preparation.listing import VIDEO_ENDINGS
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 from paddlevideo.preparation.probing import Depth, Probe, Source, digest, probe
+from paddlevideo.video_files import left_out_files, left_out_text, printable
 
 # kind of finding -> what it means; the order of the report
 ERRORS = {
@@ -41,6 +40,8 @@ ERRORS = {
     "source": "clips of one recording in two sets",
 }
 WARNINGS = {
+    "left_out": "files of a data folder that are no samples",
+    "read_as": "read in another way than one might expect",
     "more_frames": "the folder has more frames than the list says, or a gap after them",
     "no_samples": "a class without a sample",
     "imbalance": "the largest class is many times the smallest",
@@ -245,9 +246,12 @@ def _read(source: ListSource, check: Check, num_classes: int | None, classes: li
 def _read_folder(
     source: ListSource, check: Check, num_classes: int | None, classes: list[str] | None, labels: Problems
 ) -> None:
-    files, names = scan_folder(source.file, VIDEO_ENDINGS, classes)
+    files, names = scan_folder(source.file, classes)
     if num_classes is not None and len(names) > num_classes:
         labels.add(0, f"{len(names)} class folders, but the model has {num_classes} classes")
+    counts = {reason: len(names) for reason, names in left_out_files(source.file).items()}
+    if counts:
+        check.findings.append(Finding("left_out", source.split, source.file, 0, "", left_out_text(counts)))
     check.num_lines[source.split] = len(files)
     check.entries += [Entry(source.split, source.file, 0, Source(path), label, source.num_seg) for path, label in files]
 
@@ -266,6 +270,8 @@ def _judge(entry: Entry, seen: Probe, check: Check) -> None:
         kind = "missing" if seen.reason == "missing" else "unreadable"
         check.note(kind, entry, seen.detail if kind == "missing" else f"{seen.reason}: {seen.detail}")
         return
+    for remark in seen.remarks:
+        check.note("read_as", entry, remark)
     if entry.num_frames is not None and entry.num_frames > seen.num_frames:
         check.note("frames", entry, f"the list says {entry.num_frames}, the folder has {seen.num_frames} without a gap")
         return

@@ -14,9 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import Problems, parse_label, read_rows
-from paddlevideo.loader.decode.reader import printable
-from paddlevideo.preparation.listing import VIDEO_ENDINGS
 from paddlevideo.preparation.parallel import Crashed, run_tasks
+from paddlevideo.video_files import VIDEO_ENDINGS, is_video, printable
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,7 @@ def scan_videos(videos: Path) -> list[Job]:
     if not videos.is_dir():
         raise UserError(f"{videos}: no such folder (--videos)")
     files = sorted(
-        Path(folder, file)
-        for folder, _, names in os.walk(videos, followlinks=True)
-        for file in names
-        if file.lower().endswith(VIDEO_ENDINGS) and not file.startswith(".")
+        Path(folder, file) for folder, _, names in os.walk(videos, followlinks=True) for file in names if is_video(file)
     )
     if not files:
         raise UserError(f"{videos}: no videos in it or below (looked for {', '.join(VIDEO_ENDINGS)})")

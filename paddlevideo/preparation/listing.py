@@ -9,11 +9,9 @@ from pathlib import Path
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import read_rows
-from paddlevideo.loader.decode.reader import printable
 from paddlevideo.preparation.annotations import Clip
 from paddlevideo.safe_io import write_atomic
-
-VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
+from paddlevideo.video_files import VIDEO_ENDINGS, is_video, printable
 
 
 class FrameNames:
@@ -112,7 +110,7 @@ class Shelf:
             os.path.relpath(os.path.join(folder, file), self.root).replace(os.sep, "/")
             for folder, _, files in os.walk(self.root, followlinks=True)
             for file in files
-            if file.lower().endswith(VIDEO_ENDINGS) and not file.startswith(".")
+            if is_video(file)
         )
 
     def _scan_frames(self, names: FrameNames) -> list[str]:

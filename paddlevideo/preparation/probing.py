@@ -42,6 +42,7 @@ class Probe:
     height: int = 0
     num_bytes: int = 0
     extra: str = ""  # readable, and still a remark
+    remarks: tuple[str, ...] = ()  # of the reader
 
 
 def probe(source: Source, depth: Depth, backend: str) -> Probe:
@@ -73,7 +74,8 @@ def _video(path: str, depth: Depth, backend: str) -> Probe:
         elif depth == "full":
             for image in read_all(reader):
                 height, width = image.shape[:2]
-        return Probe(None, "", count, reader.fps, width, height, os.path.getsize(path))
+        size = os.path.getsize(path)
+        return Probe(None, "", count, reader.fps, width, height, size, remarks=tuple(reader.remarks))
 
 
 def _folder(source: Source, depth: Depth) -> Probe:

@@ -221,6 +221,7 @@ def test_auto_does_not_guess_from_a_list(data, tmp_path):
 
 def test_the_log_says_what_is_trained_on(moved, tmp_path):
     (moved / "notes.txt").write_text("x")
+    (moved / "walk" / "more.txt").write_text("x")
     (moved / "run" / "cover.jpg").write_bytes(b"x")
     shutil.copy(next((moved / "run").glob("*.mp4")), moved / "stray.mp4")
     logs = []
@@ -234,8 +235,8 @@ def test_the_log_says_what_is_trained_on(moved, tmp_path):
     first = logs[0]
     assert "DATASET.train: 9 videos, 3 classes; fingerprint of the split " in first
     assert "samples per class: 0 (jump) 3, 1 (run) 3, 2 (walk) 3" in first
-    assert "left out, no video by its ending: 2: notes.txt, run/cover.jpg" in first
-    assert "left out, in no class folder: 1: stray.mp4" in first
+    assert "left out, .txt: 2: notes.txt, walk/more.txt" in first and "left out, .jpg: 1: run/cover.jpg" in first
+    assert "left out, beside the class folders: 1: stray.mp4" in first
     assert "drop_last: 1 of 9 samples" in first and "DATASET.valid: 9 videos" in first
     assert "drop_last: 1 of 9" not in first[first.index("DATASET.valid") :]
     prints = [log.partition("fingerprint of the split ")[2][:16] for log in logs]

@@ -23,15 +23,14 @@ from paddlevideo.ava_files import (
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.ava_persons import FAR, GroundTruth, clipped, select_persons
 from paddlevideo.loader.datasets.lists import check_inside
-from paddlevideo.loader.decode.reader import printable
 from paddlevideo.ranges import NonNegative, Positive, Probability
 from paddlevideo.registry import DATASETS
+from paddlevideo.video_files import is_video, printable
 
 log = logging.getLogger("paddlevideo")
 
 _AVA_CLASSES = 81  # ids 1 .. 80, and 0, which is nobody's
 _WHOLE = np.array([[0, 0, 1, 1, 1]], np.float32)
-_VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
 
 
 @DATASETS.register
@@ -297,21 +296,25 @@ class Places:
     """Where the frames of a video are."""
 
     def __init__(self, data_prefix: str | None, videos: bool, video_suffix: str):
-        self._prefix, self._suffix = data_prefix or "", video_suffix
+        self._prefix, self._suffix = os.path.expanduser(data_prefix or ""), video_suffix
         self.kind = "filename" if videos or video_suffix else "frame_dir"
-        self._found: dict[str, str] = {}
+        self._found: dict[str, list[str]] = {}  # video -> files
         if self.kind == "filename" and not video_suffix and os.path.isdir(self._prefix or "."):
-            for file in sorted(os.listdir(self._prefix or "."), reverse=True):
-                stem, ending = os.path.splitext(file)
-                if ending.lower() in _VIDEO_SUFFIXES:
-                    self._found[stem] = file
+            for file in sorted(os.listdir(self._prefix or ".")):
+                stem = os.path.splitext(file)[0]
+                if is_video(file):
+                    self._found.setdefault(stem, []).append(file)
 
     def of(self, video: str) -> str:
         if os.path.isabs(video) or ".." in video.split("/") or "\0" in video:
             raise UserError(f"the video id {printable(repr(video))} leads out of data_prefix")
         if self.kind == "frame_dir":
             return os.path.join(self._prefix, video)
-        return os.path.join(self._prefix, self._found.get(video, video + (self._suffix or ".mp4")))
+        files = self._found.get(video, [video + (self._suffix or ".mp4")])
+        if len(files) > 1:
+            names = printable(" and ".join(files))
+            raise UserError(f"the video {printable(repr(video))} may be {names}: set video_suffix")
+        return os.path.join(self._prefix, files[0])
 
 
 def _class_count(given: int | None, custom: list[int] | None, names: dict[int, str]) -> int:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.loader.decode.reader import VideoReadError, printable
+from paddlevideo.loader.decode.reader import VideoReadError
 from paddlevideo.loader.labels import refuse_control_characters
 from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
 from paddlevideo.safe_io import reading
+from paddlevideo.video_files import VIDEO_ENDINGS, is_video, printable
 
 MAX_SHOWN = 20
 LOWER = "lower DATASET.num_workers, the batch size, or the frames and the size that PIPELINE gives"
@@ -120,6 +121,7 @@ def locate(row: Row, data_prefix: str | None, allow_outside_root: bool, problems
         return name
     if not data_prefix:
         return name
+    data_prefix = os.path.expanduser(data_prefix)
     path = os.path.join(data_prefix, name)
     if not allow_outside_root and not _is_inside(os.path.abspath(path), os.path.abspath(data_prefix)):
         problems.add(row.line, f"{printable(repr(name))} lies outside data_prefix {data_prefix!r}{_WAY_OUT}")
@@ -133,7 +135,7 @@ def check_inside(path: str, data_prefix: str | None, allow_outside_root: bool) -
         UserError: a link leads out of ``data_prefix``.
     """
     if data_prefix and not allow_outside_root:
-        real, root = os.path.realpath(path), os.path.realpath(data_prefix)
+        real, root = os.path.realpath(path), os.path.realpath(os.path.expanduser(data_prefix))
         if not _is_inside(real, root):
             raise UserError(
                 f"{printable(path)} leads to {printable(real)}, outside data_prefix {data_prefix!r}{_WAY_OUT}"
@@ -194,16 +196,14 @@ def training_classes(section: Mapping[str, Any]) -> list[str] | None:
     return class_folders(root) if root and os.path.isdir(root) else None
 
 
-def scan_folder(
-    root: str, suffixes: tuple[str, ...], classes: list[str] | None = None
-) -> tuple[list[tuple[str, int]], list[str]]:
-    """Files below a folder with one sub-folder per class: ([(path, label)], class names), both sorted by name.
+def scan_folder(root: str, classes: list[str] | None = None) -> tuple[list[tuple[str, int]], list[str]]:
+    """Videos below a folder with one sub-folder per class: ([(path, label)], class names), both sorted by name.
 
     Args:
         classes: names in class-id order, where the folder's own do not decide; it may lack some of them.
 
     Raises:
-        UserError: there are no sub-folders, one that is not among ``classes``, or no files with these endings in one.
+        UserError: there are no sub-folders, one that is not among ``classes``, or no videos in one.
     """
     folders = class_folders(root)
     classes = folders if classes is None else classes
@@ -220,35 +220,14 @@ def scan_folder(
             os.path.join(folder, file)
             for folder, _, files in os.walk(os.path.join(root, name))
             for file in files
-            if file.lower().endswith(suffixes) and not file.startswith(".")
+            if is_video(file)
         )
         if not files:
             raise UserError(
-                f"{os.path.join(root, name)}: no videos in this class folder (looked for {', '.join(suffixes)})"
+                f"{os.path.join(root, name)}: no videos in this class folder (looked for {', '.join(VIDEO_ENDINGS)})"
             )
         found += [(file, classes.index(name)) for file in files]
     return found, classes
-
-
-def other_files(root: str, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
-    """Why -> files below a folder of class folders that ``scan_folder`` passes over, as paths below it."""
-    found: dict[str, list[str]] = {"in no class folder": [], "no video by its ending": [], "hidden": []}
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        if folder == root:
-            folders[:] = [name for name in folders if not name.startswith(".")]
-        for file in sorted(files):
-            video = file.lower().endswith(suffixes)
-            if file.startswith("."):
-                reason = "hidden"
-            elif not video:
-                reason = "no video by its ending"
-            elif folder == root:
-                reason = "in no class folder"
-            else:
-                continue
-            found[reason].append(os.path.relpath(os.path.join(folder, file), root))
-    return found
 
 
 def describe(record: dict[str, Any]) -> str:

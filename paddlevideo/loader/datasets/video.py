@@ -9,15 +9,13 @@ from paddlevideo.loader.datasets.lists import (
     Problems,
     check_inside,
     locate,
-    other_files,
     parse_label,
     read_rows,
     scan_folder,
 )
 from paddlevideo.ranges import NonNegativeInt
 from paddlevideo.registry import DATASETS
-
-_VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
+from paddlevideo.video_files import left_out_files
 
 
 @DATASETS.register
@@ -75,14 +73,12 @@ class VideoDataset:
 
     def left_out(self) -> dict[str, list[str]]:
         """Why -> files of a folder that are no samples."""
-        if not os.path.isdir(self.file_path):
-            return {}
-        return other_files(self.file_path, _VIDEO_SUFFIXES)
+        return left_out_files(self.file_path) if os.path.isdir(self.file_path) else {}
 
     def _from_folder(self, num_classes: int | None) -> list[dict]:
         # a folder is its own root: what its links lead to was put there by its owner
         self.data_prefix = None
-        files, self.class_names = scan_folder(self.file_path, _VIDEO_SUFFIXES, self.class_names)
+        files, self.class_names = scan_folder(self.file_path, self.class_names)
         if num_classes is not None and len(self.class_names) > num_classes:
             problems = Problems(self.file_path)
             for name in self.class_names[num_classes:]:

@@ -2,7 +2,7 @@
 
 A file that was cut still opens, and most decoders hand out what is left without a word.  Packet counts do not show the
 cut reliably (edit lists and dropped frames change them), whereas MP4, Matroska/WebM and AVI announce their size in
-bytes.
+bytes, and transport streams consist of packets of one size.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MAX_BOXES = 100_000
+_TS_SYNC, _TS_PACKETS = 0x47, (188, 192)  # plain; with four bytes of time before each (m2ts)
 
 
 def declared_size(path: str) -> int | None:
@@ -28,9 +29,21 @@ def declared_size(path: str) -> int | None:
             return announced + 8 if 0 < announced < 0xFFFFFFFF else None
         if head[:4] == _EBML:
             return _matroska(stream)
+        size = os.fstat(stream.fileno()).st_size
         if head[4:8] == b"ftyp":
-            return _mp4(stream, os.fstat(stream.fileno()).st_size)
+            return _mp4(stream, size)
+        for packet in _TS_PACKETS:
+            if _is_transport_stream(stream, packet):
+                return -(-size // packet) * packet
     return None
+
+
+def _is_transport_stream(stream: BinaryIO, packet: int) -> bool:
+    stream.seek(0)
+    beginning = stream.read(5 * packet)
+    return len(beginning) > 4 * packet and all(
+        beginning[k + packet - 188] == _TS_SYNC for k in range(0, 5 * packet, packet)
+    )
 
 
 def _mp4(stream: BinaryIO, size: int) -> int | None:

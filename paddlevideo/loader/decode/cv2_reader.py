@@ -7,41 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.decode.packets import refuse_non_videos
-from paddlevideo.loader.decode.reader import Clip, FrameReader, VideoReadError
+from paddlevideo.errors import UserError
+from paddlevideo.loader.decode.packets import upright
+from paddlevideo.loader.decode.pyav_sequential import SurveyedReader
+from paddlevideo.loader.decode.reader import Clip, EachFrame, VideoReadError
 
 
-class CV2Reader(FrameReader, backend="cv2"):
-    """Sequential: every frame is decoded to count, and again up to the last one asked for.
+class CV2Reader(SurveyedReader, backend="cv2"):
+    """Sequential: every frame is decoded when the file is opened, and again up to the last one asked for.
 
-    Setting a position is not used, because it lands on wrong frames in damaged and variable-rate files; and neither
-    is the header's count, because it can announce billions.
+    PyAV counts, because OpenCV hides what FFmpeg reports; and it turns the picture, because OpenCV knows no mirrored
+    ones.  Setting a position is not used, because it lands on wrong frames in damaged and variable-rate files; and
+    neither is the header's count, because it can announce billions.
     """
 
-    def __init__(self, path: str):
-        import cv2
-
-        refuse_non_videos(path)
-        self.path = path
-        video = self._open("not_a_video")
-        fps = video.get(cv2.CAP_PROP_FPS)
-        self.fps = float(fps) if 0 < fps < 1e4 else 0.0
-        self._count = 0
-        while video.grab():
-            self._count += 1
-        video.release()
-        if not self._count:
-            raise VideoReadError(path, "no_frames", "OpenCV decodes no frame")
-
-    def __len__(self) -> int:
-        return self._count
-
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         import cv2
 
         wanted = self.checked(indices)
-        targets, clip = set(wanted), Clip(self.path, wanted)
-        video = self._open("corrupt")
+        targets, clip = set(wanted), Clip(self.path, wanted, each)
+        video = self._open()
         try:
             for index in range(max(wanted) + 1):
                 if not video.grab():
@@ -50,15 +35,20 @@ class CV2Reader(FrameReader, backend="cv2"):
                     good, image = video.retrieve()
                     if not good:
                         break
-                    clip.put(index, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+                    if image.shape[1::-1] != self._seen.size:
+                        image = cv2.resize(image, self._seen.size)
+                    clip.put(index, upright(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), self._seen.orientation))
         finally:
             video.release()
         return clip.finish()
 
-    def _open(self, reason: str) -> Any:
+    def _open(self) -> Any:
         import cv2
 
+        if self._seen.source.track:
+            raise UserError(f"{self.path}: OpenCV reads the first video track only; use backend: pyav")
         video = cv2.VideoCapture(self.path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not video.isOpened():
-            raise VideoReadError(self.path, reason, "OpenCV cannot open it")
+            raise VideoReadError(self.path, "corrupt", "OpenCV cannot open it")
+        video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         return video

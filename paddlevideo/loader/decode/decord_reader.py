@@ -7,42 +7,50 @@ from collections.abc import Sequence
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.decode.packets import refuse_non_videos
-from paddlevideo.loader.decode.reader import FrameReader, VideoReadError
+from paddlevideo.loader.decode.pyav_sequential import SurveyedReader
+from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, EachFrame, VideoReadError
+from paddlevideo.video_files import printable
 
 
-class DecordReader(FrameReader, backend="decord"):
-    """Twice the CPU time of ``pyav``, and wrong frames on MPEG-TS, open groups of pictures and edit lists."""
+class DecordReader(SurveyedReader, backend="decord"):
+    """Twice the CPU time of ``pyav``, and wrong frames on open groups of pictures (and on MPEG-TS, which is refused).
 
-    def __init__(self, path: str):
+    PyAV decodes the file once before, because decord hides what FFmpeg reports.
+    """
+
+    def __init__(self, path: str, max_pixels: int = MAX_PIXELS):
         try:
             import decord
         except ImportError as error:
             raise UserError("backend 'decord' needs: pip install decord  (or use backend: pyav)") from error
-        refuse_non_videos(path)
-        self.path = path
+        super().__init__(path, max_pixels)
+        if self._seen.source.container == "mpegts":
+            raise UserError(
+                f"{printable(path)}: decord gives other frames of transport streams than asked; backend: pyav"
+            )
         try:
             self._video = decord.VideoReader(path, num_threads=1)
-            self.fps = float(self._video.get_avg_fps())
-            self._count = len(self._video)
+            count = len(self._video)
         except Exception as error:  # decord raises RuntimeError and its own class, for every cause
-            raise VideoReadError(path, "not_a_video", _first_line(error)) from error
-        if not self._count:
-            raise VideoReadError(path, "no_frames", "decord counts 0 frames")
+            raise VideoReadError(path, "corrupt", _first_line(error)) from error
+        if count != len(self):
+            detail = f"decord counts {count} frames, there are {len(self)}; read it with backend: pyav"
+            raise VideoReadError(path, "corrupt", detail)
 
-    def __len__(self) -> int:
-        return self._count
-
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
-        unique, places = np.unique(wanted, return_inverse=True)
+        clip = Clip(self.path, wanted, each)
+        unique = sorted(set(wanted))
         try:
-            frames = self._video.get_batch(unique.tolist()).asnumpy()
+            frames = self._video.get_batch(unique).asnumpy()
         except Exception as error:
             raise VideoReadError(self.path, "corrupt", _first_line(error)) from error
-        if len(frames) != len(unique):
-            raise VideoReadError(self.path, "corrupt", f"{len(frames)} of {len(unique)} frames came")
-        return frames[places]
+        swapped, left_right, upside_down = self._seen.orientation
+        if swapped ^ left_right ^ upside_down:  # it turns pictures and does not mirror them
+            frames = frames[:, :, ::-1] if swapped else frames[:, ::-1]
+        for index, image in zip(unique, frames):
+            clip.put(index, image)
+        return clip.finish()
 
     def close(self) -> None:
         self._video = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paddlevideo.loader.decode.reader import Clip, FrameReader, VideoReadError
+from paddlevideo.loader.decode.reader import Clip, EachFrame, FrameReader, VideoReadError
 
 
 class FrameFolder(FrameReader):
@@ -43,9 +43,9 @@ class FrameFolder(FrameReader):
     def __len__(self) -> int:
         return self._count
 
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
-        clip = Clip(self._folder, wanted)
+        clip = Clip(self._folder, wanted, each)
         for index in sorted(set(wanted)):
             clip.put(index, self._read(index))
         return clip.finish()

@@ -1,17 +1,22 @@
-"""What both PyAV readers share: opening a file safely, one decoder thread, one converter, upright RGB."""
+"""What all readers share: opening a file safely, its video track, its packets, and FFmpeg's errors about them."""
 
 from __future__ import annotations
 
 import functools
+import logging as python_logging
 import os
-from collections.abc import Iterator
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.decode.reader import VideoReadError
+from paddlevideo.loader.decode.container import declared_size
+from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, VideoReadError
+from paddlevideo.video_files import printable
 
 # They are text or lists of other files, not videos: a text file opens as a "tty" movie, a playlist reads what it names.
 _NOT_VIDEOS = frozenset(
@@ -19,7 +24,16 @@ _NOT_VIDEOS = frozenset(
 )
 # Containers whose packets carry presentation times; others count in decoding order, which B frames make another order.
 _TIMED = frozenset({"mov", "matroska", "mpegts", "flv"})
+# Containers whose header gives the duration; that of others is estimated from what is there.
+_STATES_DURATION = frozenset({"matroska", "flv"})
+_WHOLE = frozenset({"mov", "matroska", "flv", "avi"})  # containers that are not cut at any place and go on
 _KEEP_BYTES = 64 << 20
+_COPY = "get or copy the file again"
+_TOO_LARGE = "max pixel count"  # FFmpeg's error
+_CUT_OFF = ("File ended prematurely", "partial file")
+_MAX_FPS = 1000.0  # above it is a clock, not a rate
+Line = tuple[int, str, str]  # level, name, text
+_RANDOM_ACCESS = ("mmco: unref short failure", "number of reference frames")
 
 
 @dataclass
@@ -34,14 +48,20 @@ class PacketTable:
     discard: list[bool] = field(default_factory=list)
     packets: list[Any] | None = field(default_factory=list)
     num_empty: int = 0
+    num_damaged: int = 0  # packets that the container marks, mostly because a part of the stream is missing before
     damaged_end: bool = False
+    end: int | None = None  # latest end of a packet
 
     def add(self, packet: Any, held: int) -> None:
         """Notes one packet; ``held`` is the number of bytes held so far, this packet included."""
-        self.pts.append(packet.pts if packet.pts is not None else packet.dts)
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        self.pts.append(stamp)
         self.keyframe.append(packet.is_keyframe)
         self.discard.append(packet.is_discard)
         self.damaged_end = packet.is_corrupt
+        self.num_damaged += packet.is_corrupt
+        if stamp is not None:
+            self.end = max(stamp + (packet.duration or 0), self.end if self.end is not None else stamp)
         if held > _KEEP_BYTES:
             self.packets = None
         if self.packets is not None:
@@ -49,42 +69,110 @@ class PacketTable:
 
 
 class Source:
-    """An open file and its first video stream."""
+    """An open file and its video track: the default one, else the largest; never a cover picture.
 
-    def __init__(self, path: str):
+    Attributes:
+        container, codec: FFmpeg's names.
+        track: number of the track among the video tracks.
+        stated_fps: the container's average rate, or its guess; 0.0: none.
+        timed: whether packets carry presentation times.
+        pixel_aspect: width of a pixel divided by its height.
+        remarks: what is read in another way than a person might expect, each as a text.
+    """
+
+    def __init__(self, path: str, max_pixels: int = MAX_PIXELS):
         import av
 
         self.path = path
         with reading(path, "not_a_video"):
-            # "file:" keeps a name such as "http://x" or "a:b.mp4" a file name; the option keeps a crafted file off
-            # the net
-            self._container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
-        formats = set(self._container.format.name.split(","))
+            # "file:" keeps a name such as "http://x" or "a:b.mp4" a file name; the whitelist keeps a crafted file off
+            # the net; max_pixels is checked by FFmpeg before it allocates a picture
+            options = {"protocol_whitelist": "file", "max_pixels": str(max_pixels)}
+            with error_lines() as lines:  # much of a short file is read here already
+                self._container = av.open(f"file:{path}", options=options)
+        self._open_error = self._of_the_container(lines)
+        self._formats = set(self._container.format.name.split(","))
+        self.remarks: list[str] = []
         try:
-            if formats & _NOT_VIDEOS:
+            if self._formats & _NOT_VIDEOS:
                 raise VideoReadError(path, "not_a_video", "a text or list file")
-            if not self._container.streams.video:
-                raise VideoReadError(path, "no_video_stream", "it has no video track")
-            self.stream = self._container.streams.video[0]
+            self.stream = self._choose_track()
+            self.track = self._container.streams.video.index(self.stream)
             self.context = self.stream.codec_context
             if self.context is None:
                 raise VideoReadError(path, "not_a_video", "the format of its video track is unknown")
+            too_large = next((text.strip() for _, _, text in lines if _TOO_LARGE in text), None)
+            if too_large is None and self.context.width * self.context.height > max_pixels:
+                too_large = f"pictures of {self.context.width} x {self.context.height}"
+            if too_large is not None:
+                raise VideoReadError(path, "corrupt", f"{too_large}: more than max_pixels ({max_pixels:,})")
             self.stream.thread_type = "NONE"  # parallelism comes from the workers; AUTO can deadlock with logging
             self.context.thread_count = 1
+            self.context.options = {"max_pixels": str(max_pixels)}
+            self.context.copy_opaque = True  # frames name the packet that they come from
         except BaseException:
             self.close()
             raise
         rate = self.stream.average_rate or self.stream.guessed_rate
-        self.fps = float(rate) if rate else 0.0
-        self.timed = bool(formats & _TIMED) or not self.context.has_b_frames
-        self.indexed = "mov" in formats
+        self.stated_fps = float(rate) if rate and 0 < rate < _MAX_FPS else 0.0
+        self.container = self._container.format.name
+        self.time_base, self.codec = self.stream.time_base, self.context.name
+        self.timed = bool(self._formats & _TIMED) or not self.context.has_b_frames
+        self.is_whole = bool(self._formats & _WHOLE and self.context.extradata)
+        aspect = self.stream.sample_aspect_ratio
+        self.pixel_aspect = float(aspect) if aspect and 0.1 < aspect < 10 else 1.0
+        if abs(self.pixel_aspect - 1) > 0.01:
+            self.remarks.append(
+                f"its pixels are {self.pixel_aspect:.3g} times as wide as high; they are used as stored"
+            )
+
+    def _choose_track(self) -> Any:
+        from av.stream import Disposition
+
+        tracks = self._container.streams.video
+        if not tracks:
+            raise VideoReadError(self.path, "no_video_stream", "it has no video track")
+        pictures = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+        real = [track for track in tracks if not Disposition(track.disposition) & pictures]
+        if not real:
+            raise VideoReadError(self.path, "no_video_stream", "its only video track is a cover picture")
+
+        def rank(track: Any) -> tuple[bool, int]:
+            context = track.codec_context
+            default = bool(Disposition(track.disposition) & Disposition.default)
+            return default, context.width * context.height if context is not None else 0
+
+        chosen = max(real, key=rank)
+        if len(real) > 1:
+            number = tracks.index(chosen) + 1
+            self.remarks.append(
+                f"of its {len(real)} video tracks, number {number} is read (the default, or the largest)"
+            )
+        return chosen
 
     def demux(self) -> Iterator[Any]:
-        """All packets of the video stream with content, in decoding order."""
+        """All packets of the video track with content, in decoding order."""
         with reading(self.path, "corrupt"):
             for packet in self._container.demux(self.stream):
                 if packet.size:
                     yield packet
+
+    def decode(self, packet: Any | None, lines: list[Line]) -> list[Any]:
+        """Frames that come out for a packet (None: the last ones).
+
+        Args:
+            packet: of this source, or of another one of the same file.
+            lines: of ``error_lines``, which is open; an exception becomes a line too.
+        """
+        import av
+
+        try:
+            return self.context.decode(packet)
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            lines.append((0, self.context.name, error.strerror))
+            return []
 
     def seek(self, pts: int) -> bool:
         """Moves to a key frame at or before this time stamp, as far as the container can; False: it cannot."""
@@ -96,28 +184,261 @@ class Source:
             return False
         return True
 
-    def table(self) -> PacketTable:
-        """Reads all packets once."""
+    def table(self, damaged: Damaged = "refuse") -> PacketTable:
+        """Reads all packets once.
+
+        Args:
+            damaged: ``read``: what is missing becomes a remark.
+
+        Raises:
+            VideoReadError: no packets; fewer than announced; errors on the way.
+        """
         table, held = PacketTable(), 0
-        with reading(self.path, "corrupt"):
-            for packet in self._container.demux(self.stream):
-                if packet.size:
-                    held += packet.size
-                    table.add(packet, held)
-                elif packet.dts is not None:
-                    table.num_empty += 1  # AVI: "repeat the last frame"
+        try:
+            with reading(self.path, "corrupt"), error_lines() as lines:
+                for packet in self._container.demux(self.stream):
+                    if packet.size:
+                        held += packet.size
+                        table.add(packet, held)
+                    elif packet.dts is not None:
+                        table.num_empty += 1
+            if table.pts:
+                self._check_complete(table, self._open_error or self._of_the_container(lines))
+        except VideoReadError as error:
+            if damaged != "read":
+                raise
+            self.remarks.append(f"{error.reason}: {error.detail}; what is there is read")
         if not table.pts:
             raise VideoReadError(self.path, "no_frames", "its video track is empty")
-        # mp4: the index, which honours edit lists, where the header's count does not; elsewhere the header's count
-        announced = len(self.stream.index_entries) if self.indexed else self.stream.frames
-        found = len(table.pts) + table.num_empty
-        if found < announced or (table.damaged_end and announced):
-            detail = f"{len(table.pts)} of {announced} frames are there; get or copy the file again"
-            raise VideoReadError(self.path, "truncated", detail)
+        if table.num_damaged:
+            self.remarks.append(f"{table.num_damaged} of its packets are marked as damaged; a part may be missing")
         return table
+
+    def _of_the_container(self, lines: list[Line]) -> str | None:
+        """The first error of the container; what the video's parser sees, decoding shows too, with its frame."""
+        return first_line([line for line in lines if line[1] == self._container.format.name])
+
+    def _check_complete(self, table: PacketTable, error: str | None) -> None:
+        found, announced = len(table.pts) + table.num_empty, self._announced(table)
+        detail = self._missing_end(table)
+        if found < announced or (table.damaged_end and announced):
+            detail = f"{len(table.pts)} of {announced} frames are there"
+        elif error is not None and any(text in error for text in _CUT_OFF):
+            detail = error
+        if detail is not None:
+            raise VideoReadError(self.path, "truncated", f"{detail}; {_COPY}")
+        if error is not None:
+            raise VideoReadError(self.path, "corrupt", error)
+
+    def _announced(self, table: PacketTable) -> int:
+        """Packets that there should be; 0: the container does not say."""
+        if "mov" in self._formats:  # the index honours edit lists, where the header's count does not
+            return len(self.stream.index_entries)
+        if "avi" in self._formats:
+            # the header also counts empty chunks ("repeat the last picture"), which the demuxer does not hand out but
+            # counts in its time stamps; the index does not count them
+            reached = 1 + max((stamp for stamp in table.pts if stamp is not None), default=0)
+            complete = reached >= self.stream.frames - 1 or declared_size(self.path) is not None
+            return len(self.stream.index_entries) if complete else self.stream.frames
+        return self.stream.frames
+
+    def _missing_end(self, table: PacketTable) -> str | None:
+        """What to say if the file ends before the duration that its header states."""
+        if not self._formats & _STATES_DURATION or not self._container.duration or table.end is None:
+            return None
+        stated_s = self._container.duration / 1e6
+        period_s = 1 / self.stated_fps if self.stated_fps else 0.1
+        limit_s = stated_s - max(2.5 * period_s, 0.1)
+        end_s = float(table.end * self.stream.time_base)
+        if end_s >= limit_s:
+            return None
+        if len(self._container.streams) > 1:  # another track may be longer than the video
+            with Source(self.path) as other:
+                end_s = max(end_s, other.last_end_s())
+        return None if end_s >= limit_s else f"it ends at {end_s:.1f} of {stated_s:.1f} s"
+
+    def last_end_s(self) -> float:
+        """The latest time stamp of all tracks."""
+        with reading(self.path, "corrupt"):
+            ends = (p.pts * p.time_base for p in self._container.demux() if p.size and p.pts is not None)
+            return float(max(ends, default=0))
 
     def close(self) -> None:
         self._container.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Errors:
+    """FFmpeg's errors about the packets of a file that is decoded from its beginning, and the frames they damage.
+
+    A stream that was cut out of a longer one begins with pictures that refer to what is not there.  They are no frames
+    of it, so errors about packets shown before the first key packet do not count; and those about packets before it
+    only in containers that are written as a whole, with the decoder's parameters in their header.
+    """
+
+    def __init__(self):
+        self.is_whole = True
+        self.of_packet: dict[int, str] = {}
+        self._keys: list[int] = []  # key packets so far
+        self._first_pts: int | None = None  # of the first key packet
+        self._cut_out = False
+        self._shown = -1  # the latest key packet whose frame came out
+
+    def note(self, number: int, packet: Any | None, error: str | None) -> None:
+        """Takes what decoding a packet (None: the end) reported."""
+        if packet is not None and packet.is_keyframe:
+            self._keys.append(number)
+            if len(self._keys) == 1:
+                self._first_pts, self._cut_out = packet.pts, number > 0
+        if packet is not None and len(self._keys) == 1 and None not in (packet.pts, self._first_pts):
+            precedes = packet.pts < self._first_pts
+            self._cut_out = self._cut_out or precedes
+            if precedes:
+                return
+        random_access = self._cut_out and len(self._keys) < 2 and is_random_access(error)
+        if error is not None and (self._keys or self.is_whole) and not random_access:
+            self.of_packet.setdefault(number, error)
+
+    def of(self, frame: Any, last: int) -> tuple[int, str | None]:
+        """The frame's packet (``last`` where the decoder does not tell), and the first error that it depends on: one
+        about a packet between it and its key packet."""
+        number = frame.opaque if isinstance(frame.opaque, int) else last
+        if frame.is_corrupt:
+            self.of_packet.setdefault(number, "FFmpeg marks it as corrupt")
+        at = bisect_right(self._keys, number) - 1
+        if at >= 0 and self._keys[at] == number:
+            self._shown = max(self._shown, number)
+        elif at > 0 and self._keys[at] > self._shown:
+            at -= 1  # it precedes its key frame, so it also refers to the group before
+        first = self._keys[at] if at >= 0 else 0
+        return number, next((text for k, text in self.of_packet.items() if first <= k <= number), None)
+
+
+def is_random_access(error: str | None) -> bool:
+    """Whether FFmpeg reports this where decoding begins inside a sound stream, at a key frame that pictures precede."""
+    return error is not None and any(text in error for text in _RANDOM_ACCESS)
+
+
+def decode_all(
+    path: str, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS, errors: Errors | None = None
+) -> Iterator[tuple[Any, int, str | None]]:
+    """All frames of a file in display order, each with the number of its packet and the error that damages it.
+
+    Args:
+        damaged: ``read``: an error of the container ends the video instead of being raised.
+        errors: takes the errors, also those of packets that give no frame.
+
+    Raises:
+        VideoReadError: the file, or its container's structure, cannot be read.
+    """
+    errors, number = errors or Errors(), -1
+    with Source(path, max_pixels) as source:
+        errors.is_whole = source.is_whole
+        try:
+            for number, packet in enumerate(source.demux()):
+                packet.opaque = number
+                with error_lines() as lines:
+                    frames = source.decode(packet, lines)
+                errors.note(number, packet, first_line(lines))
+                for frame in frames:
+                    yield frame, *errors.of(frame, number)
+        except VideoReadError:
+            if damaged != "read":
+                raise
+        with error_lines() as lines:
+            frames = source.decode(None, lines)
+        errors.note(number, None, first_line(lines))
+        for frame in frames:
+            yield frame, *errors.of(frame, number)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What decoding a whole file shows.
+
+    Attributes:
+        times_s: float64 [frames], since the first one; None: without time stamps and rate.
+        fps: (frames - 1) / span, or the stated rate where the stamps agree with it; 0.0: unknown.
+        source: the closed source: track, pixel aspect, remarks.
+        size: stored width and height of the first frame.
+        orientation: of the first frame (``orientation``).
+        remarks: of the source, and what was seen while decoding.
+    """
+
+    times_s: np.ndarray | None
+    fps: float
+    num_frames: int
+    source: Source
+    size: tuple[int, int]
+    orientation: tuple[bool, bool, bool]
+    remarks: list[str]
+
+
+def survey(path: str, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS) -> Survey:
+    """Decodes a file once.
+
+    Raises:
+        VideoReadError: truncated; no frame; with ``damaged`` = ``refuse`` also a frame that is damaged.
+    """
+    with Source(path, max_pixels) as source:
+        table = source.table(damaged)
+    table.packets = None
+    shown, sizes, num_damaged, turned, errors = [], [], 0, (False, False, False), Errors()
+    for frame, number, damage in decode_all(path, damaged, max_pixels, errors):
+        if damage is not None:
+            if damaged != "read":
+                raise VideoReadError(path, "corrupt", f"frame {len(shown)} is damaged: {damage}")
+            num_damaged += 1
+        if not shown:
+            turned = orientation(frame)
+        if (frame.width, frame.height) not in sizes:
+            sizes.append((frame.width, frame.height))
+        shown.append(table.pts[number] if number < len(table.pts) else None)
+    if not shown:
+        raise VideoReadError(path, "no_frames", _undecodable(source))
+    for number, error in errors.of_packet.items():
+        if damaged != "read":
+            raise VideoReadError(path, "corrupt", f"its packet {number} gives no frame: {error}")
+    remarks = [*source.remarks, *([size_remark(sizes)] if len(sizes) > 1 else [])]
+    if num_damaged:
+        remarks.append(f"{num_damaged} of {len(shown)} frames are damaged and read as they come")
+    # in decoding order where B frames have no presentation times: as a whole they are the same stamps
+    stamps = None if any(stamp is None for stamp in shown) else sorted(shown)
+    times, fps = clock(stamps, source.time_base, source.stated_fps, len(shown))
+    return Survey(times, fps, len(shown), source, sizes[0], turned, remarks)
+
+
+def size_remark(sizes: Sequence[tuple[int, int]]) -> str:
+    """Text on a video whose size changes."""
+    names = " and ".join(f"{width} x {height}" for width, height in sizes)
+    return f"the size of its pictures changes ({names}); all are scaled to the first"
+
+
+def _undecodable(source: Source) -> str:
+    if source.codec == "webp":
+        return "an animated WebP, which this PyAV cannot decode; convert it, e.g. with ImageMagick: magick a.webp a.mp4"
+    return "no frame of its video track can be decoded"
+
+
+def clock(stamps: list[int] | None, base: Any, stated_fps: float, count: int) -> tuple[np.ndarray | None, float]:
+    """Seconds since the first frame, and the frame rate.
+
+    Args:
+        stamps: time stamps in display order, in units of ``base`` seconds; None: there are none.
+        stated_fps: what the container states or guesses; 0.0: nothing.
+    """
+    even = np.arange(count) / stated_fps if stated_fps else None
+    if stamps is None or not base or count < 2 or min(np.diff(stamps)) <= 0:
+        return even, stated_fps
+    times = (np.array(stamps, np.float64) - stamps[0]) * float(base)
+    if even is not None and np.abs(times - even).max() <= float(base) * 1.01:
+        return times, stated_fps
+    return times, (count - 1) / float(times[-1])
 
 
 def refuse_non_videos(path: str) -> None:
@@ -145,11 +466,72 @@ def reading(path: str, reason: str) -> Iterator[None]:
         raise VideoReadError(path, reason, detail) from error
 
 
-def to_rgb(frame: Any) -> np.ndarray:
-    """uint8 [H, W, 3], turned upright by the file's display rotation."""
-    image = _converter().reformat(frame, format="rgb24", threads=1, interpolation="BILINEAR").to_ndarray()
-    turns = round(frame.rotation / 90) % 4
-    return np.rot90(image, turns) if turns else image
+_capturing: set[int] = set()  # threads
+_SILENT = python_logging.NullHandler()
+
+
+@contextmanager
+def error_lines() -> Iterator[list[Line]]:
+    """FFmpeg's error lines of this thread, as (level, name, text).
+
+    FFmpeg has one callback per process.  It is PyAV's only within this block: with decoder threads it can deadlock.
+    """
+    from av import logging
+
+    python_logging.getLogger("libav").addHandler(_SILENT)  # lines of other threads meanwhile: they have no reader
+    me = threading.get_ident()
+    nested, before = me in _capturing, (logging.get_level(), logging.get_skip_repeated())
+    _capturing.add(me)
+    logging.set_skip_repeated(False)
+    logging.set_level(logging.ERROR)
+    try:
+        with logging.Capture() as lines:
+            yield lines
+    finally:
+        if not nested:
+            _capturing.discard(me)
+        if not _capturing:
+            logging.set_level(before[0] if before[0] != logging.ERROR else None)
+            logging.set_skip_repeated(before[1] or before[0] == logging.ERROR)
+
+
+def first_line(lines: list[Line]) -> str | None:
+    """The first line as a text; None: there is none."""
+    return f"{lines[0][1]}: {printable(lines[0][2].strip())}" if lines else None
+
+
+def to_rgb(frame: Any, size: tuple[int, int] | None = None) -> np.ndarray:
+    """uint8 [H, W, 3], upright as the file's display matrix says.
+
+    Args:
+        size: stored width and height that the picture gets; None: its own.
+    """
+    width, height = size or (frame.width, frame.height)
+    image = _converter().reformat(frame, width, height, format="rgb24", threads=1, interpolation="BILINEAR")
+    return upright(image.to_ndarray(), orientation(frame))
+
+
+def orientation(frame: Any) -> tuple[bool, bool, bool]:
+    """How the stored picture is shown: rows and columns swapped, then flipped left-right, then upside down.
+
+    A display matrix [a b u; c d v; x y w] shows the pixel (x, y) at (a x + c y, b x + d y).  A turn that is no multiple
+    of 90 degrees becomes the nearest one.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    if abs(b) > abs(a):
+        return True, c < 0, b < 0
+    return False, a < 0, d < 0
+
+
+def upright(image: np.ndarray, turned: tuple[bool, bool, bool]) -> np.ndarray:
+    """[H, W, 3] -> [H, W, 3] or [W, H, 3], shown as ``orientation`` says; a view."""
+    swapped, left_right, upside_down = turned
+    if swapped:
+        image = image.swapaxes(0, 1)
+    return image[:: -1 if upside_down else 1, :: -1 if left_right else 1]
 
 
 @functools.cache

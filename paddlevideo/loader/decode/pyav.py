@@ -18,13 +18,24 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.decode.packets import PacketTable, Source, reading, to_rgb
-from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader, decode_all
-from paddlevideo.loader.decode.reader import Clip, FrameReader
+from paddlevideo.loader.decode.packets import (
+    Line,
+    PacketTable,
+    Source,
+    clock,
+    decode_all,
+    error_lines,
+    is_random_access,
+    size_remark,
+    to_rgb,
+)
+from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
+from paddlevideo.loader.decode.reader import Clip, EachFrame, FrameReader
 
 _MAX_REMEMBERED = 16  # 3 MB each, for a quarter of an hour at 30 frames per second
 _remembered: dict[tuple[str, int, int], tuple[PacketTable, list[int] | None]] = {}  # of long files, latest last
-_HIDDEN_FRAMES = frozenset({"vp8"})  # packets that show nothing, so that packets cannot be counted as frames
+# Packets that show nothing (VP8), or that this FFmpeg cannot decode (animated WebP): no frames to count
+_NOT_COUNTABLE = frozenset({"vp8", "webp"})
 
 
 class PyAVReader(FrameReader, backend="pyav"):
@@ -33,70 +44,88 @@ class PyAVReader(FrameReader, backend="pyav"):
     Memory is what was asked for, plus the file's packets where they are below 64 MiB together.
     """
 
-    def __init__(self, source: Source, table: PacketTable, order: list[int]):
-        self.path, self.fps = source.path, source.fps
+    def __init__(self, source: Source, table: PacketTable, order: list[int], max_pixels: int):
+        self.path, self._max_pixels = source.path, max_pixels
+        self.remarks, self.pixel_aspect = list(source.remarks), source.pixel_aspect
         self._source, self._table, self._order = source, table, order
         self._keys = [k for k, flag in enumerate(table.keyframe) if flag]
         self._index_of_pts = {table.pts[k]: index for index, k in enumerate(order)}
+        self._size = (source.context.width, source.context.height)
+        self._size_is_sure = False
+        stamps = [table.pts[k] for k in order]
+        self._times, self.fps = clock(stamps, source.time_base, source.stated_fps, len(order))
 
     @classmethod
-    def open(cls, path: str) -> FrameReader:
+    def open(cls, path: str, max_pixels: int) -> FrameReader:
         status = os.stat(path)
         identity = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
-        source = Source(path)
+        source = Source(path, max_pixels)
         try:
             table, order = _remembered.pop(identity, None) or _read_all(source)
             if table.packets is None:
                 _remembered[identity] = table, order  # the latest goes to the end
                 if len(_remembered) > _MAX_REMEMBERED:
                     del _remembered[next(iter(_remembered))]
-            if order is not None and source.timed and source.context.name not in _HIDDEN_FRAMES:
-                return cls(source, table, order)
+            if order is not None and source.timed and source.codec not in _NOT_COUNTABLE:
+                return cls(source, table, order, max_pixels)
         except BaseException:
             source.close()
             raise
         source.close()
-        return PyAVSequentialReader(path)
+        return PyAVSequentialReader(path, max_pixels)
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
-        clip = Clip(self.path, wanted)
-        targets = {self._order[i] for i in wanted}
-        with reading(self.path, "corrupt"):
-            for frame in self._decode(targets):
+        clip = Clip(self.path, wanted, each)
+        with error_lines() as lines:
+            for frame in self._decode({self._order[i] for i in wanted}, lines):
                 index = self._index_of_pts.get(frame.pts)
                 if index in clip.missing and not frame.is_corrupt:
-                    clip.put(index, to_rgb(frame))
-        if clip.missing:
+                    clip.put(index, self._picture(frame))
+        if clip.missing or lines:
+            clip = Clip(self.path, wanted, each)
             self._get_sequentially(clip)
         return clip.finish()
 
     def times(self) -> np.ndarray | None:
-        base = self._source.stream.time_base
-        if not base:
-            return super().times()
-        stamps = np.array([self._table.pts[k] for k in self._order], np.float64)
-        return (stamps - stamps[0]) * float(base)
+        return self._times
 
     def close(self) -> None:
         self._source.close()
         self._table.packets = None
 
-    def _decode(self, targets: set[int]) -> Iterator[Any]:
-        """Frames that come out of the decoder when only the needed runs of packets are fed to it."""
-        context = self._source.context
+    def _decode(self, targets: set[int], lines: list[Line]) -> Iterator[Any]:
+        """Frames that come out of the decoder when only the needed runs of packets are fed to it.
+
+        Args:
+            lines: takes FFmpeg's errors.
+        """
+        context, decode = self._source.context, self._source.decode
         runs = needed_runs(sorted(targets), self._table.pts, self._keys)
         for first, packets in self._packets(runs):
             context.flush_buffers()
+            before = len(lines)
             for k, packet in enumerate(packets, first):
                 context.skip_frame = "DEFAULT" if k in targets else "NONREF"
-                yield from context.decode(packet)
+                yield from decode(packet, lines)
             context.skip_frame = "DEFAULT"
-            yield from context.decode(None)
+            yield from decode(None, lines)
+            if first > 0:
+                lines[before:] = [line for line in lines[before:] if not is_random_access(line[2])]
         context.flush_buffers()
+
+    def _picture(self, frame: Any) -> np.ndarray:
+        """uint8 [H, W, 3] in the size of the video's first frame."""
+        if not self._size_is_sure and (frame.width, frame.height) != self._size:
+            first = next(decode_all(self.path, max_pixels=self._max_pixels))[0]
+            self._size, self._size_is_sure = (first.width, first.height), True
+        if (frame.width, frame.height) != self._size:
+            remark = size_remark([self._size, (frame.width, frame.height)])
+            self.remarks += [remark] if remark not in self.remarks else []
+        return to_rgb(frame, self._size)
 
     def _packets(self, runs: list[tuple[int, int]]) -> Iterator[tuple[int, Iterator[Any]]]:
         held = self._table.packets
@@ -106,12 +135,12 @@ class PyAVReader(FrameReader, backend="pyav"):
             return
         # a long file: fetch them again, and hold one at a time
         for first, last in runs:
-            reopened = Source(self.path)
+            reopened = Source(self.path, self._max_pixels)
             try:
                 stream = self._from_before(reopened, first)
                 if stream is None:  # this container does not seek well: from its beginning
                     reopened.close()
-                    reopened = Source(self.path)
+                    reopened = Source(self.path, self._max_pixels)
                     stream = enumerate(reopened.demux())
                 yield first, _between(stream, first, last)
             finally:
@@ -132,14 +161,21 @@ class PyAVReader(FrameReader, backend="pyav"):
         return enumerate(itertools.chain([found], packets), at)
 
     def _get_sequentially(self, clip: Clip) -> None:
-        """The slow way for frames that did not appear, e.g. where a 'key frame' only begins a gradual refresh."""
-        found, count = [], 0
-        for index, frame in enumerate(decode_all(self.path)):
+        """The slow way for frames that did not appear, e.g. where a 'key frame' only begins a gradual refresh, or about
+        which the decoder reported something: only from the beginning it is certain that the file is meant."""
+        index_of_packet = {number: index for index, number in enumerate(self._order)}
+        found, count, damaged = [], 0, False
+        for frame, number, damage in decode_all(self.path, max_pixels=self._max_pixels):
             count += 1
-            if index in clip.missing and not frame.is_corrupt:
-                clip.put(index, to_rgb(frame))
-                found.append(index)
-        if count != len(self):  # the packets promised other frames than there are
+            damaged = damaged or damage is not None
+            index = index_of_packet.get(number)
+            if index in clip.missing:
+                if damage is not None:
+                    clip.damage[index] = damage
+                else:
+                    clip.put(index, self._picture(frame))
+                    found.append(index)
+        if count != len(self) and not damaged:  # the packets promised other frames than there are
             clip.missing.update(found)
 
 

@@ -2,54 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from paddlevideo.loader.decode.packets import Source, reading, to_rgb
-from paddlevideo.loader.decode.reader import Clip, FrameReader, VideoReadError
+from paddlevideo.loader.decode.packets import decode_all, survey, to_rgb
+from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, Damaged, EachFrame, FrameReader
 
 
-class PyAVSequentialReader(FrameReader, backend="pyav_sequential"):
+class SurveyedReader(FrameReader):
+    """A reader that decodes the file once when it is opened: what it counts, measures and refuses is FFmpeg's answer.
+
+    Args:
+        damaged: ``read``: take what can be decoded, as it comes.
+    """
+
+    def __init__(self, path: str, max_pixels: int = MAX_PIXELS, damaged: Damaged = "refuse"):
+        self.path, self._max_pixels, self._damaged = path, max_pixels, damaged
+        self._seen = survey(path, damaged, max_pixels)
+        self.fps, self.remarks = self._seen.fps, self._seen.remarks
+        self.pixel_aspect = self._seen.source.pixel_aspect
+
+    def __len__(self) -> int:
+        return self._seen.num_frames
+
+    def times(self) -> np.ndarray | None:
+        return self._seen.times_s
+
+
+class PyAVSequentialReader(SurveyedReader, backend="pyav_sequential"):
     """For streams without time stamps, and the yardstick for the selective reader.
 
     Opening decodes the file once to count; ``get`` decodes up to the last frame asked for.  Frames that are not asked
     for are not converted and not kept.
     """
 
-    def __init__(self, path: str):
-        self.path = path
-        source = Source(path)
-        self.fps = source.fps
-        source.table()  # finds a cut
-        source.close()
-        self._count = sum(1 for _ in decode_all(path))
-        if not self._count:
-            raise VideoReadError(path, "no_frames", "no frame of its video track can be decoded")
-
-    def __len__(self) -> int:
-        return self._count
-
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
-        clip = Clip(self.path, wanted)
+        clip = Clip(self.path, wanted, each)
         targets, last = set(wanted), max(wanted)
-        for index, frame in enumerate(decode_all(self.path)):
+        for index, (frame, _, damage) in enumerate(decode_all(self.path, self._damaged, self._max_pixels)):
             if index in targets:
-                clip.put(index, to_rgb(frame))
+                if damage is not None and self._damaged != "read":
+                    clip.damage[index] = damage
+                else:
+                    clip.put(index, to_rgb(frame, self._seen.size))
             if index == last:
                 break
         return clip.finish()
-
-
-def decode_all(path: str) -> Iterator[Any]:
-    """All frames of a file in display order."""
-    source = Source(path)
-    try:
-        with reading(path, "corrupt"):
-            for packet in source.demux():
-                yield from source.context.decode(packet)
-            yield from source.context.decode(None)
-    finally:
-        source.close()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from collections.abc import Sequence
+import re
+import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,10 +16,14 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.container import declared_size
 from paddlevideo.registry import suggest
+from paddlevideo.video_files import address_scheme, printable
 
 Reason = Literal[
     "missing", "empty", "not_a_video", "no_video_stream", "truncated", "corrupt", "no_frames", "timeout"
 ]  # fmt: skip
+Damaged = Literal["refuse", "read"]
+EachFrame = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] -> uint8 [H', W', 3]
+MAX_PIXELS = 1 << 26  # of one picture: 8192 x 8192
 
 
 class VideoReadError(UserError):
@@ -37,47 +43,56 @@ class VideoReadError(UserError):
         return type(self), (self.path, self.reason, self.detail)
 
 
-def printable(text: object) -> str:
-    """The text with line breaks and control characters escaped, so that a file name cannot write to a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text))
-
-
 class FrameReader:
     """A source of frames.  ``len(reader)`` is the exact number of frames; ``fps`` is 0.0 where the source has none.
 
+    A picture that the container repeats without storing it again (an empty chunk of an AVI) is no frame, as for
+    OpenCV and decord, with which PaddleVideo and MMAction2 read; ``times`` has a gap there.
+
     A backend is a subclass with a name, in a file of this folder: ``class PyAVReader(FrameReader, backend="pyav")``.
+
+    Attributes:
+        fps: (frames - 1) / (time of the last one), or the stated rate where the time stamps agree with it.
+        pixel_aspect: width of a pixel divided by its height; frames are given as stored.
+        remarks: what is read in another way than a person might expect.
     """
 
     registered: ClassVar[dict[str, type[FrameReader]]] = {}
     fps: float = 0.0
+    pixel_aspect: float = 1.0
+    remarks: Sequence[str] = ()
 
     def __init_subclass__(cls, backend: str | None = None) -> None:
         if backend:
             FrameReader.registered[backend] = cls
 
     @classmethod
-    def open(cls, path: str) -> FrameReader:
+    def open(cls, path: str, max_pixels: int) -> FrameReader:
         """A reader for an existing, non-empty file.
+
+        Args:
+            max_pixels: of one picture; a file with larger ones is refused before memory is taken for them.
 
         Raises:
             VideoReadError: the file holds no readable video.
         """
-        return cls(path)
+        return cls(path, max_pixels)
 
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         """Exactly the frames asked for.
 
         Args:
             indices: 0-based display indices, in any order, repetitions allowed.
+            each: applied to every picture as it is decoded, so that no more than its results are held.
 
         Returns:
-            uint8 [T, H, W, 3] RGB, upright, T = len(indices).
+            uint8 [T, H, W, 3] RGB, upright, T = len(indices), all in the size of the video's first frame.
 
         Raises:
-            VideoReadError: a frame cannot be decoded; there are never fewer frames than asked.
+            VideoReadError: a frame cannot be decoded, or is damaged; there are never fewer frames than asked.
             IndexError: an index outside 0 .. len(reader) - 1.
         """
         raise NotImplementedError
@@ -107,26 +122,41 @@ class FrameReader:
 
 
 class Clip:
-    """The output array of ``get``: filled by display index, complete or an error."""
+    """The output array of ``get``: filled by display index, complete or an error.
 
-    def __init__(self, path: str, indices: list[int]):
-        self._path = path
+    Args:
+        path: for messages.
+        indices: the frames asked for.
+        each: what is done to every picture before it is stored (a smaller size, mostly).
+    """
+
+    def __init__(self, path: str, indices: list[int], each: EachFrame | None = None):
+        self._path, self._each = path, each
         self._indices = np.asarray(indices)
         self.missing = set(indices)
+        self.damage: dict[int, str] = {}
+        self._shape: tuple[int, ...] | None = None
         self._out: np.ndarray | None = None
 
     def put(self, index: int, image: np.ndarray) -> None:
         """Stores uint8 [H, W, 3] at every place that asked for this index."""
+        self._shape = self._shape or image.shape
+        if image.shape != self._shape:
+            sizes = f"{self._shape[1]}x{self._shape[0]} and {image.shape[1]}x{image.shape[0]}"
+            raise VideoReadError(self._path, "corrupt", f"the frame size changes: {sizes}")
+        if self._each is not None:
+            image = self._each(image)
         if self._out is None:
             self._out = np.empty((len(self._indices), *image.shape), np.uint8)
-        elif image.shape != self._out.shape[1:]:
-            sizes = f"{self._out.shape[2]}x{self._out.shape[1]} and {image.shape[1]}x{image.shape[0]}"
-            raise VideoReadError(self._path, "corrupt", f"the frame size changes: {sizes}")
         self._out[self._indices == index] = image
         self.missing.discard(index)
 
     def finish(self) -> np.ndarray:
         """uint8 [T, H, W, 3]."""
+        damaged = sorted(self.missing & self.damage.keys())
+        if damaged:
+            detail = f"frame {damaged[0]} is damaged: {self.damage[damaged[0]]}"
+            raise VideoReadError(self._path, "corrupt", detail)
         if self.missing or self._out is None:
             raise VideoReadError(self._path, "corrupt", f"frame {min(self.missing)} cannot be decoded")
         return self._out
@@ -138,11 +168,16 @@ def backends() -> list[str]:
     return sorted(FrameReader.registered)
 
 
-def open_video(path: str | os.PathLike, backend: str = "pyav") -> FrameReader:
+def open_video(
+    path: str | os.PathLike, backend: str = "pyav", damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS
+) -> FrameReader:
     """Opens a video file.
 
     Args:
         backend: a name from ``backends()``.
+        damaged: ``read`` takes what can be decoded of a damaged or cut-off file, as it comes, through
+            ``pyav_sequential``.
+        max_pixels: of one picture; larger ones are refused.
 
     Raises:
         VideoReadError: missing, empty, cut off, or not a video.
@@ -151,9 +186,15 @@ def open_video(path: str | os.PathLike, backend: str = "pyav") -> FrameReader:
     _discover()
     if backend not in FrameReader.registered:
         raise UserError(f"there is no decode backend {backend!r}{suggest(str(backend), backends())}")
-    path = os.fspath(path)
-    _check_file(path)
-    return FrameReader.registered[backend].open(path)
+    if damaged not in ("refuse", "read"):
+        raise UserError(f"damaged: expected refuse or read, got {damaged!r}")
+    path = os.path.expanduser(os.fspath(path))
+    _check_file(path, damaged)
+    if damaged == "read":
+        from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
+
+        return PyAVSequentialReader(path, max_pixels, damaged)
+    return FrameReader.registered[backend].open(path, max_pixels)
 
 
 def _discover() -> None:
@@ -162,17 +203,35 @@ def _discover() -> None:
         importlib.import_module(f"{package}.{module.name}")
 
 
-def _check_file(path: str) -> None:
+def _check_file(path: str, damaged: Damaged) -> None:
     """What every backend would report in its own words, or not at all: missing, empty, cut off."""
     try:
         if not os.path.isfile(path):
-            raise VideoReadError(path, "missing", "it is a folder" if os.path.isdir(path) else "no such file")
+            raise VideoReadError(path, "missing", _instead_of_a_file(path))
         size = os.path.getsize(path)
         if size == 0:
             raise VideoReadError(path, "empty", "0 bytes")
         declared = declared_size(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         raise VideoReadError(path, "missing", f"cannot be opened: {error}") from error
-    if declared is not None and declared > size:
-        detail = f"its header announces {declared} bytes, it has {size}; get or copy the file again"
+    if declared is not None and declared > size and damaged != "read":
+        detail = f"its container takes {declared} bytes, it has {size}; get or copy the file again"
         raise VideoReadError(path, "truncated", detail)
+
+
+def _instead_of_a_file(path: str) -> str:
+    """What stands at a path where no regular file does."""
+    if address_scheme(path):
+        return "an address; videos are read from files: download it first"
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if re.fullmatch(r"\d+", path):
+            return "no such file; a number names a camera elsewhere, cameras are not read here"
+        other = path.replace("\\", "/")
+        if other != path and os.path.exists(other):
+            return f"no such file, but {printable(other)} is there: write paths with /"
+        return "no such file"
+    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe (FIFO)", stat.S_ISSOCK: "a socket"}
+    kind = next((name for test, name in kinds.items() if test(mode)), "a device")
+    return f"it is {kind}, not a file" + ("" if kind == "a folder" else "; write its content to a file first")

@@ -9,6 +9,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.reader import FrameReader, VideoReadError
 from paddlevideo.loader.pipelines.boxes import to_pixels
+from paddlevideo.loader.pipelines.decode import open_sample
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
@@ -99,7 +100,7 @@ class RawFrameDecode:
         self.backend = backend
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        from paddlevideo.loader.decode import FrameFolder, open_video
+        from paddlevideo.loader.decode import FrameFolder
 
         if "clip" not in sample and "imgs" in sample:  # the sample came with an open source: it has been read already
             return sample
@@ -109,7 +110,7 @@ class RawFrameDecode:
             suffix = sample.get("suffix", "img_{:05}.jpg")
             sample["reader"] = FrameFolder(sample["frame_dir"], sample.get("total_frames"), suffix)
         elif "reader" not in sample:
-            sample["reader"] = open_video(sample["filename"], self.backend)
+            sample["reader"] = open_sample(sample, self.backend)
         return read_clip(sample, rng)
 
 
@@ -120,6 +121,7 @@ def read_clip(sample: Sample, rng: Rng) -> Sample:
         VideoReadError: the key frame lies behind the end of the source, or a frame cannot be read.
     """
     reader = sample.pop("reader")
+    sample.pop("shown", None)  # of a decoder's time window, which key frames have no use for
     clip_len, frame_interval, moved = sample.pop("clip")
     try:
         source_fps = float(reader.fps or sample.get("fps") or 0.0)

@@ -14,6 +14,8 @@ from paddlevideo.registry import TRANSFORMS
 Sample = dict[str, Any]
 
 _WINDOW_FRAMES = 8  # PaddleVideo's default for num_seg
+_SAME_S = 0.002  # containers round time stamps, most to a millisecond
+_MAX_RATE = 240.0
 
 
 def time_window(
@@ -53,6 +55,29 @@ def time_window(
     return min(first, num_frames - 1), first + length - 1
 
 
+def open_sample(sample: Sample, backend: str, max_pixels: int | None = None) -> Any:
+    """The reader of ``sample["filename"]``, by the sample's ``damaged`` (refuse, the default, or read)."""
+    from paddlevideo.loader.decode import open_video
+
+    limit = {} if max_pixels is None else {"max_pixels": max_pixels}
+    return open_video(sample["filename"], backend, sample.get("damaged", "refuse"), **limit)
+
+
+def even_frames(reader: Any) -> tuple[int, float, np.ndarray | None]:
+    """A video as it is shown at one rate, for windows that are meant in seconds.
+
+    Returns:
+        number of frames and rate; and, where the video's own frames are not evenly spaced, the frame that is shown at
+        each of them, int64 [number].  The rate is then that of most of its frames (the median distance), or 240.
+    """
+    count, fps, times = len(reader), float(reader.fps), reader.times() if hasattr(reader, "times") else None
+    if times is None or not fps > 0 or np.abs(times - np.arange(count) / fps).max() <= 0.5 / fps:
+        return count, fps, None
+    rate = min(1 / float(np.median(np.diff(times))), _MAX_RATE)
+    shown_at = np.arange(round(times[-1] * rate) + 1) / rate
+    return len(shown_at), rate, np.searchsorted(times, shown_at + _SAME_S, side="right") - 1
+
+
 @TRANSFORMS.register
 class VideoDecoder:
     """Opens ``sample["filename"]``: sets ``reader``, ``total_frames``, ``fps`` and, if asked, ``window``.
@@ -68,6 +93,10 @@ class VideoDecoder:
         sampling_rate: frames between two of them, at ``target_fps``; None: 32.  Only with ``mode``.
         target_fps: frame rate that ``sampling_rate`` counts in; None: 30.  Only with ``mode``.
         num_clips: must be 1; PaddleVideo accepts any number and ignores it.
+        max_pixels: of one picture; a video with larger ones is refused before memory is taken for them (None: 8192 x
+            8192).
+
+    ``DATASET.<split>.damaged`` says what is done with damaged videos (``open_video``).
 
     *Source*: PaddleVideo's VideoDecoder.  There only PyAV knows the window, and always has one (its ``mode`` is train
     where none is written), while decord and cv2 sample the whole video under the same keys; here the window does not
@@ -85,6 +114,7 @@ class VideoDecoder:
         sampling_rate: PositiveInt | None = None,
         target_fps: Positive | None = None,
         num_clips: PositiveInt = 1,
+        max_pixels: PositiveInt | None = None,
     ):
         if mode not in (None, "train", "valid", "test"):
             raise ValueError(f"mode must be train, valid or test, got {mode!r}")
@@ -94,6 +124,7 @@ class VideoDecoder:
             raise ValueError("sampling_rate and target_fps make a time window, which needs mode: train, valid or test")
         if num_clips != 1:
             raise ValueError(f"num_clips must be 1, got {num_clips}; a sampler takes several clips (SampleFrames)")
+        self.max_pixels = max_pixels
         self.backend, self.mode = backend or "pyav", mode
         self.num_seg = num_seg or _WINDOW_FRAMES
         self.sampling_rate, self.target_fps = sampling_rate or 32, target_fps or 30.0
@@ -113,16 +144,13 @@ class VideoDecoder:
         if "reader" not in sample:
             if "filename" not in sample:
                 raise UserError("VideoDecoder reads video files; for folders of frames write FrameDecoder")
-            from paddlevideo.loader.decode import open_video
-
-            sample["reader"] = open_video(sample["filename"], self.backend)
+            sample["reader"] = open_sample(sample, self.backend, self.max_pixels)
         reader = sample["reader"]
         sample["total_frames"], sample["fps"] = len(reader), float(reader.fps)
         if self.mode is not None:
             start = "first" if self.mode == "test" else "random"
-            sample["window"] = time_window(
-                len(reader), reader.fps, self.num_seg, self.sampling_rate, self.target_fps, start, rng
-            )
+            count, fps, sample["shown"] = even_frames(reader)
+            sample["window"] = time_window(count, fps, self.num_seg, self.sampling_rate, self.target_fps, start, rng)
         return sample
 
 

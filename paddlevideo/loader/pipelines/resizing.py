@@ -14,9 +14,10 @@ Pillow unless ``backend: cv2`` is written; its ``JitterScale`` depends on the de
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import cv2
@@ -111,6 +112,11 @@ def short_side_size(height: int, width: int, short: int) -> tuple[int, int]:
     return int(height * factor + 0.5), int(width * factor + 0.5)
 
 
+def _resize_one(op: Scale | Resize, image: np.ndarray) -> np.ndarray:
+    """[H, W, 3] -> [H', W', 3], as the operator does it to clips."""
+    return resize(image[None, None], *op.new_size(*image.shape[:2]), op.interpolation)[0, 0]
+
+
 @TRANSFORMS.register
 class Scale:
     """Makes the short side ``short_size``; pictures whose short side has it already stay as they are.
@@ -158,6 +164,10 @@ class Scale:
         if self.do_round:
             return short_side_size(height, width, short)
         return (int(height * short / width), short) if width <= height else (short, int(width * short / height))
+
+    def each_frame(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The same for one picture; pictures that went through it stay as they are in ``__call__``."""
+        return functools.partial(_resize_one, self)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)
@@ -266,6 +276,11 @@ class Resize:
         else:
             factor = min(max(self.scale) / max(height, width), min(self.scale) / min(height, width))
         return int(height * factor + 0.5), int(width * factor + 0.5)
+
+    def each_frame(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """The same for one picture, where pictures that went through it stay as they are in ``__call__``."""
+        by_short_side = not isinstance(self.scale, int | float) and self.keep_ratio and min(self.scale) == -1
+        return functools.partial(_resize_one, self) if by_short_side else None
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)

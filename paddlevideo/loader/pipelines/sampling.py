@@ -11,13 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.pipelines.decode import time_window
+from paddlevideo.loader.decode.reader import FrameReader
+from paddlevideo.loader.pipelines.decode import even_frames, time_window
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
 Rng = np.random.Generator
 
+FRAME_0_ONLY = "at most {} frames (num_seg): TSM's test sampling looks at frame 0 only, as PaddleVideo's does"
 _DENSE_RANGE = 64
 _DENSE_POSITIONS = 10
 
@@ -161,14 +163,21 @@ def clip_indices(
 
 
 def _fetch(sample: Sample, indices: np.ndarray) -> Sample:
-    """Reads the frames ``indices`` [V, T] into ``imgs`` [V, T, H, W, 3] and lets go of the reader."""
-    reader = sample.pop("reader")
+    """Reads the frames ``indices`` [V, T] into ``imgs`` [V, T, H, W, 3] and lets go of the reader.
+
+    With ``sample["each"]`` every picture goes through it as it is decoded (``Pipeline``).
+    """
+    reader, each = sample.pop("reader"), sample.pop("each", None)
     try:
-        frames = reader.get(indices.reshape(-1))
+        wanted = indices.reshape(-1)
+        scaled = each is not None and isinstance(reader, FrameReader)
+        frames = reader.get(wanted, each) if scaled else reader.get(wanted)
     finally:
         reader.close()
+    sample["remarks"] = [*sample.get("remarks", ()), *getattr(reader, "remarks", ())]
     sample["imgs"] = frames.reshape(*indices.shape, *frames.shape[1:])  # [V, T, H, W, 3]
-    sample.pop("window", None)
+    for key in ("window", "shown"):
+        sample.pop(key, None)
     return sample
 
 
@@ -246,16 +255,20 @@ class Sampler:
         return segment_indices(n, self.num_seg, self.seg_len, draw)[None]
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        n, window = _num_frames(sample), sample.get("window")
+        n, window, shown = _num_frames(sample), sample.get("window"), sample.pop("shown", None)
         if self.sampling_rate is not None:
-            fps = sample["fps"] if "fps" in sample else float(sample["reader"].fps)
+            n, fps, shown = even_frames(sample["reader"])
             window = time_window(n, fps, self.num_seg, self.sampling_rate, self.target_fps, self.window_start, rng)
         elif window is not None and not self.linspace_sample:
             raise UserError(
                 "the decoder chose a time window (mode and num_seg), which only linspace_sample: True looks at; "
                 "take mode and num_seg out of the decoder"
             )
-        return _fetch(sample, self.indices(n, rng, window))
+        if self.select_left and self.valid_mode and not self.linspace_sample and n <= self.num_seg:
+            sample["remarks"] = [FRAME_0_ONLY.format(self.num_seg)]
+        if shown is None:
+            return _fetch(sample, self.indices(n, rng, window))
+        return _fetch(sample, shown[self.indices(len(shown), rng, window)])
 
 
 @TRANSFORMS.register("Sampler_TSM")
