@@ -62,8 +62,8 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
         if len(problems) > MAX_SHOWN:
             shown.append(f"... and {len(problems) - MAX_SHOWN} more")
         ways = (
-            f"leave them out of the list, count them as wrong with -o {where}.on_error=count, take what can be "
-            f"decoded of damaged ones with -o {where}.damaged=read, or see what is wrong with python tools/check_dataset.py"
+            f"leave them out of the list, count them as wrong with -o {where}.on_error=count, take what can be decoded "
+            f"of damaged ones with -o {where}.damaged=read, or see what is wrong with python tools/check_dataset.py"
         )
         raise UserError("\n  ".join([f"{where}: {len(problems)} unreadable files", *shown, ways]))
 
