@@ -8,7 +8,7 @@ weights' order; data that name other classes are refused.
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,9 +23,11 @@ from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.loader.datasets.lists import ClassCount, training_classes
 from paddlevideo.loader.labels import read_labels
-from paddlevideo.manifest import SUFFIX, read_manifest
+from paddlevideo.manifest import SUFFIX, read_manifest, read_note, write_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
-from paddlevideo.safe_io import DamagedFileError, reading, sha256, write_atomic, write_pickle
+from paddlevideo.safe_io import DamagedFileError, sha256, write_pickle
+
+log = logging.getLogger("paddlevideo")
 
 RESERVED = "(reserved)"  # column 0 of a detector
 NOTE = ".json"  # appended to the name of a weights file
@@ -128,8 +130,7 @@ def write_weights(path: Path, arrays: Mapping[str, Any], classes: Classes, about
     note = path.with_name(path.name + NOTE)
     note.unlink(missing_ok=True)  # a crash between the two leaves weights without a note rather than with a wrong one
     digest = write_pickle(path, arrays)
-    content = {"sha256": digest, "classes": classes.describe(), **about}
-    write_atomic(note, json.dumps(content, indent=1) + "\n")
+    write_manifest(note, {"sha256": digest, "classes": classes.describe(), **about})
     return digest
 
 
@@ -147,10 +148,10 @@ def classes_of_weights(path: str | Path) -> Classes:
         raise UserError(f"{path}: no such file")
     note, manifest = path.with_name(path.name + NOTE), path.with_suffix(SUFFIX)
     if note.is_file():
-        with reading(note, "a note of class names", f"without it {path.name} has no class names"):
-            content = json.loads(note.read_text(encoding="utf-8"))
-            digest, values = content["sha256"], content.get("classes")
-        where = note
+        content = read_note(note, f"without it {path.name} has no class names")
+        if content["format"] == 1:
+            log.warning("%s: of an earlier version: no digest of its own, a changed name goes unnoticed", note)
+        digest, values, where = content.get("sha256"), content.get("classes"), note
     elif path.suffix == ".pdparams" and manifest.is_file():
         content = read_manifest(manifest)
         digest, values, where = content["files"].get(path.name), content["state"].get("classes"), manifest

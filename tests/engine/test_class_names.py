@@ -1,6 +1,7 @@
 """A class index keeps its meaning: names are fixed when training begins, travel with the weights, and are compared."""
 
 import json
+import logging
 import shutil
 
 import numpy as np
@@ -17,7 +18,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.inference.export import export
 from paddlevideo.loader.datasets.lists import class_folders
 from paddlevideo.loader.labels import read_labels
-from paddlevideo.manifest import read_manifest
+from paddlevideo.manifest import read_manifest, write_manifest
 from paddlevideo.safe_io import read_pickle, write_pickle
 from tests.clips import write_clip
 from tests.engine.stopping import copy_of
@@ -106,6 +107,31 @@ def test_weights_that_do_not_belong_to_the_note_are_refused_and_plain_ones_have_
             classes_of_weights(weights)
 
 
+@pytest.mark.parametrize("changed", [["bump", "run", "walk"], ["run", "jump", "walk"]])
+def test_a_note_whose_names_were_changed_is_refused_by_test_and_export(data, trained, tmp_path, changed):
+    weights = shutil.copy(trained / "TSM_best.pdparams", tmp_path / "a.pdparams")
+    note = json.loads((trained / "TSM_best.pdparams.json").read_text())
+    note["classes"]["names"] = changed
+    (tmp_path / "a.pdparams.json").write_text(json.dumps(note))
+    config = Config(config_for(data, tmp_path / "o"))
+    refusal = r"a\.pdparams\.json: damaged.*digest.*without it a\.pdparams has no class names"
+    with pytest.raises(UserError, match=refusal):
+        run_test(config, Options(weights=str(weights)))
+    with pytest.raises(UserError, match=refusal):
+        export(config, weights, tmp_path / "e", say=lambda line: None)
+
+
+def test_a_note_of_an_earlier_version_is_read_and_said_to_have_no_digest(trained, tmp_path, caplog):
+    weights = shutil.copy(trained / "TSM_best.pdparams", tmp_path / "a.pdparams")
+    note = json.loads((trained / "TSM_best.pdparams.json").read_text())
+    old = {key: value for key, value in note.items() if key not in ("format", "digest")}
+    (tmp_path / "a.pdparams.json").write_text(json.dumps(old, indent=1))
+    with caplog.at_level("WARNING", logger="paddlevideo"):
+        logging.getLogger("paddlevideo").propagate = True
+        assert classes_of_weights(weights).names == tuple(NAMES)
+    assert "a.pdparams.json: of an earlier version" in caplog.text
+
+
 def test_a_renamed_class_folder_is_refused_by_test_and_resume(data, trained, moved, tmp_path):
     (moved / "jump").rename(moved / "zz top")
     output = copy_of(trained, tmp_path / "run")
@@ -170,8 +196,9 @@ def test_an_average_keeps_the_names_its_sources_share(trained, tmp_path):
         file = tmp_path / f"{name}.pdparams"
         shutil.copy(best, file)
         note = json.loads(best.with_name(best.name + ".json").read_text())
+        del note["digest"]
         note["classes"]["names"] = names
-        file.with_name(file.name + ".json").write_text(json.dumps(note))
+        write_manifest(file.with_name(file.name + ".json"), note)
         with pytest.raises(UserError, match="another order|not the 3"):
             average_files([best, file], tmp_path / "no.pdparams")
     assert not (tmp_path / "no.pdparams").exists()
