@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,12 @@ class Classes:
     Args:
         names: K names; None: unknown.
         ids: of a detector, the action id of every column, 0 for the reserved one; else None.
+        source: what names them, for messages; equal classes may have different ones.
     """
 
     names: tuple[str, ...] | None = None
     ids: tuple[int, ...] | None = None
+    source: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, values: Any, where: str) -> Classes:
@@ -63,7 +65,7 @@ class Classes:
             if part is not None and not (isinstance(part, list) and part and all(type(v) is kind for v in part)):
                 raise DamagedFileError(f"{where}: damaged: classes.{key}: expected a list of {kind.__name__}, or null")
             parts.append(None if part is None else tuple(part))
-        return cls(*parts)
+        return cls(*parts, source=where)
 
     def describe(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
@@ -229,13 +231,13 @@ def classes_of_config(config: Config, split: str = "train") -> Classes:
     dataset = dataset if isinstance(dataset, dict) else {}
     section = dataset.get(split)
     if isinstance(section, Mapping) and _has_boxes(section):
-        return _of_detection(config, section, f"DATASET.{split}")
+        return _of_detection(config, section, split)
     path = dataset.get("label_names")
     if not path:
         names = training_classes(dataset)
-        return Classes(tuple(names)) if names else UNKNOWN
+        return Classes(tuple(names), source=source_of(config)) if names else UNKNOWN
     try:
-        return Classes(tuple(read_labels(path)))
+        return Classes(tuple(read_labels(path)), source=source_of(config))
     except UserError as error:
         raise UserError(
             f"{config.source}: DATASET.label_names: {error}; -o DATASET.label_names=null goes without names"
@@ -247,20 +249,20 @@ def _has_boxes(section: Mapping[str, Any]) -> bool:
     return name in DATASETS and getattr(DATASETS.get(name), "has_boxes", False)
 
 
-def _of_detection(config: Config, section: Mapping[str, Any], where: str) -> Classes:
+def _of_detection(config: Config, section: Mapping[str, Any], split: str) -> Classes:
     names = {}
     if section.get("label_file"):
         try:
             names = read_ava_labels(section["label_file"])
         except UserError as error:
-            raise UserError(f"{config.source}: {where}.label_file: {error}") from None
+            raise UserError(f"{config.source}: DATASET.{split}.label_file: {error}") from None
     custom, given = section.get("custom_classes"), class_counts(config).values()
     number = next((count for count in given if isinstance(count, int)), max(names) + 1 if names else 0)
     ids = (0, *(custom if isinstance(custom, list) else range(1, number)))
     if len(ids) == 1:
         return UNKNOWN
     known = (RESERVED, *(names.get(i, f"class {i}") for i in ids[1:]))
-    return Classes(known if names else None, ids)
+    return Classes(known if names else None, ids, source_of(config, split))
 
 
 def class_counts(config: Config) -> dict[str, Any]:
@@ -306,6 +308,12 @@ def settled(config: Config, classes: Classes) -> Config:
     if not waiting:
         return config
     if classes.count is None:
+        training = (config.to_dict().get("DATASET") or {}).get("train") or {}
+        root = training.get("file_path")
+        if root and not os.path.exists(root) and not _has_boxes(training):
+            problem = f"DATASET.train.file_path: {root}: no such {'file' if Path(root).suffix else 'folder'}"
+            wanted = f"{waiting[0]}: {AUTO} counts its sub-folders, one per class; or set the number: -o {waiting[0]}=K"
+            raise ConfigError(config.source, [f"{problem}; {wanted}"])
         reason = (
             "auto takes the number of classes from class folders (DATASET.train.file_path), a label file "
             "(DATASET.label_names; of a detector label_file or custom_classes) or the weights' own names, and there is "
@@ -319,23 +327,30 @@ def settled(config: Config, classes: Classes) -> Config:
     return Config(data, config.source)
 
 
-def check_count(config: Config, num_classes: int, classes: Classes, of_classes: str) -> None:
+def check_count(config: Config, num_classes: int, classes: Classes, weights: str | Path | None = None) -> None:
     """Compares the network's number of classes with those that are named.
 
     Args:
-        of_classes: where the names come from.
+        weights: a file that the network has been found to fit, so that the names are what differs; None: in training
+            the number of the configuration may be wrong.
 
     Raises:
         ConfigError: they differ.
     """
     if classes.count in (None, num_classes):
         return
-    key = count_key(config)
-    problem = f"{key}: {of_classes}: {classes.count} class names, but the model has {num_classes} classes"
-    way_out = f"-o {key}={classes.count}, or {AUTO}"
-    if (config.get("DATASET") or {}).get("label_names"):
-        way_out += "; -o DATASET.label_names=null goes without names"
-    raise ConfigError(config.source, [f"{problem}; {way_out}"])
+    key, named = count_key(config), (config.get("DATASET") or {}).get("label_names")
+    fitting = "" if weights is None else f", which {weights} fits"
+    ways = [f"-o {key}={classes.count}, or {AUTO}"] if weights is None else []
+    if not classes.source.startswith("DATASET."):
+        ways += [] if weights is None else ["they are not the names of these weights; without that file they have none"]
+    elif named:
+        ways.append("-o DATASET.label_names=null goes without names")
+    elif weights is not None:
+        key_of_names = "custom_classes or label_file" if classes.ids else "DATASET.label_names"
+        ways.append(f"name the classes of the training with {key_of_names}")
+    problem = f"{key}: {classes.source}: {classes.count} class names, but the model has {num_classes} classes{fitting}"
+    raise ConfigError(config.source, [f"{problem}; {'; '.join(ways)}"])
 
 
 def counted(config: Config, num_classes: int) -> ClassCount:

@@ -103,7 +103,7 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
         theirs = classes_of_weights(options.weights)
         if theirs.names and folder.classes.names and theirs.names != folder.classes.names:
             log.info("%s: was trained on other class names; its classifier is a start, no more", options.weights)
-    check_count(config, framework.num_classes, folder.classes, source_of(config))
+    check_count(config, framework.num_classes, folder.classes)
     if config.get("sync_bn"):
         framework = _sync_batch_norm(framework)
     loader = loader_for(config, "train", framework.num_classes, seed, folder.classes)

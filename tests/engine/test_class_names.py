@@ -18,11 +18,11 @@ from paddlevideo.errors import UserError
 from paddlevideo.inference.export import export
 from paddlevideo.loader.datasets.lists import class_folders
 from paddlevideo.loader.labels import read_labels
-from paddlevideo.manifest import read_manifest, write_manifest
+from paddlevideo.manifest import read_manifest, read_note, write_manifest
 from paddlevideo.safe_io import read_pickle, write_pickle
 from tests.clips import write_clip
 from tests.engine.stopping import copy_of
-from tests.tiny import moving_square, tsm_config
+from tests.tiny import moving_square, timesformer_config, tsm_config
 
 NAMES = ["jump", "run", "walk"]
 
@@ -235,6 +235,44 @@ def test_the_key_is_the_networks_own(data, tmp_path, class_num):
     config["DATASET"]["train"] = {"format": "VideoDataset", "file_path": str(tmp_path / "a.list")}
     with pytest.raises(UserError, match=rf"label 500 .* since MODEL.backbone.class_num is {class_num or 400}"):
         train(Config(config | {"output_dir": str(tmp_path / "p")}), Options())
+
+
+@pytest.mark.parametrize("number", [2, "auto"])
+def test_weights_of_another_network_are_called_that_before_classes_are_counted(data, trained, tmp_path, number):
+    config = timesformer_config(tmp_path / "no.list", tmp_path / "o")
+    config["MODEL"]["head"]["num_classes"] = number
+    for use in (
+        lambda c, w: export(c, w, tmp_path / "e", say=lambda line: None),
+        lambda c, w: run_test(c, Options(weights=str(w))),
+    ):
+        with pytest.raises(UserError, match="No key of the backbone matches: the file is of a ResNetTSM") as caught:
+            use(Config(config), trained / "TSM_best.pdparams")
+        assert "num_classes" not in str(caught.value)
+
+
+def test_a_count_that_differs_from_the_weights_names_is_laid_at_the_weights_door(data, trained, tmp_path):
+    weights = shutil.copy(trained / "TSM_best.pdparams", tmp_path / "a.pdparams")
+    note = read_note(trained / "TSM_best.pdparams.json")
+    note["classes"]["names"] = ["jump", "run"]
+    write_manifest(tmp_path / "a.pdparams.json", note)
+    config = config_for(tmp_path / "gone", tmp_path / "o")
+    config["MODEL"]["head"]["num_classes"] = 3
+    for use in (
+        lambda c, w: export(c, w, tmp_path / "e", say=lambda line: None),
+        lambda c, w: run_test(c, Options(weights=str(w))),
+    ):
+        with pytest.raises(UserError, match=r"a\.pdparams\.json: 2 class names, but the model has 3 classes, which"):
+            use(Config(config), weights)
+
+
+@pytest.mark.parametrize("missing", ["train", "clips.list"])
+def test_auto_without_its_data_names_what_is_not_there(tmp_path, missing):
+    config = config_for(tmp_path / missing, tmp_path / "o")
+    with pytest.raises(UserError) as caught:
+        train(Config(config), Options())
+    kind = "file" if missing.endswith("list") else "folder"
+    assert f"DATASET.train.file_path: {tmp_path / missing}: no such {kind}" in str(caught.value)
+    assert "label file" not in str(caught.value)
 
 
 def test_auto_does_not_guess_from_a_list(data, tmp_path):
