@@ -199,6 +199,33 @@ def agreed(config: Config, weights: str | Path, split: str, say: Callable[[str],
     return classes
 
 
+def compare_start(classes: Classes, file: str | Path, name: str, teaches: bool, say: Callable[[str], None]) -> None:
+    """Compares the classes of weights that a network starts from with those of the training.
+
+    Args:
+        classes: of the training.
+        name: what to call the file in messages.
+        teaches: its logits are learned by another network, so that they must mean the same classes in one order.
+        say: receives a line about what differs or cannot be compared.
+
+    Raises:
+        UserError: a teacher has other classes, or another order.
+    """
+    theirs = classes_of_weights(file)
+    if not teaches:
+        if theirs.names and classes.names and theirs.names != classes.names:
+            say(f"{name}: was trained on other class names; its classifier is a start, no more")
+    elif not (theirs.count and classes.count):
+        whose = "its class names are" if classes.count else "the class names of the training are"
+        say(f"{name}: {whose} unknown; its logits are taken to mean the training's classes, in the same order")
+    elif order_in(classes, theirs, "the training", name) is not None:
+        raise UserError(
+            f"{name}: its {theirs.count} classes stand in another order than those of the training, which would learn "
+            f"one class as another ({_some(theirs.names or theirs.ids)} there, {_some(classes.names or classes.ids)} "
+            "here); train in its order (of class folders DATASET.label_names decides, of lists their numbers)"
+        )
+
+
 def _of_folders(config: Config, split: str) -> bool:
     """Whether the names are those of the training's class folders, which may have changed since."""
     dataset = config.to_dict().get("DATASET") or {}
