@@ -8,11 +8,11 @@ weights' order; data that name other classes are refused.
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.loader.datasets.lists import ClassCount, training_classes
 from paddlevideo.loader.labels import read_labels
-from paddlevideo.manifest import SUFFIX, read_manifest
+from paddlevideo.manifest import SUFFIX, read_manifest, read_note, write_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
-from paddlevideo.safe_io import DamagedFileError, reading, sha256, write_atomic, write_pickle
+from paddlevideo.safe_io import DamagedFileError, sha256, write_pickle
+
+log = logging.getLogger("paddlevideo")
 
 RESERVED = "(reserved)"  # column 0 of a detector
 NOTE = ".json"  # appended to the name of a weights file
@@ -41,10 +43,12 @@ class Classes:
     Args:
         names: K names; None: unknown.
         ids: of a detector, the action id of every column, 0 for the reserved one; else None.
+        source: what names them, for messages; equal classes may have different ones.
     """
 
     names: tuple[str, ...] | None = None
     ids: tuple[int, ...] | None = None
+    source: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, values: Any, where: str) -> Classes:
@@ -61,7 +65,7 @@ class Classes:
             if part is not None and not (isinstance(part, list) and part and all(type(v) is kind for v in part)):
                 raise DamagedFileError(f"{where}: damaged: classes.{key}: expected a list of {kind.__name__}, or null")
             parts.append(None if part is None else tuple(part))
-        return cls(*parts)
+        return cls(*parts, source=where)
 
     def describe(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
@@ -128,8 +132,7 @@ def write_weights(path: Path, arrays: Mapping[str, Any], classes: Classes, about
     note = path.with_name(path.name + NOTE)
     note.unlink(missing_ok=True)  # a crash between the two leaves weights without a note rather than with a wrong one
     digest = write_pickle(path, arrays)
-    content = {"sha256": digest, "classes": classes.describe(), **about}
-    write_atomic(note, json.dumps(content, indent=1) + "\n")
+    write_manifest(note, {"sha256": digest, "classes": classes.describe(), **about})
     return digest
 
 
@@ -147,10 +150,10 @@ def classes_of_weights(path: str | Path) -> Classes:
         raise UserError(f"{path}: no such file")
     note, manifest = path.with_name(path.name + NOTE), path.with_suffix(SUFFIX)
     if note.is_file():
-        with reading(note, "a note of class names", f"without it {path.name} has no class names"):
-            content = json.loads(note.read_text(encoding="utf-8"))
-            digest, values = content["sha256"], content.get("classes")
-        where = note
+        content = read_note(note, f"without it {path.name} has no class names")
+        if content["format"] == 1:
+            log.warning("%s: of an earlier version: no digest of its own, a changed name goes unnoticed", note)
+        digest, values, where = content.get("sha256"), content.get("classes"), note
     elif path.suffix == ".pdparams" and manifest.is_file():
         content = read_manifest(manifest)
         digest, values, where = content["files"].get(path.name), content["state"].get("classes"), manifest
@@ -196,6 +199,33 @@ def agreed(config: Config, weights: str | Path, split: str, say: Callable[[str],
     return classes
 
 
+def compare_start(classes: Classes, file: str | Path, name: str, teaches: bool, say: Callable[[str], None]) -> None:
+    """Compares the classes of weights that a network starts from with those of the training.
+
+    Args:
+        classes: of the training.
+        name: what to call the file in messages.
+        teaches: its logits are learned by another network, so that they must mean the same classes in one order.
+        say: receives a line about what differs or cannot be compared.
+
+    Raises:
+        UserError: a teacher has other classes, or another order.
+    """
+    theirs = classes_of_weights(file)
+    if not teaches:
+        if theirs.names and classes.names and theirs.names != classes.names:
+            say(f"{name}: was trained on other class names; its classifier is a start, no more")
+    elif not (theirs.count and classes.count):
+        whose = "its class names are" if classes.count else "the class names of the training are"
+        say(f"{name}: {whose} unknown; its logits are taken to mean the training's classes, in the same order")
+    elif order_in(classes, theirs, "the training", name) is not None:
+        raise UserError(
+            f"{name}: its {theirs.count} classes stand in another order than those of the training, which would learn "
+            f"one class as another ({_some(theirs.names or theirs.ids)} there, {_some(classes.names or classes.ids)} "
+            "here); train in its order (of class folders DATASET.label_names decides, of lists their numbers)"
+        )
+
+
 def _of_folders(config: Config, split: str) -> bool:
     """Whether the names are those of the training's class folders, which may have changed since."""
     dataset = config.to_dict().get("DATASET") or {}
@@ -228,13 +258,13 @@ def classes_of_config(config: Config, split: str = "train") -> Classes:
     dataset = dataset if isinstance(dataset, dict) else {}
     section = dataset.get(split)
     if isinstance(section, Mapping) and _has_boxes(section):
-        return _of_detection(config, section, f"DATASET.{split}")
+        return _of_detection(config, section, split)
     path = dataset.get("label_names")
     if not path:
         names = training_classes(dataset)
-        return Classes(tuple(names)) if names else UNKNOWN
+        return Classes(tuple(names), source=source_of(config)) if names else UNKNOWN
     try:
-        return Classes(tuple(read_labels(path)))
+        return Classes(tuple(read_labels(path)), source=source_of(config))
     except UserError as error:
         raise UserError(
             f"{config.source}: DATASET.label_names: {error}; -o DATASET.label_names=null goes without names"
@@ -246,20 +276,20 @@ def _has_boxes(section: Mapping[str, Any]) -> bool:
     return name in DATASETS and getattr(DATASETS.get(name), "has_boxes", False)
 
 
-def _of_detection(config: Config, section: Mapping[str, Any], where: str) -> Classes:
+def _of_detection(config: Config, section: Mapping[str, Any], split: str) -> Classes:
     names = {}
     if section.get("label_file"):
         try:
             names = read_ava_labels(section["label_file"])
         except UserError as error:
-            raise UserError(f"{config.source}: {where}.label_file: {error}") from None
+            raise UserError(f"{config.source}: DATASET.{split}.label_file: {error}") from None
     custom, given = section.get("custom_classes"), class_counts(config).values()
     number = next((count for count in given if isinstance(count, int)), max(names) + 1 if names else 0)
     ids = (0, *(custom if isinstance(custom, list) else range(1, number)))
     if len(ids) == 1:
         return UNKNOWN
     known = (RESERVED, *(names.get(i, f"class {i}") for i in ids[1:]))
-    return Classes(known if names else None, ids)
+    return Classes(known if names else None, ids, source_of(config, split))
 
 
 def class_counts(config: Config) -> dict[str, Any]:
@@ -305,6 +335,12 @@ def settled(config: Config, classes: Classes) -> Config:
     if not waiting:
         return config
     if classes.count is None:
+        training = (config.to_dict().get("DATASET") or {}).get("train") or {}
+        root = training.get("file_path")
+        if root and not os.path.exists(root) and not _has_boxes(training):
+            problem = f"DATASET.train.file_path: {root}: no such {'file' if Path(root).suffix else 'folder'}"
+            wanted = f"{waiting[0]}: {AUTO} counts its sub-folders, one per class; or set the number: -o {waiting[0]}=K"
+            raise ConfigError(config.source, [f"{problem}; {wanted}"])
         reason = (
             "auto takes the number of classes from class folders (DATASET.train.file_path), a label file "
             "(DATASET.label_names; of a detector label_file or custom_classes) or the weights' own names, and there is "
@@ -318,23 +354,30 @@ def settled(config: Config, classes: Classes) -> Config:
     return Config(data, config.source)
 
 
-def check_count(config: Config, num_classes: int, classes: Classes, of_classes: str) -> None:
+def check_count(config: Config, num_classes: int, classes: Classes, weights: str | Path | None = None) -> None:
     """Compares the network's number of classes with those that are named.
 
     Args:
-        of_classes: where the names come from.
+        weights: a file that the network has been found to fit, so that the names are what differs; None: in training
+            the number of the configuration may be wrong.
 
     Raises:
         ConfigError: they differ.
     """
     if classes.count in (None, num_classes):
         return
-    key = count_key(config)
-    problem = f"{key}: {of_classes}: {classes.count} class names, but the model has {num_classes} classes"
-    way_out = f"-o {key}={classes.count}, or {AUTO}"
-    if (config.get("DATASET") or {}).get("label_names"):
-        way_out += "; -o DATASET.label_names=null goes without names"
-    raise ConfigError(config.source, [f"{problem}; {way_out}"])
+    key, named = count_key(config), (config.get("DATASET") or {}).get("label_names")
+    fitting = "" if weights is None else f", which {weights} fits"
+    ways = [f"-o {key}={classes.count}, or {AUTO}"] if weights is None else []
+    if not classes.source.startswith("DATASET."):
+        ways += [] if weights is None else ["they are not the names of these weights; without that file they have none"]
+    elif named:
+        ways.append("-o DATASET.label_names=null goes without names")
+    elif weights is not None:
+        key_of_names = "custom_classes or label_file" if classes.ids else "DATASET.label_names"
+        ways.append(f"name the classes of the training with {key_of_names}")
+    problem = f"{key}: {classes.source}: {classes.count} class names, but the model has {num_classes} classes{fitting}"
+    raise ConfigError(config.source, [f"{problem}; {'; '.join(ways)}"])
 
 
 def counted(config: Config, num_classes: int) -> ClassCount:

@@ -58,8 +58,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
         UserError: it was written in a later format.
     """
     content = read_note(path)
-    if content["format"] not in (1, FORMAT):
-        raise UserError(f"{path}: written in format {content['format']}, this version reads 1 to {FORMAT}")
     fields = _FIELDS if content["format"] == 1 else {**_FIELDS, **_SINCE_FORMAT_2}
     problems = [problem for field, (kind, least) in fields.items() if (problem := _check(content, field, kind, least))]
     problems += _check_files(content.get("files"), path.name[: -len(SUFFIX)])
@@ -68,19 +66,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_note(path: Path) -> dict[str, Any]:
-    """A mapping with a ``format``, and from format 2 on with the digest that fits it.
+def read_note(path: Path, way_out: str = "") -> dict[str, Any]:
+    """A mapping with a ``format`` (1 where none is stated), and from format 2 on with the digest that fits it.
+
+    Args:
+        way_out: a sentence for messages, without its full stop.
 
     Raises:
         DamagedFileError: it cannot be read, or its digest differs.
+        UserError: it was written in a later format.
     """
-    with reading(path, "a manifest"):
+    with reading(path, "a manifest", way_out):
         content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or type(content.get("format")) is not int:
+        if not isinstance(content, dict) or type(content.setdefault("format", 1)) is not int:
             raise ValueError("expected a mapping with a format")
         digest = content.pop("digest", None)
         if (digest is not None or content["format"] != 1) and digest != digest_of(content):
             raise ValueError("its digest does not fit its content: SHA-256 mismatch")
+    if content["format"] not in (1, FORMAT):
+        raise UserError(f"{path}: written in format {content['format']}, this version reads 1 to {FORMAT}")
     return content
 
 

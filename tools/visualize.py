@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     set_cpu_environment()
     hide_paddle_remarks()
     from paddlevideo.build import deployed_network
-    from paddlevideo.classes import agreed, check_count, settled, source_of
+    from paddlevideo.classes import agreed, check_count, settled
     from paddlevideo.config import load_config
     from paddlevideo.engine import distributed
     from paddlevideo.engine.looking_inside import look_inside
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     config = settled(config, classes)
     model = deployed_network(config)
     say(str(load_weights(model, args.weights)))
-    check_count(config, model.num_classes, classes, source_of(config, "test"))
+    check_count(config, model.num_classes, classes, args.weights)
     names, clips = classes.names, Clips(config)
     if args.class_id is not None and hasattr(model.backbone, "attention_type"):
         say("attention rollout knows no classes: --class changes the heading only")

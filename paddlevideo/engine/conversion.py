@@ -20,6 +20,7 @@ from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.frameworks.build import build_deployed
 from paddlevideo.modeling.naming import which_network
+from paddlevideo.modeling.shift import TemporalShift
 from paddlevideo.modeling.weights import KeyReport, compare, read_weights
 from paddlevideo.safe_io import file_form, read_pickle, sha256
 from paddlevideo.torch_files import read_torch
@@ -31,6 +32,7 @@ _AVERAGED = ("state_dict_ema", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile, the original TimeSformer
 _BACKBONE = "backbone."
 _CLASSIFIER = "head."  # of the origins that know no 'backbone.'
+_SHIFT_DIV = 8  # of every TSM that MMAction2 ships
 
 # why keys without a counterpart are left out; the first pattern that fits counts
 _LEFT_OUT = (
@@ -131,6 +133,7 @@ def convert_file(
     framework = build_deployed(settled(config, classes_of_config(config, "test")).section("MODEL"))
     conversion = convert(framework, found, source, origin, backbone_only)
     _refuse_gaps(conversion, allow_missing, allow_unexpected, framework)
+    _refuse_other_shift(conversion, framework)
     if framework.weights_prefix:
         conversion.notes.append(f"under the names of {framework.weights_prefix[:-1]}'s own configuration")
     record = {
@@ -244,6 +247,34 @@ def _refuse_gaps(
     else:
         way_out = "Choose the file's own configuration, or allow a gap by name: --allow-missing, --allow-unexpected."
     raise UserError(f"{conversion}\nNothing was written. {way_out}")
+
+
+def _refuse_other_shift(conversion: Conversion, framework: Any) -> None:
+    """No array tells which way a shift runs, or how much it moves: MMAction2's own ways are what its files mean.
+
+    Raises:
+        UserError: the network shifts in PaddleVideo's direction, and the file is MMAction2's.
+    """
+    shifts = [s for s in framework.backbone.sublayers() if isinstance(s, TemporalShift) and s.shift]
+    if conversion.origin != "mmaction2" or not shifts:
+        return
+    prefix, shift = framework.weights_prefix, shifts[0]
+    where = f"{prefix}backbone of MODEL.models" if prefix else "MODEL.backbone"
+    if shift.direction == "mmaction2":
+        if shift.shift_div != _SHIFT_DIV:
+            stated = f"shift_div {shift.shift_div}, as the configuration states"
+            conversion.notes.append(f"{where}: {stated}; MMAction2's default is {_SHIFT_DIV}, and no array tells")
+        return
+    settings = {"shift_direction": "mmaction2"} | ({"shift_div": _SHIFT_DIV} if shift.shift_div != _SHIFT_DIV else {})
+    if prefix:
+        way_out = f"set {', '.join(f'{key}: {value}' for key, value in settings.items())} in {where}"
+    else:
+        way_out = " ".join(f"-o {where}.{key}={value}" for key, value in settings.items())
+    raise UserError(
+        f"{conversion.report.source}: an MMAction2 network, whose shift takes the other direction than {where} (and "
+        f"moves 1/{_SHIFT_DIV} of the channels by default, here 1/{shift.shift_div}); no array tells. Nothing was "
+        f"written. Choose the configuration of its training, or {way_out}, here and wherever the weights are used."
+    )
 
 
 def _matching(keys: Iterable[str], patterns: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.build import deployed_network
-from paddlevideo.classes import agreed, check_count, settled, source_of
+from paddlevideo.classes import agreed, check_count, settled
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.bank import BankKeeper, for_split
@@ -63,7 +63,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     config = settled(config, classes)
     framework = deployed_network(config)
     log.info("%s", load_weights(framework, options.weights))
-    check_count(config, framework.num_classes, classes, source_of(config, "test"))
+    check_count(config, framework.num_classes, classes, options.weights)
     request = getattr(framework, "bank_request", None)
     if request:
         config, metric = for_split(config, request.split), BankKeeper(metric, request.file, request.half)

@@ -14,7 +14,7 @@ from paddlevideo.classes import (
     Classes,
     check_count,
     classes_of_config,
-    classes_of_weights,
+    compare_start,
     settled,
     source_of,
     unknown_line,
@@ -98,10 +98,10 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     if options.weights and not resumed:
         report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
         log.info("Finetune from checkpoint: %s\n%s", options.weights, report)
-        theirs = classes_of_weights(options.weights)
-        if theirs.names and folder.classes.names and theirs.names != folder.classes.names:
-            log.info("%s: was trained on other class names; its classifier is a start, no more", options.weights)
-    check_count(config, framework.num_classes, folder.classes, source_of(config))
+        compare_start(folder.classes, options.weights, options.weights, False, log.info)
+    for where, (file, teaches) in framework.start_files().items():
+        compare_start(folder.classes, file, f"{where}: {file}", teaches, log.info)
+    check_count(config, framework.num_classes, folder.classes)
     if config.get("sync_bn"):
         framework = _sync_batch_norm(framework)
     loader = loader_for(config, "train", framework.num_classes, seed, folder.classes)

@@ -22,7 +22,7 @@ import numpy as np
 
 import paddlevideo
 from paddlevideo.build import deployed_network
-from paddlevideo.classes import agreed, check_count, settled, source_of
+from paddlevideo.classes import agreed, check_count, settled
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.inference.array_reader import synthetic_reader
@@ -102,11 +102,11 @@ def export(
         config = settled(config, classes)
         framework = deployed_network(config)
         framework.eval()
-        settings = settings_of_config(config, framework, classes) if framework.takes_boxes else None
-        check_count(config, framework.num_classes, classes, source_of(config, "test"))
-        labels = list(settings.names) if settings else classes.names and list(classes.names)
         say(f"Loading params from ({params_path})...")
         say(str(_load(framework, Path(params_path))))
+        settings = settings_of_config(config, framework, classes) if framework.takes_boxes else None
+        check_count(config, framework.num_classes, classes, params_path)
+        labels = list(settings.names) if settings else classes.names and list(classes.names)
         with _work_folder(output_dir) as folder:
             clip = synthetic_key_frame(pipeline) if settings else synthetic_clip(pipeline)
             window = window_of(pipeline, framework)

@@ -1,6 +1,7 @@
 """A class index keeps its meaning: names are fixed when training begins, travel with the weights, and are compared."""
 
 import json
+import logging
 import shutil
 
 import numpy as np
@@ -17,11 +18,11 @@ from paddlevideo.errors import UserError
 from paddlevideo.inference.export import export
 from paddlevideo.loader.datasets.lists import class_folders
 from paddlevideo.loader.labels import read_labels
-from paddlevideo.manifest import read_manifest
+from paddlevideo.manifest import read_manifest, read_note, write_manifest
 from paddlevideo.safe_io import read_pickle, write_pickle
 from tests.clips import write_clip
 from tests.engine.stopping import copy_of
-from tests.tiny import moving_square, tsm_config
+from tests.tiny import moving_square, timesformer_config, tsm_config
 
 NAMES = ["jump", "run", "walk"]
 
@@ -106,6 +107,31 @@ def test_weights_that_do_not_belong_to_the_note_are_refused_and_plain_ones_have_
             classes_of_weights(weights)
 
 
+@pytest.mark.parametrize("changed", [["bump", "run", "walk"], ["run", "jump", "walk"]])
+def test_a_note_whose_names_were_changed_is_refused_by_test_and_export(data, trained, tmp_path, changed):
+    weights = shutil.copy(trained / "TSM_best.pdparams", tmp_path / "a.pdparams")
+    note = json.loads((trained / "TSM_best.pdparams.json").read_text())
+    note["classes"]["names"] = changed
+    (tmp_path / "a.pdparams.json").write_text(json.dumps(note))
+    config = Config(config_for(data, tmp_path / "o"))
+    refusal = r"a\.pdparams\.json: damaged.*digest.*without it a\.pdparams has no class names"
+    with pytest.raises(UserError, match=refusal):
+        run_test(config, Options(weights=str(weights)))
+    with pytest.raises(UserError, match=refusal):
+        export(config, weights, tmp_path / "e", say=lambda line: None)
+
+
+def test_a_note_of_an_earlier_version_is_read_and_said_to_have_no_digest(trained, tmp_path, caplog):
+    weights = shutil.copy(trained / "TSM_best.pdparams", tmp_path / "a.pdparams")
+    note = json.loads((trained / "TSM_best.pdparams.json").read_text())
+    old = {key: value for key, value in note.items() if key not in ("format", "digest")}
+    (tmp_path / "a.pdparams.json").write_text(json.dumps(old, indent=1))
+    with caplog.at_level("WARNING", logger="paddlevideo"):
+        logging.getLogger("paddlevideo").propagate = True
+        assert classes_of_weights(weights).names == tuple(NAMES)
+    assert "a.pdparams.json: of an earlier version" in caplog.text
+
+
 def test_a_renamed_class_folder_is_refused_by_test_and_resume(data, trained, moved, tmp_path):
     (moved / "jump").rename(moved / "zz top")
     output = copy_of(trained, tmp_path / "run")
@@ -170,8 +196,9 @@ def test_an_average_keeps_the_names_its_sources_share(trained, tmp_path):
         file = tmp_path / f"{name}.pdparams"
         shutil.copy(best, file)
         note = json.loads(best.with_name(best.name + ".json").read_text())
+        del note["digest"]
         note["classes"]["names"] = names
-        file.with_name(file.name + ".json").write_text(json.dumps(note))
+        write_manifest(file.with_name(file.name + ".json"), note)
         with pytest.raises(UserError, match="another order|not the 3"):
             average_files([best, file], tmp_path / "no.pdparams")
     assert not (tmp_path / "no.pdparams").exists()
@@ -208,6 +235,44 @@ def test_the_key_is_the_networks_own(data, tmp_path, class_num):
     config["DATASET"]["train"] = {"format": "VideoDataset", "file_path": str(tmp_path / "a.list")}
     with pytest.raises(UserError, match=rf"label 500 .* since MODEL.backbone.class_num is {class_num or 400}"):
         train(Config(config | {"output_dir": str(tmp_path / "p")}), Options())
+
+
+@pytest.mark.parametrize("number", [2, "auto"])
+def test_weights_of_another_network_are_called_that_before_classes_are_counted(data, trained, tmp_path, number):
+    config = timesformer_config(tmp_path / "no.list", tmp_path / "o")
+    config["MODEL"]["head"]["num_classes"] = number
+    for use in (
+        lambda c, w: export(c, w, tmp_path / "e", say=lambda line: None),
+        lambda c, w: run_test(c, Options(weights=str(w))),
+    ):
+        with pytest.raises(UserError, match="No key of the backbone matches: the file is of a ResNetTSM") as caught:
+            use(Config(config), trained / "TSM_best.pdparams")
+        assert "num_classes" not in str(caught.value)
+
+
+def test_a_count_that_differs_from_the_weights_names_is_laid_at_the_weights_door(data, trained, tmp_path):
+    weights = shutil.copy(trained / "TSM_best.pdparams", tmp_path / "a.pdparams")
+    note = read_note(trained / "TSM_best.pdparams.json")
+    note["classes"]["names"] = ["jump", "run"]
+    write_manifest(tmp_path / "a.pdparams.json", note)
+    config = config_for(tmp_path / "gone", tmp_path / "o")
+    config["MODEL"]["head"]["num_classes"] = 3
+    for use in (
+        lambda c, w: export(c, w, tmp_path / "e", say=lambda line: None),
+        lambda c, w: run_test(c, Options(weights=str(w))),
+    ):
+        with pytest.raises(UserError, match=r"a\.pdparams\.json: 2 class names, but the model has 3 classes, which"):
+            use(Config(config), weights)
+
+
+@pytest.mark.parametrize("missing", ["train", "clips.list"])
+def test_auto_without_its_data_names_what_is_not_there(tmp_path, missing):
+    config = config_for(tmp_path / missing, tmp_path / "o")
+    with pytest.raises(UserError) as caught:
+        train(Config(config), Options())
+    kind = "file" if missing.endswith("list") else "folder"
+    assert f"DATASET.train.file_path: {tmp_path / missing}: no such {kind}" in str(caught.value)
+    assert "label file" not in str(caught.value)
 
 
 def test_auto_does_not_guess_from_a_list(data, tmp_path):

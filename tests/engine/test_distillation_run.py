@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlevideo.classes import Classes, write_weights
 from paddlevideo.config import Config, load_config
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
@@ -143,6 +144,33 @@ def test_another_teacher_is_another_run(clips, teacher, tmp_path, within):
         return
     train(Config(config | {"epochs": 2}), Options(max_iters=2, resume=point))
     assert "resumed run differs from the first one: weights: {'Teacher'" in (tmp_path / "out" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "names, frozen, by, outcome",
+    [
+        (("right", "left"), True, "logits", "its 2 classes stand in another order than those of the training"),
+        (("right", "up"), True, "logits", "only in the training: left; not there: up"),
+        (("left", "right"), True, "logits", None),
+        (("right", "left"), False, "logits", "its 2 classes stand in another order"),
+        (("right", "left"), True, "features", None),
+        (None, True, "logits", "its class names are unknown"),
+    ],
+)
+def test_a_teacher_of_other_classes_or_another_order_is_refused(clips, teacher, tmp_path, names, frozen, by, outcome):
+    weights, own = tmp_path / "teacher.pdparams", read_pickle(teacher)
+    write_weights(weights, own, Classes(names), {}) if names else write_pickle(weights, own)
+    (tmp_path / "names.txt").write_text("left\nright\n")
+    config = config_for(clips, tmp_path / "out", weights, (frozen, False)) | {"epochs": 1}
+    config["DATASET"]["label_names"] = str(tmp_path / "names.txt")
+    if by == "features":
+        del config["MODEL"]["loss"]["Train"][1]
+    if outcome is None or names is None:
+        train(Config(config), Options(max_iters=1))
+        assert ("MODEL.models[0].Teacher.weights: " in (tmp_path / "out" / "log.txt").read_text()) == (names is None)
+    else:
+        with pytest.raises(UserError, match=rf"^MODEL.models\[0\].Teacher.weights: .*teacher.pdparams: .*{outcome}"):
+            train(Config(config), Options(max_iters=1))
 
 
 def test_a_configuration_that_cannot_be_is_refused_at_load(clips, tmp_path):

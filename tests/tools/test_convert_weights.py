@@ -53,9 +53,10 @@ def write_safetensors(path, arrays, types=None):
 
 
 def small(classes=3, **backbone):
+    given = {"name": "ResNetTSM", "depth": 18, "width": 4, "num_seg": 4, "shift_direction": "mmaction2", **backbone}
     return {
         "framework": "Recognizer2D",
-        "backbone": {"name": "ResNetTSM", "depth": 18, "width": 4, "num_seg": 4, **backbone},
+        "backbone": given,
         "head": {"name": "TSMHead", "num_classes": classes, "in_channels": 32},
     }
 
@@ -108,6 +109,37 @@ def mmaction_checkpoint(section, net=".net"):
     classes, width = section["head"]["num_classes"], section["head"]["in_channels"]
     head = golden.weights(7, [("fc_cls.weight", [classes, width]), ("fc_cls.bias", [classes])], "torch")
     return arrays | {f"cls_head.{k}": v for k, v in head.items()}
+
+
+@pytest.mark.parametrize(
+    "backbone, advised",
+    [
+        ({"num_seg": 8}, {"shift_direction": "mmaction2"}),
+        ({}, {"shift_direction": "mmaction2", "shift_div": "8"}),
+        ({"shift_div": 16}, {"shift_direction": "mmaction2", "shift_div": "8"}),
+        ({"shift_direction": "mmaction2"}, None),
+        ({"shift_direction": "mmaction2", "shift_div": 4}, None),
+        ({"shift": False}, None),
+    ],
+)
+@pytest.mark.parametrize("part", ["whole", "backbone"])
+def test_a_shift_the_other_way_is_refused_with_the_settings_that_fit(run_tool, tmp_path, backbone, advised, part):
+    arrays = mmaction_checkpoint(small(), net="" if "shift" in backbone else ".net")
+    source = write_safetensors(tmp_path / "source.safetensors", arrays)
+    flags = ["--backbone-only"] if part == "backbone" else []
+    config = write_config(tmp_path, small(**{"shift_direction": "paddlevideo", **backbone}))
+    command = ["convert_weights", source, tmp_path / "w.pdparams", "-c", config]
+    done = run_tool(*command, *flags)
+    if advised is None:
+        assert done.code == 0, done.err
+        stated = "MODEL.backbone: shift_div 4, as the configuration states" in done.out
+        assert stated == (backbone.get("shift_div") == 4)
+        return
+    assert done.code == 2 and not (tmp_path / "w.pdparams").exists()
+    settings = [f"-o MODEL.backbone.{key}={value}" for key, value in advised.items()]
+    assert " ".join(settings) in done.err and ("shift_div" in done.err) == ("shift_div" in advised)
+    again = run_tool(*command, *flags, *" ".join(settings).split())
+    assert again.code == 0, again.err
 
 
 @pytest.mark.parametrize("name", ["tsm_r50_small", "tsm_mobilenetv2_small", "timesformer_divided_small"])

@@ -85,6 +85,10 @@ class Framework(nn.Layer):
         """Parts that a checkpoint leaves out since they come from files again: their names, and the files' sha256."""
         return {}
 
+    def start_files(self) -> dict[str, tuple[str, bool]]:
+        """Weights that whole networks of this one start from: key path -> (file, whether the logits teach others)."""
+        return {}
+
     def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
         """A whole checkpoint of another origin under our names; the backbone and the head know their own.
 

@@ -172,6 +172,16 @@ class RecognizerDistillation(Framework):
         """Frozen models that are in no checkpoint, and the sha256 of the file that each comes from."""
         return {name: model.weights_sha256 for name, model in self.plan.items() if model.frozen and model.weights}
 
+    def start_files(self) -> dict[str, tuple[str, bool]]:
+        """The ``weights`` of models whose logits matter; those that others are compared with teach."""
+        pairs = [pair for pair, c in zip(self.pairs, self.criteria) if c.takes == "logits" and LABELS not in pair]
+        teachers = {name for pair in pairs for name in pair} - {self.student_name}
+        return {
+            f"{model.where}.weights": (model.weights, name in teachers)
+            for name, model in self.plan.items()
+            if model.weights and (name in teachers or not model.frozen)
+        }
+
     @classmethod
     def deployed(cls, section: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         """The student's section, and where its names begin."""
