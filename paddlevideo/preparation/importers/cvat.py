@@ -53,7 +53,9 @@ def read_cvat(path: Path, found: Collector) -> None:
             tracks[task].append(track)
     for task, members in tracks.items():
         video = found.video(task.name)
-        assert video is not None
+        if video is None:
+            found.findings.add(members[0].where, "its task has no name, which is the video's; --video names it")
+            continue
         add_tracks(members, video, found.reading.fps_of(video), found, True, task.size_px)
     for element in root.iterfind("image"):
         _image(element, tasks, path, found)

@@ -35,11 +35,9 @@ def read_label_studio(path: Path, found: Collector) -> None:
     for number, task in enumerate(content, 1):
         where = f"{path}: task {task.get('id', number)}"
         name = _file_of(task)
-        if name is None:
-            text = "no video or picture in its data; --video names it" if found.reading.video is None else ""
-            if text:
-                found.findings.add(where, text)
-                continue
+        if name is None and found.reading.video is None:
+            found.findings.add(where, "no video or picture in its data; --video names it")
+            continue
         _task(where, name or "", list(_regions(task, where, found)), found)
 
 
@@ -89,14 +87,12 @@ def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: Co
         elif "ranges" not in value and not words[key]:
             found.drop(f"results of type {tool} of Label Studio: neither boxes nor segments")
     tracks: list[Track] = []
-    fps = 0.0
+    fps, video = 0.0, found.video(name) if any("sequence" in v or "ranges" in v for _, _, v in regions) else None
     for key, tool, value in regions:
         place = f"{where}, region {key}"
-        video = found.video(name)
         if "sequence" in value and video:
             fps = _rate(value, video, found)
-            actions, person = _described(words[key], found)
-            tracks += _track(place, value, actions, person or key, found)
+            tracks += _track(place, value, _actions(words[key], found), key, found)
         elif "ranges" in value and video:
             fps = _rate(value, video, found)
             for part in value["ranges"]:  # frames from 1, both included
@@ -107,15 +103,12 @@ def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: Co
             _picture(place, name, value, words[key], found)
         elif key not in drawn and words[key]:
             found.drop(f"results of type {tool} of Label Studio say something of a whole video")
-    if tracks:
-        video = found.video(name)
-        assert video is not None
+    if tracks and video:
         add_tracks(tracks, video, fps, found, in_pixels=False)
 
 
-def _described(words: list[str], found: Collector) -> tuple[tuple[str, ...], str | None]:
-    parts = [found.described({}, word)[0] for word in words]
-    return tuple(dict.fromkeys(name for part in parts for name in part)), None
+def _actions(words: list[str], found: Collector) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for word in words for name in found.described({}, word)[0]))
 
 
 def _rate(value: Mapping[str, Any], video: str, found: Collector) -> float:
@@ -157,7 +150,7 @@ def _picture(where: str, name: str, value: Mapping[str, Any], words: list[str], 
     elif float(value.get("rotation") or 0) % 180:
         found.findings.add(where, "the box is turned: set its rotation to 0 in Label Studio")
     else:
-        found.add(where, *moment, _corners(value), *_described(words, found), in_pixels=False)
+        found.add(where, *moment, _corners(value), _actions(words, found), in_pixels=False)
 
 
 def _corners(value: Mapping[str, Any]) -> tuple[float, float, float, float]:

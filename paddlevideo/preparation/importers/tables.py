@@ -22,6 +22,7 @@ _HEADER = (
 )
 _MAX_FRACTION = 2.0  # coordinates above are pixels; a fraction may reach a little outside of the picture
 _AVA_FIELDS = (7, 8)
+_NO_VIDEO = "no video; --video names that of a whole file"
 
 
 def is_ava(path: Path) -> bool:
@@ -92,7 +93,9 @@ def read_ava(path: Path, found: Collector) -> None:
             continue
         action = (names[int(label)],) if label else ()
         video = found.video(cells[0].strip())
-        assert video is not None
+        if video is None:
+            found.findings.add(where, _NO_VIDEO)
+            continue
         person = cells[7].strip() if len(cells) > 7 and cells[7].strip() != "-1" else None
         found.add(where, video, float(cells[1]), tuple(map(float, cells[2:6])), action, person, in_pixels=False)
 
@@ -126,7 +129,7 @@ def _table(records: Sequence[tuple[str, dict]], found: Collector, sides: bool) -
             found.findings.add(where, text)
             continue
         if video is None:
-            found.findings.add(where, "no video; --video names that of a file")
+            found.findings.add(where, _NO_VIDEO)
             continue
         if not by_time:
             time_s /= found.rate(video)
