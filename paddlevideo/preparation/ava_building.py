@@ -15,6 +15,7 @@ import numpy as np
 from paddlevideo.ava_files import AVARows, img_key, read_proposals, time_text, write_ava_csv, write_proposals
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
+from paddlevideo.loader.decode import open_video
 from paddlevideo.loader.decode.reader import printable
 from paddlevideo.preparation.ava_sources import Account, Person, Segment
 from paddlevideo.preparation.importers.people import LONGEST_S, shown
@@ -28,6 +29,7 @@ _BEYOND_S = 0.5  # a moment may lie this far behind a video's end: annotated tim
 _MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
 _MIN_INSIDE = 0.5  # share of a box that must lie within the picture
 _ROUNDING = 1e-6
+_EVEN = 0.5  # a frame may be this share of a frame from where an even rate has it
 _TRIES = 200  # random splits, of which the one that spreads the classes best is taken
 
 
@@ -62,6 +64,7 @@ class Footage:
         for name in self.endings:
             self._by_base.setdefault(os.path.basename(name), []).append(name)
         self._seen: dict[str, Probe] = {}
+        self._times: dict[str, np.ndarray | None] = {}
 
     def name_of(self, video: str) -> str | None:
         """The video that an annotation calls so, below the folder, without ending; None: none there, or several."""
@@ -92,12 +95,25 @@ class Footage:
             raise UserError(f"{self.folder}: the frame rate of {printable(video)!r} is not known ({what}): --fps")
         return fps
 
+    def times_s(self, video: str) -> np.ndarray | None:
+        """Seconds of a video's frames, float64 [frames]; None: evenly spaced, or said by ``fps``, or not known."""
+        name = self.name_of(video)
+        if self._fps or self.frame_name or name is None or self.probe(name).reason is not None:
+            return None
+        if name not in self._times:
+            with open_video(self.folder / (name + self.endings[name])) as reader:
+                times, fps = reader.times(), reader.fps
+            even = times is None or not fps or np.abs(times - np.arange(len(times)) / fps).max() < _EVEN / fps
+            self._times[name] = None if even else times
+        return self._times[name]
+
     def last_s(self, video: str) -> float:
         """The second of a video's last frame; that of the longest possible video where there is none to ask."""
         name = self.name_of(video)
         if name is None or self.probe(name).reason is not None:
             return LONGEST_S
-        return max(self.probe(name).num_frames - 1, 0) / self.fps_of(name)
+        times = self.times_s(name)
+        return max(self.probe(name).num_frames - 1, 0) / self.fps_of(name) if times is None else float(times[-1])
 
     def video_suffix(self, names: Sequence[str]) -> str:
         """``DATASET.*.video_suffix``: the one ending of all, or nothing where they differ.

@@ -10,6 +10,7 @@ from paddlevideo.ava_files import read_ava_csv, read_ava_labels
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.preparation.ava_building import Footage, merge_spellings, resolve
 from paddlevideo.preparation.ava_sources import Account, Reading, guess_form, read_people
+from tests.clips import numbered_frames, write_clip
 from tests.tools.test_ava_custom import BASE, SIDES, SMALL, footage  # noqa: F401
 from tools.prepare import ava_custom
 
@@ -512,3 +513,19 @@ def test_what_was_written_can_be_read_again(footage, tmp_path, capsys):  # noqa:
     assert "--labels names their file" in refused(tmp_path, "ava.csv", first)
     missing = refused(tmp_path, "ava.csv", first, labels={1: "a"})
     assert "action id 3 is not in the list of labels" in missing and "times, this is the first" in missing
+
+
+def test_frames_of_a_variable_rate_are_timed_by_their_time_stamps(tmp_path):
+    """Ten frames in second 0, then one a second up to second 6."""
+    seconds = [k / 10 for k in range(10)] + [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    (tmp_path / "videos").mkdir()
+    write_clip(tmp_path / "videos/a.mp4", numbered_frames(len(seconds)), pts=[round(600 * s) for s in seconds])
+    videos = Footage(tmp_path / "videos")
+    assert videos.last_s("a") == pytest.approx(6.0)
+    own = {"fps_of": videos.fps_of, "last_s_of": videos.last_s, "times_of": videos.times_s}
+    box = '<box frame="{}" outside="0" xtl="{}" ytl="1" xbr="30" ybr="40"/>'
+    track = f'<track id="7" label="walk">{box.format(5, 5)}{box.format(15, 15)}</track>'
+    people = read(tmp_path, "a.xml", f"<annotations><meta><source>a.mp4</source></meta>{track}</annotations>", **own)
+    assert [(p.time_s, round(p.box[0], 3)) for p in people] == [(s, 9.0 + s) for s in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)]
+    table = "video,frame,x1,y1,x2,y2,actions\n" + "".join(f"a,{k},5,5,30,40,walk\n" for k in (0, 9, 12))
+    assert [p.time_s for p in read(tmp_path, "a.csv", table, **own)] == pytest.approx([0, 0.9, 3.0])

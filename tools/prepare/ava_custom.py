@@ -125,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels=labels,
         start_s=args.start_s,
         last_s_of=footage.last_s,
+        times_of=footage.times_s,
     )
     account = Account()
     people = [person for file in args.annotations for person in read_people(file, args.format, reading, account)]

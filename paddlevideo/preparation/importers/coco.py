@@ -56,4 +56,4 @@ def _moment(image: Mapping[str, Any], videos: Mapping[Any, str], found: Collecto
     video = found.video(named and str(named))
     if video is None:
         return None
-    return video, float(image["time_s"]) if image.get("time_s") is not None else int(frame) / found.rate(video)
+    return video, float(image["time_s"]) if image.get("time_s") is not None else found.second(video, int(frame))

@@ -56,7 +56,7 @@ def read_cvat(path: Path, found: Collector) -> None:
         if video is None:
             found.findings.add(members[0].where, "its task has no name, which is the video's; --video names it")
             continue
-        add_tracks(members, video, found.reading.fps_of(video), found, True, task.size_px)
+        add_tracks(members, video, found.clock(video), found, True, task.size_px)
     for element in root.iterfind("image"):
         _image(element, tasks, path, found)
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.annotations import read_json
-from paddlevideo.preparation.importers.people import PICTURE_WANTED, Collector
+from paddlevideo.preparation.importers.people import PICTURE_WANTED, Clock, Collector
 from paddlevideo.preparation.importers.tracks import Key, Track, add_tracks
 from paddlevideo.video_files import VIDEO_ENDINGS
 
@@ -104,7 +104,7 @@ def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: Co
         elif key not in drawn and words[key]:
             found.drop(f"results of type {tool} of Label Studio say something of a whole video")
     if tracks and video:
-        add_tracks(tracks, video, fps, found, in_pixels=False)
+        add_tracks(tracks, video, Clock(fps), found, in_pixels=False)
 
 
 def _actions(words: list[str], found: Collector) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def _actions(words: list[str], found: Collector) -> tuple[str, ...]:
 def _rate(value: Mapping[str, Any], video: str, found: Collector) -> float:
     """Frames per second as Label Studio counted them, which is what its configuration says, not the video."""
     count, duration_s = value.get("framesCount"), value.get("duration")
-    rate = found.rate(video)
+    rate = found.clock(video).fps
     if count and duration_s and found.reading.picture_fps is None and abs(float(count) - rate * float(duration_s)) > 2:
         counted = float(count) / float(duration_s)
         found.note(f"regions count {counted:.4g} frames a second, {video!r} has {rate:.4g}: their own count is taken")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
 from paddlevideo.video_files import VIDEO_ENDINGS
@@ -61,6 +63,31 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """Which second a frame is at, and back.
+
+    Args:
+        fps: frames per second.
+        times_s: of every frame, float64 [frames], where they are not evenly spaced; behind them ``fps`` counts on.
+    """
+
+    fps: float
+    times_s: np.ndarray | None = None
+
+    def second(self, frame: float) -> float:
+        if self.times_s is None:
+            return frame / self.fps
+        last = len(self.times_s) - 1
+        return float(np.interp(frame, np.arange(last + 1), self.times_s)) + max(frame - last, 0.0) / self.fps
+
+    def frame(self, second: float) -> float:
+        if self.times_s is None:
+            return second * self.fps
+        late_s = max(second - float(self.times_s[-1]), 0.0)
+        return float(np.interp(second, self.times_s, np.arange(len(self.times_s)))) + late_s * self.fps
+
+
+@dataclass(frozen=True)
 class Reading:
     """How to read.
 
@@ -76,6 +103,7 @@ class Reading:
         labels: names of action ids; a name among them is never split at its commas.
         start_s: the second at which annotation counts a video's first frame.
         last_s_of: the second of a video's last frame.
+        times_of: the seconds of a video's frames, if they are not evenly spaced.
     """
 
     fps_of: Callable[[str], float]
@@ -89,6 +117,7 @@ class Reading:
     labels: Mapping[int, str] = field(default_factory=dict)
     start_s: float = 0.0
     last_s_of: Callable[[str], float] = lambda _: LONGEST_S
+    times_of: Callable[[str], np.ndarray | None] = lambda _: None
 
 
 @dataclass
@@ -136,6 +165,7 @@ class Collector:
         self.findings = Findings(str(path))
         self.people: list[Person] = []
         self._named: set[str] = set()
+        self._clocks: dict[str, Clock] = {}
         self._whole_names = {name.casefold() for name in reading.labels.values()}
 
     def count(self, boxes: int = 1) -> None:
@@ -156,9 +186,15 @@ class Collector:
             self._named.add(video_name(named))
         return self.reading.video or (video_name(named) if named else None)
 
-    def rate(self, video: str) -> float:
-        """Pictures per second, where pictures' numbers count time."""
-        return self.reading.picture_fps or self.reading.fps_of(video)
+    def clock(self, video: str) -> Clock:
+        """Seconds of a video's frames, or of pictures that were taken of it at another rate."""
+        if self.reading.picture_fps:
+            return Clock(self.reading.picture_fps)
+        if video not in self._clocks:
+            self._clocks[video] = Clock(self.reading.fps_of(video), self.reading.times_of(video))
+            if self._clocks[video].times_s is not None:
+                self.note("videos have a variable frame rate: frames are timed by their time stamps (not with --fps)")
+        return self._clocks[video]
 
     def add(
         self,
@@ -208,7 +244,11 @@ class Collector:
         elif number_from == 0 or re.fullmatch(r"(.*/)?frame_\d{6}(\.PNG)?", name):  # CVAT's pictures of a video
             number_from = 0
             self.note("boxes on pictures that are counted from 0, as CVAT counts a video's (--first_number)")
-        return video, (int(match["number"]) - number_from) / self.rate(video)
+        return video, self.second(video, int(match["number"]) - number_from)
+
+    def second(self, video: str, frame: int) -> float:
+        """The second of a frame, counted from 0."""
+        return frame / self.clock(video).fps if frame < 0 else self.clock(video).second(frame)
 
     def described(
         self, attributes: Mapping[str, Any], label: str = "", bookkeeping: frozenset[str] = frozenset()

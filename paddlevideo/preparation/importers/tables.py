@@ -132,7 +132,7 @@ def _table(records: Sequence[tuple[str, dict]], found: Collector, sides: bool) -
             found.findings.add(where, _NO_VIDEO)
             continue
         if not by_time:
-            time_s /= found.rate(video)
+            time_s = found.second(video, int(time_s))
         in_pixels = units == "pixels" or (units == "auto" and any(abs(value) > _MAX_FRACTION for value in box))
         rows.append((where, video, time_s, box, in_pixels, size or None, record, units == "auto"))
     guessed = [row for row in rows if row[-1]]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from paddlevideo.preparation.importers.people import Collector
+from paddlevideo.preparation.importers.people import Clock, Collector
 
 _BEYOND_S = 0.5  # a track may end this far behind the video: tools count frames in their own way
 
@@ -74,7 +74,7 @@ class Track:
 def add_tracks(
     tracks: Sequence[Track],
     video: str,
-    fps: float,
+    clock: Clock,
     found: Collector,
     in_pixels: bool = True,
     size_px: tuple[int, int] | None = None,
@@ -86,38 +86,41 @@ def add_tracks(
     last_s = found.reading.last_s_of(video)
     sound = []
     for track in tracks:
-        late = next((key for key in track.keys if key.shown and key.frame / fps > last_s + _BEYOND_S), None)
+        late = next((key for key in track.keys if key.shown and clock.second(key.frame) > last_s + _BEYOND_S), None)
         if late is None:
             sound.append(track)
         else:
-            text = f"frame {late.frame} is second {late.frame / fps:g}, but {video} lasts from 0 to {last_s:.2f} s"
+            second = clock.second(late.frame)
+            text = f"frame {late.frame} is second {second:g}, but {video} lasts from 0 to {last_s:.2f} s"
             found.findings.add(track.where, text)
-    step = max(found.reading.every_s * fps, 1.0)  # never finer than frames
     stretches = sorted((stretch for track in sound for stretch in track.stretches()), key=lambda stretch: stretch[1])
-    frames: set[float] = set()
+    every_s = max(found.reading.every_s, 1 / clock.fps)  # never finer than frames
+    count = math.floor(clock.second(stretches[-1][1]) / every_s) + 1 if stretches else 0
+    regular = [clock.frame(n * every_s) for n in range(count + 1)]
+    moments: dict[float, float] = {}  # frame -> second
     between: list[float] = []
     lost = 0
     for start, stop, actions in stretches:
-        regular = range(math.ceil(max(start, 0) / step), math.ceil(stop / step))
-        frames.update(n * step for n in regular)
-        if regular:
-            continue
+        first, behind = bisect_left(regular, start), bisect_left(regular, stop)
+        moments.update((regular[n], n * every_s) for n in range(first, behind))
         place = bisect_left(between, start)
+        if first < behind:
+            continue
         if not actions:
             lost += 1
         elif place == len(between) or between[place] >= stop:
-            first, last = math.ceil(start), math.ceil(stop) - 1
-            insort(between, float((first + last) // 2))
-    count = 0
-    for frame in sorted(frames.union(between)):
+            insort(between, float((math.ceil(start) + math.ceil(stop) - 1) // 2))
+    moments.update((frame, clock.second(frame)) for frame in between)
+    taken = 0
+    for frame, second in sorted(moments.items()):
         for track in sound:
             seen = track.at(frame)
             if seen is not None:
-                count += 1
+                taken += 1
                 where = f"{track.where}, frame {round(frame)}"
-                found.add(where, video, round(frame / fps, 6), *seen, track.person, in_pixels, size_px)
+                found.add(where, video, round(second, 6), *seen, track.person, in_pixels, size_px)
     every = f"{found.reading.every_s:g} s"
-    found.note(f"boxes were resampled from tracks, one every {every} (--every)", count)
+    found.note(f"boxes were resampled from tracks, one every {every} (--every)", taken)
     if between:
         found.note(f"key frames lie between, where an action is shorter than {every}", len(between))
     if lost:
