@@ -11,7 +11,7 @@ from typing import Any
 
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
-from paddlevideo.loader.decode.reader import printable
+from paddlevideo.video_files import printable
 
 
 @dataclass(frozen=True)

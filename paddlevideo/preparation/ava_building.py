@@ -16,7 +16,6 @@ from paddlevideo.ava_files import AVARows, img_key, read_proposals, time_text, w
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
 from paddlevideo.loader.decode import open_video
-from paddlevideo.loader.decode.reader import printable
 from paddlevideo.preparation.ava_sources import Account, Person, Segment
 from paddlevideo.preparation.importers.people import LONGEST_S, shown
 from paddlevideo.preparation.listing import VIDEO_ENDINGS
@@ -24,6 +23,7 @@ from paddlevideo.preparation.probing import Probe, Source, probe
 from paddlevideo.preparation.synthetic_ava import labels_text
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.video_files import printable
 
 _BEYOND_S = 0.5  # a moment may lie this far behind a video's end: annotated times are rounded
 _MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
