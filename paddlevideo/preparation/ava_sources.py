@@ -5,6 +5,7 @@ Times are seconds since a video's first frame.  Every mistake names its file and
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def read_people(path: Path, form: str, reading: Reading, account: Account | None
     found = Collector(path, form, reading, account or Account())
     try:
         _READERS[form](path, found)
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError, RecursionError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError, csv.Error) as error:
         raise UserError(f"{path}: not a {form} file as expected ({type(error).__name__}: {error})") from error
     people = found.finish()
     if not people and not found.account.segments:

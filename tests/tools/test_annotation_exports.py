@@ -77,7 +77,12 @@ def cvat_video(truth):
         yield f"{video}.xml", f'<?xml version="1.0" encoding="utf-8"?><annotations>{body}</annotations>', {}
 
 
-def cvat_project(truth):
+def cvat_project_of_tasks(truth):
+    """Frames begin anew in each task."""
+    yield from cvat_project(truth, through=False)
+
+
+def cvat_project(truth, through=True):
     """Frames of a project count through the tasks of a subset."""
     videos = videos_of(truth)
     subsets = ["", "", *["val"] * (len(videos) - 2)]
@@ -86,7 +91,7 @@ def cvat_project(truth):
     tracks, offsets = "", Counter()
     for k, (video, subset) in enumerate(zip(videos, subsets), 7):
         tracks += cvat_tracks(of(truth, video), f' task_id="{k}" subset="{subset or "default"}"', offsets[subset])
-        offsets[subset] += 41
+        offsets[subset] += 41 if through else 0
     meta = f"<project><id>3</id><name>walks</name><tasks>{tasks}</tasks><labels>{cvat_label()}</labels></project>"
     yield "project.xml", f"<annotations><version>1.1</version><meta>{meta}</meta>{tracks}</annotations>", {}
 
@@ -241,7 +246,17 @@ def ava(truth):
     yield "ava_train.csv", "\n".join(lines), {"labels": dict(enumerate(words, 1)), "start_s": 900.0}
 
 
-EXPORTS = [cvat_video, cvat_project, cvat_images, cvat_coco, label_studio, label_studio_min, via3_csv, via2_project]
+EXPORTS = [
+    cvat_video,
+    cvat_project,
+    cvat_project_of_tasks,
+    cvat_images,
+    cvat_coco,
+    label_studio,
+    label_studio_min,
+    via3_csv,
+    via2_project,
+]
 EXPORTS += [via2_json, via2_csv, semicolons, sides_and_frames, ava]
 
 

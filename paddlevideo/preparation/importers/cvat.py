@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +15,7 @@ from paddlevideo.preparation.importers.tracks import Key, Track, add_tracks
 
 # what CVAT adds to people's own attributes, in XML and where it exports to other forms
 BOOKKEEPING = frozenset({"occluded", "outside", "keyframe", "rotation", "z_order", "group_id", "source", "label_id"})
-_FRAME = re.compile(r"\d{1,9}")
+_FRAME = re.compile(r"[0-9]{1,9}")
 _STEP = re.compile(r"step\s*=\s*(\d{1,6})")
 
 
@@ -43,7 +43,7 @@ def read_cvat(path: Path, found: Collector) -> None:
         raise UserError(f"{path}: not XML ({error})") from error
     if root.tag != "annotations":
         raise UserError(f"{path}: <{root.tag}>, expected CVAT's <annotations> (export: CVAT for video 1.1)")
-    tasks = _tasks(root, path)
+    tasks = _tasks(root, path, found)
     tracks: dict[_Task, list[Track]] = defaultdict(list)
     for element in root.iterfind("track"):
         where = f"{path}: track {element.get('id')}"
@@ -61,7 +61,7 @@ def read_cvat(path: Path, found: Collector) -> None:
         _image(element, tasks, path, found)
 
 
-def _tasks(root: ElementTree.Element, path: Path) -> Mapping[str | None, _Task]:
+def _tasks(root: ElementTree.Element, path: Path, found: Collector) -> Mapping[str | None, _Task]:
     """The tasks of a project by id; of a task or job the one, for all ids."""
     members = root.findall("meta/project/tasks/task")
     if not members:
@@ -71,15 +71,28 @@ def _tasks(root: ElementTree.Element, path: Path) -> Mapping[str | None, _Task]:
         size = _size(task) or _size(root.find("meta"))
         return defaultdict(lambda: _Task(Path(source).name, size))
     tasks: dict[str | None, _Task] = {}
+    ends: dict[str | None, int] = {}
     offset, subset = 0, None
     for task in members:
         if task.findtext("subset") != subset:
             offset, subset = 0, task.findtext("subset")
-        name = task.findtext("source") or task.findtext("name") or ""
-        tasks[task.findtext("id")] = _Task(Path(name).name, _size(task), offset)
-        step = _STEP.search(task.findtext("frame_filter") or "")
-        offset += int(task.findtext("start_frame") or 0) + int(task.findtext("size") or 0) * int(step[1] if step else 1)
-    return tasks
+        key, name = task.findtext("id"), task.findtext("source") or task.findtext("name") or ""
+        tasks[key] = _Task(Path(name).name, _size(task), offset)
+        match = _STEP.search(task.findtext("frame_filter") or "")
+        step = int(match[1]) if match else 1
+        offset += int(task.findtext("start_frame") or 0) + int(task.findtext("size") or 0) * step
+        ends[key] = offset + step  # a track may be switched off behind the last frame
+    if all(tasks[key].offset <= frame <= ends[key] for key, frame in _frames(root) if key in tasks):
+        return tasks
+    found.note("project counts frames anew in each task")
+    return {key: replace(task, offset=0) for key, task in tasks.items()}
+
+
+def _frames(root: ElementTree.Element) -> Iterator[tuple[str | None, int]]:
+    """Task ids and frames of everything in a project."""
+    for element in (*root.iterfind("track"), *root.iterfind("image")):
+        frames = [element.get("id", "")] if element.tag == "image" else [box.get("frame", "") for box in element]
+        yield from ((element.get("task_id"), int(frame)) for frame in frames if _FRAME.fullmatch(frame))
 
 
 def _size(element: ElementTree.Element | None) -> tuple[int, int] | None:

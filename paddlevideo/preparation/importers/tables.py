@@ -36,7 +36,7 @@ def read_csv(path: Path, found: Collector) -> None:
     lines = list(text_lines(path))
     titles = lines[0][1] if lines else ""
     separator = max(_SEPARATORS, key=titles.count)
-    rows = _cells(path, lines, separator)
+    rows = _cells(lines, separator)
     header = [name.strip().lower() for name in next(rows, ("", []))[1]]
     named = next((names for names in (_CORNERS, _SIDES) if set(names) <= set(header)), None)
     missing = [name for name in _CORNERS if name not in header] if named is None else []
@@ -82,7 +82,7 @@ def read_ava(path: Path, found: Collector) -> None:
     names = found.reading.labels
     if not names:
         raise UserError(f"{path}: AVA's csv has action ids; --labels names their file (AVA's own: data/ava/labels.txt)")
-    for where, cells in _cells(path, list(text_lines(path)), ","):
+    for where, cells in _cells(list(text_lines(path)), ","):
         found.count()
         if len(cells) not in _AVA_FIELDS or not all(map(_is_number, cells[1:6])):
             found.findings.add(where, "expected video,second,x1,y1,x2,y2,action id,person id")
@@ -100,13 +100,10 @@ def read_ava(path: Path, found: Collector) -> None:
         found.add(where, video, float(cells[1]), tuple(map(float, cells[2:6])), action, person, in_pixels=False)
 
 
-def _cells(path: Path, lines: list[tuple[str, str]], separator: str) -> Iterator[tuple[str, list[str]]]:
+def _cells(lines: list[tuple[str, str]], separator: str) -> Iterator[tuple[str, list[str]]]:
     reader = csv.reader((text for _, text in lines), delimiter=separator)
-    try:
-        for cells in reader:
-            yield lines[reader.line_num - 1][0], cells
-    except csv.Error as error:
-        raise UserError(f"{lines[reader.line_num - 1][0]}: not a csv ({error})") from None
+    for cells in reader:
+        yield lines[reader.line_num - 1][0], cells
 
 
 def _table(records: Sequence[tuple[str, dict]], found: Collector, sides: bool) -> None:
