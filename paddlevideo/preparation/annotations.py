@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo import safe_io
-from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.errors import UserError
+from paddlevideo.findings import Findings
 from paddlevideo.video_files import printable
-
-_MAX_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Classes:
     def __init__(self, names: Sequence[str]):
         self.names = list(names)
         self._ids = {name: k for k, name in enumerate(self.names)}
-        self._mistakes: list[str] = []
+        self._findings = Findings("")
         self._files: set[str] = set()
 
     def id_of(self, name: str, where: str) -> int:
@@ -68,18 +67,16 @@ class Classes:
                 self.note(str(file), f"class {k} is {printable(repr(theirs))}, but {ours!r} in the class list")
 
     def note(self, where: str, text: str) -> None:
-        self._mistakes.append(f"{where}: {text}")
+        self._findings.add(where, text)
         self._files.add(where.rsplit(":", 1)[0])
 
     def raise_if_any(self) -> None:
         """
         Raises:
-            ConfigError: everything noted, at most 20 lines of it.
+            ConfigError: everything noted, at most 20 lines; an unknown class is one line with its count.
         """
-        if self._mistakes:
-            rest = len(self._mistakes) - _MAX_SHOWN
-            more = [f"... and {rest} more"] if rest > 0 else []
-            raise ConfigError(", ".join(sorted(self._files)), self._mistakes[:_MAX_SHOWN] + more)
+        self._findings.source = ", ".join(sorted(self._files))
+        self._findings.raise_if_any()
 
 
 def find_file(folder: Path, *names: str) -> Path:

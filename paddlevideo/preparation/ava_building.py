@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from paddlevideo.ava_files import AVARows, img_key, read_proposals, time_text, write_ava_csv, write_proposals
-from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.preparation.ava_sources import Person
+from paddlevideo.errors import UserError
+from paddlevideo.findings import Findings
+from paddlevideo.loader.decode import open_video
+from paddlevideo.preparation.ava_sources import Account, Person, Segment
+from paddlevideo.preparation.importers.people import LONGEST_S, shown
 from paddlevideo.preparation.probing import Probe, Source, probe
 from paddlevideo.preparation.synthetic_ava import labels_text
+from paddlevideo.registry import suggest
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.video_files import is_video, printable
 
-_MAX_SHOWN = 20
 _BEYOND_S = 0.5  # a moment may lie this far behind a video's end: annotated times are rounded
-_OUTSIDE = 0.05  # and a box this far outside the picture, as a fraction of it
+_MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
+_MIN_INSIDE = 0.5  # share of a box that must lie within the picture
+_ROUNDING = 1e-6
+_EVEN = 0.5  # a frame may be this share of a frame from where an even rate has it
 _TRIES = 200  # random splits, of which the one that spreads the classes best is taken
 
 
@@ -58,6 +66,7 @@ class Footage:
         for name in self.endings:
             self._by_base.setdefault(os.path.basename(name), []).append(name)
         self._seen: dict[str, Probe] = {}
+        self._times: dict[str, np.ndarray | None] = {}
 
     def name_of(self, video: str) -> str | None:
         """The video that an annotation calls so, below the folder, without ending; None: none there, or several."""
@@ -86,6 +95,26 @@ class Footage:
             raise UserError(f"{self.folder}: the frame rate of {printable(video)!r} is not known ({what}): --fps")
         return fps
 
+    def times_s(self, video: str) -> np.ndarray | None:
+        """Seconds of a video's frames, float64 [frames]; None: evenly spaced, or said by ``fps``, or not known."""
+        name = self.name_of(video)
+        if self._fps or self.frame_name or name is None or self.probe(name).reason is not None:
+            return None
+        if name not in self._times:
+            with open_video(self.folder / (name + self.endings[name])) as reader:
+                times, fps = reader.times(), reader.fps
+            even = times is None or not fps or np.abs(times - np.arange(len(times)) / fps).max() < _EVEN / fps
+            self._times[name] = None if even else times
+        return self._times[name]
+
+    def last_s(self, video: str) -> float:
+        """The second of a video's last frame; that of the longest possible video where there is none to ask."""
+        name = self.name_of(video)
+        if name is None or self.probe(name).reason is not None:
+            return LONGEST_S
+        times = self.times_s(name)
+        return max(self.probe(name).num_frames - 1, 0) / self.fps_of(name) if times is None else float(times[-1])
+
     def video_suffix(self, names: Sequence[str]) -> str:
         """``DATASET.*.video_suffix``: the one ending of all, or nothing where they differ.
 
@@ -103,72 +132,128 @@ class Annotation:
     """People with boxes in fractions of the picture, all of videos that are there."""
 
     people: list[Person]
-    remarks: list[str] = field(default_factory=list)
 
     def videos(self) -> list[str]:
         return sorted({person.video for person in self.people})
 
 
-def resolve(people: Sequence[Person], footage: Footage) -> Annotation:
-    """Names of videos, boxes as fractions within the picture, moments within the video.
+def resolve(people: Sequence[Person], footage: Footage, account: Account) -> Annotation:
+    """Names of videos, boxes as fractions within the picture, moments within the video; each person once.
 
     Raises:
         ConfigError: what cannot be meant, each with its line.
     """
-    problems: list[str] = []
-    kept, clipped = [], 0
+    findings = Findings(people[0].where.split(":")[0] if people else "")
+    kept = []
     for person in people:
         name = footage.name_of(person.video)
         if name is None:
-            problems.append(f"{person.where}: no video {person.video!r} in {footage.folder}, or several of that name")
+            what = f"no video {person.video!r} in {footage.folder}, or several of that name (--video names it)"
+            findings.add(person.where, what)
             continue
         seen = footage.probe(name)
         if seen.reason is not None:
-            problems.append(f"{person.where}: {name}: {seen.detail or seen.reason}")
+            findings.add(person.where, f"{name}: {seen.detail or seen.reason}")
             continue
-        last_s = max(seen.num_frames - 1, 0) / footage.fps_of(name)
+        last_s = footage.last_s(name)
         if not 0 <= person.time_s <= last_s + _BEYOND_S:
-            problems.append(f"{person.where}: second {person.time_s:g}, but {name} lasts from 0 to {last_s:.2f} s")
+            text = f"second {person.time_s:g}, but {name} lasts from 0 to {last_s:.2f} s"
+            findings.add(person.where, text)
             continue
-        sides = person.size_px if person.size_px and all(person.size_px) else (seen.width, seen.height)
-        box = np.array(person.box) / (np.array([*sides, *sides]) if person.in_pixels else 1.0)
-        if not np.isfinite(box).all() or (np.abs(box - 0.5) > 0.5 + _OUTSIDE).any():
-            unit = f"pixels of {sides[0]} x {sides[1]}" if person.in_pixels else "fractions (0..1)"
-            problems.append(f"{person.where}: box {_shown(person.box)} is not in the picture, in {unit} (--boxes)")
-            continue
-        inside = np.clip(box, 0.0, 1.0)
-        if (np.round(inside[2:], 3) <= np.round(inside[:2], 3)).any():
-            problems.append(f"{person.where}: box {_shown(person.box)} has no area; expected x1 < x2 and y1 < y2")
-            continue
-        clipped += bool((inside != box).any())
-        corners = tuple(float(value) for value in np.round(inside, 3))
-        kept.append(replace(person, video=name, box=corners, in_pixels=False, size_px=None))
-    if problems:
-        more = [f"... and {len(problems) - _MAX_SHOWN} more"] if len(problems) > _MAX_SHOWN else []
-        raise ConfigError(people[0].where.split(":")[0], [printable(p) for p in problems[:_MAX_SHOWN]] + more)
-    remarks = [f"{clipped} boxes reached a little outside the picture and were clipped"] if clipped else []
-    return Annotation(kept, remarks)
+        box = _box_norm(person, seen, findings, account)
+        if box is not None:
+            kept.append(replace(person, video=name, box=box, in_pixels=False, size_px=None))
+    findings.raise_if_any()
+    return Annotation(_without_doubles(kept, account))
 
 
-def _shown(box: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in box)
+def _box_norm(
+    person: Person, seen: Probe, findings: Findings, account: Account
+) -> tuple[float, float, float, float] | None:
+    """The box in fractions, to three digits, clipped to the picture; None: no person's box, which is noted."""
+    sides = person.size_px if person.size_px and all(person.size_px) else (seen.width, seen.height)
+    box = np.array(person.box) / (np.array([*sides, *sides]) if person.in_pixels else 1.0)
+    unit = f"pixels of {sides[0]} x {sides[1]}" if person.in_pixels else "fractions (0..1)"
+    size_px = (box[2:] - box[:2]) * (seen.width, seen.height)
+    inside = np.clip(box, 0.0, 1.0)
+    if (box[2:] <= box[:2]).any():
+        way = "expected x1 < x2 and y1 < y2 (--box-format xywh: x, y, width, height)"
+        findings.add(person.where, f"box {shown(person.box)} has no area; {way}")
+    elif np.prod(inside[2:] - inside[:2]) < _MIN_INSIDE * np.prod(box[2:] - box[:2]) - _ROUNDING:
+        text = f"box {shown(person.box)} is by more than half not in the picture, in {unit} (--units, --box-format)"
+        findings.add(person.where, text)
+    elif (size_px < _MIN_SIDE_PX - _ROUNDING).any():
+        text = f"box {shown(person.box)} is {size_px[0]:.1f} x {size_px[1]:.1f} pixels, below 2, in {unit} (--units)"
+        findings.add(person.where, text)
+    elif (np.round(inside[2:], 3) <= np.round(inside[:2], 3)).any():
+        text = f"box {shown(person.box)} is too small for AVA's three digits: below a thousandth of the picture"
+        findings.add(person.where, text)
+    else:
+        if (np.abs(inside - box) > _ROUNDING).any():
+            account.remarks["boxes reached out of the picture and were clipped"] += 1
+        x1, y1, x2, y2 = (float(value) for value in np.round(inside, 3))
+        return x1, y1, x2, y2
+    return None
+
+
+def _without_doubles(people: Sequence[Person], account: Account) -> list[Person]:
+    """Each person at a moment once, with all the actions that lines of the same box give."""
+    merged: dict[tuple, Person] = {}
+    for person in people:
+        key = (person.video, time_text(person.time_s), person.box, person.person)
+        known = merged.setdefault(key, person)
+        if known is person:
+            continue
+        if set(person.actions) <= set(known.actions):
+            account.dropped["lines stand there twice (same video, second, box, person and actions)"] += 1
+        else:
+            account.remarks["lines of the same box were joined: their actions are one person's"] += 1
+            merged[key] = replace(known, actions=tuple(dict.fromkeys(known.actions + person.actions)))
+    places: dict[tuple, set] = {}
+    for person in merged.values():
+        if person.person is not None:
+            places.setdefault((person.video, time_text(person.time_s), person.person), set()).add(person.box)
+    if several := sum(len(boxes) > 1 for boxes in places.values()):
+        account.remarks["times a person id has several boxes at one moment"] += several
+    return list(merged.values())
+
+
+def merge_spellings(people: Sequence[Person], given: Sequence[str] | None, account: Account) -> list[Person]:
+    """One spelling for names that differ in case or spaces only: the list's, or the most frequent one."""
+    found: dict[str, Counter[str]] = {}
+    for name in (name for person in people for name in person.actions):
+        found.setdefault(" ".join(name.split()).casefold(), Counter())[name] += 1
+    by_fold: dict[str, list[str]] = {}
+    for name in given or ():
+        by_fold.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    chosen: dict[str, str] = {}
+    for fold, names in found.items():
+        listed = by_fold.get(fold, [])
+        best = listed[0] if len(listed) == 1 else min(names, key=lambda name: (-names[name], name))
+        for name in names:
+            chosen[name] = name if name in listed else best
+            if chosen[name] != name:
+                account.remarks[f"actions {name!r} were merged with {chosen[name]!r}"] += names[name]
+    return [replace(p, actions=tuple(dict.fromkeys(chosen[name] for name in p.actions))) for p in people]
 
 
 def class_names(annotation: Annotation, given: Sequence[str] | None = None) -> list[str]:
     """Names of the classes 1, 2, ...: those given, or those annotated in alphabetical order.
 
     Raises:
-        UserError: nobody does anything, or somebody does what is not among ``given``.
+        UserError: nobody does anything.
+        ConfigError: somebody does what is not among ``given``; each such name once, with how often it stands there.
     """
     used = sorted({name for person in annotation.people for name in person.actions})
     if not used:
         raise UserError("no actions in the annotation, only people; where are they? (--attribute names the attribute)")
     if given is None:
         return used
-    unknown = [person for person in annotation.people if set(person.actions) - set(given)]
-    if unknown:
-        name = next(name for name in unknown[0].actions if name not in given)
-        raise UserError(f"{unknown[0].where}: action {name!r} is not in the list of labels")
+    findings = Findings(annotation.people[0].where.split(":")[0])
+    for person in annotation.people:
+        for name in set(person.actions) - set(given):
+            findings.add(person.where, f"action {name!r} is not in the list of labels{suggest(name, given)}")
+    findings.raise_if_any()
     return list(given)
 
 
@@ -251,6 +336,37 @@ def write_detected(file: Path, detected: Mapping[str, np.ndarray], videos: Seque
 def read_detected(file: Path) -> dict[str, np.ndarray]:
     """A detector's boxes by key frame."""
     return read_proposals(file)
+
+
+def resolve_segments(segments: Sequence[Segment], footage: Footage) -> list[Segment]:
+    """Segments of videos that are there.
+
+    Raises:
+        ConfigError: there is no such video, or it is shorter.
+    """
+    findings = Findings(segments[0].where.split(":")[0] if segments else "")
+    kept = []
+    for segment in segments:
+        name = footage.name_of(segment.video)
+        if name is None:
+            what = f"no video {segment.video!r} in {footage.folder}, or several of that name (--video names it)"
+            findings.add(segment.where, what)
+        elif segment.end_s > footage.last_s(name) + _BEYOND_S:
+            text = f"ends at second {segment.end_s:g}, but {name} lasts from 0 to {footage.last_s(name):.2f} s"
+            findings.add(segment.where, text)
+        else:
+            kept.append(replace(segment, video=name))
+    findings.raise_if_any()
+    return kept
+
+
+def write_segments(path: Path, segments: Sequence[Segment]) -> None:
+    """Labelled stretches of videos as a csv: ``video,start_s,end_s,label``."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("video", "start_s", "end_s", "label"))
+    writer.writerows((s.video, f"{s.start_s:.3f}", f"{s.end_s:.3f}", s.label) for s in segments)
+    write_atomic(path, text.getvalue())
 
 
 def write_labels(path: Path, names: Sequence[str]) -> None:

@@ -263,17 +263,26 @@ def test_files_that_cannot_be_read_say_where(tmp_path, name, text, said):
         ("nowhere,1,0,0,1,1,walk,0", ":3: no video 'nowhere'"),
         ("train_00000,9,0.1,0.1,0.2,0.2,walk,0", ":3: second 9, but train_00000 lasts from 0 to 4.00 s"),
         ("train_00000,1,0.5,0.1,0.2,0.2,walk,0", ":3: box 0.5, 0.1, 0.2, 0.2 has no area"),
-        ("train_00000,1,0.5,0.1,1.4,0.2,walk,0", ":3: box 0.5, 0.1, 1.4, 0.2 is not in the picture, in fractions"),
-        ("train_00000,1,5,1,90,20,walk,0", ":3: box 5, 1, 90, 20 is not in the picture, in pixels of 80 x 64"),
+        ("train_00000,1,0.9,0.1,1.4,0.2,walk,0", ":3: box 0.9, 0.1, 1.4, 0.2 is by more than half not in the picture"),
+        (
+            "train_00000,1,60,1,101,20,walk,0",
+            ":3: box 60, 1, 101, 20 is by more than half not in the picture, in pixels",
+        ),
+        ("train_00000,1,5,5,6.5,40,walk,0", ":3: box 5, 5, 6.5, 40 is 1.5 x 35.0 pixels, below 2"),
+        ("train_00000,1,0.2,0.2,0.21,0.5,walk,0", ":3: box 0.2, 0.2, 0.21, 0.5 is 0.8 x 19.2 pixels, below 2"),
+        ("train_00000,-1,5,5,20,40,walk,0", ":3: second -1 is not within any video"),
+        ("train_00000,nan,5,5,20,40,walk,0", ":3: second nan or box 5, 5, 20, 40: expected finite numbers"),
+        ("train_00000,1,5,5,inf,40,walk,0", ":3: second 1 or box 5, 5, inf, 40: expected finite numbers"),
     ],
 )
 def test_impossible_annotations_are_refused_with_their_line(footage, tmp_path, row, said):
-    good = "train_00001,1,0.1,0.1,0.2,0.2,walk,0"
+    good = "train_00002,1,0.1,0.1,0.2,0.2,walk,0"
     (tmp_path / "a.csv").write_text(f"video,time_s,x1,y1,x2,y2,actions,person\n{good}\n{row}\n")
     options = ["--videos", str(footage[0] / "videos"), "--out", str(tmp_path / "data"), "--base", str(BASE)]
     with pytest.raises(ConfigError) as caught:
         ava_custom.main([str(tmp_path / "a.csv"), *options])
     assert f"a.csv{said}" in str(caught.value) and not (tmp_path / "data").exists()
+    assert len(caught.value.problems) == 1
 
 
 def test_one_video_cannot_be_split(footage, tmp_path):

@@ -3,19 +3,23 @@
     python tools/prepare/ava_custom.py people.csv --videos my/videos --out data/mine
     python main.py -c data/mine/detector.yaml --validate --scale_lr
 
-What annotation may be: a table (csv with a header, or jsonl) of video, time_s, box x1 y1 x2 y2, actions, person, and
-width and height where boxes are in pixels and no video tells them; COCO json (pictures named by video and number);
-VIA 3 json (videos or pictures) or VIA 2 json; CVAT xml (video 1.1: tracks, interpolated to one box a second; or images
-1.1).  Several files may be given.  Seconds count from a video's first frame.
+What annotation may be (docs/files.md has the details): a table (csv with a header, or jsonl) of video, time_s, box
+x1 y1 x2 y2, actions, person, and width and height where boxes are in pixels and no video tells them; AVA's own csv;
+COCO json; VIA 2 or 3 json or csv; CVAT xml of a task, job or project (video 1.1: tracks, interpolated to one box a
+second; or images 1.1); Label Studio json.  Several files may be given.  Seconds count from a video's first frame.
+
+An account tells what became of every box: read, dropped and why, resampled, merged, and how many each class has.
 
 Written to --out: train.csv, val.csv (whole videos each; test.csv with --test), *_excluded.csv, labels.pbtxt,
-*_proposals.pkl (the annotated boxes, or those of --proposals), detector.yaml.  Then everything is checked, as
+*_proposals.pkl (the annotated boxes, or those of --proposals), detector.yaml; segments.csv (video, start_s, end_s,
+label) where the annotation labels stretches of time.  Then everything is checked, as
 tools/check_dataset.py -c does it; exit code 1 if that finds errors, 2 if the annotation cannot be read.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -37,29 +41,34 @@ from paddlevideo.preparation.ava_building import (
     Annotation,
     Footage,
     class_names,
+    merge_spellings,
     read_detected,
     resolve,
+    resolve_segments,
     split_videos,
     write_detected,
     write_labels,
+    write_segments,
     write_split,
 )
 from paddlevideo.preparation.ava_check_report import report_lines
 from paddlevideo.preparation.ava_checking import AvaSource, check_ava
-from paddlevideo.preparation.ava_sources import FORMS, Reading, read_people
+from paddlevideo.preparation.ava_sources import FORMS, Account, Reading, read_people
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.video_files import printable
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "configs/detection/ava/slowonly_kinetics_pretrained_r50_4x16x1_20e_ava_rgb.yaml"
 SETS = {"train": "train", "valid": "val", "test": "test"}  # sections of DATASET -> names of files
 TOPK = (3, 5)
 CONFIG = "detector.yaml"  # what is written
+SEGMENTS = "segments.csv"
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Own annotated videos to an AVA-style data set and a configuration.")
     add = parser.add_argument
-    add("annotations", nargs="+", type=Path, metavar="FILE", help="tables, COCO, VIA or CVAT files")
+    add("annotations", nargs="+", type=Path, metavar="FILE", help="tables, AVA, COCO, VIA, CVAT, Label Studio files")
     add("--format", choices=("auto", *FORMS), default="auto", help="of the files (by ending and content)")
     add("--videos", type=Path, metavar="DIR", help="folder of the videos")
     add("--frames", type=Path, metavar="DIR", help="folder of folders of frames, instead of videos; with --fps")
@@ -67,10 +76,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--fps", type=float, help="frames per second (what the videos say)")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     add("--base", type=Path, default=BASE, metavar="YAML", help="the configuration to start from (SlowOnly R50 4x16)")
-    add("--boxes", choices=("auto", "norm", "px"), default="auto", help="of tables: fractions or pixels (by size)")
+    add("--video", metavar="NAME", help="the video of a file that does not name it, or by another name")
+    units = ("auto", "pixels", "fractions")
+    add("--units", choices=units, default="auto", help="of tables' boxes; auto: a row with a number above 2 is pixels")
+    add("--boxes", dest="units", choices=("auto", "norm", "px"), help=argparse.SUPPRESS)  # the former name
+    add("--box-format", "--box_format", choices=("xyxy", "xywh"), default="xyxy", help="of tables' boxes (%(default)s)")
+    add("--start_s", type=float, default=0.0, help="the second at which annotation counts the first frame (AVA: 900)")
     add("--attribute", metavar="NAME", help="the attribute that holds the actions (COCO, VIA, CVAT; all)")
     add("--picture_fps", type=float, help="pictures per second, where pictures' numbers count time (the videos' fps)")
-    add("--first_number", type=int, default=1, help="of a video's first picture (%(default)s)")
+    add("--first_number", type=int, help="of a video's first picture (0 as CVAT exports a video's, else 1)")
     add("--every", type=float, default=1.0, metavar="S", help="seconds between the key frames of tracks (%(default)s)")
     add("--labels", type=Path, metavar="FILE", help="classes in this order (those annotated, by the alphabet)")
     add("--proposals", type=Path, metavar="FILE", help="a detector's boxes (.pkl, .npz, .json), for all sets")
@@ -82,10 +96,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if bool(args.videos) == bool(args.frames):
         parser.error("name --videos or --frames, one of them")
-    if not (0 <= args.val < 1 and 0 <= args.test < 1 and args.every > 0):
+    if not (0 <= args.val < 1 and 0 <= args.test < 1 and 0 < args.every < math.inf):
         parser.error("--val and --test are shares from 0 to 1, --every is above 0")
-    if min(args.fps or 1, args.picture_fps or 1) <= 0:
-        parser.error("--fps and --picture_fps are above 0")
+    rates = [rate for rate in (args.fps, args.picture_fps) if rate is not None]
+    if not all(0 < rate < math.inf for rate in rates) or not math.isfinite(args.start_s):
+        parser.error("--fps and --picture_fps are above 0, --start_s is a number of seconds")
+    args.units = {"norm": "fractions", "px": "pixels"}.get(args.units, args.units)
     return args
 
 
@@ -95,10 +111,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.base.is_file():
         raise UserError(f"{args.base}: no such configuration (--base)")
     footage = Footage(args.frames or args.videos, args.frame_name if args.frames else None, args.fps)
-    reading = Reading(footage.fps_of, args.picture_fps, args.first_number, args.every, args.attribute, args.boxes)
-    people = [person for file in args.annotations for person in read_people(file, args.format, reading)]
-    annotation = resolve(people, footage)
-    given = list(read_ava_labels(args.labels).values()) if args.labels else None
+    labels = read_ava_labels(args.labels) if args.labels else {}
+    given = list(labels.values()) or None
+    reading = Reading(
+        fps_of=footage.fps_of,
+        picture_fps=args.picture_fps,
+        first_number=args.first_number,
+        every_s=args.every,
+        attribute=args.attribute,
+        units=args.units,
+        box_format=args.box_format,
+        video=args.video,
+        labels=labels,
+        start_s=args.start_s,
+        last_s_of=footage.last_s,
+        times_of=footage.times_s,
+    )
+    account = Account()
+    people = [person for file in args.annotations for person in read_people(file, args.format, reading, account)]
+    annotation = resolve(merge_spellings(people, given, account), footage, account)
+    print("\n".join(map(printable, account.lines(annotation.people))))
+    if account.segments:
+        write_segments(args.out / SEGMENTS, resolve_segments(account.segments, footage))
+        print(f"segments: {len(account.segments)} stretches of time with a label, nobody's box: {args.out / SEGMENTS}")
+    if not annotation.people:
+        raise UserError(f"{args.annotations[0]}: no boxes of people, which a detector of actions needs, only segments")
     names = class_names(annotation, given)
     parts = split_videos(annotation, {"val": args.val, "test": args.test}, args.seed)
     counts = write_files(args, annotation, names, parts)
@@ -220,14 +257,13 @@ def summary(
     annotation: Annotation, parts: dict[str, list[str]], counts: dict[str, Counter], names: list[str]
 ) -> list[str]:
     """What became of the annotation."""
-    idle = sum(not person.actions for person in annotation.people)
     lines = [f"{len(annotation.people)} boxes of people in {len(annotation.videos())} videos, {len(names)} classes"]
     lines += [
         f"{split}: {len(videos)} videos, {sum(counts[split].values())} actions" for split, videos in parts.items()
     ]
-    if idle:
-        lines.append(f"{idle} boxes have no action: they are among the proposals only")
-    return [*lines, *annotation.remarks, ""]
+    if any(not person.actions for person in annotation.people):
+        lines.append("boxes without an action are among the proposals only")
+    return [*lines, ""]
 
 
 if __name__ == "__main__":

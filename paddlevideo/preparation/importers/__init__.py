@@ -1,0 +1,1 @@
+"""Importers of annotated people, one module per tool that writes them."""

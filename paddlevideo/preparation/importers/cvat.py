@@ -1,0 +1,176 @@
+"""CVAT's XML 1.1, of tasks, jobs and projects: for video (tracks) and for images."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+from paddlevideo.errors import UserError
+from paddlevideo.preparation.importers.people import PICTURE_WANTED, Collector, upright
+from paddlevideo.preparation.importers.tracks import Key, Track, add_tracks
+
+# what CVAT adds to people's own attributes, in XML and where it exports to other forms
+BOOKKEEPING = frozenset({"occluded", "outside", "keyframe", "rotation", "z_order", "group_id", "source", "label_id"})
+_FRAME = re.compile(r"[0-9]{1,9}")
+_STEP = re.compile(r"step\s*=\s*(\d{1,6})")
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A video of a project.
+
+    Attributes:
+        name: the video's, or the task's, which CVAT calls after the file by default.
+        offset: where a project's frames of this task begin; frames count through the tasks of a subset.
+    """
+
+    name: str
+    size_px: tuple[int, int] | None
+    offset: int = 0
+
+
+def read_cvat(path: Path, found: Collector) -> None:
+    """Boxes of tracks at key frames, boxes of images as they are."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:  # LookupError: an encoding
+        raise UserError(f"{path}: not XML ({error})") from error
+    if root.tag != "annotations":
+        raise UserError(f"{path}: <{root.tag}>, expected CVAT's <annotations> (export: CVAT for video 1.1)")
+    tasks = _tasks(root, path, found)
+    tracks: dict[_Task, list[Track]] = defaultdict(list)
+    for element in root.iterfind("track"):
+        where = f"{path}: track {element.get('id')}"
+        task = _task_of(element, tasks, where, found)
+        track = task and _track(element, task, where, found)
+        if task and track:
+            tracks[task].append(track)
+    for task, members in tracks.items():
+        video = found.video(task.name)
+        if video is None:
+            found.findings.add(members[0].where, "its task has no name, which is the video's; --video names it")
+            continue
+        add_tracks(members, video, found.clock(video), found, True, task.size_px)
+    for element in root.iterfind("image"):
+        _image(element, tasks, path, found)
+
+
+def _tasks(root: ElementTree.Element, path: Path, found: Collector) -> Mapping[str | None, _Task]:
+    """The tasks of a project by id; of a task or job the one, for all ids."""
+    members = root.findall("meta/project/tasks/task")
+    if not members:
+        kinds = (root.find(f"meta/{kind}") for kind in ("task", "job"))
+        task = next((element for element in kinds if element is not None), root)
+        source = task.findtext("source") or root.findtext("meta/source") or task.findtext("name") or path.stem
+        size = _size(task) or _size(root.find("meta"))
+        return defaultdict(lambda: _Task(Path(source).name, size))
+    tasks: dict[str | None, _Task] = {}
+    ends: dict[str | None, int] = {}
+    offset, subset = 0, None
+    for task in members:
+        if task.findtext("subset") != subset:
+            offset, subset = 0, task.findtext("subset")
+        key, name = task.findtext("id"), task.findtext("source") or task.findtext("name") or ""
+        tasks[key] = _Task(Path(name).name, _size(task), offset)
+        match = _STEP.search(task.findtext("frame_filter") or "")
+        step = int(match[1]) if match else 1
+        offset += int(task.findtext("start_frame") or 0) + int(task.findtext("size") or 0) * step
+        ends[key] = offset + step  # a track may be switched off behind the last frame
+    if all(tasks[key].offset <= frame <= ends[key] for key, frame in _frames(root) if key in tasks):
+        return tasks
+    found.note("project counts frames anew in each task")
+    return {key: replace(task, offset=0) for key, task in tasks.items()}
+
+
+def _frames(root: ElementTree.Element) -> Iterator[tuple[str | None, int]]:
+    """Task ids and frames of everything in a project."""
+    for element in (*root.iterfind("track"), *root.iterfind("image")):
+        frames = [element.get("id", "")] if element.tag == "image" else [box.get("frame", "") for box in element]
+        yield from ((element.get("task_id"), int(frame)) for frame in frames if _FRAME.fullmatch(frame))
+
+
+def _size(element: ElementTree.Element | None) -> tuple[int, int] | None:
+    size = None if element is None else element.find("original_size")
+    return None if size is None else (int(size.findtext("width", "0")), int(size.findtext("height", "0")))
+
+
+def _task_of(element: ElementTree.Element, tasks: Mapping, where: str, found: Collector) -> _Task | None:
+    try:
+        return tasks[element.get("task_id")]
+    except KeyError:
+        found.findings.add(where, f"task_id {element.get('task_id')!r} is none of the tasks in <meta>")
+        return None
+
+
+def _track(element: ElementTree.Element, task: _Task, where: str, found: Collector) -> Track | None:
+    keys, label = [], element.get("label", "")
+    identities: list[str] = []
+    for box in element:
+        if box.tag != "box":
+            _drop(box.tag, found)
+            continue
+        found.count()
+        frame = box.get("frame", "")
+        number = int(frame) - task.offset if _FRAME.fullmatch(frame) else -1
+        if number < 0:
+            least = f" from {task.offset}, where its task begins" if task.offset else ""
+            found.findings.add(where, f"frame {frame!r}: expected a whole number of up to nine digits{least}")
+            return None
+        actions, person = found.described(_attributes(box), label)
+        identities += [person] if person else []
+        outside = box.get("outside") == "1"
+        if outside:
+            found.drop("boxes are marked as outside of the picture")
+        keys.append(Key(number, _corners(box, found), actions, not outside, not outside))
+    keys.sort(key=lambda key: key.frame)
+    return Track(element.get("id") or next(iter(identities), None), keys, where)
+
+
+def _image(element: ElementTree.Element, tasks: Mapping, path: Path, found: Collector) -> None:
+    where, name = f"{path}: image {element.get('id')}", element.get("name", "")
+    task = _task_of(element, tasks, where, found)
+    boxes = element.findall("box")
+    for shape in element:
+        if shape.tag != "box":
+            _drop(shape.tag, found)
+    if not boxes or task is None:
+        return
+    # a video's pictures are called by their frame, which is the id too
+    numbered = re.fullmatch(r"(?:.*/)?frame_(\d{6,9})(?:\.\w+)?", name)
+    number = element.get("id", "")
+    if numbered and number.isdecimal() and int(numbered[1]) == int(number):
+        moment = found.moment_of_picture(f"frame_{max(int(number) - task.offset, 0):06d}", task.name, 0)
+    else:
+        moment = found.moment_of_picture(name)
+    if moment is None:
+        found.findings.add(where, f"{name!r} tells no video and time; {PICTURE_WANTED}")
+        return
+    sides = (int(element.get("width", 0)), int(element.get("height", 0)))
+    for place, box in enumerate(boxes, 1):
+        found.count()
+        actions, person = found.described(_attributes(box), box.get("label", ""))
+        found.add(f"{where}, box {place}", *moment, _corners(box, found), actions, person, True, sides)
+
+
+def _drop(tag: str, found: Collector) -> None:
+    if tag != "attribute":
+        found.drop(f"{tag} shapes or tags of CVAT: only boxes are people")
+
+
+def _corners(box: ElementTree.Element, found: Collector) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (float(box.get(key, "nan")) for key in ("xtl", "ytl", "xbr", "ybr"))
+    degrees = float(box.get("rotation", "0"))
+    if degrees % 180:
+        found.note("turned boxes became the upright ones around them")
+        return upright((x1, y1, x2, y2), degrees)
+    return x1, y1, x2, y2
+
+
+def _attributes(box: ElementTree.Element) -> dict[str, str]:
+    return {item.get("name", ""): item.text or "" for item in box.iterfind("attribute")}

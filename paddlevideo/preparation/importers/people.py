@@ -1,0 +1,338 @@
+"""What all importers share: people, segments, the settings of a reading, and the account of what became of a file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.findings import Findings
+from paddlevideo.video_files import VIDEO_ENDINGS
+
+LONGEST_S = 86400.0  # of a video that cannot be asked
+IDENTITIES = frozenset({"person", "person_id", "id", "track", "track_id", "instance_id"})
+PICTURE_WANTED = "expected names as video/img_00031.jpg or video_00031.jpg; --video names the video of frame_000031.PNG"
+
+_PEOPLE = {"person", "people", "human", "actor", "pedestrian", "player"}  # labels that name whom, not what they do
+_TRUE, _FALSE = {"true", "yes", "1"}, {"", "false", "no", "none", "null", "0", "__undefined__", "_default"}
+_PARTS = re.compile(r"[;|,](?![^()]*\))")  # "talk to (e.g., self)" is one name
+_WORD = r"(?:img|image|frame|pic)"
+_NUMBER_ONLY = re.compile(rf"(?:{_WORD}[_-]?)?(?P<number>\d{{1,9}})", re.IGNORECASE)
+_PICTURE = re.compile(rf"(?P<video>.+?)[/_.-](?:{_WORD}[_-]?)?(?P<number>\d{{1,9}})", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person at one moment.
+
+    Attributes:
+        video: its name, without the ending of a video file.
+        time_s: seconds since the video's first frame.
+        box: x1, y1, x2, y2; pixels of a picture of ``size_px``, or of the video where that is None and ``in_pixels``.
+        actions: names; none: somebody who does nothing of interest.
+        person: an id within the video, or None.
+        where: ``file:line`` or ``file: entry``.
+    """
+
+    video: str
+    time_s: float
+    box: tuple[float, float, float, float]
+    actions: tuple[str, ...]
+    person: str | None
+    where: str
+    in_pixels: bool = True
+    size_px: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a video with a label, and nobody's box."""
+
+    video: str
+    start_s: float
+    end_s: float
+    label: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Which second a frame is at, and back.
+
+    Args:
+        fps: frames per second.
+        times_s: of every frame, float64 [frames], where they are not evenly spaced; behind them ``fps`` counts on.
+    """
+
+    fps: float
+    times_s: np.ndarray | None = None
+
+    def second(self, frame: float) -> float:
+        if self.times_s is None:
+            return frame / self.fps
+        last = len(self.times_s) - 1
+        return float(np.interp(frame, np.arange(last + 1), self.times_s)) + max(frame - last, 0.0) / self.fps
+
+    def frame(self, second: float) -> float:
+        if self.times_s is None:
+            return second * self.fps
+        late_s = max(second - float(self.times_s[-1]), 0.0)
+        return float(np.interp(second, self.times_s, np.arange(len(self.times_s)))) + late_s * self.fps
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read.
+
+    Args:
+        fps_of: frames per second of a video by name; asked only where an annotation counts frames.
+        picture_fps: of pictures' numbers (``video_00031.jpg``); None: the video's.
+        first_number: of a video's first picture; None: 0 where CVAT named the pictures of a video, else 1.
+        every_s: tracks are looked up every so many seconds.
+        attribute: the attribute that holds the actions; None: all of them do.
+        units: of tables: ``pixels``, ``fractions``, or ``auto``: a row with a coordinate above 2 is in pixels.
+        box_format: of tables: ``xyxy`` or ``xywh``.
+        video: the video of files that do not name theirs.
+        labels: names of action ids; a name among them is never split at its commas.
+        start_s: the second at which annotation counts a video's first frame.
+        last_s_of: the second of a video's last frame.
+        times_of: the seconds of a video's frames, if they are not evenly spaced.
+    """
+
+    fps_of: Callable[[str], float]
+    picture_fps: float | None = None
+    first_number: int | None = None
+    every_s: float = 1.0
+    attribute: str | None = None
+    units: str = "auto"
+    box_format: str = "xyxy"
+    video: str | None = None
+    labels: Mapping[int, str] = field(default_factory=dict)
+    start_s: float = 0.0
+    last_s_of: Callable[[str], float] = lambda _: LONGEST_S
+    times_of: Callable[[str], np.ndarray | None] = lambda _: None
+
+
+@dataclass
+class Account:
+    """What became of everything that was read.
+
+    Attributes:
+        read: boxes by file.
+        dropped: what was left out and why, and how often.
+        remarks: what was read in one of several possible ways, resampled or merged, and how often.
+        origins: where the classes come from.
+    """
+
+    read: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    remarks: Counter[str] = field(default_factory=Counter)
+    origins: dict[str, set[str]] = field(default_factory=dict)
+    segments: list[Segment] = field(default_factory=list)
+
+    def lines(self, people: Iterable[Person]) -> list[str]:
+        """The account for a terminal; ``people`` are those that are left in the end."""
+        people = list(people)
+        classes = Counter(name for person in people for name in person.actions)
+        idle = sum(not person.actions for person in people)
+        lines = [f"read: {count} boxes of {file}" for file, count in self.read.items()]
+        lines += [f"dropped: {count} {why}" for why, count in self.dropped.items()]
+        lines += [f"note: {count} {what}" for what, count in self.remarks.items()]
+        lines.append(f"kept: {len(people)} boxes of people, {idle} of them without an action")
+        for name, count in sorted(classes.items()):
+            origin = sorted(self.origins.get(name.casefold(), ()))
+            lines.append(f"class {name!r}: {count}" + (f" (from {', '.join(origin)})" if origin else ""))
+        return lines
+
+
+class Collector:
+    """Takes what an importer finds in one file, and checks what every form must obey.
+
+    Args:
+        path: the file.
+        form: its form, for the account.
+    """
+
+    def __init__(self, path: Path, form: str, reading: Reading, account: Account):
+        self.path, self.form, self.reading, self.account = path, form, reading, account
+        self.findings = Findings(str(path))
+        self.people: list[Person] = []
+        self._named: set[str] = set()
+        self._clocks: dict[str, Clock] = {}
+        self._whole_names = {name.casefold() for name in reading.labels.values()}
+
+    def count(self, boxes: int = 1) -> None:
+        """Adds to the boxes that were read."""
+        self.account.read[f"{self.path} ({self.form})"] += boxes
+
+    def drop(self, why: str, count: int = 1) -> None:
+        """Notes what is left out: ``polygons: only boxes are people``."""
+        self.account.dropped[why] += count
+
+    def note(self, what: str, count: int = 1) -> None:
+        """Notes what is read in one of several possible ways."""
+        self.account.remarks[what] += count
+
+    def video(self, named: str | None) -> str | None:
+        """The video that is meant: ``--video`` if given, else the one that the file names."""
+        if named:
+            self._named.add(video_name(named))
+        return self.reading.video or (video_name(named) if named else None)
+
+    def clock(self, video: str) -> Clock:
+        """Seconds of a video's frames, or of pictures that were taken of it at another rate."""
+        if self.reading.picture_fps:
+            return Clock(self.reading.picture_fps)
+        if video not in self._clocks:
+            self._clocks[video] = Clock(self.reading.fps_of(video), self.reading.times_of(video))
+            if self._clocks[video].times_s is not None:
+                self.note("videos have a variable frame rate: frames are timed by their time stamps (not with --fps)")
+        return self._clocks[video]
+
+    def add(
+        self,
+        where: str,
+        video: str,
+        time_s: float,
+        box: tuple[float, ...],
+        actions: tuple[str, ...],
+        person: Any = None,
+        in_pixels: bool = True,
+        size_px: tuple[int, int] | None = None,
+    ) -> None:
+        """Takes a person; a moment or box that no video can have is a mistake."""
+        time_s -= self.reading.start_s
+        if not all(map(math.isfinite, (time_s, *box))) or len(box) != 4:
+            self.findings.add(where, f"second {time_s:g} or box {shown(box)}: expected finite numbers, four for a box")
+        elif not 0 <= time_s <= LONGEST_S:
+            counted = f" (annotation counts from {self.reading.start_s:g}: --start_s)" if self.reading.start_s else ""
+            self.findings.add(where, f"second {time_s:g} is not within any video{counted}")
+        else:
+            identity = None if person in (None, "") else str(person)
+            x1, y1, x2, y2 = box
+            self.people.append(Person(video, time_s, (x1, y1, x2, y2), actions, identity, where, in_pixels, size_px))
+
+    def add_segment(self, where: str, video: str, start_s: float, end_s: float, label: str) -> None:
+        """Takes a labelled stretch of time."""
+        start_s, end_s = start_s - self.reading.start_s, end_s - self.reading.start_s
+        if not 0 <= start_s <= end_s <= LONGEST_S:  # also false for nan
+            self.findings.add(where, f"expected a segment from a second to a later one, has {start_s:g} to {end_s:g}")
+        else:
+            self.account.segments.append(Segment(video, start_s, end_s, label, where))
+
+    def moment_of_picture(self, name: str, named: str | None = None, number_from: int = 1) -> tuple[str, float] | None:
+        """Video and second of a picture by its file name; None: it does not tell.
+
+        Args:
+            named: the video, where the file says it elsewhere.
+            number_from: the number of a video's first picture.
+        """
+        stem = re.sub(r"\.[A-Za-z]\w*$", "", name.replace("\\", "/").lstrip("/"))
+        match = _NUMBER_ONLY.fullmatch(stem) or _PICTURE.fullmatch(stem)
+        video = match and self.video(named or match.groupdict().get("video"))
+        if not match or not video:
+            return None
+        if self.reading.first_number is not None:
+            number_from = self.reading.first_number
+        elif number_from == 0 or re.fullmatch(r"(.*/)?frame_\d{6}(\.PNG)?", name):  # CVAT's pictures of a video
+            number_from = 0
+            self.note("boxes on pictures that are counted from 0, as CVAT counts a video's (--first_number)")
+        return video, self.second(video, int(match["number"]) - number_from)
+
+    def second(self, video: str, frame: int) -> float:
+        """The second of a frame, counted from 0."""
+        return frame / self.clock(video).fps if frame < 0 else self.clock(video).second(frame)
+
+    def described(
+        self, attributes: Mapping[str, Any], label: str = "", bookkeeping: frozenset[str] = frozenset()
+    ) -> tuple[tuple[str, ...], str | None]:
+        """Actions and identity among the attributes of a box; its label too, unless that only says: a person.
+
+        A value may be a name, several (a list, or parted by ``;``, ``|`` or ``,``), or true / false under the action's
+        name.  What a tool keeps for itself (``bookkeeping``) is no action, unless ``--attribute`` names it.
+        """
+        wanted, found = self.reading.attribute, list[str]()
+        person = next((v for k, v in attributes.items() if k.lower() in IDENTITIES - {wanted} and v != ""), None)
+        if label and label.lower() not in _PEOPLE and wanted is None:
+            found += self.names(label, "the label")
+        for name, value in attributes.items():
+            if name != wanted and (wanted is not None or name.lower() in IDENTITIES | bookkeeping):
+                continue
+            if isinstance(value, Mapping):  # VIA 2's checkboxes
+                value = [key for key, ticked in value.items() if ticked]
+            for text in value if isinstance(value, list) else [value]:
+                for word in self.names(str(text), f"attribute {name!r}"):
+                    if word.lower() in _TRUE and (wanted is None or word != "1"):
+                        found += self.names(name, f"attribute {name!r}")
+                    elif word.lower() in _FALSE and (wanted is None or word != "0"):
+                        continue
+                    elif wanted is None and _is_number(word):
+                        self.note(f"values of {name!r} are numbers and taken for no action (--attribute {name})")
+                    else:
+                        found.append(word)
+        return tuple(dict.fromkeys(found)), None if person is None else str(person)
+
+    def names(self, text: str, origin: str) -> list[str]:
+        """The action names in a text, parted by ``;``, ``|`` or ``,`` outside of brackets."""
+        text = " ".join(text.split())
+        if text.casefold() in self._whole_names:
+            parts = [text]
+        else:
+            parts = [part.strip() for part in _PARTS.split(text) if part.strip()]
+            if len(parts) > 1 and "," in text:
+                self.note("values with commas are several actions (a name listed in --labels stays whole)")
+        for part in parts:
+            self.account.origins.setdefault(part.casefold(), set()).add(origin)
+        return parts
+
+    def finish(self) -> list[Person]:
+        """Everybody in the file.
+
+        Raises:
+            ConfigError: mistakes were found.
+            UserError: nobody is annotated, or ``--video`` is one name for several videos.
+        """
+        self.findings.raise_if_any()
+        if self.reading.video and len(self._named) > 1:
+            several = ", ".join(sorted(self._named)[:5])
+            raise UserError(f"{self.path}: --video {self.reading.video}, but it names {len(self._named)}: {several}")
+        for named in self._named - {self.reading.video}:
+            if self.reading.video:
+                self.note(f"file that names {named!r} is taken as of {self.reading.video!r} (--video)")
+        return self.people
+
+
+def video_name(name: str) -> str:
+    """``a/b.mp4`` -> ``a/b``; other endings stay, as they may be part of a name."""
+    name = name.replace("\\", "/").lstrip("/")
+    return next((name[: -len(e)] for e in VIDEO_ENDINGS if name.lower().endswith(e)), name)
+
+
+def shown(box: Iterable[float]) -> str:
+    """A box for messages."""
+    return ", ".join(f"{value:g}" for value in box)
+
+
+def upright(box: tuple[float, ...], degrees: float) -> tuple[float, float, float, float]:
+    """The upright box around one that is turned about its centre."""
+    x1, y1, x2, y2 = box
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    half_w = ((x2 - x1) * cos + (y2 - y1) * sin) / 2
+    half_h = ((x2 - x1) * sin + (y2 - y1) * cos) / 2
+    centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
+    return centre_x - half_w, centre_y - half_h, centre_x + half_w, centre_y + half_h
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

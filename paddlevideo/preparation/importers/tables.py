@@ -1,0 +1,161 @@
+"""Own tables (csv with a header, jsonl), and AVA's csv."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.errors import UserError
+from paddlevideo.preparation.annotations import text_lines
+from paddlevideo.preparation.importers.people import Collector, shown
+
+_SEPARATORS = (",", ";", "\t")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_CORNERS, _SIDES = ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h")
+_HEADER = (
+    "expected video,time_s,x1,y1,x2,y2,actions,person (frame for time_s; x,y,w,h for the corners; and width,height "
+    "where boxes are in pixels); several actions are parted by ; or |"
+)
+_MAX_FRACTION = 2.0  # coordinates above are pixels; a fraction may reach a little outside of the picture
+_AVA_FIELDS = (7, 8)
+_NO_VIDEO = "no video; --video names that of a whole file"
+
+
+def is_ava(path: Path) -> bool:
+    """Whether a csv is AVA's own: no header, but numbers from the second field on."""
+    first = next(text_lines(path), ("", ""))[1].split(",")
+    return len(first) in _AVA_FIELDS and all(_is_number(cell) for cell in first[1:6])
+
+
+def read_csv(path: Path, found: Collector) -> None:
+    """A line per person and moment; fields are parted by ``,`` ``;`` or tabs, as the header is."""
+    lines = list(text_lines(path))
+    titles = lines[0][1] if lines else ""
+    separator = max(_SEPARATORS, key=titles.count)
+    rows = _cells(lines, separator)
+    header = [name.strip().lower() for name in next(rows, ("", []))[1]]
+    named = next((names for names in (_CORNERS, _SIDES) if set(names) <= set(header)), None)
+    missing = [name for name in _CORNERS if name not in header] if named is None else []
+    missing += ["time_s"] if not {"time_s", "frame"} & set(header) else []
+    missing += ["video"] if "video" not in header and found.reading.video is None else []
+    if missing:
+        raise UserError(f"{path}: the header has no {', '.join(missing)}; {_HEADER}")
+    records = []
+    for where, cells in rows:
+        if len(cells) != len(header):
+            found.count()
+            found.findings.add(where, f"{len(cells)} fields, the header has {len(header)}")
+            continue
+        cells = [cell.strip() for cell in cells]
+        if separator == ";":
+            cells = [cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells]
+        record: dict[str, Any] = dict(zip(header, cells))
+        record["box"] = [record[key] for key in named or ()]
+        records.append((where, record))
+    _table(records, found, named == _SIDES or found.reading.box_format == "xywh")
+
+
+def read_jsonl(path: Path, found: Collector) -> None:
+    """An object per line and person."""
+    records = []
+    for where, text in text_lines(path):
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            found.findings.add(where, f"not JSON ({error})")
+            continue
+        needed = {"box"} if found.reading.video else {"box", "video"}
+        if not isinstance(record, dict) or not needed <= record.keys() or not {"time_s", "frame"} & record.keys():
+            text = "expected an object with video, time_s, box [x1, y1, x2, y2], actions [names], person"
+            found.findings.add(where, text)
+            continue
+        records.append((where, record))
+    _table(records, found, found.reading.box_format == "xywh")
+
+
+def read_ava(path: Path, found: Collector) -> None:
+    """AVA's lines ``video,second,x1,y1,x2,y2,action id,person id``: fractions, ids of ``--labels``."""
+    names = found.reading.labels
+    if not names:
+        raise UserError(f"{path}: AVA's csv has action ids; --labels names their file (AVA's own: data/ava/labels.txt)")
+    for where, cells in _cells(list(text_lines(path)), ","):
+        found.count()
+        if len(cells) not in _AVA_FIELDS or not all(map(_is_number, cells[1:6])):
+            found.findings.add(where, "expected video,second,x1,y1,x2,y2,action id,person id")
+            continue
+        label = cells[6].strip()
+        if label and (not label.isdecimal() or int(label) not in names):
+            found.findings.add(where, f"action id {label[:20]} is not in the list of labels")
+            continue
+        action = (names[int(label)],) if label else ()
+        video = found.video(cells[0].strip())
+        if video is None:
+            found.findings.add(where, _NO_VIDEO)
+            continue
+        person = cells[7].strip() if len(cells) > 7 and cells[7].strip() != "-1" else None
+        found.add(where, video, float(cells[1]), tuple(map(float, cells[2:6])), action, person, in_pixels=False)
+
+
+def _cells(lines: list[tuple[str, str]], separator: str) -> Iterator[tuple[str, list[str]]]:
+    reader = csv.reader((text for _, text in lines), delimiter=separator)
+    for cells in reader:
+        yield lines[reader.line_num - 1][0], cells
+
+
+def _table(records: Sequence[tuple[str, dict]], found: Collector, sides: bool) -> None:
+    rows = []
+    for where, record in records:
+        found.count()
+        units = str(record.get("units") or found.reading.units)
+        video = found.video(str(record.get("video") or ""))
+        try:
+            box = tuple(float(value) for value in record["box"])
+            by_time = record.get("time_s") not in (None, "")
+            time_s = float(record["time_s"]) if by_time else int(record["frame"])
+            size = tuple(int(float(record[key])) for key in ("width", "height") if record.get(key) not in (None, ""))
+        except (TypeError, ValueError, OverflowError):
+            clock = f"time_s {record['time_s']!r}" if record.get("time_s") is not None else f"frame {record['frame']!r}"
+            found.findings.add(where, f"{clock} or box {record['box']!r} is not numbers")
+            continue
+        if len(box) != 4 or len(size) == 1 or 0 in size or units not in ("auto", "pixels", "fractions"):
+            text = "expected a box of four numbers, width and height both or neither, units pixels or fractions"
+            found.findings.add(where, text)
+            continue
+        if video is None:
+            found.findings.add(where, _NO_VIDEO)
+            continue
+        if not by_time:
+            time_s = found.second(video, int(time_s))
+        in_pixels = units == "pixels" or (units == "auto" and any(abs(value) > _MAX_FRACTION for value in box))
+        rows.append((where, video, time_s, box, in_pixels, size or None, record, units == "auto"))
+    guessed = [row for row in rows if row[-1]]
+    mixed = len({row[4] for row in guessed}) == 2
+    for where, video, time_s, box, in_pixels, size, record, is_guess in rows:
+        if mixed and is_guess and not in_pixels:
+            if all(value == int(value) for value in box if abs(value) <= _MAX_FRACTION):
+                text = f"box {shown(box)} may be pixels or fractions; say which (--units, or a column units)"
+                found.findings.add(where, text)
+                continue
+            found.note("rows are fractions of the picture, though others are pixels (--units)")
+        corners = (box[0], box[1], box[0] + box[2], box[1] + box[3]) if sides else box
+        found.add(where, video, time_s, corners, _actions(record, found), record.get("person"), in_pixels, size)
+
+
+def _actions(record: dict, found: Collector) -> tuple[str, ...]:
+    value = record.get("actions", record.get("action"))
+    if value is None:
+        return ()
+    words = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(name for word in words for name in found.names(str(word), "actions")))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

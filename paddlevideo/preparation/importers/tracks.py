@@ -1,0 +1,127 @@
+"""Tracks of boxes, looked up at key frames."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from paddlevideo.preparation.importers.people import Clock, Collector
+
+_BEYOND_S = 0.5  # a track may end this far behind the video: tools count frames in their own way
+
+
+@dataclass(frozen=True)
+class Key:
+    """A person at a frame that was drawn.
+
+    Attributes:
+        frame: from 0.
+        shown: there is a person at this frame.
+        stays: and behind it, up to the next key.
+    """
+
+    frame: int
+    box: tuple[float, float, float, float]
+    actions: tuple[str, ...]
+    shown: bool = True
+    stays: bool = True
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person's keys, by frame.  Boxes are interpolated between two keys, actions held."""
+
+    person: str | None
+    keys: Sequence[Key]
+    where: str
+
+    def at(self, frame: float) -> tuple[tuple[float, ...], tuple[str, ...]] | None:
+        """Box and actions at a frame; None: nobody is there."""
+        place = bisect_right(self._pieces, frame, key=lambda piece: piece[0]) - 1
+        if place < 0 or frame >= self._pieces[place][1]:
+            return None
+        _, _, key, following = self._pieces[place]
+        if following is None or not following.shown:
+            return key.box, key.actions
+        share = min(max((frame - key.frame) / (following.frame - key.frame), 0.0), 1.0)
+        return tuple(a + (b - a) * share for a, b in zip(key.box, following.box)), key.actions
+
+    def stretches(self) -> list[tuple[float, float, tuple[str, ...]]]:
+        """First and last of the frames with the same actions, and these actions."""
+        found: list[tuple[float, float, tuple[str, ...]]] = []
+        for start, stop, key, _ in self._pieces:
+            if found and found[-1][1] == start and found[-1][2] == key.actions:
+                start = found.pop()[0]
+            found.append((start, stop, key.actions))
+        return found
+
+    @cached_property
+    def _pieces(self) -> list[tuple[float, float, Key, Key | None]]:
+        """From and up to which frame a key counts, and the next one that it is interpolated to.  A frame reaches from
+        half a frame before it to half a frame behind it."""
+        pieces: list[tuple[float, float, Key, Key | None]] = []
+        for key, following in zip(self.keys, [*self.keys[1:], None]):
+            if key.shown and key.stays and following is not None:
+                pieces.append((key.frame - 0.5, following.frame - 0.5, key, following))
+            elif key.shown:
+                pieces.append((key.frame - 0.5, key.frame + 0.5, key, None))
+        return pieces
+
+
+def add_tracks(
+    tracks: Sequence[Track],
+    video: str,
+    clock: Clock,
+    found: Collector,
+    in_pixels: bool = True,
+    size_px: tuple[int, int] | None = None,
+) -> None:
+    """Everybody of one video at every multiple of ``every_s``.
+
+    An action that begins and ends between two multiples gets a key frame in its middle, and so have all others then.
+    """
+    last_s = found.reading.last_s_of(video)
+    sound = []
+    for track in tracks:
+        late = next((key for key in track.keys if key.shown and clock.second(key.frame) > last_s + _BEYOND_S), None)
+        if late is None:
+            sound.append(track)
+        else:
+            second = clock.second(late.frame)
+            text = f"frame {late.frame} is second {second:g}, but {video} lasts from 0 to {last_s:.2f} s"
+            found.findings.add(track.where, text)
+    stretches = sorted((stretch for track in sound for stretch in track.stretches()), key=lambda stretch: stretch[1])
+    every_s = max(found.reading.every_s, 1 / clock.fps)  # never finer than frames
+    count = math.floor(clock.second(stretches[-1][1]) / every_s) + 1 if stretches else 0
+    regular = [clock.frame(n * every_s) for n in range(count + 1)]
+    moments: dict[float, float] = {}  # frame -> second
+    between: list[float] = []
+    lost = 0
+    for start, stop, actions in stretches:
+        first, behind = bisect_left(regular, start), bisect_left(regular, stop)
+        moments.update((regular[n], n * every_s) for n in range(first, behind))
+        place = bisect_left(between, start)
+        if first < behind:
+            continue
+        if not actions:
+            lost += 1
+        elif place == len(between) or between[place] >= stop:
+            insort(between, float((math.ceil(start) + math.ceil(stop) - 1) // 2))
+    moments.update((frame, clock.second(frame)) for frame in between)
+    taken = 0
+    for frame, second in sorted(moments.items()):
+        for track in sound:
+            seen = track.at(frame)
+            if seen is not None:
+                taken += 1
+                where = f"{track.where}, frame {round(frame)}"
+                found.add(where, video, round(second, 6), *seen, track.person, in_pixels, size_px)
+    every = f"{found.reading.every_s:g} s"
+    found.note(f"boxes were resampled from tracks, one every {every} (--every)", taken)
+    if between:
+        found.note(f"key frames lie between, where an action is shorter than {every}", len(between))
+    if lost:
+        found.drop(f"stretches of tracks without an action, shorter than {every}", lost)
