@@ -56,6 +56,7 @@ _CLASS_COUNTS = ("num_classes", "class_num")
 _LOADER_KEYS = {
     "format": "str",
     "on_error": "str",
+    "missing": "Literal['raise', 'skip']",
     "timeout_s": "Positive",
     "max_replacements": "NonNegativeInt",
 }
