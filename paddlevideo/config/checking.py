@@ -98,6 +98,7 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
         *_top_level(data),
         *_model(data.get("MODEL")),
         *_dataset(data.get("DATASET")),
+        *_label_kinds(data),
         *pipeline_problems(data, uses),
         *_swa(data.get("SWA"), data.get("epochs")),
         *(component(METRICS, data["METRIC"], "METRIC") if "METRIC" in data else ()),
@@ -256,6 +257,24 @@ def _dataset(section: Any) -> Problems:
         if "format" in spec:
             own["name"] = spec["format"]
         yield from component(DATASETS, own, where, key="format", given=("num_classes",))
+
+
+def _label_kinds(data: Mapping[str, Any]) -> Problems:
+    """Several labels per clip want a loss, and scores, in which classes do not exclude one another."""
+    dataset, model = data.get("DATASET"), data.get("MODEL")
+    head = model.get("head") if isinstance(model, Mapping) else None
+    loss = head.get("loss_cfg") if isinstance(head, Mapping) else None
+    name = loss.get("name") if isinstance(loss, Mapping) else "CrossEntropyLoss"
+    if not isinstance(dataset, Mapping) or _constants(LOSSES, name).get("multi_label"):
+        return
+    fitting = " or ".join(other for other in LOSSES.names() if _constants(LOSSES, other).get("multi_label"))
+    way_out = f"{name} is for one label per clip; set MODEL.head.loss_cfg.name to {fitting}"
+    if head is None:
+        way_out = f"needs a MODEL with a head of its own, and loss_cfg: {{name: {fitting}}} in it"
+    for split in SPLITS:
+        section = dataset.get(split)
+        if isinstance(section, Mapping) and section.get("multi_label") is True:
+            yield f"DATASET.{split}.multi_label: {way_out}"
 
 
 def _pipelines(section: Any) -> Problems:

@@ -185,7 +185,7 @@ class Trainer:
                 with contextlib.nullcontext() if waits else distributed.collective():
                     self.precision.backward(share)
             loss = loss + share.detach()
-            for name, value in _figures(outputs, batch).items():
+            for name, value in _figures(outputs, batch, self.framework.multi_label).items():
                 sums[name] = sums.get(name, 0.0) + size * value
         self.replaced = np.concatenate([np.asarray(batch["replaced"]) for batch in window])
         self.replaced = self.replaced[self.replaced >= 0]
@@ -372,17 +372,21 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-def _figures(outputs: dict[str, paddle.Tensor], batch: dict[str, Any]) -> dict[str, float]:
+def _figures(outputs: dict[str, paddle.Tensor], batch: dict[str, Any], multi_label: bool) -> dict[str, float]:
     """What a training step's log line has besides the loss: top-1 and top-5 of labelled clips, and the framework's own.
 
-    A mixed label counts as its larger part.
+    A mixed label counts as its larger part.  Of several labels per clip it is ``hit1``, the share of clips whose
+    highest class is one of them.
     """
     figures: dict[str, float] = {}
     if "scores" in outputs and "label" in batch:
         labels = np.asarray(batch["label"])
-        labels = labels.argmax(-1) if labels.ndim == 2 else labels
         scores = outputs["scores"].astype("float32").numpy()
-        figures["top1"], figures["top5"] = top_k_accuracy(scores, labels, (1, 5))
+        if multi_label and labels.ndim == 2:
+            figures["hit1"] = float((labels[np.arange(len(labels)), scores.argmax(-1)] > 0).mean())
+        else:
+            labels = labels.argmax(-1) if labels.ndim == 2 else labels
+            figures["top1"], figures["top5"] = top_k_accuracy(scores, labels, (1, 5))
     own = {name: value for name, value in outputs.items() if name != "loss" and value.ndim == 0}
     if own:
         values = paddle.stack([value.astype("float32") for value in own.values()]).numpy()
