@@ -117,12 +117,23 @@ def test_class_names_for_numbers(place):
     assert read(frames) == [("x", 2), ("y", 1)]
 
 
-@pytest.mark.parametrize("multi", [False, True])
-def test_one_clip_on_two_lines(place, multi):
-    text = mistakes(lambda: VideoDataset(place.list("a.mp4 0\nb.mp4 1\n./a.mp4 1\n"), multi_label=multi, num_classes=3))
-    assert "train.list:3: " in text and "line 1" in text and ":2: " not in text
-    twice = VideoDataset(place.list("a.mp4 0\nb.mp4 1\na.mp4 0\n"), multi_label=multi, num_classes=3)
-    assert len(twice) == 3 and any("1 line" in line and "twice" in line and "3" in line for line in twice.remarks)
+def test_one_clip_on_two_lines(place):
+    file = place.list("a.mp4 0\nb.mp4 1\n./a.mp4 1\nb.mp4 1\n")
+    text = mistakes(lambda: VideoDataset(file))
+    assert "train.list:3: " in text and "line 1" in text and ":2: " not in text and ":4: " not in text
+    several = VideoDataset(file, multi_label=True, num_classes=3)
+    assert len(several) == 4 and len(several.remarks) == 3
+    assert "1 line" in several.remarks[1] and "the same label" in several.remarks[1] and "line 4" in several.remarks[1]
+    assert "1 line" in several.remarks[2] and "other labels" in several.remarks[2] and "line 3" in several.remarks[2]
+
+
+@pytest.mark.parametrize("separator", [" ", ","])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_line_of_any_length(place, separator, several):
+    text = mistakes(
+        lambda: VideoDataset(place.list(separator.join(["0"] * 100_000)), multi_label=several, num_classes=2)
+    )
+    assert "train.list:1: has more than 256 fields" in text and len(text) < 500
 
 
 MULTI = [("a.mp4", [0, 1, 3]), ("b c.mp4", [2]), ("d.mp4", [])]

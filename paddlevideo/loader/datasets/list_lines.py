@@ -8,6 +8,7 @@ both.
 from __future__ import annotations
 
 import csv
+import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ class WhiteSpace:
             return
         spans = [match.span() for match in re.finditer(r"\S+", text)]
         tokens = [text[start:end] for start, end in spans]
+        if len(tokens) > MAX_FIELDS:
+            return
         for i in range(len(tokens) - 1, 0, -1):
             yield text[: spans[i - 1][1]], tokens[i:]
 
@@ -121,6 +124,8 @@ class WhiteSpace:
     def mistake(self, text: str) -> str:
         """Why a line has no ``plain`` reading."""
         columns = self.fields.columns
+        if max(len(text.split()), len(_cells(text))) > MAX_FIELDS:
+            return f"has more than {MAX_FIELDS} fields: {printable(repr(text[:80]))}, ..."
         return f"needs {len(columns)} fields ({' '.join(columns)}), has {printable(repr(text[:80]))}"
 
 
@@ -132,6 +137,8 @@ class Csv(WhiteSpace):
 
     def splits(self, text: str) -> Iterator[tuple[str, list[str]]]:
         cells = _cells(text)
+        if len(cells) > MAX_FIELDS:
+            return
         if text.startswith('"'):
             yield cells[0], cells[1:]
             return
@@ -207,7 +214,8 @@ def format_of(lines: Sequence[tuple[int, str]], fields: Fields, file: str) -> tu
 
 def _fitting(form: WhiteSpace, texts: Sequence[str]) -> tuple[int, int]:
     """How many lines are samples, and how many have enough fields at least."""
-    return sum(bool(form.readings(text)) for text in texts), sum(form.plain(text) is not None for text in texts)
+    readable = [bool(form.readings(text)) for text in texts]
+    return sum(readable), sum(fits or form.plain(text) is not None for fits, text in zip(readable, texts))
 
 
 def choose(readings: Sequence[Reading], several: bool, exists: Callable[[str], bool] | None) -> Reading | str:
@@ -261,8 +269,13 @@ def _header_of(line: tuple[int, str], fields: Fields, file: str) -> CsvWithHeade
     return CsvWithHeader(fields, text, number)
 
 
-def _cells(text: str) -> list[str]:
+@functools.lru_cache(maxsize=4)
+def _split_cells(text: str) -> tuple[str, ...]:
     try:
-        return [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))]
+        return tuple(cell.strip() for cell in next(csv.reader([text], skipinitialspace=True)))
     except csv.Error:  # a field beyond the module's limit
-        return [text]
+        return (text,)
+
+
+def _cells(text: str) -> list[str]:
+    return list(_split_cells(text))

@@ -243,25 +243,26 @@ def read_content(
         paths.append(locate(row, data_prefix, allow_outside_root, problems) + suffix)
         check(row, problems)
         found.append(labels.of(row, problems))
-    doubles = _doubles(rows, paths, found, problems)
+    doubles, others = _doubles(rows, paths, found, problems)
     problems.raise_if_any()
     remarks = [f"{printable(file)} is read as {title}: {len(rows)} lines"]
-    if doubles:
-        shown = ", ".join(map(str, doubles[:_SHOWN])) + (", ..." if len(doubles) > _SHOWN else "")
-        remarks.append(
-            f"{printable(file)}: {len(doubles)} line{'s' * (len(doubles) != 1)} of a clip that comes twice with the "
-            f"same label, which counts each time (line {shown})"
-        )
+    for lines, what in ((doubles, "the same label"), (others, "other labels")):
+        if lines:
+            shown = ", ".join(map(str, lines[:_SHOWN])) + (", ..." if len(lines) > _SHOWN else "")
+            many = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
+            what = f"{many} of a clip that comes twice, with {what}; each line counts (line {shown})"
+            remarks.append(f"{printable(file)}: {what}")
     return ListContent(rows, paths, labels.arrays(found), remarks)
 
 
 _SHOWN = 5  # lines
 
 
-def _doubles(rows: list[Row], paths: list[str], labels: list[Any], problems: Problems) -> list[int]:
-    """Lines of a clip that an earlier line holds as well; other labels there are a mistake."""
+def _doubles(rows: list[Row], paths: list[str], labels: list[Any], problems: Problems) -> tuple[list[int], list[int]]:
+    """Lines of a clip that an earlier line holds as well: with the same labels, and with others, which is a mistake
+    where a clip has one."""
     first: dict[str, int] = {}
-    doubles = []
+    doubles, others = [], []
     for i, path in enumerate(paths):
         k = first.setdefault(os.path.normpath(path), i)
         if k == i:
@@ -270,12 +271,12 @@ def _doubles(rows: list[Row], paths: list[str], labels: list[Any], problems: Pro
             doubles.append(rows[i].line)
             continue
         here, there = (printable(rows[n].fields["label"]) or "none" for n in (i, k))
-        several = isinstance(labels[i], tuple)
-        way_out = "all labels of a clip stand in one line" if several else f"take one of them out{MULTI_LABEL}"
-        problems.add(
-            rows[i].line, f"{printable(path)} has the label {here} here and {there} in line {rows[k].line}; {way_out}"
-        )
-    return doubles
+        what = f"{printable(path)} has the label {here} here and {there} in line {rows[k].line}"
+        if isinstance(labels[i], tuple):
+            others.append(rows[i].line)
+        else:
+            problems.add(rows[i].line, f"{what}; take one of them out{MULTI_LABEL}")
+    return doubles, others
 
 
 def locate(row: Row, data_prefix: str | None, allow_outside_root: bool, problems: Problems) -> str:
