@@ -21,7 +21,7 @@ from paddlevideo.config import Config
 from paddlevideo.config.checking import AUTO
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.finite import refuse_non_finite
-from paddlevideo.loader.datasets.lists import ClassCount, training_classes
+from paddlevideo.loader.datasets.lists import ClassCount, expanded, training_classes
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note, write_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
@@ -394,5 +394,5 @@ def source_of(config: Config, split: str = "train") -> str:
         return f"DATASET.{split}.{part}" + (f": {section[part]}" if part == "label_file" else "")
     if dataset.get("label_names"):
         return f"DATASET.label_names: {dataset['label_names']}"
-    root = (dataset.get("train") or {}).get("file_path")
+    root = expanded((dataset.get("train") or {}).get("file_path"))
     return f"DATASET.train.file_path: the folders of {root}" if root and os.path.isdir(root) else "DATASET"

@@ -60,6 +60,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--data_prefix", help="folder that the lists' paths are relative to")
     add("--frames", nargs="?", const=FRAME_NAME, metavar="NAME", help=f"lists of frame folders ({FRAME_NAME})")
     add("--ending", default="", help="appended to videos' paths, as DATASET.*.suffix is, e.g. .avi")
+    add("--multi_label", action="store_true", help="lists with any number of labels per clip (path 0 3 17)")
     add("--num_classes", type=int, help="labels must be below")
     add("--num_seg", type=int, help="frames that a sample needs (8)")
     add("--labels", help="class names, one per line in class-id order")
@@ -139,7 +140,7 @@ def lists_of_flags(args: argparse.Namespace) -> list[ListSource]:
         FrameNames(args.frames)
     num_seg = 8 if args.num_seg is None else args.num_seg
     return [
-        ListSource(name, file, args.data_prefix, args.frames, args.ending, num_seg=num_seg)
+        ListSource(name, file, args.data_prefix, args.frames, args.ending, num_seg=num_seg, several=args.multi_label)
         for name, file in zip(names, args.list)
     ]
 
@@ -165,6 +166,7 @@ def lists_of_config(config: Mapping[str, Any]) -> tuple[list[ListSource], int | 
                 section["file_path"],
                 section.get("data_prefix") or None,
                 allow_outside_root=bool(section.get("allow_outside_root")),
+                several=bool(section.get("multi_label")),
                 num_seg=least_frames(pipeline.get("sample")),
                 **columns(section),
             )

@@ -21,6 +21,8 @@ from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 from paddlevideo.errors import UserError
 from paddlevideo.inference.flags import chosen_pipeline, parse_bool
 
+_THRESHOLD = 0.5  # from which a class of several is shown
+
 if TYPE_CHECKING:  # loaded when they are needed, so that --help and a wrong flag are answered at once
     from paddlevideo.config import Config
     from paddlevideo.inference.predictor import Prediction, Predictor
@@ -38,7 +40,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--model_file", required=True, help="exported model (.json or .pdmodel), or the folder it was exported to")
     add("--params_file", help="its weights (.pdiparams beside the model)")
     add("-b", "--batch_size", type=int, default=1, help="videos per run of the model (%(default)s)")
-    add("--top_k", type=int, help="classes to show, best first (1)")
+    add("--top_k", type=int, help="classes to show, best first (1; of several labels per clip all above --threshold)")
+    add("--threshold", type=float, help="show the classes of at least this score (0.5 for several labels per clip)")
     add("--label_file", help="class names, one per line in class-id order (those of inference.yml)")
     add("--out", help="write the results to FILE.json or FILE.csv as well")
     add("--on_error", choices=("raise", "skip"), default="raise", help="a video that cannot be read (%(default)s)")
@@ -57,6 +60,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.top_k is not None and args.top_k < 1:
         parser.error(f"argument --top_k: expected at least 1, got {args.top_k}")
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        parser.error(f"argument --threshold: expected 0 to 1, got {args.threshold:g}")
     if args.batch_size < 1:
         parser.error(f"argument --batch_size: expected at least 1, got {args.batch_size}")
     return args
@@ -84,6 +89,9 @@ def main(argv: list[str] | None = None) -> int:
     top_k = args.top_k or top_k_of(config)
     videos = find_videos(args.input_file, notice)
     predictor = make_predictor(args, config)
+    threshold = args.threshold
+    if threshold is None and predictor.multi_label and top_k is None:
+        threshold = _THRESHOLD
     print(f"Inference model({predictor.name})...")
     if args.enable_benchmark:
         print(benchmark(predictor, videos[0]))
@@ -91,12 +99,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for prediction in predictor.stream(videos, args.on_error):
             done.append(prediction)
-            show(prediction, top_k, args.time_test_file)
+            show(prediction, top_k, threshold, args.time_test_file)
     except BrokenPipeError:  # whoever reads our output, say head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:  # what is done is kept, whatever stopped the rest
         if out is not None and done:
-            write_predictions(out, done, top_k)
+            write_predictions(out, done, top_k, threshold)
             notice(f"results of {len(done)} of {len(videos)} videos written to {out}")
     bad = sum(prediction.error is not None for prediction in done)
     if bad == len(done):
@@ -106,23 +114,25 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def show(prediction: Prediction, top_k: int, times: bool) -> None:
+def show(prediction: Prediction, top_k: int | None, threshold: float | None, times: bool) -> None:
     """Prints one video's classes, or why it has none."""
     from paddlevideo.inference.report import lines_of
 
     if prediction.error is not None:
         notice(f"skipped: {prediction.error}")
         return
-    print("\n".join(lines_of(prediction, top_k)), flush=True)
+    print("\n".join(lines_of(prediction, top_k, threshold)), flush=True)
     if times:
         print(
             f"\ttime: prepare {prediction.prepare_s * 1e3:.1f} ms, model {prediction.infer_s * 1e3:.1f} ms", flush=True
         )
 
 
-def top_k_of(config: Config | None) -> int:
-    """PaddleVideo's ``INFERENCE.top_k``, or 1."""
-    top_k = ((config or {}).get("INFERENCE") or {}).get("top_k", 1)
+def top_k_of(config: Config | None) -> int | None:
+    """PaddleVideo's ``INFERENCE.top_k``, or None."""
+    top_k = ((config or {}).get("INFERENCE") or {}).get("top_k")
+    if top_k is None:
+        return None
     if not isinstance(top_k, int) or top_k < 1:
         raise UserError(f"{config.source}: INFERENCE.top_k: expected at least 1, got {top_k!r}")
     return top_k

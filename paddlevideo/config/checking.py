@@ -56,6 +56,7 @@ _CLASS_COUNTS = ("num_classes", "class_num")
 _LOADER_KEYS = {
     "format": "str",
     "on_error": "str",
+    "missing": "Literal['raise', 'skip']",
     "timeout_s": "Positive",
     "max_replacements": "NonNegativeInt",
     "damaged": "Literal['refuse', 'read']",
@@ -99,6 +100,7 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
         *_file_name(data.get("model_name"), "model_name"),
         *_model(data.get("MODEL")),
         *_dataset(data.get("DATASET")),
+        *_label_kinds(data),
         *pipeline_problems(data, uses),
         *_swa(data.get("SWA"), data.get("epochs")),
         *(component(METRICS, data["METRIC"], "METRIC") if "METRIC" in data else ()),
@@ -263,6 +265,24 @@ def _dataset(section: Any) -> Problems:
         if "format" in spec:
             own["name"] = spec["format"]
         yield from component(DATASETS, own, where, key="format", given=("num_classes",))
+
+
+def _label_kinds(data: Mapping[str, Any]) -> Problems:
+    """Several labels per clip want a loss, and scores, in which classes do not exclude one another."""
+    dataset, model = data.get("DATASET"), data.get("MODEL")
+    head = model.get("head") if isinstance(model, Mapping) else None
+    loss = head.get("loss_cfg") if isinstance(head, Mapping) else None
+    name = loss.get("name") if isinstance(loss, Mapping) else "CrossEntropyLoss"
+    if not isinstance(dataset, Mapping) or _constants(LOSSES, name).get("multi_label"):
+        return
+    fitting = " or ".join(other for other in LOSSES.names() if _constants(LOSSES, other).get("multi_label"))
+    way_out = f"{name} is for one label per clip; set MODEL.head.loss_cfg.name to {fitting}"
+    if head is None:
+        way_out = f"needs a MODEL with a head of its own, and loss_cfg: {{name: {fitting}}} in it"
+    for split in SPLITS:
+        section = dataset.get(split)
+        if isinstance(section, Mapping) and section.get("multi_label") is True:
+            yield f"DATASET.{split}.multi_label: {way_out}"
 
 
 def _pipelines(section: Any) -> Problems:

@@ -25,7 +25,7 @@ def data_summary(loader: Any, split: str, classes: Classes) -> list[str]:
     """
     dataset = loader.dataset
     records, counts = dataset.records, _counts(dataset)
-    lines = [split_line(dataset, split)]
+    lines = [split_line(dataset, split), *list_lines(dataset, split)]
     if counts:
         lines.append(f"DATASET.{split}: samples per class: {_per_class(counts, classes)}")
     empty = [k for k in range(1 if classes.ids else 0, classes.count or 0) if not counts.get(k)] if counts else []
@@ -50,6 +50,15 @@ def left_out_lines(dataset: Any, split: str) -> list[str]:
         for reason, names in left_out.items()
         if names
     ]
+
+
+def list_lines(dataset: Any, split: str) -> list[str]:
+    """How the split's list was read, and what is odd about it."""
+    unlabelled = sum(isinstance(r.get("label"), np.ndarray) and not r["label"].any() for r in dataset.records)
+    remarks = list(getattr(dataset, "remarks", ()))
+    if unlabelled:
+        remarks.append(f"{unlabelled} sample{'s' * (unlabelled != 1)} without a label")
+    return [f"DATASET.{split}: {remark}" for remark in remarks]
 
 
 def split_line(dataset: Any, split: str) -> str:
@@ -82,11 +91,12 @@ def _identity(record: dict[str, Any], root: str | None) -> str:
 
 
 def _counts(dataset: Any) -> dict[int, int]:
-    """Class index -> samples; of key frames, annotated persons.  Empty where labels are not class indices."""
+    """Class index -> samples, of several labels per clip for each; of key frames, annotated persons."""
     if hasattr(dataset, "class_counts"):
         return dict(enumerate(dataset.class_counts().tolist()[1:], 1))
     labels = [record.get("label") for record in dataset.records]
-    return Counter(sorted(labels)) if all(isinstance(label, int) for label in labels) else {}
+    several = [np.flatnonzero(label).tolist() for label in labels if isinstance(label, np.ndarray)]
+    return Counter(sorted([label for label in labels if isinstance(label, int)] + [k for own in several for k in own]))
 
 
 def _per_class(counts: dict[int, int], classes: Classes) -> str:

@@ -24,6 +24,7 @@ from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.errors import ConfigError
 from paddlevideo.loader.build import build_loader
+from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.registry import DATASETS, METRICS
 
 log = logging.getLogger("paddlevideo")
@@ -109,7 +110,7 @@ def _by_name(config: Config, split: str, classes: Classes) -> tuple[dict[str, An
     """
     section, own = config.section("DATASET")[split], classes_of_config(config, split)
     classes = classes if classes.count else own
-    folder = os.path.isdir(section.get("file_path") or "")
+    folder = os.path.isdir(expanded(section.get("file_path")) or "")
     order = None
     if not (folder and split != "train" and not config["DATASET"].get("label_names")):  # else by its own folders
         order = order_in(classes, own, "the training", f"{config.source}: {source_of(config, split)}")
@@ -120,12 +121,11 @@ def _by_name(config: Config, split: str, classes: Classes) -> tuple[dict[str, An
             ids = {place: own.ids[k] for k, place in enumerate(order)}
             section["custom_classes"] = [ids[place] for place in range(1, len(order))]
         return section, None
-    if folder:
-        taken = {parameter.name for parameter in DATASETS.entry(section["format"]).parameters or ()}
-        if classes.names and "class_names" in taken:
-            section.setdefault("class_names", list(classes.names))
-        return section, None
-    return section, order
+    names = classes.names if folder else own.names or classes.names  # in which a list's labels are written
+    taken = {parameter.name for parameter in DATASETS.entry(section["format"]).parameters or ()}
+    if names and "class_names" in taken:
+        section.setdefault("class_names", list(names))
+    return section, None if folder else order
 
 
 def metric_for(config: Config) -> Any:

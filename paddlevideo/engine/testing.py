@@ -13,7 +13,7 @@ from paddlevideo.classes import agreed, check_count, settled
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.bank import BankKeeper, for_split
-from paddlevideo.engine.data_summary import left_out_lines, split_line
+from paddlevideo.engine.data_summary import left_out_lines, list_lines, split_line
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.parts import (
@@ -71,7 +71,8 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     loader = loader_for(config, "test", framework.num_classes, seed, classes)
     names = classes.names or loader.dataset.class_names
     names = names if names and len(names) == framework.num_classes else None
-    for line in [split_line(loader.dataset, "test"), *left_out_lines(loader.dataset, "test")]:
+    data = loader.dataset
+    for line in [split_line(data, "test"), *list_lines(data, "test"), *left_out_lines(data, "test")]:
         log.info("%s", line)
     if out and getattr(framework, "avg_type", None) == "none":
         metric = ViewKeeper(metric)

@@ -197,7 +197,7 @@ class Trainer:
                 with contextlib.nullcontext() if waits else distributed.collective():
                     self.precision.backward(share)
             loss = loss + share.detach()
-            for name, value in _figures(outputs, tensors_of_batch).items():
+            for name, value in _figures(outputs, tensors_of_batch, self.framework.multi_label).items():
                 means[name] = means.get(name, 0.0) + value * share_of_window
         self.replaced = np.concatenate([np.asarray(batch["replaced"]) for batch in window])
         self.replaced = self.replaced[self.replaced >= 0]
@@ -373,17 +373,24 @@ class Trainer:
 
 
 @paddle.no_grad()
-def _figures(outputs: dict[str, paddle.Tensor], batch: dict[str, paddle.Tensor]) -> dict[str, paddle.Tensor]:
+def _figures(
+    outputs: dict[str, paddle.Tensor], batch: dict[str, paddle.Tensor], multi_label: bool
+) -> dict[str, paddle.Tensor]:
     """What a training step's log line has besides the loss: top-1 and top-5 of labelled clips, and the framework's own.
 
-    Scalars on the device.  A mixed label counts as its larger part.
+    Scalars on the device.  A mixed label counts as its larger part.  Of several labels per clip it is ``hit1``, the
+    share of clips whose highest class is one of them.
     """
     figures: dict[str, paddle.Tensor] = {}
     if "scores" in outputs and "label" in batch:
-        labels = batch["label"].argmax(-1) if batch["label"].ndim == 2 else batch["label"]
-        place = _ranks(outputs["scores"].detach().astype("float32"), labels.astype("int64"))
-        width = outputs["scores"].shape[1]
-        figures = {f"top{k}": (place < min(k, width)).astype("float32").mean() for k in (1, 5)}
+        scores, labels = outputs["scores"].detach().astype("float32"), batch["label"]
+        if multi_label and labels.ndim == 2:
+            best = paddle.take_along_axis(labels, scores.argmax(-1, keepdim=True), 1)  # [N, 1]
+            figures = {"hit1": (best > 0).astype("float32").mean()}
+        else:
+            labels = labels.argmax(-1) if labels.ndim == 2 else labels
+            place = _ranks(scores, labels.astype("int64"))
+            figures = {f"top{k}": (place < min(k, scores.shape[1])).astype("float32").mean() for k in (1, 5)}
     return figures | {name: value.detach() for name, value in outputs.items() if name != "loss" and value.ndim == 0}
 
 

@@ -17,6 +17,7 @@ FORMAT_VERSION = 1
 _KINDS = {"program": str, "params": str, "input": dict, "output": dict, "num_classes": int, "score_type": str,
           "views": int, "pipeline": dict, "weights": dict, "check": dict, "versions": dict, "detection": dict,
           "files": dict}  # fmt: skip
+ONE_LABEL, MULTI_LABEL = "probability", "sigmoid"  # kinds of scores
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Description:
 
     Args:
         input: name, dtype, shape (-1: free) and the order of the axes.
-        score_type: ``probability``: what comes out needs no softmax; ``logit``: it does.
+        score_type: ``probability``: of one class out of all, needs no softmax; ``sigmoid``: of every class by itself,
+            for several labels per clip.
         views: clips x crops that one video gives, averaged inside the model.
         pipeline: the ``PIPELINE.test`` section, as ``Pipeline.describe()`` gives it.
         labels: K names, or None.
@@ -93,8 +95,14 @@ def read_description(folder: Path) -> Description | None:
              if name in values and not isinstance(values[name], kind)]  # fmt: skip
     if wrong:
         raise DamagedFileError(f"{path}: damaged ({'; '.join(wrong[:3])}); export the model again")
-    defaults = {"model_name": Path(values["program"]).stem, "output": {}, "score_type": "probability"}
-    return Description(**{**defaults, "views": 1, "avg_type": None, **values})
+    defaults = {"model_name": Path(values["program"]).stem, "output": {}, "score_type": ONE_LABEL}
+    values = {**defaults, "views": 1, "avg_type": None, **values}
+    if values["score_type"] not in (ONE_LABEL, MULTI_LABEL):
+        raise UserError(
+            f"{path}: score_type: expected {ONE_LABEL} or {MULTI_LABEL}, got {values['score_type']!r}; export the "
+            "model again"
+        )
+    return Description(**values)
 
 
 def check_files(description: Description, program: Path, params: Path) -> None:

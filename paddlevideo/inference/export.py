@@ -29,7 +29,7 @@ from paddlevideo.inference.array_reader import synthetic_reader
 from paddlevideo.inference.ava_export import people_batches, save_people_program, synthetic_key_frame
 from paddlevideo.inference.ava_settings import settings_of_config
 from paddlevideo.inference.bank_windows import WINDOW, Window, window_of
-from paddlevideo.inference.description import FILE_NAME, Description, read_description
+from paddlevideo.inference.description import FILE_NAME, MULTI_LABEL, ONE_LABEL, Description, read_description
 from paddlevideo.inference.model_files import PARAMS_SUFFIX, PROGRAM_SUFFIXES
 from paddlevideo.inference.runtime import ExportedModel, Runtime
 from paddlevideo.loader.pipelines import Pipeline
@@ -286,7 +286,7 @@ def _describe(
         input=inputs[0],
         output={"name": "scores", "dtype": "float32", "shape": [-1, framework.num_classes]},
         num_classes=framework.num_classes,
-        score_type="probability",
+        score_type=MULTI_LABEL if getattr(framework, "multi_label", False) else ONE_LABEL,
         views=inputs[0]["shape"][1],
         avg_type=getattr(framework, "avg_type", None),
         pipeline=pipeline.describe(),

@@ -18,7 +18,7 @@ from paddlevideo.build import normalization_of
 from paddlevideo.classes import Classes, order_in
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.inference.array_reader import ArrayReader
-from paddlevideo.inference.description import FILE_NAME, Description, check_files, read_description
+from paddlevideo.inference.description import FILE_NAME, MULTI_LABEL, Description, check_files, read_description
 from paddlevideo.inference.foreign import to_foreign_layout, to_probabilities
 from paddlevideo.inference.labels import read_labels
 from paddlevideo.inference.model_files import PROGRAM_SUFFIXES, find_params, find_program
@@ -39,7 +39,8 @@ class Prediction:
 
     Args:
         path: as it was given; ``array[i]`` for a clip in memory.
-        scores: float32 [K] probabilities; None for a video that could not be read.
+        scores: float32 [K] probabilities, of every class by itself if the model is for several labels per clip; None
+            for a video that could not be read.
         labels: K names, or None.
         error: why the video could not be read.
         prepare_s: seconds for decoding and transforms.
@@ -52,6 +53,15 @@ class Prediction:
     error: str | None = None
     prepare_s: float = 0.0
     infer_s: float = 0.0
+
+    def best(self, k: int | None = None, threshold: float | None = None) -> list[tuple[int, float, str | None]]:
+        """Like ``top``, of the classes whose score is at least ``threshold``.
+
+        Args:
+            k: how many at most; None: 1, with a threshold all.
+        """
+        found = self.top((1 if threshold is None else len(self.scores)) if k is None else k)
+        return [item for item in found if threshold is None or item[1] >= threshold]
 
     def top(self, k: int = 1) -> list[tuple[int, float, str | None]]:
         """The min(k, K) best classes, best first: (class id, score, name or None).  Equal scores: lower id first."""
@@ -111,6 +121,8 @@ class Predictor:
         self._input = self._model.inputs[0]
         self._foreign = len(self._input.shape) != 6
         self.device = self._model.device
+        # whether a video may have several classes
+        self.multi_label = self.description is not None and self.description.score_type == MULTI_LABEL
         self.name = self.description.model_name if self.description else self.program.stem
 
     @classmethod

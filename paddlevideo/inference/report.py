@@ -19,20 +19,24 @@ if TYPE_CHECKING:
 OUT_SUFFIXES = (".json", ".csv")
 
 
-def lines_of(prediction: Prediction, top_k: int) -> list[str]:
+def lines_of(prediction: Prediction, top_k: int | None, threshold: float | None = None) -> list[str]:
     """What predict prints for one video.
 
     With ``top_k`` 1 plain values, ``top-1 class: 5``; else lists in falling order of score, ``top-3 class: [5, 2, 7]``.
-    Scores are printed with all the digits that a float32 has as a Python float.
+    With a threshold lists of all classes of at least that score, ``above 0.5 class: [0, 3]``, perhaps empty.  Scores
+    are printed with all the digits that a float32 has as a Python float.
     """
-    top = prediction.top(top_k)
+    top = prediction.best(top_k, threshold)
     k = len(top)
     columns = {"class": [t[0] for t in top], "score": [t[1] for t in top]}
     if prediction.labels is not None:
         columns["name"] = [t[2] for t in top]
     lines = [f"Current video file: {printable(prediction.path)}"]
     for title, values in columns.items():
-        lines.append(f"\ttop-{k} {title}: {values[0] if k == 1 else values}")
+        if threshold is not None:
+            lines.append(f"\tabove {threshold:g} {title}: {values}")
+        else:
+            lines.append(f"\ttop-{k} {title}: {values[0] if k == 1 else values}")
     return lines
 
 
@@ -48,29 +52,32 @@ def check_out(path: str | Path) -> Path:
     return path
 
 
-def write_predictions(path: Path, predictions: Sequence[Prediction], top_k: int) -> None:
+def write_predictions(
+    path: Path, predictions: Sequence[Prediction], top_k: int | None, threshold: float | None = None
+) -> None:
     """Writes predictions, atomically.
 
-    JSON: a list of ``{"path", "top": [{"class", "score", "name"}], "scores": [K]}``, or ``{"path", "error"}``.
-    CSV: one row per video, ``path, class_1, score_1, name_1, ..., error``.
+    JSON: a list of ``{"path", "top": [{"class", "score", "name"}], "scores": [K]}``, or ``{"path", "error"}``; with a
+    threshold ``top`` holds the classes of at least that score.  CSV: one row per video, ``path, class_1, score_1,
+    name_1, ..., error``, as many as the video with the most classes needs.
     """
-    text = _as_json(predictions, top_k) if path.suffix.lower() == ".json" else _as_csv(predictions, top_k)
-    write_atomic(path, text)
+    as_text = _as_json if path.suffix.lower() == ".json" else _as_csv
+    write_atomic(path, as_text(predictions, top_k, threshold))
 
 
-def _as_json(predictions: Sequence[Prediction], top_k: int) -> str:
+def _as_json(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> str:
     records = []
     for prediction in predictions:
         if prediction.error is not None:
             records.append({"path": prediction.path, "error": prediction.error})
             continue
-        top = [{"class": i, "score": score, "name": name} for i, score, name in prediction.top(top_k)]
+        top = [{"class": i, "score": score, "name": name} for i, score, name in prediction.best(top_k, threshold)]
         records.append({"path": prediction.path, "top": top, "scores": [float(s) for s in prediction.scores]})
     return json.dumps(records, indent=1, ensure_ascii=False) + "\n"
 
 
-def _as_csv(predictions: Sequence[Prediction], top_k: int) -> str:
-    k = max([len(p.top(top_k)) for p in predictions if p.error is None], default=1)
+def _as_csv(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> str:
+    k = max([len(p.best(top_k, threshold)) for p in predictions if p.error is None], default=1)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     titles = [f"{title}_{i}" for i in range(1, k + 1) for title in ("class", "score", "name")]
@@ -79,6 +86,7 @@ def _as_csv(predictions: Sequence[Prediction], top_k: int) -> str:
         if prediction.error is not None:
             writer.writerow([prediction.path, *[""] * len(titles), prediction.error])
             continue
-        cells = [cell for i, score, name in prediction.top(top_k) for cell in (i, repr(score), name or "")]
-        writer.writerow([prediction.path, *cells, ""])
+        best = prediction.best(top_k, threshold)
+        cells = [cell for i, score, name in best for cell in (i, repr(score), name or "")]
+        writer.writerow([prediction.path, *cells, *[""] * (len(titles) - len(cells)), ""])
     return stream.getvalue()

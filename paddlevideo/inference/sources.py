@@ -11,7 +11,8 @@ from paddlevideo.errors import UserError
 from paddlevideo.video_files import VIDEO_ENDINGS, address_scheme, is_video, left_out_text, printable
 
 LIST_SUFFIXES = frozenset((".csv", ".list", ".txt"))
-_LABEL = re.compile(r"^(.*?\S)[\s,]+[\d.,\s]+$")  # "path label", "path 64 label"
+_LABEL = re.compile(r"^(.*?\S)[\s,]+[\d.,;\s]+$")  # "path label", "path 64 label", "path 0;3;17"
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"[\s,]')  # '"a 7.mp4" 0'
 
 
 def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambda line: None) -> list[Path]:
@@ -65,8 +66,10 @@ def _of_list(file: Path) -> list[Path]:
 
 def _of_line(line: str, file: Path, number: int) -> Path:
     names = [line]
-    match = _LABEL.match(line)
+    match = _QUOTED.match(line)
     if match:
+        names = [match.group(1).replace('""', '"')] * 2
+    elif match := _LABEL.match(line):
         names.append(match.group(1))
         names.append(line.replace(",", " ").split()[0])
     for name in names:

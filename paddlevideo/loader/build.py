@@ -12,7 +12,7 @@ import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.collate import BatchSource
-from paddlevideo.loader.datasets.lists import check_present, describe
+from paddlevideo.loader.datasets.lists import describe, drop_missing, multi_hot
 from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.sampler import BatchPlan
 from paddlevideo.loader.workers import worker_batches
@@ -22,7 +22,10 @@ log = logging.getLogger("paddlevideo")
 
 _MAX_REMARKS = 5
 # keys of DATASET.<split> that say how samples are read, whatever the class of the data set
-_READING = {"on_error": None, "timeout_s": 60.0, "max_replacements": 10, "damaged": "refuse"}
+_READING = {
+    "on_error": None, "timeout_s": 60.0, "max_replacements": 10, "damaged": "refuse", "missing": "raise",
+}  # fmt: skip
+_MISSING = ("raise", "skip")
 _POLICIES = {"train": ("skip", "raise"), "valid": ("raise", "count"), "test": ("raise", "count")}
 
 
@@ -144,7 +147,8 @@ def build_loader(
     Args:
         dataset_cfg: ``DATASET.<split>``: ``format`` (the class) and its arguments; and, for any class, ``on_error``
             (training: skip, raise; evaluation: raise, count; the first is the default), ``timeout_s`` per clip (60),
-            ``max_replacements`` (10) and ``damaged`` (refuse, or read: take what can be decoded of a damaged video).
+            ``max_replacements`` (10), ``damaged`` (refuse, or read: take what can be decoded of a damaged video), and
+            ``missing`` for files that are not there (raise, skip).
         pipeline_cfg: ``PIPELINE.<split>``.
         split: ``train`` (ranks padded to equal numbers, unreadable files skipped), ``valid`` or ``test`` (no sample
             twice, unreadable files raised or counted).
@@ -166,9 +170,14 @@ def build_loader(
     reading = {key: dataset_cfg.get(key, default) for key, default in _READING.items()}
     dataset = build_dataset(dataset_cfg, split, num_classes)
     on_error = _policy(reading.pop("on_error"), split, where)
+    missing = reading.pop("missing")
+    if missing not in _MISSING:
+        raise ConfigError(where, [f"{where}.missing: {missing!r} is not possible; one of: {', '.join(_MISSING)}"])
+    gone = drop_missing(dataset, missing, where)
+    if gone:
+        log.warning("%s", gone)
     for record in dataset.records if label_order is not None else ():
-        record["label"] = label_order[record["label"]]
-    check_present(dataset, every=on_error == "raise")
+        record["label"] = _reordered(record["label"], label_order)
     weights = dataset.sampling_weights() if shuffle and hasattr(dataset, "sampling_weights") else None
     plan = BatchPlan(
         len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights
@@ -191,6 +200,13 @@ def build_loader(
     if mixer is not None and num_classes is None:
         raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
     return ClipLoader(BatchSource(samples, mixer, num_classes, rank), plan, num_workers)
+
+
+def _reordered(label: int | np.ndarray, order: Sequence[int]) -> int | np.ndarray:
+    """A class index, or a multi-hot vector, in the order of the training's classes."""
+    if isinstance(label, np.ndarray):
+        return multi_hot([order[k] for k in np.flatnonzero(label)], len(label))
+    return order[label]
 
 
 @functools.cache

@@ -27,7 +27,7 @@ def read_labels(path: str | Path, num_classes: int | None = None) -> list[str]:
     Raises:
         UserError: no such file, not text, numbered in no order, or not K names.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
     with reading(path, "a list of class names"):
         names = _numbered(path, lines) or lines

@@ -74,7 +74,7 @@ def _set_facts(check: Check, split: str) -> dict[str, Any]:
     entries = [entry for entry in check.entries if entry.split == split]
     probes = [check.probes[entry.source] for entry in entries]
     good = [probe for probe in probes if probe.reason is None]
-    counts = Counter(entry.label for entry in entries if entry.label >= 0)
+    counts = Counter(label for entry in entries for label in entry.labels)
     return {
         "num_lines": check.num_lines[split],
         "num_readable": len(good),

@@ -12,12 +12,13 @@ from itertools import combinations
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import (
+    Labels,
     Problems,
     check_inside,
     class_folders,
+    expanded,
     locate,
-    parse_label,
-    read_rows,
+    read_list,
     scan_folder,
 )
 from paddlevideo.preparation.parallel import Crashed, run_tasks
@@ -60,6 +61,7 @@ class ListSource:
         frame_name: of frame folders; None: a list of videos.
         ending: appended to videos' paths (``DATASET.*.suffix``).
         num_seg: frames that a sample needs.
+        several: any number of labels per clip (``DATASET.*.multi_label``).
     """
 
     split: str
@@ -69,6 +71,12 @@ class ListSource:
     ending: str = ""
     allow_outside_root: bool = False
     num_seg: int = 1
+    several: bool = False
+
+    def exists(self, name: str) -> bool:
+        """Whether a path of the list is there."""
+        path = os.path.join(self.data_prefix, name) if self.data_prefix else os.path.expanduser(name)
+        return os.path.exists(path if self.frame_name else path + self.ending)
 
 
 @dataclass(frozen=True)
@@ -89,13 +97,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a list; ``num_frames`` is what the list says."""
+    """One line of a list; ``num_frames`` is what the list says; ``labels`` lacks those that are no class id."""
 
     split: str
     file: str
     line: int
     source: Source
-    label: int
+    labels: tuple[int, ...]
     num_seg: int
     num_frames: int | None = None
 
@@ -152,10 +160,11 @@ def check_lists(lists: Sequence[ListSource], settings: Settings) -> Check:
     """
     pattern = _compiled(settings.source)
     check = Check()
+    lists = [replace(s, file=expanded(s.file), data_prefix=expanded(s.data_prefix)) for s in lists]
     lists = _merged(lists, check)
     classes = _folder_classes(lists)
     for source in lists:
-        _read(source, check, settings.num_classes, classes)
+        _read(source, check, settings, classes)
     _probe_all(check, settings)
     for entry in check.entries:
         _judge(entry, check.probes[entry.source], check)
@@ -209,16 +218,18 @@ def _folder_classes(lists: Sequence[ListSource]) -> list[str] | None:
         return None  # reading that folder says it again, as a finding
 
 
-def _read(source: ListSource, check: Check, num_classes: int | None, classes: list[str] | None) -> None:
+def _read(source: ListSource, check: Check, settings: Settings, classes: list[str] | None) -> None:
     lines, paths, labels, whole = (_Noted(kind, source, check) for kind in ("line", "path", "label", "list"))
     check.num_lines[source.split] = 0
     try:
         if os.path.isdir(source.file):
-            _read_folder(source, check, num_classes, classes, labels)
+            _read_folder(source, check, settings.num_classes, classes, labels)
             return
         columns = ("path", "num_frames", "label") if source.frame_name else ("path", "label")
         before = len(check.findings)
-        rows = read_rows(source.file, columns, lines)
+        kinds = Labels(settings.num_classes, settings.names, source.several)
+        ending = "" if source.frame_name else source.ending
+        rows, _ = read_list(source.file, kinds.fields(columns), lines, source.exists)
     except UserError as error:
         whole.add(0, str(error))
         return
@@ -228,19 +239,20 @@ def _read(source: ListSource, check: Check, num_classes: int | None, classes: li
         path = locate(row, source.data_prefix, source.allow_outside_root, paths)
         if len(check.findings) > before:
             continue
-        label = parse_label(row, num_classes, labels)
+        label = kinds.of(row, labels)
         count = row.fields.get("num_frames", "")
         if source.frame_name and (not count.isdecimal() or int(count) < 1):
             lines.add(row.line, f"number of frames {count!r} is not a whole number above 0")
             continue
-        item = Source(path if source.frame_name else path + source.ending, source.frame_name)
+        item = Source(path + ending, source.frame_name)
         try:
             check_inside(item.path, source.data_prefix, source.allow_outside_root)
         except UserError as error:
             paths.add(row.line, str(error))
             continue
         said = int(count) if source.frame_name else None
-        check.entries.append(Entry(source.split, source.file, row.line, item, label, source.num_seg, said))
+        known = tuple(k for k in (label if source.several else (label,)) if k >= 0)
+        check.entries.append(Entry(source.split, source.file, row.line, item, known, source.num_seg, said))
 
 
 def _read_folder(
@@ -253,7 +265,9 @@ def _read_folder(
     if counts:
         check.findings.append(Finding("left_out", source.split, source.file, 0, "", left_out_text(counts)))
     check.num_lines[source.split] = len(files)
-    check.entries += [Entry(source.split, source.file, 0, Source(path), label, source.num_seg) for path, label in files]
+    check.entries += [
+        Entry(source.split, source.file, 0, Source(path), (label,), source.num_seg) for path, label in files
+    ]
 
 
 def _probe_all(check: Check, settings: Settings) -> None:
@@ -328,8 +342,9 @@ def _judge_group(entries: list[Entry], check: Check) -> None:
 
 
 def _judge_labels(one: Entry, other: Entry, check: Check) -> None:
-    if one.label != other.label:
-        check.note("conflict", other, f"label {other.label} here, {one.label} in {one.place}")
+    if one.labels != other.labels:
+        here, there = (", ".join(map(str, entry.labels)) or "none" for entry in (other, one))
+        check.note("conflict", other, f"label {here} here, {there} in {one.place}")
 
 
 def _evaluates(one: Entry, other: Entry) -> bool:
@@ -357,8 +372,8 @@ def _compare_recordings(check: Check, pattern: re.Pattern) -> None:
 
 def _compare_classes(check: Check, settings: Settings) -> None:
     for split in check.num_lines:
-        entries = [entry for entry in check.entries if entry.split == split and entry.label >= 0]
-        counts = Counter(entry.label for entry in entries)
+        entries = [entry for entry in check.entries if entry.split == split]
+        counts = Counter(label for entry in entries for label in entry.labels)
         if not counts:
             continue
         file = entries[0].file

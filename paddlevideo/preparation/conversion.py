@@ -64,12 +64,16 @@ def read_lists(files: Sequence[Path], videos: Path, ending: str) -> tuple[list[J
         ConfigError: lines that are wrong or lead out of the folder.
         UserError: two videos would have the same name without ending.
     """
+
+    def exists(name: str) -> bool:
+        return any(os.path.exists(os.path.join(root, name + ending)) for root in ("", videos))
+
     jobs: dict[str, Job] = {}
     lines: dict[Path, list[Line]] = {}
     for file in files:
         problems = Problems(str(file))
         lines[file] = []
-        for row in read_rows(str(file), ("path", "label"), problems):
+        for row in read_rows(str(file), ("path", "label"), problems, exists=exists):
             label = parse_label(row, None, problems)
             name = _below(row.fields["path"] + ending, videos)
             if name is None:

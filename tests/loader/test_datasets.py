@@ -6,7 +6,6 @@ import pytest
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.frame import FrameDataset
-from paddlevideo.loader.datasets.lists import check_present
 from paddlevideo.loader.datasets.video import VideoDataset
 from paddlevideo.registry import DATASETS
 
@@ -128,17 +127,6 @@ def test_folder_of_class_folders(tmp_path):
     (tmp_path / "data" / "empty").mkdir()
     with pytest.raises(UserError, match="empty: no videos"):
         VideoDataset(root)
-
-
-def test_missing_files(tmp_path):
-    (tmp_path / "a.mp4").write_bytes(b"x")
-    dataset = VideoDataset(write(tmp_path, "a.mp4 0\nb.mp4 0\n"), data_prefix=str(tmp_path))
-    with pytest.raises(ConfigError, match="train.list:2: .*b.mp4 does not exist"):
-        check_present(dataset, every=True)
-    check_present(dataset, every=False)
-    (tmp_path / "a.mp4").unlink()
-    with pytest.raises(ConfigError, match="is data_prefix right"):
-        check_present(dataset, every=False)
 
 
 def test_frame_lists(tmp_path):

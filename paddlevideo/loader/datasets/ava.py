@@ -22,7 +22,7 @@ from paddlevideo.ava_files import (
 )
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.ava_persons import FAR, GroundTruth, clipped, select_persons
-from paddlevideo.loader.datasets.lists import check_inside
+from paddlevideo.loader.datasets.lists import check_inside, expanded
 from paddlevideo.ranges import NonNegative, Positive, Probability
 from paddlevideo.registry import DATASETS
 from paddlevideo.video_files import is_video, printable
@@ -111,6 +111,7 @@ class AVADataset:
             raise ValueError(f"timestamp_end {timestamp_end} must lie behind timestamp_start {timestamp_start}")
         if eval_keyframes not in ("gt", "proposals"):
             raise ValueError(f"eval_keyframes must be gt or proposals, got {eval_keyframes!r}")
+        file_path, data_prefix = expanded(file_path), expanded(data_prefix)
         self.file_path, self.data_prefix, self.suffix = file_path, data_prefix, suffix
         self.exclude_file, self.label_file, self.proposal_file = exclude_file, label_file, proposal_file
         self.timestamp_start, self.timestamp_end, self.fps = timestamp_start, timestamp_end, fps

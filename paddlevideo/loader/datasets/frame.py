@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from paddlevideo.loader.datasets.lists import (
-    Problems,
-    check_inside,
-    locate,
-    parse_label,
-    read_rows,
-)
+from paddlevideo.loader.datasets.lists import Labels, Problems, Row, check_inside, expanded, read_content
 from paddlevideo.ranges import NonNegativeInt
 from paddlevideo.registry import DATASETS
 
 
 @DATASETS.register
 class FrameDataset:
-    """Samples ``{"frame_dir", "total_frames", "suffix", "label", "index"}`` from a list (``dir num_frames label``).
+    """Samples ``{"frame_dir", "total_frames", "suffix", "label", "index"}`` from a list (``dir num_frames label``),
+    or with several labels per clip (``dir num_frames 0 3 17``).
 
     Args:
         file_path: the list, or a CSV file.
@@ -23,7 +18,7 @@ class FrameDataset:
         suffix: file name of a frame with a place for its 1-based number.
         num_retries: accepted for PaddleVideo's files; the loader's ``on_error`` decides here.
         test_mode: accepted for PaddleVideo's files.
-        allow_outside_root, num_classes: as in ``VideoDataset``.
+        allow_outside_root, class_names, multi_label, num_classes: as in ``VideoDataset``.
 
     Raises:
         UserError: the list is missing or empty.
@@ -40,28 +35,30 @@ class FrameDataset:
         num_retries: NonNegativeInt = 5,
         test_mode: bool = False,
         allow_outside_root: bool = False,
+        class_names: list[str] | None = None,
+        multi_label: bool = False,
         num_classes: int | None = None,
     ):
-        self.file_path, self.data_prefix = file_path, data_prefix
+        self.file_path, self.data_prefix = expanded(file_path), expanded(data_prefix)
         self.allow_outside_root = allow_outside_root
-        self.class_names: list[str] | None = None
-        self.lines: list[int] = []  # line of each record in the list file
+        self.class_names, self.multi_label = class_names, multi_label
         _check_suffix(suffix)
-        rows = read_rows(file_path, ("path", "num_frames", "label"))
-        problems = Problems(file_path)
-        self.records = []
-        for index, row in enumerate(rows):
-            path = locate(row, data_prefix, allow_outside_root, problems)
-            count = row.fields["num_frames"]
-            if not count.isdecimal() or int(count) < 1:
-                problems.add(row.line, f"number of frames {count!r} is not a whole number above 0")
-                count = "1"
-            label = parse_label(row, num_classes, problems)
-            self.records.append(
-                {"frame_dir": path, "total_frames": int(count), "suffix": suffix, "label": label, "index": index}
-            )
-        problems.raise_if_any()
-        self.lines = [row.line for row in rows]
+        labels = Labels(num_classes, class_names, multi_label)
+        columns = ("path", "num_frames", "label")
+        content = read_content(
+            self.file_path, columns, labels, self.data_prefix, allow_outside_root, check=_check_count
+        )
+        self.lines, self.remarks = [row.line for row in content.rows], content.remarks
+        self.records = [
+            {
+                "frame_dir": path,
+                "total_frames": int(row.fields["num_frames"]),
+                "suffix": suffix,
+                "label": label,
+                "index": index,
+            }
+            for index, (row, path, label) in enumerate(zip(content.rows, content.paths, content.labels))
+        ]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -71,6 +68,12 @@ class FrameDataset:
         record = self.records[index]
         check_inside(record["frame_dir"], self.data_prefix, self.allow_outside_root)
         return dict(record)
+
+
+def _check_count(row: Row, problems: Problems) -> None:
+    count = row.fields["num_frames"]
+    if not count.isdecimal() or int(count) < 1:
+        problems.add(row.line, f"number of frames {count!r} is not a whole number above 0")
 
 
 def _check_suffix(suffix: str) -> None:

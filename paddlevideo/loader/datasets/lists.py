@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.loader.datasets.list_lines import MULTI_LABEL, Fields, choose, format_of
 from paddlevideo.loader.decode.reader import VideoReadError
 from paddlevideo.loader.labels import refuse_control_characters
 from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
+from paddlevideo.ranges import suggest
 from paddlevideo.safe_io import reading
 from paddlevideo.video_files import VIDEO_ENDINGS, is_video, printable
 
 MAX_SHOWN = 20
 LOWER = "lower DATASET.num_workers, the batch size, or the frames and the size that PIPELINE gives"
-_MAX_CHECKED = 20_000  # files looked for before the first step; the others are met when they are read
-_COLUMNS = {
-    "path": ("path", "filename", "file", "video", "frame_dir", "dir"),
-    "num_frames": ("num_frames", "total_frames", "frames"),
-    "label": ("label", "class"),
-}
-_HEADER_NAMES = {name: column for column, names in _COLUMNS.items() for name in names}
 
 
 class ClassCount(int):
@@ -40,10 +36,13 @@ class ClassCount(int):
 
 @dataclass(frozen=True)
 class Row:
-    """One line: its number, and its fields by column name (not stripped of meaning, not yet checked)."""
+    """One line: its number, its fields by column name (not yet checked), its labels as texts, and what is to be said
+    with a mistake in them."""
 
     line: int
     fields: dict[str, str]
+    labels: tuple[str, ...] = ()
+    note: str = ""
 
 
 class Problems:
@@ -56,53 +55,95 @@ class Problems:
     def add(self, line: int, text: str) -> None:
         self._lines.append(f"{printable(self._file)}:{line}: {text}")
 
-    def raise_if_any(self) -> None:
-        """Raises ConfigError with at most 20 lines and a count of the rest."""
+    def raise_if_any(self, summary: str = "") -> None:
+        """Raises ConfigError with at most 20 lines and a count of the rest, below a summary."""
         if self._lines:
             rest = len(self._lines) - MAX_SHOWN
             shown = self._lines[:MAX_SHOWN] + ([f"... and {rest} more"] if rest > 0 else [])
-            error = ConfigError(self._file, shown)
-            raise error if rest <= 0 else ConfigError(f"{self._file}: {len(self._lines)} mistakes, of which", shown)
+            source = ": ".join(filter(None, (self._file, summary)))
+            if rest > 0:
+                source += f": {len(self._lines)} mistakes, of which"
+            raise ConfigError(source, shown)
 
 
-def read_rows(file: str, columns: tuple[str, ...], problems: Problems | None = None) -> list[Row]:
-    """Rows of a list (fields separated by white space, counted from the right, so that paths may hold spaces) or of a
-    CSV file (commas, quotes, optional header).  UTF-8 with or without a byte-order mark, any line ends, blank lines
-    skipped.
+def read_rows(
+    file: str,
+    columns: tuple[str, ...],
+    problems: Problems | None = None,
+    names: Collection[str] = (),
+    exists: Callable[[str], bool] | None = None,
+) -> list[Row]:
+    """The rows of ``read_list`` with one label each."""
+    return read_list(file, Fields(columns, names), problems, exists)[0]
+
+
+def read_list(
+    file: str, fields: Fields, problems: Problems | None = None, exists: Callable[[str], bool] | None = None
+) -> tuple[list[Row], str]:
+    """The rows of a list, and the format that it was read as, which all of its lines decide.
+
+    Fields are parted by white space, or by commas (CSV, with quotes and perhaps a header); paths may hold spaces.
+    UTF-8 with or without a byte-order mark, any line ends, blank lines skipped.
 
     Args:
-        columns: the fields of a line, in order, the path first.
-        problems: where lines with too few fields are noted; None: they are raised here.
+        fields: what a line holds.
+        problems: where lines that do not fit are noted; None: they are raised here.
+        exists: whether a path of the list is there, for lines that may be read in several ways; None: the last fields
+            are those of the columns, whatever stands before them.
 
     Raises:
-        UserError: the file is missing, empty, not text, or a line has too few fields.
+        UserError: the file is missing, empty or not text.
+        ConfigError: lines that do not fit.
     """
     lines = list(_lines(file))
     if not lines:
-        raise UserError(f"{file}: the list is empty; each line must hold: {' '.join(columns)}")
-    problems = problems or Problems(file)
+        raise UserError(f"{file}: the list is empty; each line must hold: {' '.join(fields.columns)}")
+    noted = problems if problems is not None else Problems(file)
     with reading(file, "a list of samples"):
-        split = _csv_splitter(lines, columns) or _whitespace_splitter(columns)
-        cut = [(number, text, split(text)) for number, text in lines]
+        form, title = format_of(lines, fields, file)
+    mixed = "" if title == form.title else f" (the list is read as {title})"
     rows = []
-    for number, text, fields in cut:
-        if fields is None:
-            problems.add(number, f"needs {len(columns)} fields ({' '.join(columns)}), has {printable(repr(text[:80]))}")
-        elif fields:
-            rows.append(Row(number, fields))
-    problems.raise_if_any()
-    if not rows:
+    for number, text in lines:
+        if form.is_header(number):
+            continue
+        readings = form.readings(text)
+        found = choose(readings, fields.several, exists) if readings else form.plain(text) or form.mistake(text)
+        if isinstance(found, str):
+            noted.add(number, found + mixed)
+            continue
+        row = {"path": found.path, "label": found.labels[0] if len(found.labels) == 1 else ";".join(found.labels)}
+        if found.num_frames is not None:
+            row["num_frames"] = found.num_frames
+        rows.append(Row(number, row, found.labels, "" if readings else mixed))
+    if problems is None:
+        noted.raise_if_any()
+    if len(lines) == 1 and form.is_header(lines[0][0]):
         raise UserError(f"{file}: the list holds a header and no samples")
-    return rows
+    return rows, title
 
 
-def parse_label(row: Row, num_classes: int | None, problems: Problems) -> int:
-    """The class index of a row; a mistake is noted and gives -1."""
-    text = row.fields["label"]
+def parse_label(row: Row, num_classes: int | None, problems: Problems, names: Sequence[str] | None = None) -> int:
+    """The class index of a row with one label; a mistake is noted and gives -1.
+
+    Args:
+        names: in class-id order; a name may stand for its number.
+    """
+    return _class_index(row.fields["label"], row, num_classes, problems, names)
+
+
+def _class_index(text: str, row: Row, num_classes: int | None, problems: Problems, names: Sequence[str] | None) -> int:
     try:
         label = int(text)
     except ValueError:
-        problems.add(row.line, f"label {printable(repr(text))} is not a whole number")
+        if names and text in names:
+            return names.index(text)
+        shown = printable(repr(text[:80]))
+        if names:
+            found = suggest(text, names, listed=len(names) <= MAX_SHOWN)
+            what = f"label {shown} is neither a number nor one of the {len(names)} class names{found}"
+        else:
+            what = f"label {shown} is not a whole number; class names need DATASET.label_names"
+        problems.add(row.line, what + row.note)
         return -1
     if label < 0:
         problems.add(row.line, f"label {label} is negative; labels count from 0")
@@ -113,6 +154,137 @@ def parse_label(row: Row, num_classes: int | None, problems: Problems) -> int:
     return label
 
 
+@dataclass(frozen=True)
+class Labels:
+    """How the labels of a list are read.
+
+    Args:
+        num_classes: K; None: not checked.
+        names: class names in class-id order, which may stand for their numbers; None: unknown.
+        several: any number of labels per clip, which become a multi-hot vector; else one, a class index.
+
+    Raises:
+        UserError: several labels of unknown classes.
+    """
+
+    num_classes: int | None = None
+    names: Sequence[str] | None = None
+    several: bool = False
+
+    def __post_init__(self) -> None:
+        if self.several and self.num_classes is None and not self.names:
+            raise UserError("multi_label: True needs to know how many classes there are: num_classes, or class_names")
+
+    def fields(self, columns: tuple[str, ...]) -> Fields:
+        """What a line holds."""
+        return Fields(columns, frozenset(self.names or ()), self.several)
+
+    def of(self, row: Row, problems: Problems) -> int | tuple[int, ...]:
+        """The class index of a row, or the sorted indices; mistakes are noted."""
+        if not self.several:
+            return parse_label(row, self.num_classes, problems, self.names)
+        return tuple(sorted({_class_index(t, row, self.num_classes, problems, self.names) for t in row.labels}))
+
+    def arrays(self, labels: Sequence[int | tuple[int, ...]]) -> list[int | np.ndarray]:
+        """Class indices as they are; tuples of them as float32 [K], equal ones sharing their memory."""
+        if not self.several:
+            return list(labels)
+        known = {label: multi_hot(label, self.num_classes or len(self.names)) for label in set(labels)}
+        return [known[label] for label in labels]
+
+
+def multi_hot(label: Sequence[int], num_classes: int) -> np.ndarray:
+    """float32 [K], 1 at each class of ``label``, read only."""
+    hot = np.zeros(num_classes, np.float32)
+    hot[list(label)] = 1.0
+    hot.setflags(write=False)
+    return hot
+
+
+@dataclass
+class ListContent:
+    """What a list says.
+
+    Args:
+        rows: its lines.
+        paths: on disk.
+        labels: a class index, or a multi-hot float32 [K], per row.
+        remarks: its format, and lines that come twice.
+    """
+
+    rows: list[Row]
+    paths: list[str]
+    labels: list[int | np.ndarray]
+    remarks: list[str]
+
+
+def read_content(
+    file: str,
+    columns: tuple[str, ...],
+    labels: Labels,
+    data_prefix: str | None,
+    allow_outside_root: bool,
+    suffix: str = "",
+    check: Callable[[Row, Problems], None] = lambda row, problems: None,
+) -> ListContent:
+    """A whole list, every mistake of it reported at once.
+
+    Args:
+        columns: the fields of a line, in order, the path first.
+        suffix: appended to every path.
+        check: notes mistakes of the other columns.
+
+    Raises:
+        UserError: the list is missing or empty.
+        ConfigError: bad lines; one clip with two labels.
+    """
+
+    def place(name: str) -> str:
+        return os.path.join(data_prefix, name) if data_prefix else os.path.expanduser(name)
+
+    problems = Problems(file)
+    rows, title = read_list(file, labels.fields(columns), problems, lambda name: os.path.exists(place(name) + suffix))
+    paths, found = [], []
+    for row in rows:
+        paths.append(locate(row, data_prefix, allow_outside_root, problems) + suffix)
+        check(row, problems)
+        found.append(labels.of(row, problems))
+    doubles, others = _doubles(rows, paths, found, problems)
+    problems.raise_if_any()
+    remarks = [f"{printable(file)} is read as {title}: {len(rows)} lines"]
+    for lines, what in ((doubles, "the same label"), (others, "other labels")):
+        if lines:
+            shown = ", ".join(map(str, lines[:_SHOWN])) + (", ..." if len(lines) > _SHOWN else "")
+            many = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
+            what = f"{many} of a clip that comes twice, with {what}; each line counts (line {shown})"
+            remarks.append(f"{printable(file)}: {what}")
+    return ListContent(rows, paths, labels.arrays(found), remarks)
+
+
+_SHOWN = 5  # lines
+
+
+def _doubles(rows: list[Row], paths: list[str], labels: list[Any], problems: Problems) -> tuple[list[int], list[int]]:
+    """Lines of a clip that an earlier line holds as well: with the same labels, and with others, which is a mistake
+    where a clip has one."""
+    first: dict[str, int] = {}
+    doubles, others = [], []
+    for i, path in enumerate(paths):
+        k = first.setdefault(os.path.normpath(path), i)
+        if k == i:
+            continue
+        if labels[k] == labels[i]:
+            doubles.append(rows[i].line)
+            continue
+        here, there = (printable(rows[n].fields["label"]) or "none" for n in (i, k))
+        what = f"{printable(path)} has the label {here} here and {there} in line {rows[k].line}"
+        if isinstance(labels[i], tuple):
+            others.append(rows[i].line)
+        else:
+            problems.add(rows[i].line, f"{what}; take one of them out{MULTI_LABEL}")
+    return doubles, others
+
+
 def locate(row: Row, data_prefix: str | None, allow_outside_root: bool, problems: Problems) -> str:
     """The path of a row below ``data_prefix``.  Without a prefix the list's own paths stand, absolute ones too."""
     name = row.fields["path"]
@@ -120,8 +292,7 @@ def locate(row: Row, data_prefix: str | None, allow_outside_root: bool, problems
         problems.add(row.line, "the path is empty or holds a NUL character")
         return name
     if not data_prefix:
-        return name
-    data_prefix = os.path.expanduser(data_prefix)
+        return os.path.expanduser(name)
     path = os.path.join(data_prefix, name)
     if not allow_outside_root and not _is_inside(os.path.abspath(path), os.path.abspath(data_prefix)):
         problems.add(row.line, f"{printable(repr(name))} lies outside data_prefix {data_prefix!r}{_WAY_OUT}")
@@ -145,34 +316,77 @@ def check_inside(path: str, data_prefix: str | None, allow_outside_root: bool) -
 _WAY_OUT = "; if that is wanted, set allow_outside_root: True in this section of DATASET"
 
 
-def check_present(dataset: Any, every: bool) -> None:
-    """Looks for the files of a list before the first step.
+def drop_missing(dataset: Any, policy: str, where: str) -> str | None:
+    """Looks for all files of a data set before the first step.
 
     Args:
         dataset: has ``file_path``, ``records`` and ``lines``.
-        every: one missing file is an error; otherwise only if all of the first hundred are missing (a wrong
-            data_prefix).
+        policy: ``raise``, or ``skip``: the records without a file are taken out, and the others counted anew.
+        where: key path of the data set's section.
+
+    Returns:
+        What was taken out, as a log line.
 
     Raises:
         ConfigError: files are missing, each with its line.
+        UserError: there is not one.
     """
-    limit = _MAX_CHECKED if every else 100
-    problems, found, seen = Problems(dataset.file_path), False, set()
-    for record, line in zip(dataset.records, dataset.lines):
-        path = record.get("filename") or record["frame_dir"]
-        if path in seen:  # key frames of one video
-            continue
-        seen.add(path)
-        if len(seen) > limit:
-            break
-        if os.path.exists(path):
-            found = True
-            if not every:
-                return
-        else:
-            problems.add(line, f"{printable(path)} does not exist; is data_prefix right?")
-    if every or not found:
-        problems.raise_if_any()
+    exists = _Existing()
+    names = [record.get("filename") or record["frame_dir"] for record in dataset.records]
+    absent = dict.fromkeys(name for name in dict.fromkeys(names) if not exists(name))
+    if not absent:
+        return None
+    lines = dict(zip(reversed(names), reversed(dataset.lines or [0] * len(names))))  # the first of each
+    if policy == "raise":
+        problems = Problems(dataset.file_path)
+        for name in absent:
+            problems.add(lines[name], f"{printable(name)} does not exist{_hint(name)}")
+        counted = f"{len(absent)} of {len(set(names))} files are missing"
+        problems.raise_if_any(f"{counted} (is data_prefix right? -o {where}.missing=skip goes on without them)")
+    if len(absent) == len(set(names)):
+        raise UserError(f"{dataset.file_path}: not one of its files is there; is {where}.data_prefix right?")
+    kept = [i for i, name in enumerate(names) if name not in absent]
+    gone = [f"{printable(name)} (line {lines[name]})" for name in list(absent)[:_SHOWN]]
+    line = (
+        f"{where}: missing: skip: {len(names) - len(kept)} of {len(names)} samples are left out, since their files do "
+        f"not exist: {', '.join(gone)}{', ...' if len(absent) > _SHOWN else ''}"
+    )
+    dataset.records = [dataset.records[i] for i in kept]
+    dataset.lines = [dataset.lines[i] for i in kept] if dataset.lines else []
+    for i, record in enumerate(dataset.records):
+        record["index"] = i
+    return line
+
+
+class _Existing:
+    """``os.path.exists`` that reads each folder once: lists name many files of few folders."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, dict[str, bool]] = {}  # folder -> name -> is a link
+
+    def __call__(self, path: str) -> bool:
+        folder, name = os.path.split(path.rstrip(os.sep))
+        if folder not in self._folders:
+            try:
+                with os.scandir(folder or ".") as entries:
+                    self._folders[folder] = {entry.name: entry.is_symlink() for entry in entries}
+            except (OSError, ValueError):
+                self._folders[folder] = {}
+        # what is not there by this name may be, by another spelling of it
+        return self._folders[folder].get(name, True) is False or os.path.exists(path)
+
+
+def _hint(path: str) -> str:
+    """What is odd about a path that does not exist."""
+    if "\\" not in path:
+        return ""
+    turned = path.replace("\\", "/")
+    return f" (it holds backslashes; folders are parted by / here{', and so it exists' * os.path.exists(turned)})"
+
+
+def expanded(path: str | None) -> str | None:
+    """A path with ``~`` as the home folder."""
+    return os.path.expanduser(path) if path else path
 
 
 def class_folders(root: str) -> list[str]:
@@ -192,7 +406,7 @@ def class_folders(root: str) -> list[str]:
 
 def training_classes(section: Mapping[str, Any]) -> list[str] | None:
     """Class names of a DATASET section whose ``train`` is a folder of class folders; None for lists."""
-    root = (section.get("train") or {}).get("file_path")
+    root = expanded((section.get("train") or {}).get("file_path"))
     return class_folders(root) if root and os.path.isdir(root) else None
 
 
@@ -255,7 +469,7 @@ def sample_error(record: dict[str, Any], error: Exception) -> UserError:
 
 def _lines(file: str) -> Iterator[tuple[int, str]]:
     if not os.path.exists(file):
-        raise UserError(f"{file}: no such list file (DATASET file_path)")
+        raise UserError(f"{printable(file)}: no such list file (DATASET file_path){_hint(file)}")
     try:
         with open(file, encoding="utf-8-sig", newline=None) as stream:
             for number, line in enumerate(stream, 1):
@@ -270,44 +484,3 @@ def _lines(file: str) -> Iterator[tuple[int, str]]:
 
 def _is_inside(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
-
-
-def _whitespace_splitter(columns: tuple[str, ...]) -> Callable[[str], dict[str, str] | None]:
-    def split(text: str) -> dict[str, str] | None:
-        fields = text.rsplit(None, len(columns) - 1)
-        return dict(zip(columns, fields)) if len(fields) == len(columns) else None
-
-    return split
-
-
-def _csv_splitter(
-    lines: list[tuple[int, str]], columns: tuple[str, ...]
-) -> Callable[[str], dict[str, str] | None] | None:
-    """A function from a line to its fields ({} for the header), or None if the first line is not CSV."""
-    first = _cells(lines[0][1])
-    header = [_HEADER_NAMES.get(cell.lower()) for cell in first]
-    if set(columns) <= set(header):
-        order = header
-    elif len(first) >= len(columns) and _is_int(first[-1]):
-        order = list(columns)
-    else:
-        return None
-    width = len(order)
-
-    def split(text: str) -> dict[str, str] | None:
-        if text == lines[0][1] and order is header:
-            return {}
-        cells = _cells(text)
-        if len(cells) > width:  # a comma inside the path, not quoted
-            cells = [",".join(cells[: len(cells) - width + 1]), *cells[len(cells) - width + 1 :]]
-        return {key: cell for key, cell in zip(order, cells) if key} if len(cells) == width else None
-
-    return split
-
-
-def _cells(text: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))]
-
-
-def _is_int(text: str) -> bool:
-    return text.lstrip("+-").isdigit()

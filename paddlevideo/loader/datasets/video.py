@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
+from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import (
     ClassCount,
+    Labels,
     Problems,
     check_inside,
-    locate,
-    parse_label,
-    read_rows,
+    expanded,
+    read_content,
     scan_folder,
 )
 from paddlevideo.ranges import NonNegativeInt
@@ -21,7 +22,8 @@ from paddlevideo.video_files import left_out_files
 @DATASETS.register
 class VideoDataset:
     """Samples ``{"filename", "label", "index"}`` from a list (``path label``), a CSV file, or a folder of class
-    folders.
+    folders.  With several labels per clip (``path 0 3 17``, ``path 0;3;17``, ``path ;`` for none) a label is multi-hot,
+    float32 [K].
 
     Args:
         file_path: the list; or a folder with one sub-folder per class, whose sorted names are the classes 0, 1, ...;
@@ -31,15 +33,18 @@ class VideoDataset:
         num_retries: accepted for PaddleVideo's files; the loader's ``on_error`` decides here.
         test_mode: accepted for PaddleVideo's files.
         allow_outside_root: let paths leave ``data_prefix``.
-        class_names: the classes of a folder in class-id order; None: the sorted names of its sub-folders.  Validation
-            and test folders get the training folder's, so that a class they lack shifts no label.
+        class_names: in class-id order.  In a list a name may stand for its number.  Of a folder None: the sorted names
+            of its sub-folders; validation and test folders get the training folder's, so that a class they lack shifts
+            no label.
+        multi_label: the list holds any number of labels per clip.
         num_classes: given by the loader; labels are checked against it.
 
     Raises:
-        UserError: the list is missing or empty; a folder of an unknown class.
+        UserError: the list is missing or empty; a folder of an unknown class, or with ``multi_label``.
         ConfigError: bad lines, all at once.
 
-    Source: PaddleVideo's ``VideoDataset``; unlike there, no unreadable video is replaced by a random other one.
+    Source: PaddleVideo's ``VideoDataset``, MMAction2's with ``multi_class``; unlike there, no unreadable video is
+    replaced by a random other one.
     """
 
     def __init__(
@@ -51,13 +56,15 @@ class VideoDataset:
         test_mode: bool = False,
         allow_outside_root: bool = False,
         class_names: list[str] | None = None,
+        multi_label: bool = False,
         num_classes: int | None = None,
     ):
-        self.file_path, self.data_prefix = file_path, data_prefix
+        self.file_path, self.data_prefix = expanded(file_path), expanded(data_prefix)
         self.allow_outside_root = allow_outside_root
-        self.class_names = class_names
+        self.class_names, self.multi_label = class_names, multi_label
+        self.remarks: list[str] = []
         self.lines: list[int] = []  # line of each record in the list file
-        if os.path.isdir(file_path):
+        if os.path.isdir(self.file_path):
             self.records = self._from_folder(num_classes)
         else:
             self.records = self._from_list(suffix, num_classes)
@@ -76,6 +83,10 @@ class VideoDataset:
         return left_out_files(self.file_path) if os.path.isdir(self.file_path) else {}
 
     def _from_folder(self, num_classes: int | None) -> list[dict]:
+        if self.multi_label:
+            raise UserError(
+                f"{self.file_path}: multi_label: True needs a list (path 0 3 17); class folders give one label"
+            )
         # a folder is its own root: what its links lead to was put there by its owner
         self.data_prefix = None
         files, self.class_names = scan_folder(self.file_path, self.class_names)
@@ -88,13 +99,9 @@ class VideoDataset:
         return [{"filename": file, "label": label, "index": i} for i, (file, label) in enumerate(files)]
 
     def _from_list(self, suffix: str, num_classes: int | None) -> list[dict]:
-        rows = read_rows(self.file_path, ("path", "label"))
-        problems = Problems(self.file_path)
-        records = []
-        for index, row in enumerate(rows):
-            path = locate(row, self.data_prefix, self.allow_outside_root, problems)
-            label = parse_label(row, num_classes, problems)
-            records.append({"filename": path + suffix, "label": label, "index": index})
-        problems.raise_if_any()
-        self.lines = [row.line for row in rows]
-        return records
+        labels = Labels(num_classes, self.class_names, self.multi_label)
+        given = (labels, self.data_prefix, self.allow_outside_root, suffix)
+        content = read_content(self.file_path, ("path", "label"), *given)
+        self.lines, self.remarks = [row.line for row in content.rows], content.remarks
+        pairs = zip(content.paths, content.labels)
+        return [{"filename": path, "label": label, "index": i} for i, (path, label) in enumerate(pairs)]

@@ -7,7 +7,6 @@ from typing import Any
 
 import paddle
 from paddle import nn
-from paddle.nn import functional as F
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.modeling.layers import ClipNormalize
@@ -25,6 +24,8 @@ class Framework(nn.Layer):
     head_name = "head"
     # whether clips come with boxes, and scores are theirs
     takes_boxes = False
+    # whether classes do not exclude one another, and scores are every class's own
+    multi_label = False
     # the layouts of input that it feeds to its backbone, whose ``layout`` is one of them: frames [N * T, C, H, W];
     # volumes [N, C, T, H, W]; tokens of transformers, which take volumes and give one vector
     layouts: Sequence[str] = ()
@@ -161,6 +162,11 @@ class Recognizer(Framework):
         return self.head.num_classes or self.backbone.out_channels
 
     @property
+    def multi_label(self) -> bool:
+        """Whether a clip may have several classes."""
+        return self.head.multi_label
+
+    @property
     def classifier_prefixes(self) -> tuple[str, ...]:
         """Where the names of parameters begin whose shape depends on the number of classes."""
         return ("head.", *(f"backbone.{name}" for name in getattr(self.backbone, "classifier_prefixes", ())))
@@ -232,8 +238,8 @@ class Recognizer(Framework):
         """[N, V, K] -> probabilities float32 [N, K] by ``avg_type``."""
         logits = logits.astype("float32")
         if self.avg_type == "prob":
-            return F.softmax(logits).mean(1)
-        return F.softmax(logits.mean(1))
+            return self.head.scores(logits).mean(1)
+        return self.head.scores(logits.mean(1))
 
     def _check_agreement(self) -> None:
         given, wanted = self.head.in_channels, self.backbone.out_channels

@@ -111,6 +111,11 @@ class RecognizerDistillation(Framework):
         return self.student_network.num_frames
 
     @property
+    def multi_label(self) -> bool:
+        """Whether the student gives several classes."""
+        return self.student_network.multi_label
+
+    @property
     def avg_type(self) -> str:
         """How the student averages over views."""
         return self.student_network.avg_type

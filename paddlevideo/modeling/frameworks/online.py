@@ -6,7 +6,6 @@ from collections import deque
 from typing import Any
 
 import paddle
-from paddle.nn import functional as F
 
 
 class OnlineTSM:
@@ -51,7 +50,7 @@ class OnlineTSM:
         Raises:
             ConfigError: the network's shift looks ahead.
         """
-        return F.softmax(self.step_logits(frames))
+        return self.network.head.scores(self.step_logits(frames))
 
     @paddle.no_grad()
     def step_logits(self, frames: Any) -> paddle.Tensor:

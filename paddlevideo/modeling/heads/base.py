@@ -6,6 +6,7 @@ from typing import Any
 
 import paddle
 from paddle import nn
+from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import ConfigError
@@ -19,7 +20,8 @@ class Head(nn.Layer):
 
     Args:
         ls_eps: label smoothing, in training only.
-        loss_cfg: ``{name: Class, arguments}``; cross entropy by default.
+        loss_cfg: ``{name: Class, arguments}``; cross entropy by default.  ``BCELoss`` makes it a head for several
+            labels per clip.
     """
 
     num_classes: int | None = None
@@ -33,6 +35,12 @@ class Head(nn.Layer):
                 raise ConfigError("MODEL.head", ["MODEL.head.ls_eps: is given in loss_cfg too"])
             spec["ls_eps"] = ls_eps
         self.criterion = LOSSES.build(spec, "MODEL.head.loss_cfg")
+        # whether classes do not exclude one another: what the loss is made for decides on the scores
+        self.multi_label: bool = getattr(self.criterion, "multi_label", False)
+
+    def scores(self, logits: paddle.Tensor) -> paddle.Tensor:
+        """Probabilities of logits [..., K]: of one class out of all, or of every class by itself."""
+        return F.sigmoid(logits) if self.multi_label else F.softmax(logits)
 
     def loss(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Scalar loss of logits [N, K] with labels int [N] or float [N, K]."""

@@ -21,6 +21,8 @@ class CrossEntropyLoss(nn.Layer):
     *Source*: PaddleVideo ``BaseHead.loss``; there the mixed loss is ``lam CE(a) + (1 - lam) CE(b)``, the same number.
     """
 
+    multi_label = False  # scores are softmax: one class out of all
+
     def __init__(self, ls_eps: ProbabilityBelowOne = 0.0):
         super().__init__()
         self.ls_eps = ls_eps
