@@ -12,7 +12,17 @@ from paddlevideo.errors import UserError
 log = logging.getLogger("paddlevideo")
 
 # the parts of a configuration that decide what is trained and how
-_COMPARED = ("epochs", "MODEL", "DATASET.batch_size", "PIPELINE.train", "MIX", "OPTIMIZER", "PRECISEBN", "EMA")
+_COMPARED = (
+    "epochs",
+    "MODEL",
+    "DATASET.batch_size",
+    "PIPELINE.train",
+    "MIX",
+    "OPTIMIZER",
+    "SWA.lr",
+    "PRECISEBN",
+    "EMA",
+)
 # those of them that decide on the batches of an epoch: within one they cannot change.  Rates and the like can: a lower
 # rate or a clip is the way out of a loss that is not finite
 _OF_AN_EPOCH = ("DATASET.batch_size", "PIPELINE.train", "MIX")

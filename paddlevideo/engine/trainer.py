@@ -313,7 +313,7 @@ class Trainer:
             _check_shift_shares(state, self.framework, point.stem)
             compare_configs(state["config"], self.config.to_dict(), state["progress"]["step_in_epoch"] > 0, point.stem)
             self.progress = Progress(**state["progress"])
-            self.schedule.load_state_dict(state["schedule"])
+            self.schedule.move_to(self.progress.epoch, self.progress.step_in_epoch)
             compare_rates(state["schedule"].get("lr"), self.schedule.lr)
             self.precision.load_state_dict(state["scaler"])
             self._refused, self.first_loss = state["non_finite"], state.get("first_loss")

@@ -65,6 +65,35 @@ def test_a_lower_rate_holds_from_the_first_step_and_is_said(stopped):
     assert max(rates(said)) <= 0.0005, rates(said)
 
 
+OTHERS = {
+    "constant": (0.001, {}, [0.001] * 6),
+    "Paddle's, by epoch": ({"name": "StepDecay", "learning_rate": 0.008, "step_size": 1, "gamma": 0.5}, {}, None),
+    "ours, by epoch": (
+        {"name": "CustomWarmupAdjustDecay", "step_base_lr": 0.008, "warmup_epochs": 0, "lr_decay_rate": 0.5,
+         "boundaries": [1, 2]},
+        {}, None,
+    ),
+    "Paddle's, by step": (
+        {"name": "LinearWarmup", "iter_step": True, "learning_rate": 0.008, "warmup_steps": 8, "start_lr": 0.0,
+         "end_lr": 0.008},
+        {}, [0.006, 0.007] + [0.008] * 4,
+    ),
+    "handed over": (0.001, {"SWA": {"start_epoch": 3, "lr": 0.0005}}, [0.001] * 2 + [0.0005] * 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_schedule_goes_on_at_the_runs_position_and_is_said(stopped, name):
+    """The way out of a loss that is not finite: ``--resume auto -o OPTIMIZER.learning_rate=...``."""
+    config = stopped(within=True)
+    section, more, expected = OTHERS[name]
+    config["OPTIMIZER"]["learning_rate"] = section
+    said = resume(config | more)
+    assert re.search(r"OPTIMIZER\.learning_rate.*: .*CustomWarmupCosineDecay.* then, ", said)
+    assert not more or "SWA.lr: not given then, 0.0005 now" in said
+    assert rates(said) == pytest.approx(expected or [0.004] * 2 + [0.002] * 4)
+
+
 def test_other_epochs_are_said_and_the_rate_follows_at_once(stopped):
     config = stopped()
     config["OPTIMIZER"]["learning_rate"]["max_epoch"] = 6

@@ -208,15 +208,7 @@ def _without_ema(point):
     point.arrays[".pdema"] = _zero(point.arrays[".pdema"])
 
 
-def _without_rate(point):
-    point.state["schedule"]["after"] = {**_zero(point.state["schedule"]["after"]), "last_lr": 0.001}
-
-
-def _without_handover(point):
-    point.state["schedule"]["epochs_done"] = 0
-
-
-NEGATIVE = [_without_mean, _without_position, _without_number, _without_ema, _without_rate, _without_handover]
+NEGATIVE = [_without_mean, _without_position, _without_number, _without_ema]
 
 
 @pytest.mark.parametrize("neglect", NEGATIVE, ids=lambda f: f.__name__[9:])
