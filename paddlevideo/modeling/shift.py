@@ -166,7 +166,7 @@ def checked_shift_div(num_seg: int, shift_div: int | None, direction: str, mode:
         )
     if num_seg != 8 and shift:
         log.info(
-            "MODEL.backbone.shift_div: not named: 1/%d of the channels move each way (1/num_seg, as in PaddleVideo); "
+            "backbone.shift_div: not named: 1/%d of the channels move each way (1/num_seg, as in PaddleVideo); "
             "weights that moved 1/8 (MMAction2's, earlier versions of this suite) need shift_div: 8",
             num_seg,
         )

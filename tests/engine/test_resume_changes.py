@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from paddlevideo.config import Config
+from paddlevideo.engine import checkpoint
+from paddlevideo.engine.command import load_run_config
 from paddlevideo.engine.hooks import CheckpointHook
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
-from tests.tiny import make_clips, tsm_config
+from tests.tiny import distilled, make_clips, save, tsm_config
 
 STEPS = 4  # of an epoch
 
@@ -101,6 +103,35 @@ def test_other_epochs_are_said_and_the_rate_follows_at_once(stopped):
     assert "epochs: 1 then, 6 now" in said and "the rate of the next step: 0.0375 then, 0.0466" in said
     assert rates(said)[0] == pytest.approx(0.046651, abs=1e-6)  # a sixth of half a cosine from 0.05 to 0 has passed
     assert rates(said)[-1] < 0.001
+
+
+@pytest.mark.parametrize(
+    ("shift", "path"), [(True, "MODEL.models.1.Student.backbone.shift_div"), (False, None)], ids=["shifts", "does not"]
+)
+def test_an_unnoted_share_of_shifted_channels_is_compared_where_something_shifts(
+    clips, tmp_path, monkeypatch, shift, path
+):
+    """Points of earlier versions note no share: it was 1/8 where none was named.  The tiny network has 4 frames now."""
+    config = tsm_config(clips, tmp_path)
+    config["MODEL"]["backbone"]["shift"] = shift
+    teacher = {**config["MODEL"], "backbone": {**config["MODEL"]["backbone"], "shift_div": 8}}
+    config = distilled(config)
+    config["MODEL"]["models"][0]["Teacher"] = teacher
+    train(Config(config | {"epochs": 1}), Options(max_iters=1))
+    real = checkpoint.load
+
+    def load(stem):
+        point = real(stem)
+        del point.state["shift_div"]
+        return point
+
+    monkeypatch.setattr(checkpoint, "load", load)
+    if path is None:
+        assert train(Config(config), Options(resume="auto", max_iters=1)).progress.epoch == 3
+        return
+    with pytest.raises(UserError, match=f"shift_div: 8 then, 4 now.*-o {path}=8$"):
+        train(Config(config), Options(resume="auto", max_iters=1))
+    assert train(load_run_config(save(config, tmp_path / "c.yaml"), [f"{path}=8"]), Options(resume="auto", max_iters=1))
 
 
 @pytest.mark.parametrize(
