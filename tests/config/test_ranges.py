@@ -41,6 +41,15 @@ TIMESFORMER = ROOT / "configs" / "recognition" / "timesformer" / "timesformer_k4
         ("OPTIMIZER.weight_decay.value=-1", "OPTIMIZER.weight_decay.value: a number that is not negative"),
         ("PIPELINE.train.transform.0.MultiScaleCrop.target_size=0", "target_size: expected at least 1, got 0"),
         ("MIX={name: Mixup, alpha: -1}", "MIX.alpha: expected above 0, got -1"),
+        ("MODEL.backbone.non_local={mde: gaussian}", "MODEL.backbone.non_local.mde: unknown key; did you mean 'mode'?"),
+        ("MODEL.backbone.non_local={mode: gausian}", "non_local.mode: expected one of embedded_gaussian, gaussian,"),
+        ("MODEL.backbone.non_local={sub_sample: 3}", "MODEL.backbone.non_local.sub_sample: expected bool, got 3"),
+        ("MODEL.backbone.non_local={blocks: [[2]]}", "non_local.blocks[0][0]: expected one of 0, 1, got 2"),
+        ("MODEL.backbone.shift_div=1", "MODEL.backbone.shift_div: expected at least 2, got 1"),
+        ("num_seg=1", "MODEL.backbone.num_seg: 1 is not possible with shift_div None, shift True, shift_direction"),
+        ("MODEL.freeze=[backbone, bakbone]", "MODEL.freeze[1]: expected backbone or head, or a part of one"),
+        ("PIPELINE.test.transform.3.Normalization.std=[0.4, 0.4, 0.4]", "0.406] std [0.4, 0.4, 0.4])"),
+        ("PIPELINE.test.transform.3.Normalization.mean=[0.4]", "mean and std are those of three channels"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_meant_is_refused(assignment, words):

@@ -24,7 +24,7 @@ from paddlevideo.modeling.non_local import (
     non_local_places,
     start_as_identity,
 )
-from paddlevideo.ranges import PositiveInt
+from paddlevideo.ranges import NonLocalBlocks, PositiveInt
 from paddlevideo.registry import BACKBONES
 
 SLOW_INFLATE = (False, False, True, True)  # stages whose blocks look at neighbouring frames
@@ -223,7 +223,7 @@ class ResNet3dSlowOnly(ResNet3D):
         pretrained: str | None = None,
         spatial_strides: Sequence[int] = (1, 2, 2, 2),
         inflate: Sequence[int] = (0, 0, 1, 1),
-        non_local: dict[str, Any] | None = None,
+        non_local: NonLocalBlocks | None = None,
         width: PositiveInt = 64,
         bn_wd: bool = True,
     ):
@@ -316,8 +316,6 @@ def check_num_seg(num_seg: int | None, divisor: int = 1, of: str = "") -> None:
     """
     if num_seg is None:
         return
-    if not isinstance(num_seg, int) or num_seg < 1:
-        raise ValueError(f"num_seg: expected a whole number of frames, at least 1, got {num_seg!r}")
     if num_seg % divisor:
         raise ValueError(f"num_seg: expected a multiple of {of} ({divisor}), got {num_seg}")
 
