@@ -76,8 +76,13 @@ def normalization_of(pipelines: Mapping[str, Pipeline], source: str) -> Normaliz
             ],
         )
     pairs = {name: (op.mean, op.std) for name, op in left.items()}
-    listing = {name: f"mean {mean.tolist()} std {std.tolist()}" for name, (mean, std) in pairs.items()}
+    listing = {name: f"mean {_listed(mean)} std {_listed(std)}" for name, (mean, std) in pairs.items()}
     if len(set(listing.values())) > 1:
         text = "; ".join(f"{name}: {value}" for name, value in listing.items())
         raise ConfigError(source, [f"PIPELINE: Normalization differs between pipelines ({text})"])
     return next(iter(pairs.values()), None)
+
+
+def _listed(values: Any) -> str:
+    """Float32 numbers as one writes them: 0.45, not 0.44999998807907104; different ones differ."""
+    return f"[{', '.join(str(value) for value in values)}]"

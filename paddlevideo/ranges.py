@@ -66,6 +66,40 @@ class Divides:
         return [f"{where}: expected a divisor of {self.argument} ({other}), got {value!r}"]
 
 
+class Excludes:
+    """Values but one, which does not go with what other arguments are.
+
+    Args:
+        value: the one.
+        others: other arguments' values, all of which it takes to exclude it.
+    """
+
+    def __init__(self, value: Any, **others: Any):
+        self.value, self.others = value, others
+
+    def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
+        """The line that says what ``value`` does not go with, or nothing."""
+        if value != self.value or any(others.get(name) != other for name, other in self.others.items()):
+            return []
+        listed = ", ".join(f"{name} {other}" for name, other in self.others.items())
+        return [f"{where}: {value!r} is not possible with {listed}; change one of them"]
+
+
+class Within:
+    """Dotted paths that begin with one of these names."""
+
+    def __init__(self, *names: str):
+        self.names = names
+
+    def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
+        """The line that says which names a path may begin with, or nothing."""
+        first = value.partition(".")[0]
+        if first in self.names:
+            return []
+        near_one = suggest(first, self.names, listed=False)
+        return [f"{where}: expected {' or '.join(self.names)}, or a part of one, got {value!r}{near_one}"]
+
+
 class Keys:
     """Mappings with no other keys than these.
 
@@ -96,8 +130,20 @@ Probability = Annotated[float, Range(0, 1)]
 ProbabilityBelowOne = Annotated[float, Range(0, below=1)]
 ViewAveraging = Annotated[dict, Keys(num_seg="PositiveInt | None", avg_type="Literal['score', 'prob', 'none']")]
 RuntimeConfig = Annotated[dict, Keys(test="ViewAveraging | None")]
+# of backbones that shift channels: PaddleVideo's share, 1 / num_seg, of a single frame would be every channel
+ShiftedFrames = Annotated[int, Range(1), Excludes(1, shift_div=None, shift=True, shift_direction="paddlevideo")]
+ShiftDivisor = Annotated[int, Range(2)]
+NonLocalBlocks = Annotated[
+    dict,
+    Keys(
+        mode="Literal['embedded_gaussian', 'gaussian', 'dot_product']",
+        sub_sample="bool",
+        use_scale="bool",
+        blocks="list[list[Literal[0, 1]]] | None",
+    ),
+]
 
-_LIMITS = {"Range": Range, "Divides": Divides}
+_LIMITS = {"Range": Range, "Divides": Divides, "Excludes": Excludes, "Within": Within}
 _KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),

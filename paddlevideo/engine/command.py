@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.build import normalization_of
 from paddlevideo.config import Config, load_config
-from paddlevideo.config.checking import SPLITS
+from paddlevideo.config.checking import SPLITS, pipeline_problems
 from paddlevideo.config.config import Assigned
 from paddlevideo.engine.escaping import escaped_output
-from paddlevideo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from paddlevideo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, ConfigError, UserError
+from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import is_out_of_memory, reason
 from paddlevideo.solver.check import check_lr, check_optimizer
 from paddlevideo.solver.lengths import Run, broken, differences
@@ -67,7 +69,7 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = (), uses: Seque
     Raises:
         ConfigError: every mistake of it.
     """
-    checks = (_optimizer, _lengths) if "train" in uses else (_optimizer,)
+    checks = (_optimizer, _normalization, *([_lengths] if "train" in uses else []))
     return load_config(path, overrides, checks=checks, uses=uses)
 
 
@@ -85,6 +87,24 @@ def _optimizer(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
     problems = check_optimizer(data["OPTIMIZER"]) if "OPTIMIZER" in data else []
     section = data.get("SWA")
     return problems + (check_lr(section["lr"], "SWA.lr") if isinstance(section, Mapping) and "lr" in section else [])
+
+
+def _normalization(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
+    """What the pipelines refuse when they are built, and how they normalise: a network does it in one way."""
+    sections = data.get("PIPELINE")
+    if not isinstance(sections, Mapping) or pipeline_problems(data, ()):
+        return []
+    pipelines, problems = {}, []
+    for split, steps in sections.items():
+        try:
+            pipelines[split] = Pipeline(steps, f"PIPELINE.{split}")
+        except ConfigError as error:
+            problems += error.problems
+    try:
+        normalization_of(pipelines, "")
+    except ConfigError as error:
+        problems += error.problems
+    return problems
 
 
 def _lengths(data: Mapping[str, Any], assigned: Assigned) -> list[str]:

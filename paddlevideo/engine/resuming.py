@@ -12,32 +12,71 @@ from paddlevideo.errors import UserError
 log = logging.getLogger("paddlevideo")
 
 # the parts of a configuration that decide what is trained and how
-_COMPARED = ("epochs", "MODEL", "DATASET.batch_size", "PIPELINE.train", "MIX", "OPTIMIZER", "PRECISEBN", "EMA")
+_COMPARED = (
+    "epochs",
+    "MODEL",
+    "DATASET.batch_size",
+    "PIPELINE.train",
+    "MIX",
+    "OPTIMIZER",
+    "SWA.lr",
+    "PRECISEBN",
+    "EMA",
+)
 # those of them that decide on the batches of an epoch: within one they cannot change.  Rates and the like can: a lower
 # rate or a clip is the way out of a loss that is not finite
 _OF_AN_EPOCH = ("DATASET.batch_size", "PIPELINE.train", "MIX")
 
 
-def compare_configs(then: Mapping[str, Any], now: Mapping[str, Any], within_epoch: bool, stem: Any) -> None:
-    """Says one line for each changed key that training depends on.
+def compare(then: Mapping[str, Any], now: Mapping[str, Any], within_epoch: bool, stem: Any) -> None:
+    """Says one line for each difference that training depends on.
 
     Args:
-        then, now: whole configurations, the resume point's and this run's.
+        then, now: "shape", "shift_div" and "config", the resume point's and this run's (``Trainer.compared``).
         within_epoch: the resume point lies within an epoch.
         stem: the resume point, for the message.
 
     Raises:
-        UserError: the batches of the epoch that is resumed would be others.
+        UserError: the network would compute something else, or the batches of the epoch that is resumed would be
+            others.
+        KeyError: the resume point lacks a part.
     """
-    found = {part: list(_differences(_at(then, part), _at(now, part), part)) for part in _COMPARED}
-    refused = [line for part in _OF_AN_EPOCH for line in found[part]]
+    _compare_shares(then, now, stem)
+    # earlier versions note no weights
+    shape = {"weights": now["shape"]["weights"], **then["shape"]}
+    found = {key: list(_differences(shape[key], value, key)) for key, value in now["shape"].items()}
+    found |= {part: list(_differences(_at(then["config"], part), _at(now["config"], part), part)) for part in _COMPARED}
+    refused = [line for part in (*now["shape"], *_OF_AN_EPOCH) for line in found[part]]
     if refused and within_epoch:
         raise UserError(
-            f"{stem}: lies within an epoch, and its batches have changed ({'; '.join(refused)}); resume with what it "
-            "was trained with, or from an epoch's end"
+            f"{stem}: lies within an epoch, and the run has changed ({'; '.join(refused)}); resume with what it was "
+            "trained with, or from an epoch's end"
         )
-    for line in (line for part in _COMPARED for line in found[part]):
+    for line in (line for lines in found.values() for line in lines):
         log.warning("resumed run differs from the first one: %s", line)
+
+
+def _compare_shares(then: Mapping[str, Any], now: Mapping[str, Any], stem: Any) -> None:
+    backbones, before = list(_backbones(now["config"]["MODEL"])), list(_backbones(then["config"]["MODEL"]))
+    # earlier versions note no share; it was 1/8 unless the configuration named another
+    noted = then.get("shift_div") or [backbone.get("shift_div") or 8 for _, backbone in before]
+    # of networks that are more or fewer than before the weights do not fit
+    for (path, backbone), (_, earlier), old, new in zip(backbones, before, noted, now["shift_div"]):
+        shifts = new is not None and backbone.get("shift", True) and earlier.get("shift", True)
+        if shifts and old != new:
+            raise UserError(
+                f"{stem}: was trained with another share of shifted channels (shift_div: {old} then, {new} now); go on "
+                f"with its own: -o {path}.shift_div={old}"
+            )
+
+
+def _backbones(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Key path, as ``-o`` takes it, and section of each network's backbone."""
+    if "models" not in model:
+        yield "MODEL.backbone", model.get("backbone") or {}
+    for i, entry in enumerate(model.get("models", ())):
+        for name, section in entry.items():
+            yield f"MODEL.models.{i}.{name}.backbone", section.get("backbone") or {}
 
 
 def compare_rates(then: float | None, now: float) -> None:

@@ -28,7 +28,7 @@ from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.hooks import Hook
 from paddlevideo.engine.parts import versions
 from paddlevideo.engine.precision import Precision, StepCheck
-from paddlevideo.engine.resuming import compare_configs, compare_rates
+from paddlevideo.engine.resuming import compare, compare_rates
 from paddlevideo.errors import UserError
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights
@@ -284,22 +284,23 @@ class Trainer:
             "hooks": {hook.name: hook.state_dict() for hook in self.hooks},
             "non_finite": self._refused,
             "first_loss": self.first_loss,
-            "shape": self.shape(),
-            "shift_div": _shift_shares(self.framework),
-            "config": self.config.to_dict(),
             "versions": versions(),
+            **self.compared(),
         }
 
-    def shape(self) -> dict[str, Any]:
-        """What must be equal for a resumed run to be the same run."""
+    def compared(self) -> dict[str, Any]:
+        """What a resumed run is compared with."""
         records = json.dumps(self.loader.dataset.records, default=str, sort_keys=True)
-        return {
+        shape = {
             "batches_per_epoch": self.batches_per_epoch,
             "accumulate": self.accumulate,
             "world_size": distributed.world_size(),
             "dataset": hashlib.sha256(records.encode()).hexdigest(),
             "weights": self.framework.kept_elsewhere(),
         }
+        # no array of a checkpoint tells the share of shifted channels
+        shares = [getattr(network.backbone, "shift_div", None) for network in self.framework.networks()]
+        return {"shape": shape, "shift_div": shares, "config": self.config.to_dict()}
 
     def load(self, point: checkpoint.ResumePoint) -> None:
         """Continues from a resume point.
@@ -309,11 +310,9 @@ class Trainer:
         """
         state = point.state
         try:
-            self._check_shape(state["shape"], state["progress"], point.stem)
-            _check_shift_shares(state, self.framework, point.stem)
-            compare_configs(state["config"], self.config.to_dict(), state["progress"]["step_in_epoch"] > 0, point.stem)
+            compare(state, self.compared(), state["progress"]["step_in_epoch"] > 0, point.stem)
             self.progress = Progress(**state["progress"])
-            self.schedule.load_state_dict(state["schedule"])
+            self.schedule.move_to(self.progress.epoch, self.progress.step_in_epoch)
             compare_rates(state["schedule"].get("lr"), self.schedule.lr)
             self.precision.load_state_dict(state["scaler"])
             self._refused, self.first_loss = state["non_finite"], state.get("first_loss")
@@ -329,18 +328,6 @@ class Trainer:
         log.info(
             "Resume from checkpoint: %s (epoch %d, step %d)", point.stem, self.progress.epoch + 1, self.progress.step
         )
-
-    def _check_shape(self, old: dict[str, Any], progress: dict[str, int], stem: Any) -> None:
-        now = self.shape()
-        old = {"weights": now["weights"], **old}  # which points of before do not name
-        differences = [f"{key}: {old[key]} then, {now[key]} now" for key in now if old[key] != now[key]]
-        if differences and progress["step_in_epoch"]:
-            raise UserError(
-                f"{stem}: lies within an epoch, and the run has changed ({'; '.join(differences)}); resume with what "
-                "it was trained with, or from an epoch's end"
-            )
-        for difference in differences:
-            log.warning("resumed run differs from the first one: %s", difference)
 
     def _tell(self, moment: str) -> None:
         # in reverse at the end: the log closes when the others have written to it
@@ -406,21 +393,3 @@ def _ranks(scores: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
     earlier = paddle.arange(classes).unsqueeze(0) < labels.unsqueeze(1)  # [N, K]
     before = ((scores > own) | ((scores == own) & earlier)).astype("int64").sum(1)
     return paddle.where(paddle.isnan(scores).any(1), paddle.full_like(before, classes), before)
-
-
-def _shift_shares(framework: Any) -> list[int | None]:
-    """``shift_div`` of every network's backbone; None where nothing is shifted.  No array of a checkpoint tells it."""
-    return [getattr(network.backbone, "shift_div", None) for network in framework.networks()]
-
-
-def _check_shift_shares(state: dict[str, Any], framework: Any, stem: Any) -> None:
-    now, model = _shift_shares(framework), state["config"]["MODEL"]
-    sections = [next(iter(entry.values())) for entry in model["models"]] if "models" in model else [model]
-    # earlier versions noted no share, and moved 1/8 unless the configuration said otherwise
-    then = state.get("shift_div") or [section["backbone"].get("shift_div") or 8 for section in sections]
-    for old, new in zip(then, now, strict=True):
-        if new is not None and old != new:
-            raise UserError(
-                f"{stem}: was trained with another share of shifted channels (shift_div: {old} then, {new} now); go on "
-                f"with its own: -o MODEL.backbone.shift_div={old}"
-            )

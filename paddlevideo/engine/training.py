@@ -289,7 +289,7 @@ def _accumulation(config: Config) -> int:
     if not section:
         return 1
     if "num_iters" in section:
-        return max(1, section["num_iters"])
+        return section["num_iters"]
     per_step = config["DATASET"].get("batch_size", 8) * distributed.world_size()
     total = section["global_batch_size"]
     if total % per_step:

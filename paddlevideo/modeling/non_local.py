@@ -12,7 +12,6 @@ from paddle.nn import initializer as init
 
 from paddlevideo.modeling.layers import hint
 from paddlevideo.modeling.naming import batch_norm
-from paddlevideo.registry import suggest
 
 NonLocalMode = Literal["embedded_gaussian", "gaussian", "dot_product"]
 MODES = ("embedded_gaussian", "gaussian", "dot_product")
@@ -47,8 +46,6 @@ class NonLocal3D(nn.Layer):
         bn_wd: bool = False,
     ):
         super().__init__()
-        if mode not in MODES:
-            raise ValueError(f"non_local.mode: expected one of {', '.join(MODES)}, got {mode!r}")
         inner = channels // 2
         self.mode, self.sub_sample, self.inner = mode, sub_sample, inner
         self.scale = inner**-0.5 if use_scale else 1.0
@@ -98,16 +95,12 @@ def non_local_places(
         spec: a backbone's ``non_local: {mode, sub_sample, use_scale, blocks}``.
 
     Raises:
-        ValueError: an unknown key, or ``blocks`` that are not one number per block.
+        ValueError: ``blocks`` that are not one number per block.
     """
     none = [[0] * count for count in counts]
     if spec is None:
         return none, {}
     arguments = {key: value for key, value in spec.items() if key != "blocks"}
-    unknown = [key for key in arguments if key not in ("mode", "sub_sample", "use_scale")]
-    if unknown:
-        choices = ("mode", "sub_sample", "use_scale", "blocks")
-        raise ValueError(f"non_local.{unknown[0]}: unknown key{suggest(unknown[0], choices)}")
     blocks = spec.get("blocks") or _PUBLISHED
     if [len(stage) for stage in blocks] != list(counts):
         raise ValueError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from paddlevideo.ranges import misspelt, suggest
+from paddlevideo.ranges import misspelt, mistakes, suggest
 
-# "name:kind", optional ones with "?".  Kinds: those of _NUMBERS and _OTHERS, lists of them with an "s", and lr (a rate,
+# "name:kind", optional ones with "?".  Kinds: those of _KINDS, lists of them with an "s", and lr (a rate,
 # or a schedule of its own).  A rate is scaled by scale_lr.  Of lengths an epoch is one of the run, a beat one step of
 # the schedule.  A test compares this table with the constructors.
 _OURS = {
@@ -226,44 +225,40 @@ def is_share(value: Any) -> bool:
     return match is not None and int(match[2]) > 0
 
 
-def _whole(value: float) -> bool:
-    return float(value).is_integer()
-
-
-# kind of a number -> what it is called, and which numbers are of it
-_NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "rate": ("a number that is not negative", lambda v: v >= 0),
-    "factor": ("a number that is not negative", lambda v: v >= 0),
-    "positive": ("a number above 0", lambda v: v > 0),
-    "share": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
-    "momentum": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
-    "count": ("a whole number, at least 1,", lambda v: _whole(v) and v >= 1),
-    "start": ("a whole number, at least -1,", lambda v: _whole(v) and v >= -1),
-    "epoch": ("a number of epochs, or a share of the run like 20/50,", lambda v: v >= 0),
-    "beat": ("a whole number of steps, or a share of the run like 20/50,", lambda v: _whole(v) and v >= 0),
+# kind of a value -> its annotation (``paddlevideo.ranges``)
+_KINDS = {
+    "rate": "NonNegative",
+    "factor": "NonNegative",
+    "positive": "Positive",
+    "share": "Probability",
+    "momentum": "ProbabilityBelowOne",
+    "count": "PositiveInt",
+    "start": "Annotated[int, Range(-1)]",
+    "epoch": "NonNegative",
+    "beat": "NonNegativeInt",
+    "bool": "bool",
+    "str": "str",
 }
-_OTHERS = {"bool": ("true or false", bool), "str": ("a text", str)}
 
 
 def _kind_problem(value: Any, kind: str, where: str) -> list[str]:
     """The line that says ``value`` is not of this kind, or nothing."""
     if kind == "lr":
         return check_lr(value, where)
-    if kind in _OTHERS:
-        words, wanted = _OTHERS[kind]
-        return [] if isinstance(value, wanted) else [f"{where}: {words} is expected, got {value!r}"]
-    if kind not in _NUMBERS:
+    if kind not in _KINDS:
         if not isinstance(value, (list, tuple)) or not value:
-            return [f"{where}: a list of numbers is expected, got {value!r}"]
+            return [f"{where}: expected a list of numbers, got {value!r}"]
         return [line for i, item in enumerate(value) for line in _kind_problem(item, kind[:-1], f"{where}[{i}]")]
-    words, fits = _NUMBERS[kind]
     if kind in LENGTHS and is_share(value):
         return []
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and fits(value):
-        return []
-    # YAML 1.1 reads 1e-4 as a text, which is the usual reason for a text where a number belongs
-    hint = "; write 1.0e-4 rather than 1e-4, which YAML reads as a text" if isinstance(value, str) else ""
-    return [f"{where}: {words} is expected, got {value!r}{hint}"]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 5.0 steps are 5
+    hint = ""
+    if isinstance(value, str) and kind in LENGTHS:
+        hint = "; a share of the run is written like 20/50"
+    elif isinstance(value, str):  # YAML 1.1 reads 1e-4 as a text
+        hint = "; write 1.0e-4 rather than 1e-4, which YAML reads as a text"
+    return [f"{line}{hint if kind not in ('bool', 'str') else ''}" for line in mistakes(value, _KINDS[kind], where)]
 
 
 def _relation_problems(section: Mapping[str, Any], name: str, where: str) -> list[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from paddle.optimizer.lr import LRScheduler
 
-from paddlevideo.errors import UserError
 from paddlevideo.solver.lr import Schedule
 
 
@@ -52,6 +50,14 @@ class Handover(Schedule):
         self.epochs_done += 1
         self._relay()
 
+    def move_to(self, epochs: int, steps: int = 0) -> None:
+        """Goes to the position after so many epochs and so many optimizer steps of the next one."""
+        self.epochs_done = epochs
+        ended = epochs >= self.epochs
+        self.before.move_to(min(epochs, self.epochs), 0 if ended else steps)
+        self.after.move_to(max(0, epochs - self.epochs), steps if ended else 0)
+        self._relay()
+
     def _relay(self) -> None:
         self.scheduler.current = self.current.scheduler
         self.scheduler.step()
@@ -65,22 +71,3 @@ class Handover(Schedule):
             "before": self.before.state_dict(),
             "after": self.after.state_dict(),
         }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues where ``state`` was taken.
-
-        Raises:
-            UserError: the state belongs to another schedule, or lacks a part.
-        """
-        if state.get("class") != "Handover":
-            raise UserError(
-                f"the saved schedule is {state.get('class')} alone, and the configuration hands over to another one "
-                "(SWA.lr); resume with the configuration that it was trained with"
-            )
-        missing = [key for key in ("epochs_done", "before", "after") if key not in state]
-        if missing:
-            raise UserError(f"the saved state of the schedules lacks {', '.join(missing)}; the checkpoint is not whole")
-        self.epochs_done = state["epochs_done"]
-        self.before.load_state_dict(state["before"])
-        self.after.load_state_dict(state["after"])
-        self._relay()

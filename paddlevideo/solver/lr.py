@@ -12,7 +12,7 @@ from typing import Any
 from paddle.optimizer import lr as paddle_lr
 from paddle.optimizer.lr import LRScheduler
 
-from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.errors import ConfigError
 from paddlevideo.solver.check import ALWAYS_BY_ITERATION, check_lr, scale_lr, schedule_arguments
 from paddlevideo.solver.lengths import Run, in_numbers
 
@@ -31,7 +31,7 @@ class EpochSchedule(LRScheduler):
     """A schedule over fractional epochs: every step moves ``last_epoch`` on by ``1 / num_iters``.
 
     The fraction is summed up step by step, as PaddleVideo does: rounding decides in which iteration a rate drops, and
-    the same rounding gives the same iteration.  ``num_steps`` counts the steps as a whole number.  Both are saved.
+    the same rounding gives the same iteration.  ``num_steps`` counts the steps as a whole number.
 
     Args:
         base_lr: the rate that Paddle's base class is told.
@@ -41,7 +41,8 @@ class EpochSchedule(LRScheduler):
 
     def __init__(self, base_lr: float, num_iters: int = 1, last_epoch: int = -1, verbose: bool = False):
         self.num_iters = num_iters
-        self.num_steps = max(last_epoch, 0) * num_iters
+        self._start = max(last_epoch, 0)
+        self.num_steps = self._start * num_iters
         # the base class's constructor calls step(), which has to end at the first epoch
         self._begun = False
         super().__init__(base_lr, max(last_epoch, 0), verbose)
@@ -62,6 +63,13 @@ class EpochSchedule(LRScheduler):
         self.last_lr = self.get_lr()
         if self.verbose:
             print(f"Epoch {self.last_epoch}: {type(self).__name__} set learning rate to {self.last_lr}.")
+
+    def move_to(self, num_steps: int) -> None:
+        """Goes to the position after ``num_steps`` calls of ``step()`` from the beginning, bit for bit."""
+        self.num_steps, self.last_epoch = self._start * self.num_iters + num_steps, self._start
+        for _ in range(num_steps):
+            self.last_epoch += 1 / self.num_iters
+        self.last_lr = self.get_lr()
 
     def state_keys(self) -> None:
         """Names the attributes that are saved (Paddle's protocol)."""
@@ -371,6 +379,7 @@ class Schedule:
         self.scheduler = scheduler
         self.by_iteration = by_iteration
         self.steps_per_epoch = steps_per_epoch
+        self._start = scheduler.last_epoch
 
     @property
     def lr(self) -> float:
@@ -387,21 +396,20 @@ class Schedule:
         if not self.by_iteration:
             self.scheduler.step()
 
+    def move_to(self, epochs: int, steps: int = 0) -> None:
+        """Goes to the position after so many epochs and so many optimizer steps of the next one.
+
+        A rate is a function of the position alone: a run can be resumed with any schedule.
+        """
+        position = epochs * self.steps_per_epoch + steps if self.by_iteration else epochs
+        if isinstance(self.scheduler, EpochSchedule):
+            self.scheduler.move_to(position)
+        else:
+            self.scheduler.step(self._start + position)
+
     def state_dict(self) -> dict[str, Any]:
         """All counters, the schedule inside a ``LinearWarmup`` included: plain numbers and texts."""
-        return {**_state(self.scheduler), "steps_per_epoch": self.steps_per_epoch, "lr": self.lr}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues where ``state`` was taken; rates, lengths and the like are those of this configuration.
-
-        Where an epoch has another number of steps now, the same epochs have passed.
-
-        Raises:
-            UserError: the state belongs to another class of schedule.
-        """
-        now = self.steps_per_epoch if self.by_iteration else 1
-        before = state.get("steps_per_epoch") or now if self.by_iteration else 1
-        _load(self.scheduler, state, now, before)
+        return {**_state(self.scheduler), "lr": self.lr}
 
 
 def build_lr(
@@ -456,41 +464,13 @@ def _build(section: Mapping[str, Any], run: Run, by_iteration: bool, where: str)
 
 def _state(scheduler: LRScheduler) -> dict[str, Any]:
     state = {"class": type(scheduler).__name__}
-    for key in _state_keys(scheduler):
+    scheduler.state_keys()
+    for key in scheduler.keys:
         state[key] = getattr(scheduler, key)
     inner = getattr(scheduler, "learning_rate", None)
     if isinstance(inner, LRScheduler):
         state["inside"] = _state(inner)
     return state
-
-
-def _load(scheduler: LRScheduler, state: Mapping[str, Any], steps_per_epoch: int, before: int) -> None:
-    name = type(scheduler).__name__
-    if state.get("class") != name:
-        raise UserError(
-            f"the saved schedule is {state.get('class')}, the configuration's {name}; resume with the former"
-        )
-    missing = [key for key in _state_keys(scheduler) if key not in state]
-    inner = getattr(scheduler, "learning_rate", None)
-    if isinstance(inner, LRScheduler) and "inside" not in state:
-        missing.append("inside")
-    if missing:
-        raise UserError(f"the saved state of schedule {name} lacks {', '.join(missing)}; the checkpoint is not whole")
-    for key in _state_keys(scheduler):
-        setattr(scheduler, key, state[key])
-    if isinstance(inner, LRScheduler):
-        _load(inner, state["inside"], steps_per_epoch, before)
-    # the rate of the next step is this configuration's, not the one that was saved
-    if isinstance(scheduler, EpochSchedule):
-        scheduler.num_steps = scheduler.num_steps * steps_per_epoch // before
-        scheduler.last_lr = scheduler.get_lr()
-    else:
-        scheduler.step(scheduler.last_epoch * steps_per_epoch // before)
-
-
-def _state_keys(scheduler: LRScheduler) -> list[str]:
-    scheduler.state_keys()
-    return scheduler.keys
 
 
 def _half_cosine(position: float, length: float) -> float:

@@ -22,8 +22,8 @@ TIMESFORMER = ROOT / "configs" / "recognition" / "timesformer" / "timesformer_k4
 @pytest.mark.parametrize(
     "assignment, words",
     [
-        ("OPTIMIZER.momentum=9", "OPTIMIZER.momentum: a number from 0 to below 1 is expected, got 9"),
-        ("OPTIMIZER.momentum=-0.9", "OPTIMIZER.momentum: a number from 0 to below 1"),
+        ("OPTIMIZER.momentum=9", "OPTIMIZER.momentum: expected 0 to below 1, got 9"),
+        ("OPTIMIZER.momentum=-0.9", "OPTIMIZER.momentum: expected 0 to below 1, got -0.9"),
         ("checkpoint_steps=-5", "checkpoint_steps: expected at least 0, got -5"),
         ("GRADIENT_ACCUMULATION.num_iters=0", "GRADIENT_ACCUMULATION.num_iters: expected at least 1, got 0"),
         ("MODEL.head.drop_ratio=1.5", "MODEL.head.drop_ratio: expected 0 to below 1, got 1.5"),
@@ -38,9 +38,19 @@ TIMESFORMER = ROOT / "configs" / "recognition" / "timesformer" / "timesformer_k4
         ("log_level=LOUD", "log_level: expected one of DEBUG, INFO, WARNING, ERROR, got 'LOUD'"),
         ("EMA.decay=2", "EMA.decay: expected 0 to below 1, got 2"),
         ("log_sinks=[csvv]", "log_sinks[0]: expected one of TensorBoard, VisualDL, got 'csvv'"),
-        ("OPTIMIZER.weight_decay.value=-1", "OPTIMIZER.weight_decay.value: a number that is not negative"),
+        ("OPTIMIZER.weight_decay.value=-1", "OPTIMIZER.weight_decay.value: expected at least 0, got -1"),
         ("PIPELINE.train.transform.0.MultiScaleCrop.target_size=0", "target_size: expected at least 1, got 0"),
         ("MIX={name: Mixup, alpha: -1}", "MIX.alpha: expected above 0, got -1"),
+        ("MODEL.backbone.non_local={mde: gaussian}", "MODEL.backbone.non_local.mde: unknown key; did you mean 'mode'?"),
+        ("MODEL.backbone.non_local={mode: gausian}", "non_local.mode: expected one of embedded_gaussian, gaussian,"),
+        ("MODEL.backbone.non_local={sub_sample: 3}", "MODEL.backbone.non_local.sub_sample: expected bool, got 3"),
+        ("MODEL.backbone.non_local={blocks: [[2]]}", "non_local.blocks[0][0]: expected one of 0, 1, got 2"),
+        ("MODEL.backbone.shift_div=1", "MODEL.backbone.shift_div: expected at least 2, got 1"),
+        ("num_seg=1", "MODEL.backbone.num_seg: 1 is not possible with shift_div None, shift True, shift_direction"),
+        ("PIPELINE.train.decode={name: VideoDecoder, backend: pyva}", "decode.backend: expected one of pyav, pyav_seq"),
+        ("MODEL.freeze=[backbone, bakbone]", "MODEL.freeze[1]: expected backbone or head, or a part of one"),
+        ("PIPELINE.test.transform.3.Normalization.std=[0.4, 0.4, 0.4]", "0.406] std [0.4, 0.4, 0.4])"),
+        ("PIPELINE.test.transform.3.Normalization.mean=[0.4]", "mean and std are those of three channels"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_meant_is_refused(assignment, words):
@@ -117,7 +127,7 @@ def test_numbers_of_registered_classes_have_a_range_or_a_reason():
     """A new argument says which numbers it takes; those without limits are listed, with what they may be."""
     free = {
         "BBoxHeadAVA.focal_alpha", "AVAMetric.score_threshold", "RandomSampler.neg_pos_ub",
-        "AVADataset.num_max_proposals", "AugMix.depth",
+        "AugMix.depth",
         "AVADataset.num_classes", "FrameDataset.num_classes", "VideoDataset.num_classes",
     }  # fmt: skip
     found = set()

@@ -120,18 +120,9 @@ def _without_epoch(point):
     point.state["progress"]["epoch"] = 0
 
 
-def _without_schedule(point):
-    point.state["schedule"] = {
-        key: (0 if isinstance(value, int | float) else value) for key, value in point.state["schedule"].items()
-    }
-    flat = point.state["schedule"].get("scheduler")
-    if isinstance(flat, dict):
-        point.state["schedule"]["scheduler"] = dict.fromkeys(flat, 0)
-
-
 NEGATIVE = [
     _without_weights, _without_momentum, _without_average, _without_seed, _without_position, _without_step,
-    _without_epoch, _without_schedule,
+    _without_epoch,
 ]  # fmt: skip
 
 

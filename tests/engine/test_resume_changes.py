@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from paddlevideo.config import Config
+from paddlevideo.engine import checkpoint
+from paddlevideo.engine.command import load_run_config
 from paddlevideo.engine.hooks import CheckpointHook
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
-from tests.tiny import make_clips, tsm_config
+from tests.tiny import distilled, make_clips, save, tsm_config
 
 STEPS = 4  # of an epoch
 
@@ -65,6 +67,35 @@ def test_a_lower_rate_holds_from_the_first_step_and_is_said(stopped):
     assert max(rates(said)) <= 0.0005, rates(said)
 
 
+OTHERS = {
+    "constant": (0.001, {}, [0.001] * 6),
+    "Paddle's, by epoch": ({"name": "StepDecay", "learning_rate": 0.008, "step_size": 1, "gamma": 0.5}, {}, None),
+    "ours, by epoch": (
+        {"name": "CustomWarmupAdjustDecay", "step_base_lr": 0.008, "warmup_epochs": 0, "lr_decay_rate": 0.5,
+         "boundaries": [1, 2]},
+        {}, None,
+    ),
+    "Paddle's, by step": (
+        {"name": "LinearWarmup", "iter_step": True, "learning_rate": 0.008, "warmup_steps": 8, "start_lr": 0.0,
+         "end_lr": 0.008},
+        {}, [0.006, 0.007] + [0.008] * 4,
+    ),
+    "handed over": (0.001, {"SWA": {"start_epoch": 3, "lr": 0.0005}}, [0.001] * 2 + [0.0005] * 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_schedule_goes_on_at_the_runs_position_and_is_said(stopped, name):
+    """The way out of a loss that is not finite: ``--resume auto -o OPTIMIZER.learning_rate=...``."""
+    config = stopped(within=True)
+    section, more, expected = OTHERS[name]
+    config["OPTIMIZER"]["learning_rate"] = section
+    said = resume(config | more)
+    assert re.search(r"OPTIMIZER\.learning_rate.*: .*CustomWarmupCosineDecay.* then, ", said)
+    assert not more or "SWA.lr: not given then, 0.0005 now" in said
+    assert rates(said) == pytest.approx(expected or [0.004] * 2 + [0.002] * 4)
+
+
 def test_other_epochs_are_said_and_the_rate_follows_at_once(stopped):
     config = stopped()
     config["OPTIMIZER"]["learning_rate"]["max_epoch"] = 6
@@ -72,6 +103,35 @@ def test_other_epochs_are_said_and_the_rate_follows_at_once(stopped):
     assert "epochs: 1 then, 6 now" in said and "the rate of the next step: 0.0375 then, 0.0466" in said
     assert rates(said)[0] == pytest.approx(0.046651, abs=1e-6)  # a sixth of half a cosine from 0.05 to 0 has passed
     assert rates(said)[-1] < 0.001
+
+
+@pytest.mark.parametrize(
+    ("shift", "path"), [(True, "MODEL.models.1.Student.backbone.shift_div"), (False, None)], ids=["shifts", "does not"]
+)
+def test_an_unnoted_share_of_shifted_channels_is_compared_where_something_shifts(
+    clips, tmp_path, monkeypatch, shift, path
+):
+    """Points of earlier versions note no share: it was 1/8 where none was named.  The tiny network has 4 frames now."""
+    config = tsm_config(clips, tmp_path)
+    config["MODEL"]["backbone"]["shift"] = shift
+    teacher = {**config["MODEL"], "backbone": {**config["MODEL"]["backbone"], "shift_div": 8}}
+    config = distilled(config)
+    config["MODEL"]["models"][0]["Teacher"] = teacher
+    train(Config(config | {"epochs": 1}), Options(max_iters=1))
+    real = checkpoint.load
+
+    def load(stem):
+        point = real(stem)
+        del point.state["shift_div"]
+        return point
+
+    monkeypatch.setattr(checkpoint, "load", load)
+    if path is None:
+        assert train(Config(config), Options(resume="auto", max_iters=1)).progress.epoch == 3
+        return
+    with pytest.raises(UserError, match=f"shift_div: 8 then, 4 now.*-o {path}=8$"):
+        train(Config(config), Options(resume="auto", max_iters=1))
+    assert train(load_run_config(save(config, tmp_path / "c.yaml"), [f"{path}=8"]), Options(resume="auto", max_iters=1))
 
 
 @pytest.mark.parametrize(

@@ -194,5 +194,7 @@ def test_a_part_of_the_backbone_can_be_frozen_and_the_rest_learns():
 
 
 def test_freezing_what_is_not_there_names_what_is():
-    with pytest.raises(ConfigError, match=r"MODEL\.freeze\.1: no part 'backbne' of backbone, head, .*mean 'backbone'"):
+    with pytest.raises(ConfigError, match=r"freeze\[1\]: expected backbone or head.*'backbne'; did you mean 'backbone"):
         build(TSM, freeze=["head", "backbne"])
+    with pytest.raises(ConfigError, match=r"MODEL\.freeze\.1: no part 'backbone.con' of .*mean 'backbone.conv'"):
+        build(TSM, freeze=["head", "backbone.con"])

@@ -75,8 +75,3 @@ def test_it_starts_as_identity_and_can_leave_it(mode):
     assert np.abs(block.bn.weight.grad.numpy()).max() > 0
     assert block.bn.weight.decay_mult == block.bn.bias.decay_mult == 0.0
     assert (mode == "gaussian") == (not hasattr(block, "theta"))
-
-
-def test_an_unknown_mode_is_named():
-    with pytest.raises(ValueError, match="non_local.mode: expected one of embedded_gaussian"):
-        NonLocal3D(8, "concatenation")

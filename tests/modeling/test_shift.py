@@ -56,7 +56,7 @@ def test_a_share_that_is_not_named_is_that_of_the_reference_and_is_said(name, gi
 
 
 def test_one_frame_needs_a_share_that_is_named():
-    with pytest.raises(ConfigError, match="shift_div: expected a number at num_seg 1"):
+    with pytest.raises(ConfigError, match="num_seg: 1 is not possible with shift_div None"):
         BACKBONES.build({"name": "ResNetTSM", "num_seg": 1}, "MODEL.backbone")
 
 

@@ -148,7 +148,7 @@ def test_other_epochs_are_refused_while_lengths_of_the_file_stand(tmp_path, rate
 
 @pytest.mark.parametrize("text", ["5/0", "a/b", "-1/2", "1/2/3"])
 def test_what_is_no_share_is_refused(tmp_path, text):
-    with pytest.raises(ConfigError, match="max_epoch: a number of epochs, or a share of the run like 20/50"):
+    with pytest.raises(ConfigError, match="max_epoch: expected float, got .*; a share .* is written like 20/50"):
         load_run_config(write(tmp_path, COSINE.format(warmup=1, end=text), 10))
 
 

@@ -33,8 +33,8 @@ def test_paddle_is_not_imported():
         ({"name": "PeicewiseDecay"}, "X.name: there is no schedule 'PeicewiseDecay'; did you mean 'PiecewiseDecay'?"),
         ({"boundaries": [1]}, "X.name: missing; a schedule's class name is expected, or a plain number as X"),
         ({"name": "LambdaDecay"}, "X.name: LambdaDecay needs a Python function, which YAML cannot hold"),
-        ("1e-4", "X: a number that is not negative is expected, got '1e-4'; write 1.0e-4 rather than 1e-4, which YAML"),
-        (-1, "X: a number that is not negative is expected, got -1"),
+        ("1e-4", "X: expected float, got '1e-4'; write 1.0e-4 rather than 1e-4, which YAML"),
+        (-1, "X: expected at least 0, got -1"),
         ({"name": "StepDecay", "learning_rate": 1}, "X.step_size: missing; StepDecay needs it"),
         (
             {"name": "PiecewiseDecay", "boundaries": [1], "values": [0.1]},
@@ -70,9 +70,9 @@ def test_schedule_mistakes(section, line):
     [
         ({"name": "Momentun"}, "OPTIMIZER.name: there is no optimizer 'Momentun'; did you mean 'Momentum'?"),
         ({"momentom": 0.9}, "OPTIMIZER.momentom: Momentum takes no 'momentom'; did you mean 'momentum'?"),
-        ({"use_nesterov": "yes"}, "OPTIMIZER.use_nesterov: true or false is expected, got 'yes'"),
+        ({"use_nesterov": "yes"}, "OPTIMIZER.use_nesterov: expected bool, got 'yes'"),
         ({"weight_decay": {"name": "L3", "value": 1.0}}, "OPTIMIZER.weight_decay.name: L1 or L2 is expected, got 'L3'"),
-        ({"grad_clip": {"name": "ClipGradByGlobalNorm"}}, "OPTIMIZER.grad_clip.value: a number"),
+        ({"grad_clip": {"name": "ClipGradByGlobalNorm"}}, "OPTIMIZER.grad_clip.value: expected float, got None"),
         ({"grad_clip": {"name": "Clip", "value": 1}}, "OPTIMIZER.grad_clip.name: there is no clip 'Clip'"),
         ({"param_groups": "TSM"}, "OPTIMIZER.param_groups: 'default' or 'tsm' is expected, got 'TSM'"),
         ({"fc_lr5": True}, "OPTIMIZER.fc_lr5: only param_groups: tsm knows it"),

@@ -23,7 +23,7 @@ from paddlevideo.ava_files import (
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.ava_persons import FAR, GroundTruth, clipped, select_persons
 from paddlevideo.loader.datasets.lists import check_inside, expanded
-from paddlevideo.ranges import NonNegative, Positive, Probability
+from paddlevideo.ranges import NonNegative, Positive, PositiveInt, Probability
 from paddlevideo.registry import DATASETS
 from paddlevideo.video_files import is_video, printable
 
@@ -88,7 +88,7 @@ class AVADataset:
         proposal_file: str | None = None,
         label_file: str | None = None,
         person_det_score_thr: Probability = 0.9,
-        num_max_proposals: int = 1000,
+        num_max_proposals: PositiveInt = 1000,
         timestamp_start: NonNegative = 900,
         timestamp_end: NonNegative | None = 1800,
         fps: Positive = 30,
@@ -103,14 +103,8 @@ class AVADataset:
         test_mode: bool = False,
         num_classes: int | None = None,
     ):
-        if not 0 <= person_det_score_thr <= 1:
-            raise ValueError(f"person_det_score_thr must lie in 0 .. 1, got {person_det_score_thr}")
-        if num_max_proposals < 1 or fps <= 0:
-            raise ValueError("num_max_proposals and fps must be positive")
         if timestamp_end is not None and timestamp_end <= timestamp_start:
             raise ValueError(f"timestamp_end {timestamp_end} must lie behind timestamp_start {timestamp_start}")
-        if eval_keyframes not in ("gt", "proposals"):
-            raise ValueError(f"eval_keyframes must be gt or proposals, got {eval_keyframes!r}")
         file_path, data_prefix = expanded(file_path), expanded(data_prefix)
         self.file_path, self.data_prefix, self.suffix = file_path, data_prefix, suffix
         self.exclude_file, self.label_file, self.proposal_file = exclude_file, label_file, proposal_file

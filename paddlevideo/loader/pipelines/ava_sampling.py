@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -71,8 +71,6 @@ class SampleAVAFrames:
     differs = "in evaluation no frame is moved, as in MMAction2; PaddleVideo moves them there, too"
 
     def __init__(self, clip_len: PositiveInt, frame_interval: PositiveInt = 2, test_mode: bool = False):
-        if min(clip_len, frame_interval) < 1:
-            raise ValueError("clip_len and frame_interval must be at least 1")
         self.clip_len, self.frame_interval, self.test_mode = clip_len, frame_interval, test_mode
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
@@ -96,7 +94,7 @@ class RawFrameDecode:
 
     takes_boxes = True
 
-    def __init__(self, backend: str = "pyav"):
+    def __init__(self, backend: Literal["pyav", "pyav_sequential", "decord", "cv2"] = "pyav"):
         self.backend = backend
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:

@@ -108,7 +108,7 @@ class VideoDecoder:
 
     def __init__(
         self,
-        backend: str | None = None,
+        backend: Literal["pyav", "pyav_sequential", "decord", "cv2"] | None = None,
         mode: Literal["train", "valid", "test"] | None = None,
         num_seg: PositiveInt | None = None,
         sampling_rate: PositiveInt | None = None,
@@ -116,10 +116,6 @@ class VideoDecoder:
         num_clips: PositiveInt = 1,
         max_pixels: PositiveInt | None = None,
     ):
-        if mode not in (None, "train", "valid", "test"):
-            raise ValueError(f"mode must be train, valid or test, got {mode!r}")
-        if any(value is not None and value <= 0 for value in (num_seg, sampling_rate, target_fps)):
-            raise ValueError("num_seg, sampling_rate and target_fps must be positive")
         if mode is None and (sampling_rate, target_fps) != (None, None):
             raise ValueError("sampling_rate and target_fps make a time window, which needs mode: train, valid or test")
         if num_clips != 1:

@@ -57,10 +57,6 @@ class RandomFlip:
         direction: Literal["horizontal", "vertical"] = "horizontal",
         flip_label_map: dict[int, int] | None = None,
     ):
-        if not 0 <= p <= 1:
-            raise ValueError(f"a probability lies in 0 .. 1, got {p}")
-        if direction not in ("horizontal", "vertical"):
-            raise ValueError(f"direction must be horizontal or vertical, got {direction!r}")
         self.p, self.direction = p, direction
         # describe() and YAML may spell the keys as strings
         self.label_map = {int(old): int(new) for old, new in (flip_label_map or {}).items()}

@@ -44,28 +44,9 @@ def images(sample: Sample) -> np.ndarray:
     return sample["imgs"]
 
 
-def check_interpolation(interpolation: str) -> str:
-    """Gives it back.
-
-    Raises:
-        ValueError: not one of linear, antialias.
-    """
-    if interpolation not in ("linear", "antialias"):
-        raise ValueError(f"interpolation must be linear or antialias, got {interpolation!r}")
-    return interpolation
-
-
 def interpolation_of(backend: str | None, interpolation: str | None) -> str:
-    """The interpolation of a PaddleVideo operator: the one that is written, or that of its ``backend`` (Pillow's).
-
-    Raises:
-        ValueError: not one of the names that there are.
-    """
-    if backend not in (None, "pillow", "cv2"):
-        raise ValueError(f"backend must be pillow or cv2, got {backend!r}")
-    if interpolation is not None:
-        return check_interpolation(interpolation)
-    return "linear" if backend == "cv2" else "antialias"
+    """The interpolation of a PaddleVideo operator: the one that is written, or that of its ``backend`` (Pillow's)."""
+    return interpolation or ("linear" if backend == "cv2" else "antialias")
 
 
 def resize(imgs: np.ndarray, height: int, width: int, interpolation: str = "linear") -> np.ndarray:
@@ -146,8 +127,6 @@ class Scale:
     ):
         if fixed_ratio and keep_ratio:
             raise ValueError("fixed_ratio (4:3) and keep_ratio exclude each other; fixed_ratio is True by default")
-        if short_size < 1:
-            raise ValueError(f"short_size must be at least 1, got {short_size}")
         self.short_size, self.fixed_ratio, self.keep_ratio = short_size, fixed_ratio, keep_ratio
         self.do_round, self.interpolation = do_round, interpolation_of(backend, interpolation)
 
@@ -257,13 +236,12 @@ class Resize:
         keep_ratio: bool = True,
         interpolation: Literal["linear", "antialias"] = "linear",
     ):
-        if isinstance(scale, int | float):
-            if scale <= 0:
-                raise ValueError(f"a factor must be positive, got {scale}")
-        elif len(scale) != 2 or max(scale) < 1 or (min(scale) < 1 and not (keep_ratio and min(scale) == -1)):
+        if not isinstance(scale, int | float) and (
+            len(scale) != 2 or max(scale) < 1 or (min(scale) < 1 and not (keep_ratio and min(scale) == -1))
+        ):
             raise ValueError(f"scale must be [width, height], or [-1, short side] with keep_ratio, got {list(scale)}")
         self.scale, self.keep_ratio = scale, keep_ratio
-        self.interpolation = check_interpolation(interpolation)
+        self.interpolation = interpolation
 
     def new_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that pictures of this size get."""
@@ -334,7 +312,7 @@ class RandomRescale:
         if len(scale_range) != 2 or not 1 <= scale_range[0] <= scale_range[1]:
             raise ValueError(f"scale_range must be [least, greatest], got {list(scale_range)}")
         self.scale_range = scale_range
-        self.interpolation = check_interpolation(interpolation)
+        self.interpolation = interpolation
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)

@@ -227,11 +227,6 @@ class Sampler:
         target_fps: Positive = 30.0,
         window_start: Literal["random", "first", "centre"] | None = None,
     ):
-        for name, value in (("num_seg", num_seg), ("seg_len", seg_len), ("frame_interval", frame_interval)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if window_start not in (None, "random", "first", "centre"):
-            raise ValueError(f"window_start must be random, first or centre, got {window_start!r}")
         if sampling_rate is not None and not linspace_sample:
             raise ValueError("sampling_rate makes a time window, which only linspace_sample looks at")
         self.num_seg, self.seg_len, self.frame_interval = num_seg, seg_len, frame_interval
@@ -308,10 +303,6 @@ class SampleFrames:
         test_mode: bool = False,
         keep_tail_frames: bool = False,
     ):
-        if min(clip_len, frame_interval, num_clips) < 1:
-            raise ValueError("clip_len, frame_interval and num_clips must be at least 1")
-        if out_of_bound_opt not in ("loop", "repeat_last"):
-            raise ValueError(f"out_of_bound_opt must be loop or repeat_last, got {out_of_bound_opt!r}")
         self.clip_len, self.frame_interval, self.num_clips = clip_len, frame_interval, num_clips
         self.temporal_jitter, self.out_of_bound_opt = temporal_jitter, out_of_bound_opt
         self.twice_sample, self.test_mode, self.keep_tail_frames = twice_sample, test_mode, keep_tail_frames
@@ -360,8 +351,6 @@ class DenseSampleFrames(SampleFrames):
         super().__init__(
             clip_len, frame_interval, num_clips, temporal_jitter, False, out_of_bound_opt, test_mode, False
         )
-        if min(sample_range, num_sample_positions) < 1:
-            raise ValueError("sample_range and num_sample_positions must be at least 1")
         self.sample_range, self.num_sample_positions = sample_range, num_sample_positions
 
     def offsets(self, n: int, rng: Rng) -> np.ndarray:

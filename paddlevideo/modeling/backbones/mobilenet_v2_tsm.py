@@ -12,8 +12,8 @@ from paddle import nn
 
 from paddlevideo.modeling.layers import ConvBN
 from paddlevideo.modeling.naming import Variant, batch_norm, renamed
-from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div
-from paddlevideo.ranges import NumClasses, Positive, PositiveInt
+from paddlevideo.modeling.shift import ShiftState, TemporalShift, resolved_shift_div
+from paddlevideo.ranges import NumClasses, Positive, ShiftDivisor, ShiftedFrames
 from paddlevideo.registry import BACKBONES
 
 # expansion, channels, blocks, stride of the first block
@@ -96,10 +96,8 @@ class MobileNetV2Trunk(nn.Layer):
 
     def __init__(self, expands_first: bool, scale: float, bn_wd: bool, shift: Mapping[str, Any]):
         super().__init__()
-        self.shift_div = checked_shift_div(**shift)
+        self.shift_div = resolved_shift_div(shift["num_seg"], shift["shift_div"], shift["direction"], shift["shift"])
         shift = {**shift, "shift_div": self.shift_div}
-        if not scale > 0:
-            raise ValueError(f"scale: expected more than 0, got {scale}")
         self.num_seg = self.out_seg = shift["num_seg"]
         self.shift_mode = shift["mode"]
         channels = _channels(32, scale)
@@ -154,9 +152,9 @@ class MobileNetV2TSM(MobileNetV2Trunk):
 
     def __init__(
         self,
-        num_seg: PositiveInt = 8,
+        num_seg: ShiftedFrames = 8,
         pretrained: str | None = None,
-        shift_div: PositiveInt | None = None,
+        shift_div: ShiftDivisor | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
@@ -231,8 +229,8 @@ class PPTSM_MobileNetV2(MobileNetV2Trunk):
         self,
         pretrained: str | None = None,
         class_num: NumClasses = 400,
-        num_seg: PositiveInt = 8,
-        shift_div: PositiveInt | None = None,
+        num_seg: ShiftedFrames = 8,
+        shift_div: ShiftDivisor | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
@@ -242,8 +240,6 @@ class PPTSM_MobileNetV2(MobileNetV2Trunk):
     ):
         arguments = {"num_seg": num_seg, "shift_div": shift_div, "direction": shift_direction}
         super().__init__(True, scale, bn_wd, {**arguments, "shift": shift, "mode": shift_mode})
-        if class_num < 1:
-            raise ValueError(f"class_num: expected at least 1, got {class_num}")
         self.pretrained = pretrained
         self.out = nn.Linear(self.out_channels, class_num)
         self.out_channels = class_num

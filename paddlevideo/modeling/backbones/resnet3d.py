@@ -24,7 +24,7 @@ from paddlevideo.modeling.non_local import (
     non_local_places,
     start_as_identity,
 )
-from paddlevideo.ranges import PositiveInt
+from paddlevideo.ranges import NonLocalBlocks, PositiveInt
 from paddlevideo.registry import BACKBONES
 
 SLOW_INFLATE = (False, False, True, True)  # stages whose blocks look at neighbouring frames
@@ -160,7 +160,7 @@ class ResNet3D(nn.Layer):
         bn_wd: bool = True,
     ):
         super().__init__()
-        check_resnet3d(depth, width, spatial_strides)
+        check_strides(spatial_strides)
         self.depth, self.structure = depth, {"depth": depth, "non_local": named_by(non_local)}
         self.conv1 = ConvBN3D(3, width, (stem_frames, 7, 7), (1, 2, 2), bn_wd=bn_wd)
         looks, attention = non_local_places(depth, BLOCKS[depth], non_local)
@@ -223,13 +223,12 @@ class ResNet3dSlowOnly(ResNet3D):
         pretrained: str | None = None,
         spatial_strides: Sequence[int] = (1, 2, 2, 2),
         inflate: Sequence[int] = (0, 0, 1, 1),
-        non_local: dict[str, Any] | None = None,
+        non_local: NonLocalBlocks | None = None,
         width: PositiveInt = 64,
         bn_wd: bool = True,
     ):
         if len(inflate) != 4 or any(value not in (0, 1) for value in inflate):
             raise ValueError(f"inflate: expected four numbers of 0 or 1, got {list(inflate)}")
-        check_num_seg(num_seg)
         super().__init__(
             depth, width, 1, [bool(value) for value in inflate], spatial_strides, non_local=non_local, bn_wd=bn_wd
         )
@@ -308,17 +307,13 @@ def picture_weights(arrays: dict[str, Any], depth: int) -> dict[str, Any]:
     return from_pictures(arrays, here)
 
 
-def check_num_seg(num_seg: int | None, divisor: int = 1, of: str = "") -> None:
+def check_num_seg(num_seg: int | None, divisor: int, of: str) -> None:
     """Whether ``num_seg`` is None, or a number of frames that ``divisor`` divides.
 
     Raises:
         ValueError: it is neither; ``of`` says what the divisor is.
     """
-    if num_seg is None:
-        return
-    if not isinstance(num_seg, int) or num_seg < 1:
-        raise ValueError(f"num_seg: expected a whole number of frames, at least 1, got {num_seg!r}")
-    if num_seg % divisor:
+    if num_seg is not None and num_seg % divisor:
         raise ValueError(f"num_seg: expected a multiple of {of} ({divisor}), got {num_seg}")
 
 
@@ -332,15 +327,11 @@ def check_frames(frames: int, divisor: int, of: str) -> None:
         raise UserError(f"clips have {frames} frames, expected a multiple of MODEL.backbone.{of} ({divisor})")
 
 
-def check_resnet3d(depth: int, width: int, spatial_strides: Sequence[int]) -> None:
-    """Whether a network can be built from these.
+def check_strides(spatial_strides: Sequence[int]) -> None:
+    """Whether each of four stages has a stride of 1 or 2.
 
     Raises:
-        ValueError: it cannot; the argument is named.
+        ValueError: they do not.
     """
-    if depth not in BLOCKS:
-        raise ValueError(f"depth: expected one of {sorted(BLOCKS)}, got {depth}")
-    if not isinstance(width, int) or width < 1:
-        raise ValueError(f"width: expected a whole number of at least 1, got {width!r}")
     if len(spatial_strides) != 4 or any(stride not in (1, 2) for stride in spatial_strides):
         raise ValueError(f"spatial_strides: expected four numbers of 1 or 2, got {list(spatial_strides)}")

@@ -18,7 +18,7 @@ from paddlevideo.modeling.backbones.resnet3d import (
     branch_convs,
     check_frames,
     check_num_seg,
-    check_resnet3d,
+    check_strides,
     picture_weights,
     pool_stem,
     shortcut_conv,
@@ -161,10 +161,10 @@ class ResNetSlowFast(nn.Layer):
         pretrained: str | None = None,
     ):
         super().__init__()
-        _check(alpha, fusion_kernel_sz, spatial_strides, depth)
+        _check(fusion_kernel_sz, spatial_strides)
         check_num_seg(num_seg, alpha, "alpha")
         slow_strides, fast_strides = zip(*spatial_strides, strict=True)
-        check_resnet3d(depth, width_per_group, slow_strides)
+        check_strides(slow_strides)
         thin, fused = pathway_channels(depth, width_per_group, beta)
         self.depth, self.alpha, self.num_seg, self.pretrained = depth, alpha, num_seg, pretrained
         self.s1 = _Stem(width_per_group, thin)
@@ -224,13 +224,9 @@ def _slow_name(key: str) -> str:
     return key
 
 
-def _check(alpha: int, kernel: int, strides: Sequence[Sequence[int]], depth: int) -> None:
-    if not isinstance(alpha, int) or alpha < 1:
-        raise ValueError(f"alpha: expected a whole number of at least 1, got {alpha!r}")
+def _check(kernel: int, strides: Sequence[Sequence[int]]) -> None:
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"fusion_kernel_sz: expected an odd number of frames, got {kernel}")
-    if EXPANSION.get(depth) == 1:
-        raise ValueError(f"depth: expected 50 or 101, got {depth}; ResNet3dSlowFast has the small depths too")
     pairs = [tuple(stage) for stage in strides if isinstance(stage, Sequence)]
     if len(pairs) != 4 or len(strides) != 4 or not all(len(pair) == 2 and {*pair} <= {1, 2} for pair in pairs):
         raise ValueError(f"spatial_strides: expected [slow, fast] strides of 1 or 2 for four stages, got {strides}")

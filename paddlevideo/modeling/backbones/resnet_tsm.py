@@ -23,8 +23,8 @@ from paddlevideo.modeling.non_local import (
     non_local_places,
     start_as_identity,
 )
-from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div, pool_frames
-from paddlevideo.ranges import PositiveInt
+from paddlevideo.modeling.shift import ShiftState, TemporalShift, pool_frames, resolved_shift_div
+from paddlevideo.ranges import NonLocalBlocks, PositiveInt, ShiftDivisor, ShiftedFrames
 from paddlevideo.registry import BACKBONES
 
 log = logging.getLogger("paddlevideo")
@@ -167,23 +167,23 @@ class ResNetTSM(nn.Layer):
     def __init__(
         self,
         depth: Literal[18, 34, 50, 101] = 50,
-        num_seg: PositiveInt = 8,
+        num_seg: ShiftedFrames = 8,
         pretrained: str | None = None,
-        shift_div: PositiveInt | None = None,
+        shift_div: ShiftDivisor | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_every: PositiveInt = 1,
         shift_place: Literal["blockres", "block"] = "blockres",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
         temporal_pool: bool = False,
-        non_local: dict[str, Any] | None = None,
+        non_local: NonLocalBlocks | None = None,
         width: PositiveInt = 64,
         bn_wd: bool = False,
         data_format: Literal["NCHW", "NHWC"] = "NCHW",
     ):
         super().__init__()
-        self.shift_div = shift_div = checked_shift_div(num_seg, shift_div, shift_direction, shift_mode, shift)
-        _check(depth, num_seg, shift_every, shift_place, shift_mode, temporal_pool, non_local, width)
+        self.shift_div = shift_div = resolved_shift_div(num_seg, shift_div, shift_direction, shift)
+        _check(num_seg, shift_mode, temporal_pool, non_local)
         if data_format != "NCHW":
             log.info("MODEL.backbone.data_format: %s is computed as NCHW; results are the same", data_format)
         self.depth, self.num_seg, self.pretrained, self.shift_mode = depth, num_seg, pretrained, shift_mode
@@ -334,23 +334,7 @@ def places(depth: int) -> Iterator[tuple[int, int, int]]:
             yield stage, index, 2 if stage > 0 and index == 0 else 1
 
 
-def _check(
-    depth: int,
-    num_seg: int,
-    every: int,
-    place: str,
-    mode: str,
-    temporal_pool: bool,
-    non_local: Mapping[str, Any] | None,
-    width: int,
-) -> None:
-    if depth not in BLOCKS:
-        raise ValueError(f"depth: expected one of {sorted(BLOCKS)}, got {depth}")
-    for name, value in (("shift_every", every), ("width", width)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
-    if place not in ("blockres", "block"):
-        raise ValueError(f"shift_place: expected 'blockres' or 'block', got {place!r}")
+def _check(num_seg: int, mode: str, temporal_pool: bool, non_local: Mapping[str, Any] | None) -> None:
     if temporal_pool and num_seg % 2:
         raise ValueError(f"temporal_pool: needs an even num_seg, got {num_seg}")
     if mode == "online" and (temporal_pool or non_local):

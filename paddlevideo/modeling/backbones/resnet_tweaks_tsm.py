@@ -7,10 +7,10 @@ from typing import Any, Literal
 import paddle
 from paddle import nn
 
-from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION, Block, block_name, paddleclas_names, places
+from paddlevideo.modeling.backbones.resnet_tsm import EXPANSION, Block, block_name, paddleclas_names, places
 from paddlevideo.modeling.layers import ConvBN
-from paddlevideo.modeling.shift import ShiftState, TemporalShift, checked_shift_div
-from paddlevideo.ranges import PositiveInt
+from paddlevideo.modeling.shift import ShiftState, TemporalShift, resolved_shift_div
+from paddlevideo.ranges import PositiveInt, ShiftDivisor, ShiftedFrames
 from paddlevideo.registry import BACKBONES
 
 
@@ -39,18 +39,16 @@ class ResNetTweaksTSM(nn.Layer):
     def __init__(
         self,
         depth: Literal[18, 34, 50, 101] = 50,
-        num_seg: PositiveInt = 8,
+        num_seg: ShiftedFrames = 8,
         pretrained: str | None = None,
-        shift_div: PositiveInt | None = None,
+        shift_div: ShiftDivisor | None = None,
         shift_direction: Literal["paddlevideo", "mmaction2"] = "paddlevideo",
         shift_mode: Literal["offline", "online"] = "offline",
         shift: bool = True,
         width: PositiveInt = 64,
     ):
         super().__init__()
-        self.shift_div = shift_div = checked_shift_div(num_seg, shift_div, shift_direction, shift_mode, shift)
-        if depth not in BLOCKS:
-            raise ValueError(f"depth: expected one of {sorted(BLOCKS)}, got {depth}")
+        self.shift_div = shift_div = resolved_shift_div(num_seg, shift_div, shift_direction, shift)
         self.num_seg, self.out_seg, self.pretrained, self.shift_mode = num_seg, num_seg, pretrained, shift_mode
         self.pools = depth >= 50  # PaddleVideo's 18 and 34 stride instead; PaddleClas' pool too
         self.conv1_1 = ConvBN(3, width // 2, 3, 2, act="leaky_relu")

@@ -248,7 +248,7 @@ class VisionTransformer(nn.Layer):
         from_scratch: bool = False,
     ):
         super().__init__()
-        _check(img_size, patch_size, num_seg, depth, attention_type)
+        _check(img_size, patch_size)
         self.img_size, self.num_seg, self.attention_type = img_size, num_seg, attention_type
         self.structure = {"depth": depth, "attention_type": attention_type, "qkv_bias": qkv_bias}
         self.pretrained, self.out_channels, self.recompute = pretrained, embed_dim, recompute
@@ -462,10 +462,6 @@ def _in_mmaction2(key: str, divided: bool) -> str:
     return f"transformer_layers.layers.{number}.{theirs}.{_OF_ATTENTION.get(rest, rest)}"
 
 
-def _check(img_size: int, patch_size: int, num_seg: int, depth: int, attention_type: str) -> None:
-    if attention_type not in _TYPES:
-        raise ValueError(f"attention_type: expected one of {', '.join(_TYPES)}, got {attention_type!r}")
+def _check(img_size: int, patch_size: int) -> None:
     if img_size < patch_size or img_size % patch_size:
         raise ValueError(f"img_size: {img_size} is no multiple of patch_size {patch_size}")
-    if num_seg < 1 or depth < 1:
-        raise ValueError(f"num_seg and depth: expected at least 1, got {num_seg} and {depth}")

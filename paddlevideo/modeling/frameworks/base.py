@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import paddle
 from paddle import nn
@@ -11,7 +11,7 @@ from paddle import nn
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.modeling.weights import load_pretrained
-from paddlevideo.ranges import RuntimeConfig
+from paddlevideo.ranges import RuntimeConfig, Within
 from paddlevideo.registry import BACKBONES, HEADS, suggest
 
 
@@ -143,7 +143,7 @@ class Recognizer(Framework):
         head: dict[str, Any],
         runtime_cfg: RuntimeConfig | None = None,
         normalization: Sequence[Sequence[float]] | None = None,
-        freeze: list[str] | None = None,
+        freeze: list[Annotated[str, Within("backbone", "head")]] | None = None,
     ):
         super().__init__()
         self.backbone = BACKBONES.build(backbone, "MODEL.backbone")

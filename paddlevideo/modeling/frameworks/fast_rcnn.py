@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import paddle
@@ -12,6 +12,7 @@ from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.modeling.frameworks.base import Framework
 from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.modeling.weights import load_pretrained
+from paddlevideo.ranges import Within
 from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS
 
 _SMALL = ("boxes", "boxes_num", "gt_boxes", "gt_boxes_num", "gt_labels")
@@ -41,7 +42,7 @@ class FastRCNN(Framework):
         backbone: dict[str, Any],
         head: dict[str, Any],
         normalization: Sequence[Sequence[float]] | None = None,
-        freeze: list[str] | None = None,
+        freeze: list[Annotated[str, Within("backbone", "roi_head")]] | None = None,
     ):
         super().__init__()
         self.backbone = BACKBONES.build(backbone, "MODEL.backbone")

@@ -20,8 +20,6 @@ from paddlevideo.modeling.layers import max_over_places
 from paddlevideo.ranges import PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
-_KINDS = ("non_local", "avg", "max")
-
 
 def _projection(inputs: int, outputs: int, zero: bool = False) -> nn.Linear:
     """A 1x1x1 convolution of the reference; on vectors it is a linear layer."""
@@ -171,10 +169,6 @@ class FBOHead(nn.Layer):
         mask_empty: bool = False,
     ):
         super().__init__()
-        if fbo not in _KINDS:
-            raise ValueError(f"fbo: expected one of {', '.join(_KINDS)}, got {fbo!r}")
-        if num_non_local_layers < 1:
-            raise ValueError(f"num_non_local_layers: expected at least 1, got {num_non_local_layers}")
         self.lt_feat_channels, self.mask_empty = lt_feat_channels, mask_empty
         self.in_channels = st_feat_channels
         self.fbo = (
