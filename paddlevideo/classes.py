@@ -26,6 +26,7 @@ from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note, write_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
 from paddlevideo.safe_io import DamagedFileError, sha256, write_pickle
+from paddlevideo.video_files import instead_of_a_file
 
 log = logging.getLogger("paddlevideo")
 
@@ -147,7 +148,7 @@ def classes_of_weights(path: str | Path) -> Classes:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: {instead_of_a_file(path)}")
     note, manifest = path.with_name(path.name + NOTE), path.with_suffix(SUFFIX)
     if note.is_file():
         content = read_note(note, f"without it {path.name} has no class names")

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from paddlevideo.errors import DamagedFileError, UnsafeFileError, UserError
 from paddlevideo.unpickling import AllowListUnpickler, is_plain
-from paddlevideo.video_files import address_scheme
+from paddlevideo.video_files import instead_of_a_file
 
 # torch.save before 1.6 wrote the number 0x1950a86a20f9469cfc6c as a pickle of protocol 2, and others behind it
 _TORCH_LEGACY = b"\x80\x02\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little") + b"."
@@ -38,7 +38,7 @@ def file_form(path: str | os.PathLike) -> str:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: {_no_such_file(path)}")
+        raise UserError(f"{path}: {instead_of_a_file(path)}")
     with path.open("rb") as stream:
         head = stream.read(len(_TORCH_LEGACY))
     if head == _TORCH_LEGACY:
@@ -46,10 +46,6 @@ def file_form(path: str | os.PathLike) -> str:
     if head.startswith(_ZIP):
         return "zip"
     return "pickle" if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= pickle.HIGHEST_PROTOCOL else ""
-
-
-def _no_such_file(path: str | os.PathLike) -> str:
-    return "no such file" + (" (it is an address: download it first)" if address_scheme(path) else "")
 
 
 def read_pickle(path: str | os.PathLike) -> Any:
@@ -102,7 +98,7 @@ def reading(path: str | os.PathLike, kind: str, way_out: str = "") -> Iterator[N
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f"{path}: {_no_such_file(path)}; expected {kind}") from None
+        raise UserError(f"{path}: {instead_of_a_file(path)}; expected {kind}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except MemoryError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 
 # What PyAV's wheels read, and cameras, browsers and recorders write.  One list for training folders, preparation,
@@ -62,3 +63,22 @@ def left_out_text(counts: Mapping[str, int]) -> str:
     total = sum(counts.values())
     parts = ", ".join(f"{count} {printable(kind)}" for kind, count in counts.items())
     return f"{total} file{'s are' if total != 1 else ' is'} left out: {parts}"
+
+
+def instead_of_a_file(path: str | os.PathLike) -> str:
+    """What stands at a path where no regular file does, for messages."""
+    path = os.fspath(path)
+    if address_scheme(path):
+        return "no such file; it is an address, and only files are read: download it first"
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if re.fullmatch(r"\d+", path):
+            return "no such file; a number names a camera elsewhere, cameras are not read here"
+        other = path.replace("\\", "/")
+        if other != path and os.path.exists(other):
+            return f"no such file, but {printable(other)} is there: write paths with /"
+        return "no such file"
+    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe (FIFO)", stat.S_ISSOCK: "a socket"}
+    kind = next((name for test, name in kinds.items() if test(mode)), "a device")
+    return f"it is {kind}, not a file" + ("" if kind == "a folder" else "; write its content to a file first")

@@ -19,6 +19,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import Problems, parse_label, read_rows
 from paddlevideo.metrics import topk
 from paddlevideo.safe_io import read_pickle, reading, write_atomic, write_pickle
+from paddlevideo.video_files import instead_of_a_file
 
 log = logging.getLogger("paddlevideo")
 
@@ -191,7 +192,7 @@ def read_results(path: str | Path) -> Results:
     """
     path = check_name(path, "")
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: {instead_of_a_file(path)}")
     with reading(path, "a results file of --out", "expected path, label and scores of every clip"):
         if path.suffix.lower() == ".csv":
             return _from_csv(path)

@@ -48,7 +48,7 @@ class ClipLoader:
         self.unreadable: dict[int, str] = {}
         self.remarks: dict[str, set[int]] = {}
         self._source, self._plan, self._num_workers = source, plan, num_workers
-        self._said_remarks = False
+        self._logged_remarks = False
         self._running: weakref.WeakSet[Generator] = weakref.WeakSet()
 
     def __len__(self) -> int:
@@ -101,22 +101,23 @@ class ClipLoader:
         else:
             # a plain loop, because paddle's loader without workers hangs at any exception
             batches = (self._source.make(*task) for task in tasks)
+        count = 0
         try:
-            count = 0
             for batch in batches:
                 self.unreadable.update(batch.pop("unreadable", ()))
                 for index, text in batch.pop("remarks", ()):
                     self.remarks.setdefault(text, set()).add(int(index))
                 count += len(batch["index"])
                 yield batch
-            self._say_remarks(count)
         finally:
             batches.close()
+            self._log_remarks(count)  # training closes an iterator before its end
 
-    def _say_remarks(self, num_read: int) -> None:
-        if self._said_remarks:
+    def _log_remarks(self, num_read: int) -> None:
+        """Once, after the first pass over the split or a part of it."""
+        if self._logged_remarks or not num_read:
             return
-        self._said_remarks = True
+        self._logged_remarks = True
         for number, (text, indices) in enumerate(sorted(self.remarks.items(), key=lambda item: -len(item[1]))):
             if number == _MAX_REMARKS:
                 log.warning("... and %d more remarks; tools/check_dataset.py lists them", len(self.remarks) - number)

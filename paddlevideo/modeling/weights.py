@@ -17,6 +17,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.modeling.naming import network_of
 from paddlevideo.safe_io import read_pickle
+from paddlevideo.video_files import instead_of_a_file
 
 log = logging.getLogger("paddlevideo")
 
@@ -154,7 +155,8 @@ def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.
     """
     if not Path(path).expanduser().is_file():
         raise UserError(
-            f"{where}: {path}: no such file; get it from the model's page, or start without it: -o {where}=null"
+            f"{where}: {path}: {instead_of_a_file(path)}; get it from the model's page, or start without it: "
+            f"-o {where}=null"
         )
     arrays = read_weights(path)
     own = {key[len(_PREFIX) :]: value for key, value in arrays.items() if key.startswith(_PREFIX)}

@@ -206,3 +206,18 @@ def test_check_prints_the_resolved_configuration(clips, tmp_path):
         "OPTIMIZER.learning_rate.max_epoch=1/1",
     )
     assert done.returncode == 0 and "epochs: 9" in done.stdout
+
+
+def test_what_readers_remark_is_logged_once_in_training(clips, tmp_path, monkeypatch):
+    from paddlevideo.loader.fetch import SampleSource
+
+    fetch = SampleSource.fetch
+
+    def remarked(source, epoch, index):
+        sample, failures = fetch(source, epoch, index)
+        return sample | {"remarks": ["pixels are not square"]}, failures
+
+    monkeypatch.setattr(SampleSource, "fetch", remarked)
+    config = tsm_config(clips, tmp_path) | {"epochs": 2}
+    train(Config(config), Options())
+    assert log_of(config).count("8 of 8 samples (100.0 %): pixels are not square") == 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-import re
-import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -16,7 +14,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.container import declared_size
 from paddlevideo.registry import suggest
-from paddlevideo.video_files import address_scheme, printable
+from paddlevideo.video_files import instead_of_a_file, printable
 
 Reason = Literal[
     "missing", "empty", "not_a_video", "no_video_stream", "truncated", "corrupt", "no_frames", "timeout"
@@ -207,7 +205,7 @@ def _check_file(path: str, damaged: Damaged) -> None:
     """What every backend would report in its own words, or not at all: missing, empty, cut off."""
     try:
         if not os.path.isfile(path):
-            raise VideoReadError(path, "missing", _instead_of_a_file(path))
+            raise VideoReadError(path, "missing", instead_of_a_file(path))
         size = os.path.getsize(path)
         if size == 0:
             raise VideoReadError(path, "empty", "0 bytes")
@@ -217,21 +215,3 @@ def _check_file(path: str, damaged: Damaged) -> None:
     if declared is not None and declared > size and damaged != "read":
         detail = f"its container takes {declared} bytes, it has {size}; get or copy the file again"
         raise VideoReadError(path, "truncated", detail)
-
-
-def _instead_of_a_file(path: str) -> str:
-    """What stands at a path where no regular file does."""
-    if address_scheme(path):
-        return "an address; videos are read from files: download it first"
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        if re.fullmatch(r"\d+", path):
-            return "no such file; a number names a camera elsewhere, cameras are not read here"
-        other = path.replace("\\", "/")
-        if other != path and os.path.exists(other):
-            return f"no such file, but {printable(other)} is there: write paths with /"
-        return "no such file"
-    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe (FIFO)", stat.S_ISSOCK: "a socket"}
-    kind = next((name for test, name in kinds.items() if test(mode)), "a device")
-    return f"it is {kind}, not a file" + ("" if kind == "a folder" else "; write its content to a file first")
