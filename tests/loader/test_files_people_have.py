@@ -72,6 +72,46 @@ def test_avi_of_a_recorder_that_died_is_truncated(tmp_path, frames):
         assert numbers == list(range(len(numbers)))
 
 
+def test_an_avi_from_a_pipe_is_whole(tmp_path, frames, reader_name):
+    path = write_clip(tmp_path / "a.avi", frames, codec="mjpeg", bframes=0)
+    data = bytearray(path.read_bytes())
+    data[4:8] = b"\xff" * 4  # a writer to a pipe cannot go back: the size stays open
+    count = data.index(b"strh") + 40
+    assert int.from_bytes(data[count : count + 4], "little") == NUM
+    data[count : count + 4] = (1 << 30).to_bytes(4, "little")  # FFmpeg's placeholder
+    path.write_bytes(data)
+    if reader_name == "decord":  # it would take memory for 1 << 30 frames
+        with pytest.raises(UserError, match="backend: pyav"):
+            open_video(path, reader_name)
+        return
+    with open_video(path, reader_name) as reader:
+        assert frame_numbers(reader.get(range(len(reader)))) == list(range(NUM))
+    index = data.rindex(b"idx1")
+    path.write_bytes(data[: index - 100])  # within the last picture
+    assert reason_of(path, reader_name) == "truncated"
+
+
+def test_a_subtitle_that_outlasts_the_film(tmp_path, frames, reader_name):
+    import av
+
+    film = write_clip(tmp_path / "a.mp4", frames)
+    subtitle = tmp_path / "a.srt"
+    subtitle.write_text("1\n00:00:01,000 --> 00:00:30,000\nhello\n")
+    path = tmp_path / "a.mkv"
+    with av.open(str(film)) as one, av.open(str(subtitle)) as two, av.open(str(path), "w") as out:
+        sources = [one.streams.video[0], two.streams.subtitles[0]]
+        targets = [out.add_stream_from_template(source) for source in sources]
+        for source, target in zip(sources, targets):
+            for packet in source.container.demux(source):
+                if packet.dts is not None:
+                    packet.stream = target
+                    out.mux(packet)
+    with av.open(str(path)) as made:
+        assert made.duration > 29e6
+    with open_video(path, reader_name) as reader:
+        assert len(reader) == NUM
+
+
 @pytest.mark.parametrize("name", ["a.webm", "vp9.webm", "a.mp4", "a.mkv"])
 def test_variable_rate_is_measured(tmp_path, frames, reader_name, name):
     codec = {"a.webm": "libvpx", "vp9.webm": "libvpx-vp9"}.get(name, "libx264")

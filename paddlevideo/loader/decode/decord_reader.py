@@ -28,6 +28,8 @@ class DecordReader(SurveyedReader, backend="decord"):
             raise UserError(
                 f"{printable(path)}: decord gives other frames of transport streams than asked; backend: pyav"
             )
+        if self._seen.source.count_is_open:  # decord takes memory for so many, and the process dies
+            raise UserError(f"{printable(path)}: decord needs the number of frames in the header; use backend: pyav")
         try:
             self._video = decord.VideoReader(path, num_threads=1)
             count = len(self._video)
