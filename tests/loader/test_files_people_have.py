@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -159,10 +160,12 @@ def test_the_default_track_is_read_and_said(tmp_path, frames, reader_name):
         assert "of its 2 video tracks, number 2 is read" in reader.remarks[0]
 
 
+PAL = ("yuv420p", Fraction(25), (720, 576))
+NTSC = ("yuv411p", Fraction(30000, 1001), (720, 480))
 INTERLACED = {  # codec's options, pixel format, rate, size; of pictures stored as two fields
     "a.mp4": ("libx264", {"x264-params": "tff=1", "preset": "veryfast"}, "yuv420p", 30, (128, 96)),
     "a.mpg": ("mpeg2video", {}, "yuv420p", 25, (128, 96)),
-    "a.dv": ("dvvideo", {}, "yuv420p", 25, (720, 576)),
+    "a.dv": ("dvvideo", {}, *PAL),
 }
 
 
@@ -261,9 +264,30 @@ def test_a_missing_end_is_truncated(tmp_path, frames, reader_name, name):
     assert reason_of(cut(path, tmp_path / f"cut_{name}", 0.6), reader_name) == "truncated"
 
 
+@pytest.mark.parametrize("system", [PAL, NTSC], ids=["pal", "ntsc"])
+def test_a_cut_dv_is_truncated(tmp_path, reader_name, system):
+    path = write_interlaced(tmp_path / "a.dv", "dvvideo", {}, *system)
+    with open_video(path) as reader:
+        assert len(reader) == 5
+    assert reason_of(cut(path, tmp_path / "cut.dv", 0.55), reader_name) == "truncated"
+
+
+def test_a_cut_ogg_is_truncated(tmp_path, frames, reader_name):
+    path = write_clip(tmp_path / "a.ogv", frames, codec="libvpx", muxer_options={"page_duration": "100000"})
+    with open_video(path) as reader:
+        assert len(reader) == NUM
+    data = path.read_bytes()
+    for name, end in {"between.ogv": data.rindex(b"OggS"), "within.ogv": len(data) - 100}.items():  # pages
+        (tmp_path / name).write_bytes(data[:end])
+        assert reason_of(tmp_path / name, reader_name) == "truncated"
+
+
 def test_too_many_pixels(tmp_path, frames, reader_name):
     path = write_clip(tmp_path / "a.mp4", frames[:3])
-    assert reason_of(path, reader_name, max_pixels=64 * 48 - 1) == "corrupt"
+    for damaged in ("refuse", "read"):  # it is not damaged: only another max_pixels helps
+        with pytest.raises(VideoReadError, match="larger max_pixels of VideoDecoder") as caught:
+            open_video(path, reader_name, damaged=damaged, max_pixels=64 * 48 - 1)
+        assert caught.value.reason == "too_large"
     with open_video(path, reader_name, max_pixels=64 * 48) as reader:
         assert len(reader) == 3
     picture = tmp_path / "picture.mp4"  # a PNG, in truth

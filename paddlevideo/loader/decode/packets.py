@@ -106,7 +106,8 @@ class Source:
             if too_large is None and self.context.width * self.context.height > max_pixels:
                 too_large = f"pictures of {self.context.width} x {self.context.height}"
             if too_large is not None:
-                raise VideoReadError(path, "corrupt", f"{too_large}: more than max_pixels ({max_pixels:,})")
+                detail = f"{too_large}: more than max_pixels ({max_pixels:,}); if it is right, give a larger max_pixels"
+                raise VideoReadError(path, "too_large", f"{detail} of VideoDecoder, or convert it to a smaller size")
             self.stream.thread_type = "NONE"  # parallelism comes from the workers; AUTO can deadlock with logging
             self.context.thread_count = 1
             self.context.options = {"max_pixels": str(max_pixels)}
