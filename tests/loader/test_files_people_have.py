@@ -15,6 +15,8 @@ from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
+from paddlevideo.loader.pipelines.resizing import Resize, Scale
+from paddlevideo.registry import TRANSFORMS
 from tests.clips import (
     cut,
     damage,
@@ -375,6 +377,35 @@ def test_large_pictures_are_scaled_while_they_are_read(tmp_path, frames):
             tracemalloc.stop()
         assert np.array_equal(*clips) and clips[0].shape == (10, 8, 48, 64, 3)
         assert peaks[0] < 5e6 < 70e6 < peaks[1]
+
+
+@pytest.mark.parametrize("base", [Scale, Resize])
+def test_a_subclass_with_its_own_call_gets_the_pictures_unscaled(tmp_path, frames, monkeypatch, base):
+    class Own(base):
+        """With a call that wants the stored pictures."""
+
+        def __call__(self, sample, rng):
+            seen.append(sample["imgs"].shape[2:4])
+            return super().__call__(sample, rng)
+
+    class Halves(base):
+        def new_size(self, height, width):
+            return height // 2, width // 2
+
+    class Inherits(base):
+        pass
+
+    path, seen = write_clip(tmp_path / "a.mp4", frames[:8]), []
+    for operator in (Own, Halves, Inherits):
+        monkeypatch.setitem(TRANSFORMS._classes, operator.__name__, operator)
+    arguments = {"short_size": 24, "fixed_ratio": False} if base is Scale else {"scale": [-1, 24]}
+    sample = {"name": "Sampler", "num_seg": 4, "valid_mode": True}
+    for name, by_frame in {"Own": False, "Halves": False, "Inherits": True}.items():
+        steps = {"decode": {"name": "VideoDecoder"}, "sample": sample, "transform": [{name: arguments}]}
+        pipeline = Pipeline(steps, "here")
+        clip = pipeline({"filename": str(path)}, np.random.default_rng(0))["imgs"]
+        assert clip.shape[2:4] == (24, 32) and any(pipeline._each) is by_frame
+    assert seen == [(48, 64)]
 
 
 def test_short_videos_of_the_tsm_test_sampler_are_said_once(tmp_path, frames, caplog):
