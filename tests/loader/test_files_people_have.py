@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
+from paddlevideo.loader.pipelines.resizing import Resize, Scale
+from paddlevideo.registry import TRANSFORMS
 from tests.clips import (
     cut,
     damage,
@@ -72,6 +75,46 @@ def test_avi_of_a_recorder_that_died_is_truncated(tmp_path, frames):
         assert numbers == list(range(len(numbers)))
 
 
+def test_an_avi_from_a_pipe_is_whole(tmp_path, frames, reader_name):
+    path = write_clip(tmp_path / "a.avi", frames, codec="mjpeg", bframes=0)
+    data = bytearray(path.read_bytes())
+    data[4:8] = b"\xff" * 4  # a writer to a pipe cannot go back: the size stays open
+    count = data.index(b"strh") + 40
+    assert int.from_bytes(data[count : count + 4], "little") == NUM
+    data[count : count + 4] = (1 << 30).to_bytes(4, "little")  # FFmpeg's placeholder
+    path.write_bytes(data)
+    if reader_name == "decord":  # it would take memory for 1 << 30 frames
+        with pytest.raises(UserError, match="backend: pyav"):
+            open_video(path, reader_name)
+        return
+    with open_video(path, reader_name) as reader:
+        assert frame_numbers(reader.get(range(len(reader)))) == list(range(NUM))
+    index = data.rindex(b"idx1")
+    path.write_bytes(data[: index - 100])  # within the last picture
+    assert reason_of(path, reader_name) == "truncated"
+
+
+def test_a_subtitle_that_outlasts_the_film(tmp_path, frames, reader_name):
+    import av
+
+    film = write_clip(tmp_path / "a.mp4", frames)
+    subtitle = tmp_path / "a.srt"
+    subtitle.write_text("1\n00:00:01,000 --> 00:00:30,000\nhello\n")
+    path = tmp_path / "a.mkv"
+    with av.open(str(film)) as one, av.open(str(subtitle)) as two, av.open(str(path), "w") as out:
+        sources = [one.streams.video[0], two.streams.subtitles[0]]
+        targets = [out.add_stream_from_template(source) for source in sources]
+        for source, target in zip(sources, targets):
+            for packet in source.container.demux(source):
+                if packet.dts is not None:
+                    packet.stream = target
+                    out.mux(packet)
+    with av.open(str(path)) as made:
+        assert made.duration > 29e6
+    with open_video(path, reader_name) as reader:
+        assert len(reader) == NUM
+
+
 @pytest.mark.parametrize("name", ["a.webm", "vp9.webm", "a.mp4", "a.mkv"])
 def test_variable_rate_is_measured(tmp_path, frames, reader_name, name):
     codec = {"a.webm": "libvpx", "vp9.webm": "libvpx-vp9"}.get(name, "libx264")
@@ -94,7 +137,7 @@ def test_a_cover_picture_is_no_video(tmp_path, frames, reader_name, name):
     assert reason_of(write_song(tmp_path / name, frames[0]), reader_name) == "no_video_stream"
 
 
-def test_the_default_track_is_read_and_said(tmp_path, frames):
+def test_the_default_track_is_read_and_said(tmp_path, frames, reader_name):
     import av
 
     path = tmp_path / "two.mkv"
@@ -110,9 +153,49 @@ def test_the_default_track_is_read_and_said(tmp_path, frames):
                 container.mux(stream.encode(frame))
         for stream in streams:
             container.mux(stream.encode(None))
-    with open_video(path) as reader:
+    if not reader_name.startswith("pyav"):  # they have no choice of a track
+        with pytest.raises(UserError, match="first video track.*backend: pyav"):
+            open_video(path, reader_name)
+        return
+    with open_video(path, reader_name) as reader:
         assert reader.get([0]).shape[1:3] == (96, 64)
         assert "of its 2 video tracks, number 2 is read" in reader.remarks[0]
+
+
+PAL = ("yuv420p", Fraction(25), (720, 576))
+NTSC = ("yuv411p", Fraction(30000, 1001), (720, 480))
+INTERLACED = {  # codec's options, pixel format, rate, size; of pictures stored as two fields
+    "a.mp4": ("libx264", {"x264-params": "tff=1", "preset": "veryfast"}, "yuv420p", 30, (128, 96)),
+    "a.mpg": ("mpeg2video", {}, "yuv420p", 25, (128, 96)),
+    "a.dv": ("dvvideo", {}, *PAL),
+}
+
+
+def write_interlaced(path, codec, options, pixels, rate, size):
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.width, stream.height = size
+        stream.pix_fmt = pixels
+        stream.codec_context.flags |= av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
+        for number, image in enumerate(numbered_frames(5, size[1], size[0])):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("name", INTERLACED)
+def test_interlaced_pictures_are_right_or_refused(tmp_path, reader_name, name):
+    path = write_interlaced(tmp_path / name, *INTERLACED[name])
+    if reader_name == "cv2":  # OpenCV 5 gives black pictures
+        with pytest.raises(UserError, match="backend: pyav"):
+            open_video(path, reader_name).get([0])
+        return
+    with open_video(path, reader_name) as reader:
+        assert frame_numbers(reader.get([0, 3])) == [0, 3]
 
 
 ORIENTATIONS = {  # [a, b, c, d] -> what ffmpeg's command shows
@@ -134,7 +217,9 @@ def test_all_orientations(tmp_path, frames, reader_name, matrix):
         stored = reader.get([3])[0]
     set_display_matrix(path, matrix)
     if reader_name == "decord" and matrix[0] == 0:  # it cannot turn what is not square
-        assert reason_of(path, reader_name) == "corrupt"
+        with pytest.raises(UserError, match="decord cannot read it.*backend: pyav") as caught:
+            open_video(path, reader_name).get([3])
+        assert not isinstance(caught.value, VideoReadError)  # it is not damaged
         return
     with open_video(path, reader_name) as reader:
         shown = reader.get([3])[0]
@@ -181,9 +266,30 @@ def test_a_missing_end_is_truncated(tmp_path, frames, reader_name, name):
     assert reason_of(cut(path, tmp_path / f"cut_{name}", 0.6), reader_name) == "truncated"
 
 
+@pytest.mark.parametrize("system", [PAL, NTSC], ids=["pal", "ntsc"])
+def test_a_cut_dv_is_truncated(tmp_path, reader_name, system):
+    path = write_interlaced(tmp_path / "a.dv", "dvvideo", {}, *system)
+    with open_video(path) as reader:
+        assert len(reader) == 5
+    assert reason_of(cut(path, tmp_path / "cut.dv", 0.55), reader_name) == "truncated"
+
+
+def test_a_cut_ogg_is_truncated(tmp_path, frames, reader_name):
+    path = write_clip(tmp_path / "a.ogv", frames, codec="libvpx", muxer_options={"page_duration": "100000"})
+    with open_video(path) as reader:
+        assert len(reader) == NUM
+    data = path.read_bytes()
+    for name, end in {"between.ogv": data.rindex(b"OggS"), "within.ogv": len(data) - 100}.items():  # pages
+        (tmp_path / name).write_bytes(data[:end])
+        assert reason_of(tmp_path / name, reader_name) == "truncated"
+
+
 def test_too_many_pixels(tmp_path, frames, reader_name):
     path = write_clip(tmp_path / "a.mp4", frames[:3])
-    assert reason_of(path, reader_name, max_pixels=64 * 48 - 1) == "corrupt"
+    for damaged in ("refuse", "read"):  # it is not damaged: only another max_pixels helps
+        with pytest.raises(VideoReadError, match="larger max_pixels of VideoDecoder") as caught:
+            open_video(path, reader_name, damaged=damaged, max_pixels=64 * 48 - 1)
+        assert caught.value.reason == "too_large"
     with open_video(path, reader_name, max_pixels=64 * 48) as reader:
         assert len(reader) == 3
     picture = tmp_path / "picture.mp4"  # a PNG, in truth
@@ -271,6 +377,35 @@ def test_large_pictures_are_scaled_while_they_are_read(tmp_path, frames):
             tracemalloc.stop()
         assert np.array_equal(*clips) and clips[0].shape == (10, 8, 48, 64, 3)
         assert peaks[0] < 5e6 < 70e6 < peaks[1]
+
+
+@pytest.mark.parametrize("base", [Scale, Resize])
+def test_a_subclass_with_its_own_call_gets_the_pictures_unscaled(tmp_path, frames, monkeypatch, base):
+    class Own(base):
+        """With a call that wants the stored pictures."""
+
+        def __call__(self, sample, rng):
+            seen.append(sample["imgs"].shape[2:4])
+            return super().__call__(sample, rng)
+
+    class Halves(base):
+        def new_size(self, height, width):
+            return height // 2, width // 2
+
+    class Inherits(base):
+        pass
+
+    path, seen = write_clip(tmp_path / "a.mp4", frames[:8]), []
+    for operator in (Own, Halves, Inherits):
+        monkeypatch.setitem(TRANSFORMS._classes, operator.__name__, operator)
+    arguments = {"short_size": 24, "fixed_ratio": False} if base is Scale else {"scale": [-1, 24]}
+    sample = {"name": "Sampler", "num_seg": 4, "valid_mode": True}
+    for name, by_frame in {"Own": False, "Halves": False, "Inherits": True}.items():
+        steps = {"decode": {"name": "VideoDecoder"}, "sample": sample, "transform": [{name: arguments}]}
+        pipeline = Pipeline(steps, "here")
+        clip = pipeline({"filename": str(path)}, np.random.default_rng(0))["imgs"]
+        assert clip.shape[2:4] == (24, 32) and any(pipeline._each) is by_frame
+    assert seen == [(48, 64)]
 
 
 def test_short_videos_of_the_tsm_test_sampler_are_said_once(tmp_path, frames, caplog):

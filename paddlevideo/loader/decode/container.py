@@ -2,7 +2,7 @@
 
 A file that was cut still opens, and most decoders hand out what is left without a word.  Packet counts do not show the
 cut reliably (edit lists and dropped frames change them), whereas MP4, Matroska/WebM and AVI announce their size in
-bytes, and transport streams consist of packets of one size.
+bytes, transport streams and DV consist of packets and pictures of one size, and Ogg marks the last page.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MAX_BOXES = 100_000
+_OGG_HEADER, _OGG_LAST = 27, 0x04  # bytes before a page's table of segments; the flag of a stream's last page
+_DV, _DV_FRAMES = b"\x1f\x07\x00", (120_000, 144_000)  # of 525 lines (NTSC), of 625 (PAL)
 _TS_SYNC, _TS_PACKETS = 0x47, (188, 192)  # plain; with four bytes of time before each (m2ts)
 
 
@@ -32,6 +34,11 @@ def declared_size(path: str) -> int | None:
         size = os.fstat(stream.fileno()).st_size
         if head[4:8] == b"ftyp":
             return _mp4(stream, size)
+        if head[:4] == b"OggS":
+            return _ogg(stream, size)
+        if head[:3] == _DV:
+            frame = _DV_FRAMES[head[3] >> 7]
+            return -(-size // frame) * frame
         for packet in _TS_PACKETS:
             if _is_transport_stream(stream, packet):
                 return -(-size // packet) * packet
@@ -44,6 +51,25 @@ def _is_transport_stream(stream: BinaryIO, packet: int) -> bool:
     return len(beginning) > 4 * packet and all(
         beginning[k + packet - 188] == _TS_SYNC for k in range(0, 5 * packet, packet)
     )
+
+
+def _ogg(stream: BinaryIO, size: int) -> int | None:
+    """End of the page that runs past the end of the file; more than there is if a stream's last page is missing."""
+    position, open_streams = 0, set()
+    while position < size:
+        stream.seek(position)
+        head = stream.read(_OGG_HEADER)
+        if head[:4] != b"OggS":
+            return None  # damaged, or something else follows
+        if len(head) < _OGG_HEADER:
+            return position + _OGG_HEADER
+        table = stream.read(head[26])
+        position += _OGG_HEADER + head[26] + sum(table)
+        if head[5] & _OGG_LAST:
+            open_streams.discard(head[14:18])
+        else:
+            open_streams.add(head[14:18])
+    return max(position, size + bool(open_streams))
 
 
 def _mp4(stream: BinaryIO, size: int) -> int | None:

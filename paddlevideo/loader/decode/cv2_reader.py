@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.packets import upright
 from paddlevideo.loader.decode.pyav_sequential import SurveyedReader
-from paddlevideo.loader.decode.reader import Clip, EachFrame, VideoReadError
+from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, EachFrame, VideoReadError
 
 
 class CV2Reader(SurveyedReader, backend="cv2"):
@@ -18,8 +17,15 @@ class CV2Reader(SurveyedReader, backend="cv2"):
 
     PyAV counts, because OpenCV hides what FFmpeg reports; and it turns the picture, because OpenCV knows no mirrored
     ones.  Setting a position is not used, because it lands on wrong frames in damaged and variable-rate files; and
-    neither is the header's count, because it can announce billions.
+    neither is the header's count, because it can announce billions.  The first picture is compared with PyAV's, because
+    OpenCV 5 gives black ones of interlaced video.
     """
+
+    library = "OpenCV"
+
+    def __init__(self, path: str, max_pixels: int = MAX_PIXELS):
+        super().__init__(path, max_pixels)
+        self.check_first_picture()
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         import cv2
@@ -45,8 +51,6 @@ class CV2Reader(SurveyedReader, backend="cv2"):
     def _open(self) -> Any:
         import cv2
 
-        if self._seen.source.track:
-            raise UserError(f"{self.path}: OpenCV reads the first video track only; use backend: pyav")
         video = cv2.VideoCapture(self.path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not video.isOpened():
             raise VideoReadError(self.path, "corrupt", "OpenCV cannot open it")

@@ -8,15 +8,18 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.pyav_sequential import SurveyedReader
-from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, EachFrame, VideoReadError
-from paddlevideo.video_files import printable
+from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, EachFrame
+
+_CANNOT_READ = "cannot read it (GIF and pictures turned by 90 degrees are known cases)"
 
 
 class DecordReader(SurveyedReader, backend="decord"):
     """Twice the CPU time of ``pyav``, and wrong frames on open groups of pictures (and on MPEG-TS, which is refused).
 
-    PyAV decodes the file once before, because decord hides what FFmpeg reports.
+    PyAV decodes the file once before, because decord hides what FFmpeg reports.  What decord refuses then is sound.
     """
+
+    library = "decord"
 
     def __init__(self, path: str, max_pixels: int = MAX_PIXELS):
         try:
@@ -25,17 +28,17 @@ class DecordReader(SurveyedReader, backend="decord"):
             raise UserError("backend 'decord' needs: pip install decord  (or use backend: pyav)") from error
         super().__init__(path, max_pixels)
         if self._seen.source.container == "mpegts":
-            raise UserError(
-                f"{printable(path)}: decord gives other frames of transport streams than asked; backend: pyav"
-            )
+            raise self.unable("gives other frames of transport streams than asked")
+        if self._seen.source.count_is_open:  # decord takes memory for so many, and the process dies
+            raise self.unable("needs the number of frames in the header")
         try:
             self._video = decord.VideoReader(path, num_threads=1)
             count = len(self._video)
         except Exception as error:  # decord raises RuntimeError and its own class, for every cause
-            raise VideoReadError(path, "corrupt", _first_line(error)) from error
+            raise self.unable(_CANNOT_READ) from error
         if count != len(self):
-            detail = f"decord counts {count} frames, there are {len(self)}; read it with backend: pyav"
-            raise VideoReadError(path, "corrupt", detail)
+            raise self.unable(f"counts {count} frames, there are {len(self)}")
+        self.check_first_picture()
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
@@ -44,7 +47,7 @@ class DecordReader(SurveyedReader, backend="decord"):
         try:
             frames = self._video.get_batch(unique).asnumpy()
         except Exception as error:
-            raise VideoReadError(self.path, "corrupt", _first_line(error)) from error
+            raise self.unable(_CANNOT_READ) from error
         swapped, left_right, upside_down = self._seen.orientation
         if swapped ^ left_right ^ upside_down:  # it turns pictures and does not mirror them
             frames = frames[:, :, ::-1] if swapped else frames[:, ::-1]
@@ -54,8 +57,3 @@ class DecordReader(SurveyedReader, backend="decord"):
 
     def close(self) -> None:
         self._video = None
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"decord: {text.splitlines()[0].rpartition('] ')[2] if text else type(error).__name__}"

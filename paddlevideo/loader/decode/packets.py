@@ -75,6 +75,7 @@ class Source:
         container, codec: FFmpeg's names.
         track: number of the track among the video tracks.
         stated_fps: the container's average rate, or its guess; 0.0: none.
+        count_is_open: whether the container's count is a placeholder, as a writer to a pipe leaves it.
         timed: whether packets carry presentation times.
         pixel_aspect: width of a pixel divided by its height.
         remarks: what is read in another way than a person might expect, each as a text.
@@ -105,7 +106,8 @@ class Source:
             if too_large is None and self.context.width * self.context.height > max_pixels:
                 too_large = f"pictures of {self.context.width} x {self.context.height}"
             if too_large is not None:
-                raise VideoReadError(path, "corrupt", f"{too_large}: more than max_pixels ({max_pixels:,})")
+                detail = f"{too_large}: more than max_pixels ({max_pixels:,}); if it is right, give a larger max_pixels"
+                raise VideoReadError(path, "too_large", f"{detail} of VideoDecoder, or convert it to a smaller size")
             self.stream.thread_type = "NONE"  # parallelism comes from the workers; AUTO can deadlock with logging
             self.context.thread_count = 1
             self.context.options = {"max_pixels": str(max_pixels)}
@@ -113,6 +115,7 @@ class Source:
         except BaseException:
             self.close()
             raise
+        self.count_is_open = self.stream.frames > os.path.getsize(path) // 8  # a chunk's header alone takes 8 bytes
         rate = self.stream.average_rate or self.stream.guessed_rate
         self.stated_fps = float(rate) if rate and 0 < rate < _MAX_FPS else 0.0
         self.container = self._container.format.name
@@ -238,7 +241,7 @@ class Source:
             # the header also counts empty chunks ("repeat the last picture"), which the demuxer does not hand out but
             # counts in its time stamps; the index does not count them
             reached = 1 + max((stamp for stamp in table.pts if stamp is not None), default=0)
-            complete = reached >= self.stream.frames - 1 or declared_size(self.path) is not None
+            complete = self.count_is_open or reached >= self.stream.frames - 1 or declared_size(self.path) is not None
             return len(self.stream.index_entries) if complete else self.stream.frames
         return self.stream.frames
 
@@ -258,9 +261,10 @@ class Source:
         return None if end_s >= limit_s else f"it ends at {end_s:.1f} of {stated_s:.1f} s"
 
     def last_end_s(self) -> float:
-        """The latest time stamp of all tracks."""
+        """The latest end of a packet of all tracks: a subtitle lasts, and may outlast the film."""
         with reading(self.path, "corrupt"):
-            ends = (p.pts * p.time_base for p in self._container.demux() if p.size and p.pts is not None)
+            packets = (p for p in self._container.demux() if p.size and p.pts is not None)
+            ends = ((p.pts + (p.duration or 0)) * p.time_base for p in packets)
             return float(max(ends, default=0))
 
     def close(self) -> None:

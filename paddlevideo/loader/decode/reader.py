@@ -17,7 +17,7 @@ from paddlevideo.registry import suggest
 from paddlevideo.video_files import instead_of_a_file, printable
 
 Reason = Literal[
-    "missing", "empty", "not_a_video", "no_video_stream", "truncated", "corrupt", "no_frames", "timeout"
+    "missing", "empty", "not_a_video", "no_video_stream", "too_large", "truncated", "corrupt", "no_frames", "timeout"
 ]  # fmt: skip
 Damaged = Literal["refuse", "read"]
 EachFrame = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] -> uint8 [H', W', 3]
@@ -213,5 +213,5 @@ def _check_file(path: str, damaged: Damaged) -> None:
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         raise VideoReadError(path, "missing", f"cannot be opened: {error}") from error
     if declared is not None and declared > size and damaged != "read":
-        detail = f"its container takes {declared} bytes, it has {size}; get or copy the file again"
+        detail = f"its container takes at least {declared} bytes, it has {size}; get or copy the file again"
         raise VideoReadError(path, "truncated", detail)

@@ -8,12 +8,24 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.loader.decode.reader import EachFrame
 from paddlevideo.registry import TRANSFORMS
 
 _BOXES_LEFT = (
     "it would move the pixels and leave the boxes; on key frames use Resize, RandomRescale, JitterScale, RandomCrop, "
     "CenterCrop or Flip"
 )
+
+
+def _each_frame(op: Any) -> EachFrame | None:
+    """What the operator does to every picture alone; None: nothing, or its class changes a method that it inherits
+    with ``each_frame``, which may then do something else."""
+    for cls in type(op).__mro__:
+        if "each_frame" in vars(cls):
+            return op.each_frame()
+        if any(callable(member) for name, member in vars(cls).items() if name != "__init__"):
+            return None
+    return None
 
 
 def _takes_boxes(op: Any) -> bool:
@@ -72,8 +84,7 @@ class Pipeline:
             self._steps.append((here, spec["name"], op))
         # what the step behind a reading one does to every picture alone, it may do while reading: ten clips of 4K
         # pictures are 2 GB, and 45 MB once they are scaled
-        followers = [getattr(op, "each_frame", None) for _, _, op in self._steps[1:]]
-        self._each = [*(follower() if follower else None for follower in followers), None]
+        self._each = [*(_each_frame(op) for _, _, op in self._steps[1:]), None]
         normalizing = [here for here, _, op in self._steps if _normalizes(op) or getattr(op, "on_device", False)]
         if len(normalizing) > 1:
             raise ConfigError(where, [f"{normalizing[1]}: a second Normalization; the first is {normalizing[0]}"])
