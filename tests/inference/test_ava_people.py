@@ -301,8 +301,38 @@ def test_classes_that_do_not_count_from_1_after_all_are_refused(onnx):
     detector, session = onnx([3, "h", "w"], named("boxes labels scores", SCENE, COCO_FROM_1, SURE))
     assert len(one(detector)) == 2
     session.outputs["labels"] = KIND
-    with pytest.raises(UserError, match="class 0 occurs; set person_class"):
+    with pytest.raises(UserError, match="class 0 occurs.*set person_class"):
         one(detector)
+
+
+@pytest.mark.parametrize("shape, flat", [([1, 5, 5], [1, 5]), ([5, 5], [5]), ([5, 5], [1, 5])])
+@pytest.mark.parametrize("first", [5, 4])
+def test_five_boxes_are_not_mistaken_for_their_labels(onnx, shape, flat, first):
+    boxes = np.concatenate([SCENE, CAR + 32])
+    table = np.column_stack([boxes, [*SURE, 0.7]]).astype(np.float32).reshape(shape)
+    labels = np.array([*KIND, 2]).reshape(flat)
+    detector, session = onnx(
+        [1, 3, SIZE, SIZE], {"dets": table[..., :first, :], "labels": labels[..., :first]}, person_class=0
+    )
+    assert len(one(detector)) == 2
+    session.outputs.update(dets=table, labels=labels)
+    assert len(one(detector)) == 2 and "mmdeploy" in session.said[0]
+
+
+@pytest.mark.parametrize("first", [np.array([1, 1, 3, 3]), np.array([], int)], ids=["1 and 3", "nothing"])
+def test_a_picture_without_people_does_not_decide_where_classes_begin(onnx, first):
+    count = len(first)
+    outputs = named("boxes labels scores", SCENE[:count], first, SURE[:count])
+    detector, session = onnx([3, "h", "w"], outputs)
+    one(detector)
+    session.outputs.update(boxes=SCENE, labels=KIND, scores=np.array([0.3, 0.3, 0.9, 0.3], np.float32))
+    if count:
+        assert "person is class 1, as no label is 0" in session.said[0]
+        with pytest.raises(UserError, match=r"class 0 occurs.* 1 earlier .*class 1.*person_class.*detector\.yml"):
+            one(detector)
+    else:
+        session.outputs["scores"] = SURE
+        assert len(one(detector)) == 2 and detector.person_class == 0 and len(session.said) == 1
 
 
 def test_a_paddledetection_model_in_onnx_is_prepared_as_its_infer_cfg_says(onnx, tmp_path):
