@@ -417,6 +417,21 @@ def test_frames_that_no_video_has_are_refused_and_not_counted_up(tmp_path, frame
         assert "a.json: task 1, region q: frame " in refused(tmp_path, "a.json", task)
 
 
+@pytest.mark.parametrize("late, step", [(100000, 1), (999999999, 1), (42, 1), (71, 30)])
+def test_a_track_may_be_switched_off_one_frame_behind_the_end_and_no_later(tmp_path, late, step):
+    """A video of 41 frames at 1 frame per second."""
+    box = '<box frame="{}" outside="{}" xtl="1" ytl="1" xbr="30" ybr="40"/>'
+
+    def text(frame):
+        track = f'<track id="7" label="walk">{box.format(0, 0)}{box.format(frame, 1)}</track>'
+        meta = f"<task><source>a.mp4</source><frame_filter>step={step}</frame_filter></task>"
+        return f"<annotations><meta>{meta}</meta>{track}</annotations>"
+
+    rate = {"fps_of": lambda _: 1.0, "last_s_of": lambda _: 40.0}
+    assert f"a.xml: track 7: frame {late} is second {late:g}" in refused(tmp_path, "a.xml", text(late), **rate)
+    assert len(read(tmp_path, "a.xml", text(40 + step), **rate)) == 41
+
+
 def test_stretches_of_time_become_segments(footage, tmp_path, capsys):  # noqa: F811
     value = {"ranges": [{"start": 1, "end": 20}, {"start": 31, "end": 40}], "timelinelabels": ["walk, fast"]}
     timeline = {"value": value, "id": "t", "from_name": "l", "to_name": "video", "type": "timelinelabels"}

@@ -78,15 +78,20 @@ def add_tracks(
     found: Collector,
     in_pixels: bool = True,
     size_px: tuple[int, int] | None = None,
+    step: int = 1,
 ) -> None:
     """Everybody of one video at every multiple of ``every_s``.
 
     An action that begins and ends between two multiples gets a key frame in its middle, and so have all others then.
+
+    Args:
+        step: every so many frames were annotated; nobody may be there any more so many frames behind the last.
     """
     last_s = found.reading.last_s_of(video)
     sound = []
     for track in tracks:
-        late = next((key for key in track.keys if key.shown and clock.second(key.frame) > last_s + _BEYOND_S), None)
+        ends = ((key, key.frame if key.shown else key.frame - step) for key in track.keys)
+        late = next((key for key, frame in ends if clock.second(frame) > last_s + _BEYOND_S), None)
         if late is None:
             sound.append(track)
         else:
@@ -113,6 +118,8 @@ def add_tracks(
     moments.update((frame, clock.second(frame)) for frame in between)
     taken = 0
     for frame, second in sorted(moments.items()):
+        if second > last_s + _BEYOND_S:  # before a key that says nobody
+            break
         for track in sound:
             seen = track.at(frame)
             if seen is not None:
