@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from paddlevideo.inference.model_files import find_params, find_program
 from paddlevideo.inference.people import PersonDetector, tidy
 from paddlevideo.inference.predictor import program_of_folder
 from paddlevideo.inference.runtime import ExportedModel, Runtime, Say
-from paddlevideo.registry import suggest
+from paddlevideo.ranges import mistakes, suggest
 
 _PEOPLE = ("person", "people", "pedestrian", "human")
 _ABOUT = ("im_shape", "scale_factor", "orig_target_sizes")  # inputs that tell about the picture
@@ -301,7 +301,15 @@ class OnnxDetector(PersonDetector):
         self._file = file
         content = _read_mapping(file) if file else {}
         if "Preprocess" not in content:
-            return read_options(file)
+            options = read_options(file)
+            problems = [
+                f"outputs: {name!r} is no output of the model{suggest(name, self._outputs)}"
+                for name in options.outputs or ()
+                if name not in self._outputs
+            ]
+            if problems:
+                raise ConfigError(str(file), problems)
+            return options
         self._steps = PaddleSteps(content, file)
         labels = content.get("label_list") or []
         self._names = {i: str(label) for i, label in enumerate(labels)}
@@ -462,6 +470,28 @@ def normalized(picture: np.ndarray, mean: Sequence[float], std: Sequence[float],
     return (ordered.astype(np.float32) - np.float32(mean)) / np.float32(std)
 
 
+def _one_of(names: Sequence[str]) -> str:
+    return f"Literal[{', '.join(map(repr, names))}]"
+
+
+_VALUES = {  # of OnnxOptions, as paddlevideo.ranges reads it
+    "input_size": "Annotated[list[PositiveInt], Length(2)] | None",
+    "keep_ratio": "bool | None",
+    "layout": "Literal['NCHW', 'NHWC'] | None",
+    "channels": "Literal['RGB', 'BGR'] | None",
+    "dtype": "Literal['float32', 'float16', 'uint8'] | None",
+    "mean": "Annotated[list[Annotated[float, Range(-255, 255)]], Length(3)] | None",
+    "std": "Annotated[list[Positive], Length(3)] | None",
+    "pad_value": "Annotated[float, Range(0, 255)]",
+    "person_class": "NonNegativeInt | Literal['auto'] | None",
+    "output": f"{_one_of([layout.name for layout in LAYOUTS])} | None",
+    "columns": f"list[{_one_of(COLUMNS)}] | None",
+    "boxes": "Literal['pixels', 'fractions'] | None",
+    "outputs": "list[str] | None",
+    "max_overlap": "Probability",
+}
+
+
 def read_options(path: Path | None) -> OnnxOptions:
     """The options in a file; the defaults if there is none.
 
@@ -471,27 +501,10 @@ def read_options(path: Path | None) -> OnnxOptions:
     if path is None:
         return OnnxOptions()
     values = _read_mapping(path)
-    names = [field.name for field in fields(OnnxOptions)]
-    problems = [f"{key}: no such option{suggest(str(key), names)}" for key in values if key not in names]
-    choices = {"layout": ("NCHW", "NHWC"), "channels": ("RGB", "BGR"), "boxes": ("pixels", "fractions")}
-    choices["dtype"] = ("float32", "float16", "uint8")
-    choices["output"] = tuple(layout.name for layout in LAYOUTS)
-    for key, allowed in choices.items():
-        if values.get(key) is not None and values[key] not in allowed:
-            problems.append(f"{key}: expected {' or '.join(map(str, allowed))}, got {values[key]!r}")
-    for key, count in (("mean", 3), ("std", 3), ("input_size", 2)):
-        given = values.get(key)
-        if given is not None and not (isinstance(given, list) and len(given) == count):
-            problems.append(f"{key}: expected {count} numbers, got {given!r}")
-    for key in ("columns", "outputs"):
-        if values.get(key) is not None and not isinstance(values[key], list):
-            problems.append(f"{key}: expected a list of names, got {values[key]!r}")
-    unknown = [c for c in values.get("columns") or () if c not in COLUMNS]
-    if unknown and isinstance(values["columns"], list):
-        problems.append(f"columns: {', '.join(map(str, unknown))}: expected names among {', '.join(COLUMNS)}")
-    person = values.get("person_class")
-    if person is not None and person != "auto" and (isinstance(person, bool) or not isinstance(person, int)):
-        problems.append(f"person_class: expected a number, auto or null, got {person!r}")
+    problems = [f"{key}: no such option{suggest(str(key), _VALUES)}" for key in values if key not in _VALUES]
+    for key, annotation in _VALUES.items():
+        if key in values:
+            problems += mistakes(values[key], annotation, key)
     if problems:
         raise ConfigError(str(path), problems)
     return OnnxOptions(**values)
