@@ -49,10 +49,11 @@ def read_cvat(path: Path, found: Collector) -> None:
     tracks: dict[_Task, list[Track]] = defaultdict(list)
     for element in root.iterfind("track"):
         where = f"{path}: track {element.get('id')}"
-        task = _task_of(element, tasks, where, found)
-        track = task and _track(element, task, where, found)
-        if task and track:
-            tracks[task].append(track)
+        with found.element(where):
+            task = _task_of(element, tasks, where, found)
+            track = task and _track(element, task, where, found)
+            if task and track:
+                tracks[task].append(track)
     for task, members in tracks.items():
         video = found.video(task.name)
         if video is None:
@@ -60,7 +61,8 @@ def read_cvat(path: Path, found: Collector) -> None:
             continue
         add_tracks(members, video, found.clock(video), found, True, task.size_px, task.step)
     for element in root.iterfind("image"):
-        _image(element, tasks, path, found)
+        with found.element(f"{path}: image {element.get('id')}"):
+            _image(element, tasks, path, found)
 
 
 def _tasks(root: ElementTree.Element, path: Path, found: Collector) -> Mapping[str | None, _Task]:
@@ -160,8 +162,9 @@ def _image(element: ElementTree.Element, tasks: Mapping, path: Path, found: Coll
     sides = (int(element.get("width", 0)), int(element.get("height", 0)))
     for place, box in enumerate(boxes, 1):
         found.count()
-        actions, person = found.described(_attributes(box), box.get("label", ""))
-        found.add(f"{where}, box {place}", *moment, _corners(box, found), actions, person, True, sides)
+        with found.element(f"{where}, box {place}"):
+            actions, person = found.described(_attributes(box), box.get("label", ""))
+            found.add(f"{where}, box {place}", *moment, _corners(box, found), actions, person, True, sides)
 
 
 def _drop(tag: str, found: Collector) -> None:

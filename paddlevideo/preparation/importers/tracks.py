@@ -92,8 +92,13 @@ def add_tracks(
     for track in tracks:
         ends = ((key, key.frame if key.shown else key.frame - step) for key in track.keys)
         late = next((key for key, frame in ends if clock.second(frame) > last_s + _BEYOND_S), None)
-        if late is None:
+        shown = [key for key in track.keys if key.shown]
+        double = next((a for a, b in zip(shown, shown[1:]) if a.frame == b.frame and a != b), None)
+        if late is None and double is None:
             sound.append(track)
+        elif double is not None:
+            text = f"frame {double.frame} has two boxes that differ, expected one: its actions belong to one box"
+            found.findings.add(track.where, text)
         else:
             second = clock.second(late.frame)
             text = f"frame {late.frame} is second {second:g}, but {video} lasts from 0 to {last_s:.2f} s"
