@@ -66,6 +66,17 @@ class Divides:
         return [f"{where}: expected a divisor of {self.argument} ({other}), got {value!r}"]
 
 
+@dataclass(frozen=True)
+class Length:
+    """Sequences of so many elements."""
+
+    count: int
+
+    def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
+        """The line that says how many there should be, or nothing."""
+        return [] if len(value) == self.count else [f"{where}: expected a list of {self.count}, got {value!r}"]
+
+
 class Excludes:
     """Values but one, which does not go with what other arguments are.
 
@@ -143,7 +154,7 @@ NonLocalBlocks = Annotated[
     ),
 ]
 
-_LIMITS = {"Range": Range, "Divides": Divides, "Excludes": Excludes, "Within": Within}
+_LIMITS = {"Range": Range, "Divides": Divides, "Length": Length, "Excludes": Excludes, "Within": Within}
 _KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),

@@ -88,13 +88,14 @@ def reading(path: str | os.PathLike, kind: str, way_out: str = "") -> Iterator[N
     way_out = f"; {way_out}" if way_out else ""
     try:
         yield
-    except UnsafeFileError as error:
+    except (UnsafeFileError, DamagedFileError) as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        if isinstance(error, DamagedFileError):
+            raise DamagedFileError(f"{path}: damaged, or not {kind} ({error}){way_out}") from None
         raise UnsafeFileError(
             f"{path}: refused, because it asks for {error}, which {kind} never needs; nothing was run{way_out}"
         ) from None
-    except DamagedFileError as error:
-        known = str(error).startswith(f"{path}: ")
-        raise error if known else DamagedFileError(f"{path}: damaged, or not {kind} ({error}){way_out}") from None
     except UserError:
         raise
     except FileNotFoundError:
@@ -171,7 +172,7 @@ def write_atomic(path: str | os.PathLike, write: bytes | str | Callable[[BinaryI
         The sha256 of what was written.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written to; an older file at ``path`` is untouched.
+        UserError: the disk is full or the folder cannot be written to; an existing file at ``path`` is unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -189,7 +190,7 @@ def write_atomic(path: str | os.PathLike, write: bytes | str | Callable[[BinaryI
     except OSError as error:
         _remove(temporary)
         raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); what stood there is untouched"
+            f"{path}: cannot be written ({error.strerror or error}); the existing file was left unchanged"
         ) from error
     except BaseException:  # whatever the writer itself stumbled over, or Ctrl-C
         _remove(temporary)

@@ -12,6 +12,7 @@ from paddlevideo.safe_io import (
     DamagedFileError,
     UnsafeFileError,
     read_pickle,
+    reading,
     sweep_temporary,
     write_atomic,
     write_pickle,
@@ -149,3 +150,11 @@ def test_a_damaged_file_is_a_damaged_file(tmp_path):
     (tmp_path / "text.pdparams").write_text("not a pickle at all")
     with pytest.raises(DamagedFileError, match="text.pdparams"):
         read_pickle(tmp_path / "text.pdparams")
+
+
+def test_an_error_that_names_the_file_already_is_passed_on_whole(tmp_path):
+    file = tmp_path / "x.pkl"
+    file.write_bytes(pickle.dumps(_Call(print, "x")))
+    with pytest.raises(UnsafeFileError) as caught, reading(file, "results"):
+        read_pickle(file)
+    assert str(caught.value).count("refused") == 1 == str(caught.value).count(str(file)), caught.value

@@ -1,7 +1,7 @@
-"""Films what people do: python tools/ava_predict.py -c CFG -w best.pdparams --video_path clip.mp4 --detector yolo.onnx
+"""Draws what people do: python tools/ava_predict.py -c CFG -w best.pdparams --video_path clip.mp4 --detector yolo.onnx
 
 People are looked for several times a second by a detector, or looked up in a file of boxes, and tracked, so that each
-keeps an id.  At key frames their actions are scored on the clip around.  The result is a film with boxes, ids, actions
+keeps an id.  At key frames their actions are scored on the clip around.  The result is a video with boxes, ids, actions
 and scores, and, if asked for, a csv (AVA's result format) and a JSON file.  Works from a checkpoint (-c, -w) and from
 an exported model (--model_file).
 
@@ -62,7 +62,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--detector", metavar="MODEL", help="finds people: an .onnx file, a PaddleDetection export, or hog")
     add("--detector-config", metavar="FILE", help="what the detector wants (the file beside it)")
     add("--det-score-thr", type=float, metavar="S", help="least score of a person (0.5; with --proposals the model's)")
-    add("--bank", metavar="FILE", help="feature bank of this video, made and kept (<video id>.bank beside the film)")
+    add(
+        "--bank",
+        metavar="FILE",
+        help="feature bank of this video, made and kept (<video id>.bank beside the output video)",
+    )
     add("--bank-config", metavar="FILE", help="YAML file of the detector that makes it (the model's own backbone does)")
     add("--bank-weights", metavar="FILE", help="its trained weights (.pdparams)")
     add("--detection_model_name", metavar="NAME", help="PaddleVideo's; is printed, nothing more")
@@ -71,9 +75,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     more = "seconds from key frame to key frame, instead of --predict-stepsize"
     add("--action-every", "--every", type=float, metavar="S", help=more)
     add("--detect-every", type=float, default=0.2, metavar="S", help="people are looked for so often (%(default)s)")
-    add("--output-stepsize", type=int, metavar="N", help="the film shows every N-th frame (by time, at its own speed)")
-    add("--output-fps", type=float, metavar="F", help="frames per second of the film (the video's, at most 30)")
-    add("--out-filename", default="ava_det_demo.mp4", metavar="FILE", help="the film (%(default)s); '': none")
+    add(
+        "--output-stepsize",
+        type=int,
+        metavar="N",
+        help="the output video shows every N-th frame (by time, at its own speed)",
+    )
+    add("--output-fps", type=float, metavar="F", help="frames per second of the output video (the video's, at most 30)")
+    add("--out-filename", default="ava_det_demo.mp4", metavar="FILE", help="the output video (%(default)s); '': none")
     add("--action-score-thr", type=float, default=0.5, metavar="S", help="least score of an action shown (%(default)s)")
     add("--top-k", type=int, default=3, metavar="K", help="actions shown per person (%(default)s)")
     add("--label-file", metavar="FILE", help="names of the actions (those of the model)")
@@ -358,7 +367,7 @@ def tell(done: int, total: int) -> None:
 
 
 def write(args: argparse.Namespace, result: VideoActions, reader: ForwardReader) -> None:
-    """The film, the csv and the JSON file."""
+    """The output video, the csv and the JSON file."""
     from paddlevideo.inference.ava_film import drawn_frames, film_frames, write_csv, write_json
     from paddlevideo.inference.render import write_video
 
@@ -374,7 +383,7 @@ def write(args: argparse.Namespace, result: VideoActions, reader: ForwardReader)
         count = write_video(args.out_filename, frames, fps)
         times = result.times_s[indices]
         speed = float(times[-1] - times[0]) * fps / (count - 1) if count > 1 else 1.0
-        notice(f"film: {args.out_filename}, {count} frames at {fps:.4g} fps, {speed:.2g} times real time")
+        notice(f"output video: {args.out_filename}, {count} frames at {fps:.4g} fps, {speed:.2g} times real time")
 
 
 if __name__ == "__main__":

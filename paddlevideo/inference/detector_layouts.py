@@ -75,6 +75,7 @@ class Layout:
         fits: whether outputs have this layout.
         decode: outputs, least score, least overlap of duplicates -> detections; boxes may still be fractions.
         person: class of people where the model does not name its classes.
+        guess: why ``person`` may be wrong and a later picture may say so; empty: it follows from the form.
         channels, mean, std: how such models usually want their pixels.
     """
 
@@ -83,6 +84,7 @@ class Layout:
     fits: Callable[[Outputs], bool]
     decode: Callable[[Outputs, float, float], Detections]
     person: int = 0
+    guess: str = ""
     channels: str = "RGB"
     mean: tuple[float, ...] = _UNIT[0]
     std: tuple[float, ...] = _UNIT[1]
@@ -212,13 +214,21 @@ def _torchvision(outputs: Outputs) -> bool:
 # Rows
 
 
+def _table_name(outputs: Outputs) -> str | None:
+    """The only output that is a table [n, 5..7] (counts, labels and masks aside)."""
+    arrays = {n: a for n, a in outputs.arrays.items() if not outputs.names or n in outputs.names}
+    tables = [n for n, a in arrays.items() if a.ndim in (2, 3, 4) and a.shape[-1] in _ROWS]
+    tables = [n for n in tables if arrays[n].size == np.prod(arrays[n].shape[-2:])]
+    # labels of five boxes are [1, 5] too
+    ranks = {n: (arrays[n].dtype.kind == "f", arrays[n].ndim) for n in tables}
+    tables = [n for n in tables if ranks[n] == max(ranks.values())]
+    return tables[0] if len(tables) == 1 else None
+
+
 def _table(outputs: Outputs) -> np.ndarray | None:
-    """The only output that is a table [n, 5..7] (counts, labels and masks aside), without the batch's axis."""
-    arrays = [a for n, a in outputs.arrays.items() if not outputs.names or n in outputs.names]
-    tables = [a for a in arrays if a.ndim in (2, 3, 4) and a.shape[-1] in _ROWS and a.size == np.prod(a.shape[-2:])]
-    most = max((a.ndim for a in tables), default=0)  # labels of five boxes are [1, 5] too
-    tables = [a for a in tables if a.ndim == most]
-    return tables[0].reshape(-1, tables[0].shape[-1]) if len(tables) == 1 else None
+    """The table that ``_table_name`` tells, without the batch's axis."""
+    name = _table_name(outputs)
+    return None if name is None else outputs.arrays[name].reshape(-1, outputs.arrays[name].shape[-1])
 
 
 def _row_columns(outputs: Outputs, width: int) -> Sequence[str]:
@@ -258,7 +268,8 @@ def _has_dets(outputs: Outputs) -> bool:
 
 
 def _labels_beside(outputs: Outputs, count: int) -> np.ndarray | None:
-    flat = {n: a for n, a in outputs.arrays.items() if a.size == count and a.ndim in (1, 2) and a.shape[-1:] != (5,)}
+    others = {n: a for n, a in outputs.arrays.items() if n != _table_name(outputs)}
+    flat = {n: a for n, a in others.items() if a.size == count and a.ndim in (1, 2)}
     name = _named(flat, "label", "class", "cls") or next((n for n, a in flat.items() if a.dtype.kind in "iu"), None)
     return flat[name].reshape(-1) if name is not None else None
 
@@ -425,7 +436,7 @@ LAYOUTS = (
     Layout("tensorflow", "TensorFlow's boxes y1, x1, y2, x2, scores, classes", _tensorflow,
            _of_three(("y1", "x1", "y2", "x2")), person=1, mean=_PLAIN[0], std=_PLAIN[1]),
     Layout("torchvision", "torchvision's boxes, labels, scores, which counts classes from 1", _torchvision,
-           _of_three(XYXY), person=1),
+           _of_three(XYXY), person=1, guess="as no label is 0"),
     Layout("boxes_scores_labels", "boxes, scores, labels", lambda o: _three(o) is not None, _of_three(XYXY)),
     Layout("dets_labels", "mmdeploy's dets and labels", _has_dets, _dets, mean=_IMAGENET[0], std=_IMAGENET[1]),
     Layout("ssd", "SSD's rows of batch, class, score, x1, y1, x2, y2",

@@ -242,7 +242,7 @@ def _save_program(framework: Any, specs: list[Any], stem: Path) -> Path:
         (save_people_program if framework.takes_boxes else _save_clip_program)(framework, specs, stem)
     except OSError as error:
         raise UserError(
-            f"{stem.parent}: cannot be written ({error.strerror}); an earlier export is untouched"
+            f"{stem.parent}: cannot be written ({error.strerror}); an existing export was left unchanged"
         ) from None
     return next(f for f in (stem.with_name(stem.name + s) for s in PROGRAM_SUFFIXES) if f.is_file())
 

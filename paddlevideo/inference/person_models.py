@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from paddlevideo.inference.model_files import find_params, find_program
 from paddlevideo.inference.people import PersonDetector, tidy
 from paddlevideo.inference.predictor import program_of_folder
 from paddlevideo.inference.runtime import ExportedModel, Runtime, Say
-from paddlevideo.registry import suggest
+from paddlevideo.ranges import mistakes, suggest
 
 _PEOPLE = ("person", "people", "pedestrian", "human")
 _ABOUT = ("im_shape", "scale_factor", "orig_target_sizes")  # inputs that tell about the picture
@@ -78,12 +78,12 @@ class ClassCount:
 
     def __init__(self, name: str, min_score: float):
         self._name, self._min_score = name, min_score
-        self._frames, self._boxes, self._best, self._classes = 0, 0, 0.0, Counter()
+        self.frames, self._boxes, self._best, self._classes = 0, 0, 0.0, Counter()
 
     def add(self, scores: np.ndarray, labels: np.ndarray | None) -> None:
         """Scores [n] and classes [n] of one frame."""
         sure = scores >= self._min_score
-        self._frames += 1
+        self.frames += 1
         self._boxes += int(sure.sum())
         self._best = max(self._best, float(scores.max(initial=0.0)))
         if labels is not None:
@@ -93,7 +93,7 @@ class ClassCount:
         """One line for people; ``person``: the class that was taken, None: all."""
         found = f"{self._name}: {self._boxes} boxes with a score of at least {self._min_score:g}"
         if not self._boxes:
-            return [f"{found} in {self._frames} frames; the highest score is {self._best:.2f} (--det-score-thr)"]
+            return [f"{found} in {self.frames} frames; the highest score is {self._best:.2f} (--det-score-thr)"]
         if person is None or not self._classes:
             return [f"{found}, all taken as people"]
         if not self._classes[person]:
@@ -134,6 +134,7 @@ class OnnxDetector(PersonDetector):
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._names = _class_names(self._session)
         self._steps: PaddleSteps | None = None
+        self._file: Path | None = None
         self.options = self._read_options(options)
         shape = self._input.shape
         free = self.options.layout is None and len(shape) >= 3
@@ -162,9 +163,12 @@ class OnnxDetector(PersonDetector):
 
     def _detect(self, frame: np.ndarray) -> np.ndarray:
         if self._layout is None:
-            self._layout = self._recognised(frame)
+            self._recognise(frame)
+        if self._layout is None:
+            self._count.add(np.zeros(0, np.float32), None)
+            return np.zeros((0, 5), np.float32)
         outputs, factors = self._run(frame, self._layout)
-        found = self._decoded(outputs)
+        found = self._decoded(outputs, self._layout)
         boxes = in_pixels(found.boxes, outputs.size, self.options.boxes) / np.float32([*factors[::-1], *factors[::-1]])
         labels, person = found.labels, self.person_class
         self._count.add(found.scores, labels)
@@ -173,7 +177,8 @@ class OnnxDetector(PersonDetector):
             rows = rows[np.round(labels) == person]
         return tidy(rows, self._min_score, *frame.shape[:2])
 
-    def _recognised(self, frame: np.ndarray) -> Layout:
+    def _recognise(self, frame: np.ndarray) -> None:
+        """Sets the layout, unless it is a guess for which the picture has no boxes: those of a later one decide."""
         outputs, _ = self._run(frame, None)
         layout = recognise(outputs, self.options.output)
         if layout is None:
@@ -182,6 +187,9 @@ class OnnxDetector(PersonDetector):
                 "rows [n, 6], or those of a raw YOLO; 'outputs: [boxes, scores, labels]' in the options names them, "
                 f"'output:' their layout ({', '.join(each.name for each in LAYOUTS)})"
             )
+        is_guess = layout.guess and self.options.output is None and not self._is_class_said()
+        if is_guess and not len(self._decoded(outputs, layout).scores):
+            return
         self._layout = layout
         channels, mean, std = self._pixels(layout)
         person = self.person_class
@@ -194,11 +202,12 @@ class OnnxDetector(PersonDetector):
             )
         how = "by infer_cfg.yml" if self._steps else f"{channels}, minus {_few(mean)}, over {_few(std)}"
         whom = "every box is a person" if person is None else f"person is class {person}"
+        if is_guess:
+            whom += f", {layout.guess}"
         self._say(
             f"detector: {layout.text} layout {outputs.listing()} ({self._path.name}); input {outputs.size[0]} x "
             f"{outputs.size[1]}, {how}; {whom}"
         )
-        return layout
 
     def _run(self, frame: np.ndarray, layout: Layout | None) -> tuple[Outputs, tuple[float, float]]:
         """What the model gives for a picture, and the factors (height, width) that its content was scaled by."""
@@ -230,26 +239,29 @@ class OnnxDetector(PersonDetector):
         names = [spec.name for spec in self._session.get_inputs()]
         return Outputs(arrays, (int(size[0]), int(size[1])), names, count, o.outputs, o.columns), factors
 
-    def _decoded(self, outputs: Outputs) -> Detections:
+    def _decoded(self, outputs: Outputs, layout: Layout) -> Detections:
         try:
-            found = self._layout.decode(outputs, self._min_score, self.options.max_overlap)
+            found = layout.decode(outputs, self._min_score, self.options.max_overlap)
         except (ValueError, TypeError, IndexError) as error:
-            raise UserError(
-                f"{self._path}: its outputs {outputs.listing()} are not {self._layout.text} ({error})"
-            ) from None
+            raise UserError(f"{self._path}: its outputs {outputs.listing()} are not {layout.text} ({error})") from None
         if len(found.scores) and not (found.scores.min() >= -1e-3 and found.scores.max() <= 1.001):
             raise UserError(
-                f"{self._path}: {self._layout.text} layout: scores go from {found.scores.min():.3g} to "
+                f"{self._path}: {layout.text} layout: scores go from {found.scores.min():.3g} to "
                 f"{found.scores.max():.3g}, expected 0 to 1; 'columns:', 'outputs:' or 'output:' in the options says "
                 "what they are"
             )
-        counted_from_1 = self._layout.person == 1 and self.options.person_class == "auto" and not self._names
-        if counted_from_1 and found.labels is not None and np.any(found.labels[found.scores >= self._min_score] == 0):
+        labels = np.zeros(0) if found.labels is None else found.labels[found.scores > 0]  # unsure ones tell it too
+        if layout.person == 1 and not self._is_class_said() and np.any(labels == 0):
             raise UserError(
-                f"{self._path}: it was taken for {self._layout.text}, but class 0 occurs; set person_class in the "
-                "options beside the model"
+                f"{self._path}: it was taken for {layout.text}, but class 0 occurs; {self._count.frames} earlier "
+                "picture(s) were read with class 1 as people, which may be wrong; set person_class (0, if people are "
+                f"its first class) in {self._file or self._path.with_suffix('.yml')} and start again"
             )
         return found
+
+    def _is_class_said(self) -> bool:
+        """Whether the options or the names of the classes say which one is people."""
+        return self.options.person_class != "auto" or bool(self._names)
 
     def _pixels(self, layout: Layout | None) -> tuple[str, Sequence[float], Sequence[float]]:
         o, usual = self.options, layout or LAYOUTS[-1]
@@ -286,9 +298,18 @@ class OnnxDetector(PersonDetector):
                     f"{self._path}: a model of PaddleDetection without its infer_cfg.yml: pixels are stretched to its "
                     "size and divided by 255; put infer_cfg.yml beside it, or name it with --detector-config"
                 )
+        self._file = file
         content = _read_mapping(file) if file else {}
         if "Preprocess" not in content:
-            return read_options(file)
+            options = read_options(file)
+            problems = [
+                f"outputs: {name!r} is no output of the model{suggest(name, self._outputs)}"
+                for name in options.outputs or ()
+                if name not in self._outputs
+            ]
+            if problems:
+                raise ConfigError(str(file), problems)
+            return options
         self._steps = PaddleSteps(content, file)
         labels = content.get("label_list") or []
         self._names = {i: str(label) for i, label in enumerate(labels)}
@@ -449,6 +470,28 @@ def normalized(picture: np.ndarray, mean: Sequence[float], std: Sequence[float],
     return (ordered.astype(np.float32) - np.float32(mean)) / np.float32(std)
 
 
+def _one_of(names: Sequence[str]) -> str:
+    return f"Literal[{', '.join(map(repr, names))}]"
+
+
+_VALUES = {  # of OnnxOptions, as paddlevideo.ranges reads it
+    "input_size": "Annotated[list[PositiveInt], Length(2)] | None",
+    "keep_ratio": "bool | None",
+    "layout": "Literal['NCHW', 'NHWC'] | None",
+    "channels": "Literal['RGB', 'BGR'] | None",
+    "dtype": "Literal['float32', 'float16', 'uint8'] | None",
+    "mean": "Annotated[list[Annotated[float, Range(-255, 255)]], Length(3)] | None",
+    "std": "Annotated[list[Positive], Length(3)] | None",
+    "pad_value": "Annotated[float, Range(0, 255)]",
+    "person_class": "NonNegativeInt | Literal['auto'] | None",
+    "output": f"{_one_of([layout.name for layout in LAYOUTS])} | None",
+    "columns": f"list[{_one_of(COLUMNS)}] | None",
+    "boxes": "Literal['pixels', 'fractions'] | None",
+    "outputs": "list[str] | None",
+    "max_overlap": "Probability",
+}
+
+
 def read_options(path: Path | None) -> OnnxOptions:
     """The options in a file; the defaults if there is none.
 
@@ -458,27 +501,10 @@ def read_options(path: Path | None) -> OnnxOptions:
     if path is None:
         return OnnxOptions()
     values = _read_mapping(path)
-    names = [field.name for field in fields(OnnxOptions)]
-    problems = [f"{key}: no such option{suggest(str(key), names)}" for key in values if key not in names]
-    choices = {"layout": ("NCHW", "NHWC"), "channels": ("RGB", "BGR"), "boxes": ("pixels", "fractions")}
-    choices["dtype"] = ("float32", "float16", "uint8")
-    choices["output"] = tuple(layout.name for layout in LAYOUTS)
-    for key, allowed in choices.items():
-        if values.get(key) is not None and values[key] not in allowed:
-            problems.append(f"{key}: expected {' or '.join(map(str, allowed))}, got {values[key]!r}")
-    for key, count in (("mean", 3), ("std", 3), ("input_size", 2)):
-        given = values.get(key)
-        if given is not None and not (isinstance(given, list) and len(given) == count):
-            problems.append(f"{key}: expected {count} numbers, got {given!r}")
-    for key in ("columns", "outputs"):
-        if values.get(key) is not None and not isinstance(values[key], list):
-            problems.append(f"{key}: expected a list of names, got {values[key]!r}")
-    unknown = [c for c in values.get("columns") or () if c not in COLUMNS]
-    if unknown and isinstance(values["columns"], list):
-        problems.append(f"columns: {', '.join(map(str, unknown))}: expected names among {', '.join(COLUMNS)}")
-    person = values.get("person_class")
-    if person is not None and person != "auto" and (isinstance(person, bool) or not isinstance(person, int)):
-        problems.append(f"person_class: expected a number, auto or null, got {person!r}")
+    problems = [f"{key}: no such option{suggest(str(key), _VALUES)}" for key in values if key not in _VALUES]
+    for key, annotation in _VALUES.items():
+        if key in values:
+            problems += mistakes(values[key], annotation, key)
     if problems:
         raise ConfigError(str(path), problems)
     return OnnxOptions(**values)
@@ -494,10 +520,3 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; it says what the detector wants")
     return read_yaml(path, plain=True)[0]  # JSON is YAML
-
-
-def _without_batch(array: np.ndarray) -> np.ndarray:
-    """[1, n, 6] -> [n, 6], [1, n] -> [n]; a single row [1, 6] stays."""
-    if array.ndim == 3 and array.shape[0] == 1:
-        return array[0]
-    return array[0] if array.ndim == 2 and array.shape[0] == 1 and array.shape[1] not in (4, 5, 6) else array

@@ -221,7 +221,8 @@ def _without_doubles(people: Sequence[Person], account: Account) -> list[Person]
 def merge_spellings(people: Sequence[Person], given: Sequence[str] | None, account: Account) -> list[Person]:
     """One spelling for names that differ in case or spaces only: the list's, or the most frequent one."""
     found: dict[str, Counter[str]] = {}
-    for name in (name for person in people for name in person.actions):
+    said = ((p.video, time_text(p.time_s), p.box, p.person, name) for p in people for name in p.actions)
+    for *_, name in dict.fromkeys(said):  # lines that stand there twice count once
         found.setdefault(" ".join(name.split()).casefold(), Counter())[name] += 1
     by_fold: dict[str, list[str]] = {}
     for name in given or ():

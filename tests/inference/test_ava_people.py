@@ -66,7 +66,7 @@ class FakeSession:
 def onnx(tmp_path, monkeypatch):
     """onnx(shape, outputs, **options) -> detector, session; ``said`` holds its remarks."""
 
-    def make(shape, outputs, kind="tensor(float)", more=None, names=None, **options):
+    def make(shape, outputs, /, kind="tensor(float)", more=None, names=None, **options):
         inputs = {"images": (shape, kind), **{n: ([1, 2], k) for n, k in (more or {}).items()}}
         session = FakeSession(inputs, outputs, names)
         module = SimpleNamespace(
@@ -301,8 +301,38 @@ def test_classes_that_do_not_count_from_1_after_all_are_refused(onnx):
     detector, session = onnx([3, "h", "w"], named("boxes labels scores", SCENE, COCO_FROM_1, SURE))
     assert len(one(detector)) == 2
     session.outputs["labels"] = KIND
-    with pytest.raises(UserError, match="class 0 occurs; set person_class"):
+    with pytest.raises(UserError, match="class 0 occurs.*set person_class"):
         one(detector)
+
+
+@pytest.mark.parametrize("shape, flat", [([1, 5, 5], [1, 5]), ([5, 5], [5]), ([5, 5], [1, 5])])
+@pytest.mark.parametrize("first", [5, 4])
+def test_five_boxes_are_not_mistaken_for_their_labels(onnx, shape, flat, first):
+    boxes = np.concatenate([SCENE, CAR + 32])
+    table = np.column_stack([boxes, [*SURE, 0.7]]).astype(np.float32).reshape(shape)
+    labels = np.array([*KIND, 2]).reshape(flat)
+    detector, session = onnx(
+        [1, 3, SIZE, SIZE], {"dets": table[..., :first, :], "labels": labels[..., :first]}, person_class=0
+    )
+    assert len(one(detector)) == 2
+    session.outputs.update(dets=table, labels=labels)
+    assert len(one(detector)) == 2 and "mmdeploy" in session.said[0]
+
+
+@pytest.mark.parametrize("first", [np.array([1, 1, 3, 3]), np.array([], int)], ids=["1 and 3", "nothing"])
+def test_a_picture_without_people_does_not_decide_where_classes_begin(onnx, first):
+    count = len(first)
+    outputs = named("boxes labels scores", SCENE[:count], first, SURE[:count])
+    detector, session = onnx([3, "h", "w"], outputs)
+    one(detector)
+    session.outputs.update(boxes=SCENE, labels=KIND, scores=np.array([0.3, 0.3, 0.9, 0.3], np.float32))
+    if count:
+        assert "person is class 1, as no label is 0" in session.said[0]
+        with pytest.raises(UserError, match=r"class 0 occurs.* 1 earlier .*class 1.*person_class.*detector\.yml"):
+            one(detector)
+    else:
+        session.outputs["scores"] = SURE
+        assert len(one(detector)) == 2 and detector.person_class == 0 and len(session.said) == 1
 
 
 def test_a_paddledetection_model_in_onnx_is_prepared_as_its_infer_cfg_says(onnx, tmp_path):
@@ -351,18 +381,27 @@ def test_nobody_is_no_error(onnx):
         ({"o": np.zeros((1, 84, 9), np.float32)}, {}, r"outputs are \[1, 84, 9\].*raw YOLO"),
         ({"a": np.zeros((3, 4)), "b": np.zeros(2)}, {}, r"outputs are a \[3, 4\], b \[2\]"),
         ({"o": ROWS}, {"columns": ["x1", "y1", "x2", "y2", "class"]}, "score missing"),
-        ({"o": ROWS}, {"columns": ["x1", "y1", "x2", "y2", "class", "sure"]}, "sure: expected names among x1, y1"),
+        ({"o": ROWS}, {"columns": ["x1", "y1", "x2", "y2", "class", "sure"]}, r"columns\[5\]: expected one of x1, y1"),
         (
             {"o": ROWS},
             {"columns": ["score", "y1", "x2", "y2", "x1", "class"]},
             "scores go from 0 to 600, expected 0 to",
         ),
         ({"o": ROWS}, {"layuot": "NHWC"}, "did you mean 'layout'"),
-        ({"o": ROWS}, {"channels": "GBR"}, "expected RGB or BGR"),
-        ({"o": ROWS}, {"output": "yolo9"}, "expected tensorflow or torchvision or"),
+        ({"o": ROWS}, {"channels": "GBR"}, "channels: expected one of RGB, BGR"),
+        ({"o": ROWS}, {"output": "yolo9"}, "output: expected one of tensorflow, torchvision,"),
         ({"o": ROWS}, {"output": "yolov8"}, "are not raw YOLOv8"),
-        ({"o": ROWS}, {"mean": 127}, "mean: expected 3 numbers"),
-        ({"o": ROWS}, {"person_class": "man"}, "person_class: expected a number, auto or null"),
+        ({"o": ROWS}, {"mean": 127}, "mean: expected"),
+        ({"o": ROWS}, {"mean": [1, 2]}, r"mean: expected a list of 3, got \[1, 2\]"),
+        ({"o": ROWS}, {"mean": ["a", "b", "c"]}, r"mean\[0\]: expected float, got 'a'"),
+        ({"o": ROWS}, {"std": [1, 0, 1]}, r"std\[1\]: expected above 0, got 0"),
+        ({"o": ROWS}, {"pad_value": [1]}, r"pad_value: expected float, got \[1\]"),
+        ({"o": ROWS}, {"pad_value": 300}, "pad_value: expected 0 to 255, got 300"),
+        ({"o": ROWS}, {"max_overlap": "x"}, "max_overlap: expected float, got 'x'"),
+        ({"o": ROWS}, {"keep_ratio": 3}, "keep_ratio: expected bool . None, got 3"),
+        ({"o": ROWS}, {"input_size": [0, 640]}, r"input_size\[0\]: expected at least 1, got 0"),
+        ({"o": ROWS}, {"outputs": ["nope"]}, "outputs: 'nope' is no output of the model; there are: o"),
+        ({"o": ROWS}, {"person_class": "man"}, "person_class: expected int . Literal.'auto'. . None, got 'man'"),
         ({"o": ROWS}, {"more": {"prompt": "tensor(int64)"}}, r"inputs are images .*, prompt \[1, 2\]; expected one"),
         (
             {"o": ROWS},

@@ -417,6 +417,98 @@ def test_frames_that_no_video_has_are_refused_and_not_counted_up(tmp_path, frame
         assert "a.json: task 1, region q: frame " in refused(tmp_path, "a.json", task)
 
 
+@pytest.mark.parametrize("late, step", [(100000, 1), (999999999, 1), (42, 1), (71, 30)])
+def test_a_track_may_be_switched_off_one_frame_behind_the_end_and_no_later(tmp_path, late, step):
+    """A video of 41 frames at 1 frame per second."""
+    box = '<box frame="{}" outside="{}" xtl="1" ytl="1" xbr="30" ybr="40"/>'
+
+    def text(frame):
+        track = f'<track id="7" label="walk">{box.format(0, 0)}{box.format(frame, 1)}</track>'
+        meta = f"<task><source>a.mp4</source><frame_filter>step={step}</frame_filter></task>"
+        return f"<annotations><meta>{meta}</meta>{track}</annotations>"
+
+    rate = {"fps_of": lambda _: 1.0, "last_s_of": lambda _: 40.0}
+    assert f"a.xml: track 7: frame {late} is second {late:g}" in refused(tmp_path, "a.xml", text(late), **rate)
+    assert len(read(tmp_path, "a.xml", text(40 + step), **rate)) == 41
+
+
+def _with(where, **broken):
+    """A COCO file of three annotations: one with a key that is broken, one without an image, one that is right."""
+    images = [{"id": k, "file_name": "a_00011.jpg"} for k in (1, 2)]
+    good = {"id": 8, "image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "attributes": {"action": "walk"}}
+    entry = good | {"id": 7, "image_id": 2}
+    {"annotation": entry, "image": images[1]}[where].update(broken)
+    return {"images": images, "annotations": [good, entry, good | {"id": 9, "image_id": 77}], "categories": []}
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        (_with("annotation", bbox="abcd"), "annotation 7: bbox"),
+        (_with("annotation", bbox=None), "annotation 7: bbox"),
+        (_with("annotation", bbox=["a", 1, 2, 3]), "annotation 7: bbox"),
+        (_with("annotation", attributes=["walk"]), "annotation 7: attributes"),
+        (_with("annotation", attributes="walk"), "annotation 7: attributes"),
+        (_with("annotation", image_id=[2]), "annotation 7: not as expected"),
+        (_with("image", video="a", time_s="abc"), "annotation 7: not as expected"),
+        (_with("image", id=[1]), "images 2: not as expected"),
+    ],
+)
+def test_a_broken_element_of_coco_is_named_and_the_others_are_read(tmp_path, content, text):
+    message = refused(tmp_path, "a.json", content)
+    assert f"a.json: {text}" in message and "its image_id is not in images" in message
+
+
+def test_a_broken_element_of_other_forms_is_named_and_the_others_are_read(tmp_path):
+    box = '<box label="walk" frame="{0}" xtl="{1}" ytl="1" xbr="30" ybr="40"{2}/>'
+    tracks = "".join(f'<track id="{k}" label="x">{box.format(0, v, "")}</track>' for k, v in ((5, "a"), (6, "nan")))
+    images = ""
+    for number, width, turn in ((8, 80, ' rotation="q"'), (9, "w", "")):
+        boxes = box.format(0, 1, turn) + box.format(0, 1, "")
+        images += f'<image id="{number}" name="a_00011.png" width="{width}" height="64">{boxes}</image>'
+    message = refused(
+        tmp_path, "a.xml", f"<annotations><meta><source>a.mp4</source></meta>{tracks}{images}</annotations>"
+    )
+    for place in ("track 5: not as expected", "track 6, frame 0: second", "image 8, box 1: not", "image 9: not as"):
+        assert f"a.xml: {place}" in message, message
+
+    first = {"frame": 1, "enabled": True, "x": 1, "y": 1, "width": 9, "height": 9}
+    values = [{"sequence": 7}, {"sequence": [first | {"frame": 0}]}, {"sequence": [{"frame": 1}]}, {"ranges": [{}]}]
+    result = [{"id": f"q{k}", "type": "t", "value": v | {"labels": ["walk"]}} for k, v in enumerate(values)]
+    task = {"id": 1, "data": {"video": "a.mp4"}, "annotations": [{"result": result}]}
+    message = refused(tmp_path, "l.json", [task, task | {"id": 2, "annotations": [5]}])
+    for place in ("region q0: not as", "region q1: frame 0", "region q2: has no 'x'", "region q3: has no 'start'"):
+        assert f"l.json: task 1, {place}" in message, message
+    assert "l.json: task 2: not as expected" in message
+
+    region = {"shape_attributes": {"name": "rect", "x": 1, "y": 1, "width": 9}, "region_attributes": {}}
+    regions = [region, {"shape_attributes": 5}, {"shape_attributes": {"name": "rect"}, "region_attributes": {}}]
+    message = refused(tmp_path, "v.json", {"k": {"filename": "a_00011.jpg", "regions": regions}})
+    assert "region 1: has no 'height'" in message and "region 2: has no 'region_attributes'" in message
+    assert "region 3: has no 'x'" in message
+
+
+def test_a_table_with_the_same_column_twice_is_refused(tmp_path):
+    text = "video,time_s,time_s,x1,y1,x2,y2\na,1,2,.1,.1,.2,.2\n"
+    assert "a.csv: the header has time_s several times" in refused(tmp_path, "a.csv", text)
+
+
+def test_a_line_that_stands_twice_counts_once_for_the_spelling(footage, tmp_path):  # noqa: F811
+    video = videos_of(footage[1])[0]
+    lines = [f"{video},1,.1,.1,.5,.5,WALK,1"] * 3 + [f"{video},{t},.1,.1,.5,.5,walk,1" for t in (2, 3)]
+    found, _ = converted(tmp_path, [("a.csv", HEAD + "\n".join(lines), {})], footage, footage[1])
+    assert set().union(*found.values()) == {"walk"}
+
+
+def test_two_boxes_of_a_track_in_a_frame_are_refused(tmp_path):
+    box = '<box frame="0" outside="0" xtl="1" ytl="1" xbr="30" ybr="40"><attribute name="action">{}</attribute></box>'
+    text = "<annotations><meta><source>a.mp4</source></meta><track id='7' label='person'>{}{}</track></annotations>"
+    message = refused(tmp_path, "a.xml", text.format(box.format("walk"), box.format("jump")))
+    assert "a.xml: track 7: frame 0 has two boxes" in message
+    (person,) = read(tmp_path, "a.xml", text.format(box.format("walk"), box.format("walk")))
+    assert person.actions == ("walk",)
+
+
 def test_stretches_of_time_become_segments(footage, tmp_path, capsys):  # noqa: F811
     value = {"ranges": [{"start": 1, "end": 20}, {"start": 31, "end": 40}], "timelinelabels": ["walk, fast"]}
     timeline = {"value": value, "id": "t", "from_name": "l", "to_name": "video", "type": "timelinelabels"}

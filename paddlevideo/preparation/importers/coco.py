@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +16,60 @@ BOOKKEEPING = cvat.BOOKKEEPING | {"iscrowd", "is_crowd", "score", "group", "area
 def read_coco(path: Path, found: Collector) -> None:
     """One person per annotation with a box; actions from its attributes and category."""
     content = read_json(path, dict)
-    images = {image["id"]: image for image in content["images"]}
-    names = {entry["id"]: str(entry["name"]) for entry in content.get("categories", [])}
-    videos = {entry["id"]: str(entry.get("name") or entry["file_name"]) for entry in content.get("videos", [])}
+    images = _by_id(content, "images", lambda entry: entry, found)
+    names = _by_id(content, "categories", lambda entry: str(entry["name"]), found)
+    videos = _by_id(content, "videos", lambda entry: str(entry.get("name") or entry["file_name"]), found)
     for number, entry in enumerate(content["annotations"], 1):
         found.count()
-        where = f"{path}: annotation {entry.get('id', number)}"
-        image, attributes = images.get(entry.get("image_id")), dict(entry.get("attributes") or {})
-        if image is None or len(entry.get("bbox") or ()) != 4:
-            found.findings.add(where, "its image_id is not in images, or its bbox is not x, y, width, height")
-            continue
-        if entry.get("iscrowd") or attributes.get("is_crowd"):
-            found.drop("boxes are around groups (iscrowd)")
-            continue
-        if str(attributes.get("outside", False)).lower() in ("true", "1"):
-            found.drop("boxes are marked as outside of the picture")
-            continue
-        moment = _moment(image, videos, found)
-        if moment is None:
-            text = f"no video and time in image {image.get('file_name')!r}; {PICTURE_WANTED}"
-            found.findings.add(where, text)
-            continue
-        x, y, width, height = map(float, entry["bbox"])
-        box, degrees = (x, y, x + width, y + height), attributes.get("rotation") or 0
-        if isinstance(degrees, (int, float)) and degrees % 180:
-            box = upright(box, degrees)
-            found.note("turned boxes became the upright ones around them")
-        actions, person = found.described(attributes, names.get(entry.get("category_id"), ""), BOOKKEEPING)
-        size = (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
-        found.add(where, *moment, box, actions, entry.get("track_id", person), True, size)
+        identity = entry.get("id", number) if isinstance(entry, Mapping) else number
+        where = f"{path}: annotation {identity}"
+        with found.element(where):
+            _annotation(where, entry, images, names, videos, found)
+
+
+def _by_id(content: Mapping, kind: str, value: Callable[[Mapping], Any], found: Collector) -> dict[Any, Any]:
+    """The images, categories or videos of a file."""
+    entries = {}
+    for number, entry in enumerate(content["images"] if kind == "images" else content.get(kind) or [], 1):
+        with found.element(f"{found.path}: {kind} {number}"):
+            entries[entry["id"]] = value(entry)
+    return entries
+
+
+def _annotation(
+    where: str, entry: Mapping[str, Any], images: Mapping, names: Mapping, videos: Mapping, found: Collector
+) -> None:
+    image, attributes = images.get(entry.get("image_id")), entry.get("attributes") or {}
+    box = entry.get("bbox")
+    if image is None:
+        found.findings.add(where, "its image_id is not in images")
+        return
+    try:
+        x, y, width, height = map(float, box if isinstance(box, list) else ())
+    except (TypeError, ValueError):
+        found.findings.add(where, f"bbox: expected x, y, width, height, got {str(box):.100}")
+        return
+    if not isinstance(attributes, Mapping):
+        found.findings.add(where, f"attributes: expected an object of names and values, got {str(attributes):.100}")
+        return
+    if entry.get("iscrowd") or attributes.get("is_crowd"):
+        found.drop("boxes are around groups (iscrowd)")
+        return
+    if str(attributes.get("outside", False)).lower() in ("true", "1"):
+        found.drop("boxes are marked as outside of the picture")
+        return
+    moment = _moment(image, videos, found)
+    if moment is None:
+        text = f"no video and time in image {image.get('file_name')!r}; {PICTURE_WANTED}"
+        found.findings.add(where, text)
+        return
+    corners, degrees = (x, y, x + width, y + height), attributes.get("rotation") or 0
+    if isinstance(degrees, (int, float)) and degrees % 180:
+        corners = upright(corners, degrees)
+        found.note("turned boxes became the upright ones around them")
+    actions, person = found.described(attributes, names.get(entry.get("category_id"), ""), BOOKKEEPING)
+    size = (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
+    found.add(where, *moment, corners, actions, entry.get("track_id", person), True, size)
 
 
 def _moment(image: Mapping[str, Any], videos: Mapping[Any, str], found: Collector) -> tuple[str, float] | None:

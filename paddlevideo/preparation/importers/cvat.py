@@ -26,11 +26,13 @@ class _Task:
     Attributes:
         name: the video's, or the task's, which CVAT calls after the file by default.
         offset: where a project's frames of this task begin; frames count through the tasks of a subset.
+        step: every so many frames are annotated.
     """
 
     name: str
     size_px: tuple[int, int] | None
     offset: int = 0
+    step: int = 1
 
 
 def read_cvat(path: Path, found: Collector) -> None:
@@ -47,18 +49,20 @@ def read_cvat(path: Path, found: Collector) -> None:
     tracks: dict[_Task, list[Track]] = defaultdict(list)
     for element in root.iterfind("track"):
         where = f"{path}: track {element.get('id')}"
-        task = _task_of(element, tasks, where, found)
-        track = task and _track(element, task, where, found)
-        if task and track:
-            tracks[task].append(track)
+        with found.element(where):
+            task = _task_of(element, tasks, where, found)
+            track = task and _track(element, task, where, found)
+            if task and track:
+                tracks[task].append(track)
     for task, members in tracks.items():
         video = found.video(task.name)
         if video is None:
             found.findings.add(members[0].where, "its task has no name, which is the video's; --video names it")
             continue
-        add_tracks(members, video, found.clock(video), found, True, task.size_px)
+        add_tracks(members, video, found.clock(video), found, True, task.size_px, task.step)
     for element in root.iterfind("image"):
-        _image(element, tasks, path, found)
+        with found.element(f"{path}: image {element.get('id')}"):
+            _image(element, tasks, path, found)
 
 
 def _tasks(root: ElementTree.Element, path: Path, found: Collector) -> Mapping[str | None, _Task]:
@@ -69,7 +73,7 @@ def _tasks(root: ElementTree.Element, path: Path, found: Collector) -> Mapping[s
         task = next((element for element in kinds if element is not None), root)
         source = task.findtext("source") or root.findtext("meta/source") or task.findtext("name") or path.stem
         size = _size(task) or _size(root.find("meta"))
-        return defaultdict(lambda: _Task(Path(source).name, size))
+        return defaultdict(lambda: _Task(Path(source).name, size, step=_step(task)))
     tasks: dict[str | None, _Task] = {}
     ends: dict[str | None, int] = {}
     offset, subset = 0, None
@@ -77,9 +81,8 @@ def _tasks(root: ElementTree.Element, path: Path, found: Collector) -> Mapping[s
         if task.findtext("subset") != subset:
             offset, subset = 0, task.findtext("subset")
         key, name = task.findtext("id"), task.findtext("source") or task.findtext("name") or ""
-        tasks[key] = _Task(Path(name).name, _size(task), offset)
-        match = _STEP.search(task.findtext("frame_filter") or "")
-        step = int(match[1]) if match else 1
+        step = _step(task)
+        tasks[key] = _Task(Path(name).name, _size(task), offset, step)
         offset += int(task.findtext("start_frame") or 0) + int(task.findtext("size") or 0) * step
         ends[key] = offset + step  # a track may be switched off behind the last frame
     if all(tasks[key].offset <= frame <= ends[key] for key, frame in _frames(root) if key in tasks):
@@ -98,6 +101,11 @@ def _frames(root: ElementTree.Element) -> Iterator[tuple[str | None, int]]:
 def _size(element: ElementTree.Element | None) -> tuple[int, int] | None:
     size = None if element is None else element.find("original_size")
     return None if size is None else (int(size.findtext("width", "0")), int(size.findtext("height", "0")))
+
+
+def _step(task: ElementTree.Element) -> int:
+    match = _STEP.search(task.findtext("frame_filter") or "")
+    return max(int(match[1]), 1) if match else 1
 
 
 def _task_of(element: ElementTree.Element, tasks: Mapping, where: str, found: Collector) -> _Task | None:
@@ -154,8 +162,9 @@ def _image(element: ElementTree.Element, tasks: Mapping, path: Path, found: Coll
     sides = (int(element.get("width", 0)), int(element.get("height", 0)))
     for place, box in enumerate(boxes, 1):
         found.count()
-        actions, person = found.described(_attributes(box), box.get("label", ""))
-        found.add(f"{where}, box {place}", *moment, _corners(box, found), actions, person, True, sides)
+        with found.element(f"{where}, box {place}"):
+            actions, person = found.described(_attributes(box), box.get("label", ""))
+            found.add(f"{where}, box {place}", *moment, _corners(box, found), actions, person, True, sides)
 
 
 def _drop(tag: str, found: Collector) -> None:

@@ -38,7 +38,8 @@ def read_label_studio(path: Path, found: Collector) -> None:
         if name is None and found.reading.video is None:
             found.findings.add(where, "no video or picture in its data; --video names it")
             continue
-        _task(where, name or "", list(_regions(task, where, found)), found)
+        with found.element(where):
+            _task(where, name or "", list(_regions(task, where, found)), found)
 
 
 def _file_of(task: Mapping[str, Any]) -> str | None:
@@ -90,19 +91,20 @@ def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: Co
     fps, video = 0.0, found.video(name) if any("sequence" in v or "ranges" in v for _, _, v in regions) else None
     for key, tool, value in regions:
         place = f"{where}, region {key}"
-        if "sequence" in value and video:
-            fps = _rate(value, video, found)
-            tracks += _track(place, value, _actions(words[key], found), key, found)
-        elif "ranges" in value and video:
-            fps = _rate(value, video, found)
-            for part in value["ranges"]:  # frames from 1, both included
-                for word in words[key]:
-                    start_s, end_s = (float(part["start"]) - 1) / fps, float(part["end"]) / fps
-                    found.add_segment(place, video, start_s, end_s, word)
-        elif {"x", "y", "width", "height"} <= value.keys():
-            _picture(place, name, value, words[key], found)
-        elif key not in drawn and words[key]:
-            found.drop(f"results of type {tool} of Label Studio say something of a whole video")
+        with found.element(place):
+            if "sequence" in value and video:
+                fps = _rate(value, video, found)
+                tracks += _track(place, value, _actions(words[key], found), key, found)
+            elif "ranges" in value and video:
+                fps = _rate(value, video, found)
+                for part in value["ranges"]:  # frames from 1, both included
+                    for word in words[key]:
+                        start_s, end_s = (float(part["start"]) - 1) / fps, float(part["end"]) / fps
+                        found.add_segment(place, video, start_s, end_s, word)
+            elif {"x", "y", "width", "height"} <= value.keys():
+                _picture(place, name, value, words[key], found)
+            elif key not in drawn and words[key]:
+                found.drop(f"results of type {tool} of Label Studio say something of a whole video")
     if tracks and video:
         add_tracks(tracks, video, Clock(fps), found, in_pixels=False)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,18 @@ class Collector:
         self._named: set[str] = set()
         self._clocks: dict[str, Clock] = {}
         self._whole_names = {name.casefold() for name in reading.labels.values()}
+
+    @contextmanager
+    def element(self, where: str) -> Iterator[None]:
+        """Turns whatever reading one element raises into a mistake of it; those after it are read."""
+        try:
+            yield
+        except UserError:
+            raise
+        except KeyError as error:
+            self.findings.add(where, f"has no {error}")
+        except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+            self.findings.add(where, f"not as expected in a {self.form} file ({' '.join(str(error).split()):.200})")
 
     def count(self, boxes: int = 1) -> None:
         """Adds to the boxes that were read."""

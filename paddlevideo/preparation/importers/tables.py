@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ def read_csv(path: Path, found: Collector) -> None:
     missing = [name for name in _CORNERS if name not in header] if named is None else []
     missing += ["time_s"] if not {"time_s", "frame"} & set(header) else []
     missing += ["video"] if "video" not in header and found.reading.video is None else []
+    doubles = [name for name, count in Counter(header).items() if name and count > 1]
+    if doubles:
+        raise UserError(f"{path}: the header has {', '.join(doubles)} several times; {_HEADER}")
     if missing:
         raise UserError(f"{path}: the header has no {', '.join(missing)}; {_HEADER}")
     records = []

@@ -78,17 +78,27 @@ def add_tracks(
     found: Collector,
     in_pixels: bool = True,
     size_px: tuple[int, int] | None = None,
+    step: int = 1,
 ) -> None:
     """Everybody of one video at every multiple of ``every_s``.
 
     An action that begins and ends between two multiples gets a key frame in its middle, and so have all others then.
+
+    Args:
+        step: every so many frames were annotated; nobody may be there any more so many frames behind the last.
     """
     last_s = found.reading.last_s_of(video)
     sound = []
     for track in tracks:
-        late = next((key for key in track.keys if key.shown and clock.second(key.frame) > last_s + _BEYOND_S), None)
-        if late is None:
+        ends = ((key, key.frame if key.shown else key.frame - step) for key in track.keys)
+        late = next((key for key, frame in ends if clock.second(frame) > last_s + _BEYOND_S), None)
+        shown = [key for key in track.keys if key.shown]
+        double = next((a for a, b in zip(shown, shown[1:]) if a.frame == b.frame and a != b), None)
+        if late is None and double is None:
             sound.append(track)
+        elif double is not None:
+            text = f"frame {double.frame} has two boxes that differ, expected one: its actions belong to one box"
+            found.findings.add(track.where, text)
         else:
             second = clock.second(late.frame)
             text = f"frame {late.frame} is second {second:g}, but {video} lasts from 0 to {last_s:.2f} s"
@@ -113,6 +123,8 @@ def add_tracks(
     moments.update((frame, clock.second(frame)) for frame in between)
     taken = 0
     for frame, second in sorted(moments.items()):
+        if second > last_s + _BEYOND_S:  # before a key that says nobody
+            break
         for track in sound:
             seen = track.at(frame)
             if seen is not None:

@@ -38,16 +38,19 @@ def read_via(path: Path, found: Collector) -> None:
             for number, region in enumerate(regions, 1):
                 name = str(picture["filename"])
                 where = f"{path}: {name}, region {number}"
-                _region(where, name, region["shape_attributes"], region["region_attributes"], found)
+                with found.element(where):
+                    _region(where, name, region["shape_attributes"], region["region_attributes"], found)
         return
     files = {str(key): str(entry["fname"]) for key, entry in content["file"].items()}
     views = {str(key): [str(fid) for fid in view["fid_list"]] for key, view in (content.get("view") or {}).items()}
     attributes = {str(key): entry for key, entry in (content.get("attribute") or {}).items()}
     for key, entry in content["metadata"].items():
-        fids = views.get(str(entry["vid"]), [str(entry["vid"])])
-        name = files.get(fids[0]) if fids else None
         where = f"{path}: metadata {key}"
-        _metadata(where, name, entry.get("z") or [], entry.get("xy") or [], entry.get("av") or {}, attributes, found)
+        with found.element(where):
+            fids = views.get(str(entry["vid"]), [str(entry["vid"])])
+            name = files.get(fids[0]) if fids else None
+            shape, words = entry.get("xy") or [], entry.get("av") or {}
+            _metadata(where, name, entry.get("z") or [], shape, words, attributes, found)
 
 
 def _region(where: str, name: str, shape: Mapping, words: Mapping, found: Collector) -> None:
@@ -117,16 +120,19 @@ def _read_csv(path: Path, found: Collector) -> None:
                 found.findings.add(where, f"{len(cells)} fields, expected VIA's six")
                 continue
             _, names, _, times, shape, av = cells[:6]
-            name = next(iter(_loads(names, where)), None)
-            _metadata(where, name, _loads(times, where), _loads(shape, where), _loads(av, where), attributes, found)
+            with found.element(where):
+                name = next(iter(_loads(names, where)), None)
+                times, shape, words = _loads(times, where), _loads(shape, where), _loads(av, where)
+                _metadata(where, name, times, shape, words, attributes, found)
         return
     rows = _cells(lines)
     header = next(rows)[1]
     for where, cells in rows:
         row = dict(zip(header, cells))
-        shape = _loads(row.get(CSV_2) or "{}", where)
-        if shape:  # pictures without a region have a line too
-            _region(where, row["filename"], shape, _loads(row.get("region_attributes") or "{}", where), found)
+        with found.element(where):
+            shape = _loads(row.get(CSV_2) or "{}", where)
+            if shape:  # pictures without a region have a line too
+                _region(where, row["filename"], shape, _loads(row.get("region_attributes") or "{}", where), found)
 
 
 def _cells(lines: list[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
