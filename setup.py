@@ -15,7 +15,15 @@ EXTRAS = {
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
     "onnx": ["onnxruntime>=1.17"],  # person detectors in ONNX
-    "test": ["pytest>=8", "pytest-xdist>=3", "ruff==0.17.5", "import-linter>=2.1", "scikit-learn>=1.4"],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3",
+        "ruff==0.17.5",
+        "import-linter>=2.1",
+        "scikit-learn>=1.4",
+        "onnx>=1.15",
+        "onnxruntime>=1.17",
+    ],
     "demo": ["scikit-learn>=1.4"],  # its hand-written digits
 }
 
