@@ -160,6 +160,9 @@ def resolve(people: Sequence[Person], footage: Footage, account: Account) -> Ann
             text = f"second {person.time_s:g}, but {name} lasts from 0 to {last_s:.2f} s"
             findings.add(person.where, text)
             continue
+        asked, there = account.endings.get(person.video, ""), footage.endings[name]
+        if asked and there and asked.lower() != there.lower():
+            account.remarks[f"boxes of {person.video}{asked}: {name}{there} is the video that is there"] += 1
         box = _box_norm(person, seen, findings, account)
         if box is not None:
             kept.append(replace(person, video=name, box=box, in_pixels=False, size_px=None))

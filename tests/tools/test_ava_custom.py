@@ -285,6 +285,23 @@ def test_impossible_annotations_are_refused_with_their_line(footage, tmp_path, r
     assert len(caught.value.problems) == 1
 
 
+def test_a_video_of_another_ending_is_named(footage, tmp_path, capsys):
+    lines = "".join(f"train_00002.webm,{second},0.1,0.1,0.4,0.4,walk,0\n" for second in (1, 2))
+    (tmp_path / "a.csv").write_text(f"video,time_s,x1,y1,x2,y2,actions,person\n{lines}")
+    options = [
+        "--videos",
+        str(footage[0] / "videos"),
+        "--out",
+        str(tmp_path / "data"),
+        "--base",
+        str(BASE),
+        "--val",
+        "0",
+    ]
+    ava_custom.main([str(tmp_path / "a.csv"), *options])
+    assert "2 boxes of train_00002.webm: train_00002.mp4 is the video that is there" in capsys.readouterr().out
+
+
 def test_one_video_cannot_be_split(footage, tmp_path):
     (tmp_path / "a.csv").write_text("video,time_s,x1,y1,x2,y2,actions\ntrain_00000,1,0.1,0.1,0.4,0.6,walk\n")
     options = [str(tmp_path / "a.csv"), "--videos", str(footage[0] / "videos"), "--out", str(tmp_path / "data")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
-from paddlevideo.video_files import VIDEO_ENDINGS
+from paddlevideo.video_files import VIDEO_ENDINGS, is_video
 
 LONGEST_S = 86400.0  # of a video that cannot be asked
 IDENTITIES = frozenset({"person", "person_id", "id", "track", "track_id", "instance_id"})
@@ -130,6 +131,7 @@ class Account:
         dropped: what was left out and why, and how often.
         remarks: what was read in one of several possible ways, resampled or merged, and how often.
         origins: where the classes come from.
+        endings: of the videos that a file names with one, by the name without it.
     """
 
     read: Counter[str] = field(default_factory=Counter)
@@ -137,6 +139,7 @@ class Account:
     remarks: Counter[str] = field(default_factory=Counter)
     origins: dict[str, set[str]] = field(default_factory=dict)
     segments: list[Segment] = field(default_factory=list)
+    endings: dict[str, str] = field(default_factory=dict)
 
     def lines(self, people: Iterable[Person]) -> list[str]:
         """The account for a terminal; ``people`` are those that are left in the end."""
@@ -197,6 +200,8 @@ class Collector:
         """The video that is meant: ``--video`` if given, else the one that the file names."""
         if named:
             self._named.add(video_name(named))
+            if is_video(named):
+                self.account.endings[video_name(named)] = os.path.splitext(named)[1]
         return self.reading.video or (video_name(named) if named else None)
 
     def clock(self, video: str) -> Clock:
