@@ -86,11 +86,6 @@ def schedule_names() -> list[str]:
     return [*_OURS, *_PADDLE]
 
 
-def optimizer_names() -> list[str]:
-    """The optimizers that a YAML file may name."""
-    return list(_OPTIMIZERS)
-
-
 def schedule_arguments(name: str) -> dict[str, tuple[bool, str]]:
     """Argument name -> (required, kind) of one schedule, without those that the engine gives."""
     return _parse(f"{_OURS.get(name) or _PADDLE[name]} {_EVERYWHERE}")

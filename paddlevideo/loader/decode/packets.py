@@ -445,15 +445,6 @@ def clock(stamps: list[int] | None, base: Any, stated_fps: float, count: int) ->
     return times, (count - 1) / float(times[-1])
 
 
-def refuse_non_videos(path: str) -> None:
-    """For backends that would take a text for a film, open the files a playlist names, or give no reason.
-
-    Raises:
-        VideoReadError: not a video, or no video track.
-    """
-    Source(path).close()
-
-
 @contextmanager
 def reading(path: str, reason: str) -> Iterator[None]:
     """Turns the library's errors into one that names the file."""
