@@ -251,7 +251,7 @@ def _annotation(parameter: inspect.Parameter) -> str | None:
 
 
 FRAMEWORKS = Registry("framework", "modeling/frameworks")
-BACKBONES = Registry("backbone", "modeling/backbones")
+BACKBONES = Registry("backbone", "modeling/backbones", bases=("paddlevideo.modeling.backbones.base:Backbone",))
 HEADS = Registry("head", "modeling/heads", "modeling/boxes.py", "modeling/roi.py")
 LOSSES = Registry("loss", "modeling/losses")
 DATASETS = Registry("dataset", "loader/datasets")
