@@ -250,10 +250,20 @@ def _annotation(parameter: inspect.Parameter) -> str | None:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
-FRAMEWORKS = Registry("framework", "modeling/frameworks")
+FRAMEWORKS = Registry("framework", "modeling/frameworks", bases=("paddlevideo.modeling.frameworks.base:Framework",))
 BACKBONES = Registry("backbone", "modeling/backbones", bases=("paddlevideo.modeling.backbones.base:Backbone",))
-HEADS = Registry("head", "modeling/heads", "modeling/boxes.py", "modeling/roi.py")
-LOSSES = Registry("loss", "modeling/losses")
+HEADS = Registry(
+    "head",
+    "modeling/heads",
+    "modeling/boxes.py",
+    "modeling/roi.py",
+    bases=("paddlevideo.modeling.heads.base:Head", "paddlevideo.modeling.heads.base:DetectionPart"),
+)
+LOSSES = Registry(
+    "loss",
+    "modeling/losses",
+    bases=("paddlevideo.modeling.losses.base:Loss", "paddlevideo.modeling.losses.base:PairLoss"),
+)
 DATASETS = Registry("dataset", "loader/datasets")
 TRANSFORMS = Registry(
     "transform",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.ranges import PositiveInt, Probability
 from paddlevideo.registry import HEADS
 
@@ -23,7 +24,7 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 @HEADS.register
-class MaxIoUAssignerAVA:
+class MaxIoUAssignerAVA(DetectionPart):
     """Which ground truth each box stands for, by intersection over union.
 
     Args:
@@ -68,7 +69,7 @@ class MaxIoUAssignerAVA:
 
 
 @HEADS.register
-class RandomSampler:
+class RandomSampler(DetectionPart):
     """Draws the boxes of one clip that are learnt from.
 
     Args:

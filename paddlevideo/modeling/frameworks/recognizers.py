@@ -22,7 +22,8 @@ class Recognizer2D(Recognizer):
     def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
         """Logits [N * V, K] of clips [N, V, T, H, W, 3]."""
         x = imgs.reshape([-1, *imgs.shape[3:]]).transpose([0, 3, 1, 2])  # [N * V * T, 3, H, W]
-        return self.head(self.backbone(self.normalize(x, channel_axis=1)), self.backbone.out_seg)
+        features = self.backbone(self.normalize(x, channel_axis=1))
+        return self.head(features, self.backbone.out_seg or self.backbone.num_seg or imgs.shape[2])
 
     def frame_logits(
         self, frames: paddle.Tensor, past: Sequence[paddle.Tensor] = ()
@@ -39,7 +40,7 @@ class Recognizer2D(Recognizer):
         Raises:
             ConfigError: the backbone's shift looks ahead.
         """
-        if getattr(self.backbone, "shift_mode", None) != "online":
+        if self.backbone.shift_mode != "online":
             problem = "MODEL.backbone.shift_mode: a stream needs 'online', and weights trained with it"
             raise ConfigError("MODEL", [problem])
         state = ShiftState(past)
@@ -61,7 +62,7 @@ class Recognizer3D(Recognizer):
     def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
         """Logits [N * V, K] of clips [N, V, T, H, W, 3]."""
         x = imgs.reshape([-1, *imgs.shape[2:]]).transpose([0, 4, 1, 2, 3])  # [N * V, 3, T, H, W]
-        return self.head(self.backbone(self.normalize(x, channel_axis=1)))
+        return self.head(self.backbone(self.normalize(x, channel_axis=1)), 1)
 
 
 @FRAMEWORKS.register
