@@ -264,17 +264,18 @@ LOSSES = Registry(
     "modeling/losses",
     bases=("paddlevideo.modeling.losses.base:Loss", "paddlevideo.modeling.losses.base:PairLoss"),
 )
-DATASETS = Registry("dataset", "loader/datasets")
+DATASETS = Registry("dataset", "loader/datasets", bases=("paddlevideo.loader.datasets.base:Dataset",))
 TRANSFORMS = Registry(
     "transform",
     "loader/pipelines",
     "loader/mix.py",
+    bases=("paddlevideo.loader.pipelines.base:Transform", "paddlevideo.loader.pipelines.base:BatchTransform"),
     absent={
         "MultiCenterCrop": "it belongs to PaddleVideo's TokenShift; for one crop CenterCrop, for three UniformCrop",
         "DecodeSampler": "write VideoDecoder and a sampler (SampleFrames, Sampler) instead",
     },
 )
-METRICS = Registry("metric", "metrics")
+METRICS = Registry("metric", "metrics", bases=("paddlevideo.metrics.base:Metric",))
 REGISTRIES = {
     "FRAMEWORKS": FRAMEWORKS,
     "BACKBONES": BACKBONES,

@@ -13,6 +13,7 @@ from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.inference.description import read_description
 from paddlevideo.inference.export import export
 from paddlevideo.inference.predictor import pipeline_for_export
+from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_pickle
 from tests.tiny import make_clips, tsm_config
@@ -33,7 +34,7 @@ def own(monkeypatch):
         def call(self, sample, rng):
             return {**sample, "imgs": function(sample["imgs"])}
 
-        cls = type("OwnTransform", (), {"__call__": call, **attributes})
+        cls = type("OwnTransform", (Transform,), {"__call__": call, **attributes})
         monkeypatch.setitem(TRANSFORMS._classes, "OwnTransform", cls)
 
     return register

@@ -12,6 +12,7 @@ import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.collate import BatchSource
+from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import describe, drop_missing, multi_hot
 from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.sampler import BatchPlan
@@ -33,7 +34,7 @@ class ClipLoader:
     """Batches of one split on one rank.
 
     Attributes:
-        dataset: with ``records``, a list of sample dicts, and ``class_names`` (list or None).
+        dataset: the ``Dataset``.
         pipeline: the ``Pipeline`` that was built.
         on_error: what an unreadable file does: raise, skip or count.
         damaged: refuse or read.
@@ -164,6 +165,7 @@ def build_loader(
         ConfigError, UserError: a bad section or list, an empty data set, a training set smaller than one batch.
     """
     from paddlevideo.loader.pipelines import Pipeline
+    from paddlevideo.loader.pipelines.base import BatchTransform
 
     where = f"DATASET.{split}"
     if seed < 0:
@@ -179,7 +181,7 @@ def build_loader(
         log.warning("%s", gone)
     for record in dataset.records if label_order is not None else ():
         record["label"] = _reordered(record["label"], label_order)
-    weights = dataset.sampling_weights() if shuffle and hasattr(dataset, "sampling_weights") else None
+    weights = dataset.sampling_weights() if shuffle else None
     plan = BatchPlan(
         len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights
     )
@@ -189,7 +191,7 @@ def build_loader(
             "drop_last; lower DATASET.batch_size or add data"
         )
     pipeline = Pipeline(pipeline_cfg, f"PIPELINE.{split}")
-    if getattr(dataset, "has_boxes", False):
+    if dataset.has_boxes:
         pipeline.refuse_boxes()
         if mix:
             raise ConfigError("MIX", [f"MIX.name: {mix.get('name')} mixes pictures and cannot mix boxes; take it out"])
@@ -198,6 +200,8 @@ def build_loader(
         _say_once(f"{name}: {text}")
     samples = SampleSource(dataset, pipeline, seed, on_error, **reading)
     mixer = TRANSFORMS.build(mix, "MIX") if mix else None
+    if mixer is not None and not isinstance(mixer, BatchTransform):
+        raise ConfigError("MIX", [f"MIX.name: {mix['name']} changes single samples; write it in PIPELINE.train"])
     if mixer is not None and num_classes is None:
         raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
     return ClipLoader(BatchSource(samples, mixer, num_classes, rank), plan, num_workers)
@@ -215,7 +219,7 @@ def _say_once(line: str) -> None:
     log.info("%s", line)
 
 
-def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int | None) -> Any:
+def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int | None) -> Dataset:
     """The data set of ``DATASET.<split>`` alone; the split decides on ``test_mode``, as in PaddleVideo.
 
     Raises:
@@ -226,9 +230,12 @@ def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int |
     name = section.pop("format", None)
     if name is None:
         raise ConfigError(where, [f"{where}.format: missing; there are: {', '.join(DATASETS.names())}"])
-    if name in DATASETS and "test_mode" in {p.name for p in DATASETS.entry(name).parameters or ()}:
+    parameters = DATASETS.entry(name).parameters if name in DATASETS else None
+    taken = None if parameters is None else {parameter.name for parameter in parameters}
+    if taken and "test_mode" in taken:
         section["test_mode"] = split != "train"
-    dataset = DATASETS.build({"name": name, **section}, where, num_classes=num_classes)
+    given = {"num_classes": num_classes} if taken is None or "num_classes" in taken else {}
+    dataset = DATASETS.build({"name": name, **section}, where, **given)
     if not dataset.records:
         raise UserError(f"{where}: {section.get('file_path')} holds no samples")
     return dataset

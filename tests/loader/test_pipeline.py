@@ -14,7 +14,7 @@ from tests.clips import write_clip
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-class FakeReader:
+class FakeReader(FrameReader):
     """Grey clip with a gradient; frame i is brighter by i."""
 
     def __init__(self, count=40, height=48, width=64, error=None):

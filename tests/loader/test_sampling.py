@@ -26,7 +26,7 @@ CASES = Path(__file__).resolve().parents[1] / "golden" / "cases"
 COUNTS = (1, 2, 3, 7, 8, 9, 16, 63, 64, 65, 100, 299, 300)
 
 
-class FakeReader:
+class FakeReader(FrameReader):
     """Frame i is filled with i; says whether it was closed and what was asked."""
 
     def __init__(self, count, fps=30.0, height=6, width=8):
