@@ -92,17 +92,20 @@ def _listed(values: Any) -> str:
     return f"[{', '.join(str(value) for value in values)}]"
 
 
-def load_run_config(path: str | Path, overrides: Sequence[str] = (), uses: Sequence[str] = SPLITS) -> Config:
+def load_run_config(
+    path: str | Path, overrides: Sequence[str] = (), uses: Sequence[str] = SPLITS, imports: Sequence[str] = ()
+) -> Config:
     """The configuration of a training or test run, its OPTIMIZER and SWA.lr checked with the rest; imports no Paddle.
 
     Args:
         uses: the pipelines that the command runs: a test's network need not fit PIPELINE.train, nor its schedule.
+        imports: modules with a user's own classes, besides those that the file imports.
 
     Raises:
         ConfigError: every mistake of it.
     """
     checks = (_optimizer, _normalization, *([_lengths] if "train" in uses else []))
-    return load_config(path, overrides, checks=checks, uses=uses)
+    return load_config(path, overrides, checks=checks, uses=uses, imports=imports)
 
 
 def length_remarks(config: Mapping[str, Any], steps_per_epoch: int | None = None) -> list[str]:

@@ -82,7 +82,7 @@ _HEAD_PARTS = {
     **dict.fromkeys(("bbox_roi_extractor", "bbox_head", "shared_head", "assigner", "sampler"), HEADS),
     "loss_cfg": LOSSES,
 }
-_FREE = ("OPTIMIZER", "INFERENCE")
+_FREE = ("OPTIMIZER", "INFERENCE", "imports")
 # keys that are gone from a resolved configuration
 _RESOLVED = ("num_seg", "protocol", "PROTOCOLS")
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "MIX", *_SMALL)
