@@ -22,10 +22,10 @@ $(VENV)/.ready: setup.py pyproject.toml
 	@touch $@
 
 demo: setup
-	$(BIN)/python tools/demo.py
+	$(BIN)/python -m demo.run
 
 demo-ava: setup
-	$(BIN)/python tools/demo_ava.py
+	$(BIN)/python -m demo.run_ava
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow'

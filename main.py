@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from paddlevideo.engine.command import run_command
+from paddlevideo.cli.command import run_command
 from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 
 
@@ -59,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse_arguments()
-    from paddlevideo.engine.command import length_remarks, load_run_config
+    from paddlevideo.build import length_remarks, load_run_config
 
     chosen = [f"protocol={arguments.protocol}"] if arguments.protocol else []
     uses = ("test",) if arguments.test else ("train", "valid", "test")

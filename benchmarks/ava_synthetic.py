@@ -102,7 +102,7 @@ def figures(config: Path, seed: int) -> dict[str, float]:
 def seed_figures(seed: int, folder: Path, variants: list[str]) -> dict[str, dict[str, float]]:
     data = folder / f"ava_{seed}"
     if not (data / "README.md").is_file():
-        run(["tools/prepare/ava_synthetic.py", "--out", str(data), "--seed", str(seed), "--jobs", "1"])
+        run(["-m", "demo.ava_synthetic", "--out", str(data), "--seed", str(seed), "--jobs", "1"])
     found = {"chance": chance(data)}
     for name in variants:
         found[name] = figures(write_config(folder / f"seed_{seed}", name, data), seed)

@@ -93,7 +93,7 @@ def seed_figures(seed: int, args: argparse.Namespace) -> dict[str, dict[str, flo
     root = args.folder.resolve()
     data, folder = root / f"ava_long_{seed}", root / f"seed_{seed}"
     if not (data / "README.md").is_file():
-        make = ["tools/prepare/ava_synthetic.py", "--long", "--out", str(data), "--seed", str(seed), "--jobs", "1"]
+        make = ["-m", "demo.ava_synthetic", "--long", "--out", str(data), "--seed", str(seed), "--jobs", "1"]
         run([*make, "--train", "128", "--val", "8", "--test", "32"])
     base = write(folder, "detector", data, {})
     start = trained(base, seed)

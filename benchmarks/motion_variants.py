@@ -77,7 +77,7 @@ def main() -> None:
     jobs = {}
     for seed in args.seeds:
         data = args.folder.resolve() / f"motion_{seed}"
-        run(["tools/prepare/motion.py", "--out", str(data), "--seed", str(seed)])
+        run(["-m", "demo.motion", "--out", str(data), "--seed", str(seed)])
         for name, change in VARIANTS.items():
             jobs[name, seed] = write_config(args.folder.resolve() / f"seed_{seed}", name, change, data), seed
     with ThreadPoolExecutor(2) as pool:

@@ -92,7 +92,7 @@ def seed_rows(seed: int, folder: Path, variants: list[str]) -> dict[str, float]:
     """One seed's variants one after the other: the taught student needs its teacher."""
     data = folder / f"motion_{seed}"
     if not (data / "test.list").is_file():
-        run(["tools/prepare/motion.py", "--out", str(data), "--seed", str(seed), "--jobs", "1",
+        run(["-m", "demo.motion", "--out", str(data), "--seed", str(seed), "--jobs", "1",
              "--train", "960", "--val", "256", "--test", "256"])  # fmt: skip
     found = {}
     for name in variants:

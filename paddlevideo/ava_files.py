@@ -14,7 +14,7 @@ import math
 import os
 import pickle
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -446,3 +446,8 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def labels_text(labels: Sequence[str]) -> str:
+    """A label file as AVA's: one ``item`` block per class, ids from 1."""
+    return "".join(f'item {{\n  name: "{name}"\n  id: {number}\n}}\n' for number, name in enumerate(labels, 1))

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
-from paddlevideo.build import network
+from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import check
-from paddlevideo.engine.command import load_run_config
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train

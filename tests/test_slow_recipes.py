@@ -7,9 +7,8 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.build import network
+from paddlevideo.build import load_run_config, network
 from paddlevideo.config import load_config
-from paddlevideo.engine.command import load_run_config
 from paddlevideo.engine.conversion import convert_file
 from paddlevideo.modeling.weights import read_weights
 from paddlevideo.safe_io import write_pickle

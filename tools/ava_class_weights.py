@@ -19,7 +19,8 @@ try:
 except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from paddlevideo.engine.command import load_run_config, run_command
+from paddlevideo.build import load_run_config
+from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
 from paddlevideo.loader.build import build_dataset
 from paddlevideo.loader.datasets.ava_persons import class_weights

@@ -16,7 +16,7 @@ try:
 except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from paddlevideo.engine.command import run_command
+from paddlevideo.cli.command import run_command
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
 
@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     set_cpu_environment()
     from paddlevideo.config import load_config
-    from paddlevideo.inference.browse import Browser, read_clips
-    from paddlevideo.inference.contact_sheet import contact_sheet, moving_sheet, spread, write_gif, write_png
+    from paddlevideo.reporting.browse import Browser, read_clips
+    from paddlevideo.reporting.contact_sheet import contact_sheet, moving_sheet, spread, write_gif, write_png
 
     browser = Browser(
         load_config(args.config, args.override), args.split, args.seed, args.epoch, args.steps, args.max_views

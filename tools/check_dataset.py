@@ -29,11 +29,11 @@ try:
 except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from paddlevideo.cli.command import run_command
 from paddlevideo.config import load_config
 from paddlevideo.config.checking import AUTO
-from paddlevideo.engine.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.inference.labels import read_labels
+from paddlevideo.loader.labels import read_labels
 from paddlevideo.preparation import ava_check_report
 from paddlevideo.preparation.ava_checking import AvaSource, check_ava
 from paddlevideo.preparation.check_report import as_json, table_lines

@@ -25,8 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="case files, or folders of them")
     options = parser.parse_args(arguments)
     set_cpu_environment()
-    from paddlevideo.engine.parity import DIFFERS, MISSING, OK, check
     from paddlevideo.errors import UserError
+    from tests.parity.runner import DIFFERS, MISSING, OK, check
 
     counts = {OK: 0, DIFFERS: 0, MISSING: 0}
     print(f"{'case':42} {'status':12} {'rel. error':>10} {'seconds':>8}  first layer that differs")

@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from paddlevideo.engine.command import run_command
+from paddlevideo.cli.command import run_command
 from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 
 METRICS = (
@@ -76,9 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     hide_paddle_remarks()
     if args.metrics and args.metrics[0] in _OF_BOXES:
         return {"mAP": _score_detections, "proposal_recall": _score_proposals}[args.metrics[0]](args)
-    from paddlevideo.engine.report import Report, write_report
-    from paddlevideo.engine.results import annotate, by_name, check_name, fuse, read_results, score, write_results
     from paddlevideo.loader.labels import read_labels
+    from paddlevideo.reporting.page import Report, write_report
+    from paddlevideo.reporting.results import annotate, by_name, check_name, fuse, read_results, score, write_results
 
     if args.out:
         check_name(args.out)
@@ -108,8 +108,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _score_detections(args: argparse.Namespace) -> int:
     """Frame-mAP, each class's average precision, and what may be wrong if it is 0."""
-    from paddlevideo.engine.report import Report, write_report
     from paddlevideo.metrics.ava_evaluation import format_classes, read_ground_truth, score_csv
+    from paddlevideo.reporting.page import Report, write_report
 
     truth = read_ground_truth(args.annotations, args.labels, args.exclude, args.custom_classes)
     evaluation, problems = score_csv(args.results[0], truth, args.iou)
@@ -149,8 +149,8 @@ def _score_proposals(args: argparse.Namespace) -> int:
 
 def _print_confusion(results: object, names: list[str] | None) -> None:
     """Each class with what it is most often taken for; the counts too where they fit a screen."""
-    from paddlevideo.engine.results import hard_labels
     from paddlevideo.metrics.confusion import confusion_matrix, format_table, per_class_table
+    from paddlevideo.reporting.results import hard_labels
 
     labels = hard_labels(results, "confusion_matrix")
     matrix = confusion_matrix(results.scores, labels, results.scores.shape[1])

@@ -17,7 +17,8 @@ try:
 except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from paddlevideo.engine.command import load_run_config, run_command
+from paddlevideo.build import load_run_config
+from paddlevideo.cli.command import run_command
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
 
@@ -28,7 +29,7 @@ _TOP_K = ("topk", "top_k_accuracy.topk", "metric_options.top_k_accuracy.topk")
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """The flags, under MMAction2's names."""
     set_cpu_environment()
-    from paddlevideo.engine.mmaction2 import add_shared_options
+    from paddlevideo.cli.mmaction2 import add_shared_options
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_shared_options(parser)
@@ -55,7 +56,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Tests, and prints the figures that were asked for."""
     args = parse_args(argv)
-    from paddlevideo.engine import distributed, mmaction2
+    from paddlevideo.cli import mmaction2
+    from paddlevideo.engine import distributed
 
     top_k = _top_k(args.eval_options)
     chosen = mmaction2.overrides(args.cfg_options)
@@ -66,8 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     weights = _weights(args.checkpoint, args.config)
     mmaction2.note_launcher(args.launcher)
     from paddlevideo.engine.parts import Options, metric_for
-    from paddlevideo.engine.results import SUFFIXES
     from paddlevideo.engine.testing import test
+    from paddlevideo.reporting.results import SUFFIXES
 
     options = Options(weights=weights, seed=args.seed, deterministic=args.deterministic, device=args.device)
     metric = metric_for(config)
@@ -92,7 +94,7 @@ def _figures(metric: Metric, figures: dict, out: str, names: list[str], top_k: l
     """What --eval asked for: a metric with names of its own has measured it, clips are scored again from ``out``."""
     if metric.eval_names:
         return {key: value for key, value in figures.items() if not key.startswith("num_")}
-    from paddlevideo.engine.results import read_results, score
+    from paddlevideo.reporting.results import read_results, score
 
     return score(read_results(out), names, top_k)
 

@@ -17,7 +17,8 @@ try:
 except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from paddlevideo.engine.command import load_run_config, run_command
+from paddlevideo.build import load_run_config
+from paddlevideo.cli.command import run_command
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
 
@@ -25,7 +26,7 @@ from paddlevideo.errors import UserError
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """The flags, under MMAction2's names."""
     set_cpu_environment()
-    from paddlevideo.engine.mmaction2 import add_shared_options
+    from paddlevideo.cli.mmaction2 import add_shared_options
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_shared_options(parser)
@@ -51,7 +52,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Trains, and tests if asked to."""
     args = parse_args(argv)
-    from paddlevideo.engine import mmaction2
+    from paddlevideo.cli import mmaction2
 
     if args.test_best and not args.validate:
         raise UserError("--test-best needs --validate, which says which weights are the best")

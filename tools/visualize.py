@@ -17,15 +17,15 @@ try:
 except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from paddlevideo.engine.command import run_command
+from paddlevideo.cli.command import run_command
 from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 
 if TYPE_CHECKING:
     import numpy as np
 
     from paddlevideo.config import Config
-    from paddlevideo.engine.looking_inside import Look
-    from paddlevideo.inference.contact_sheet import Row
+    from paddlevideo.reporting.attention import Look
+    from paddlevideo.reporting.contact_sheet import Row
 
 _TOP = 3  # classes named above a picture
 
@@ -69,11 +69,11 @@ def main(argv: list[str] | None = None) -> int:
     from paddlevideo.classes import agreed, check_count, settled
     from paddlevideo.config import load_config
     from paddlevideo.engine import distributed
-    from paddlevideo.engine.looking_inside import look_inside
-    from paddlevideo.inference.contact_sheet import contact_sheet, moving_sheet, write_gif, write_png
     from paddlevideo.inference.sources import find_videos
     from paddlevideo.loader.decode import VideoReadError
     from paddlevideo.modeling.weights import load_weights
+    from paddlevideo.reporting.attention import look_inside
+    from paddlevideo.reporting.contact_sheet import contact_sheet, moving_sheet, write_gif, write_png
 
     config = load_config(args.config, args.override)
     videos = find_videos(args.input, say)
@@ -153,8 +153,8 @@ def sheet(
     title: str, imgs: np.ndarray, look: Look, names: list[str] | None, class_id: int | None, max_views: int
 ) -> tuple[list[str], list[Row]]:
     """Heading and rows of one clip's picture: for each view its frames, and the map over them."""
-    from paddlevideo.engine.looking_inside import heat_over
-    from paddlevideo.inference.contact_sheet import Row, displayable, spread
+    from paddlevideo.reporting.attention import heat_over
+    from paddlevideo.reporting.contact_sheet import Row, displayable, spread
 
     order = [int(k) for k in (-look.scores).argsort(kind="stable")[:_TOP]]
     heading = [title, "predicted: " + ", ".join(scored(k, look, names) for k in order)]

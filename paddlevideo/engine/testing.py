@@ -25,11 +25,11 @@ from paddlevideo.engine.parts import (
     versions,
 )
 from paddlevideo.engine.precision import Precision
-from paddlevideo.engine.report import Report, write_report
-from paddlevideo.engine.results import check_name, files_of
 from paddlevideo.engine.views import ViewKeeper
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights
+from paddlevideo.reporting.page import Report, write_report
+from paddlevideo.reporting.results import check_name, files_of
 from paddlevideo.safe_io import sha256
 
 log = logging.getLogger("paddlevideo")

@@ -9,7 +9,7 @@ from typing import Any
 
 import paddle
 
-from paddlevideo.build import network
+from paddlevideo.build import length_remarks, network
 from paddlevideo.classes import (
     Classes,
     check_count,
@@ -23,7 +23,6 @@ from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint, distributed
 from paddlevideo.engine.averaging import EMAHook, SWAHook, first_averaged_epoch
 from paddlevideo.engine.checkpoint import RunFolder
-from paddlevideo.engine.command import length_remarks
 from paddlevideo.engine.data_summary import data_summary
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
 from paddlevideo.engine.log import continue_logging, open_sinks, set_up_logging

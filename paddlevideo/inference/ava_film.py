@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.ava_files import whole_second
+from paddlevideo.drawing import NUM_COLOURS, Marked, mark
 from paddlevideo.errors import UserError
 from paddlevideo.inference.ava_clips import ForwardReader
 from paddlevideo.inference.ava_predictor import Person, VideoActions
-from paddlevideo.inference.render import NUM_COLOURS, Marked, mark
 from paddlevideo.inference.tracks import colours_of
 from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines.ava_sampling import frames_at

@@ -20,10 +20,10 @@ from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.inference.array_reader import ArrayReader
 from paddlevideo.inference.description import FILE_NAME, MULTI_LABEL, Description, check_files, read_description
 from paddlevideo.inference.foreign import to_foreign_layout, to_probabilities
-from paddlevideo.inference.labels import read_labels
 from paddlevideo.inference.model_files import PROGRAM_SUFFIXES, find_params, find_program
 from paddlevideo.inference.runtime import ExportedModel, Runtime, Say
 from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.decode import FrameDecoder
 from paddlevideo.registry import TRANSFORMS

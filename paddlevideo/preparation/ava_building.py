@@ -12,14 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-from paddlevideo.ava_files import AVARows, img_key, read_proposals, time_text, write_ava_csv, write_proposals
+from paddlevideo.ava_files import (
+    AVARows,
+    img_key,
+    labels_text,
+    read_proposals,
+    time_text,
+    write_ava_csv,
+    write_proposals,
+)
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
 from paddlevideo.loader.decode import open_video
 from paddlevideo.preparation.ava_sources import Account, Person, Segment
 from paddlevideo.preparation.importers.people import LONGEST_S, shown
 from paddlevideo.preparation.probing import Probe, Source, probe
-from paddlevideo.preparation.synthetic_ava import labels_text
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.video_files import is_video, printable

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from paddlevideo.build import load_run_config
 from paddlevideo.config import load_config
-from paddlevideo.engine.command import load_run_config
 from paddlevideo.errors import ConfigError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]

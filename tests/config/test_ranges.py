@@ -7,8 +7,8 @@ from typing import Annotated
 import pytest
 import yaml
 
+from paddlevideo.build import load_run_config
 from paddlevideo.config.merging import read_with_bases
-from paddlevideo.engine.command import load_run_config
 from paddlevideo.errors import ConfigError
 from paddlevideo.ranges import Divides, PositiveInt, Probability, limited, mistakes
 from paddlevideo.registry import BACKBONES, DATASETS, FRAMEWORKS, HEADS, LOSSES, METRICS, TRANSFORMS, Registry

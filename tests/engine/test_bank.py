@@ -11,10 +11,9 @@ import paddle
 import pytest
 import yaml
 
-from paddlevideo.build import deployed_network
+from paddlevideo.build import deployed_network, load_run_config
 from paddlevideo.config import load_config
 from paddlevideo.engine import bank
-from paddlevideo.engine.command import load_run_config
 from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.parts import Options, loader_for
 from paddlevideo.engine.testing import test as run_test

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from paddlevideo.cli.command import EXIT_USER_ERROR, run_command
 from paddlevideo.config import Config
 from paddlevideo.engine.checkpoint import RunFolder
-from paddlevideo.engine.command import EXIT_USER_ERROR, run_command
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from paddlevideo.ava_files import read_ava_labels
+from paddlevideo.cli.command import run_command
 from paddlevideo.config.checking import check
-from paddlevideo.engine.command import run_command
 from paddlevideo.errors import UserError
 from paddlevideo.inference.sources import find_videos
 from paddlevideo.loader.datasets.lists import class_folders

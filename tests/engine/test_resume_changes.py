@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from paddlevideo.build import load_run_config
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint
-from paddlevideo.engine.command import load_run_config
 from paddlevideo.engine.hooks import CheckpointHook
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from paddle import nn
 
+from paddlevideo.build import load_run_config
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint
 from paddlevideo.engine.averaging import first_averaged_epoch
 from paddlevideo.engine.batch_norm import batch_norms
-from paddlevideo.engine.command import load_run_config
 from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError

@@ -13,7 +13,7 @@ from paddlevideo.engine.hooks import ValidateHook
 from paddlevideo.engine.parts import Options
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.ava_evaluation import read_ground_truth, score_csv
-from tests.engine.test_report import Page
+from tests.reporting.test_report import Page
 from tests.tiny import make_clips, tsm_config
 
 BOXES = np.array([[0.1, 0.1, 0.5, 0.9], [0.6, 0.2, 0.9, 0.8]], "float32")

@@ -7,13 +7,13 @@ import av
 import numpy as np
 import pytest
 
+from paddlevideo.drawing import Marked, colour_of, drawable, enlargement, mark, write_video
 from paddlevideo.errors import UserError
 from paddlevideo.inference.array_reader import ArrayReader
 from paddlevideo.inference.ava_clips import KeyMoment
 from paddlevideo.inference.ava_film import film_frames, marked_people, moved_people, write_csv
 from paddlevideo.inference.ava_predictor import KeyFrame, Person, VideoActions
 from paddlevideo.inference.ava_settings import DetectionSettings, names_of
-from paddlevideo.inference.render import Marked, colour_of, drawable, enlargement, mark, write_video
 from paddlevideo.inference.tracks import tracks_of
 
 SETTINGS = DetectionSettings([0, 3, 7], ["(reserved)", "walk", "sit"], action_thr=0.3)
@@ -167,7 +167,7 @@ def test_a_long_label_ends_in_dots_and_a_box_outside_is_cut():
 
 
 def test_names_that_the_fonts_do_not_know_do_not_stop_it(monkeypatch):
-    import paddlevideo.inference.render as module
+    import paddlevideo.drawing as module
 
     monkeypatch.setattr(module.cv2, "__version__", "4.8.0")
     assert drawable("走路 walk") == "?? walk"

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from paddlevideo.drawing import Marked
 from paddlevideo.inference import ava_film
 from paddlevideo.inference.ava_clips import open_forward
-from paddlevideo.inference.render import Marked
 from tests.clips import numbered_frames, set_display_matrix, write_clip
 
 

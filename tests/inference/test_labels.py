@@ -1,7 +1,7 @@
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference.labels import read_labels
+from paddlevideo.loader.labels import read_labels
 
 
 @pytest.mark.parametrize(

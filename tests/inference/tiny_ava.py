@@ -83,13 +83,12 @@ def write_weights(config: Path, path: Path) -> Path:
 
 def make(root: Path, exported: bool = True) -> SimpleNamespace:
     """data, config, weights, folder (the export), video and its video_id, truth {frame index: boxes in pixels}."""
+    from demo import ava_synthetic as tool
+    from demo.stage.annotation import Settings
     from paddlevideo.ava_files import read_ava_csv
     from paddlevideo.config import load_config
     from paddlevideo.inference.export import export
-    from paddlevideo.preparation.synthetic_ava import Settings
-    from tests.tools.conftest import REPOSITORY, load
 
-    tool = load(REPOSITORY / "tools" / "prepare" / "ava_synthetic.py")
     settings = Settings(seed=5, size_px=SIZE_PX, length_s=5)
     tool.make_dataset(root / "ava", {"train": 0, "val": 0, "test": 2}, settings, 1)
     config = root / "tiny_ava.yaml"

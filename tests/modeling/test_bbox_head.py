@@ -8,10 +8,10 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
-from paddlevideo.engine import parity
 from paddlevideo.errors import ConfigError
 from paddlevideo.modeling.heads.acrn_head import ACRNHead
 from paddlevideo.modeling.heads.bbox_head_ava import BBoxHeadAVA
+from tests.parity import runner as parity
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 

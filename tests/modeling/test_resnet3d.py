@@ -7,8 +7,6 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.engine import golden, parity
-from paddlevideo.engine.parity_names import translate
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.modeling.backbones.resnet3d import ResNet3dSlowOnly
 from paddlevideo.modeling.backbones.resnet3d_slowfast import ResNet3dSlowFast
@@ -18,6 +16,9 @@ from paddlevideo.modeling.heads.pooling_heads import I3DHead, SlowFastHead
 from paddlevideo.modeling.weights import assign, compare, load_pretrained
 from paddlevideo.registry import BACKBONES
 from paddlevideo.safe_io import write_pickle
+from tests.parity import golden
+from tests.parity import runner as parity
+from tests.parity.names import translate
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 MMACTION2 = ["slowonly_r50", "slowonly_nl_r50", "slowfast_4x16_r50", "slowfast_tmax_focal_8x8_r50"]
@@ -65,7 +66,7 @@ def layers_that_differ(name):
     if theirs:
         names = {key: network.layer_name(value, "mmaction2") for key, value in names.items()}
     clip = golden.make_input(case["seed"], case["inputs"][0])
-    with paddle.no_grad(), parity.witnessed(network, set(names.values())) as layers:
+    with paddle.no_grad(), parity.layer_outputs(network, set(names.values())) as layers:
         network(paddle.to_tensor(clip))
     wanted = {
         key: {part: expected[f"mid/{key}/{part}"] for part in ("shape", "stats", "first", "spread")} for key in names
@@ -131,9 +132,9 @@ def test_only_the_last_two_stages_of_slowonly_see_other_frames():
     clip = paddle.randn([1, 3, 4, 32, 32])
     other = clip.clone()
     other[:, :, 3] = paddle.randn([1, 3, 32, 32])
-    with parity.witnessed(network, {"layer2", "layer4"}) as one:
+    with parity.layer_outputs(network, {"layer2", "layer4"}) as one:
         network(clip)
-    with parity.witnessed(network, {"layer2", "layer4"}) as two:
+    with parity.layer_outputs(network, {"layer2", "layer4"}) as two:
         network(other)
     # seven inflated blocks at least: a change reaches every frame of so short a clip
     changed = {name: np.abs(one[name] - two[name]).max((0, 1, 3, 4)) > 0 for name in one}

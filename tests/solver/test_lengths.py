@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from paddlevideo.build import length_remarks, load_run_config
 from paddlevideo.config.merging import read_with_bases
-from paddlevideo.engine.command import length_remarks, load_run_config
 from paddlevideo.errors import ConfigError
 from paddlevideo.solver.lr import build_lr
 

@@ -25,7 +25,7 @@ tiny = load(REPOSITORY / "tests" / "inference" / "conftest.py").tiny
 @pytest.fixture
 def run_tool(capsys: pytest.CaptureFixture) -> Callable[..., SimpleNamespace]:
     """``run_tool("predict", "--flag", value)`` -> code, out, err."""
-    from paddlevideo.engine.command import run_command
+    from paddlevideo.cli.command import run_command
 
     def run(name: str, *arguments: object) -> SimpleNamespace:
         tool = load(REPOSITORY / "tools" / f"{name}.py")

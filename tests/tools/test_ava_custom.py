@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demo import ava_synthetic
+from demo.stage.annotation import Settings, Video, annotate
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, read_proposals, write_proposals
 from paddlevideo.config import load_config
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.ava import AVADataset
 from paddlevideo.preparation import ava_checking
 from paddlevideo.preparation.ava_sources import Reading, guess_form, read_people
-from paddlevideo.preparation.synthetic_ava import Settings, Video, annotate
 from tools import check_dataset
-from tools.prepare import ava_custom, ava_synthetic
+from tools.prepare import ava_custom
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "configs/detection/ava/slowonly_synthetic_demo.yaml"

@@ -8,7 +8,7 @@ import pytest
 from tiny_ava import CUSTOM, SIZE_PX, tiny_ava  # noqa: F401
 
 from paddlevideo.ava_files import read_proposals
-from paddlevideo.inference.render import colour_of, enlargement
+from paddlevideo.drawing import colour_of, enlargement
 from paddlevideo.inference.tracks import iou
 
 

@@ -7,9 +7,9 @@ import yaml
 
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
-from paddlevideo.inference.browse import Browser, prefixes
-from paddlevideo.inference.contact_sheet import Row, contact_sheet, displayable, moving_sheet, spread
 from paddlevideo.loader.build import build_loader
+from paddlevideo.reporting.browse import Browser, prefixes
+from paddlevideo.reporting.contact_sheet import Row, contact_sheet, displayable, moving_sheet, spread
 from tests.tiny import make_clips
 
 NORMALIZATION = {"Normalization": {"mean": [0.5] * 3, "std": [0.25] * 3}}

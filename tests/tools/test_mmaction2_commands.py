@@ -161,7 +161,7 @@ def test_a_mistake_is_answered_with_the_way_out(kinetics, run_tool, tool, argume
 
 
 def test_lists_are_written_as_mmaction2_writes_them():
-    from paddlevideo.engine.mmaction2 import overrides
+    from paddlevideo.cli.mmaction2 import overrides
 
     given = ["OPTIMIZER.learning_rate.milestones=1,2", "a.b=[1,2]", "c=(3,4)", "d=x"]
     assert overrides(given) == ["OPTIMIZER.learning_rate.milestones=[1,2]", *given[1:]]
@@ -171,7 +171,7 @@ def test_timesformer_s_arguments_are_named_in_this_suite_s_words():
     """The names given are the constructor's."""
     from inspect import signature
 
-    from paddlevideo.engine.mmaction2 import overrides
+    from paddlevideo.cli.mmaction2 import overrides
     from paddlevideo.errors import ConfigError
     from paddlevideo.modeling.backbones.vit import VisionTransformer
 

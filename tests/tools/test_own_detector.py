@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from paddlevideo.inference.render import enlargement
+from paddlevideo.drawing import enlargement
 from paddlevideo.inference.tracks import iou
 from tests.tools.test_ava_custom import ROOT, SMALL, convert, footage  # noqa: F401
 from tests.tools.test_ava_predict import box_of_colour, read_film

@@ -34,8 +34,8 @@ except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from paddlevideo.ava_files import read_ava_labels, read_excluded
+from paddlevideo.cli.command import run_command
 from paddlevideo.config import load_config
-from paddlevideo.engine.command import run_command
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.ava_building import (
     Annotation,

@@ -20,7 +20,7 @@ try:
 except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from paddlevideo.engine.command import run_command
+from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.conversion import convert_all, inside_folder, report_lines, scan_videos
 from paddlevideo.preparation.reencode import VideoSettings, reencode

@@ -18,7 +18,7 @@ try:
 except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from paddlevideo.engine.command import run_command
+from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.annotations import Classes, Clip, find_file, text_lines
 from paddlevideo.preparation.recipe import Recipe

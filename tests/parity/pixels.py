@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.engine import golden
-from paddlevideo.engine.parity_cases import checks, require
+from tests.parity import golden
+from tests.parity.cases import checks, require
 
 _ABSENT = "MultiCenterCrop"  # TokenShift's alone, a network that is not here
 _HALF = {"mean": [0.45] * 3, "std": [0.225] * 3}  # with which the case's floats were normalised

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.engine import golden
-from paddlevideo.engine.parity_cases import checks, require
+from tests.parity import golden
+from tests.parity.cases import checks, require
 
 _TOLERANCE = 1e-4  # of the greatest absolute value
 _HEAD, _CLASSIFIER = "roi_head.shared_head.", "roi_head.bbox_head.fc_cls."

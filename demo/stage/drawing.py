@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paddlevideo.preparation.actors import STAGE_HEIGHT, Actor, Prop, Scene
+from demo.stage.actors import STAGE_HEIGHT, Actor, Prop, Scene
 
 LANE_FLOORS = (45.0, 92.0)  # y of the feet on the two lanes, stage units
 WALLS = ((176, 190, 200), (206, 198, 180), (150, 172, 160), (120, 126, 140), (196, 176, 176))

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.engine import (
-    golden,
-    parity_lfb,  # noqa: F401  (it registers its cases)
-    parity_pixels,  # noqa: F401  (likewise)
-)
-from paddlevideo.engine import parity_detection as detection
-from paddlevideo.engine.parity_cases import CHECKERS, Unavailable
-from paddlevideo.engine.parity_names import translate
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS
+from tests.parity import (
+    detection,
+    golden,
+    lfb,  # noqa: F401  (it registers its cases)
+    pixels,  # noqa: F401  (likewise)
+)
+from tests.parity.cases import CHECKERS, Unavailable
+from tests.parity.names import translate
 
 OK, DIFFERS, MISSING = "ok", "DIFFERS", "no model yet"
 
@@ -221,7 +221,7 @@ def _run(
     """The watched layers' first outputs in order of execution, and the logits [N * V, K], of a detector [R, K]."""
     import paddle
 
-    with paddle.no_grad(), witnessed(network, watched) as layers:
+    with paddle.no_grad(), layer_outputs(network, watched) as layers:
         if boxes:
             return layers, detection.logits_of(network, clips, boxes)
         logits = network.view_logits(paddle.to_tensor(np.ascontiguousarray(_fold_segments(network, clips))))
@@ -229,7 +229,7 @@ def _run(
 
 
 @contextlib.contextmanager
-def witnessed(network: Any, watched: set[str]) -> Iterator[dict[str, np.ndarray]]:
+def layer_outputs(network: Any, watched: set[str]) -> Iterator[dict[str, np.ndarray]]:
     """A table that fills with what layers give on their first call, in order of execution.
 
     Args:

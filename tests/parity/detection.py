@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.engine import golden
-from paddlevideo.engine.parity_cases import Unavailable, checks, require
+from tests.parity import golden
+from tests.parity.cases import Unavailable, checks, require
 
 _RTOL = 1e-4
 _EXTRACTOR = "roi_head.bbox_roi_extractor"

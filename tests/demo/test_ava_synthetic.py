@@ -8,13 +8,14 @@ import av
 import numpy as np
 import pytest
 
+from demo import ava_synthetic
+from demo.stage import actors, drawing
+from demo.stage import annotation as synthetic_ava
+from demo.stage.actors import BASIC_LABELS, LONG_LABELS, labels_at
+from demo.stage.annotation import Settings, Video, make_scene
+from demo.stage.drawing import boxes_at, draw
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, read_proposals
 from paddlevideo.errors import UserError
-from paddlevideo.preparation import actor_drawing, actors, synthetic_ava
-from paddlevideo.preparation.actor_drawing import boxes_at, draw
-from paddlevideo.preparation.actors import BASIC_LABELS, LONG_LABELS, labels_at
-from paddlevideo.preparation.synthetic_ava import Settings, Video, make_scene
-from tools.prepare import ava_synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Settings(seed=3, size_px=(80, 64), length_s=4)
@@ -56,7 +57,7 @@ def test_files_read_back_and_name_every_key_frame(dataset):
 @pytest.mark.parametrize("long", [False, True])
 def test_everything_drawn_lies_in_the_boxes_and_fills_them(long, monkeypatch):
     """Nothing but an actor differs from the empty room (held things left out), and no box is larger than its actor."""
-    monkeypatch.setattr(actor_drawing, "_draw_prop", lambda *_: None)
+    monkeypatch.setattr(drawing, "_draw_prop", lambda *_: None)
     settings = Settings(seed=5, size_px=(160, 128), length_s=36 if long else 8, long=long)
     for number in range(3):
         scene, room, _ = make_scene(settings, Video("train", number, 0))
@@ -184,7 +185,7 @@ def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, coun
 
 def test_the_command_and_its_card(tmp_path):
     options = f"--out {tmp_path} --train 2 --val 0 --test 2 --size 64 48 --length 3 --fps 10 --timestamp_start 0"
-    command = [sys.executable, "tools/prepare/ava_synthetic.py", *options.split(), "--jobs", "1"]
+    command = [sys.executable, "-m", "demo.ava_synthetic", *options.split(), "--jobs", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "4 videos" in done.stdout and (tmp_path / "contact_sheet.png").is_file()

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
+from demo import motion
 from paddlevideo.errors import UserError
-from tools.prepare import motion
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTS = {"train": 16, "val": 8, "test": 8}
@@ -141,7 +141,7 @@ def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, coun
 
 def test_the_command(tmp_path):
     options = f"--out {tmp_path} --train 8 --val 0 --test 0 --size 32 32"
-    command = [sys.executable, "tools/prepare/motion.py", *options.split()]
+    command = [sys.executable, "-m", "demo.motion", *options.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "8 clips" in done.stdout

@@ -8,9 +8,11 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.engine import golden, parity, parity_cases
 from paddlevideo.errors import UserError
 from paddlevideo.modeling import build_framework
+from tests.parity import cases as parity_cases
+from tests.parity import golden
+from tests.parity import runner as parity
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 SMALL = sorted(

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from demo.stage.actors import BASIC_LABELS, LONG_LABELS, Scene, labels_at, plan_long, plan_short
+from demo.stage.drawing import Room, boxes_at, draw, make_room
 from paddlevideo.ava_files import AVARows, img_key
-from paddlevideo.preparation.actor_drawing import Room, boxes_at, draw, make_room
-from paddlevideo.preparation.actors import BASIC_LABELS, LONG_LABELS, Scene, labels_at, plan_long, plan_short
 
 SPLITS = ("train", "val", "test")
 EXCLUDED_SHARE = 0.01
@@ -164,11 +164,6 @@ def proposals_of(parts: Iterable[KeyFrames]) -> dict[str, np.ndarray]:
         for part in parts
         for timestamp, boxes in zip(part.timestamp, part.proposals)
     }
-
-
-def labels_text(labels: Sequence[str]) -> str:
-    """A label file as AVA's: one ``item`` block per class, ids from 1."""
-    return "".join(f'item {{\n  name: "{name}"\n  id: {number}\n}}\n' for number, name in enumerate(labels, 1))
 
 
 @dataclass(frozen=True)

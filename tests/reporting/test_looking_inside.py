@@ -4,7 +4,10 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.engine.looking_inside import (
+from paddlevideo.errors import UserError
+from paddlevideo.modeling.backbones.vit import Attention, VisionTransformer
+from paddlevideo.modeling.frameworks.build import build_framework
+from paddlevideo.reporting.attention import (
     ROLLOUTS,
     attention_rollout,
     divided_rollout,
@@ -16,9 +19,6 @@ from paddlevideo.engine.looking_inside import (
     space_rollout,
     stretched,
 )
-from paddlevideo.errors import UserError
-from paddlevideo.modeling.backbones.vit import Attention, VisionTransformer
-from paddlevideo.modeling.frameworks.build import build_framework
 
 TYPES = list(ROLLOUTS)
 V, T, P = 2, 3, 4  # P patches: 2 x 2

@@ -13,16 +13,16 @@ import numpy as np
 
 from paddlevideo.classes import classes_of_config, settled
 from paddlevideo.config import Config
+from paddlevideo.drawing import Marked
 from paddlevideo.errors import UserError
-from paddlevideo.inference.contact_sheet import Row, displayable, spread
-from paddlevideo.inference.labels import read_labels
-from paddlevideo.inference.render import Marked
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.collate import BatchSource
 from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.loader.fetch import SampleSource
+from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.registry import TRANSFORMS
+from paddlevideo.reporting.contact_sheet import Row, displayable, spread
 
 _SHOWN_LABELS = 4  # of a soft label, the greatest
 

@@ -9,11 +9,11 @@ import pytest
 
 from paddlevideo.config import Config
 from paddlevideo.engine.parts import Options
-from paddlevideo.engine.report import MATRIX_CLASSES, Report, render
-from paddlevideo.engine.results import Results, score
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
+from paddlevideo.reporting.page import MATRIX_CLASSES, Report, render
+from paddlevideo.reporting.results import Results, score
 from tests.tiny import make_clips, tsm_config
 
 VOID = {"meta", "rect", "path", "link", "img", "br"}

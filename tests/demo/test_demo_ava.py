@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from demo import run_ava as demo_ava
 from paddlevideo.ava_files import AVARows, read_ava_csv, write_ava_csv
-from tools import demo_ava
 
 
 def test_shuffling_keeps_boxes_and_scores_but_parts_them(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from paddlevideo.engine.parity_cases import Unavailable
+from tests.parity.cases import Unavailable
 
 
 @dataclass(frozen=True)

@@ -120,14 +120,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     started = time.perf_counter()
-    shutil.rmtree(ROOT / args.folder, ignore_errors=True)
+    for made in ("motion", "output", "inference"):
+        shutil.rmtree(ROOT / args.folder / made, ignore_errors=True)
     data = f"{args.folder}/motion"
     moved = [] if args.folder == "demo" else [f"DATASET.label_names={data}/labels.txt"]
     for split, name in (("train", "train"), ("valid", "val"), ("test", "test")) if moved else ():
         moved += [f"DATASET.{split}.file_path={data}/{name}.list", f"DATASET.{split}.data_prefix={data}"]
     demo = Demo(args.folder, args.seed, [*moved, *args.override])
     count = ["--train", str(args.train)] if args.train else []
-    demo.run("render the clips", ["tools/prepare/motion.py", "--out", data, "--seed", str(args.seed), *count])
+    demo.run("render the clips", ["-m", "demo.motion", "--out", data, "--seed", str(args.seed), *count])
     demo.run(
         "train with shift and without, side by side",
         demo.training("TSM"),
@@ -162,7 +163,7 @@ def report(demo: Demo, exported: str, predicted: str, total_s: float) -> str:
     )
     steps = "\n".join(f"| {what} | {seconds:.1f} |" for what, seconds in demo.seconds.items())
     day = datetime.date.today().isoformat()
-    command = " ".join(["python tools/demo.py", *sys.argv[1:]]) if sys.argv[1:] else "make demo"
+    command = " ".join(["python -m demo.run", *sys.argv[1:]]) if sys.argv[1:] else "make demo"
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return f"""
 # Demo: {len(rows["TSM"])} held-out clips, seed {demo.seed}

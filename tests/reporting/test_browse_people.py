@@ -4,9 +4,9 @@ import numpy as np
 
 from paddlevideo.ava_files import read_ava_labels
 from paddlevideo.config import load_config
-from paddlevideo.inference.browse import Browser
-from paddlevideo.inference.contact_sheet import Row, contact_sheet
-from paddlevideo.inference.render import Marked, colour_of
+from paddlevideo.drawing import Marked, colour_of
+from paddlevideo.reporting.browse import Browser
+from paddlevideo.reporting.contact_sheet import Row, contact_sheet
 from tests.inference.tiny_ava import CUSTOM, SIZE_PX, tiny_ava  # noqa: F401
 
 

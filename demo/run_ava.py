@@ -17,12 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
-
-from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, write_ava_csv  # noqa: E402
-from tools.demo import Demo  # noqa: E402
+from demo.run import ROOT, Demo
+from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, write_ava_csv
 
 CONFIGS = {name: f"configs/detection/ava/{name.lower()}_synthetic_demo.yaml" for name in ("SlowOnly", "SlowFast")}
 FILES = {"train": "train", "valid": "val", "test": "test"}
@@ -101,7 +97,7 @@ def main() -> int:
         moved.append(f"DATASET.{section}.proposal_file={args.folder}/{split}_proposals.pkl")
     demo = DetectionDemo(args.folder, args.seed, [*moved, *args.override])
     count = ["--train", str(args.train)]
-    make = ["tools/prepare/ava_synthetic.py", "--out", args.folder, "--seed", str(args.seed), *count]
+    make = ["-m", "demo.ava_synthetic", "--out", args.folder, "--seed", str(args.seed), *count]
     demo.run("render the videos", make)
     demo.run(
         "train SlowOnly and SlowFast, side by side",
@@ -151,7 +147,7 @@ def report(demo: DetectionDemo, found: dict[str, tuple[dict[str, float], float]]
     )
     speeds = ", ".join(f"{name} {demo.clips_per_second(name):.1f}" for name in CONFIGS)
     steps = "\n".join(f"| {what} | {seconds:.1f} |" for what, seconds in demo.seconds.items())
-    command = " ".join(["python tools/demo_ava.py", *sys.argv[1:]]) if sys.argv[1:] else "make demo-ava"
+    command = " ".join(["python -m demo.run_ava", *sys.argv[1:]]) if sys.argv[1:] else "make demo-ava"
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     table = "\n".join(rows)
     return f"""

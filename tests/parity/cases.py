@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.engine import golden
+from tests.parity import golden
 
 Checker = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], tuple[float, list[str]]]
 

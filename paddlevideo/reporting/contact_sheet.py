@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from paddlevideo.drawing import Marked, colour_of, drawable
 from paddlevideo.errors import UserError
-from paddlevideo.inference.render import Marked, colour_of, drawable
 from paddlevideo.safe_io import write_atomic
 
 _FONT, _FONT_SCALE, _LINE_PX, _GAP_PX = cv2.FONT_HERSHEY_SIMPLEX, 0.45, 18, 4

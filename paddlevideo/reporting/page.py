@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.engine.results import Results, multi_hot_of
 from paddlevideo.metrics.confusion import confusion_matrix, per_class_table
 from paddlevideo.metrics.topk import average_precision, predictions
+from paddlevideo.reporting.results import Results, multi_hot_of
 from paddlevideo.safe_io import write_atomic
 
 MATRIX_CLASSES = 40  # up to so many classes the matrix shows all of them

@@ -1,0 +1,51 @@
+"""How every command ends: one line and an exit code, never a traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from paddlevideo.cli.escaping import escaped_output
+from paddlevideo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from paddlevideo.memory import is_out_of_memory, reason
+
+# names of packages that differ from their modules'
+_PIP = {"paddle": "paddlepaddle (or paddlepaddle-gpu)", "cv2": "opencv-python-headless", "yaml": "pyyaml",
+        "PIL": "pillow"}  # fmt: skip
+
+
+@escaped_output()
+def run_command(main: Callable[[], int | None]) -> int:
+    """Runs a command's ``main`` and turns its outcome into an exit code.
+
+    Returns:
+        0 or what ``main`` returned, or another of ``EXIT_CODES``; a ``UserError``, or what the disk, memory or
+        installation lacks, is printed to stderr in one line.
+    """
+    try:
+        return main() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        line = _of_the_system(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def _of_the_system(error: Exception) -> str | None:
+    """One line for what disks, memory and the installation lack; None where it is a bug."""
+    if is_out_of_memory(error):
+        return f"out of memory ({reason(error)}); lower the batch size, the number of frames or their size"
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("paddlevideo"):
+        package = error.name.partition(".")[0]
+        return f"the Python package {package!r} is not installed here: pip install {_PIP.get(package, package)}"
+    if isinstance(error, OSError) and error.errno is not None:
+        path = error.filename2 or error.filename
+        return f"{path}: {error.strerror}" if path is not None else str(error.strerror)
+    return None
