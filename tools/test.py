@@ -21,6 +21,7 @@ from paddlevideo.build import load_run_config
 from paddlevideo.cli.command import run_command
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
+from paddlevideo.metrics.base import Metric
 
 METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision", "mAP")
 _TOP_K = ("topk", "top_k_accuracy.topk", "metric_options.top_k_accuracy.topk")

@@ -47,10 +47,8 @@ def evaluate(
         What ``metric.compute`` gives; with ``num_non_finite``, if there are any, the number of samples (persons) whose
         scores are NaN or infinite.  The metric is given NaN for them, and they count as wrong.
     """
-    if hasattr(metric, "use_dataset"):
-        metric.use_dataset(loader.dataset)
-    if hasattr(metric, "use_framework"):
-        metric.use_framework(framework)
+    metric.use_dataset(loader.dataset)
+    metric.use_framework(framework)
     framework.eval()
     total = min(len(loader), max_batches or len(loader))
     spoken = 0.0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines.decode import FrameDecoder, VideoDecoder, time_window
 from paddlevideo.loader.pipelines.sampling import (
     DenseSampleFrames,
@@ -35,7 +36,7 @@ class FakeReader(FrameReader):
     def __len__(self):
         return self.count
 
-    def get(self, indices):
+    def get(self, indices, each=None):
         self.asked = np.asarray(indices)
         assert self.asked.min() >= 0 and self.asked.max() < self.count
         return np.stack([np.full((*self.size, 3), i % 256, np.uint8) for i in indices])

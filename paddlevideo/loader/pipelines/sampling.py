@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.decode.reader import FrameReader
 from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.decode import even_frames, time_window
 from paddlevideo.ranges import Positive, PositiveInt
@@ -169,9 +168,7 @@ def _fetch(sample: Sample, indices: np.ndarray) -> Sample:
     """
     reader, each = sample.pop("reader"), sample.pop("each", None)
     try:
-        wanted = indices.reshape(-1)
-        scaled = each is not None and isinstance(reader, FrameReader)
-        frames = reader.get(wanted, each) if scaled else reader.get(wanted)
+        frames = reader.get(indices.reshape(-1), each)
     finally:
         reader.close()
     sample["remarks"] = [*sample.get("remarks", ()), *reader.remarks]
