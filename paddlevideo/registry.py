@@ -1,4 +1,4 @@
-"""Name in YAML -> class.  Seven registries, filled by looking into their folders.
+"""Name in YAML -> class.  Nine registries, filled by looking into their folders.
 
 A registry reads the *source* of its folder to learn which classes there are and which arguments they take, so that a
 configuration is checked in a blink, before anything heavy is imported.  A class is imported when it is built.  What
@@ -328,3 +328,5 @@ TRANSFORMS = Registry(
     },
 )
 METRICS = Registry("metric", "metrics")
+SCHEDULES = Registry("schedule", "solver/lr.py")  # besides those of paddle.optimizer.lr
+OPTIMIZERS = Registry("optimizer")  # besides those of paddle.optimizer
