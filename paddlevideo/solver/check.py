@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
@@ -53,60 +53,77 @@ _OF_ALL = {
 # the arguments that say where a schedule ends, which is the run's end where they are left out
 ENDS = ("max_epoch", "T_max", "total_steps", "decay_steps")
 ALWAYS_BY_ITERATION = ("WarmupStepDecay", "WarmupCosineDecay")
-SUITE_KEYS = (
-    "name",
-    "learning_rate",
-    "base_batch_size",
-    "weight_decay",
-    "grad_clip",
-    "no_weight_decay_name",
-    "param_groups",
-    "fc_lr5",
-)
+# keys of the section besides the optimizer's own arguments; those with a kind are checked by it alone
+_KINDS = {"base_batch_size": "PositiveInt | None", "no_weight_decay_name": "str", "fc_lr5": "bool"}
+SUITE_KEYS = ("name", "learning_rate", "weight_decay", "grad_clip", "param_groups", *_KINDS)
 CLIPS = ("ClipGradByGlobalNorm", "ClipGradByNorm", "ClipGradByValue")
 _SHARE = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
 
 
-def schedule_names() -> list[str]:
-    """The schedules that a YAML file may name, registered ones first."""
-    usable = [name for name, node in _classes("lr.py").items() if not _reason(node)]
-    return list(dict.fromkeys([*SCHEDULES.names(), *usable]))
+class _Known:
+    """The classes of one kind: registered ones, and those of a file in ``paddle/optimizer``, or of its files."""
+
+    def __init__(self, registry: Registry, file: str = ""):
+        self.registry, self.file = registry, file
+
+    def names(self) -> list[str]:
+        """All that a YAML file may name, registered ones first."""
+        others = [name for name in self._files() if name not in self.registry and not _reason(self._node(name))]
+        return [*self.registry.names(), *others]
+
+    def problem(self, name: Any) -> str:
+        """Why there is no such class, or why it cannot be used; empty where it can."""
+        if isinstance(name, str) and name in self.registry:
+            return ""
+        if not isinstance(name, str) or name not in self._files():
+            return f"there is no {self.registry.kind} {name!r}{suggest(str(name), self.names())}"
+        reason = _reason(self._node(name))
+        return f"{name} {reason}" if reason else ""
+
+    def takes(self, name: str) -> dict[str, Parameter]:
+        """The arguments of the constructor; of Paddle's classes with the ranges of ``_RANGES``."""
+        if name in self.registry:
+            return {parameter.name: parameter for parameter in self.registry.entry(name).parameters or ()}
+        return {parameter.name: _with_range(parameter) for parameter in _parameters(self._node(name), "__init__")}
+
+    def arguments(self, name: str, without: Collection[str]) -> dict[str, Parameter]:
+        """Those of them that YAML can hold."""
+        return {key: p for key, p in self.takes(name).items() if p.annotation != "" and key not in without}
+
+    def _files(self) -> dict[str, str]:
+        return dict.fromkeys(_classes(self.file), self.file) if self.file else _optimizer_files()
+
+    def _node(self, name: str) -> ast.ClassDef:
+        return _classes(self._files()[name])[name]
 
 
-def optimizer_names() -> list[str]:
-    """The optimizers that a YAML file may name, registered ones first."""
-    usable = [name for name in _optimizer_files() if not _reason(_optimizer(name))]
-    return list(dict.fromkeys([*OPTIMIZERS.names(), *usable]))
+_SCHEDULES, _OPTIMIZERS = _Known(SCHEDULES, "lr.py"), _Known(OPTIMIZERS)
+schedule_names, optimizer_names = _SCHEDULES.names, _OPTIMIZERS.names
 
 
 def schedule_arguments(name: str) -> dict[str, Parameter]:
     """The arguments of one schedule, without those that every schedule has."""
-    found = _registered(SCHEDULES, name) if name in SCHEDULES else _arguments(_classes("lr.py")[name])
-    return {key: replace(p, required=p.required and key not in ENDS) for key, p in found.items() if key not in _OF_ALL}
+    found = _SCHEDULES.arguments(name, _OF_ALL)
+    return {key: replace(p, required=p.required and key not in ENDS) for key, p in found.items()}
 
 
 def optimizer_arguments(name: str) -> dict[str, Parameter]:
     """The arguments of one optimizer that a YAML file may give, without those that every optimizer has."""
-    if name in OPTIMIZERS:
-        found = _registered(OPTIMIZERS, name)
-    else:  # SGD with a momentum and nesterov is how MMAction2 writes Momentum
-        found = _arguments(_optimizer("Momentum" if name == "SGD" else name))
-    if name == "SGD":
-        found["nesterov"] = found["use_nesterov"]
-    return {key: parameter for key, parameter in found.items() if key not in _GIVEN}
+    if name != "SGD":
+        return _OPTIMIZERS.arguments(name, _GIVEN)
+    # SGD with a momentum and nesterov is how MMAction2 writes Momentum
+    found = _OPTIMIZERS.arguments("Momentum", _GIVEN)
+    return found | {"nesterov": found["use_nesterov"]}
 
 
-def takes(optimizer: str, argument: str) -> bool:
-    """Whether the constructor of a known optimizer has an argument of this name."""
-    if optimizer in OPTIMIZERS:
-        return argument in _registered(OPTIMIZERS, optimizer)
-    return any(parameter.name == argument for parameter in _parameters(_optimizer(optimizer), "__init__"))
+def takes(optimizer: str, *arguments: str) -> bool:
+    """Whether the constructor of an optimizer has one of these arguments."""
+    return not _OPTIMIZERS.takes(optimizer).keys().isdisjoint(arguments)
 
 
-def decays_weights_itself(optimizer: Any) -> bool:
+def decays_weights_itself(optimizer: str) -> bool:
     """Whether an optimizer shrinks the weights (AdamW, Lamb); with others the decay is part of the gradient."""
-    known = isinstance(optimizer, str) and (optimizer in OPTIMIZERS or optimizer in _optimizer_files())
-    return known and any(takes(optimizer, argument) for argument in _DECAY_FILTERS)
+    return takes(optimizer, *_DECAY_FILTERS)
 
 
 def by_iteration(section: Any) -> bool:
@@ -127,12 +144,9 @@ def check_lr(section: Any, where: str = "OPTIMIZER.learning_rate") -> list[str]:
     if name is None:
         words = misspelt("name", section)
         return [f"{where}.name: missing; a schedule's class name is expected, or a plain number as {where}{words}"]
-    if not isinstance(name, str) or name not in SCHEDULES:
-        if not isinstance(name, str) or name not in _classes("lr.py"):
-            return [f"{where}.name: there is no schedule {name!r}{suggest(str(name), schedule_names())}"]
-        reason = _reason(_classes("lr.py")[name])
-        if reason:
-            return [f"{where}.name: {name} {reason}"]
+    problem = _SCHEDULES.problem(name)
+    if problem:
+        return [f"{where}.name: {problem}"]
     given = {key: value for key, value in section.items() if key != "name"}
     problems = _argument_problems(given, _OF_ALL | schedule_arguments(name), name, where)
     if name in ALWAYS_BY_ITERATION and section.get("iter_step") is False:
@@ -150,46 +164,32 @@ def check_optimizer(section: Any, where: str = "OPTIMIZER") -> list[str]:
         problems.append(f"{where}.learning_rate: missing; a number or a schedule is expected{words}")
     else:
         problems += check_lr(section["learning_rate"], f"{where}.learning_rate")
-    problems += _own_problems(section, section.get("name"), where)
-    decay, clip = section.get("weight_decay"), section.get("grad_clip")
+    name, decay = section.get("name"), section.get("weight_decay")
+    problem = _OPTIMIZERS.problem(name)
+    if problem:
+        words = misspelt("name", section, SUITE_KEYS) if name is None else ""
+        problems.append(f"{where}.name: {f'there is no optimizer {name!r}{words}' if words else problem}")
+    else:
+        own = {key: value for key, value in section.items() if key not in SUITE_KEYS}
+        problems += _argument_problems(own, optimizer_arguments(name), name, where, SUITE_KEYS)
+        if isinstance(decay, Mapping) and decay.get("name") == "L1" and decays_weights_itself(name):
+            line = f"{name}'s decay is a plain shrinking of the weights; take L2"
+            problems.append(f"{where}.weight_decay.name: {line}")
+    if name == "Rprop" and isinstance(section.get("learning_rate"), Mapping):
+        problems.append(f"{where}.learning_rate: Rprop adapts one rate per weight and reads no schedule; give a number")
     problems += _pair_problems(decay, ("L1", "L2"), "L1 or L2 is expected, got {!r}", f"{where}.weight_decay")
-    if isinstance(decay, Mapping) and decay.get("name") == "L1" and decays_weights_itself(section.get("name")):
-        problems.append(
-            f"{where}.weight_decay.name: {section['name']}'s decay is a plain shrinking of the weights; take L2"
-        )
-    unknown_clip = "there is no clip {!r}" + (
-        suggest(str(clip.get("name")), CLIPS) if isinstance(clip, Mapping) else ""
-    )
-    problems += _pair_problems(clip, CLIPS, unknown_clip, f"{where}.grad_clip")
-    problems += _value_problems(section.get("no_weight_decay_name", ""), "str", f"{where}.no_weight_decay_name")
-    if section.get("base_batch_size") is not None:
-        problems += _value_problems(section["base_batch_size"], "PositiveInt", f"{where}.base_batch_size")
+    problems += _pair_problems(section.get("grad_clip"), CLIPS, "there is no clip {!r}", f"{where}.grad_clip")
+    for key, kind in _KINDS.items():
+        problems += _value_problems(section[key], kind, f"{where}.{key}") if key in section else []
     groups = section.get("param_groups", "default")
     if groups not in ("default", "tsm"):
         problems.append(f"{where}.param_groups: 'default' or 'tsm' is expected, got {groups!r}")
-    if "fc_lr5" in section:
-        problems += _value_problems(section["fc_lr5"], "bool", f"{where}.fc_lr5")
-        if groups != "tsm":
-            problems.append(f"{where}.fc_lr5: only param_groups: tsm has it; add that, or leave fc_lr5 out")
+    if "fc_lr5" in section and groups != "tsm":
+        problems.append(f"{where}.fc_lr5: only param_groups: tsm has it; add that, or leave fc_lr5 out")
     return problems
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------
-
-
-def _own_problems(section: Mapping[str, Any], name: Any, where: str) -> list[str]:
-    """Mistakes in the optimizer's name and in its own arguments."""
-    if not isinstance(name, str) or (name not in OPTIMIZERS and name not in _optimizer_files()):
-        words = misspelt("name", section, SUITE_KEYS) if name is None else ""
-        return [f"{where}.name: there is no optimizer {name!r}{words or suggest(str(name), optimizer_names())}"]
-    reason = _reason(_optimizer(name)) if name not in OPTIMIZERS else ""
-    if reason:
-        return [f"{where}.name: {name} {reason}"]
-    own = {key: value for key, value in section.items() if key not in SUITE_KEYS}
-    problems = _argument_problems(own, optimizer_arguments(name), name, where, SUITE_KEYS)
-    if name == "Rprop" and isinstance(section.get("learning_rate"), Mapping):
-        problems.append(f"{where}.learning_rate: Rprop adapts one rate per weight and reads no schedule; give a number")
-    return problems
 
 
 def _argument_problems(
@@ -283,10 +283,6 @@ def _optimizer_files() -> dict[str, str]:
     return {name: file for name, file in files.items() if name != "Optimizer"}
 
 
-def _optimizer(name: str) -> ast.ClassDef:
-    return _classes(_optimizer_files()[name])[name]
-
-
 def _source(file: str) -> ast.Module:
     paddle = find_spec("paddle")
     if paddle is None or not paddle.submodule_search_locations:
@@ -306,15 +302,11 @@ def _parameters(node: ast.ClassDef, method: str) -> list[Parameter]:
     return []
 
 
-def _arguments(node: ast.ClassDef) -> dict[str, Parameter]:
-    """The arguments of a constructor that YAML can hold, with their ranges."""
-    found = {}
-    for parameter in _parameters(node, "__init__"):
-        kinds = [kind for kind in (parameter.annotation or "").split(" | ") if kind.startswith(_PLAIN)]
-        annotation = _RANGE_OF.get(parameter.name, " | ".join(kinds))
-        if annotation not in ("", "None"):
-            found[parameter.name] = replace(parameter, annotation=annotation)
-    return found
+def _with_range(parameter: Parameter) -> Parameter:
+    """An argument with its range, or with the kinds that YAML can hold; with "" where there are none."""
+    kinds = [kind for kind in (parameter.annotation or "").split(" | ") if kind.startswith(_PLAIN)]
+    written = "" if kinds == ["None"] else " | ".join(kinds)
+    return replace(parameter, annotation=_RANGE_OF.get(parameter.name, written))
 
 
 def _reason(node: ast.ClassDef) -> str:
@@ -326,10 +318,6 @@ def _reason(node: ast.ClassDef) -> str:
         if parameter.required:
             return f"needs {parameter.name!r} at every step, which the training loop does not give; take another"
     return ""
-
-
-def _registered(registry: Registry, name: str) -> dict[str, Parameter]:
-    return {parameter.name: parameter for parameter in registry.entry(name).parameters or ()}
 
 
 # --- lengths ---------------------------------------------------------------------------------------------------------
