@@ -12,8 +12,7 @@ from paddlevideo.config.checking import AUTO, SPLITS, pipeline_problems
 from paddlevideo.config.config import Assigned
 from paddlevideo.errors import ConfigError
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.solver.check import check_lr, check_optimizer
-from paddlevideo.solver.lengths import Run, broken, differences
+from paddlevideo.solver.check import Run, broken, check_lr, check_optimizer, differences
 
 Normalization = tuple[Any, Any]  # mean and std, float32 [3] each, on the 0..1 scale
 
@@ -109,7 +108,7 @@ def load_run_config(
 
 
 def length_remarks(config: Mapping[str, Any], steps_per_epoch: int | None = None) -> list[str]:
-    """One line for each length of a schedule that is not the run's (``solver.lengths``)."""
+    """One line for each length of a schedule that is not the run's (``solver.check``)."""
     schedules = _schedules(config, config.get("epochs"))
     return [
         line

@@ -1,4 +1,4 @@
-"""Name in YAML -> class.  Seven registries, filled by looking into their folders and into a user's own files.
+"""Name in YAML -> class.  Nine registries, filled by looking into their folders and into a user's own files.
 
 A registry reads the *source* of its folder to learn which classes there are and which arguments they take
 (``paddlevideo.class_index``), so that a configuration is checked before anything heavy is imported.  A class is
@@ -265,6 +265,8 @@ TRANSFORMS = Registry(
     },
 )
 METRICS = Registry("metric", "metrics")
+SCHEDULES = Registry("schedule", "solver/lr.py")  # besides those of paddle.optimizer.lr
+OPTIMIZERS = Registry("optimizer")  # besides those of paddle.optimizer
 REGISTRIES = {
     "FRAMEWORKS": FRAMEWORKS,
     "BACKBONES": BACKBONES,
@@ -273,4 +275,6 @@ REGISTRIES = {
     "DATASETS": DATASETS,
     "TRANSFORMS": TRANSFORMS,
     "METRICS": METRICS,
+    "SCHEDULES": SCHEDULES,
+    "OPTIMIZERS": OPTIMIZERS,
 }

@@ -21,7 +21,7 @@ from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.safe_io import write_pickle
-from paddlevideo.solver.lengths import Run, in_numbers
+from paddlevideo.solver.check import Run, in_numbers
 from paddlevideo.solver.optimizer import parameter_groups
 from tests.config.test_num_seg import RECIPE
 from tests.test_configs import REDUCED

@@ -40,8 +40,7 @@ from paddlevideo.loader.headers import check_headers
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.solver.averaging import EMA
-from paddlevideo.solver.handover import Handover
-from paddlevideo.solver.lr import Schedule, build_lr, scale_lr
+from paddlevideo.solver.lr import RateOfRun, ScaledSchedule, SequentialSchedule, build_lr
 from paddlevideo.solver.optimizer import build_optimizer, describe_groups
 
 log = logging.getLogger("paddlevideo")
@@ -112,17 +111,17 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     rates = {"OPTIMIZER.learning_rate": section["learning_rate"]}
     if "lr" in config.get("SWA", {}):
         rates["SWA.lr"] = config["SWA"].to_dict()["lr"]
-    if options.scale_lr:
-        rates = {key: _scaled(rate, base_batch, config, accumulate) for key, rate in rates.items()}
     batches = min(len(loader), options.max_iters or len(loader))
     epochs = config.get("epochs")
     if epochs is None:
         raise UserError(f"{config.source}: epochs: is missing; training needs it")
     schedule = _schedule(config, rates, math.ceil(batches / accumulate), epochs)
+    if options.scale_lr:
+        schedule = ScaledSchedule(schedule, _rate_factor(base_batch, config, accumulate))
     for line in length_remarks(config, math.ceil(batches / accumulate)):
         log.warning("%s", line)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
-    optimizer = build_optimizer(section, schedule, framework, multi_precision=precision.multi_precision)
+    optimizer = build_optimizer(section, schedule, framework, precision.multi_precision, framework.networks())
     log.info("%s", describe_groups(optimizer, framework))
     framework, optimizer = precision.prepare(framework, optimizer)
     model = distributed.parallel(framework)
@@ -134,13 +133,13 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     return trainer
 
 
-def _schedule(config: Config, rates: dict[str, Any], steps_per_epoch: int, epochs: int) -> Schedule:
+def _schedule(config: Config, rates: dict[str, Any], steps_per_epoch: int, epochs: int) -> RateOfRun:
     """OPTIMIZER.learning_rate, and from the first averaged epoch on SWA.lr, where there is one."""
     schedule = build_lr(rates["OPTIMIZER.learning_rate"], steps_per_epoch, epochs)
     if "SWA.lr" not in rates:
         return schedule
     before = first_averaged_epoch(config.section("SWA"), epochs) - 1
-    return Handover(schedule, build_lr(rates["SWA.lr"], steps_per_epoch, epochs - before, "SWA.lr"), before)
+    return SequentialSchedule(schedule, build_lr(rates["SWA.lr"], steps_per_epoch, epochs - before, "SWA.lr"), before)
 
 
 def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
@@ -299,7 +298,8 @@ def _accumulation(config: Config) -> int:
     return total // per_step
 
 
-def _scaled(learning_rate: Any, base_batch: int | None, config: Config, accumulate: int) -> Any:
+def _rate_factor(base_batch: int | None, config: Config, accumulate: int) -> float:
+    """The run's global batch, divided by that which the rates are for."""
     if not base_batch:
         raise UserError("--scale_lr: OPTIMIZER.base_batch_size is missing: the global batch the rates were set for")
     batch = config["DATASET"].get("batch_size", 8) * distributed.world_size() * accumulate
@@ -309,7 +309,7 @@ def _scaled(learning_rate: Any, base_batch: int | None, config: Config, accumula
         batch,
         base_batch,
     )
-    return scale_lr(learning_rate, batch / base_batch)
+    return batch / base_batch
 
 
 def _sync_batch_norm(framework: Any) -> Any:
