@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from paddlevideo.config.checking import SECTIONS, SPLITS, check
+from paddlevideo.config.checking import AUTO, SECTIONS, SPLITS, check
 from paddlevideo.config.frames import follow, is_frames
 from paddlevideo.config.merging import override, read_with_bases
 from paddlevideo.config.protocols import KEYS, is_choice, resolve
@@ -78,6 +78,7 @@ def load_config(
     """Reads, merges, overrides and checks a configuration.
 
     Its ``protocol`` (``config.protocols``) and its ``num_seg`` (``config.frames``) are resolved.
+    ``model_name: auto`` is the file's name.
 
     Args:
         path: the YAML file.
@@ -100,6 +101,8 @@ def load_config(
     problems += resolve(data, lines)
     problems += _override(data, lines, others)
     problems += _override(data, lines, frames)
+    if data.get("model_name") == AUTO:
+        data["model_name"] = file.stem
     assigned = [path for path, place in lines.items() if path and place == "-o"]
     problems += follow(data, lines, assigned=assigned)
     problems += check(data, uses)
