@@ -86,3 +86,12 @@ def test_differences_name_the_key_and_expected_ones_their_reason():
     row = "recognition/tsm/tsm_r50_1x1x16_50e_sthv1_rgb.yaml"
     assert reason(row, "model_name", Path(row).stem) and not reason(row, "model_name", "TSM")
     assert reason(row, "MODEL.runtime_cfg.test.num_seg", 16) and not reason(row, "MODEL.runtime_cfg.test.num_seg", 8)
+
+
+def test_own_videos_without_mirroring_is_one_line_over_the_shipped_file(tmp_path):
+    """As the README's table of files has it."""
+    base = CONFIGS / "recognition" / "tsm" / "tsm_own_videos.yaml"
+    file = tmp_path / "own.yaml"
+    file.write_text(f"_base_: {base}\nPIPELINE: {{train: {{transform: {{RandomFlip: null}}}}}}\n")
+    before, after = load_config(base).to_dict(), load_config(file).to_dict()
+    assert before["PIPELINE"]["train"]["transform"].pop(1) == {"RandomFlip": None} and after == before

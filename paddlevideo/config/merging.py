@@ -40,7 +40,8 @@ def read_with_bases(file: Path, level: int = 0) -> tuple[dict[str, Any], Lines]:
     for base in bases:
         path = file.parent / base
         if not path.is_file():
-            raise ConfigError(str(file), [f"_base_: there is no file {path}"])
+            others = ", ".join(sorted(other.name for other in path.parent.glob("*.yaml"))) or "no YAML files"
+            raise ConfigError(str(file), [f"_base_: there is no file {path}; beside it are: {others}"])
         base_data, base_lines = read_with_bases(path, level + 1)
         merge.lines.update(base_lines)
         merged = merge(merged, base_data)
@@ -98,9 +99,9 @@ class Merge:
             place = self.lines.get(join(base_where, i))
             if change is None:
                 continue
-            if isinstance(change, dict) and change:
-                arguments = item[name] if isinstance(item, dict) else None
-                changed = self({"name": name, **(arguments or {})}, change)
+            arguments = (item[name] if isinstance(item, dict) and name in item else None) or {}
+            if isinstance(change, dict) and change and isinstance(arguments, dict):  # others are for the check to tell
+                changed = self({"name": name, **arguments}, change)
                 item = {changed.pop("name"): changed or None}
                 place = self.lines.get(join(where, name), place)
             result.append(copy.deepcopy(item))

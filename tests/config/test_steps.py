@@ -73,6 +73,7 @@ def test_a_step_without_arguments_stays_one_and_may_get_some(child):
             "{RandomFlipp: null}",
             "PIPELINE.train.transform.RandomFlipp: expected a step that the list has once, it has 0",
         ),
+        ("{Image2Array: {name: 3}}", "PIPELINE.train.transform[3]"),
         ("{Scale: 5}", "PIPELINE.train.transform.Scale: expected a mapping of arguments, or null"),
         ("{Scale: {short_sizes: 5}}", "PIPELINE.train.transform[0].short_sizes: Scale takes no 'short_sizes'"),
     ],
