@@ -218,9 +218,12 @@ def _move_aside(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: S
 def _ways_on(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: list[str]) -> str:
     shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
     if point is None:
+        name = folder.written_as()
+        other = name not in (None, folder.model_name)
+        named = f" -o model_name={name} -o output_dir={folder.path}" if other else ""
         return (
-            f"{folder.path}: holds the work of another run ({shown}); continue it with --resume, or give this one its "
-            "own folder with -o output_dir=PATH, or move the earlier one aside with --overwrite"
+            f"{folder.path}: holds the work of another run ({shown}); continue it with --resume{named}, or give this "
+            "one its own folder with -o output_dir=PATH, or move the earlier one aside with --overwrite"
         )
     return (
         f"{folder.path}: holds resume points that are not in the past of {point.stem.name} ({shown}) and would be "
