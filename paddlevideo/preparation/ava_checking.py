@@ -17,6 +17,7 @@ from paddlevideo.ava_files import (
     read_excluded,
     read_proposals,
 )
+from paddlevideo.boxes import iou
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.ava import Places, select_persons
 from paddlevideo.preparation.parallel import Crashed, run_tasks
@@ -312,11 +313,7 @@ def _best_overlaps(
         other = persons.get(keys[frame[group[0]]]) if len(group) else None
         if other is None or not len(other):
             continue
-        mine = boxes[group, None]  # [G, 1, 4]
-        sides = np.minimum(mine[..., 2:], other[None, :, 2:4]) - np.maximum(mine[..., :2], other[None, :, :2])
-        shared = np.clip(sides, 0, None).prod(axis=-1)  # [G, P]
-        areas = (mine[..., 2:] - mine[..., :2]).prod(axis=-1) + (other[:, 2:4] - other[:, :2]).prod(axis=-1)
-        best[group] = (shared / np.maximum(areas - shared, 1e-12)).max(axis=1)
+        best[group] = iou(boxes[group], other).max(axis=1)
     return best
 
 
