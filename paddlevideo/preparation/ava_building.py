@@ -21,7 +21,7 @@ from paddlevideo.ava_files import (
     write_ava_csv,
     write_proposals,
 )
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.decode import open_video
 from paddlevideo.preparation.ava_sources import Account, Person, Segment
@@ -29,7 +29,7 @@ from paddlevideo.preparation.importers.people import LONGEST_S, shown
 from paddlevideo.preparation.probing import Probe, Source, probe
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.video_files import is_video, printable
+from paddlevideo.video_files import is_video
 
 _BEYOND_S = 0.5  # a moment may lie this far behind a video's end: annotated times are rounded
 _MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels

@@ -18,11 +18,10 @@ from paddlevideo.ava_files import (
     read_proposals,
 )
 from paddlevideo.boxes import iou
-from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.errors import ConfigError, UserError, printable
 from paddlevideo.loader.datasets.ava import Places, select_persons
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 from paddlevideo.preparation.probing import Depth, Probe, Source, probe
-from paddlevideo.video_files import printable
 
 # kind of finding -> what it means; the order of the report
 ERRORS = {

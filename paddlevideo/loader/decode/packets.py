@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.errors import printable
 from paddlevideo.loader.decode.container import declared_size
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, VideoReadError
-from paddlevideo.video_files import printable
 
 # They are text or lists of other files, not videos: a text file opens as a "tty" movie, a playlist reads what it names.
 _NOT_VIDEOS = frozenset(
