@@ -24,6 +24,7 @@ import numpy as np
 from paddlevideo.errors import CONTROL, ConfigError, UserError
 from paddlevideo.safe_io import read_json, read_npz, read_pickle, reading, write_atomic
 
+BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far behind a video's last frame
 _MAX_SHOWN = 20
 _BOX_SUFFIXES = (".pkl", ".npz", ".json")
 

@@ -66,12 +66,10 @@ class Registry:
     Args:
         kind: the word used in messages, e.g. ``backbone``.
         places: folders or files below the package that hold such classes.
-        absent: names of a reference that are not here on purpose -> what they are and what there is instead.
     """
 
-    def __init__(self, kind: str, *places: str, absent: Mapping[str, str] | None = None):
+    def __init__(self, kind: str, *places: str):
         self.kind = kind
-        self._absent = dict(absent or {})
         self._places = places
         self._classes: dict[str, type] = {}
         self._index: dict[str, Entry] | None = None
@@ -129,7 +127,7 @@ class Registry:
 
     def unknown(self, name: object) -> str:
         """The sentence for a name that is not there."""
-        remark = self._absent.get(str(name)) or out_of_scope(str(name))
+        remark = out_of_scope(str(name))
         if remark:
             return f"there is no {self.kind} {name!r} here: {remark}"
         return f"there is no {self.kind} {name!r}{suggest(str(name), self.names())}"
@@ -322,9 +320,5 @@ TRANSFORMS = Registry(
     "transform",
     "loader/pipelines",
     "loader/mix.py",
-    absent={
-        "MultiCenterCrop": "it belongs to PaddleVideo's TokenShift; for one crop CenterCrop, for three UniformCrop",
-        "DecodeSampler": "write VideoDecoder and a sampler (SampleFrames, Sampler) instead",
-    },
 )
 METRICS = Registry("metric", "metrics")

@@ -180,12 +180,13 @@ def read_npz(path: str | os.PathLike) -> dict[str, Any]:
         return arrays
 
 
-def sha256(path: str | os.PathLike) -> str:
-    """Hex digest of a file's bytes."""
+def sha256(*sources: str | os.PathLike | BinaryIO) -> str:
+    """Hex digest of the bytes of files, one after the other; of an open stream from where it stands."""
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    for source in sources:
+        with contextlib.nullcontext(source) if hasattr(source, "read") else open(source, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

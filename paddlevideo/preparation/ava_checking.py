@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from paddlevideo.ava_files import (
+    BEYOND_S,
     AVARows,
     img_key,
     read_ava_csv,
@@ -48,7 +49,6 @@ NOTES = {
     "imbalance": "the largest class is many times the smallest; see sample_by_class and custom_classes",
 }
 _KEPT = 50  # findings of a kind that are kept; all are counted
-_BEYOND_S = 0.5  # as in reading clips
 _IMBALANCE = 20.0
 LEAST_RECALL, LEAST_CLOSE = 0.5, 0.3  # of people at IoU 0.5 and 0.9
 
@@ -252,7 +252,7 @@ def _judge_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, 
             check.add("video", source.split, source.file_path, lines[number], text)
             continue
         last_s = source.timestamp_start + max(seen.num_frames - 1, 0) / (seen.fps or source.fps)
-        mine = np.flatnonzero((rows.video == number) & (rows.timestamp > last_s + _BEYOND_S))
+        mine = np.flatnonzero((rows.video == number) & (rows.timestamp > last_s + BEYOND_S))
         for i in mine[:3]:
             more = f" ({len(mine)} lines of it so)" if len(mine) > 1 else ""
             text = f"second {rows.timestamp[i]:g}, {item.path} shows {source.timestamp_start:g} .. {last_s:.1f}{more}"
