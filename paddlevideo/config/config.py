@@ -85,7 +85,7 @@ def load_config(
 
     Its ``protocol`` (``config.protocols``), its ``num_seg`` (``config.frames``) and the places of its ``imports``
     (``paddlevideo.extensions``) are resolved.
-    ``model_name: auto`` is the file\'s name.
+    ``model_name: auto`` is the file's name.
 
     Args:
         path: the YAML file.
