@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,31 +25,9 @@ from paddlevideo.errors import ConfigError
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.registry import DATASETS, METRICS
+from paddlevideo.settings import Batches
 
 log = logging.getLogger("paddlevideo")
-
-DEFAULT_SEED = 1234
-_DEFAULT_BATCH = 8
-
-
-@dataclass
-class Options:
-    """What the command line decides about a run; the meaning of each is in ``main.py --help``."""
-
-    validate: bool = False
-    weights: str | None = None
-    resume: str | None = None
-    seed: int | None = None
-    deterministic: bool = False
-    device: str = "auto"
-    amp: bool = False
-    amp_level: str = "O1"
-    amp_dtype: str = "float16"
-    max_iters: int | None = None
-    scale_lr: bool = False
-    profiler_options: str | None = None
-    fleet: bool = False
-    overwrite: bool = False
 
 
 def use_deterministic_kernels() -> None:
@@ -82,21 +59,19 @@ def loader_for(config: Config, split: str, num_classes: int, seed: int, classes:
         raise ConfigError(config.source, missing)
     training = split == "train"
     section, label_order = _by_name(config, split, classes)
-    batch_size = dataset.get("batch_size", _DEFAULT_BATCH)
-    own = {"train": batch_size, "valid": dataset.get("valid_batch_size", batch_size)}
-    workers = dataset.get("num_workers", 0)
+    batches = Batches.of(dataset)
     return build_loader(
         section,
         pipeline[split],
         split,
         seed=seed,
         num_classes=counted(config, num_classes),
-        batch_size=own.get(split, dataset.get("test_batch_size", _DEFAULT_BATCH)),
-        num_workers=dataset.get(f"{split}_num_workers", workers) if not training else workers,
+        batch_size=batches.batch_size_of(split),
+        num_workers=batches.num_workers_of(split),
         rank=distributed.rank(),
         world_size=distributed.world_size(),
-        shuffle=training or (split == "valid" and dataset.get("shuffle_valid", False)),
-        drop_last=training and dataset.get("drop_last", True),
+        shuffle=training or (split == "valid" and batches.shuffle_valid),
+        drop_last=training and batches.drop_last,
         mix=config.get("MIX").to_dict() if training and "MIX" in config else None,
         label_order=label_order,
     )

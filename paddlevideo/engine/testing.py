@@ -17,8 +17,6 @@ from paddlevideo.engine.data_summary import left_out_lines, list_lines, split_li
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.parts import (
-    DEFAULT_SEED,
-    Options,
     loader_for,
     metric_for,
     use_deterministic_kernels,
@@ -31,6 +29,7 @@ from paddlevideo.modeling.weights import load_weights
 from paddlevideo.reporting.page import Report, write_report
 from paddlevideo.reporting.results import check_name, files_of
 from paddlevideo.safe_io import sha256
+from paddlevideo.settings import DEFAULT_SEED, Options, Settings
 
 log = logging.getLogger("paddlevideo")
 
@@ -58,7 +57,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     distributed.set_up(options.device)
     if options.deterministic:
         use_deterministic_kernels()
-    set_up_logging(config.output_dir, distributed.rank(), config.get("log_level", "INFO"))
+    set_up_logging(config.output_dir, distributed.rank(), Settings.of(config).log_level)
     classes = agreed(config, options.weights, "test", log.info)
     config = settled(config, classes)
     framework = deployed_network(config)

@@ -18,8 +18,8 @@ from paddlevideo.loader.decode.pyav_sequential import decode_all
 from paddlevideo.loader.decode.reader import Clip, EachFrame
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
+from paddlevideo.settings import DEFAULT_SEED
 
-DEFAULT_SEED = 1234
 _BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far behind the last frame
 
 

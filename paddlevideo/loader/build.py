@@ -17,15 +17,11 @@ from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.sampler import BatchPlan
 from paddlevideo.loader.workers import worker_batches
 from paddlevideo.registry import DATASETS, TRANSFORMS
+from paddlevideo.settings import Reading
 
 log = logging.getLogger("paddlevideo")
 
 _MAX_REMARKS = 5
-# keys of DATASET.<split> that say how samples are read, whatever the class of the data set
-_READING = {
-    "on_error": None, "timeout_s": 60.0, "max_replacements": 10, "damaged": "refuse", "missing": "raise",
-}  # fmt: skip
-_MISSING = ("raise", "skip")
 _POLICIES = {"train": ("skip", "raise"), "valid": ("raise", "count"), "test": ("raise", "count")}
 
 
@@ -168,13 +164,10 @@ def build_loader(
     where = f"DATASET.{split}"
     if seed < 0:
         raise UserError(f"--seed {seed} is below 0")
-    reading = {key: dataset_cfg.get(key, default) for key, default in _READING.items()}
+    reading = Reading.of(dataset_cfg)
     dataset = build_dataset(dataset_cfg, split, num_classes)
-    on_error = _policy(reading.pop("on_error"), split, where)
-    missing = reading.pop("missing")
-    if missing not in _MISSING:
-        raise ConfigError(where, [f"{where}.missing: {missing!r} is not possible; one of: {', '.join(_MISSING)}"])
-    gone = drop_missing(dataset, missing, where)
+    on_error = _policy(reading.on_error, split, where)
+    gone = drop_missing(dataset, reading.missing, where)
     if gone:
         log.warning("%s", gone)
     for record in dataset.records if label_order is not None else ():
@@ -196,7 +189,10 @@ def build_loader(
     pipeline.prepare()
     for name, text in pipeline.deviations().items():
         _say_once(f"{name}: {text}")
-    samples = SampleSource(dataset, pipeline, seed, on_error, **reading)
+    samples = SampleSource(
+        dataset, pipeline, seed, on_error,
+        timeout_s=reading.timeout_s, max_replacements=reading.max_replacements, damaged=reading.damaged,
+    )  # fmt: skip
     mixer = TRANSFORMS.build(mix, "MIX") if mix else None
     if mixer is not None and num_classes is None:
         raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
@@ -222,7 +218,7 @@ def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int |
         ConfigError, UserError: a bad section or list, an empty data set.
     """
     where = f"DATASET.{split}"
-    section = {key: value for key, value in dataset_cfg.items() if key not in _READING}
+    section = {key: value for key, value in dataset_cfg.items() if key not in Reading.kinds()}
     name = section.pop("format", None)
     if name is None:
         raise ConfigError(where, [f"{where}.format: missing; there are: {', '.join(DATASETS.names())}"])

@@ -10,9 +10,9 @@ import pytest
 from paddlevideo.config import Config
 from paddlevideo.engine import testing
 from paddlevideo.engine.hooks import ValidateHook
-from paddlevideo.engine.parts import Options
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.ava_evaluation import read_ground_truth, score_csv
+from paddlevideo.settings import Options
 from tests.reporting.test_report import Page
 from tests.tiny import make_clips, tsm_config
 
