@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 
-from paddlevideo.build import deployed_network
+from paddlevideo.build import deployed_network, loader_for
 from paddlevideo.classes import UNKNOWN, Classes, classes_of_weights, order_in, write_weights
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.batch_norm import batch_norms, renew_batch_norms, statistics_kept
 from paddlevideo.engine.checkpoint import Arrays, numpy_state
 from paddlevideo.engine.hooks import Hook, ValidateHook
-from paddlevideo.engine.parts import loader_for
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights, read_weights

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlevideo.build import deployed_network
+from paddlevideo.build import deployed_network, loader_for
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.log import set_up_logging
-from paddlevideo.engine.parts import loader_for
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.feature_bank import KeyFrame, write_bank

@@ -10,7 +10,7 @@ from typing import Any
 
 import paddle
 
-from paddlevideo.build import length_remarks, network
+from paddlevideo.build import length_remarks, loader_for, metric_for, network, pipelines_of
 from paddlevideo.classes import (
     Classes,
     check_count,
@@ -27,8 +27,7 @@ from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.data_summary import data_summary
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
 from paddlevideo.engine.log import continue_logging, open_sinks, set_up_logging
-from paddlevideo.engine.parts import loader_for, metric_for, use_deterministic_kernels
-from paddlevideo.engine.precision import Precision
+from paddlevideo.engine.precision import Precision, use_deterministic_kernels
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError
 from paddlevideo.loader.headers import check_headers
@@ -99,7 +98,8 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
         log.info("--fleet: collective data parallelism is what the launcher's ranks do here anyway")
     if settings.to_static:
         log.info("to_static: passed over; networks train in dygraph, which was measured to be as fast")
-    framework = network(config, pretrained=not (options.weights or resumed))
+    pipelines = pipelines_of(config)
+    framework = network(config, pipelines, pretrained=not (options.weights or resumed))
     if options.weights and not resumed:
         report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
         log.info("Finetune from checkpoint: %s\n%s", options.weights, report)
@@ -109,7 +109,7 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     check_count(config, framework.num_classes, folder.classes)
     if settings.sync_bn:
         framework = _sync_batch_norm(framework)
-    loader = loader_for(config, "train", framework.num_classes, seed, folder.classes)
+    loader = loader_for(config, "train", framework.num_classes, seed, folder.classes, pipelines.get("train"))
     for line in data_summary(loader, "train", folder.classes):
         log.info("%s", line)
     accumulate = _accumulation(config)

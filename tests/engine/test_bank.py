@@ -11,11 +11,10 @@ import paddle
 import pytest
 import yaml
 
-from paddlevideo.build import deployed_network, load_run_config
+from paddlevideo.build import deployed_network, load_run_config, loader_for
 from paddlevideo.config import load_config
 from paddlevideo.engine import bank
 from paddlevideo.engine.evaluate import tensors
-from paddlevideo.engine.parts import loader_for
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError

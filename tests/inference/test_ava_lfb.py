@@ -57,9 +57,8 @@ def write_weights(config, detector, path):
 
 def scores_of_test(config, weights):
     """What ``main.py --test`` gives its metric: {(video, second): (boxes, scores)}."""
-    from paddlevideo.build import deployed_network
+    from paddlevideo.build import deployed_network, loader_for
     from paddlevideo.engine.evaluate import evaluate
-    from paddlevideo.engine.parts import loader_for
     from paddlevideo.engine.precision import Precision
     from paddlevideo.modeling.weights import load_weights
 
