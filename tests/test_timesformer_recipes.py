@@ -16,11 +16,11 @@ import pytest
 
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.safe_io import write_pickle
+from paddlevideo.settings import Options
 from paddlevideo.solver.check import Run, in_numbers
 from paddlevideo.solver.optimizer import parameter_groups
 from tests.config.test_num_seg import RECIPE
