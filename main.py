@@ -69,8 +69,8 @@ def main() -> int:
             print(f"warning: {line}", file=sys.stderr)
         print(config.to_yaml(), end="")
         return 0
-    from paddlevideo.engine.parts import Options
     from paddlevideo.engine.training import train
+    from paddlevideo.settings import Options
 
     options = Options(
         validate=arguments.validate,
