@@ -86,7 +86,7 @@ def _imported_name(name: str, tree: ast.Module) -> str:
 
 
 def _parameters(node: ast.ClassDef, tree: ast.Module) -> tuple[Parameter, ...] | None:
-    """Constructor arguments by the source: of ``__init__``, of the fields of a dataclass, or of the first such base."""
+    """Constructor arguments by the source: of ``__init__``, a dataclass's fields, or of the first base with either."""
     for member in node.body:
         if isinstance(member, ast.FunctionDef) and member.name == "__init__":
             return _of_function(member)
@@ -96,20 +96,13 @@ def _parameters(node: ast.ClassDef, tree: ast.Module) -> tuple[Parameter, ...] |
         found = _find_class(base, tree)
         if found is not None:
             inherited = _parameters(*found)
+            if inherited is None:
+                return None
             names = {parameter.name for parameter in own}
-            return None if inherited is None else (*(p for p in inherited if p.name not in names), *own)
+            return tuple(parameter for parameter in inherited if parameter.name not in names) + own
         if ast.unparse(base).partition("[")[0].rpartition(".")[2] not in _PLAIN_BASES:
             return None
     return own
-
-
-def _of_fields(node: ast.ClassDef) -> Iterator[Parameter]:
-    for member in node.body:
-        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
-            value = "" if member.value is None else ast.unparse(member.value).replace(" ", "")
-            annotation = ast.unparse(member.annotation)
-            if "ClassVar" not in annotation and "init=False" not in value:
-                yield Parameter(member.target.id, member.value is None, annotation, _default(member.value))
 
 
 def _constants(node: ast.ClassDef, tree: ast.Module) -> dict[str, Any]:
@@ -158,6 +151,15 @@ def _of_function(function: ast.FunctionDef) -> tuple[Parameter, ...] | None:
         Parameter(a.arg, d is _REQUIRED, ast.unparse(a.annotation) if a.annotation else None, _default(d))
         for a, d in pairs
     )
+
+
+def _of_fields(node: ast.ClassDef) -> Iterator[Parameter]:
+    for member in node.body:
+        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
+            value = ast.unparse(member.value) if member.value is not None else ""
+            annotation = ast.unparse(member.annotation)
+            if "ClassVar" not in annotation and "init=False" not in value.replace(" ", ""):
+                yield Parameter(member.target.id, member.value is None, annotation, _default(member.value))
 
 
 def _find_class(base: ast.expr, tree: ast.Module) -> tuple[ast.ClassDef, ast.Module] | None:
