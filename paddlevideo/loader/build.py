@@ -173,6 +173,8 @@ def build_loader(
         log.warning("%s", gone)
     for record in dataset.records if label_order is not None else ():
         record["label"] = _reordered(record["label"], label_order)
+    if split != "test" and not dataset.has_boxes:
+        _check_sample(dataset, where)
     weights = dataset.sampling_weights() if shuffle else None
     plan = BatchPlan(
         len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights
@@ -195,6 +197,19 @@ def build_loader(
     if mixer is not None and num_classes is None:
         raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
     return ClipLoader(BatchSource(samples, mixer, num_classes, rank), plan, num_workers)
+
+
+def _check_sample(dataset: Dataset, where: str) -> None:
+    """Raises UserError if the first sample has no label, or another one than its record."""
+    name, record = f"{where}: {type(dataset).__name__}", dataset.records[0]
+    if "label" not in record:
+        raise UserError(f"{name}.records: they have no 'label', expected an int, or float32 [K] of several labels")
+    sample = dataset.sample(0)
+    if not isinstance(sample, dict) or "label" not in sample:
+        got = f"only {', '.join(sample)}" if isinstance(sample, dict) else type(sample).__name__
+        raise UserError(f"{name}.sample gives {got}, expected a dict with the record's 'label'")
+    if not np.array_equal(sample["label"], record["label"]):
+        raise UserError(f"{name}.sample gives the label {sample['label']}, its record has {record['label']}")
 
 
 def _ready(pipeline: Any, split: str, has_boxes: bool) -> Pipeline:

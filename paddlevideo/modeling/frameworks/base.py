@@ -161,6 +161,40 @@ class Framework(nn.Layer, ABC):
         return section
 
 
+# rank and axes of what a backbone gives, by its layout
+_AXES = {"frames": (4, "[N * T, C, h, w]"), "volumes": (5, "[N, C, T, h, w]"), "tokens": (2, "[N, C]")}
+
+
+@paddle.jit.not_to_static
+def check_features(backbone: Backbone, features: Any, imgs: paddle.Tensor, frames: int = 1) -> None:
+    """The backbone gives what its layout and ``out_channels`` say.
+
+    Args:
+        features: a tensor, or one per pathway.
+        imgs: the clips [N, V, T, H, W, 3]; of a static program N may be -1, which is unknown.
+        frames: of a clip, side by side in the first axis of the layout "frames".
+
+    Raises:
+        UserError: it does not.
+    """
+    shapes = [list(one.shape) for one in (features if isinstance(features, list | tuple) else [features])]
+    (rank, axes), rows = _AXES[backbone.layout], imgs.shape[0] * imgs.shape[1] * frames
+    fits = all(len(shape) == rank and (rows < 0 or shape[0] in (rows, -1)) for shape in shapes)
+    if not fits or sum(shape[1] for shape in shapes) != backbone.out_channels:
+        got, name = ", ".join(map(str, shapes)), type(backbone).__name__
+        wanted = f"{axes} with {rows} rows and C = {backbone.out_channels} (out_channels), layout {backbone.layout!r}"
+        raise UserError(f"MODEL.backbone: {name}.forward gives {got}, expected {wanted}")
+
+
+@paddle.jit.not_to_static
+def _check_logits(head: nn.Layer, logits: paddle.Tensor, imgs: paddle.Tensor, num_classes: int) -> None:
+    """Raises UserError if a head's output is not [N, K]."""
+    shape, clips = list(logits.shape), imgs.shape[0] * imgs.shape[1]
+    if len(shape) != 2 or shape[1] != num_classes or (clips >= 0 and shape[0] not in (clips, -1)):
+        wanted = f"logits [N, K] = [{clips}, {num_classes}]"
+        raise UserError(f"MODEL.head: {type(head).__name__}.forward gives {shape}, expected {wanted}")
+
+
 class Recognizer(Framework):
     """Backbone and head behind one batch of clips.
 
@@ -244,6 +278,9 @@ class Recognizer(Framework):
         if views > 1:
             labels = labels.repeat_interleave(views, axis=0)
         loss = self.head.loss(logits.reshape([-1, self.num_classes]), labels)
+        if loss.size != 1:
+            name = type(self.head.criterion).__name__
+            raise UserError(f"MODEL.head.loss_cfg: {name}.forward gives {list(loss.shape)}, expected a scalar")
         return {"loss": loss, "scores": self.average(logits.detach())}
 
     def predict_scores(self, imgs: paddle.Tensor) -> paddle.Tensor:
@@ -264,7 +301,9 @@ class Recognizer(Framework):
                 f"clips have {frames} frames, MODEL.backbone.num_seg is {self.num_frames}: set it and num_seg of every "
                 "sampler in PIPELINE to the same number"
             )
-        return self.clip_logits(imgs).reshape([-1, views, self.num_classes])
+        logits = self.clip_logits(imgs)
+        _check_logits(self.head, logits, imgs, self.num_classes)
+        return logits.reshape([-1, views, self.num_classes])
 
     @abstractmethod
     def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:

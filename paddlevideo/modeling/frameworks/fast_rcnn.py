@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.modeling.frameworks.base import Framework
+from paddlevideo.modeling.frameworks.base import Framework, check_features
 from paddlevideo.modeling.heads.roi_head import AVARoIHead
 from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.modeling.weights import load_pretrained
@@ -184,7 +184,9 @@ class FastRCNN(Framework):
     def _maps(self, imgs: paddle.Tensor) -> Any:
         self._check(imgs)
         x = self.normalize(imgs.squeeze(1).transpose([0, 4, 1, 2, 3]), channel_axis=1)  # [N, 3, T, H, W]
-        return self.backbone(x)
+        maps = self.backbone(x)
+        check_features(self.backbone, maps, imgs)
+        return maps
 
     def _per_box(
         self,
