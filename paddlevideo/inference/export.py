@@ -25,6 +25,7 @@ from paddlevideo.build import deployed_network
 from paddlevideo.classes import agreed, check_count, settled
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
+from paddlevideo.extensions import sources_of
 from paddlevideo.inference.array_reader import synthetic_reader
 from paddlevideo.inference.ava_export import people_batches, save_people_program, synthetic_key_frame
 from paddlevideo.inference.ava_settings import settings_of_config
@@ -299,6 +300,7 @@ def _describe(
             "python": platform.python_version(),
         },
         files={file.name: sha256(file) for file in (program, params)},
+        imports=sources_of(pipeline.entries),
     )
 
 
