@@ -49,8 +49,8 @@ def test_nothing_dangerous_is_called():
     assert calls(call.value, ROOT / "x.py")[0] & FORBIDDEN == {"paddle.load", "allow_pickle"}
 
 
-def test_seven_registries_whose_constructors_can_be_checked():
-    assert len(REGISTRIES) == 7
+def test_nine_registries_whose_constructors_can_be_checked():
+    assert len(REGISTRIES) == 9
     for each in REGISTRIES:
         for name in each.names():
             assert each.entry(name).parameters is not None, f"{each.kind} {name} takes **kwargs"

@@ -8,11 +8,11 @@ import yaml
 from paddlevideo.build import load_run_config
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import check
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
-from paddlevideo.solver.lengths import Run, in_numbers
+from paddlevideo.settings import Options
+from paddlevideo.solver.check import Run, in_numbers
 from tests.recipes.leaves import CONFIGS, reduce
 from tests.tiny import make_clips, save
 

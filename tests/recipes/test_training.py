@@ -7,12 +7,12 @@ import pytest
 
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.registry import BACKBONES
 from paddlevideo.safe_io import write_pickle
+from paddlevideo.settings import Options
 from tests.recipes.leaves import (
     DETECTION,
     RECOGNITION,
