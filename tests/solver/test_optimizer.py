@@ -230,7 +230,7 @@ def test_tsm_groups_of_several_networks_know_each_one_s_classifier_and_leave_fro
 
 
 def test_tsm_groups_refuse_other_layers():
-    with pytest.raises(UserError, match=r"tsm does not know where 1 \(LayerNorm\)"):
+    with pytest.raises(UserError, match=r"tsm has no multipliers for 1 \(LayerNorm\)"):
         parameter_groups({"param_groups": "tsm"}, nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)))
 
 
@@ -327,6 +327,8 @@ def test_what_the_loop_cannot_give_an_optimizer_is_refused(net):
     assert "reads no schedule" in check_optimizer({"name": "Rprop", "learning_rate": schedule})[0]
     with pytest.raises(UserError, match="no SWA.lr"):
         build_optimizer({"name": "Rprop", "learning_rate": 0.1}, build_lr(schedule, 5, 5), net)
+    assert check_optimizer({"name": "ASGD", "learning_rate": 0.1, "batch_num": 2.5}) != []
+    assert built({"name": "ASGD", "learning_rate": 0.1, "batch_num": 2.0}, net)._n == 2
     with pytest.raises(ConfigError, match=r"OPTIMIZER \(Rprop\): .*learning_rate_range"):
         built({"name": "Rprop", "learning_rate": 99.0}, net)
     hinted(net)
