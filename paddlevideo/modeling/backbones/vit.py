@@ -296,13 +296,13 @@ class VisionTransformer(nn.Layer):
             )
         x = self._add_time(self._add_place(self.patch_embed(x)))
         for block in self.blocks:
-            x = self._forgetting(block, x) if self.recompute and self.training else block(x)
+            x = self._recomputed(block, x) if self.recompute and self.training else block(x)
         if self.attention_type == _SPACE:
             x = x.reshape([-1, frames, *x.shape[1:]]).mean(1)  # [N * T, 1 + P, D] -> [N, 1 + P, D]
         return self.norm(x)[:, 0]
 
-    def _forgetting(self, block: Block, x: paddle.Tensor) -> paddle.Tensor:
-        """What ``block(x)`` gives, without keeping its inside for the way back."""
+    def _recomputed(self, block: Block, x: paddle.Tensor) -> paddle.Tensor:
+        """``block(x)``, whose activations are computed again in the backward pass instead of kept."""
         if not (paddle.in_dynamic_mode() and paddle.is_grad_enabled()):
             return block(x)
         from paddle.distributed.fleet.utils import recompute
