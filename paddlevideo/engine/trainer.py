@@ -26,9 +26,9 @@ from paddlevideo.engine.batch_norm import RunningStatistics
 from paddlevideo.engine.checkpoint import RunFolder, numpy_state
 from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.hooks import Hook
-from paddlevideo.engine.parts import versions
 from paddlevideo.engine.precision import Precision, StepCheck
 from paddlevideo.engine.resuming import compare, compare_rates
+from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights

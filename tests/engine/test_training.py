@@ -9,11 +9,11 @@ import paddle
 import pytest
 
 from paddlevideo.config import Config
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import read_pickle
+from paddlevideo.settings import Options
 from tests.tiny import ROOT, make_clips, save, timesformer_config, tsm_config
 
 
