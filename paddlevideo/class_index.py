@@ -33,8 +33,8 @@ class Entry:
         name: in YAML.
         module: to be imported.
         class_name: in that module.
-        parameters: of the constructor; None where the source does not tell: ``**kwargs``, a dataclass, a base class
-            from another library.
+        parameters: of the constructor; None where the source does not tell: ``**kwargs``, a base class from
+            another library.
         constants: plain attributes of the class, ``layout = "frames"``, and those of its bases in this package.
         file: of the module; None for a class that only Python has registered.
         root: folder from which the module is imported, of a user's own files; None: it is installed.
@@ -86,12 +86,12 @@ def _imported_name(name: str, tree: ast.Module) -> str:
 
 
 def _parameters(node: ast.ClassDef, tree: ast.Module) -> tuple[Parameter, ...] | None:
-    """Constructor arguments by the source: of ``__init__``, or of the first base that has one."""
+    """Constructor arguments by the source: of ``__init__``, a dataclass's fields, or of the first base with either."""
     for member in node.body:
         if isinstance(member, ast.FunctionDef) and member.name == "__init__":
             return _of_function(member)
-    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        return None
+    if _is_dataclass(node):
+        return _of_dataclass(node, tree)
     for base in node.bases:
         found = _find_class(base, tree)
         if found is not None:
@@ -147,6 +147,27 @@ def _of_function(function: ast.FunctionDef) -> tuple[Parameter, ...] | None:
         Parameter(a.arg, d is _REQUIRED, ast.unparse(a.annotation) if a.annotation else None, _default(d))
         for a, d in pairs
     )
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def _of_dataclass(node: ast.ClassDef, tree: ast.Module) -> tuple[Parameter, ...]:
+    """The fields of a dataclass, those of its bases first; a field of the same name keeps its place."""
+    found: dict[str, Parameter] = {}
+    for base in reversed(node.bases):
+        definition = _find_class(base, tree)
+        if definition is not None and _is_dataclass(definition[0]):
+            found |= {parameter.name: parameter for parameter in _of_dataclass(*definition)}
+    for member in node.body:
+        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
+            annotation = ast.unparse(member.annotation)
+            value = ast.unparse(member.value).replace(" ", "") if member.value is not None else ""
+            if "ClassVar" not in annotation and "init=False" not in value:
+                required = member.value is None
+                found[member.target.id] = Parameter(member.target.id, required, annotation, _default(member.value))
+    return tuple(found.values())
 
 
 def _find_class(base: ast.expr, tree: ast.Module) -> tuple[ast.ClassDef, ast.Module] | None:
