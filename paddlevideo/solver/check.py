@@ -74,7 +74,10 @@ class _Catalogue:
     def problem(self, name: Any) -> str:
         """Why there is no such class, or why it cannot be used; empty where it can."""
         if isinstance(name, str) and name in self.registry:
-            return ""
+            readable = self.registry.entry(name).parameters is not None
+            return (
+                "" if readable else f"{name} needs an __init__ of its own without **kwargs, to be checked by its source"
+            )
         if not isinstance(name, str) or name not in self._files():
             return f"there is no {self.registry.kind} {name!r}{suggest(str(name), self.names())}"
         reason = _reason(self._node(name))

@@ -354,6 +354,8 @@ def test_a_registered_optimizer_of_a_users_file(net, monkeypatch):
 
     section = {"name": "SignSGD", "learning_rate": 0.1, "threshold": 0.5}
     assert check_optimizer({**section, "threshold": -0.5}) == ["OPTIMIZER.threshold: expected at least 0, got -0.5"]
+    OPTIMIZERS.register(type("Vague", (paddle.optimizer.SGD,), {"__init__": lambda self, **kwargs: None}))
+    assert "Vague needs an __init__ of its own" in check_optimizer({"name": "Vague", "learning_rate": 0.1})[0]
     assert "did you mean 'SignSGD'" in check_optimizer({**section, "name": "SingSGD"})[0]
     optimizer, before, gradients = built(section, net), weights(net), random_gradients(net, 1)
     step(net, optimizer, gradients)
