@@ -259,7 +259,9 @@ TRANSFORMS = Registry(
     "loader/mix.py",
 )
 METRICS = Registry("metric", "metrics")
-SCHEDULES = Registry("schedule", "solver/lr.py")  # besides those of paddle.optimizer.lr
+SCHEDULES = Registry(
+    "schedule", "solver/lr.py", bases=("paddlevideo.solver.lr:Schedule",)
+)  # besides those of paddle.optimizer.lr
 OPTIMIZERS = Registry("optimizer")  # besides those of paddle.optimizer
 REGISTRIES = {
     "FRAMEWORKS": FRAMEWORKS,

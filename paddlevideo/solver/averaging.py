@@ -35,12 +35,12 @@ class WeightAverage:
         self._applied = False
 
     def weight_of_new(self) -> float:
-        """What share the current weights get in the next update, 0 to 1."""
+        """The share of the current weights in the next update, 0 to 1."""
         raise NotImplementedError
 
     @paddle.no_grad()
     def update(self) -> None:
-        """To be called after every optimizer step."""
+        """Moves the average; called after every optimizer step."""
         if self._applied:
             raise RuntimeError("the average is in the network's place; leave applied() before the next update")
         self.num_calls += 1
@@ -115,8 +115,8 @@ class EMA(WeightAverage):
 
     Args:
         model: the bare network.
-        decay: 0 to 1; 0.9998 remembers about 5000 updates.
-        warmup: begin with less memory: update n (from 0) takes ``min(decay, (1 + n) / (10 + n))``.
+        decay: 0 to 1; 0.9998 averages over about 5000 updates.
+        warmup: begin with a smaller decay: update n (from 0) takes ``min(decay, (1 + n) / (10 + n))``.
         interval: every how many calls of ``update`` the average moves.
     """
 
@@ -133,14 +133,14 @@ class EMA(WeightAverage):
 
 
 class SWA(WeightAverage):
-    """The plain mean of the weights at each update; the weights the network was made with do not count.
+    """The plain mean of the weights at each update; the initial weights do not count.
 
     *Source*: Izmailov et al., 2018, "Averaging Weights Leads to Wider Optima and Better Generalization".  Batch norms
     need new running statistics for the mean: compute precise ones afterwards.
     """
 
     def weight_of_new(self) -> float:
-        """One of as many as there will be."""
+        """1 / the number of updates, this one included."""
         return 1 / (self.num_updates + 1)
 
 
@@ -150,7 +150,7 @@ def average_states(
     """The mean of several state dicts of one network, summed in float64.
 
     Args:
-        states: what each is called (a file, for messages) -> its arrays; in order.
+        states: name of each (a file, for messages) -> its arrays; in order.
         weights: the share of each, positive; they are divided by their sum.  Equal shares if not given.
 
     Returns:
