@@ -12,6 +12,7 @@ from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.inference.description import read_description
 from paddlevideo.inference.export import export
 from paddlevideo.inference.predictor import pipeline_for_export
+from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
@@ -38,7 +39,7 @@ def own(monkeypatch):
         def call(self, sample, rng):
             return {**sample, "imgs": function(sample["imgs"])}
 
-        cls = type("OwnTransform", (), {"__call__": call, **attributes})
+        cls = type("OwnTransform", (Transform,), {"__call__": call, **attributes})
         monkeypatch.setitem(TRANSFORMS._classes, "OwnTransform", cls)
 
     return register

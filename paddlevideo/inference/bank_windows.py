@@ -52,7 +52,7 @@ def window_of(pipeline: Pipeline, framework: Any) -> Window | None:
     Raises:
         UserError: it does, and the pipeline does not say how.
     """
-    if not getattr(framework, "needs_long_term", False):
+    if not framework.needs_long_term:
         return None
     found: list[LongTermFeatures] = []
     _changed(pipeline, lambda arguments: found.append(LongTermFeatures(**arguments)))

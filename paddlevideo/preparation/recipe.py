@@ -62,7 +62,7 @@ class Recipe:
         return int(args.strict and any(listing.missing for listing in listings.values()))
 
     def _file(self, split: str, kind: str, args: argparse.Namespace) -> str:
-        return self.list_name.format(split=split, kind=kind, number=getattr(args, "split", 1))
+        return self.list_name.format(split=split, kind=kind, number=vars(args).get("split", 1))
 
     def _parse(self, argv: Sequence[str] | None, about: str) -> argparse.Namespace:
         data = Path("data", self.name)
