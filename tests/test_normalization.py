@@ -10,9 +10,9 @@ from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.inference.description import read_description
 from paddlevideo.inference.export import export
 from paddlevideo.inference.predictor import pipeline_for_export
+from paddlevideo.inference.runtime import read_description
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_pickle
 from tests.tiny import make_clips, tsm_config

@@ -16,7 +16,7 @@ from paddlevideo.registry import TRANSFORMS
 Sample = dict[str, Any]
 Rng = np.random.Generator
 
-_BEYOND_S = 0.5  # a key frame may lie this far behind the last frame: annotated seconds are rounded
+BEYOND_S = 0.5  # a key frame may lie this far behind the last frame: annotated seconds are rounded
 
 
 def clip_around(
@@ -135,6 +135,7 @@ def read_clip(sample: Sample, rng: Rng) -> Sample:
         frames = reader.get(indices)  # [T, H, W, 3]
     finally:
         reader.close()
+    sample["remarks"] = [*sample.get("remarks", ()), *reader.remarks]
     sample["imgs"] = frames[None]  # [1, T, H, W, 3]
     to_pixels(sample)
     return sample
@@ -143,7 +144,7 @@ def read_clip(sample: Sample, rng: Rng) -> Sample:
 def _check_inside(reader: FrameReader, since_s: float, fps: float, sample: Sample) -> None:
     stamps = reader.times()
     last_s = float(stamps[-1]) if stamps is not None else (len(reader) - 1) / fps
-    if -_BEYOND_S <= since_s <= last_s + _BEYOND_S:
+    if -BEYOND_S <= since_s <= last_s + BEYOND_S:
         return
     begin = sample.get("timestamp_start", 0.0)
     named = f", as {sample['annotation']} asks" if "annotation" in sample else ""

@@ -14,7 +14,7 @@ import yaml
 from paddlevideo.ava_files import write_proposals
 from paddlevideo.errors import UserError
 from paddlevideo.inference.detector_layouts import LAYOUTS
-from paddlevideo.inference.people import ProposalFile, open_detector, tidy
+from paddlevideo.inference.person_detectors import ProposalFile, open_detector, tidy
 from paddlevideo.inference.person_models import PaddleDetector, fitted, read_options
 
 FRAME = np.zeros((1, 360, 640, 3), np.uint8)
@@ -264,7 +264,7 @@ REAL = Path(__file__).resolve().parents[2] / "../shared"
 def test_real_detectors_with_and_without_their_decoder_agree():
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     onnxruntime.set_default_logger_severity(3)
-    from paddlevideo.inference.tracks import iou
+    from paddlevideo.inference.tracking import iou
     from paddlevideo.loader.decode import open_video
 
     with open_video(str(REAL / "media/walkers_c.mp4")) as reader:
