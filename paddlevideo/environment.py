@@ -1,6 +1,10 @@
-"""What Paddle's CPU build needs in the environment to run at full speed, set before ``import paddle``; the device."""
+"""The process's environment: what Paddle's CPU build needs in it, the device, this rank, the installed versions.
+
+Nothing of Paddle is imported before ``use_device`` or ``versions`` is called.
+"""
 
 import os
+import platform
 import warnings
 
 from paddlevideo.errors import UserError
@@ -11,7 +15,7 @@ _CPU_DEFAULTS = {"MKL_DEBUG_CPU_TYPE": "5", "FLAGS_use_stride_kernel": "0", "OMP
 
 
 def set_cpu_environment() -> None:
-    """Sets the variables above, never over what the user has set."""
+    """Sets the variables above, never over what the user has set; call before ``import paddle``."""
     for name, value in _CPU_DEFAULTS.items():
         os.environ.setdefault(name, value)
 
@@ -57,3 +61,33 @@ def hide_paddle_remarks(glog: bool = True) -> None:
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     if glog:
         os.environ.setdefault("GLOG_minloglevel", "2")
+
+
+def rank() -> int:
+    """This process's number among those that run together, from 0."""
+    return int(os.environ.get("PADDLE_TRAINER_ID", 0))
+
+
+def world_size() -> int:
+    """How many processes run together."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
+
+
+def is_main() -> bool:
+    """True on the one rank that writes files and prints."""
+    return rank() == 0
+
+
+def versions() -> dict[str, str]:
+    """What a result depends on besides the configuration."""
+    import numpy as np
+    import paddle
+
+    import paddlevideo
+
+    return {
+        "paddlevideo": paddlevideo.__version__,
+        "paddle": paddle.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

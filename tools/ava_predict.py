@@ -96,10 +96,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     set_cpu_environment()
     hide_paddle_remarks()
-    from paddlevideo.drawing import check_video_name
     from paddlevideo.inference.detector import detect
     from paddlevideo.inference.runtime import to_stderr
     from paddlevideo.inference.video_output import write_annotated_video, write_csv, write_json
+    from paddlevideo.video_files import check_video_name
 
     if args.out_filename:
         check_video_name(args.out_filename)

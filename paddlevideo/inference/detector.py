@@ -41,7 +41,6 @@ from paddlevideo.inference.runtime import (
     TrainedNetwork,
     config_of,
     damaged_of,
-    pipeline_of,
     to_stderr,
 )
 from paddlevideo.inference.tracking import MAX_GAP_S, Track, link, tracks_of
@@ -322,14 +321,13 @@ class ActionDetector:
             UserError: weights that do not fit, a network of whole videos, no such device, a bad label file.
         """
         model = TrainedNetwork(config, weights, device, of_persons=True, say=say)
-        config, pipeline = model.config, pipeline_of(model.config)
-        if labels:  # the configuration's own may not be on this machine
-            config = _without_labels(config)
-        settings = DetectionSettings.of_config(config, model.framework, model.classes)
-        window = window_of(pipeline, model.framework)
+        # the configuration's own label file may not be on this machine
+        named = _without_labels(model.config) if labels else model.config
+        settings = DetectionSettings.of_config(named, model.framework, model.classes)
+        window = window_of(model.pipeline, model.framework)
         bank_detector = bank_detector_of(model) if window else None
         settings = settings.with_labels(labels) if labels else settings
-        return cls(model, pipeline, settings, window, bank_detector, say=say, **more)
+        return cls(model, model.pipeline, settings, window, bank_detector, say=say, **more)
 
     @classmethod
     def from_export(
@@ -514,7 +512,7 @@ class ActionDetector:
 
 def bank_detector_of(model: TrainedNetwork) -> BankDetector:
     """What makes feature banks with a network; also with one that takes a bank itself: its backbone needs none."""
-    config, pipeline = _without_labels(model.config), without_windows(pipeline_of(model.config))
+    config, pipeline = _without_labels(model.config), without_windows(model.pipeline)
     settings = DetectionSettings.of_config(config, model.framework)
     pipeline.refuse_boxes()
     described = [config.section("MODEL"), pipeline.describe(), settings.clip_fps, settings.timestamp_end]

@@ -37,7 +37,7 @@ from paddlevideo.inference.runtime import (
     ExportedModel,
     Runtime,
     Say,
-    pipeline_of,
+    pipelines_with_test,
     read_description,
 )
 from paddlevideo.inference.video_bank import WINDOW, Window, window_of, without_windows
@@ -108,13 +108,14 @@ def export(
     start = time.perf_counter()
     output_dir, name = Path(output_dir), _checked_name(save_name or config["model_name"])
     _refuse_other_export(output_dir, name)
-    pipeline = pipeline_of(config)
+    pipelines = pipelines_with_test(config)
+    pipeline = pipelines["test"]
     with _on_cpu():
         say(f"Building model({config['model_name']})...")
         lines: list[str] = []
         classes = agreed(config, params_path, "test", lines.append)
         config = settled(config, classes)
-        framework = deployed_network(config)
+        framework = deployed_network(config, pipelines)
         framework.eval()
         say(f"Loading params from ({params_path})...")
         say(str(load_weights(framework, params_path, strict=True)))

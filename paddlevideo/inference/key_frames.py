@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtime import DEFAULT_SEED, Say
+from paddlevideo.inference.runtime import Say
 from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
 from paddlevideo.loader.decode.packets import orientation, size_remark, to_rgb
 from paddlevideo.loader.decode.pyav_sequential import decode_all
 from paddlevideo.loader.decode.reader import Clip, Damaged, EachFrame
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.loader.pipelines.ava_sampling import BEYOND_S, frames_at
+from paddlevideo.loader.pipelines.ava_sampling import frames_at
+from paddlevideo.settings import DEFAULT_SEED
 
 
 class ForwardReader(FrameReader):

@@ -22,11 +22,10 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.build import normalization_of
-from paddlevideo.classes import Classes, check_count, order_in
+from paddlevideo.classes import Classes, order_in
 from paddlevideo.config import Config
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.runtime import (
-    DEFAULT_SEED,
     FILE_NAME,
     MULTI_LABEL,
     Export,
@@ -36,7 +35,6 @@ from paddlevideo.inference.runtime import (
     TrainedNetwork,
     config_of,
     damaged_of,
-    pipeline_of,
     to_stderr,
 )
 from paddlevideo.loader.decode import VideoReadError, open_video
@@ -47,7 +45,7 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.decode import FrameDecoder
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.video_files import printable
+from paddlevideo.settings import DEFAULT_SEED
 
 Source = str | PathLike | np.ndarray
 
@@ -182,11 +180,10 @@ class Predictor:
         """
         model = TrainedNetwork(config, weights, device, of_persons=False, say=say)
         count = model.framework.num_classes
-        check_count(model.config, count, model.classes, weights)
         names = _names(labels, model.classes.names and list(model.classes.names), str(weights), count, say)
         more = {"damaged": damaged_of(config), **more}
         multi_label = model.framework.multi_label
-        return cls(model, pipeline_of(model.config), config["model_name"], names, multi_label, say=say, **more)
+        return cls(model, model.pipeline, config["model_name"], names, multi_label, say=say, **more)
 
     def predict(
         self, sources: Source | Iterable[Source], on_error: Literal["raise", "skip"] = "raise", fps: float = 30.0

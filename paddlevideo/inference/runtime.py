@@ -15,8 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from paddlevideo.build import deployed_network, normalization_of
-from paddlevideo.classes import agreed, settled
+from paddlevideo.build import normalization_of, pipelines_of, trained_network
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.merging import differences
 from paddlevideo.config.reading import read_yaml
@@ -25,6 +24,7 @@ from paddlevideo.errors import ConfigError, DamagedFileError, UserError
 from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
+from paddlevideo.registry import FRAMEWORKS
 from paddlevideo.safe_io import read_json, reading, sha256, write_atomic
 
 Say = Callable[[str], None]
@@ -35,7 +35,6 @@ def to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-DEFAULT_SEED = 1234
 PROGRAM_SUFFIXES = (".json", ".pdmodel")
 PARAMS_SUFFIX = ".pdiparams"
 _EXPORT_HINT = "tools/export_model.py writes it"
@@ -362,16 +361,15 @@ def config_of(model: str | Path | Config, weights: str | Path | None, overrides:
     return None
 
 
-def pipeline_of(config: Config) -> Pipeline:
-    """``PIPELINE.test`` of a configuration.
+def pipelines_with_test(config: Config) -> dict[str, Pipeline]:
+    """The pipelines of a configuration, ``test`` among them.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no ``PIPELINE.test``.
     """
-    section = config.section("PIPELINE")
-    if not isinstance(section.get("test"), Mapping):
+    if not isinstance(config.section("PIPELINE").get("test"), Mapping):
         raise UserError(f"{config.source}: PIPELINE.test: is missing; export and predict take their clips from it")
-    return Pipeline(section["test"], "PIPELINE.test")
+    return pipelines_of(config)
 
 
 def damaged_of(config: Config | None) -> Damaged:
@@ -542,6 +540,7 @@ class TrainedNetwork:
 
     Attributes:
         name: of its weights.
+        pipeline: PIPELINE.test.
         config: the same with a number where MODEL says ``auto``.
         classes: what the outputs mean.
         framework: the network.
@@ -554,17 +553,13 @@ class TrainedNetwork:
     _USED = ("imgs", "sizes", "boxes", "boxes_num", "long_term", "long_term_filled")
 
     def __init__(self, config: Config, weights: str | Path, device: str, of_persons: bool, say: Say):
-        from paddlevideo.modeling.weights import load_weights
-
-        self.name, self.classes = str(weights), agreed(config, weights, "test", say)
-        self.config = settled(config, self.classes)
-        self.device = use_device(device)
-        self.framework = deployed_network(self.config)
-        if self.framework.takes_boxes != of_persons:
+        pipelines, name = pipelines_with_test(config), config.section("MODEL").get("framework")
+        if name in FRAMEWORKS and FRAMEWORKS.get(name).takes_boxes != of_persons:
             what = "names whole videos, not people; use tools/predict.py"
             what = what if of_persons else "names what people do and takes their boxes; use tools/ava_predict.py"
             raise UserError(f"{config.source}: MODEL {what}")
-        say(str(load_weights(self.framework, weights)))
+        self.name, self.pipeline, self.device = str(weights), pipelines["test"], use_device(device)
+        self.config, self.framework, self.classes = trained_network(config, weights, say, pipelines)
         self.framework.eval()
 
     def run(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:

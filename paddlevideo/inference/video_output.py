@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.ava_files import whole_second
-from paddlevideo.drawing import NUM_COLOURS, Marked, mark, write_video
+from paddlevideo.drawing import NUM_COLOURS, Marked, mark
 from paddlevideo.errors import UserError
 from paddlevideo.inference.detector import Person, VideoActions
 from paddlevideo.inference.tracking import colours_of
 from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.video_files import write_video
 
 _LONE_S = 0.5  # how far from a single key frame its persons are drawn
 _SLACK_S = 1e-3

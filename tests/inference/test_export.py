@@ -6,7 +6,7 @@ import pytest
 import yaml
 from tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config, write_weights
 
-from paddlevideo.build import deployed_network
+from paddlevideo.build import deployed_network, pipelines_of
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
 from paddlevideo.inference import export as export_module
@@ -14,7 +14,6 @@ from paddlevideo.inference.export import (
     Difference,
     compare,
     export,
-    pipeline_of,
     random_clips,
     synthetic_clip,
 )
@@ -74,7 +73,7 @@ def test_the_program_takes_uint8_clips_with_a_free_batch_axis(tiny):
 @pytest.mark.parametrize("num_clips", [1, 3])
 def test_exported_equals_network_at_any_batch_size(tiny, num_clips):
     framework = network_of(tiny)
-    imgs = random_clips(synthetic_clip(pipeline_of(load_config(tiny.config))), num_clips)
+    imgs = random_clips(synthetic_clip(pipelines_of(load_config(tiny.config))["test"]), num_clips)
     got = Predictor.from_export(tiny.folder).scores(imgs)
     assert got.shape == (num_clips, NUM_CLASSES) and got.dtype == np.float32
     np.testing.assert_allclose(got, network_scores(framework, imgs), atol=1e-6)
@@ -86,7 +85,7 @@ def test_the_comparison_sees_other_weights(tiny):
     state = framework.state_dict()
     head = next(value for value in state.values() if value.shape[-1:] == [NUM_CLASSES] and value.ndim == 2)
     head.set_value(head * 1.1)
-    clip = synthetic_clip(pipeline_of(load_config(tiny.config)))
+    clip = synthetic_clip(pipelines_of(load_config(tiny.config))["test"])
     assert not compare(framework, tiny.report.program, clip).small
 
 

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from paddlevideo.drawing import Marked, colour_of, drawable, enlargement, mark, write_video
+from paddlevideo.drawing import Marked, colour_of, drawable, enlargement, mark
 from paddlevideo.errors import UserError
 from paddlevideo.inference import video_output
 from paddlevideo.inference.detector import DetectionSettings, KeyFrame, Person, VideoActions, names_of
@@ -16,6 +16,7 @@ from paddlevideo.inference.key_frames import KeyMoment, open_forward
 from paddlevideo.inference.tracking import tracks_of
 from paddlevideo.inference.video_output import drawn_frames, marked_persons, persons_at, shown_frames, write_csv
 from paddlevideo.loader.decode.array import ArrayReader
+from paddlevideo.video_files import write_video
 from tests.clips import numbered_frames, set_display_matrix, write_clip
 
 SETTINGS = DetectionSettings([0, 3, 7], ["(reserved)", "walk", "sit"], action_thr=0.3)

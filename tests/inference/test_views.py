@@ -7,9 +7,9 @@ import pytest
 from test_export import network_scores
 from tiny_export import NUM_CLASSES, tiny_config, write_config, write_weights
 
-from paddlevideo.build import deployed_network
+from paddlevideo.build import deployed_network, pipelines_of
 from paddlevideo.config import load_config
-from paddlevideo.inference.export import export, pipeline_of
+from paddlevideo.inference.export import export
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.runtime import Runtime, read_description
 from paddlevideo.modeling.weights import load_weights
@@ -60,7 +60,7 @@ def test_three_views_go_in_and_one_row_of_probabilities_comes_out(three_crops, t
     assert (description.views, description.avg_type) == (3, three_crops.avg_type)
     assert description.input["shape"] == [-1, 3, 4, 32, 32, 3]
     config = load_config(three_crops.config)
-    pipeline = pipeline_of(config)
+    pipeline = pipelines_of(config)["test"]
     framework = deployed_network(config)
     framework.eval()
     load_weights(framework, three_crops.weights, strict=True)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.reader import FrameReader, VideoReadError
 from paddlevideo.loader.pipelines.boxes import to_pixels
@@ -15,8 +16,6 @@ from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
 Rng = np.random.Generator
-
-BEYOND_S = 0.5  # a key frame may lie this far behind the last frame: annotated seconds are rounded
 
 
 def clip_around(
