@@ -36,7 +36,7 @@ def test_trained_weights_give_the_scores_of_their_export(tiny, trained, exported
 
 
 def test_trained_weights_give_the_scores_of_test(tiny, trained, tmp_path):
-    from paddlevideo.engine.parts import Options
+    from paddlevideo.settings import Options
     from paddlevideo.engine.testing import test
 
     (tmp_path / "test.list").write_text("".join(f"{video} {i}\n" for i, video in enumerate(tiny.videos)))
