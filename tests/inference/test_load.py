@@ -36,8 +36,8 @@ def test_trained_weights_give_the_scores_of_their_export(tiny, trained, exported
 
 
 def test_trained_weights_give_the_scores_of_test(tiny, trained, tmp_path):
-    from paddlevideo.settings import Options
     from paddlevideo.engine.testing import test
+    from paddlevideo.settings import Options
 
     (tmp_path / "test.list").write_text("".join(f"{video} {i}\n" for i, video in enumerate(tiny.videos)))
     config = tiny_config(test_batch_size=1, test={"format": "VideoDataset", "file_path": str(tmp_path / "test.list")})
