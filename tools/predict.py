@@ -1,6 +1,7 @@
 """Names what videos show: python tools/predict.py -i clip.mp4 --model_file inference/TSM/TSM.json
 
-The preprocessing, the label names and the meaning of the scores come from inference.yml beside the model.
+The preprocessing, the label names and the meaning of the scores come from inference.yml beside an exported model, or
+from the configuration of trained weights: -c CFG -w best.pdparams.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ try:
 except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from paddlevideo.cli.command import run_command
+from paddlevideo.cli.command import config_of_model, parse_bool, run_command
 from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 from paddlevideo.errors import UserError
-from paddlevideo.inference.flags import chosen_pipeline, parse_bool
 
 _THRESHOLD = 0.5  # from which a class of several is shown
 
@@ -29,15 +29,16 @@ if TYPE_CHECKING:  # loaded when they are needed, so that --help and a wrong fla
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """PaddleVideo's flags, and --top_k, --out, --label_file, --on_error."""
-    parser = argparse.ArgumentParser(description="Predict the classes of videos with an exported model.")
+    """PaddleVideo's flags, and -w, --top_k, --out, --label_file, --on_error."""
+    parser = argparse.ArgumentParser(description="Predict the classes of videos.")
     add = parser.add_argument
-    add("-c", "--config", help="YAML file; needed only if there is no inference.yml beside the model")
+    add("-c", "--config", help="YAML file; of an exported model only if there is no inference.yml beside it")
     add(
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="change a value of the configuration"
     )
     add("-i", "--input_file", required=True, nargs="+", metavar="PATH", help="videos, folders of videos, list files")
-    add("--model_file", required=True, help="exported model (.json or .pdmodel), or the folder it was exported to")
+    add("-w", "--weights", metavar="FILE", help="trained weights (.pdparams), with --config")
+    add("--model_file", help="exported model (.json or .pdmodel), or the folder it was exported to")
     add("--params_file", help="its weights (.pdiparams beside the model)")
     add("-b", "--batch_size", type=int, default=1, help="videos per run of the model (%(default)s)")
     add("--top_k", type=int, help="classes to show, best first (1; of several labels per clip all above --threshold)")
@@ -77,15 +78,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     set_cpu_environment()
     hide_paddle_remarks(glog=args.disable_glog)
-    from paddlevideo.config import load_config
-    from paddlevideo.inference.report import check_out, write_predictions
-    from paddlevideo.inference.sources import find_videos
-    from paddlevideo.inference.timing import benchmark
+    from paddlevideo.inference.predictor import benchmark, check_out, write_predictions
+    from paddlevideo.video_files import find_videos
 
     out = check_out(args.out) if args.out else None
-    config = load_config(args.config, args.override, uses=("test",)) if args.config else None
-    if args.override and config is None:
-        raise UserError("-o changes the configuration, but none is named; add --config")
+    config = config_of_model(args)
     top_k = args.top_k or top_k_of(config)
     videos = find_videos(args.input_file, notice)
     predictor = make_predictor(args, config)
@@ -116,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def show(prediction: Prediction, top_k: int | None, threshold: float | None, times: bool) -> None:
     """Prints one video's classes, or why it has none."""
-    from paddlevideo.inference.report import lines_of
+    from paddlevideo.inference.predictor import lines_of
 
     if prediction.error is not None:
         notice(f"skipped: {prediction.error}")
@@ -140,22 +137,10 @@ def top_k_of(config: Config | None) -> int | None:
 
 def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor:
     """The predictor that the flags and the configuration describe."""
-    from paddlevideo.inference.model_files import find_program
-    from paddlevideo.inference.predictor import Predictor, description_of, program_of_folder
+    from paddlevideo.inference.predictor import Predictor
+    from paddlevideo.inference.runtime import Export, Runtime
 
-    model_file = Path(args.model_file)
-    program = find_program(program_of_folder(model_file) if model_file.is_dir() else model_file, notice)
-    description = description_of(program, notice)
-    labels = args.label_file
-    if labels is None and description is None and config is not None:
-        labels = (config.get("DATASET") or {}).get("label_names")
-    return Predictor(
-        program,
-        args.params_file,
-        pipeline=chosen_pipeline(config, args.override, description, notice),
-        labels=labels,
-        batch_size=args.batch_size,
-        say=notice,
+    runtime = Runtime(
         use_gpu=args.use_gpu,
         use_xpu=args.use_xpu,
         use_npu=args.use_npu,
@@ -167,6 +152,15 @@ def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor
         cpu_threads=args.cpu_threads,
         disable_glog=args.disable_glog,
     )
+    more = {"batch_size": args.batch_size, "say": notice}
+    if args.weights:
+        return Predictor.from_config(config, args.weights, runtime.device_of_network(), args.label_file, **more)
+    export = Export.find(args.model_file, args.params_file, notice)
+    labels = args.label_file
+    if labels is None and export.description is None and config is not None:
+        labels = (config.get("DATASET") or {}).get("label_names")
+    section = export.section(config, args.override, notice)
+    return Predictor.from_export(export, pipeline=section, labels=labels, runtime=runtime, **more)
 
 
 if __name__ == "__main__":

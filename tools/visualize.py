@@ -69,11 +69,11 @@ def main(argv: list[str] | None = None) -> int:
     from paddlevideo.classes import agreed, check_count, settled
     from paddlevideo.config import load_config
     from paddlevideo.engine import distributed
-    from paddlevideo.inference.sources import find_videos
     from paddlevideo.loader.decode import VideoReadError
     from paddlevideo.modeling.weights import load_weights
     from paddlevideo.reporting.attention import look_inside
     from paddlevideo.reporting.contact_sheet import contact_sheet, moving_sheet, write_gif, write_png
+    from paddlevideo.video_files import find_videos
 
     config = load_config(args.config, args.override)
     videos = find_videos(args.input, say)

@@ -110,7 +110,7 @@ def test_mistakes_are_one_line_and_exit_code_2(tiny, model, run_tool, arguments,
     "word, value", [("True", True), ("t", True), ("1", True), ("YES", True), ("false", False), ("0", False)]
 )
 def test_truth_values(word, value):
-    from paddlevideo.inference.flags import parse_bool
+    from paddlevideo.cli.command import parse_bool
 
     assert parse_bool(word) is value
 
