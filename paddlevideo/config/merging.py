@@ -6,8 +6,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.config.finding import find_config
 from paddlevideo.config.reading import Lines, join, parse_value, read_yaml
-from paddlevideo.errors import ConfigError
+from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.registry import suggest
 
 _MAX_LEVELS = 2
@@ -30,9 +31,10 @@ def read_with_bases(file: Path, level: int = 0) -> tuple[dict[str, Any], Lines]:
     merged: dict[str, Any] = {}
     merged_lines: Lines = {}
     for base in bases:
-        path = file.parent / base
-        if not path.is_file():
-            raise ConfigError(str(file), [f"_base_: there is no file {path}"])
+        try:
+            path = find_config(base, file.parent)
+        except UserError as error:
+            raise ConfigError(str(file), [f"_base_: {error}"]) from None
         base_data, base_lines = read_with_bases(path, level + 1)
         merged = merge(merged, base_data)
         merged_lines.update(base_lines)

@@ -1,8 +1,7 @@
-"""How the command-line tools read their flags."""
+"""Which preprocessing a prediction uses."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,18 +9,6 @@ from paddlevideo.config import Config
 from paddlevideo.inference.description import FILE_NAME, Description
 from paddlevideo.inference.runtime import Say
 from paddlevideo.loader.pipelines import Pipeline
-
-_TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
-
-
-def parse_bool(text: str) -> bool:
-    """``true t 1 yes y`` and ``false f 0 no n``, in any case; anything else is refused.  For argparse's ``type``."""
-    word = text.strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
 
 
 def chosen_pipeline(

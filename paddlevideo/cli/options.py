@@ -1,0 +1,85 @@
+"""Options that several commands have, and types of their values."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+_TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
+
+CONFIG = "YAML file: a path, or the file name of a configuration that comes with the package"
+
+
+def add_config(
+    parser: argparse.ArgumentParser,
+    help: str = CONFIG,
+    required: bool = True,
+    override: tuple[str, ...] = ("-o", "--override"),
+) -> None:
+    """``-c`` and ``-o``.
+
+    Args:
+        override: the flags of ``-o``; it stands for an output in two printed commands.
+    """
+    parser.add_argument("-c", "--config", required=required, metavar="CFG", help=help)
+    assignment = (
+        "a.b.0.c=value: change a value of it; may be repeated; nothing behind = is the empty text, null is None"
+    )
+    parser.add_argument(*override, dest="override", action="append", default=[], metavar="KEY=VALUE", help=assignment)
+
+
+def add_weights(parser: argparse.ArgumentParser, help: str = "trained weights, .pdparams", required=False) -> None:
+    """``-w``."""
+    parser.add_argument("-w", "--weights", required=required, metavar="FILE", help=help)
+
+
+def add_device(parser: argparse.ArgumentParser, help: str = "auto, cpu, gpu or gpu:N (%(default)s)") -> None:
+    """``--device``."""
+    parser.add_argument("--device", default="auto", metavar="DEV", help=help)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A whole number from ``least`` on, for argparse's ``type``."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+        if number < least:
+            raise argparse.ArgumentTypeError(f"expected at least {least}, got {number}")
+        return number
+
+    return read
+
+
+def positive(text: str) -> float:
+    """A number above 0, for argparse's ``type``."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"expected more than 0, got {text}")
+    return number
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse's ``type``."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1, got {number:g}")
+    return number
+
+
+def parse_bool(text: str) -> bool:
+    """``true t 1 yes y`` and ``false f 0 no n``, in any case; anything else is refused.  For argparse's ``type``."""
+    word = text.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
