@@ -121,6 +121,8 @@ def with_average(config: Config, how: str) -> Config:
     Args:
         how: prob, score or none.
     """
+    from paddlevideo.config import Config
+
     data = config.to_dict()
     runtime = data["MODEL"].get("runtime_cfg") or {}
     data["MODEL"]["runtime_cfg"] = {**runtime, "test": {**(runtime.get("test") or {}), "avg_type": how}}
