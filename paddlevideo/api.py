@@ -30,21 +30,24 @@ class Trained:
     best: Path | None
 
 
-def train(config: str | Path | Config, overrides: Sequence[str] = (), **options: Any) -> Trained:
+def train(
+    config: str | Path | Config, overrides: Sequence[str] = (), imports: Sequence[str] = (), **options: Any
+) -> Trained:
     """Trains a model; ``paddlevideo train``.
 
     Args:
         config: a YAML file by its path, the file name of one that comes with the package, or a ``Config``.
         overrides: ``a.b.0.c=value`` assignments.
-        options: fields of ``engine.parts.Options``: validate, weights, resume, overwrite, seed, device, max_iters...
+        imports: modules or .py files with registered classes of your own, besides the file's ``imports``.
+        options: fields of ``settings.Options``: validate, weights, resume, overwrite, seed, device, max_iters...
 
     Raises:
         UserError: what of it a user can mend, in one line or, of a configuration, one per mistake.
     """
-    config = _loaded(config, overrides, ("train", "valid", "test"))
+    config = _loaded(config, overrides, imports, ("train", "valid", "test"))
     set_cpu_environment()
     from paddlevideo.engine import training
-    from paddlevideo.engine.parts import Options
+    from paddlevideo.settings import Options
 
     run = training.train(config, Options(**options))
     last = run.folder.stem(f"epoch_{run.progress.epoch:05d}")
@@ -57,6 +60,7 @@ def test(
     weights: str | Path | None,
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
+    imports: Sequence[str] = (),
     **options: Any,
 ) -> dict[str, float]:
     """Evaluates weights on DATASET.test through PIPELINE.test; ``paddlevideo test``.
@@ -66,7 +70,8 @@ def test(
         weights: the ``.pdparams`` file.
         overrides: as of ``train``; ``protocol=NAME`` chooses one of PROTOCOLS.
         out: file for the results of every video, ``.json``, ``.csv`` or ``.pkl``; detections ``.csv``.
-        options: fields of ``engine.parts.Options``: seed, device, amp, max_iters...
+        imports: as of ``train``.
+        options: fields of ``settings.Options``: seed, device, amp, max_iters...
 
     Returns:
         The metric's figures by name, e.g. top1 in 0..1.
@@ -74,10 +79,10 @@ def test(
     Raises:
         UserError: as ``train``.
     """
-    config = _loaded(config, overrides, ("test",))
+    config = _loaded(config, overrides, imports, ("test",))
     set_cpu_environment()
     from paddlevideo.engine import testing
-    from paddlevideo.engine.parts import Options
+    from paddlevideo.settings import Options
 
     return testing.test(config, Options(weights=weights and str(weights), **options), out and str(out))
 
@@ -88,6 +93,7 @@ def export(
     out: str | Path,
     overrides: Sequence[str] = (),
     name: str | None = None,
+    imports: Sequence[str] = (),
 ) -> ExportReport:
     """Exports a trained model for prediction and compares the result with the network; ``paddlevideo export``.
 
@@ -97,6 +103,7 @@ def export(
         out: the folder to write.
         overrides: as of ``train``.
         name: of the files; None: ``model_name``.
+        imports: as of ``train``.
 
     Raises:
         UserError: as ``train``; or the exported model gives other scores than the network.
@@ -104,24 +111,26 @@ def export(
     from paddlevideo.config import Config, load_config
 
     if not isinstance(config, Config):
-        config = load_config(config, overrides, uses=("test",))
-    elif overrides:
-        raise UserError(_NO_OVERRIDES)
+        config = load_config(config, overrides, uses=("test",), imports=imports)
+    elif overrides or imports:
+        raise UserError(_NO_CHANGES)
     set_cpu_environment()
     from paddlevideo.inference.export import export as write_export
 
     return write_export(config, weights, out, name)
 
 
-_NO_OVERRIDES = "overrides change a configuration file while it is read; this one is a Config already"
+_NO_CHANGES = "overrides and imports belong to the reading of a file; this configuration is a Config already"
 
 
-def _loaded(config: str | Path | Config, overrides: Sequence[str], uses: Sequence[str]) -> Config:
+def _loaded(
+    config: str | Path | Config, overrides: Sequence[str], imports: Sequence[str], uses: Sequence[str]
+) -> Config:
     from paddlevideo.build import load_run_config
     from paddlevideo.config import Config
 
     if not isinstance(config, Config):
-        return load_run_config(config, overrides, uses)
-    if overrides:
-        raise UserError(_NO_OVERRIDES)
+        return load_run_config(config, overrides, uses, imports)
+    if overrides or imports:
+        raise UserError(_NO_CHANGES)
     return config

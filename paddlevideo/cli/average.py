@@ -41,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Averages, writes, and prints what is left to do."""
-    from paddlevideo.build import load_run_config
-
-    config = load_run_config(args.config, args.override) if args.config else None
+    config = options.read_run_config(args) if args.config else None
     from paddlevideo.engine import distributed
     from paddlevideo.engine.averaging import average_files
 

@@ -35,11 +35,9 @@ def run(args: argparse.Namespace) -> int:
     """Builds or converts."""
     if not args.mmaction2 and not (args.config and args.weights):
         raise UserError("give -c CFG and -w FILE, or --mmaction2 PKL")
-    from paddlevideo.build import load_run_config
-
-    config = None if args.mmaction2 else load_run_config(args.config, args.override, uses=("test",))
+    config = None if args.mmaction2 else options.read_run_config(args, ("test",))
     from paddlevideo.engine.bank import build_bank, convert_mmaction2
-    from paddlevideo.engine.parts import Options
+    from paddlevideo.settings import Options
 
     if config is None:
         frames, persons = convert_mmaction2(args.mmaction2, args.out, args.half)

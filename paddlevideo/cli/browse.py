@@ -55,12 +55,10 @@ def write_picture(path: Path, heading: list[str], rows: list, args: argparse.Nam
 
 def run(args: argparse.Namespace) -> int:
     """Draws; 0 if every clip could be read."""
-    from paddlevideo.config import load_config
     from paddlevideo.reporting.browse import Browser, read_clips
     from paddlevideo.reporting.contact_sheet import spread
 
-    config = load_config(args.config, args.override)
-    browser = Browser(config, args.split, args.seed, args.epoch, args.steps, args.max_views)
+    browser = Browser(options.read_config(args), args.split, args.seed, args.epoch, args.steps, args.max_views)
     wanted = args.index or spread(len(browser), args.num)
     clips, errors = read_clips(browser, wanted)
     for error in errors:

@@ -9,20 +9,19 @@ import argparse
 import sys
 
 from paddlevideo.cli import options
-from paddlevideo.cli.test import overrides
+from paddlevideo.cli.test import add_protocol
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
-    parser.add_argument("--protocol", metavar="NAME", help="which of the configuration's PROTOCOLS to test with")
+    add_protocol(parser)
     parser.set_defaults(test=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    from paddlevideo.build import length_remarks, load_run_config
+    from paddlevideo.build import length_remarks
 
-    uses = ("test",) if args.test else ("train", "valid", "test")
-    config = load_run_config(args.config, overrides(args), uses)
+    config = options.read_run_config(args, ("test",) if args.test else options.SPLITS)
     for line in length_remarks(config):
         print(f"warning: {line}", file=sys.stderr)
     print(config.to_yaml(), end="")

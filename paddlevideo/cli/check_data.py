@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from paddlevideo.preparation.ava_checking import AvaSource
     from paddlevideo.preparation.checking import ListSource
 
-SPLITS = ("train", "valid", "test")
 FRAME_NAME = "img_{:05}.jpg"
 
 
@@ -58,13 +57,12 @@ def run(args: argparse.Namespace) -> int:
     """Checks; 0 if nothing is wrong, else 1."""
     if bool(args.config) == bool(args.list):
         raise UserError("name a configuration (-c) or lists (--list), one of them")
-    from paddlevideo.config import load_config
     from paddlevideo.config.checking import AUTO
     from paddlevideo.loader.labels import read_labels
     from paddlevideo.preparation.check_report import as_json, table_lines
     from paddlevideo.preparation.checking import Settings, check_lists
 
-    config = load_config(args.config, args.override) if args.config else None
+    config = options.read_config(args) if args.config else None
     if config is not None and is_detection(config):
         return check_detection(config, args)
     if config is not None:
@@ -93,7 +91,7 @@ def write_report(path: str, content: object) -> None:
 
 def is_detection(config: Mapping[str, Any]) -> bool:
     """Whether DATASET is of key frames with boxes."""
-    sections = ((config.get("DATASET") or {}).get(split) or {} for split in SPLITS)
+    sections = ((config.get("DATASET") or {}).get(split) or {} for split in options.SPLITS)
     return any(section.get("format") == "AVADataset" for section in sections)
 
 
@@ -116,7 +114,7 @@ def ava_sources(config: Mapping[str, Any], num_classes: int | None) -> list[AvaS
     num_classes = num_classes or (head.get("bbox_head") or {}).get("num_classes")
     taken = {field.name for field in fields(AvaSource)} - {"split", "num_classes"}
     found: dict[str, AvaSource] = {}
-    for split in SPLITS:
+    for split in options.SPLITS:
         section = (config.get("DATASET") or {}).get(split) or {}
         if section.get("format") != "AVADataset" or section.get("file_path") in found:
             continue
@@ -149,7 +147,7 @@ def lists_of_config(config: Mapping[str, Any]) -> tuple[list[ListSource], int | 
 
     dataset = config.get("DATASET") or {}
     lists = []
-    for split in SPLITS:
+    for split in options.SPLITS:
         section = dataset.get(split)
         if not section:
             continue

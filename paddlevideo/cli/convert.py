@@ -33,11 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts one file and prints what became of its keys."""
-    from paddlevideo.config import load_config
     from paddlevideo.engine.conversion import convert_file
 
     conversion = convert_file(
-        load_config(args.config, args.override),
+        options.read_config(args),
         args.source,
         args.target,
         origin=args.origin,

@@ -117,8 +117,8 @@ def run(args: argparse.Namespace) -> int:
     """Predicts; 0 if the video was read to its end."""
     if bool(args.bank_config) != bool(args.bank_weights):
         raise UserError("arguments --bank-config and --bank-weights: one is of no use without the other")
-    from paddlevideo.drawing import check_video_name
     from paddlevideo.inference.ava_clips import open_forward
+    from paddlevideo.video_files import check_video_name
 
     if args.out_filename:
         check_video_name(args.out_filename)
@@ -249,14 +249,13 @@ def make_detector(args: argparse.Namespace, settings: DetectionSettings) -> Pers
 
 def make_predictor(args: argparse.Namespace) -> tuple[AVAPredictor, BankDetector | None]:
     """The model that the flags name, a checkpoint's network or an exported program; and what makes its bank, if any."""
-    from paddlevideo.config import load_config
     from paddlevideo.inference.ava_bank import no_detector
 
     if bool(args.weights) == bool(args.model_file):
         raise UserError("name one model: -c CONFIG -w WEIGHTS, or --model_file MODEL (from tools/export_model.py)")
     if args.weights and not args.config:
         raise UserError("-w needs the configuration that the weights were trained with: -c CONFIG")
-    config = load_config(args.config, args.override, uses=("test",)) if args.config else None
+    config = options.read_config(args, ("test",)) if args.config else None
     if args.override and config is None:
         raise UserError("-o changes the configuration, but none is named; add --config")
     predictor, own = (of_export(args, config), None) if args.model_file else of_weights(args, config)
@@ -300,7 +299,7 @@ def bank_detector_of_flags(args: argparse.Namespace) -> BankDetector:
     from paddlevideo.config import load_config
     from paddlevideo.inference.ava_bank import bank_detector_of
 
-    config = config_without_labels(load_config(args.bank_config, uses=("test",)))
+    config = config_without_labels(load_config(args.bank_config, uses=("test",), imports=args.imports))
     config, _ = with_classes(config, args.bank_weights)
     return bank_detector_of(config, loaded_network(args.device, config, args.bank_weights), args.bank_weights)
 
@@ -376,8 +375,8 @@ def tell(done: int, total: int) -> None:
 
 def write(args: argparse.Namespace, result: VideoActions, reader: ForwardReader) -> None:
     """The output video, the csv and the JSON file."""
-    from paddlevideo.drawing import write_video
     from paddlevideo.inference.ava_film import drawn_frames, film_frames, write_csv, write_json
+    from paddlevideo.video_files import write_video
 
     if args.csv:
         write_csv(args.csv, result)

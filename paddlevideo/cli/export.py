@@ -45,5 +45,5 @@ def run(args: argparse.Namespace) -> int:
         )
     from paddlevideo import api
 
-    api.export(args.config, args.weights, args.out, args.override, args.save_name)
+    api.export(args.config, args.weights, args.out, args.override, args.save_name, args.imports)
     return 0

@@ -31,5 +31,4 @@ def run(args: argparse.Namespace) -> int:
         return check.run(args)
     if args.test:
         return test.run(args)
-    args.override = test.overrides(args)
     return train.run(args)

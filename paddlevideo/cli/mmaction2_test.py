@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         config = mmaction2.with_average(config, args.average_clips)
     weights = _weights(args.checkpoint, args.config)
     mmaction2.note_launcher(args.launcher)
-    from paddlevideo.engine.parts import metric_for
+    from paddlevideo.build import metric_for
     from paddlevideo.reporting.results import SUFFIXES
 
     metric = metric_for(config)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paddlevideo.config import Config
+
+SPLITS = ("train", "valid", "test")
 
 _TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 
@@ -16,7 +22,7 @@ def add_config(
     required: bool = True,
     override: tuple[str, ...] = ("-o", "--override"),
 ) -> None:
-    """``-c`` and ``-o``.
+    """``-c``, ``-o`` and ``--import``.
 
     Args:
         override: the flags of ``-o``; it stands for an output in two printed commands.
@@ -26,6 +32,26 @@ def add_config(
         "a.b.0.c=value: change a value of it; may be repeated; nothing behind = is the empty text, null is None"
     )
     parser.add_argument(*override, dest="override", action="append", default=[], metavar="KEY=VALUE", help=assignment)
+    modules = "a module or .py file with your own registered classes, besides the file's imports; may be repeated"
+    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE", help=modules)
+
+
+def read_config(args: argparse.Namespace, uses: Sequence[str] = SPLITS) -> Config:
+    """The configuration of ``add_config``'s options.
+
+    Args:
+        uses: the pipelines that the command runs.
+    """
+    from paddlevideo.config import load_config
+
+    return load_config(args.config, args.override, uses=uses, imports=args.imports)
+
+
+def read_run_config(args: argparse.Namespace, uses: Sequence[str] = SPLITS) -> Config:
+    """The same of a training or test run: the optimizer and the schedules are checked, too."""
+    from paddlevideo.build import load_run_config
+
+    return load_run_config(args.config, args.override, uses, args.imports)
 
 
 def add_weights(parser: argparse.ArgumentParser, help: str = "trained weights, .pdparams", required=False) -> None:

@@ -70,13 +70,12 @@ def notice(line: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts; 0 if at least one video was read."""
-    from paddlevideo.config import load_config
     from paddlevideo.inference.report import check_out, write_predictions
     from paddlevideo.inference.sources import find_videos
     from paddlevideo.inference.timing import benchmark
 
     out = check_out(args.out) if args.out else None
-    config = load_config(args.config, args.override, uses=("test",)) if args.config else None
+    config = options.read_config(args, ("test",)) if args.config else None
     if args.override and config is None:
         raise UserError("-o changes the configuration, but none is named; add --config")
     top_k = args.top_k or top_k_of(config)

@@ -23,11 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Counts and prints."""
-    from paddlevideo.build import load_run_config
     from paddlevideo.loader.build import build_dataset
     from paddlevideo.loader.datasets.ava_persons import class_weights
 
-    config = load_run_config(args.config, args.override)
+    config = options.read_run_config(args)
     section, head = config.section("DATASET").get("train"), config.section("MODEL").get("head") or {}
     if not section:
         raise UserError(f"{args.config}: there is no DATASET.train to count in")

@@ -20,18 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_testing(parser: argparse.ArgumentParser) -> None:
     """The options of testing alone."""
-    parser.add_argument("--protocol", metavar="NAME", help="which of the configuration's PROTOCOLS to test with")
+    add_protocol(parser)
     results = "per-video results of a test as .json, .csv or .pkl; detections as .csv"
     parser.add_argument("--out", metavar="FILE", help=results)
 
 
-def overrides(args: argparse.Namespace) -> list[str]:
-    """``-o`` with ``--protocol``."""
-    return [*args.override, *([f"protocol={args.protocol}"] if args.protocol else [])]
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """``--protocol NAME``, short for ``-o protocol=NAME``."""
+    which = "which of the configuration's PROTOCOLS to test with"
+    assignment = "protocol={}".format
+    parser.add_argument("--protocol", dest="override", action="append", type=assignment, metavar="NAME", help=which)
 
 
 def run(args: argparse.Namespace) -> int:
     from paddlevideo import api
 
-    api.test(args.config, args.weights, overrides(args), out=args.out, **run_options(args))
+    api.test(args.config, args.weights, args.override, args.out, args.imports, **run_options(args))
     return 0

@@ -58,5 +58,6 @@ def run(args: argparse.Namespace) -> int:
     from paddlevideo import api
 
     names = ("weights", "validate", "resume", "overwrite", "scale_lr", "profiler_options", "fleet")
-    api.train(args.config, args.override, **run_options(args), **{name: getattr(args, name) for name in names})
+    more = {name: getattr(args, name) for name in names}
+    api.train(args.config, args.override, args.imports, **run_options(args), **more)
     return 0

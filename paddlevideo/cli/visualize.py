@@ -46,14 +46,13 @@ def run(args: argparse.Namespace) -> int:
     """Draws; 0 if every clip could be read."""
     from paddlevideo.build import deployed_network
     from paddlevideo.classes import agreed, check_count, settled
-    from paddlevideo.config import load_config
     from paddlevideo.engine import distributed
     from paddlevideo.inference.sources import find_videos
     from paddlevideo.loader.decode import VideoReadError
     from paddlevideo.modeling.weights import load_weights
     from paddlevideo.reporting.attention import look_inside
 
-    config = load_config(args.config, args.override)
+    config = options.read_config(args)
     videos = find_videos(args.input, say)
     distributed.set_up(args.device)
     classes = agreed(config, args.weights, "test", say)
@@ -103,8 +102,8 @@ class Clips:
         """[V, T, H, W, 3].  A pipeline for folders of frames reads the same frames from the video file."""
         import numpy as np
 
-        from paddlevideo.engine.parts import DEFAULT_SEED
         from paddlevideo.loader.decode import open_video
+        from paddlevideo.settings import DEFAULT_SEED
 
         sample: dict[str, Any] = {"filename": path, "index": index}
         if self._of_frames:

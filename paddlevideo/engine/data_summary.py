@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.classes import Classes
-from paddlevideo.video_files import printable
+from paddlevideo.errors import printable
 
 _CLASSES = 20  # shown one by one
 _NAMES = 3  # files shown of those that are left out

@@ -16,7 +16,7 @@ import numpy as np
 
 from paddlevideo.build import normalization_of
 from paddlevideo.classes import Classes, order_in
-from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.errors import ConfigError, UserError, printable
 from paddlevideo.inference.array_reader import ArrayReader
 from paddlevideo.inference.description import FILE_NAME, MULTI_LABEL, Description, check_files, read_description
 from paddlevideo.inference.foreign import to_foreign_layout, to_probabilities
@@ -27,10 +27,9 @@ from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.decode import FrameDecoder
 from paddlevideo.registry import TRANSFORMS
-from paddlevideo.video_files import printable
+from paddlevideo.settings import DEFAULT_SEED
 
 Source = str | PathLike | np.ndarray
-DEFAULT_SEED = 1234
 
 
 @dataclass(frozen=True, eq=False)
