@@ -18,8 +18,7 @@ from paddlevideo.config.reading import parse_value, read_yaml
 from paddlevideo.engine.bank import convert_mmaction2
 from paddlevideo.engine.conversion import read_source
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.inference.description import Description, read_description
-from paddlevideo.inference.model_files import program_inputs
+from paddlevideo.inference.runtime import Description, program_inputs, read_description
 from paddlevideo.loader.datasets.lists import read_rows
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import read_manifest

@@ -7,14 +7,13 @@ import pytest
 
 from paddlevideo.engine.data_summary import left_out_lines
 from paddlevideo.errors import UserError
-from paddlevideo.inference.sources import find_videos
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.datasets.ava import Places
 from paddlevideo.loader.decode import open_video
 from paddlevideo.preparation.ava_building import Footage
 from paddlevideo.preparation.listing import Shelf
 from paddlevideo.safe_io import address_scheme, read_pickle
-from paddlevideo.video_files import is_video, left_out_files
+from paddlevideo.video_files import find_videos, is_video, left_out_files
 from tests.clips import numbered_frames, write_clip
 
 # what this FFmpeg writes: ending -> codec, muxer

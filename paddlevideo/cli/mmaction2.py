@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.cli import options
+from paddlevideo.environment import is_main, world_size
 from paddlevideo.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -77,11 +78,10 @@ def yaml_path(config: str) -> Path:
         UserError: there is no such file; the nearest name is suggested.
     """
     from paddlevideo.config.finding import find_config
-    from paddlevideo.engine import distributed
 
     path = Path(config)
     file = find_config(path.with_suffix(".yaml") if path.suffix == ".py" else path)
-    if path.suffix == ".py" and distributed.is_main():
+    if path.suffix == ".py" and is_main():
         print(f"{path}: configurations are YAML here; using {file}")
     return file
 
@@ -131,9 +131,7 @@ def with_average(config: Config, how: str) -> Config:
 
 def note_launcher(launcher: str) -> None:
     """Says that a launcher was named and nothing has launched several ranks."""
-    from paddlevideo.engine import distributed
-
-    if launcher != "none" and distributed.world_size() == 1:
+    if launcher != "none" and world_size() == 1:
         print(
             f"--launcher {launcher}: this is one process; several ranks are started by python -m "
             'paddle.distributed.launch --gpus="0,1,..." before the name of this script'
@@ -146,9 +144,7 @@ def device_of(device: str, gpus: int | None, gpu_ids: Sequence[int] | None) -> s
     Raises:
         UserError: several GPUs for one process, or a number that is not the number of ranks.
     """
-    from paddlevideo.engine import distributed
-
-    ranks = distributed.world_size()
+    ranks = world_size()
     if gpu_ids is not None:
         gpus = len(gpu_ids)
     if gpus is None:

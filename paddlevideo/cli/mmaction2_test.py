@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from paddlevideo.cli import mmaction2
+from paddlevideo.environment import is_main
 from paddlevideo.errors import UserError
 
 METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision", "mAP")
@@ -42,7 +43,6 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("give --eval, --out or both: otherwise nothing would come of the test")
     from paddlevideo import api
     from paddlevideo.build import load_run_config
-    from paddlevideo.engine import distributed
 
     top_k = _top_k(args.eval_options)
     chosen = mmaction2.overrides(args.cfg_options)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     _check_names(args.eval, metric)
     out = args.out or str(config.output_dir / f"pred{getattr(metric, 'result_suffixes', SUFFIXES)[-1]}")
     figures = api.test(config, weights, out=out, seed=args.seed, deterministic=args.deterministic, device=args.device)
-    if args.eval and distributed.is_main():
+    if args.eval and is_main():
         for name, value in _figures(metric, figures, out, args.eval, top_k).items():
             print(f"{name}: {value:.4f}")
     return 0

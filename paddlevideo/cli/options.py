@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from paddlevideo.errors import UserError
+
 if TYPE_CHECKING:
     from paddlevideo.config import Config
 
@@ -45,6 +47,21 @@ def read_config(args: argparse.Namespace, uses: Sequence[str] = SPLITS) -> Confi
     from paddlevideo.config import load_config
 
     return load_config(args.config, args.override, uses=uses, imports=args.imports)
+
+
+def read_model_config(args: argparse.Namespace) -> Config | None:
+    """The same where ``--model_file``, or ``-c`` and ``-w``, name one model; None without ``-c``.
+
+    Raises:
+        UserError: they name none or two.
+    """
+    if bool(args.weights) == bool(args.model_file):
+        raise UserError("name one model: -c CONFIG -w WEIGHTS, or --model_file MODEL (from tools/export_model.py)")
+    if args.weights and not args.config:
+        raise UserError("-w needs the configuration that the weights were trained with: -c CONFIG")
+    if args.override and not args.config:
+        raise UserError("-o changes the configuration, but none is named; add --config")
+    return read_config(args, ("test",)) if args.config else None
 
 
 def read_run_config(args: argparse.Namespace, uses: Sequence[str] = SPLITS) -> Config:

@@ -1,8 +1,10 @@
-"""Names what videos show, with an exported model.
+"""Names what videos show.
 
     paddlevideo predict -i clip.mp4 --model_file inference/TSM
+    paddlevideo predict -i clip.mp4 -c CFG -w best.pdparams
 
-The preprocessing, the class names and the type of the scores come from inference.yml beside the model.
+The preprocessing, the class names and the type of the scores come from inference.yml beside an exported model, or from
+the configuration of trained weights.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.cli import options
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """PaddleVideo's flags, and --top_k, --threshold, --label_file, --out, --on_error."""
-    options.add_config(parser, "YAML file; needed only if there is no inference.yml beside the model", required=False)
+    """PaddleVideo's flags, and -w, --top_k, --threshold, --label_file, --out, --on_error."""
+    config = "YAML file; of an exported model only if there is no inference.yml beside it"
+    options.add_config(parser, config, required=False)
+    options.add_weights(parser, "trained weights (.pdparams), with --config")
     add = parser.add_argument
     add("-i", "--input_file", required=True, nargs="+", metavar="PATH", help="videos, folders of videos, list files")
-    add("--model_file", required=True, help="exported model (.json or .pdmodel), or the folder it was exported to")
+    add("--model_file", help="exported model (.json or .pdmodel), or the folder it was exported to")
     add("--params_file", help="its weights (.pdiparams beside the model)")
     add("-b", "--batch_size", type=options.at_least(1), default=1, help="videos per run of the model (%(default)s)")
     add(
@@ -70,14 +73,11 @@ def notice(line: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts; 0 if at least one video was read."""
-    from paddlevideo.inference.report import check_out, write_predictions
-    from paddlevideo.inference.sources import find_videos
-    from paddlevideo.inference.timing import benchmark
+    from paddlevideo.inference.predictor import benchmark, check_out, write_predictions
+    from paddlevideo.video_files import find_videos
 
     out = check_out(args.out) if args.out else None
-    config = options.read_config(args, ("test",)) if args.config else None
-    if args.override and config is None:
-        raise UserError("-o changes the configuration, but none is named; add --config")
+    config = options.read_model_config(args)
     top_k = args.top_k or top_k_of(config)
     videos = find_videos(args.input_file, notice)
     predictor = make_predictor(args, config)
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
 def show(prediction: Prediction, top_k: int | None, threshold: float | None, times: bool) -> None:
     """Prints one video's classes, or why it has none."""
-    from paddlevideo.inference.report import lines_of
+    from paddlevideo.inference.predictor import lines_of
 
     if prediction.error is not None:
         notice(f"skipped: {prediction.error}")
@@ -132,23 +132,10 @@ def top_k_of(config: Config | None) -> int | None:
 
 def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor:
     """The predictor that the flags and the configuration describe."""
-    from paddlevideo.inference.flags import chosen_pipeline
-    from paddlevideo.inference.model_files import find_program
-    from paddlevideo.inference.predictor import Predictor, description_of, program_of_folder
+    from paddlevideo.inference.predictor import Predictor
+    from paddlevideo.inference.runtime import Export, Runtime
 
-    model_file = Path(args.model_file)
-    program = find_program(program_of_folder(model_file) if model_file.is_dir() else model_file, notice)
-    description = description_of(program, notice)
-    labels = args.label_file
-    if labels is None and description is None and config is not None:
-        labels = (config.get("DATASET") or {}).get("label_names")
-    return Predictor(
-        program,
-        args.params_file,
-        pipeline=chosen_pipeline(config, args.override, description, notice),
-        labels=labels,
-        batch_size=args.batch_size,
-        say=notice,
+    runtime = Runtime(
         use_gpu=args.use_gpu,
         use_xpu=args.use_xpu,
         use_npu=args.use_npu,
@@ -160,3 +147,12 @@ def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor
         cpu_threads=args.cpu_threads,
         disable_glog=args.disable_glog,
     )
+    more = {"batch_size": args.batch_size, "say": notice}
+    if args.weights:
+        return Predictor.from_config(config, args.weights, runtime.device_of_network(), args.label_file, **more)
+    export = Export.find(args.model_file, args.params_file, notice)
+    labels = args.label_file
+    if labels is None and export.description is None and config is not None:
+        labels = (config.get("DATASET") or {}).get("label_names")
+    section = export.section(config, args.override, notice)
+    return Predictor.from_export(export, pipeline=section, labels=labels, runtime=runtime, **more)

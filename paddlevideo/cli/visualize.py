@@ -44,22 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draws; 0 if every clip could be read."""
-    from paddlevideo.build import deployed_network
-    from paddlevideo.classes import agreed, check_count, settled
-    from paddlevideo.engine import distributed
-    from paddlevideo.inference.sources import find_videos
+    from paddlevideo.build import trained_network
+    from paddlevideo.environment import use_device
     from paddlevideo.loader.decode import VideoReadError
-    from paddlevideo.modeling.weights import load_weights
     from paddlevideo.reporting.attention import look_inside
+    from paddlevideo.video_files import find_videos
 
     config = options.read_config(args)
     videos = find_videos(args.input, say)
-    distributed.set_up(args.device)
-    classes = agreed(config, args.weights, "test", say)
-    config = settled(config, classes)
-    model = deployed_network(config)
-    say(str(load_weights(model, args.weights)))
-    check_count(config, model.num_classes, classes, args.weights)
+    use_device(args.device)
+    config, model, classes = trained_network(config, args.weights, say)
     names, clips = classes.names, Clips(config)
     if args.class_id is not None and hasattr(model.backbone, "attention_type"):
         say("attention rollout knows no classes: --class changes the heading only")

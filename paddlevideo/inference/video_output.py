@@ -1,4 +1,4 @@
-"""The results of a video as a film, a csv and a JSON file."""
+"""The results of action detection in a video: the video with boxes and labels, a csv and a JSON file."""
 
 from __future__ import annotations
 
@@ -12,22 +12,52 @@ import numpy as np
 from paddlevideo.ava_files import whole_second
 from paddlevideo.drawing import NUM_COLOURS, Marked, mark
 from paddlevideo.errors import UserError
-from paddlevideo.inference.ava_clips import ForwardReader
-from paddlevideo.inference.ava_predictor import Person, VideoActions
-from paddlevideo.inference.tracks import colours_of
+from paddlevideo.inference.detector import Person, VideoActions
+from paddlevideo.inference.tracking import colours_of
 from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.video_files import write_video
 
-_LONE_S = 0.5  # how far from a single key frame its people are drawn
+_LONE_S = 0.5  # how far from a single key frame its persons are drawn
 _SLACK_S = 1e-3
-_MOST_FPS = 30.0  # of a film, unless another rate is asked for
+_MOST_FPS = 30.0  # of an output video, unless a rate is given
+
+
+def write_annotated_video(
+    path: str | Path,
+    result: VideoActions,
+    threshold: float = 0.5,
+    top_k: int = 3,
+    step: int | None = None,
+    fps: float | None = None,
+) -> str:
+    """Writes the video with the persons, their track ids and their best actions.
+
+    Args:
+        path: ends in .mp4, .mov, .mkv or .avi.
+        result: with its ``reader``.
+        threshold: least score of an action that is named.
+        top_k: actions per person.
+        step, fps: see ``shown_frames``.
+
+    Returns:
+        A line on what was written.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    indices, fps = shown_frames(result.reader, step, fps)
+    count = write_video(path, drawn_frames(result, indices, threshold, top_k), fps)
+    times = result.times_s[indices]
+    speed = float(times[-1] - times[0]) * fps / (count - 1) if count > 1 else 1.0
+    return f"output video: {path}, {count} frames at {fps:.4g} fps, {speed:.2g} times real time"
 
 
 def drawn_frames(
-    result: VideoActions, reader: ForwardReader, indices: Sequence[int] | np.ndarray, threshold: float, top_k: int
+    result: VideoActions, indices: Sequence[int] | np.ndarray, threshold: float, top_k: int
 ) -> Iterator[np.ndarray]:
-    """Frames with the people, their ids and their best actions: uint8 [H, W, 3] RGB.
+    """Frames with the persons, their track ids and their best actions: uint8 [H, W, 3] RGB.
 
     Args:
         indices: which frames, ascending; repeated ones are given again.
@@ -36,10 +66,10 @@ def drawn_frames(
     """
     colours = colours_of(result.tracks, NUM_COLOURS)
     for index in indices:
-        (frame,) = reader.get([int(index)])
-        frame, stretch = as_shown(frame, reader.pixel_aspect)
-        people = marked_people(result, int(index), threshold, top_k, colours)
-        yield mark(frame, [replace(one, box_px=one.box_px * [stretch, 1, stretch, 1]) for one in people])
+        (frame,) = result.reader.get([int(index)])
+        frame, stretch = as_shown(frame, result.reader.pixel_aspect)
+        persons = marked_persons(result, int(index), threshold, top_k, colours)
+        yield mark(frame, [replace(one, box_px=one.box_px * [stretch, 1, stretch, 1]) for one in persons])
 
 
 def as_shown(frame: np.ndarray, pixel_aspect: float) -> tuple[np.ndarray, float]:
@@ -52,15 +82,15 @@ def as_shown(frame: np.ndarray, pixel_aspect: float) -> tuple[np.ndarray, float]
     return cv2.resize(np.ascontiguousarray(frame), (width, frame.shape[0])), width / frame.shape[1]
 
 
-def film_frames(reader: FrameReader, step: int | None, fps: float | None) -> tuple[np.ndarray, float]:
-    """Which frames a film shows, and how many of them per second.
+def shown_frames(reader: FrameReader, step: int | None, fps: float | None) -> tuple[np.ndarray, float]:
+    """Which frames an output video shows, and how many of them per second.
 
-    Without ``step`` the film plays at the speed of the video, whatever its rate and even if that varies: it shows the
-    frame that is nearest in time.
+    Without ``step`` it plays at the speed of the video, whatever its rate and even if that varies: it shows the frame
+    that is nearest in time.
 
     Args:
         step: every so many frames; None: by time.
-        fps: of the film; None: the video's, of which every ``step``-th is shown.
+        fps: of the output video; None: the video's, of which every ``step``-th is shown.
     """
     times = reader.times()
     length = float(times[-1] - times[0])
@@ -76,13 +106,13 @@ def film_frames(reader: FrameReader, step: int | None, fps: float | None) -> tup
     return np.minimum(frames_at(reader, times[0] + wanted), len(times) - 1), fps
 
 
-def marked_people(
+def marked_persons(
     result: VideoActions, frame_index: int, threshold: float, top_k: int, colours: Mapping[int, int]
 ) -> list[Marked]:
-    """What is drawn on one frame, in pixels of the video."""
+    """The persons of one frame as they are drawn, in pixels of the video."""
     height, width = result.size
     marked = []
-    for number, box, person in moved_people(result, frame_index):
+    for number, box, person in persons_at(result, frame_index):
         actions = result.actions(person, threshold, top_k) if person else []
         lines = [f"{name} {score:.2f}" for _, name, score in actions]
         lines = [f"{number}: {lines[0]}", *lines[1:]] if lines else [f"{number}"]
@@ -90,8 +120,8 @@ def marked_people(
     return marked
 
 
-def moved_people(result: VideoActions, frame_index: int) -> Iterator[tuple[int, np.ndarray, Person | None]]:
-    """The people of any frame: id, box there (float [4] fractions of the picture), and the person at a key frame.
+def persons_at(result: VideoActions, frame_index: int) -> Iterator[tuple[int, np.ndarray, Person | None]]:
+    """The persons of a frame: track id, box there (float [4] fractions of the picture), the person at a key frame.
 
     Boxes follow the track, see ``Track.at``.  The person, hence the actions, are those of the nearest key frame at
     which they were found; None if that is further away than one and a half of the key frames' usual distance.
@@ -102,7 +132,7 @@ def moved_people(result: VideoActions, frame_index: int) -> Iterator[tuple[int, 
     near = np.flatnonzero(np.abs(times - now) <= 1.5 * _usual(times) + _SLACK_S)
     persons: dict[int, Person] = {}
     for i in near[np.argsort(-np.abs(times[near] - now), kind="stable")]:  # the nearest last
-        persons.update({person.id: person for person in result.key_frames[i].persons})
+        persons.update({person.track_id: person for person in result.key_frames[i].persons})
     for number, track in result.tracks.items():
         box = track.at(now, usual_s)
         if box is not None:
@@ -115,7 +145,7 @@ def _usual(times_s: np.ndarray) -> float:
 
 
 def write_csv(path: str | Path, result: VideoActions) -> None:
-    """AVA's result format with the person's id as a ninth field.
+    """AVA's result format with the person's track id as a ninth field.
 
     A line is ``video_id,second,x1,y1,x2,y2,action_id,score,person_id``: boxes as fractions and scores with three
     decimals, as the results of ``--test`` have them; every action whose score is above the model's ``action_thr``.
@@ -135,7 +165,7 @@ def write_csv(path: str | Path, result: VideoActions) -> None:
             for k in range(1, len(settings.names)):
                 if person.scores[k] > settings.action_thr:
                     action, score = settings.class_ids[k], person.scores[k]
-                    lines.append(f"{result.video_id},{second},{box},{action},{score:.3f},{person.id}\n")
+                    lines.append(f"{result.video_id},{second},{box},{action},{score:.3f},{person.track_id}\n")
     write_atomic(path, "".join(lines))
 
 
@@ -146,15 +176,14 @@ def write_json(path: str | Path, result: VideoActions, threshold: float) -> None
     Raises:
         UserError: the file cannot be written.
     """
-    height, width = result.size
     records = [
         {
             "time_s": round(key_frame.moment.time_s, 6),
             "frame_index": key_frame.moment.frame_index,
             "persons": [
                 {
-                    "id": person.id,
-                    "box_px": [round(float(x), 2) for x in person.box_norm * [width, height, width, height]],
+                    "id": person.track_id,
+                    "box_px": [round(float(x), 2) for x in person.box_px],
                     "box_norm": [round(float(x), 6) for x in person.box_norm],
                     "score": float(person.score),
                     "actions": [

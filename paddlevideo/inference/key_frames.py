@@ -1,4 +1,4 @@
-"""Key frames of a video and the clips around them, made by ``PIPELINE.test``: predict is test."""
+"""Key frames of a video, and the clips around them through ``PIPELINE.test``, as testing makes them."""
 
 from __future__ import annotations
 
@@ -12,34 +12,38 @@ import numpy as np
 
 from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.errors import UserError
+from paddlevideo.inference.runtime import Say
 from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
-from paddlevideo.loader.decode.packets import orientation, to_rgb
+from paddlevideo.loader.decode.packets import orientation, size_remark, to_rgb
 from paddlevideo.loader.decode.pyav_sequential import decode_all
-from paddlevideo.loader.decode.reader import Clip, EachFrame
+from paddlevideo.loader.decode.reader import Clip, Damaged, EachFrame
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.settings import DEFAULT_SEED
 
 
 class ForwardReader(FrameReader):
-    """A video whose frames are asked for in ascending stretches that overlap, each decoded once.
+    """A video read in ascending stretches that overlap, each frame of which is decoded once.
 
     A selective reader begins every clip at the key frame of the codec before it, which costs more than the clip; this
     one goes forward and keeps what lies between the first frame of the last clip and the newest one, as the decoder
-    gave it (1.5 bytes per pixel).  ``close`` leaves it open, since pipelines close what they are given; ``end`` does
-    not.
+    gave it (1.5 bytes per pixel).  ``close`` does nothing, since pipelines close what they are given; ``end`` closes.
 
     Args:
         path: a video file.
+        damaged: ``read``: take what can be decoded of a damaged video, as it comes.
 
     Raises:
         VideoReadError: it cannot be read.
     """
 
-    def __init__(self, path: str):
-        with open_video(path) as reader:
-            self.path, self.fps, self._count, self._times = path, reader.fps, len(reader), reader.times()
+    def __init__(self, path: str | Path, damaged: Damaged = "refuse"):
+        if Path(path).is_dir():
+            raise VideoReadError(path, "missing", "it is a folder; expected a video file")
+        self.path, self._damaged = str(path), damaged
+        with open_video(self.path, damaged=damaged) as reader:
+            self.fps, self._count, self._times = reader.fps, len(reader), reader.times()
             self.remarks, self.pixel_aspect = list(reader.remarks), reader.pixel_aspect
         self._frames: Iterator[tuple[Any, int, str | None]] | None = None
         self._held: dict[int, tuple[Any, str | None]] = {}  # since the first one of the last clip: frame, damage
@@ -57,7 +61,7 @@ class ForwardReader(FrameReader):
         first, last = min(wanted), max(wanted)
         if self._frames is None or first < min(self._held, default=self._next):  # backwards: from the start again
             self.end()
-            self._frames = decode_all(self.path)
+            self._frames = decode_all(self.path, self._damaged)
         for index in [index for index in self._held if index < first]:
             del self._held[index]
         while self._next <= last:
@@ -75,18 +79,25 @@ class ForwardReader(FrameReader):
         clip = Clip(self.path, wanted, each)
         for index in sorted(set(wanted) & self._held.keys()):
             frame, damage = self._held[index]
-            if damage is not None:
+            if damage is not None and self._damaged == "refuse":
                 clip.damage[index] = damage
             else:
-                clip.put(index, to_rgb(frame, self._size))
+                clip.put(index, self._picture(frame))
         return clip.finish()
 
     def size(self) -> tuple[int, int]:
         """Height and width of the first frame."""
         return self.get([0]).shape[1:3]
 
+    def _picture(self, frame: Any) -> np.ndarray:
+        """uint8 [H, W, 3] in the size of the first frame."""
+        if (frame.width, frame.height) != self._size:
+            remark = size_remark([self._size, (frame.width, frame.height)])
+            self.remarks += [remark] if remark not in self.remarks else []
+        return to_rgb(frame, self._size)
+
     def end(self) -> None:
-        """Lets go of the file and of the frames."""
+        """Closes the file and frees the frames."""
         if self._frames is not None:
             self._frames.close()
         self._frames, self._held, self._next = None, {}, 0
@@ -94,12 +105,12 @@ class ForwardReader(FrameReader):
 
 @dataclass(frozen=True)
 class KeyMoment:
-    """A frame whose people are classified.
+    """A key frame: a frame at which the actions of persons are scored.
 
     Args:
         frame_index: 0-based.
         time_s: since the first frame.
-        timestamp_s: the same as annotation counts it: AVA's first frame is second 900.
+        timestamp_s: the same as annotation counts it; AVA's first frame is second 900.
     """
 
     frame_index: int
@@ -165,7 +176,7 @@ def _moments(reader: FrameReader, indices: np.ndarray, timestamp_start: float) -
 def _times(reader: FrameReader) -> np.ndarray:
     times = reader.times()
     if times is None:
-        raise UserError("the video does not tell its frame rate, so the times of its frames are not known")
+        raise UserError("the video has no frame rate, so the times of its frames are not known")
     return times
 
 
@@ -177,11 +188,12 @@ class ClipMaker:
         pipeline: with ``SampleAVAFrames``, which centres the clip on the key frame by its number; what of the clip lies
             outside the video repeats its first or last frame.
         reader: the video.
-        clip_fps: frames per second of the frames that the network was trained on; a video of another rate is looked at
-            by time.
+        clip_fps: frames per second of the videos that the network was trained on; clips of a video of another rate are
+            cut by time.
         timestamp_start: second of the first frame.
         shot_frames: first frame and the one behind the last (None: no end) that a clip may show, counted in clip_fps.
-        video_id: whose windows in feature banks.
+        video_id: name of the video in feature banks.
+        filename: for messages.
         seed: of the pipeline's generator, ``[seed, 0, number]`` as in ``--test``.
     """
 
@@ -191,6 +203,7 @@ class ClipMaker:
     timestamp_start: float
     shot_frames: tuple[int, int | None] = (0, None)
     video_id: str = ""
+    filename: str = "video"
     seed: int = DEFAULT_SEED
 
     def sample(self, number: int, moment: KeyMoment, boxes_norm: np.ndarray, box_scores: np.ndarray) -> dict[str, Any]:
@@ -203,7 +216,7 @@ class ClipMaker:
         """
         boxes_norm = np.asarray(boxes_norm, np.float32).reshape(-1, 4)
         sample = {
-            "filename": str(getattr(self.reader, "path", "video")),
+            "filename": self.filename,
             "video_id": self.video_id,
             "index": number,
             "reader": self.reader,
@@ -226,38 +239,43 @@ def shot_until(timestamp_end: float | None, timestamp_start: float, clip_fps: fl
 def person_rows(
     maker: ClipMaker,
     moments: Sequence[KeyMoment],
-    people: Sequence[np.ndarray],
+    persons: Sequence[np.ndarray],
     compute: Callable[[dict[str, np.ndarray]], np.ndarray],
     width: int,
     batch_size: int,
     progress: Callable[[int, int], None],
 ) -> list[np.ndarray]:
-    """Per key frame a row for each of its people, float32 [n, width]; a key frame without people is not looked at.
+    """Per key frame a row for each of its persons, float32 [n, width]; clips are made where there are persons only.
 
     Args:
-        people: per key frame float32 [n, 5]: boxes as fractions of the picture, and scores.
+        persons: per key frame float32 [n, 5]: boxes as fractions of the picture, and scores.
         compute: a batch as the loader's, without ground truth -> float32 [R, width].
         batch_size: key frames per run.
         progress: called with (key frames done, all of them).
     """
     rows = [np.zeros((0, width), np.float32) for _ in moments]
-    busy = [number for number, boxes in enumerate(people) if len(boxes)]
+    busy = [number for number, boxes in enumerate(persons) if len(boxes)]
     for start in range(0, len(busy), batch_size):
         numbers = busy[start : start + batch_size]
-        samples = [maker.sample(i, moments[i], people[i][:, :4], people[i][:, 4]) for i in numbers]
-        parts = np.split(compute(collate(samples)), np.cumsum([len(people[i]) for i in numbers])[:-1])
+        samples = [maker.sample(i, moments[i], persons[i][:, :4], persons[i][:, 4]) for i in numbers]
+        parts = np.split(compute(collate(samples)), np.cumsum([len(persons[i]) for i in numbers])[:-1])
         for i, part in zip(numbers, parts, strict=True):
             rows[i] = part
         progress(start + len(numbers), len(busy))
     return rows
 
 
-def open_forward(path: str | Path) -> ForwardReader:
+def open_forward(path: str | Path, say: Say, damaged: Damaged = "refuse") -> ForwardReader:
     """A video for reading forward.
+
+    Args:
+        say: receives what is read in another way than one might expect.
+        damaged: ``read``: take what can be decoded of a damaged video, as it comes.
 
     Raises:
         VideoReadError: missing, damaged, a folder.
     """
-    if Path(path).is_dir():
-        raise VideoReadError(path, "missing", "it is a folder; expected a video file")
-    return ForwardReader(str(path))
+    reader = ForwardReader(path, damaged)
+    for remark in reader.remarks:
+        say(f"{path}: {remark}")
+    return reader

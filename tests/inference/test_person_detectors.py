@@ -14,7 +14,7 @@ import yaml
 from paddlevideo.ava_files import write_proposals
 from paddlevideo.errors import UserError
 from paddlevideo.inference.detector_layouts import LAYOUTS
-from paddlevideo.inference.people import ProposalFile, open_detector, tidy
+from paddlevideo.inference.person_detectors import ProposalFile, open_detector, tidy
 from paddlevideo.inference.person_models import PaddleDetector, fitted, read_options
 
 FRAME = np.zeros((1, 360, 640, 3), np.uint8)

@@ -1,7 +1,7 @@
-"""Where the people are: one small interface, behind it a file of boxes, a detector that the user has, or OpenCV's HOG.
+"""Sources of persons' boxes: a file of boxes, a detector that the user has, or OpenCV's HOG.
 
-This suite holds no person detector.  ``open_detector`` takes what is there: an ONNX file, PaddleDetection's export, or,
-as the last resort, the HOG detector of 2005 that comes with OpenCV.
+This suite holds no person detector.  ``open_detector`` opens an ONNX file, PaddleDetection's export, or, as the last
+resort, the HOG detector of 2005 that comes with OpenCV.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import numpy as np
 
 from paddlevideo.ava_files import img_key, read_proposals, split_key
 from paddlevideo.errors import UserError
-from paddlevideo.inference.model_files import PROGRAM_SUFFIXES
-from paddlevideo.inference.runtime import Runtime, Say
+from paddlevideo.inference.runtime import PROGRAM_SUFFIXES, Runtime, Say, to_stderr
 from paddlevideo.loader.datasets.ava import select_persons
 from paddlevideo.registry import suggest
 
@@ -30,7 +29,7 @@ class PersonDetector(ABC):
     name: str
 
     def account(self) -> list[str]:
-        """Lines that tell what was found so far and what was left out; none where every box is a person."""
+        """Lines on what was found so far and what was left out; none where every box is a person."""
         return []
 
     @abstractmethod
@@ -52,18 +51,18 @@ class ProposalFile(PersonDetector):
 
     Args:
         path: what ``read_proposals`` reads: keys ``"video,0902"``, boxes as fractions of the picture.
-        video_id: whose boxes.
-        min_score: the boxes at least so sure, and in any case the surest one.  0.9 for AVA's.
+        video_id: name of the video in the file.
+        min_score: least score of a box; the surest one is always taken.  0.9 for AVA's.
         most: boxes per key frame.
 
     Raises:
-        UserError: a bad file, or one that does not know the video.
+        UserError: a bad file, or one without the video.
 
-    They are chosen by ``select_persons`` as AVADataset chooses them, so that predict sees the people that test sees.
+    Boxes are chosen by ``select_persons``, as AVADataset chooses them: prediction has the persons of testing.
     """
 
     def __init__(self, path: str | Path, video_id: str, min_score: float, most: int = 1000):
-        self.name, self.video_id = f"boxes of {path}", video_id
+        self.name, self.path, self.video_id = f"boxes of {path}", path, video_id
         content = read_proposals(path)
         places = [(split_key(key), key) for key in content]
         own = {img_key(video, second): content[key] for (video, second), key in places if video == video_id}
@@ -87,7 +86,7 @@ class ProposalFile(PersonDetector):
 
 
 class HogDetector(PersonDetector):
-    """OpenCV's histogram of oriented gradients with its people classifier: a last resort, and said to be one.
+    """OpenCV's histogram of oriented gradients with its people classifier: a last resort.
 
     It finds whole, upright, unhidden people from about 100 pixels of height on, and now and then a lamp post.
 
@@ -149,15 +148,15 @@ def open_detector(
     min_score: float = 0.5,
     options: str | Path | None = None,
     runtime: Runtime | None = None,
-    say: Say = print,
+    say: Say = to_stderr,
 ) -> PersonDetector:
     """The detector that a word or a path names.
 
     Args:
         spec: ``hog``; an ``.onnx`` file; PaddleDetection's export, a folder or its ``.json`` or ``.pdmodel``.
-        min_score: people at least so sure.
-        options: YAML or JSON file with what the model wants, see ``OnnxDetector`` and ``PaddleDetector``; None: the one
-            beside the model.
+        min_score: least score of a person.
+        options: YAML or JSON file about the model's inputs and outputs, see ``OnnxDetector`` and ``PaddleDetector``;
+            None: the one beside the model.
         runtime: where a Paddle model runs.
         say: receives remarks.
 

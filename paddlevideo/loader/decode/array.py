@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.decode import FrameReader
-from paddlevideo.loader.decode.reader import EachFrame
+from paddlevideo.loader.decode.reader import EachFrame, FrameReader
 
 
 class ArrayReader(FrameReader):
@@ -39,8 +38,3 @@ class ArrayReader(FrameReader):
         if each is None:
             return np.ascontiguousarray(self._frames[wanted])
         return np.stack([each(np.ascontiguousarray(self._frames[index])) for index in wanted])
-
-
-def synthetic_reader(num_frames: int = 64, height: int = 256, width: int = 320, fps: float = 30.0) -> ArrayReader:
-    """A grey clip that takes no memory: sizes are read from what a pipeline makes of it."""
-    return ArrayReader(np.broadcast_to(np.uint8(127), (num_frames, height, width, 3)), fps)

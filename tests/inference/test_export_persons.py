@@ -7,22 +7,16 @@ from tiny_ava import CUSTOM, tiny_ava, tiny_ava_config  # noqa: F401
 
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
-from paddlevideo.inference.ava_predictor import scorer_of_export, scorer_of_network
-from paddlevideo.inference.ava_settings import settings_of_description
-from paddlevideo.inference.model_files import program_inputs
-from paddlevideo.inference.runtime import ExportedModel, Runtime
+from paddlevideo.inference.detector import DetectionSettings
+from paddlevideo.inference.runtime import ExportedModel, Runtime, TrainedNetwork, program_inputs
 
 
 @pytest.fixture(scope="module")
 def both(tiny_ava):  # noqa: F811
     """The network and the exported program, as functions of a batch."""
-    from paddlevideo.build import deployed_network
-    from paddlevideo.modeling.weights import load_weights
-
-    network = deployed_network(load_config(tiny_ava.config))
-    load_weights(network, tiny_ava.weights)
+    network = TrainedNetwork(load_config(tiny_ava.config), tiny_ava.weights, "cpu", of_persons=True, say=print)
     model = ExportedModel(tiny_ava.report.program, tiny_ava.report.params, Runtime(), say=print)
-    return scorer_of_network(network), scorer_of_export(model)
+    return network.run, model.run
 
 
 def batch_of(counts, height=64, width=84, seed=0):
@@ -61,7 +55,7 @@ def test_notes_what_predict_must_know(tiny_ava):  # noqa: F811
     pipeline["transform"][0]["Resize"]["interpolation"] = "linear"  # said, whatever the default becomes
     assert noted["pipeline"] == pipeline
     assert (noted["num_classes"], noted["score_type"]) == (len(CUSTOM) + 1, "probability")
-    settings = settings_of_description(noted["detection"], "here")
+    settings = DetectionSettings.of_description(noted["detection"], "here")
     assert list(settings.class_ids) == [0, *CUSTOM]
     assert list(settings.names) == noted["labels"]
     from paddlevideo.ava_files import read_ava_labels
@@ -82,21 +76,21 @@ def test_a_program_that_differs_does_not_get_out(tiny_ava, tmp_path, monkeypatch
     """What is compared depends on the boxes: a program that moves them is noticed."""
     from paddle import nn
 
-    import paddlevideo.inference.ava_export as module
     from paddlevideo.inference.export import export
-
-    real = module.save_people_program
+    from paddlevideo.inference.export import save_program as real
 
     class HalfBlind(nn.Layer):
         def __init__(self, network):
             super().__init__()
             self.network, self.roi_head = network, network.roi_head
 
+        takes_boxes = True
+
         def predict_scores(self, imgs, boxes, boxes_num):
             return self.network.predict_scores(imgs, boxes * 0.5, boxes_num)
 
     monkeypatch.setattr(
-        "paddlevideo.inference.export.save_people_program", lambda f, specs, stem: real(HalfBlind(f), specs, stem)
+        "paddlevideo.inference.export.save_program", lambda f, specs, stem: real(HalfBlind(f), specs, stem)
     )
     with pytest.raises(UserError, match="differs from the network"):
         export(load_config(tiny_ava.config), tiny_ava.weights, tmp_path / "out", say=lambda line: None)
@@ -114,14 +108,12 @@ def test_custom_classes_must_make_the_networks_classes(tiny_ava, tmp_path):  # n
 def test_a_label_file_that_is_not_here_is_named_with_its_key_and_the_way_out(tiny_ava, tmp_path):  # noqa: F811
     from types import SimpleNamespace
 
-    from paddlevideo.inference.ava_settings import settings_of_config
-
     network = SimpleNamespace(num_classes=len(CUSTOM) + 1, action_thr=0.1)
     config = load_config(tiny_ava.config, ["DATASET.test.label_file=none.txt"])
     message = "DATASET.test.label_file: none.txt: no such label file; override DATASET.test.label_file=null"
     with pytest.raises(UserError, match=message):
-        settings_of_config(config, network)
-    settings = settings_of_config(load_config(tiny_ava.config, ["DATASET.test.label_file=null"]), network)
+        DetectionSettings.of_config(config, network)
+    settings = DetectionSettings.of_config(load_config(tiny_ava.config, ["DATASET.test.label_file=null"]), network)
     assert settings.names == ["(reserved)", *(f"class {i}" for i in CUSTOM)] and settings.action_thr == 0.1
 
 
@@ -129,7 +121,7 @@ def test_predicting_whole_videos_with_it_names_the_right_tool(tiny_ava):  # noqa
     from paddlevideo.inference.predictor import Predictor
 
     with pytest.raises(UserError, match=r"tools/ava_predict.py --model_file .*tiny_ava.json"):
-        Predictor.from_folder(tiny_ava.folder)
+        Predictor.from_export(tiny_ava.folder)
 
 
 @pytest.fixture
@@ -182,7 +174,8 @@ def test_a_detectors_export_needs_no_label_file_where_the_weights_name_the_actio
 
 
 def test_a_label_file_that_calls_an_action_as_another_is_refused(tiny_ava, tmp_path):  # noqa: F811
-    settings = settings_of_description(yaml.safe_load((tiny_ava.folder / "inference.yml").read_text())["detection"], "")
+    noted = yaml.safe_load((tiny_ava.folder / "inference.yml").read_text())
+    settings = DetectionSettings.of_description(noted["detection"], "")
     names = dict(zip(settings.class_ids[1:], settings.names[1:]))
     file = tmp_path / "names.txt"
     file.write_text("\n".join(f"{i}: {name}" for i, name in zip(names, [*names.values()][::-1])))

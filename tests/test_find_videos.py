@@ -1,7 +1,7 @@
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference.sources import find_videos
+from paddlevideo.video_files import find_videos
 
 
 def touch(folder, *names):

@@ -1,7 +1,8 @@
-"""What is drawn: labels that can be read and hide nobody, boxes that move, and a film that every player knows."""
+"""The output video: labels that can be read and hide nobody, boxes that move, and a file that every player opens."""
 
 from dataclasses import replace
 from itertools import combinations
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 
 from paddlevideo.drawing import Marked, colour_of, drawable, enlargement, mark
 from paddlevideo.errors import UserError
-from paddlevideo.inference.array_reader import ArrayReader
-from paddlevideo.inference.ava_clips import KeyMoment
-from paddlevideo.inference.ava_film import film_frames, marked_people, moved_people, write_csv
-from paddlevideo.inference.ava_predictor import KeyFrame, Person, VideoActions
-from paddlevideo.inference.ava_settings import DetectionSettings, names_of
-from paddlevideo.inference.tracks import tracks_of
+from paddlevideo.inference import video_output
+from paddlevideo.inference.detector import DetectionSettings, KeyFrame, Person, VideoActions, names_of
+from paddlevideo.inference.key_frames import KeyMoment, open_forward
+from paddlevideo.inference.tracking import tracks_of
+from paddlevideo.inference.video_output import drawn_frames, marked_persons, persons_at, shown_frames, write_csv
+from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.video_files import write_video
+from tests.clips import numbered_frames, set_display_matrix, write_clip
 
 SETTINGS = DetectionSettings([0, 3, 7], ["(reserved)", "walk", "sit"], action_thr=0.3)
 
@@ -26,8 +28,8 @@ def actions(key_frames, seconds=10, fps=10):
         KeyFrame(
             KeyMoment(round(s * fps), float(s), 900.0 + s),
             [
-                Person(i, np.array([x, 0.2, x + 0.2, 0.8], np.float32), 0.95, np.array([0.99, 0.4, 0.9], np.float32))
-                for i, x in people.items()
+                Person(i, box * [200, 100, 200, 100], box, 0.95, np.array([0.99, 0.4, 0.9], np.float32))
+                for i, box in ((i, np.array([x, 0.2, x + 0.2, 0.8], np.float32)) for i, x in people.items())
             ],
         )
         for s, people in key_frames.items()
@@ -35,12 +37,12 @@ def actions(key_frames, seconds=10, fps=10):
     times = np.arange(seconds * fps) / fps
     looks = np.array([k.moment.time_s for k in frames])
     boxes = [np.array([p.box_norm for p in k.persons]).reshape(-1, 4) for k in frames]
-    tracks = tracks_of(boxes, looks, [np.array([p.id for p in k.persons], int) for k in frames])
+    tracks = tracks_of(boxes, looks, [np.array([p.track_id for p in k.persons], int) for k in frames])
     return VideoActions("v.mp4", "v", (100, 200), times, frames, SETTINGS, tracks, looks)
 
 
 def places(result, second):
-    return {number: float(box[0]) for number, box, _ in moved_people(result, round(second * 10))}
+    return {number: float(box[0]) for number, box, _ in persons_at(result, round(second * 10))}
 
 
 COLOURS = {4: 4}
@@ -68,11 +70,11 @@ def test_nobody_is_drawn_where_nobody_looked():
 
 def test_labels_hold_the_id_and_the_best_actions():
     result = actions({1: {4: 0.1}})
-    (marked,) = marked_people(result, 10, 0.3, 3, COLOURS)
+    (marked,) = marked_persons(result, 10, 0.3, 3, COLOURS)
     assert marked.lines == ["4: sit 0.90", "walk 0.40"] and marked.box_px.tolist() == pytest.approx([20, 20, 60, 80])
-    assert marked_people(result, 10, 0.5, 3, COLOURS)[0].lines == ["4: sit 0.90"]
-    assert marked_people(result, 10, 0.3, 1, COLOURS)[0].lines == ["4: sit 0.90"]
-    assert marked_people(result, 10, 0.95, 3, COLOURS)[0].lines == ["4"]  # the reserved class is nobody's action
+    assert marked_persons(result, 10, 0.5, 3, COLOURS)[0].lines == ["4: sit 0.90"]
+    assert marked_persons(result, 10, 0.3, 1, COLOURS)[0].lines == ["4: sit 0.90"]
+    assert marked_persons(result, 10, 0.95, 3, COLOURS)[0].lines == ["4"]  # the reserved class is nobody's action
 
 
 def test_people_found_between_key_frames_are_drawn_with_their_nearest_actions():
@@ -85,7 +87,7 @@ def test_people_found_between_key_frames_are_drawn_with_their_nearest_actions():
     result = replace(result, tracks=tracks, looks_s=looks)
     assert places(result, 1.3) == pytest.approx({4: 0.115, 5: 0.7}, abs=1e-6)
     assert places(result, 1.9) == pytest.approx({4: 0.475}, abs=1e-6)
-    lines = [marked.lines for marked in marked_people(result, 13, 0.5, 3, {4: 0, 5: 1})]
+    lines = [marked.lines for marked in marked_persons(result, 13, 0.5, 3, {4: 0, 5: 1})]
     assert lines == [["4: sit 0.90"], ["5"]]
 
 
@@ -108,8 +110,8 @@ class Clock(ArrayReader):
     "times, own", [(STEADY, 25), (STEADY * 0.1, 30), (UNEVEN, 30), (np.zeros(1), 1)], ids=["25", "250", "uneven", "one"]
 )
 @pytest.mark.parametrize("fps", [None, 6.0, 50.0])
-def test_the_film_plays_at_the_videos_own_speed(times, own, fps):
-    indices, rate = film_frames(Clock(times), None, fps)
+def test_the_output_video_plays_at_the_videos_own_speed(times, own, fps):
+    indices, rate = shown_frames(Clock(times), None, fps)
     assert rate == pytest.approx(fps or own)
     shown = np.arange(len(indices)) / rate
     nearest = np.abs(times[None] - shown[:, None]).min(1)
@@ -117,10 +119,10 @@ def test_the_film_plays_at_the_videos_own_speed(times, own, fps):
     assert abs(shown[-1] - times[-1]) <= 0.5 / rate + 1e-9
 
 
-def test_paddlevideos_film_shows_every_nth_frame():
-    indices, rate = film_frames(Clock(STEADY), 4, 6.0)
+def test_with_a_step_every_nth_frame_is_shown():
+    indices, rate = shown_frames(Clock(STEADY), 4, 6.0)
     assert indices.tolist() == list(range(0, 150, 4)) and rate == 6.0
-    assert film_frames(Clock(STEADY), 5, None)[1] == pytest.approx(5.0)  # at its own speed
+    assert shown_frames(Clock(STEADY), 5, None)[1] == pytest.approx(5.0)  # at its own speed
 
 
 def test_the_csv_is_avas_result_format_with_the_persons_id(tmp_path):
@@ -181,29 +183,29 @@ def test_colours_differ():
     assert all(np.abs(np.subtract(colour_of(a), colour_of(b))).max() > 25 for a, b in combinations(range(20), 2))
 
 
-def test_a_film_of_odd_size_keeps_its_frames_and_its_rate(tmp_path):
+def test_a_video_of_odd_size_keeps_its_frames_and_its_rate(tmp_path):
     frames = [np.full((51, 75, 3), 20 * i, np.uint8) for i in range(10)]
-    assert write_video(tmp_path / "sub" / "film.mp4", iter(frames), 7.5) == 10
-    with av.open(str(tmp_path / "sub" / "film.mp4")) as film:
-        stream = film.streams.video[0]
-        back = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert write_video(tmp_path / "sub" / "out.mp4", iter(frames), 7.5) == 10
+    with av.open(str(tmp_path / "sub" / "out.mp4")) as video:
+        stream = video.streams.video[0]
+        back = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert float(stream.average_rate) == 7.5
     assert np.abs([b.mean() - f.mean() for b, f in zip(back, frames, strict=True)]).max() < 3
     assert back[0].shape == (52, 76, 3)
 
 
-def test_a_film_that_breaks_off_leaves_the_older_one(tmp_path):
+def test_a_video_that_breaks_off_leaves_the_older_one(tmp_path):
     def broken():
         yield np.zeros((32, 32, 3), np.uint8)
         raise UserError("the video is damaged")
 
-    (tmp_path / "film.mp4").write_text("older")
+    (tmp_path / "out.mp4").write_text("older")
     with pytest.raises(UserError, match="damaged"):
-        write_video(tmp_path / "film.mp4", broken(), 6)
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("film.mp4", "older")]
+        write_video(tmp_path / "out.mp4", broken(), 6)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out.mp4", "older")]
     with pytest.raises(UserError, match="no frame to write"):
-        write_video(tmp_path / "film.mp4", iter([]), 6)
+        write_video(tmp_path / "out.mp4", iter([]), 6)
 
 
 def test_names_of_columns(tmp_path):
@@ -212,3 +214,19 @@ def test_names_of_columns(tmp_path):
     assert names_of([0, 3], None) == ["(reserved)", "class 3"]
     with pytest.raises(UserError, match="none of the model's 2"):
         names_of([0, 1, 2], tmp_path / "l.txt")
+
+
+def test_an_output_video_has_square_pixels_and_its_boxes_too(tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "a.mp4", numbered_frames(4), pixel_aspect=2)
+    drawn = []
+    monkeypatch.setattr(video_output, "mark", lambda frame, persons: drawn.append(persons[0].box_px.tolist()) or frame)
+    box = np.array([8.0, 8.0, 16.0, 24.0])
+    monkeypatch.setattr(video_output, "marked_persons", lambda *_: [Marked(0, box, [])])
+
+    def first_frame():
+        result = SimpleNamespace(tracks={}, reader=open_forward(path, print))
+        return next(drawn_frames(result, [0], 0.5, 1))
+
+    assert first_frame().shape == (48, 128, 3) and drawn[0] == [16.0, 8.0, 32.0, 24.0]
+    set_display_matrix(path, (0, 1, -1, 0))  # a quarter turn: wide pixels become high ones
+    assert first_frame().shape == (64, 24, 3)

@@ -1,7 +1,7 @@
-"""The long-term feature bank of one video that has none: made in a first pass over it, and kept for the next time.
+"""The long-term feature bank of one video, made in a first pass over it and kept; and the window that a network takes.
 
-A key frame a second, the rhythm of the banks of training, and of each person what the bank's detector saw.  The file is
-a bank as ``tools/build_feature_bank.py`` writes it; its metadata say of which video, weights and boxes it is.
+A key frame a second, as in the banks of training, and of each person the features that the bank's detector gives.  The
+file is a bank as ``tools/build_feature_bank.py`` writes it; its metadata name its video, weights and boxes.
 """
 
 from __future__ import annotations
@@ -10,40 +10,120 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paddlevideo.config import Config
 from paddlevideo.errors import UserError
-from paddlevideo.inference.ava_clips import ClipMaker, ForwardReader, KeyMoment, moments_at, person_rows, shot_until
-from paddlevideo.inference.ava_predictor import rows_of_network
-from paddlevideo.inference.ava_settings import DetectionSettings, settings_of_config
-from paddlevideo.inference.bank_windows import Window, without_windows
-from paddlevideo.inference.export import pipeline_of
+from paddlevideo.inference.key_frames import ClipMaker, ForwardReader, KeyMoment, moments_at, person_rows, shot_until
 from paddlevideo.inference.runtime import Say
 from paddlevideo.loader import feature_bank
 from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.loader.pipelines.long_term import LongTermFeatures
 from paddlevideo.safe_io import DamagedFileError, sha256
 
+if TYPE_CHECKING:
+    from paddlevideo.inference.detector import DetectionSettings
+
+Arguments = dict[str, Any]
+
+WINDOW = "long_term"  # its key in the section ``detection`` of inference.yml
+_NAME = LongTermFeatures.__name__
 # what a bank must be of to be used again, and what to call it
 _OF_VIDEO = {"video_id": "video id", "video_sha256": "video", "boxes_sha256": "boxes"}
 _OF_DETECTOR = {"weights_sha256": "weights", "settings_sha256": "network or preprocessing"}
 
 
 @dataclass(frozen=True)
+class Window:
+    """The stretch of a feature bank that a network takes.
+
+    Args:
+        window_s: seconds around the key frame.
+        max_features: persons per second.
+        channels: C, of the bank's features.
+    """
+
+    window_s: int
+    max_features: int
+    channels: int
+
+    def describe(self) -> dict[str, int]:
+        """Plain data for ``inference.yml``."""
+        return asdict(self)
+
+    def empty(self, num_clips: int) -> dict[str, np.ndarray]:
+        """Windows of nobody: ``long_term`` float32 [N, S, C] and ``long_term_filled`` bool [N, S]."""
+        slots = self.window_s * self.max_features
+        return {
+            "long_term": np.zeros((num_clips, slots, self.channels), np.float32),
+            "long_term_filled": np.zeros((num_clips, slots), bool),
+        }
+
+
+def window_of(pipeline: Pipeline, framework: Any) -> Window | None:
+    """The window of a network and its PIPELINE.test; None if the network takes no bank.
+
+    Raises:
+        UserError: the network takes one, and the pipeline has no ``LongTermFeatures``.
+    """
+    if not (framework.takes_boxes and framework.needs_long_term):
+        return None
+    found: list[LongTermFeatures] = []
+    _changed(pipeline, lambda arguments: found.append(LongTermFeatures(**arguments)))
+    if not found:
+        raise UserError(
+            f"{pipeline.where}: MODEL.head.shared_head looks into a feature bank, and no {_NAME} says how far; add "
+            f"long_term: {{name: {_NAME}, banks: [...]}}"
+        )
+    return Window(found[0].window_s, found[0].max_features, framework.long_term_channels)
+
+
+def without_windows(pipeline: Pipeline) -> Pipeline:
+    """The same without ``LongTermFeatures``: no bank is opened."""
+    return _changed(pipeline, lambda arguments: None)
+
+
+def with_windows_from(pipeline: Pipeline, bank: Path) -> Pipeline:
+    """The same with windows from this bank alone, the surest persons of each second: nothing is drawn at random."""
+    return _changed(pipeline, lambda arguments: {**arguments, "banks": [str(bank)], "sampling": "first"})
+
+
+def _changed(pipeline: Pipeline, change: Callable[[Arguments], Arguments | None]) -> Pipeline:
+    """The pipeline with other arguments for every ``LongTermFeatures``; None leaves the operator out."""
+    steps: dict[str, Any] = {}
+    for key, value in pipeline.describe().items():
+        if isinstance(value, Mapping) and value.get("name") == _NAME:
+            arguments = change({k: v for k, v in value.items() if k != "name"})
+            if arguments is not None:
+                steps[key] = {"name": _NAME, **arguments}
+        elif isinstance(value, list):
+            steps[key] = [new for item in value if (new := _changed_item(item, change)) is not None]
+        else:
+            steps[key] = value
+    return Pipeline(steps, pipeline.where)
+
+
+def _changed_item(item: Any, change: Callable[[Arguments], Arguments | None]) -> Any:
+    if not isinstance(item, Mapping) or _NAME not in item:
+        return item
+    arguments = change(dict(item[_NAME]))
+    return None if arguments is None else {_NAME: arguments}
+
+
+@dataclass(frozen=True)
 class BankDetector:
-    """A network that sees people, and what it wants.
+    """The detector whose features a bank holds.
 
     Args:
         features: a batch as the loader's -> float32 [R, C].
         pipeline: PIPELINE.test, without windows.
-        settings: what else it was trained with.
+        settings: of its training.
         channels: C.
-        origin: for the bank's metadata: ``weights_sha256``, ``model``, ``config``, and the digest of its settings.
+        origin: for the bank's metadata: ``weights_sha256``, ``settings_sha256``, ``model`` and ``config``.
     """
 
     features: Callable[[dict[str, np.ndarray]], np.ndarray]
@@ -51,25 +131,6 @@ class BankDetector:
     settings: DetectionSettings
     channels: int
     origin: Mapping[str, str]
-
-
-def bank_detector_of(config: Config, framework: Any, weights: str | Path) -> BankDetector:
-    """A detector; also one that looks into a feature bank, whose backbone sees people like any other.
-
-    Args:
-        framework: the network of the configuration, with these weights loaded.
-    """
-    pipeline, settings = without_windows(pipeline_of(config)), settings_of_config(config, framework)
-    pipeline.refuse_boxes()
-    described = [config.section("MODEL"), pipeline.describe(), settings.clip_fps, settings.timestamp_end]
-    origin = {
-        "weights_sha256": sha256(Path(weights).expanduser()),
-        "settings_sha256": _digest(json.dumps(described, default=str, sort_keys=True).encode()),
-        "model": str(config["model_name"]),
-        "config": str(config.source),
-    }
-    features, channels = rows_of_network(framework, "features"), framework.backbone.out_channels
-    return BankDetector(features, pipeline, settings, channels, origin)
 
 
 def moments_of_seconds(reader: FrameReader, timestamp_start: float) -> list[KeyMoment]:
@@ -80,11 +141,11 @@ def moments_of_seconds(reader: FrameReader, timestamp_start: float) -> list[KeyM
 
 @dataclass(frozen=True, eq=False)
 class FirstPass:
-    """What there is to see in the first pass.
+    """A video with its persons, of which a bank is made.
 
     Args:
         moments: the bank's key frames.
-        people: per key frame float32 [n, 5]: boxes as fractions of the picture, and scores.
+        persons: per key frame float32 [n, 5]: boxes as fractions of the picture, and scores.
         timestamp_start: second of the first frame.
         bounded: whether clips end at the data set's last second, as those of a data set do.
     """
@@ -92,14 +153,14 @@ class FirstPass:
     reader: ForwardReader
     video_id: str
     moments: Sequence[KeyMoment]
-    people: Sequence[np.ndarray]
+    persons: Sequence[np.ndarray]
     timestamp_start: float
     bounded: bool
 
     def identity(self) -> dict[str, str]:
         """Digests of the video and of the boxes."""
         boxes = hashlib.sha256(json.dumps([self.timestamp_start, self.bounded]).encode())
-        for moment, found in zip(self.moments, self.people, strict=True):
+        for moment, found in zip(self.moments, self.persons, strict=True):
             boxes.update(f"{moment.timestamp_s} {moment.frame_index} {len(found)};".encode())
             boxes.update(np.ascontiguousarray(found, "<f4").tobytes())
         return {
@@ -121,12 +182,12 @@ def bank_of_video(
     """The bank of a video: the one at ``path`` if it is of this video, these boxes and this detector; else a new one.
 
     Args:
-        detector: None: a bank must be there already, and whose it is stays untold.
-        window: of the network that will look into it.
+        detector: None: a bank must be there already; its detector is not compared.
+        window: of the network that takes it.
 
     Raises:
-        UserError: the file at ``path`` is no bank of one video; there is none, and no detector; features of a length
-            that the network does not take.
+        UserError: the file at ``path`` is no bank of one video; there is no file and no detector; features of another
+            length than the network takes.
     """
     wanted = first.identity() | dict(detector.origin if detector else {})
     if detector is not None:
@@ -139,7 +200,7 @@ def bank_of_video(
     features = _features(first, detector, batch_size, progress)
     frames = [
         feature_bank.KeyFrame(first.video_id, math.floor(moment.timestamp_s), rows, boxes[:, 4])
-        for moment, rows, boxes in zip(first.moments, features, first.people)
+        for moment, rows, boxes in zip(first.moments, features, first.persons)
     ]
     feature_bank.write_bank(path, frames, about=wanted)
     say(f"feature bank: {path}, {len(frames)} key frames, {sum(map(len, features))} people")
@@ -147,7 +208,7 @@ def bank_of_video(
 
 
 def no_detector(path: Path) -> UserError:
-    """The refusal of a model that has no bank at ``path`` and nothing to make it with."""
+    """The error where there is no bank at ``path`` and nothing to make it with."""
     return UserError(
         f"{path}: an exported model reads a feature bank and cannot make it; name the detector that made the banks of "
         "its training: --bank-config CFG --bank-weights FILE"
@@ -155,7 +216,7 @@ def no_detector(path: Path) -> UserError:
 
 
 def _is_of(path: Path, wanted: Mapping[str, str], detector: BankDetector | None, say: Say) -> bool:
-    """Whether a bank is what is wanted.  Only a bank of one video is ever replaced."""
+    """Whether a bank is of this video, these boxes and this detector.  Only a bank of one video is ever replaced."""
     try:
         about = feature_bank.FeatureBank(path).about
     except DamagedFileError as error:
@@ -192,8 +253,4 @@ def _features(
     s, start = detector.settings, first.timestamp_start
     shot = shot_until(s.timestamp_end if first.bounded else None, start, s.clip_fps)
     maker = ClipMaker(detector.pipeline, first.reader, s.clip_fps, start, shot)
-    return person_rows(maker, first.moments, first.people, detector.features, detector.channels, batch_size, progress)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return person_rows(maker, first.moments, first.persons, detector.features, detector.channels, batch_size, progress)

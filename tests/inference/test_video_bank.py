@@ -174,7 +174,7 @@ def test_a_bank_is_used_again_if_it_is_the_right_one(tiny_ava, lfb, predict, tmp
 
 def test_the_models_own_backbone_makes_a_bank_of_every_second(tiny_ava, lfb, predict, tmp_path, monkeypatch):
     """With a detector, key frames of the prediction are others than those of the bank; each is looked at once."""
-    import paddlevideo.inference.people as module
+    import paddlevideo.inference.detector as module
 
     looked = []
 
@@ -195,7 +195,7 @@ def test_the_models_own_backbone_makes_a_bank_of_every_second(tiny_ava, lfb, pre
 
 
 def test_nobody_in_the_video_is_a_result(tiny_ava, lfb, predict, tmp_path, monkeypatch):
-    import paddlevideo.inference.people as module
+    import paddlevideo.inference.detector as module
 
     nobody = np.zeros((0, 5), np.float32)
     blind = SimpleNamespace(name="blind", detect=lambda frames, times: [nobody for _ in frames], account=lambda: [])
@@ -261,17 +261,11 @@ def test_an_exported_model_gives_the_same(tiny_ava, lfb, predict, tmp_path):
 
 @pytest.mark.parametrize("fbo", HEADS)
 def test_the_program_equals_the_network_with_any_number_of_people(lfb, fbo):
-    from paddlevideo.build import deployed_network
     from paddlevideo.config import load_config
-    from paddlevideo.inference.ava_predictor import scorer_of_network
-    from paddlevideo.inference.model_files import program_inputs
-    from paddlevideo.inference.runtime import ExportedModel, Runtime
-    from paddlevideo.modeling.weights import load_weights
+    from paddlevideo.inference.runtime import ExportedModel, Runtime, TrainedNetwork, program_inputs
 
     model = getattr(lfb, fbo)
-    network = deployed_network(load_config(model.config))
-    load_weights(network, model.weights)
-    scorer = scorer_of_network(network)
+    scorer = TrainedNetwork(load_config(model.config), model.weights, "cpu", of_persons=True, say=print).run
     program = ExportedModel(model.report.program, model.report.params, Runtime(), say=print)
     shapes = {spec.name: spec.shape for spec in program_inputs(model.report.program)}
     assert list(shapes) == ["imgs", "boxes", "boxes_num", "long_term", "long_term_filled"]
@@ -310,7 +304,7 @@ def test_inference_yml_says_which_window(lfb):
 def test_what_builds_banks_is_exported_as_a_plain_detector(tiny_ava, tmp_path):
     from paddlevideo.config import load_config
     from paddlevideo.inference.export import export
-    from paddlevideo.inference.model_files import program_inputs
+    from paddlevideo.inference.runtime import program_inputs
 
     config = tiny_ava_config(tiny_ava.data)
     config["MODEL"]["head"]["shared_head"] = {"name": "LFBInferHead", "lfb_prefix_path": str(tmp_path / "banks")}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.tracking import count_links, read_boxes
-from paddlevideo.inference.tracks import Track, assign, colours_of, link, tracks_of
+from paddlevideo.inference.tracking import Track, assign, colours_of, link, tracks_of
 
 WALKERS = Path(__file__).resolve().parents[2] / "../shared/media/walkers.csv"
 
