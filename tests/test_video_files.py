@@ -98,10 +98,10 @@ def test_check_dataset_names_what_is_left_out(folder, tmp_path, run_tool_or_main
 
 @pytest.fixture
 def run_tool_or_main(capsys):
-    from tools.check_dataset import main
+    from paddlevideo.cli.main import main
 
     def run(*arguments):
-        main(list(arguments))
+        main(["check-data", *arguments])
         return capsys.readouterr().out
 
     return run
