@@ -24,8 +24,24 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 MISSING = "(missing)"
 
-# (leaves, key path, its value now, why); {name} is the leaf's file name, patterns as in a shell
-EXPECTED: tuple[tuple[str, str, str, str], ...] = ()
+_OWN_NAME = "a name of its own, so that checkpoints of different recipes have different names"
+_FILLED = "num_seg fills it; nothing reads it here"
+# differences from 36cbc0a: leaves and key path (shell patterns), the value now ({name}: the leaf's file name), why
+EXPECTED: tuple[tuple[str, str, str, str], ...] = (
+    ("*_rgb.yaml", "model_name", "{name}", _OWN_NAME),
+    ("*_rgb_custom_classes.yaml", "model_name", "{name}", _OWN_NAME),
+    ("*/timesformer_sapceOnly_*", "model_name", "timesformer_spaceOnly_8x32x1_15e_kinetics400_rgb", _OWN_NAME),
+    ("*/lfb_slowonly_r50_ava_infer.yaml", "model_name", "{name}", _OWN_NAME),
+    ("*/tsm_own_videos.yaml", "model_name", "TSM_own", _OWN_NAME),
+    ("*/tsm_own_videos_multilabel.yaml", "model_name", "TSM_own_multilabel", _OWN_NAME),
+    ("*/pptimesformer_k400_videos_16frames.yaml", "model_name", "ppTimeSformer_16f", _OWN_NAME),
+    ("*/pptimesformer_k400_videos_distill.yaml", "model_name", "ppTimeSformer_distill", _OWN_NAME),
+    *(
+        (f"recognition/tsm/*{frames}_*_rgb.yaml", key, number, _FILLED)
+        for frames, number in (("1x1x8", "8"), ("1x1x16", "16"))
+        for key in ("MODEL.runtime_cfg.test.num_seg", "P[IR]*.decode.num_seg")
+    ),
+)
 
 
 def resolved(root: Path) -> dict[str, dict[str, Any]]:

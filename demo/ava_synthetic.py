@@ -45,9 +45,9 @@ from demo.stage.drawing import draw
 from paddlevideo.ava_files import labels_text, write_ava_csv, write_proposals
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.encoding import encode
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.video_files import each_frame_alone, require_encoder, write_video
 
 FRAME_NAME = "img_{:05}.jpg"
 QUANTISER = 24
@@ -70,7 +70,8 @@ def make_video(video: Video, out: Path, settings: Settings, with_frames: bool) -
     """Renders one video, and its frames as pictures if asked; returns its annotation."""
     scene, room, backwards = make_scene(settings, video)
     name = video.name(settings)
-    encode(out / "videos" / f"{name}.mp4", frames_of(settings, scene, room, backwards), settings.fps, QUANTISER)
+    frames = frames_of(settings, scene, room, backwards)
+    write_video(out / "videos" / f"{name}.mp4", frames, settings.fps, each_frame_alone(QUANTISER))
     if with_frames:
         import cv2
 
@@ -167,12 +168,10 @@ def make_dataset(out: Path, counts: dict[str, int], settings: Settings, jobs: in
         UserError: a count that does not fill the scenes, a size or length that cannot be, the encoder missing, a folder
             that cannot be written to.
     """
-    import av
     import cv2
 
     _check(settings, jobs)
-    if "libx264" not in av.codecs_available:
-        raise UserError("this PyAV has no H.264 encoder; its wheels do: python -m pip install --upgrade av")
+    require_encoder()
     videos = {split: plan(split, counts[split], settings) for split in SPLITS}
     everything = [video for split in SPLITS for video in videos[split]]
     parts: dict[Video, KeyFrames] = {}

@@ -30,8 +30,8 @@ import numpy as np
 
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.encoding import encode
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.video_files import each_frame_alone, require_encoder, write_video
 
 # (a clip as drawn, the same clip played backwards)
 PAIRS = (("left", "right"), ("up", "down"), ("approach", "recede"), ("clockwise", "anticlockwise"))
@@ -51,6 +51,7 @@ FOREGROUNDS = (
     (140, 230, 110),
     (220, 110, 230),
 )
+QUANTISER = 18
 MIN_CONTRAST = 90  # smallest difference of luma between a shape and its background, in grey levels
 
 # Outlines in [-1, 1], y downwards.  None looks the same after a turn or in a mirror, so that a turn can be seen.
@@ -234,7 +235,7 @@ def make_clip(clip: Clip, out: Path, look: Look, digits: dict[str, np.ndarray]) 
     import cv2
 
     cv2.setNumThreads(0)  # the processes share the cores already
-    encode(out / clip.path, *render(clip, look, digits[clip.split]))
+    write_video(out / clip.path, *render(clip, look, digits[clip.split]), each_frame_alone(QUANTISER))
 
 
 def contact_sheet(look: Look, digits: np.ndarray, side_px: int = 96) -> np.ndarray:
@@ -287,15 +288,13 @@ def make_dataset(out: Path, counts: dict[str, int], look: Look, jobs: int) -> No
         UserError: a count that the classes cannot share, a frame size that is none, scikit-learn or the encoder
             missing, a folder that cannot be written to.
     """
-    import av
     import cv2
 
     if not 16 <= look.short_px[0] <= look.short_px[1]:
         raise UserError(f"--size {look.short_px[0]} {look.short_px[1]}: wants MIN and MAX in pixels, 16 <= MIN <= MAX")
     if look.variety < 0 or jobs < 1:
         raise UserError(f"--variety {look.variety} --jobs {jobs}: want 0 or more, and 1 or more")
-    if "libx264" not in av.codecs_available:
-        raise UserError("this PyAV has no H.264 encoder; its wheels do: python -m pip install --upgrade av")
+    require_encoder()
     clips = {split: plan(split, counts[split]) for split in SPLITS}
     images = load_digits()
     # the sets share no digit: the test set shows handwriting that training has not seen

@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.errors import CONTROL, ConfigError, UserError
 from paddlevideo.safe_io import read_json, read_npz, read_pickle, reading, write_atomic
 
+BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far behind a video's last frame
 _MAX_SHOWN = 20
 _BOX_SUFFIXES = (".pkl", ".npz", ".json")
 
@@ -273,7 +274,6 @@ def read_excluded(path: str | os.PathLike) -> set[tuple[str, float]]:
 _ITEM = re.compile(r"\bitem\s*\{((?:[^{}\"']|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')*)\}")
 _NAME = re.compile(r"\b(?:label_)?name\s*:\s*(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)')")
 _ID = re.compile(r"\b(?:label_)?id\s*:\s*(-?\d+)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NUMBERED = re.compile(r"(\d+)\s*:\s*(.+)")
 
 
@@ -296,7 +296,7 @@ def read_ava_labels(path: str | os.PathLike) -> dict[int, str]:
         if label is None or name is None:
             wanted = 'item { name: "..." id: N }, as the file\'s other items' if "item" in text else "'id: name'"
             problems.append((number, f"no name or no id; expected {wanted}"))
-        elif _CONTROL.search(name):
+        elif CONTROL.search(name):
             problems.append((number, f"the name {ascii(name)} holds a control character; rename the action"))
         elif label < 1:
             problems.append((number, f"id {label} of {name!r}: ids count from 1 (0 is reserved)"))

@@ -33,8 +33,7 @@ from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.registry import DATASETS, METRICS
 from paddlevideo.settings import Batches
-from paddlevideo.solver.check import check_lr, check_optimizer
-from paddlevideo.solver.lengths import Run, broken, differences
+from paddlevideo.solver.check import Run, broken, check_lr, check_optimizer, differences
 
 log = logging.getLogger("paddlevideo")
 
@@ -239,7 +238,7 @@ def load_run_config(
 
 
 def length_remarks(config: Mapping[str, Any], steps_per_epoch: int | None = None) -> list[str]:
-    """One line for each length of a schedule that is not the run's (``solver.lengths``)."""
+    """One line for each length of a schedule that is not the run's (``solver.check``)."""
     schedules = _schedules(config, config.get("epochs"))
     return [
         line

@@ -25,8 +25,7 @@ from paddlevideo.loader.datasets.lists import ClassCount, expanded, training_cla
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note, write_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
-from paddlevideo.safe_io import DamagedFileError, sha256, write_pickle
-from paddlevideo.video_files import instead_of_a_file
+from paddlevideo.safe_io import DamagedFileError, instead_of_a_file, sha256, write_pickle
 
 log = logging.getLogger("paddlevideo")
 

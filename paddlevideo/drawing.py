@@ -1,20 +1,14 @@
-"""Boxes, ids and actions drawn into frames, and frames into an H.264 film."""
+"""Boxes, ids and actions drawn into frames."""
 
 from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
-
-from paddlevideo.errors import UserError
-from paddlevideo.safe_io import write_atomic
 
 _FONT, _WHITE = cv2.FONT_HERSHEY_SIMPLEX, (255, 255, 255)
 _READABLE_PX = 360  # a picture whose short side is below it is enlarged before it is written on
@@ -32,7 +26,6 @@ _COLOURS = (
     (60, 96, 16),
 )
 NUM_COLOURS = len(_COLOURS)
-SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 
 
 @dataclass(frozen=True)
@@ -96,67 +89,6 @@ def drawable(text: str) -> str:
     if int(cv2.__version__.partition(".")[0]) >= 5:
         return text
     return text.encode("ascii", "replace").decode()
-
-
-def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> int:
-    """Writes frames as H.264 (yuv420p, which every player knows); the file is whole or not there.
-
-    Args:
-        path: ends in .mp4, .mov, .mkv or .avi.
-        frames: uint8 [H, W, 3] RGB, of one size; an odd height or width gets its last row or column twice.
-
-    Returns:
-        The number of frames.
-
-    Raises:
-        UserError: another ending, no frames, PyAV without an H.264 encoder, a folder that cannot be written to.
-    """
-    path = check_video_name(path)
-    count = 0
-
-    def encode(stream: BinaryIO) -> None:
-        nonlocal count
-        count = _encode(stream, SUFFIXES[path.suffix.lower()], frames, fps)
-        if not count:
-            raise UserError(f"{path}: there is no frame to write")
-
-    write_atomic(path, encode)
-    return count
-
-
-def check_video_name(path: str | Path) -> Path:
-    """The path, if its ending is one that can be written.
-
-    Raises:
-        UserError: it is not.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path}: expected a name that ends in {', '.join(SUFFIXES)}")
-    return path
-
-
-def _encode(stream: BinaryIO, container: str, frames: Iterable[np.ndarray], fps: float) -> int:
-    import av
-
-    count, video = 0, None
-    with av.open(stream, "w", format=container) as film:
-        for frame in frames:
-            even = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
-            if video is None:
-                try:
-                    video = film.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-                except (av.error.FFmpegError, ValueError):
-                    raise UserError(
-                        "this PyAV has no H.264 encoder (libx264): pip install --force-reinstall av"
-                    ) from None
-                video.height, video.width = even.shape[:2]
-                video.pix_fmt, video.options = "yuv420p", {"crf": "20", "preset": "veryfast"}
-            film.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
-            count += 1
-        if video is not None:
-            film.mux(video.encode(None))
-    return count
 
 
 @dataclass(frozen=True)

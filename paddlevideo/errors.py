@@ -3,6 +3,10 @@
 Commands print a ``UserError`` as one line and exit with 2; every other exception is a bug.
 """
 
+import re
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 EXIT_USER_ERROR = 2
 EXIT_RANK_HUNG = 3
 EXIT_RANK_LOST = 4
@@ -18,6 +22,18 @@ EXIT_CODES = {
     EXIT_INTERRUPTED: "Ctrl-C; training has saved a resume point",
     EXIT_TERMINATED: "SIGTERM, or the launcher has ended; training has saved a resume point",
 }
+
+
+def printable(text: object, keep: str = "") -> str:
+    """The text with control and other invisible characters escaped, so that a file name cannot write to a terminal.
+
+    Args:
+        keep: characters that stay, e.g. line breaks.
+    """
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in str(text)
+    )
 
 
 class UserError(Exception):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from paddlevideo.errors import ConfigError
-from paddlevideo.video_files import printable
+from paddlevideo.errors import ConfigError, printable
 
 MAX_SHOWN = 20
 

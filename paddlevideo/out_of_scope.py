@@ -28,10 +28,17 @@ _FAMILIES: dict[str, tuple[str, str | None]] = {
     "adds": ("depth estimation (ADDS)", None),
     "depthestimator": ("depth estimation (ADDS)", None),
 }
+# names of single classes -> what there is instead
+_CLASSES = {
+    "MultiCenterCrop": "it belongs to PaddleVideo's TokenShift; for one crop CenterCrop, for three UniformCrop",
+    "DecodeSampler": "write VideoDecoder and a sampler (SampleFrames, Sampler) instead",
+}
 
 
 def out_of_scope(name: str) -> str | None:
     """What a class of such a name would be, and what is nearest; None for other names."""
+    if name in _CLASSES:
+        return _CLASSES[name]
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     for pattern, (what, nearest) in _FAMILIES.items():
         if re.search(pattern, plain):

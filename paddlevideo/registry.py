@@ -1,4 +1,4 @@
-"""Name in YAML -> class.  Seven registries, filled by looking into their folders and into a user's own files.
+"""Name in YAML -> class.  Nine registries, filled by looking into their folders and into a user's own files.
 
 A registry reads the *source* of its folder to learn which classes there are and which arguments they take
 (``paddlevideo.class_index``), so that a configuration is checked before anything heavy is imported.  A class is
@@ -42,12 +42,10 @@ class Registry:
         kind: the word used in messages, e.g. ``backbone``.
         places: folders or files below the package that hold such classes.
         bases: the base classes of this kind, ``module:Class``; a registered class derives from one of them.
-        absent: names of a reference that are not here on purpose -> what they are and what there is instead.
     """
 
-    def __init__(self, kind: str, *places: str, bases: tuple[str, ...] = (), absent: Mapping[str, str] | None = None):
+    def __init__(self, kind: str, *places: str, bases: tuple[str, ...] = ()):
         self.kind = kind
-        self._absent = dict(absent or {})
         self._places, self._base_names = places, bases
         self._classes: dict[str, type] = {}
         self._index: dict[str, Entry] | None = None
@@ -117,7 +115,7 @@ class Registry:
 
     def unknown(self, name: object) -> str:
         """The sentence for a name that is not there."""
-        remark = self._absent.get(str(name)) or out_of_scope(str(name))
+        remark = out_of_scope(str(name))
         if remark:
             return f"there is no {self.kind} {name!r} here: {remark}"
         return f"there is no {self.kind} {name!r}{suggest(str(name), self.names())}"
@@ -259,12 +257,10 @@ TRANSFORMS = Registry(
     "transform",
     "loader/pipelines",
     "loader/mix.py",
-    absent={
-        "MultiCenterCrop": "it belongs to PaddleVideo's TokenShift; for one crop CenterCrop, for three UniformCrop",
-        "DecodeSampler": "write VideoDecoder and a sampler (SampleFrames, Sampler) instead",
-    },
 )
 METRICS = Registry("metric", "metrics")
+SCHEDULES = Registry("schedule", "solver/lr.py")  # besides those of paddle.optimizer.lr
+OPTIMIZERS = Registry("optimizer")  # besides those of paddle.optimizer
 REGISTRIES = {
     "FRAMEWORKS": FRAMEWORKS,
     "BACKBONES": BACKBONES,
@@ -273,4 +269,6 @@ REGISTRIES = {
     "DATASETS": DATASETS,
     "TRANSFORMS": TRANSFORMS,
     "METRICS": METRICS,
+    "SCHEDULES": SCHEDULES,
+    "OPTIMIZERS": OPTIMIZERS,
 }

@@ -12,14 +12,15 @@ import json
 import math
 import os
 import pickle
+import re
+import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from paddlevideo.errors import DamagedFileError, UnsafeFileError, UserError
+from paddlevideo.errors import DamagedFileError, UnsafeFileError, UserError, printable
 from paddlevideo.unpickling import AllowListUnpickler, is_plain
-from paddlevideo.video_files import instead_of_a_file
 
 # torch.save before 1.6 wrote the number 0x1950a86a20f9469cfc6c as a pickle of protocol 2, and others behind it
 _TORCH_LEGACY = b"\x80\x02\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little") + b"."
@@ -28,6 +29,33 @@ _NPY_HEADERS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"
 _PICKLE, _AGAIN = "a pickle of arrays", "get the file from its publisher again"
 # what an .npz may unpack to: so many bytes, or so many times its own
 _MIN_UNPACKED, _RATIO = 1 << 26, 20
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/{1,2}[^/]")  # a Path makes one slash of two
+_SCHEMES = frozenset({"ftp", "http", "https", "mms", "rtmp", "rtmps", "rtp", "rtsp", "s3", "srt", "udp"})
+
+
+def address_scheme(name: str | os.PathLike) -> str | None:
+    """``http``, ``rtsp``, ... if the name is an address; None: it is a path."""
+    match = _ADDRESS.match(os.fspath(name))
+    return match[1].lower() if match and match[1].lower() in _SCHEMES else None
+
+
+def instead_of_a_file(path: str | os.PathLike) -> str:
+    """What stands at a path where no regular file does, for messages."""
+    path = os.fspath(path)
+    if address_scheme(path):
+        return "no such file; it is an address, and only files are read: download it first"
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if re.fullmatch(r"\d+", path):
+            return "no such file; a number names a camera elsewhere, cameras are not read here"
+        other = path.replace("\\", "/")
+        if other != path and os.path.exists(other):
+            return f"no such file, but {printable(other)} is there: write paths with /"
+        return "no such file"
+    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe (FIFO)", stat.S_ISSOCK: "a socket"}
+    kind = next((name for test, name in kinds.items() if test(mode)), "a device")
+    return f"it is {kind}, not a file" + ("" if kind == "a folder" else "; write its content to a file first")
 
 
 def file_form(path: str | os.PathLike) -> str:
@@ -152,12 +180,13 @@ def read_npz(path: str | os.PathLike) -> dict[str, Any]:
         return arrays
 
 
-def sha256(path: str | os.PathLike) -> str:
-    """Hex digest of a file's bytes."""
+def sha256(*sources: str | os.PathLike | BinaryIO) -> str:
+    """Hex digest of the bytes of files, one after the other; of an open stream from where it stands."""
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    for source in sources:
+        with contextlib.nullcontext(source) if hasattr(source, "read") else open(source, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -1,11 +1,17 @@
-"""What a video file is by its name, what of a folder is none, and names that are safe to print."""
+"""What a video file is by its name, which files of a folder are none, and the one H.264 writer."""
 
 from __future__ import annotations
 
 import os
-import re
-import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from paddlevideo.errors import UserError, printable
+from paddlevideo.safe_io import write_atomic
 
 # What PyAV's wheels read, and cameras, browsers and recorders write.  One list for training folders, preparation,
 # annotations of people and prediction.
@@ -14,25 +20,15 @@ VIDEO_ENDINGS = (
     *(".3g2", ".asf", ".divx", ".dv", ".f4v", ".gif", ".m1v", ".m2t", ".m2ts", ".m2v", ".mjpeg", ".mjpg", ".mpe"),
     *(".mts", ".mxf", ".ogm", ".ogv", ".qt", ".vob", ".webp", ".y4m", ".h264", ".264", ".h265", ".hevc", ".265"),
 )
+# endings of the videos that are written -> FFmpeg's container
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
+TO_WATCH = {"crf": "20", "preset": "veryfast"}  # x264's options
 BESIDE, HIDDEN = "beside the class folders", "hidden"
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/{1,2}[^/]")  # a Path makes one slash of two
-_SCHEMES = frozenset({"ftp", "http", "https", "mms", "rtmp", "rtmps", "rtp", "rtsp", "s3", "srt", "udp"})
-
-
-def printable(text: object) -> str:
-    """The text with line breaks and control characters escaped, so that a file name cannot write to a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text))
 
 
 def is_video(name: str) -> bool:
     """Whether a file is taken for a video in a folder: by its ending, hidden files never."""
     return name.lower().endswith(VIDEO_ENDINGS) and not os.path.basename(name).startswith(".")
-
-
-def address_scheme(name: str | os.PathLike) -> str | None:
-    """``http``, ``rtsp``, ... if the name is an address; None: it is a path."""
-    match = _ADDRESS.match(os.fspath(name))
-    return match[1].lower() if match and match[1].lower() in _SCHEMES else None
 
 
 def left_out_files(root: str) -> dict[str, list[str]]:
@@ -65,20 +61,101 @@ def left_out_text(counts: Mapping[str, int]) -> str:
     return f"{total} file{'s are' if total != 1 else ' is'} left out: {parts}"
 
 
-def instead_of_a_file(path: str | os.PathLike) -> str:
-    """What stands at a path where no regular file does, for messages."""
-    path = os.fspath(path)
-    if address_scheme(path):
-        return "no such file; it is an address, and only files are read: download it first"
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        if re.fullmatch(r"\d+", path):
-            return "no such file; a number names a camera elsewhere, cameras are not read here"
-        other = path.replace("\\", "/")
-        if other != path and os.path.exists(other):
-            return f"no such file, but {printable(other)} is there: write paths with /"
-        return "no such file"
-    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe (FIFO)", stat.S_ISSOCK: "a socket"}
-    kind = next((name for test, name in kinds.items() if test(mode)), "a device")
-    return f"it is {kind}, not a file" + ("" if kind == "a folder" else "; write its content to a file first")
+def check_video_name(path: str | Path) -> Path:
+    """The path, if its ending is one that can be written.
+
+    Raises:
+        UserError: it is not.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in CONTAINERS:
+        raise UserError(f"{path}: expected a name that ends in {', '.join(CONTAINERS)}")
+    return path
+
+
+def require_encoder() -> None:
+    """
+    Raises:
+        UserError: this PyAV has no H.264 encoder.
+    """
+    import av
+
+    if "libx264" not in av.codecs_available:
+        raise UserError("this PyAV has no H.264 encoder (libx264); its wheels do: pip install --force-reinstall av")
+
+
+def each_frame_alone(quantiser: int) -> dict[str, str]:
+    """x264's options for frames that are coded independently of one another at one quantiser (0 to 51).
+
+    A decoded frame does not depend on its place in the stream, and a reader seeks to any of them at no cost.
+    """
+    return {
+        **{"qp": str(quantiser), "preset": "veryfast", "g": "1", "x264-params": "ipratio=1:aq-mode=0"},
+        "threads": "1",
+    }
+
+
+def write_video(
+    path: str | Path, frames: Iterable[np.ndarray], fps: float, options: Mapping[str, str] = TO_WATCH
+) -> int:
+    """Writes frames as H.264 (yuv420p, which every player supports); the file is whole or not there.
+
+    Args:
+        path: ends in .mp4, .mov, .mkv or .avi.
+        frames: uint8 [H, W, 3] RGB, of one size; an odd height or width gets its last row or column twice.
+        options: FFmpeg's and x264's, by name.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        UserError: another ending, no frames, PyAV without an H.264 encoder, a folder that cannot be written to.
+    """
+    path = check_video_name(path)
+    count = 0
+
+    def encode(stream: BinaryIO) -> None:
+        nonlocal count
+        count = encode_h264(stream, frames, fps, options, CONTAINERS[path.suffix.lower()])
+        if not count:
+            raise UserError(f"{path}: there is no frame to write")
+
+    write_atomic(path, encode)
+    return count
+
+
+def encode_h264(
+    target: str | Path | BinaryIO,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    options: Mapping[str, str],
+    container: str = "mp4",
+    comment: str = "",
+) -> int:
+    """Encodes frames into a file or stream, and returns their number; see ``write_video``, which is atomic.
+
+    Args:
+        container: FFmpeg's name of the form.
+        comment: stored in the file's metadata.
+
+    Raises:
+        UserError: PyAV has no H.264 encoder.
+        av.error.FFmpegError: the encoder refuses the options, or the file cannot be written.
+    """
+    import av
+
+    require_encoder()
+    count, stream = 0, None
+    with av.open(target if hasattr(target, "write") else str(target), "w", format=container) as output:
+        if comment:
+            output.metadata["comment"] = comment
+        for count, frame in enumerate(frames, 1):  # noqa: B007
+            even = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
+            if stream is None:
+                stream = output.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+                stream.height, stream.width = even.shape[:2]
+                stream.pix_fmt, stream.options = "yuv420p", dict(options)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
+        if stream is not None:
+            output.mux(stream.encode(None))
+    return count

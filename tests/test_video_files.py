@@ -13,8 +13,8 @@ from paddlevideo.loader.datasets.ava import Places
 from paddlevideo.loader.decode import open_video
 from paddlevideo.preparation.ava_building import Footage
 from paddlevideo.preparation.listing import Shelf
-from paddlevideo.safe_io import read_pickle
-from paddlevideo.video_files import address_scheme, is_video, left_out_files
+from paddlevideo.safe_io import address_scheme, read_pickle
+from paddlevideo.video_files import is_video, left_out_files
 from tests.clips import numbered_frames, write_clip
 
 # what this FFmpeg writes: ending -> codec, muxer

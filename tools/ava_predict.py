@@ -109,8 +109,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     set_cpu_environment()
     hide_paddle_remarks()
-    from paddlevideo.drawing import check_video_name
     from paddlevideo.inference.ava_clips import open_forward
+    from paddlevideo.video_files import check_video_name
 
     if args.out_filename:
         check_video_name(args.out_filename)
@@ -368,8 +368,8 @@ def tell(done: int, total: int) -> None:
 
 def write(args: argparse.Namespace, result: VideoActions, reader: ForwardReader) -> None:
     """The output video, the csv and the JSON file."""
-    from paddlevideo.drawing import write_video
     from paddlevideo.inference.ava_film import drawn_frames, film_frames, write_csv, write_json
+    from paddlevideo.video_files import write_video
 
     if args.csv:
         write_csv(args.csv, result)

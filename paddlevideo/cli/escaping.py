@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from paddlevideo.errors import CONTROL, printable
 
 
 class _Escaping:
@@ -28,7 +27,7 @@ class _Escaping:
 
 def escaped(text: str, encoding: str | None = None) -> str:
     """The text with control characters, and what the encoding does not have, as ``\\x1b``."""
-    text = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    text = CONTROL.sub(lambda match: printable(match[0], keep="\n\t"), text)
     encoding = encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from paddlevideo.config.checking import SECTIONS, SPLITS, check
+from paddlevideo.config.checking import AUTO, SECTIONS, SPLITS, check
 from paddlevideo.config.frames import follow, is_frames
 from paddlevideo.config.merging import override, read_with_bases
 from paddlevideo.config.protocols import KEYS, is_choice, resolve
@@ -85,6 +85,7 @@ def load_config(
 
     Its ``protocol`` (``config.protocols``), its ``num_seg`` (``config.frames``) and the places of its ``imports``
     (``paddlevideo.extensions``) are resolved.
+    ``model_name: auto`` is the file's name.
 
     Args:
         path: the YAML file.
@@ -113,6 +114,8 @@ def load_config(
     problems += resolve(data, lines)
     problems += _override(data, lines, others)
     problems += _override(data, lines, frames)
+    if data.get("model_name") == AUTO:
+        data["model_name"] = file.stem
     assigned = [path for path, place in lines.items() if path and place == "-o"]
     problems += follow(data, lines, assigned=assigned)
     problems += check(data, uses)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.classes import Classes
-from paddlevideo.video_files import printable
+from paddlevideo.errors import printable
 
 log = logging.getLogger("paddlevideo")
 

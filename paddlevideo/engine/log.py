@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 
 log = logging.getLogger("paddlevideo")
 
@@ -21,7 +21,7 @@ class _OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+        return printable(text, keep="\n\t")
 
 
 class _Console(logging.Handler):

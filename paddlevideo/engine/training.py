@@ -40,8 +40,7 @@ from paddlevideo.settings import (
     Settings,
     SWASettings,
 )
-from paddlevideo.solver.handover import Handover
-from paddlevideo.solver.lr import Schedule, build_lr, scale_lr
+from paddlevideo.solver.lr import RateOfRun, ScaledSchedule, SequentialSchedule, build_lr
 from paddlevideo.solver.optimizer import build_optimizer, describe_groups
 
 log = logging.getLogger("paddlevideo")
@@ -105,7 +104,7 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     schedule = _schedule(config, options, steps_per_epoch, accumulate)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
     section = {key: value for key, value in config.section("OPTIMIZER").items() if key != "base_batch_size"}
-    optimizer = build_optimizer(section, schedule, framework, multi_precision=precision.multi_precision)
+    optimizer = build_optimizer(section, schedule, framework, precision.multi_precision, framework.networks())
     log.info("%s", describe_groups(optimizer, framework))
     framework, optimizer = precision.prepare(framework, optimizer)
     model = distributed.parallel(framework)
@@ -138,23 +137,22 @@ def _network(
     return _sync_batch_norm(framework) if Settings.of(config).sync_bn else framework
 
 
-def _schedule(config: Config, options: Options, steps_per_epoch: int, accumulate: int) -> Schedule:
+def _schedule(config: Config, options: Options, steps_per_epoch: int, accumulate: int) -> RateOfRun:
     """OPTIMIZER.learning_rate, and from the first averaged epoch on SWA.lr, where there is one."""
     epochs, section = Settings.of(config).epochs, config.section("OPTIMIZER")
     if epochs is None:
         raise UserError(f"{config.source}: epochs: is missing; training needs it")
+    schedule = build_lr(section["learning_rate"], steps_per_epoch, epochs)
     swa = SWASettings.of(config.get("SWA") or {})
-    rates = [section["learning_rate"], swa.lr]
+    if swa.lr is not None:
+        before = swa.first_epoch(epochs) - 1
+        after = build_lr(swa.lr, steps_per_epoch, epochs - before, "SWA.lr")
+        schedule = SequentialSchedule(schedule, after, before)
     if options.scale_lr:
-        factor = _rate_factor(config, section.get("base_batch_size"), accumulate)
-        rates = [None if rate is None else scale_lr(rate, factor) for rate in rates]
+        schedule = ScaledSchedule(schedule, _rate_factor(config, section.get("base_batch_size"), accumulate))
     for line in length_remarks(config, steps_per_epoch):
         log.warning("%s", line)
-    schedule = build_lr(rates[0], steps_per_epoch, epochs)
-    if swa.lr is None:
-        return schedule
-    before = swa.first_epoch(epochs) - 1
-    return Handover(schedule, build_lr(rates[1], steps_per_epoch, epochs - before, "SWA.lr"), before)
+    return schedule
 
 
 def _start(
@@ -197,9 +195,12 @@ def _move_aside(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: S
 def _ways_on(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: list[str]) -> str:
     shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
     if point is None:
+        name = folder.written_as()
+        other = name not in (None, folder.model_name)
+        named = f" -o model_name={name} -o output_dir={folder.path}" if other else ""
         return (
-            f"{folder.path}: holds the work of another run ({shown}); continue it with --resume, or give this one its "
-            "own folder with -o output_dir=PATH, or move the earlier one aside with --overwrite"
+            f"{folder.path}: holds the work of another run ({shown}); continue it with --resume{named}, or give this "
+            "one its own folder with -o output_dir=PATH, or move the earlier one aside with --overwrite"
         )
     return (
         f"{folder.path}: holds resume points that are not in the past of {point.stem.name} ({shown}) and would be "

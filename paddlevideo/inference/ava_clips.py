@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.errors import UserError
 from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
@@ -19,8 +20,6 @@ from paddlevideo.loader.decode.reader import Clip, EachFrame
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.settings import DEFAULT_SEED
-
-_BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far behind the last frame
 
 
 class ForwardReader(FrameReader):
@@ -152,7 +151,7 @@ def moments_at(
     """The frames nearest to given seconds of annotation, and those seconds that the video does not show."""
     times, wanted = _times(reader), np.asarray(timestamps_s, float)
     since = wanted - timestamp_start
-    shown = (since >= -_BEYOND_S) & (since <= times[-1] + _BEYOND_S)
+    shown = (since >= -BEYOND_S) & (since <= times[-1] + BEYOND_S)
     indices = frames_at(reader, since[shown])
     moments = [KeyMoment(int(i), float(times[i]), float(t)) for i, t in zip(indices, wanted[shown])]
     return moments, wanted[~shown].tolist()

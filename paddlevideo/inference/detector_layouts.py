@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paddlevideo.inference.tracks import iou
+from paddlevideo.boxes import iou
 
 XYXY = ("x1", "y1", "x2", "y2")
 CENTRED = ("cx", "cy", "w", "h")

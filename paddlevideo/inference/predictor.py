@@ -16,7 +16,7 @@ import numpy as np
 
 from paddlevideo.build import normalization_of
 from paddlevideo.classes import Classes, order_in
-from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.errors import ConfigError, UserError, printable
 from paddlevideo.inference.array_reader import ArrayReader
 from paddlevideo.inference.description import FILE_NAME, MULTI_LABEL, Description, check_files, read_description
 from paddlevideo.inference.foreign import to_foreign_layout, to_probabilities
@@ -28,7 +28,6 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.decode import FrameDecoder
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.settings import DEFAULT_SEED
-from paddlevideo.video_files import printable
 
 Source = str | PathLike | np.ndarray
 

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.video_files import printable
 
 if TYPE_CHECKING:
     from paddlevideo.inference.predictor import Prediction

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paddlevideo.errors import UserError
-from paddlevideo.video_files import VIDEO_ENDINGS, address_scheme, is_video, left_out_text, printable
+from paddlevideo.errors import UserError, printable
+from paddlevideo.safe_io import address_scheme
+from paddlevideo.video_files import VIDEO_ENDINGS, is_video, left_out_text
 
 LIST_SUFFIXES = frozenset((".csv", ".list", ".txt"))
 _LABEL = re.compile(r"^(.*?\S)[\s,]+[\d.,;\s]+$")  # "path label", "path 64 label", "path 0;3;17"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paddlevideo.boxes import iou
+
 MAX_GAP_S = 1.0
 _MAX_SPACING_S = 10.0  # between sparser frames a place says nothing about who stands there
 _MIN_IOU = 0.3
@@ -198,16 +200,6 @@ def colours_of(tracks: dict[int, Track], preferred: int, apart_s: float = MAX_GA
         free = (number for number in (person % preferred, *range(len(taken) + 1)) if number not in taken)
         colours[person] = next(free)
     return colours
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes x1, y1, x2, y2: [n, 4] with [m, 4] -> float64 [n, m]; 0 for boxes of no area."""
-    corners_low = np.maximum(a[:, None, :2], b[None, :, :2])  # [n, m, 2]
-    corners_high = np.minimum(a[:, None, 2:4], b[None, :, 2:4])
-    shared = np.clip(corners_high - corners_low, 0, None).prod(-1)
-    area_a, area_b = (np.clip(x[:, 2:4] - x[:, :2], 0, None).prod(-1) for x in (a, b))
-    union = area_a[:, None] + area_b[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared, dtype=float), where=union > 0)
 
 
 def assign(cost: np.ndarray) -> list[tuple[int, int]]:

@@ -27,14 +27,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.safe_io import DamagedFileError, reading, write_atomic
+from paddlevideo.safe_io import DamagedFileError, reading, sha256, write_atomic
 
 FORMAT = "paddlevideo feature bank 1"
 _TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8")}
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 _TENSORS = ("features", "scores", "videos", "seconds", "starts")
 _MAX_HEADER = 1 << 25
-_BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -214,8 +213,8 @@ def _open(path: Path, verify: bool) -> tuple[dict[str, str], dict[str, np.ndarra
         expected = begin + max(entry["data_offsets"][1] for entry in header.values())
         if size != expected:
             raise ValueError(f"it has {size} bytes, expected {expected}")
-        if verify and _digest(stream) != about["sha256"]:
-            raise ValueError("its digest is another one")
+        if verify and sha256(stream) != about["sha256"]:
+            raise ValueError("SHA-256 mismatch")
     tensors = {}
     for name in _TENSORS:
         entry = header[name]
@@ -225,13 +224,6 @@ def _open(path: Path, verify: bool) -> tuple[dict[str, str], dict[str, np.ndarra
         # numpy cannot map nothing
         tensors[name] = np.memmap(path, dtype, "r", begin + first, shape) if last > first else np.zeros(shape, dtype)
     return about, tensors
-
-
-def _digest(stream: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 class LongTermWindow:

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import CONTROL, UserError
 from paddlevideo.safe_io import reading
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NUMBERED = re.compile(r"^(\d+)\s*[:\s,]\s*(\S.*)$")
 
 
@@ -46,7 +45,7 @@ def refuse_control_characters(path: str | Path, names: Iterable[str]) -> None:
     Raises:
         UserError: a name holds a control character.
     """
-    bad = next((name for name in names if _CONTROL.search(name)), None)
+    bad = next((name for name in names if CONTROL.search(name)), None)
     if bad is not None:
         raise UserError(f"{path}: the class name {ascii(bad)} holds a control character; rename the class")
 

@@ -12,6 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
+from paddlevideo.boxes import paired_iou
+
 # AVA's kinds of action: name -> class ids, both ends included; and how some of its classes' names begin
 GROUPS = {"person_movement": (1, 14), "object_manipulation": (15, 63), "person_interaction": (64, 80)}
 _AVA_WORDS = {1: "bend", 11: "sit", 12: "stand", 14: "walk", 17: "carry", 59: "touch", 79: "talk", 80: "watch"}
@@ -92,22 +94,13 @@ def best_overlap(
         first = ends[start:stop] - count[part] - done
         query = np.repeat(np.arange(len(part)), count[part])
         partner = order[begin[part][query] + np.arange(len(query)) - first[query]]
-        pair_iou = _iou(boxes[part[query]], other_boxes[partner])
+        pair_iou = paired_iou(boxes[part[query]], other_boxes[partner])
         best = np.maximum.reduceat(pair_iou, first)
         hits = np.flatnonzero(pair_iou == best[query])
         hits = hits[np.diff(query[hits], prepend=-1) > 0]
         iou[part], row[part] = best, partner[hits]
         start = stop
     return iou, row
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pairwise [P, 4], [P, 4] -> [P]; 0 where there is no area."""
-    width = np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
-    height = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
-    shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-    total = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1]) + (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) - shared
-    return np.divide(shared, total, out=np.zeros_like(shared), where=total > 0)
 
 
 def hits_by_score(detections: FrameBoxes, truth: FrameBoxes, iou_threshold: float = 0.5) -> np.ndarray:

@@ -7,19 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from paddlevideo.boxes import iou
 from paddlevideo.ranges import PositiveInt, Probability
 from paddlevideo.registry import HEADS
-
-
-def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union float32 [A, B] of boxes [A, 4] and [B, 4]; 0 where a box has no area."""
-    first, second = first.astype("float32").reshape(-1, 4), second.astype("float32").reshape(-1, 4)
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    inner = np.prod(np.maximum(high - low, 0.0), axis=2)  # [A, B]
-    areas = [np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0), axis=1) for boxes in (first, second)]
-    outer = areas[0][:, None] + areas[1][None] - inner
-    return inner / np.maximum(outer, 1e-6)
 
 
 @HEADS.register
@@ -55,7 +45,7 @@ class MaxIoUAssignerAVA:
         assigned = np.full(len(boxes), -1, "int64")
         if not len(boxes) or not len(gt_boxes):
             return np.zeros(len(boxes), "int64")
-        overlaps = box_iou(boxes, gt_boxes)  # [P, G]
+        overlaps = iou(boxes.astype("float32"), gt_boxes.astype("float32")).astype("float32")  # [P, G]
         best = overlaps.max(axis=1)
         assigned[best < self.neg_iou_thr] = 0
         positive = best >= self.pos_iou_thr

@@ -16,8 +16,7 @@ from paddle import nn
 from paddlevideo.errors import UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.modeling.naming import network_of
-from paddlevideo.safe_io import read_pickle
-from paddlevideo.video_files import instead_of_a_file
+from paddlevideo.safe_io import instead_of_a_file, read_pickle
 
 log = logging.getLogger("paddlevideo")
 

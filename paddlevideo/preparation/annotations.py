@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo import safe_io
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
-from paddlevideo.video_files import printable
 
 
 @dataclass(frozen=True)

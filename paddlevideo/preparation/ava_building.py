@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.ava_files import (
+    BEYOND_S,
     AVARows,
     img_key,
     labels_text,
@@ -21,7 +22,7 @@ from paddlevideo.ava_files import (
     write_ava_csv,
     write_proposals,
 )
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.decode import open_video
 from paddlevideo.preparation.ava_sources import Account, Person, Segment
@@ -29,9 +30,8 @@ from paddlevideo.preparation.importers.people import LONGEST_S, shown
 from paddlevideo.preparation.probing import Probe, Source, probe
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.video_files import is_video, printable
+from paddlevideo.video_files import is_video
 
-_BEYOND_S = 0.5  # a moment may lie this far behind a video's end: annotated times are rounded
 _MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
 _MIN_INSIDE = 0.5  # share of a box that must lie within the picture
 _ROUNDING = 1e-6
@@ -163,7 +163,7 @@ def resolve(people: Sequence[Person], footage: Footage, account: Account) -> Ann
             findings.add(person.where, f"{name}: {seen.detail or seen.reason}")
             continue
         last_s = footage.last_s(name)
-        if not 0 <= person.time_s <= last_s + _BEYOND_S:
+        if not 0 <= person.time_s <= last_s + BEYOND_S:
             text = f"second {person.time_s:g}, but {name} lasts from 0 to {last_s:.2f} s"
             findings.add(person.where, text)
             continue
@@ -362,7 +362,7 @@ def resolve_segments(segments: Sequence[Segment], footage: Footage) -> list[Segm
         if name is None:
             what = f"no video {segment.video!r} in {footage.folder}, or several of that name (--video names it)"
             findings.add(segment.where, what)
-        elif segment.end_s > footage.last_s(name) + _BEYOND_S:
+        elif segment.end_s > footage.last_s(name) + BEYOND_S:
             text = f"ends at second {segment.end_s:g}, but {name} lasts from 0 to {footage.last_s(name):.2f} s"
             findings.add(segment.where, text)
         else:

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from paddlevideo.ava_files import (
+    BEYOND_S,
     AVARows,
     img_key,
     read_ava_csv,
@@ -17,11 +18,11 @@ from paddlevideo.ava_files import (
     read_excluded,
     read_proposals,
 )
-from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.boxes import iou
+from paddlevideo.errors import ConfigError, UserError, printable
 from paddlevideo.loader.datasets.ava import Places, select_persons
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 from paddlevideo.preparation.probing import Depth, Probe, Source, probe
-from paddlevideo.video_files import printable
 
 # kind of finding -> what it means; the order of the report
 ERRORS = {
@@ -48,7 +49,6 @@ NOTES = {
     "imbalance": "the largest class is many times the smallest; see sample_by_class and custom_classes",
 }
 _KEPT = 50  # findings of a kind that are kept; all are counted
-_BEYOND_S = 0.5  # as in reading clips
 _IMBALANCE = 20.0
 LEAST_RECALL, LEAST_CLOSE = 0.5, 0.3  # of people at IoU 0.5 and 0.9
 
@@ -252,7 +252,7 @@ def _judge_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, 
             check.add("video", source.split, source.file_path, lines[number], text)
             continue
         last_s = source.timestamp_start + max(seen.num_frames - 1, 0) / (seen.fps or source.fps)
-        mine = np.flatnonzero((rows.video == number) & (rows.timestamp > last_s + _BEYOND_S))
+        mine = np.flatnonzero((rows.video == number) & (rows.timestamp > last_s + BEYOND_S))
         for i in mine[:3]:
             more = f" ({len(mine)} lines of it so)" if len(mine) > 1 else ""
             text = f"second {rows.timestamp[i]:g}, {item.path} shows {source.timestamp_start:g} .. {last_s:.1f}{more}"
@@ -312,11 +312,7 @@ def _best_overlaps(
         other = persons.get(keys[frame[group[0]]]) if len(group) else None
         if other is None or not len(other):
             continue
-        mine = boxes[group, None]  # [G, 1, 4]
-        sides = np.minimum(mine[..., 2:], other[None, :, 2:4]) - np.maximum(mine[..., :2], other[None, :, :2])
-        shared = np.clip(sides, 0, None).prod(axis=-1)  # [G, P]
-        areas = (mine[..., 2:] - mine[..., :2]).prod(axis=-1) + (other[:, 2:4] - other[:, :2]).prod(axis=-1)
-        best[group] = (shared / np.maximum(areas - shared, 1e-12)).max(axis=1)
+        best[group] = iou(boxes[group], other).max(axis=1)
     return best
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from paddlevideo.errors import printable
 from paddlevideo.preparation.checking import ERRORS, WARNINGS, Check, Finding
-from paddlevideo.video_files import printable
 
 
 def table_lines(check: Check, max_shown: int) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.datasets.lists import (
     Labels,
     Problems,
@@ -23,7 +23,7 @@ from paddlevideo.loader.datasets.lists import (
 )
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 from paddlevideo.preparation.probing import Depth, Probe, Source, digest, probe
-from paddlevideo.video_files import left_out_files, left_out_text, printable
+from paddlevideo.video_files import left_out_files, left_out_text
 
 # kind of finding -> what it means; the order of the report
 ERRORS = {

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.datasets.lists import Problems, parse_label, read_rows
 from paddlevideo.preparation.parallel import Crashed, run_tasks
-from paddlevideo.video_files import VIDEO_ENDINGS, is_video, printable
+from paddlevideo.video_files import VIDEO_ENDINGS, is_video
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.datasets.lists import read_rows
 from paddlevideo.preparation.annotations import Clip
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.video_files import VIDEO_ENDINGS, is_video, printable
+from paddlevideo.video_files import VIDEO_ENDINGS, is_video
 
 
 class FrameNames:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.preparation.frames import read_all
 from paddlevideo.preparation.listing import FrameNames
+from paddlevideo.safe_io import sha256
 
 Depth = Literal["open", "sample", "full"]
 
@@ -55,15 +55,10 @@ def probe(source: Source, depth: Depth, backend: str) -> Probe:
 
 def digest(source: Source) -> str:
     """sha256 of the content: of the file, or of all frames one after the other; empty if it cannot be read."""
-    total = hashlib.sha256()
     try:
-        for file in _files(source):
-            with open(file, "rb") as stream:
-                while block := stream.read(1 << 20):
-                    total.update(block)
+        return sha256(*_files(source))
     except OSError:
         return ""
-    return total.hexdigest()
 
 
 def _video(path: str, depth: Depth, backend: str) -> Probe:

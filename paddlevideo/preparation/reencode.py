@@ -8,17 +8,17 @@ files is not one on the originals.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
 from paddlevideo.preparation.conversion import Job, Outcome
 from paddlevideo.preparation.frames import read_all, resize, scaled_size
+from paddlevideo.video_files import encode_h264
 
 _DEFAULT_FPS = 25.0  # for sources without a frame rate
 
@@ -89,12 +89,15 @@ def _comment(settings: VideoSettings) -> str:
     return f"short side {settings.short_side_px}, group {settings.group}, crf {settings.crf}, {settings.preset}"
 
 
-def _encode(file: Path, reader: Any, settings: VideoSettings) -> None:
+def _encode(file: Path, reader: FrameReader, settings: VideoSettings) -> None:
     import av
 
-    rate = Fraction(reader.fps or _DEFAULT_FPS).limit_denominator(1001)
+    options = {
+        **{"crf": str(settings.crf), "preset": settings.preset, "tune": "fastdecode", "g": str(settings.group)},
+        "threads": "1",  # the processes are the parallelism
+    }
     try:
-        _write(file, reader, settings, rate)
+        encode_h264(file, _scaled(reader, settings), reader.fps or _DEFAULT_FPS, options, comment=_comment(settings))
     except av.error.FFmpegError as error:
         if isinstance(error, OSError):
             raise
@@ -103,30 +106,9 @@ def _encode(file: Path, reader: Any, settings: VideoSettings) -> None:
         ) from error
 
 
-def _write(file: Path, reader: Any, settings: VideoSettings, rate: Fraction) -> None:
-    import av
-
-    with av.open(str(file), "w") as container:
-        container.metadata["comment"] = _comment(settings)
-        stream = None
-        for image in read_all(reader):
-            if stream is None:
-                size = scaled_size(image.shape[1], image.shape[0], settings.short_side_px, multiple=2)
-                stream = _stream(container, rate, size, settings)
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(resize(image, size)), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
-def _stream(container: Any, rate: Fraction, size: tuple[int, int], settings: VideoSettings) -> Any:
-    import av
-
-    if "libx264" not in av.codecs_available:
-        raise UserError("this PyAV has no H.264 encoder; its wheels do: python -m pip install --upgrade av")
-    stream = container.add_stream("libx264", rate=rate)
-    stream.width, stream.height = size
-    stream.pix_fmt = "yuv420p"
-    stream.codec_context.gop_size = settings.group
-    stream.codec_context.thread_count = 1  # the processes are the parallelism
-    stream.options = {"crf": str(settings.crf), "preset": settings.preset, "tune": "fastdecode"}
-    return stream
+def _scaled(reader: FrameReader, settings: VideoSettings) -> Iterator[np.ndarray]:
+    """All frames, uint8 [H, W, 3] with even sides."""
+    size = None
+    for image in read_all(reader):
+        size = size or scaled_size(image.shape[1], image.shape[0], settings.short_side_px, multiple=2)
+        yield resize(image, size)

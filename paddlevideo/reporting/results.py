@@ -18,8 +18,7 @@ from paddlevideo.classes import Classes, order_in
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import Problems, parse_label, read_rows
 from paddlevideo.metrics import topk
-from paddlevideo.safe_io import read_pickle, reading, write_atomic, write_pickle
-from paddlevideo.video_files import instead_of_a_file
+from paddlevideo.safe_io import instead_of_a_file, read_pickle, reading, write_atomic, write_pickle
 
 log = logging.getLogger("paddlevideo")
 

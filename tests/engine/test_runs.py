@@ -113,6 +113,13 @@ def test_a_longer_model_name_is_another_model(clips, tmp_path):
     assert RunFolder(tmp_path, "TSM_large", lock=False).newest() is not None
 
 
+def test_the_refusal_names_the_earlier_run_s_model_name(clips, finished, tmp_path):
+    output = copy_of(finished, tmp_path / "run")
+    with pytest.raises(UserError, match=r"--resume -o model_name=TSM -o output_dir=\S*run, or"):
+        train(config_for(clips, output, model_name="renamed"), Options(resume="auto"))
+    assert RunFolder(output, "TSM", lock=False).newest() is not None
+
+
 def test_a_run_that_broke_before_its_first_checkpoint_blocks_nothing(clips, tmp_path):
     for text in ('{"run": "x"}', "{"):
         (tmp_path / "run.json").write_text(text)

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from paddlevideo.drawing import Marked, colour_of, drawable, enlargement, mark, write_video
+from paddlevideo.drawing import Marked, colour_of, drawable, enlargement, mark
 from paddlevideo.errors import UserError
 from paddlevideo.inference.array_reader import ArrayReader
 from paddlevideo.inference.ava_clips import KeyMoment
@@ -15,6 +15,7 @@ from paddlevideo.inference.ava_film import film_frames, marked_people, moved_peo
 from paddlevideo.inference.ava_predictor import KeyFrame, Person, VideoActions
 from paddlevideo.inference.ava_settings import DetectionSettings, names_of
 from paddlevideo.inference.tracks import tracks_of
+from paddlevideo.video_files import write_video
 
 SETTINGS = DetectionSettings([0, 3, 7], ["(reserved)", "walk", "sit"], action_thr=0.3)
 

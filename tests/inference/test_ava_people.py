@@ -264,7 +264,7 @@ REAL = Path(__file__).resolve().parents[2] / "../shared"
 def test_real_detectors_with_and_without_their_decoder_agree():
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     onnxruntime.set_default_logger_severity(3)
-    from paddlevideo.inference.tracks import iou
+    from paddlevideo.boxes import iou
     from paddlevideo.loader.decode import open_video
 
     with open_video(str(REAL / "media/walkers_c.mp4")) as reader:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.tracking import count_links, read_boxes
-from paddlevideo.inference.tracks import Track, assign, colours_of, iou, link, tracks_of
+from paddlevideo.inference.tracks import Track, assign, colours_of, link, tracks_of
 
 WALKERS = Path(__file__).resolve().parents[2] / "../shared/media/walkers.csv"
 
@@ -27,12 +27,6 @@ def test_no_other_assignment_costs_less(shape):
         wide = cost if shape[0] <= shape[1] else cost.T
         best = min(sum(wide[i, p[i]] for i in range(few)) for p in permutations(range(many), few))
         assert sum(cost[r, c] for r, c in pairs) == pytest.approx(best)
-
-
-def test_overlap_of_known_boxes():
-    a = np.array([[0, 0, 2, 2], [5, 5, 5, 9.0]])
-    b = np.array([[1, 0, 3, 2], [0, 0, 2, 2], [5, 5, 5, 9.0]])
-    np.testing.assert_allclose(iou(a, b), [[1 / 3, 1, 0], [0, 0, 0]])
 
 
 def walkers(times_s, seed, count=6):

@@ -8,8 +8,8 @@ import pytest
 from tiny_ava import CUSTOM, SIZE_PX, tiny_ava  # noqa: F401
 
 from paddlevideo.ava_files import read_proposals
+from paddlevideo.boxes import iou
 from paddlevideo.drawing import colour_of, enlargement
-from paddlevideo.inference.tracks import iou
 
 
 @pytest.fixture

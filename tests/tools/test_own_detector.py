@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from paddlevideo.boxes import iou
 from paddlevideo.drawing import enlargement
-from paddlevideo.inference.tracks import iou
 from tests.tools.test_ava_custom import ROOT, SMALL, convert, footage  # noqa: F401
 from tests.tools.test_ava_predict import box_of_colour, read_film
 

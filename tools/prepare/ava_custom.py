@@ -36,7 +36,7 @@ except ModuleNotFoundError:  # a checkout that was not installed
 from paddlevideo.ava_files import read_ava_labels, read_excluded
 from paddlevideo.cli.command import run_command
 from paddlevideo.config import load_config
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.preparation.ava_building import (
     Annotation,
     Footage,
@@ -55,7 +55,6 @@ from paddlevideo.preparation.ava_check_report import report_lines
 from paddlevideo.preparation.ava_checking import AvaSource, check_ava
 from paddlevideo.preparation.ava_sources import FORMS, Account, Reading, read_people
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.video_files import printable
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "configs/detection/ava/slowonly_kinetics_pretrained_r50_4x16x1_20e_ava_rgb.yaml"
@@ -196,7 +195,7 @@ def configuration(args: argparse.Namespace, names: list[str], parts: set[str], s
         "MODEL": {"head": {"bbox_head": {"num_classes": len(names) + 1, "topk": topk}}},
         "DATASET": {split: files_of(args, split, parts) | place | custom.get(split, {}) for split in SETS},
         "METRIC": metric | {k: v for k, v in files_of(args, "test", parts).items() if k != "proposal_file"},
-        "output_dir": (Path("output") / args.out.name).as_posix(),
+        "model_name": args.out.name,
     }
     command = f"python main.py -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
     held_out = "" if "val" in parts else "# No video is held out: validation is on the training videos.\n"

@@ -20,12 +20,12 @@ from paddlevideo.ava_files import (
     split_key,
     whole_second,
 )
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.datasets.ava_persons import FAR, GroundTruth, clipped, select_persons
 from paddlevideo.loader.datasets.lists import check_inside, expanded
 from paddlevideo.ranges import NonNegative, Positive, PositiveInt, Probability
 from paddlevideo.registry import DATASETS
-from paddlevideo.video_files import is_video, printable
+from paddlevideo.video_files import is_video
 
 log = logging.getLogger("paddlevideo")
 

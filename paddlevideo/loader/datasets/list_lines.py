@@ -13,8 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from paddlevideo.errors import UserError
-from paddlevideo.loader.decode.reader import printable
+from paddlevideo.errors import UserError, printable
 
 MAX_FIELDS = 256  # of a line: more are no list of clips
 _COLUMNS = {

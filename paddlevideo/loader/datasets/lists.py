@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.errors import ConfigError, UserError, printable
 from paddlevideo.loader.datasets.list_lines import MULTI_LABEL, Fields, choose, format_of
 from paddlevideo.loader.decode.reader import VideoReadError
 from paddlevideo.loader.labels import refuse_control_characters
 from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
 from paddlevideo.ranges import suggest
 from paddlevideo.safe_io import reading
-from paddlevideo.video_files import VIDEO_ENDINGS, is_video, printable
+from paddlevideo.video_files import VIDEO_ENDINGS, is_video
 
 MAX_SHOWN = 20
 LOWER = "lower DATASET.num_workers, the batch size, or the frames and the size that PIPELINE gives"

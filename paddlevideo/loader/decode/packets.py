@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.errors import printable
 from paddlevideo.loader.decode.container import declared_size
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, VideoReadError
-from paddlevideo.video_files import printable
 
 # They are text or lists of other files, not videos: a text file opens as a "tty" movie, a playlist reads what it names.
 _NOT_VIDEOS = frozenset(
@@ -85,7 +85,7 @@ class Source:
         import av
 
         self.path = path
-        with reading(path, "not_a_video"):
+        with decoder_errors(path, "not_a_video"):
             # "file:" keeps a name such as "http://x" or "a:b.mp4" a file name; the whitelist keeps a crafted file off
             # the net; max_pixels is checked by FFmpeg before it allocates a picture
             options = {"protocol_whitelist": "file", "max_pixels": str(max_pixels)}
@@ -155,7 +155,7 @@ class Source:
 
     def demux(self) -> Iterator[Any]:
         """All packets of the video track with content, in decoding order."""
-        with reading(self.path, "corrupt"):
+        with decoder_errors(self.path, "corrupt"):
             for packet in self._container.demux(self.stream):
                 if packet.size:
                     yield packet
@@ -198,7 +198,7 @@ class Source:
         """
         table, held = PacketTable(), 0
         try:
-            with reading(self.path, "corrupt"), error_lines() as lines:
+            with decoder_errors(self.path, "corrupt"), error_lines() as lines:
                 for packet in self._container.demux(self.stream):
                     if packet.size:
                         held += packet.size
@@ -262,7 +262,7 @@ class Source:
 
     def last_end_s(self) -> float:
         """The latest end of a packet of all tracks: a subtitle lasts, and may outlast the film."""
-        with reading(self.path, "corrupt"):
+        with decoder_errors(self.path, "corrupt"):
             packets = (p for p in self._container.demux() if p.size and p.pts is not None)
             ends = ((p.pts + (p.duration or 0)) * p.time_base for p in packets)
             return float(max(ends, default=0))
@@ -446,7 +446,7 @@ def clock(stamps: list[int] | None, base: Any, stated_fps: float, count: int) ->
 
 
 @contextmanager
-def reading(path: str, reason: str) -> Iterator[None]:
+def decoder_errors(path: str, reason: str) -> Iterator[None]:
     """Turns the library's errors into one that names the file."""
     import av
 

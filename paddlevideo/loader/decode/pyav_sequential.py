@@ -8,10 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode.packets import decode_all, survey, to_rgb
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, Damaged, EachFrame, FrameReader
-from paddlevideo.video_files import printable
 
 _MAX_DIFFERENCE = 30  # levels of 255, mean over a picture; other ways from YUV to RGB differ by less than 10
 

@@ -11,10 +11,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode.container import declared_size
 from paddlevideo.registry import suggest
-from paddlevideo.video_files import instead_of_a_file, printable
+from paddlevideo.safe_io import instead_of_a_file
 
 Reason = Literal[
     "missing", "empty", "not_a_video", "no_video_stream", "too_large", "truncated", "corrupt", "no_frames", "timeout"

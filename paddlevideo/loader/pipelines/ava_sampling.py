@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.reader import FrameReader, VideoReadError
 from paddlevideo.loader.pipelines.boxes import to_pixels
@@ -15,8 +16,6 @@ from paddlevideo.registry import TRANSFORMS
 
 Sample = dict[str, Any]
 Rng = np.random.Generator
-
-_BEYOND_S = 0.5  # a key frame may lie this far behind the last frame: annotated seconds are rounded
 
 
 def clip_around(
@@ -143,7 +142,7 @@ def read_clip(sample: Sample, rng: Rng) -> Sample:
 def _check_inside(reader: FrameReader, since_s: float, fps: float, sample: Sample) -> None:
     stamps = reader.times()
     last_s = float(stamps[-1]) if stamps is not None else (len(reader) - 1) / fps
-    if -_BEYOND_S <= since_s <= last_s + _BEYOND_S:
+    if -BEYOND_S <= since_s <= last_s + BEYOND_S:
         return
     begin = sample.get("timestamp_start", 0.0)
     named = f", as {sample['annotation']} asks" if "annotation" in sample else ""

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.preparation.importers.people import Clock, Collector
-
-_BEYOND_S = 0.5  # a track may end this far behind the video: tools count frames in their own way
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def add_tracks(
     sound = []
     for track in tracks:
         ends = ((key, key.frame if key.shown else key.frame - step) for key in track.keys)
-        late = next((key for key, frame in ends if clock.second(frame) > last_s + _BEYOND_S), None)
+        late = next((key for key, frame in ends if clock.second(frame) > last_s + BEYOND_S), None)
         shown = [key for key in track.keys if key.shown]
         double = next((a for a, b in zip(shown, shown[1:]) if a.frame == b.frame and a != b), None)
         if late is None and double is None:
@@ -123,7 +122,7 @@ def add_tracks(
     moments.update((frame, clock.second(frame)) for frame in between)
     taken = 0
     for frame, second in sorted(moments.items()):
-        if second > last_s + _BEYOND_S:  # before a key that says nobody
+        if second > last_s + BEYOND_S:  # before a key that says nobody
             break
         for track in sound:
             seen = track.at(frame)
