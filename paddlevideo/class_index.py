@@ -33,8 +33,8 @@ class Entry:
         name: in YAML.
         module: to be imported.
         class_name: in that module.
-        parameters: of the constructor; None where the source does not tell: ``**kwargs``, a dataclass, a base class
-            from another library.
+        parameters: of the constructor; None where the source does not tell: ``**kwargs``, a base class from another
+            library.
         constants: plain attributes of the class, ``layout = "frames"``, and those of its bases in this package.
         file: of the module; None for a class that only Python has registered.
         root: folder from which the module is imported, of a user's own files; None: it is installed.
@@ -86,19 +86,23 @@ def _imported_name(name: str, tree: ast.Module) -> str:
 
 
 def _parameters(node: ast.ClassDef, tree: ast.Module) -> tuple[Parameter, ...] | None:
-    """Constructor arguments by the source: of ``__init__``, or of the first base that has one."""
+    """Constructor arguments by the source: of ``__init__``, a dataclass's fields, or of the first base with either."""
     for member in node.body:
         if isinstance(member, ast.FunctionDef) and member.name == "__init__":
             return _of_function(member)
-    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        return None
+    is_dataclass = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+    own = tuple(_of_fields(node)) if is_dataclass else ()
     for base in node.bases:
         found = _find_class(base, tree)
         if found is not None:
-            return _parameters(*found)
+            inherited = _parameters(*found)
+            if inherited is None:
+                return None
+            names = {parameter.name for parameter in own}
+            return tuple(parameter for parameter in inherited if parameter.name not in names) + own
         if ast.unparse(base).partition("[")[0].rpartition(".")[2] not in _PLAIN_BASES:
             return None
-    return ()
+    return own
 
 
 def _constants(node: ast.ClassDef, tree: ast.Module) -> dict[str, Any]:
@@ -147,6 +151,15 @@ def _of_function(function: ast.FunctionDef) -> tuple[Parameter, ...] | None:
         Parameter(a.arg, d is _REQUIRED, ast.unparse(a.annotation) if a.annotation else None, _default(d))
         for a, d in pairs
     )
+
+
+def _of_fields(node: ast.ClassDef) -> Iterator[Parameter]:
+    for member in node.body:
+        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
+            value = ast.unparse(member.value) if member.value is not None else ""
+            annotation = ast.unparse(member.annotation)
+            if "ClassVar" not in annotation and "init=False" not in value.replace(" ", ""):
+                yield Parameter(member.target.id, member.value is None, annotation, _default(member.value))
 
 
 def _find_class(base: ast.expr, tree: ast.Module) -> tuple[ast.ClassDef, ast.Module] | None:
