@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     set_cpu_environment()
     hide_paddle_remarks()
+    from paddlevideo.cli.conversion import convert_file
     from paddlevideo.config import load_config
-    from paddlevideo.engine.conversion import convert_file
 
     conversion = convert_file(
         load_config(args.config, args.override),
