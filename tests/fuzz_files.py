@@ -47,7 +47,7 @@ def samples() -> dict[str, tuple[str, list[bytes], Callable[[Path], object]]]:
     from paddlevideo.loader.feature_bank import FeatureBank, KeyFrame, write_bank
     from paddlevideo.loader.labels import read_labels
     from paddlevideo.manifest import read_note
-    from paddlevideo.preparation.ava_sources import Reading, read_people
+    from paddlevideo.preparation.person_annotations import Reading, read_people
     from paddlevideo.safe_io import read_pickle
     from paddlevideo.torch_files import read_torch
     from tests.crafted_pickles import BOMBS, FORGED, dump

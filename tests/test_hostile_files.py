@@ -24,7 +24,7 @@ from paddlevideo.loader.datasets.lists import read_rows
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import read_manifest
 from paddlevideo.modeling.weights import read_weights
-from paddlevideo.preparation.ava_sources import Reading, read_people
+from paddlevideo.preparation.person_annotations import Reading, read_people
 from paddlevideo.reporting.results import read_results
 from paddlevideo.safe_io import read_pickle
 from paddlevideo.torch_files import read_torch

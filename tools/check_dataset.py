@@ -34,11 +34,9 @@ from paddlevideo.config import load_config
 from paddlevideo.config.checking import AUTO
 from paddlevideo.errors import UserError
 from paddlevideo.loader.labels import read_labels
-from paddlevideo.preparation import ava_check_report
-from paddlevideo.preparation.ava_checking import AvaSource, check_ava
-from paddlevideo.preparation.check_report import as_json, table_lines
-from paddlevideo.preparation.checking import ListSource, Settings, check_lists
-from paddlevideo.preparation.listing import FrameNames
+from paddlevideo.preparation.check_ava import AvaSource, check_ava
+from paddlevideo.preparation.check_dataset import CheckSettings, ListSource, check_lists
+from paddlevideo.preparation.list_files import FrameNames
 from paddlevideo.safe_io import write_atomic
 
 SPLITS = ("train", "valid", "test")
@@ -92,10 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = read_labels(labels, num_classes) if labels else None
     if names and num_classes is None:
         num_classes = len(names)
-    settings = Settings(num_classes, names, args.depth, args.source, args.backend, args.jobs)
+    settings = CheckSettings(num_classes, names, args.depth, args.source, args.backend, args.jobs)
     check = check_lists(lists, settings)
-    print("\n".join(table_lines(check, args.show)))
-    write_atomic(args.report, json.dumps(as_json(check, names), indent=1) + "\n")
+    print("\n".join(check.lines(args.show)))
+    write_atomic(args.report, json.dumps(check.as_json(), indent=1) + "\n")
     print(f"report: {args.report}")
     return 0 if check.is_sound else 1
 
@@ -109,8 +107,8 @@ def is_detection(config: Mapping[str, Any]) -> bool:
 def check_detection(config: Mapping[str, Any], args: argparse.Namespace) -> int:
     """Checks key frames, boxes and actions; 0 if nothing is wrong, else 1."""
     check = check_ava(ava_sources(config, args.num_classes), args.jobs, args.depth, quiet=False)
-    print("\n".join(ava_check_report.report_lines(check, args.show)))
-    write_atomic(args.report, json.dumps(ava_check_report.as_json(check), indent=1) + "\n")
+    print("\n".join(check.lines(args.show)))
+    write_atomic(args.report, json.dumps(check.as_json(), indent=1) + "\n")
     print(f"report: {args.report}")
     return 0 if check.is_sound else 1
 

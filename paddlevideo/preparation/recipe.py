@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddlevideo.loader.labels import read_labels
-from paddlevideo.preparation.annotations import Classes, Clip
-from paddlevideo.preparation.listing import PathStyle, Shelf, report_lines, write_listing
+from paddlevideo.preparation.list_files import Classes, Clip, PathStyle, VideoIndex, report_lines, write_listing
 
 Reader = Callable[[Path, Classes, argparse.Namespace], Mapping[str, Sequence[Clip]]]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,7 +46,7 @@ class Recipe:
         classes = Classes(read_labels(args.labels))
         splits = self.read(args.annotations, classes, args)
         classes.raise_if_any()
-        shelf = Shelf(args.frames or args.videos, args.frame_name if args.frames else None, self.ignore_case)
+        shelf = VideoIndex(args.frames or args.videos, args.frame_name if args.frames else None, self.ignore_case)
         style = PathStyle(args.relative, args.ending)
         kind = "rawframes" if args.frames else "videos"
         listings = {

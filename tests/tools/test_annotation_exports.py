@@ -8,8 +8,15 @@ import pytest
 
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.preparation.ava_building import Footage, merge_spellings, resolve
-from paddlevideo.preparation.ava_sources import Account, Reading, guess_form, read_people
+from paddlevideo.preparation.person_annotations import (
+    Account,
+    Reading,
+    VideoFolder,
+    guess_form,
+    merge_spellings,
+    read_people,
+    resolve,
+)
 from tests.clips import numbered_frames, write_clip
 from tests.tools.test_ava_custom import BASE, SIDES, SMALL, footage  # noqa: F401
 from tools.prepare import ava_custom
@@ -262,7 +269,7 @@ EXPORTS += [via2_json, via2_csv, semicolons, sides_and_frames, ava]
 
 def converted(folder, files, footage, truth):  # noqa: F811
     """(video, second, rounded box) -> actions, and the account."""
-    videos, account, people = Footage(footage[0] / "videos"), Account(), []
+    videos, account, people = VideoFolder(footage[0] / "videos"), Account(), []
     for name, text, options in files:
         (folder / name).write_text(text)
         reading = Reading(videos.fps_of, last_s_of=videos.last_s, **options)
@@ -627,7 +634,7 @@ def test_frames_of_a_variable_rate_are_timed_by_their_time_stamps(tmp_path):
     seconds = [k / 10 for k in range(10)] + [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     (tmp_path / "videos").mkdir()
     write_clip(tmp_path / "videos/a.mp4", numbered_frames(len(seconds)), pts=[round(600 * s) for s in seconds])
-    videos = Footage(tmp_path / "videos")
+    videos = VideoFolder(tmp_path / "videos")
     assert videos.last_s("a") == pytest.approx(6.0)
     own = {"fps_of": videos.fps_of, "last_s_of": videos.last_s, "times_of": videos.times_s}
     box = '<box frame="{}" outside="0" xtl="{}" ytl="1" xbr="30" ybr="40"/>'

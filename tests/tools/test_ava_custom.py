@@ -14,8 +14,8 @@ from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, 
 from paddlevideo.config import load_config
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.ava import AVADataset
-from paddlevideo.preparation import ava_checking
-from paddlevideo.preparation.ava_sources import Reading, guess_form, read_people
+from paddlevideo.preparation import check_ava
+from paddlevideo.preparation.person_annotations import Reading, guess_form, read_people
 from tools import check_dataset
 from tools.prepare import ava_custom
 
@@ -333,11 +333,11 @@ def checked(sound, footage, **changes):
     options = {"timestamp_start": 0, "timestamp_end": None, "videos": True, "num_classes": 12} | changes
     files = {"file_path": str(sound / "train.csv"), "proposal_file": str(sound / "train_proposals.pkl")}
     files |= {"label_file": str(sound / "labels.pbtxt"), "data_prefix": str(footage[0] / "videos")}
-    return ava_checking.check_ava([ava_checking.AvaSource("train", **(files | options))])
+    return check_ava.check_ava([check_ava.AvaSource("train", **(files | options))])
 
 
 def kinds(check):
-    return {finding.kind for finding in check.findings if finding.is_error}
+    return {finding.kind for finding in check.findings if finding.level == "error"}
 
 
 @pytest.mark.parametrize(
@@ -394,10 +394,10 @@ def test_times_exclusions_and_leaks_are_named(sound, footage, tmp_path):
     lines = (sound / "train.csv").read_text()
     (tmp_path / "again.csv").write_text(lines)
     both = [
-        ava_checking.AvaSource("train", str(sound / "train.csv"), **options),
-        ava_checking.AvaSource("valid", str(tmp_path / "again.csv"), **options),
+        check_ava.AvaSource("train", str(sound / "train.csv"), **options),
+        check_ava.AvaSource("valid", str(tmp_path / "again.csv"), **options),
     ]
-    assert kinds(ava_checking.check_ava(both)) == {"leak"}
+    assert kinds(check_ava.check_ava(both)) == {"leak"}
 
 
 def test_the_command_checks_a_configuration(sound, tmp_path, capsys):

@@ -37,12 +37,17 @@ from paddlevideo.ava_files import read_ava_labels, read_excluded
 from paddlevideo.cli.command import run_command
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError, printable
-from paddlevideo.preparation.ava_building import (
+from paddlevideo.preparation.check_ava import AvaSource, check_ava
+from paddlevideo.preparation.person_annotations import (
+    FORMS,
+    Account,
     Annotation,
-    Footage,
+    Reading,
+    VideoFolder,
     class_names,
     merge_spellings,
     read_detected,
+    read_people,
     resolve,
     resolve_segments,
     split_videos,
@@ -51,9 +56,6 @@ from paddlevideo.preparation.ava_building import (
     write_segments,
     write_split,
 )
-from paddlevideo.preparation.ava_check_report import report_lines
-from paddlevideo.preparation.ava_checking import AvaSource, check_ava
-from paddlevideo.preparation.ava_sources import FORMS, Account, Reading, read_people
 from paddlevideo.safe_io import write_atomic
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if not args.base.is_file():
         raise UserError(f"{args.base}: no such configuration (--base)")
-    footage = Footage(args.frames or args.videos, args.frame_name if args.frames else None, args.fps)
+    footage = VideoFolder(args.frames or args.videos, args.frame_name if args.frames else None, args.fps)
     labels = read_ava_labels(args.labels) if args.labels else {}
     given = list(labels.values()) or None
     reading = Reading(
@@ -144,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_atomic(config, text)
     print("\n".join(summary(annotation, parts, counts, names)))
     check = check_ava(sources(args, parts, len(names) + 1, suffix), args.jobs)
-    print("\n".join(report_lines(check)))
+    print("\n".join(check.lines()))
     print("\n".join(advice(args, names)))
     return 0 if check.is_sound else 1
 

@@ -25,16 +25,17 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.conversion import (
+from paddlevideo.preparation.convert_videos import (
+    FrameSettings,
     Line,
     Outcome,
     convert_all,
+    extract_frames,
     inside_folder,
     read_lists,
     report_lines,
     scan_videos,
 )
-from paddlevideo.preparation.frames import FrameSettings, extract_frames
 from paddlevideo.safe_io import write_atomic
 
 

@@ -18,7 +18,7 @@ except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from paddlevideo.cli.command import run_command
-from paddlevideo.preparation.annotations import Classes, Clip, find_file, id_and_name, text_lines
+from paddlevideo.preparation.list_files import Classes, Clip, find_file, id_and_name, text_lines
 from paddlevideo.preparation.recipe import Recipe
 
 SPLITS = {"train": "train", "val": "validation"}

@@ -22,7 +22,7 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.annotations import Classes, Clip, csv_rows, find_file
+from paddlevideo.preparation.list_files import Classes, Clip, csv_rows, find_file
 from paddlevideo.preparation.recipe import Recipe
 
 FILES = {"train": ("train",), "val": ("validate", "val"), "test": ("test",)}

@@ -22,8 +22,14 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.conversion import convert_all, inside_folder, report_lines, scan_videos
-from paddlevideo.preparation.reencode import VideoSettings, reencode
+from paddlevideo.preparation.convert_videos import (
+    VideoSettings,
+    convert_all,
+    inside_folder,
+    reencode,
+    report_lines,
+    scan_videos,
+)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

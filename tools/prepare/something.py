@@ -23,7 +23,7 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.annotations import (
+from paddlevideo.preparation.list_files import (
     Classes,
     Clip,
     find_file,

@@ -20,7 +20,7 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.annotations import Classes, Clip, find_file, text_lines
+from paddlevideo.preparation.list_files import Classes, Clip, find_file, text_lines
 from paddlevideo.preparation.recipe import Recipe
 
 FOLDER = "ucfTrainTestlist"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.preparation.annotations import read_json
 from paddlevideo.preparation.importers import cvat
 from paddlevideo.preparation.importers.people import PICTURE_WANTED, Collector, upright
+from paddlevideo.preparation.list_files import read_json
 
 BOOKKEEPING = cvat.BOOKKEEPING | {"iscrowd", "is_crowd", "score", "group", "area"}
 

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.annotations import read_json
 from paddlevideo.preparation.importers.people import PICTURE_WANTED, Clock, Collector
 from paddlevideo.preparation.importers.tracks import Key, Track, add_tracks
+from paddlevideo.preparation.list_files import read_json
 from paddlevideo.video_files import VIDEO_ENDINGS
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")

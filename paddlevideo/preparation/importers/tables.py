@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.annotations import text_lines
 from paddlevideo.preparation.importers.people import Collector, shown
+from paddlevideo.preparation.list_files import text_lines
 
 _SEPARATORS = (",", ";", "\t")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")

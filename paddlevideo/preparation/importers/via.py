@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.annotations import read_json, text_lines
 from paddlevideo.preparation.importers.people import IDENTITIES, PICTURE_WANTED, Collector
+from paddlevideo.preparation.list_files import read_json, text_lines
 
 CSV_2 = "region_shape_attributes"  # a column of version 2's csv
 CSV_3 = "CSV_HEADER = metadata_id"  # in a comment of version 3's csv

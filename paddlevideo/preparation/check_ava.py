@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from paddlevideo.ava_files import (
     read_proposals,
 )
 from paddlevideo.boxes import iou
-from paddlevideo.errors import ConfigError, UserError, printable
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.findings import Report, table
 from paddlevideo.loader.datasets.ava import Places, select_persons
+from paddlevideo.preparation.check_dataset import Depth, Probe, VideoSource, probe
 from paddlevideo.preparation.parallel import Crashed, run_tasks
-from paddlevideo.preparation.probing import Depth, Probe, Source, probe
 
 # kind of finding -> what it means; the order of the report
 ERRORS = {
@@ -48,7 +50,6 @@ NOTES = {
     "unseen": "classes that are evaluated and never trained on: their AP is chance at best",
     "imbalance": "the largest class is many times the smallest; see sample_by_class and custom_classes",
 }
-_KEPT = 50  # findings of a kind that are kept; all are counted
 _IMBALANCE = 20.0
 LEAST_RECALL, LEAST_CLOSE = 0.5, 0.3  # of people at IoU 0.5 and 0.9
 
@@ -75,25 +76,6 @@ class AvaSource:
     num_classes: int | None = None
 
 
-@dataclass(frozen=True)
-class AvaFinding:
-    """One thing that is wrong, or (of ``NOTES``) worth a look."""
-
-    kind: str
-    split: str
-    file: str
-    line: int
-    detail: str
-
-    @property
-    def is_error(self) -> bool:
-        return self.kind in ERRORS
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return printable(f"{place}: {self.detail}")
-
-
 @dataclass
 class SplitFacts:
     """What one csv holds; recall is of annotated people by person boxes, None where there is no proposals file."""
@@ -108,22 +90,35 @@ class SplitFacts:
 
 
 @dataclass
-class AvaCheck:
-    """All that was found."""
+class AvaCheck(Report):
+    """All that was found in key frames, boxes and actions."""
 
-    findings: list[AvaFinding] = field(default_factory=list)
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind, split) -> findings, kept or not
+    errors, notes, most = ERRORS, NOTES, 50
+
     facts: dict[str, SplitFacts] = field(default_factory=dict)
-    names: dict[int, str] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)  # of the actions
 
-    @property
-    def is_sound(self) -> bool:
-        return not any(kind in ERRORS for kind, _ in self.counts)
+    def lines(self, max_shown: int = 10) -> list[str]:
+        """A row per set, a row per class, the findings of each kind, a verdict."""
+        header = ["set", "lines", "videos", "key frames", "people", "classes", "recall@0.5", "recall@0.9"]
+        rows = [
+            [split, *map(str, (f.lines, f.videos, f.key_frames, f.people, len(f.by_label)))]
+            + ["-" if share is None else f"{100 * share:.1f} %" for share in (f.recall_50, f.recall_90)]
+            for split, f in self.facts.items()
+        ]
+        lines = table([header, *rows])
+        labels = sorted({label for f in self.facts.values() for label in f.by_label} | set(self.names))
+        if labels:
+            counts = {label: [str(f.by_label.get(label, 0)) for f in self.facts.values()] for label in labels}
+            rows = [[str(label), self.names.get(label, "-"), *counts[label]] for label in labels]
+            lines += ["", *table([["id", "class", *self.facts], *rows])]
+        verdict = "nothing is wrong" if self.is_sound else f"{self.num_errors} errors"
+        return [*lines, *self.kind_lines(max_shown), "", verdict]
 
-    def add(self, kind: str, split: str, file: str, line: int, detail: str) -> None:
-        self.counts[kind, split] += 1
-        if self.counts[kind, split] <= _KEPT:
-            self.findings.append(AvaFinding(kind, split, file, line, detail))
+    def as_json(self) -> dict[str, Any]:
+        """Everything: ``sound``, ``sets``, ``findings``."""
+        sets = {split: vars(facts) for split, facts in self.facts.items()}
+        return self.stored(sets, {str(label): name for label, name in self.names.items()}, {})
 
 
 def check_ava(sources: Sequence[AvaSource], jobs: int = 1, depth: Depth = "open", quiet: bool = True) -> AvaCheck:
@@ -153,8 +148,7 @@ def check_ava(sources: Sequence[AvaSource], jobs: int = 1, depth: Depth = "open"
         _judge_counts(check, source, facts, names)
         videos_of[source.split] = (source, rows)
     _compare(check, videos_of)
-    order = [*ERRORS, *NOTES]
-    check.findings.sort(key=lambda f: (order.index(f.kind), f.file, f.line))
+    check.sort()
     return check
 
 
@@ -241,7 +235,7 @@ def _judge_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, 
         except UserError as error:
             check.add("video", source.split, source.file_path, lines[number], str(error))
             continue
-        wanted.append((number, Source(path, None if places.kind == "filename" else source.suffix)))
+        wanted.append((number, VideoSource(path, None if places.kind == "filename" else source.suffix)))
     task = partial(probe, depth=depth, backend="pyav")
     for index, seen in run_tasks(task, [item for _, item in wanted], jobs, source.split, quiet):
         number, item = wanted[index]

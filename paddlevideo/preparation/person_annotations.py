@@ -1,4 +1,4 @@
-"""Annotated people to the files that action detection trains on: csv, labels, person boxes, exclusions, YAML."""
+"""Annotated people, as annotation tools write them, to the files that action detection trains on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from paddlevideo import safe_io
 from paddlevideo.ava_files import (
     BEYOND_S,
     AVARows,
@@ -25,12 +26,93 @@ from paddlevideo.ava_files import (
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.decode import open_video
-from paddlevideo.preparation.ava_sources import Account, Person, Segment
-from paddlevideo.preparation.importers.people import LONGEST_S, shown
-from paddlevideo.preparation.probing import Probe, Source, probe
+from paddlevideo.preparation.check_dataset import Probe, VideoSource, probe
+from paddlevideo.preparation.importers.coco import read_coco
+from paddlevideo.preparation.importers.cvat import read_cvat
+from paddlevideo.preparation.importers.label_studio import is_label_studio, read_label_studio
+from paddlevideo.preparation.importers.people import (
+    LONGEST_S,
+    Account,
+    Collector,
+    Person,
+    Reading,
+    Segment,
+    shown,
+    video_name,
+)
+from paddlevideo.preparation.importers.tables import is_ava, read_ava, read_csv, read_jsonl
+from paddlevideo.preparation.importers.via import CSV_2, CSV_3, is_via, read_via
+from paddlevideo.preparation.list_files import read_json, text_lines
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.video_files import is_video
+
+__all__ = ["FORMS", "Account", "Person", "Reading", "Segment", "guess_form", "read_people", "video_name"]
+
+_READERS: dict[str, Callable[[Path, Collector], None]] = {
+    "csv": read_csv,
+    "jsonl": read_jsonl,
+    "ava": read_ava,
+    "coco": read_coco,
+    "via": read_via,
+    "cvat": read_cvat,
+    "label_studio": read_label_studio,
+}
+FORMS = tuple(_READERS)
+
+
+def read_people(path: Path, form: str, reading: Reading, account: Account | None = None) -> list[Person]:
+    """Everybody in a file of annotations.
+
+    Args:
+        form: one of ``FORMS``, or ``auto``: by the file's ending and content.
+        account: what becomes of the file's boxes is added to it.
+
+    Raises:
+        UserError, ConfigError: no such file, not of that form, or bad entries.
+    """
+    form = guess_form(path) if form == "auto" else form
+    found = Collector(path, form, reading, account or Account())
+    with safe_io.reading(path, f"a {form} file as expected"):
+        _READERS[form](path, found)
+    people = found.finish()
+    if not people and not found.account.segments:
+        raise UserError(f"{path}: nobody is annotated in it (read as {form})")
+    return people
+
+
+def guess_form(path: Path) -> str:
+    """The form of an annotation file.
+
+    Raises:
+        UserError: none that is known.
+    """
+    ending = path.suffix.lower()
+    if ending == ".jsonl":
+        return "jsonl"
+    if ending == ".xml":
+        return "cvat"
+    if ending == ".csv":
+        first = [text for _, text in zip(range(_COMMENTS), (text for _, text in text_lines(path)))]
+        if any(CSV_2 in text for text in first[:1]) or any(CSV_3 in text for text in first):
+            return "via"
+        return "ava" if is_ava(path) else "csv"
+    if ending == ".json":
+        content = read_json(path, object)
+        if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+            return "coco"
+        if isinstance(content, dict) and is_via(content):
+            return "via"
+        if is_label_studio(content):
+            return "label_studio"
+    raise UserError(
+        f"{path}: cannot tell what this is; expected .csv, .jsonl, COCO, VIA or Label Studio .json, CVAT .xml "
+        "(--format names one)"
+    )
+
+
+_COMMENTS = 20  # lines at the head of VIA's csv
+
 
 _MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
 _MIN_INSIDE = 0.5  # share of a box that must lie within the picture
@@ -39,7 +121,7 @@ _EVEN = 0.5  # a frame may be this share of a frame from where an even rate has 
 _TRIES = 200  # random splits, of which the one that spreads the classes best is taken
 
 
-class Footage:
+class VideoFolder:
     """The videos, or folders of frames, that annotations speak of.
 
     Args:
@@ -84,7 +166,7 @@ class Footage:
         """What a video of ``endings`` is."""
         if name not in self._seen:
             path = str(self.folder / (name + self.endings[name]))
-            self._seen[name] = probe(Source(path, self.frame_name), "sample", "pyav")
+            self._seen[name] = probe(VideoSource(path, self.frame_name), "sample", "pyav")
         return self._seen[name]
 
     def fps_of(self, video: str) -> float:
@@ -144,7 +226,7 @@ class Annotation:
         return sorted({person.video for person in self.people})
 
 
-def resolve(people: Sequence[Person], footage: Footage, account: Account) -> Annotation:
+def resolve(people: Sequence[Person], footage: VideoFolder, account: Account) -> Annotation:
     """Names of videos, boxes as fractions within the picture, moments within the video; each person once.
 
     Raises:
@@ -349,7 +431,7 @@ def read_detected(file: Path) -> dict[str, np.ndarray]:
     return read_proposals(file)
 
 
-def resolve_segments(segments: Sequence[Segment], footage: Footage) -> list[Segment]:
+def resolve_segments(segments: Sequence[Segment], footage: VideoFolder) -> list[Segment]:
     """Segments of videos that are there.
 
     Raises:
