@@ -21,6 +21,8 @@ def parse_arguments() -> argparse.Namespace:
     add("-c", "--config", required=True, metavar="CFG", help="the YAML file")
     assignment = "a.b.0.c=value; may be repeated; nothing behind = is the empty text, null is None"
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help=assignment)
+    modules = "a module or .py file with your own registered classes, besides the file's imports; may be repeated"
+    add("--import", dest="imports", action="append", default=[], metavar="MODULE", help=modules)
     add("--protocol", metavar="NAME", help="which of the configuration's PROTOCOLS to test with")
     add("--check", action="store_true", help="check the configuration, print it resolved, and stop")
     add("--test", action="store_true", help="evaluate the weights of -w on DATASET.test")
@@ -61,14 +63,14 @@ def main() -> int:
 
     chosen = [f"protocol={arguments.protocol}"] if arguments.protocol else []
     uses = ("test",) if arguments.test else ("train", "valid", "test")
-    config = load_run_config(arguments.config, [*arguments.override, *chosen], uses)
+    config = load_run_config(arguments.config, [*arguments.override, *chosen], uses, arguments.imports)
     if arguments.check:
         for line in length_remarks(config):
             print(f"warning: {line}", file=sys.stderr)
         print(config.to_yaml(), end="")
         return 0
-    from paddlevideo.engine.parts import Options
     from paddlevideo.engine.training import train
+    from paddlevideo.settings import Options
 
     options = Options(
         validate=arguments.validate,

@@ -1,27 +1,59 @@
-"""From a configuration to its network: what training, testing, export and prediction build alike."""
+"""From a configuration to its parts: THE assembler under training, testing, export, prediction and reports.
+
+Pipelines, network, loaders and metric, and what they agree on: one way of normalising, one order of classes.  In
+front of it, ``load_run_config`` reads a run's configuration and finds its mistakes without Paddle.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.classes import class_counts, classes_of_config, settled
+from paddlevideo.classes import (
+    UNKNOWN,
+    Classes,
+    agreed,
+    check_count,
+    class_counts,
+    classes_of_config,
+    counted,
+    order_in,
+    settled,
+    source_of,
+)
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import AUTO, SPLITS, pipeline_problems
 from paddlevideo.config.config import Assigned
+from paddlevideo.environment import rank, world_size
 from paddlevideo.errors import ConfigError
+from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.solver.check import check_lr, check_optimizer
-from paddlevideo.solver.lengths import Run, broken, differences
+from paddlevideo.registry import DATASETS, METRICS
+from paddlevideo.settings import Batches
+from paddlevideo.solver.check import Run, broken, check_lr, check_optimizer, differences
+
+log = logging.getLogger("paddlevideo")
 
 Normalization = tuple[Any, Any]  # mean and std, float32 [3] each, on the 0..1 scale
 
 
-def network(config: Config, pretrained: bool = True) -> Any:
-    """The framework of MODEL, normalising the way the pipelines say.
+def pipelines_of(config: Config) -> dict[str, Pipeline]:
+    """Every pipeline of PIPELINE, by its split; a command builds them once and hands them on.
+
+    Raises:
+        ConfigError: there is no PIPELINE, or an operator refuses its arguments.
+    """
+    return {split: Pipeline(steps, f"PIPELINE.{split}") for split, steps in config.section("PIPELINE").items()}
+
+
+def network(config: Config, pipelines: Mapping[str, Pipeline] | None = None, pretrained: bool = True) -> Any:
+    """The framework of MODEL, which normalises the way the pipelines say.
 
     Args:
+        pipelines: of ``pipelines_of``; None builds them.
         pretrained: False drops ``MODEL.backbone.pretrained`` and its like: the weights come from elsewhere.
     """
     from paddlevideo.modeling.frameworks.build import build_framework, without_start_weights
@@ -29,14 +61,118 @@ def network(config: Config, pretrained: bool = True) -> Any:
     model = _settled(config, "train").section("MODEL")
     if not pretrained:
         model = without_start_weights(model)
-    return build_framework(model, normalization=normalization(config))
+    return build_framework(model, normalization=_normalization_of(config, pipelines))
 
 
-def deployed_network(config: Config) -> Any:
-    """What of MODEL is tested and exported, without weights; of a distillation the student alone."""
+def deployed_network(config: Config, pipelines: Mapping[str, Pipeline] | None = None) -> Any:
+    """What of MODEL is tested and exported, without weights; of a distillation the student alone.
+
+    Args:
+        pipelines: of ``pipelines_of``; None builds them.
+    """
     from paddlevideo.modeling.frameworks.build import build_deployed
 
-    return build_deployed(_settled(config, "test").section("MODEL"), normalization=normalization(config))
+    return build_deployed(_settled(config, "test").section("MODEL"), normalization=_normalization_of(config, pipelines))
+
+
+def trained_network(
+    config: Config, weights: str | Path, say: Callable[[str], None], pipelines: Mapping[str, Pipeline] | None = None
+) -> tuple[Config, Any, Classes]:
+    """The deployed network with trained weights.
+
+    Args:
+        weights: ``.pdparams``.
+        say: receives a line for each thing that is decided about classes and keys.
+        pipelines: of ``pipelines_of``; None builds them.
+
+    Returns:
+        The configuration with its numbers of classes, the network, and what its class indices mean.
+
+    Raises:
+        UserError: the weights do not fit, or were trained on other classes than the configuration names.
+    """
+    from paddlevideo.modeling.weights import load_weights
+
+    classes = agreed(config, weights, "test", say)
+    config = settled(config, classes)
+    framework = deployed_network(config, pipelines)
+    say(str(load_weights(framework, weights)))
+    check_count(config, framework.num_classes, classes, weights)
+    return config, framework, classes
+
+
+def loader_for(
+    config: Config,
+    split: str,
+    num_classes: int,
+    seed: int,
+    classes: Classes = UNKNOWN,
+    pipeline: Pipeline | None = None,
+) -> Any:
+    """The loader of ``train``, ``valid`` or ``test``, this rank's share of it.
+
+    Args:
+        classes: what the network's class indices mean; labels come in this order.  Unknown: the configuration's.
+        pipeline: PIPELINE.<split>; None builds it.
+
+    Raises:
+        ConfigError: DATASET or PIPELINE has no such split.
+        UserError: the data name other classes.
+    """
+    from paddlevideo.loader.build import build_loader
+
+    dataset, pipelines = config.section("DATASET"), config.section("PIPELINE")
+    missing = [f"{name}.{split}: is missing" for name in ("DATASET", "PIPELINE") if split not in config[name]]
+    if missing:
+        raise ConfigError(config.source, missing)
+    training, batches = split == "train", Batches.of(dataset)
+    section, label_order = _by_name(config, split, classes)
+    return build_loader(
+        section,
+        pipeline or pipelines[split],
+        split,
+        seed=seed,
+        num_classes=counted(config, num_classes),
+        batch_size=batches.batch_size_of(split),
+        num_workers=batches.num_workers_of(split),
+        rank=rank(),
+        world_size=world_size(),
+        shuffle=training or (split == "valid" and batches.shuffle_valid),
+        drop_last=training and batches.drop_last,
+        mix=config.section("MIX") if training and "MIX" in config else None,
+        label_order=label_order,
+    )
+
+
+def metric_for(config: Config) -> Any:
+    """A fresh metric of METRIC; top-k where the section is missing."""
+    return METRICS.build(config.get("METRIC") or {"name": "CenterCropMetric"}, "METRIC")
+
+
+def _by_name(config: Config, split: str, classes: Classes) -> tuple[dict[str, Any], list[int] | None]:
+    """DATASET.<split> such that labels come in the order of ``classes``, and the order that is left to the loader.
+
+    Raises:
+        UserError: the data name other classes.
+    """
+    section, own = config.section("DATASET")[split], classes_of_config(config, split)
+    classes = classes if classes.count else own
+    folder = os.path.isdir(expanded(section.get("file_path")) or "")
+    order = None
+    if not (folder and split != "train" and not config["DATASET"].get("label_names")):  # else by its own folders
+        order = order_in(classes, own, "the training", f"{config.source}: {source_of(config, split)}")
+    if order is not None and split != "test":  # a test has said so of the weights
+        log.info("DATASET.%s names the classes in another order than the training; they are mapped by name", split)
+    if classes.ids:
+        if order is not None:
+            ids = {place: own.ids[k] for k, place in enumerate(order)}
+            section["custom_classes"] = [ids[place] for place in range(1, len(order))]
+        return section, None
+    names = classes.names if folder else own.names or classes.names  # in which a list's labels are written
+    taken = {parameter.name for parameter in DATASETS.entry(section["format"]).parameters or ()}
+    if names and "class_names" in taken:
+        section.setdefault("class_names", list(names))
+    return section, None if folder else order
 
 
 def _settled(config: Config, split: str) -> Config:
@@ -44,15 +180,8 @@ def _settled(config: Config, split: str) -> Config:
     return settled(config, classes_of_config(config, split)) if AUTO in class_counts(config).values() else config
 
 
-def normalization(config: Config) -> Normalization | None:
-    """How the network normalises: as all pipelines of the configuration say.
-
-    Raises:
-        ConfigError: they do not agree.
-    """
-    sections = config.section("PIPELINE")
-    pipelines = {name: Pipeline(steps, f"PIPELINE.{name}") for name, steps in sections.items()}
-    return normalization_of(pipelines, config.source)
+def _normalization_of(config: Config, pipelines: Mapping[str, Pipeline] | None) -> Normalization | None:
+    return normalization_of(pipelines_of(config) if pipelines is None else pipelines, config.source)
 
 
 def normalization_of(pipelines: Mapping[str, Pipeline], source: str) -> Normalization | None:
@@ -92,21 +221,24 @@ def _listed(values: Any) -> str:
     return f"[{', '.join(str(value) for value in values)}]"
 
 
-def load_run_config(path: str | Path, overrides: Sequence[str] = (), uses: Sequence[str] = SPLITS) -> Config:
+def load_run_config(
+    path: str | Path, overrides: Sequence[str] = (), uses: Sequence[str] = SPLITS, imports: Sequence[str] = ()
+) -> Config:
     """The configuration of a training or test run, its OPTIMIZER and SWA.lr checked with the rest; imports no Paddle.
 
     Args:
         uses: the pipelines that the command runs: a test's network need not fit PIPELINE.train, nor its schedule.
+        imports: modules with a user's own classes, besides those that the file imports.
 
     Raises:
         ConfigError: every mistake of it.
     """
     checks = (_optimizer, _normalization, *([_lengths] if "train" in uses else []))
-    return load_config(path, overrides, checks=checks, uses=uses)
+    return load_config(path, overrides, checks=checks, uses=uses, imports=imports)
 
 
 def length_remarks(config: Mapping[str, Any], steps_per_epoch: int | None = None) -> list[str]:
-    """One line for each length of a schedule that is not the run's (``solver.lengths``)."""
+    """One line for each length of a schedule that is not the run's (``solver.check``)."""
     schedules = _schedules(config, config.get("epochs"))
     return [
         line

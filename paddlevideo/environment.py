@@ -1,6 +1,10 @@
-"""What Paddle's CPU build needs in the environment to run at full speed; call before ``import paddle``."""
+"""The process's environment: what Paddle's CPU build needs in it, which rank this is, which versions are installed.
+
+Nothing of Paddle is imported before ``versions`` is called.
+"""
 
 import os
+import platform
 import warnings
 
 # Measured on PaddlePaddle 3.3.1: the wheel's MKL takes a slow path on AMD unless told otherwise (models 1.7-2.3x),
@@ -9,7 +13,7 @@ _CPU_DEFAULTS = {"MKL_DEBUG_CPU_TYPE": "5", "FLAGS_use_stride_kernel": "0", "OMP
 
 
 def set_cpu_environment() -> None:
-    """Sets the variables above, never over what the user has set."""
+    """Sets the variables above, never over what the user has set; call before ``import paddle``."""
     for name, value in _CPU_DEFAULTS.items():
         os.environ.setdefault(name, value)
 
@@ -25,3 +29,33 @@ def hide_paddle_remarks(glog: bool = True) -> None:
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     if glog:
         os.environ.setdefault("GLOG_minloglevel", "2")
+
+
+def rank() -> int:
+    """This process's number among those that run together, from 0."""
+    return int(os.environ.get("PADDLE_TRAINER_ID", 0))
+
+
+def world_size() -> int:
+    """How many processes run together."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
+
+
+def is_main() -> bool:
+    """True on the one rank that writes files and prints."""
+    return rank() == 0
+
+
+def versions() -> dict[str, str]:
+    """What a result depends on besides the configuration."""
+    import numpy as np
+    import paddle
+
+    import paddlevideo
+
+    return {
+        "paddlevideo": paddlevideo.__version__,
+        "paddle": paddle.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

@@ -139,6 +139,9 @@ Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(0)]
 Probability = Annotated[float, Range(0, 1)]
 ProbabilityBelowOne = Annotated[float, Range(0, below=1)]
+# lengths of a schedule, in epochs or in its own steps; in YAML also a share of the run, 20/50 (``solver.check``)
+Epochs = Annotated[float, Range(0)]
+Steps = Annotated[int, Range(0)]
 ViewAveraging = Annotated[dict, Keys(num_seg="PositiveInt | None", avg_type="Literal['score', 'prob', 'none']")]
 RuntimeConfig = Annotated[dict, Keys(test="ViewAveraging | None")]
 # of backbones that shift channels: PaddleVideo's share, 1 / num_seg, of a single frame would be every channel

@@ -6,11 +6,11 @@ import cv2
 import pytest
 
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.registry import BACKBONES
+from paddlevideo.settings import Options
 from tests.tiny import make_clips, moving_square
 
 ROOT = Path(__file__).resolve().parents[1]

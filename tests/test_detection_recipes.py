@@ -14,11 +14,11 @@ import yaml
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import check
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.safe_io import write_pickle
+from paddlevideo.settings import Options
 from paddlevideo.solver.lr import build_lr
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,8 +130,7 @@ def test_schedule_of_each_row(configs, row):
             else:
                 regular = row.lr * 0.1 ** sum(i // per_epoch >= step for step in row.epochs[1])
             factor = 1 - (1 - i / warmup) * (1 - ratio) if i < warmup else 1.0
-            assert schedule.lr == pytest.approx(regular * factor, rel=1e-9), i
-        schedule.step_batch()
+            assert schedule.rate(*divmod(i, per_epoch)) == pytest.approx(regular * factor, rel=1e-9), i
 
 
 @by_row
@@ -287,8 +286,5 @@ def test_paddlevideos_original_file_is_accepted(tmp_path):
 def test_paddlevideos_schedule_never_falls():
     optimizer = load_config(PADDLEVIDEO).section("OPTIMIZER")
     schedule = build_lr(optimizer["learning_rate"], 10, 10)
-    rates = []
-    for _ in range(100):
-        rates.append(schedule.lr)
-        schedule.step_batch()
+    rates = [schedule.rate(*divmod(step, 10)) for step in range(100)]
     assert rates[0] == 0.0075 and rates[-1] == pytest.approx(0.075) and rates == sorted(rates)

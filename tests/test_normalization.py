@@ -4,9 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.build import deployed_network, network, normalization
+from paddlevideo.build import deployed_network, network, normalization_of, pipelines_of
 from paddlevideo.config import Config
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
@@ -15,7 +14,13 @@ from paddlevideo.inference.export import export
 from paddlevideo.inference.predictor import pipeline_for_export
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_pickle
+from paddlevideo.settings import Options
 from tests.tiny import make_clips, tsm_config
+
+
+def normalization(config):
+    return normalization_of(pipelines_of(config), config.source)
+
 
 OTHER = {"Normalization": {"mean": [0.5] * 3, "std": [0.5] * 3}}
 

@@ -12,12 +12,12 @@ import pytest
 
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.inference.export import export
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import write_pickle
-from paddlevideo.solver.lengths import Run, in_numbers
+from paddlevideo.settings import Options
+from paddlevideo.solver.check import Run, in_numbers
 from paddlevideo.solver.lr import build_lr
 from tests.test_configs import CONFIGS, lists, reduce  # noqa: F401 (lists is a fixture)
 
@@ -165,12 +165,8 @@ def test_batch_schedule_and_parameter_groups(configs, row):
     assert (config["epochs"], config["val_interval"]) == (row.epochs, row.interval)
     assert (config["save_interval"], data.get("valid_batch_size")) == (row.save, row.valid_batch)
     assert str(config.output_dir) == f"output/{row.name}"
-    schedule, rates = build_lr(optimizer["learning_rate"], 2, row.epochs), []
-    for _ in range(row.epochs):
-        rates.append(schedule.lr)
-        schedule.step_batch()
-        schedule.step_batch()
-        schedule.step_epoch()
+    schedule = build_lr(optimizer["learning_rate"], 2, row.epochs)
+    rates = [schedule.rate(epoch, step) for epoch in range(row.epochs) for step in (0, 1)][::2]
     wanted = [row.lr * 0.1 ** sum(epoch >= step for step in row.steps) for epoch in range(row.epochs)]
     np.testing.assert_allclose(rates, wanted)
 

@@ -16,12 +16,12 @@ import pytest
 
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.safe_io import write_pickle
-from paddlevideo.solver.lengths import Run, in_numbers
+from paddlevideo.settings import Options
+from paddlevideo.solver.check import Run, in_numbers
 from paddlevideo.solver.optimizer import parameter_groups
 from tests.config.test_num_seg import RECIPE
 from tests.test_configs import REDUCED
@@ -415,7 +415,7 @@ def test_the_distilled_student_is_tested_by_the_plain_file(kinetics, clips, tmp_
     del config["GRADIENT_ACCUMULATION"]
     config |= {"output_dir": str(tmp_path / "out"), "epochs": 1}
     run = train(Config(config), Options(validate=True, max_iters=1))
-    best = tmp_path / "out" / "ppTimeSformer_best_student.pdparams"
+    best = tmp_path / "out" / "ppTimeSformer_distill_best_student.pdparams"
     kept, given = run.framework.model("Teacher").state_dict(), read_weights(teacher["weights"])
     assert all(np.array_equal(kept[key].numpy(), given[key]) for key in kept)
     plain = load_run_config(PP, [*SMALL, "DATASET.num_workers=0"], uses=("test",))

@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     set_cpu_environment()
     hide_paddle_remarks()
     from paddlevideo.engine.bank import build_bank, convert_mmaction2
-    from paddlevideo.engine.parts import Options
+    from paddlevideo.settings import Options
 
     if config is None:
         frames, persons = convert_mmaction2(args.mmaction2, args.out, args.half)

@@ -67,9 +67,10 @@ def main(argv: list[str] | None = None) -> int:
         config = mmaction2.with_average(config, args.average_clips)
     weights = _weights(args.checkpoint, args.config)
     mmaction2.note_launcher(args.launcher)
-    from paddlevideo.engine.parts import Options, metric_for
+    from paddlevideo.build import metric_for
     from paddlevideo.engine.testing import test
     from paddlevideo.reporting.results import SUFFIXES
+    from paddlevideo.settings import Options
 
     options = Options(weights=weights, seed=args.seed, deterministic=args.deterministic, device=args.device)
     metric = metric_for(config)

@@ -61,9 +61,9 @@ def main(argv: list[str] | None = None) -> int:
         chosen.append(f"output_dir={args.work_dir}")
     config = load_run_config(mmaction2.yaml_path(args.config), chosen)
     mmaction2.note_launcher(args.launcher)
-    from paddlevideo.engine.parts import Options
     from paddlevideo.engine.testing import test
     from paddlevideo.engine.training import train
+    from paddlevideo.settings import Options
 
     options = Options(
         validate=args.validate,

@@ -130,8 +130,8 @@ class Clips:
         """[V, T, H, W, 3].  A pipeline for folders of frames reads the same frames from the video file."""
         import numpy as np
 
-        from paddlevideo.engine.parts import DEFAULT_SEED
         from paddlevideo.loader.decode import open_video
+        from paddlevideo.settings import DEFAULT_SEED
 
         sample: dict[str, Any] = {"filename": path, "index": index}
         if self._of_frames:

@@ -12,68 +12,13 @@ from typing import Any
 from paddlevideo.config.reading import join
 from paddlevideo.ranges import misspelt, mistakes, near
 from paddlevideo.registry import BACKBONES, DATASETS, FRAMEWORKS, HEADS, LOSSES, METRICS, TRANSFORMS, Registry, suggest
+from paddlevideo.settings import SMALL_SECTIONS, Batches, Reading, Settings
 
-# top-level scalars: name -> (kind, meaning)
-SCALARS: dict[str, tuple[str, str]] = {
-    "model_name": ("str", "names the output folder and its files"),
-    "epochs": ("PositiveInt", "passes over the training set"),
-    "log_interval": ("PositiveInt", "steps between log lines (10)"),
-    "save_interval": ("PositiveInt", "epochs between kept checkpoints (1)"),
-    "val_interval": ("PositiveInt", "epochs between validations (1)"),
-    "output_dir": ("str", "where everything is written (output/<model_name>)"),
-    "log_level": ("Literal['DEBUG', 'INFO', 'WARNING', 'ERROR']", "the least important lines that are written (INFO)"),
-    "resume_epoch": ("NonNegativeInt", "continue after this epoch's checkpoint (0: do not)"),
-    "checkpoint_steps": (
-        "NonNegativeInt",
-        "optimizer steps between resume points within an epoch (0: epoch ends only)",
-    ),
-    "keep_checkpoints": ("PositiveInt", "resume points that are kept (2)"),
-    "non_finite_limit": (
-        "PositiveInt",
-        "refused steps in a row (something is not finite) after which training stops (2)",
-    ),
-    "sync_bn": ("bool", "batch statistics over all ranks (GPU only)"),
-    "log_sinks": ("list[Literal['TensorBoard', 'VisualDL']]", "where figures go besides metrics.jsonl"),
-    "to_static": ("bool", "compile the network before training"),
-    "use_npu": ("bool", "PaddleVideo's flag; must be False"),
-    "use_xpu": ("bool", "PaddleVideo's flag; must be False"),
-}
-_BATCHES = {
-    "batch_size": "PositiveInt",
-    "valid_batch_size": "PositiveInt",
-    "test_batch_size": "PositiveInt",
-    "num_workers": "NonNegativeInt",
-    "valid_num_workers": "NonNegativeInt",
-    "test_num_workers": "NonNegativeInt",
-    "shuffle_valid": "bool",
-    "drop_last": "bool",
-    "label_names": "str | None",
-}
 SPLITS = ("train", "valid", "test")
 AUTO = "auto"  # for a number of classes: as many as the data or the weights name
 _CLASS_COUNTS = ("num_classes", "class_num")
 # keys of a split that belong to the loader rather than to the dataset's class
-_LOADER_KEYS = {
-    "format": "str",
-    "on_error": "str",
-    "missing": "Literal['raise', 'skip']",
-    "timeout_s": "Positive",
-    "max_replacements": "NonNegativeInt",
-    "damaged": "Literal['refuse', 'read']",
-}
-_SMALL: dict[str, dict[str, str]] = {
-    "PRECISEBN": {"preciseBN_interval": "PositiveInt", "num_iters_preciseBN": "PositiveInt"},
-    "GRADIENT_ACCUMULATION": {"global_batch_size": "PositiveInt", "num_iters": "PositiveInt"},
-    "EMA": {"decay": "ProbabilityBelowOne", "warmup": "bool", "interval": "PositiveInt"},
-    # what kind of value lr is, solver.check judges, as it does for all schedules
-    "SWA": {
-        "start_epoch": "PositiveInt",
-        "last_epochs": "PositiveInt",
-        "interval_steps": "NonNegativeInt",
-        "lr": "Schedule",
-        "bn_batches": "NonNegativeInt",
-    },
-}
+_LOADER_KEYS = {"format": "str", **Reading.kinds()}
 # of a network that is one of several, besides the keys of MODEL; and its framework if it names none, as in PaddleVideo
 _OF_ONE_MODEL = {"weights": "str | None", "normalization": "dict"}
 _DEFAULT_FRAMEWORK = "Recognizer2D"
@@ -82,10 +27,10 @@ _HEAD_PARTS = {
     **dict.fromkeys(("bbox_roi_extractor", "bbox_head", "shared_head", "assigner", "sampler"), HEADS),
     "loss_cfg": LOSSES,
 }
-_FREE = ("OPTIMIZER", "INFERENCE")
+_FREE = ("OPTIMIZER", "INFERENCE", "imports")
 # keys that are gone from a resolved configuration
 _RESOLVED = ("num_seg", "protocol", "PROTOCOLS")
-SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "MIX", *_SMALL)
+SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "MIX", *SMALL_SECTIONS)
 Problems = Iterator[str]
 
 
@@ -119,12 +64,13 @@ def pipeline_problems(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> 
 
 
 def _top_level(data: Mapping[str, Any]) -> Problems:
-    known = {*SCALARS, *SECTIONS, *_FREE}
+    scalars = Settings.kinds()
+    known = {*scalars, *SECTIONS, *_FREE}
     for key, value in data.items():
-        if key in SCALARS:
-            yield from mistakes(value, SCALARS[key][0], key)
-        elif key in _SMALL:
-            yield from _keys(value, _SMALL[key], key)
+        if key in scalars:
+            yield from mistakes(value, scalars[key], key)
+        elif key in SMALL_SECTIONS:
+            yield from _keys(value, SMALL_SECTIONS[key].kinds(), key)
         elif key not in known:
             yield f"{key}: unknown key{suggest(key, {*known, *_RESOLVED})}"
     for key in ("model_name", "MODEL"):
@@ -250,7 +196,7 @@ def _dataset(section: Any) -> Problems:
         yield f"DATASET: expected a mapping, got {section!r}"
         return
     plain = {key: value for key, value in section.items() if key not in SPLITS}
-    yield from _keys(plain, _BATCHES, "DATASET", SPLITS)
+    yield from _keys(plain, Batches.kinds(), "DATASET", SPLITS)
     for split in SPLITS:
         if split not in section:
             continue
@@ -259,8 +205,6 @@ def _dataset(section: Any) -> Problems:
             yield f"{where}: expected a mapping, got {spec!r}"
             continue
         yield from _keys({k: v for k, v in spec.items() if k in _LOADER_KEYS}, _LOADER_KEYS, where)
-        if spec.get("on_error", "raise") not in ("raise", "skip", "count"):
-            yield f"{where}.on_error: expected raise, skip (training) or count (evaluation), got {spec['on_error']!r}"
         own = {k: v for k, v in spec.items() if k not in _LOADER_KEYS}
         if "format" in spec:
             own["name"] = spec["format"]

@@ -10,11 +10,13 @@ from typing import Any
 
 import yaml
 
-from paddlevideo.config.checking import SECTIONS, SPLITS, check
+from paddlevideo.config.checking import AUTO, SECTIONS, SPLITS, check
 from paddlevideo.config.frames import follow, is_frames
 from paddlevideo.config.merging import override, read_with_bases
 from paddlevideo.config.protocols import KEYS, is_choice, resolve
 from paddlevideo.errors import ConfigError
+from paddlevideo.extensions import KEY as IMPORTS
+from paddlevideo.extensions import declare
 
 
 @dataclass(frozen=True)
@@ -73,17 +75,24 @@ class Config(Mapping[str, Any]):
 
 
 def load_config(
-    path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = (), uses: Sequence[str] = SPLITS
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    checks: Sequence[Check] = (),
+    uses: Sequence[str] = SPLITS,
+    imports: Sequence[str] = (),
 ) -> Config:
     """Reads, merges, overrides and checks a configuration.
 
-    Its ``protocol`` (``config.protocols``) and its ``num_seg`` (``config.frames``) are resolved.
+    Its ``protocol`` (``config.protocols``), its ``num_seg`` (``config.frames``) and the places of its ``imports``
+    (``paddlevideo.extensions``) are resolved.
+    ``model_name: auto`` is the file's name.
 
     Args:
         path: the YAML file.
         overrides: ``a.b.0.c=value`` assignments, later ones win.
         checks: further checks, ``(mapping, Assigned) -> problem lines``, whose findings are reported with the rest.
         uses: the pipelines that this command runs; only theirs must give as many frames as the network takes.
+        imports: modules with a user's own classes, besides those that the file imports.
 
     Raises:
         ConfigError: with every mistake of the file and the overrides at once.
@@ -92,14 +101,21 @@ def load_config(
     file = Path(path)
     data, lines = read_with_bases(file)
     original = copy.deepcopy(data)
+    modules = [assignment for assignment in overrides if assignment.partition("=")[0].strip() == IMPORTS]
     choices = [assignment for assignment in overrides if is_choice(assignment)]
-    others = [assignment for assignment in overrides if not (is_choice(assignment) or is_frames(assignment))]
     frames = [assignment for assignment in overrides if is_frames(assignment)]
-    problems = follow(data, lines)
+    others = [assignment for assignment in overrides if assignment not in (*modules, *choices, *frames)]
+    problems = _override(data, lines, modules)
+    problems += _imports(data, lines, imports)
+    if problems:  # all names of their classes would be unknown
+        raise ConfigError(str(file), [_with_line(problem, lines, file) for problem in problems])
+    problems += follow(data, lines)
     problems += _override(data, lines, choices)
     problems += resolve(data, lines)
     problems += _override(data, lines, others)
     problems += _override(data, lines, frames)
+    if data.get("model_name") == AUTO:
+        data["model_name"] = file.stem
     assigned = [path for path, place in lines.items() if path and place == "-o"]
     problems += follow(data, lines, assigned=assigned)
     problems += check(data, uses)
@@ -108,6 +124,19 @@ def load_config(
     if problems:
         raise ConfigError(str(file), [_with_line(problem, lines, file) for problem in problems])
     return Config(data, str(file))
+
+
+def _imports(data: dict[str, Any], lines: Mapping[str, str], more: Sequence[str]) -> list[str]:
+    """Makes the classes of the file's own imports known, and those of the command line's; one line per problem."""
+    problems: list[str] = []
+    resolved: list[str] = []
+    here = Path(lines.get(IMPORTS, "").rpartition(":")[0]).parent  # of the base that names them
+    for names, folders in ((data.get(IMPORTS, []), (here, Path())), (list(more), (Path(),))):
+        found, wrong = declare(names, folders)
+        resolved, problems = resolved + found, problems + wrong
+    if resolved:
+        data[IMPORTS] = list(dict.fromkeys(resolved))
+    return problems
 
 
 def _override(data: dict[str, Any], lines: dict[str, str], assignments: Sequence[str]) -> list[str]:

@@ -105,6 +105,9 @@ def _of_step(spec: Any, where: str) -> Iterator[Place]:
                     yield from _of_transform(name, own, join(where, i))
     elif isinstance(spec, dict):
         yield from _of_transform(spec.get("name"), spec, where)
+        for name, own in spec.items():  # a protocol's changes of a list: {Name: {...}}
+            if isinstance(own, dict):
+                yield from _of_transform(own.get("name", name), own, join(where, name))
 
 
 def _of_transform(name: Any, spec: dict[str, Any], where: str) -> Iterator[Place]:

@@ -1,4 +1,12 @@
-"""Inheritance (``_base_``) and command-line overrides (``-o a.b.0.c=value``)."""
+"""Inheritance (``_base_``) and command-line overrides (``-o a.b.0.c=value``).
+
+A mapping over a list of steps changes the steps that it names, each of which the list has once:
+
+    transform:
+        CenterCrop: {target_size: 256}                # other arguments
+        CenterCrop: {name: TenCrop, crop_size: 224}   # or another class in its place
+        Flip: null                                    # or no such step
+"""
 
 from __future__ import annotations
 
@@ -27,32 +35,95 @@ def read_with_bases(file: Path, level: int = 0) -> tuple[dict[str, Any], Lines]:
         raise ConfigError(
             str(file), [f"_base_: more than {_MAX_LEVELS} levels of inheritance; name the bases directly"]
         )
+    merge = Merge()
     merged: dict[str, Any] = {}
-    merged_lines: Lines = {}
     for base in bases:
         path = file.parent / base
         if not path.is_file():
-            raise ConfigError(str(file), [f"_base_: there is no file {path}"])
+            others = ", ".join(sorted(other.name for other in path.parent.glob("*.yaml"))) or "no YAML files"
+            raise ConfigError(str(file), [f"_base_: there is no file {path}; beside it are: {others}"])
         base_data, base_lines = read_with_bases(path, level + 1)
+        merge.lines.update(base_lines)
         merged = merge(merged, base_data)
-        merged_lines.update(base_lines)
-    return merge(merged, data), {**merged_lines, **lines}
+    merge.lines.update(lines)
+    merged = merge(merged, data)
+    if merge.problems:
+        raise ConfigError(str(file), merge.problems)
+    return merged, merge.lines
 
 
-def merge(base: Any, child: Any) -> Any:
-    """Mappings merge key by key, everything else replaces.
+class Merge:
+    """``Merge()(base, child)``: mappings merge key by key, everything else replaces.
 
-    A mapping that names another class replaces the base's whole: arguments belong to the class that takes them.
+    A mapping that names another class replaces the base's whole: arguments belong to the class that takes them.  A
+    mapping over a list of steps changes the steps that it names.
+
+    Attributes:
+        lines: where each key path stands; a changed list gets the places of its steps.
+        problems: one line for each named step that cannot be changed.
     """
-    if not (isinstance(base, dict) and isinstance(child, dict)):
-        return copy.deepcopy(child)
-    for key in _CLASS_KEYS:
-        if key in child and key in base and child[key] != base[key]:
+
+    def __init__(self, lines: Lines | None = None):
+        self.lines: Lines = {} if lines is None else lines
+        self.problems: list[str] = []
+
+    def __call__(self, base: Any, child: Any, where: str = "", base_where: str | None = None) -> Any:
+        """The merged value; neither argument is changed.
+
+        Args:
+            where: key path of ``child``, and of the result.
+            base_where: key path of ``base``; None: the same.
+        """
+        base_where = where if base_where is None else base_where
+        if isinstance(base, list) and isinstance(child, dict) and child and "name" not in child:
+            return self._steps(base, child, where, base_where)
+        if not (isinstance(base, dict) and isinstance(child, dict)):
             return copy.deepcopy(child)
-    result = copy.deepcopy(base)
-    for key, value in child.items():
-        result[key] = merge(result[key], value) if key in result else copy.deepcopy(value)
-    return result
+        for key in _CLASS_KEYS:
+            if key in child and key in base and child[key] != base[key]:
+                return copy.deepcopy(child)
+        result = copy.deepcopy(base)
+        for key, value in child.items():
+            paths = join(where, key), join(base_where, key)
+            result[key] = self(result[key], value, *paths) if key in result else copy.deepcopy(value)
+        return result
+
+    def _steps(self, base: list[Any], child: dict[str, Any], where: str, base_where: str) -> list[Any]:
+        """``base``, a list of ``Name`` or ``{Name: arguments}``, with the changes of the steps that ``child`` names."""
+        names = [next(iter(item)) if isinstance(item, dict) and len(item) == 1 else item for item in base]
+        self.problems += _step_problems(names, child, where)
+        result: list[Any] = []
+        places = []
+        for i, (name, item) in enumerate(zip(names, base)):
+            change = child.get(name, {}) if isinstance(name, str) else {}
+            place = self.lines.get(join(base_where, i))
+            if change is None:
+                continue
+            arguments = (item[name] if isinstance(item, dict) and name in item else None) or {}
+            if isinstance(change, dict) and change and isinstance(arguments, dict):  # others are for the check to tell
+                changed = self({"name": name, **arguments}, change)
+                item = {changed.pop("name"): changed or None}
+                place = self.lines.get(join(where, name), place)
+            result.append(copy.deepcopy(item))
+            places.append(place)
+        for path in [path for path in self.lines if path.startswith(f"{where}[")]:
+            del self.lines[path]
+        self.lines.update({join(where, i): place for i, place in enumerate(places) if place})
+        return result
+
+
+def _step_problems(names: list[Any], child: dict[str, Any], where: str) -> list[str]:
+    problems = []
+    for name, change in child.items():
+        here, count = join(where, name), names.count(name)
+        if count != 1:
+            known = ", ".join(str(other) for other in names) or "empty"
+            problems.append(
+                f"{here}: expected a step that the list has once, it has {count} of this name; it is: {known}"
+            )
+        elif change is not None and not isinstance(change, dict):
+            problems.append(f"{here}: expected a mapping of arguments, or null for no such step, got {change!r}")
+    return problems
 
 
 def override(data: dict[str, Any], assignment: str, creatable: tuple[str, ...]) -> tuple[str, str | None]:

@@ -1,9 +1,9 @@
 """Named ways to test one model: PROTOCOLS and the ``protocol`` that is in force, made into PIPELINE.test at load.
 
     protocol: accurate
-    PROTOCOLS:
-        efficient: {transform: [...]}                                 # each names the steps of PIPELINE.test that it
-        accurate: {sample: {twice_sample: True}, transform: [...]}    # replaces: mappings merge, lists replace
+    PROTOCOLS:  # each holds what is other than in PIPELINE.test, and merges with it as a file with its base
+        efficient: {sample: {twice_sample: False}}
+        accurate: {sample: {twice_sample: True}, transform: {CenterCrop: {name: ThreeCrop, crop_size: 256}}}
 
 A resolved configuration has the chosen steps in PIPELINE.test and neither key: what is checked, printed, exported and
 kept with a checkpoint is what runs.
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from paddlevideo.config.checking import pipeline_problems, step_problems
-from paddlevideo.config.merging import merge
+from paddlevideo.config.merging import Merge
 from paddlevideo.config.reading import Lines
 from paddlevideo.ranges import misspelt, suggest
 
@@ -43,8 +43,11 @@ def resolve(data: dict[str, Any], lines: Lines) -> list[str]:
     pipelines = data.get("PIPELINE")
     if not (isinstance(pipelines, dict) and isinstance(pipelines.get("test"), Mapping)):
         return ["PROTOCOLS: there is no PIPELINE.test whose steps they could replace"]
-    merged = {name: merge(pipelines["test"], steps) for name, steps in protocols.items()}
-    problems = [
+    merge = Merge(lines)
+    merged = {
+        name: merge(pipelines["test"], steps, f"PROTOCOLS.{name}", "PIPELINE.test") for name, steps in protocols.items()
+    }
+    problems = merge.problems + [
         problem.replace("PIPELINE.test", f"PROTOCOLS.{name}", 1)
         for name, steps in merged.items()
         if name != chosen

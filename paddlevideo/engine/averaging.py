@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 
-from paddlevideo.build import deployed_network
+from paddlevideo.build import deployed_network, loader_for
 from paddlevideo.classes import UNKNOWN, Classes, classes_of_weights, order_in, write_weights
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.batch_norm import batch_norms, renew_batch_norms, statistics_kept
 from paddlevideo.engine.checkpoint import Arrays, numpy_state
 from paddlevideo.engine.hooks import Hook, ValidateHook
-from paddlevideo.engine.parts import DEFAULT_SEED, loader_for
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights, read_weights
 from paddlevideo.safe_io import sha256
+from paddlevideo.settings import DEFAULT_SEED
 from paddlevideo.solver.averaging import EMA, SWA, WeightAverage, average_states
 
 if TYPE_CHECKING:
@@ -178,18 +178,6 @@ class SWAHook(AverageHook):
 
     def _plan(self) -> dict[str, int]:
         return {"start_epoch": self.start_epoch, "interval_steps": self.interval_steps}
-
-
-def first_averaged_epoch(section: dict[str, Any], epochs: int) -> int:
-    """The first epoch, from 1, that the SWA section averages.
-
-    Raises:
-        UserError: it lies outside of the run.
-    """
-    start = section["start_epoch"] if "start_epoch" in section else epochs - section["last_epochs"] + 1
-    if not 1 <= start <= epochs:
-        raise UserError(f"SWA: averaging would begin with epoch {start} of {epochs}; start_epoch or last_epochs is off")
-    return start
 
 
 def average_files(

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlevideo.build import deployed_network
+from paddlevideo.build import deployed_network, loader_for
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.log import set_up_logging
-from paddlevideo.engine.parts import DEFAULT_SEED, Options, loader_for
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.feature_bank import KeyFrame, write_bank
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import read_json, read_npz, read_pickle, sha256, write_atomic
+from paddlevideo.settings import DEFAULT_SEED, Batches, Options, Settings
 from paddlevideo.torch_files import is_torch_file, read_torch
 
 log = logging.getLogger("paddlevideo")
@@ -114,7 +114,7 @@ def build_bank(
         raise UserError("a feature bank needs a trained detector: -w PATH.pdparams")
     out = Path(out)
     distributed.set_up(options.device)
-    set_up_logging(config.output_dir, distributed.rank(), config.get("log_level", "INFO"))
+    set_up_logging(config.output_dir, distributed.rank(), Settings.of(config).log_level)
     config = for_split(config, split)
     framework = deployed_network(config)
     if not getattr(framework, "takes_boxes", False):
@@ -124,7 +124,7 @@ def build_bank(
     seed = DEFAULT_SEED if options.seed is None else options.seed
     loader = loader_for(config, "test", framework.num_classes, seed)
     records = loader.dataset.records
-    size = batch_size or config["DATASET"].get("test_batch_size", 1)
+    size = batch_size or Batches.of(config["DATASET"]).test_batch_size
     digest = sha256(Path(options.weights).expanduser())
     plan = {
         "weights": digest,

@@ -273,12 +273,19 @@ class RunFolder:
         if classes.names:
             write_atomic(names, classes.text())
 
+    def written_as(self) -> str | None:
+        """The ``model_name`` of the run that wrote here last; None where none is known."""
+        return self._noted("model_name")
+
     def _identity(self) -> str | None:
+        return self._noted("run")
+
+    def _noted(self, key: str) -> str | None:
         try:
-            run = json.loads((self.path / IDENTITY).read_text(encoding="utf-8"))["run"]
+            value = json.loads((self.path / IDENTITY).read_text(encoding="utf-8"))[key]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        return run if isinstance(run, str) else None
+        return value if isinstance(value, str) else None
 
     def _write_manifest(self, stem: Path, digests: dict[str, str], state: dict[str, Any]) -> None:
         state = {**state, "run": self.run, "classes": self.classes.describe()}

@@ -17,25 +17,11 @@ import paddle.distributed as dist
 
 from paddlevideo.engine.rank_channel import RankChannel, connect
 from paddlevideo.engine.rank_watch import RankWatch
+from paddlevideo.environment import is_main, rank, world_size  # noqa: F401  (the whole of what there is about ranks)
 from paddlevideo.errors import UserError
 
 _CHANNEL_KEY = "paddlevideo/channel"
 _channel: RankChannel | None = None
-
-
-def rank() -> int:
-    """This process's number, from 0."""
-    return int(os.environ.get("PADDLE_TRAINER_ID", 0))
-
-
-def world_size() -> int:
-    """How many processes train together."""
-    return int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
-
-
-def is_main() -> bool:
-    """True on the one rank that writes files and prints."""
-    return rank() == 0
 
 
 def set_up(device: str = "auto") -> str:

@@ -1,4 +1,4 @@
-"""Automatic mixed precision as one object, with the full-precision case being an object too."""
+"""How numbers are computed: mixed precision or float32, deterministic kernels, and the check of each step."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ log = logging.getLogger("paddlevideo")
 
 # a mean over long axes and a 3-D convolution lose too much in half precision
 _KEEP_FLOAT32 = {"reduce_mean", "conv3d"}
+
+
+def use_deterministic_kernels() -> None:
+    """``--deterministic``: two runs with one seed on one kind of machine give equal bits.
+
+    Everything random is keyed by the seed already, and Paddle's CPU kernels sum in a fixed order.  On GPUs cuDNN must
+    neither take algorithms that add atomically nor choose by a stopwatch, and embeddings are summed in order.
+    """
+    if paddle.is_compiled_with_cuda():
+        flags = {"cudnn_deterministic": True, "cudnn_exhaustive_search": False, "embedding_deterministic": 1}
+        paddle.set_flags({f"FLAGS_{name}": value for name, value in flags.items()})
 
 
 @dataclass(frozen=True)

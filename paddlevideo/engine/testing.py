@@ -8,31 +8,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.build import deployed_network
-from paddlevideo.classes import agreed, check_count, settled
+from paddlevideo.build import loader_for, metric_for, pipelines_of, trained_network
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.bank import BankKeeper, for_split
 from paddlevideo.engine.data_summary import left_out_lines, list_lines, split_line
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import set_up_logging
-from paddlevideo.engine.parts import (
-    DEFAULT_SEED,
-    Options,
-    loader_for,
-    metric_for,
-    use_deterministic_kernels,
-    versions,
-)
-from paddlevideo.engine.precision import Precision
+from paddlevideo.engine.precision import Precision, use_deterministic_kernels
 from paddlevideo.engine.views import ViewKeeper
+from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
-from paddlevideo.modeling.weights import load_weights
 from paddlevideo.reporting.page import Report, write_report
 from paddlevideo.reporting.results import check_name, files_of
 from paddlevideo.safe_io import sha256
+from paddlevideo.settings import DEFAULT_SEED, Options, Settings
 
 log = logging.getLogger("paddlevideo")
+
+
+def _say(line: str) -> None:
+    log.info("%s", line)
 
 
 def test(config: Config, options: Options, out: str | None = None) -> dict[str, float]:
@@ -58,17 +54,14 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     distributed.set_up(options.device)
     if options.deterministic:
         use_deterministic_kernels()
-    set_up_logging(config.output_dir, distributed.rank(), config.get("log_level", "INFO"))
-    classes = agreed(config, options.weights, "test", log.info)
-    config = settled(config, classes)
-    framework = deployed_network(config)
-    log.info("%s", load_weights(framework, options.weights))
-    check_count(config, framework.num_classes, classes, options.weights)
+    set_up_logging(config.output_dir, distributed.rank(), Settings.of(config).log_level)
+    pipelines = pipelines_of(config)
+    config, framework, classes = trained_network(config, options.weights, _say, pipelines)
     request = getattr(framework, "bank_request", None)
     if request:
         config, metric = for_split(config, request.split), BankKeeper(metric, request.file, request.half)
     seed = DEFAULT_SEED if options.seed is None else options.seed
-    loader = loader_for(config, "test", framework.num_classes, seed, classes)
+    loader = loader_for(config, "test", framework.num_classes, seed, classes, pipelines.get("test"))
     names = classes.names or loader.dataset.class_names
     names = names if names and len(names) == framework.num_classes else None
     data = loader.dataset

@@ -26,12 +26,13 @@ from paddlevideo.engine.batch_norm import RunningStatistics
 from paddlevideo.engine.checkpoint import RunFolder, numpy_state
 from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.hooks import Hook
-from paddlevideo.engine.parts import versions
 from paddlevideo.engine.precision import Precision, StepCheck
 from paddlevideo.engine.resuming import compare, compare_rates
+from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights
+from paddlevideo.solver.lr import RateOfRun
 from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state
 
 log = logging.getLogger("paddlevideo")
@@ -62,7 +63,7 @@ class Trainer:
     framework: Any
     model: Any  # the framework, wrapped for several ranks
     loader: Any
-    schedule: Any
+    schedule: RateOfRun
     optimizer: Any
     precision: Precision
     folder: RunFolder
@@ -97,6 +98,11 @@ class Trainer:
         """Optimizer steps of an epoch; the last one may hold fewer batches than the others."""
         return math.ceil(self.batches_per_epoch / self.accumulate)
 
+    @property
+    def lr(self) -> float:
+        """The rate of the next step."""
+        return self.schedule.rate(self.progress.epoch, self.progress.step_in_epoch)
+
     def run(self) -> None:
         """Trains from ``progress`` to the last epoch.
 
@@ -127,7 +133,6 @@ class Trainer:
                 figures = self._step(window)
             progress.step_in_epoch += 1
             progress.step += 1
-            self.schedule.step_batch()
             self.last = {**figures, "reader_cost": read_s, "batch_cost": time.perf_counter() - waited_from}
             self._tell("after_step")
             if self.stop_signal or self.end_early:
@@ -135,7 +140,6 @@ class Trainer:
                 windows.close()
                 return
             waited_from = time.perf_counter()
-        self.schedule.step_epoch()
         progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
         self._tell("epoch_end")
 
@@ -159,7 +163,7 @@ class Trainer:
         A step that is refused changes neither weights nor optimizer nor the running statistics of batch norms.
         """
         statistics = self._statistics.copy()
-        lr = self.schedule.lr
+        lr = self.lr
         loss, sums = self._gradients(window)
         check, figures = self.precision.check(self.optimizer, loss, self._statistics.copy(), sums)
         refused, stop = distributed.all_reduce_sum([float(not check.finite), float(self.stop_signal)])
@@ -169,6 +173,7 @@ class Trainer:
             self._statistics.restore(statistics)
             self._report_refused(window, check, explained=self.precision.refuse(self.optimizer))
         else:
+            self.optimizer.set_lr(lr)
             self.precision.step(self.optimizer)
             self._refused, self._suspects = 0, set()
             self._loss, self._taken = check.loss, window[0]
@@ -264,8 +269,9 @@ class Trainer:
     tensors = staticmethod(tensors)
 
     def optimizer_arrays(self) -> dict[str, Any]:
-        """What goes into ``.pdopt``: accumulators by structured name, and the schedule under Paddle's own key."""
-        return {**optimizer_state(self.optimizer, self.framework), "LR_Scheduler": self.schedule.state_dict()}
+        """What goes into ``.pdopt``: accumulators by structured name, and the rate under Paddle's own key."""
+        rate = {"last_epoch": self.progress.epoch, "last_lr": self.lr}
+        return {**optimizer_state(self.optimizer, self.framework), "LR_Scheduler": rate}
 
     def arrays(self) -> dict[str, checkpoint.Arrays]:
         """The array files of a resume point."""
@@ -279,7 +285,7 @@ class Trainer:
         return {
             "progress": asdict(self.progress),
             "seed": self.seed,
-            "schedule": self.schedule.state_dict(),
+            "schedule": {"lr": self.lr},  # to be compared: the rate follows from the configuration and the progress
             "scaler": self.precision.state_dict(),
             "hooks": {hook.name: hook.state_dict() for hook in self.hooks},
             "non_finite": self._refused,
@@ -312,8 +318,7 @@ class Trainer:
         try:
             compare(state, self.compared(), state["progress"]["step_in_epoch"] > 0, point.stem)
             self.progress = Progress(**state["progress"])
-            self.schedule.move_to(self.progress.epoch, self.progress.step_in_epoch)
-            compare_rates(state["schedule"].get("lr"), self.schedule.lr)
+            compare_rates(state["schedule"].get("lr"), self.lr)
             self.precision.load_state_dict(state["scaler"])
             self._refused, self.first_loss = state["non_finite"], state.get("first_loss")
             load_weights(self.framework, point.arrays[".pdparams"], source=str(point.stem) + ".pdparams")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import paddle
 
-from paddlevideo.build import length_remarks, network
+from paddlevideo.build import length_remarks, loader_for, metric_for, network, pipelines_of
 from paddlevideo.classes import (
     Classes,
     check_count,
@@ -21,27 +22,29 @@ from paddlevideo.classes import (
 )
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint, distributed
-from paddlevideo.engine.averaging import EMAHook, SWAHook, first_averaged_epoch
+from paddlevideo.engine.averaging import EMAHook, SWAHook
 from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.data_summary import data_summary
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
 from paddlevideo.engine.log import continue_logging, open_sinks, set_up_logging
-from paddlevideo.engine.parts import (
-    DEFAULT_SEED,
-    Options,
-    loader_for,
-    metric_for,
-    use_deterministic_kernels,
-)
-from paddlevideo.engine.precision import Precision
+from paddlevideo.engine.precision import Precision, use_deterministic_kernels
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError
 from paddlevideo.loader.headers import check_headers
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.settings import (
+    DEFAULT_SEED,
+    Accumulation,
+    Batches,
+    EMASettings,
+    Options,
+    PreciseBN,
+    Settings,
+    SWASettings,
+)
 from paddlevideo.solver.averaging import EMA
-from paddlevideo.solver.handover import Handover
-from paddlevideo.solver.lr import Schedule, build_lr, scale_lr
+from paddlevideo.solver.lr import RateOfRun, ScaledSchedule, SequentialSchedule, build_lr
 from paddlevideo.solver.optimizer import build_optimizer, describe_groups
 
 log = logging.getLogger("paddlevideo")
@@ -50,20 +53,20 @@ log = logging.getLogger("paddlevideo")
 def train(config: Config, options: Options) -> Trainer:
     """Assembles a run and trains it.
 
-    Reads MODEL, DATASET, PIPELINE, OPTIMIZER, METRIC, MIX, PRECISEBN, GRADIENT_ACCUMULATION, EMA, SWA and the scalars
-    of ``config.checking.SCALARS``.
+    Reads MODEL, DATASET, PIPELINE, OPTIMIZER, METRIC, MIX, and the scalars of ``paddlevideo.settings``.
 
     Raises:
         UserError: whatever of it a user can mend.
     """
+    settings = Settings.of(config)
     device = distributed.set_up(options.device)
     if options.deterministic:
         use_deterministic_kernels()
-    folder = RunFolder(config.output_dir, config["model_name"], lock=distributed.is_main())
+    folder = RunFolder(config.output_dir, settings.model_name, lock=distributed.is_main())
     try:
-        set_up_logging(folder.path, distributed.rank(), config.get("log_level", "INFO"))
+        set_up_logging(folder.path, distributed.rank(), settings.log_level)
         log.info("device %s, %d rank(s), output in %s", device, distributed.world_size(), folder.path)
-        point, lost = _start(folder, options, config.get("resume_epoch", 0))
+        point, lost = _start(folder, options, settings.resume_epoch)
         trainer = _prepared(config, options, folder, point)
         if lost:
             _move_aside(folder, point, lost)
@@ -88,12 +91,14 @@ def _prepared(config: Config, options: Options, folder: RunFolder, point: checkp
 
 
 def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, resumed: bool) -> Trainer:
+    settings = Settings.of(config)
     paddle.seed(seed)
     if options.fleet:
         log.info("--fleet: collective data parallelism is what the launcher's ranks do here anyway")
-    if config.get("to_static"):
+    if settings.to_static:
         log.info("to_static: passed over; networks train in dygraph, which was measured to be as fast")
-    framework = network(config, pretrained=not (options.weights or resumed))
+    pipelines = pipelines_of(config)
+    framework = network(config, pipelines, pretrained=not (options.weights or resumed))
     if options.weights and not resumed:
         report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
         log.info("Finetune from checkpoint: %s\n%s", options.weights, report)
@@ -101,65 +106,64 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     for where, (file, teaches) in framework.start_files().items():
         compare_start(folder.classes, file, f"{where}: {file}", teaches, log.info)
     check_count(config, framework.num_classes, folder.classes)
-    if config.get("sync_bn"):
+    if settings.sync_bn:
         framework = _sync_batch_norm(framework)
-    loader = loader_for(config, "train", framework.num_classes, seed, folder.classes)
+    loader = loader_for(config, "train", framework.num_classes, seed, folder.classes, pipelines.get("train"))
     for line in data_summary(loader, "train", folder.classes):
         log.info("%s", line)
     accumulate = _accumulation(config)
     section = config.section("OPTIMIZER")
     base_batch = section.pop("base_batch_size", None)
     rates = {"OPTIMIZER.learning_rate": section["learning_rate"]}
-    if "lr" in config.get("SWA", {}):
-        rates["SWA.lr"] = config["SWA"].to_dict()["lr"]
-    if options.scale_lr:
-        rates = {key: _scaled(rate, base_batch, config, accumulate) for key, rate in rates.items()}
+    swa = SWASettings.of(config.section("SWA")) if "SWA" in config else None
+    if swa is not None and swa.lr is not None:
+        rates["SWA.lr"] = swa.lr
     batches = min(len(loader), options.max_iters or len(loader))
-    epochs = config.get("epochs")
+    epochs = settings.epochs
     if epochs is None:
         raise UserError(f"{config.source}: epochs: is missing; training needs it")
     schedule = _schedule(config, rates, math.ceil(batches / accumulate), epochs)
+    if options.scale_lr:
+        schedule = ScaledSchedule(schedule, _rate_factor(base_batch, config, accumulate))
     for line in length_remarks(config, math.ceil(batches / accumulate)):
         log.warning("%s", line)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
-    optimizer = build_optimizer(section, schedule, framework, multi_precision=precision.multi_precision)
+    optimizer = build_optimizer(section, schedule, framework, precision.multi_precision, framework.networks())
     log.info("%s", describe_groups(optimizer, framework))
     framework, optimizer = precision.prepare(framework, optimizer)
     model = distributed.parallel(framework)
     trainer = Trainer(
         config, framework, model, loader, schedule, optimizer, precision, folder, epochs, accumulate, seed,
-        max_iters=options.max_iters, non_finite_limit=config.get("non_finite_limit", 2),
+        max_iters=options.max_iters, non_finite_limit=settings.non_finite_limit,
     )  # fmt: skip
     trainer.hooks = _hooks(config, options, trainer)
     return trainer
 
 
-def _schedule(config: Config, rates: dict[str, Any], steps_per_epoch: int, epochs: int) -> Schedule:
+def _schedule(config: Config, rates: dict[str, Any], steps_per_epoch: int, epochs: int) -> RateOfRun:
     """OPTIMIZER.learning_rate, and from the first averaged epoch on SWA.lr, where there is one."""
     schedule = build_lr(rates["OPTIMIZER.learning_rate"], steps_per_epoch, epochs)
     if "SWA.lr" not in rates:
         return schedule
-    before = first_averaged_epoch(config.section("SWA"), epochs) - 1
-    return Handover(schedule, build_lr(rates["SWA.lr"], steps_per_epoch, epochs - before, "SWA.lr"), before)
+    before = SWASettings.of(config["SWA"]).first_epoch(epochs) - 1
+    return SequentialSchedule(schedule, build_lr(rates["SWA.lr"], steps_per_epoch, epochs - before, "SWA.lr"), before)
 
 
 def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
-    main = distributed.is_main()
-    sinks = open_sinks(run.folder.path, config.get("log_sinks", [])) if main else []
-    logger = LogHook(config.get("log_interval", 10), sinks)
-    average = EMA(run.framework, **config.section("EMA")) if "EMA" in config else None
+    main, settings = distributed.is_main(), Settings.of(config)
+    sinks = open_sinks(run.folder.path, settings.log_sinks) if main else []
+    logger = LogHook(settings.log_interval, sinks)
+    average = EMA(run.framework, **asdict(EMASettings.of(config["EMA"]))) if "EMA" in config else None
     hooks: list[Hook] = [logger, *([EMAHook(average)] if average else [])]
     if "PRECISEBN" in config:
-        section = config["PRECISEBN"]
-        hooks.append(PreciseBNHook(section.get("preciseBN_interval", 1), section.get("num_iters_preciseBN", 200)))
+        section = PreciseBN.of(config["PRECISEBN"])
+        hooks.append(PreciseBNHook(section.preciseBN_interval, section.num_iters_preciseBN))
     average_of_end = None
     if "SWA" in config:
-        section = config.section("SWA")
-        plan = {key: section[key] for key in ("interval_steps", "bn_batches") if key in section}
-        average_of_end = SWAHook(run.framework, first_averaged_epoch(section, run.epochs), **plan)
+        swa = SWASettings.of(config["SWA"])
+        average_of_end = SWAHook(run.framework, swa.first_epoch(run.epochs), swa.interval_steps, swa.bn_batches)
         hooks.append(average_of_end)
-    steps, keep = config.get("checkpoint_steps", 0), config.get("keep_checkpoints", 2)
-    checkpoints = CheckpointHook(config.get("save_interval", 1), steps, keep)
+    checkpoints = CheckpointHook(settings.save_interval, settings.checkpoint_steps, settings.keep_checkpoints)
     hooks.append(checkpoints)
     if options.validate:
         loader = loader_for(config, "valid", run.framework.num_classes, run.seed, run.folder.classes)
@@ -167,13 +171,12 @@ def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
             log.info("%s", line)
         if main:
             check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")
-        interval = config.get("val_interval", 1)
-        validate = ValidateHook(loader, lambda: metric_for(config), interval, logger, average, checkpoints)
+        validate = ValidateHook(loader, lambda: metric_for(config), settings.val_interval, logger, average, checkpoints)
         hooks.append(validate)
         if average_of_end:
             average_of_end.validate = validate
     elif main:
-        log.info("no --validate: there will be no %s_best.pdparams", config["model_name"])
+        log.info("no --validate: there will be no %s_best.pdparams", settings.model_name)
     if options.profiler_options:
         hooks.append(ProfilerHook(options.profiler_options))
     return hooks
@@ -219,9 +222,12 @@ def _move_aside(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: S
 def _ways_on(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: list[str]) -> str:
     shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
     if point is None:
+        name = folder.written_as()
+        other = name not in (None, folder.model_name)
+        named = f" -o model_name={name} -o output_dir={folder.path}" if other else ""
         return (
-            f"{folder.path}: holds the work of another run ({shown}); continue it with --resume, or give this one its "
-            "own folder with -o output_dir=PATH, or move the earlier one aside with --overwrite"
+            f"{folder.path}: holds the work of another run ({shown}); continue it with --resume{named}, or give this "
+            "one its own folder with -o output_dir=PATH, or move the earlier one aside with --overwrite"
         )
     return (
         f"{folder.path}: holds resume points that are not in the past of {point.stem.name} ({shown}) and would be "
@@ -284,13 +290,10 @@ def _seed(asked: int | None, point: checkpoint.ResumePoint | None) -> int:
 
 def _accumulation(config: Config) -> int:
     """Batches per optimizer step."""
-    section = config.get("GRADIENT_ACCUMULATION")
-    if not section:
-        return 1
-    if "num_iters" in section:
-        return section["num_iters"]
-    per_step = config["DATASET"].get("batch_size", 8) * distributed.world_size()
-    total = section["global_batch_size"]
+    section = Accumulation.of(config.get("GRADIENT_ACCUMULATION") or {})
+    per_step, total = _clips_per_batch(config), section.global_batch_size
+    if section.num_iters or not total:
+        return section.num_iters or 1
     if total % per_step:
         raise UserError(
             f"GRADIENT_ACCUMULATION.global_batch_size: {total} is no multiple of {per_step} "
@@ -299,17 +302,23 @@ def _accumulation(config: Config) -> int:
     return total // per_step
 
 
-def _scaled(learning_rate: Any, base_batch: int | None, config: Config, accumulate: int) -> Any:
+def _clips_per_batch(config: Config) -> int:
+    """Of all ranks."""
+    return Batches.of(config["DATASET"]).batch_size * distributed.world_size()
+
+
+def _rate_factor(base_batch: int | None, config: Config, accumulate: int) -> float:
+    """The run's global batch, divided by that which the rates are for."""
     if not base_batch:
         raise UserError("--scale_lr: OPTIMIZER.base_batch_size is missing: the global batch the rates were set for")
-    batch = config["DATASET"].get("batch_size", 8) * distributed.world_size() * accumulate
+    batch = _clips_per_batch(config) * accumulate
     log.info(
         "--scale_lr: every learning rate x %g (global batch %d, rates are for %d)",
         batch / base_batch,
         batch,
         base_batch,
     )
-    return scale_lr(learning_rate, batch / base_batch)
+    return batch / base_batch
 
 
 def _sync_batch_norm(framework: Any) -> Any:

@@ -19,8 +19,7 @@ from paddlevideo.loader.decode.pyav_sequential import decode_all
 from paddlevideo.loader.decode.reader import Clip, EachFrame
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
-
-DEFAULT_SEED = 1234
+from paddlevideo.settings import DEFAULT_SEED
 
 
 class ForwardReader(FrameReader):

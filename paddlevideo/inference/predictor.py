@@ -27,9 +27,9 @@ from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.decode import FrameDecoder
 from paddlevideo.registry import TRANSFORMS
+from paddlevideo.settings import DEFAULT_SEED
 
 Source = str | PathLike | np.ndarray
-DEFAULT_SEED = 1234
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,18 +14,15 @@ from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.collate import BatchSource
 from paddlevideo.loader.datasets.lists import describe, drop_missing, multi_hot
 from paddlevideo.loader.fetch import SampleSource
+from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.sampler import BatchPlan
 from paddlevideo.loader.workers import worker_batches
 from paddlevideo.registry import DATASETS, TRANSFORMS
+from paddlevideo.settings import Reading
 
 log = logging.getLogger("paddlevideo")
 
 _MAX_REMARKS = 5
-# keys of DATASET.<split> that say how samples are read, whatever the class of the data set
-_READING = {
-    "on_error": None, "timeout_s": 60.0, "max_replacements": 10, "damaged": "refuse", "missing": "raise",
-}  # fmt: skip
-_MISSING = ("raise", "skip")
 _POLICIES = {"train": ("skip", "raise"), "valid": ("raise", "count"), "test": ("raise", "count")}
 
 
@@ -129,7 +126,7 @@ class ClipLoader:
 
 def build_loader(
     dataset_cfg: Mapping[str, Any],
-    pipeline_cfg: Mapping[str, Any],
+    pipeline: Pipeline | Mapping[str, Any],
     split: str,
     *,
     seed: int,
@@ -150,7 +147,7 @@ def build_loader(
             (training: skip, raise; evaluation: raise, count; the first is the default), ``timeout_s`` per clip (60),
             ``max_replacements`` (10), ``damaged`` (refuse, or read: take what can be decoded of a damaged video), and
             ``missing`` for files that are not there (raise, skip).
-        pipeline_cfg: ``PIPELINE.<split>``.
+        pipeline: of ``PIPELINE.<split>``, or that section.
         split: ``train`` (ranks padded to equal numbers, unreadable files skipped), ``valid`` or ``test`` (no sample
             twice, unreadable files raised or counted).
         seed: not below 0; of the shuffle and of every sample's augmentation.
@@ -163,18 +160,13 @@ def build_loader(
     Raises:
         ConfigError, UserError: a bad section or list, an empty data set, a training set smaller than one batch.
     """
-    from paddlevideo.loader.pipelines import Pipeline
-
     where = f"DATASET.{split}"
     if seed < 0:
         raise UserError(f"--seed {seed} is below 0")
-    reading = {key: dataset_cfg.get(key, default) for key, default in _READING.items()}
+    reading = Reading.of(dataset_cfg)
     dataset = build_dataset(dataset_cfg, split, num_classes)
-    on_error = _policy(reading.pop("on_error"), split, where)
-    missing = reading.pop("missing")
-    if missing not in _MISSING:
-        raise ConfigError(where, [f"{where}.missing: {missing!r} is not possible; one of: {', '.join(_MISSING)}"])
-    gone = drop_missing(dataset, missing, where)
+    on_error = _policy(reading.on_error, split, where)
+    gone = drop_missing(dataset, reading.missing, where)
     if gone:
         log.warning("%s", gone)
     for record in dataset.records if label_order is not None else ():
@@ -188,19 +180,30 @@ def build_loader(
             f"{where}: {len(dataset.records)} samples make no batch of {batch_size} on {world_size} process(es) with "
             "drop_last; lower DATASET.batch_size or add data"
         )
-    pipeline = Pipeline(pipeline_cfg, f"PIPELINE.{split}")
-    if getattr(dataset, "has_boxes", False):
-        pipeline.refuse_boxes()
-        if mix:
-            raise ConfigError("MIX", [f"MIX.name: {mix.get('name')} mixes pictures and cannot mix boxes; take it out"])
-    pipeline.prepare()
-    for name, text in pipeline.deviations().items():
-        _say_once(f"{name}: {text}")
-    samples = SampleSource(dataset, pipeline, seed, on_error, **reading)
+    has_boxes = getattr(dataset, "has_boxes", False)
+    if has_boxes and mix:
+        raise ConfigError("MIX", [f"MIX.name: {mix.get('name')} mixes pictures and cannot mix boxes; take it out"])
+    pipeline = _ready(pipeline, split, has_boxes)
+    samples = SampleSource(
+        dataset, pipeline, seed, on_error,
+        timeout_s=reading.timeout_s, max_replacements=reading.max_replacements, damaged=reading.damaged,
+    )  # fmt: skip
     mixer = TRANSFORMS.build(mix, "MIX") if mix else None
     if mixer is not None and num_classes is None:
         raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
     return ClipLoader(BatchSource(samples, mixer, num_classes, rank), plan, num_workers)
+
+
+def _ready(pipeline: Any, split: str, has_boxes: bool) -> Pipeline:
+    """The pipeline, with what it reads from opened; its deviations from PaddleVideo are logged once."""
+    if isinstance(pipeline, Mapping):
+        pipeline = Pipeline(pipeline, f"PIPELINE.{split}")
+    if has_boxes:
+        pipeline.refuse_boxes()
+    pipeline.prepare()
+    for name, text in pipeline.deviations().items():
+        _say_once(f"{name}: {text}")
+    return pipeline
 
 
 def _reordered(label: int | np.ndarray, order: Sequence[int]) -> int | np.ndarray:
@@ -222,7 +225,7 @@ def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int |
         ConfigError, UserError: a bad section or list, an empty data set.
     """
     where = f"DATASET.{split}"
-    section = {key: value for key, value in dataset_cfg.items() if key not in _READING}
+    section = {key: value for key, value in dataset_cfg.items() if key not in Reading.kinds()}
     name = section.pop("format", None)
     if name is None:
         raise ConfigError(where, [f"{where}.format: missing; there are: {', '.join(DATASETS.names())}"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import paddle
@@ -11,6 +11,14 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import UserError
+
+ACTIVATIONS = {"relu": F.relu, "relu6": F.relu6, "leaky_relu": F.leaky_relu}
+
+
+def children(layer: nn.Layer, names: Iterable[str]) -> list[nn.Layer]:
+    """The direct sublayers of these names, in their order."""
+    own = dict(layer.named_children())
+    return [own[name] for name in names]
 
 
 def max_over_places(x: paddle.Tensor) -> paddle.Tensor:
@@ -28,7 +36,7 @@ class ConvBN(nn.Layer):
     The odd names of the two parts are those of PaddleVideo's released weights.
 
     Args:
-        act: name of a function in ``paddle.nn.functional``, or None.
+        act: one of ``ACTIVATIONS``, or None.
         groups: of channels; as many as there are channels make it depthwise.
         bn_wd: whether weight decay applies to the normalisation's scale and offset.
     """
@@ -58,7 +66,7 @@ class ConvBN(nn.Layer):
         if not bn_wd:
             hint(self._batch_norm.weight, decay=0.0)
             hint(self._batch_norm.bias, decay=0.0)
-        self._act = getattr(F, act) if act else None
+        self._act = ACTIVATIONS[act] if act else None
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[N, C, H, W] -> [N, C', H', W']."""

@@ -51,7 +51,7 @@ def which_network(backbone: Any, arrays: Mapping[str, np.ndarray], origin: str) 
     """What a file whose keys are not those of ``backbone`` is, and which configuration fits; "" if they are.
 
     Args:
-        backbone: has ``names``, ``variants`` and ``structure``.
+        backbone: a ``Backbone``.
         arrays: by the names of ``origin``, without ``backbone.``.
     """
     keys = [key for key in arrays if not key.endswith(_TRACKED) and not key.startswith(_CLASSIFIERS)]
@@ -97,7 +97,7 @@ def network_of(keys: Iterable[str]) -> str:
 def _variants(origin: str) -> Iterator[Variant]:
     for name in BACKBONES.names():
         cls = BACKBONES.get(name)
-        if "variants" in vars(cls):
+        if "structures" in vars(cls):
             yield from cls.variants(origin)
 
 

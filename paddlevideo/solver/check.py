@@ -1,259 +1,228 @@
-"""Checks and edits of the OPTIMIZER section that need no Paddle: names, arguments, scaling of rates."""
+"""The OPTIMIZER section and SWA.lr as far as they can be judged without Paddle: names, arguments, lengths of schedules.
+
+A class of ``paddle.optimizer`` is known by its source, which is read and not imported; ranges of its arguments stand in
+``_RANGES``.  A registered class (``SCHEDULES``, ``OPTIMIZERS``) has them in its annotations.
+
+A length of a schedule (``max_epoch``, ``T_max``, ``boundaries``, ``warmup_epochs``...) is a number, or a share of the
+run as text, ``20/50``, which follows ``epochs``.  The end of a schedule may be left out: it is the run's end.  A number
+is compared with ``epochs``: a difference is reported, and ``-o epochs=N`` is refused while numbers stand that no other
+``-o`` repeats.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from paddlevideo.ranges import misspelt, mistakes, suggest
+from paddlevideo.registry import OPTIMIZERS, SCHEDULES, Parameter, Registry
 
-# "name:kind", optional ones with "?".  Kinds: those of _KINDS, lists of them with an "s", and lr (a rate,
-# or a schedule of its own).  A rate is scaled by scale_lr.  Of lengths an epoch is one of the run, a beat one step of
-# the schedule.  A test compares this table with the constructors.
-_OURS = {
-    "CustomWarmupCosineDecay": "warmup_start_lr:rate warmup_epochs:epoch cosine_base_lr:rate max_epoch?:epoch",
-    "CustomWarmupPiecewiseDecay": "warmup_start_lr:rate warmup_epochs:epoch step_base_lr:rate lrs:factors "
-    "gamma?:factor steps:epochs max_epoch?:epoch",
-    "CustomWarmupAdjustDecay": "step_base_lr:rate warmup_epochs:epoch lr_decay_rate:factor boundaries:epochs",
-    "CustomWarmupCosineStepDecay": "warmup_iters:epoch warmup_ratio?:share min_lr?:rate base_lr:rate max_epoch?:epoch",
-    "CustomPiecewiseDecay": "boundaries:beats values:rates",
-    "WarmupStepDecay": "base_lr:rate milestones:epochs gamma?:factor warmup_iters?:beat warmup_epochs?:epoch "
-    "warmup_ratio?:share",
-    "WarmupCosineDecay": "base_lr:rate min_lr?:rate max_epoch?:epoch by_epoch?:bool warmup_iters?:beat "
-    "warmup_epochs?:epoch warmup_ratio?:share",
+# Arguments of Paddle's schedules and optimizers that have a range; others are of the kind that Paddle's source names.
+_RANGES = {
+    "NonNegative": "learning_rate start_lr end_lr eta_min base_learning_rate max_learning_rate end_learning_rate gamma "
+    "exp_gamma momentum_decay initial_accumulator_value",
+    "Positive": "power divide_factor epsilon",
+    "Probability": "phase_pct",
+    "ProbabilityBelowOne": "momentum beta1 beta2 rho",
+    "PositiveInt": "d_model step_size step_size_up step_size_down T_0 T_mult batch_num",
+    "Steps": "warmup_steps decay_steps total_steps",
+    "list[Steps]": "boundaries milestones",
 }
-_PADDLE = {
-    "NoamDecay": "d_model:count warmup_steps:beat learning_rate?:rate",
-    "PiecewiseDecay": "boundaries:beats values:rates",
-    "NaturalExpDecay": "learning_rate:rate gamma:factor",
-    "InverseTimeDecay": "learning_rate:rate gamma:factor",
-    "PolynomialDecay": "learning_rate:rate decay_steps?:beat end_lr?:rate power?:positive cycle?:bool",
-    "LinearWarmup": "learning_rate:lr warmup_steps:beat start_lr:rate end_lr:rate",
-    "ExponentialDecay": "learning_rate:rate gamma:factor",
-    "MultiStepDecay": "learning_rate:rate milestones:beats gamma?:factor",
-    "StepDecay": "learning_rate:rate step_size:count gamma?:factor",
-    "CosineAnnealingDecay": "learning_rate:rate T_max?:beat eta_min?:rate",
-    "OneCycleLR": "max_learning_rate:rate total_steps?:beat divide_factor?:positive end_learning_rate?:rate "
-    "phase_pct?:share anneal_strategy?:str three_phase?:bool",
-    "CyclicLR": "base_learning_rate:rate max_learning_rate:rate step_size_up:count step_size_down?:count mode?:str "
-    "exp_gamma?:factor scale_mode?:str",
-    "LinearLR": "learning_rate:rate total_steps?:beat start_factor?:share end_factor?:share",
-    "CosineAnnealingWarmRestarts": "learning_rate:rate T_0:count T_mult?:count eta_min?:rate",
+_RANGE_OF = {argument: annotation for annotation, arguments in _RANGES.items() for argument in arguments.split()}
+_PLAIN = ("int", "float", "bool", "str", "None", "Literal[", "tuple[")  # kinds that YAML can hold
+# functions that tell an optimizer which weights to shrink
+_DECAY_FILTERS = ("apply_decay_param_fun", "exclude_from_weight_decay_fn")
+# what an optimizer gets from the run or from other keys of the section, and what would bypass parameter groups
+_GIVEN = {
+    *("learning_rate", "parameters", "weight_decay", "lamb_weight_decay", "grad_clip", "name", "multi_precision"),
+    *("use_multi_tensor", "rescale_grad", *_DECAY_FILTERS),
 }
-_REFUSED = {
-    "LRScheduler": "is the base class of the schedules",
-    "LambdaDecay": "needs a Python function, which YAML cannot hold",
-    "MultiplicativeDecay": "needs a Python function, which YAML cannot hold",
-    "ReduceOnPlateau": "needs a figure at every step, which a schedule is not given here",
+# arguments of every schedule
+_OF_ALL = {
+    "last_epoch": Parameter("last_epoch", False, "Annotated[int, Range(-1)]"),
+    "verbose": Parameter("verbose", False, "bool"),
+    "iter_step": Parameter("iter_step", False, "bool"),
+    "num_iters": Parameter("num_iters", False),  # PaddleVideo's files may hold it; the run gives it
 }
-_EVERYWHERE = "last_epoch?:start verbose?:bool"
-_INJECTED = ("num_iters",)
 # the arguments that say where a schedule ends, which is the run's end where they are left out
 ENDS = ("max_epoch", "T_max", "total_steps", "decay_steps")
-LENGTHS = ("epoch", "beat")
-SHARE = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
 ALWAYS_BY_ITERATION = ("WarmupStepDecay", "WarmupCosineDecay")
-
-# The class's own arguments (besides rate, parameters, weight decay and clip), by paddle's names.
-_OPTIMIZERS = {
-    "SGD": "momentum?:momentum use_nesterov?:bool nesterov?:bool",
-    "Momentum": "momentum?:momentum use_nesterov?:bool nesterov?:bool",
-    "Adam": "beta1?:momentum beta2?:momentum epsilon?:positive amsgrad?:bool lazy_mode?:bool",
-    "AdamW": "beta1?:momentum beta2?:momentum epsilon?:positive amsgrad?:bool lazy_mode?:bool",
-    "Adamax": "beta1?:momentum beta2?:momentum epsilon?:positive",
-    "Adagrad": "epsilon?:positive initial_accumulator_value?:rate",
-    "Adadelta": "epsilon?:positive rho?:momentum",
-    "RMSProp": "rho?:momentum epsilon?:positive momentum?:momentum centered?:bool",
-    "NAdam": "beta1?:momentum beta2?:momentum epsilon?:positive momentum_decay?:rate",
-    "RAdam": "beta1?:momentum beta2?:momentum epsilon?:positive",
-}
-SUITE_KEYS = (
-    "name",
-    "learning_rate",
-    "base_batch_size",
-    "weight_decay",
-    "grad_clip",
-    "no_weight_decay_name",
-    "param_groups",
-    "fc_lr5",
-)
+# keys of the section besides the optimizer's own arguments; those with a kind are checked by it alone
+_KINDS = {"base_batch_size": "PositiveInt | None", "no_weight_decay_name": "str", "fc_lr5": "bool"}
+SUITE_KEYS = ("name", "learning_rate", "weight_decay", "grad_clip", "param_groups", *_KINDS)
 CLIPS = ("ClipGradByGlobalNorm", "ClipGradByNorm", "ClipGradByValue")
+_SHARE = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
 
 
-def schedule_names() -> list[str]:
-    """The schedules that a YAML file may name, ours first."""
-    return [*_OURS, *_PADDLE]
+class _Known:
+    """The classes of one kind: registered ones, and those of a file in ``paddle/optimizer``, or of its files."""
+
+    def __init__(self, registry: Registry, file: str = ""):
+        self.registry, self.file = registry, file
+
+    def names(self) -> list[str]:
+        """All that a YAML file may name, registered ones first."""
+        others = [name for name in self._files() if name not in self.registry and not _reason(self._node(name))]
+        return [*self.registry.names(), *others]
+
+    def problem(self, name: Any) -> str:
+        """Why there is no such class, or why it cannot be used; empty where it can."""
+        if isinstance(name, str) and name in self.registry:
+            return ""
+        if not isinstance(name, str) or name not in self._files():
+            return f"there is no {self.registry.kind} {name!r}{suggest(str(name), self.names())}"
+        reason = _reason(self._node(name))
+        return f"{name} {reason}" if reason else ""
+
+    def takes(self, name: str) -> dict[str, Parameter]:
+        """The arguments of the constructor; of Paddle's classes with the ranges of ``_RANGES``."""
+        if name in self.registry:
+            return {parameter.name: parameter for parameter in self.registry.entry(name).parameters or ()}
+        return {parameter.name: _with_range(parameter) for parameter in _parameters(self._node(name), "__init__")}
+
+    def arguments(self, name: str, without: Collection[str]) -> dict[str, Parameter]:
+        """Those of them that YAML can hold."""
+        return {key: p for key, p in self.takes(name).items() if p.annotation != "" and key not in without}
+
+    def _files(self) -> dict[str, str]:
+        return dict.fromkeys(_classes(self.file), self.file) if self.file else _optimizer_files()
+
+    def _node(self, name: str) -> ast.ClassDef:
+        return _classes(self._files()[name])[name]
 
 
-def schedule_arguments(name: str) -> dict[str, tuple[bool, str]]:
-    """Argument name -> (required, kind) of one schedule, without those that the engine gives."""
-    return _parse(f"{_OURS.get(name) or _PADDLE[name]} {_EVERYWHERE}")
+_SCHEDULES, _OPTIMIZERS = _Known(SCHEDULES, "lr.py"), _Known(OPTIMIZERS)
+schedule_names, optimizer_names = _SCHEDULES.names, _OPTIMIZERS.names
 
 
-def optimizer_arguments(name: str) -> dict[str, tuple[bool, str]]:
-    """Argument name -> (required, kind) of one optimizer, without those that every optimizer has."""
-    return _parse(_OPTIMIZERS[name])
+def schedule_arguments(name: str) -> dict[str, Parameter]:
+    """The arguments of one schedule, without those that every schedule has."""
+    found = _SCHEDULES.arguments(name, _OF_ALL)
+    return {key: replace(p, required=p.required and key not in ENDS) for key, p in found.items()}
+
+
+def optimizer_arguments(name: str) -> dict[str, Parameter]:
+    """The arguments of one optimizer that a YAML file may give, without those that every optimizer has."""
+    if name != "SGD":
+        return _OPTIMIZERS.arguments(name, _GIVEN)
+    # SGD with a momentum and nesterov is how MMAction2 writes Momentum
+    found = _OPTIMIZERS.arguments("Momentum", _GIVEN)
+    return found | {"nesterov": found["use_nesterov"]}
+
+
+def takes(optimizer: str, *arguments: str) -> bool:
+    """Whether the constructor of an optimizer has one of these arguments."""
+    return not _OPTIMIZERS.takes(optimizer).keys().isdisjoint(arguments)
+
+
+def decays_weights_itself(optimizer: str) -> bool:
+    """Whether an optimizer shrinks the weights (AdamW, Lamb); with others the decay is part of the gradient."""
+    return takes(optimizer, *_DECAY_FILTERS)
+
+
+def by_iteration(section: Any) -> bool:
+    """Whether the schedule of a learning_rate section moves at every optimizer step, not once per epoch."""
+    return isinstance(section, Mapping) and (bool(section.get("iter_step")) or section["name"] in ALWAYS_BY_ITERATION)
 
 
 def check_lr(section: Any, where: str = "OPTIMIZER.learning_rate") -> list[str]:
-    """What is wrong with a learning_rate section: one line per mistake, none if it can be built.
+    """The mistakes of a learning_rate section, one line each; none if it can be built.
 
     Args:
-        section: a number, or a mapping with ``name`` (a schedule of this suite or of ``paddle.optimizer.lr``).
+        section: a number, or a mapping with ``name`` (a registered schedule or one of ``paddle.optimizer.lr``).
         where: key path of the section.
     """
     if not isinstance(section, Mapping):
-        return _kind_problem(section, "rate", where)
+        return _value_problems(section, "NonNegative", where)
     name = section.get("name")
     if name is None:
         words = misspelt("name", section)
         return [f"{where}.name: missing; a schedule's class name is expected, or a plain number as {where}{words}"]
-    if name in _REFUSED:
-        return [f"{where}.name: {name} {_REFUSED[name]}"]
-    if name not in _OURS and name not in _PADDLE:
-        return [f"{where}.name: there is no schedule {name!r}{suggest(str(name), schedule_names())}"]
-    given = {key: value for key, value in section.items() if key not in ("name", "iter_step", *_INJECTED)}
-    problems = _argument_problems(given, schedule_arguments(name), name, where)
-    if "iter_step" in section:
-        problems += _kind_problem(section["iter_step"], "bool", f"{where}.iter_step")
-        if name in ALWAYS_BY_ITERATION and section["iter_step"] is False:
-            problems.append(f"{where}.iter_step: {name} moves at every iteration; leave the key out")
+    problem = _SCHEDULES.problem(name)
+    if problem:
+        return [f"{where}.name: {problem}"]
+    given = {key: value for key, value in section.items() if key != "name"}
+    problems = _argument_problems(given, _OF_ALL | schedule_arguments(name), name, where)
+    if name in ALWAYS_BY_ITERATION and section.get("iter_step") is False:
+        problems.append(f"{where}.iter_step: {name} moves at every iteration; leave the key out")
     return problems or _relation_problems(section, name, where)
 
 
 def check_optimizer(section: Any, where: str = "OPTIMIZER") -> list[str]:
-    """What is wrong with the whole OPTIMIZER section, its learning_rate included; one line per mistake."""
+    """The mistakes of the whole OPTIMIZER section, its learning_rate included; one line each."""
     if not isinstance(section, Mapping):
         return [f"{where}: a mapping with name and learning_rate is expected, got {section!r}"]
     problems: list[str] = []
-    name = section.get("name")
     if "learning_rate" not in section:
         words = misspelt("learning_rate", section)
         problems.append(f"{where}.learning_rate: missing; a number or a schedule is expected{words}")
     else:
         problems += check_lr(section["learning_rate"], f"{where}.learning_rate")
-    if name not in _OPTIMIZERS:
+    name, decay = section.get("name"), section.get("weight_decay")
+    problem = _OPTIMIZERS.problem(name)
+    if problem:
         words = misspelt("name", section, SUITE_KEYS) if name is None else ""
-        problems.append(f"{where}.name: there is no optimizer {name!r}{words or suggest(str(name), _OPTIMIZERS)}")
+        problems.append(f"{where}.name: {f'there is no optimizer {name!r}{words}' if words else problem}")
     else:
         own = {key: value for key, value in section.items() if key not in SUITE_KEYS}
         problems += _argument_problems(own, optimizer_arguments(name), name, where, SUITE_KEYS)
-    problems += _decay_problems(section, name, where)
-    problems += _clip_problems(section.get("grad_clip"), f"{where}.grad_clip")
-    problems += _kind_problem(section.get("no_weight_decay_name", ""), "str", f"{where}.no_weight_decay_name")
-    if section.get("base_batch_size") is not None:
-        problems += _kind_problem(section["base_batch_size"], "count", f"{where}.base_batch_size")
+        if isinstance(decay, Mapping) and decay.get("name") == "L1" and decays_weights_itself(name):
+            line = f"{name}'s decay is a plain shrinking of the weights; take L2"
+            problems.append(f"{where}.weight_decay.name: {line}")
+    if name == "Rprop" and isinstance(section.get("learning_rate"), Mapping):
+        problems.append(f"{where}.learning_rate: Rprop adapts one rate per weight and reads no schedule; give a number")
+    problems += _pair_problems(decay, ("L1", "L2"), "L1 or L2 is expected, got {!r}", f"{where}.weight_decay")
+    problems += _pair_problems(section.get("grad_clip"), CLIPS, "there is no clip {!r}", f"{where}.grad_clip")
+    for key, kind in _KINDS.items():
+        problems += _value_problems(section[key], kind, f"{where}.{key}") if key in section else []
     groups = section.get("param_groups", "default")
     if groups not in ("default", "tsm"):
         problems.append(f"{where}.param_groups: 'default' or 'tsm' is expected, got {groups!r}")
-    if "fc_lr5" in section:
-        problems += _kind_problem(section["fc_lr5"], "bool", f"{where}.fc_lr5")
-        if groups != "tsm":
-            problems.append(f"{where}.fc_lr5: only param_groups: tsm knows it; add that, or leave fc_lr5 out")
+    if "fc_lr5" in section and groups != "tsm":
+        problems.append(f"{where}.fc_lr5: only param_groups: tsm has it; add that, or leave fc_lr5 out")
     return problems
 
 
-def scale_lr(section: Any, factor: float) -> Any:
-    """A copy of a learning_rate section with every rate in it multiplied; multipliers and counts stay.
-
-    Args:
-        section: what ``check_lr`` takes.
-        factor: new global batch / the global batch the section was written for.
-    """
-    if not isinstance(section, Mapping):
-        return section * factor
-    arguments = schedule_arguments(section["name"])
-    scaled = {}
-    for key, value in section.items():
-        kind = arguments.get(key, (False, ""))[1]
-        if kind in ("rate", "lr"):
-            value = scale_lr(value, factor)
-        elif kind == "rates":
-            value = [rate * factor for rate in value]
-        scaled[key] = value
-    if section["name"] in _RATE_DEFAULTS:
-        for key, default in _RATE_DEFAULTS[section["name"]].items():
-            scaled.setdefault(key, default * factor)
-    return scaled
-
-
-# Rates a schedule assumes where the YAML is silent: they have to be scaled too.
-_RATE_DEFAULTS = {
-    "NoamDecay": {"learning_rate": 1.0},
-    "PolynomialDecay": {"end_lr": 0.0001},
-    "OneCycleLR": {"end_learning_rate": 0.0001},
-}
-
-
-def _parse(text: str) -> dict[str, tuple[bool, str]]:
-    found = {}
-    for word in text.split():
-        name, kind = word.split(":")
-        found[name.rstrip("?")] = (not name.endswith("?"), kind)
-    return found
+# --- arguments -------------------------------------------------------------------------------------------------------
 
 
 def _argument_problems(
-    given: Mapping[str, Any],
-    arguments: Mapping[str, tuple[bool, str]],
-    name: str,
-    where: str,
-    more: Iterable[str] = (),
+    given: Mapping[str, Any], arguments: Mapping[str, Parameter], name: str, where: str, more: Iterable[str] = ()
 ) -> list[str]:
     problems = []
     for key, value in given.items():
         if key not in arguments:
             problems.append(f"{where}.{key}: {name} takes no {key!r}{suggest(key, [*arguments, *more])}")
         else:
-            problems += _kind_problem(value, arguments[key][1], f"{where}.{key}")
-    for key, (required, _) in arguments.items():
-        if required and key not in given:
-            words = misspelt(key, given, arguments)
-            problems.append(f"{where}.{key}: missing; {name} needs it{words}")
+            problems += _value_problems(value, arguments[key].annotation, f"{where}.{key}")
+    for key, parameter in arguments.items():
+        if parameter.required and key not in given:
+            problems.append(f"{where}.{key}: missing; {name} needs it{misspelt(key, given, arguments)}")
     return problems
 
 
-def is_share(value: Any) -> bool:
-    """Whether ``value`` is a share of the run, a text like ``20/50``."""
-    match = SHARE.fullmatch(value) if isinstance(value, str) else None
-    return match is not None and int(match[2]) > 0
-
-
-# kind of a value -> its annotation (``paddlevideo.ranges``)
-_KINDS = {
-    "rate": "NonNegative",
-    "factor": "NonNegative",
-    "positive": "Positive",
-    "share": "Probability",
-    "momentum": "ProbabilityBelowOne",
-    "count": "PositiveInt",
-    "start": "Annotated[int, Range(-1)]",
-    "epoch": "NonNegative",
-    "beat": "NonNegativeInt",
-    "bool": "bool",
-    "str": "str",
-}
-
-
-def _kind_problem(value: Any, kind: str, where: str) -> list[str]:
-    """The line that says ``value`` is not of this kind, or nothing."""
-    if kind == "lr":
-        return check_lr(value, where)
-    if kind not in _KINDS:
-        if not isinstance(value, (list, tuple)) or not value:
-            return [f"{where}: expected a list of numbers, got {value!r}"]
-        return [line for i, item in enumerate(value) for line in _kind_problem(item, kind[:-1], f"{where}[{i}]")]
-    if kind in LENGTHS and is_share(value):
+def _value_problems(value: Any, annotation: str | None, where: str) -> list[str]:
+    """The lines that say ``value`` is not of this kind, or nothing."""
+    if annotation is None:
         return []
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # 5.0 steps are 5
-    hint = ""
-    if isinstance(value, str) and kind in LENGTHS:
+    if "Schedule" in annotation:
+        return check_lr(value, where)
+    if annotation.startswith(("list", "Sequence")) and not (isinstance(value, (list, tuple)) and value):
+        return [f"{where}: expected a list of numbers, got {value!r}"]
+    hint = "; write 1.0e-4 rather than 1e-4, which YAML reads as a text"  # so does YAML 1.1
+    if annotation.startswith(("bool", "str", "Literal")):
+        hint = ""
+    elif _unit(annotation):
         hint = "; a share of the run is written like 20/50"
-    elif isinstance(value, str):  # YAML 1.1 reads 1e-4 as a text
-        hint = "; write 1.0e-4 rather than 1e-4, which YAML reads as a text"
-    return [f"{line}{hint if kind not in ('bool', 'str') else ''}" for line in mistakes(value, _KINDS[kind], where)]
+        value = _each(value, lambda item: 1 if is_share(item) else item)
+    lines = mistakes(_whole(value, annotation), annotation, where)
+    return [line + hint if line.endswith(("'", '"')) else line for line in lines]  # that quote a text
 
 
 def _relation_problems(section: Mapping[str, Any], name: str, where: str) -> list[str]:
@@ -279,34 +248,264 @@ def _relation_problems(section: Mapping[str, Any], name: str, where: str) -> lis
     return []
 
 
-def _decay_problems(section: Mapping[str, Any], optimizer: Any, where: str) -> list[str]:
-    decay = section.get("weight_decay")
-    if decay is None:
+def _pair_problems(section: Any, names: Sequence[str], unknown: str, where: str) -> list[str]:
+    """Mistakes of a number, or of a mapping of ``name`` and ``value``."""
+    if section is None:
         return []
-    if not isinstance(decay, Mapping):
-        return _kind_problem(decay, "rate", f"{where}.weight_decay")
-    problems = [
-        f"{where}.weight_decay.{key}: there is no such key{suggest(key, ('name', 'value'))}"
-        for key in decay
-        if key not in ("name", "value")
-    ]
-    if decay.get("name") not in ("L1", "L2"):
-        problems.append(f"{where}.weight_decay.name: L1 or L2 is expected, got {decay.get('name')!r}")
-    elif decay["name"] == "L1" and optimizer == "AdamW":
-        problems.append(f"{where}.weight_decay.name: AdamW's decay is a plain shrinking of the weights; take L2")
-    return problems + _kind_problem(decay.get("value"), "rate", f"{where}.weight_decay.value")
-
-
-def _clip_problems(clip: Any, where: str) -> list[str]:
-    if clip is None:
-        return []
-    if not isinstance(clip, Mapping):
-        return _kind_problem(clip, "rate", where)
+    if not isinstance(section, Mapping):
+        return _value_problems(section, "NonNegative", where)
     problems = [
         f"{where}.{key}: there is no such key{suggest(key, ('name', 'value'))}"
-        for key in clip
+        for key in section
         if key not in ("name", "value")
     ]
-    if clip.get("name") not in CLIPS:
-        problems.append(f"{where}.name: there is no clip {clip.get('name')!r}{suggest(str(clip.get('name')), CLIPS)}")
-    return problems + _kind_problem(clip.get("value"), "rate", f"{where}.value")
+    if section.get("name") not in names:
+        near_one = suggest(str(section.get("name")), names) if len(names) > 2 else ""
+        problems.append(f"{where}.name: {unknown.format(section.get('name'))}{near_one}")
+    return problems + _value_problems(section.get("value"), "NonNegative", f"{where}.value")
+
+
+# --- classes of Paddle, by their source ------------------------------------------------------------------------------
+
+
+@cache
+def _classes(file: str) -> dict[str, ast.ClassDef]:
+    """The public classes of a file of ``paddle/optimizer``, by name, without the base classes."""
+    nodes = [node for node in _source(file).body if isinstance(node, ast.ClassDef) and node.bases]
+    return {node.name: node for node in nodes if not node.name.startswith("_")}
+
+
+@cache
+def _optimizer_files() -> dict[str, str]:
+    """Each optimizer of Paddle and the file of its class."""
+    imports = [node for node in _source("__init__.py").body if isinstance(node, ast.ImportFrom) and node.module]
+    files = {alias.name: f"{node.module}.py" for node in imports for alias in node.names}
+    return {name: file for name, file in files.items() if name != "Optimizer"}
+
+
+def _source(file: str) -> ast.Module:
+    paddle = find_spec("paddle")
+    if paddle is None or not paddle.submodule_search_locations:
+        raise ModuleNotFoundError("No module named 'paddle'", name="paddle")
+    path = Path(paddle.submodule_search_locations[0], "optimizer", file)
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def _parameters(node: ast.ClassDef, method: str) -> list[Parameter]:
+    """What a method takes besides ``self``, as it is written; nothing if the class does not define it."""
+    for function in node.body:
+        if isinstance(function, ast.FunctionDef) and function.name == method:
+            plain = function.args.args[1:]
+            required = len(plain) - len(function.args.defaults)
+            kinds = [ast.unparse(a.annotation) if a.annotation else "" for a in plain]
+            return [Parameter(a.arg, i < required, kind) for i, (a, kind) in enumerate(zip(plain, kinds))]
+    return []
+
+
+def _with_range(parameter: Parameter) -> Parameter:
+    """An argument with its range, or with the kinds that YAML can hold; with "" where there are none."""
+    kinds = [kind for kind in (parameter.annotation or "").split(" | ") if kind.startswith(_PLAIN)]
+    written = "" if kinds == ["None"] else " | ".join(kinds)
+    return replace(parameter, annotation=_RANGE_OF.get(parameter.name, written))
+
+
+def _reason(node: ast.ClassDef) -> str:
+    """Why the training loop cannot use a class; empty where it can."""
+    for parameter in _parameters(node, "__init__"):
+        if parameter.required and (parameter.annotation or "").startswith("Callable"):
+            return "needs a Python function, which YAML cannot hold"
+    for parameter in _parameters(node, "step"):
+        if parameter.required:
+            return f"needs {parameter.name!r} at every step, which the training loop does not give; take another"
+    return ""
+
+
+# --- lengths ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that a schedule is made for.
+
+    Args:
+        epochs: of the run, or of its part that the schedule holds for.
+        steps_per_epoch: optimizer steps; None where the data are not known yet.
+        steps_before: steps of the schedule that pass before it begins.
+    """
+
+    epochs: int
+    steps_per_epoch: int | None = None
+    steps_before: int = 0
+
+    def total(self, unit: str, each_step: bool) -> int | float | None:
+        """The run in epochs or in steps of the schedule; None where that is not known yet."""
+        per_epoch = self.steps_per_epoch if each_step else 1
+        if unit == "epochs" and not self.steps_before:
+            return self.epochs
+        if per_epoch is None:
+            return None
+        steps = max(1, self.epochs * per_epoch - self.steps_before)
+        return steps if unit == "steps" else steps / per_epoch
+
+
+@dataclass(frozen=True)
+class _Length:
+    """One argument that states a length: key path, value, unit ("epochs" or "steps" of the schedule), and its run."""
+
+    path: str
+    value: Any
+    unit: str
+    each_step: bool
+    run: Run
+
+    @property
+    def is_end(self) -> bool:
+        return self.path.rpartition(".")[2] in ENDS
+
+    @property
+    def is_warmup(self) -> bool:
+        return self.path.rpartition(".")[2].startswith("warmup")
+
+    @property
+    def numbers(self) -> list[int | float]:
+        """The numbers in it; shares and 0, the beginning, are left out."""
+        return [value for value in _listed(self.value) if isinstance(value, (int, float)) and value > 0]
+
+    @property
+    def words(self) -> str:
+        return "steps" if self.unit == "steps" and self.each_step else "epochs"
+
+
+def is_share(value: Any) -> bool:
+    """Whether ``value`` is a share of the run, a text like ``20/50``."""
+    match = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    return match is not None and int(match[2]) > 0
+
+
+def in_numbers(section: Mapping[str, Any], run: Run, each_step: bool) -> dict[str, Any]:
+    """The arguments of a schedule, shares of the run as numbers, and an end that is left out as the run's.
+
+    Steps are whole: a share that falls between two is the later one.  A schedule inside is left as it is.
+    """
+    found = dict(section)
+    for name, parameter in schedule_arguments(section["name"]).items():
+        unit = _unit(parameter.annotation)
+        total = run.total(unit, each_step) if unit else None
+        if unit and name in ENDS:
+            found.setdefault(name, total)
+        if name in found:
+            found[name] = _whole(_number(found[name], total, unit), parameter.annotation)
+    return found
+
+
+def differences(section: Any, where: str, run: Run) -> list[str]:
+    """One line for each length that is not the run's; lengths in iterations only where ``steps_per_epoch`` is given."""
+    return [line for length in _lengths(section, where, run) for line in _difference(length)]
+
+
+def broken(section: Any, where: str, before: int, epochs: int, assigned: Sequence[str]) -> list[str]:
+    """What ``-o epochs=N`` leaves behind: one line for each length that the file states for its own ``epochs``.
+
+    Args:
+        before: the file's ``epochs``.
+        epochs: the command line's.
+        assigned: key paths that ``-o`` has set; a length among them is meant.
+    """
+    found = [length for length in _lengths(section, where, Run(epochs)) if length.numbers]
+    if before == epochs or any(length.is_end and length.value == epochs for length in found):
+        return []
+    return [
+        _left_behind(length, before, epochs)
+        for length in found
+        if not any(length.path == path or length.path.startswith(f"{path}.") for path in assigned)
+        # a warm-up shorter than the run is one of any run; one in iterations is compared when the data are known
+        and not (length.is_warmup and (length.words == "steps" or max(length.numbers) < epochs))
+    ]
+
+
+def _lengths(section: Any, where: str, run: Run, each_step: bool | None = None) -> Iterator[_Length]:
+    if not isinstance(section, Mapping) or section.get("cycle") is True:
+        return
+    each_step = by_iteration(section) if each_step is None else each_step
+    for argument, parameter in schedule_arguments(section["name"]).items():
+        value, unit = section.get(argument), _unit(parameter.annotation)
+        if isinstance(value, Mapping):
+            if each_step and run.steps_per_epoch is None:
+                continue
+            before = in_numbers(section, run, each_step).get("warmup_steps", 0)
+            inner = Run(run.epochs, run.steps_per_epoch, int(before))
+            yield from _lengths(value, f"{where}.{argument}", inner, each_step)
+        elif unit and value is not None:
+            yield _Length(f"{where}.{argument}", value, unit, each_step, run)
+
+
+def _difference(length: _Length) -> Iterator[str]:
+    total = length.run.total(length.unit, length.each_step)
+    if total is None or not length.numbers:
+        return
+    words, least, most = length.words, min(length.numbers), max(length.numbers)
+    # who counts iterations by hand may be off by the incomplete batches of an epoch
+    slack = length.run.steps_per_epoch - 1 if words == "steps" else 0
+    run = f"the run has {total:g} {words}"
+    if length.is_end and least < total - slack:
+        yield f"{length.path}: the schedule ends after {least:g} {words} and {run}: its last rate holds from there on"
+    elif length.is_end and most > total + slack:
+        yield f"{length.path}: the schedule takes {most:g} {words} and {run}: its last rate is never reached"
+    elif length.is_warmup and most >= total:
+        yield f"{length.path}: the warm-up takes {most:g} {words} and {run}: its end is never reached"
+    elif not length.is_end and most >= total:
+        late = [f"{number:g}" for number in length.numbers if number >= total]
+        yield f"{length.path}: {', '.join(late)} of {words} is never reached, {run}"
+
+
+def _left_behind(length: _Length, before: int, epochs: int) -> str:
+    if length.words == "epochs":
+        shares = [f"{item:g}/{before}" if item in length.numbers else str(item) for item in _listed(length.value)]
+        shape = f"[{','.join(shares)}]" if isinstance(length.value, (list, tuple)) else shares[0]
+    else:
+        shape = "a share of the run like 2/5"
+    own = str(length.value).replace(" ", "")
+    return (
+        f"{length.path}: is {own} for the file's {before} epochs, and -o sets epochs to {epochs}; add -o "
+        f"{length.path}={shape} to keep the shape of the schedule, or ={own} to keep the number"
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _number(value: Any, total: int | float | None, unit: str | None) -> Any:
+    """A length with its shares as numbers of the unit."""
+    if isinstance(value, (list, tuple)):
+        numbers = [_number(item, total, unit) for item in value]
+        if unit == "steps":
+            # shares of a short run that fall on one step follow one another: every drop happens, in its order
+            for i in range(1, len(numbers)):
+                numbers[i] = max(numbers[i], numbers[i - 1] + 1) if is_share(value[i]) else numbers[i]
+        return numbers
+    if unit is None or not is_share(value):
+        return value
+    part, whole = (int(digits) for digits in _SHARE.fullmatch(value).groups())
+    if unit == "steps":
+        return max(1, -(-total * part // whole))
+    return total * part // whole if total * part % whole == 0 else total * part / whole
+
+
+def _unit(annotation: str | None) -> str | None:
+    """The unit of a length; None for other arguments."""
+    return next((unit.lower() for unit in ("Epochs", "Steps") if unit in (annotation or "")), None)
+
+
+def _whole(value: Any, annotation: str | None) -> Any:
+    """5.0 as 5, where whole numbers are meant."""
+    whole = _each(value, lambda item: int(item) if isinstance(item, float) and item.is_integer() else item)
+    return whole if mistakes(value, annotation, "") else value
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    return [change(item) for item in value] if isinstance(value, (list, tuple)) else change(value)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,81 +1,79 @@
-"""Rate schedules: PaddleVideo's five, MMAction2's two, and every schedule of ``paddle.optimizer.lr``.
+"""Rate schedules: pure functions of the step, which compose.  ``build_lr`` makes the one of a run.
 
-A schedule's value after ``i`` steps is the rate of iteration (or epoch) ``i``.
+    @SCHEDULES.register                 # its name in YAML is the class name
+    @dataclass(frozen=True)
+    class Halving(Schedule):
+        learning_rate: NonNegative      # numbers, with their ranges
+        max_epoch: Epochs               # a length: a number or a share of the run, 20/50; an end may be left out
+
+        def value(self, at: Position) -> float:
+            return self.learning_rate * 0.5 ** (at.epoch / self.max_epoch)
+
+Here are PaddleVideo's five, MMAction2's two, and those of ``paddle.optimizer.lr`` that end with the run or hold another
+schedule; Paddle's others are used as they are.  Importing this module does not import Paddle.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
-
-from paddle.optimizer import lr as paddle_lr
-from paddle.optimizer.lr import LRScheduler
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, repeat
+from typing import Annotated, Any, Protocol
 
 from paddlevideo.errors import ConfigError
-from paddlevideo.solver.check import ALWAYS_BY_ITERATION, check_lr, scale_lr, schedule_arguments
-from paddlevideo.solver.lengths import Run, in_numbers
+from paddlevideo.ranges import Epochs, NonNegative, Probability, Range, Steps
+from paddlevideo.registry import SCHEDULES
+from paddlevideo.solver.check import Run, by_iteration, check_lr, in_numbers, schedule_arguments
 
-__all__ = ["EpochSchedule", "Schedule", "build_lr", "check_lr", "scale_lr"]
-
-
-class ConstantLR(LRScheduler):
-    """The same rate for ever."""
-
-    def get_lr(self) -> float:
-        """The rate."""
-        return self.base_lr
+__all__ = ["Position", "RunSchedule", "ScaledSchedule", "Schedule", "SequentialSchedule", "build_lr", "check_lr"]
 
 
-class EpochSchedule(LRScheduler):
-    """A schedule over fractional epochs: every step moves ``last_epoch`` on by ``1 / num_iters``.
-
-    The fraction is summed up step by step, as PaddleVideo does: rounding decides in which iteration a rate drops, and
-    the same rounding gives the same iteration.  ``num_steps`` counts the steps as a whole number.
+@dataclass(frozen=True)
+class Position:
+    """Where a schedule stands.
 
     Args:
-        base_lr: the rate that Paddle's base class is told.
-        num_iters: steps of one epoch; 1 if the schedule is stepped once per epoch.
-        last_epoch: the epoch to begin at; -1 begins at the start.
+        step: steps of the schedule that are done; a step is an epoch or an optimizer step (``iter_step``).
+        per_epoch: steps of the schedule in one epoch.
+        epoch: the steps in epochs.
     """
 
-    def __init__(self, base_lr: float, num_iters: int = 1, last_epoch: int = -1, verbose: bool = False):
-        self.num_iters = num_iters
-        self._start = max(last_epoch, 0)
-        self.num_steps = self._start * num_iters
-        # the base class's constructor calls step(), which has to end at the first epoch
-        self._begun = False
-        super().__init__(base_lr, max(last_epoch, 0), verbose)
-
-    def step(self, epoch: int | None = None) -> None:
-        """Goes to the next step.
-
-        Args:
-            epoch: the step to go to, counted from 0 in steps: ``LinearWarmup`` moves the schedule inside it so.
-        """
-        if epoch is not None:
-            self.num_steps = int(epoch)
-            self.last_epoch = epoch / self.num_iters
-        elif self._begun:
-            self.num_steps += 1
-            self.last_epoch += 1 / self.num_iters
-        self._begun = True
-        self.last_lr = self.get_lr()
-        if self.verbose:
-            print(f"Epoch {self.last_epoch}: {type(self).__name__} set learning rate to {self.last_lr}.")
-
-    def move_to(self, num_steps: int) -> None:
-        """Goes to the position after ``num_steps`` calls of ``step()`` from the beginning, bit for bit."""
-        self.num_steps, self.last_epoch = self._start * self.num_iters + num_steps, self._start
-        for _ in range(num_steps):
-            self.last_epoch += 1 / self.num_iters
-        self.last_lr = self.get_lr()
-
-    def state_keys(self) -> None:
-        """Names the attributes that are saved (Paddle's protocol)."""
-        self.keys = ["last_epoch", "last_lr", "num_steps"]
+    step: int
+    per_epoch: int
+    epoch: float
 
 
+class Schedule(ABC):
+    """A rate as a function of the position alone."""
+
+    last_epoch_counts = "steps"  # unit of the argument last_epoch, which every schedule takes
+
+    @abstractmethod
+    def value(self, at: Position) -> float:
+        """The rate of the step that follows ``at``."""
+
+
+class EpochSchedule(Schedule):
+    """A schedule whose argument ``last_epoch`` counts epochs, as in PaddleVideo."""
+
+    last_epoch_counts = "epochs"
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same rate at every step."""
+
+    learning_rate: NonNegative
+
+    def value(self, at: Position) -> float:
+        return self.learning_rate
+
+
+@SCHEDULES.register
+@dataclass(frozen=True)
 class CustomWarmupCosineDecay(EpochSchedule):
     """Half a cosine from ``cosine_base_lr`` to 0, begun by a straight line up to the cosine's value.
 
@@ -83,71 +81,44 @@ class CustomWarmupCosineDecay(EpochSchedule):
     ``warmup_start_lr`` to ``c(warmup_epochs)``.  *Source*: PaddleVideo ``CustomWarmupCosineDecay``.
     """
 
-    def __init__(
-        self,
-        warmup_start_lr: float,
-        warmup_epochs: float,
-        cosine_base_lr: float,
-        max_epoch: float,
-        num_iters: int = 1,
-        last_epoch: int = -1,
-        verbose: bool = False,
-    ):
-        self.warmup_start_lr = warmup_start_lr
-        self.warmup_epochs = warmup_epochs
-        self.cosine_base_lr = cosine_base_lr
-        self.max_epoch = max_epoch
-        super().__init__(cosine_base_lr, num_iters, last_epoch, verbose)
+    warmup_start_lr: NonNegative
+    warmup_epochs: Epochs
+    cosine_base_lr: NonNegative
+    max_epoch: Epochs
 
-    def get_lr(self) -> float:
-        """The rate at ``last_epoch``."""
-        if self.last_epoch < self.warmup_epochs:
-            slope = (self._cosine(self.warmup_epochs) - self.warmup_start_lr) / self.warmup_epochs
-            return self.warmup_start_lr + self.last_epoch * slope
-        return self._cosine(self.last_epoch)
+    def value(self, at: Position) -> float:
+        if at.epoch < self.warmup_epochs:
+            return _line(self.warmup_start_lr, self._cosine(self.warmup_epochs), at.epoch, self.warmup_epochs)
+        return self._cosine(at.epoch)
 
     def _cosine(self, epoch: float) -> float:
         return self.cosine_base_lr * 0.5 * (1 + _half_cosine(epoch, self.max_epoch))
 
 
+@SCHEDULES.register
+@dataclass(frozen=True)
 class CustomWarmupPiecewiseDecay(EpochSchedule):
     """``step_base_lr`` times the factor of the current stage, begun by a straight line.
 
     Stage k holds from epoch ``steps[k]`` to the next one and has the rate ``lrs[k] * step_base_lr``.  The first rate of
-    all is ``warmup_start_lr``, even without a warm-up.  ``gamma`` is taken for the sake of PaddleVideo's files and has
-    no effect, as there.  *Source*: PaddleVideo ``CustomWarmupPiecewiseDecay``.
+    all is ``warmup_start_lr``, even without a warm-up.  ``gamma`` has no effect, as in PaddleVideo.  *Source*:
+    PaddleVideo ``CustomWarmupPiecewiseDecay``.
     """
 
-    def __init__(
-        self,
-        warmup_start_lr: float,
-        warmup_epochs: float,
-        step_base_lr: float,
-        lrs: list[float],
-        steps: list[float],
-        max_epoch: float,
-        gamma: float = 0.1,
-        num_iters: int = 1,
-        last_epoch: int = -1,
-        verbose: bool = False,
-    ):
-        self.warmup_start_lr = warmup_start_lr
-        self.warmup_epochs = warmup_epochs
-        self.step_base_lr = step_base_lr
-        self.lrs = list(lrs)
-        self.steps = list(steps)
-        self.max_epoch = max_epoch
-        self.gamma = gamma
-        super().__init__(step_base_lr, num_iters, last_epoch, verbose)
+    warmup_start_lr: NonNegative
+    warmup_epochs: Epochs
+    step_base_lr: NonNegative
+    lrs: list[NonNegative]
+    steps: list[Epochs]
+    max_epoch: Epochs
+    gamma: NonNegative = 0.1
 
-    def get_lr(self) -> float:
-        """The rate at ``last_epoch``."""
-        if self.num_steps == 0:
+    def value(self, at: Position) -> float:
+        if at.step == 0:
             return self.warmup_start_lr
-        if self.last_epoch < self.warmup_epochs:
-            slope = (self._stage(self.warmup_epochs) - self.warmup_start_lr) / self.warmup_epochs
-            return self.warmup_start_lr + self.last_epoch * slope
-        return self._stage(self.last_epoch)
+        if at.epoch < self.warmup_epochs:
+            return _line(self.warmup_start_lr, self._stage(self.warmup_epochs), at.epoch, self.warmup_epochs)
+        return self._stage(at.epoch)
 
     def _stage(self, epoch: float) -> float:
         ends = [*self.steps, self.max_epoch]
@@ -156,38 +127,29 @@ class CustomWarmupPiecewiseDecay(EpochSchedule):
         return self.lrs[index - 1] * self.step_base_lr
 
 
+@SCHEDULES.register
+@dataclass(frozen=True)
 class CustomWarmupAdjustDecay(EpochSchedule):
     """A line up to the base rate, then a factor at each boundary.
 
     At epoch e: ``step_base_lr (e + 1) / warmup_epochs`` while ``e < warmup_epochs``, then
-    ``step_base_lr * lr_decay_rate ** (number of boundaries <= e)``.  The line ends above the base rate when it moves by
-    iteration: so it is in the reference.  *Source*: PaddleVideo ``CustomWarmupAdjustDecay``.
+    ``step_base_lr * lr_decay_rate ** (number of boundaries <= e)``.  The line ends above the base rate where it moves
+    by fractions of an epoch, as in the reference.  *Source*: PaddleVideo ``CustomWarmupAdjustDecay``.
     """
 
-    def __init__(
-        self,
-        step_base_lr: float,
-        warmup_epochs: float,
-        lr_decay_rate: float,
-        boundaries: list[float],
-        num_iters: int = 1,
-        last_epoch: int = -1,
-        verbose: bool = False,
-    ):
-        self.step_base_lr = step_base_lr
-        self.warmup_epochs = warmup_epochs
-        self.lr_decay_rate = lr_decay_rate
-        self.boundaries = list(boundaries)
-        super().__init__(step_base_lr, num_iters, last_epoch, verbose)
+    step_base_lr: NonNegative
+    warmup_epochs: Epochs
+    lr_decay_rate: NonNegative
+    boundaries: list[Epochs]
 
-    def get_lr(self) -> float:
-        """The rate at ``last_epoch``."""
-        if self.last_epoch < self.warmup_epochs:
-            return self.step_base_lr * (self.last_epoch + 1) / self.warmup_epochs
-        passed = sum(self.last_epoch >= boundary for boundary in self.boundaries)
-        return self.step_base_lr * self.lr_decay_rate**passed
+    def value(self, at: Position) -> float:
+        if at.epoch < self.warmup_epochs:
+            return self.step_base_lr * (at.epoch + 1) / self.warmup_epochs
+        return self.step_base_lr * self.lr_decay_rate ** sum(at.epoch >= boundary for boundary in self.boundaries)
 
 
+@SCHEDULES.register
+@dataclass(frozen=True)
 class CustomWarmupCosineStepDecay(EpochSchedule):
     """A cosine that moves once per epoch, under a warm-up that moves at every step.
 
@@ -195,50 +157,24 @@ class CustomWarmupCosineStepDecay(EpochSchedule):
     times ``1 - (1 - step / W) (1 - warmup_ratio)``.
 
     Args:
-        warmup_iters: length of the warm-up in *epochs*, in spite of its name: W = warmup_iters * num_iters.
+        warmup_iters: length of the warm-up in *epochs*, in spite of its name; W is that in steps.
 
     *Source*: PaddleVideo ``CustomWarmupCosineStepDecay``, which loses its counters when it is saved.
     """
 
-    def __init__(
-        self,
-        warmup_iters: float,
-        base_lr: float,
-        max_epoch: float,
-        warmup_ratio: float = 0.1,
-        min_lr: float = 0.0,
-        num_iters: int = 1,
-        last_epoch: int = -1,
-        verbose: bool = False,
-    ):
-        self.warmup_iters = warmup_iters
-        self.warmup_ratio = warmup_ratio
-        self.min_lr = min_lr
-        self.max_epoch = max_epoch
-        self.base_lr = base_lr
-        super().__init__(base_lr, num_iters, last_epoch, verbose)
+    warmup_iters: Epochs
+    base_lr: NonNegative
+    max_epoch: Epochs
+    warmup_ratio: Probability = 0.1
+    min_lr: NonNegative = 0.0
 
-    def get_lr(self) -> float:
-        """The rate after ``num_steps`` steps."""
-        epoch = self.num_steps // self.num_iters
-        regular = self.min_lr + 0.5 * (self.base_lr - self.min_lr) * (1 + _half_cosine(epoch, self.max_epoch))
-        return regular * _warmup_factor(self.num_steps, self.warmup_iters * self.num_iters, self.warmup_ratio)
+    def value(self, at: Position) -> float:
+        regular = _cosine(self.base_lr, self.min_lr, at.step // at.per_epoch, self.max_epoch)
+        return regular * _warmup_factor(at.step, self.warmup_iters * at.per_epoch, self.warmup_ratio)
 
 
-class CustomPiecewiseDecay(paddle_lr.PiecewiseDecay):
-    """``values[k]`` up to ``boundaries[k]``, counted in steps.  *Source*: PaddleVideo; Paddle's ``PiecewiseDecay``."""
-
-    def __init__(
-        self,
-        boundaries: list[int],
-        values: list[float],
-        num_iters: int = 1,
-        last_epoch: int = -1,
-        verbose: bool = False,
-    ):
-        super().__init__(boundaries, values, last_epoch, verbose)
-
-
+@SCHEDULES.register
+@dataclass(frozen=True)
 class WarmupStepDecay(EpochSchedule):
     """``base_lr * gamma ** (number of milestones <= epoch)`` under a linear warm-up; moves at every iteration.
 
@@ -252,40 +188,30 @@ class WarmupStepDecay(EpochSchedule):
     *Source*: MMAction2 0.24 ``lr_config`` with ``policy='step'`` and ``warmup='linear'``.
     """
 
-    def __init__(
-        self,
-        base_lr: float,
-        milestones: list[int],
-        gamma: float = 0.1,
-        warmup_iters: int = 0,
-        warmup_epochs: float = 0,
-        warmup_ratio: float = 0.1,
-        num_iters: int = 1,
-        last_epoch: int = -1,
-        verbose: bool = False,
-    ):
-        self.base_lr = base_lr
-        self.milestones = list(milestones)
-        self.gamma = gamma
-        self.warmup_steps = warmup_iters or warmup_epochs * num_iters
-        self.warmup_ratio = warmup_ratio
-        super().__init__(base_lr, num_iters, last_epoch, verbose)
+    base_lr: NonNegative
+    milestones: list[Epochs]
+    gamma: NonNegative = 0.1
+    warmup_iters: Steps = 0
+    warmup_epochs: Epochs = 0
+    warmup_ratio: Probability = 0.1
 
-    def get_lr(self) -> float:
-        """The rate after ``num_steps`` steps."""
-        epoch = self.num_steps // self.num_iters
+    def value(self, at: Position) -> float:
+        epoch = at.step // at.per_epoch
         regular = self.base_lr * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
-        return regular * _warmup_factor(self.num_steps, self.warmup_steps, self.warmup_ratio)
+        warmup = self.warmup_iters or self.warmup_epochs * at.per_epoch
+        return regular * _warmup_factor(at.step, warmup, self.warmup_ratio)
 
 
+@SCHEDULES.register
+@dataclass(frozen=True)
 class WarmupCosineDecay(EpochSchedule):
     """Half a cosine from ``base_lr`` to ``min_lr`` under a linear warm-up; moves at every iteration.
 
     After i of N iterations: ``min_lr + (base_lr - min_lr) (1 + cos(pi i / N)) / 2``, in the first W iterations times
-    ``1 - (1 - i / W) (1 - warmup_ratio)``: the cosine sinks beneath the warm-up.
+    ``1 - (1 - i / W) (1 - warmup_ratio)``: the cosine falls during the warm-up, too.
 
     Args:
-        max_epoch: N in epochs; the run's epochs if not given.
+        max_epoch: N in epochs.
         by_epoch: the cosine itself moves once per epoch.
         warmup_iters: W in iterations; or give ``warmup_epochs``.
         warmup_ratio: the first factor, 0 to 1.
@@ -293,133 +219,165 @@ class WarmupCosineDecay(EpochSchedule):
     *Source*: MMAction2 0.24 ``lr_config`` with ``policy='CosineAnnealing'`` and ``warmup='linear'``.
     """
 
-    def __init__(
-        self,
-        base_lr: float,
-        max_epoch: float,
-        min_lr: float = 0.0,
-        by_epoch: bool = False,
-        warmup_iters: int = 0,
-        warmup_epochs: float = 0,
-        warmup_ratio: float = 0.1,
-        num_iters: int = 1,
-        last_epoch: int = -1,
-        verbose: bool = False,
-    ):
-        self.base_lr = base_lr
-        self.max_epoch = max_epoch
-        self.min_lr = min_lr
-        self.by_epoch = by_epoch
-        self.warmup_steps = warmup_iters or warmup_epochs * num_iters
-        self.warmup_ratio = warmup_ratio
-        super().__init__(base_lr, num_iters, last_epoch, verbose)
+    base_lr: NonNegative
+    max_epoch: Epochs
+    min_lr: NonNegative = 0.0
+    by_epoch: bool = False
+    warmup_iters: Steps = 0
+    warmup_epochs: Epochs = 0
+    warmup_ratio: Probability = 0.1
 
-    def get_lr(self) -> float:
-        """The rate after ``num_steps`` steps."""
-        epochs = self.num_steps // self.num_iters if self.by_epoch else self.num_steps / self.num_iters
-        regular = self.min_lr + 0.5 * (self.base_lr - self.min_lr) * (1 + _half_cosine(epochs, self.max_epoch))
-        return regular * _warmup_factor(self.num_steps, self.warmup_steps, self.warmup_ratio)
+    def value(self, at: Position) -> float:
+        epochs = at.step // at.per_epoch if self.by_epoch else at.step / at.per_epoch
+        regular = _cosine(self.base_lr, self.min_lr, epochs, self.max_epoch)
+        warmup = self.warmup_iters or self.warmup_epochs * at.per_epoch
+        return regular * _warmup_factor(at.step, warmup, self.warmup_ratio)
 
 
-class CosineAnnealingDecay(paddle_lr.CosineAnnealingDecay):
-    """Paddle's half cosine from the rate to ``eta_min``, where it stays; Paddle's own climbs again after ``T_max``."""
+@SCHEDULES.register("PiecewiseDecay")
+@dataclass(frozen=True)
+class CustomPiecewiseDecay(Schedule):
+    """``values[k]`` up to ``boundaries[k]``, counted in steps.  *Source*: PaddleVideo; Paddle's ``PiecewiseDecay``."""
 
-    def get_lr(self) -> float:
-        """The rate at ``last_epoch``, not worked out from the last rate as Paddle does."""
-        return self.eta_min + (self.base_lr - self.eta_min) * (1 + _half_cosine(self.last_epoch, self.T_max)) / 2
+    boundaries: list[Steps]
+    values: list[NonNegative]
 
-    _get_closed_form_lr = get_lr
-
-
-class LinearLR(paddle_lr.LinearLR):
-    """Paddle's line from ``start_factor`` to ``end_factor`` times the rate in ``total_steps`` steps."""
-
-    def get_lr(self) -> float:
-        """The rate at ``last_epoch``, not worked out from the last rate as Paddle does."""
-        done = min(self.last_epoch, self.total_steps) / self.total_steps
-        return self.base_lr * (self.start_factor + (self.end_factor - self.start_factor) * done)
+    def value(self, at: Position) -> float:
+        ahead = (value for boundary, value in zip(self.boundaries, self.values) if at.step < boundary)
+        return next(ahead, self.values[-1])
 
 
-class OneCycleLR(paddle_lr.OneCycleLR):
-    """Paddle's one cycle, whose end holds; Paddle's own stops training after ``total_steps``."""
+@SCHEDULES.register
+@dataclass(frozen=True)
+class LinearWarmup(Schedule):
+    """A line from ``start_lr`` to ``end_lr``, then another schedule from its own beginning, or a number."""
 
-    def get_lr(self) -> float:
-        """The rate at ``last_epoch``."""
-        position, self.last_epoch = self.last_epoch, min(self.last_epoch, self.total_steps - 1)
-        try:
-            return super().get_lr()
-        finally:
-            self.last_epoch = position
+    learning_rate: Schedule
+    warmup_steps: Steps
+    start_lr: NonNegative
+    end_lr: NonNegative
 
-
-class CosineAnnealingWarmRestarts(paddle_lr.CosineAnnealingWarmRestarts):
-    """Paddle's cosine with restarts; the stage follows from ``last_epoch`` alone, which is all that is saved."""
-
-    def step(self, epoch: int | None = None) -> None:
-        """Goes to the next step, or to ``epoch``."""
-        self.last_epoch = self.last_epoch + 1 if epoch is None else int(epoch)
-        self.T_cur, self.T_i = self.last_epoch, self.T_0
-        if self.T_mult == 1:
-            self.T_cur %= self.T_0
-        while self.T_cur >= self.T_i:
-            self.T_cur, self.T_i = self.T_cur - self.T_i, self.T_i * self.T_mult
-        self.last_lr = self.get_lr()
+    def value(self, at: Position) -> float:
+        if at.step < self.warmup_steps:
+            return (self.end_lr - self.start_lr) * float(at.step) / float(self.warmup_steps) + self.start_lr
+        step = at.step - self.warmup_steps
+        return self.learning_rate.value(Position(step, at.per_epoch, step / at.per_epoch))
 
 
-class Schedule:
-    """A schedule and the beat it is stepped at.
+@SCHEDULES.register
+@dataclass(frozen=True)
+class CosineAnnealingDecay(Schedule):
+    """Half a cosine from the rate to ``eta_min``, which then holds; Paddle's own climbs again after ``T_max``."""
+
+    learning_rate: NonNegative
+    T_max: Steps
+    eta_min: NonNegative = 0
+
+    def value(self, at: Position) -> float:
+        return self.eta_min + (self.learning_rate - self.eta_min) * (1 + _half_cosine(at.step, self.T_max)) / 2
+
+
+@SCHEDULES.register
+@dataclass(frozen=True)
+class LinearLR(Schedule):
+    """A line from ``start_factor`` to ``end_factor`` times the rate in ``total_steps`` steps, whose end holds."""
+
+    learning_rate: NonNegative
+    total_steps: Steps
+    start_factor: Annotated[float, Range(above=0, high=1)] = 1 / 3
+    end_factor: Probability = 1.0
+
+    def value(self, at: Position) -> float:
+        done = min(at.step, self.total_steps) / self.total_steps
+        return self.learning_rate * (self.start_factor + (self.end_factor - self.start_factor) * done)
+
+
+class PaddleSchedule(Schedule):
+    """Any class of ``paddle.optimizer.lr``, by the rates that it gives one after another.
 
     Args:
-        scheduler: what the optimizer reads its rate from.
-        by_iteration: stepped after every optimizer step; otherwise after every epoch.
-        steps_per_epoch: optimizer steps of one epoch.
+        name: the class.
+        arguments: of its constructor.
     """
 
-    def __init__(self, scheduler: LRScheduler, by_iteration: bool, steps_per_epoch: int = 1):
-        self.scheduler = scheduler
-        self.by_iteration = by_iteration
-        self.steps_per_epoch = steps_per_epoch
-        self._start = scheduler.last_epoch
+    def __init__(self, name: str, arguments: Mapping[str, Any]):
+        from paddle.optimizer import lr
 
-    @property
-    def lr(self) -> float:
-        """The rate of the next optimizer step."""
-        return float(self.scheduler())
+        self._rates = _Table(_stepped(getattr(lr, name)(**arguments)))
+        # Paddle's OneCycleLR raises beyond its end; here its last rate holds
+        self._last = arguments["total_steps"] - 1 if name == "OneCycleLR" else math.inf
 
-    def step_batch(self) -> None:
-        """To be called after every optimizer step."""
-        if self.by_iteration:
-            self.scheduler.step()
+    def value(self, at: Position) -> float:
+        return self._rates[min(at.step, self._last)]
 
-    def step_epoch(self) -> None:
-        """To be called after every epoch."""
-        if not self.by_iteration:
-            self.scheduler.step()
 
-    def move_to(self, epochs: int, steps: int = 0) -> None:
-        """Goes to the position after so many epochs and so many optimizer steps of the next one.
+class RateOfRun(Protocol):
+    """The rate at every place of a run."""
 
-        A rate is a function of the position alone: a run can be resumed with any schedule.
-        """
-        position = epochs * self.steps_per_epoch + steps if self.by_iteration else epochs
-        if isinstance(self.scheduler, EpochSchedule):
-            self.scheduler.move_to(position)
-        else:
-            self.scheduler.step(self._start + position)
+    def rate(self, epoch: int, step: int = 0) -> float:
+        """The rate of the next optimizer step, after ``epoch`` epochs and ``step`` optimizer steps of the next one."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """All counters, the schedule inside a ``LinearWarmup`` included: plain numbers and texts."""
-        return {**_state(self.scheduler), "lr": self.lr}
+
+class RunSchedule:
+    """A schedule at its beat.
+
+    Args:
+        schedule: what is evaluated.
+        by_iteration: it moves at every optimizer step; otherwise once per epoch.
+        steps_per_epoch: optimizer steps of one epoch.
+        last_epoch: where it begins; -1 is the beginning.
+    """
+
+    def __init__(self, schedule: Schedule, by_iteration: bool, steps_per_epoch: int, last_epoch: int = -1):
+        self.schedule, self.by_iteration = schedule, by_iteration
+        self.per_epoch = steps_per_epoch if by_iteration else 1
+        in_epochs = schedule.last_epoch_counts == "epochs"
+        self._start = max(last_epoch, 0) * self.per_epoch if in_epochs else last_epoch + 1
+        # summed up step by step as in PaddleVideo: rounding decides in which iteration a rate drops
+        start = max(last_epoch, 0) if in_epochs else self._start / self.per_epoch
+        self._epochs = _Table(accumulate(repeat(1 / self.per_epoch), initial=start))
+
+    def rate(self, epoch: int, step: int = 0) -> float:
+        """The rate of the next optimizer step, after ``epoch`` epochs and ``step`` optimizer steps of the next one."""
+        steps = epoch * self.per_epoch + step if self.by_iteration else epoch
+        return float(self.schedule.value(Position(self._start + steps, self.per_epoch, self._epochs[steps])))
+
+
+@dataclass(frozen=True)
+class SequentialSchedule:
+    """One rate for the first ``epochs`` epochs, then another from its own beginning."""
+
+    before: RateOfRun
+    after: RateOfRun
+    epochs: int
+
+    def rate(self, epoch: int, step: int = 0) -> float:
+        """As ``RunSchedule.rate``."""
+        if epoch < self.epochs:
+            return self.before.rate(epoch, step)
+        return self.after.rate(epoch - self.epochs, step)
+
+
+@dataclass(frozen=True)
+class ScaledSchedule:
+    """``factor`` times another rate."""
+
+    base: RateOfRun
+    factor: float
+
+    def rate(self, epoch: int, step: int = 0) -> float:
+        """As ``RunSchedule.rate``."""
+        return self.factor * self.base.rate(epoch, step)
 
 
 def build_lr(
     section: Mapping[str, Any] | float, steps_per_epoch: int, epochs: int, where: str = "OPTIMIZER.learning_rate"
-) -> Schedule:
+) -> RunSchedule:
     """The schedule of an OPTIMIZER.learning_rate section.
 
-    ``iter_step: True`` steps it after every optimizer step, otherwise after every epoch; the arguments of Paddle's own
-    schedules count in these steps.  A mapping as ``learning_rate`` is a schedule inside ``LinearWarmup``; it moves at
-    the beat of the outer one.
+    ``iter_step: True`` moves it at every optimizer step, otherwise it moves once per epoch; the arguments of Paddle's
+    own schedules count in these steps.  A schedule inside another one moves at the beat of the outer one.  ``verbose``
+    has no effect: the log has the rates.
 
     Args:
         section: a number, or a mapping with ``name``.
@@ -433,44 +391,54 @@ def build_lr(
     problems = check_lr(section, where)
     if problems:
         raise ConfigError(where, problems)
-    if not isinstance(section, Mapping):
-        return Schedule(ConstantLR(float(section)), False, steps_per_epoch)
-    by_iteration = bool(section.get("iter_step", False)) or section["name"] in ALWAYS_BY_ITERATION
-    scheduler = _build(section, Run(epochs, steps_per_epoch), by_iteration, where)
-    return Schedule(scheduler, by_iteration, steps_per_epoch)
-
-
-def _build(section: Mapping[str, Any], run: Run, by_iteration: bool, where: str) -> LRScheduler:
-    name = section["name"]
-    own = globals().get(name)
-    factory = own or getattr(paddle_lr, name)
-    arguments = in_numbers(section, run, by_iteration)
-    for key in ("name", "iter_step", "num_iters"):
-        arguments.pop(key, None)
-    for key, (_, kind) in schedule_arguments(name).items():
-        value = arguments.get(key)
-        if kind in ("count", "start", "beat") and value is not None:
-            arguments[key] = int(value)
-        elif kind == "lr" and isinstance(value, Mapping):
-            inner = Run(run.epochs, run.steps_per_epoch, int(arguments["warmup_steps"]))
-            arguments[key] = _build(value, inner, by_iteration, f"{where}.{key}")
-    if own is not None and issubclass(own, (EpochSchedule, CustomPiecewiseDecay)):
-        arguments["num_iters"] = run.steps_per_epoch if by_iteration else 1
+    each_step = by_iteration(section)
+    last_epoch = int(section.get("last_epoch", -1)) if isinstance(section, Mapping) else -1
     try:
-        return factory(**arguments)
+        schedule = RunSchedule(
+            _build(section, Run(epochs, steps_per_epoch), each_step), each_step, steps_per_epoch, last_epoch
+        )
+        schedule.rate(0)
     except (AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ConfigError(where, [f"{where} ({name}): {error}"]) from error
+        raise ConfigError(where, [f"{where} ({section['name']}): {error}"]) from error
+    return schedule
 
 
-def _state(scheduler: LRScheduler) -> dict[str, Any]:
-    state = {"class": type(scheduler).__name__}
-    scheduler.state_keys()
-    for key in scheduler.keys:
-        state[key] = getattr(scheduler, key)
-    inner = getattr(scheduler, "learning_rate", None)
-    if isinstance(inner, LRScheduler):
-        state["inside"] = _state(inner)
-    return state
+def _build(section: Mapping[str, Any] | float, run: Run, each_step: bool) -> Schedule:
+    if not isinstance(section, Mapping):
+        return Constant(float(section))
+    name, given = section["name"], in_numbers(section, run, each_step)
+    arguments = {key: given[key] for key in schedule_arguments(name) if key in given}
+    for key, parameter in schedule_arguments(name).items():
+        if "Schedule" in (parameter.annotation or "") and key in arguments:
+            inner = Run(run.epochs, run.steps_per_epoch, int(arguments.get("warmup_steps", 0)))
+            arguments[key] = _build(arguments[key], inner, each_step)
+    return SCHEDULES.get(name)(**arguments) if name in SCHEDULES else PaddleSchedule(name, arguments)
+
+
+class _Table:
+    """The values of an iterator by their number, each computed once."""
+
+    def __init__(self, values: Iterator[float]):
+        self._values, self._known = values, array("d")
+
+    def __getitem__(self, number: int) -> float:
+        while len(self._known) <= number:
+            self._known.append(next(self._values))
+        return self._known[number]
+
+
+def _stepped(scheduler: Any) -> Iterator[float]:
+    while True:
+        yield float(scheduler())
+        scheduler.step()
+
+
+def _line(start: float, end: float, position: float, length: float) -> float:
+    return start + position * ((end - start) / length)
+
+
+def _cosine(start: float, end: float, position: float, length: float) -> float:
+    return end + 0.5 * (start - end) * (1 + _half_cosine(position, length))
 
 
 def _half_cosine(position: float, length: float) -> float:

@@ -7,7 +7,7 @@ all parameters go into one plain list, and the multipliers of the groups are set
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,11 @@ from paddle.optimizer import Optimizer
 from paddle.regularizer import L1Decay, L2Decay
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.solver.check import SUITE_KEYS, check_optimizer
-from paddlevideo.solver.lr import Schedule
+from paddlevideo.registry import OPTIMIZERS
+from paddlevideo.solver.check import SUITE_KEYS, check_optimizer, decays_weights_itself, takes
+from paddlevideo.solver.lr import Constant, RateOfRun, RunSchedule
 
-_DECOUPLED = ("AdamW",)
-_DECOUPLED_DEFAULT = 0.01
-_WITH_MASTER_WEIGHTS = ("SGD", "Momentum", "Adam", "AdamW")
+_DECOUPLED_DEFAULT = 0.01  # of Paddle's constructors
 _CONVOLUTIONS = (nn.Conv1D, nn.Conv2D, nn.Conv3D, nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)
 _NORMS = (nn.BatchNorm, nn.layer.norm._BatchNormBase, nn.GroupNorm)
 # in the state's keys, beside "velocity_0" and the like
@@ -50,48 +49,59 @@ class ParameterGroup:
 
 
 def build_optimizer(
-    section: Mapping[str, Any], schedule: Schedule, model: Layer, multi_precision: bool = False
+    section: Mapping[str, Any],
+    schedule: RateOfRun,
+    model: Layer,
+    multi_precision: bool = False,
+    networks: Sequence[Layer] | None = None,
 ) -> Optimizer:
-    """The optimizer of an OPTIMIZER section.
+    """The optimizer of an OPTIMIZER section: a class of ``paddle.optimizer``, or one of the registry ``OPTIMIZERS``.
 
-    Weight decay is added to the gradient, after clipping (L2 or L1), except with AdamW, which shrinks the weights
-    themselves (by 0.01 if the section does not say).  ``SGD`` with a momentum, as MMAction2 writes it, is ``Momentum``.
-    Frozen parameters take no part.  The multipliers are written onto the parameters: building a second optimizer for
-    the same model replaces them.
+    Its rate is the schedule's first one; ``set_lr`` gives it those of later steps.
+
+    Weight decay is added to the gradient, after clipping (L2 or L1), except with optimizers that shrink the weights
+    themselves (AdamW, Lamb; by 0.01 if the section does not say).  ``SGD`` with a momentum, as MMAction2 writes it, is
+    ``Momentum``.  Frozen parameters take no part.  The multipliers are written onto the parameters: building a second
+    optimizer for the same model replaces them.
 
     Args:
         section: name, its own arguments, weight_decay (a number, or name L1 or L2 and value), grad_clip (a number for
             the global norm, or name and value), no_weight_decay_name (parts of parameter names, between blanks),
             param_groups: ``default`` (the hints of the model's parameters) or ``tsm``, fc_lr5 (with ``tsm``).
-        model: of several networks its ``networks()`` are asked, each has a classifier of its own.
-        multi_precision: float32 master weights for float16 or bfloat16 parameters.
+        multi_precision: float32 master weights for float16 or bfloat16 parameters, where the optimizer has them.
+        networks: the parts of the model that have a classifier each; the model itself if not given.
 
     Raises:
         ConfigError: a mistake in the section.
-        UserError: nothing to train; two parameters of one name; ``tsm`` on a network it does not know.
+        UserError: nothing to train; two parameters of one name; ``tsm`` on a network it does not support; rates or
+            decays that the optimizer cannot apply.
     """
     problems = check_optimizer(section)
     if problems:
         raise ConfigError("OPTIMIZER", problems)
-    groups = parameter_groups(section, model)
+    groups = parameter_groups(section, model, networks)
     own = {key: value for key, value in section.items() if key not in SUITE_KEYS}
     name, own = _named_as_paddle(section["name"], own)
     decay, decay_class = _weight_decay(section)
-    arguments: dict[str, Any] = {"grad_clip": _clip(section.get("grad_clip")), **own}
+    coupled = not decays_weights_itself(name)
     for group in groups:
         group.decay = decay * group.decay_mult
         for parameter in group.parameters:
             parameter.optimize_attr["learning_rate"] = group.lr_mult
-            coupled = group.decay and name not in _DECOUPLED
-            parameter.regularizer = decay_class(group.decay) if coupled else None
-    if name in _DECOUPLED:
-        _forbid_fractions(groups, name)
-        decayed = {p.name for group in groups if group.decay_mult for p in group.parameters}
-        arguments.update(apply_decay_param_fun=decayed.__contains__, weight_decay=decay)
-    if name in _WITH_MASTER_WEIGHTS:
+            parameter.regularizer = decay_class(group.decay) if coupled and group.decay else None
+    arguments: dict[str, Any] = {"grad_clip": _clip(section.get("grad_clip")), **own}
+    if not coupled:
+        arguments |= _own_decay(name, groups, decay)
+    if takes(name, "multi_precision"):
         arguments["multi_precision"] = multi_precision
+    if name == "Rprop":
+        _forbid_other_rates(groups, schedule)
     flat = [parameter for group in groups for parameter in group.parameters]
-    optimizer = getattr(paddle.optimizer, name)(learning_rate=schedule.scheduler, parameters=flat, **arguments)
+    factory = OPTIMIZERS.get(name) if name in OPTIMIZERS else getattr(paddle.optimizer, name)
+    try:
+        optimizer = factory(learning_rate=schedule.rate(0), parameters=flat, **arguments)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ConfigError("OPTIMIZER", [f"OPTIMIZER ({name}): {error}"]) from error
     optimizer.parameter_groups = groups
     return optimizer
 
@@ -127,14 +137,16 @@ def squared_gradient_norm(optimizer: Optimizer) -> paddle.Tensor:
     return squared
 
 
-def parameter_groups(section: Mapping[str, Any], model: Layer) -> list[ParameterGroup]:
-    """Every trainable parameter in exactly one group, by its multipliers, in the order they are met."""
+def parameter_groups(
+    section: Mapping[str, Any], model: Layer, networks: Sequence[Layer] | None = None
+) -> list[ParameterGroup]:
+    """Every trainable parameter in exactly one group, by its multipliers, in the order of the model."""
     named = [(name, p) for name, p in model.named_parameters() if not p.stop_gradient]
     if not named:
         raise UserError("OPTIMIZER: the network has no parameter to train; all of them are frozen")
     _forbid_duplicates(named)
     if section.get("param_groups", "default") == "tsm":
-        multipliers = _tsm_multipliers(model, section.get("fc_lr5", True))
+        multipliers = _tsm_multipliers(model, section.get("fc_lr5", True), networks)
     else:
         multipliers = {
             name: (float(p.optimize_attr.get("learning_rate", 1.0)), float(getattr(p, "decay_mult", 1.0)))
@@ -250,7 +262,7 @@ def _fill(slot: paddle.Tensor, value: np.ndarray) -> None:
     slot.copy_(source if source.dtype == slot.dtype else source.astype(slot.dtype), True)
 
 
-def _tsm_multipliers(model: Layer, fc_lr5: bool) -> dict[str, tuple[float, float]]:
+def _tsm_multipliers(model: Layer, fc_lr5: bool, networks: Sequence[Layer] | None) -> dict[str, tuple[float, float]]:
     """TSM's multipliers of rate and decay, by structured name; what is frozen has none.
 
     Weights of convolutions and linear layers 1, 1; their biases 2, 0; norms 1, 0.  With ``fc_lr5`` the last linear
@@ -258,7 +270,7 @@ def _tsm_multipliers(model: Layer, fc_lr5: bool) -> dict[str, tuple[float, float
     ``TSMOptimizerConstructor``, by what its code does; it knows one network.
     """
     classifiers = set()
-    for network in model.networks() if hasattr(model, "networks") else [model]:
+    for network in networks or [model]:
         linear = [layer for layer in network.sublayers(include_self=True) if isinstance(layer, nn.Linear)]
         classifiers |= {id(layer) for layer in linear[-1:] if fc_lr5}
     multipliers = {}
@@ -300,7 +312,7 @@ def _weight_decay(section: Mapping[str, Any]) -> tuple[float, type]:
         return float(decay["value"]), L1Decay if decay["name"] == "L1" else L2Decay
     if decay is None:
         # what Paddle's own constructors do
-        return (_DECOUPLED_DEFAULT if section["name"] in _DECOUPLED else 0.0), L2Decay
+        return (_DECOUPLED_DEFAULT if decays_weights_itself(section["name"]) else 0.0), L2Decay
     return float(decay), L2Decay
 
 
@@ -309,17 +321,40 @@ def _clip(section: Mapping[str, Any] | float | None) -> Any:
         return None
     if not isinstance(section, Mapping):
         section = {"name": "ClipGradByGlobalNorm", "value": section}
-    clips = {"ClipGradByGlobalNorm": _ClipGradByGlobalNorm}
-    return clips.get(section["name"], getattr(nn, section["name"]))(float(section["value"]))
+    clips = {
+        "ClipGradByGlobalNorm": _ClipGradByGlobalNorm,
+        "ClipGradByNorm": nn.ClipGradByNorm,
+        "ClipGradByValue": nn.ClipGradByValue,
+    }
+    return clips[section["name"]](float(section["value"]))
 
 
-def _forbid_fractions(groups: list[ParameterGroup], name: str) -> None:
+def _own_decay(name: str, groups: list[ParameterGroup], decay: float) -> dict[str, Any]:
+    """The arguments of an optimizer that shrinks the weights itself.
+
+    Raises:
+        UserError: a group has a fraction of the decay.
+    """
     for group in groups:
         if group.decay_mult not in (0.0, 1.0):
             raise UserError(
-                f"OPTIMIZER: {name} decays a parameter wholly or not at all, {group.names[0]} asks for "
-                f"x {group.decay_mult:g}; take Momentum or Adam"
+                f"OPTIMIZER: {name} decays a parameter wholly or not at all, {group.names[0]} has the multiplier "
+                f"{group.decay_mult:g}; take Momentum or Adam"
             )
+    names = {p.name for group in groups if group.decay_mult for p in group.parameters}
+    if takes(name, "apply_decay_param_fun"):
+        return {"weight_decay": decay, "apply_decay_param_fun": names.__contains__}
+    return {"lamb_weight_decay": decay, "exclude_from_weight_decay_fn": lambda parameter: parameter.name not in names}
+
+
+def _forbid_other_rates(groups: list[ParameterGroup], schedule: RateOfRun) -> None:
+    """Rprop begins with one rate for all and adapts it for each weight."""
+    if any(group.lr_mult != 1 for group in groups):
+        raise UserError("OPTIMIZER: Rprop has one rate for all parameters, and some have multipliers; take another")
+    if not (isinstance(schedule, RunSchedule) and isinstance(schedule.schedule, Constant)):
+        raise UserError(
+            "OPTIMIZER: Rprop adapts its rates itself: give a number as learning_rate, no SWA.lr, no --scale_lr"
+        )
 
 
 def _forbid_duplicates(named: list[tuple[str, paddle.Tensor]]) -> None:

@@ -112,3 +112,17 @@ def test_teacher_and_student_follow(tmp_path):
     assert not follow(data, {})
     assert [own["backbone"]["num_seg"] for item in data["MODEL"]["models"] for own in item.values()] == [16, 16]
     assert "counts frames" in follow({"num_seg": 16, "MODEL": {}}, {})[0]
+
+
+def test_a_step_that_a_protocol_names_in_a_list_follows(tmp_path):
+    config = bare(tmp_path)
+    config["PIPELINE"]["test"] = {"all": [{"VideoDecoder": None}, {"Sampler": {"seg_len": 1, "valid_mode": True}}]}
+    config |= {
+        "protocol": "other",
+        "PROTOCOLS": {"other": {"all": {"Sampler": {"name": "SampleFrames", "clip_len": 1}}}},
+    }
+    from paddlevideo.config.frames import follow
+
+    assert not follow(config | {"num_seg": 6}, {})
+    assert config["PROTOCOLS"]["other"]["all"]["Sampler"]["num_clips"] == 6
+    assert config["PIPELINE"]["test"]["all"][1]["Sampler"]["num_seg"] == 6

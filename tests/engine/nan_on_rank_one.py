@@ -7,10 +7,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from paddlevideo.config import load_config
 from paddlevideo.engine import distributed
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.engine.training import train
 from paddlevideo.modeling.layers import ClipNormalize
+from paddlevideo.settings import Options
 
 normalize, gradients = ClipNormalize.forward, Trainer._gradients
 

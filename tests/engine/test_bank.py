@@ -11,17 +11,17 @@ import paddle
 import pytest
 import yaml
 
-from paddlevideo.build import deployed_network, load_run_config
+from paddlevideo.build import deployed_network, load_run_config, loader_for
 from paddlevideo.config import load_config
 from paddlevideo.engine import bank
 from paddlevideo.engine.evaluate import tensors
-from paddlevideo.engine.parts import Options, loader_for
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.loader.feature_bank import FeatureBank, LongTermWindow
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_pickle
+from paddlevideo.settings import Options
 from tests.inference.tiny_ava import tiny_ava, tiny_ava_config  # noqa: F401
 from tests.torch_writer import WRITERS, Tensor
 

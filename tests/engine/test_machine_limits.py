@@ -10,7 +10,6 @@ import pytest
 from paddlevideo.cli.command import EXIT_USER_ERROR, run_command
 from paddlevideo.config import Config
 from paddlevideo.engine.checkpoint import RunFolder
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
@@ -18,6 +17,7 @@ from paddlevideo.loader.datasets.lists import sample_error
 from paddlevideo.loader.workers import _death
 from paddlevideo.memory import OutOfMemoryError
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.settings import Options
 from tests.tiny import make_clips, tsm_config
 
 ALLOCATION = (

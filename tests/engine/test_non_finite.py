@@ -15,7 +15,6 @@ from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint
 from paddlevideo.engine.batch_norm import renew_batch_norms
 from paddlevideo.engine.checkpoint import RunFolder
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.precision import Precision
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.trainer import Trainer, _ranks
@@ -27,6 +26,7 @@ from paddlevideo.manifest import read_manifest, write_manifest
 from paddlevideo.metrics.topk import ranks
 from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.safe_io import read_pickle, write_pickle
+from paddlevideo.settings import Options
 from tests.tiny import ROOT, make_clips, save, tsm_config
 
 BAD_STEP = 1

@@ -12,11 +12,11 @@ import pytest
 
 from paddlevideo.config import Config, load_config
 from paddlevideo.engine import checkpoint
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.manifest import read_manifest, write_manifest
 from paddlevideo.safe_io import read_pickle, write_pickle
+from paddlevideo.settings import Options
 from tests.engine.stopping import copy_of, train_until_sigterm
 from tests.tiny import ROOT, make_clips, save, tsm_config
 

@@ -9,9 +9,9 @@ from paddlevideo.build import load_run_config
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint
 from paddlevideo.engine.hooks import CheckpointHook
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
+from paddlevideo.settings import Options
 from tests.tiny import distilled, make_clips, save, tsm_config
 
 STEPS = 4  # of an epoch

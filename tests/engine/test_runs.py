@@ -7,10 +7,10 @@ import pytest
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint
 from paddlevideo.engine.checkpoint import RunFolder
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
+from paddlevideo.settings import Options
 from tests.engine.stopping import copy_of
 from tests.engine.test_manifest import point
 from tests.tiny import make_clips, tsm_config
@@ -111,6 +111,13 @@ def test_a_longer_model_name_is_another_model(clips, tmp_path):
     train(config_for(clips, tmp_path, epochs=1, model_name="TSM_large"), Options(max_iters=1))
     assert RunFolder(tmp_path, "TSM", lock=False).newest() is None
     assert RunFolder(tmp_path, "TSM_large", lock=False).newest() is not None
+
+
+def test_the_refusal_names_the_earlier_run_s_model_name(clips, finished, tmp_path):
+    output = copy_of(finished, tmp_path / "run")
+    with pytest.raises(UserError, match=r"--resume -o model_name=TSM -o output_dir=\S*run, or"):
+        train(config_for(clips, output, model_name="renamed"), Options(resume="auto"))
+    assert RunFolder(output, "TSM", lock=False).newest() is not None
 
 
 def test_a_run_that_broke_before_its_first_checkpoint_blocks_nothing(clips, tmp_path):

@@ -14,12 +14,11 @@ from paddle import nn
 from paddlevideo.build import load_run_config
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint
-from paddlevideo.engine.averaging import first_averaged_epoch
 from paddlevideo.engine.batch_norm import batch_norms
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.safe_io import read_pickle
+from paddlevideo.settings import Options, SWASettings
 from tests.engine.stopping import copy_of, train_until_sigterm
 from tests.tiny import ROOT, make_clips, save, timesformer_config, tsm_config
 
@@ -114,7 +113,7 @@ def test_its_own_schedule_takes_over_when_averaging_begins(whole, clips, tmp_pat
     config = tsm_config(clips, tmp_path)
     train(Config(config), Options(seed=SEED))
     np.testing.assert_array_equal(got[:4], rates(tmp_path)[:4])
-    assert whole[1].schedule.state_dict()["after"]["last_epoch"] == 8
+    assert whole[1].schedule.rate(2, 3) == pytest.approx(got[11])
 
 
 def test_a_plain_number_is_a_constant_rate_and_scale_lr_scales_it(clips, tmp_path):
@@ -262,9 +261,9 @@ def test_an_interval_that_never_passes_is_an_error(clips, tmp_path):
 
 
 def test_first_averaged_epoch():
-    assert first_averaged_epoch({"start_epoch": 4}, 5) == 4 and first_averaged_epoch({"last_epochs": 5}, 5) == 1
+    assert SWASettings(start_epoch=4).first_epoch(5) == 4 and SWASettings(last_epochs=5).first_epoch(5) == 1
     with pytest.raises(UserError, match="would begin with epoch -1 of 5"):
-        first_averaged_epoch({"last_epochs": 7}, 5)
+        SWASettings(last_epochs=7).first_epoch(5)
 
 
 def test_every_mistake_of_the_section_is_one_line(clips, tmp_path):

@@ -7,12 +7,13 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlevideo.classes import Classes
 from paddlevideo.config import Config
 from paddlevideo.engine import testing
 from paddlevideo.engine.hooks import ValidateHook
-from paddlevideo.engine.parts import Options
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.ava_evaluation import read_ground_truth, score_csv
+from paddlevideo.settings import Options
 from tests.reporting.test_report import Page
 from tests.tiny import make_clips, tsm_config
 
@@ -64,8 +65,7 @@ def detection(tmp_path, monkeypatch):
     (tmp_path / "gt.csv").write_text("".join(lines))
     (tmp_path / "labels.txt").write_text("1: walk\n2: <b>wave\n3: jump\n")
     (tmp_path / "w.pdparams").write_bytes(b"")
-    monkeypatch.setattr(testing, "deployed_network", lambda config: Detector())
-    monkeypatch.setattr(testing, "load_weights", lambda framework, path: "loaded")
+    monkeypatch.setattr(testing, "trained_network", lambda config, *arguments: (config, Detector(), Classes()))
     monkeypatch.setattr(testing, "loader_for", lambda *arguments: Loader(tmp_path))
     config = tsm_config(make_clips(tmp_path / "clips"), tmp_path / "run") | {"METRIC": {"name": "AVAMetric"}}
     return SimpleNamespace(

@@ -9,11 +9,11 @@ import paddle
 import pytest
 
 from paddlevideo.config import Config
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import read_pickle
+from paddlevideo.settings import Options
 from tests.tiny import ROOT, make_clips, save, timesformer_config, tsm_config
 
 
@@ -96,6 +96,25 @@ def test_a_non_finite_loss_takes_no_step_names_files_and_stops(clips, tmp_path, 
         train(Config(config), Options())
     assert "step 0: no step is taken (loss nan" in log_of(config) and "Files: " in log_of(config)
     np.testing.assert_array_equal(seen["weights"], seen["now"])
+
+
+@pytest.mark.parametrize("name", ["SGD", "Lamb"])
+def test_every_step_is_taken_at_the_schedules_rate(clips, tmp_path, monkeypatch, name):
+    applied, step = [], getattr(paddle.optimizer, name).step
+
+    def recorded(self):
+        step(self)
+        applied.append(float(self._global_learning_rate()))
+
+    monkeypatch.setattr(getattr(paddle.optimizer, name), "step", recorded)
+    config = tsm_config(clips, tmp_path)
+    rate = {"name": "LinearLR", "iter_step": True, "learning_rate": 0.01, "start_factor": 1.0, "end_factor": 0.1}
+    config["OPTIMIZER"] = {"name": name, "learning_rate": rate}
+    train(Config(config), Options())
+    wanted = [0.01 * (1 - 0.9 * i / 12) for i in range(12)]
+    assert applied == pytest.approx(wanted, rel=1e-6)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [r["lr"] for r in records if r["mode"] == "train"] == pytest.approx(wanted)
 
 
 def test_amp_on_a_cpu_says_so_once_and_trains_in_float32(clips, tmp_path):

@@ -57,9 +57,8 @@ def write_weights(config, detector, path):
 
 def scores_of_test(config, weights):
     """What ``main.py --test`` gives its metric: {(video, second): (boxes, scores)}."""
-    from paddlevideo.build import deployed_network
+    from paddlevideo.build import deployed_network, loader_for
     from paddlevideo.engine.evaluate import evaluate
-    from paddlevideo.engine.parts import loader_for
     from paddlevideo.engine.precision import Precision
     from paddlevideo.modeling.weights import load_weights
 
@@ -83,8 +82,8 @@ def lfb(tiny_ava, tmp_path_factory):
     """Per operator config (whose bank is not there), weights, folder (the export); and the data set's own bank."""
     from paddlevideo.config import load_config
     from paddlevideo.engine.bank import build_bank
-    from paddlevideo.engine.parts import Options
     from paddlevideo.inference.export import export
+    from paddlevideo.settings import Options
 
     root, models = tmp_path_factory.mktemp("lfb"), {}
     proposals = load_config(tiny_ava.config, ["DATASET.test.eval_keyframes=proposals", f"output_dir={root}/out"])

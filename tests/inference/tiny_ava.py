@@ -57,10 +57,9 @@ def write_weights(config: Path, path: Path) -> Path:
     """Weights that spread the actions of different people over the scores."""
     import paddle
 
-    from paddlevideo.build import deployed_network
+    from paddlevideo.build import deployed_network, loader_for
     from paddlevideo.config import load_config
     from paddlevideo.engine.evaluate import tensors
-    from paddlevideo.engine.parts import loader_for
     from paddlevideo.safe_io import write_pickle
 
     paddle.seed(3)

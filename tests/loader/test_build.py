@@ -281,7 +281,7 @@ GIVEN = {"seed": 1, "num_classes": 2, "batch_size": 4, "num_workers": 0, "shuffl
 
 @pytest.fixture
 def fake_pipeline(monkeypatch):
-    monkeypatch.setattr("paddlevideo.loader.pipelines.Pipeline", FakePipeline)
+    monkeypatch.setattr("paddlevideo.loader.build.Pipeline", FakePipeline)
 
 
 def test_build_loader(tmp_path, fake_pipeline):

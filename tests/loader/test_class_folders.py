@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from paddlevideo.build import loader_for
 from paddlevideo.config import Config
-from paddlevideo.engine.parts import loader_for
 from paddlevideo.errors import UserError
 from tests.clips import write_clip
 from tests.tiny import tsm_config

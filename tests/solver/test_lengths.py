@@ -27,13 +27,7 @@ ENDING = {
 
 def rates(section, epochs, steps=None):
     schedule = build_lr(section, PER_EPOCH, epochs)
-    found = []
-    for step in range(epochs * PER_EPOCH if steps is None else steps):
-        found.append(schedule.lr)
-        schedule.step_batch()
-        if step % PER_EPOCH == PER_EPOCH - 1:
-            schedule.step_epoch()
-    return found
+    return [schedule.rate(*divmod(step, PER_EPOCH)) for step in range(epochs * PER_EPOCH if steps is None else steps)]
 
 
 @pytest.mark.parametrize("name", ENDING)

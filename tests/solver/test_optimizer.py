@@ -1,11 +1,16 @@
 """Optimizers against arithmetic by hand, parameter groups, and resuming by structured names."""
 
+import inspect
+
 import numpy as np
 import paddle
 import pytest
 from paddle import nn
 
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.ranges import NonNegative
+from paddlevideo.registry import OPTIMIZERS
+from paddlevideo.solver.check import check_optimizer, optimizer_arguments, optimizer_names, takes
 from paddlevideo.solver.lr import build_lr
 from paddlevideo.solver.optimizer import (
     build_optimizer,
@@ -173,8 +178,8 @@ def test_other_clips(net, clip, expected):
         np.testing.assert_allclose(w, before[name] - 0.1 * expected(gradients[name]), rtol=2e-5, atol=2e-6)
 
 
-def multipliers(section, net):
-    return {name: (g.lr_mult, g.decay_mult) for g in parameter_groups(section, net) for name in g.names}
+def multipliers(section, net, networks=None):
+    return {name: (g.lr_mult, g.decay_mult) for g in parameter_groups(section, net, networks) for name in g.names}
 
 
 def test_tsm_groups(net):
@@ -216,10 +221,8 @@ def test_tsm_groups_of_several_networks_know_each_one_s_classifier_and_leave_fro
             for parameter in self.teacher.parameters():
                 parameter.stop_gradient = True
 
-        def networks(self):
-            return [self.teacher, self.first, self.second]
-
-    found = multipliers({**MOMENTUM, "param_groups": "tsm"}, Both())
+    both = Both()
+    found = multipliers({**MOMENTUM, "param_groups": "tsm"}, both, [both.teacher, both.first, both.second])
     assert not [name for name in found if name.startswith("teacher")]
     assert {name for name, pair in found.items() if pair == (5, 1)} == {"first.fc.weight", "second.fc.weight"}
     assert {name for name, pair in found.items() if pair == (10, 0)} == {"first.fc.bias", "second.fc.bias"}
@@ -251,7 +254,7 @@ def test_frozen_parameters_are_left_out(net):
 
 def test_adamw_refuses_fractions_of_decay(net):
     net.fc.weight.decay_mult = 0.5
-    with pytest.raises(UserError, match="AdamW decays .* fc.weight asks for x 0.5"):
+    with pytest.raises(UserError, match="AdamW decays .* fc.weight has the multiplier 0.5"):
         built(ADAMW, net)
 
 
@@ -264,7 +267,15 @@ def test_a_second_optimizer_forgets_the_decay_of_the_first(net):
         np.testing.assert_array_equal(w, before[name])
 
 
-OTHERS = ["SGD", "Adam", "Adamax", "Adagrad", "Adadelta", "RMSProp", "NAdam", "RAdam"]
+def test_every_optimizer_of_paddle_is_known_by_its_source():
+    assert set(optimizer_names()) == set(paddle.optimizer.__all__) - {"Optimizer", "LBFGS"}
+    for name in optimizer_names():
+        parameters = inspect.signature(getattr(paddle.optimizer, name)).parameters
+        assert (set(optimizer_arguments(name)) <= set(parameters)) or name == "SGD"
+        assert takes(name, "multi_precision") == ("multi_precision" in parameters)
+
+
+OTHERS = sorted(set(optimizer_names()) - {"Momentum", "AdamW"})
 
 
 @pytest.mark.parametrize("section", [MOMENTUM, ADAMW, *({"name": name, "learning_rate": 0.1} for name in OTHERS)])
@@ -296,6 +307,57 @@ def test_resume_is_bit_identical(section):
     run(resumed, optimizer, (3, 4, 5))
     for name, w in weights(straight).items():
         np.testing.assert_array_equal(resumed.state_dict()[name].numpy(), w, err_msg=name)
+
+
+def test_lamb_shrinks_only_the_weights_that_decay(net):
+    section = {"name": "Lamb", "learning_rate": 0.1, "weight_decay": 0.5, "no_weight_decay_name": "bias bn"}
+    optimizer = built(section, net)
+    assert optimizer._lamb_weight_decay == 0.5
+    left_out = {name for name, p in trained(net).items() if optimizer._exclude_from_weight_decay_fn(p)}
+    assert left_out == {name for name in trained(net) if "bias" in name or "bn" in name}
+    assert built({**section, "weight_decay": None}, net)._lamb_weight_decay == 0.01  # Paddle's default
+    assert "shrinking" in check_optimizer({**section, "weight_decay": {"name": "L1", "value": 0.1}})[0]
+    assert "takes no 'lamb_weight_decay'" in check_optimizer({**section, "lamb_weight_decay": 0.1})[0]
+
+
+def test_what_the_loop_cannot_give_an_optimizer_is_refused(net):
+    line = "OPTIMIZER.name: LBFGS needs 'closure' at every step, which the training loop does not give; take another"
+    assert check_optimizer({"name": "LBFGS", "learning_rate": 0.1}) == [line]
+    schedule = {"name": "StepDecay", "learning_rate": 0.1, "step_size": 2}
+    assert "reads no schedule" in check_optimizer({"name": "Rprop", "learning_rate": schedule})[0]
+    with pytest.raises(UserError, match="no SWA.lr"):
+        build_optimizer({"name": "Rprop", "learning_rate": 0.1}, build_lr(schedule, 5, 5), net)
+    with pytest.raises(ConfigError, match=r"OPTIMIZER \(Rprop\): .*learning_rate_range"):
+        built({"name": "Rprop", "learning_rate": 99.0}, net)
+    hinted(net)
+    with pytest.raises(UserError, match="Rprop has one rate for all parameters"):
+        built({"name": "Rprop", "learning_rate": 0.1}, net)
+
+
+def test_a_registered_optimizer_of_a_users_file(net, monkeypatch):
+    monkeypatch.setattr(OPTIMIZERS, "_classes", {})
+
+    @OPTIMIZERS.register
+    class SignSGD(paddle.optimizer.SGD):
+        def __init__(
+            self, learning_rate: float, parameters: list, grad_clip: object = None, threshold: NonNegative = 0.0
+        ):
+            super().__init__(learning_rate, parameters, grad_clip=grad_clip)
+            self.threshold = threshold
+
+        def _append_optimize_op(self, block, param_and_grad):
+            parameter, gradient = param_and_grad
+            sign = gradient.sign() * (gradient.abs() > self.threshold).astype("float32")
+            parameter.set_value(parameter - self._create_param_lr(param_and_grad) * sign)
+
+    section = {"name": "SignSGD", "learning_rate": 0.1, "threshold": 0.5}
+    assert check_optimizer({**section, "threshold": -0.5}) == ["OPTIMIZER.threshold: expected at least 0, got -0.5"]
+    assert "did you mean 'SignSGD'" in check_optimizer({**section, "name": "SingSGD"})[0]
+    optimizer, before, gradients = built(section, net), weights(net), random_gradients(net, 1)
+    step(net, optimizer, gradients)
+    for name, w in weights(net).items():
+        expected = before[name] - 0.1 * np.sign(gradients[name]) * (abs(gradients[name]) > 0.5)
+        np.testing.assert_allclose(w, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_state_is_by_structured_names(net):

@@ -143,6 +143,7 @@ def test_every_form_gives_the_same_data_set(footage, tmp_path, form, capsys):
     assert found == expected
 
     config = load_config(str(data / "detector.yaml"))
+    assert (config["model_name"], str(config.output_dir)) == (data.name, f"output/{data.name}")
     assert config["MODEL"]["head"]["bbox_head"]["num_classes"] == len(names) + 1
     section = {key: value for key, value in config["DATASET"]["valid"].items() if key != "format"}
     dataset = AVADataset(**section, test_mode=True, num_classes=len(names) + 1)

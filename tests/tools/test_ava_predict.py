@@ -43,10 +43,9 @@ def box_of_colour(frame, person):
 
 
 def test_scores_are_those_of_main_test(tiny_ava, of_weights, on_video, run_tool, tmp_path):  # noqa: F811
-    from paddlevideo.build import deployed_network
+    from paddlevideo.build import deployed_network, loader_for
     from paddlevideo.config import load_config
     from paddlevideo.engine.evaluate import evaluate
-    from paddlevideo.engine.parts import loader_for
     from paddlevideo.engine.precision import Precision
     from paddlevideo.modeling.weights import load_weights
 

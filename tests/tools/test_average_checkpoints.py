@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from paddlevideo.config import Config
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.safe_io import read_pickle, sha256, write_pickle
+from paddlevideo.settings import Options
 from tests.tiny import distilled, make_clips, save, tsm_config
 
 

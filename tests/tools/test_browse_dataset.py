@@ -185,7 +185,7 @@ def test_the_command_writes_a_strip_per_clip(run_tool, folder, tmp_path):
 
 
 def test_it_draws_what_a_run_sees_unless_told_otherwise(run_tool):
-    from paddlevideo.engine.parts import DEFAULT_SEED
+    from paddlevideo.settings import DEFAULT_SEED
 
     assert f"({DEFAULT_SEED}, as for main.py)" in run_tool("browse_dataset", "--help").out.replace("\n", " ")
 

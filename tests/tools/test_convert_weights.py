@@ -12,11 +12,11 @@ import paddle
 import pytest
 
 from paddlevideo.config import Config
-from paddlevideo.engine.parts import Options
 from paddlevideo.engine.training import train
 from paddlevideo.modeling import build_framework
 from paddlevideo.modeling.weights import load_weights, read_weights
 from paddlevideo.safe_io import sha256, write_pickle
+from paddlevideo.settings import Options
 from tests.parity import golden
 from tests.parity.runner import model_section
 from tests.tiny import distilled, make_clips, save, tsm_config

@@ -60,11 +60,11 @@ def test_the_page_s_lines_run_as_printed(kinetics, run_tool):
     done = run_tool("train", f"{PAGE}.py", "--work-dir", WORK, "--validate", "--seed", "0", "--deterministic")
     assert done.code == 0, done.err
     assert f"{PAGE}.py: configurations are YAML here; using {PAGE}.yaml" in done.out
-    assert {"TSM_best.pdparams", "TSM_epoch_00002.pdparams"} <= {p.name for p in Path(WORK).iterdir()}
+    assert {f"{NAME}_best.pdparams", f"{NAME}_epoch_00002.pdparams"} <= {p.name for p in Path(WORK).iterdir()}
 
     checkpoint = Path("checkpoints") / "SOME_CHECKPOINT.pdparams"
     checkpoint.parent.mkdir()
-    checkpoint.write_bytes((Path(WORK) / "TSM_best.pdparams").read_bytes())
+    checkpoint.write_bytes((Path(WORK) / f"{NAME}_best.pdparams").read_bytes())
     metrics = ("--eval", "top_k_accuracy", "mean_class_accuracy")
     done = run_tool("test", f"{PAGE}.py", "checkpoints/SOME_CHECKPOINT.pth", *metrics, "--out", "result.json")
     assert done.code == 0, done.err
@@ -81,7 +81,7 @@ def test_deterministic_runs_give_equal_weights_and_another_seed_does_not(kinetic
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         done = run_tool("train", f"{PAGE}.yaml", "--work-dir", name, "--seed", seed, "--deterministic")
         assert done.code == 0, done.err
-    a, b, c = (weights(f"{name}/TSM_epoch_00002.pdparams") for name in "abc")
+    a, b, c = (weights(f"{name}/{NAME}_epoch_00002.pdparams") for name in "abc")
     assert equal(a, b) and not equal(a, c)
 
 
@@ -92,16 +92,16 @@ def test_main_trains_to_the_same_weights(kinetics, run_tool, monkeypatch):
     line = ["main.py", "-c", f"{PAGE}.yaml", "-o", "output_dir=b", "--seed", "0", "--deterministic"]
     monkeypatch.setattr("sys.argv", line)
     assert command.main() == 0
-    assert equal(weights("a/TSM_epoch_00002.pdparams"), weights("b/TSM_epoch_00002.pdparams"))
+    assert equal(weights(f"a/{NAME}_epoch_00002.pdparams"), weights(f"b/{NAME}_epoch_00002.pdparams"))
 
 
 def test_a_run_goes_on_where_it_was_and_is_tested_at_its_end(kinetics, run_tool):
     run_tool("train", f"{PAGE}.yaml", "--work-dir", "whole", "--seed", 3)
     run_tool("train", f"{PAGE}.yaml", "--work-dir", "half", "--seed", 3, "--cfg-options", "epochs=1")
     done = run_tool("train", f"{PAGE}.yaml", "--work-dir", "half", "--validate", "--test-last", "--test-best",
-        "--resume-from", "half/TSM_epoch_00001.pdparams")  # fmt: skip
+        "--resume-from", f"half/{NAME}_epoch_00001.pdparams")  # fmt: skip
     assert done.code == 0, done.err
-    assert equal(weights("half/TSM_epoch_00002.pdparams"), weights("whole/TSM_epoch_00002.pdparams"))
+    assert equal(weights(f"half/{NAME}_epoch_00002.pdparams"), weights(f"whole/{NAME}_epoch_00002.pdparams"))
     for name in ("last_pred.pkl", "best_pred.pkl"):
         assert len(read_pickle(f"half/{name}")) == 4
 
@@ -109,7 +109,7 @@ def test_a_run_goes_on_where_it_was_and_is_tested_at_its_end(kinetics, run_tool)
 @pytest.fixture
 def checkpoint(kinetics, run_tool):
     assert run_tool("train", f"{PAGE}.yaml", "--work-dir", "w", "--cfg-options", "epochs=1").code == 0
-    return "w/TSM_epoch_00001.pdparams"
+    return f"w/{NAME}_epoch_00001.pdparams"
 
 
 def test_average_clips_and_protocol_reach_the_network(checkpoint, run_tool):

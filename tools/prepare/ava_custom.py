@@ -197,6 +197,7 @@ def configuration(args: argparse.Namespace, names: list[str], parts: set[str], s
         "MODEL": {"head": {"bbox_head": {"num_classes": len(names) + 1, "topk": topk}}},
         "DATASET": {split: files_of(args, split, parts) | place | custom.get(split, {}) for split in SETS},
         "METRIC": metric | {k: v for k, v in files_of(args, "test", parts).items() if k != "proposal_file"},
+        "model_name": args.out.resolve().name,
         "output_dir": (Path("output") / args.out.name).as_posix(),
     }
     command = f"python main.py -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"

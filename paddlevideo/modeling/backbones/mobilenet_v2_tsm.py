@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import paddle
 from paddle import nn
 
-from paddlevideo.modeling.layers import ConvBN
-from paddlevideo.modeling.naming import Variant, batch_norm, renamed
+from paddlevideo.modeling.backbones.base import Backbone
+from paddlevideo.modeling.layers import ConvBN, children
+from paddlevideo.modeling.naming import batch_norm
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, resolved_shift_div
 from paddlevideo.ranges import NumClasses, Positive, ShiftDivisor, ShiftedFrames
 from paddlevideo.registry import BACKBONES
@@ -79,12 +79,12 @@ class MobileNetStage(nn.Layer):
 
     def forward(self, x: paddle.Tensor, state: ShiftState | None = None) -> paddle.Tensor:
         """[N * T, C, H, W] -> [N * T, C', H', W']."""
-        for key in self.blocks:
-            x = getattr(self, key)(x, state)
+        for block in children(self, self.blocks):
+            x = block(x, state)
         return x
 
 
-class MobileNetV2Trunk(nn.Layer):
+class MobileNetV2Trunk(Backbone):
     """The convolutions, ``conv1`` to ``conv9``.
 
     Args:
@@ -124,8 +124,8 @@ class MobileNetV2Trunk(nn.Layer):
     def features(self, x: paddle.Tensor, state: ShiftState | None) -> paddle.Tensor:
         """[N * T, 3, H, W] -> [N * T, C, H / 32, W / 32]."""
         x = self.conv1(x)
-        for number in range(2, 2 + len(_STAGES)):
-            x = getattr(self, f"conv{number}")(x, state)
+        for stage in children(self, [f"conv{number}" for number in range(2, 2 + len(_STAGES))]):
+            x = stage(x, state)
         return self.conv9(x)
 
 
@@ -147,8 +147,6 @@ class MobileNetV2TSM(MobileNetV2Trunk):
 
     *Source*: MMAction2 ``MobileNetV2TSM``; MobileNetV2 (Sandler et al., 2018).
     """
-
-    layout = "frames"
 
     def __init__(
         self,
@@ -174,27 +172,18 @@ class MobileNetV2TSM(MobileNetV2Trunk):
         """ImageNet's classifier is left out."""
         return {key: value for key, value in arrays.items() if not key.startswith(("out.", "classifier."))}, {}
 
-    def names(self, origin: str) -> dict[str, str]:
-        """The names of this network's arrays in "mmaction2", "torchvision" and "tonylins", and those here."""
-        return mobilenet_names(origin, **self.structure)
+    @staticmethod
+    def names_in(origin: str, **structure: Any) -> dict[str, str]:
+        """Of "mmaction2", "torchvision" and "tonylins"."""
+        return mobilenet_names(origin, **structure)
 
     @classmethod
-    def variants(cls, origin: str) -> Iterator[Variant]:
+    def structures(cls, origin: str) -> list[dict[str, Any]]:
         """With and without the shift."""
-        for shift in (True, False) if origin == "mmaction2" else (True,):
-            yield Variant({"name": cls.__name__, "shift": shift}, mobilenet_names(origin, shift))
-
-    def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
-        """The arrays of another origin under the names here; convolutions have the same layout.
-
-        Args:
-            arrays: keys without the ``backbone.`` prefix.
-            origin: "mmaction2", "torchvision" or "tonylins".
-        """
-        return renamed(arrays, self.names(origin))
+        return [{"shift": shift} for shift in ((True, False) if origin == "mmaction2" else (True,))]
 
     def layer_name(self, name: str, origin: str) -> str:
-        """Our layer that gives what the layer ``name`` of MMAction2 gives."""
+        """The layer here that gives what the layer ``name`` of MMAction2 gives."""
         if match := re.fullmatch(r"layer(\d)", name):
             return f"conv{int(match.group(1)) + 1}"
         return {"conv2": "conv9"}.get(name, name)
@@ -220,8 +209,6 @@ class PPTSM_MobileNetV2(MobileNetV2Trunk):
 
     *Source*: PaddleVideo ``PPTSM_MobileNetV2``.
     """
-
-    layout = "frames"
 
     classifier_prefixes = ("out.",)
 

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
 from paddlevideo.errors import UserError
+from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION, block_name, paddleclas_names, places
 from paddlevideo.modeling.inflation import from_pictures, inflated, is_of_pictures, spelled_here
-from paddlevideo.modeling.layers import ConvBN3D
-from paddlevideo.modeling.naming import Variant, batch_norm, renamed
+from paddlevideo.modeling.layers import ConvBN3D, children
+from paddlevideo.modeling.naming import batch_norm
 from paddlevideo.modeling.non_local import (
     WITH_QUERIES,
     NonLocal3D,
@@ -115,8 +115,8 @@ class Block3D(Residual3D):
 
     def branch(self, x: paddle.Tensor) -> paddle.Tensor:
         """[N, C, T, H, W] -> [N, C', T, H', W']."""
-        for name in self.names:
-            x = getattr(self, name)(x)
+        for layer in children(self, self.names):
+            x = layer(x)
         return x
 
     def shortcut(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -134,7 +134,7 @@ def pool_stem(x: paddle.Tensor) -> paddle.Tensor:
     return F.max_pool3d(x, [1, 3, 3], [1, 2, 2], [0, 1, 1])
 
 
-class ResNet3D(nn.Layer):
+class ResNet3D(Backbone):
     """A ResNet over clips: pictures shrink as in 2-D, the number of frames never changes.
 
     Args:
@@ -147,6 +147,8 @@ class ResNet3D(nn.Layer):
         non_local: see ``ResNetTSM``.
         bn_wd: whether weight decay applies to batch normalisation.
     """
+
+    layout = "volumes"
 
     def __init__(
         self,
@@ -214,8 +216,6 @@ class ResNet3dSlowOnly(ResNet3D):
     *Source*: SlowFast (Feichtenhofer et al., 2019); MMAction2 ``ResNet3dSlowOnly``, whose names the parts have.
     """
 
-    layout = "volumes"
-
     def __init__(
         self,
         depth: Literal[18, 34, 50, 101] = 50,
@@ -241,32 +241,23 @@ class ResNet3dSlowOnly(ResNet3D):
             arrays = inflated(picture_weights(arrays, self.depth), {key: value.shape for key, value in own.items()})
         return arrays, start_as_identity(own)
 
-    def names(self, origin: str) -> dict[str, str]:
-        """The names of this network's arrays in "mmaction2" (0.x and 1.x) and "torchvision", and those here."""
-        return resnet3d_names(origin, **self.structure)
+    @staticmethod
+    def names_in(origin: str, **structure: Any) -> dict[str, str]:
+        """Of "mmaction2" (0.x and 1.x) and "torchvision", whose arrays stay 2-D (``adapt_pretrained``)."""
+        return resnet3d_names(origin, **structure)
 
     @classmethod
-    def variants(cls, origin: str) -> Iterator[Variant]:
+    def structures(cls, origin: str) -> Iterator[dict[str, Any]]:
         """All depths, with and without the published non-local blocks."""
         if origin != "mmaction2":
             return
         for depth in BLOCKS:
             attention = [{"mode": WITH_QUERIES, "sub_sample": sub} for sub in (True, False)] if depth == 50 else []
             for non_local in (None, *attention):
-                structure = {"depth": depth, "non_local": non_local}
-                yield Variant({"name": cls.__name__, **structure}, resnet3d_names(origin, **structure), True)
-
-    def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
-        """MMAction2's or torchvision's arrays under the names here; convolutions have the same layout.
-
-        Args:
-            arrays: keys without the ``backbone.`` prefix; torchvision's stay 2-D, see ``adapt_pretrained``.
-            origin: "mmaction2" or "torchvision".
-        """
-        return renamed(arrays, self.names(origin))
+                yield {"depth": depth, "non_local": non_local}
 
     def layer_name(self, name: str, origin: str) -> str:
-        """Our layer that gives what the layer ``name`` of another origin gives."""
+        """The layer here that gives what the layer ``name`` of another project gives."""
         return spelled_here(name)
 
 

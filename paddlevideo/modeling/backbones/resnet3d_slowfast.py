@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 import paddle
-from paddle import nn
 
+from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.backbones.resnet3d import (
     SLOW_INFLATE,
     ResNet3D,
@@ -19,8 +18,7 @@ from paddlevideo.modeling.backbones.resnet3d import (
 )
 from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION
 from paddlevideo.modeling.inflation import inflated, is_of_pictures, spelled_here
-from paddlevideo.modeling.layers import conv3d
-from paddlevideo.modeling.naming import Variant, renamed
+from paddlevideo.modeling.layers import children, conv3d
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import BACKBONES
 
@@ -41,7 +39,7 @@ def pathway_channels(depth: int, width: int, channel_ratio: int) -> tuple[int, l
 
 
 @BACKBONES.register
-class ResNet3dSlowFast(nn.Layer):
+class ResNet3dSlowFast(Backbone):
     """Two pathways through one clip; before each stage, the fast one's features join the slow one's channels.
 
     The slow pathway gets every ``resample_rate``-th frame, the fast one ``speed_ratio`` times as many with
@@ -107,8 +105,8 @@ class ResNet3dSlowFast(nn.Layer):
         check_frames(x.shape[2], self.resample_rate, "resample_rate")
         slow = self.slow_path.stem(x[:, :, :: self.resample_rate])
         fast = self.fast_path.stem(x[:, :, :: self.skip] if self.skip > 1 else x)
-        for stage, lateral in enumerate(_LATERALS):
-            slow = paddle.concat([slow, getattr(self.slow_path, lateral)(fast)], axis=1)
+        for stage, lateral in enumerate(children(self.slow_path, _LATERALS)):
+            slow = paddle.concat([slow, lateral(fast)], axis=1)
             slow, fast = self.slow_path.stages[stage](slow), self.fast_path.stages[stage](fast)
         return slow, fast
 
@@ -121,22 +119,18 @@ class ResNet3dSlowFast(nn.Layer):
         own = [key for key in shapes if key.startswith("fast_path.") or "_lateral." in key]
         return inflated(pictures, shapes), dict.fromkeys(own, "of the fast pathway and its connections start anew")
 
-    def names(self, origin: str) -> dict[str, str]:
-        """The names of this network's arrays in "mmaction2", and those here; torchvision's are the slow pathway's."""
-        return slowfast_names(origin, **self.structure)
+    @staticmethod
+    def names_in(origin: str, **structure: Any) -> dict[str, str]:
+        """Of "mmaction2"; "torchvision" has the slow pathway alone."""
+        return slowfast_names(origin, **structure)
 
     @classmethod
-    def variants(cls, origin: str) -> Iterator[Variant]:
+    def structures(cls, origin: str) -> list[dict[str, Any]]:
         """All depths."""
-        for depth in BLOCKS if origin == "mmaction2" else ():
-            yield Variant({"name": cls.__name__, "depth": depth}, slowfast_names(origin, depth), True)
-
-    def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
-        """MMAction2's (or, into the slow pathway only, torchvision's) arrays; see ``ResNet3dSlowOnly``."""
-        return renamed(arrays, self.names(origin))
+        return [{"depth": depth} for depth in BLOCKS] if origin == "mmaction2" else []
 
     def layer_name(self, name: str, origin: str) -> str:
-        """Our layer that gives what the layer ``name`` of another origin gives."""
+        """The layer here that gives what the layer ``name`` of another project gives."""
         return spelled_here(name)
 
 

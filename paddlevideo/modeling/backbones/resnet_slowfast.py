@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.backbones.resnet3d import (
     SLOW_INFLATE,
     Conv,
@@ -26,7 +27,7 @@ from paddlevideo.modeling.backbones.resnet3d import (
 from paddlevideo.modeling.backbones.resnet3d_slowfast import pathway_channels
 from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION
 from paddlevideo.modeling.inflation import inflated, is_of_pictures
-from paddlevideo.modeling.layers import batch_norm3d, conv3d
+from paddlevideo.modeling.layers import batch_norm3d, children, conv3d
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import BACKBONES
 
@@ -116,15 +117,15 @@ class _Stage(nn.Layer):
 
     def forward(self, pathways: Pathways) -> Pathways:
         slow, fast = pathways
-        for name in self.names[0]:
-            slow = getattr(self, name)(slow)
-        for name in self.names[1]:
-            fast = getattr(self, name)(fast)
+        for block in children(self, self.names[0]):
+            slow = block(slow)
+        for block in children(self, self.names[1]):
+            fast = block(fast)
         return slow, fast
 
 
 @BACKBONES.register
-class ResNetSlowFast(nn.Layer):
+class ResNetSlowFast(Backbone):
     """SlowFast with PaddleVideo's arguments and names (``s2.pathway0_res0.branch2.a_bn``), for its checkpoints.
 
     The blocks are those of ``ResNet3dSlowFast``; what differs is that the slow pathway's frames are spread evenly from
@@ -189,8 +190,8 @@ class ResNetSlowFast(nn.Layer):
         chosen = np.linspace(0, frames - 1, frames // self.alpha).astype("int64")
         pathways = paddle.index_select(x, paddle.to_tensor(chosen), axis=2), x
         pathways = self.s1(pathways)
-        for stage in range(1, 5):
-            pathways = getattr(self, f"s{stage + 1}")(getattr(self, f"s{stage}_fuse")(pathways))
+        for layer in children(self, [name for n in range(1, 5) for name in (f"s{n}_fuse", f"s{n + 1}")]):
+            pathways = layer(pathways)
         return pathways
 
     def adapt_pretrained(self, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -8,13 +8,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import paddle
 from paddle import nn
-from paddle.nn import functional as F
 
-from paddlevideo.modeling.layers import ConvBN
-from paddlevideo.modeling.naming import Variant, batch_norm, renamed
+from paddlevideo.modeling.backbones.base import Backbone
+from paddlevideo.modeling.layers import ACTIVATIONS, ConvBN, children
+from paddlevideo.modeling.naming import batch_norm
 from paddlevideo.modeling.non_local import (
     WITH_QUERIES,
     NonLocal3D,
@@ -113,7 +112,7 @@ class Block(nn.Layer):
         )
         self.pool = nn.AvgPool2D(2, 2, ceil_mode=True) if pools and projects else None
         self.shift, self.non_local = shift, non_local
-        self._has_three, self._shifts_all, self._act = expansion != 1, shifts_all, getattr(F, act)
+        self._has_three, self._shifts_all, self._act = expansion != 1, shifts_all, ACTIVATIONS[act]
 
     def forward(self, x: paddle.Tensor, state: ShiftState | None = None) -> paddle.Tensor:
         """[N * T, C, H, W] -> [N * T, C', H', W']; ``state`` as for ``TemporalShift``."""
@@ -134,7 +133,7 @@ class Block(nn.Layer):
 
 
 @BACKBONES.register
-class ResNetTSM(nn.Layer):
+class ResNetTSM(Backbone):
     """TSM's backbone: a 2-D ResNet in which some channels of every block look one frame back and some one ahead.
 
     Args:
@@ -161,8 +160,6 @@ class ResNetTSM(nn.Layer):
 
     *Source*: TSM (Lin et al., 2019); PaddleVideo and MMAction2 ``ResNetTSM``.
     """
-
-    layout = "frames"
 
     def __init__(
         self,
@@ -225,10 +222,10 @@ class ResNetTSM(nn.Layer):
             state: of N streams, whose next frames ``x`` [N, 3, H, W] are then.
         """
         x = self.pool(self.conv(x))
-        for name in self.blocks:
+        for name, block in zip(self.blocks, children(self, self.blocks)):
             if self.temporal_pool and name == "res3a":
                 x = pool_frames(x, self.num_seg)
-            x = getattr(self, name)(x, state)
+            x = block(x, state)
         return x
 
     def adapt_pretrained(self, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -238,12 +235,13 @@ class ResNetTSM(nn.Layer):
         arrays = {key: value for key, value in arrays.items() if not key.startswith(("fc.", "out."))}
         return arrays, start_as_identity(self.state_dict())
 
-    def names(self, origin: str) -> dict[str, str]:
-        """The names of this network's arrays in "mmaction2" (0.x and 1.x) and "torchvision", and those here."""
-        return resnet_names(origin, **self.structure)
+    @staticmethod
+    def names_in(origin: str, **structure: Any) -> dict[str, str]:
+        """Of "mmaction2" (0.x and 1.x) and "torchvision"."""
+        return resnet_names(origin, **structure)
 
     @classmethod
-    def variants(cls, origin: str) -> Iterator[Variant]:
+    def structures(cls, origin: str) -> Iterator[dict[str, Any]]:
         """The networks of MMAction2's pages, shifted or not, and others that can be told by their names."""
         if origin != "mmaction2":
             return
@@ -251,21 +249,11 @@ class ResNetTSM(nn.Layer):
         attention = [{"mode": mode, "sub_sample": sub} for mode in (WITH_QUERIES, "gaussian") for sub in (True, False)]
         for depth, (shift, every, place), pool in itertools.product(BLOCKS, shifts, (False, True)):
             for non_local in (None, *(attention if depth == 50 else ())):
-                structure = {"depth": depth, "shift": shift, "shift_every": every, "shift_place": place,
-                             "temporal_pool": pool, "non_local": non_local}  # fmt: skip
-                yield Variant({"name": cls.__name__, **structure}, resnet_names(origin, **structure))
-
-    def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
-        """MMAction2's or torchvision's arrays under the names here; convolutions have the same layout.
-
-        Args:
-            arrays: keys without the ``backbone.`` prefix.
-            origin: "mmaction2" or "torchvision".
-        """
-        return renamed(arrays, self.names(origin))
+                yield {"depth": depth, "shift": shift, "shift_every": every, "shift_place": place,
+                       "temporal_pool": pool, "non_local": non_local}  # fmt: skip
 
     def layer_name(self, name: str, origin: str) -> str:
-        """Our layer that gives what the layer ``name`` of another origin gives."""
+        """The layer here that gives what the layer ``name`` of another project gives."""
         if name == "conv1":
             return "conv"
         if match := re.fullmatch(r"layer(\d)", name):  # a stage ends with its last block

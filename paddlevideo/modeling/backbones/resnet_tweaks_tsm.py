@@ -7,15 +7,16 @@ from typing import Any, Literal
 import paddle
 from paddle import nn
 
+from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.backbones.resnet_tsm import EXPANSION, Block, block_name, paddleclas_names, places
-from paddlevideo.modeling.layers import ConvBN
+from paddlevideo.modeling.layers import ConvBN, children
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, resolved_shift_div
 from paddlevideo.ranges import PositiveInt, ShiftDivisor, ShiftedFrames
 from paddlevideo.registry import BACKBONES
 
 
 @BACKBONES.register
-class ResNetTweaksTSM(nn.Layer):
+class ResNetTweaksTSM(Backbone):
     """The shifted ResNet-vd of PP-TSM: three 3x3 convolutions for a stem, leaky ReLU, and from 50 on pooling shortcuts.
 
     Blocks are called ``bb_{stage}_{i}`` from depth 50 on, as in PaddleClas, whose ``ResNet*_vd`` weights therefore load
@@ -33,8 +34,6 @@ class ResNetTweaksTSM(nn.Layer):
 
     *Source*: PaddleVideo ``ResNetTweaksTSM``; Bag of Tricks (He et al., 2019) for ResNet-vd.
     """
-
-    layout = "frames"
 
     def __init__(
         self,
@@ -77,8 +76,8 @@ class ResNetTweaksTSM(nn.Layer):
     def forward(self, x: paddle.Tensor, state: ShiftState | None = None) -> paddle.Tensor:
         """[N * T, 3, H, W] -> [N * T, out_channels, H / 32, W / 32]; ``state`` as for ``ResNetTSM``."""
         x = self.pool(self.conv1_3(self.conv1_2(self.conv1_1(x))))
-        for name in self.blocks:
-            x = getattr(self, name)(x, state)
+        for block in children(self, self.blocks):
+            x = block(x, state)
         return x
 
     def adapt_pretrained(self, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import paddle
@@ -15,9 +15,9 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import UserError
+from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.embeddings import resize_places, resize_times
 from paddlevideo.modeling.layers import DropPath, hint, init_linears, init_linears_by_inputs
-from paddlevideo.modeling.naming import Variant, renamed
 from paddlevideo.ranges import Divides, NonNegative, Positive, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import BACKBONES
 
@@ -194,7 +194,7 @@ class PatchEmbed(nn.Layer):
 
 
 @BACKBONES.register
-class VisionTransformer(nn.Layer):
+class VisionTransformer(Backbone):
     """TimeSformer's backbone: a ViT whose attention runs over time and space, divided, jointly, or over space only.
 
     Args:
@@ -219,12 +219,15 @@ class VisionTransformer(nn.Layer):
         from_scratch: start values for training without an image ViT.  False: those of both references, small ones and
             no difference between frames, since a pretrained file replaces most of them.  True: linear layers start at
             a deviation of 1 / sqrt(inputs), places and times are told apart from the first step on (deviation 1).
+        wd_bias, lr_mult_list: of PaddleVideo's files; accepted and without effect, as there.
 
     *Source*: TimeSformer (Bertasius et al., 2021); PaddleVideo ``VisionTransformer``, whose names and outputs it has.
     Linear layers start at a deviation of 0.02 where PaddleVideo's start at 1.0, and ``temporal_fc`` starts at zero.
     """
 
     layout = "tokens"
+    # whether weight decay leaves out the class, place and time embeddings
+    embeddings_exempt = False
 
     def __init__(
         self,
@@ -246,6 +249,8 @@ class VisionTransformer(nn.Layer):
         pretrained: str | None = None,
         recompute: bool = False,
         from_scratch: bool = False,
+        wd_bias: bool = True,
+        lr_mult_list: list[NonNegative] | None = None,
     ):
         super().__init__()
         _check(img_size, patch_size)
@@ -257,6 +262,7 @@ class VisionTransformer(nn.Layer):
         patches = (img_size // patch_size) ** 2
         self.pos_embed = self._embedding(1 + patches, embed_dim, init.TruncatedNormal(std=0.02))
         self.pos_drop = nn.Dropout(drop_rate)
+        self.time_embed = None
         if attention_type != _SPACE:
             self.time_embed = self._embedding(num_seg, embed_dim, init.Constant(0.0))
             self.time_drop = nn.Dropout(drop_rate)
@@ -269,6 +275,9 @@ class VisionTransformer(nn.Layer):
             for rate in rates
         )  # fmt: skip
         self.norm = nn.LayerNorm(embed_dim, epsilon)
+        for embedding in (self.cls_token, self.pos_embed, self.time_embed) if self.embeddings_exempt else ():
+            if embedding is not None:
+                hint(embedding, decay=0.0)
         if from_scratch:
             self._start_without_pretraining()
         else:
@@ -279,9 +288,9 @@ class VisionTransformer(nn.Layer):
 
     def _start_without_pretraining(self) -> None:
         init_linears_by_inputs(self.blocks)
-        for name in ("pos_embed", "time_embed"):
-            if hasattr(self, name):
-                init.Normal(std=1.0)(getattr(self, name))
+        for embedding in (self.pos_embed, self.time_embed):
+            if embedding is not None:
+                init.Normal(std=1.0)(embedding)
 
     def _embedding(self, length: int, dim: int, start: init.Initializer) -> paddle.Tensor:
         return self.create_parameter([1, length, dim], default_initializer=start)
@@ -296,13 +305,13 @@ class VisionTransformer(nn.Layer):
             )
         x = self._add_time(self._add_place(self.patch_embed(x)))
         for block in self.blocks:
-            x = self._forgetting(block, x) if self.recompute and self.training else block(x)
+            x = self._recomputed(block, x) if self.recompute and self.training else block(x)
         if self.attention_type == _SPACE:
             x = x.reshape([-1, frames, *x.shape[1:]]).mean(1)  # [N * T, 1 + P, D] -> [N, 1 + P, D]
         return self.norm(x)[:, 0]
 
-    def _forgetting(self, block: Block, x: paddle.Tensor) -> paddle.Tensor:
-        """What ``block(x)`` gives, without keeping its inside for the way back."""
+    def _recomputed(self, block: Block, x: paddle.Tensor) -> paddle.Tensor:
+        """``block(x)``, its activations computed again in the backward pass."""
         if not (paddle.in_dynamic_mode() and paddle.is_grad_enabled()):
             return block(x)
         from paddle.distributed.fleet.utils import recompute
@@ -331,8 +340,9 @@ class VisionTransformer(nn.Layer):
         See ``resize_places`` and ``resize_times``; what is no [1, length, D] of this network's D stays as it is.
         """
         arrays = dict(arrays)
-        for name, resize in (("pos_embed", resize_places), ("time_embed", resize_times)):
-            value, own = arrays.get(name), getattr(self, name, None)
+        sized = (("pos_embed", self.pos_embed, resize_places), ("time_embed", self.time_embed, resize_times))
+        for name, own, resize in sized:
+            value = arrays.get(name)
             if own is None or value is None or list(value.shape[::2]) != own.shape[::2]:
                 continue
             if value.shape[1] != own.shape[1]:
@@ -363,30 +373,25 @@ class VisionTransformer(nn.Layer):
                     explained[f"blocks.{number}.temporal_fc.{part}"] = explained["time_embed"]
         return arrays, explained
 
-    def names(self, origin: str) -> dict[str, str]:
-        """The names of this network's arrays in "mmaction2", "timm" and "timesformer", and those here."""
-        return vit_names(origin, **self.structure)
+    @staticmethod
+    def names_in(origin: str, **structure: Any) -> dict[str, str]:
+        """Of "mmaction2", "timm" and "timesformer" (the authors' own)."""
+        return vit_names(origin, **structure)
 
     @classmethod
-    def variants(cls, origin: str) -> Iterator[Variant]:
+    def structures(cls, origin: str) -> Iterator[dict[str, Any]]:
         """All attentions, at every number of blocks."""
         kinds = _TYPES if origin != "timm" else (_SPACE,)
         for depth, kind, bias in itertools.product(range(1, 25), kinds, (True, False)):
-            structure = {"depth": depth, "attention_type": kind, "qkv_bias": bias}
-            yield Variant({"name": cls.__name__, **structure}, vit_names(origin, **structure))
+            yield {"depth": depth, "attention_type": kind, "qkv_bias": bias}
 
     def convert(self, arrays: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
-        """Weights of another origin under our names; linear weights are transposed.
-
-        Args:
-            arrays: keys without the ``backbone.`` prefix.
-            origin: "mmaction2", or "timm" or "timesformer" (the authors' own), whose names are ours.
-        """
-        table = renamed(arrays, self.names(origin))
+        """As for every backbone; linear weights are transposed."""
+        table = super().convert(arrays, origin)
         return {key: value.T if value.ndim == 2 else value for key, value in table.items()}
 
     def layer_name(self, name: str, origin: str) -> str:
-        """Our layer that gives what the layer ``name`` of another origin gives."""
+        """The layer here that gives what the layer ``name`` of another project gives."""
         return re.sub(r"^transformer_layers\.layers\.(\d+)$", r"blocks.\1", name)
 
 
@@ -394,41 +399,10 @@ class VisionTransformer(nn.Layer):
 class VisionTransformer_tweaks(VisionTransformer):
     """PP-TimeSformer's backbone: the same network, without weight decay on its class, place and time embeddings.
 
-    *Source*: PaddleVideo ``VisionTransformer_tweaks``; its ``wd_bias`` and ``lr_mult_list`` have no effect there and
-    are accepted here for its files' sake.
+    *Source*: PaddleVideo ``VisionTransformer_tweaks``.
     """
 
-    def __init__(
-        self,
-        img_size: PositiveInt = 224,
-        patch_size: PositiveInt = 16,
-        in_channels: PositiveInt = 3,
-        embed_dim: PositiveInt = 768,
-        depth: PositiveInt = 12,
-        num_heads: Annotated[int, Divides("embed_dim")] = 12,
-        mlp_ratio: Positive = 4,
-        qkv_bias: bool = False,
-        qk_scale: Positive | None = None,
-        drop_rate: ProbabilityBelowOne = 0.0,
-        attn_drop_rate: ProbabilityBelowOne = 0.0,
-        drop_path_rate: ProbabilityBelowOne = 0.1,
-        epsilon: Positive = 1e-5,
-        num_seg: PositiveInt = 8,
-        attention_type: Literal["divided_space_time", "joint_space_time", "space_only"] = "divided_space_time",
-        pretrained: str | None = None,
-        wd_bias: bool = True,
-        lr_mult_list: list[NonNegative] | None = None,
-        recompute: bool = False,
-        from_scratch: bool = False,
-    ):
-        super().__init__(
-            img_size, patch_size, in_channels, embed_dim, depth, num_heads, mlp_ratio, qkv_bias, qk_scale, drop_rate,
-            attn_drop_rate, drop_path_rate, epsilon, num_seg, attention_type, pretrained, recompute,
-            from_scratch,
-        )  # fmt: skip
-        for name in ("cls_token", "pos_embed", "time_embed"):
-            if hasattr(self, name):
-                hint(getattr(self, name), decay=0.0)
+    embeddings_exempt = True
 
 
 def vit_names(origin: str, depth: int, attention_type: str, qkv_bias: bool) -> dict[str, str]:

@@ -1,0 +1,172 @@
+"""The scalars of a run: each with its unit, range and default at its definition, and nowhere else.
+
+A configuration is checked against the annotations (``config.checking``), and whoever takes a value takes it from here:
+``Settings.of(config).log_interval``.  Nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
+
+from paddlevideo.errors import UserError
+from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt, ProbabilityBelowOne
+
+DEFAULT_SEED = 1234  # of shuffling, augmentation, dropout and initial weights
+
+
+class _Scalars:
+    """A section of scalars: its fields are the keys that the section may have.
+
+    A default of None stands for a key that is left out; ``null`` is a value only where the annotation says None.
+    """
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any]) -> Self:
+        """The section's own values, and the defaults of what it leaves out; keys of other parts are passed over."""
+        return cls(**{key: section[key] for key in cls.kinds() if key in section})
+
+    @classmethod
+    def kinds(cls) -> dict[str, str]:
+        """Key -> annotation, as ``ranges.mistakes`` takes it."""
+        return {field.name: str(field.type) for field in fields(cls)}
+
+
+@dataclass(frozen=True)
+class Settings(_Scalars):
+    """The top level of a configuration."""
+
+    model_name: str  # names the output folder and its files
+    epochs: PositiveInt = None  # passes over the training set; training needs it
+    log_interval: PositiveInt = 10  # steps between log lines
+    save_interval: PositiveInt = 1  # epochs between kept checkpoints
+    val_interval: PositiveInt = 1  # epochs between validations
+    output_dir: str = ""  # where everything is written; empty: output/<model_name>
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # the least important lines that are written
+    log_sinks: list[Literal["TensorBoard", "VisualDL"]] = ()  # where figures go besides metrics.jsonl
+    resume_epoch: NonNegativeInt = 0  # continue after this epoch's checkpoint; 0: do not
+    checkpoint_steps: NonNegativeInt = 0  # optimizer steps between resume points within an epoch; 0: epoch ends only
+    keep_checkpoints: PositiveInt = 2  # resume points that are kept
+    non_finite_limit: PositiveInt = 2  # refused steps in a row (something is not finite) after which training stops
+    sync_bn: bool = False  # batch statistics over all ranks (GPU only)
+    to_static: bool = False  # PaddleVideo's flag; changes nothing
+    use_npu: bool = False  # PaddleVideo's flag; must be False
+    use_xpu: bool = False  # PaddleVideo's flag; must be False
+
+
+@dataclass(frozen=True)
+class Batches(_Scalars):
+    """DATASET without its splits."""
+
+    batch_size: PositiveInt = 8  # clips per rank and batch
+    valid_batch_size: PositiveInt = None  # None: batch_size
+    test_batch_size: PositiveInt = 8
+    num_workers: NonNegativeInt = 0  # processes per rank; 0: none but the rank's own
+    valid_num_workers: NonNegativeInt = None  # None: num_workers
+    test_num_workers: NonNegativeInt = None  # None: num_workers
+    shuffle_valid: bool = False
+    drop_last: bool = True  # of training
+    label_names: str | None = None  # file of class names
+
+    def batch_size_of(self, split: str) -> int:
+        """Clips per rank and batch of ``train``, ``valid`` or ``test``."""
+        sizes = {"valid": self.valid_batch_size, "test": self.test_batch_size}
+        return sizes.get(split) or self.batch_size
+
+    def num_workers_of(self, split: str) -> int:
+        """Processes per rank."""
+        own = {"valid": self.valid_num_workers, "test": self.test_num_workers}.get(split)
+        return self.num_workers if own is None else own
+
+
+@dataclass(frozen=True)
+class Reading(_Scalars):
+    """How the samples of DATASET.<split> are read, whatever the class of the data set."""
+
+    on_error: Literal["raise", "skip", "count"] = None  # an unreadable file; None: train skip, else raise
+    missing: Literal["raise", "skip"] = "raise"  # files that are not there
+    timeout_s: Positive = 60.0  # per clip
+    max_replacements: NonNegativeInt = 10  # other samples tried in the place of an unreadable one
+    damaged: Literal["refuse", "read"] = "refuse"  # read: take what can be decoded of a damaged video
+
+
+@dataclass(frozen=True)
+class PreciseBN(_Scalars):
+    """PRECISEBN: batch-norm statistics measured anew."""
+
+    preciseBN_interval: PositiveInt = 1  # epochs
+    num_iters_preciseBN: PositiveInt = 200  # batches per rank
+
+
+@dataclass(frozen=True)
+class Accumulation(_Scalars):
+    """GRADIENT_ACCUMULATION: batches per optimizer step, or clips per optimizer step of all ranks."""
+
+    global_batch_size: PositiveInt = None
+    num_iters: PositiveInt = None
+
+
+@dataclass(frozen=True)
+class EMASettings(_Scalars):
+    """EMA: the exponential moving average of the weights."""
+
+    decay: ProbabilityBelowOne = 0.9998  # remembers about 5000 updates
+    warmup: bool = True  # begin with less memory
+    interval: PositiveInt = 1  # optimizer steps between updates
+
+
+@dataclass(frozen=True)
+class SWASettings(_Scalars):
+    """SWA: the mean of the weights of the last epochs; ``start_epoch`` or ``last_epochs``, one of them."""
+
+    start_epoch: PositiveInt = None  # the first epoch that counts, from 1
+    last_epochs: PositiveInt = None  # how many count
+    interval_steps: NonNegativeInt = 0  # optimizer steps between the weights that count; 0: the ends of epochs
+    lr: Any = None  # the schedule from start_epoch on, which ``solver.check`` checks; None: goes on as before
+    bn_batches: NonNegativeInt = 200  # batches per rank that batch norms are measured over for the mean; 0: none
+
+    def first_epoch(self, epochs: int) -> int:
+        """The first epoch that is averaged, from 1.
+
+        Args:
+            epochs: of the run.
+
+        Raises:
+            UserError: it lies outside of the run.
+        """
+        start = epochs - self.last_epochs + 1 if self.start_epoch is None else self.start_epoch
+        if not 1 <= start <= epochs:
+            raise UserError(
+                f"SWA: averaging would begin with epoch {start} of {epochs}; start_epoch or last_epochs is off"
+            )
+        return start
+
+
+# section of a configuration that holds nothing but scalars -> its class
+SMALL_SECTIONS: dict[str, type[_Scalars]] = {
+    "PRECISEBN": PreciseBN,
+    "GRADIENT_ACCUMULATION": Accumulation,
+    "EMA": EMASettings,
+    "SWA": SWASettings,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line decides about a run."""
+
+    validate: bool = False  # evaluate during training and keep the best weights
+    weights: str | None = None  # .pdparams to test, or to begin training from
+    resume: str | None = None  # auto (the newest valid point), or a resume point
+    overwrite: bool = False  # move the work of another run in the output folder aside
+    seed: int | None = None  # None: DEFAULT_SEED, of a resumed run its own
+    deterministic: bool = False  # only GPU kernels that give the same bits at every run
+    device: str = "auto"  # auto, cpu, gpu or gpu:N
+    amp: bool = False  # mixed precision on GPUs
+    amp_level: str = "O1"  # O1 or O2
+    amp_dtype: str = "float16"  # float16 or bfloat16
+    max_iters: int | None = None  # batches per epoch at most, in training and evaluation
+    scale_lr: bool = False  # scale rates from OPTIMIZER.base_batch_size to this global batch
+    profiler_options: str | None = None  # see ``ProfilerHook``
+    fleet: bool = False  # PaddleVideo's flag; changes nothing
