@@ -44,7 +44,7 @@ def samples() -> dict[str, tuple[str, list[bytes], Callable[[Path], object]]]:
     from paddlevideo.inference.description import read_description
     from paddlevideo.inference.model_files import program_inputs
     from paddlevideo.loader.datasets.lists import read_rows
-    from paddlevideo.loader.feature_bank import FeatureBank, KeyFrame, write_bank
+    from paddlevideo.loader.feature_bank import BankFrame, FeatureBank, write_bank
     from paddlevideo.loader.labels import read_labels
     from paddlevideo.manifest import read_note
     from paddlevideo.preparation.person_annotations import Reading, read_people
@@ -69,7 +69,7 @@ def samples() -> dict[str, tuple[str, list[bytes], Callable[[Path], object]]]:
     def people(form: str) -> Callable[[Path], object]:
         return lambda path: read_people(path, form, Reading(lambda video: 25.0))
 
-    frame = KeyFrame("a", 1, np.ones((2, 3), "f4"), np.ones(2, "f4"))
+    frame = BankFrame("a", 1, np.ones((2, 3), "f4"), np.ones(2, "f4"))
     bank = written("x.bank", lambda path: write_bank(path, [frame]))
     coco = {"images": [{"id": 1, "file_name": "a/img_00031.jpg", "width": 100, "height": 80}],
             "categories": [{"id": 1, "name": "walk"}],

@@ -16,7 +16,7 @@ from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
 from paddlevideo.loader.decode.packets import orientation, to_rgb
 from paddlevideo.loader.decode.pyav_sequential import decode_all
-from paddlevideo.loader.decode.reader import Clip, EachFrame
+from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.settings import DEFAULT_SEED
@@ -72,7 +72,7 @@ class ForwardReader(FrameReader):
             if self._next >= first:
                 self._held[self._next] = frame, damage
             self._next += 1
-        clip = Clip(self.path, wanted, each)
+        clip = FrameBuffer(self.path, wanted, each)
         for index in sorted(set(wanted) & self._held.keys()):
             frame, damage = self._held[index]
             if damage is not None:

@@ -21,7 +21,7 @@ from paddlevideo.ava_files import (
 )
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
-from paddlevideo.loader.datasets.ava_persons import FAR, GroundTruth, clipped, select_persons
+from paddlevideo.loader.datasets.ava_persons import FAR, PersonTable, clipped, select_persons
 from paddlevideo.loader.datasets.lists import check_inside, expanded
 from paddlevideo.ranges import NonNegative, Positive, PositiveInt, Probability
 from paddlevideo.registry import DATASETS
@@ -119,7 +119,7 @@ class AVADataset:
         if not len(rows):
             raise UserError(f"{file_path}: no annotation in it; a line holds video_id,second,x1,y1,x2,y2,action_id,id")
         self._judge_rows(rows)
-        self._truth = GroundTruth(rows, self._class_column(rows), self.num_classes)
+        self._truth = PersonTable(rows, self._class_column(rows), self.num_classes)
         keys = self._key_frames(rows)
         self._persons = self._read_persons(keys, person_det_score_thr, num_max_proposals)
         if test_mode and eval_keyframes == "proposals":
