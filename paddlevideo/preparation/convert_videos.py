@@ -17,12 +17,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.findings import Findings
+from paddlevideo.findings import MAX_SHOWN, Findings, cut
 from paddlevideo.loader.datasets.lists import parse_label, read_rows
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
 from paddlevideo.preparation.list_files import FrameNames
 from paddlevideo.preparation.parallel import Crashed, run_tasks
-from paddlevideo.video_files import VIDEO_ENDINGS, encode_h264, is_video
+from paddlevideo.video_files import VIDEO_ENDINGS, encode_h264, videos_below
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,10 @@ def scan_videos(videos: Path) -> list[Job]:
     """
     if not videos.is_dir():
         raise UserError(f"{videos}: no such folder (--videos)")
-    files = sorted(
-        Path(folder, file) for folder, _, names in os.walk(videos, followlinks=True) for file in names if is_video(file)
-    )
-    if not files:
+    names = videos_below(videos)
+    if not names:
         raise UserError(f"{videos}: no videos in it or below (looked for {', '.join(VIDEO_ENDINGS)})")
-    return _check_names([Job(str(file), file.relative_to(videos).as_posix()) for file in files], videos)
+    return _check_names([Job(str(videos / name), name) for name in names], videos)
 
 
 def convert_all(
@@ -121,16 +119,13 @@ def convert_all(
     return outcomes
 
 
-def report_lines(outcomes: dict[str, Outcome], out: Path, max_shown: int = 20) -> list[str]:
+def report_lines(outcomes: dict[str, Outcome], out: Path, max_shown: int = MAX_SHOWN) -> list[str]:
     """Counts, and the first failures by name."""
     failed = {name: outcome.error for name, outcome in sorted(outcomes.items()) if outcome.error}
     before = sum(outcome.done_before for outcome in outcomes.values())
     made = len(outcomes) - before - len(failed)
     lines = [f"{made} made, {before} done before, {len(failed)} failed in {out}"]
-    lines += [f"  failed: {error}" for error in list(failed.values())[:max_shown]]
-    if len(failed) > max_shown:
-        lines.append(f"  ... and {len(failed) - max_shown} more")
-    return lines
+    return lines + [f"  {line}" for line in cut([f"failed: {error}" for error in failed.values()], max_shown)]
 
 
 def inside_folder(videos: Path, out: Path) -> bool:

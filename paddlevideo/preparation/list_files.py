@@ -14,11 +14,11 @@ from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.lists import read_rows
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.video_files import VIDEO_ENDINGS, is_video
+from paddlevideo.video_files import VIDEO_ENDINGS, videos_below
 
 
 @dataclass(frozen=True)
-class Clip:
+class AnnotatedClip:
     """One annotated clip.
 
     Attributes:
@@ -34,7 +34,7 @@ class Clip:
 
 
 class Classes:
-    """Class names with their ids, and the mistakes met while annotations are translated to ids.
+    """Class names with their ids, and the mistakes found while annotations are translated to ids.
 
     Args:
         names: in class-id order.
@@ -141,6 +141,13 @@ def csv_rows(file: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str
         yield where, dict(zip(header, (cell.strip() for cell in cells)))
 
 
+def csv_cells(lines: Sequence[tuple[str, str]], separator: str = ",") -> Iterator[tuple[str, list[str]]]:
+    """(``file:line``, cells) of ``text_lines`` of a CSV file, quotes honoured."""
+    reader = csv.reader((text for _, text in lines), delimiter=separator)
+    for cells in reader:
+        yield lines[reader.line_num - 1][0], cells
+
+
 def read_json(file: Path, kind: type) -> Any:
     """A JSON file whose outermost value is a ``kind`` (list or dict).
 
@@ -198,7 +205,7 @@ class FrameNames:
 
 
 class VideoIndex:
-    """What lies below a folder: video files, or folders of frames.
+    """The video files, or folders of frames, below a folder, by name.
 
     Args:
         root: the folder.
@@ -216,7 +223,7 @@ class VideoIndex:
         self._paths: dict[str, list[str]] = {}  # name of a file without ending, or of a folder -> paths below root
         if not root.is_dir():
             raise UserError(f"{root}: no such folder ({'--frames' if frames else '--videos'})")
-        for path in self._scan_frames(FrameNames(frames)) if frames else self._scan_videos():
+        for path in self._scan_frames(FrameNames(frames)) if frames else videos_below(root):
             self._paths.setdefault(self._key(path), []).append(path)
         self._endings = frames is None
         if not self._paths:
@@ -226,7 +233,7 @@ class VideoIndex:
     def __len__(self) -> int:
         return sum(len(paths) for paths in self._paths.values())
 
-    def find(self, clip: Clip) -> list[str]:
+    def find(self, clip: AnnotatedClip) -> list[str]:
         """Paths below the folder that fit the first name of the clip that any fits; sorted, mostly one or none."""
         for name in clip.names:
             base = name.rpartition("/")[2]
@@ -237,7 +244,7 @@ class VideoIndex:
             return self._find_in_any_case(clip)
         return []
 
-    def _find_in_any_case(self, clip: Clip) -> list[str]:
+    def _find_in_any_case(self, clip: AnnotatedClip) -> list[str]:
         if not hasattr(self, "_lower"):
             self._lower: dict[str, list[str]] = {}
             for base, paths in self._paths.items():
@@ -256,14 +263,6 @@ class VideoIndex:
     def _key(self, path: str) -> str:
         base = path.rpartition("/")[2]
         return base if path in self.num_frames or path in self.broken else os.path.splitext(base)[0]
-
-    def _scan_videos(self) -> list[str]:
-        return sorted(
-            os.path.relpath(os.path.join(folder, file), self.root).replace(os.sep, "/")
-            for folder, _, files in os.walk(self.root, followlinks=True)
-            for file in files
-            if is_video(file)
-        )
 
     def _scan_frames(self, names: FrameNames) -> list[str]:
         found = []
@@ -312,12 +311,12 @@ class PathStyle:
     relative: bool = False
     ending: bool = True
 
-    def write(self, shelf: VideoIndex, path: str) -> str:
-        text = path if self.ending or path in shelf.num_frames else os.path.splitext(path)[0]
-        return text if self.relative else Path(shelf.root, text).as_posix()
+    def write(self, index: VideoIndex, path: str) -> str:
+        text = path if self.ending or path in index.num_frames else os.path.splitext(path)[0]
+        return text if self.relative else Path(index.root, text).as_posix()
 
 
-def write_listing(clips: Sequence[Clip], shelf: VideoIndex, file: Path, style: PathStyle) -> Listing:
+def write_listing(clips: Sequence[AnnotatedClip], index: VideoIndex, file: Path, style: PathStyle) -> Listing:
     """Writes ``path label`` or ``folder num_frames label`` lines in the annotation's order, and reads them back.
 
     Clips that are not on disk are left out; their names go to ``<file>.missing``.
@@ -329,25 +328,25 @@ def write_listing(clips: Sequence[Clip], shelf: VideoIndex, file: Path, style: P
     rows: list[tuple[str, ...]] = []
     several, broken = 0, 0
     for clip in clips:
-        found = shelf.find(clip)
+        found = index.find(clip)
         if not found:
             listing.missing.append(f"{clip.names[0]} {clip.label}\t{clip.where}")
             continue
         path = found[0]
         listing.used.update(found)
-        if path in shelf.broken:
+        if path in index.broken:
             broken += 1
-            listing.missing.append(f"{clip.names[0]} {clip.label}\t{clip.where}\t{shelf.broken[path]}")
+            listing.missing.append(f"{clip.names[0]} {clip.label}\t{clip.where}\t{index.broken[path]}")
             continue
         several += len(found) > 1
-        count = (str(shelf.num_frames[path]),) if shelf.num_frames else ()
-        rows.append((style.write(shelf, path), *count, str(clip.label)))
+        count = (str(index.num_frames[path]),) if index.num_frames else ()
+        rows.append((style.write(index, path), *count, str(clip.label)))
     if clips and not rows:
         raise UserError(
-            f"none of {len(clips)} clips of {clips[0].where.rsplit(':', 1)[0]} is in {shelf.root}, "
+            f"none of {len(clips)} clips of {clips[0].where.rsplit(':', 1)[0]} is in {index.root}, "
             f"e.g. {printable(' or '.join(clips[0].names))}; is that the right folder?"
         )
-    _write_rows(file, rows, bool(shelf.num_frames))
+    _write_rows(file, rows, bool(index.num_frames))
     _write_missing(file, listing.missing)
     listing.num_listed = len(rows)
     spaces = sum(" " in row[0] for row in rows)
@@ -373,7 +372,7 @@ def _write_rows(file: Path, rows: list[tuple[str, ...]], frames: bool) -> None:
         again = [tuple(row.fields[c] for c in columns) for row in read_rows(str(file), columns)]
         wrong = next((k for k, pair in enumerate(zip(rows, again)) if pair[0] != pair[1]), None)
         if wrong is not None or len(again) != len(rows):
-            raise UserError(f"{file}:{(wrong or 0) + 1}: does not read back as it was meant; rename that file")
+            raise UserError(f"{file}:{(wrong or 0) + 1}: does not read back as it was written; rename that file")
 
 
 def _write_missing(file: Path, missing: list[str]) -> None:
@@ -389,8 +388,8 @@ def printable_line(line: str) -> str:
     return "\t".join(printable(part) for part in line.split("\t"))
 
 
-def report_lines(listings: dict[str, Listing], shelf: VideoIndex) -> list[str]:
-    """What a person wants to know after the lists were written."""
+def report_lines(listings: dict[str, Listing], index: VideoIndex) -> list[str]:
+    """Counts of what was listed and what is missing, for the terminal."""
     lines = []
     for split, listing in listings.items():
         missing = len(listing.missing)
@@ -401,8 +400,8 @@ def report_lines(listings: dict[str, Listing], shelf: VideoIndex) -> list[str]:
         if missing:
             lines.append(f"  the missing ones: {listing.file}.missing")
         lines += [f"  {remark}" for remark in listing.remarks]
-    unused = len(shelf) - len(set().union(*(listing.used for listing in listings.values())))
+    unused = len(index) - len(set().union(*(listing.used for listing in listings.values())))
     if unused:
-        kind = "frame folders" if shelf.num_frames else "videos"
-        lines.append(f"{unused} of {len(shelf)} {kind} in {shelf.root} are in none of these lists")
+        kind = "frame folders" if index.num_frames else "videos"
+        lines.append(f"{unused} of {len(index)} {kind} in {index.root} are in none of these lists")
     return lines

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddlevideo.loader.labels import read_labels
-from paddlevideo.preparation.list_files import Classes, Clip, PathStyle, VideoIndex, report_lines, write_listing
+from paddlevideo.preparation.list_files import (
+    AnnotatedClip,
+    Classes,
+    PathStyle,
+    VideoIndex,
+    report_lines,
+    write_listing,
+)
 
-Reader = Callable[[Path, Classes, argparse.Namespace], Mapping[str, Sequence[Clip]]]
+Reader = Callable[[Path, Classes, argparse.Namespace], Mapping[str, Sequence[AnnotatedClip]]]
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -46,14 +53,14 @@ class Recipe:
         classes = Classes(read_labels(args.labels))
         splits = self.read(args.annotations, classes, args)
         classes.raise_if_any()
-        shelf = VideoIndex(args.frames or args.videos, args.frame_name if args.frames else None, self.ignore_case)
+        index = VideoIndex(args.frames or args.videos, args.frame_name if args.frames else None, self.ignore_case)
         style = PathStyle(args.relative, args.ending)
         kind = "rawframes" if args.frames else "videos"
         listings = {
-            split: write_listing(clips, shelf, args.out / self._file(split, kind, args), style)
+            split: write_listing(clips, index, args.out / self._file(split, kind, args), style)
             for split, clips in splits.items()
         }
-        print("\n".join(report_lines(listings, shelf)))
+        print("\n".join(report_lines(listings, index)))
         if args.frames:
             print(f"frames are called {args.frame_name!r}: that is DATASET.*.suffix in the configuration")
         elif not args.ending:

@@ -15,7 +15,7 @@ from paddlevideo.config import load_config
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.ava import AVADataset
 from paddlevideo.preparation import check_ava
-from paddlevideo.preparation.person_annotations import Reading, guess_form, read_people
+from paddlevideo.preparation.person_annotations import ImportOptions, guess_form, read_people
 from tools import check_dataset
 from tools.prepare import ava_custom
 
@@ -201,7 +201,7 @@ def test_tracks_are_interpolated_and_leave_the_picture(tmp_path):
         f'<annotations><meta><job><source>a.mp4</source></job></meta><track id="7" label="person">{track}</track>'
         "</annotations>"
     )
-    people = read_people(tmp_path / "a.xml", "auto", Reading(lambda _: 10.0, every_s=0.5))
+    people = read_people(tmp_path / "a.xml", "auto", ImportOptions(lambda _: 10.0, every_s=0.5))
     seen = {person.time_s: person for person in people}
     assert sorted(seen) == [0.0, 0.5, 1.0, 1.5, 2.0, 6.0]
     assert seen[1.0].box == (20, 0, 30, 20) and seen[1.5].box == (30, 0, 40, 20)
@@ -222,7 +222,7 @@ def test_pictures_tell_video_and_second_by_their_names(tmp_path):
         'xbr="4" ybr="6"/></image></annotations>'
     )
     for name in ("2.json", "3.json", "c.xml"):
-        (person,) = read_people(tmp_path / name, "auto", Reading(lambda _: 25.0))
+        (person,) = read_people(tmp_path / name, "auto", ImportOptions(lambda _: 25.0))
         assert (person.video, person.time_s, person.box) == ("day1", 1.0, (1, 2, 4, 6)), name
         assert person.actions == ("walk",)
 
@@ -233,7 +233,7 @@ def test_coco_of_videos_and_of_named_categories(tmp_path):
     content["images"].append({"id": 2, "video": "day2", "time_s": 2.5, "file_name": "y.jpg"})
     content["annotations"] = [{"image_id": k, "category_id": 1, "bbox": [1, 2, 3, 4]} for k in (1, 2)]
     (tmp_path / "a.json").write_text(json.dumps(content))
-    one, two = read_people(tmp_path / "a.json", "auto", Reading(lambda _: 25.0))
+    one, two = read_people(tmp_path / "a.json", "auto", ImportOptions(lambda _: 25.0))
     assert (one.video, one.time_s, two.video, two.time_s) == ("day1", 2.0, "day2", 2.5)
     assert one.actions == two.actions == ("walk",)
 
@@ -255,7 +255,7 @@ def test_coco_of_videos_and_of_named_categories(tmp_path):
 def test_files_that_cannot_be_read_say_where(tmp_path, name, text, said):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError) as caught:
-        read_people(tmp_path / name, "auto", Reading(lambda _: 25.0))
+        read_people(tmp_path / name, "auto", ImportOptions(lambda _: 25.0))
     assert said in str(caught.value)
 
 

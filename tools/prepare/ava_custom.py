@@ -40,9 +40,9 @@ from paddlevideo.errors import UserError, printable
 from paddlevideo.preparation.check_ava import AvaSource, check_ava
 from paddlevideo.preparation.person_annotations import (
     FORMS,
-    Account,
     Annotation,
-    Reading,
+    ImportOptions,
+    ImportSummary,
     VideoFolder,
     class_names,
     merge_spellings,
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     footage = VideoFolder(args.frames or args.videos, args.frame_name if args.frames else None, args.fps)
     labels = read_ava_labels(args.labels) if args.labels else {}
     given = list(labels.values()) or None
-    reading = Reading(
+    reading = ImportOptions(
         fps_of=footage.fps_of,
         picture_fps=args.picture_fps,
         first_number=args.first_number,
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         last_s_of=footage.last_s,
         times_of=footage.times_s,
     )
-    account = Account()
+    account = ImportSummary()
     people = [person for file in args.annotations for person in read_people(file, args.format, reading, account)]
     annotation = resolve(merge_spellings(people, given, account), footage, account)
     print("\n".join(map(printable, account.lines(annotation.people))))

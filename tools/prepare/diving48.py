@@ -20,13 +20,13 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.list_files import Classes, Clip, find_file, json_records, read_json
+from paddlevideo.preparation.list_files import AnnotatedClip, Classes, find_file, json_records, read_json
 from paddlevideo.preparation.recipe import Recipe
 
 SPLITS = {"train": "train", "val": "test"}
 
 
-def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[Clip]]:
+def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[AnnotatedClip]]:
     """Clips of train and val."""
     order = find_file(annotations, "Diving48_vocab.json")
     parts = read_json(order, list)
@@ -35,7 +35,7 @@ def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[
     classes.check_order(["+".join(part) for part in parts], order)
     return {
         split: [
-            Clip((str(record["vid_name"]),), classes.check_id(record["label"], where), where)
+            AnnotatedClip((str(record["vid_name"]),), classes.check_id(record["label"], where), where)
             for where, record in json_records(find_file(annotations, f"Diving48_V2_{stem}.json"), ("vid_name", "label"))
         ]
         for split, stem in SPLITS.items()

@@ -20,17 +20,17 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.list_files import Classes, Clip, find_file, text_lines
+from paddlevideo.preparation.list_files import AnnotatedClip, Classes, find_file, text_lines
 from paddlevideo.preparation.recipe import Recipe
 
 FOLDER = "testTrainMulti_7030_splits"
 SPLIT_OF = {"1": "train", "2": "val", "0": None}
 
 
-def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[Clip]]:
+def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[AnnotatedClip]]:
     """Clips of train and val, class by class."""
     folder = annotations / FOLDER if (annotations / FOLDER).is_dir() else annotations
-    splits: dict[str, list[Clip]] = {"train": [], "val": []}
+    splits: dict[str, list[AnnotatedClip]] = {"train": [], "val": []}
     for label, name in enumerate(classes.names):
         file = find_file(folder, f"{name}_test_split{args.split}.txt")
         for where, text in text_lines(file):
@@ -39,7 +39,7 @@ def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[
                 raise UserError(f"{where}: expected 'name.avi 0|1|2', has {text[:80]!r}")
             if SPLIT_OF[mark]:
                 stem = video.strip().removesuffix(".avi")
-                splits[SPLIT_OF[mark]].append(Clip((f"{name}/{stem}", stem), label, where))
+                splits[SPLIT_OF[mark]].append(AnnotatedClip((f"{name}/{stem}", stem), label, where))
     unknown = sorted({f.name.rpartition("_test_split")[0] for f in folder.glob("*_test_split?.txt")} - {*classes.names})
     for name in unknown:
         classes.note(str(folder), f"class {name!r} is not in the class list")

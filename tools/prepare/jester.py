@@ -18,19 +18,19 @@ except ModuleNotFoundError:  # a checkout that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from paddlevideo.cli.command import run_command
-from paddlevideo.preparation.list_files import Classes, Clip, find_file, id_and_name, text_lines
+from paddlevideo.preparation.list_files import AnnotatedClip, Classes, find_file, id_and_name, text_lines
 from paddlevideo.preparation.recipe import Recipe
 
 SPLITS = {"train": "train", "val": "validation"}
 
 
-def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[Clip]]:
+def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[AnnotatedClip]]:
     """Clips of train and val."""
     order = find_file(annotations, "jester-v1-labels.csv")
     classes.check_order([text for _, text in text_lines(order)], order)
     return {
         split: [
-            Clip((clip,), classes.id_of(name, where), where)
+            AnnotatedClip((clip,), classes.id_of(name, where), where)
             for where, clip, name in id_and_name(find_file(annotations, f"jester-v1-{stem}.csv"))
         ]
         for split, stem in SPLITS.items()

@@ -22,14 +22,14 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.list_files import Classes, Clip, csv_rows, find_file
+from paddlevideo.preparation.list_files import AnnotatedClip, Classes, csv_rows, find_file
 from paddlevideo.preparation.recipe import Recipe
 
 FILES = {"train": ("train",), "val": ("validate", "val"), "test": ("test",)}
 COLUMNS = ("youtube_id", "time_start", "time_end")
 
 
-def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[Clip]]:
+def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[AnnotatedClip]]:
     """Clips of train, val, and of test where its file has labels."""
     splits = {}
     for split, stems in FILES.items():
@@ -44,7 +44,7 @@ def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[
     return splits
 
 
-def clip(where: str, row: dict[str, str], classes: Classes, single: bool) -> Clip:
+def clip(where: str, row: dict[str, str], classes: Classes, single: bool) -> AnnotatedClip:
     """One row.  Some copies write class names with underscores, in the lists as in folders.
 
     Args:
@@ -61,7 +61,7 @@ def clip(where: str, row: dict[str, str], classes: Classes, single: bool) -> Cli
     stem = f"{row['youtube_id']}_{start_s:06d}_{end_s:06d}"
     folder = name.replace(" ", "_")
     names = [f"{name}/{stem}", f"{folder}/{stem}", stem, *([row["youtube_id"]] if single else [])]
-    return Clip(tuple(dict.fromkeys(names)), classes.id_of(name, where), where)
+    return AnnotatedClip(tuple(dict.fromkeys(names)), classes.id_of(name, where), where)
 
 
 RECIPE = Recipe("k400", read, "{split}.list", frames_folder="k400_frames")

@@ -24,8 +24,8 @@ except ModuleNotFoundError:  # a checkout that was not installed
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.list_files import (
+    AnnotatedClip,
     Classes,
-    Clip,
     find_file,
     id_and_name,
     json_records,
@@ -37,20 +37,20 @@ from paddlevideo.preparation.recipe import Recipe
 SPLITS = {"train": "train", "val": "validation"}
 
 
-def read_v1(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[Clip]]:
+def read_v1(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[AnnotatedClip]]:
     """Clips of train and val."""
     order = find_file(annotations, "something-something-v1-labels.csv")
     classes.check_order([text for _, text in text_lines(order)], order)
     return {
         split: [
-            Clip((clip,), classes.id_of(name, where), where)
+            AnnotatedClip((clip,), classes.id_of(name, where), where)
             for where, clip, name in id_and_name(find_file(annotations, f"something-something-v1-{stem}.csv"))
         ]
         for split, stem in SPLITS.items()
     }
 
 
-def read_v2(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[Clip]]:
+def read_v2(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[AnnotatedClip]]:
     """Clips of train and val."""
     order = find_file(annotations, "something-something-v2-labels.json", "labels.json")
     try:
@@ -62,7 +62,7 @@ def read_v2(annotations: Path, classes: Classes, args: argparse.Namespace) -> di
     classes.check_order([name for _, name in official], order)
     return {
         split: [
-            Clip((str(record["id"]),), classes.id_of(class_of(str(record["template"])), where), where)
+            AnnotatedClip((str(record["id"]),), classes.id_of(class_of(str(record["template"])), where), where)
             for where, record in json_records(
                 find_file(annotations, f"something-something-v2-{stem}.json", f"{stem}.json"), ("id", "template")
             )

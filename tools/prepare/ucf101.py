@@ -20,14 +20,14 @@ except ModuleNotFoundError:  # a checkout that was not installed
 
 from paddlevideo.cli.command import run_command
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.list_files import Classes, Clip, find_file, text_lines
+from paddlevideo.preparation.list_files import AnnotatedClip, Classes, find_file, text_lines
 from paddlevideo.preparation.recipe import Recipe
 
 FOLDER = "ucfTrainTestlist"
 SPLITS = {"train": "trainlist", "val": "testlist"}
 
 
-def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[Clip]]:
+def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[str, list[AnnotatedClip]]:
     """Clips of train and val."""
     folder = annotations / FOLDER if (annotations / FOLDER).is_dir() else annotations
     order = find_file(folder, "classInd.txt")
@@ -43,7 +43,7 @@ def read(annotations: Path, classes: Classes, args: argparse.Namespace) -> dict[
     }
 
 
-def clip(where: str, text: str, classes: Classes) -> Clip:
+def clip(where: str, text: str, classes: Classes) -> AnnotatedClip:
     """One line; the class is the folder, and the number after it, counted from 1, must agree."""
     path, dot, rest = text.partition(".avi")
     name, slash, stem = path.rpartition("/")
@@ -52,7 +52,7 @@ def clip(where: str, text: str, classes: Classes) -> Clip:
     label = classes.id_of(name, where)
     if rest.strip() and label >= 0 and rest.strip() != str(label + 1):
         classes.note(where, f"says class {rest.strip()}, but {name} is {label + 1} in classInd.txt")
-    return Clip((path, stem), label, where)
+    return AnnotatedClip((path, stem), label, where)
 
 
 RECIPE = Recipe(

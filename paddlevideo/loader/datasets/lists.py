@@ -18,7 +18,7 @@ from paddlevideo.loader.labels import refuse_control_characters
 from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
 from paddlevideo.ranges import suggest
 from paddlevideo.safe_io import reading
-from paddlevideo.video_files import VIDEO_ENDINGS, is_video
+from paddlevideo.video_files import VIDEO_ENDINGS, videos_below
 
 LOWER = "lower DATASET.num_workers, the batch size, or the frames and the size that PIPELINE gives"
 
@@ -409,12 +409,7 @@ def scan_folder(root: str, classes: list[str] | None = None) -> tuple[list[tuple
         )
     found = []
     for name in folders:
-        files = sorted(
-            os.path.join(folder, file)
-            for folder, _, files in os.walk(os.path.join(root, name))
-            for file in files
-            if is_video(file)
-        )
+        files = [os.path.join(root, name, file) for file in videos_below(os.path.join(root, name), follow_links=False)]
         if not files:
             raise UserError(
                 f"{os.path.join(root, name)}: no videos in this class folder (looked for {', '.join(VIDEO_ENDINGS)})"

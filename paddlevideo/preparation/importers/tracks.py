@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from paddlevideo.ava_files import BEYOND_S
-from paddlevideo.preparation.importers.people import Clock, Collector
+from paddlevideo.preparation.importers.people import Clock, PersonCollector
 
 
 @dataclass(frozen=True)
-class Key:
+class TrackKey:
     """A person at a frame that was drawn.
 
     Attributes:
@@ -30,11 +30,11 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Track:
+class PersonTrack:
     """One person's keys, by frame.  Boxes are interpolated between two keys, actions held."""
 
     person: str | None
-    keys: Sequence[Key]
+    keys: Sequence[TrackKey]
     where: str
 
     def at(self, frame: float) -> tuple[tuple[float, ...], tuple[str, ...]] | None:
@@ -58,10 +58,10 @@ class Track:
         return found
 
     @cached_property
-    def _pieces(self) -> list[tuple[float, float, Key, Key | None]]:
+    def _pieces(self) -> list[tuple[float, float, TrackKey, TrackKey | None]]:
         """From and up to which frame a key counts, and the next one that it is interpolated to.  A frame reaches from
         half a frame before it to half a frame behind it."""
-        pieces: list[tuple[float, float, Key, Key | None]] = []
+        pieces: list[tuple[float, float, TrackKey, TrackKey | None]] = []
         for key, following in zip(self.keys, [*self.keys[1:], None]):
             if key.shown and key.stays and following is not None:
                 pieces.append((key.frame - 0.5, following.frame - 0.5, key, following))
@@ -71,10 +71,10 @@ class Track:
 
 
 def add_tracks(
-    tracks: Sequence[Track],
+    tracks: Sequence[PersonTrack],
     video: str,
     clock: Clock,
-    found: Collector,
+    found: PersonCollector,
     in_pixels: bool = True,
     size_px: tuple[int, int] | None = None,
     step: int = 1,
@@ -86,7 +86,7 @@ def add_tracks(
     Args:
         step: every so many frames were annotated; nobody may be there any more so many frames behind the last.
     """
-    last_s = found.reading.last_s_of(video)
+    last_s = found.options.last_s_of(video)
     sound = []
     for track in tracks:
         ends = ((key, key.frame if key.shown else key.frame - step) for key in track.keys)
@@ -103,7 +103,7 @@ def add_tracks(
             text = f"frame {late.frame} is second {second:g}, but {video} lasts from 0 to {last_s:.2f} s"
             found.findings.add(track.where, text)
     stretches = sorted((stretch for track in sound for stretch in track.stretches()), key=lambda stretch: stretch[1])
-    every_s = max(found.reading.every_s, 1 / clock.fps)  # never finer than frames
+    every_s = max(found.options.every_s, 1 / clock.fps)  # never finer than frames
     count = math.floor(clock.second(stretches[-1][1]) / every_s) + 1 if stretches else 0
     regular = [clock.frame(n * every_s) for n in range(count + 1)]
     moments: dict[float, float] = {}  # frame -> second
@@ -130,7 +130,7 @@ def add_tracks(
                 taken += 1
                 where = f"{track.where}, frame {round(frame)}"
                 found.add(where, video, round(second, 6), *seen, track.person, in_pixels, size_px)
-    every = f"{found.reading.every_s:g} s"
+    every = f"{found.options.every_s:g} s"
     found.note(f"boxes were resampled from tracks, one every {every} (--every)", taken)
     if between:
         found.note(f"key frames lie between, where an action is shorter than {every}", len(between))
