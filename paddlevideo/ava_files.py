@@ -68,7 +68,7 @@ class AVARows:
         videos: the different video ids, in order of their first line.
         video: int32 [M], index into ``videos``.
         timestamp: float64 [M], seconds.
-        boxes: float64 [M, 4], x1, y1, x2, y2 as fractions of the picture; not yet judged.
+        boxes: float64 [M, 4], x1, y1, x2, y2 as fractions of the picture; not yet checked.
         label: int32 [M], action id; -1 where the field is empty (a person without an action).
         entity: int32 [M], person id, -1 where there is none; None in a scored file.
         score: float64 [M] in a scored file, else None.

@@ -45,8 +45,8 @@ NOTES = {
     "unnamed": "action ids that the label file does not name: trained on, not evaluated",
     "missing_keys": "key frames without person boxes: evaluated on one box, the whole picture",
     "loose": "few person boxes are within IoU 0.9 of the people; in training only those learn (the annotated boxes do)",
-    "shared": "the same video in two sets, at other seconds: its people are known from training",
-    "no_samples": "classes that nobody does",
+    "shared": "the same video in two sets, at other seconds: its people occur in training",
+    "no_samples": "classes without a sample",
     "unseen": "classes that are evaluated and never trained on: their AP is chance at best",
     "imbalance": "the largest class is many times the smallest; see sample_by_class and custom_classes",
 }
@@ -138,14 +138,14 @@ def check_ava(sources: Sequence[AvaSource], jobs: int = 1, depth: Depth = "open"
             continue
         names = _names(check, source)
         check.names |= names
-        _judge_labels(check, source, rows, names)
-        good = _judge_boxes(check, source, rows)
-        _judge_times(check, source, rows)
-        _judge_videos(check, source, rows, jobs, depth, quiet)
+        _check_labels(check, source, rows, names)
+        good = _check_boxes(check, source, rows)
+        _check_times(check, source, rows)
+        _check_videos(check, source, rows, jobs, depth, quiet)
         facts = check.facts[source.split] = _facts(rows)
-        _judge_persons(check, source, rows, good, facts)
-        _judge_excluded(check, source, rows)
-        _judge_counts(check, source, facts, names)
+        _check_persons(check, source, rows, good, facts)
+        _check_excluded(check, source, rows)
+        _check_counts(check, source, facts, names)
         videos_of[source.split] = (source, rows)
     _compare(check, videos_of)
     check.sort()
@@ -173,7 +173,7 @@ def _names(check: AvaCheck, source: AvaSource) -> dict[int, str]:
         return {}
 
 
-def _judge_labels(check: AvaCheck, source: AvaSource, rows: AVARows, names: Mapping[int, str]) -> None:
+def _check_labels(check: AvaCheck, source: AvaSource, rows: AVARows, names: Mapping[int, str]) -> None:
     if source.custom_classes is not None:
         most = max(source.custom_classes)
         for label in sorted(set(source.custom_classes) - set(rows.label.tolist())):
@@ -194,7 +194,7 @@ def _judge_labels(check: AvaCheck, source: AvaSource, rows: AVARows, names: Mapp
         check.add("unnamed", source.split, source.file_path, int(rows.line[unnamed[0]]), text)
 
 
-def _judge_boxes(check: AvaCheck, source: AvaSource, rows: AVARows) -> np.ndarray:
+def _check_boxes(check: AvaCheck, source: AvaSource, rows: AVARows) -> np.ndarray:
     """Which rows have a box with area in fractions of the picture, bool [M]."""
     far = (np.abs(rows.boxes - 0.5) > 1.0).any(axis=1)
     flat = ~far & ((rows.boxes[:, 0] >= rows.boxes[:, 2]) | (rows.boxes[:, 1] >= rows.boxes[:, 3]))
@@ -212,7 +212,7 @@ def _judge_boxes(check: AvaCheck, source: AvaSource, rows: AVARows) -> np.ndarra
     return ~far & ~flat
 
 
-def _judge_times(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
+def _check_times(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
     start, end = source.timestamp_start, np.inf if source.timestamp_end is None else source.timestamp_end
     wrong = np.flatnonzero((rows.timestamp < start) | (rows.timestamp > end))
     if not len(wrong):
@@ -226,7 +226,7 @@ def _judge_times(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
         check.add("time", source.split, source.file_path, int(rows.line[i]), text)
 
 
-def _judge_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, depth: Depth, quiet: bool) -> None:
+def _check_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, depth: Depth, quiet: bool) -> None:
     places = Places(source.data_prefix, source.videos, source.video_suffix)
     wanted, lines = [], [int(rows.line[np.argmax(rows.video == k)]) for k in range(len(rows.videos))]
     for number, name in enumerate(rows.videos):
@@ -260,7 +260,7 @@ def _facts(rows: AVARows) -> SplitFacts:
     return SplitFacts(len(rows), len(rows.videos), len(keys), len(people), dict(sorted(labels.items())))
 
 
-def _judge_persons(check: AvaCheck, source: AvaSource, rows: AVARows, good: np.ndarray, facts: SplitFacts) -> None:
+def _check_persons(check: AvaCheck, source: AvaSource, rows: AVARows, good: np.ndarray, facts: SplitFacts) -> None:
     if not source.proposal_file or not len(rows):
         return
     file = source.proposal_file
@@ -310,7 +310,7 @@ def _best_overlaps(
     return best
 
 
-def _judge_excluded(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
+def _check_excluded(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
     if not source.exclude_file or source.split != "train":
         return
     try:
@@ -323,7 +323,7 @@ def _judge_excluded(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
         check.add("excluded", source.split, source.exclude_file, 0, f"it names all {len(keys)} key frames")
 
 
-def _judge_counts(check: AvaCheck, source: AvaSource, facts: SplitFacts, names: Mapping[int, str]) -> None:
+def _check_counts(check: AvaCheck, source: AvaSource, facts: SplitFacts, names: Mapping[int, str]) -> None:
     wanted = source.custom_classes or tuple(names)
     empty = [_called(label, names) for label in wanted if label not in facts.by_label]
     if empty and source.split == "train":

@@ -231,7 +231,7 @@ def check_lists(lists: Sequence[ListSource], settings: CheckSettings) -> Check:
         _read(source, check, settings, classes)
     _probe_all(check, settings)
     for entry in check.entries:
-        _judge(entry, check.probes[entry.source], check)
+        _check_entry(entry, check.probes[entry.source], check)
     _compare_content(check, settings)
     if pattern:
         _compare_recordings(check, pattern)
@@ -339,7 +339,7 @@ def _probe_all(check: Check, settings: CheckSettings) -> None:
         check.probes[sources[index]] = result
 
 
-def _judge(entry: Entry, seen: Probe, check: Check) -> None:
+def _check_entry(entry: Entry, seen: Probe, check: Check) -> None:
     if seen.reason is not None:
         kind = "missing" if seen.reason == "missing" else "unreadable"
         check.note(kind, entry, seen.detail if kind == "missing" else f"{seen.reason}: {seen.detail}")
@@ -369,7 +369,7 @@ def _compare_content(check: Check, settings: CheckSettings) -> None:
             groups[os.path.realpath(entry.source.path)].append(entry)
     for entries in groups.values():
         if len(entries) > 1:
-            _judge_group(entries, check)
+            _compare_group(entries, check)
 
 
 def _identities(sources: Sequence[VideoSource], check: Check, settings: CheckSettings) -> dict[VideoSource, str]:
@@ -386,7 +386,7 @@ def _identities(sources: Sequence[VideoSource], check: Check, settings: CheckSet
     return identity
 
 
-def _judge_group(entries: list[Entry], check: Check) -> None:
+def _compare_group(entries: list[Entry], check: Check) -> None:
     """Findings stand at the later line and name the earlier one; a set that is listed as two (val, test) is one."""
     first_in: dict[str, Entry] = {}
     for entry in entries:
@@ -394,14 +394,14 @@ def _judge_group(entries: list[Entry], check: Check) -> None:
         if earlier is entry:
             continue
         check.note("duplicate", entry, f"the same as {_named(earlier, entry)}")
-        _judge_labels(earlier, entry, check)
+        _compare_labels(earlier, entry, check)
     for one, other in combinations(first_in.values(), 2):
         if not _evaluates(one, other):
             check.note("leak", other, f"also in {one.split}: {_named(one, other)}")
-        _judge_labels(one, other, check)
+        _compare_labels(one, other, check)
 
 
-def _judge_labels(one: Entry, other: Entry, check: Check) -> None:
+def _compare_labels(one: Entry, other: Entry, check: Check) -> None:
     if one.labels != other.labels:
         here, there = (", ".join(map(str, entry.labels)) or "none" for entry in (other, one))
         check.note("conflict", other, f"label {here} here, {there} in {one.place}")

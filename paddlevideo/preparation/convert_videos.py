@@ -64,7 +64,7 @@ def read_lists(files: Sequence[Path], videos: Path, ending: str) -> tuple[list[J
     """The jobs of ``path label`` lists, each video once, and the lines of each list.
 
     Args:
-        videos: the folder whose structure is kept; paths lie in it as they stand, or below it.
+        videos: the folder whose structure is kept; a path of a list is taken as written where that is in it, else below it.
         ending: appended to every path, as ``DATASET.*.suffix`` is.
 
     Raises:
@@ -203,7 +203,9 @@ def extract_frames(job: Job, out: Path, settings: FrameSettings, overwrite: bool
     if known is not None and {key: known.get(key) for key in record} == record:
         return Outcome(known["num_frames"], done_before=True)
     if known is None and folder.exists() and not overwrite:
-        return Outcome(error=f"{folder}: stands there without {RECORD}, so its frames are others'; see --overwrite")
+        return Outcome(
+            error=f"{folder}: exists without {RECORD}: this command did not make its frames; see --overwrite"
+        )
     temporary = folder.with_name(f".{folder.name}.extracting")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -299,7 +301,7 @@ class VideoSettings:
 
 
 def reencode(job: Job, out: Path, settings: VideoSettings) -> Outcome:
-    """Writes ``out/<name without ending>.mp4`` with the same number of frames and no sound, unless it stands there.
+    """Writes ``out/<name without ending>.mp4`` with the same number of frames and no sound, unless that exists.
 
     A variable frame rate becomes its average, as frames are sampled by number and not by time.
 
@@ -336,12 +338,12 @@ def _done_before(target: Path, settings: VideoSettings) -> Outcome:
     with av.open(str(target)) as container:
         comment = container.metadata.get("comment")
     if comment != _comment(settings):
-        return Outcome(error=f"{target}: stands there, made by others or with other settings; remove it first")
+        return Outcome(error=f"{target}: exists, made by another program or with other settings; remove it first")
     return Outcome(count, done_before=True)
 
 
 def _comment(settings: VideoSettings) -> str:
-    """Goes into the file, so that a later call knows how it was made."""
+    """Stored in the file: a rerun compares it with its own settings."""
     return f"short side {settings.short_side_px}, group {settings.group}, crf {settings.crf}, {settings.preset}"
 
 

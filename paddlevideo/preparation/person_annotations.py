@@ -80,7 +80,7 @@ def read_people(path: Path, form: str, options: ImportOptions, summary: ImportSu
         _READERS[form](path, found)
     people = found.finish()
     if not people and not found.summary.segments:
-        raise UserError(f"{path}: nobody is annotated in it (read as {form})")
+        raise UserError(f"{path}: no person is annotated in it (read as {form})")
     return people
 
 
@@ -130,7 +130,7 @@ class VideoFolder:
         if not root.is_dir():
             raise UserError(f"{root}: no such folder ({'--frames' if frame_name else '--videos'})")
         if frame_name and not fps:
-            raise UserError("folders of frames do not tell their rate: --fps")
+            raise UserError("folders of frames have no frame rate: --fps")
         self.root, self.frame_name, self._fps = root, frame_name, fps
         self.endings: dict[str, str] = {}  # name -> ending
         self._several: set[str] = set()  # names with more than one ending
@@ -292,7 +292,7 @@ def _without_doubles(people: Sequence[PersonBox], summary: ImportSummary) -> lis
         if known is person:
             continue
         if set(person.actions) <= set(known.actions):
-            summary.dropped["lines stand there twice (same video, second, box, person and actions)"] += 1
+            summary.dropped["lines occur twice (same video, second, box, person and actions)"] += 1
         else:
             summary.remarks["lines of the same box were joined: their actions are one person's"] += 1
             merged[key] = replace(known, actions=tuple(dict.fromkeys(known.actions + person.actions)))
@@ -311,7 +311,7 @@ def merge_spellings(
     """One spelling for names that differ in case or spaces only: the list's, or the most frequent one."""
     found: dict[str, Counter[str]] = {}
     said = ((p.video, time_text(p.time_s), p.box, p.person, name) for p in people for name in p.actions)
-    for *_, name in dict.fromkeys(said):  # lines that stand there twice count once
+    for *_, name in dict.fromkeys(said):  # lines that occur twice count once
         found.setdefault(" ".join(name.split()).casefold(), Counter())[name] += 1
     by_fold: dict[str, list[str]] = {}
     for name in given or ():

@@ -367,7 +367,7 @@ def test_one_action_has_one_name_and_one_person_one_line(footage, tmp_path, caps
     names = read_ava_labels(tmp_path / "data/labels.pbtxt")
     assert list(names.values()) == ["sit", "talk to", "talk to (e.g., a friend; self)", "walk"]
     assert "note: 1 actions 'Walk' were merged with 'walk'" in lines
-    assert "dropped: 2 lines stand there twice (same video, second, box, person and actions)" in lines
+    assert "dropped: 2 lines occur twice (same video, second, box, person and actions)" in lines
     assert "note: 1 lines of the same box were joined: their actions are one person's" in lines
     assert "note: 1 times a person id has several boxes at one moment" in lines
     assert any(line.startswith("note: 2 values with commas are several actions") for line in lines)

@@ -249,7 +249,7 @@ def test_coco_of_videos_and_of_named_categories(tmp_path):
         ("a.json", "{}", "cannot tell what this is"),
         ("a.xml", "<boxes/>", "expected CVAT's <annotations>"),
         ("a.xml", "<annot", "not XML"),
-        ("a.csv", "video,time_s,x1,y1,x2,y2\n", "nobody is annotated"),
+        ("a.csv", "video,time_s,x1,y1,x2,y2\n", "no person is annotated"),
     ],
 )
 def test_files_that_cannot_be_read_say_where(tmp_path, name, text, said):

@@ -118,7 +118,7 @@ class AVADataset:
         rows = read_ava_csv(file_path)
         if not len(rows):
             raise UserError(f"{file_path}: no annotation in it; a line holds video_id,second,x1,y1,x2,y2,action_id,id")
-        self._judge_rows(rows)
+        self._check_rows(rows)
         self._truth = PersonTable(rows, self._class_column(rows), self.num_classes)
         keys = self._key_frames(rows)
         self._persons = self._read_persons(keys, person_det_score_thr, num_max_proposals)
@@ -183,8 +183,8 @@ class AVADataset:
         # an action is drawn with probability count ** power / total, then one of its records
         return np.array([sum(counts[c] ** (self.power - 1) for c in found) / total for found in classes])
 
-    def _judge_rows(self, rows: AVARows) -> None:
-        """Raises for what cannot be meant, clips what is a little off."""
+    def _check_rows(self, rows: AVARows) -> None:
+        """Refuses seconds, boxes and labels out of range; clips boxes that reach a little outside."""
         findings = Findings(self.file_path)
         start, end = self.timestamp_start, np.inf if self.timestamp_end is None else self.timestamp_end
         most = self.num_classes - 1 if self.custom_classes is None else np.iinfo(np.int32).max

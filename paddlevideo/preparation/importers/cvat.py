@@ -157,7 +157,7 @@ def _image(element: ElementTree.Element, tasks: Mapping, path: Path, found: Pers
     else:
         moment = found.moment_of_picture(name)
     if moment is None:
-        found.findings.add(where, f"{name!r} tells no video and time; {PICTURE_WANTED}")
+        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_WANTED}")
         return
     sides = (int(element.get("width", 0)), int(element.get("height", 0)))
     for place, box in enumerate(boxes, 1):

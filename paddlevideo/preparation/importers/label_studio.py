@@ -72,7 +72,7 @@ def _regions(task: Mapping[str, Any], where: str, found: PersonCollector) -> Ite
     if len(annotations) > 1:
         found.note("tasks were annotated several times: the ground truth is taken, or else the last")
     if not annotations and task.get("predictions"):
-        found.drop("tasks have predictions only, which nobody has confirmed")
+        found.drop("tasks have predictions only, which no annotator has confirmed")
     for number, result in enumerate(chosen.get("result") or [], 1):
         if isinstance(result.get("value"), dict):
             sizes = {key: result[key] for key in ("original_width", "original_height") if result.get(key)}
@@ -151,7 +151,7 @@ def _picture(where: str, name: str, value: Mapping[str, Any], words: list[str], 
     found.count()
     moment = found.moment_of_picture(name)
     if moment is None:
-        found.findings.add(where, f"{name!r} tells no video and time; {PICTURE_WANTED}")
+        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_WANTED}")
     elif float(value.get("rotation") or 0) % 180:
         found.findings.add(where, "the box is turned: set its rotation to 0 in Label Studio")
     else:

@@ -1,4 +1,4 @@
-"""What all importers share: people, segments, the settings of a reading, and the summary of what became of a file."""
+"""What all importers share: boxes and segments, options, a summary, and the collector of one file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
 from paddlevideo.video_files import VIDEO_ENDINGS, is_video
 
-LONGEST_S = 86400.0  # of a video that cannot be asked
+LONGEST_S = 86400.0  # of a video that is not there
 IDENTITIES = frozenset({"person", "person_id", "id", "track", "track_id", "instance_id"})
 PICTURE_WANTED = "expected names as video/img_00031.jpg or video_00031.jpg; --video names the video of frame_000031.PNG"
 
@@ -38,7 +38,7 @@ class PersonBox:
         video: its name, without the ending of a video file.
         time_s: seconds since the video's first frame.
         box: x1, y1, x2, y2; pixels of a picture of ``size_px``, or of the video where that is None and ``in_pixels``.
-        actions: names; none: somebody who does nothing of interest.
+        actions: names; empty: no action of interest.
         person: an id within the video, or None.
         where: ``file:line`` or ``file: entry``.
     """
@@ -55,7 +55,7 @@ class PersonBox:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a video with a label, and nobody's box."""
+    """A stretch of a video with a label, without boxes."""
 
     video: str
     start_s: float
@@ -94,7 +94,7 @@ class ImportOptions:
     """How to read.
 
     Args:
-        fps_of: frames per second of a video by name; asked only where an annotation counts frames.
+        fps_of: frames per second of a video by name; called only where an annotation counts frames.
         picture_fps: of pictures' numbers (``video_00031.jpg``); None: the video's.
         first_number: of a video's first picture; None: 0 where CVAT named the pictures of a video, else 1.
         every_s: tracks are looked up every so many seconds.
@@ -197,7 +197,7 @@ class PersonCollector:
         self.summary.remarks[what] += count
 
     def video(self, named: str | None) -> str | None:
-        """The video that is meant: ``--video`` if given, else the one that the file names."""
+        """The annotated video: ``--video`` if given, else the one that the file names."""
         if named:
             self._named.add(video_name(named))
             if is_video(named):
@@ -246,7 +246,7 @@ class PersonCollector:
             self.summary.segments.append(Segment(video, start_s, end_s, label, where))
 
     def moment_of_picture(self, name: str, named: str | None = None, number_from: int = 1) -> tuple[str, float] | None:
-        """Video and second of a picture by its file name; None: it does not tell.
+        """Video and second of a picture by its file name; None: the name does not contain them.
 
         Args:
             named: the video, where the file says it elsewhere.
@@ -315,7 +315,7 @@ class PersonCollector:
 
         Raises:
             ConfigError: mistakes were found.
-            UserError: nobody is annotated, or ``--video`` is one name for several videos.
+            UserError: ``--video`` is one name for several videos.
         """
         self.findings.raise_if_any()
         if self.options.video and len(self._named) > 1:

@@ -38,7 +38,7 @@ class PersonTrack:
     where: str
 
     def at(self, frame: float) -> tuple[tuple[float, ...], tuple[str, ...]] | None:
-        """Box and actions at a frame; None: nobody is there."""
+        """Box and actions at a frame; None: the person is not shown."""
         place = bisect_right(self._pieces, frame, key=lambda piece: piece[0]) - 1
         if place < 0 or frame >= self._pieces[place][1]:
             return None
@@ -84,7 +84,7 @@ def add_tracks(
     An action that begins and ends between two multiples gets a key frame in its middle, and so have all others then.
 
     Args:
-        step: every so many frames were annotated; nobody may be there any more so many frames behind the last.
+        step: every so many frames were annotated; a person may be gone so many frames behind the last.
     """
     last_s = found.options.last_s_of(video)
     sound = []
@@ -122,7 +122,7 @@ def add_tracks(
     moments.update((frame, clock.second(frame)) for frame in between)
     taken = 0
     for frame, second in sorted(moments.items()):
-        if second > last_s + BEYOND_S:  # before a key that says nobody
+        if second > last_s + BEYOND_S:  # before a key at which the person is gone
             break
         for track in sound:
             seen = track.at(frame)
