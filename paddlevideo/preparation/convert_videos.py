@@ -64,7 +64,8 @@ def read_lists(files: Sequence[Path], videos: Path, ending: str) -> tuple[list[J
     """The jobs of ``path label`` lists, each video once, and the lines of each list.
 
     Args:
-        videos: the folder whose structure is kept; a path of a list is taken as written where that is in it, else below it.
+        videos: the folder whose structure is kept; a list's path is taken as written where
+            that is in the folder, else below it.
         ending: appended to every path, as ``DATASET.*.suffix`` is.
 
     Raises:

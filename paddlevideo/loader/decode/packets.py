@@ -78,7 +78,7 @@ class OpenVideo:
         count_is_open: whether the container's count is a placeholder, as a writer to a pipe leaves it.
         timed: whether packets carry presentation times.
         pixel_aspect: width of a pixel divided by its height.
-        remarks: what is read in another way than a person might expect, each as a text.
+        remarks: what is read in another way than expected, each as a text.
     """
 
     def __init__(self, path: str, max_pixels: int = MAX_PIXELS):
@@ -261,7 +261,7 @@ class OpenVideo:
         return None if end_s >= limit_s else f"it ends at {end_s:.1f} of {stated_s:.1f} s"
 
     def last_end_s(self) -> float:
-        """The latest end of a packet of all tracks: a subtitle lasts, and may outlast the film."""
+        """The latest end of a packet of all tracks: a subtitle lasts, and may outlast the video."""
         with decoder_errors(self.path, "corrupt"):
             packets = (p for p in self._container.demux() if p.size and p.pts is not None)
             ends = ((p.pts + (p.duration or 0)) * p.time_base for p in packets)

@@ -55,7 +55,7 @@ class SurveyedReader(FrameReader):
 
 
 class PyAVSequentialReader(SurveyedReader, backend="pyav_sequential"):
-    """For streams without time stamps, and the yardstick for the selective reader.
+    """For streams without time stamps, and the reference for the selective reader.
 
     Opening decodes the file once to count; ``get`` decodes up to the last frame asked for.  Frames that are not asked
     for are not converted and not kept.

@@ -89,37 +89,13 @@ def add_tracks(
     last_s = found.options.last_s_of(video)
     sound = []
     for track in tracks:
-        ends = ((key, key.frame if key.shown else key.frame - step) for key in track.keys)
-        late = next((key for key, frame in ends if clock.second(frame) > last_s + BEYOND_S), None)
-        shown = [key for key in track.keys if key.shown]
-        double = next((a for a, b in zip(shown, shown[1:]) if a.frame == b.frame and a != b), None)
-        if late is None and double is None:
-            sound.append(track)
-        elif double is not None:
-            text = f"frame {double.frame} has two boxes that differ, expected one: its actions belong to one box"
-            found.findings.add(track.where, text)
+        mistake = _mistake(track, video, clock, last_s, step)
+        if mistake:
+            found.findings.add(track.where, mistake)
         else:
-            second = clock.second(late.frame)
-            text = f"frame {late.frame} is second {second:g}, but {video} lasts from 0 to {last_s:.2f} s"
-            found.findings.add(track.where, text)
-    stretches = sorted((stretch for track in sound for stretch in track.stretches()), key=lambda stretch: stretch[1])
+            sound.append(track)
     every_s = max(found.options.every_s, 1 / clock.fps)  # never finer than frames
-    count = math.floor(clock.second(stretches[-1][1]) / every_s) + 1 if stretches else 0
-    regular = [clock.frame(n * every_s) for n in range(count + 1)]
-    moments: dict[float, float] = {}  # frame -> second
-    between: list[float] = []
-    lost = 0
-    for start, stop, actions in stretches:
-        first, behind = bisect_left(regular, start), bisect_left(regular, stop)
-        moments.update((regular[n], n * every_s) for n in range(first, behind))
-        place = bisect_left(between, start)
-        if first < behind:
-            continue
-        if not actions:
-            lost += 1
-        elif place == len(between) or between[place] >= stop:
-            insort(between, float((math.ceil(start) + math.ceil(stop) - 1) // 2))
-    moments.update((frame, clock.second(frame)) for frame in between)
+    moments, num_between, num_lost = _moments(sound, clock, every_s)
     taken = 0
     for frame, second in sorted(moments.items()):
         if second > last_s + BEYOND_S:  # before a key at which the person is gone
@@ -132,7 +108,47 @@ def add_tracks(
                 found.add(where, video, round(second, 6), *seen, track.person, in_pixels, size_px)
     every = f"{found.options.every_s:g} s"
     found.note(f"boxes were resampled from tracks, one every {every} (--every)", taken)
-    if between:
-        found.note(f"key frames lie between, where an action is shorter than {every}", len(between))
-    if lost:
-        found.drop(f"stretches of tracks without an action, shorter than {every}", lost)
+    if num_between:
+        found.note(f"key frames lie between, where an action is shorter than {every}", num_between)
+    if num_lost:
+        found.drop(f"stretches of tracks without an action, shorter than {every}", num_lost)
+
+
+def _mistake(track: PersonTrack, video: str, clock: Clock, last_s: float, step: int) -> str | None:
+    """What is wrong with a track: two boxes at one frame, or a key behind the video's end."""
+    shown = [key for key in track.keys if key.shown]
+    double = next((a for a, b in zip(shown, shown[1:]) if a.frame == b.frame and a != b), None)
+    if double is not None:
+        return f"frame {double.frame} has two boxes that differ, expected one: its actions belong to one box"
+    ends = ((key, key.frame if key.shown else key.frame - step) for key in track.keys)
+    late = next((key for key, frame in ends if clock.second(frame) > last_s + BEYOND_S), None)
+    if late is None:
+        return None
+    return f"frame {late.frame} is second {clock.second(late.frame):g}, but {video} lasts from 0 to {last_s:.2f} s"
+
+
+def _moments(tracks: Sequence[PersonTrack], clock: Clock, every_s: float) -> tuple[dict[float, float], int, int]:
+    """When tracks are looked up.
+
+    Returns:
+        Frame -> second; how many of them lie between multiples of ``every_s``; how many stretches without an action
+        are shorter than it, and so not looked up.
+    """
+    stretches = sorted((stretch for track in tracks for stretch in track.stretches()), key=lambda stretch: stretch[1])
+    count = math.floor(clock.second(stretches[-1][1]) / every_s) + 1 if stretches else 0
+    regular = [clock.frame(n * every_s) for n in range(count + 1)]
+    moments: dict[float, float] = {}
+    between: list[float] = []
+    num_lost = 0
+    for start, stop, actions in stretches:
+        first, behind = bisect_left(regular, start), bisect_left(regular, stop)
+        moments.update((regular[n], n * every_s) for n in range(first, behind))
+        place = bisect_left(between, start)
+        if first < behind:
+            continue
+        if not actions:
+            num_lost += 1
+        elif place == len(between) or between[place] >= stop:
+            insort(between, float((math.ceil(start) + math.ceil(stop) - 1) // 2))
+    moments.update((frame, clock.second(frame)) for frame in between)
+    return moments, len(between), num_lost
