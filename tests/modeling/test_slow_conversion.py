@@ -7,8 +7,8 @@ import paddle
 import pytest
 
 from paddlevideo.build import network
+from paddlevideo.cli.convert import convert_file
 from paddlevideo.config import load_config
-from paddlevideo.engine.conversion import convert_file
 from paddlevideo.modeling.weights import read_weights
 from paddlevideo.safe_io import write_pickle
 from tests.recipes.leaves import CONFIGS
