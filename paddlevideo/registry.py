@@ -270,8 +270,9 @@ TRANSFORMS = Registry(
     bases=("paddlevideo.loader.pipelines.base:Transform", "paddlevideo.loader.pipelines.base:BatchTransform"),
 )
 METRICS = Registry("metric", "metrics", bases=("paddlevideo.metrics.base:Metric",))
-SCHEDULES = Registry("schedule", "solver/lr.py")  # besides those of paddle.optimizer.lr
-OPTIMIZERS = Registry("optimizer")  # besides those of paddle.optimizer
+# schedules and optimizers besides those of Paddle
+SCHEDULES = Registry("schedule", "solver/lr.py", bases=("paddlevideo.solver.lr:Schedule",))
+OPTIMIZERS = Registry("optimizer")
 REGISTRIES = {
     "FRAMEWORKS": FRAMEWORKS,
     "BACKBONES": BACKBONES,

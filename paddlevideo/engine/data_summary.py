@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ import numpy as np
 
 from paddlevideo.classes import Classes
 from paddlevideo.errors import printable
+
+log = logging.getLogger("paddlevideo")
 
 _CLASSES = 20  # shown one by one
 _NAMES = 3  # files shown of those that are left out
@@ -40,6 +43,12 @@ def data_summary(loader: Any, split: str, classes: Classes) -> list[str]:
             "out of an epoch, since they fill no batch (DATASET.drop_last: False takes them)"
         )
     return lines
+
+
+def log_data(loader: Any, split: str, classes: Classes) -> None:
+    """Logs ``data_summary``."""
+    for line in data_summary(loader, split, classes):
+        log.info("%s", line)
 
 
 def left_out_lines(dataset: Any, split: str) -> list[str]:

@@ -16,7 +16,8 @@ import numpy as np
 
 from paddlevideo.classes import Classes, order_in
 from paddlevideo.errors import UserError
-from paddlevideo.loader.datasets.lists import Problems, parse_label, read_rows
+from paddlevideo.findings import Findings
+from paddlevideo.loader.datasets.lists import parse_label, read_rows
 from paddlevideo.metrics import topk
 from paddlevideo.safe_io import instead_of_a_file, read_pickle, reading, write_atomic, write_pickle
 
@@ -271,7 +272,7 @@ def annotate(results: Results, list_file: str) -> Results:
     if results.labels is not None:
         raise UserError(f"--annotations {list_file}: {results.source} has labels of its own")
     rows = read_rows(list_file, ("path", "label"))
-    problems = Problems(list_file)
+    problems = Findings(list_file)
     labels = np.array([parse_label(row, results.scores.shape[1], problems) for row in rows], dtype="int64")
     problems.raise_if_any()
     paths = [row.fields["path"] for row in rows]

@@ -120,7 +120,7 @@ def test_detections_go_into_a_csv_only(name, detection):
 
 
 def test_a_validation_without_ground_truth_is_no_best_model(monkeypatch):
-    hook = ValidateHook(None, None, 1, None, None)
+    hook = ValidateHook(None, None, 1)
     metric = SimpleNamespace(primary="mAP@0.5IOU", primary_label="mAP@0.5IOU")
     monkeypatch.setattr(hook, "measure", lambda run, mode: (metric, {"mAP@0.5IOU": float("nan")}))
     hook._validate(SimpleNamespace())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.base import Dataset
-from paddlevideo.loader.datasets.lists import Labels, Problems, Row, check_inside, expanded, read_content
+from paddlevideo.loader.datasets.lists import Labels, Row, check_inside, expanded, read_content
 from paddlevideo.ranges import NonNegativeInt
 from paddlevideo.registry import DATASETS
 
@@ -68,7 +69,7 @@ class FrameDataset(Dataset):
         return dict(record)
 
 
-def _check_count(row: Row, problems: Problems) -> None:
+def _check_count(row: Row, problems: Findings) -> None:
     count = row.fields["num_frames"]
     if not count.isdecimal() or int(count) < 1:
         problems.add(row.line, f"number of frames {count!r} is not a whole number above 0")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from paddlevideo.errors import UserError
+from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import (
     ClassCount,
     Labels,
-    Problems,
     check_inside,
     expanded,
     read_content,
@@ -89,7 +89,7 @@ class VideoDataset(Dataset):
         self.data_prefix = None
         files, self.class_names = scan_folder(self.file_path, self.class_names)
         if num_classes is not None and len(self.class_names) > num_classes:
-            problems = Problems(self.file_path)
+            problems = Findings(self.file_path)
             for name in self.class_names[num_classes:]:
                 key = num_classes.key if isinstance(num_classes, ClassCount) else ClassCount.key
                 problems.add(0, f"class folder {name!r} is beyond {key} = {num_classes}")

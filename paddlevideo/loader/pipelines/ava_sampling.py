@@ -134,6 +134,7 @@ def read_clip(sample: Sample, rng: Rng) -> Sample:
         frames = reader.get(indices)  # [T, H, W, 3]
     finally:
         reader.close()
+    sample["remarks"] = [*sample.get("remarks", ()), *reader.remarks]
     sample["imgs"] = frames[None]  # [1, T, H, W, 3]
     to_pixels(sample)
     return sample

@@ -172,6 +172,8 @@ def _fetch(sample: Sample, indices: np.ndarray) -> Sample:
     finally:
         reader.close()
     sample["remarks"] = [*sample.get("remarks", ()), *reader.remarks]
+    times = reader.times()
+    sample["span_s"] = None if times is None else (float(times[indices.min()]), float(times[indices.max()]))
     sample["imgs"] = frames.reshape(*indices.shape, *frames.shape[1:])  # [V, T, H, W, 3]
     for key in ("window", "shown"):
         sample.pop(key, None)
