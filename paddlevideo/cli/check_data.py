@@ -27,8 +27,8 @@ from paddlevideo.cli import options
 from paddlevideo.errors import UserError
 
 if TYPE_CHECKING:
-    from paddlevideo.preparation.ava_checking import AvaSource
-    from paddlevideo.preparation.checking import ListSource
+    from paddlevideo.preparation.check_ava import AvaSource
+    from paddlevideo.preparation.check_dataset import ListSource
 
 FRAME_NAME = "img_{:05}.jpg"
 
@@ -59,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("name a configuration (-c) or lists (--list), one of them")
     from paddlevideo.config.checking import AUTO
     from paddlevideo.loader.labels import read_labels
-    from paddlevideo.preparation.check_report import as_json, table_lines
-    from paddlevideo.preparation.checking import Settings, check_lists
+    from paddlevideo.preparation.check_dataset import CheckSettings, check_lists
 
     config = options.read_config(args) if args.config else None
     if config is not None and is_detection(config):
@@ -74,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
     names = read_labels(labels, num_classes) if labels else None
     if names and num_classes is None:
         num_classes = len(names)
-    settings = Settings(num_classes, names, args.depth, args.source, args.backend, args.jobs)
+    settings = CheckSettings(num_classes, names, args.depth, args.source, args.backend, args.jobs)
     check = check_lists(lists, settings)
-    print("\n".join(table_lines(check, args.show)))
-    write_report(args.report, as_json(check, names))
+    print("\n".join(check.lines(args.show)))
+    write_report(args.report, check.as_json())
     return 0 if check.is_sound else 1
 
 
@@ -97,18 +96,17 @@ def is_detection(config: Mapping[str, Any]) -> bool:
 
 def check_detection(config: Mapping[str, Any], args: argparse.Namespace) -> int:
     """Checks key frames, boxes and actions; 0 if nothing is wrong, else 1."""
-    from paddlevideo.preparation import ava_check_report
-    from paddlevideo.preparation.ava_checking import check_ava
+    from paddlevideo.preparation.check_ava import check_ava
 
     check = check_ava(ava_sources(config, args.num_classes), args.jobs, args.depth, quiet=False)
-    print("\n".join(ava_check_report.report_lines(check, args.show)))
-    write_report(args.report, ava_check_report.as_json(check))
+    print("\n".join(check.lines(args.show)))
+    write_report(args.report, check.as_json())
     return 0 if check.is_sound else 1
 
 
 def ava_sources(config: Mapping[str, Any], num_classes: int | None) -> list[AvaSource]:
     """The sets of DATASET; one that names the same csv as another is looked at once."""
-    from paddlevideo.preparation.ava_checking import AvaSource
+    from paddlevideo.preparation.check_ava import AvaSource
 
     head = (config.get("MODEL") or {}).get("head") or {}
     num_classes = num_classes or (head.get("bbox_head") or {}).get("num_classes")
@@ -127,8 +125,8 @@ def ava_sources(config: Mapping[str, Any], num_classes: int | None) -> list[AvaS
 
 def lists_of_flags(args: argparse.Namespace) -> list[ListSource]:
     """Sets are called by their files' names, or by their paths where those are equal."""
-    from paddlevideo.preparation.checking import ListSource
-    from paddlevideo.preparation.listing import FrameNames
+    from paddlevideo.preparation.check_dataset import ListSource
+    from paddlevideo.preparation.list_files import FrameNames
 
     stems = [Path(file).stem for file in args.list]
     names = stems if len(set(stems)) == len(stems) else args.list
@@ -143,7 +141,7 @@ def lists_of_flags(args: argparse.Namespace) -> list[ListSource]:
 
 def lists_of_config(config: Mapping[str, Any]) -> tuple[list[ListSource], int | str | None, str | None]:
     """The lists of DATASET, MODEL.head.num_classes, and the file of class names."""
-    from paddlevideo.preparation.checking import ListSource
+    from paddlevideo.preparation.check_dataset import ListSource
 
     dataset = config.get("DATASET") or {}
     lists = []

@@ -11,8 +11,16 @@ fine-tune with -w, or as MODEL.backbone.pretrained.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from paddlevideo.cli import options
+from paddlevideo.config import Config
+from paddlevideo.errors import UserError
+from paddlevideo.safe_io import sha256
+
+if TYPE_CHECKING:
+    from paddlevideo.modeling.conversion import Conversion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts one file and prints what became of its keys."""
-    from paddlevideo.engine.conversion import convert_file
-
     conversion = convert_file(
         options.read_config(args),
         args.source,
@@ -48,3 +54,38 @@ def run(args: argparse.Namespace) -> int:
     use = "-w, --test" if conversion.part == "recogniser" else "MODEL.backbone.pretrained"
     print(f"{conversion}\nwritten: {args.target} (for {use})")
     return 0
+
+
+def convert_file(config: Config, source: str | Path, target: str | Path, **how: Any) -> Conversion:
+    """Converts ``source`` for the network of ``config`` and writes ``target`` and ``target``.json beside it.
+
+    Args:
+        config: its MODEL is the network, of a distillation the student; files that MODEL names are not loaded.
+        source: ``.pth`` (and torch's other suffixes), ``.safetensors`` or ``.pdparams``.
+        target: ``.pdparams``.
+        how: as of ``convert_weights``: origin, backbone_only, averaged, allow_missing, allow_unexpected.
+
+    Raises:
+        UserError: the file is missing, unsafe or of unknown origin, or keys are left over; nothing is written then.
+    """
+    from paddlevideo.classes import UNKNOWN, classes_of_config, classes_of_weights, settled, write_weights
+    from paddlevideo.modeling.conversion import convert_weights
+    from paddlevideo.modeling.frameworks.build import build_deployed
+
+    source, target = Path(source).expanduser(), Path(target).expanduser()
+    if target.suffix != ".pdparams":
+        raise UserError(f"{target}: the target must end in .pdparams")
+    if target.resolve() == source.resolve():
+        raise UserError(f"{target}: source and target are the same file")
+    framework = build_deployed(settled(config, classes_of_config(config, "test")).section("MODEL"))
+    conversion = convert_weights(framework, source, **how)
+    record = {
+        "source": source.name,
+        "source_sha256": sha256(source),
+        "config": config.source,
+        "model_name": config["model_name"],
+        **conversion.describe(),
+    }
+    whole = conversion.part == "recogniser" and source.suffix == ".pdparams"
+    write_weights(target, conversion.arrays, classes_of_weights(source) if whole else UNKNOWN, record)
+    return conversion

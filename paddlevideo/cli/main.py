@@ -139,7 +139,7 @@ def execute(command: Command | Group, prog: str, argv: Sequence[str]) -> int:
     )
     module.add_arguments(parser, *command.variant)
     args = parser.parse_args(argv)
-    hide_paddle_remarks(glog=getattr(args, "disable_glog", True))
+    hide_paddle_remarks(glog=vars(args).get("disable_glog", True))
     return module.run(args)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from paddlevideo.cli import mmaction2
 from paddlevideo.environment import is_main
 from paddlevideo.errors import UserError
+from paddlevideo.metrics.base import Metric
 
 METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision", "mAP")
 _TOP_K = ("topk", "top_k_accuracy.topk", "metric_options.top_k_accuracy.topk")
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     metric = metric_for(config)
     _check_names(args.eval, metric)
-    out = args.out or str(config.output_dir / f"pred{getattr(metric, 'result_suffixes', SUFFIXES)[-1]}")
+    out = args.out or str(config.output_dir / f"pred{(metric.result_suffixes or SUFFIXES)[-1]}")
     figures = api.test(config, weights, out=out, seed=args.seed, deterministic=args.deterministic, device=args.device)
     if args.eval and is_main():
         for name, value in _figures(metric, figures, out, args.eval, top_k).items():
@@ -65,17 +66,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_names(names: list[str], metric: object) -> None:
+def _check_names(names: list[str], metric: Metric) -> None:
     """Raises UserError if one of --eval's names is not what the configuration's metric measures."""
-    measured = getattr(metric, "eval_names", METRICS[:-1])
+    measured = metric.eval_names or METRICS[:-1]
     strange = [name for name in names if name not in measured]
     if strange:
         raise UserError(f"--eval {strange[0]}: {type(metric).__name__} measures {', '.join(measured)}")
 
 
-def _figures(metric: object, figures: dict, out: str, names: list[str], top_k: list[int]) -> dict[str, float]:
+def _figures(metric: Metric, figures: dict, out: str, names: list[str], top_k: list[int]) -> dict[str, float]:
     """What --eval asked for: a metric with names of its own has measured it, clips are scored again from ``out``."""
-    if hasattr(metric, "eval_names"):
+    if metric.eval_names:
         return {key: value for key, value in figures.items() if not key.startswith("num_")}
     from paddlevideo.reporting.results import read_results, score
 

@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     if not section:
         raise UserError(f"{args.config}: there is no DATASET.train to count in")
     dataset = build_dataset(section, "train", (head.get("bbox_head") or head).get("num_classes"))
-    if not hasattr(dataset, "class_counts"):
-        raise UserError(f"{args.config}: DATASET.train is no data set of key frames (AVADataset)")
     counts = dataset.class_counts()
+    if counts is None:
+        raise UserError(f"{args.config}: DATASET.train is no data set of key frames (AVADataset)")
     weights = class_weights(counts, args.power)
     names = dataset.class_names or [""] * len(counts)
     print(" class   persons  weight  name")

@@ -22,7 +22,7 @@ from paddlevideo.cli import options
 from paddlevideo.errors import UserError
 
 if TYPE_CHECKING:
-    from paddlevideo.preparation.conversion import Line, Outcome
+    from paddlevideo.preparation.convert_videos import Line, Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,14 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Extracts; 0, or 1 if a video could not be read."""
-    from paddlevideo.preparation.conversion import (
+    from paddlevideo.preparation.convert_videos import (
+        FrameSettings,
         convert_all,
+        extract_frames,
         inside_folder,
         read_lists,
         report_lines,
         scan_videos,
     )
-    from paddlevideo.preparation.frames import FrameSettings, extract_frames
     from paddlevideo.safe_io import write_atomic
 
     settings = FrameSettings(args.frame_name, args.short_side, args.quality, args.backend)

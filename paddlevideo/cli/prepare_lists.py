@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the lists; 0, or 1 with ``--strict`` if clips are missing."""
-    from paddlevideo.preparation.listing import PathStyle
+    from paddlevideo.preparation.list_files import PathStyle
 
     public = args.public
     data = Path("data", public.name)

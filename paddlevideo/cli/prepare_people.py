@@ -32,12 +32,17 @@ from paddlevideo.cli import options
 from paddlevideo.config import load_config
 from paddlevideo.config.finding import find_config
 from paddlevideo.errors import UserError, printable
-from paddlevideo.preparation.ava_building import (
+from paddlevideo.preparation.check_ava import AvaSource, check_ava
+from paddlevideo.preparation.person_annotations import (
+    FORMS,
     Annotation,
-    Footage,
+    ImportOptions,
+    ImportSummary,
+    VideoFolder,
     class_names,
     merge_spellings,
     read_detected,
+    read_people,
     resolve,
     resolve_segments,
     split_videos,
@@ -46,9 +51,6 @@ from paddlevideo.preparation.ava_building import (
     write_segments,
     write_split,
 )
-from paddlevideo.preparation.ava_check_report import report_lines
-from paddlevideo.preparation.ava_checking import AvaSource, check_ava
-from paddlevideo.preparation.ava_sources import FORMS, Account, Reading, read_people
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.shipped import ROOT
 
@@ -98,11 +100,11 @@ def run(args: argparse.Namespace) -> int:
     """Converts and checks; 0 if nothing is wrong, else 1."""
     _check(args)
     args.base = find_config(args.base)
-    footage = Footage(args.frames or args.videos, args.frame_name if args.frames else None, args.fps)
+    folder = VideoFolder(args.frames or args.videos, args.frame_name if args.frames else None, args.fps)
     labels = read_ava_labels(args.labels) if args.labels else {}
     given = list(labels.values()) or None
-    reading = Reading(
-        fps_of=footage.fps_of,
+    reading = ImportOptions(
+        fps_of=folder.fps_of,
         picture_fps=args.picture_fps,
         first_number=args.first_number,
         every_s=args.every,
@@ -112,28 +114,28 @@ def run(args: argparse.Namespace) -> int:
         video=args.video,
         labels=labels,
         start_s=args.start_s,
-        last_s_of=footage.last_s,
-        times_of=footage.times_s,
+        last_s_of=folder.last_s,
+        times_of=folder.times_s,
     )
-    account = Account()
+    account = ImportSummary()
     people = [person for file in args.annotations for person in read_people(file, args.format, reading, account)]
-    annotation = resolve(merge_spellings(people, given, account), footage, account)
+    annotation = resolve(merge_spellings(people, given, account), folder, account)
     print("\n".join(map(printable, account.lines(annotation.people))))
     if account.segments:
-        write_segments(args.out / SEGMENTS, resolve_segments(account.segments, footage))
+        write_segments(args.out / SEGMENTS, resolve_segments(account.segments, folder))
         print(f"segments: {len(account.segments)} stretches of time with a label, nobody's box: {args.out / SEGMENTS}")
     if not annotation.people:
         raise UserError(f"{args.annotations[0]}: no boxes of people, which a detector of actions needs, only segments")
     names = class_names(annotation, given)
     parts = split_videos(annotation, {"val": args.val, "test": args.test}, args.seed)
     counts = write_files(args, annotation, names, parts)
-    suffix = "" if args.frames else footage.video_suffix(annotation.videos())
+    suffix = "" if args.frames else folder.video_suffix(annotation.videos())
     text = configuration(args, names, set(parts), suffix)
     config = args.out / CONFIG
     write_atomic(config, text)
     print("\n".join(summary(annotation, parts, counts, names)))
     check = check_ava(sources(args, parts, len(names) + 1, suffix), args.jobs)
-    print("\n".join(report_lines(check)))
+    print("\n".join(check.lines()))
     print("\n".join(advice(args, names)))
     return 0 if check.is_sound else 1
 

@@ -43,8 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts; 0, or 1 if a video could not be read."""
-    from paddlevideo.preparation.conversion import convert_all, inside_folder, report_lines, scan_videos
-    from paddlevideo.preparation.reencode import VideoSettings, reencode
+    from paddlevideo.preparation.convert_videos import (
+        VideoSettings,
+        convert_all,
+        inside_folder,
+        reencode,
+        report_lines,
+        scan_videos,
+    )
 
     if inside_folder(args.videos, args.out):
         raise UserError(f"{args.out}: lies in {args.videos}; the small videos need a folder of their own (--out)")

@@ -51,13 +51,13 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
     if args.amp_level and not args.amp:
         raise UserError("--amp_level needs --amp")
     names = ("seed", "deterministic", "device", "amp", "amp_dtype", "max_iters")
-    return {name: getattr(args, name) for name in names} | {"amp_level": args.amp_level or "O1"}
+    return {name: vars(args)[name] for name in names} | {"amp_level": args.amp_level or "O1"}
 
 
 def run(args: argparse.Namespace) -> int:
     from paddlevideo import api
 
     names = ("weights", "validate", "resume", "overwrite", "scale_lr", "profiler_options", "fleet")
-    more = {name: getattr(args, name) for name in names}
+    more = {name: vars(args)[name] for name in names}
     api.train(args.config, args.override, args.imports, **run_options(args), **more)
     return 0

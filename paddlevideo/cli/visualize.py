@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     use_device(args.device)
     config, model, classes = trained_network(config, args.weights, say)
     names, clips = classes.names, Clips(config)
-    if args.class_id is not None and hasattr(model.backbone, "attention_type"):
+    if args.class_id is not None and model.backbone.attention_type:
         say("attention rollout knows no classes: --class changes the heading only")
     unread = 0
     paths = picture_paths(videos, Path(args.out), args.format)

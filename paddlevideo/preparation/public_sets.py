@@ -9,20 +9,23 @@ from pathlib import Path
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.labels import read_labels
-from paddlevideo.preparation.annotations import (
+from paddlevideo.preparation.list_files import (
+    AnnotatedClip,
     Classes,
-    Clip,
+    PathStyle,
+    VideoIndex,
     csv_rows,
     find_file,
     id_and_name,
     json_records,
     read_json,
+    report_lines,
     text_lines,
+    write_listing,
 )
-from paddlevideo.preparation.listing import PathStyle, Shelf, report_lines, write_listing
 from paddlevideo.shipped import ROOT
 
-Reader = Callable[[Path, Classes, int], Mapping[str, Sequence[Clip]]]
+Reader = Callable[[Path, Classes, int], Mapping[str, Sequence[AnnotatedClip]]]
 
 
 @dataclass(frozen=True)
@@ -91,20 +94,20 @@ class PublicSet:
         classes = Classes(read_labels(labels))
         splits = self.read(annotations, classes, number)
         classes.raise_if_any()
-        shelf = Shelf(media, frame_name, self.ignore_case)
+        index = VideoIndex(media, frame_name, self.ignore_case)
         kind = "rawframes" if frame_name else "videos"
         listings = {
-            split: write_listing(clips, shelf, out / self.file_name(split, kind, number), style)
+            split: write_listing(clips, index, out / self.file_name(split, kind, number), style)
             for split, clips in splits.items()
         }
-        return report_lines(listings, shelf), not any(listing.missing for listing in listings.values())
+        return report_lines(listings, index), not any(listing.missing for listing in listings.values())
 
 
 _KINETICS_FILES = {"train": ("train",), "val": ("validate", "val"), "test": ("test",)}
 _KINETICS_COLUMNS = ("youtube_id", "time_start", "time_end")
 
 
-def read_kinetics(annotations: Path, classes: Classes, number: int) -> dict[str, list[Clip]]:
+def read_kinetics(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Kinetics-400 from the official CSV files.
 
         paddlevideo prepare kinetics --annotations data/k400/annotations --videos data/k400/videos
@@ -127,7 +130,7 @@ def read_kinetics(annotations: Path, classes: Classes, number: int) -> dict[str,
     return splits
 
 
-def _kinetics_clip(where: str, row: dict[str, str], classes: Classes, single: bool) -> Clip:
+def _kinetics_clip(where: str, row: dict[str, str], classes: Classes, single: bool) -> AnnotatedClip:
     """One row.  Some copies write class names with underscores, in the lists as in folders.
 
     Args:
@@ -144,13 +147,13 @@ def _kinetics_clip(where: str, row: dict[str, str], classes: Classes, single: bo
     stem = f"{row['youtube_id']}_{start_s:06d}_{end_s:06d}"
     folder = name.replace(" ", "_")
     names = [f"{name}/{stem}", f"{folder}/{stem}", stem, *([row["youtube_id"]] if single else [])]
-    return Clip(tuple(dict.fromkeys(names)), classes.id_of(name, where), where)
+    return AnnotatedClip(tuple(dict.fromkeys(names)), classes.id_of(name, where), where)
 
 
 _JESTER_SPLITS = {"train": "train", "val": "validation"}
 
 
-def read_jester(annotations: Path, classes: Classes, number: int) -> dict[str, list[Clip]]:
+def read_jester(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Jester from the official files.
 
         paddlevideo prepare jester --frames data/jester/rawframes
@@ -162,7 +165,7 @@ def read_jester(annotations: Path, classes: Classes, number: int) -> dict[str, l
     classes.check_order([text for _, text in text_lines(order)], order)
     return {
         split: [
-            Clip((clip,), classes.id_of(name, where), where)
+            AnnotatedClip((clip,), classes.id_of(name, where), where)
             for where, clip, name in id_and_name(find_file(annotations, f"jester-v1-{stem}.csv"))
         ]
         for split, stem in _JESTER_SPLITS.items()
@@ -172,7 +175,7 @@ def read_jester(annotations: Path, classes: Classes, number: int) -> dict[str, l
 _DIVING48_SPLITS = {"train": "train", "val": "test"}
 
 
-def read_diving48(annotations: Path, classes: Classes, number: int) -> dict[str, list[Clip]]:
+def read_diving48(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Diving48 (V2 annotations) from the official JSON files.
 
         paddlevideo prepare diving48 --videos data/diving48/videos
@@ -188,7 +191,7 @@ def read_diving48(annotations: Path, classes: Classes, number: int) -> dict[str,
     classes.check_order(["+".join(part) for part in parts], order)
     return {
         split: [
-            Clip((str(record["vid_name"]),), classes.check_id(record["label"], where), where)
+            AnnotatedClip((str(record["vid_name"]),), classes.check_id(record["label"], where), where)
             for where, record in json_records(find_file(annotations, f"Diving48_V2_{stem}.json"), ("vid_name", "label"))
         ]
         for split, stem in _DIVING48_SPLITS.items()
@@ -199,7 +202,7 @@ _HMDB51_FOLDER = "testTrainMulti_7030_splits"
 _HMDB51_SPLIT_OF = {"1": "train", "2": "val", "0": None}
 
 
-def read_hmdb51(annotations: Path, classes: Classes, number: int) -> dict[str, list[Clip]]:
+def read_hmdb51(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of HMDB51 from the official split files.
 
         paddlevideo prepare hmdb51 --videos data/hmdb51/videos --split 1
@@ -209,7 +212,7 @@ def read_hmdb51(annotations: Path, classes: Classes, number: int) -> dict[str, l
     Videos: ``<class>/<name>.avi``.  The test set is the validation set (``val``), as in MMAction2's lists.
     """
     folder = annotations / _HMDB51_FOLDER if (annotations / _HMDB51_FOLDER).is_dir() else annotations
-    splits: dict[str, list[Clip]] = {"train": [], "val": []}
+    splits: dict[str, list[AnnotatedClip]] = {"train": [], "val": []}
     for label, name in enumerate(classes.names):
         file = find_file(folder, f"{name}_test_split{number}.txt")
         for where, text in text_lines(file):
@@ -218,7 +221,7 @@ def read_hmdb51(annotations: Path, classes: Classes, number: int) -> dict[str, l
                 raise UserError(f"{where}: expected 'name.avi 0|1|2', has {text[:80]!r}")
             if _HMDB51_SPLIT_OF[mark]:
                 stem = video.strip().removesuffix(".avi")
-                splits[_HMDB51_SPLIT_OF[mark]].append(Clip((f"{name}/{stem}", stem), label, where))
+                splits[_HMDB51_SPLIT_OF[mark]].append(AnnotatedClip((f"{name}/{stem}", stem), label, where))
     unknown = sorted({f.name.rpartition("_test_split")[0] for f in folder.glob("*_test_split?.txt")} - {*classes.names})
     for name in unknown:
         classes.note(str(folder), f"class {name!r} is not in the class list")
@@ -229,7 +232,7 @@ _UCF101_FOLDER = "ucfTrainTestlist"
 _UCF101_SPLITS = {"train": "trainlist", "val": "testlist"}
 
 
-def read_ucf101(annotations: Path, classes: Classes, number: int) -> dict[str, list[Clip]]:
+def read_ucf101(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of UCF101 from the official split files.
 
         paddlevideo prepare ucf101 --videos data/ucf101/videos --split 1
@@ -253,7 +256,7 @@ def read_ucf101(annotations: Path, classes: Classes, number: int) -> dict[str, l
     }
 
 
-def _ucf101_clip(where: str, text: str, classes: Classes) -> Clip:
+def _ucf101_clip(where: str, text: str, classes: Classes) -> AnnotatedClip:
     """One line; the class is the folder, and the number after it, counted from 1, must agree."""
     path, dot, rest = text.partition(".avi")
     name, slash, stem = path.rpartition("/")
@@ -262,13 +265,13 @@ def _ucf101_clip(where: str, text: str, classes: Classes) -> Clip:
     label = classes.id_of(name, where)
     if rest.strip() and label >= 0 and rest.strip() != str(label + 1):
         classes.note(where, f"says class {rest.strip()}, but {name} is {label + 1} in classInd.txt")
-    return Clip((path, stem), label, where)
+    return AnnotatedClip((path, stem), label, where)
 
 
 _SOMETHING_SPLITS = {"train": "train", "val": "validation"}
 
 
-def read_something_v1(annotations: Path, classes: Classes, number: int) -> dict[str, list[Clip]]:
+def read_something_v1(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Something-Something V1 from the official files.
 
         paddlevideo prepare something v1 --frames data/sthv1/rawframes
@@ -280,14 +283,14 @@ def read_something_v1(annotations: Path, classes: Classes, number: int) -> dict[
     classes.check_order([text for _, text in text_lines(order)], order)
     return {
         split: [
-            Clip((clip,), classes.id_of(name, where), where)
+            AnnotatedClip((clip,), classes.id_of(name, where), where)
             for where, clip, name in id_and_name(find_file(annotations, f"something-something-v1-{stem}.csv"))
         ]
         for split, stem in _SOMETHING_SPLITS.items()
     }
 
 
-def read_something_v2(annotations: Path, classes: Classes, number: int) -> dict[str, list[Clip]]:
+def read_something_v2(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Something-Something V2 from the official files.
 
         paddlevideo prepare something v2 --videos data/sthv2/videos
@@ -306,7 +309,7 @@ def read_something_v2(annotations: Path, classes: Classes, number: int) -> dict[
     classes.check_order([name for _, name in official], order)
     return {
         split: [
-            Clip((str(record["id"]),), classes.id_of(_something_class(str(record["template"])), where), where)
+            AnnotatedClip((str(record["id"]),), classes.id_of(_something_class(str(record["template"])), where), where)
             for where, record in json_records(
                 find_file(annotations, f"something-something-v2-{stem}.json", f"{stem}.json"), ("id", "template")
             )

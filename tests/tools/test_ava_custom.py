@@ -16,8 +16,8 @@ from paddlevideo.cli.main import SCRIPTS, execute, main
 from paddlevideo.config import load_config
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.ava import AVADataset
-from paddlevideo.preparation import ava_checking
-from paddlevideo.preparation.ava_sources import Reading, guess_form, read_people
+from paddlevideo.preparation import check_ava
+from paddlevideo.preparation.person_annotations import ImportOptions, guess_form, read_people
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "configs/detection/ava/slowonly_synthetic_demo.yaml"
@@ -206,7 +206,7 @@ def test_tracks_are_interpolated_and_leave_the_picture(tmp_path):
         f'<annotations><meta><job><source>a.mp4</source></job></meta><track id="7" label="person">{track}</track>'
         "</annotations>"
     )
-    people = read_people(tmp_path / "a.xml", "auto", Reading(lambda _: 10.0, every_s=0.5))
+    people = read_people(tmp_path / "a.xml", "auto", ImportOptions(lambda _: 10.0, every_s=0.5))
     seen = {person.time_s: person for person in people}
     assert sorted(seen) == [0.0, 0.5, 1.0, 1.5, 2.0, 6.0]
     assert seen[1.0].box == (20, 0, 30, 20) and seen[1.5].box == (30, 0, 40, 20)
@@ -227,7 +227,7 @@ def test_pictures_tell_video_and_second_by_their_names(tmp_path):
         'xbr="4" ybr="6"/></image></annotations>'
     )
     for name in ("2.json", "3.json", "c.xml"):
-        (person,) = read_people(tmp_path / name, "auto", Reading(lambda _: 25.0))
+        (person,) = read_people(tmp_path / name, "auto", ImportOptions(lambda _: 25.0))
         assert (person.video, person.time_s, person.box) == ("day1", 1.0, (1, 2, 4, 6)), name
         assert person.actions == ("walk",)
 
@@ -238,7 +238,7 @@ def test_coco_of_videos_and_of_named_categories(tmp_path):
     content["images"].append({"id": 2, "video": "day2", "time_s": 2.5, "file_name": "y.jpg"})
     content["annotations"] = [{"image_id": k, "category_id": 1, "bbox": [1, 2, 3, 4]} for k in (1, 2)]
     (tmp_path / "a.json").write_text(json.dumps(content))
-    one, two = read_people(tmp_path / "a.json", "auto", Reading(lambda _: 25.0))
+    one, two = read_people(tmp_path / "a.json", "auto", ImportOptions(lambda _: 25.0))
     assert (one.video, one.time_s, two.video, two.time_s) == ("day1", 2.0, "day2", 2.5)
     assert one.actions == two.actions == ("walk",)
 
@@ -254,13 +254,13 @@ def test_coco_of_videos_and_of_named_categories(tmp_path):
         ("a.json", "{}", "cannot tell what this is"),
         ("a.xml", "<boxes/>", "expected CVAT's <annotations>"),
         ("a.xml", "<annot", "not XML"),
-        ("a.csv", "video,time_s,x1,y1,x2,y2\n", "nobody is annotated"),
+        ("a.csv", "video,time_s,x1,y1,x2,y2\n", "no person is annotated"),
     ],
 )
 def test_files_that_cannot_be_read_say_where(tmp_path, name, text, said):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError) as caught:
-        read_people(tmp_path / name, "auto", Reading(lambda _: 25.0))
+        read_people(tmp_path / name, "auto", ImportOptions(lambda _: 25.0))
     assert said in str(caught.value)
 
 
@@ -339,11 +339,11 @@ def checked(sound, footage, **changes):
     options = {"timestamp_start": 0, "timestamp_end": None, "videos": True, "num_classes": 12} | changes
     files = {"file_path": str(sound / "train.csv"), "proposal_file": str(sound / "train_proposals.pkl")}
     files |= {"label_file": str(sound / "labels.pbtxt"), "data_prefix": str(footage[0] / "videos")}
-    return ava_checking.check_ava([ava_checking.AvaSource("train", **(files | options))])
+    return check_ava.check_ava([check_ava.AvaSource("train", **(files | options))])
 
 
 def kinds(check):
-    return {finding.kind for finding in check.findings if finding.is_error}
+    return {finding.kind for finding in check.findings if finding.level == "error"}
 
 
 @pytest.mark.parametrize(
@@ -400,10 +400,10 @@ def test_times_exclusions_and_leaks_are_named(sound, footage, tmp_path):
     lines = (sound / "train.csv").read_text()
     (tmp_path / "again.csv").write_text(lines)
     both = [
-        ava_checking.AvaSource("train", str(sound / "train.csv"), **options),
-        ava_checking.AvaSource("valid", str(tmp_path / "again.csv"), **options),
+        check_ava.AvaSource("train", str(sound / "train.csv"), **options),
+        check_ava.AvaSource("valid", str(tmp_path / "again.csv"), **options),
     ]
-    assert kinds(ava_checking.check_ava(both)) == {"leak"}
+    assert kinds(check_ava.check_ava(both)) == {"leak"}
 
 
 def test_the_command_checks_a_configuration(sound, tmp_path, capsys):

@@ -1,19 +1,22 @@
-"""Is a data set sound?  Every finding with its list file and line, before training meets it."""
+"""Is a data set sound?  Every finding with its list file and line, before training reads it."""
 
 from __future__ import annotations
 
 import os
 import re
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
 
 from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import Findings, Report, table
 from paddlevideo.loader.datasets.lists import (
     Labels,
-    Problems,
     check_inside,
     class_folders,
     expanded,
@@ -21,8 +24,11 @@ from paddlevideo.loader.datasets.lists import (
     read_list,
     scan_folder,
 )
+from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.preparation.convert_videos import read_all
+from paddlevideo.preparation.list_files import FrameNames
 from paddlevideo.preparation.parallel import Crashed, run_tasks
-from paddlevideo.preparation.probing import Depth, Probe, Source, digest, probe
+from paddlevideo.safe_io import sha256
 from paddlevideo.video_files import left_out_files, left_out_text
 
 # kind of finding -> what it means; the order of the report
@@ -49,6 +55,37 @@ WARNINGS = {
 }
 SAME = " = "  # between the names of sets that are one list
 IMBALANCE = 10.0  # largest class / smallest class, above which a list is remarked on
+Depth = Literal["open", "sample", "full"]
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """A video file (``frame_name`` None) or a folder of frames."""
+
+    path: str
+    frame_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was seen.
+
+    Attributes:
+        reason: None if it is readable; ``missing``, or a word of ``VideoReadError``, or ``crashed``.
+        detail: what was seen, for people.
+        num_frames: exact; of a folder, the largest N of frames 1..N that are all there.
+        num_bytes: of the file, or of all frames together.
+    """
+
+    reason: str | None = None
+    detail: str = ""
+    num_frames: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    num_bytes: int = 0
+    extra: str = ""  # readable, and still a remark
+    remarks: tuple[str, ...] = ()  # of the reader
 
 
 @dataclass(frozen=True)
@@ -80,29 +117,13 @@ class ListSource:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong (or, for the kinds of ``WARNINGS``, worth a look)."""
-
-    kind: str
-    split: str
-    file: str
-    line: int
-    path: str
-    detail: str
-
-    @property
-    def is_error(self) -> bool:
-        return self.kind in ERRORS
-
-
-@dataclass(frozen=True)
 class Entry:
     """One line of a list; ``num_frames`` is what the list says; ``labels`` lacks those that are no class id."""
 
     split: str
     file: str
     line: int
-    source: Source
+    source: VideoSource
     labels: tuple[int, ...]
     num_seg: int
     num_frames: int | None = None
@@ -113,25 +134,68 @@ class Entry:
 
 
 @dataclass
-class Check:
-    """All that was found."""
+class Check(Report):
+    """All that was found in lists."""
+
+    errors, notes = ERRORS, WARNINGS
 
     entries: list[Entry] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    probes: dict[Source, Probe] = field(default_factory=dict)
+    probes: dict[VideoSource, Probe] = field(default_factory=dict)
     num_lines: dict[str, int] = field(default_factory=dict)  # by split
-
-    @property
-    def is_sound(self) -> bool:
-        return not any(finding.is_error for finding in self.findings)
+    names: Sequence[str] | None = None  # of the classes
 
     def note(self, kind: str, entry: Entry, detail: str) -> None:
-        place = (entry.split, entry.file, entry.line, entry.source.path)
-        self.findings.append(Finding(kind, *place, detail))
+        """Notes a finding about a line."""
+        self.add(kind, entry.split, entry.file, entry.line, detail, entry.source.path)
+
+    def lines(self, max_shown: int = 10) -> list[str]:
+        """A row per list, then the findings of each kind, at most ``max_shown`` of them, then a verdict."""
+        header = ["set", "lines", "classes", "per class", "frames", "seconds", *self.kinds]
+        rows = []
+        for split in self.num_lines:
+            facts = self.facts(split)
+            spreads = map(_range, (facts["per_class"], facts["num_frames"], facts["seconds"]))
+            counts = (str(self.counts[kind, split] or "-") for kind in self.kinds)
+            rows.append([split, str(facts["num_lines"]), str(len(facts["samples_by_class"])), *spreads, *counts])
+        verdict = f"{self.num_errors} errors in {sum(self.num_lines.values())} lines"
+        lines = [*table([header, *rows]), *self.kind_lines(max_shown)]
+        return [*lines, "", "nothing is wrong" if self.is_sound else verdict]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything: ``sound``, ``sets`` (counts by class, frames, sizes), ``findings``."""
+        sets = {split: self.facts(split) for split in self.num_lines}
+        return self.stored(sets, list(self.names) if self.names else None, {"split": "set", "file": "list"})
+
+    def facts(self, split: str) -> dict[str, Any]:
+        """Counts of a set, and the spread of its classes, frames, seconds and sizes."""
+        entries = [entry for entry in self.entries if entry.split == split]
+        probes = [self.probes[entry.source] for entry in entries]
+        good = [probe for probe in probes if probe.reason is None]
+        counts = Counter(label for entry in entries for label in entry.labels)
+        return {
+            "num_lines": self.num_lines[split],
+            "num_readable": len(good),
+            "samples_by_class": {str(label): counts[label] for label in sorted(counts)},
+            "per_class": _spread(list(counts.values())),
+            "num_frames": _spread([probe.num_frames for probe in good]),
+            "seconds": _spread([round(probe.num_frames / probe.fps, 2) for probe in good if probe.fps]),
+            "short_side_px": _spread([min(probe.width, probe.height) for probe in good if probe.width]),
+            "num_bytes": sum(probe.num_bytes for probe in good),
+        }
+
+
+def _spread(values: list[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def _range(values: dict[str, float] | None) -> str:
+    return "-" if values is None else " / ".join(f"{values[key]:g}" for key in ("min", "median", "max"))
 
 
 @dataclass(frozen=True)
-class Settings:
+class CheckSettings:
     """How to check.
 
     Args:
@@ -152,14 +216,14 @@ class Settings:
     quiet: bool = False
 
 
-def check_lists(lists: Sequence[ListSource], settings: Settings) -> Check:
+def check_lists(lists: Sequence[ListSource], settings: CheckSettings) -> Check:
     """Reads the lists, looks at every file once, and compares the lists.
 
     Raises:
         UserError: ``source`` is no regular expression, or there is no such decode backend.
     """
     pattern = _compiled(settings.source)
-    check = Check()
+    check = Check(names=settings.names)
     lists = [replace(s, file=expanded(s.file), data_prefix=expanded(s.data_prefix)) for s in lists]
     lists = _merged(lists, check)
     classes = _folder_classes(lists)
@@ -167,14 +231,12 @@ def check_lists(lists: Sequence[ListSource], settings: Settings) -> Check:
         _read(source, check, settings, classes)
     _probe_all(check, settings)
     for entry in check.entries:
-        _judge(entry, check.probes[entry.source], check)
+        _check_entry(entry, check.probes[entry.source], check)
     _compare_content(check, settings)
     if pattern:
         _compare_recordings(check, pattern)
     _compare_classes(check, settings)
-    order = [*ERRORS, *WARNINGS]
-    files = [source.file for source in lists]
-    check.findings.sort(key=lambda f: (order.index(f.kind), files.index(f.file), f.line))
+    check.sort([source.file for source in lists])
     return check
 
 
@@ -192,21 +254,19 @@ def _merged(lists: Sequence[ListSource], check: Check) -> list[ListSource]:
     for source in merged.values():
         names = source.split.split(SAME)
         if "train" in names and len(names) > 1:
-            check.findings.append(Finding("leak", source.split, source.file, 0, "", "one list for both"))
+            check.add("leak", source.split, source.file, 0, "one list for both")
     return list(merged.values())
 
 
-class _Noted(Problems):
+class _IntoReport(Findings):
     """Mistakes of a list become findings of one kind instead of an error."""
 
     def __init__(self, kind: str, source: ListSource, check: Check):
+        super().__init__(source.file)
         self._kind, self._source, self._check = kind, source, check
 
-    def add(self, line: int, text: str) -> None:
-        self._check.findings.append(Finding(self._kind, self._source.split, self._source.file, line, "", text))
-
-    def raise_if_any(self) -> None:
-        pass
+    def add(self, where: str | int, text: str) -> None:
+        self._check.add(self._kind, self._source.split, self._source.file, int(where), text)
 
 
 def _folder_classes(lists: Sequence[ListSource]) -> list[str] | None:
@@ -218,8 +278,8 @@ def _folder_classes(lists: Sequence[ListSource]) -> list[str] | None:
         return None  # reading that folder says it again, as a finding
 
 
-def _read(source: ListSource, check: Check, settings: Settings, classes: list[str] | None) -> None:
-    lines, paths, labels, whole = (_Noted(kind, source, check) for kind in ("line", "path", "label", "list"))
+def _read(source: ListSource, check: Check, settings: CheckSettings, classes: list[str] | None) -> None:
+    lines, paths, labels, whole = (_IntoReport(kind, source, check) for kind in ("line", "path", "label", "list"))
     check.num_lines[source.split] = 0
     try:
         if os.path.isdir(source.file):
@@ -244,7 +304,7 @@ def _read(source: ListSource, check: Check, settings: Settings, classes: list[st
         if source.frame_name and (not count.isdecimal() or int(count) < 1):
             lines.add(row.line, f"number of frames {count!r} is not a whole number above 0")
             continue
-        item = Source(path + ending, source.frame_name)
+        item = VideoSource(path + ending, source.frame_name)
         try:
             check_inside(item.path, source.data_prefix, source.allow_outside_root)
         except UserError as error:
@@ -256,21 +316,21 @@ def _read(source: ListSource, check: Check, settings: Settings, classes: list[st
 
 
 def _read_folder(
-    source: ListSource, check: Check, num_classes: int | None, classes: list[str] | None, labels: Problems
+    source: ListSource, check: Check, num_classes: int | None, classes: list[str] | None, labels: Findings
 ) -> None:
     files, names = scan_folder(source.file, classes)
     if num_classes is not None and len(names) > num_classes:
         labels.add(0, f"{len(names)} class folders, but the model has {num_classes} classes")
     counts = {reason: len(names) for reason, names in left_out_files(source.file).items()}
     if counts:
-        check.findings.append(Finding("left_out", source.split, source.file, 0, "", left_out_text(counts)))
+        check.add("left_out", source.split, source.file, 0, left_out_text(counts))
     check.num_lines[source.split] = len(files)
     check.entries += [
-        Entry(source.split, source.file, 0, Source(path), (label,), source.num_seg) for path, label in files
+        Entry(source.split, source.file, 0, VideoSource(path), (label,), source.num_seg) for path, label in files
     ]
 
 
-def _probe_all(check: Check, settings: Settings) -> None:
+def _probe_all(check: Check, settings: CheckSettings) -> None:
     sources = list(dict.fromkeys(entry.source for entry in check.entries))
     task = partial(probe, depth=settings.depth, backend=settings.backend)
     for index, result in run_tasks(task, sources, settings.jobs, "files", settings.quiet):
@@ -279,7 +339,7 @@ def _probe_all(check: Check, settings: Settings) -> None:
         check.probes[sources[index]] = result
 
 
-def _judge(entry: Entry, seen: Probe, check: Check) -> None:
+def _check_entry(entry: Entry, seen: Probe, check: Check) -> None:
     if seen.reason is not None:
         kind = "missing" if seen.reason == "missing" else "unreadable"
         check.note(kind, entry, seen.detail if kind == "missing" else f"{seen.reason}: {seen.detail}")
@@ -297,7 +357,7 @@ def _judge(entry: Entry, seen: Probe, check: Check) -> None:
         check.note("short", entry, f"{count} frames, where {entry.num_seg} are sampled")
 
 
-def _compare_content(check: Check, settings: Settings) -> None:
+def _compare_content(check: Check, settings: CheckSettings) -> None:
     """The same file twice, by path or by content.  Only files of equal size are read for their digest."""
     groups: dict[str, list[Entry]] = defaultdict(list)
     readable = [entry for entry in check.entries if check.probes[entry.source].reason is None]
@@ -309,12 +369,12 @@ def _compare_content(check: Check, settings: Settings) -> None:
             groups[os.path.realpath(entry.source.path)].append(entry)
     for entries in groups.values():
         if len(entries) > 1:
-            _judge_group(entries, check)
+            _compare_group(entries, check)
 
 
-def _identities(sources: Sequence[Source], check: Check, settings: Settings) -> dict[Source, str]:
+def _identities(sources: Sequence[VideoSource], check: Check, settings: CheckSettings) -> dict[VideoSource, str]:
     """A key per source that is equal for equal content."""
-    sizes: dict[tuple[int, int], list[Source]] = defaultdict(list)
+    sizes: dict[tuple[int, int], list[VideoSource]] = defaultdict(list)
     for source in sources:
         seen = check.probes[source]
         sizes[seen.num_bytes, seen.num_frames].append(source)
@@ -326,7 +386,7 @@ def _identities(sources: Sequence[Source], check: Check, settings: Settings) -> 
     return identity
 
 
-def _judge_group(entries: list[Entry], check: Check) -> None:
+def _compare_group(entries: list[Entry], check: Check) -> None:
     """Findings stand at the later line and name the earlier one; a set that is listed as two (val, test) is one."""
     first_in: dict[str, Entry] = {}
     for entry in entries:
@@ -334,14 +394,14 @@ def _judge_group(entries: list[Entry], check: Check) -> None:
         if earlier is entry:
             continue
         check.note("duplicate", entry, f"the same as {_named(earlier, entry)}")
-        _judge_labels(earlier, entry, check)
+        _compare_labels(earlier, entry, check)
     for one, other in combinations(first_in.values(), 2):
         if not _evaluates(one, other):
             check.note("leak", other, f"also in {one.split}: {_named(one, other)}")
-        _judge_labels(one, other, check)
+        _compare_labels(one, other, check)
 
 
-def _judge_labels(one: Entry, other: Entry, check: Check) -> None:
+def _compare_labels(one: Entry, other: Entry, check: Check) -> None:
     if one.labels != other.labels:
         here, there = (", ".join(map(str, entry.labels)) or "none" for entry in (other, one))
         check.note("conflict", other, f"label {here} here, {there} in {one.place}")
@@ -370,7 +430,7 @@ def _compare_recordings(check: Check, pattern: re.Pattern) -> None:
         first[recording].setdefault(entry.file, entry)
 
 
-def _compare_classes(check: Check, settings: Settings) -> None:
+def _compare_classes(check: Check, settings: CheckSettings) -> None:
     for split in check.num_lines:
         entries = [entry for entry in check.entries if entry.split == split]
         counts = Counter(label for entry in entries for label in entry.labels)
@@ -380,14 +440,14 @@ def _compare_classes(check: Check, settings: Settings) -> None:
         empty = sorted(set(range(settings.num_classes or max(counts) + 1)) - set(counts))
         if empty:
             shown = ", ".join(_called(label, settings) for label in empty[:20]) + (" ..." if len(empty) > 20 else "")
-            check.findings.append(Finding("no_samples", split, file, 0, "", f"{len(empty)} classes: {shown}"))
+            check.add("no_samples", split, file, 0, f"{len(empty)} classes: {shown}")
         (most, largest), (least, smallest) = counts.most_common()[0], counts.most_common()[-1]
         if largest > IMBALANCE * smallest:
             detail = f"{_called(most, settings)} has {largest} samples, {_called(least, settings)} has {smallest}"
-            check.findings.append(Finding("imbalance", split, file, 0, "", detail))
+            check.add("imbalance", split, file, 0, detail)
 
 
-def _called(label: int, settings: Settings) -> str:
+def _called(label: int, settings: CheckSettings) -> str:
     named = settings.names and label < len(settings.names)
     return f"{label} ({settings.names[label]})" if named else str(label)
 
@@ -397,3 +457,66 @@ def _compiled(pattern: str | None) -> re.Pattern | None:
         return re.compile(pattern) if pattern else None
     except re.error as error:
         raise UserError(f"{pattern!r} is not a regular expression ({error})") from None
+
+
+def probe(source: VideoSource, depth: Depth, backend: str) -> Probe:
+    """Opens a source and decodes as much as ``depth`` says: nothing, first, middle and last frame, or everything."""
+    try:
+        return _folder(source, depth) if source.frame_name else _video(source.path, depth, backend)
+    except VideoReadError as error:
+        return Probe(error.reason, error.detail)
+
+
+def digest(source: VideoSource) -> str:
+    """sha256 of the content: of the file, or of all frames one after the other; empty if it cannot be read."""
+    try:
+        return sha256(*_files(source))
+    except OSError:
+        return ""
+
+
+def _video(path: str, depth: Depth, backend: str) -> Probe:
+    with open_video(path, backend) as reader:
+        count, height, width = len(reader), 0, 0
+        if depth == "sample":
+            height, width = reader.get(sorted({0, count // 2, count - 1})).shape[1:3]
+        elif depth == "full":
+            for image in read_all(reader):
+                height, width = image.shape[:2]
+        size = os.path.getsize(path)
+        return Probe(None, "", count, reader.fps, width, height, size, remarks=tuple(reader.remarks))
+
+
+def _folder(source: VideoSource, depth: Depth) -> Probe:
+    import cv2
+
+    if not os.path.isdir(source.path):
+        return Probe("missing", "no such folder of frames")
+    numbers = FrameNames(source.frame_name).numbers(os.listdir(source.path))
+    if not numbers - {0}:
+        return Probe("no_frames", f"no frame is called {source.frame_name!r}")
+    count = next(n for n in range(1, len(numbers) + 2) if n not in numbers) - 1
+    if count == 0:
+        return Probe("no_frames", f"frame 1 is missing; the others reach up to {max(numbers)}")
+    wanted = {"open": [], "sample": sorted({1, (count + 1) // 2, count}), "full": range(1, count + 1)}[depth]
+    width = height = 0
+    for number in wanted:
+        file = os.path.join(source.path, source.frame_name.format(number))
+        image = cv2.imread(file, cv2.IMREAD_COLOR)
+        if image is None:
+            return Probe("corrupt", f"frame {number} ({os.path.basename(file)}) is no readable image", count)
+        height, width = image.shape[:2]
+    last = max(numbers)
+    extra = f"frame {count + 1} is missing, though they reach up to {last}" if last > count else ""
+    num_bytes = sum(os.path.getsize(file) for file in _files(source, count))
+    return Probe(None, "", count, 0.0, width, height, num_bytes, extra)
+
+
+def _files(source: VideoSource, count: int | None = None) -> list[str]:
+    if not source.frame_name:
+        return [source.path]
+    if count is None:
+        numbers = sorted(FrameNames(source.frame_name).numbers(os.listdir(source.path)))
+    else:
+        numbers = range(1, count + 1)
+    return [str(Path(source.path, source.frame_name.format(n))) for n in numbers]

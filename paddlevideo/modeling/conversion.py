@@ -1,7 +1,7 @@
-"""Weights of other projects as ``.pdparams``: read without running code, renamed by the network, compared key by key.
+"""Weights of other projects for a network: read without running code, renamed by it, compared key by key.
 
-A file is unwrapped to a table of arrays, its origin is told from its keys, the network of a configuration renames
-them, and the result is written only if nothing is left over on either side that was not allowed by name.
+A file is unwrapped to a table of arrays, its origin is detected from its keys, the network renames them, and the result
+is refused if anything is left over on either side that was not allowed by name.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.classes import UNKNOWN, classes_of_config, classes_of_weights, settled, write_weights
-from paddlevideo.config import Config
 from paddlevideo.errors import UserError
-from paddlevideo.modeling.frameworks.build import build_deployed
 from paddlevideo.modeling.naming import which_network
 from paddlevideo.modeling.shift import TemporalShift
 from paddlevideo.modeling.weights import KeyReport, compare, read_weights
-from paddlevideo.safe_io import file_form, read_pickle, sha256
+from paddlevideo.safe_io import file_form, read_pickle
 from paddlevideo.torch_files import read_torch
 
 ORIGINS = ("mmaction2", "timesformer", "torchvision", "tonylins", "timm", "paddle")
@@ -97,11 +94,22 @@ class Conversion:
         lines = [f"{report.source}: {self.origin} -> {self.part}: {counts}", *self.notes, *explained, *report.table()]
         return "\n  ".join(lines)
 
+    def describe(self) -> dict[str, Any]:
+        """What was decided, as plain data for the note beside the weights."""
+        return {
+            "origin": self.origin,
+            "part": self.part,
+            "matched": len(self.report.matched),
+            "missing": self.report.missing,
+            "unexpected": self.report.unexpected,
+            "explained": self.report.explained,
+            "notes": self.notes,
+        }
 
-def convert_file(
-    config: Config,
-    source: str | Path,
-    target: str | Path,
+
+def convert_weights(
+    framework: Any,
+    source: Path,
     *,
     origin: str = "auto",
     backbone_only: bool = False,
@@ -109,12 +117,11 @@ def convert_file(
     allow_missing: Sequence[str] = (),
     allow_unexpected: Sequence[str] = (),
 ) -> Conversion:
-    """Converts ``source`` for the network of ``config`` and writes ``target`` and ``target``.json beside it.
+    """The weights of a file, for a network.
 
     Args:
-        config: its MODEL is the network, of a distillation the student; files that MODEL names are not loaded.
+        framework: the network; files that its configuration names need not be loaded.
         source: ``.pth`` (and torch's other suffixes), ``.safetensors`` or ``.pdparams``.
-        target: ``.pdparams``.
         origin: one of ``ORIGINS``, or "auto".
         backbone_only: take the backbone alone; a file without a recogniser's prefixes is one anyway.
         averaged: take the exponential average where the file has both (timm).
@@ -122,35 +129,13 @@ def convert_file(
         allow_unexpected: patterns of converted keys that may be left out.
 
     Raises:
-        UserError: the file is missing, unsafe or of unknown origin, or keys are left over; nothing is written then.
+        UserError: the file is missing, unsafe or of unknown origin, or keys are left over.
     """
-    source, target = Path(source).expanduser(), Path(target).expanduser()
-    if target.suffix != ".pdparams":
-        raise UserError(f"{target}: the target must end in .pdparams")
-    if target.resolve() == source.resolve():
-        raise UserError(f"{target}: source and target are the same file")
-    found = read_source(source, averaged)
-    framework = build_deployed(settled(config, classes_of_config(config, "test")).section("MODEL"))
-    conversion = convert(framework, found, source, origin, backbone_only)
+    conversion = convert(framework, read_source(source, averaged), source, origin, backbone_only)
     _refuse_gaps(conversion, allow_missing, allow_unexpected, framework)
     _refuse_other_shift(conversion, framework)
     if framework.weights_prefix:
         conversion.notes.append(f"under the names of {framework.weights_prefix[:-1]}'s own configuration")
-    record = {
-        "source": source.name,
-        "source_sha256": sha256(source),
-        "origin": conversion.origin,
-        "part": conversion.part,
-        "config": config.source,
-        "model_name": config["model_name"],
-        "matched": len(conversion.report.matched),
-        "missing": conversion.report.missing,
-        "unexpected": conversion.report.unexpected,
-        "explained": conversion.report.explained,
-        "notes": conversion.notes,
-    }
-    whole = conversion.part == "recogniser" and source.suffix == ".pdparams"
-    write_weights(target, conversion.arrays, classes_of_weights(source) if whole else UNKNOWN, record)
     return conversion
 
 
@@ -159,7 +144,7 @@ def convert(framework: Any, found: Source, source: Path, origin: str, backbone_o
     arrays, notes = dict(found.arrays), list(found.notes)
     if origin == "auto":
         origin = detect_origin(arrays, source)
-        notes.append(f"origin told from the keys: {origin}")
+        notes.append(f"origin detected from the keys: {origin}")
     if origin == "timesformer" and any(key.startswith(_CLASSIFIER) for key in arrays):
         arrays = {key if key.startswith(_CLASSIFIER) else _BACKBONE + key: value for key, value in arrays.items()}
     whole = any(key.startswith((_BACKBONE, "cls_head.")) for key in arrays)
@@ -182,7 +167,7 @@ def _backbone(
         notes += [f"left out: {key} (not of the backbone)" for key in others]
         arrays = {key[len(_BACKBONE) :]: value for key, value in arrays.items() if key.startswith(_BACKBONE)}
     converted = _renamed(backbone, arrays, origin, source, notes)
-    # the same step as at loading; here it only tells what will fit, since sizes are adapted to each configuration
+    # the same step as at loading; here only to find what will fit, since sizes are adapted to each configuration
     adapted, explained = backbone.adapt_pretrained(dict(converted))
     # what inflation gives another name stays under its own: it is inflated when it is loaded
     known = {*adapted, *(() if origin == "paddle" else backbone.names(origin).values())}
@@ -204,8 +189,6 @@ def _renamed(
     if origin == "paddle":
         return dict(arrays)
     name = type(owner).__name__
-    if not hasattr(owner, "convert"):
-        raise UserError(f"{source}: {name} knows no other project's names; it takes .pdparams as they are")
     try:
         converted = owner.convert(arrays, origin)
     except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
@@ -243,14 +226,14 @@ def _refuse_gaps(
         setting = f"{inner}{place}: {classes} in MODEL.models" if inner else f"-o MODEL.{place}={classes}"
         way_out = f"Only the class count differs: {setting}, or --backbone-only."
     elif not report.matched:
-        way_out = "Not one key fits: choose the configuration of this network, or name the origin with --from."
+        way_out = "No key matches: choose the configuration of this network, or name the origin with --from."
     else:
         way_out = "Choose the file's own configuration, or allow a gap by name: --allow-missing, --allow-unexpected."
     raise UserError(f"{conversion}\nNothing was written. {way_out}")
 
 
 def _refuse_other_shift(conversion: Conversion, framework: Any) -> None:
-    """No array tells which way a shift runs, or how much it moves: MMAction2's own ways are what its files mean.
+    """No array states the direction of a shift or the share it moves; files of MMAction2 mean MMAction2's.
 
     Raises:
         UserError: the network shifts in PaddleVideo's direction, and the file is MMAction2's.
@@ -263,7 +246,7 @@ def _refuse_other_shift(conversion: Conversion, framework: Any) -> None:
     if shift.direction == "mmaction2":
         if shift.shift_div != _SHIFT_DIV:
             stated = f"shift_div {shift.shift_div}, as the configuration states"
-            conversion.notes.append(f"{where}: {stated}; MMAction2's default is {_SHIFT_DIV}, and no array tells")
+            conversion.notes.append(f"{where}: {stated}; MMAction2's default is {_SHIFT_DIV}, and no array states it")
         return
     settings = {"shift_direction": "mmaction2"} | ({"shift_div": _SHIFT_DIV} if shift.shift_div != _SHIFT_DIV else {})
     if prefix:
@@ -272,7 +255,7 @@ def _refuse_other_shift(conversion: Conversion, framework: Any) -> None:
         way_out = " ".join(f"-o {where}.{key}={value}" for key, value in settings.items())
     raise UserError(
         f"{conversion.report.source}: an MMAction2 network, whose shift takes the other direction than {where} (and "
-        f"moves 1/{_SHIFT_DIV} of the channels by default, here 1/{shift.shift_div}); no array tells. Nothing was "
+        f"moves 1/{_SHIFT_DIV} of the channels by default, here 1/{shift.shift_div}); no array states it. Nothing was "
         f"written. Choose the configuration of its training, or {way_out}, here and wherever the weights are used."
     )
 
@@ -282,7 +265,7 @@ def _matching(keys: Iterable[str], patterns: Sequence[str]) -> list[str]:
 
 
 def detect_origin(keys: Iterable[str], source: Path) -> str:
-    """Whose names these are.  A ``.pdparams`` file whose names say nothing else has Paddle's layout.
+    """The project that the names come from; a ``.pdparams`` file with no other known name has Paddle's layout.
 
     Raises:
         UserError: no known name is among them.
@@ -320,7 +303,7 @@ def read_source(path: Path, averaged: bool = False) -> Source:
     source.arrays = _strip(_unwrap(content, path, averaged, source.notes), source.notes)
     source.arrays = _leave_out(source.arrays, source.notes)
     if not source.arrays:
-        raise UserError(f"{path}: there is not one array of a network in it")
+        raise UserError(f"{path}: it holds no arrays of a network")
     for key, value in source.arrays.items():  # uint16 is Paddle's bfloat16
         if value.ndim > 1 and value.dtype.kind in "iu" and value.dtype != np.uint16:
             raise UserError(f"{path}: {key} holds {value.dtype}: of a quantised network; take its float weights")

@@ -5,8 +5,8 @@ import paddle
 import pytest
 from paddle import nn
 
+from paddlevideo.engine.averaging import EMA, SWA, average_states
 from paddlevideo.errors import UserError
-from paddlevideo.solver.averaging import EMA, SWA, average_states
 
 
 @pytest.fixture

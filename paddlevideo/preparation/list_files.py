@@ -1,17 +1,176 @@
-"""Annotated clips and a folder of files to list files, with a count of what is there and what is not."""
+"""Annotation files of public data sets and a folder of videos to list files, with a count of what is missing."""
 
 from __future__ import annotations
 
+import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from paddlevideo import safe_io
 from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.lists import read_rows
-from paddlevideo.preparation.annotations import Clip
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.video_files import VIDEO_ENDINGS, is_video
+from paddlevideo.video_files import VIDEO_ENDINGS, videos_below
+
+
+@dataclass(frozen=True)
+class AnnotatedClip:
+    """One annotated clip.
+
+    Attributes:
+        names: what its file or frame folder may be called below the data folder, without ending, the surest first;
+            a name with folders matches only there, a plain one anywhere.
+        label: class id.
+        where: ``file:line`` of the annotation, for messages.
+    """
+
+    names: tuple[str, ...]
+    label: int
+    where: str
+
+
+class Classes:
+    """Class names with their ids, and the mistakes found while annotations are translated to ids.
+
+    Args:
+        names: in class-id order.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.names = list(names)
+        self._ids = {name: k for k, name in enumerate(self.names)}
+        self._findings = Findings("")
+        self._files: set[str] = set()
+
+    def id_of(self, name: str, where: str) -> int:
+        """The id of a class name; an unknown name is noted and gives -1."""
+        label = self._ids.get(name)
+        if label is None:
+            self.note(where, f"class {printable(repr(name))} is not in the class list")
+            return -1
+        return label
+
+    def check_id(self, label: Any, where: str) -> int:
+        """The same for an annotation that gives ids."""
+        if isinstance(label, int) and 0 <= label < len(self.names):
+            return label
+        self.note(where, f"label {label!r} is not one of 0..{len(self.names) - 1}")
+        return -1
+
+    def check_order(self, official: Sequence[str], file: Path) -> None:
+        """Notes where the data set's own class file has other ids than the suite's list."""
+        if len(official) != len(self.names):
+            self.note(str(file), f"{len(official)} classes, but the class list has {len(self.names)}")
+        for k, (theirs, ours) in enumerate(zip(official, self.names)):
+            if theirs != ours:
+                self.note(str(file), f"class {k} is {printable(repr(theirs))}, but {ours!r} in the class list")
+
+    def note(self, where: str, text: str) -> None:
+        self._findings.add(where, text)
+        self._files.add(where.rsplit(":", 1)[0])
+
+    def raise_if_any(self) -> None:
+        """
+        Raises:
+            ConfigError: everything noted, at most 20 lines; an unknown class is one line with its count.
+        """
+        self._findings.source = ", ".join(sorted(self._files))
+        self._findings.raise_if_any()
+
+
+def find_file(folder: Path, *names: str) -> Path:
+    """The first of these files that the folder has.
+
+    Raises:
+        UserError: it has none of them.
+    """
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    what = "no such folder" if not folder.is_dir() else "none of these annotation files is there"
+    raise UserError(f"{folder}: {what}; expected {' or '.join(names)} (--annotations)")
+
+
+def text_lines(file: Path) -> Iterator[tuple[str, str]]:
+    """(``file:line``, text) of all lines that are not blank, ends stripped."""
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield f"{file}:{number}", line.strip()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def id_and_name(file: Path) -> Iterator[tuple[str, str, str]]:
+    """(``file:line``, clip id, class name) of ``id;class name`` lines.
+
+    Raises:
+        UserError: a line without the semicolon, e.g. one of a test list, which has no labels.
+    """
+    for where, text in text_lines(file):
+        clip, mark, name = text.partition(";")
+        if not (clip and mark and name):
+            raise UserError(f"{where}: expected 'id;class name', has {printable(repr(text[:80]))}")
+        yield where, clip.strip(), name.strip()
+
+
+def csv_rows(file: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """(``file:line``, row by column name) of a CSV file with a header.
+
+    Raises:
+        UserError: a column is missing.
+    """
+    columns = list(columns)
+    lines = list(text_lines(file))
+    with safe_io.reading(file, "a csv"):
+        header, *rows = list(csv.reader([text for _, text in lines])) or [[]]
+    header = [name.strip() for name in header]
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise UserError(f"{file}: the header has no {', '.join(missing)}; expected {','.join(columns)}")
+    for (where, _), cells in zip(lines[1:], rows):
+        if len(cells) < len(columns):
+            raise UserError(f"{where}: expected {','.join(header)}, has {len(cells)} fields")
+        yield where, dict(zip(header, (cell.strip() for cell in cells)))
+
+
+def csv_cells(lines: Sequence[tuple[str, str]], separator: str = ",") -> Iterator[tuple[str, list[str]]]:
+    """(``file:line``, cells) of ``text_lines`` of a CSV file, quotes honoured."""
+    reader = csv.reader((text for _, text in lines), delimiter=separator)
+    for cells in reader:
+        yield lines[reader.line_num - 1][0], cells
+
+
+def read_json(file: Path, kind: type) -> Any:
+    """A JSON file whose outermost value is a ``kind`` (list or dict).
+
+    Raises:
+        UserError: it is not.
+    """
+    value = safe_io.read_json(file)
+    if not isinstance(value, kind):
+        raise UserError(f"{file}: expected a JSON {kind.__name__}, has a {type(value).__name__}")
+    return value
+
+
+def json_records(file: Path, keys: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(``file: entry n``, record) of a JSON list of objects that have these keys.
+
+    Raises:
+        UserError: an entry is no such object.
+    """
+    for number, record in enumerate(read_json(file, list), 1):
+        where = f"{file}: entry {number}"
+        if not isinstance(record, dict) or any(key not in record for key in keys):
+            raise UserError(f"{where}: expected an object with {', '.join(keys)}, has {printable(repr(record)[:80])}")
+        yield where, record
 
 
 class FrameNames:
@@ -45,8 +204,8 @@ class FrameNames:
         return {number for number in map(self.number, names) if number is not None}
 
 
-class Shelf:
-    """What lies below a folder: video files, or folders of frames.
+class VideoIndex:
+    """The video files, or folders of frames, below a folder, by name.
 
     Args:
         root: the folder.
@@ -61,10 +220,11 @@ class Shelf:
         self.root, self.num_frames = root, {}
         self.broken: dict[str, str] = {}  # frame folder -> what is wrong with its numbers
         self._ignore_case = ignore_case
+        self._lower: dict[str, list[str]] = {}  # the same in lower case, once it is needed
         self._paths: dict[str, list[str]] = {}  # name of a file without ending, or of a folder -> paths below root
         if not root.is_dir():
             raise UserError(f"{root}: no such folder ({'--frames' if frames else '--videos'})")
-        for path in self._scan_frames(FrameNames(frames)) if frames else self._scan_videos():
+        for path in self._scan_frames(FrameNames(frames)) if frames else videos_below(root):
             self._paths.setdefault(self._key(path), []).append(path)
         self._endings = frames is None
         if not self._paths:
@@ -74,7 +234,7 @@ class Shelf:
     def __len__(self) -> int:
         return sum(len(paths) for paths in self._paths.values())
 
-    def find(self, clip: Clip) -> list[str]:
+    def find(self, clip: AnnotatedClip) -> list[str]:
         """Paths below the folder that fit the first name of the clip that any fits; sorted, mostly one or none."""
         for name in clip.names:
             base = name.rpartition("/")[2]
@@ -85,9 +245,8 @@ class Shelf:
             return self._find_in_any_case(clip)
         return []
 
-    def _find_in_any_case(self, clip: Clip) -> list[str]:
-        if not hasattr(self, "_lower"):
-            self._lower: dict[str, list[str]] = {}
+    def _find_in_any_case(self, clip: AnnotatedClip) -> list[str]:
+        if not self._lower:
             for base, paths in self._paths.items():
                 self._lower.setdefault(base.lower(), []).extend(paths)
         for name in clip.names:
@@ -104,14 +263,6 @@ class Shelf:
     def _key(self, path: str) -> str:
         base = path.rpartition("/")[2]
         return base if path in self.num_frames or path in self.broken else os.path.splitext(base)[0]
-
-    def _scan_videos(self) -> list[str]:
-        return sorted(
-            os.path.relpath(os.path.join(folder, file), self.root).replace(os.sep, "/")
-            for folder, _, files in os.walk(self.root, followlinks=True)
-            for file in files
-            if is_video(file)
-        )
 
     def _scan_frames(self, names: FrameNames) -> list[str]:
         found = []
@@ -160,12 +311,12 @@ class PathStyle:
     relative: bool = False
     ending: bool = True
 
-    def write(self, shelf: Shelf, path: str) -> str:
-        text = path if self.ending or path in shelf.num_frames else os.path.splitext(path)[0]
-        return text if self.relative else Path(shelf.root, text).as_posix()
+    def write(self, index: VideoIndex, path: str) -> str:
+        text = path if self.ending or path in index.num_frames else os.path.splitext(path)[0]
+        return text if self.relative else Path(index.root, text).as_posix()
 
 
-def write_listing(clips: Sequence[Clip], shelf: Shelf, file: Path, style: PathStyle) -> Listing:
+def write_listing(clips: Sequence[AnnotatedClip], index: VideoIndex, file: Path, style: PathStyle) -> Listing:
     """Writes ``path label`` or ``folder num_frames label`` lines in the annotation's order, and reads them back.
 
     Clips that are not on disk are left out; their names go to ``<file>.missing``.
@@ -177,25 +328,25 @@ def write_listing(clips: Sequence[Clip], shelf: Shelf, file: Path, style: PathSt
     rows: list[tuple[str, ...]] = []
     several, broken = 0, 0
     for clip in clips:
-        found = shelf.find(clip)
+        found = index.find(clip)
         if not found:
             listing.missing.append(f"{clip.names[0]} {clip.label}\t{clip.where}")
             continue
         path = found[0]
         listing.used.update(found)
-        if path in shelf.broken:
+        if path in index.broken:
             broken += 1
-            listing.missing.append(f"{clip.names[0]} {clip.label}\t{clip.where}\t{shelf.broken[path]}")
+            listing.missing.append(f"{clip.names[0]} {clip.label}\t{clip.where}\t{index.broken[path]}")
             continue
         several += len(found) > 1
-        count = (str(shelf.num_frames[path]),) if shelf.num_frames else ()
-        rows.append((style.write(shelf, path), *count, str(clip.label)))
+        count = (str(index.num_frames[path]),) if index.num_frames else ()
+        rows.append((style.write(index, path), *count, str(clip.label)))
     if clips and not rows:
         raise UserError(
-            f"none of {len(clips)} clips of {clips[0].where.rsplit(':', 1)[0]} is in {shelf.root}, "
+            f"none of {len(clips)} clips of {clips[0].where.rsplit(':', 1)[0]} is in {index.root}, "
             f"e.g. {printable(' or '.join(clips[0].names))}; is that the right folder?"
         )
-    _write_rows(file, rows, bool(shelf.num_frames))
+    _write_rows(file, rows, bool(index.num_frames))
     _write_missing(file, listing.missing)
     listing.num_listed = len(rows)
     spaces = sum(" " in row[0] for row in rows)
@@ -221,7 +372,7 @@ def _write_rows(file: Path, rows: list[tuple[str, ...]], frames: bool) -> None:
         again = [tuple(row.fields[c] for c in columns) for row in read_rows(str(file), columns)]
         wrong = next((k for k, pair in enumerate(zip(rows, again)) if pair[0] != pair[1]), None)
         if wrong is not None or len(again) != len(rows):
-            raise UserError(f"{file}:{(wrong or 0) + 1}: does not read back as it was meant; rename that file")
+            raise UserError(f"{file}:{(wrong or 0) + 1}: does not read back as it was written; rename that file")
 
 
 def _write_missing(file: Path, missing: list[str]) -> None:
@@ -237,8 +388,8 @@ def printable_line(line: str) -> str:
     return "\t".join(printable(part) for part in line.split("\t"))
 
 
-def report_lines(listings: dict[str, Listing], shelf: Shelf) -> list[str]:
-    """What a person wants to know after the lists were written."""
+def report_lines(listings: dict[str, Listing], index: VideoIndex) -> list[str]:
+    """Counts of what was listed and what is missing, for the terminal."""
     lines = []
     for split, listing in listings.items():
         missing = len(listing.missing)
@@ -249,8 +400,8 @@ def report_lines(listings: dict[str, Listing], shelf: Shelf) -> list[str]:
         if missing:
             lines.append(f"  the missing ones: {listing.file}.missing")
         lines += [f"  {remark}" for remark in listing.remarks]
-    unused = len(shelf) - len(set().union(*(listing.used for listing in listings.values())))
+    unused = len(index) - len(set().union(*(listing.used for listing in listings.values())))
     if unused:
-        kind = "frame folders" if shelf.num_frames else "videos"
-        lines.append(f"{unused} of {len(shelf)} {kind} in {shelf.root} are in none of these lists")
+        kind = "frame folders" if index.num_frames else "videos"
+        lines.append(f"{unused} of {len(index)} {kind} in {index.root} are in none of these lists")
     return lines

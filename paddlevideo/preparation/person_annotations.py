@@ -1,4 +1,4 @@
-"""Annotated people to the files that action detection trains on: csv, labels, person boxes, exclusions, YAML."""
+"""Annotated people, as annotation tools write them, to the files that action detection trains on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from paddlevideo import safe_io
 from paddlevideo.ava_files import (
     BEYOND_S,
     AVARows,
@@ -25,13 +26,37 @@ from paddlevideo.ava_files import (
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.decode import open_video
-from paddlevideo.preparation.ava_sources import Account, Person, Segment
-from paddlevideo.preparation.importers.people import LONGEST_S, shown
-from paddlevideo.preparation.probing import Probe, Source, probe
+from paddlevideo.preparation.check_dataset import Probe, VideoSource, probe
+from paddlevideo.preparation.importers.coco import read_coco
+from paddlevideo.preparation.importers.cvat import read_cvat
+from paddlevideo.preparation.importers.label_studio import is_label_studio, read_label_studio
+from paddlevideo.preparation.importers.people import (
+    LONGEST_S,
+    ImportOptions,
+    ImportSummary,
+    PersonBox,
+    PersonCollector,
+    Segment,
+    shown,
+)
+from paddlevideo.preparation.importers.tables import is_ava, read_ava, read_csv, read_jsonl
+from paddlevideo.preparation.importers.via import CSV_2, CSV_3, is_via, read_via
+from paddlevideo.preparation.list_files import read_json, text_lines
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.video_files import is_video
+from paddlevideo.video_files import videos_below
 
+_READERS: dict[str, Callable[[Path, PersonCollector], None]] = {
+    "csv": read_csv,
+    "jsonl": read_jsonl,
+    "ava": read_ava,
+    "coco": read_coco,
+    "via": read_via,
+    "cvat": read_cvat,
+    "label_studio": read_label_studio,
+}
+FORMS = tuple(_READERS)
+_COMMENTS = 20  # lines at the head of VIA's csv
 _MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
 _MIN_INSIDE = 0.5  # share of a box that must lie within the picture
 _ROUNDING = 1e-6
@@ -39,11 +64,61 @@ _EVEN = 0.5  # a frame may be this share of a frame from where an even rate has 
 _TRIES = 200  # random splits, of which the one that spreads the classes best is taken
 
 
-class Footage:
-    """The videos, or folders of frames, that annotations speak of.
+def read_people(path: Path, form: str, options: ImportOptions, summary: ImportSummary | None = None) -> list[PersonBox]:
+    """All annotated persons of a file.
 
     Args:
-        folder: holds them, at any depth.
+        form: one of ``FORMS``, or ``auto``: by the file's ending and content.
+        summary: what becomes of the file's boxes is added to it.
+
+    Raises:
+        UserError, ConfigError: no such file, not of that form, or bad entries.
+    """
+    form = guess_form(path) if form == "auto" else form
+    found = PersonCollector(path, form, options, summary or ImportSummary())
+    with safe_io.reading(path, f"a {form} file as expected"):
+        _READERS[form](path, found)
+    people = found.finish()
+    if not people and not found.summary.segments:
+        raise UserError(f"{path}: no person is annotated in it (read as {form})")
+    return people
+
+
+def guess_form(path: Path) -> str:
+    """The form of an annotation file.
+
+    Raises:
+        UserError: none that is known.
+    """
+    ending = path.suffix.lower()
+    if ending == ".jsonl":
+        return "jsonl"
+    if ending == ".xml":
+        return "cvat"
+    if ending == ".csv":
+        first = [text for _, text in zip(range(_COMMENTS), (text for _, text in text_lines(path)))]
+        if any(CSV_2 in text for text in first[:1]) or any(CSV_3 in text for text in first):
+            return "via"
+        return "ava" if is_ava(path) else "csv"
+    if ending == ".json":
+        content = read_json(path, object)
+        if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+            return "coco"
+        if isinstance(content, dict) and is_via(content):
+            return "via"
+        if is_label_studio(content):
+            return "label_studio"
+    raise UserError(
+        f"{path}: cannot tell what this is; expected .csv, .jsonl, COCO, VIA or Label Studio .json, CVAT .xml "
+        "(--format names one)"
+    )
+
+
+class VideoFolder:
+    """Videos, or folders of frames, by the names that annotations use.
+
+    Args:
+        root: the folder that holds them, at any depth.
         frame_name: of frames, for folders of frames; None: videos.
         fps: of frames; of videos: instead of what the files say.
 
@@ -51,24 +126,20 @@ class Footage:
         UserError: no such folder, nothing in it, or frames without a rate.
     """
 
-    def __init__(self, folder: Path, frame_name: str | None = None, fps: float | None = None):
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder ({'--frames' if frame_name else '--videos'})")
+    def __init__(self, root: Path, frame_name: str | None = None, fps: float | None = None):
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder ({'--frames' if frame_name else '--videos'})")
         if frame_name and not fps:
-            raise UserError("folders of frames do not tell their rate: --fps")
-        self.folder, self.frame_name, self._fps = folder, frame_name, fps
+            raise UserError("folders of frames have no frame rate: --fps")
+        self.root, self.frame_name, self._fps = root, frame_name, fps
         self.endings: dict[str, str] = {}  # name -> ending
         self._several: set[str] = set()  # names with more than one ending
-        for parent, folders, files in os.walk(folder, followlinks=True):
-            folders.sort()
-            for file in sorted(folders if frame_name else files):
-                stem, ending = (file, "") if frame_name else os.path.splitext(file)
-                if frame_name or is_video(file):
-                    name = os.path.relpath(os.path.join(parent, stem), folder)
-                    if self.endings.setdefault(name, ending) != ending:
-                        self._several.add(name)
+        for path in _folders_below(root) if frame_name else videos_below(root):
+            name, ending = (path, "") if frame_name else os.path.splitext(path)
+            if self.endings.setdefault(name, ending) != ending:
+                self._several.add(name)
         if not self.endings:
-            raise UserError(f"{folder}: no {'folders of frames' if frame_name else 'videos'} in it")
+            raise UserError(f"{root}: no {'folders of frames' if frame_name else 'videos'} in it")
         self._by_base: dict[str, list[str]] = {}
         for name in self.endings:
             self._by_base.setdefault(os.path.basename(name), []).append(name)
@@ -76,22 +147,22 @@ class Footage:
         self._times: dict[str, np.ndarray | None] = {}
 
     def name_of(self, video: str) -> str | None:
-        """The video that an annotation calls so, below the folder, without ending; None: none there, or several."""
+        """The video of that name, as a path below the folder without ending; None: there is none, or several."""
         found = [video] if video in self.endings else self._by_base.get(os.path.basename(video), [])
         return found[0] if len(found) == 1 and found[0] not in self._several else None
 
     def probe(self, name: str) -> Probe:
         """What a video of ``endings`` is."""
         if name not in self._seen:
-            path = str(self.folder / (name + self.endings[name]))
-            self._seen[name] = probe(Source(path, self.frame_name), "sample", "pyav")
+            path = str(self.root / (name + self.endings[name]))
+            self._seen[name] = probe(VideoSource(path, self.frame_name), "sample", "pyav")
         return self._seen[name]
 
     def fps_of(self, video: str) -> float:
         """Frames per second.
 
         Raises:
-            UserError: there is no such video to ask, or it does not tell.
+            UserError: there is no such video, or it states no rate.
         """
         if self._fps:
             return self._fps
@@ -99,23 +170,23 @@ class Footage:
         fps = self.probe(name).fps if name else 0.0
         if not fps:
             what = self.probe(name).detail if name else "not there, or several of that name"
-            raise UserError(f"{self.folder}: the frame rate of {printable(video)!r} is not known ({what}): --fps")
+            raise UserError(f"{self.root}: the frame rate of {printable(video)!r} is not known ({what}): --fps")
         return fps
 
     def times_s(self, video: str) -> np.ndarray | None:
-        """Seconds of a video's frames, float64 [frames]; None: evenly spaced, or said by ``fps``, or not known."""
+        """Seconds of a video's frames, float64 [frames]; None: evenly spaced, given by ``fps``, or not known."""
         name = self.name_of(video)
         if self._fps or self.frame_name or name is None or self.probe(name).reason is not None:
             return None
         if name not in self._times:
-            with open_video(self.folder / (name + self.endings[name])) as reader:
+            with open_video(self.root / (name + self.endings[name])) as reader:
                 times, fps = reader.times(), reader.fps
             even = times is None or not fps or np.abs(times - np.arange(len(times)) / fps).max() < _EVEN / fps
             self._times[name] = None if even else times
         return self._times[name]
 
     def last_s(self, video: str) -> float:
-        """The second of a video's last frame; that of the longest possible video where there is none to ask."""
+        """The second of a video's last frame; ``LONGEST_S`` where there is no such video."""
         name = self.name_of(video)
         if name is None or self.probe(name).reason is not None:
             return LONGEST_S
@@ -130,55 +201,61 @@ class Footage:
         """
         endings = {self.endings[name] for name in names}
         if len(endings) > 1 and any("/" in name for name in names):
-            raise UserError(f"{self.folder}: endings {', '.join(sorted(endings))} in sub-folders; use one ending")
+            raise UserError(f"{self.root}: endings {', '.join(sorted(endings))} in sub-folders; use one ending")
         return endings.pop() if len(endings) == 1 else ""
+
+
+def _folders_below(root: Path) -> list[str]:
+    """Folders at any depth, as paths below ``root`` with ``/``, sorted."""
+    walk = os.walk(root, followlinks=True)
+    return sorted(Path(parent, name).relative_to(root).as_posix() for parent, names, _ in walk for name in names)
 
 
 @dataclass
 class Annotation:
     """People with boxes in fractions of the picture, all of videos that are there."""
 
-    people: list[Person]
+    people: list[PersonBox]
 
     def videos(self) -> list[str]:
         return sorted({person.video for person in self.people})
 
 
-def resolve(people: Sequence[Person], footage: Footage, account: Account) -> Annotation:
+def resolve(people: Sequence[PersonBox], folder: VideoFolder, summary: ImportSummary) -> Annotation:
     """Names of videos, boxes as fractions within the picture, moments within the video; each person once.
 
     Raises:
-        ConfigError: what cannot be meant, each with its line.
+        ConfigError: no such video, a second behind its end, or no box of a person, each with its line.
     """
     findings = Findings(people[0].where.split(":")[0] if people else "")
     kept = []
     for person in people:
-        name = footage.name_of(person.video)
+        name = folder.name_of(person.video)
         if name is None:
-            what = f"no video {person.video!r} in {footage.folder}, or several of that name (--video names it)"
+            what = f"no video {person.video!r} in {folder.root}, or several of that name (--video names it)"
             findings.add(person.where, what)
             continue
-        seen = footage.probe(name)
+        seen = folder.probe(name)
         if seen.reason is not None:
             findings.add(person.where, f"{name}: {seen.detail or seen.reason}")
             continue
-        last_s = footage.last_s(name)
+        last_s = folder.last_s(name)
         if not 0 <= person.time_s <= last_s + BEYOND_S:
             text = f"second {person.time_s:g}, but {name} lasts from 0 to {last_s:.2f} s"
             findings.add(person.where, text)
             continue
-        asked, there = account.endings.get(person.video, ""), footage.endings[name]
-        if asked and there and asked.lower() != there.lower():
-            account.remarks[f"boxes of {person.video}{asked}: {name}{there} is the video that is there"] += 1
-        box = _box_norm(person, seen, findings, account)
+        named, there = summary.endings.get(person.video, ""), folder.endings[name]
+        if named and there and named.lower() != there.lower():
+            summary.remarks[f"boxes of {person.video}{named}: {name}{there} is the video that is there"] += 1
+        box = _box_norm(person, seen, findings, summary)
         if box is not None:
             kept.append(replace(person, video=name, box=box, in_pixels=False, size_px=None))
     findings.raise_if_any()
-    return Annotation(_without_doubles(kept, account))
+    return Annotation(_without_doubles(kept, summary))
 
 
 def _box_norm(
-    person: Person, seen: Probe, findings: Findings, account: Account
+    person: PersonBox, seen: Probe, findings: Findings, summary: ImportSummary
 ) -> tuple[float, float, float, float] | None:
     """The box in fractions, to three digits, clipped to the picture; None: no person's box, which is noted."""
     sides = person.size_px if person.size_px and all(person.size_px) else (seen.width, seen.height)
@@ -200,39 +277,41 @@ def _box_norm(
         findings.add(person.where, text)
     else:
         if (np.abs(inside - box) > _ROUNDING).any():
-            account.remarks["boxes reached out of the picture and were clipped"] += 1
+            summary.remarks["boxes reached out of the picture and were clipped"] += 1
         x1, y1, x2, y2 = (float(value) for value in np.round(inside, 3))
         return x1, y1, x2, y2
     return None
 
 
-def _without_doubles(people: Sequence[Person], account: Account) -> list[Person]:
+def _without_doubles(people: Sequence[PersonBox], summary: ImportSummary) -> list[PersonBox]:
     """Each person at a moment once, with all the actions that lines of the same box give."""
-    merged: dict[tuple, Person] = {}
+    merged: dict[tuple, PersonBox] = {}
     for person in people:
         key = (person.video, time_text(person.time_s), person.box, person.person)
         known = merged.setdefault(key, person)
         if known is person:
             continue
         if set(person.actions) <= set(known.actions):
-            account.dropped["lines stand there twice (same video, second, box, person and actions)"] += 1
+            summary.dropped["lines occur twice (same video, second, box, person and actions)"] += 1
         else:
-            account.remarks["lines of the same box were joined: their actions are one person's"] += 1
+            summary.remarks["lines of the same box were joined: their actions are one person's"] += 1
             merged[key] = replace(known, actions=tuple(dict.fromkeys(known.actions + person.actions)))
     places: dict[tuple, set] = {}
     for person in merged.values():
         if person.person is not None:
             places.setdefault((person.video, time_text(person.time_s), person.person), set()).add(person.box)
     if several := sum(len(boxes) > 1 for boxes in places.values()):
-        account.remarks["times a person id has several boxes at one moment"] += several
+        summary.remarks["times a person id has several boxes at one moment"] += several
     return list(merged.values())
 
 
-def merge_spellings(people: Sequence[Person], given: Sequence[str] | None, account: Account) -> list[Person]:
+def merge_spellings(
+    people: Sequence[PersonBox], given: Sequence[str] | None, summary: ImportSummary
+) -> list[PersonBox]:
     """One spelling for names that differ in case or spaces only: the list's, or the most frequent one."""
     found: dict[str, Counter[str]] = {}
     said = ((p.video, time_text(p.time_s), p.box, p.person, name) for p in people for name in p.actions)
-    for *_, name in dict.fromkeys(said):  # lines that stand there twice count once
+    for *_, name in dict.fromkeys(said):  # lines that occur twice count once
         found.setdefault(" ".join(name.split()).casefold(), Counter())[name] += 1
     by_fold: dict[str, list[str]] = {}
     for name in given or ():
@@ -244,7 +323,7 @@ def merge_spellings(people: Sequence[Person], given: Sequence[str] | None, accou
         for name in names:
             chosen[name] = name if name in listed else best
             if chosen[name] != name:
-                account.remarks[f"actions {name!r} were merged with {chosen[name]!r}"] += names[name]
+                summary.remarks[f"actions {name!r} were merged with {chosen[name]!r}"] += names[name]
     return [replace(p, actions=tuple(dict.fromkeys(chosen[name] for name in p.actions))) for p in people]
 
 
@@ -252,8 +331,8 @@ def class_names(annotation: Annotation, given: Sequence[str] | None = None) -> l
     """Names of the classes 1, 2, ...: those given, or those annotated in alphabetical order.
 
     Raises:
-        UserError: nobody does anything.
-        ConfigError: somebody does what is not among ``given``; each such name once, with how often it stands there.
+        UserError: no actions are annotated.
+        ConfigError: an action is not among ``given``; each such name once, with its count.
     """
     used = sorted({name for person in annotation.people for name in person.actions})
     if not used:
@@ -349,7 +428,7 @@ def read_detected(file: Path) -> dict[str, np.ndarray]:
     return read_proposals(file)
 
 
-def resolve_segments(segments: Sequence[Segment], footage: Footage) -> list[Segment]:
+def resolve_segments(segments: Sequence[Segment], folder: VideoFolder) -> list[Segment]:
     """Segments of videos that are there.
 
     Raises:
@@ -358,12 +437,12 @@ def resolve_segments(segments: Sequence[Segment], footage: Footage) -> list[Segm
     findings = Findings(segments[0].where.split(":")[0] if segments else "")
     kept = []
     for segment in segments:
-        name = footage.name_of(segment.video)
+        name = folder.name_of(segment.video)
         if name is None:
-            what = f"no video {segment.video!r} in {footage.folder}, or several of that name (--video names it)"
+            what = f"no video {segment.video!r} in {folder.root}, or several of that name (--video names it)"
             findings.add(segment.where, what)
-        elif segment.end_s > footage.last_s(name) + BEYOND_S:
-            text = f"ends at second {segment.end_s:g}, but {name} lasts from 0 to {footage.last_s(name):.2f} s"
+        elif segment.end_s > folder.last_s(name) + BEYOND_S:
+            text = f"ends at second {segment.end_s:g}, but {name} lasts from 0 to {folder.last_s(name):.2f} s"
             findings.add(segment.where, text)
         else:
             kept.append(replace(segment, video=name))

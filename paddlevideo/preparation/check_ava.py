@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from paddlevideo.ava_files import (
     read_proposals,
 )
 from paddlevideo.boxes import iou
-from paddlevideo.errors import ConfigError, UserError, printable
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.findings import Report, table
 from paddlevideo.loader.datasets.ava import Places, select_persons
+from paddlevideo.preparation.check_dataset import Depth, Probe, VideoSource, probe
 from paddlevideo.preparation.parallel import Crashed, run_tasks
-from paddlevideo.preparation.probing import Depth, Probe, Source, probe
 
 # kind of finding -> what it means; the order of the report
 ERRORS = {
@@ -43,12 +45,11 @@ NOTES = {
     "unnamed": "action ids that the label file does not name: trained on, not evaluated",
     "missing_keys": "key frames without person boxes: evaluated on one box, the whole picture",
     "loose": "few person boxes are within IoU 0.9 of the people; in training only those learn (the annotated boxes do)",
-    "shared": "the same video in two sets, at other seconds: its people are known from training",
-    "no_samples": "classes that nobody does",
+    "shared": "the same video in two sets, at other seconds: its people occur in training",
+    "no_samples": "classes without a sample",
     "unseen": "classes that are evaluated and never trained on: their AP is chance at best",
     "imbalance": "the largest class is many times the smallest; see sample_by_class and custom_classes",
 }
-_KEPT = 50  # findings of a kind that are kept; all are counted
 _IMBALANCE = 20.0
 LEAST_RECALL, LEAST_CLOSE = 0.5, 0.3  # of people at IoU 0.5 and 0.9
 
@@ -75,25 +76,6 @@ class AvaSource:
     num_classes: int | None = None
 
 
-@dataclass(frozen=True)
-class AvaFinding:
-    """One thing that is wrong, or (of ``NOTES``) worth a look."""
-
-    kind: str
-    split: str
-    file: str
-    line: int
-    detail: str
-
-    @property
-    def is_error(self) -> bool:
-        return self.kind in ERRORS
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return printable(f"{place}: {self.detail}")
-
-
 @dataclass
 class SplitFacts:
     """What one csv holds; recall is of annotated people by person boxes, None where there is no proposals file."""
@@ -108,22 +90,35 @@ class SplitFacts:
 
 
 @dataclass
-class AvaCheck:
-    """All that was found."""
+class AvaCheck(Report):
+    """All that was found in key frames, boxes and actions."""
 
-    findings: list[AvaFinding] = field(default_factory=list)
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind, split) -> findings, kept or not
+    errors, notes, most = ERRORS, NOTES, 50
+
     facts: dict[str, SplitFacts] = field(default_factory=dict)
-    names: dict[int, str] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)  # of the actions
 
-    @property
-    def is_sound(self) -> bool:
-        return not any(kind in ERRORS for kind, _ in self.counts)
+    def lines(self, max_shown: int = 10) -> list[str]:
+        """A row per set, a row per class, the findings of each kind, a verdict."""
+        header = ["set", "lines", "videos", "key frames", "people", "classes", "recall@0.5", "recall@0.9"]
+        rows = [
+            [split, *map(str, (f.lines, f.videos, f.key_frames, f.people, len(f.by_label)))]
+            + ["-" if share is None else f"{100 * share:.1f} %" for share in (f.recall_50, f.recall_90)]
+            for split, f in self.facts.items()
+        ]
+        lines = table([header, *rows])
+        labels = sorted({label for f in self.facts.values() for label in f.by_label} | set(self.names))
+        if labels:
+            counts = {label: [str(f.by_label.get(label, 0)) for f in self.facts.values()] for label in labels}
+            rows = [[str(label), self.names.get(label, "-"), *counts[label]] for label in labels]
+            lines += ["", *table([["id", "class", *self.facts], *rows])]
+        verdict = "nothing is wrong" if self.is_sound else f"{self.num_errors} errors"
+        return [*lines, *self.kind_lines(max_shown), "", verdict]
 
-    def add(self, kind: str, split: str, file: str, line: int, detail: str) -> None:
-        self.counts[kind, split] += 1
-        if self.counts[kind, split] <= _KEPT:
-            self.findings.append(AvaFinding(kind, split, file, line, detail))
+    def as_json(self) -> dict[str, Any]:
+        """Everything: ``sound``, ``sets``, ``findings``."""
+        sets = {split: vars(facts) for split, facts in self.facts.items()}
+        return self.stored(sets, {str(label): name for label, name in self.names.items()}, {})
 
 
 def check_ava(sources: Sequence[AvaSource], jobs: int = 1, depth: Depth = "open", quiet: bool = True) -> AvaCheck:
@@ -143,18 +138,17 @@ def check_ava(sources: Sequence[AvaSource], jobs: int = 1, depth: Depth = "open"
             continue
         names = _names(check, source)
         check.names |= names
-        _judge_labels(check, source, rows, names)
-        good = _judge_boxes(check, source, rows)
-        _judge_times(check, source, rows)
-        _judge_videos(check, source, rows, jobs, depth, quiet)
+        _check_labels(check, source, rows, names)
+        good = _check_boxes(check, source, rows)
+        _check_times(check, source, rows)
+        _check_videos(check, source, rows, jobs, depth, quiet)
         facts = check.facts[source.split] = _facts(rows)
-        _judge_persons(check, source, rows, good, facts)
-        _judge_excluded(check, source, rows)
-        _judge_counts(check, source, facts, names)
+        _check_persons(check, source, rows, good, facts)
+        _check_excluded(check, source, rows)
+        _check_counts(check, source, facts, names)
         videos_of[source.split] = (source, rows)
     _compare(check, videos_of)
-    order = [*ERRORS, *NOTES]
-    check.findings.sort(key=lambda f: (order.index(f.kind), f.file, f.line))
+    check.sort()
     return check
 
 
@@ -179,7 +173,7 @@ def _names(check: AvaCheck, source: AvaSource) -> dict[int, str]:
         return {}
 
 
-def _judge_labels(check: AvaCheck, source: AvaSource, rows: AVARows, names: Mapping[int, str]) -> None:
+def _check_labels(check: AvaCheck, source: AvaSource, rows: AVARows, names: Mapping[int, str]) -> None:
     if source.custom_classes is not None:
         most = max(source.custom_classes)
         for label in sorted(set(source.custom_classes) - set(rows.label.tolist())):
@@ -200,7 +194,7 @@ def _judge_labels(check: AvaCheck, source: AvaSource, rows: AVARows, names: Mapp
         check.add("unnamed", source.split, source.file_path, int(rows.line[unnamed[0]]), text)
 
 
-def _judge_boxes(check: AvaCheck, source: AvaSource, rows: AVARows) -> np.ndarray:
+def _check_boxes(check: AvaCheck, source: AvaSource, rows: AVARows) -> np.ndarray:
     """Which rows have a box with area in fractions of the picture, bool [M]."""
     far = (np.abs(rows.boxes - 0.5) > 1.0).any(axis=1)
     flat = ~far & ((rows.boxes[:, 0] >= rows.boxes[:, 2]) | (rows.boxes[:, 1] >= rows.boxes[:, 3]))
@@ -218,7 +212,7 @@ def _judge_boxes(check: AvaCheck, source: AvaSource, rows: AVARows) -> np.ndarra
     return ~far & ~flat
 
 
-def _judge_times(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
+def _check_times(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
     start, end = source.timestamp_start, np.inf if source.timestamp_end is None else source.timestamp_end
     wrong = np.flatnonzero((rows.timestamp < start) | (rows.timestamp > end))
     if not len(wrong):
@@ -232,7 +226,7 @@ def _judge_times(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
         check.add("time", source.split, source.file_path, int(rows.line[i]), text)
 
 
-def _judge_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, depth: Depth, quiet: bool) -> None:
+def _check_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, depth: Depth, quiet: bool) -> None:
     places = Places(source.data_prefix, source.videos, source.video_suffix)
     wanted, lines = [], [int(rows.line[np.argmax(rows.video == k)]) for k in range(len(rows.videos))]
     for number, name in enumerate(rows.videos):
@@ -241,7 +235,7 @@ def _judge_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, 
         except UserError as error:
             check.add("video", source.split, source.file_path, lines[number], str(error))
             continue
-        wanted.append((number, Source(path, None if places.kind == "filename" else source.suffix)))
+        wanted.append((number, VideoSource(path, None if places.kind == "filename" else source.suffix)))
     task = partial(probe, depth=depth, backend="pyav")
     for index, seen in run_tasks(task, [item for _, item in wanted], jobs, source.split, quiet):
         number, item = wanted[index]
@@ -266,7 +260,7 @@ def _facts(rows: AVARows) -> SplitFacts:
     return SplitFacts(len(rows), len(rows.videos), len(keys), len(people), dict(sorted(labels.items())))
 
 
-def _judge_persons(check: AvaCheck, source: AvaSource, rows: AVARows, good: np.ndarray, facts: SplitFacts) -> None:
+def _check_persons(check: AvaCheck, source: AvaSource, rows: AVARows, good: np.ndarray, facts: SplitFacts) -> None:
     if not source.proposal_file or not len(rows):
         return
     file = source.proposal_file
@@ -316,7 +310,7 @@ def _best_overlaps(
     return best
 
 
-def _judge_excluded(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
+def _check_excluded(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
     if not source.exclude_file or source.split != "train":
         return
     try:
@@ -329,7 +323,7 @@ def _judge_excluded(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
         check.add("excluded", source.split, source.exclude_file, 0, f"it names all {len(keys)} key frames")
 
 
-def _judge_counts(check: AvaCheck, source: AvaSource, facts: SplitFacts, names: Mapping[int, str]) -> None:
+def _check_counts(check: AvaCheck, source: AvaSource, facts: SplitFacts, names: Mapping[int, str]) -> None:
     wanted = source.custom_classes or tuple(names)
     empty = [_called(label, names) for label in wanted if label not in facts.by_label]
     if empty and source.split == "train":
