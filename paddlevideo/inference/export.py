@@ -25,6 +25,7 @@ from paddlevideo.build import deployed_network
 from paddlevideo.classes import agreed, check_count, settled
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
+from paddlevideo.extensions import sources_of
 from paddlevideo.inference.detector import DetectionSettings
 from paddlevideo.inference.key_frames import ClipMaker, KeyMoment
 from paddlevideo.inference.runtime import (
@@ -349,6 +350,7 @@ def _describe(
             "python": platform.python_version(),
         },
         files={file.name: sha256(file) for file in (program, params)},
+        imports=sources_of(pipeline.entries),
     )
 
 

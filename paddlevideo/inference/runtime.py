@@ -21,6 +21,7 @@ from paddlevideo.config.merging import differences
 from paddlevideo.config.reading import read_yaml
 from paddlevideo.environment import use_device
 from paddlevideo.errors import ConfigError, DamagedFileError, UserError
+from paddlevideo.extensions import declare_sources
 from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
@@ -42,7 +43,7 @@ FILE_NAME = "inference.yml"
 FORMAT_VERSION = 1
 _KINDS = {"program": str, "params": str, "input": dict, "output": dict, "num_classes": int, "score_type": str,
           "views": int, "pipeline": dict, "weights": dict, "check": dict, "versions": dict, "detection": dict,
-          "files": dict}  # fmt: skip
+          "files": dict, "imports": dict}  # fmt: skip
 ONE_LABEL, MULTI_LABEL = "probability", "sigmoid"  # kinds of scores
 
 
@@ -166,6 +167,7 @@ class Description:
         detection: of a model that takes people's boxes: its inputs, and what ``DetectionSettings`` holds; else empty.
         weights: file name and sha256 of the checkpoint that was exported.
         files: file name -> sha256, of the program and its weights.
+        imports: file or module -> sha256, of the user's modules that operators of the pipeline are from.
     """
 
     model_name: str
@@ -184,6 +186,7 @@ class Description:
     versions: dict[str, str] = field(default_factory=dict)
     detection: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> Path:
@@ -191,6 +194,8 @@ class Description:
         values = asdict(self)
         if not self.detection:
             del values["detection"]
+        if not self.imports:
+            del values["imports"]
         ordered = {"format_version": values.pop("format_version"), **values}
         path = folder / FILE_NAME
         write_atomic(path, yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120))
@@ -234,6 +239,7 @@ def read_description(folder: Path) -> Description | None:
             f"{path}: score_type: expected {ONE_LABEL} or {MULTI_LABEL}, got {values['score_type']!r}; export the "
             "model again"
         )
+    declare_sources(values.get("imports", {}), str(path))
     return Description(**values)
 
 
