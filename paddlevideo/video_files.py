@@ -36,6 +36,16 @@ def is_video(name: str) -> bool:
     return name.lower().endswith(VIDEO_ENDINGS) and not os.path.basename(name).startswith(".")
 
 
+def videos_below(root: str | os.PathLike, follow_links: bool = True) -> list[str]:
+    """Videos at any depth, as paths below ``root`` with ``/``, sorted."""
+    return sorted(
+        os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")
+        for folder, _, names in os.walk(root, followlinks=follow_links)
+        for name in names
+        if is_video(name)
+    )
+
+
 def left_out_files(root: str) -> dict[str, list[str]]:
     """Why -> files below a folder with one sub-folder per class that are no samples, as paths below it.
 

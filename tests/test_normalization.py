@@ -11,6 +11,7 @@ from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.inference.export import export
 from paddlevideo.inference.runtime import Export, read_description
+from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
@@ -37,7 +38,7 @@ def own(monkeypatch):
         def call(self, sample, rng):
             return {**sample, "imgs": function(sample["imgs"])}
 
-        cls = type("OwnTransform", (), {"__call__": call, **attributes})
+        cls = type("OwnTransform", (Transform,), {"__call__": call, **attributes})
         monkeypatch.setitem(TRANSFORMS._classes, "OwnTransform", cls)
 
     return register

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.config.finding import find_config
 from paddlevideo.config.reading import Lines, join, parse_value, read_yaml
-from paddlevideo.errors import ConfigError
+from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.registry import suggest
 
 _MAX_LEVELS = 2
@@ -39,10 +40,11 @@ def read_with_bases(file: Path, level: int = 0) -> tuple[dict[str, Any], Lines]:
     merge = Merge()
     merged: dict[str, Any] = {}
     for base in bases:
-        path = file.parent / base
-        if not path.is_file():
-            others = ", ".join(sorted(other.name for other in path.parent.glob("*.yaml"))) or "no YAML files"
-            raise ConfigError(str(file), [f"_base_: there is no file {path}; beside it are: {others}"])
+        try:
+            path = find_config(base, file.parent)
+        except UserError as error:
+            others = ", ".join(sorted(other.name for other in (file.parent / base).parent.glob("*.yaml")))
+            raise ConfigError(str(file), [f"_base_: {error}; beside it are: {others or 'no YAML files'}"]) from None
         base_data, base_lines = read_with_bases(path, level + 1)
         merge.lines.update(base_lines)
         merged = merge(merged, base_data)

@@ -24,7 +24,7 @@ from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.loader.feature_bank import KeyFrame, write_bank
+from paddlevideo.loader.feature_bank import BankFrame, write_bank
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import read_json, read_npz, read_pickle, sha256, write_atomic
 from paddlevideo.settings import DEFAULT_SEED, Batches, Options, Settings
@@ -76,7 +76,7 @@ class Parts:
         write_atomic(self._file(number, "table.npz"), lambda stream: np.savez(stream, **arrays))
         write_atomic(self._file(number), lambda stream: np.save(stream, features))  # last: it says the group is whole
 
-    def key_frames(self, records: Sequence[Mapping[str, Any]]) -> Iterator[KeyFrame]:
+    def key_frames(self, records: Sequence[Mapping[str, Any]]) -> Iterator[BankFrame]:
         """All that was written; the features stay on disk until somebody looks at them."""
         for file in sorted(self.folder.glob("*.npy")):
             features = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -85,7 +85,7 @@ class Parts:
             ends = np.cumsum(counts)
             for i, begin, end in zip(index.tolist(), (ends - counts).tolist(), ends.tolist()):
                 record = records[i]
-                yield KeyFrame(record["video_id"], int(record["timestamp"]), features[begin:end], scores[begin:end])
+                yield BankFrame(record["video_id"], int(record["timestamp"]), features[begin:end], scores[begin:end])
 
     def _file(self, number: int, ending: str = "npy") -> Path:
         return self.folder / f"{number:06d}.{ending}"
@@ -117,7 +117,7 @@ def build_bank(
     set_up_logging(config.output_dir, distributed.rank(), Settings.of(config).log_level)
     config = for_split(config, split)
     framework = deployed_network(config)
-    if not getattr(framework, "takes_boxes", False):
+    if not framework.takes_boxes:
         raise ConfigError(config.source, ["MODEL.framework: feature banks are of persons; expected FastRCNN"])
     log.info("%s", load_weights(framework, options.weights))
     framework.eval()
@@ -238,7 +238,7 @@ def convert_mmaction2(source: Path, out: Path, half: bool) -> tuple[int, int]:
     return len(frames), sum(len(frame.features) for frame in frames)
 
 
-def _of_mmaction2(content: Any, source: Path) -> Iterator[KeyFrame]:
+def _of_mmaction2(content: Any, source: Path) -> Iterator[BankFrame]:
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{source}: expected {{video id: {{second: [features]}}}}, got {type(content).__name__}")
     for video, seconds in content.items():
@@ -247,7 +247,7 @@ def _of_mmaction2(content: Any, source: Path) -> Iterator[KeyFrame]:
         for second, persons in seconds.items():
             rows = [_vector(person, f"{source}: {video}, {second}") for person in persons]
             if rows:
-                yield KeyFrame(str(video), int(second), np.stack(rows))
+                yield BankFrame(str(video), int(second), np.stack(rows))
 
 
 def _vector(value: Any, where: str) -> np.ndarray:

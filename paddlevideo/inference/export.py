@@ -329,7 +329,7 @@ def _describe(
         num_classes=framework.num_classes,
         score_type=MULTI_LABEL if framework.multi_label else ONE_LABEL,
         views=inputs[0]["shape"][1],
-        avg_type=getattr(framework, "avg_type", None),
+        avg_type=framework.avg_type,
         pipeline=pipeline.describe(),
         labels=labels,
         weights={"file": params_path.name, "sha256": sha256(params_path)},

@@ -17,7 +17,7 @@ from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
 from paddlevideo.loader.decode.packets import orientation, size_remark, to_rgb
 from paddlevideo.loader.decode.pyav_sequential import decode_all
-from paddlevideo.loader.decode.reader import Clip, Damaged, EachFrame
+from paddlevideo.loader.decode.reader import Damaged, EachFrame, FrameBuffer
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.settings import DEFAULT_SEED
@@ -76,7 +76,7 @@ class ForwardReader(FrameReader):
             if self._next >= first:
                 self._held[self._next] = frame, damage
             self._next += 1
-        clip = Clip(self.path, wanted, each)
+        clip = FrameBuffer(self.path, wanted, each)
         for index in sorted(set(wanted) & self._held.keys()):
             frame, damage = self._held[index]
             if damage is not None and self._damaged == "refuse":

@@ -199,7 +199,7 @@ def bank_of_video(
         raise no_detector(path)
     features = _features(first, detector, batch_size, progress)
     frames = [
-        feature_bank.KeyFrame(first.video_id, math.floor(moment.timestamp_s), rows, boxes[:, 4])
+        feature_bank.BankFrame(first.video_id, math.floor(moment.timestamp_s), rows, boxes[:, 4])
         for moment, rows, boxes in zip(first.moments, features, first.persons)
     ]
     feature_bank.write_bank(path, frames, about=wanted)

@@ -37,7 +37,7 @@ _MAX_HEADER = 1 << 25
 
 
 @dataclass(frozen=True)
-class KeyFrame:
+class BankFrame:
     """The persons of one key frame, as ``write_bank`` takes them.
 
     Args:
@@ -54,7 +54,7 @@ class KeyFrame:
 
 
 def write_bank(
-    path: str | Path, frames: Iterable[KeyFrame], half: bool = False, about: Mapping[str, str] | None = None
+    path: str | Path, frames: Iterable[BankFrame], half: bool = False, about: Mapping[str, str] | None = None
 ) -> str:
     """Writes a bank, whole or not at all.
 
@@ -69,7 +69,7 @@ def write_bank(
     Raises:
         UserError: no key frame, features of different lengths, a disk that is full.
     """
-    chosen: dict[tuple[str, int], KeyFrame] = {}
+    chosen: dict[tuple[str, int], BankFrame] = {}
     for frame in frames:
         chosen.setdefault((frame.video, int(frame.second)), frame)
     if not chosen:
@@ -105,18 +105,18 @@ def write_bank(
     return write_atomic(path, content)
 
 
-def _scores(frame: KeyFrame) -> np.ndarray:
+def _scores(frame: BankFrame) -> np.ndarray:
     if frame.scores is None:
         return np.zeros(len(frame.features), "float32")
     return np.asarray(frame.scores, "float32").reshape(-1)
 
 
-def _by_score(frame: KeyFrame) -> np.ndarray:
+def _by_score(frame: BankFrame) -> np.ndarray:
     return np.argsort(-_scores(frame), kind="stable")
 
 
 def _blocks(
-    frames: Sequence[KeyFrame], orders: Sequence[np.ndarray], dtype: np.dtype, small: Mapping[str, np.ndarray]
+    frames: Sequence[BankFrame], orders: Sequence[np.ndarray], dtype: np.dtype, small: Mapping[str, np.ndarray]
 ) -> Iterable[bytes]:
     for frame, order in zip(frames, orders):
         if len(order):
