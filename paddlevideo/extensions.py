@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.class_index import entries_of_file
+from paddlevideo.errors import ConfigError
 from paddlevideo.registry import REGISTRIES
 
 KEY = "imports"
@@ -60,6 +61,17 @@ def declare(names: Any, folders: Sequence[Path]) -> tuple[list[str], list[str]]:
         problems += [f"{KEY}[{i}]: {line}" for line in _index(found)]
         resolved.append(name if found.root is None else str(_location(found)))
     return list(dict.fromkeys(resolved)), problems
+
+
+def declare_all(names: Sequence[str]) -> None:
+    """``declare`` for modules that no configuration names, looked for in the working directory.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    _, problems = declare(list(names), (Path(),))
+    if problems:
+        raise ConfigError("--import", problems)
 
 
 def _find(name: str, folders: Sequence[Path]) -> _Found | None:
