@@ -90,8 +90,9 @@ def main() -> int:
     )
     if arguments.test:
         from paddlevideo.engine.testing import test
+        from paddlevideo.reporting.report import ReportFiles
 
-        test(config, options, arguments.out)
+        test(config, options, ReportFiles(options.weights, arguments.out))
     else:
         train(config, options)
     return 0

@@ -6,12 +6,11 @@ import cv2
 import pytest
 
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.registry import BACKBONES
 from paddlevideo.settings import Options
-from tests.tiny import make_clips, moving_square
+from tests.tiny import make_clips, moving_square, run_test
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = [p for p in sorted((ROOT / "configs").rglob("*.yaml")) if not {"_base_", "detection"} & set(p.parts)]

@@ -14,12 +14,12 @@ import yaml
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import check
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
 from paddlevideo.solver.lr import build_lr
+from tests.tiny import run_test
 
 ROOT = Path(__file__).resolve().parents[1]
 DETECTION = ROOT / "configs" / "detection"

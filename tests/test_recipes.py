@@ -12,7 +12,6 @@ import pytest
 
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.inference.export import export
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import write_pickle
@@ -20,6 +19,7 @@ from paddlevideo.settings import Options
 from paddlevideo.solver.check import Run, in_numbers
 from paddlevideo.solver.lr import build_lr
 from tests.test_configs import CONFIGS, lists, reduce  # noqa: F401 (lists is a fixture)
+from tests.tiny import run_test
 
 ROOT = Path(__file__).resolve().parents[1]
 TSM, PPTSM = ROOT / "configs" / "recognition" / "tsm", ROOT / "configs" / "recognition" / "pptsm"

@@ -16,7 +16,6 @@ import pytest
 
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.safe_io import write_pickle
@@ -26,7 +25,7 @@ from paddlevideo.solver.optimizer import parameter_groups
 from tests.config.test_num_seg import RECIPE
 from tests.test_configs import REDUCED
 from tests.test_recipes import clip_of, names
-from tests.tiny import ROOT, make_clips, save
+from tests.tiny import ROOT, make_clips, run_test, save
 
 FOLDER = ROOT / "configs" / "recognition"
 PP = FOLDER / "pptimesformer" / "pptimesformer_k400_videos.yaml"

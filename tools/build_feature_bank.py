@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     config = None if args.mmaction2 else load_run_config(args.config, args.override, uses=("test",))
     set_cpu_environment()
     hide_paddle_remarks()
-    from paddlevideo.engine.bank import build_bank, convert_mmaction2
+    from paddlevideo.engine.bank import build_bank
+    from paddlevideo.loader.feature_bank import convert_mmaction2
     from paddlevideo.settings import Options
 
     if config is None:

@@ -69,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     mmaction2.note_launcher(args.launcher)
     from paddlevideo.build import metric_for
     from paddlevideo.engine.testing import test
+    from paddlevideo.reporting.report import ReportFiles
     from paddlevideo.reporting.results import SUFFIXES
     from paddlevideo.settings import Options
 
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     metric = metric_for(config)
     _check_names(args.eval, metric)
     out = args.out or str(config.output_dir / f"pred{getattr(metric, 'result_suffixes', SUFFIXES)[-1]}")
-    figures = test(config, options, out)
+    figures = test(config, options, ReportFiles(weights, out))
     if args.eval and distributed.is_main():
         for name, value in _figures(metric, figures, out, args.eval, top_k).items():
             print(f"{name}: {value:.4f}")

@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     mmaction2.note_launcher(args.launcher)
     from paddlevideo.engine.testing import test
     from paddlevideo.engine.training import train
+    from paddlevideo.reporting.report import ReportFiles
     from paddlevideo.settings import Options
 
     options = Options(
@@ -78,7 +79,8 @@ def main(argv: list[str] | None = None) -> int:
         if asked:
             name = "best" if what == "best" else f"epoch_{run.progress.epoch:05d}"
             weights = f"{run.folder.stem(name)}.pdparams"
-            test(config, replace(options, resume=None, weights=weights), str(config.output_dir / f"{what}_pred.pkl"))
+            files = ReportFiles(weights, str(config.output_dir / f"{what}_pred.pkl"))
+            test(config, replace(options, resume=None, weights=weights), files)
     return 0
 
 
