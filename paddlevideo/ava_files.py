@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.errors import CONTROL, ConfigError, UserError
+from paddlevideo.errors import CONTROL, UserError
+from paddlevideo.findings import Findings
 from paddlevideo.safe_io import read_json, read_npz, read_pickle, reading, write_atomic
+from paddlevideo.shipped import shipped
 
 BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far behind a video's last frame
-_MAX_SHOWN = 20
 _BOX_SUFFIXES = (".pkl", ".npz", ".json")
 
 
@@ -68,7 +69,7 @@ class AVARows:
         videos: the different video ids, in order of their first line.
         video: int32 [M], index into ``videos``.
         timestamp: float64 [M], seconds.
-        boxes: float64 [M, 4], x1, y1, x2, y2 as fractions of the picture; not yet judged.
+        boxes: float64 [M, 4], x1, y1, x2, y2 as fractions of the picture; not yet checked.
         label: int32 [M], action id; -1 where the field is empty (a person without an action).
         entity: int32 [M], person id, -1 where there is none; None in a scored file.
         score: float64 [M] in a scored file, else None.
@@ -166,36 +167,35 @@ def _parse_fast(lines: list[bytes]) -> tuple[list[bytes], np.ndarray] | None:
 def _parse_slowly(path: str, lines: list[bytes], numbers: np.ndarray, scored: bool) -> tuple[list[bytes], np.ndarray]:
     """The same by a real csv reader, with an empty action or person as -1, and a message for every bad line."""
     wanted = "video_id, second, x1, y1, x2, y2, action_id, " + ("score" if scored else "person_id")
-    names, values, problems = [], np.full((len(lines), 7), -1.0), []
+    names, values, findings = [], np.full((len(lines), 7), -1.0), Findings(path)
     with reading(path, "a csv"):
         table = list(csv.reader(_texts(path, lines), skipinitialspace=True))
     for row, (number, cells) in enumerate(zip(numbers, table)):
         cells = [cell.strip() for cell in cells]
         names.append(cells[0].encode() if cells else b"")
         if len(cells) != 8 and not (len(cells) == 7 and not scored):
-            problems.append((number, f"{len(cells)} fields, expected 8: {wanted}"))
+            findings.add(number, f"{len(cells)} fields, expected 8: {wanted}")
             continue
         if not cells[0]:
-            problems.append((number, "the video id is empty"))
+            findings.add(number, "the video id is empty")
         for column, cell in enumerate(cells[1:]):
             value = _number(cell) if cell or column < 5 or (scored and column == 6) else -1.0
             if value is None:
-                problems.append((number, f"field {column + 2} of ({wanted}) is {cell!r}, not a number"))
+                findings.add(number, f"field {column + 2} of ({wanted}) is {cell!r}, not a number")
                 break
             values[row, column] = value
     if len(names) < len(lines):
-        problems.append((len(names), "a quote is opened and never closed"))
-    raise_lines(path, problems)
+        findings.add(len(names), "a quote is opened and never closed")
+    findings.raise_if_any()
     return names, values
 
 
 def _checked(rows: AVARows, values: np.ndarray, scored: bool) -> AVARows:
     """Puts the seven columns of numbers into ``rows``."""
-    problems: list[tuple[int, str]] = []
+    findings = Findings(rows.path)
 
     def refuse(bad: np.ndarray, text: str, column: int) -> None:
-        for i in np.flatnonzero(bad)[: _MAX_SHOWN + 1]:
-            problems.append((int(rows.line[i]), text.format(values[i, column])))
+        findings.add_rows(np.flatnonzero(bad), rows.line, lambda i: text.format(values[i, column]))
 
     for column, name in enumerate(("second", "x1", "y1", "x2", "y2")):
         refuse(~np.isfinite(values[:, column]), f"{name} is {{}}, expected a number", column)
@@ -207,7 +207,7 @@ def _checked(rows: AVARows, values: np.ndarray, scored: bool) -> AVARows:
         refuse(bad, f"{name} {{}} is not a whole number from 0 on", column)
     if scored:
         refuse(~np.isfinite(values[:, 6]), "score is {}, expected a number", 6)
-    raise_lines(rows.path, problems)
+    findings.raise_if_any()
     rows.timestamp = values[:, 0].copy()
     rows.boxes = values[:, 1:5].copy()
     rows.label = values[:, 5].astype(np.int32)
@@ -243,16 +243,6 @@ def write_ava_csv(path: str | os.PathLike, rows: AVARows) -> None:
     write_atomic(path, text)
 
 
-def raise_lines(path: str | os.PathLike, problems: Iterable[tuple[int, str]]) -> None:
-    """Raises ConfigError with the (line, what) pairs in order of lines, at most 20 and a count of the rest; none: does
-    nothing."""
-    ordered = sorted(problems, key=lambda problem: problem[0])
-    if ordered:
-        shown = [f"{os.fspath(path)}:{line}: {text}" for line, text in ordered[:_MAX_SHOWN]]
-        more = [f"... and more of them ({len(ordered) - _MAX_SHOWN} or so)"] if len(ordered) > _MAX_SHOWN else []
-        raise ConfigError(os.fspath(path), shown + more)
-
-
 def read_excluded(path: str | os.PathLike) -> set[tuple[str, float]]:
     """Lines ``video_id,second``: the pairs, the second an int where it is whole.
 
@@ -260,14 +250,14 @@ def read_excluded(path: str | os.PathLike) -> set[tuple[str, float]]:
         UserError, ConfigError: no such file; bad lines.
     """
     path = os.fspath(path)
-    found, problems = set(), []
+    found, findings = set(), Findings(path)
     for number, line in enumerate(_texts(path, _read_bytes(path, "exclusion").splitlines()), 1):
         if line.strip():
             try:
                 found.add(split_key(line.strip()))
             except ValueError:
-                problems.append((number, f"{line.strip()!r} is not 'video_id,second'"))
-    raise_lines(path, problems)
+                findings.add(number, f"{line.strip()!r} is not 'video_id,second'")
+    findings.raise_if_any()
     return found
 
 
@@ -286,25 +276,25 @@ def read_ava_labels(path: str | os.PathLike) -> dict[int, str]:
     Raises:
         UserError, ConfigError: no such file, no labels in it, an item without name or id, an id below 1 or given twice.
     """
-    path = os.fspath(path)
+    path = os.fspath(shipped(path))
     (text,) = _texts(path, [_read_bytes(path, "label")])
     with reading(path, "a list of action names"):
         pairs = _labels(text)
     labels: dict[int, str] = {}
-    problems = []
+    findings = Findings(path)
     for number, label, name in pairs:
         if label is None or name is None:
             wanted = 'item { name: "..." id: N }, as the file\'s other items' if "item" in text else "'id: name'"
-            problems.append((number, f"no name or no id; expected {wanted}"))
+            findings.add(number, f"no name or no id; expected {wanted}")
         elif CONTROL.search(name):
-            problems.append((number, f"the name {ascii(name)} holds a control character; rename the action"))
+            findings.add(number, f"the name {ascii(name)} holds a control character; rename the action")
         elif label < 1:
-            problems.append((number, f"id {label} of {name!r}: ids count from 1 (0 is reserved)"))
+            findings.add(number, f"id {label} of {name!r}: ids count from 1 (0 is reserved)")
         elif label in labels:
-            problems.append((number, f"id {label} is given twice: {labels[label]!r} and {name!r}"))
+            findings.add(number, f"id {label} is given twice: {labels[label]!r} and {name!r}")
         else:
             labels[label] = name
-    raise_lines(path, problems)
+    findings.raise_if_any()
     if not labels:
         raise UserError(f'{path}: no labels; expected item {{ name: "..." id: N }} blocks or "N: name" lines')
     return labels

@@ -16,7 +16,7 @@ import numpy as np
 
 from paddlevideo.environment import rank, world_size
 from paddlevideo.errors import UserError
-from paddlevideo.loader.feature_bank import KeyFrame, write_bank
+from paddlevideo.loader.feature_bank import BankFrame, write_bank
 from paddlevideo.safe_io import read_json, read_npz, write_atomic
 
 log = logging.getLogger("paddlevideo")
@@ -169,7 +169,7 @@ class BankCollector(Collector):
         shutil.rmtree(self.folder)
         log.info("feature bank: %s (%d key frames)", self.out, len(records))
 
-    def _key_frames(self, records: Sequence[Mapping[str, Any]]) -> Iterator[KeyFrame]:
+    def _key_frames(self, records: Sequence[Mapping[str, Any]]) -> Iterator[BankFrame]:
         """All that was written; the features stay on disk until they are used."""
         for file in sorted(self.folder.glob("*.npy")):
             features = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -178,7 +178,7 @@ class BankCollector(Collector):
             ends = np.cumsum(counts)
             for i, begin, end in zip(index.tolist(), (ends - counts).tolist(), ends.tolist()):
                 record = records[i]
-                yield KeyFrame(record["video_id"], int(record["timestamp"]), features[begin:end], scores[begin:end])
+                yield BankFrame(record["video_id"], int(record["timestamp"]), features[begin:end], scores[begin:end])
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06d}.npy"

@@ -54,10 +54,11 @@ class ConfigError(UserError):
     Args:
         source: the file the mistakes stand in.
         problems: one line each, beginning with its key path.
+        total: how many there are, where ``problems`` does not hold all of them.
     """
 
-    def __init__(self, source: str, problems: list[str]):
+    def __init__(self, source: str, problems: list[str], total: int | None = None):
         self.source = source
         self.problems = list(problems)
-        noun = "mistake" if len(self.problems) == 1 else "mistakes"
-        super().__init__("\n  ".join([f"{source}: {len(self.problems)} {noun}", *self.problems]))
+        total = len(self.problems) if total is None else total
+        super().__init__("\n  ".join([f"{source}: {total} mistake{'s' if total != 1 else ''}", *self.problems]))

@@ -41,13 +41,12 @@ def samples() -> dict[str, tuple[str, list[bytes], Callable[[Path], object]]]:
 
     from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, read_proposals, write_proposals
     from paddlevideo.config.reading import read_yaml
-    from paddlevideo.inference.description import read_description
-    from paddlevideo.inference.model_files import program_inputs
+    from paddlevideo.inference.runtime import program_inputs, read_description
     from paddlevideo.loader.datasets.lists import read_rows
-    from paddlevideo.loader.feature_bank import FeatureBank, KeyFrame, write_bank
+    from paddlevideo.loader.feature_bank import BankFrame, FeatureBank, write_bank
     from paddlevideo.loader.labels import read_labels
     from paddlevideo.manifest import read_note
-    from paddlevideo.preparation.ava_sources import Reading, read_people
+    from paddlevideo.preparation.person_annotations import ImportOptions, read_people
     from paddlevideo.safe_io import read_pickle
     from paddlevideo.torch_files import read_torch
     from tests.crafted_pickles import BOMBS, FORGED, dump
@@ -67,9 +66,9 @@ def samples() -> dict[str, tuple[str, list[bytes], Callable[[Path], object]]]:
         return [written(f"boxes{ending}", lambda path: write_proposals(path, boxes))]
 
     def people(form: str) -> Callable[[Path], object]:
-        return lambda path: read_people(path, form, Reading(lambda video: 25.0))
+        return lambda path: read_people(path, form, ImportOptions(lambda video: 25.0))
 
-    frame = KeyFrame("a", 1, np.ones((2, 3), "f4"), np.ones(2, "f4"))
+    frame = BankFrame("a", 1, np.ones((2, 3), "f4"), np.ones(2, "f4"))
     bank = written("x.bank", lambda path: write_bank(path, [frame]))
     coco = {"images": [{"id": 1, "file_name": "a/img_00031.jpg", "width": 100, "height": 80}],
             "categories": [{"id": 1, "name": "walk"}],

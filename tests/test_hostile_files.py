@@ -16,15 +16,14 @@ import yaml
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_proposals
 from paddlevideo.config.reading import parse_value, read_yaml
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.inference.description import Description, read_description
-from paddlevideo.inference.model_files import program_inputs
+from paddlevideo.inference.runtime import Description, program_inputs, read_description
 from paddlevideo.loader.datasets.lists import read_rows
 from paddlevideo.loader.feature_bank import convert_mmaction2
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import read_manifest
 from paddlevideo.modeling.conversion import read_source
 from paddlevideo.modeling.weights import read_weights
-from paddlevideo.preparation.ava_sources import Reading, read_people
+from paddlevideo.preparation.person_annotations import ImportOptions, read_people
 from paddlevideo.reporting.results import read_results
 from paddlevideo.safe_io import read_pickle
 from paddlevideo.torch_files import read_torch
@@ -166,7 +165,7 @@ def test_person_boxes_of_any_npz_end_in_one_line(name, tmp_path):
 
 JSON = {"many brackets": "[" * 100_000, "many digits": "[" + "9" * 5000 + "]", "text": "nothing", "bytes": "\udcff"}
 JSON_DOORS = {
-    "annotations": ("x.json", lambda path: read_people(path, "auto", Reading(lambda name: 25.0))),
+    "annotations": ("x.json", lambda path: read_people(path, "auto", ImportOptions(lambda name: 25.0))),
     "proposals": ("x.json", read_proposals),
     "results": ("x.json", read_results),
     "manifest": ("x.pdstates", read_manifest),
@@ -190,7 +189,9 @@ TABLES = {
     "list of names": ("x.txt", "1" * 5000 + ": a\n", read_labels),
     "list of actions": ("x.pbtxt", "1" * 5000 + ": a\n", read_ava_labels),
     "annotations": (
-        "x.csv", "video,time_s,x1,y1,x2,y2\n" + LONG, lambda path: read_people(path, "csv", Reading(lambda name: 25.0)),
+        "x.csv",
+        "video,time_s,x1,y1,x2,y2\n" + LONG,
+        lambda path: read_people(path, "csv", ImportOptions(lambda name: 25.0)),
     ),
     "AVA": ("x.csv", '"a",0,0,0,0,0,0,0\n' + LONG, read_ava_csv),
     "results": ("x.csv", "path,label,predicted,score_0\n" + LONG, read_results),
@@ -227,7 +228,7 @@ def test_a_track_of_any_length_ends(frames, tmp_path):
     boxes = "".join(f'<box frame="{n}" xtl="1" ytl="1" xbr="2" ybr="2"/>' for n in frames)
     (tmp_path / "x.xml").write_text(f'<annotations><track id="0" label="walk">{boxes}</track></annotations>')
     with pytest.raises(UserError, match=r"x\.xml: (track 0|damaged)"):
-        read_people(tmp_path / "x.xml", "cvat", Reading(lambda name: 25.0))
+        read_people(tmp_path / "x.xml", "cvat", ImportOptions(lambda name: 25.0))
 
 
 @pytest.mark.parametrize("boxes", [[[10**400, 0, 1, 1]], {"a": 1}, [[0, 0, "x", 1]], 7])

@@ -8,7 +8,7 @@ import paddle
 import pytest
 
 from paddlevideo.build import load_run_config, network
-from paddlevideo.cli.conversion import convert_file
+from paddlevideo.cli.convert import convert_file
 from paddlevideo.config import load_config
 from paddlevideo.modeling.weights import read_weights
 from paddlevideo.safe_io import write_pickle

@@ -7,14 +7,13 @@ import pytest
 
 from paddlevideo.engine.data_summary import left_out_lines
 from paddlevideo.errors import UserError
-from paddlevideo.inference.sources import find_videos
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.datasets.ava import Places
 from paddlevideo.loader.decode import open_video
-from paddlevideo.preparation.ava_building import Footage
-from paddlevideo.preparation.listing import Shelf
+from paddlevideo.preparation.list_files import VideoIndex
+from paddlevideo.preparation.person_annotations import VideoFolder
 from paddlevideo.safe_io import address_scheme, read_pickle
-from paddlevideo.video_files import is_video, left_out_files
+from paddlevideo.video_files import find_videos, is_video, left_out_files
 from tests.clips import numbered_frames, write_clip
 
 # what this FFmpeg writes: ending -> codec, muxer
@@ -87,8 +86,8 @@ def test_training_takes_what_decodes_and_names_the_rest(folder):
 def test_all_doors_take_the_same_files(folder):
     names = sorted(path.name for path in (folder / "a").iterdir() if is_video(path.name))
     assert [path.name for path in find_videos([folder / "a"])] == names
-    assert len(Shelf(folder / "a")) == len(names)
-    assert set(Footage(folder / "a", None, None).endings.values()) == {Path(name).suffix for name in names}
+    assert len(VideoIndex(folder / "a")) == len(names)
+    assert set(VideoFolder(folder / "a", None, None).endings.values()) == {Path(name).suffix for name in names}
 
 
 def test_check_dataset_names_what_is_left_out(folder, tmp_path, run_tool_or_main):
@@ -99,10 +98,10 @@ def test_check_dataset_names_what_is_left_out(folder, tmp_path, run_tool_or_main
 
 @pytest.fixture
 def run_tool_or_main(capsys):
-    from tools.check_dataset import main
+    from paddlevideo.cli.main import main
 
     def run(*arguments):
-        main(list(arguments))
+        main(["check-data", *arguments])
         return capsys.readouterr().out
 
     return run
@@ -114,7 +113,7 @@ def test_two_files_of_one_name_are_said(tmp_path):
     with pytest.raises(UserError, match=r"may be a.mp4 and a.webm: set video_suffix"):
         Places(str(tmp_path), True, "").of("a")
     assert Places(str(tmp_path), True, ".webm").of("a").endswith("a.webm")
-    assert Footage(tmp_path, None, None).name_of("a") is None
+    assert VideoFolder(tmp_path, None, None).name_of("a") is None
 
 
 @pytest.mark.parametrize("name", ["http://host/a.mp4", "rtsp://camera/1"])

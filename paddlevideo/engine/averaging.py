@@ -295,7 +295,7 @@ class EMA(WeightAverage):
 
 
 class SWA(WeightAverage):
-    """The plain mean of the weights at each update; the weights the network was made with do not count.
+    """The plain mean of the weights at each update; the initial weights do not count.
 
     *Source*: Izmailov et al., 2018, "Averaging Weights Leads to Wider Optima and Better Generalization".  Batch norms
     need new running statistics for the mean: compute precise ones afterwards.
@@ -554,7 +554,7 @@ def average_states(
     """The mean of several state dicts of one network, summed in float64.
 
     Args:
-        states: what each is called (a file, for messages) -> its arrays; in order.
+        states: name of each (a file, for messages) -> its arrays; in order.
         weights: the share of each, positive; they are divided by their sum.  Equal shares if not given.
 
     Returns:

@@ -295,6 +295,7 @@ class ValidateHook(Hook):
         self.validated_epoch: int | None = 0  # None: a point of before this was recorded, after its validation
 
     def start(self, run: Trainer) -> None:
+        self._try_metric(run)
         epoch, best = run.progress.epoch, run.folder.stem("best")
         if self.best is not None and not best.with_name(f"{best.name}.pdparams").is_file():
             log.warning("%s.pdparams is not here: the best of the validations from now on will be written", best)
@@ -311,6 +312,12 @@ class ValidateHook(Hook):
             self._validate(run)
         self.validated_epoch = epoch
         run.hook("checkpoint").update(run)
+
+    def _try_metric(self, run: Trainer) -> None:
+        """A metric of a user's own file measures one batch, so that its mistakes show before the first step."""
+        metric = self.build_metric()
+        if not type(metric).__module__.startswith("paddlevideo."):
+            evaluate(run.framework, self.loader, metric, run.precision, max_batches=1)
 
     def measure(self, run: Trainer, mode: str) -> tuple[Any, dict[str, float]]:
         """Evaluates the weights that are in the network now, and logs the figures as ``mode``."""

@@ -71,7 +71,7 @@ def test(config: Config, options: Options, files: Files | None = None) -> dict[s
     pipelines = pipelines_of(config)
     config, framework, classes = trained_network(config, options.weights, _log, pipelines)
     collectors = files.collectors(framework) if files is not None else []
-    bank = getattr(framework, "bank_request", None)
+    bank = framework.bank_request
     if bank:
         config = for_split(config, bank.split)
         collectors.append(BankCollector(bank.file, bank.half))
@@ -90,7 +90,7 @@ def test(config: Config, options: Options, files: Files | None = None) -> dict[s
 
     announce = "[TEST] Processing batch"
     figures = evaluate(framework, loader, metric, precision, options.max_iters, announce, collectors, write_clips)
-    for key, value in metric.details().items() if hasattr(metric, "details") else ():
+    for key, value in metric.details().items():
         log.info("%s: %.6g", key, value)
     named = {"top1": "avg_acc1", "top5": "avg_acc5"}
     log.info("[TEST] finished, %s", ", ".join(f"{named.get(k, k)}={value:.6g}" for k, value in figures.items()))

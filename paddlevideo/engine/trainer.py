@@ -315,7 +315,7 @@ class Trainer:
             "weights": self.framework.kept_elsewhere(),
         }
         # no array of a checkpoint tells the share of shifted channels
-        shares = [getattr(network.backbone, "shift_div", None) for network in self.framework.networks()]
+        shares = [network.backbone.shift_div for network in self.framework.networks()]
         return {"shape": shape, "shift_div": shares, "config": self.config.to_dict()}
 
     def load(self, point: checkpoint.ResumePoint) -> None:

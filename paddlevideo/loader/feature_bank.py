@@ -48,7 +48,7 @@ _MAX_HEADER = 1 << 25
 
 
 @dataclass(frozen=True)
-class KeyFrame:
+class BankFrame:
     """The persons of one key frame, as ``write_bank`` takes them.
 
     Args:
@@ -65,7 +65,7 @@ class KeyFrame:
 
 
 def write_bank(
-    path: str | Path, frames: Iterable[KeyFrame], half: bool = False, about: Mapping[str, str] | None = None
+    path: str | Path, frames: Iterable[BankFrame], half: bool = False, about: Mapping[str, str] | None = None
 ) -> str:
     """Writes a bank, whole or not at all.
 
@@ -80,7 +80,7 @@ def write_bank(
     Raises:
         UserError: no key frame, features of different lengths, a disk that is full.
     """
-    chosen: dict[tuple[str, int], KeyFrame] = {}
+    chosen: dict[tuple[str, int], BankFrame] = {}
     for frame in frames:
         chosen.setdefault((frame.video, int(frame.second)), frame)
     if not chosen:
@@ -116,18 +116,18 @@ def write_bank(
     return write_atomic(path, content)
 
 
-def _scores(frame: KeyFrame) -> np.ndarray:
+def _scores(frame: BankFrame) -> np.ndarray:
     if frame.scores is None:
         return np.zeros(len(frame.features), "float32")
     return np.asarray(frame.scores, "float32").reshape(-1)
 
 
-def _by_score(frame: KeyFrame) -> np.ndarray:
+def _by_score(frame: BankFrame) -> np.ndarray:
     return np.argsort(-_scores(frame), kind="stable")
 
 
 def _blocks(
-    frames: Sequence[KeyFrame], orders: Sequence[np.ndarray], dtype: np.dtype, small: Mapping[str, np.ndarray]
+    frames: Sequence[BankFrame], orders: Sequence[np.ndarray], dtype: np.dtype, small: Mapping[str, np.ndarray]
 ) -> Iterable[bytes]:
     for frame, order in zip(frames, orders):
         if len(order):
@@ -326,7 +326,7 @@ def convert_mmaction2(source: Path, out: Path, half: bool) -> tuple[int, int]:
     return len(frames), sum(len(frame.features) for frame in frames)
 
 
-def _of_mmaction2(content: Any, source: Path) -> Iterator[KeyFrame]:
+def _of_mmaction2(content: Any, source: Path) -> Iterator[BankFrame]:
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{source}: expected {{video id: {{second: [features]}}}}, got {type(content).__name__}")
     for video, seconds in content.items():
@@ -335,7 +335,7 @@ def _of_mmaction2(content: Any, source: Path) -> Iterator[KeyFrame]:
         for second, persons in seconds.items():
             rows = [_vector(person, f"{source}: {video}, {second}") for person in persons]
             if rows:
-                yield KeyFrame(str(video), int(second), np.stack(rows))
+                yield BankFrame(str(video), int(second), np.stack(rows))
 
 
 def _vector(value: Any, where: str) -> np.ndarray:

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from paddlevideo.errors import UserError
+from paddlevideo.findings import cut
 from paddlevideo.loader.build import ClipLoader
-from paddlevideo.loader.datasets.lists import MAX_SHOWN
 from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.safe_io import write_atomic
 
@@ -58,14 +58,11 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
     if sound and sound != known:
         write_atomic(cache, json.dumps(sound))
     if problems:
-        shown = problems[:MAX_SHOWN]
-        if len(problems) > MAX_SHOWN:
-            shown.append(f"... and {len(problems) - MAX_SHOWN} more")
         ways = (
             f"leave them out of the list, count them as wrong with -o {where}.on_error=count, take what can be decoded "
             f"of damaged ones with -o {where}.damaged=read, or see what is wrong with python tools/check_dataset.py"
         )
-        raise UserError("\n  ".join([f"{where}: {len(problems)} unreadable files", *shown, ways]))
+        raise UserError("\n  ".join([f"{where}: {len(problems)} unreadable files", *cut(problems), ways]))
 
 
 def _stamp(name: str) -> list[int] | None:

@@ -189,8 +189,6 @@ def _renamed(
     if origin == "paddle":
         return dict(arrays)
     name = type(owner).__name__
-    if not hasattr(owner, "convert"):
-        raise UserError(f"{source}: {name} knows no other project's names; it takes .pdparams as they are")
     try:
         converted = owner.convert(arrays, origin)
     except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:

@@ -1,5 +1,4 @@
-"""Before training: official annotations to list files, videos to frames or small files, and the check of a data set.
+"""Before training: list files, conversion of videos, checks of data sets, and import of annotated persons.
 
-Stands beside engine and inference: it reads videos through loader.decode and lists through loader.datasets, and knows
-no model.
+It reads videos through loader.decode and lists through loader.datasets, and imports no model.
 """

@@ -22,18 +22,18 @@ from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.registry import TRANSFORMS
-from paddlevideo.reporting.contact_sheet import Row, displayable, spread
+from paddlevideo.reporting.contact_sheet import PictureRow, displayable, spread
 
 _SHOWN_LABELS = 4  # of a soft label, the greatest
 
 
 @dataclass
-class Clip:
+class ShownClip:
     """One sample of the data set: lines that say which, and its pictures at several stages of the pipeline."""
 
     index: int
     heading: list[str]
-    rows: list[Row] = field(default_factory=list)
+    rows: list[PictureRow] = field(default_factory=list)
 
 
 def prefixes(section: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,7 +95,7 @@ class Browser:
         """Samples of the split."""
         return len(self._loader.dataset.records)
 
-    def clip(self, index: int) -> Clip:
+    def clip(self, index: int) -> ShownClip:
         """The sample, before and after its pipeline.
 
         Raises:
@@ -106,12 +106,12 @@ class Browser:
         record = self._loader.dataset.records[index]
         source = record.get("filename") or record.get("frame_dir") or "a clip in memory"
         own = self.label_text(record["label"]) if "label" in record else record.get("img_key", "no label")
-        clip = Clip(index, [f"{own}   sample {index}, epoch {self._epoch}, seed {self._seed}", str(source)])
+        clip = ShownClip(index, [f"{own}   sample {index}, epoch {self._epoch}, seed {self._seed}", str(source)])
         last = None
         for title, samples in self._stages_of(index):
             sample, _ = samples.fetch(self._epoch, index)
             if last is not None and self._every_step and np.array_equal(sample["imgs"], last):
-                clip.rows.append(Row(f"{title}: nothing changed", None))
+                clip.rows.append(PictureRow(f"{title}: nothing changed", None))
                 continue
             last = sample["imgs"]
             now = self.label_text(sample["label"]) if "label" in sample else own
@@ -125,7 +125,7 @@ class Browser:
         """Whether batches of this split are blended by MIX."""
         return self._mix is not None
 
-    def blend(self, clips: Sequence[Clip]) -> None:
+    def blend(self, clips: Sequence[ShownClip]) -> None:
         """Adds to each clip what MIX makes of them as one batch.
 
         A run blends the clips of its own batches, so it meets other neighbours.
@@ -190,7 +190,7 @@ class Browser:
         self._stages = stages
         return stages
 
-    def _rows(self, title: str, imgs: np.ndarray, people: Sequence[Marked] = ()) -> list[Row]:
+    def _rows(self, title: str, imgs: np.ndarray, people: Sequence[Marked] = ()) -> list[PictureRow]:
         """One row per view of imgs [V, T, H, W, 3], with these people in each."""
         views, _, height, width, _ = imgs.shape
         shown, kind = (
@@ -198,7 +198,7 @@ class Browser:
             "" if imgs.dtype == np.uint8 else ", normalised, contrast stretched",
         )
         return [
-            Row(
+            PictureRow(
                 f"{title}{f', view {v + 1} of {views}' if views > 1 else ''}  {width} x {height}{kind}",
                 displayable(imgs[v]),
                 people,
@@ -215,7 +215,7 @@ def outlined(sample: Mapping[str, Any]) -> list[Marked]:
     return [Marked(person, box, []) for person, box in enumerate(sample.get("boxes", ()))]
 
 
-def read_clips(browser: Browser, indices: Sequence[int]) -> tuple[list[Clip], list[VideoReadError]]:
+def read_clips(browser: Browser, indices: Sequence[int]) -> tuple[list[ShownClip], list[VideoReadError]]:
     """The clips that can be read, and why the others cannot.
 
     Raises:

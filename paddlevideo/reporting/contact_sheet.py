@@ -19,7 +19,7 @@ _PAPER, _INK, _FAINT = 255, (0, 0, 0), (120, 120, 120)
 
 
 @dataclass
-class Row:
+class PictureRow:
     """A line of text and, below it, frames uint8 [T, H, W, 3] RGB, or nothing (None); people are outlined in all."""
 
     title: str
@@ -40,7 +40,7 @@ def spread(count: int, most: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
 
 
-def contact_sheet(heading: Sequence[str], rows: Sequence[Row], height_px: int, columns: int) -> np.ndarray:
+def contact_sheet(heading: Sequence[str], rows: Sequence[PictureRow], height_px: int, columns: int) -> np.ndarray:
     """The rows below one another.
 
     Args:
@@ -64,7 +64,7 @@ def contact_sheet(heading: Sequence[str], rows: Sequence[Row], height_px: int, c
     return _below_one_another(parts)
 
 
-def moving_sheet(heading: Sequence[str], rows: Sequence[Row], height_px: int) -> list[np.ndarray]:
+def moving_sheet(heading: Sequence[str], rows: Sequence[PictureRow], height_px: int) -> list[np.ndarray]:
     """The rows side by side, each playing; a shorter one starts again.
 
     Returns:
@@ -119,7 +119,7 @@ def _text(line: str, colour: tuple[int, int, int] = _INK) -> np.ndarray:
     return cv2.putText(picture, line, (_GAP_PX, _LINE_PX - 6), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)
 
 
-def _shown(row: Row, t: int, height_px: int) -> np.ndarray:
+def _shown(row: PictureRow, t: int, height_px: int) -> np.ndarray:
     """Frame t of a row at that height, with its people outlined: outlines and letters stay thin whatever the scale."""
     picture = _scaled(row.frames[t], height_px)
     factor = height_px / row.frames.shape[1]

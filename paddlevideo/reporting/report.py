@@ -15,7 +15,7 @@ from paddlevideo.config import Config
 from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
 from paddlevideo.reporting.page import Report, write_report
-from paddlevideo.reporting.results import check_name, files_of
+from paddlevideo.reporting.results import ClipFiles, check_name, files_of
 from paddlevideo.safe_io import sha256
 
 log = logging.getLogger("paddlevideo")
@@ -43,7 +43,7 @@ class ReportFiles:
 
     def collectors(self, framework: Any) -> list[Collector]:
         """What the files need of an evaluation besides its metric."""
-        return [ViewCollector(self.out)] if self.out and getattr(framework, "avg_type", None) == "none" else []
+        return [ViewCollector(self.out)] if self.out and framework.avg_type == "none" else []
 
     def write_clips(
         self, config: Config, metric: Any, records: Sequence[dict[str, Any]], names: Sequence[str] | None
@@ -83,8 +83,8 @@ class ReportFiles:
             *versions().items(),
         ]
         title = f"{config['model_name']}: test of {Path(self.weights).name}"
-        classes = metric.per_class() if hasattr(metric, "per_class") else None
-        page = Report(title, figures, getattr(files, "results", None), names, facts, config.to_yaml(), classes)
+        results = files.results if isinstance(files, ClipFiles) else None
+        page = Report(title, figures, results, names, facts, config.to_yaml(), metric.per_class())
         folder, suffix = self._place(config)
         write_report(folder / f"report{suffix}.html", page)
         log.info("report: %s", folder / f"report{suffix}.html")

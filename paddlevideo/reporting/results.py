@@ -16,7 +16,8 @@ import numpy as np
 
 from paddlevideo.classes import Classes, order_in
 from paddlevideo.errors import UserError
-from paddlevideo.loader.datasets.lists import Problems, parse_label, read_rows
+from paddlevideo.findings import Findings
+from paddlevideo.loader.datasets.lists import parse_label, read_rows
 from paddlevideo.metrics import topk
 from paddlevideo.safe_io import instead_of_a_file, read_pickle, reading, write_atomic, write_pickle
 
@@ -83,9 +84,9 @@ class ClipFiles:
 
 def files_of(metric: Any, records: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> Any:
     """What writes a metric's results: the metric itself, or ``ClipFiles``; None if it keeps none."""
-    if hasattr(metric, "write_results"):
+    if metric.result_suffixes:
         return metric
-    return ClipFiles(from_metric(metric, records, names)) if hasattr(metric, "results") else None
+    return None if metric.results() is None else ClipFiles(from_metric(metric, records, names))
 
 
 def from_metric(metric: Any, records: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> Results:
@@ -103,7 +104,7 @@ def check_name(path: str | Path, where: str = "--out ", metric: Any = None) -> P
     Raises:
         UserError: another suffix than ``SUFFIXES``, or than the metric's.
     """
-    suffixes = getattr(metric, "result_suffixes", SUFFIXES)
+    suffixes = SUFFIXES if metric is None else metric.result_suffixes or SUFFIXES
     if Path(path).suffix.lower() not in suffixes:
         whose = f" for the results of {type(metric).__name__}" if suffixes is not SUFFIXES else ""
         raise UserError(f"{where}{path}: expected a name ending in {', '.join(suffixes)}{whose}")
@@ -271,7 +272,7 @@ def annotate(results: Results, list_file: str) -> Results:
     if results.labels is not None:
         raise UserError(f"--annotations {list_file}: {results.source} has labels of its own")
     rows = read_rows(list_file, ("path", "label"))
-    problems = Problems(list_file)
+    problems = Findings(list_file)
     labels = np.array([parse_label(row, results.scores.shape[1], problems) for row in rows], dtype="int64")
     problems.raise_if_any()
     paths = [row.fields["path"] for row in rows]

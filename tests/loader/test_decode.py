@@ -131,8 +131,8 @@ def test_a_long_file_is_fetched_by_seeking(tmp_path, monkeypatch):
     path = tmp_path / "long.mp4"
     write_clip(path, numbered_frames(400), gop=10)
     read = []
-    real = packets.Source.demux
-    monkeypatch.setattr(packets.Source, "demux", lambda self: (read.append(1) or packet for packet in real(self)))
+    real = packets.OpenVideo.demux
+    monkeypatch.setattr(packets.OpenVideo, "demux", lambda self: (read.append(1) or packet for packet in real(self)))
     with open_video(path) as reader:
         assert frame_numbers(reader.get([305, 8, 390])) == [305, 8, 390]
         assert len(read) < 60

@@ -7,7 +7,7 @@ import pytest
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.collate import collate
-from paddlevideo.loader.feature_bank import FeatureBank, KeyFrame, LongTermWindow, write_bank
+from paddlevideo.loader.feature_bank import BankFrame, FeatureBank, LongTermWindow, write_bank
 from paddlevideo.loader.pipelines.long_term import LongTermFeatures
 from paddlevideo.loader.pipelines.pipeline import Pipeline
 from paddlevideo.safe_io import DamagedFileError
@@ -23,7 +23,7 @@ def persons(rng, count):
 def frames():
     rng = np.random.default_rng(0)
     return [
-        KeyFrame(video, second, persons(rng, count), rng.random(count).astype("float32"))
+        BankFrame(video, second, persons(rng, count), rng.random(count).astype("float32"))
         for video in ("b", "a")
         for second, count in ((905, 2), (901, 3), (902, 0), (930, 7), (960, 1))
     ]
@@ -67,7 +67,7 @@ def test_any_reader_of_safetensors_reads_it(bank):
 
 
 def test_half_a_bank_is_half_as_large_and_rounds_only(frames, tmp_path):
-    wide = [KeyFrame(f.video, f.second, np.tile(f.features, 400), f.scores) for f in frames]
+    wide = [BankFrame(f.video, f.second, np.tile(f.features, 400), f.scores) for f in frames]
     write_bank(tmp_path / "full.bank", wide)
     write_bank(tmp_path / "half.bank", wide, half=True)
     full, half = FeatureBank(tmp_path / "full.bank"), FeatureBank(tmp_path / "half.bank")
@@ -110,13 +110,13 @@ def test_a_window_without_anything_is_empty(bank):
 
 
 def test_videos_may_be_spread_over_banks(bank, frames, tmp_path):
-    write_bank(tmp_path / "c.bank", [KeyFrame("c", 901, np.ones((1, C), "float32"))])
+    write_bank(tmp_path / "c.bank", [BankFrame("c", 901, np.ones((1, C), "float32"))])
     window = LongTermWindow([bank, tmp_path / "c.bank"], 4, 2)
     assert window("c", 901, None)[1].sum() == 1 and window("a", 901, None)[1].sum() == 2
 
 
 def test_banks_of_different_lengths_do_not_go_together(bank, tmp_path):
-    write_bank(tmp_path / "c.bank", [KeyFrame("c", 901, np.ones((1, C + 1), "float32"))])
+    write_bank(tmp_path / "c.bank", [BankFrame("c", 901, np.ones((1, C + 1), "float32"))])
     with pytest.raises(UserError, match=r"x\.bank: 6, .*c\.bank: 7"):
         LongTermWindow([bank, tmp_path / "c.bank"])
 

@@ -60,7 +60,7 @@ def check_lfb(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tupl
 
 
 def _windows(case: Mapping[str, Any], entry: Mapping[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
-    write_bank, frame_class, window_class = require("loader.feature_bank", "write_bank", "KeyFrame", "LongTermWindow")
+    write_bank, frame_class, window_class = require("loader.feature_bank", "write_bank", "BankFrame", "LongTermWindow")
     frames = []
     for video, second, count in entry["entries"]:
         rng = golden.draw(case["seed"], f"bank/{video}/{second}")

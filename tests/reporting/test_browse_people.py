@@ -6,7 +6,7 @@ from paddlevideo.ava_files import read_ava_labels
 from paddlevideo.config import load_config
 from paddlevideo.drawing import Marked, colour_of
 from paddlevideo.reporting.browse import Browser
-from paddlevideo.reporting.contact_sheet import Row, contact_sheet
+from paddlevideo.reporting.contact_sheet import PictureRow, contact_sheet
 from tests.inference.tiny_ava import CUSTOM, SIZE_PX, tiny_ava  # noqa: F401
 
 
@@ -28,7 +28,7 @@ def test_people_move_with_the_pixels_and_their_actions_are_named(tiny_ava):  # n
 
 def test_an_outline_lies_on_the_sides_of_its_box():
     frame = np.full((1, 50, 80, 3), 255, np.uint8)
-    sheet = contact_sheet([], [Row("", frame, [Marked(2, np.array([10, 20, 30, 40]), [])])], 100, 1)
+    sheet = contact_sheet([], [PictureRow("", frame, [Marked(2, np.array([10, 20, 30, 40]), [])])], 100, 1)
     drawn = np.argwhere((sheet == colour_of(2)).all(axis=2))
     (top, left), (bottom, right) = drawn.min(0), drawn.max(0)
     assert (left, right, bottom - top) == (20, 60, 40)  # twice as large

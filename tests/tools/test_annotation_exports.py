@@ -1,5 +1,6 @@
 """Files in the form that annotation tools document, with all that they add of their own, give what people drew."""
 
+import argparse
 import json
 from collections import Counter
 
@@ -7,12 +8,19 @@ import numpy as np
 import pytest
 
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels
+from paddlevideo.cli import prepare_people
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.preparation.ava_building import Footage, merge_spellings, resolve
-from paddlevideo.preparation.ava_sources import Account, Reading, guess_form, read_people
+from paddlevideo.preparation.person_annotations import (
+    ImportOptions,
+    ImportSummary,
+    VideoFolder,
+    guess_form,
+    merge_spellings,
+    read_people,
+    resolve,
+)
 from tests.clips import numbered_frames, write_clip
-from tests.tools.test_ava_custom import BASE, SIDES, SMALL, footage  # noqa: F401
-from tools.prepare import ava_custom
+from tests.tools.test_ava_custom import BASE, SIDES, SMALL, footage, people  # noqa: F401
 
 FPS = SMALL.fps
 WIDTH, HEIGHT = SMALL.size_px
@@ -262,10 +270,10 @@ EXPORTS += [via2_json, via2_csv, semicolons, sides_and_frames, ava]
 
 def converted(folder, files, footage, truth):  # noqa: F811
     """(video, second, rounded box) -> actions, and the account."""
-    videos, account, people = Footage(footage[0] / "videos"), Account(), []
+    videos, account, people = VideoFolder(footage[0] / "videos"), ImportSummary(), []
     for name, text, options in files:
         (folder / name).write_text(text)
-        reading = Reading(videos.fps_of, last_s_of=videos.last_s, **options)
+        reading = ImportOptions(videos.fps_of, last_s_of=videos.last_s, **options)
         people += read_people(folder / name, "auto", reading, account)
     annotation = resolve(merge_spellings(people, None, account), videos, account)
     found = {(p.video, p.time_s, tuple(np.round(p.box, 2))): set(p.actions) for p in annotation.people}
@@ -293,7 +301,7 @@ HEAD = "video,time_s,x1,y1,x2,y2,actions,person\n"
 def read(folder, name, text, account=None, **options):
     (folder / name).write_text(text if isinstance(text, str) else json.dumps(text))
     options = {"fps_of": lambda _: 10.0, "last_s_of": lambda _: 4.0} | options
-    return read_people(folder / name, "auto", Reading(**options), account)
+    return read_people(folder / name, "auto", ImportOptions(**options), account)
 
 
 def refused(folder, name, text, **options):
@@ -305,7 +313,7 @@ def refused(folder, name, text, **options):
 def run(footage, folder, text, *more, name="people.csv"):  # noqa: F811
     (folder / name).write_text(text if isinstance(text, str) else json.dumps(text))
     options = ["--videos", str(footage[0] / "videos"), "--out", str(folder / "data"), "--base", str(BASE)]
-    return ava_custom.main([str(folder / name), *options, "--jobs", "1", *more])
+    return people([str(folder / name), *options, "--jobs", "1", *more])
 
 
 def test_cvats_own_attributes_are_no_actions_and_the_account_says_what_became_of_each_box(
@@ -335,7 +343,7 @@ def test_a_short_action_gets_a_key_frame_of_its_own_and_so_has_everybody_then(tm
     long = "".join(box.format(*v) for v in [(0, 0, "walk"), (30, 0, "walk")])
     gone = "".join(box.format(*v) for v in [(21, 0, ""), (24, 1, "")])
     tracks = "".join(f'<track id="{k}" label="person">{t}</track>' for k, t in enumerate((short, long, gone)))
-    account = Account()
+    account = ImportSummary()
     text = f"<annotations><meta><source>a.mp4</source></meta>{tracks}</annotations>"
     people = read(tmp_path, "a.xml", text, account)
     assert {(p.time_s, p.actions) for p in people if p.person == "0"} == {(0.0, ()), (1.0, ()), (1.4, ("jump",))}
@@ -360,7 +368,7 @@ def test_one_action_has_one_name_and_one_person_one_line(footage, tmp_path, caps
     names = read_ava_labels(tmp_path / "data/labels.pbtxt")
     assert list(names.values()) == ["sit", "talk to", "talk to (e.g., a friend; self)", "walk"]
     assert "note: 1 actions 'Walk' were merged with 'walk'" in lines
-    assert "dropped: 2 lines stand there twice (same video, second, box, person and actions)" in lines
+    assert "dropped: 2 lines occur twice (same video, second, box, person and actions)" in lines
     assert "note: 1 lines of the same box were joined: their actions are one person's" in lines
     assert "note: 1 times a person id has several boxes at one moment" in lines
     assert any(line.startswith("note: 2 values with commas are several actions") for line in lines)
@@ -381,7 +389,7 @@ def test_listed_names_keep_their_commas_and_spelling(footage, tmp_path, capsys):
 
 
 def test_units_are_decided_by_row_and_by_option(tmp_path):
-    account = Account()
+    account = ImportSummary()
     rows = "a,1,5,5,30,40,walk,0\na,2,0.1,0.1,0.4,0.5,walk,0\n"
     assert [p.in_pixels for p in read(tmp_path, "a.csv", HEAD + rows, account)] == [True, False]
     assert account.remarks == {"rows are fractions of the picture, though others are pixels (--units)": 1}
@@ -397,9 +405,11 @@ def test_units_are_decided_by_row_and_by_option(tmp_path):
 
 def test_the_former_name_of_units_is_understood():
     command = ["a.csv", "--videos", "v", "--out", "o"]
-    assert ava_custom.parse_args([*command, "--boxes", "px"]).units == "pixels"
-    assert ava_custom.parse_args([*command, "--boxes", "norm"]).units == "fractions"
-    assert ava_custom.parse_args(command).units == "auto"
+    parser = argparse.ArgumentParser()
+    prepare_people.add_arguments(parser)
+    assert parser.parse_args([*command, "--boxes", "px"]).units == "pixels"
+    assert parser.parse_args([*command, "--boxes", "norm"]).units == "fractions"
+    assert parser.parse_args(command).units == "auto"
 
 
 @pytest.mark.parametrize("frame", ["1e12", "1000000000000", "999999999", "-1", "4.5", "nan", "", "²"])
@@ -531,7 +541,7 @@ def test_stretches_of_time_become_segments(footage, tmp_path, capsys):  # noqa: 
         "view": {"1": {"fid_list": ["9"]}},
         "metadata": {"m": {"vid": "1", "z": [0.5, 2], "xy": [], "av": {"1": "0"}}},
     }
-    account = Account()
+    account = ImportSummary()
     assert read(tmp_path, "via.json", via, account) == []
     assert [(s.video, s.start_s, s.end_s, s.label) for s in account.segments] == [("a", 0.5, 2.0, "walk")]
 
@@ -544,7 +554,7 @@ def test_label_studios_own_count_of_frames_and_its_choice_of_annotations(tmp_pat
     other = [{"id": "z", "type": "videorectangle", "value": value | {"labels": ["sit"]}}]
     annotations = [{"result": boxes, "ground_truth": True}, {"result": other}, {"result": other, "was_cancelled": True}]
     task = {"id": 1, "data": {"video": "https://x.org/a%20b.mp4?sig=1"}, "annotations": annotations}
-    account = Account()
+    account = ImportSummary()
     people = read(tmp_path, "a.json", [task], account)
     assert [p.time_s for p in people] == [0.0, 1.0, 2.0, 3.0]  # held to the end: 100 frames, 25 a second
     assert {p.actions for p in people} == {("walk", "talk")} and people[0].box == (0.1, 0.2, 0.4, pytest.approx(0.6))
@@ -581,7 +591,7 @@ def test_a_file_that_does_not_name_its_video_asks_for_it(footage, tmp_path):  # 
     for name, text in (("a.json", coco), ("a.xml", xml)):
         people = read(tmp_path, name, text, video="b")
         assert {p.video for p in people} == {"b"} and {p.time_s for p in people} == {1.0, 2.0, 3.0}
-    account = Account()
+    account = ImportSummary()
     assert read(tmp_path, "a.csv", HEAD + "c,1,5,5,30,40,walk,0\n", account, video="b")[0].video == "b"
     assert account.remarks == {"file that names 'c' is taken as of 'b' (--video)": 1}
     two = HEAD + "c,1,5,5,30,40,walk,0\nd,1,5,5,30,40,walk,0\n"
@@ -598,7 +608,7 @@ def test_numbers_and_marks_of_tools_are_no_actions(tmp_path, attribute, actions)
 
 
 def test_turned_boxes_and_other_shapes_are_accounted_for(tmp_path):
-    account = Account()
+    account = ImportSummary()
     shapes = '<polygon label="walk" points="1,1;2,2"/><tag label="day"/>'
     box = '<box label="walk" occluded="0" xtl="10" ytl="10" xbr="20" ybr="40" rotation="90.00" z_order="0"/>'
     text = f'<annotations><image id="0" name="a_00011.png" width="80" height="64">{shapes}{box}</image></annotations>'
@@ -627,7 +637,7 @@ def test_frames_of_a_variable_rate_are_timed_by_their_time_stamps(tmp_path):
     seconds = [k / 10 for k in range(10)] + [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     (tmp_path / "videos").mkdir()
     write_clip(tmp_path / "videos/a.mp4", numbered_frames(len(seconds)), pts=[round(600 * s) for s in seconds])
-    videos = Footage(tmp_path / "videos")
+    videos = VideoFolder(tmp_path / "videos")
     assert videos.last_s("a") == pytest.approx(6.0)
     own = {"fps_of": videos.fps_of, "last_s_of": videos.last_s, "times_of": videos.times_s}
     box = '<box frame="{}" outside="0" xtl="{}" ytl="1" xbr="30" ybr="40"/>'

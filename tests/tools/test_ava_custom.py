@@ -11,19 +11,24 @@ import pytest
 from demo import ava_synthetic
 from demo.stage.annotation import Settings, Video, annotate
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, read_proposals, write_proposals
+from paddlevideo.cli import prepare_people
+from paddlevideo.cli.main import SCRIPTS, execute, main
 from paddlevideo.config import load_config
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.ava import AVADataset
-from paddlevideo.preparation import ava_checking
-from paddlevideo.preparation.ava_sources import Reading, guess_form, read_people
-from tools import check_dataset
-from tools.prepare import ava_custom
+from paddlevideo.preparation import check_ava
+from paddlevideo.preparation.person_annotations import ImportOptions, guess_form, read_people
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "configs/detection/ava/slowonly_synthetic_demo.yaml"
 SMALL = Settings(seed=3, size_px=(80, 64), length_s=4, fps=10, timestamp_start=0)
 SIDES = np.array([80, 64, 80, 64])
 NUM_VIDEOS = 4
+
+
+def people(argv):
+    """The command; errors are raised."""
+    return execute(SCRIPTS["tools/prepare/ava_custom.py"], "ava_custom.py", argv)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +124,7 @@ def convert(footage, folder, form, *more):
     out, truth = footage
     files = written(folder, form, truth)
     options = ["--videos", str(out / "videos"), "--out", str(folder / "data"), "--base", str(BASE), "--jobs", "1"]
-    return ava_custom.main([*files, *options, *more])
+    return people([*files, *options, *more])
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "coco", "via", "cvat"])
@@ -167,7 +172,7 @@ def test_any_detectors_configuration_is_a_base(footage, tmp_path, capsys):
     names = read_ava_labels(tmp_path / "data/labels.pbtxt")
     assert config["METRIC"]["custom_classes"] == len(names) + 1 == config["MODEL"]["head"]["bbox_head"]["num_classes"]
     assert config["METRIC"]["file_path"] == config["DATASET"]["test"]["file_path"] == str(tmp_path / "data/val.csv")
-    convert(footage, tmp_path, "csv", "--base", str(ava_custom.BASE))
+    convert(footage, tmp_path, "csv", "--base", str(prepare_people.BASE))
     assert "it starts from data/slowonly_r50_4x16x1" in capsys.readouterr().out
     with pytest.raises(UserError, match="no action detector"):
         convert(footage, tmp_path, "csv", "--base", str(ROOT / "configs/recognition/tsm/tsm_motion_demo.yaml"))
@@ -183,7 +188,7 @@ def test_folders_of_frames_a_detectors_boxes_and_exclusions(footage, tmp_path, c
     files = written(tmp_path, "csv", truth)
     options = ["--frames", str(out / "frames"), "--fps", "10", "--out", str(tmp_path / "data"), "--base", str(BASE)]
     options += ["--proposals", str(tmp_path / "detected.npz"), "--exclude", str(tmp_path / "exclude.csv")]
-    assert ava_custom.main([*files, *options, "--jobs", "1"]) == 0
+    assert people([*files, *options, "--jobs", "1"]) == 0
     assert "recall" in capsys.readouterr().out
     rows = read_ava_csv(tmp_path / "data/train.csv")
     assert len(read_excluded(tmp_path / "data/train_excluded.csv")) == len(rows.videos)
@@ -201,7 +206,7 @@ def test_tracks_are_interpolated_and_leave_the_picture(tmp_path):
         f'<annotations><meta><job><source>a.mp4</source></job></meta><track id="7" label="person">{track}</track>'
         "</annotations>"
     )
-    people = read_people(tmp_path / "a.xml", "auto", Reading(lambda _: 10.0, every_s=0.5))
+    people = read_people(tmp_path / "a.xml", "auto", ImportOptions(lambda _: 10.0, every_s=0.5))
     seen = {person.time_s: person for person in people}
     assert sorted(seen) == [0.0, 0.5, 1.0, 1.5, 2.0, 6.0]
     assert seen[1.0].box == (20, 0, 30, 20) and seen[1.5].box == (30, 0, 40, 20)
@@ -222,7 +227,7 @@ def test_pictures_tell_video_and_second_by_their_names(tmp_path):
         'xbr="4" ybr="6"/></image></annotations>'
     )
     for name in ("2.json", "3.json", "c.xml"):
-        (person,) = read_people(tmp_path / name, "auto", Reading(lambda _: 25.0))
+        (person,) = read_people(tmp_path / name, "auto", ImportOptions(lambda _: 25.0))
         assert (person.video, person.time_s, person.box) == ("day1", 1.0, (1, 2, 4, 6)), name
         assert person.actions == ("walk",)
 
@@ -233,7 +238,7 @@ def test_coco_of_videos_and_of_named_categories(tmp_path):
     content["images"].append({"id": 2, "video": "day2", "time_s": 2.5, "file_name": "y.jpg"})
     content["annotations"] = [{"image_id": k, "category_id": 1, "bbox": [1, 2, 3, 4]} for k in (1, 2)]
     (tmp_path / "a.json").write_text(json.dumps(content))
-    one, two = read_people(tmp_path / "a.json", "auto", Reading(lambda _: 25.0))
+    one, two = read_people(tmp_path / "a.json", "auto", ImportOptions(lambda _: 25.0))
     assert (one.video, one.time_s, two.video, two.time_s) == ("day1", 2.0, "day2", 2.5)
     assert one.actions == two.actions == ("walk",)
 
@@ -249,13 +254,13 @@ def test_coco_of_videos_and_of_named_categories(tmp_path):
         ("a.json", "{}", "cannot tell what this is"),
         ("a.xml", "<boxes/>", "expected CVAT's <annotations>"),
         ("a.xml", "<annot", "not XML"),
-        ("a.csv", "video,time_s,x1,y1,x2,y2\n", "nobody is annotated"),
+        ("a.csv", "video,time_s,x1,y1,x2,y2\n", "no person is annotated"),
     ],
 )
 def test_files_that_cannot_be_read_say_where(tmp_path, name, text, said):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError) as caught:
-        read_people(tmp_path / name, "auto", Reading(lambda _: 25.0))
+        read_people(tmp_path / name, "auto", ImportOptions(lambda _: 25.0))
     assert said in str(caught.value)
 
 
@@ -282,7 +287,7 @@ def test_impossible_annotations_are_refused_with_their_line(footage, tmp_path, r
     (tmp_path / "a.csv").write_text(f"video,time_s,x1,y1,x2,y2,actions,person\n{good}\n{row}\n")
     options = ["--videos", str(footage[0] / "videos"), "--out", str(tmp_path / "data"), "--base", str(BASE)]
     with pytest.raises(ConfigError) as caught:
-        ava_custom.main([str(tmp_path / "a.csv"), *options])
+        people([str(tmp_path / "a.csv"), *options])
     assert f"a.csv{said}" in str(caught.value) and not (tmp_path / "data").exists()
     assert len(caught.value.problems) == 1
 
@@ -300,7 +305,7 @@ def test_a_video_of_another_ending_is_named(footage, tmp_path, capsys):
         "--val",
         "0",
     ]
-    ava_custom.main([str(tmp_path / "a.csv"), *options])
+    people([str(tmp_path / "a.csv"), *options])
     assert "2 boxes of train_00002.webm: train_00002.mp4 is the video that is there" in capsys.readouterr().out
 
 
@@ -308,8 +313,8 @@ def test_one_video_cannot_be_split(footage, tmp_path):
     (tmp_path / "a.csv").write_text("video,time_s,x1,y1,x2,y2,actions\ntrain_00000,1,0.1,0.1,0.4,0.6,walk\n")
     options = [str(tmp_path / "a.csv"), "--videos", str(footage[0] / "videos"), "--out", str(tmp_path / "data")]
     with pytest.raises(UserError, match="1 videos cannot be parted into train and val.*--val 0"):
-        ava_custom.main([*options, "--base", str(BASE)])
-    assert ava_custom.main([*options, "--base", str(BASE), "--val", "0", "--jobs", "1"]) == 0
+        people([*options, "--base", str(BASE)])
+    assert people([*options, "--base", str(BASE), "--val", "0", "--jobs", "1"]) == 0
     config = load_config(str(tmp_path / "data/detector.yaml"))
     assert config["DATASET"]["valid"]["file_path"].endswith("train.csv")
     assert config["MODEL"]["head"]["bbox_head"]["topk"] == [1]
@@ -334,11 +339,11 @@ def checked(sound, footage, **changes):
     options = {"timestamp_start": 0, "timestamp_end": None, "videos": True, "num_classes": 12} | changes
     files = {"file_path": str(sound / "train.csv"), "proposal_file": str(sound / "train_proposals.pkl")}
     files |= {"label_file": str(sound / "labels.pbtxt"), "data_prefix": str(footage[0] / "videos")}
-    return ava_checking.check_ava([ava_checking.AvaSource("train", **(files | options))])
+    return check_ava.check_ava([check_ava.AvaSource("train", **(files | options))])
 
 
 def kinds(check):
-    return {finding.kind for finding in check.findings if finding.is_error}
+    return {finding.kind for finding in check.findings if finding.level == "error"}
 
 
 @pytest.mark.parametrize(
@@ -395,19 +400,19 @@ def test_times_exclusions_and_leaks_are_named(sound, footage, tmp_path):
     lines = (sound / "train.csv").read_text()
     (tmp_path / "again.csv").write_text(lines)
     both = [
-        ava_checking.AvaSource("train", str(sound / "train.csv"), **options),
-        ava_checking.AvaSource("valid", str(tmp_path / "again.csv"), **options),
+        check_ava.AvaSource("train", str(sound / "train.csv"), **options),
+        check_ava.AvaSource("valid", str(tmp_path / "again.csv"), **options),
     ]
-    assert kinds(ava_checking.check_ava(both)) == {"leak"}
+    assert kinds(check_ava.check_ava(both)) == {"leak"}
 
 
 def test_the_command_checks_a_configuration(sound, tmp_path, capsys):
     report = tmp_path / "report.json"
     command = ["-c", str(sound / "detector.yaml"), "--report", str(report), "--jobs", "1"]
-    assert check_dataset.main(command) == 0
+    assert main(["check-data", *command]) == 0
     assert "recall@0.9" in capsys.readouterr().out
     content = json.loads(report.read_text())
     assert content["sound"] and set(content["sets"]) == {"train", "valid"}
-    assert check_dataset.main([*command, "-o", "DATASET.train.timestamp_start=900"]) == 1
+    assert main(["check-data", *command, "-o", "DATASET.train.timestamp_start=900"]) == 1
     content = json.loads(report.read_text())
     assert content["findings"][0]["kind"] == "time" and content["findings"][0]["line"] == 1

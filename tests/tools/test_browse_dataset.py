@@ -217,8 +217,8 @@ def test_an_unreadable_clip_is_named_and_the_others_are_drawn(run_tool, folder, 
     [
         (["--index", 9], "there is no sample 9; train holds 4, 0 to 3"),
         (["--split", "test"], "DATASET.test is missing; there are: "),
-        (["--num", 0], "expected more than 0"),
-        (["--seed", -1], "expected 0 or more"),
+        (["--num", 0], "expected at least 1"),
+        (["--seed", -1], "expected at least 0"),
         (["-o", "PIPELINE.train.transform.0.Normalisation.mean=1"], "Normalisation"),
     ],
 )

@@ -12,7 +12,6 @@ import numpy as np
 
 from paddlevideo.ava_files import (
     AVARows,
-    raise_lines,
     read_ava_csv,
     read_ava_labels,
     read_excluded,
@@ -21,7 +20,9 @@ from paddlevideo.ava_files import (
     whole_second,
 )
 from paddlevideo.errors import UserError, printable
-from paddlevideo.loader.datasets.ava_persons import FAR, GroundTruth, clipped, select_persons
+from paddlevideo.findings import Findings
+from paddlevideo.loader.datasets.ava_persons import FAR, PersonTable, clipped, select_persons
+from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import check_inside, expanded
 from paddlevideo.ranges import NonNegative, Positive, PositiveInt, Probability
 from paddlevideo.registry import DATASETS
@@ -34,7 +35,7 @@ _WHOLE = np.array([[0, 0, 1, 1, 1]], np.float32)
 
 
 @DATASETS.register
-class AVADataset:
+class AVADataset(Dataset):
     """One sample per key frame (video and second): the boxes of its persons, and who does what.
 
     A sample: ``frame_dir`` or ``filename``; ``timestamp_s``, ``timestamp_start``, ``clip_fps``, ``shot_frames`` (first
@@ -118,16 +119,13 @@ class AVADataset:
         rows = read_ava_csv(file_path)
         if not len(rows):
             raise UserError(f"{file_path}: no annotation in it; a line holds video_id,second,x1,y1,x2,y2,action_id,id")
-        self._judge_rows(rows)
-        self._truth = GroundTruth(rows, self._class_column(rows), self.num_classes)
+        self._check_rows(rows)
+        self._truth = PersonTable(rows, self._class_column(rows), self.num_classes)
         keys = self._key_frames(rows)
         self._persons = self._read_persons(keys, person_det_score_thr, num_max_proposals)
         if test_mode and eval_keyframes == "proposals":
             keys += self._found_only(rows, keys)
         self.records, self.lines = self._make_records(keys, Places(data_prefix, videos, video_suffix))
-
-    def __len__(self) -> int:
-        return len(self.records)
 
     def sample(self, index: int) -> dict[str, Any]:
         """A new sample dict, ready for the pipeline."""
@@ -158,6 +156,11 @@ class AVADataset:
         """Why -> key frames of the csv that are no samples."""
         return {f"named in {self.exclude_file}": self._excluded}
 
+    def annotation(self) -> dict[str, Any]:
+        """The files of the ground truth, and the classes that are kept."""
+        files = {"file_path": self.file_path, "label_file": self.label_file, "exclude_file": self.exclude_file}
+        return {**files, "custom_classes": self.custom_classes}
+
     def persons(self, index: int) -> np.ndarray:
         """The persons to classify: float32 [P, 5], box and score.  Without a proposals file the annotated ones."""
         if self._persons is None:
@@ -183,23 +186,32 @@ class AVADataset:
         # an action is drawn with probability count ** power / total, then one of its records
         return np.array([sum(counts[c] ** (self.power - 1) for c in found) / total for found in classes])
 
-    def _judge_rows(self, rows: AVARows) -> None:
-        """Raises for what cannot be meant, clips what is a little off."""
-        problems = []
+    def _check_rows(self, rows: AVARows) -> None:
+        """Refuses seconds, boxes and labels out of range; clips boxes that reach a little outside."""
+        findings = Findings(self.file_path)
         start, end = self.timestamp_start, np.inf if self.timestamp_end is None else self.timestamp_end
-        outside = (rows.timestamp < start) | (rows.timestamp > end)
-        for i in np.flatnonzero(outside)[:99]:
-            text = f"second {rows.timestamp[i]:g} is not in timestamp_start {start:g} .. timestamp_end {end:g}"
-            problems.append((int(rows.line[i]), f"{text}; is the first frame of the video second {start:g}?"))
-        for i in np.flatnonzero((np.abs(rows.boxes - 0.5) > 0.5 + FAR).any(axis=1))[:99]:
-            box = ", ".join(f"{x:g}" for x in rows.boxes[i])
-            problems.append((int(rows.line[i]), f"the box {box} is not in fractions of the picture (0..1); pixels?"))
         most = self.num_classes - 1 if self.custom_classes is None else np.iinfo(np.int32).max
-        for i in np.flatnonzero((rows.label == 0) | (rows.label > most))[:99]:
+
+        def of_time(i: int) -> str:
+            text = f"second {rows.timestamp[i]:g} is not in timestamp_start {start:g} .. timestamp_end {end:g}"
+            return f"{text}; is the first frame of the video second {start:g}?"
+
+        def of_box(i: int) -> str:
+            box = ", ".join(f"{x:g}" for x in rows.boxes[i])
+            return f"the box {box} is not in fractions of the picture (0..1); pixels?"
+
+        def of_label(i: int) -> str:
             why = "0 is reserved" if rows.label[i] == 0 else f"the head has {self.num_classes} classes, 0 is reserved"
             upper = "" if self.custom_classes is not None else f"..{most}"
-            problems.append((int(rows.line[i]), f"action id {rows.label[i]} is not in 1{upper} ({why})"))
-        raise_lines(self.file_path, problems)
+            return f"action id {rows.label[i]} is not in 1{upper} ({why})"
+
+        for bad, text_of in (
+            ((rows.timestamp < start) | (rows.timestamp > end), of_time),
+            ((np.abs(rows.boxes - 0.5) > 0.5 + FAR).any(axis=1), of_box),
+            ((rows.label == 0) | (rows.label > most), of_label),
+        ):
+            findings.add_rows(np.flatnonzero(bad), rows.line, text_of)
+        findings.raise_if_any()
         rows.boxes = clipped(rows.boxes, self.file_path, lambda i: f"line {rows.line[i]}")
 
     def _class_column(self, rows: AVARows) -> np.ndarray:

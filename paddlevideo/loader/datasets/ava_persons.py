@@ -16,7 +16,7 @@ log = logging.getLogger("paddlevideo")
 FAR = 0.5  # a coordinate this far outside 0 .. 1 is not a fraction of the picture
 
 
-class GroundTruth:
+class PersonTable:
     """Annotated persons by key frame, in flat arrays: AVA's training list has 200,000 key frames.
 
     Args:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from paddlevideo.loader.datasets.lists import Labels, Problems, Row, check_inside, expanded, read_content
+from paddlevideo.findings import Findings
+from paddlevideo.loader.datasets.base import Dataset
+from paddlevideo.loader.datasets.lists import Labels, Row, check_inside, expanded, read_content
 from paddlevideo.ranges import NonNegativeInt
 from paddlevideo.registry import DATASETS
 
 
 @DATASETS.register
-class FrameDataset:
+class FrameDataset(Dataset):
     """Samples ``{"frame_dir", "total_frames", "suffix", "label", "index"}`` from a list (``dir num_frames label``),
     or with several labels per clip (``dir num_frames 0 3 17``).
 
@@ -60,9 +62,6 @@ class FrameDataset:
             for index, (row, path, label) in enumerate(zip(content.rows, content.paths, content.labels))
         ]
 
-    def __len__(self) -> int:
-        return len(self.records)
-
     def sample(self, index: int) -> dict:
         """A new sample dict, ready for the pipeline."""
         record = self.records[index]
@@ -70,7 +69,7 @@ class FrameDataset:
         return dict(record)
 
 
-def _check_count(row: Row, problems: Problems) -> None:
+def _check_count(row: Row, problems: Findings) -> None:
     count = row.fields["num_frames"]
     if not count.isdecimal() or int(count) < 1:
         problems.add(row.line, f"number of frames {count!r} is not a whole number above 0")

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.errors import ConfigError, UserError, printable
+from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import MAX_SHOWN, Findings
 from paddlevideo.loader.datasets.list_lines import MULTI_LABEL, Fields, choose, format_of
 from paddlevideo.loader.decode.reader import VideoReadError
 from paddlevideo.loader.labels import refuse_control_characters
 from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
 from paddlevideo.ranges import suggest
 from paddlevideo.safe_io import reading
-from paddlevideo.video_files import VIDEO_ENDINGS, is_video
+from paddlevideo.video_files import VIDEO_ENDINGS, videos_below
 
-MAX_SHOWN = 20
 LOWER = "lower DATASET.num_workers, the batch size, or the frames and the size that PIPELINE gives"
 
 
@@ -45,31 +45,10 @@ class Row:
     note: str = ""
 
 
-class Problems:
-    """Collects the mistakes of a file; ``raise_if_any`` reports them together."""
-
-    def __init__(self, file: str):
-        self._file = file
-        self._lines: list[str] = []
-
-    def add(self, line: int, text: str) -> None:
-        self._lines.append(f"{printable(self._file)}:{line}: {text}")
-
-    def raise_if_any(self, summary: str = "") -> None:
-        """Raises ConfigError with at most 20 lines and a count of the rest, below a summary."""
-        if self._lines:
-            rest = len(self._lines) - MAX_SHOWN
-            shown = self._lines[:MAX_SHOWN] + ([f"... and {rest} more"] if rest > 0 else [])
-            source = ": ".join(filter(None, (self._file, summary)))
-            if rest > 0:
-                source += f": {len(self._lines)} mistakes, of which"
-            raise ConfigError(source, shown)
-
-
 def read_rows(
     file: str,
     columns: tuple[str, ...],
-    problems: Problems | None = None,
+    problems: Findings | None = None,
     names: Collection[str] = (),
     exists: Callable[[str], bool] | None = None,
 ) -> list[Row]:
@@ -78,7 +57,7 @@ def read_rows(
 
 
 def read_list(
-    file: str, fields: Fields, problems: Problems | None = None, exists: Callable[[str], bool] | None = None
+    file: str, fields: Fields, problems: Findings | None = None, exists: Callable[[str], bool] | None = None
 ) -> tuple[list[Row], str]:
     """The rows of a list, and the format that it was read as, which all of its lines decide.
 
@@ -98,7 +77,7 @@ def read_list(
     lines = list(_lines(file))
     if not lines:
         raise UserError(f"{file}: the list is empty; each line must hold: {' '.join(fields.columns)}")
-    noted = problems if problems is not None else Problems(file)
+    noted = problems if problems is not None else Findings(file)
     with reading(file, "a list of samples"):
         form, title = format_of(lines, fields, file)
     mixed = "" if title == form.title else f" (the list is read as {title})"
@@ -122,7 +101,7 @@ def read_list(
     return rows, title
 
 
-def parse_label(row: Row, num_classes: int | None, problems: Problems, names: Sequence[str] | None = None) -> int:
+def parse_label(row: Row, num_classes: int | None, problems: Findings, names: Sequence[str] | None = None) -> int:
     """The class index of a row with one label; a mistake is noted and gives -1.
 
     Args:
@@ -131,7 +110,7 @@ def parse_label(row: Row, num_classes: int | None, problems: Problems, names: Se
     return _class_index(row.fields["label"], row, num_classes, problems, names)
 
 
-def _class_index(text: str, row: Row, num_classes: int | None, problems: Problems, names: Sequence[str] | None) -> int:
+def _class_index(text: str, row: Row, num_classes: int | None, problems: Findings, names: Sequence[str] | None) -> int:
     try:
         label = int(text)
     except ValueError:
@@ -179,7 +158,7 @@ class Labels:
         """What a line holds."""
         return Fields(columns, frozenset(self.names or ()), self.several)
 
-    def of(self, row: Row, problems: Problems) -> int | tuple[int, ...]:
+    def of(self, row: Row, problems: Findings) -> int | tuple[int, ...]:
         """The class index of a row, or the sorted indices; mistakes are noted."""
         if not self.several:
             return parse_label(row, self.num_classes, problems, self.names)
@@ -225,7 +204,7 @@ def read_content(
     data_prefix: str | None,
     allow_outside_root: bool,
     suffix: str = "",
-    check: Callable[[Row, Problems], None] = lambda row, problems: None,
+    check: Callable[[Row, Findings], None] = lambda row, problems: None,
 ) -> ListContent:
     """A whole list, every mistake of it reported at once.
 
@@ -242,7 +221,7 @@ def read_content(
     def place(name: str) -> str:
         return os.path.join(data_prefix, name) if data_prefix else os.path.expanduser(name)
 
-    problems = Problems(file)
+    problems = Findings(file)
     rows, title = read_list(file, labels.fields(columns), problems, lambda name: os.path.exists(place(name) + suffix))
     paths, found = [], []
     for row in rows:
@@ -264,7 +243,7 @@ def read_content(
 _SHOWN = 5  # lines
 
 
-def _doubles(rows: list[Row], paths: list[str], labels: list[Any], problems: Problems) -> tuple[list[int], list[int]]:
+def _doubles(rows: list[Row], paths: list[str], labels: list[Any], problems: Findings) -> tuple[list[int], list[int]]:
     """Lines of a clip that an earlier line holds as well: with the same labels, and with others, which is a mistake
     where a clip has one."""
     first: dict[str, int] = {}
@@ -285,7 +264,7 @@ def _doubles(rows: list[Row], paths: list[str], labels: list[Any], problems: Pro
     return doubles, others
 
 
-def locate(row: Row, data_prefix: str | None, allow_outside_root: bool, problems: Problems) -> str:
+def locate(row: Row, data_prefix: str | None, allow_outside_root: bool, problems: Findings) -> str:
     """The path of a row below ``data_prefix``.  Without a prefix the list's own paths stand, absolute ones too."""
     name = row.fields["path"]
     if "\0" in name or not name:
@@ -338,7 +317,7 @@ def drop_missing(dataset: Any, policy: str, where: str) -> str | None:
         return None
     lines = dict(zip(reversed(names), reversed(dataset.lines or [0] * len(names))))  # the first of each
     if policy == "raise":
-        problems = Problems(dataset.file_path)
+        problems = Findings(dataset.file_path)
         for name in absent:
             problems.add(lines[name], f"{printable(name)} does not exist{_hint(name)}")
         counted = f"{len(absent)} of {len(set(names))} files are missing"
@@ -430,12 +409,7 @@ def scan_folder(root: str, classes: list[str] | None = None) -> tuple[list[tuple
         )
     found = []
     for name in folders:
-        files = sorted(
-            os.path.join(folder, file)
-            for folder, _, files in os.walk(os.path.join(root, name))
-            for file in files
-            if is_video(file)
-        )
+        files = [os.path.join(root, name, file) for file in videos_below(os.path.join(root, name), follow_links=False)]
         if not files:
             raise UserError(
                 f"{os.path.join(root, name)}: no videos in this class folder (looked for {', '.join(VIDEO_ENDINGS)})"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from paddlevideo.errors import UserError
+from paddlevideo.findings import Findings
+from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import (
     ClassCount,
     Labels,
-    Problems,
     check_inside,
     expanded,
     read_content,
@@ -20,7 +21,7 @@ from paddlevideo.video_files import left_out_files
 
 
 @DATASETS.register
-class VideoDataset:
+class VideoDataset(Dataset):
     """Samples ``{"filename", "label", "index"}`` from a list (``path label``), a CSV file, or a folder of class
     folders.  With several labels per clip (``path 0 3 17``, ``path 0;3;17``, ``path ;`` for none) a label is multi-hot,
     float32 [K].
@@ -69,9 +70,6 @@ class VideoDataset:
         else:
             self.records = self._from_list(suffix, num_classes)
 
-    def __len__(self) -> int:
-        return len(self.records)
-
     def sample(self, index: int) -> dict:
         """A new sample dict, ready for the pipeline."""
         record = self.records[index]
@@ -91,7 +89,7 @@ class VideoDataset:
         self.data_prefix = None
         files, self.class_names = scan_folder(self.file_path, self.class_names)
         if num_classes is not None and len(self.class_names) > num_classes:
-            problems = Problems(self.file_path)
+            problems = Findings(self.file_path)
             for name in self.class_names[num_classes:]:
                 key = num_classes.key if isinstance(num_classes, ClassCount) else ClassCount.key
                 problems.add(0, f"class folder {name!r} is beyond {key} = {num_classes}")

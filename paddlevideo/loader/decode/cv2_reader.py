@@ -9,7 +9,7 @@ import numpy as np
 
 from paddlevideo.loader.decode.packets import upright
 from paddlevideo.loader.decode.pyav_sequential import SurveyedReader
-from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, EachFrame, VideoReadError
+from paddlevideo.loader.decode.reader import MAX_PIXELS, EachFrame, FrameBuffer, VideoReadError
 
 
 class CV2Reader(SurveyedReader, backend="cv2"):
@@ -31,7 +31,7 @@ class CV2Reader(SurveyedReader, backend="cv2"):
         import cv2
 
         wanted = self.checked(indices)
-        targets, clip = set(wanted), Clip(self.path, wanted, each)
+        targets, clip = set(wanted), FrameBuffer(self.path, wanted, each)
         video = self._open()
         try:
             for index in range(max(wanted) + 1):

@@ -8,7 +8,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.pyav_sequential import SurveyedReader
-from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, EachFrame
+from paddlevideo.loader.decode.reader import MAX_PIXELS, EachFrame, FrameBuffer
 
 _CANNOT_READ = "cannot read it (GIF and pictures turned by 90 degrees are known cases)"
 
@@ -42,7 +42,7 @@ class DecordReader(SurveyedReader, backend="decord"):
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
-        clip = Clip(self.path, wanted, each)
+        clip = FrameBuffer(self.path, wanted, each)
         unique = sorted(set(wanted))
         try:
             frames = self._video.get_batch(unique).asnumpy()

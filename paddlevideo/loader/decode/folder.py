@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paddlevideo.loader.decode.reader import Clip, EachFrame, FrameReader, VideoReadError
+from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader, VideoReadError
 
 
 class FrameFolder(FrameReader):
@@ -45,7 +45,7 @@ class FrameFolder(FrameReader):
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
-        clip = Clip(self._folder, wanted, each)
+        clip = FrameBuffer(self._folder, wanted, each)
         for index in sorted(set(wanted)):
             clip.put(index, self._read(index))
         return clip.finish()

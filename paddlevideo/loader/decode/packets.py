@@ -68,7 +68,7 @@ class PacketTable:
             self.packets.append(packet)
 
 
-class Source:
+class OpenVideo:
     """An open file and its video track: the default one, else the largest; never a cover picture.
 
     Attributes:
@@ -78,7 +78,7 @@ class Source:
         count_is_open: whether the container's count is a placeholder, as a writer to a pipe leaves it.
         timed: whether packets carry presentation times.
         pixel_aspect: width of a pixel divided by its height.
-        remarks: what is read in another way than a person might expect, each as a text.
+        remarks: what is read in another way than expected, each as a text.
     """
 
     def __init__(self, path: str, max_pixels: int = MAX_PIXELS):
@@ -256,12 +256,12 @@ class Source:
         if end_s >= limit_s:
             return None
         if len(self._container.streams) > 1:  # another track may be longer than the video
-            with Source(self.path) as other:
+            with OpenVideo(self.path) as other:
                 end_s = max(end_s, other.last_end_s())
         return None if end_s >= limit_s else f"it ends at {end_s:.1f} of {stated_s:.1f} s"
 
     def last_end_s(self) -> float:
-        """The latest end of a packet of all tracks: a subtitle lasts, and may outlast the film."""
+        """The latest end of a packet of all tracks: a subtitle lasts, and may outlast the video."""
         with decoder_errors(self.path, "corrupt"):
             packets = (p for p in self._container.demux() if p.size and p.pts is not None)
             ends = ((p.pts + (p.duration or 0)) * p.time_base for p in packets)
@@ -270,7 +270,7 @@ class Source:
     def close(self) -> None:
         self._container.close()
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> OpenVideo:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -341,7 +341,7 @@ def decode_all(
         VideoReadError: the file, or its container's structure, cannot be read.
     """
     errors, number = errors or Errors(), -1
-    with Source(path, max_pixels) as source:
+    with OpenVideo(path, max_pixels) as source:
         errors.is_whole = source.is_whole
         try:
             for number, packet in enumerate(source.demux()):
@@ -377,7 +377,7 @@ class Survey:
     times_s: np.ndarray | None
     fps: float
     num_frames: int
-    source: Source
+    source: OpenVideo
     size: tuple[int, int]
     orientation: tuple[bool, bool, bool]
     remarks: list[str]
@@ -389,7 +389,7 @@ def survey(path: str, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS)
     Raises:
         VideoReadError: truncated; no frame; with ``damaged`` = ``refuse`` also a frame that is damaged.
     """
-    with Source(path, max_pixels) as source:
+    with OpenVideo(path, max_pixels) as source:
         table = source.table(damaged)
     table.packets = None
     shown, sizes, num_damaged, turned, errors = [], [], 0, (False, False, False), Errors()
@@ -423,7 +423,7 @@ def size_remark(sizes: Sequence[tuple[int, int]]) -> str:
     return f"the size of its pictures changes ({names}); all are scaled to the first"
 
 
-def _undecodable(source: Source) -> str:
+def _undecodable(source: OpenVideo) -> str:
     if source.codec == "webp":
         return "an animated WebP, which this PyAV cannot decode; convert it, e.g. with ImageMagick: magick a.webp a.mp4"
     return "no frame of its video track can be decoded"

@@ -20,8 +20,8 @@ import numpy as np
 
 from paddlevideo.loader.decode.packets import (
     Line,
+    OpenVideo,
     PacketTable,
-    Source,
     clock,
     decode_all,
     error_lines,
@@ -30,7 +30,7 @@ from paddlevideo.loader.decode.packets import (
     to_rgb,
 )
 from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
-from paddlevideo.loader.decode.reader import Clip, EachFrame, FrameReader
+from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader
 
 _MAX_REMEMBERED = 16  # 3 MB each, for a quarter of an hour at 30 frames per second
 _remembered: dict[tuple[str, int, int], tuple[PacketTable, list[int] | None]] = {}  # of long files, latest last
@@ -44,7 +44,7 @@ class PyAVReader(FrameReader, backend="pyav"):
     Memory is what was asked for, plus the file's packets where they are below 64 MiB together.
     """
 
-    def __init__(self, source: Source, table: PacketTable, order: list[int], max_pixels: int):
+    def __init__(self, source: OpenVideo, table: PacketTable, order: list[int], max_pixels: int):
         self.path, self._max_pixels = source.path, max_pixels
         self.remarks, self.pixel_aspect = list(source.remarks), source.pixel_aspect
         self._source, self._table, self._order = source, table, order
@@ -59,7 +59,7 @@ class PyAVReader(FrameReader, backend="pyav"):
     def open(cls, path: str, max_pixels: int) -> FrameReader:
         status = os.stat(path)
         identity = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
-        source = Source(path, max_pixels)
+        source = OpenVideo(path, max_pixels)
         try:
             table, order = _remembered.pop(identity, None) or _read_all(source)
             if table.packets is None:
@@ -79,14 +79,14 @@ class PyAVReader(FrameReader, backend="pyav"):
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
-        clip = Clip(self.path, wanted, each)
+        clip = FrameBuffer(self.path, wanted, each)
         with error_lines() as lines:
             for frame in self._decode({self._order[i] for i in wanted}, lines):
                 index = self._index_of_pts.get(frame.pts)
                 if index in clip.missing and not frame.is_corrupt:
                     clip.put(index, self._picture(frame))
         if clip.missing or lines:
-            clip = Clip(self.path, wanted, each)
+            clip = FrameBuffer(self.path, wanted, each)
             self._get_sequentially(clip)
         return clip.finish()
 
@@ -135,18 +135,18 @@ class PyAVReader(FrameReader, backend="pyav"):
             return
         # a long file: fetch them again, and hold one at a time
         for first, last in runs:
-            reopened = Source(self.path, self._max_pixels)
+            reopened = OpenVideo(self.path, self._max_pixels)
             try:
                 stream = self._from_before(reopened, first)
                 if stream is None:  # this container does not seek well: from its beginning
                     reopened.close()
-                    reopened = Source(self.path, self._max_pixels)
+                    reopened = OpenVideo(self.path, self._max_pixels)
                     stream = enumerate(reopened.demux())
                 yield first, _between(stream, first, last)
             finally:
                 reopened.close()
 
-    def _from_before(self, source: Source, number: int) -> Iterator[tuple[int, Any]] | None:
+    def _from_before(self, source: OpenVideo, number: int) -> Iterator[tuple[int, Any]] | None:
         """Numbered packets from at or before key packet ``number`` on; None if seeking does not lead there."""
         pts = self._table.pts
         if not source.seek(pts[number]):
@@ -160,7 +160,7 @@ class PyAVReader(FrameReader, backend="pyav"):
             return None
         return enumerate(itertools.chain([found], packets), at)
 
-    def _get_sequentially(self, clip: Clip) -> None:
+    def _get_sequentially(self, clip: FrameBuffer) -> None:
         """The slow way for frames that did not appear, e.g. where a 'key frame' only begins a gradual refresh, or about
         which the decoder reported something: only from the beginning it is certain that the file is meant."""
         index_of_packet = {number: index for index, number in enumerate(self._order)}
@@ -179,7 +179,7 @@ class PyAVReader(FrameReader, backend="pyav"):
             clip.missing.update(found)
 
 
-def _read_all(source: Source) -> tuple[PacketTable, list[int] | None]:
+def _read_all(source: OpenVideo) -> tuple[PacketTable, list[int] | None]:
     table = source.table()
     return table, display_order(table)
 

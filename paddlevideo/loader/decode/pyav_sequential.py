@@ -10,7 +10,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode.packets import decode_all, survey, to_rgb
-from paddlevideo.loader.decode.reader import MAX_PIXELS, Clip, Damaged, EachFrame, FrameReader
+from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, EachFrame, FrameBuffer, FrameReader
 
 _MAX_DIFFERENCE = 30  # levels of 255, mean over a picture; other ways from YUV to RGB differ by less than 10
 
@@ -55,7 +55,7 @@ class SurveyedReader(FrameReader):
 
 
 class PyAVSequentialReader(SurveyedReader, backend="pyav_sequential"):
-    """For streams without time stamps, and the yardstick for the selective reader.
+    """For streams without time stamps, and the reference for the selective reader.
 
     Opening decodes the file once to count; ``get`` decodes up to the last frame asked for.  Frames that are not asked
     for are not converted and not kept.
@@ -63,7 +63,7 @@ class PyAVSequentialReader(SurveyedReader, backend="pyav_sequential"):
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted = self.checked(indices)
-        clip = Clip(self.path, wanted, each)
+        clip = FrameBuffer(self.path, wanted, each)
         targets, last = set(wanted), max(wanted)
         for index, (frame, _, damage) in enumerate(decode_all(self.path, self._damaged, self._max_pixels)):
             if index in targets:

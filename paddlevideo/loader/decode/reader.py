@@ -119,7 +119,7 @@ class FrameReader:
         return wanted
 
 
-class Clip:
+class FrameBuffer:
     """The output array of ``get``: filled by display index, complete or an error.
 
     Args:

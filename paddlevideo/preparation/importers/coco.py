@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.preparation.annotations import read_json
+from paddlevideo.boxes import from_corner
 from paddlevideo.preparation.importers import cvat
-from paddlevideo.preparation.importers.people import PICTURE_WANTED, Collector, upright
+from paddlevideo.preparation.importers.people import PICTURE_WANTED, PersonCollector, upright
+from paddlevideo.preparation.list_files import read_json
 
 BOOKKEEPING = cvat.BOOKKEEPING | {"iscrowd", "is_crowd", "score", "group", "area"}
 
 
-def read_coco(path: Path, found: Collector) -> None:
+def read_coco(path: Path, found: PersonCollector) -> None:
     """One person per annotation with a box; actions from its attributes and category."""
     content = read_json(path, dict)
     images = _by_id(content, "images", lambda entry: entry, found)
@@ -27,7 +28,7 @@ def read_coco(path: Path, found: Collector) -> None:
             _annotation(where, entry, images, names, videos, found)
 
 
-def _by_id(content: Mapping, kind: str, value: Callable[[Mapping], Any], found: Collector) -> dict[Any, Any]:
+def _by_id(content: Mapping, kind: str, value: Callable[[Mapping], Any], found: PersonCollector) -> dict[Any, Any]:
     """The images, categories or videos of a file."""
     entries = {}
     for number, entry in enumerate(content["images"] if kind == "images" else content.get(kind) or [], 1):
@@ -37,7 +38,7 @@ def _by_id(content: Mapping, kind: str, value: Callable[[Mapping], Any], found: 
 
 
 def _annotation(
-    where: str, entry: Mapping[str, Any], images: Mapping, names: Mapping, videos: Mapping, found: Collector
+    where: str, entry: Mapping[str, Any], images: Mapping, names: Mapping, videos: Mapping, found: PersonCollector
 ) -> None:
     image, attributes = images.get(entry.get("image_id")), entry.get("attributes") or {}
     box = entry.get("bbox")
@@ -45,7 +46,7 @@ def _annotation(
         found.findings.add(where, "its image_id is not in images")
         return
     try:
-        x, y, width, height = map(float, box if isinstance(box, list) else ())
+        corners = from_corner(*map(float, box if isinstance(box, list) else ()))
     except (TypeError, ValueError):
         found.findings.add(where, f"bbox: expected x, y, width, height, got {str(box):.100}")
         return
@@ -63,7 +64,7 @@ def _annotation(
         text = f"no video and time in image {image.get('file_name')!r}; {PICTURE_WANTED}"
         found.findings.add(where, text)
         return
-    corners, degrees = (x, y, x + width, y + height), attributes.get("rotation") or 0
+    degrees = attributes.get("rotation") or 0
     if isinstance(degrees, (int, float)) and degrees % 180:
         corners = upright(corners, degrees)
         found.note("turned boxes became the upright ones around them")
@@ -72,7 +73,7 @@ def _annotation(
     found.add(where, *moment, corners, actions, entry.get("track_id", person), True, size)
 
 
-def _moment(image: Mapping[str, Any], videos: Mapping[Any, str], found: Collector) -> tuple[str, float] | None:
+def _moment(image: Mapping[str, Any], videos: Mapping[Any, str], found: PersonCollector) -> tuple[str, float] | None:
     """Video and second of an image."""
     named = image.get("video") or videos.get(image.get("video_id"))
     frame = image.get("frame_id", image.get("frame_index"))  # from 0, as COCO-VID's

@@ -10,8 +10,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.importers.people import PICTURE_WANTED, Collector, upright
-from paddlevideo.preparation.importers.tracks import Key, Track, add_tracks
+from paddlevideo.preparation.importers.people import PICTURE_WANTED, PersonCollector, upright
+from paddlevideo.preparation.importers.tracks import PersonTrack, TrackKey, add_tracks
 
 # what CVAT adds to people's own attributes, in XML and where it exports to other forms
 BOOKKEEPING = frozenset({"occluded", "outside", "keyframe", "rotation", "z_order", "group_id", "source", "label_id"})
@@ -35,7 +35,7 @@ class _Task:
     step: int = 1
 
 
-def read_cvat(path: Path, found: Collector) -> None:
+def read_cvat(path: Path, found: PersonCollector) -> None:
     """Boxes of tracks at key frames, boxes of images as they are."""
     try:
         root = ElementTree.parse(path).getroot()
@@ -46,7 +46,7 @@ def read_cvat(path: Path, found: Collector) -> None:
     if root.tag != "annotations":
         raise UserError(f"{path}: <{root.tag}>, expected CVAT's <annotations> (export: CVAT for video 1.1)")
     tasks = _tasks(root, path, found)
-    tracks: dict[_Task, list[Track]] = defaultdict(list)
+    tracks: dict[_Task, list[PersonTrack]] = defaultdict(list)
     for element in root.iterfind("track"):
         where = f"{path}: track {element.get('id')}"
         with found.element(where):
@@ -65,7 +65,7 @@ def read_cvat(path: Path, found: Collector) -> None:
             _image(element, tasks, path, found)
 
 
-def _tasks(root: ElementTree.Element, path: Path, found: Collector) -> Mapping[str | None, _Task]:
+def _tasks(root: ElementTree.Element, path: Path, found: PersonCollector) -> Mapping[str | None, _Task]:
     """The tasks of a project by id; of a task or job the one, for all ids."""
     members = root.findall("meta/project/tasks/task")
     if not members:
@@ -108,7 +108,7 @@ def _step(task: ElementTree.Element) -> int:
     return max(int(match[1]), 1) if match else 1
 
 
-def _task_of(element: ElementTree.Element, tasks: Mapping, where: str, found: Collector) -> _Task | None:
+def _task_of(element: ElementTree.Element, tasks: Mapping, where: str, found: PersonCollector) -> _Task | None:
     try:
         return tasks[element.get("task_id")]
     except KeyError:
@@ -116,7 +116,7 @@ def _task_of(element: ElementTree.Element, tasks: Mapping, where: str, found: Co
         return None
 
 
-def _track(element: ElementTree.Element, task: _Task, where: str, found: Collector) -> Track | None:
+def _track(element: ElementTree.Element, task: _Task, where: str, found: PersonCollector) -> PersonTrack | None:
     keys, label = [], element.get("label", "")
     identities: list[str] = []
     for box in element:
@@ -135,12 +135,12 @@ def _track(element: ElementTree.Element, task: _Task, where: str, found: Collect
         outside = box.get("outside") == "1"
         if outside:
             found.drop("boxes are marked as outside of the picture")
-        keys.append(Key(number, _corners(box, found), actions, not outside, not outside))
+        keys.append(TrackKey(number, _corners(box, found), actions, not outside, not outside))
     keys.sort(key=lambda key: key.frame)
-    return Track(element.get("id") or next(iter(identities), None), keys, where)
+    return PersonTrack(element.get("id") or next(iter(identities), None), keys, where)
 
 
-def _image(element: ElementTree.Element, tasks: Mapping, path: Path, found: Collector) -> None:
+def _image(element: ElementTree.Element, tasks: Mapping, path: Path, found: PersonCollector) -> None:
     where, name = f"{path}: image {element.get('id')}", element.get("name", "")
     task = _task_of(element, tasks, where, found)
     boxes = element.findall("box")
@@ -157,7 +157,7 @@ def _image(element: ElementTree.Element, tasks: Mapping, path: Path, found: Coll
     else:
         moment = found.moment_of_picture(name)
     if moment is None:
-        found.findings.add(where, f"{name!r} tells no video and time; {PICTURE_WANTED}")
+        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_WANTED}")
         return
     sides = (int(element.get("width", 0)), int(element.get("height", 0)))
     for place, box in enumerate(boxes, 1):
@@ -167,12 +167,12 @@ def _image(element: ElementTree.Element, tasks: Mapping, path: Path, found: Coll
             found.add(f"{where}, box {place}", *moment, _corners(box, found), actions, person, True, sides)
 
 
-def _drop(tag: str, found: Collector) -> None:
+def _drop(tag: str, found: PersonCollector) -> None:
     if tag != "attribute":
         found.drop(f"{tag} shapes or tags of CVAT: only boxes are people")
 
 
-def _corners(box: ElementTree.Element, found: Collector) -> tuple[float, float, float, float]:
+def _corners(box: ElementTree.Element, found: PersonCollector) -> tuple[float, float, float, float]:
     x1, y1, x2, y2 = (float(box.get(key, "nan")) for key in ("xtl", "ytl", "xbr", "ybr"))
     degrees = float(box.get("rotation", "0"))
     if degrees % 180:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from paddlevideo.boxes import from_corner
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.annotations import read_json
-from paddlevideo.preparation.importers.people import PICTURE_WANTED, Clock, Collector
-from paddlevideo.preparation.importers.tracks import Key, Track, add_tracks
+from paddlevideo.preparation.importers.people import PICTURE_WANTED, Clock, PersonCollector
+from paddlevideo.preparation.importers.tracks import PersonTrack, TrackKey, add_tracks
+from paddlevideo.preparation.list_files import read_json
 from paddlevideo.video_files import VIDEO_ENDINGS
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -27,7 +28,7 @@ def is_label_studio(content: Any) -> bool:
     return isinstance(content, list) and bool(content) and all(isinstance(task, dict) for task in content)
 
 
-def read_label_studio(path: Path, found: Collector) -> None:
+def read_label_studio(path: Path, found: PersonCollector) -> None:
     """Tracks at key frames; segments; boxes on pictures as they are."""
     content = read_json(path, list)
     if not is_label_studio(content):
@@ -35,7 +36,7 @@ def read_label_studio(path: Path, found: Collector) -> None:
     for number, task in enumerate(content, 1):
         where = f"{path}: task {task.get('id', number)}"
         name = _file_of(task)
-        if name is None and found.reading.video is None:
+        if name is None and found.options.video is None:
             found.findings.add(where, "no video or picture in its data; --video names it")
             continue
         with found.element(where):
@@ -58,7 +59,7 @@ def _file_of(task: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _regions(task: Mapping[str, Any], where: str, found: Collector) -> Iterator[tuple[str, str, dict]]:
+def _regions(task: Mapping[str, Any], where: str, found: PersonCollector) -> Iterator[tuple[str, str, dict]]:
     """(id, tool, value) of everything that was drawn in a task."""
     if "annotations" not in task and "completions" not in task and "predictions" not in task:  # JSON-MIN
         for key, values in task.items():
@@ -71,14 +72,14 @@ def _regions(task: Mapping[str, Any], where: str, found: Collector) -> Iterator[
     if len(annotations) > 1:
         found.note("tasks were annotated several times: the ground truth is taken, or else the last")
     if not annotations and task.get("predictions"):
-        found.drop("tasks have predictions only, which nobody has confirmed")
+        found.drop("tasks have predictions only, which no annotator has confirmed")
     for number, result in enumerate(chosen.get("result") or [], 1):
         if isinstance(result.get("value"), dict):
             sizes = {key: result[key] for key in ("original_width", "original_height") if result.get(key)}
             yield str(result.get("id", number)), str(result.get("type")), {**sizes, **result["value"]}
 
 
-def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: Collector) -> None:
+def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: PersonCollector) -> None:
     words: dict[str, list[str]] = defaultdict(list)  # what is said of a region; a region may have several results
     drawn = set()
     for key, tool, value in regions:
@@ -87,7 +88,7 @@ def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: Co
             drawn.add(key)
         elif "ranges" not in value and not words[key]:
             found.drop(f"results of type {tool} of Label Studio: neither boxes nor segments")
-    tracks: list[Track] = []
+    tracks: list[PersonTrack] = []
     fps, video = 0.0, found.video(name) if any("sequence" in v or "ranges" in v for _, _, v in regions) else None
     for key, tool, value in regions:
         place = f"{where}, region {key}"
@@ -109,22 +110,24 @@ def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: Co
         add_tracks(tracks, video, Clock(fps), found, in_pixels=False)
 
 
-def _actions(words: list[str], found: Collector) -> tuple[str, ...]:
+def _actions(words: list[str], found: PersonCollector) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for word in words for name in found.described({}, word)[0]))
 
 
-def _rate(value: Mapping[str, Any], video: str, found: Collector) -> float:
+def _rate(value: Mapping[str, Any], video: str, found: PersonCollector) -> float:
     """Frames per second as Label Studio counted them, which is what its configuration says, not the video."""
     count, duration_s = value.get("framesCount"), value.get("duration")
     rate = found.clock(video).fps
-    if count and duration_s and found.reading.picture_fps is None and abs(float(count) - rate * float(duration_s)) > 2:
+    if count and duration_s and found.options.picture_fps is None and abs(float(count) - rate * float(duration_s)) > 2:
         counted = float(count) / float(duration_s)
         found.note(f"regions count {counted:.4g} frames a second, {video!r} has {rate:.4g}: their own count is taken")
         return counted
     return rate
 
 
-def _track(where: str, value: Mapping[str, Any], actions: tuple, person: str, found: Collector) -> list[Track]:
+def _track(
+    where: str, value: Mapping[str, Any], actions: tuple, person: str, found: PersonCollector
+) -> list[PersonTrack]:
     keys = []
     for entry in value["sequence"]:
         found.count()
@@ -135,20 +138,20 @@ def _track(where: str, value: Mapping[str, Any], actions: tuple, person: str, fo
         if float(entry.get("rotation") or 0) % 180:
             found.findings.add(where, f"frame {frame} has a turned box: set its rotation to 0 in Label Studio")
             return []
-        keys.append(Key(frame - 1, _corners(entry), actions, True, bool(entry.get("enabled", True))))
+        keys.append(TrackKey(frame - 1, _corners(entry), actions, True, bool(entry.get("enabled", True))))
     keys.sort(key=lambda key: key.frame)
     if keys and keys[-1].stays:  # up to the video's end
         last = min(int(value.get("framesCount") or 0), _LONGEST)
         if last - 1 > keys[-1].frame:
-            keys.append(Key(last - 1, keys[-1].box, actions))
-    return [Track(person, keys, where)]
+            keys.append(TrackKey(last - 1, keys[-1].box, actions))
+    return [PersonTrack(person, keys, where)]
 
 
-def _picture(where: str, name: str, value: Mapping[str, Any], words: list[str], found: Collector) -> None:
+def _picture(where: str, name: str, value: Mapping[str, Any], words: list[str], found: PersonCollector) -> None:
     found.count()
     moment = found.moment_of_picture(name)
     if moment is None:
-        found.findings.add(where, f"{name!r} tells no video and time; {PICTURE_WANTED}")
+        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_WANTED}")
     elif float(value.get("rotation") or 0) % 180:
         found.findings.add(where, "the box is turned: set its rotation to 0 in Label Studio")
     else:
@@ -157,5 +160,4 @@ def _picture(where: str, name: str, value: Mapping[str, Any], words: list[str], 
 
 def _corners(value: Mapping[str, Any]) -> tuple[float, float, float, float]:
     """Per cent of the picture as x, y, width, height to fractions x1, y1, x2, y2."""
-    x, y, width, height = (float(value[key]) / _PERCENT for key in ("x", "y", "width", "height"))
-    return x, y, x + width, y + height
+    return from_corner(*(float(value[key]) / _PERCENT for key in ("x", "y", "width", "height")))

@@ -1,4 +1,4 @@
-"""What all importers share: people, segments, the settings of a reading, and the account of what became of a file."""
+"""What all importers share: boxes and segments, options, a summary, and the collector of one file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
 from paddlevideo.video_files import VIDEO_ENDINGS, is_video
 
-LONGEST_S = 86400.0  # of a video that cannot be asked
+LONGEST_S = 86400.0  # of a video that is not there
 IDENTITIES = frozenset({"person", "person_id", "id", "track", "track_id", "instance_id"})
 PICTURE_WANTED = "expected names as video/img_00031.jpg or video_00031.jpg; --video names the video of frame_000031.PNG"
 
@@ -31,14 +31,14 @@ _PICTURE = re.compile(rf"(?P<video>.+?)[/_.-](?:{_WORD}[_-]?)?(?P<number>\d{{1,9
 
 
 @dataclass(frozen=True)
-class Person:
+class PersonBox:
     """One person at one moment.
 
     Attributes:
         video: its name, without the ending of a video file.
         time_s: seconds since the video's first frame.
         box: x1, y1, x2, y2; pixels of a picture of ``size_px``, or of the video where that is None and ``in_pixels``.
-        actions: names; none: somebody who does nothing of interest.
+        actions: names; empty: no action of interest.
         person: an id within the video, or None.
         where: ``file:line`` or ``file: entry``.
     """
@@ -55,7 +55,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a video with a label, and nobody's box."""
+    """A stretch of a video with a label, without boxes."""
 
     video: str
     start_s: float
@@ -90,11 +90,11 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ImportOptions:
     """How to read.
 
     Args:
-        fps_of: frames per second of a video by name; asked only where an annotation counts frames.
+        fps_of: frames per second of a video by name; called only where an annotation counts frames.
         picture_fps: of pictures' numbers (``video_00031.jpg``); None: the video's.
         first_number: of a video's first picture; None: 0 where CVAT named the pictures of a video, else 1.
         every_s: tracks are looked up every so many seconds.
@@ -123,7 +123,7 @@ class Reading:
 
 
 @dataclass
-class Account:
+class ImportSummary:
     """What became of everything that was read.
 
     Attributes:
@@ -141,8 +141,8 @@ class Account:
     segments: list[Segment] = field(default_factory=list)
     endings: dict[str, str] = field(default_factory=dict)
 
-    def lines(self, people: Iterable[Person]) -> list[str]:
-        """The account for a terminal; ``people`` are those that are left in the end."""
+    def lines(self, people: Iterable[PersonBox]) -> list[str]:
+        """The summary for a terminal; ``people`` are those that are left in the end."""
         people = list(people)
         classes = Counter(name for person in people for name in person.actions)
         idle = sum(not person.actions for person in people)
@@ -156,21 +156,21 @@ class Account:
         return lines
 
 
-class Collector:
+class PersonCollector:
     """Takes what an importer finds in one file, and checks what every form must obey.
 
     Args:
         path: the file.
-        form: its form, for the account.
+        form: its form, for the summary.
     """
 
-    def __init__(self, path: Path, form: str, reading: Reading, account: Account):
-        self.path, self.form, self.reading, self.account = path, form, reading, account
+    def __init__(self, path: Path, form: str, options: ImportOptions, summary: ImportSummary):
+        self.path, self.form, self.options, self.summary = path, form, options, summary
         self.findings = Findings(str(path))
-        self.people: list[Person] = []
+        self.people: list[PersonBox] = []
         self._named: set[str] = set()
         self._clocks: dict[str, Clock] = {}
-        self._whole_names = {name.casefold() for name in reading.labels.values()}
+        self._whole_names = {name.casefold() for name in options.labels.values()}
 
     @contextmanager
     def element(self, where: str) -> Iterator[None]:
@@ -186,30 +186,30 @@ class Collector:
 
     def count(self, boxes: int = 1) -> None:
         """Adds to the boxes that were read."""
-        self.account.read[f"{self.path} ({self.form})"] += boxes
+        self.summary.read[f"{self.path} ({self.form})"] += boxes
 
     def drop(self, why: str, count: int = 1) -> None:
         """Notes what is left out: ``polygons: only boxes are people``."""
-        self.account.dropped[why] += count
+        self.summary.dropped[why] += count
 
     def note(self, what: str, count: int = 1) -> None:
         """Notes what is read in one of several possible ways."""
-        self.account.remarks[what] += count
+        self.summary.remarks[what] += count
 
     def video(self, named: str | None) -> str | None:
-        """The video that is meant: ``--video`` if given, else the one that the file names."""
+        """The annotated video: ``--video`` if given, else the one that the file names."""
         if named:
             self._named.add(video_name(named))
             if is_video(named):
-                self.account.endings[video_name(named)] = os.path.splitext(named)[1]
-        return self.reading.video or (video_name(named) if named else None)
+                self.summary.endings[video_name(named)] = os.path.splitext(named)[1]
+        return self.options.video or (video_name(named) if named else None)
 
     def clock(self, video: str) -> Clock:
         """Seconds of a video's frames, or of pictures that were taken of it at another rate."""
-        if self.reading.picture_fps:
-            return Clock(self.reading.picture_fps)
+        if self.options.picture_fps:
+            return Clock(self.options.picture_fps)
         if video not in self._clocks:
-            self._clocks[video] = Clock(self.reading.fps_of(video), self.reading.times_of(video))
+            self._clocks[video] = Clock(self.options.fps_of(video), self.options.times_of(video))
             if self._clocks[video].times_s is not None:
                 self.note("videos have a variable frame rate: frames are timed by their time stamps (not with --fps)")
         return self._clocks[video]
@@ -226,27 +226,27 @@ class Collector:
         size_px: tuple[int, int] | None = None,
     ) -> None:
         """Takes a person; a moment or box that no video can have is a mistake."""
-        time_s -= self.reading.start_s
+        time_s -= self.options.start_s
         if not all(map(math.isfinite, (time_s, *box))) or len(box) != 4:
             self.findings.add(where, f"second {time_s:g} or box {shown(box)}: expected finite numbers, four for a box")
         elif not 0 <= time_s <= LONGEST_S:
-            counted = f" (annotation counts from {self.reading.start_s:g}: --start_s)" if self.reading.start_s else ""
+            counted = f" (annotation counts from {self.options.start_s:g}: --start_s)" if self.options.start_s else ""
             self.findings.add(where, f"second {time_s:g} is not within any video{counted}")
         else:
             identity = None if person in (None, "") else str(person)
             x1, y1, x2, y2 = box
-            self.people.append(Person(video, time_s, (x1, y1, x2, y2), actions, identity, where, in_pixels, size_px))
+            self.people.append(PersonBox(video, time_s, (x1, y1, x2, y2), actions, identity, where, in_pixels, size_px))
 
     def add_segment(self, where: str, video: str, start_s: float, end_s: float, label: str) -> None:
         """Takes a labelled stretch of time."""
-        start_s, end_s = start_s - self.reading.start_s, end_s - self.reading.start_s
+        start_s, end_s = start_s - self.options.start_s, end_s - self.options.start_s
         if not 0 <= start_s <= end_s <= LONGEST_S:  # also false for nan
             self.findings.add(where, f"expected a segment from a second to a later one, has {start_s:g} to {end_s:g}")
         else:
-            self.account.segments.append(Segment(video, start_s, end_s, label, where))
+            self.summary.segments.append(Segment(video, start_s, end_s, label, where))
 
     def moment_of_picture(self, name: str, named: str | None = None, number_from: int = 1) -> tuple[str, float] | None:
-        """Video and second of a picture by its file name; None: it does not tell.
+        """Video and second of a picture by its file name; None: the name does not contain them.
 
         Args:
             named: the video, where the file says it elsewhere.
@@ -257,8 +257,8 @@ class Collector:
         video = match and self.video(named or match.groupdict().get("video"))
         if not match or not video:
             return None
-        if self.reading.first_number is not None:
-            number_from = self.reading.first_number
+        if self.options.first_number is not None:
+            number_from = self.options.first_number
         elif number_from == 0 or re.fullmatch(r"(.*/)?frame_\d{6}(\.PNG)?", name):  # CVAT's pictures of a video
             number_from = 0
             self.note("boxes on pictures that are counted from 0, as CVAT counts a video's (--first_number)")
@@ -276,7 +276,7 @@ class Collector:
         A value may be a name, several (a list, or parted by ``;``, ``|`` or ``,``), or true / false under the action's
         name.  What a tool keeps for itself (``bookkeeping``) is no action, unless ``--attribute`` names it.
         """
-        wanted, found = self.reading.attribute, list[str]()
+        wanted, found = self.options.attribute, list[str]()
         person = next((v for k, v in attributes.items() if k.lower() in IDENTITIES - {wanted} and v != ""), None)
         if label and label.lower() not in _PEOPLE and wanted is None:
             found += self.names(label, "the label")
@@ -291,7 +291,7 @@ class Collector:
                         found += self.names(name, f"attribute {name!r}")
                     elif word.lower() in _FALSE and (wanted is None or word != "0"):
                         continue
-                    elif wanted is None and _is_number(word):
+                    elif wanted is None and is_number(word):
                         self.note(f"values of {name!r} are numbers and taken for no action (--attribute {name})")
                     else:
                         found.append(word)
@@ -307,23 +307,23 @@ class Collector:
             if len(parts) > 1 and "," in text:
                 self.note("values with commas are several actions (a name listed in --labels stays whole)")
         for part in parts:
-            self.account.origins.setdefault(part.casefold(), set()).add(origin)
+            self.summary.origins.setdefault(part.casefold(), set()).add(origin)
         return parts
 
-    def finish(self) -> list[Person]:
+    def finish(self) -> list[PersonBox]:
         """Everybody in the file.
 
         Raises:
             ConfigError: mistakes were found.
-            UserError: nobody is annotated, or ``--video`` is one name for several videos.
+            UserError: ``--video`` is one name for several videos.
         """
         self.findings.raise_if_any()
-        if self.reading.video and len(self._named) > 1:
+        if self.options.video and len(self._named) > 1:
             several = ", ".join(sorted(self._named)[:5])
-            raise UserError(f"{self.path}: --video {self.reading.video}, but it names {len(self._named)}: {several}")
-        for named in self._named - {self.reading.video}:
-            if self.reading.video:
-                self.note(f"file that names {named!r} is taken as of {self.reading.video!r} (--video)")
+            raise UserError(f"{self.path}: --video {self.options.video}, but it names {len(self._named)}: {several}")
+        for named in self._named - {self.options.video}:
+            if self.options.video:
+                self.note(f"file that names {named!r} is taken as of {self.options.video!r} (--video)")
         return self.people
 
 
@@ -348,7 +348,8 @@ def upright(box: tuple[float, ...], degrees: float) -> tuple[float, float, float
     return centre_x - half_w, centre_y - half_h, centre_x + half_w, centre_y + half_h
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str) -> bool:
+    """Whether a text is a number."""
     try:
         float(word)
     except ValueError:

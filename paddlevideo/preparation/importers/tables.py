@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.boxes import from_corner
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.annotations import text_lines
-from paddlevideo.preparation.importers.people import Collector, shown
+from paddlevideo.preparation.importers.people import PersonCollector, is_number, shown
+from paddlevideo.preparation.list_files import csv_cells, text_lines
 
 _SEPARATORS = (",", ";", "\t")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -29,20 +29,20 @@ _NO_VIDEO = "no video; --video names that of a whole file"
 def is_ava(path: Path) -> bool:
     """Whether a csv is AVA's own: no header, but numbers from the second field on."""
     first = next(text_lines(path), ("", ""))[1].split(",")
-    return len(first) in _AVA_FIELDS and all(_is_number(cell) for cell in first[1:6])
+    return len(first) in _AVA_FIELDS and all(is_number(cell) for cell in first[1:6])
 
 
-def read_csv(path: Path, found: Collector) -> None:
+def read_csv(path: Path, found: PersonCollector) -> None:
     """A line per person and moment; fields are parted by ``,`` ``;`` or tabs, as the header is."""
     lines = list(text_lines(path))
     titles = lines[0][1] if lines else ""
     separator = max(_SEPARATORS, key=titles.count)
-    rows = _cells(lines, separator)
+    rows = csv_cells(lines, separator)
     header = [name.strip().lower() for name in next(rows, ("", []))[1]]
     named = next((names for names in (_CORNERS, _SIDES) if set(names) <= set(header)), None)
     missing = [name for name in _CORNERS if name not in header] if named is None else []
     missing += ["time_s"] if not {"time_s", "frame"} & set(header) else []
-    missing += ["video"] if "video" not in header and found.reading.video is None else []
+    missing += ["video"] if "video" not in header and found.options.video is None else []
     doubles = [name for name, count in Counter(header).items() if name and count > 1]
     if doubles:
         raise UserError(f"{path}: the header has {', '.join(doubles)} several times; {_HEADER}")
@@ -60,10 +60,10 @@ def read_csv(path: Path, found: Collector) -> None:
         record: dict[str, Any] = dict(zip(header, cells))
         record["box"] = [record[key] for key in named or ()]
         records.append((where, record))
-    _table(records, found, named == _SIDES or found.reading.box_format == "xywh")
+    _table(records, found, named == _SIDES or found.options.box_format == "xywh")
 
 
-def read_jsonl(path: Path, found: Collector) -> None:
+def read_jsonl(path: Path, found: PersonCollector) -> None:
     """An object per line and person."""
     records = []
     for where, text in text_lines(path):
@@ -72,23 +72,23 @@ def read_jsonl(path: Path, found: Collector) -> None:
         except (ValueError, RecursionError) as error:
             found.findings.add(where, f"not JSON ({error})")
             continue
-        needed = {"box"} if found.reading.video else {"box", "video"}
+        needed = {"box"} if found.options.video else {"box", "video"}
         if not isinstance(record, dict) or not needed <= record.keys() or not {"time_s", "frame"} & record.keys():
             text = "expected an object with video, time_s, box [x1, y1, x2, y2], actions [names], person"
             found.findings.add(where, text)
             continue
         records.append((where, record))
-    _table(records, found, found.reading.box_format == "xywh")
+    _table(records, found, found.options.box_format == "xywh")
 
 
-def read_ava(path: Path, found: Collector) -> None:
+def read_ava(path: Path, found: PersonCollector) -> None:
     """AVA's lines ``video,second,x1,y1,x2,y2,action id,person id``: fractions, ids of ``--labels``."""
-    names = found.reading.labels
+    names = found.options.labels
     if not names:
         raise UserError(f"{path}: AVA's csv has action ids; --labels names their file (AVA's own: data/ava/labels.txt)")
-    for where, cells in _cells(list(text_lines(path)), ","):
+    for where, cells in csv_cells(list(text_lines(path))):
         found.count()
-        if len(cells) not in _AVA_FIELDS or not all(map(_is_number, cells[1:6])):
+        if len(cells) not in _AVA_FIELDS or not all(map(is_number, cells[1:6])):
             found.findings.add(where, "expected video,second,x1,y1,x2,y2,action id,person id")
             continue
         label = cells[6].strip()
@@ -104,17 +104,11 @@ def read_ava(path: Path, found: Collector) -> None:
         found.add(where, video, float(cells[1]), tuple(map(float, cells[2:6])), action, person, in_pixels=False)
 
 
-def _cells(lines: list[tuple[str, str]], separator: str) -> Iterator[tuple[str, list[str]]]:
-    reader = csv.reader((text for _, text in lines), delimiter=separator)
-    for cells in reader:
-        yield lines[reader.line_num - 1][0], cells
-
-
-def _table(records: Sequence[tuple[str, dict]], found: Collector, sides: bool) -> None:
+def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: bool) -> None:
     rows = []
     for where, record in records:
         found.count()
-        units = str(record.get("units") or found.reading.units)
+        units = str(record.get("units") or found.options.units)
         video = found.video(str(record.get("video") or ""))
         try:
             box = tuple(float(value) for value in record["box"])
@@ -145,21 +139,13 @@ def _table(records: Sequence[tuple[str, dict]], found: Collector, sides: bool) -
                 found.findings.add(where, text)
                 continue
             found.note("rows are fractions of the picture, though others are pixels (--units)")
-        corners = (box[0], box[1], box[0] + box[2], box[1] + box[3]) if sides else box
+        corners = from_corner(*box) if sides else box
         found.add(where, video, time_s, corners, _actions(record, found), record.get("person"), in_pixels, size)
 
 
-def _actions(record: dict, found: Collector) -> tuple[str, ...]:
+def _actions(record: dict, found: PersonCollector) -> tuple[str, ...]:
     value = record.get("actions", record.get("action"))
     if value is None:
         return ()
     words = value if isinstance(value, list) else [value]
     return tuple(dict.fromkeys(name for word in words for name in found.names(str(word), "actions")))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

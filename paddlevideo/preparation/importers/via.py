@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.boxes import from_corner
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.annotations import read_json, text_lines
-from paddlevideo.preparation.importers.people import IDENTITIES, PICTURE_WANTED, Collector
+from paddlevideo.preparation.importers.people import IDENTITIES, PICTURE_WANTED, PersonCollector
+from paddlevideo.preparation.list_files import csv_cells, read_json, text_lines
 
 CSV_2 = "region_shape_attributes"  # a column of version 2's csv
 CSV_3 = "CSV_HEADER = metadata_id"  # in a comment of version 3's csv
@@ -24,7 +24,7 @@ def is_via(content: Mapping[str, Any]) -> bool:
     return bool(content) and all(isinstance(v, dict) and {"filename", "regions"} <= v.keys() for v in content.values())
 
 
-def read_via(path: Path, found: Collector) -> None:
+def read_via(path: Path, found: PersonCollector) -> None:
     """Rectangles, on videos or on pictures; stretches of time become segments."""
     if path.suffix.lower() == ".csv":
         _read_csv(path, found)
@@ -53,7 +53,7 @@ def read_via(path: Path, found: Collector) -> None:
             _metadata(where, name, entry.get("z") or [], shape, words, attributes, found)
 
 
-def _region(where: str, name: str, shape: Mapping, words: Mapping, found: Collector) -> None:
+def _region(where: str, name: str, shape: Mapping, words: Mapping, found: PersonCollector) -> None:
     """A region of version 2."""
     if shape.get("name") != "rect":
         found.drop(f"{shape.get('name')} shapes of VIA: only rectangles are people")
@@ -61,21 +61,21 @@ def _region(where: str, name: str, shape: Mapping, words: Mapping, found: Collec
     found.count()
     moment = found.moment_of_picture(name)
     if moment is None:
-        found.findings.add(where, f"{name!r} tells no video and time; {PICTURE_WANTED}")
+        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_WANTED}")
         return
-    x, y, width, height = (float(shape[key]) for key in ("x", "y", "width", "height"))
-    found.add(where, *moment, (x, y, x + width, y + height), *found.described(words))
+    box = from_corner(*(float(shape[key]) for key in ("x", "y", "width", "height")))
+    found.add(where, *moment, box, *found.described(words))
 
 
 def _metadata(
-    where: str, name: str | None, times: list, shape: list, av: Mapping, attributes: Mapping, found: Collector
+    where: str, name: str | None, times: list, shape: list, av: Mapping, attributes: Mapping, found: PersonCollector
 ) -> None:
     """An entry of version 3."""
     words = {}
     for number, value in av.items():
         described = attributes.get(str(number), {})
         options = described.get("options") or {}
-        # a checkbox's options, or free text, which stays whole for Collector.names
+        # a checkbox's options, or free text, which stays whole for PersonCollector.names
         picked = [part.strip() for part in str(value).split(",")]
         chosen = [str(options[part]) for part in picked] if all(part in options for part in picked) else [str(value)]
         words[str(described.get("aname", number))] = [word for word in chosen if word]
@@ -99,23 +99,22 @@ def _metadata(
         return
     moment = (video, float(times[0])) if times and video else found.moment_of_picture(name)
     if moment is None:
-        found.findings.add(where, f"no time (z), and {name!r} does not tell it; {PICTURE_WANTED}")
+        found.findings.add(where, f"no time (z), and {name!r} does not name it; {PICTURE_WANTED}")
         return
     if len(times) > 1:
         found.note("rectangles have several times and are taken at the first")
-    x, y, width, height = map(float, shape[1:])
     actions, _ = found.described(words)
     person = next((value[0] for value in people.values() if value), None)
-    found.add(where, *moment, (x, y, x + width, y + height), actions, person)
+    found.add(where, *moment, from_corner(*map(float, shape[1:])), actions, person)
 
 
-def _read_csv(path: Path, found: Collector) -> None:
+def _read_csv(path: Path, found: PersonCollector) -> None:
     lines = list(text_lines(path))
     if any(CSV_3 in text for _, text in lines if text.startswith("#")):
         described = next((text for _, text in lines if text.startswith("# ATTRIBUTE")), "{}")
         attributes = _loads(described.partition("=")[2] or "{}", path)
         attributes = {key: v if isinstance(v, dict) else {"aname": v} for key, v in attributes.items()}
-        for where, cells in _cells([line for line in lines if not line[1].startswith("#")]):
+        for where, cells in csv_cells([line for line in lines if not line[1].startswith("#")]):
             if len(cells) < 6:
                 found.findings.add(where, f"{len(cells)} fields, expected VIA's six")
                 continue
@@ -125,7 +124,7 @@ def _read_csv(path: Path, found: Collector) -> None:
                 times, shape, words = _loads(times, where), _loads(shape, where), _loads(av, where)
                 _metadata(where, name, times, shape, words, attributes, found)
         return
-    rows = _cells(lines)
+    rows = csv_cells(lines)
     header = next(rows)[1]
     for where, cells in rows:
         row = dict(zip(header, cells))
@@ -133,12 +132,6 @@ def _read_csv(path: Path, found: Collector) -> None:
             shape = _loads(row.get(CSV_2) or "{}", where)
             if shape:  # pictures without a region have a line too
                 _region(where, row["filename"], shape, _loads(row.get("region_attributes") or "{}", where), found)
-
-
-def _cells(lines: list[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
-    reader = csv.reader(text for _, text in lines)
-    for cells in reader:
-        yield lines[reader.line_num - 1][0], cells
 
 
 def _loads(text: str, where: str | Path) -> Any:

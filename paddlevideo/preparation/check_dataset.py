@@ -1,0 +1,522 @@
+"""Is a data set sound?  Every finding with its list file and line, before training reads it."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import Findings, Report, table
+from paddlevideo.loader.datasets.lists import (
+    Labels,
+    check_inside,
+    class_folders,
+    expanded,
+    locate,
+    read_list,
+    scan_folder,
+)
+from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.preparation.convert_videos import read_all
+from paddlevideo.preparation.list_files import FrameNames
+from paddlevideo.preparation.parallel import Crashed, run_tasks
+from paddlevideo.safe_io import sha256
+from paddlevideo.video_files import left_out_files, left_out_text
+
+# kind of finding -> what it means; the order of the report
+ERRORS = {
+    "list": "the list cannot be used at all",
+    "line": "the line cannot be read",
+    "path": "the path leads out of data_prefix",
+    "label": "the label is no class id",
+    "missing": "there is no such file or folder",
+    "unreadable": "cut off, damaged, empty, or no video",
+    "frames": "the folder has fewer frames than the list says",
+    "short": "fewer frames than the model samples",
+    "duplicate": "twice in one list",
+    "conflict": "the same video under different labels",
+    "leak": "the same video in two sets",
+    "source": "clips of one recording in two sets",
+}
+WARNINGS = {
+    "left_out": "files of a data folder that are no samples",
+    "read_as": "read in another way than one might expect",
+    "more_frames": "the folder has more frames than the list says, or a gap after them",
+    "no_samples": "a class without a sample",
+    "imbalance": "the largest class is many times the smallest",
+}
+SAME = " = "  # between the names of sets that are one list
+IMBALANCE = 10.0  # largest class / smallest class, above which a list is remarked on
+Depth = Literal["open", "sample", "full"]
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """A video file (``frame_name`` None) or a folder of frames."""
+
+    path: str
+    frame_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was seen.
+
+    Attributes:
+        reason: None if it is readable; ``missing``, or a word of ``VideoReadError``, or ``crashed``.
+        detail: what was seen, for people.
+        num_frames: exact; of a folder, the largest N of frames 1..N that are all there.
+        num_bytes: of the file, or of all frames together.
+    """
+
+    reason: str | None = None
+    detail: str = ""
+    num_frames: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    num_bytes: int = 0
+    extra: str = ""  # readable, and still a remark
+    remarks: tuple[str, ...] = ()  # of the reader
+
+
+@dataclass(frozen=True)
+class ListSource:
+    """A list to check.
+
+    Args:
+        split: the word for it in the report, e.g. ``train``.
+        file: the list, or a folder with one sub-folder of videos per class.
+        frame_name: of frame folders; None: a list of videos.
+        ending: appended to videos' paths (``DATASET.*.suffix``).
+        num_seg: frames that a sample needs.
+        several: any number of labels per clip (``DATASET.*.multi_label``).
+    """
+
+    split: str
+    file: str
+    data_prefix: str | None = None
+    frame_name: str | None = None
+    ending: str = ""
+    allow_outside_root: bool = False
+    num_seg: int = 1
+    several: bool = False
+
+    def exists(self, name: str) -> bool:
+        """Whether a path of the list is there."""
+        path = os.path.join(self.data_prefix, name) if self.data_prefix else os.path.expanduser(name)
+        return os.path.exists(path if self.frame_name else path + self.ending)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a list; ``num_frames`` is what the list says; ``labels`` lacks those that are no class id."""
+
+    split: str
+    file: str
+    line: int
+    source: VideoSource
+    labels: tuple[int, ...]
+    num_seg: int
+    num_frames: int | None = None
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass
+class Check(Report):
+    """All that was found in lists."""
+
+    errors, notes = ERRORS, WARNINGS
+
+    entries: list[Entry] = field(default_factory=list)
+    probes: dict[VideoSource, Probe] = field(default_factory=dict)
+    num_lines: dict[str, int] = field(default_factory=dict)  # by split
+    names: Sequence[str] | None = None  # of the classes
+
+    def note(self, kind: str, entry: Entry, detail: str) -> None:
+        """Notes a finding about a line."""
+        self.add(kind, entry.split, entry.file, entry.line, detail, entry.source.path)
+
+    def lines(self, max_shown: int = 10) -> list[str]:
+        """A row per list, then the findings of each kind, at most ``max_shown`` of them, then a verdict."""
+        header = ["set", "lines", "classes", "per class", "frames", "seconds", *self.kinds]
+        rows = []
+        for split in self.num_lines:
+            facts = self.facts(split)
+            spreads = map(_range, (facts["per_class"], facts["num_frames"], facts["seconds"]))
+            counts = (str(self.counts[kind, split] or "-") for kind in self.kinds)
+            rows.append([split, str(facts["num_lines"]), str(len(facts["samples_by_class"])), *spreads, *counts])
+        verdict = f"{self.num_errors} errors in {sum(self.num_lines.values())} lines"
+        lines = [*table([header, *rows]), *self.kind_lines(max_shown)]
+        return [*lines, "", "nothing is wrong" if self.is_sound else verdict]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything: ``sound``, ``sets`` (counts by class, frames, sizes), ``findings``."""
+        sets = {split: self.facts(split) for split in self.num_lines}
+        return self.stored(sets, list(self.names) if self.names else None, {"split": "set", "file": "list"})
+
+    def facts(self, split: str) -> dict[str, Any]:
+        """Counts of a set, and the spread of its classes, frames, seconds and sizes."""
+        entries = [entry for entry in self.entries if entry.split == split]
+        probes = [self.probes[entry.source] for entry in entries]
+        good = [probe for probe in probes if probe.reason is None]
+        counts = Counter(label for entry in entries for label in entry.labels)
+        return {
+            "num_lines": self.num_lines[split],
+            "num_readable": len(good),
+            "samples_by_class": {str(label): counts[label] for label in sorted(counts)},
+            "per_class": _spread(list(counts.values())),
+            "num_frames": _spread([probe.num_frames for probe in good]),
+            "seconds": _spread([round(probe.num_frames / probe.fps, 2) for probe in good if probe.fps]),
+            "short_side_px": _spread([min(probe.width, probe.height) for probe in good if probe.width]),
+            "num_bytes": sum(probe.num_bytes for probe in good),
+        }
+
+
+def _spread(values: list[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def _range(values: dict[str, float] | None) -> str:
+    return "-" if values is None else " / ".join(f"{values[key]:g}" for key in ("min", "median", "max"))
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """How to check.
+
+    Args:
+        num_classes: labels must be below; None: not checked.
+        names: class names by id, for messages.
+        depth: ``open``, ``sample`` (first, middle and last frame) or ``full``.
+        source: regular expression; clips whose paths give the same match (its groups, if it has any) are of one
+            recording, which must not be in two sets.
+        jobs: processes.
+    """
+
+    num_classes: int | None = None
+    names: Sequence[str] | None = None
+    depth: Depth = "sample"
+    source: str | None = None
+    backend: str = "pyav"
+    jobs: int = 1
+    quiet: bool = False
+
+
+def check_lists(lists: Sequence[ListSource], settings: CheckSettings) -> Check:
+    """Reads the lists, looks at every file once, and compares the lists.
+
+    Raises:
+        UserError: ``source`` is no regular expression, or there is no such decode backend.
+    """
+    pattern = _compiled(settings.source)
+    check = Check(names=settings.names)
+    lists = [replace(s, file=expanded(s.file), data_prefix=expanded(s.data_prefix)) for s in lists]
+    lists = _merged(lists, check)
+    classes = _folder_classes(lists)
+    for source in lists:
+        _read(source, check, settings, classes)
+    _probe_all(check, settings)
+    for entry in check.entries:
+        _check_entry(entry, check.probes[entry.source], check)
+    _compare_content(check, settings)
+    if pattern:
+        _compare_recordings(check, pattern)
+    _compare_classes(check, settings)
+    check.sort([source.file for source in lists])
+    return check
+
+
+def _merged(lists: Sequence[ListSource], check: Check) -> list[ListSource]:
+    """Sets that name the same list are one; training on what is evaluated is a finding."""
+    merged: dict[tuple, ListSource] = {}
+    for source in lists:
+        key = (os.path.realpath(source.file), source.data_prefix, source.ending, source.frame_name)
+        if key in merged:
+            split = merged[key].split + SAME + source.split
+            num_seg = max(source.num_seg, merged[key].num_seg)
+            merged[key] = replace(merged[key], split=split, num_seg=num_seg)
+        else:
+            merged[key] = source
+    for source in merged.values():
+        names = source.split.split(SAME)
+        if "train" in names and len(names) > 1:
+            check.add("leak", source.split, source.file, 0, "one list for both")
+    return list(merged.values())
+
+
+class _IntoReport(Findings):
+    """Mistakes of a list become findings of one kind instead of an error."""
+
+    def __init__(self, kind: str, source: ListSource, check: Check):
+        super().__init__(source.file)
+        self._kind, self._source, self._check = kind, source, check
+
+    def add(self, where: str | int, text: str) -> None:
+        self._check.add(self._kind, self._source.split, self._source.file, int(where), text)
+
+
+def _folder_classes(lists: Sequence[ListSource]) -> list[str] | None:
+    """As in training: the first folder of class folders names the classes of all."""
+    folders = [source.file for source in lists if os.path.isdir(source.file)]
+    try:
+        return class_folders(folders[0]) if folders else None
+    except UserError:
+        return None  # reading that folder says it again, as a finding
+
+
+def _read(source: ListSource, check: Check, settings: CheckSettings, classes: list[str] | None) -> None:
+    lines, paths, labels, whole = (_IntoReport(kind, source, check) for kind in ("line", "path", "label", "list"))
+    check.num_lines[source.split] = 0
+    try:
+        if os.path.isdir(source.file):
+            _read_folder(source, check, settings.num_classes, classes, labels)
+            return
+        columns = ("path", "num_frames", "label") if source.frame_name else ("path", "label")
+        before = len(check.findings)
+        kinds = Labels(settings.num_classes, settings.names, source.several)
+        ending = "" if source.frame_name else source.ending
+        rows, _ = read_list(source.file, kinds.fields(columns), lines, source.exists)
+    except UserError as error:
+        whole.add(0, str(error))
+        return
+    check.num_lines[source.split] = len(rows) + len(check.findings) - before
+    for row in rows:
+        before = len(check.findings)
+        path = locate(row, source.data_prefix, source.allow_outside_root, paths)
+        if len(check.findings) > before:
+            continue
+        label = kinds.of(row, labels)
+        count = row.fields.get("num_frames", "")
+        if source.frame_name and (not count.isdecimal() or int(count) < 1):
+            lines.add(row.line, f"number of frames {count!r} is not a whole number above 0")
+            continue
+        item = VideoSource(path + ending, source.frame_name)
+        try:
+            check_inside(item.path, source.data_prefix, source.allow_outside_root)
+        except UserError as error:
+            paths.add(row.line, str(error))
+            continue
+        said = int(count) if source.frame_name else None
+        known = tuple(k for k in (label if source.several else (label,)) if k >= 0)
+        check.entries.append(Entry(source.split, source.file, row.line, item, known, source.num_seg, said))
+
+
+def _read_folder(
+    source: ListSource, check: Check, num_classes: int | None, classes: list[str] | None, labels: Findings
+) -> None:
+    files, names = scan_folder(source.file, classes)
+    if num_classes is not None and len(names) > num_classes:
+        labels.add(0, f"{len(names)} class folders, but the model has {num_classes} classes")
+    counts = {reason: len(names) for reason, names in left_out_files(source.file).items()}
+    if counts:
+        check.add("left_out", source.split, source.file, 0, left_out_text(counts))
+    check.num_lines[source.split] = len(files)
+    check.entries += [
+        Entry(source.split, source.file, 0, VideoSource(path), (label,), source.num_seg) for path, label in files
+    ]
+
+
+def _probe_all(check: Check, settings: CheckSettings) -> None:
+    sources = list(dict.fromkeys(entry.source for entry in check.entries))
+    task = partial(probe, depth=settings.depth, backend=settings.backend)
+    for index, result in run_tasks(task, sources, settings.jobs, "files", settings.quiet):
+        if isinstance(result, Crashed):
+            result = Probe("crashed", result.detail)
+        check.probes[sources[index]] = result
+
+
+def _check_entry(entry: Entry, seen: Probe, check: Check) -> None:
+    if seen.reason is not None:
+        kind = "missing" if seen.reason == "missing" else "unreadable"
+        check.note(kind, entry, seen.detail if kind == "missing" else f"{seen.reason}: {seen.detail}")
+        return
+    for remark in seen.remarks:
+        check.note("read_as", entry, remark)
+    if entry.num_frames is not None and entry.num_frames > seen.num_frames:
+        check.note("frames", entry, f"the list says {entry.num_frames}, the folder has {seen.num_frames} without a gap")
+        return
+    if entry.num_frames is not None and (entry.num_frames < seen.num_frames or seen.extra):
+        more = seen.extra or f"the folder has {seen.num_frames}"
+        check.note("more_frames", entry, f"the list says {entry.num_frames}; {more}")
+    count = min(seen.num_frames, entry.num_frames or seen.num_frames)
+    if count < entry.num_seg:
+        check.note("short", entry, f"{count} frames, where {entry.num_seg} are sampled")
+
+
+def _compare_content(check: Check, settings: CheckSettings) -> None:
+    """The same file twice, by path or by content.  Only files of equal size are read for their digest."""
+    groups: dict[str, list[Entry]] = defaultdict(list)
+    readable = [entry for entry in check.entries if check.probes[entry.source].reason is None]
+    identity = _identities(sorted({entry.source for entry in readable}, key=lambda s: s.path), check, settings)
+    for entry in readable:
+        groups[identity[entry.source]].append(entry)
+    for entry in check.entries:  # what cannot be read is compared by its path
+        if check.probes[entry.source].reason is not None:
+            groups[os.path.realpath(entry.source.path)].append(entry)
+    for entries in groups.values():
+        if len(entries) > 1:
+            _compare_group(entries, check)
+
+
+def _identities(sources: Sequence[VideoSource], check: Check, settings: CheckSettings) -> dict[VideoSource, str]:
+    """A key per source that is equal for equal content."""
+    sizes: dict[tuple[int, int], list[VideoSource]] = defaultdict(list)
+    for source in sources:
+        seen = check.probes[source]
+        sizes[seen.num_bytes, seen.num_frames].append(source)
+    alike = [source for group in sizes.values() if len(group) > 1 for source in group]
+    identity = {source: os.path.realpath(source.path) for source in sources}
+    for index, value in run_tasks(digest, alike, settings.jobs, "equal sizes", settings.quiet):
+        if value and not isinstance(value, Crashed):
+            identity[alike[index]] = value
+    return identity
+
+
+def _compare_group(entries: list[Entry], check: Check) -> None:
+    """Findings stand at the later line and name the earlier one; a set that is listed as two (val, test) is one."""
+    first_in: dict[str, Entry] = {}
+    for entry in entries:
+        earlier = first_in.setdefault(entry.file, entry)
+        if earlier is entry:
+            continue
+        check.note("duplicate", entry, f"the same as {_named(earlier, entry)}")
+        _compare_labels(earlier, entry, check)
+    for one, other in combinations(first_in.values(), 2):
+        if not _evaluates(one, other):
+            check.note("leak", other, f"also in {one.split}: {_named(one, other)}")
+        _compare_labels(one, other, check)
+
+
+def _compare_labels(one: Entry, other: Entry, check: Check) -> None:
+    if one.labels != other.labels:
+        here, there = (", ".join(map(str, entry.labels)) or "none" for entry in (other, one))
+        check.note("conflict", other, f"label {here} here, {there} in {one.place}")
+
+
+def _evaluates(one: Entry, other: Entry) -> bool:
+    """valid and test may share videos: nothing is learnt from either."""
+    return {*one.split.split(SAME), *other.split.split(SAME)} <= {"valid", "test"}
+
+
+def _named(entry: Entry, other: Entry) -> str:
+    same = os.path.realpath(entry.source.path) == os.path.realpath(other.source.path)
+    return entry.place if same else f"{entry.place} ({printable(entry.source.path)}, equal content)"
+
+
+def _compare_recordings(check: Check, pattern: re.Pattern) -> None:
+    first: dict[str, dict[str, Entry]] = defaultdict(dict)  # recording -> its first clip in each list
+    for entry in check.entries:
+        match = pattern.search(entry.source.path)
+        if not match:
+            continue
+        recording = "/".join(map(str, match.groups() or [match.group()]))
+        for other in first[recording].values():
+            if other.file != entry.file and not _evaluates(other, entry):
+                check.note("source", entry, f"{printable(recording)} is also in {other.split}: {other.place}")
+        first[recording].setdefault(entry.file, entry)
+
+
+def _compare_classes(check: Check, settings: CheckSettings) -> None:
+    for split in check.num_lines:
+        entries = [entry for entry in check.entries if entry.split == split]
+        counts = Counter(label for entry in entries for label in entry.labels)
+        if not counts:
+            continue
+        file = entries[0].file
+        empty = sorted(set(range(settings.num_classes or max(counts) + 1)) - set(counts))
+        if empty:
+            shown = ", ".join(_called(label, settings) for label in empty[:20]) + (" ..." if len(empty) > 20 else "")
+            check.add("no_samples", split, file, 0, f"{len(empty)} classes: {shown}")
+        (most, largest), (least, smallest) = counts.most_common()[0], counts.most_common()[-1]
+        if largest > IMBALANCE * smallest:
+            detail = f"{_called(most, settings)} has {largest} samples, {_called(least, settings)} has {smallest}"
+            check.add("imbalance", split, file, 0, detail)
+
+
+def _called(label: int, settings: CheckSettings) -> str:
+    named = settings.names and label < len(settings.names)
+    return f"{label} ({settings.names[label]})" if named else str(label)
+
+
+def _compiled(pattern: str | None) -> re.Pattern | None:
+    try:
+        return re.compile(pattern) if pattern else None
+    except re.error as error:
+        raise UserError(f"{pattern!r} is not a regular expression ({error})") from None
+
+
+def probe(source: VideoSource, depth: Depth, backend: str) -> Probe:
+    """Opens a source and decodes as much as ``depth`` says: nothing, first, middle and last frame, or everything."""
+    try:
+        return _folder(source, depth) if source.frame_name else _video(source.path, depth, backend)
+    except VideoReadError as error:
+        return Probe(error.reason, error.detail)
+
+
+def digest(source: VideoSource) -> str:
+    """sha256 of the content: of the file, or of all frames one after the other; empty if it cannot be read."""
+    try:
+        return sha256(*_files(source))
+    except OSError:
+        return ""
+
+
+def _video(path: str, depth: Depth, backend: str) -> Probe:
+    with open_video(path, backend) as reader:
+        count, height, width = len(reader), 0, 0
+        if depth == "sample":
+            height, width = reader.get(sorted({0, count // 2, count - 1})).shape[1:3]
+        elif depth == "full":
+            for image in read_all(reader):
+                height, width = image.shape[:2]
+        size = os.path.getsize(path)
+        return Probe(None, "", count, reader.fps, width, height, size, remarks=tuple(reader.remarks))
+
+
+def _folder(source: VideoSource, depth: Depth) -> Probe:
+    import cv2
+
+    if not os.path.isdir(source.path):
+        return Probe("missing", "no such folder of frames")
+    numbers = FrameNames(source.frame_name).numbers(os.listdir(source.path))
+    if not numbers - {0}:
+        return Probe("no_frames", f"no frame is called {source.frame_name!r}")
+    count = next(n for n in range(1, len(numbers) + 2) if n not in numbers) - 1
+    if count == 0:
+        return Probe("no_frames", f"frame 1 is missing; the others reach up to {max(numbers)}")
+    wanted = {"open": [], "sample": sorted({1, (count + 1) // 2, count}), "full": range(1, count + 1)}[depth]
+    width = height = 0
+    for number in wanted:
+        file = os.path.join(source.path, source.frame_name.format(number))
+        image = cv2.imread(file, cv2.IMREAD_COLOR)
+        if image is None:
+            return Probe("corrupt", f"frame {number} ({os.path.basename(file)}) is no readable image", count)
+        height, width = image.shape[:2]
+    last = max(numbers)
+    extra = f"frame {count + 1} is missing, though they reach up to {last}" if last > count else ""
+    num_bytes = sum(os.path.getsize(file) for file in _files(source, count))
+    return Probe(None, "", count, 0.0, width, height, num_bytes, extra)
+
+
+def _files(source: VideoSource, count: int | None = None) -> list[str]:
+    if not source.frame_name:
+        return [source.path]
+    if count is None:
+        numbers = sorted(FrameNames(source.frame_name).numbers(os.listdir(source.path)))
+    else:
+        numbers = range(1, count + 1)
+    return [str(Path(source.path, source.frame_name.format(n))) for n in numbers]

@@ -1,0 +1,467 @@
+"""Annotated people, as annotation tools write them, to the files that action detection trains on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from paddlevideo import safe_io
+from paddlevideo.ava_files import (
+    BEYOND_S,
+    AVARows,
+    img_key,
+    labels_text,
+    read_proposals,
+    time_text,
+    write_ava_csv,
+    write_proposals,
+)
+from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import Findings
+from paddlevideo.loader.decode import open_video
+from paddlevideo.preparation.check_dataset import Probe, VideoSource, probe
+from paddlevideo.preparation.importers.coco import read_coco
+from paddlevideo.preparation.importers.cvat import read_cvat
+from paddlevideo.preparation.importers.label_studio import is_label_studio, read_label_studio
+from paddlevideo.preparation.importers.people import (
+    LONGEST_S,
+    ImportOptions,
+    ImportSummary,
+    PersonBox,
+    PersonCollector,
+    Segment,
+    shown,
+)
+from paddlevideo.preparation.importers.tables import is_ava, read_ava, read_csv, read_jsonl
+from paddlevideo.preparation.importers.via import CSV_2, CSV_3, is_via, read_via
+from paddlevideo.preparation.list_files import read_json, text_lines
+from paddlevideo.registry import suggest
+from paddlevideo.safe_io import write_atomic
+from paddlevideo.video_files import videos_below
+
+_READERS: dict[str, Callable[[Path, PersonCollector], None]] = {
+    "csv": read_csv,
+    "jsonl": read_jsonl,
+    "ava": read_ava,
+    "coco": read_coco,
+    "via": read_via,
+    "cvat": read_cvat,
+    "label_studio": read_label_studio,
+}
+FORMS = tuple(_READERS)
+_COMMENTS = 20  # lines at the head of VIA's csv
+_MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
+_MIN_INSIDE = 0.5  # share of a box that must lie within the picture
+_ROUNDING = 1e-6
+_EVEN = 0.5  # a frame may be this share of a frame from where an even rate has it
+_TRIES = 200  # random splits, of which the one that spreads the classes best is taken
+
+
+def read_people(path: Path, form: str, options: ImportOptions, summary: ImportSummary | None = None) -> list[PersonBox]:
+    """All annotated persons of a file.
+
+    Args:
+        form: one of ``FORMS``, or ``auto``: by the file's ending and content.
+        summary: what becomes of the file's boxes is added to it.
+
+    Raises:
+        UserError, ConfigError: no such file, not of that form, or bad entries.
+    """
+    form = guess_form(path) if form == "auto" else form
+    found = PersonCollector(path, form, options, summary or ImportSummary())
+    with safe_io.reading(path, f"a {form} file as expected"):
+        _READERS[form](path, found)
+    people = found.finish()
+    if not people and not found.summary.segments:
+        raise UserError(f"{path}: no person is annotated in it (read as {form})")
+    return people
+
+
+def guess_form(path: Path) -> str:
+    """The form of an annotation file.
+
+    Raises:
+        UserError: none that is known.
+    """
+    ending = path.suffix.lower()
+    if ending == ".jsonl":
+        return "jsonl"
+    if ending == ".xml":
+        return "cvat"
+    if ending == ".csv":
+        first = [text for _, text in zip(range(_COMMENTS), (text for _, text in text_lines(path)))]
+        if any(CSV_2 in text for text in first[:1]) or any(CSV_3 in text for text in first):
+            return "via"
+        return "ava" if is_ava(path) else "csv"
+    if ending == ".json":
+        content = read_json(path, object)
+        if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+            return "coco"
+        if isinstance(content, dict) and is_via(content):
+            return "via"
+        if is_label_studio(content):
+            return "label_studio"
+    raise UserError(
+        f"{path}: cannot tell what this is; expected .csv, .jsonl, COCO, VIA or Label Studio .json, CVAT .xml "
+        "(--format names one)"
+    )
+
+
+class VideoFolder:
+    """Videos, or folders of frames, by the names that annotations use.
+
+    Args:
+        root: the folder that holds them, at any depth.
+        frame_name: of frames, for folders of frames; None: videos.
+        fps: of frames; of videos: instead of what the files say.
+
+    Raises:
+        UserError: no such folder, nothing in it, or frames without a rate.
+    """
+
+    def __init__(self, root: Path, frame_name: str | None = None, fps: float | None = None):
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder ({'--frames' if frame_name else '--videos'})")
+        if frame_name and not fps:
+            raise UserError("folders of frames have no frame rate: --fps")
+        self.root, self.frame_name, self._fps = root, frame_name, fps
+        self.endings: dict[str, str] = {}  # name -> ending
+        self._several: set[str] = set()  # names with more than one ending
+        for path in _folders_below(root) if frame_name else videos_below(root):
+            name, ending = (path, "") if frame_name else os.path.splitext(path)
+            if self.endings.setdefault(name, ending) != ending:
+                self._several.add(name)
+        if not self.endings:
+            raise UserError(f"{root}: no {'folders of frames' if frame_name else 'videos'} in it")
+        self._by_base: dict[str, list[str]] = {}
+        for name in self.endings:
+            self._by_base.setdefault(os.path.basename(name), []).append(name)
+        self._seen: dict[str, Probe] = {}
+        self._times: dict[str, np.ndarray | None] = {}
+
+    def name_of(self, video: str) -> str | None:
+        """The video of that name, as a path below the folder without ending; None: there is none, or several."""
+        found = [video] if video in self.endings else self._by_base.get(os.path.basename(video), [])
+        return found[0] if len(found) == 1 and found[0] not in self._several else None
+
+    def probe(self, name: str) -> Probe:
+        """What a video of ``endings`` is."""
+        if name not in self._seen:
+            path = str(self.root / (name + self.endings[name]))
+            self._seen[name] = probe(VideoSource(path, self.frame_name), "sample", "pyav")
+        return self._seen[name]
+
+    def fps_of(self, video: str) -> float:
+        """Frames per second.
+
+        Raises:
+            UserError: there is no such video, or it states no rate.
+        """
+        if self._fps:
+            return self._fps
+        name = self.name_of(video)
+        fps = self.probe(name).fps if name else 0.0
+        if not fps:
+            what = self.probe(name).detail if name else "not there, or several of that name"
+            raise UserError(f"{self.root}: the frame rate of {printable(video)!r} is not known ({what}): --fps")
+        return fps
+
+    def times_s(self, video: str) -> np.ndarray | None:
+        """Seconds of a video's frames, float64 [frames]; None: evenly spaced, given by ``fps``, or not known."""
+        name = self.name_of(video)
+        if self._fps or self.frame_name or name is None or self.probe(name).reason is not None:
+            return None
+        if name not in self._times:
+            with open_video(self.root / (name + self.endings[name])) as reader:
+                times, fps = reader.times(), reader.fps
+            even = times is None or not fps or np.abs(times - np.arange(len(times)) / fps).max() < _EVEN / fps
+            self._times[name] = None if even else times
+        return self._times[name]
+
+    def last_s(self, video: str) -> float:
+        """The second of a video's last frame; ``LONGEST_S`` where there is no such video."""
+        name = self.name_of(video)
+        if name is None or self.probe(name).reason is not None:
+            return LONGEST_S
+        times = self.times_s(name)
+        return max(self.probe(name).num_frames - 1, 0) / self.fps_of(name) if times is None else float(times[-1])
+
+    def video_suffix(self, names: Sequence[str]) -> str:
+        """``DATASET.*.video_suffix``: the one ending of all, or nothing where they differ.
+
+        Raises:
+            UserError: they differ and lie in folders, where the loader does not search.
+        """
+        endings = {self.endings[name] for name in names}
+        if len(endings) > 1 and any("/" in name for name in names):
+            raise UserError(f"{self.root}: endings {', '.join(sorted(endings))} in sub-folders; use one ending")
+        return endings.pop() if len(endings) == 1 else ""
+
+
+def _folders_below(root: Path) -> list[str]:
+    """Folders at any depth, as paths below ``root`` with ``/``, sorted."""
+    walk = os.walk(root, followlinks=True)
+    return sorted(Path(parent, name).relative_to(root).as_posix() for parent, names, _ in walk for name in names)
+
+
+@dataclass
+class Annotation:
+    """People with boxes in fractions of the picture, all of videos that are there."""
+
+    people: list[PersonBox]
+
+    def videos(self) -> list[str]:
+        return sorted({person.video for person in self.people})
+
+
+def resolve(people: Sequence[PersonBox], folder: VideoFolder, summary: ImportSummary) -> Annotation:
+    """Names of videos, boxes as fractions within the picture, moments within the video; each person once.
+
+    Raises:
+        ConfigError: no such video, a second behind its end, or no box of a person, each with its line.
+    """
+    findings = Findings(people[0].where.split(":")[0] if people else "")
+    kept = []
+    for person in people:
+        name = folder.name_of(person.video)
+        if name is None:
+            what = f"no video {person.video!r} in {folder.root}, or several of that name (--video names it)"
+            findings.add(person.where, what)
+            continue
+        seen = folder.probe(name)
+        if seen.reason is not None:
+            findings.add(person.where, f"{name}: {seen.detail or seen.reason}")
+            continue
+        last_s = folder.last_s(name)
+        if not 0 <= person.time_s <= last_s + BEYOND_S:
+            text = f"second {person.time_s:g}, but {name} lasts from 0 to {last_s:.2f} s"
+            findings.add(person.where, text)
+            continue
+        named, there = summary.endings.get(person.video, ""), folder.endings[name]
+        if named and there and named.lower() != there.lower():
+            summary.remarks[f"boxes of {person.video}{named}: {name}{there} is the video that is there"] += 1
+        box = _box_norm(person, seen, findings, summary)
+        if box is not None:
+            kept.append(replace(person, video=name, box=box, in_pixels=False, size_px=None))
+    findings.raise_if_any()
+    return Annotation(_without_doubles(kept, summary))
+
+
+def _box_norm(
+    person: PersonBox, seen: Probe, findings: Findings, summary: ImportSummary
+) -> tuple[float, float, float, float] | None:
+    """The box in fractions, to three digits, clipped to the picture; None: no person's box, which is noted."""
+    sides = person.size_px if person.size_px and all(person.size_px) else (seen.width, seen.height)
+    box = np.array(person.box) / (np.array([*sides, *sides]) if person.in_pixels else 1.0)
+    unit = f"pixels of {sides[0]} x {sides[1]}" if person.in_pixels else "fractions (0..1)"
+    size_px = (box[2:] - box[:2]) * (seen.width, seen.height)
+    inside = np.clip(box, 0.0, 1.0)
+    if (box[2:] <= box[:2]).any():
+        way = "expected x1 < x2 and y1 < y2 (--box-format xywh: x, y, width, height)"
+        findings.add(person.where, f"box {shown(person.box)} has no area; {way}")
+    elif np.prod(inside[2:] - inside[:2]) < _MIN_INSIDE * np.prod(box[2:] - box[:2]) - _ROUNDING:
+        text = f"box {shown(person.box)} is by more than half not in the picture, in {unit} (--units, --box-format)"
+        findings.add(person.where, text)
+    elif (size_px < _MIN_SIDE_PX - _ROUNDING).any():
+        text = f"box {shown(person.box)} is {size_px[0]:.1f} x {size_px[1]:.1f} pixels, below 2, in {unit} (--units)"
+        findings.add(person.where, text)
+    elif (np.round(inside[2:], 3) <= np.round(inside[:2], 3)).any():
+        text = f"box {shown(person.box)} is too small for AVA's three digits: below a thousandth of the picture"
+        findings.add(person.where, text)
+    else:
+        if (np.abs(inside - box) > _ROUNDING).any():
+            summary.remarks["boxes reached out of the picture and were clipped"] += 1
+        x1, y1, x2, y2 = (float(value) for value in np.round(inside, 3))
+        return x1, y1, x2, y2
+    return None
+
+
+def _without_doubles(people: Sequence[PersonBox], summary: ImportSummary) -> list[PersonBox]:
+    """Each person at a moment once, with all the actions that lines of the same box give."""
+    merged: dict[tuple, PersonBox] = {}
+    for person in people:
+        key = (person.video, time_text(person.time_s), person.box, person.person)
+        known = merged.setdefault(key, person)
+        if known is person:
+            continue
+        if set(person.actions) <= set(known.actions):
+            summary.dropped["lines occur twice (same video, second, box, person and actions)"] += 1
+        else:
+            summary.remarks["lines of the same box were joined: their actions are one person's"] += 1
+            merged[key] = replace(known, actions=tuple(dict.fromkeys(known.actions + person.actions)))
+    places: dict[tuple, set] = {}
+    for person in merged.values():
+        if person.person is not None:
+            places.setdefault((person.video, time_text(person.time_s), person.person), set()).add(person.box)
+    if several := sum(len(boxes) > 1 for boxes in places.values()):
+        summary.remarks["times a person id has several boxes at one moment"] += several
+    return list(merged.values())
+
+
+def merge_spellings(
+    people: Sequence[PersonBox], given: Sequence[str] | None, summary: ImportSummary
+) -> list[PersonBox]:
+    """One spelling for names that differ in case or spaces only: the list's, or the most frequent one."""
+    found: dict[str, Counter[str]] = {}
+    said = ((p.video, time_text(p.time_s), p.box, p.person, name) for p in people for name in p.actions)
+    for *_, name in dict.fromkeys(said):  # lines that occur twice count once
+        found.setdefault(" ".join(name.split()).casefold(), Counter())[name] += 1
+    by_fold: dict[str, list[str]] = {}
+    for name in given or ():
+        by_fold.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    chosen: dict[str, str] = {}
+    for fold, names in found.items():
+        listed = by_fold.get(fold, [])
+        best = listed[0] if len(listed) == 1 else min(names, key=lambda name: (-names[name], name))
+        for name in names:
+            chosen[name] = name if name in listed else best
+            if chosen[name] != name:
+                summary.remarks[f"actions {name!r} were merged with {chosen[name]!r}"] += names[name]
+    return [replace(p, actions=tuple(dict.fromkeys(chosen[name] for name in p.actions))) for p in people]
+
+
+def class_names(annotation: Annotation, given: Sequence[str] | None = None) -> list[str]:
+    """Names of the classes 1, 2, ...: those given, or those annotated in alphabetical order.
+
+    Raises:
+        UserError: no actions are annotated.
+        ConfigError: an action is not among ``given``; each such name once, with its count.
+    """
+    used = sorted({name for person in annotation.people for name in person.actions})
+    if not used:
+        raise UserError("no actions in the annotation, only people; where are they? (--attribute names the attribute)")
+    if given is None:
+        return used
+    findings = Findings(annotation.people[0].where.split(":")[0])
+    for person in annotation.people:
+        for name in set(person.actions) - set(given):
+            findings.add(person.where, f"action {name!r} is not in the list of labels{suggest(name, given)}")
+    findings.raise_if_any()
+    return list(given)
+
+
+def split_videos(annotation: Annotation, shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
+    """Whole videos to ``train`` and the sets of ``shares``; of many random splits the one that spreads classes best.
+
+    Raises:
+        UserError: too few videos.
+    """
+    videos = annotation.videos()
+    sizes = {name: max(1, round(share * len(videos))) for name, share in shares.items() if share > 0}
+    if sum(sizes.values()) >= len(videos):
+        raise UserError(
+            f"{len(videos)} videos cannot be parted into train and {' and '.join(sizes)}; annotate more videos, or "
+            "--val 0 to evaluate on the training videos, which says little"
+        )
+    done: dict[str, set[str]] = {name: set() for name in videos}
+    for person in annotation.people:
+        done[person.video].update(person.actions)
+    everything = set().union(*done.values())
+    best: tuple[tuple[int, ...], dict[str, list[str]]] | None = None
+    rng = np.random.default_rng([seed, len(videos)])
+    for _ in range(_TRIES if sizes else 1):
+        order = [videos[k] for k in rng.permutation(len(videos))]
+        parts, place = {}, 0
+        for name, size in sizes.items():
+            parts[name] = sorted(order[place : place + size])
+            place += size
+        parts = {"train": sorted(order[place:]), **parts}
+        lacking = tuple(len(everything - set().union(*(done[v] for v in part))) for part in parts.values())
+        if best is None or lacking < best[0]:
+            best = (lacking, parts)
+    assert best is not None
+    return best[1]
+
+
+def write_split(
+    annotation: Annotation, videos: Sequence[str], names: Sequence[str], stem: Path, excluded: set[tuple[str, float]]
+) -> Counter[str]:
+    """Writes ``<stem>.csv``, ``<stem>_excluded.csv`` and ``<stem>_proposals.pkl`` of some videos.
+
+    The csv has a line per person and action; people without an action are in the proposals only.  Returns how many
+    people do what.
+    """
+    chosen = [person for person in annotation.people if person.video in set(videos)]
+    chosen.sort(key=lambda p: (p.video, p.time_s))
+    ids = {name: number for number, name in enumerate(names, 1)}
+    cells, identities = [], {}
+    boxes: dict[str, list[tuple[float, ...]]] = {}
+    for person in chosen:
+        known = identities.setdefault(person.video, {})
+        entity = -1 if person.person is None else known.setdefault(person.person, len(known))
+        boxes.setdefault(img_key(person.video, person.time_s), []).append((*person.box, 1.0))
+        cells += [(videos.index(person.video), person.time_s, *person.box, ids[a], entity) for a in person.actions]
+    table = np.array(cells, np.float64).reshape(-1, 8)
+    columns = (table[:, 0].astype(np.int32), table[:, 1], table[:, 2:6])
+    rows = AVARows(str(stem), list(videos), *columns, table[:, 6].astype(np.int32), table[:, 7].astype(np.int32))
+    write_ava_csv(f"{stem}.csv", rows)
+    lines = sorted(f"{video},{time_text(time_s)}\n" for video, time_s in excluded if video in set(videos))
+    write_atomic(f"{stem}_excluded.csv", "".join(lines))
+    merged = {key: np.unique(np.array(found, np.float32), axis=0) for key, found in boxes.items()}
+    write_proposals(f"{stem}_proposals.pkl", merged)
+    return Counter(action for person in chosen for action in person.actions)
+
+
+def write_detected(file: Path, detected: Mapping[str, np.ndarray], videos: Sequence[str], target: Path) -> int:
+    """The boxes of some videos from a detector's file; returns how many key frames they are of.
+
+    Raises:
+        UserError: none of these videos is in it.
+    """
+    chosen = {key: boxes for key, boxes in detected.items() if key.rpartition(",")[0] in set(videos)}
+    if not chosen:
+        example = next(iter(detected), "nothing")
+        raise UserError(f"{file}: no boxes of {videos[0]!r} or the like; it has {example!r}")
+    write_proposals(target, chosen)
+    return len(chosen)
+
+
+def read_detected(file: Path) -> dict[str, np.ndarray]:
+    """A detector's boxes by key frame."""
+    return read_proposals(file)
+
+
+def resolve_segments(segments: Sequence[Segment], folder: VideoFolder) -> list[Segment]:
+    """Segments of videos that are there.
+
+    Raises:
+        ConfigError: there is no such video, or it is shorter.
+    """
+    findings = Findings(segments[0].where.split(":")[0] if segments else "")
+    kept = []
+    for segment in segments:
+        name = folder.name_of(segment.video)
+        if name is None:
+            what = f"no video {segment.video!r} in {folder.root}, or several of that name (--video names it)"
+            findings.add(segment.where, what)
+        elif segment.end_s > folder.last_s(name) + BEYOND_S:
+            text = f"ends at second {segment.end_s:g}, but {name} lasts from 0 to {folder.last_s(name):.2f} s"
+            findings.add(segment.where, text)
+        else:
+            kept.append(replace(segment, video=name))
+    findings.raise_if_any()
+    return kept
+
+
+def write_segments(path: Path, segments: Sequence[Segment]) -> None:
+    """Labelled stretches of videos as a csv: ``video,start_s,end_s,label``."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("video", "start_s", "end_s", "label"))
+    writer.writerows((s.video, f"{s.start_s:.3f}", f"{s.end_s:.3f}", s.label) for s in segments)
+    write_atomic(path, text.getvalue())
+
+
+def write_labels(path: Path, names: Sequence[str]) -> None:
+    """A label file as AVA's."""
+    bad = next((name for name in names if '"' in name or "\\" in name or not name.isprintable()), None)
+    if bad is not None:
+        raise UserError(f"the action {printable(repr(bad))} cannot be written to a label file; rename it")
+    write_atomic(path, labels_text(names))
