@@ -42,13 +42,13 @@ def test_trained_weights_give_the_scores_of_their_export(tiny, trained, exported
 
 
 def test_trained_weights_give_the_scores_of_test(tiny, trained, tmp_path):
-    from paddlevideo.engine.testing import test
     from paddlevideo.settings import Options
+    from tests.tiny import run_test
 
     (tmp_path / "test.list").write_text("".join(f"{video} {i}\n" for i, video in enumerate(tiny.videos)))
     config = tiny_config(test_batch_size=1, test={"format": "VideoDataset", "file_path": str(tmp_path / "test.list")})
     path = write_config(tmp_path, config | {"output_dir": str(tmp_path / "output")})
-    test(load_config(path), Options(weights=str(tiny.weights), device="cpu"), str(tmp_path / "test.json"))
+    run_test(load_config(path), Options(weights=str(tiny.weights), device="cpu"), str(tmp_path / "test.json"))
     tested = [record["scores"] for record in json.loads((tmp_path / "test.json").read_text())]
     assert np.array_equal(np.float32(tested), [prediction.scores for prediction in trained.predict(tiny.videos)])
 
