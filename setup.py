@@ -1,13 +1,39 @@
 """Package metadata.  PaddlePaddle is an extra, since its CPU and GPU wheels have different names."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "paddlevideo/__init__.py").read_text()).group(1)
 README = HERE / "README.md"
+
+SHIPPED = ("configs/**/*.yaml", "data/*/labels.txt")  # below paddlevideo/ in an installed package; see shipped.py
+
+
+class BuildWithShipped(build_py):
+    """The package with copies of the YAML files and label lists; an editable install reads the checkout's."""
+
+    def run(self):
+        if not self.editable_mode:  # modules that are gone do not come back from an earlier build
+            shutil.rmtree(Path(self.build_lib, "paddlevideo"), ignore_errors=True)
+        super().run()
+        for source, target in self._shipped():
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            self.copy_file(str(source), target)
+
+    def get_outputs(self, include_bytecode=1):
+        return [*super().get_outputs(include_bytecode), *(target for _, target in self._shipped())]
+
+    def _shipped(self):
+        if self.editable_mode:
+            return []
+        files = [file for pattern in SHIPPED for file in sorted(HERE.glob(pattern))]
+        return [(file, str(Path(self.build_lib, "paddlevideo", file.relative_to(HERE)))) for file in files]
+
 
 EXTRAS = {
     "cpu": ["paddlepaddle>=3.3,<3.4"],
@@ -35,6 +61,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["paddlevideo", "paddlevideo.*"]),
+    cmdclass={"build_py": BuildWithShipped},
+    entry_points={"console_scripts": ["paddlevideo = paddlevideo.cli.main:main"]},
     python_requires=">=3.11",
     install_requires=[
         "numpy>=1.26",

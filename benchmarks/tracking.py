@@ -87,7 +87,7 @@ def _count(ids: dict[int, np.ndarray], persons: list[np.ndarray]) -> Count:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints a Markdown table."""
-    from paddlevideo.inference.tracks import link
+    from paddlevideo.inference.tracking import link
 
     parser = argparse.ArgumentParser(description="Count the links that the tracker breaks.")
     parser.add_argument("csv", help="boxes with persons")

@@ -24,6 +24,7 @@ import numpy as np
 from paddlevideo.errors import CONTROL, UserError
 from paddlevideo.findings import Findings
 from paddlevideo.safe_io import read_json, read_npz, read_pickle, reading, write_atomic
+from paddlevideo.shipped import shipped
 
 BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far behind a video's last frame
 _BOX_SUFFIXES = (".pkl", ".npz", ".json")
@@ -275,7 +276,7 @@ def read_ava_labels(path: str | os.PathLike) -> dict[int, str]:
     Raises:
         UserError, ConfigError: no such file, no labels in it, an item without name or id, an id below 1 or given twice.
     """
-    path = os.fspath(path)
+    path = os.fspath(shipped(path))
     (text,) = _texts(path, [_read_bytes(path, "label")])
     with reading(path, "a list of action names"):
         pairs = _labels(text)

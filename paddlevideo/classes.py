@@ -273,7 +273,7 @@ def classes_of_config(config: Config, split: str = "train") -> Classes:
 
 def _has_boxes(section: Mapping[str, Any]) -> bool:
     name = section.get("format")
-    return name in DATASETS and getattr(DATASETS.get(name), "has_boxes", False)
+    return name in DATASETS and DATASETS.get(name).has_boxes
 
 
 def _of_detection(config: Config, section: Mapping[str, Any], split: str) -> Classes:

@@ -1,11 +1,13 @@
-"""The process's environment: what Paddle's CPU build needs in it, which rank this is, which versions are installed.
+"""The process's environment: what Paddle's CPU build needs in it, the device, this rank, the installed versions.
 
-Nothing of Paddle is imported before ``versions`` is called.
+Nothing of Paddle is imported before ``use_device`` or ``versions`` is called.
 """
 
 import os
 import platform
 import warnings
+
+from paddlevideo.errors import UserError
 
 # Measured on PaddlePaddle 3.3.1: the wheel's MKL takes a slow path on AMD unless told otherwise (models 1.7-2.3x),
 # strided views cost dygraph transformers 1.4-1.6x, and n processes of one thread beat one process of n threads.
@@ -16,6 +18,36 @@ def set_cpu_environment() -> None:
     """Sets the variables above, never over what the user has set; call before ``import paddle``."""
     for name, value in _CPU_DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def use_device(device: str = "auto", local_rank: int | None = None) -> str:
+    """Chooses the device that tensors and networks are on.
+
+    Args:
+        device: ``auto`` (a GPU if Paddle and the machine have one), ``cpu``, ``gpu`` or ``gpu:N``.
+        local_rank: of several processes, the GPU that ``gpu`` means.
+
+    Returns:
+        The device in use, e.g. ``cpu`` or ``gpu:0``.
+
+    Raises:
+        UserError: a GPU is named and none can be used; another name.
+    """
+    import paddle
+
+    gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+    if device == "auto":
+        device = "gpu" if gpus else "cpu"
+    if device.startswith("gpu") and not gpus:
+        why = "no GPU is visible" if paddle.is_compiled_with_cuda() else "this PaddlePaddle is the CPU build"
+        raise UserError(f"--device {device}: {why}; use --device cpu, or install paddlepaddle-gpu (README, Install)")
+    if device == "gpu" and local_rank is not None:
+        device = f"gpu:{local_rank}"
+    try:
+        paddle.set_device(device)
+    except ValueError as error:
+        raise UserError(f"--device {device}: {' '.join(str(error).split())}; expected cpu, gpu or gpu:N") from None
+    return device
 
 
 def hide_paddle_remarks(glog: bool = True) -> None:

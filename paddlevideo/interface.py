@@ -84,7 +84,8 @@ def _differences(name: str, wanted: Any, got: Any) -> Iterator[str]:
         else:
             fits &= places[place : place + 1] == [parameter.name] or (place >= len(places) and any_position)
     known = {parameter.name for parameter in ours}
-    demands = [p.name for p in theirs if p.default is p.empty and p.name not in known and p in named]
+    open_ended = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in ours)
+    demands = [p.name for p in named if p.default is p.empty and p.name not in known and not open_ended]
     by_position = inspect.Parameter.POSITIONAL_ONLY in kinds
     optional = {p.name for p in ours if p.default is not p.empty}
     demands += [p.name for p in named if p.name in optional and p.default is p.empty]

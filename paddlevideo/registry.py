@@ -248,19 +248,31 @@ def _annotation(parameter: inspect.Parameter) -> str | None:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
-FRAMEWORKS = Registry("framework", "modeling/frameworks")
+FRAMEWORKS = Registry("framework", "modeling/frameworks", bases=("paddlevideo.modeling.frameworks.base:Framework",))
 BACKBONES = Registry("backbone", "modeling/backbones", bases=("paddlevideo.modeling.backbones.base:Backbone",))
-HEADS = Registry("head", "modeling/heads", "modeling/boxes.py", "modeling/roi.py")
-LOSSES = Registry("loss", "modeling/losses")
-DATASETS = Registry("dataset", "loader/datasets")
+HEADS = Registry(
+    "head",
+    "modeling/heads",
+    "modeling/boxes.py",
+    "modeling/roi.py",
+    bases=("paddlevideo.modeling.heads.base:Head", "paddlevideo.modeling.heads.base:DetectionPart"),
+)
+LOSSES = Registry(
+    "loss",
+    "modeling/losses",
+    bases=("paddlevideo.modeling.losses.base:Loss", "paddlevideo.modeling.losses.base:PairLoss"),
+)
+DATASETS = Registry("dataset", "loader/datasets", bases=("paddlevideo.loader.datasets.base:Dataset",))
 TRANSFORMS = Registry(
     "transform",
     "loader/pipelines",
     "loader/mix.py",
+    bases=("paddlevideo.loader.pipelines.base:Transform", "paddlevideo.loader.pipelines.base:BatchTransform"),
 )
-METRICS = Registry("metric", "metrics")
-SCHEDULES = Registry("schedule", "solver/lr.py")  # besides those of paddle.optimizer.lr
-OPTIMIZERS = Registry("optimizer")  # besides those of paddle.optimizer
+METRICS = Registry("metric", "metrics", bases=("paddlevideo.metrics.base:Metric",))
+# schedules and optimizers besides those of Paddle
+SCHEDULES = Registry("schedule", "solver/lr.py", bases=("paddlevideo.solver.lr:Schedule",))
+OPTIMIZERS = Registry("optimizer")
 REGISTRIES = {
     "FRAMEWORKS": FRAMEWORKS,
     "BACKBONES": BACKBONES,

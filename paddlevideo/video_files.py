@@ -1,9 +1,11 @@
-"""What a video file is by its name, which files of a folder are none, and the one H.264 writer."""
+"""What a video file is by its name, which videos a folder or a list holds, and the one H.264 writer."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -11,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.safe_io import write_atomic
+from paddlevideo.safe_io import address_scheme, write_atomic
 
 # What PyAV's wheels read, and cameras, browsers and recorders write.  One list for training folders, preparation,
 # annotations of people and prediction.
@@ -20,6 +22,9 @@ VIDEO_ENDINGS = (
     *(".3g2", ".asf", ".divx", ".dv", ".f4v", ".gif", ".m1v", ".m2t", ".m2ts", ".m2v", ".mjpeg", ".mjpg", ".mpe"),
     *(".mts", ".mxf", ".ogm", ".ogv", ".qt", ".vob", ".webp", ".y4m", ".h264", ".264", ".h265", ".hevc", ".265"),
 )
+LIST_SUFFIXES = frozenset((".csv", ".list", ".txt"))
+_LABEL = re.compile(r"^(.*?\S)[\s,]+[\d.,;\s]+$")  # "path label", "path 64 label", "path 0;3;17"
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"[\s,]')  # '"a 7.mp4" 0'
 # endings of the videos that are written -> FFmpeg's container
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 TO_WATCH = {"crf": "20", "preset": "veryfast"}  # x264's options
@@ -69,6 +74,70 @@ def left_out_text(counts: Mapping[str, int]) -> str:
     total = sum(counts.values())
     parts = ", ".join(f"{count} {printable(kind)}" for kind, count in counts.items())
     return f"{total} file{'s are' if total != 1 else ' is'} left out: {parts}"
+
+
+def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """The videos that the inputs name, in order; of a folder those directly in it, sorted by name.
+
+    Args:
+        inputs: files, folders and list files (.txt, .list, .csv: a path per line, as in a data set's list file; labels
+            after the path are passed over; relative paths count from here, else from the list's folder).
+        say: receives a line per folder and list: how many videos were found.
+
+    Raises:
+        UserError: no such file, a folder without videos, an empty list, a list naming a file that is not there.
+    """
+    found: list[Path] = []
+    for name in inputs:
+        if address_scheme(name):
+            raise UserError(f"{printable(name)}: an address; videos are read from files: download it first")
+        entry = Path(name).expanduser()
+        if entry.is_dir():
+            videos, left_out = _of_folder(entry)
+        elif entry.suffix.lower() in LIST_SUFFIXES and entry.is_file():
+            videos, left_out = _of_list(entry), ""
+        else:
+            found.append(entry)  # a missing or unreadable file is the reader's to name
+            continue
+        say(f"{len(videos)} video{'s' if len(videos) != 1 else ''} found in {entry}{left_out}")
+        found += videos
+    return found
+
+
+def _of_folder(folder: Path) -> tuple[list[Path], str]:
+    """The videos, and what to say of the other files."""
+    entries = [p for p in folder.iterdir() if not p.is_dir() and not p.name.startswith(".")]
+    videos = sorted(p for p in entries if is_video(p.name))  # one that is no regular file is the reader's to name
+    if not videos:
+        raise UserError(f"{folder}: no videos directly in this folder; looked for {', '.join(VIDEO_ENDINGS)}")
+    counts = Counter(p.suffix.lower() or "without an ending" for p in entries if not is_video(p.name))
+    return videos, f"; {left_out_text(dict(sorted(counts.items())))}" if counts else ""
+
+
+def _of_list(file: Path) -> list[Path]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a UTF-8 text file of video paths ({error.reason})") from None
+    videos = [_of_line(line.strip(), file, number) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not videos:
+        raise UserError(f"{file}: an empty list; expected one video path per line")
+    return videos
+
+
+def _of_line(line: str, file: Path, number: int) -> Path:
+    names = [line]
+    match = _QUOTED.match(line)
+    if match:
+        names = [match.group(1).replace('""', '"')] * 2
+    elif match := _LABEL.match(line):
+        names.append(match.group(1))
+        names.append(line.replace(",", " ").split()[0])
+    for name in names:
+        for path in (Path(name), file.parent / name):
+            if path.is_file():
+                return path
+    raise UserError(f"{file}, line {number}: there is no video {printable(names[1] if match else line)}")
 
 
 def check_video_name(path: str | Path) -> Path:

@@ -41,8 +41,7 @@ def samples() -> dict[str, tuple[str, list[bytes], Callable[[Path], object]]]:
 
     from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, read_proposals, write_proposals
     from paddlevideo.config.reading import read_yaml
-    from paddlevideo.inference.description import read_description
-    from paddlevideo.inference.model_files import program_inputs
+    from paddlevideo.inference.runtime import program_inputs, read_description
     from paddlevideo.loader.datasets.lists import read_rows
     from paddlevideo.loader.feature_bank import BankFrame, FeatureBank, write_bank
     from paddlevideo.loader.labels import read_labels

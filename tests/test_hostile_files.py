@@ -16,13 +16,12 @@ import yaml
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_proposals
 from paddlevideo.config.reading import parse_value, read_yaml
 from paddlevideo.engine.bank import convert_mmaction2
-from paddlevideo.engine.conversion import read_source
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.inference.description import Description, read_description
-from paddlevideo.inference.model_files import program_inputs
+from paddlevideo.inference.runtime import Description, program_inputs, read_description
 from paddlevideo.loader.datasets.lists import read_rows
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import read_manifest
+from paddlevideo.modeling.conversion import read_source
 from paddlevideo.modeling.weights import read_weights
 from paddlevideo.preparation.person_annotations import ImportOptions, read_people
 from paddlevideo.reporting.results import read_results

@@ -9,9 +9,9 @@ from paddlevideo.config import Config
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.inference.description import read_description
 from paddlevideo.inference.export import export
-from paddlevideo.inference.predictor import pipeline_for_export
+from paddlevideo.inference.runtime import Export, read_description
+from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
@@ -38,7 +38,7 @@ def own(monkeypatch):
         def call(self, sample, rng):
             return {**sample, "imgs": function(sample["imgs"])}
 
-        cls = type("OwnTransform", (), {"__call__": call, **attributes})
+        cls = type("OwnTransform", (Transform,), {"__call__": call, **attributes})
         monkeypatch.setitem(TRANSFORMS._classes, "OwnTransform", cls)
 
     return register
@@ -149,13 +149,12 @@ def test_an_own_operator_gives_levels_or_says_that_it_normalises(clips, tmp_path
 def test_another_pipeline_for_an_export_must_leave_it_the_same_normalization(clips, tmp_path):
     config = config_of(clips, tmp_path)
     export(config, weights_of(config, tmp_path), tmp_path / "exported", say=lambda line: None)
-    description = read_description(tmp_path / "exported")
-    same, file = config.section("PIPELINE")["test"], tmp_path / "exported" / "inference.yml"
-    assert pipeline_for_export(description, same, file).where == "PIPELINE.test"
+    exported = Export.find(tmp_path / "exported", None, print)
+    assert exported.pipeline(config.section("PIPELINE")["test"]).where == "PIPELINE.test"
     for steps in ([OTHER], [ON_WORKER]):
         other = config_of(clips, tmp_path, test=steps).section("PIPELINE")["test"]
         with pytest.raises(ConfigError, match="Normalization differs|normalises by itself"):
-            pipeline_for_export(description, other, file)
+            exported.pipeline(other)
 
 
 def test_floats_do_not_switch_a_networks_normalization_off(clips, tmp_path):

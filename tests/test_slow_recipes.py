@@ -8,8 +8,8 @@ import paddle
 import pytest
 
 from paddlevideo.build import load_run_config, network
+from paddlevideo.cli.convert import convert_file
 from paddlevideo.config import load_config
-from paddlevideo.engine.conversion import convert_file
 from paddlevideo.modeling.weights import read_weights
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.solver.lr import build_lr

@@ -308,7 +308,7 @@ QUICK = (
 
 def test_the_page_s_commands(kinetics, tmp_path, monkeypatch, capsys):
     import main as command
-    from tools import export_model, predict
+    from paddlevideo.cli.main import run_script
 
     small, quick = overrides(*SMALL), overrides(*QUICK)
     assert run(monkeypatch, command, "--validate", "-c", PP, *small, *quick) == 0
@@ -320,10 +320,10 @@ def test_the_page_s_commands(kinetics, tmp_path, monkeypatch, capsys):
         "-w", "data/ppTimeSformer_k400_16f_distill.pdparams") == 0  # fmt: skip
 
     override = overrides(*SMALL, flag="--override")
-    assert export_model.main(["-c", str(PP), "-p", "data/ppTimeSformer_k400_8f.pdparams", "-o",
+    assert run_script("tools/export_model.py", ["-c", str(PP), "-p", "data/ppTimeSformer_k400_8f.pdparams", "-o",
         "inference/ppTimeSformer", *override]) == 0  # fmt: skip
     capsys.readouterr()
-    assert predict.main(["--input_file", "data/example.avi", "--config", str(PP), "--model_file",
+    assert run_script("tools/predict.py", ["--input_file", "data/example.avi", "--config", str(PP), "--model_file",
         "inference/ppTimeSformer/ppTimeSformer.pdmodel", "--params_file",
         "inference/ppTimeSformer/ppTimeSformer.pdiparams", "--use_gpu=False", "--use_tensorrt=False"]) == 0  # fmt: skip
     printed = capsys.readouterr().out

@@ -7,14 +7,13 @@ import pytest
 
 from paddlevideo.engine.data_summary import left_out_lines
 from paddlevideo.errors import UserError
-from paddlevideo.inference.sources import find_videos
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.datasets.ava import Places
 from paddlevideo.loader.decode import open_video
 from paddlevideo.preparation.list_files import VideoIndex
 from paddlevideo.preparation.person_annotations import VideoFolder
 from paddlevideo.safe_io import address_scheme, read_pickle
-from paddlevideo.video_files import is_video, left_out_files
+from paddlevideo.video_files import find_videos, is_video, left_out_files
 from tests.clips import numbered_frames, write_clip
 
 # what this FFmpeg writes: ending -> codec, muxer
@@ -99,10 +98,10 @@ def test_check_dataset_names_what_is_left_out(folder, tmp_path, run_tool_or_main
 
 @pytest.fixture
 def run_tool_or_main(capsys):
-    from tools.check_dataset import main
+    from paddlevideo.cli.main import main
 
     def run(*arguments):
-        main(list(arguments))
+        main(["check-data", *arguments])
         return capsys.readouterr().out
 
     return run

@@ -1,0 +1,1 @@
+"""The command ``paddlevideo``; ``main`` has its table."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from paddlevideo.config import Config
-from paddlevideo.engine import distributed
+from paddlevideo.cli import options
+from paddlevideo.environment import is_main, world_size
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.registry import suggest
+
+if TYPE_CHECKING:
+    from paddlevideo.config import Config
 
 # MMAction2 0.x path -> ours; the longest beginning counts, and what follows it is kept
 _SECTIONS = {
@@ -65,21 +68,20 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
     add("--launcher", choices=("none", "pytorch", "slurm"), default="none",
         help="accepted; several ranks are always started by python -m paddle.distributed.launch")  # fmt: skip
     add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
-    add("--device", default="auto", metavar="DEV", help="auto, cpu, gpu or gpu:N")
+    options.add_device(parser)
 
 
 def yaml_path(config: str) -> Path:
     """The YAML file that CONFIG means; says so when a ``.py`` was named.
 
     Raises:
-        UserError: there is no such file; the nearest name in its folder is suggested.
+        UserError: there is no such file; the nearest name is suggested.
     """
+    from paddlevideo.config.finding import find_config
+
     path = Path(config)
-    file = path.with_suffix(".yaml") if path.suffix == ".py" else path
-    if not file.is_file():
-        near = suggest(file.stem, [other.stem for other in sorted(file.parent.glob("*.yaml"))])
-        raise UserError(f"{path}: no such configuration; expected {file}{near if 'did you mean' in near else ''}")
-    if file != path and distributed.is_main():
+    file = find_config(path.with_suffix(".yaml") if path.suffix == ".py" else path)
+    if path.suffix == ".py" and is_main():
         print(f"{path}: configurations are YAML here; using {file}")
     return file
 
@@ -119,6 +121,8 @@ def with_average(config: Config, how: str) -> Config:
     Args:
         how: prob, score or none.
     """
+    from paddlevideo.config import Config
+
     data = config.to_dict()
     runtime = data["MODEL"].get("runtime_cfg") or {}
     data["MODEL"]["runtime_cfg"] = {**runtime, "test": {**(runtime.get("test") or {}), "avg_type": how}}
@@ -127,7 +131,7 @@ def with_average(config: Config, how: str) -> Config:
 
 def note_launcher(launcher: str) -> None:
     """Says that a launcher was named and nothing has launched several ranks."""
-    if launcher != "none" and distributed.world_size() == 1:
+    if launcher != "none" and world_size() == 1:
         print(
             f"--launcher {launcher}: this is one process; several ranks are started by python -m "
             'paddle.distributed.launch --gpus="0,1,..." before the name of this script'
@@ -140,7 +144,7 @@ def device_of(device: str, gpus: int | None, gpu_ids: Sequence[int] | None) -> s
     Raises:
         UserError: several GPUs for one process, or a number that is not the number of ranks.
     """
-    ranks = distributed.world_size()
+    ranks = world_size()
     if gpu_ids is not None:
         gpus = len(gpu_ids)
     if gpus is None:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from paddlevideo.config.checking import AUTO, SECTIONS, SPLITS, check
+from paddlevideo.config.finding import find_config
 from paddlevideo.config.frames import follow, is_frames
 from paddlevideo.config.merging import override, read_with_bases
 from paddlevideo.config.protocols import KEYS, is_choice, resolve
@@ -88,7 +89,7 @@ def load_config(
     ``model_name: auto`` is the file's name.
 
     Args:
-        path: the YAML file.
+        path: the YAML file, or the name of one that comes with the package (``find_config``).
         overrides: ``a.b.0.c=value`` assignments, later ones win.
         checks: further checks, ``(mapping, Assigned) -> problem lines``, whose findings are reported with the rest.
         uses: the pipelines that this command runs; only theirs must give as many frames as the network takes.
@@ -98,7 +99,7 @@ def load_config(
         ConfigError: with every mistake of the file and the overrides at once.
         UserError: no such file.
     """
-    file = Path(path)
+    file = find_config(path)
     data, lines = read_with_bases(file)
     original = copy.deepcopy(data)
     modules = [assignment for assignment in overrides if assignment.partition("=")[0].strip() == IMPORTS]

@@ -1,4 +1,4 @@
-"""Inheritance (``_base_``) and command-line overrides (``-o a.b.0.c=value``).
+"""Inheritance (``_base_``), command-line overrides (``-o a.b.0.c=value``), and how two sections differ.
 
 A mapping over a list of steps changes the steps that it names, each of which the list has once:
 
@@ -11,11 +11,13 @@ A mapping over a list of steps changes the steps that it names, each of which th
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.config.finding import find_config
 from paddlevideo.config.reading import Lines, join, parse_value, read_yaml
-from paddlevideo.errors import ConfigError
+from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.registry import suggest
 
 _MAX_LEVELS = 2
@@ -38,10 +40,11 @@ def read_with_bases(file: Path, level: int = 0) -> tuple[dict[str, Any], Lines]:
     merge = Merge()
     merged: dict[str, Any] = {}
     for base in bases:
-        path = file.parent / base
-        if not path.is_file():
-            others = ", ".join(sorted(other.name for other in path.parent.glob("*.yaml"))) or "no YAML files"
-            raise ConfigError(str(file), [f"_base_: there is no file {path}; beside it are: {others}"])
+        try:
+            path = find_config(base, file.parent)
+        except UserError as error:
+            others = ", ".join(sorted(other.name for other in (file.parent / base).parent.glob("*.yaml")))
+            raise ConfigError(str(file), [f"_base_: {error}; beside it are: {others or 'no YAML files'}"]) from None
         base_data, base_lines = read_with_bases(path, level + 1)
         merge.lines.update(base_lines)
         merged = merge(merged, base_data)
@@ -166,3 +169,32 @@ def override(data: dict[str, Any], assignment: str, creatable: tuple[str, ...]) 
     else:
         return path, f"-o {path}: {where} is the value {node!r}, which has no parts"
     return join(where, int(last) if isinstance(node, list) else last), None
+
+
+def differences(
+    ours: Any, theirs: Any, where: str, ordered: bool = False, text: Callable[[Any], str] = repr
+) -> Iterator[tuple[str, str, str]]:
+    """Every place where two sections differ: key path, and both values as text.
+
+    Lists of one length are compared item by item, and tuples are lists: JSON makes lists of them.
+
+    Args:
+        where: key path of the sections.
+        ordered: the order of keys counts, as that of a pipeline's steps, and None is not an empty section.
+        text: of a value.
+    """
+    if not ordered:
+        ours, theirs = ({} if a is None and isinstance(b, Mapping) else a for a, b in ((ours, theirs), (theirs, ours)))
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        if ordered and list(ours) != list(theirs):
+            yield where, ", ".join(map(str, ours)), ", ".join(map(str, theirs))
+            return
+        pairs = [(ours.get(key), theirs.get(key), f"{where}.{key}") for key in dict.fromkeys((*ours, *theirs))]
+    elif isinstance(ours, list | tuple) and isinstance(theirs, list | tuple) and len(ours) == len(theirs):
+        pairs = [(a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(ours, theirs))]
+    else:
+        if ours != theirs:
+            yield where, text(ours), text(theirs)
+        return
+    for a, b, path in pairs:
+        yield from differences(a, b, path, ordered, text)

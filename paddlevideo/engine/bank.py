@@ -117,7 +117,7 @@ def build_bank(
     set_up_logging(config.output_dir, distributed.rank(), Settings.of(config).log_level)
     config = for_split(config, split)
     framework = deployed_network(config)
-    if not getattr(framework, "takes_boxes", False):
+    if not framework.takes_boxes:
         raise ConfigError(config.source, ["MODEL.framework: feature banks are of persons; expected FastRCNN"])
     log.info("%s", load_weights(framework, options.weights))
     framework.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ import numpy as np
 
 from paddlevideo.classes import Classes
 from paddlevideo.errors import printable
+
+log = logging.getLogger("paddlevideo")
 
 _CLASSES = 20  # shown one by one
 _NAMES = 3  # files shown of those that are left out
@@ -42,9 +45,15 @@ def data_summary(loader: Any, split: str, classes: Classes) -> list[str]:
     return lines
 
 
+def log_data(loader: Any, split: str, classes: Classes) -> None:
+    """Logs ``data_summary``."""
+    for line in data_summary(loader, split, classes):
+        log.info("%s", line)
+
+
 def left_out_lines(dataset: Any, split: str) -> list[str]:
     """How many files or key frames are no samples and why, with the first names."""
-    left_out = dataset.left_out() if hasattr(dataset, "left_out") else {}
+    left_out = dataset.left_out()
     return [
         f"DATASET.{split}: left out, {reason}: {len(names)}: {_cut([printable(name) for name in names])}"
         for reason, names in left_out.items()
@@ -55,7 +64,7 @@ def left_out_lines(dataset: Any, split: str) -> list[str]:
 def list_lines(dataset: Any, split: str) -> list[str]:
     """How the split's list was read, and what is odd about it."""
     unlabelled = sum(isinstance(r.get("label"), np.ndarray) and not r["label"].any() for r in dataset.records)
-    remarks = list(getattr(dataset, "remarks", ()))
+    remarks = list(dataset.remarks)
     if unlabelled:
         remarks.append(f"{unlabelled} sample{'s' * (unlabelled != 1)} without a label")
     return [f"DATASET.{split}: {remark}" for remark in remarks]
@@ -74,7 +83,7 @@ def split_line(dataset: Any, split: str) -> str:
 
 def fingerprint(dataset: Any) -> str:
     """SHA-256 of a split's samples, their names below the data folder and their labels; their order does not count."""
-    root = dataset.file_path if os.path.isdir(dataset.file_path) else getattr(dataset, "data_prefix", None)
+    root = dataset.file_path if os.path.isdir(dataset.file_path) else dataset.data_prefix
     digest = hashlib.sha256()
     for line in sorted(_identity(record, root) for record in dataset.records):
         digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
@@ -92,8 +101,9 @@ def _identity(record: dict[str, Any], root: str | None) -> str:
 
 def _counts(dataset: Any) -> dict[int, int]:
     """Class index -> samples, of several labels per clip for each; of key frames, annotated persons."""
-    if hasattr(dataset, "class_counts"):
-        return dict(enumerate(dataset.class_counts().tolist()[1:], 1))
+    counts = dataset.class_counts()
+    if counts is not None:
+        return dict(enumerate(counts.tolist()[1:], 1))
     labels = [record.get("label") for record in dataset.records]
     several = [np.flatnonzero(label).tolist() for label in labels if isinstance(label, np.ndarray)]
     return Counter(sorted([label for label in labels if isinstance(label, int)] + [k for own in several for k in own]))

@@ -17,7 +17,7 @@ import paddle.distributed as dist
 
 from paddlevideo.engine.rank_channel import RankChannel, connect
 from paddlevideo.engine.rank_watch import RankWatch
-from paddlevideo.environment import is_main, rank, world_size  # noqa: F401  (the whole of what there is about ranks)
+from paddlevideo.environment import is_main, rank, use_device, world_size  # noqa: F401  (the whole of what there is about ranks)
 from paddlevideo.errors import UserError
 
 _CHANNEL_KEY = "paddlevideo/channel"
@@ -34,20 +34,9 @@ def set_up(device: str = "auto") -> str:
         The device in use, e.g. ``cpu`` or ``gpu:0``.
 
     Raises:
-        UserError: a GPU is asked for and none can be used; a rank does not come; a bad limit in the environment.
+        UserError: no such device; a rank does not come; a bad limit in the environment.
     """
-    gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
-    if device == "auto":
-        device = "gpu" if gpus else "cpu"
-    if device.startswith("gpu") and not gpus:
-        why = "no GPU is visible" if paddle.is_compiled_with_cuda() else "this PaddlePaddle is the CPU build"
-        raise UserError(f"--device {device}: {why}; use --device cpu, or install paddlepaddle-gpu (README, Install)")
-    if device == "gpu" and world_size() > 1:
-        device = f"gpu:{dist.ParallelEnv().device_id}"
-    try:
-        paddle.set_device(device)
-    except ValueError as error:
-        raise UserError(f"--device {device}: {' '.join(str(error).split())}; expected cpu, gpu or gpu:N") from None
+    device = use_device(device, dist.ParallelEnv().device_id if world_size() > 1 else None)
     _join()
     return device
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,8 @@ def evaluate(
         What ``metric.compute`` gives; with ``num_non_finite``, if there are any, the number of samples (persons) whose
         scores are NaN or infinite.  The metric is given NaN for them, and they count as wrong.
     """
-    if hasattr(metric, "use_dataset"):
-        metric.use_dataset(loader.dataset)
-    if hasattr(metric, "use_framework"):
-        metric.use_framework(framework)
+    metric.use_dataset(loader.dataset)
+    metric.use_framework(framework)
     framework.eval()
     total = min(len(loader), max_batches or len(loader))
     spoken = 0.0
@@ -76,10 +74,24 @@ def evaluate(
     if merged is not None:
         merged()
     num_wrong, num_scores = (sum(counts) for counts in zip(*distributed.gather((num_wrong, num_scores))))
+    figures = _figures(metric)
     if not num_wrong:
-        return metric.compute()
+        return figures
     log.warning("%d of %d clips (persons) have scores of NaN or infinity, and count as wrong", num_wrong, num_scores)
-    return {**metric.compute(), "num_non_finite": num_wrong}
+    return {**figures, "num_non_finite": num_wrong}
+
+
+def _figures(metric: Any) -> dict[str, float]:
+    """What the metric computes.
+
+    Raises:
+        UserError: its primary figure is not among them.
+    """
+    figures, name = metric.compute(), type(metric).__name__
+    if not isinstance(figures, Mapping) or metric.primary not in figures:
+        got = f"the figures {', '.join(figures)}" if isinstance(figures, Mapping) else type(figures).__name__
+        raise UserError(f"METRIC: {name}.compute gives {got}, without the primary figure {metric.primary!r}")
+    return dict(figures)
 
 
 def _readable(loader: Any) -> Generator[dict[str, Any], None, None]:

@@ -16,18 +16,20 @@ import logging
 import math
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
 
 import paddle
 
+from paddlevideo.build import loader_for, metric_for
 from paddlevideo.engine import distributed
-from paddlevideo.engine.batch_norm import renew_batch_norms
 from paddlevideo.engine.checkpoint import Arrays
+from paddlevideo.engine.data_summary import log_data
 from paddlevideo.engine.evaluate import evaluate
-from paddlevideo.engine.log import Sink
+from paddlevideo.engine.log import Sink, open_sinks
 from paddlevideo.errors import UserError
+from paddlevideo.loader.headers import check_headers
 from paddlevideo.safe_io import write_pickle
-from paddlevideo.solver.averaging import WeightAverage
 
 if TYPE_CHECKING:
     from paddlevideo.engine.trainer import Trainer
@@ -41,6 +43,15 @@ class Hook:
     """Does nothing at every moment; a subclass overrides what it needs."""
 
     name = "hook"
+
+    @classmethod
+    def from_run(cls, run: Trainer) -> Self | None:
+        """The hook as the run's configuration and options have it; None where they have none.
+
+        Args:
+            run: whole, but for its hooks.
+        """
+        return cls()
 
     def start(self, run: Trainer) -> None: ...
 
@@ -78,6 +89,11 @@ class LogHook(Hook):
     """
 
     name = "log"
+
+    @classmethod
+    def from_run(cls, run: Trainer) -> Self | None:
+        sinks = open_sinks(run.folder.path, run.settings.log_sinks) if distributed.is_main() else []
+        return cls(run.settings.log_interval, sinks)
 
     def __init__(self, interval: int, sinks: list[Sink]):
         self.interval, self.sinks = interval, sinks
@@ -175,25 +191,6 @@ class LogHook(Hook):
         self.replaced = list(state["replaced"])
 
 
-class PreciseBNHook(Hook):
-    """Batch-norm statistics as the plain mean over training batches instead of a running average.
-
-    Args:
-        interval: epochs between renewals.
-        num_iters: batches per rank; fewer if the loader has fewer.
-    """
-
-    name = "precise_bn"
-
-    def __init__(self, interval: int = 1, num_iters: int = 200):
-        self.interval, self.num_iters = interval, num_iters
-
-    def epoch_end(self, run: Trainer) -> None:
-        epoch = run.progress.epoch
-        if epoch % self.interval == 0:
-            renew_batch_norms(run.framework, run.loader, run.precision, self.num_iters, epoch - 1)
-
-
 class CheckpointHook(Hook):
     """Resume points: at every epoch's end, every ``steps`` optimizer steps, and when the run is asked to stop.
 
@@ -208,7 +205,12 @@ class CheckpointHook(Hook):
 
     name = "checkpoint"
 
-    def __init__(self, save_interval: int = 1, steps: int = 0, keep: int = 2):
+    @classmethod
+    def from_run(cls, run: Trainer) -> Self | None:
+        settings = run.settings
+        return cls(settings.save_interval, settings.checkpoint_steps, settings.keep_checkpoints)
+
+    def __init__(self, save_interval: int, steps: int, keep: int):
         self.save_interval, self.steps, self.keep = save_interval, steps, keep
         self._owed = False  # a point was left out since the run had diverged
 
@@ -266,28 +268,34 @@ class ValidateHook(Hook):
         loader: of the validation split.
         build_metric: gives a fresh metric.
         interval: epochs between validations; the last epoch is always validated.
-        average: whose weights are validated in place of the network's own; None for these.
-        checkpoints: what stores the result in the resume point; None where there are no points.
     """
 
     name = "validate"
 
-    def __init__(
-        self,
-        loader: Any,
-        build_metric: Any,
-        interval: int,
-        logger: LogHook,
-        average: WeightAverage | None,
-        checkpoints: CheckpointHook | None = None,
-    ):
+    @classmethod
+    def from_run(cls, run: Trainer) -> Self | None:
+        """With ``--validate``: DATASET.valid, and METRIC."""
+        if not run.options.validate:
+            if distributed.is_main():
+                log.info("no --validate: there will be no %s_best.pdparams", run.settings.model_name)
+            return None
+        classes = run.folder.classes
+        loader = loader_for(
+            run.config, "valid", run.framework.num_classes, run.seed, classes, run.pipelines.get("valid")
+        )
+        log_data(loader, "valid", classes)
+        if distributed.is_main():
+            check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")
+        return cls(loader, lambda: metric_for(run.config), run.settings.val_interval)
+
+    def __init__(self, loader: Any, build_metric: Callable[[], Any], interval: int):
         self.loader, self.build_metric, self.interval = loader, build_metric, interval
-        self.logger, self.average, self.checkpoints = logger, average, checkpoints
         self.best: float | None = None
         self.best_epoch = 0
         self.validated_epoch: int | None = 0  # None: a point of before this was recorded, after its validation
 
     def start(self, run: Trainer) -> None:
+        self._try_metric(run)
         epoch, best = run.progress.epoch, run.folder.stem("best")
         if self.best is not None and not best.with_name(f"{best.name}.pdparams").is_file():
             log.warning("%s.pdparams is not here: the best of the validations from now on will be written", best)
@@ -299,11 +307,17 @@ class ValidateHook(Hook):
         epoch = run.progress.epoch
         if epoch % self.interval and epoch != run.epochs:
             return
-        with self.average.applied() if self.average is not None else contextlib.nullcontext():
+        ema = run.hook("ema")
+        with ema.average.applied() if ema is not None else contextlib.nullcontext():
             self._validate(run)
         self.validated_epoch = epoch
-        if self.checkpoints is not None:
-            self.checkpoints.update(run)
+        run.hook("checkpoint").update(run)
+
+    def _try_metric(self, run: Trainer) -> None:
+        """A metric of a user's own file measures one batch, so that its mistakes show before the first step."""
+        metric = self.build_metric()
+        if not type(metric).__module__.startswith("paddlevideo."):
+            evaluate(run.framework, self.loader, metric, run.precision, max_batches=1)
 
     def measure(self, run: Trainer, mode: str) -> tuple[Any, dict[str, float]]:
         """Evaluates the weights that are in the network now, and logs the figures as ``mode``."""
@@ -317,7 +331,7 @@ class ValidateHook(Hook):
             f"END epoch:{run.progress.epoch:<3d} {mode} {named} batch_cost_sum: {seconds:.5f} sec, "
             f"avg_ips: {count / max(seconds, 1e-9):.5f} instance/sec."
         )
-        self.logger.write(mode, run.progress.step, {**figures, "epoch": run.progress.epoch})
+        run.hook("log").write(mode, run.progress.step, {**figures, "epoch": run.progress.epoch})
         return metric, figures
 
     def _validate(self, run: Trainer) -> None:
@@ -355,6 +369,10 @@ class ProfilerHook(Hook):
     """
 
     name = "profiler"
+
+    @classmethod
+    def from_run(cls, run: Trainer) -> Self | None:
+        return cls(run.options.profiler_options) if run.options.profiler_options else None
 
     def __init__(self, options: str):
         known = {"batch_range": "[10, 20]", "state": "All", "tracer_option": "Default", "sorted_key": "total"}

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import paddle
 
 from paddlevideo.solver.optimizer import squared_gradient_norm
@@ -143,7 +144,7 @@ class Precision:
         if not self._scaler:
             return {}
         return {
-            key: (float(value.item()) if hasattr(value, "item") else value)
+            key: (float(value.item()) if isinstance(value, paddle.Tensor | np.generic) else value)
             for key, value in self._scaler.state_dict().items()
         }
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from paddlevideo.config.merging import differences
 from paddlevideo.errors import UserError
 
 log = logging.getLogger("paddlevideo")
@@ -44,8 +45,12 @@ def compare(then: Mapping[str, Any], now: Mapping[str, Any], within_epoch: bool,
     _compare_shares(then, now, stem)
     # earlier versions note no weights
     shape = {"weights": now["shape"]["weights"], **then["shape"]}
-    found = {key: list(_differences(shape[key], value, key)) for key, value in now["shape"].items()}
-    found |= {part: list(_differences(_at(then["config"], part), _at(now["config"], part), part)) for part in _COMPARED}
+    pairs = {key: (shape[key], value) for key, value in now["shape"].items()}
+    pairs |= {part: (_at(then["config"], part), _at(now["config"], part)) for part in _COMPARED}
+    found = {
+        key: [f"{path}: {before} then, {after} now" for path, before, after in differences(*pair, key, text=_text)]
+        for key, pair in pairs.items()
+    }
     refused = [line for part in (*now["shape"], *_OF_AN_EPOCH) for line in found[part]]
     if refused and within_epoch:
         raise UserError(
@@ -89,20 +94,6 @@ def _at(config: Mapping[str, Any], path: str) -> Any:
     for key in path.split("."):
         config = config.get(key) if isinstance(config, Mapping) else None
     return config
-
-
-def _differences(then: Any, now: Any, path: str) -> Iterator[str]:
-    if isinstance(then or {}, Mapping) and isinstance(now or {}, Mapping):
-        then, now = then or {}, now or {}
-        for key in [*then, *(key for key in now if key not in then)]:
-            yield from _differences(then.get(key), now.get(key), f"{path}.{key}")
-    elif _plain(then) != _plain(now):
-        yield f"{path}: {_text(then)} then, {_text(now)} now"
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as the lists that a JSON manifest makes of them."""
-    return [_plain(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _text(value: Any) -> str:

@@ -20,7 +20,7 @@ from paddlevideo.engine.views import ViewKeeper
 from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
 from paddlevideo.reporting.page import Report, write_report
-from paddlevideo.reporting.results import check_name, files_of
+from paddlevideo.reporting.results import ClipFiles, check_name, files_of
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED, Options, Settings
 
@@ -57,7 +57,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     set_up_logging(config.output_dir, distributed.rank(), Settings.of(config).log_level)
     pipelines = pipelines_of(config)
     config, framework, classes = trained_network(config, options.weights, _say, pipelines)
-    request = getattr(framework, "bank_request", None)
+    request = framework.bank_request
     if request:
         config, metric = for_split(config, request.split), BankKeeper(metric, request.file, request.half)
     seed = DEFAULT_SEED if options.seed is None else options.seed
@@ -67,7 +67,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     data = loader.dataset
     for line in [split_line(data, "test"), *list_lines(data, "test"), *left_out_lines(data, "test")]:
         log.info("%s", line)
-    if out and getattr(framework, "avg_type", None) == "none":
+    if out and framework.avg_type == "none":
         metric = ViewKeeper(metric)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
     records = loader.dataset.records
@@ -80,7 +80,7 @@ def test(config: Config, options: Options, out: str | None = None) -> dict[str, 
     figures = evaluate(framework, loader, metric, precision, options.max_iters, announce, merged=write_clips)
     named = {"top1": "avg_acc1", "top5": "avg_acc5"}
     text = ", ".join(f"{named.get(key, key)}={value:.6g}" for key, value in figures.items())
-    for key, value in metric.details().items() if hasattr(metric, "details") else ():
+    for key, value in metric.details().items():
         log.info("%s: %.6g", key, value)
     log.info("[TEST] finished, %s", text)
     if request:
@@ -123,8 +123,8 @@ def _write_report(
         *versions().items(),
     ]
     title = f"{config['model_name']}: test of {Path(options.weights).name}"
-    classes = metric.per_class() if hasattr(metric, "per_class") else None
-    page = Report(title, figures, getattr(files, "results", None), names, facts, config.to_yaml(), classes)
+    results = files.results if isinstance(files, ClipFiles) else None
+    page = Report(title, figures, results, names, facts, config.to_yaml(), metric.per_class())
     folder, suffix = _place(config, options, out)
     write_report(folder / f"report{suffix}.html", page)
     log.info("report: %s", folder / f"report{suffix}.html")

@@ -13,7 +13,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ import paddle
 
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint, distributed
-from paddlevideo.engine.batch_norm import RunningStatistics
+from paddlevideo.engine.averaging import RunningStatistics
 from paddlevideo.engine.checkpoint import RunFolder, numpy_state
 from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.hooks import Hook
@@ -30,8 +30,10 @@ from paddlevideo.engine.precision import Precision, StepCheck
 from paddlevideo.engine.resuming import compare, compare_rates
 from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
+from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights
+from paddlevideo.settings import Options, Settings
 from paddlevideo.solver.lr import RateOfRun
 from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state
 
@@ -60,6 +62,8 @@ class Trainer:
     """A run: what it is made of, where it stands, and ``run``."""
 
     config: Config
+    options: Options
+    pipelines: Mapping[str, Pipeline]
     framework: Any
     model: Any  # the framework, wrapped for several ranks
     loader: Any
@@ -67,11 +71,8 @@ class Trainer:
     optimizer: Any
     precision: Precision
     folder: RunFolder
-    epochs: int
-    accumulate: int
+    accumulate: int  # batches per optimizer step
     seed: int
-    max_iters: int | None = None
-    non_finite_limit: int = 2
     hooks: list[Hook] = field(default_factory=list)
 
     progress: Progress = field(default_factory=Progress)
@@ -87,7 +88,16 @@ class Trainer:
     _suspects: set[str] = field(default_factory=set)  # files of these steps
 
     def __post_init__(self) -> None:
+        self.settings = Settings.of(self.config)
         self._statistics = RunningStatistics(self.framework)
+
+    @property
+    def epochs(self) -> int:
+        return self.settings.epochs
+
+    @property
+    def max_iters(self) -> int | None:
+        return self.options.max_iters
 
     @property
     def batches_per_epoch(self) -> int:
@@ -119,7 +129,7 @@ class Trainer:
             log.info("stopped by signal %d; continue with --resume auto", self.stop_signal)
             raise SystemExit(128 + self.stop_signal)
         if self.progress.epoch == self.epochs:
-            log.info("training %s finished", self.config["model_name"])
+            log.info("training %s finished", self.settings.model_name)
 
     def _epoch(self) -> None:
         progress = self.progress
@@ -247,7 +257,7 @@ class Trainer:
         self._refused += not self._suspects.intersection(names)
         self._suspects.update(names)
         log.warning("step %d: no step is taken (%s). Files: %s", self.progress.step, blamed[0][1], ", ".join(names))
-        if self._refused >= self.non_finite_limit:
+        if self._refused >= self.settings.non_finite_limit:
             stems = [entry.stem for entry in self.folder.entries()[0] if entry.run == self.folder.run]
             there = f"The newest resume point is {stems[0]}: continue with --resume auto" if stems else "Start anew"
             raise UserError(
@@ -305,7 +315,7 @@ class Trainer:
             "weights": self.framework.kept_elsewhere(),
         }
         # no array of a checkpoint tells the share of shifted channels
-        shares = [getattr(network.backbone, "shift_div", None) for network in self.framework.networks()]
+        shares = [network.backbone.shift_div for network in self.framework.networks()]
         return {"shape": shape, "shift_div": shares, "config": self.config.to_dict()}
 
     def load(self, point: checkpoint.ResumePoint) -> None:
@@ -333,6 +343,10 @@ class Trainer:
         log.info(
             "Resume from checkpoint: %s (epoch %d, step %d)", point.stem, self.progress.epoch + 1, self.progress.step
         )
+
+    def hook(self, name: str) -> Any | None:
+        """The hook of that name, or None."""
+        return next((hook for hook in self.hooks if hook.name == name), None)
 
     def _tell(self, moment: str) -> None:
         # in reverse at the end: the log closes when the others have written to it

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import paddle
 
-from paddlevideo.build import length_remarks, loader_for, metric_for, network, pipelines_of
+from paddlevideo.build import length_remarks, loader_for, network, pipelines_of
 from paddlevideo.classes import (
     Classes,
     check_count,
@@ -22,32 +21,35 @@ from paddlevideo.classes import (
 )
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint, distributed
-from paddlevideo.engine.averaging import EMAHook, SWAHook
+from paddlevideo.engine.averaging import EMAHook, PreciseBNHook, SWAHook
 from paddlevideo.engine.checkpoint import RunFolder
-from paddlevideo.engine.data_summary import data_summary
-from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, PreciseBNHook, ProfilerHook, ValidateHook
-from paddlevideo.engine.log import continue_logging, open_sinks, set_up_logging
+from paddlevideo.engine.data_summary import log_data
+from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, ProfilerHook, ValidateHook
+from paddlevideo.engine.log import continue_logging, set_up_logging
 from paddlevideo.engine.precision import Precision, use_deterministic_kernels
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError
-from paddlevideo.loader.headers import check_headers
+from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.settings import (
     DEFAULT_SEED,
     Accumulation,
     Batches,
-    EMASettings,
     Options,
-    PreciseBN,
     Settings,
     SWASettings,
 )
-from paddlevideo.solver.averaging import EMA
 from paddlevideo.solver.lr import RateOfRun, ScaledSchedule, SequentialSchedule, build_lr
 from paddlevideo.solver.optimizer import build_optimizer, describe_groups
 
 log = logging.getLogger("paddlevideo")
+
+# in this order at every moment but the end: the log has the step's figures before a checkpoint is written, whose arrays
+# the averages have changed, and what is validated is in a resume point already
+HOOKS: tuple[type[Hook], ...] = (
+    LogHook, EMAHook, PreciseBNHook, SWAHook, CheckpointHook, ValidateHook, ProfilerHook,
+)  # fmt: skip
 
 
 def train(config: Config, options: Options) -> Trainer:
@@ -91,95 +93,66 @@ def _prepared(config: Config, options: Options, folder: RunFolder, point: checkp
 
 
 def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, resumed: bool) -> Trainer:
-    settings = Settings.of(config)
     paddle.seed(seed)
-    if options.fleet:
-        log.info("--fleet: collective data parallelism is what the launcher's ranks do here anyway")
-    if settings.to_static:
-        log.info("to_static: passed over; networks train in dygraph, which was measured to be as fast")
-    pipelines = pipelines_of(config)
-    framework = network(config, pipelines, pretrained=not (options.weights or resumed))
-    if options.weights and not resumed:
-        report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
-        log.info("Finetune from checkpoint: %s\n%s", options.weights, report)
-        compare_start(folder.classes, options.weights, options.weights, False, log.info)
-    for where, (file, teaches) in framework.start_files().items():
-        compare_start(folder.classes, file, f"{where}: {file}", teaches, log.info)
-    check_count(config, framework.num_classes, folder.classes)
-    if settings.sync_bn:
-        framework = _sync_batch_norm(framework)
+    settings, pipelines = Settings.of(config), pipelines_of(config)
+    _note_flags(settings, options)
+    framework = _network(config, options, folder.classes, pipelines, resumed)
     loader = loader_for(config, "train", framework.num_classes, seed, folder.classes, pipelines.get("train"))
-    for line in data_summary(loader, "train", folder.classes):
-        log.info("%s", line)
+    log_data(loader, "train", folder.classes)
     accumulate = _accumulation(config)
-    section = config.section("OPTIMIZER")
-    base_batch = section.pop("base_batch_size", None)
-    rates = {"OPTIMIZER.learning_rate": section["learning_rate"]}
-    swa = SWASettings.of(config.section("SWA")) if "SWA" in config else None
-    if swa is not None and swa.lr is not None:
-        rates["SWA.lr"] = swa.lr
-    batches = min(len(loader), options.max_iters or len(loader))
-    epochs = settings.epochs
-    if epochs is None:
-        raise UserError(f"{config.source}: epochs: is missing; training needs it")
-    schedule = _schedule(config, rates, math.ceil(batches / accumulate), epochs)
-    if options.scale_lr:
-        schedule = ScaledSchedule(schedule, _rate_factor(base_batch, config, accumulate))
-    for line in length_remarks(config, math.ceil(batches / accumulate)):
-        log.warning("%s", line)
+    steps_per_epoch = math.ceil(min(len(loader), options.max_iters or len(loader)) / accumulate)
+    schedule = _schedule(config, options, steps_per_epoch, accumulate)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
+    section = {key: value for key, value in config.section("OPTIMIZER").items() if key != "base_batch_size"}
     optimizer = build_optimizer(section, schedule, framework, precision.multi_precision, framework.networks())
     log.info("%s", describe_groups(optimizer, framework))
     framework, optimizer = precision.prepare(framework, optimizer)
     model = distributed.parallel(framework)
     trainer = Trainer(
-        config, framework, model, loader, schedule, optimizer, precision, folder, epochs, accumulate, seed,
-        max_iters=options.max_iters, non_finite_limit=settings.non_finite_limit,
-    )  # fmt: skip
-    trainer.hooks = _hooks(config, options, trainer)
+        config, options, pipelines, framework, model, loader, schedule, optimizer, precision, folder, accumulate, seed
+    )
+    trainer.hooks = [hook for kind in HOOKS if (hook := kind.from_run(trainer)) is not None]
     return trainer
 
 
-def _schedule(config: Config, rates: dict[str, Any], steps_per_epoch: int, epochs: int) -> RateOfRun:
+def _note_flags(settings: Settings, options: Options) -> None:
+    if options.fleet:
+        log.info("--fleet: collective data parallelism is what the launcher's ranks do here anyway")
+    if settings.to_static:
+        log.info("to_static: passed over; networks train in dygraph, which was measured to be as fast")
+
+
+def _network(
+    config: Config, options: Options, classes: Classes, pipelines: Mapping[str, Pipeline], resumed: bool
+) -> Any:
+    """The network with the weights it starts from, whose classes are compared with the training's."""
+    framework = network(config, pipelines, pretrained=not (options.weights or resumed))
+    if options.weights and not resumed:
+        report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
+        log.info("Finetune from checkpoint: %s\n%s", options.weights, report)
+        compare_start(classes, options.weights, options.weights, False, log.info)
+    for where, (file, teaches) in framework.start_files().items():
+        compare_start(classes, file, f"{where}: {file}", teaches, log.info)
+    check_count(config, framework.num_classes, classes)
+    return _sync_batch_norm(framework) if Settings.of(config).sync_bn else framework
+
+
+def _schedule(config: Config, options: Options, steps_per_epoch: int, accumulate: int) -> RateOfRun:
     """OPTIMIZER.learning_rate, and from the first averaged epoch on SWA.lr, where there is one."""
-    schedule = build_lr(rates["OPTIMIZER.learning_rate"], steps_per_epoch, epochs)
-    if "SWA.lr" not in rates:
-        return schedule
-    before = SWASettings.of(config["SWA"]).first_epoch(epochs) - 1
-    return SequentialSchedule(schedule, build_lr(rates["SWA.lr"], steps_per_epoch, epochs - before, "SWA.lr"), before)
-
-
-def _hooks(config: Config, options: Options, run: Trainer) -> list[Hook]:
-    main, settings = distributed.is_main(), Settings.of(config)
-    sinks = open_sinks(run.folder.path, settings.log_sinks) if main else []
-    logger = LogHook(settings.log_interval, sinks)
-    average = EMA(run.framework, **asdict(EMASettings.of(config["EMA"]))) if "EMA" in config else None
-    hooks: list[Hook] = [logger, *([EMAHook(average)] if average else [])]
-    if "PRECISEBN" in config:
-        section = PreciseBN.of(config["PRECISEBN"])
-        hooks.append(PreciseBNHook(section.preciseBN_interval, section.num_iters_preciseBN))
-    average_of_end = None
-    if "SWA" in config:
-        swa = SWASettings.of(config["SWA"])
-        average_of_end = SWAHook(run.framework, swa.first_epoch(run.epochs), swa.interval_steps, swa.bn_batches)
-        hooks.append(average_of_end)
-    checkpoints = CheckpointHook(settings.save_interval, settings.checkpoint_steps, settings.keep_checkpoints)
-    hooks.append(checkpoints)
-    if options.validate:
-        loader = loader_for(config, "valid", run.framework.num_classes, run.seed, run.folder.classes)
-        for line in data_summary(loader, "valid", run.folder.classes):
-            log.info("%s", line)
-        if main:
-            check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")
-        validate = ValidateHook(loader, lambda: metric_for(config), settings.val_interval, logger, average, checkpoints)
-        hooks.append(validate)
-        if average_of_end:
-            average_of_end.validate = validate
-    elif main:
-        log.info("no --validate: there will be no %s_best.pdparams", settings.model_name)
-    if options.profiler_options:
-        hooks.append(ProfilerHook(options.profiler_options))
-    return hooks
+    epochs, section = Settings.of(config).epochs, config.section("OPTIMIZER")
+    if epochs is None:
+        raise UserError(f"{config.source}: epochs: is missing; training needs it")
+    schedule = build_lr(section["learning_rate"], steps_per_epoch, epochs)
+    swa = SWASettings.of(config.get("SWA") or {})
+    if swa.lr is not None:
+        before = swa.first_epoch(epochs) - 1
+        after = build_lr(swa.lr, steps_per_epoch, epochs - before, "SWA.lr")
+        schedule = SequentialSchedule(schedule, after, before)
+    if options.scale_lr:
+        schedule = ScaledSchedule(schedule, _rate_factor(config, section.get("base_batch_size"), accumulate))
+    for line in length_remarks(config, steps_per_epoch):
+        log.warning("%s", line)
+    return schedule
 
 
 def _start(
@@ -307,8 +280,8 @@ def _clips_per_batch(config: Config) -> int:
     return Batches.of(config["DATASET"]).batch_size * distributed.world_size()
 
 
-def _rate_factor(base_batch: int | None, config: Config, accumulate: int) -> float:
-    """The run's global batch, divided by that which the rates are for."""
+def _rate_factor(config: Config, base_batch: int | None, accumulate: int) -> float:
+    """The run's global batch, divided by the one that the rates are for."""
     if not base_batch:
         raise UserError("--scale_lr: OPTIMIZER.base_batch_size is missing: the global batch the rates were set for")
     batch = _clips_per_batch(config) * accumulate

@@ -1,5 +1,5 @@
-"""Export of trained models, and prediction with what was exported.
+"""Export of trained models, and prediction with what was exported or trained.
 
-predictor = Predictor.from_folder("inference/TSM")          # paddlevideo.inference.predictor
-for class_id, score, name in predictor.predict("clip.mp4")[0].top(5): ...
+load("inference/TSM").predict("clip.mp4")[0].top(5)                   # paddlevideo.inference.predictor
+detect("clip.mp4", "inference/AVA", detector="yolo.onnx").key_frames  # paddlevideo.inference.detector
 """

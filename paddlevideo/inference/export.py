@@ -1,9 +1,9 @@
 """From a checkpoint to files that run without this suite's model code: program, weights and ``inference.yml``.
 
 The exported model takes the uint8 clips that ``PIPELINE.test`` makes; normalisation, softmax and the averaging over
-views are inside.  What is written has been compared with the network it came from.  A network that takes people's boxes
-(``framework.takes_boxes``) becomes a program of clips of any size and any number of boxes, also of none; one that looks
-into feature banks takes the windows as inputs.
+views are inside.  It is compared with the network before it is written.  A network that takes persons' boxes
+(``framework.takes_boxes``) becomes a program of clips of any size and any number of boxes, also of none; one that takes
+feature banks has the windows as inputs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +25,23 @@ from paddlevideo.build import deployed_network
 from paddlevideo.classes import agreed, check_count, settled
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
-from paddlevideo.inference.array_reader import synthetic_reader
-from paddlevideo.inference.ava_export import people_batches, save_people_program, synthetic_key_frame
-from paddlevideo.inference.ava_settings import settings_of_config
-from paddlevideo.inference.bank_windows import WINDOW, Window, window_of
-from paddlevideo.inference.description import FILE_NAME, MULTI_LABEL, ONE_LABEL, Description, read_description
-from paddlevideo.inference.model_files import PARAMS_SUFFIX, PROGRAM_SUFFIXES
-from paddlevideo.inference.runtime import ExportedModel, Runtime
+from paddlevideo.inference.detector import DetectionSettings
+from paddlevideo.inference.key_frames import ClipMaker, KeyMoment
+from paddlevideo.inference.runtime import (
+    FILE_NAME,
+    MULTI_LABEL,
+    ONE_LABEL,
+    PARAMS_SUFFIX,
+    PROGRAM_SUFFIXES,
+    Description,
+    ExportedModel,
+    Runtime,
+    Say,
+    pipelines_with_test,
+    read_description,
+)
+from paddlevideo.inference.video_bank import WINDOW, Window, window_of, without_windows
+from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
 
@@ -41,6 +51,8 @@ TOLERANCE = 1e-4
 RATIO_TOLERANCE = 1e-2
 _RATIO_FLOOR = 1e-6
 CONFIG_SUFFIX = "_config.yml"
+# clips, and persons in each, of the batches compared: several clips, one of them empty; then another size of picture
+_PERSONS = ((1,), (4, 0, 3))
 # boxes: x1, y1, x2, y2 in pixels of imgs, those of all clips one after the other; boxes_num: how many each clip has;
 # long_term: S slots of C features, zeros where long_term_filled is false
 _AXES = {"imgs": "NVTHWC", "boxes": "R4", "boxes_num": "N", "long_term": "NSC", "long_term_filled": "NS"}
@@ -71,7 +83,7 @@ def export(
     params_path: str | Path,
     output_dir: str | Path,
     save_name: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> ExportReport:
     """Exports a trained model and compares the result with the network.
 
@@ -91,20 +103,23 @@ def export(
         UserError: weights that do not fit the model key by key, label names that do not fit it, a folder that holds
             another model's export, or an exported model whose scores differ from the network's by more than rounding.
     """
+    from paddlevideo.modeling.weights import load_weights
+
     start = time.perf_counter()
     output_dir, name = Path(output_dir), _checked_name(save_name or config["model_name"])
     _refuse_other_export(output_dir, name)
-    pipeline = pipeline_of(config)
+    pipelines = pipelines_with_test(config)
+    pipeline = pipelines["test"]
     with _on_cpu():
         say(f"Building model({config['model_name']})...")
         lines: list[str] = []
         classes = agreed(config, params_path, "test", lines.append)
         config = settled(config, classes)
-        framework = deployed_network(config)
+        framework = deployed_network(config, pipelines)
         framework.eval()
         say(f"Loading params from ({params_path})...")
-        say(str(_load(framework, Path(params_path))))
-        settings = settings_of_config(config, framework, classes) if framework.takes_boxes else None
+        say(str(load_weights(framework, params_path, strict=True)))
+        settings = DetectionSettings.of_config(config, framework, classes) if framework.takes_boxes else None
         check_count(config, framework.num_classes, classes, params_path)
         labels = list(settings.names) if settings else classes.names and list(classes.names)
         with _work_folder(output_dir) as folder:
@@ -135,22 +150,23 @@ def export(
     )
 
 
-def pipeline_of(config: Config) -> Pipeline:
-    """``PIPELINE.test`` of a configuration.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    section = config.section("PIPELINE")
-    if not isinstance(section.get("test"), Mapping):
-        raise UserError(f"{config.source}: PIPELINE.test: is missing; export and predict take their clips from it")
-    return Pipeline(section["test"], "PIPELINE.test")
-
-
 def synthetic_clip(pipeline: Pipeline) -> np.ndarray:
-    """What the pipeline makes of a grey clip, [V, T, H, W, 3]: sizes and dtype come from here and nowhere else."""
-    sample = {"filename": "synthetic clip", "index": 0, "reader": synthetic_reader()}
+    """A grey clip after the pipeline, [V, T, H, W, 3]: sizes and dtype come from here and nowhere else."""
+    sample = {"filename": "synthetic clip", "index": 0, "reader": _synthetic_reader()}
     return pipeline(sample, np.random.default_rng(0))["imgs"]
+
+
+def synthetic_key_frame(pipeline: Pipeline) -> np.ndarray:
+    """A grey clip with one person after the pipeline, [1, T, H, W, 3]."""
+    pipeline.refuse_boxes()
+    maker = ClipMaker(without_windows(pipeline), _synthetic_reader(), clip_fps=30.0, timestamp_start=0.0)
+    whole = np.array([[0, 0, 1, 1]], np.float32)
+    return maker.sample(0, KeyMoment(30, 1.0, 1.0), whole, np.ones(1, np.float32))["imgs"]
+
+
+def _synthetic_reader() -> ArrayReader:
+    """A grey video that takes no memory."""
+    return ArrayReader(np.broadcast_to(np.uint8(127), (64, 256, 320, 3)))
 
 
 def random_clips(like: np.ndarray, num_clips: int = 2, seed: int = 0) -> np.ndarray:
@@ -166,6 +182,37 @@ def random_clips(like: np.ndarray, num_clips: int = 2, seed: int = 0) -> np.ndar
         # a pipeline that normalises by itself gives float32 of unit scale
         clips.append(clip.astype(np.uint8) if like.dtype == np.uint8 else (clip / 64.0 - 2.0).astype(like.dtype))
     return np.stack(clips)
+
+
+def person_batches(clip: np.ndarray, window: Window | None = None, seed: int = 0) -> list[dict[str, np.ndarray]]:
+    """Seeded batches with persons to compare the program with the network on.
+
+    Args:
+        clip: [1, T, H, W, 3]; the second batch has pictures of half its height and three quarters of its width.
+        window: of a network that takes a feature bank; a random half of its slots is filled.
+    """
+    rng = np.random.default_rng(seed)
+    batches = []
+    for persons, part in zip(_PERSONS, (clip, clip[:, :, : clip.shape[2] // 2, : clip.shape[3] * 3 // 4])):
+        height, width = part.shape[2:4]
+        corners = np.sort(rng.uniform(0, 1, (sum(persons), 2, 2)), axis=1) * [width - 1, height - 1]
+        batches.append(
+            {
+                "imgs": random_clips(part, len(persons), seed),
+                "sizes": np.array([[height, width]] * len(persons), np.int64),
+                "boxes": corners.reshape(-1, 4).astype(np.float32),
+                "boxes_num": np.array(persons, np.int32),
+                **(_random_window(window, len(persons), rng) if window else {}),
+            }
+        )
+    return batches
+
+
+def _random_window(window: Window, num_clips: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    arrays = window.empty(num_clips)
+    filled = rng.random(arrays["long_term_filled"].shape) < 0.5  # [N, S]
+    arrays["long_term"][filled] = rng.gamma(1.0, 1.0, (filled.sum(), window.channels))  # as behind a ReLU
+    return {**arrays, "long_term_filled": filled}
 
 
 @dataclass(frozen=True)
@@ -188,12 +235,12 @@ class Difference:
 
 
 def compare(framework: Any, program: Path, clip: np.ndarray, window: Window | None = None) -> Difference:
-    """The network's scores against those of its exported program, on seeded clips: two in one batch, or with people."""
+    """The network's scores against its exported program's, on seeded clips: two in one batch, or with persons."""
     import paddle
 
     batches = [{"imgs": random_clips(clip)}]
     if framework.takes_boxes:
-        batches = people_batches(random_clips, clip, window)
+        batches = person_batches(clip, window)
     model = ExportedModel(program, program.with_suffix(PARAMS_SUFFIX), Runtime(use_gpu=False), say=lambda line: None)
     worst = Difference(0.0, 0.0)
     for batch in batches:
@@ -211,9 +258,7 @@ def compare(framework: Any, program: Path, clip: np.ndarray, window: Window | No
     return worst
 
 
-def _compared(
-    framework: Any, program: Path, clip: np.ndarray, window: Window | None, say: Callable[[str], None]
-) -> Difference:
+def _compared(framework: Any, program: Path, clip: np.ndarray, window: Window | None, say: Say) -> Difference:
     difference = compare(framework, program, clip, window)
     say(f"exported model against the network, {difference}")
     if not difference.small:
@@ -222,12 +267,6 @@ def _compared(
             "Please report it with the configuration and the versions"
         )
     return difference
-
-
-def _load(framework: Any, params_path: Path) -> Any:
-    from paddlevideo.modeling.weights import load_weights
-
-    return load_weights(framework, params_path, strict=True)
 
 
 def _described(spec: Any) -> dict[str, Any]:
@@ -239,7 +278,7 @@ def _described(spec: Any) -> dict[str, Any]:
 
 def _save_program(framework: Any, specs: list[Any], stem: Path) -> Path:
     try:
-        (save_people_program if framework.takes_boxes else _save_clip_program)(framework, specs, stem)
+        save_program(framework, specs, stem)
     except OSError as error:
         raise UserError(
             f"{stem.parent}: cannot be written ({error.strerror}); an existing export was left unchanged"
@@ -247,7 +286,8 @@ def _save_program(framework: Any, specs: list[Any], stem: Path) -> Path:
     return next(f for f in (stem.with_name(stem.name + s) for s in PROGRAM_SUFFIXES) if f.is_file())
 
 
-def _save_clip_program(framework: Any, specs: list[Any], stem: Path) -> None:
+def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
+    """Writes the program of ``framework.predict_scores`` with these inputs."""
     import paddle
     from paddle import nn
 
@@ -261,7 +301,17 @@ def _save_clip_program(framework: Any, specs: list[Any], stem: Path) -> None:
         def forward(self, imgs):  # Paddle traces a forward only if its first parameter is called self
             return self.network.predict_scores(imgs)
 
-    model = ScoresOfClips(framework)
+    class ScoresOfPersons(ScoresOfClips):
+        """The network as one function of clips and boxes, and of windows if it takes feature banks."""
+
+        def forward(self, imgs, boxes, boxes_num, long_term=None, long_term_filled=None):
+            if long_term is None:
+                return self.network.predict_scores(imgs, boxes, boxes_num)
+            # zeros there anyway; but a program cannot have an input that some networks do not use
+            long_term = long_term * long_term_filled.astype(long_term.dtype).unsqueeze(-1)  # [N, S, C]
+            return self.network.predict_scores(imgs, boxes, boxes_num, long_term, long_term_filled)
+
+    model = (ScoresOfPersons if framework.takes_boxes else ScoresOfClips)(framework)
     model.eval()
     paddle.jit.save(paddle.jit.to_static(model, input_spec=specs, full_graph=True), str(stem))
 
@@ -286,9 +336,9 @@ def _describe(
         input=inputs[0],
         output={"name": "scores", "dtype": "float32", "shape": [-1, framework.num_classes]},
         num_classes=framework.num_classes,
-        score_type=MULTI_LABEL if getattr(framework, "multi_label", False) else ONE_LABEL,
+        score_type=MULTI_LABEL if framework.multi_label else ONE_LABEL,
         views=inputs[0]["shape"][1],
-        avg_type=getattr(framework, "avg_type", None),
+        avg_type=framework.avg_type,
         pipeline=pipeline.describe(),
         labels=labels,
         weights={"file": params_path.name, "sha256": sha256(params_path)},
@@ -309,7 +359,7 @@ def _checked_name(name: str) -> str:
 
 
 def _refuse_other_export(output_dir: Path, name: str) -> None:
-    """``inference.yml`` speaks of one model: a second one in the folder would lose its preprocessing."""
+    """``inference.yml`` is about one model: a second one in the folder would lose its preprocessing."""
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"{output_dir}: is a file, expected a folder for the exported model")
     try:

@@ -23,10 +23,8 @@ from paddlevideo.inference.detector_layouts import (
     in_pixels,
     recognise,
 )
-from paddlevideo.inference.model_files import find_params, find_program
-from paddlevideo.inference.people import PersonDetector, tidy
-from paddlevideo.inference.predictor import program_of_folder
-from paddlevideo.inference.runtime import ExportedModel, Runtime, Say
+from paddlevideo.inference.person_detectors import PersonDetector, tidy
+from paddlevideo.inference.runtime import ExportedModel, Runtime, Say, find_params, find_program
 from paddlevideo.ranges import mistakes, suggest
 
 _PEOPLE = ("person", "people", "pedestrian", "human")
@@ -355,7 +353,7 @@ class PaddleDetector(PersonDetector):
     """
 
     def __init__(self, path: Path, min_score: float, options: str | Path | None, runtime: Runtime, say: Say):
-        program = find_program(program_of_folder(path) if path.is_dir() else path, say)
+        program = find_program(path, say)
         self.name, self._path, self._min_score = program.parent.name or program.name, program, min_score
         file = Path(options) if options else program.parent / "infer_cfg.yml"
         content = _read_mapping(file)

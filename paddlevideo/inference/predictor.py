@@ -1,8 +1,14 @@
-"""Class scores of videos by an exported model.  Predict is test: the clip comes from the same ``PIPELINE.test``."""
+"""Class scores of videos by an exported model or a trained network, on the clips that testing takes.
+
+model = load("inference/TSM")                      # or load("configs/.../tsm.yaml", "best.pdparams")
+for class_id, score, name in model.predict("clip.mp4")[0].top(5): ...
+"""
 
 from __future__ import annotations
 
-import sys
+import csv
+import io
+import json
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,46 +16,63 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
 
 from paddlevideo.build import normalization_of
 from paddlevideo.classes import Classes, order_in
-from paddlevideo.errors import ConfigError, UserError, printable
-from paddlevideo.inference.array_reader import ArrayReader
-from paddlevideo.inference.description import FILE_NAME, MULTI_LABEL, Description, check_files, read_description
-from paddlevideo.inference.foreign import to_foreign_layout, to_probabilities
-from paddlevideo.inference.model_files import PROGRAM_SUFFIXES, find_params, find_program
-from paddlevideo.inference.runtime import ExportedModel, Runtime, Say
+from paddlevideo.config import Config
+from paddlevideo.errors import UserError, printable
+from paddlevideo.inference.runtime import (
+    FILE_NAME,
+    MULTI_LABEL,
+    Export,
+    ExportedModel,
+    Runtime,
+    Say,
+    TrainedNetwork,
+    config_of,
+    damaged_of,
+    to_stderr,
+)
 from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.loader.decode.array import ArrayReader
+from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.decode import FrameDecoder
 from paddlevideo.registry import TRANSFORMS
+from paddlevideo.safe_io import write_atomic
 from paddlevideo.settings import DEFAULT_SEED
 
 Source = str | PathLike | np.ndarray
 
+OUT_SUFFIXES = (".json", ".csv")
+_NUM_WARMUP, _NUM_TIMED = 3, 15  # runs of a benchmark
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model says about one video.
+    """The class scores of one video.
 
     Args:
         path: as it was given; ``array[i]`` for a clip in memory.
         scores: float32 [K] probabilities, of every class by itself if the model is for several labels per clip; None
             for a video that could not be read.
-        labels: K names, or None.
+        names: K class names, or None.
         error: why the video could not be read.
+        span_s: seconds of the first and last frame that the model was given; None: the source has no frame rate.
         prepare_s: seconds for decoding and transforms.
         infer_s: this video's share of the model's time on its batch, in seconds.
     """
 
     path: str
     scores: np.ndarray | None
-    labels: Sequence[str] | None = None
+    names: Sequence[str] | None = None
     error: str | None = None
+    span_s: tuple[float, float] | None = None
     prepare_s: float = 0.0
     infer_s: float = 0.0
 
@@ -65,73 +88,102 @@ class Prediction:
     def top(self, k: int = 1) -> list[tuple[int, float, str | None]]:
         """The min(k, K) best classes, best first: (class id, score, name or None).  Equal scores: lower id first."""
         order = np.argsort(-self.scores, kind="stable")[:k]
-        return [(int(i), float(self.scores[i]), self.labels[i] if self.labels else None) for i in order]
+        return [(int(i), float(self.scores[i]), self.names[i] if self.names else None) for i in order]
 
 
 class Predictor:
-    """An exported model with its preprocessing.
+    """A model of whole videos with its preprocessing.
 
     Args:
-        model_file: ``NAME.json`` (Paddle 3) or ``NAME.pdmodel`` (Paddle 2); of the two the one that exists is used.
-        params_file: None: ``NAME.pdiparams`` beside it.
-        pipeline: a ``PIPELINE.test`` section or a Pipeline; None: the one in ``inference.yml`` beside the model.
-        labels: K names, or the file that holds them; None: those of ``inference.yml``.
+        model: a trained network, or an exported model.
+        pipeline: PIPELINE.test.
+        name: of the model.
+        names: K class names, or None.
+        multi_label: a video may have several classes.
         batch_size: videos per run of the model.
         seed: of the pipeline's generator, ``[seed, 0, index]``, as in ``--test``; matters to random pipelines only.
-        say: receives a line for whatever was found or chosen otherwise than asked.
-        runtime: the arguments of ``Runtime``: ``use_gpu``, ``precision``, ``cpu_threads``, ``enable_mkldnn``, ...
-
-    Raises:
-        UserError: files missing, damaged or not of one export; no pipeline; labels that do not fit; no such device.
+        damaged: ``read``: take what can be decoded of a damaged video; ``refuse``: it is an error.
+        say: receives remarks on videos and files.
     """
 
     def __init__(
         self,
-        model_file: str | PathLike,
-        params_file: str | PathLike | None = None,
-        pipeline: Mapping[str, Any] | Pipeline | None = None,
-        labels: Sequence[str] | str | PathLike | None = None,
+        model: TrainedNetwork | ExportedModel,
+        pipeline: Pipeline,
+        name: str,
+        names: Sequence[str] | None = None,
+        multi_label: bool = False,
         batch_size: int = 1,
         seed: int = DEFAULT_SEED,
-        say: Say = lambda line: print(line, file=sys.stderr),
-        **runtime: Any,
+        damaged: Damaged = "refuse",
+        say: Say = to_stderr,
     ):
         if batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, got {batch_size}")
-        self.program = find_program(model_file, say)
-        self.params = find_params(params_file, self.program)
-        self.description = description_of(self.program, say)
-        self.batch_size, self.seed = batch_size, seed
-        choices = Runtime(**runtime)
-        choices.device()
-        if self.description is not None and self.description.detection:
-            raise takes_boxes(self.program)
-        if self.description is not None:
-            check_files(self.description, self.program, self.params)
-        self.pipeline = self._pipeline(pipeline)
-        # trained on extracted frames: of a video file the same frames are read directly
-        self._of_frames = _reads_frame_folders(self.pipeline.describe())
-        num_classes = self.description.num_classes if self.description else None
-        self.labels = _labels(labels, self.description, num_classes, say)
+        self.model, self.pipeline, self.name, self.names, self.multi_label = model, pipeline, name, names, multi_label
+        self.batch_size, self.seed, self.damaged = batch_size, seed, damaged
         self._say = say
-        self._model = ExportedModel(self.program, self.params, choices, say)
-        if any(spec.name in ("boxes", "proposals") for spec in self._model.inputs):
-            raise takes_boxes(self.program)
-        self._input = self._model.inputs[0]
+        # trained on extracted frames: of a video file the same frames are read directly
+        self._of_frames = reads_frame_folders(pipeline)
+        self._input = model.inputs[0]
         self._foreign = len(self._input.shape) != 6
-        self.device = self._model.device
-        # whether a video may have several classes
-        self.multi_label = self.description is not None and self.description.score_type == MULTI_LABEL
-        self.name = self.description.model_name if self.description else self.program.stem
 
     @classmethod
-    def from_folder(cls, folder: str | PathLike, **arguments: Any) -> Predictor:
-        """The model that export wrote into ``folder``; further arguments as for the class.
+    def from_export(
+        cls, path: str | PathLike | Export, params: str | PathLike | None = None,
+        pipeline: Mapping[str, Any] | None = None, labels: Sequence[str] | str | PathLike | None = None,
+        runtime: Runtime | None = None, say: Say = to_stderr, **more: Any,
+    ) -> Predictor:  # fmt: skip
+        """An exported model.
+
+        Args:
+            path: the folder that export wrote, or its program; of ``NAME.json`` (Paddle 3) and ``NAME.pdmodel``
+                (Paddle 2) the one that exists is used.
+            params: its weights; None: beside the program.
+            pipeline: a ``PIPELINE.test`` section; None: the one in ``inference.yml``.
+            labels: K names, or the file that holds them; None: those of ``inference.yml``.
+            runtime: where it runs; None: on the CPU.
+            more: further arguments of the class.
 
         Raises:
-            UserError: the folder holds no exported model, or several.
+            UserError: files missing, damaged or not of one export; no pipeline; labels that do not fit; no such device.
         """
-        return cls(program_of_folder(Path(folder)), **arguments)
+        export = path if isinstance(path, Export) else Export.find(path, params, say)
+        description, runtime = export.description, runtime or Runtime()
+        runtime.device()
+        if description is not None and description.detection:
+            raise _takes_boxes(export.program)
+        steps = export.pipeline(pipeline)
+        names = _names(labels, description.labels if description else None, FILE_NAME,
+                       description.num_classes if description else None, say)  # fmt: skip
+        model = export.load(runtime, say)
+        if any(spec.name in ("boxes", "proposals") for spec in model.inputs):
+            raise _takes_boxes(export.program)
+        name = description.model_name if description else export.program.stem
+        multi_label = description is not None and description.score_type == MULTI_LABEL
+        return cls(model, steps, name, names, multi_label, say=say, **more)
+
+    @classmethod
+    def from_config(
+        cls, config: Config, weights: str | PathLike, device: str = "auto",
+        labels: Sequence[str] | str | PathLike | None = None, say: Say = to_stderr, **more: Any,
+    ) -> Predictor:  # fmt: skip
+        """A network as testing builds it; videos are read as DATASET.test says (``damaged``).
+
+        Args:
+            weights: ``.pdparams``.
+            labels: K names, or the file that holds them; None: the weights' own, or the configuration's.
+            more: further arguments of the class.
+
+        Raises:
+            UserError: weights that do not fit, a network of persons' actions, labels that do not fit, no such device.
+        """
+        model = TrainedNetwork(config, weights, device, of_persons=False, say=say)
+        count = model.framework.num_classes
+        names = _names(labels, model.classes.names and list(model.classes.names), str(weights), count, say)
+        more = {"damaged": damaged_of(config), **more}
+        multi_label = model.framework.multi_label
+        return cls(model, model.pipeline, config["model_name"], names, multi_label, say=say, **more)
 
     def predict(
         self, sources: Source | Iterable[Source], on_error: Literal["raise", "skip"] = "raise", fps: float = 30.0
@@ -171,9 +223,10 @@ class Predictor:
     def scores(self, imgs: np.ndarray) -> np.ndarray:
         """Probabilities, float32 [N, K], of clips that went through the pipeline: uint8 [N, V, T, H, W, 3]."""
         if not self._foreign:
-            return self._model(imgs)
+            return self.model.run({self._input.name: imgs})
         pair = normalization_of({"test": self.pipeline}, self.pipeline.where)
-        return to_probabilities(self._model(to_foreign_layout(imgs, self._input.shape, pair)))
+        imgs = to_foreign_layout(imgs, self._input.shape, pair)
+        return to_probabilities(self.model.run({self._input.name: imgs}))
 
     def _prepared(self, sources: Iterable[Source], fps: float) -> Iterator[_Item]:
         """The sources' clips in order; the next ones are decoded while the model runs."""
@@ -193,11 +246,11 @@ class Predictor:
         start = time.perf_counter()
         name = f"array[{index}]" if isinstance(source, np.ndarray) else str(source)
         try:
-            sample = {"filename": name, "index": index}
+            sample: dict[str, Any] = {"filename": name, "index": index, "damaged": self.damaged}
             if isinstance(source, np.ndarray):
                 sample["reader"] = ArrayReader(source, fps)
             elif self._of_frames:
-                sample["reader"] = open_video(name)
+                sample["reader"] = open_video(name, damaged=self.damaged)
             sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, index]))
             for remark in sample.get("remarks", ()):
                 self._say(f"{printable(name)}: {remark}")
@@ -205,7 +258,7 @@ class Predictor:
             self._check_shape(imgs)
         except UserError as error:  # raised in its turn, after what stands before it
             return _Item(name, None, time.perf_counter() - start, error)
-        return _Item(name, imgs, time.perf_counter() - start)
+        return _Item(name, imgs, time.perf_counter() - start, span_s=sample.get("span_s"))
 
     def _run(self, batch: Sequence[_Item]) -> Iterator[Prediction]:
         clips = [item.imgs for item in batch if item.error is None]
@@ -214,26 +267,14 @@ class Predictor:
             start = time.perf_counter()
             rows = self.scores(np.stack(clips))
             infer_s = (time.perf_counter() - start) / len(clips)
-            if self.labels is not None and len(self.labels) != rows.shape[1]:
-                raise UserError(f"{len(self.labels)} class names, but the model has {rows.shape[1]} classes")
+            if self.names is not None and len(self.names) != rows.shape[1]:
+                raise UserError(f"{len(self.names)} class names, but the model has {rows.shape[1]} classes")
             scores = iter(rows)
         for item in batch:
             if item.error is None:
-                yield Prediction(item.name, next(scores), self.labels, None, item.prepare_s, infer_s)
+                yield Prediction(item.name, next(scores), self.names, None, item.span_s, item.prepare_s, infer_s)
             else:
-                yield Prediction(item.name, None, self.labels, str(item.error), item.prepare_s)
-
-    def _pipeline(self, pipeline: Mapping[str, Any] | Pipeline | None) -> Pipeline:
-        if isinstance(pipeline, Pipeline):
-            return pipeline
-        if self.description is None:
-            if pipeline is not None:
-                return Pipeline(pipeline, "PIPELINE.test")
-            raise UserError(
-                f"{self.program.parent / FILE_NAME}: not there, so the pipeline of {self.program.name} is not known; "
-                "name the configuration (--config), or export the model again"
-            )
-        return pipeline_for_export(self.description, pipeline, self.program.parent / FILE_NAME)
+                yield Prediction(item.name, None, self.names, str(item.error), prepare_s=item.prepare_s)
 
     def _check_shape(self, imgs: np.ndarray) -> None:
         wanted = self._input.shape[1:]
@@ -244,7 +285,7 @@ class Predictor:
             got = imgs.shape
         if len(got) != len(wanted) or any(b not in (-1, a) for a, b in zip(got, wanted)):
             raise UserError(
-                f"the pipeline makes clips of {list(got)}, but {self.program} takes {list(wanted)} "
+                f"the pipeline makes clips of {list(got)}, but {self.model.name} takes {list(wanted)} "
                 f"({'[V, T, H, W, 3]' if not self._foreign else 'its own order'}); "
                 "the configuration is not the one it was exported with"
             )
@@ -256,26 +297,41 @@ class _Item:
     imgs: np.ndarray | None
     prepare_s: float
     error: UserError | None = None
+    span_s: tuple[float, float] | None = None
 
 
-def pipeline_for_export(description: Description, other: Mapping[str, Any] | None, file: Path) -> Pipeline:
-    """The exported pipeline, or another section in its place, which must leave the same normalisation to the model.
+def load(
+    model: str | PathLike | Config,
+    weights: str | PathLike | None = None,
+    *,
+    labels: Sequence[str] | str | PathLike | None = None,
+    device: str = "auto",
+    batch_size: int = 1,
+    overrides: Sequence[str] = (),
+    say: Say = to_stderr,
+) -> Predictor:
+    """A model that names what whole videos show: its ``predict`` takes videos and gives their class scores.
+
+    Args:
+        model: an exported model (its folder or program), or with ``weights`` a configuration.
+        weights: ``.pdparams`` that were trained with the configuration; scores are then those of testing.
+        labels: K class names, or the file that holds them; None: the model's own.
+        device: ``cpu``, ``gpu``, ``gpu:N`` or ``auto``.
+        batch_size: videos per run.
+        overrides: ``KEY=VALUE`` that change the configuration.
+        say: receives remarks; None of them are errors.
 
     Raises:
-        ConfigError: it does not: the model normalises in the way it was exported with, whatever the section says.
+        UserError: a model that is missing or damaged, weights or labels that do not fit, no such device.
     """
-    exported = Pipeline.of_export(description.pipeline, f"{file}: pipeline")
-    if other is None:
-        return exported
-    given = Pipeline(other, "PIPELINE.test")
-    normalization_of({"exported": exported, "test": given}, str(file))
-    if given.normalization is not None and exported.normalization is None and not exported.normalizes:
-        what = "PIPELINE.test has a Normalization, the exported pipeline has none; export with it"
-        raise ConfigError(str(file), [what])
-    return given
+    config = config_of(model, weights, overrides)
+    more = {"labels": labels, "batch_size": batch_size, "say": say}
+    if config is None:
+        return Predictor.from_export(model, runtime=Runtime.on(device), **more)
+    return Predictor.from_config(config, weights, device, **more)
 
 
-def takes_boxes(program: Path) -> UserError:
+def _takes_boxes(program: Path) -> UserError:
     """The refusal of a detection model."""
     return UserError(
         f"{program}: a detection model, which wants to know where the people are; use "
@@ -283,46 +339,20 @@ def takes_boxes(program: Path) -> UserError:
     )
 
 
-def description_of(program: Path, say: Say) -> Description | None:
-    """The ``inference.yml`` beside a program, if it is about that program."""
-    description = read_description(program.parent)
-    if description is not None and Path(description.program).stem != program.stem:
-        say(f"{program.parent / FILE_NAME} is about {description.program}, not {program.name}: it is not used")
-        return None
-    return description
-
-
-def program_of_folder(folder: Path) -> Path:
-    """The program file of the one exported model in a folder.
-
-    Raises:
-        UserError: none or several.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; expected one that tools/export_model.py wrote")
-    description = read_description(folder)
-    if description is not None:
-        return folder / description.program
-    programs = {p.with_suffix(""): p for p in sorted(folder.glob("*.pdiparams"))}
-    if len(programs) != 1:
-        what = f"several models ({', '.join(p.name for p in programs.values())})" if programs else "no exported model"
-        raise UserError(f"{folder}: holds {what} and no {FILE_NAME}; name the model file")
-    return next(iter(programs)).with_suffix(PROGRAM_SUFFIXES[0])
-
-
-def _reads_frame_folders(section: Mapping[str, Any]) -> bool:
+def reads_frame_folders(pipeline: Pipeline) -> bool:
     """Whether a pipeline opens folders of pictures rather than video files."""
-    return any(
-        isinstance(step, Mapping) and step.get("name") in TRANSFORMS and TRANSFORMS.get(step["name"]) is FrameDecoder
-        for step in section.values()
-    )
+    names = [step.get("name") for step in pipeline.describe().values() if isinstance(step, Mapping)]
+    return any(name in TRANSFORMS and TRANSFORMS.get(name) is FrameDecoder for name in names)
 
 
-def _labels(
-    labels: Sequence[str] | str | PathLike | None, description: Description | None, num_classes: int | None, say: Say
+def _names(
+    labels: Sequence[str] | str | PathLike | None, own: list[str] | None, where: str, num_classes: int | None, say: Say
 ) -> list[str] | None:
-    """The names of the outputs; the model's own where it has them, with which others are compared."""
-    own = description.labels if description else None
+    """The class names of the outputs: the model's own where it has them, with which ``labels`` are compared.
+
+    Args:
+        where: the file of the model's own.
+    """
     if labels is None:
         return own
     source = "labels"
@@ -332,6 +362,167 @@ def _labels(
         raise UserError(f"{len(labels)} class names, but the model has {num_classes} classes")
     if own is None:
         return list(labels)
-    if order_in(Classes(tuple(own)), Classes(tuple(labels)), FILE_NAME, source) is not None:
-        say(f"{source}: the classes stand in another order than in {FILE_NAME}; they are mapped by name")
+    if order_in(Classes(tuple(own)), Classes(tuple(labels)), where, source) is not None:
+        say(f"{source}: the classes stand in another order than in {where}; they are mapped by name")
     return own
+
+
+# ---- models that PaddleVideo exported
+
+
+def to_foreign_layout(
+    imgs: np.ndarray, shape: Sequence[int], normalization: tuple[Sequence[float], Sequence[float]] | None
+) -> np.ndarray:
+    """A batch in the layout of a PaddleVideo export.
+
+    2D recognisers take ``[N, V*T, 3, H, W]``, TimeSformer and other 3D ones ``[N, 3, V*T, H, W]``: there the views
+    follow one another on the time axis and the model averages them.
+
+    Args:
+        imgs: [N, V, T, H, W, 3], as the pipeline gives them.
+        shape: the program's input, five axes.
+        normalization: (mean, std) on the 0..1 scale, which the pipeline leaves to the network; None: it leaves nothing.
+
+    Returns:
+        float32, normalised, five axes.
+
+    Raises:
+        UserError: the program's input is neither of the two.
+    """
+    n, v, t, h, w, c = imgs.shape
+    imgs = imgs.astype(np.float32)
+    if normalization is not None:
+        mean, std = (np.asarray(values, np.float32) for values in normalization)
+        imgs = (imgs / np.float32(255.0) - mean) / std
+    frames = imgs.reshape(n, v * t, h, w, c)
+    if len(shape) == 5 and shape[1] == 3:
+        return np.ascontiguousarray(frames.transpose(0, 4, 1, 2, 3))  # [N, 3, V*T, H, W]
+    if len(shape) == 5 and shape[2] == 3:
+        return np.ascontiguousarray(frames.transpose(0, 1, 4, 2, 3))  # [N, V*T, 3, H, W]
+    raise UserError(
+        f"the model's input is {list(shape)}, expected [N, V, T, H, W, 3] (this suite), [N, T, 3, H, W] or "
+        "[N, 3, T, H, W] (PaddleVideo's 2D and 3D recognisers); export it again with tools/export_model.py"
+    )
+
+
+def to_probabilities(scores: np.ndarray) -> np.ndarray:
+    """Probabilities of what an undescribed export gives, float32 [N, K]; rows that are probabilities stay as they are.
+
+    *Source*: PaddleVideo softmaxes every output, so that a model with ``avg_type: prob`` is softmaxed twice and a sure
+    answer among 400 classes prints as 0.0068.
+    """
+    if np.all(scores >= 0) and np.allclose(scores.sum(axis=-1), 1.0, atol=1e-3):
+        return scores
+    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+# ---- results on the screen and in files
+
+
+def lines_of(prediction: Prediction, top_k: int | None, threshold: float | None = None) -> list[str]:
+    """The printed lines of one video.
+
+    With ``top_k`` 1 plain values, ``top-1 class: 5``; else lists in falling order of score, ``top-3 class: [5, 2, 7]``.
+    With a threshold lists of all classes of at least that score, ``above 0.5 class: [0, 3]``, perhaps empty.  Scores
+    are printed with all the digits that a float32 has as a Python float.
+    """
+    top = prediction.best(top_k, threshold)
+    k = len(top)
+    columns = {"class": [t[0] for t in top], "score": [t[1] for t in top]}
+    if prediction.names is not None:
+        columns["name"] = [t[2] for t in top]
+    lines = [f"Current video file: {printable(prediction.path)}"]
+    for title, values in columns.items():
+        if threshold is not None:
+            lines.append(f"\tabove {threshold:g} {title}: {values}")
+        else:
+            lines.append(f"\ttop-{k} {title}: {values[0] if k == 1 else values}")
+    return lines
+
+
+def check_out(path: str | Path) -> Path:
+    """The path for ``write_predictions``, checked before any work is done.
+
+    Raises:
+        UserError: neither .json nor .csv.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in OUT_SUFFIXES:
+        raise UserError(f"--out {path}: expected a name that ends in .json or .csv")
+    return path
+
+
+def write_predictions(
+    path: Path, predictions: Sequence[Prediction], top_k: int | None, threshold: float | None = None
+) -> None:
+    """Writes predictions, atomically.
+
+    JSON: a list of ``{"path", "top": [{"class", "score", "name"}], "scores": [K]}``, or ``{"path", "error"}``; with a
+    threshold ``top`` holds the classes of at least that score.  CSV: one row per video, ``path, class_1, score_1,
+    name_1, ..., error``, as many as the video with the most classes needs.
+    """
+    as_text = _as_json if path.suffix.lower() == ".json" else _as_csv
+    write_atomic(path, as_text(predictions, top_k, threshold))
+
+
+def _as_json(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> str:
+    records = []
+    for prediction in predictions:
+        if prediction.error is not None:
+            records.append({"path": prediction.path, "error": prediction.error})
+            continue
+        top = [{"class": i, "score": score, "name": name} for i, score, name in prediction.best(top_k, threshold)]
+        records.append({"path": prediction.path, "top": top, "scores": [float(s) for s in prediction.scores]})
+    return json.dumps(records, indent=1, ensure_ascii=False) + "\n"
+
+
+def _as_csv(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> str:
+    k = max([len(p.best(top_k, threshold)) for p in predictions if p.error is None], default=1)
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    titles = [f"{title}_{i}" for i in range(1, k + 1) for title in ("class", "score", "name")]
+    writer.writerow(["path", *titles, "error"])
+    for prediction in predictions:
+        if prediction.error is not None:
+            writer.writerow([prediction.path, *[""] * len(titles), prediction.error])
+            continue
+        best = prediction.best(top_k, threshold)
+        cells = [cell for i, score, name in best for cell in (i, repr(score), name or "")]
+        writer.writerow([prediction.path, *cells, *[""] * (len(titles) - len(cells)), ""])
+    return stream.getvalue()
+
+
+# ---- time
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Medians over runs, in milliseconds per video, and videos per second with one after the other."""
+
+    prepare_ms: float
+    infer_ms: float
+    videos_per_s: float
+    batch_size: int
+
+    def __str__(self) -> str:
+        return (
+            f"benchmark, batch size {self.batch_size}, median of {_NUM_TIMED} runs after {_NUM_WARMUP}: "
+            f"decode and transforms {self.prepare_ms:.1f} ms/video, model {self.infer_ms:.1f} ms/video, "
+            f"{self.videos_per_s:.2f} videos/s"
+        )
+
+
+def benchmark(predictor: Predictor, path: str | Path) -> Timing:
+    """Times one video over and over; a batch holds it ``batch_size`` times.  Times are of the wall clock."""
+    batch = [path] * predictor.batch_size
+    for _ in range(_NUM_WARMUP):
+        predictor.predict(batch)
+    prepare, infer, whole = [], [], []
+    for _ in range(_NUM_TIMED):
+        start = time.perf_counter()
+        predictions = predictor.predict(batch)
+        whole.append((time.perf_counter() - start) / len(batch))
+        prepare.append(sum(p.prepare_s for p in predictions) / len(batch))
+        infer.append(sum(p.infer_s for p in predictions) / len(batch))
+    return Timing(median(prepare) * 1e3, median(infer) * 1e3, 1.0 / median(whole), predictor.batch_size)

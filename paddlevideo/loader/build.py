@@ -12,9 +12,11 @@ import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.collate import BatchSource
+from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import describe, drop_missing, multi_hot
 from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.loader.pipelines.base import BatchTransform
 from paddlevideo.loader.sampler import BatchPlan
 from paddlevideo.loader.workers import worker_batches
 from paddlevideo.registry import DATASETS, TRANSFORMS
@@ -30,7 +32,7 @@ class ClipLoader:
     """Batches of one split on one rank.
 
     Attributes:
-        dataset: with ``records``, a list of sample dicts, and ``class_names`` (list or None).
+        dataset: the ``Dataset``.
         pipeline: the ``Pipeline`` that was built.
         on_error: what an unreadable file does: raise, skip or count.
         damaged: refuse or read.
@@ -171,7 +173,9 @@ def build_loader(
         log.warning("%s", gone)
     for record in dataset.records if label_order is not None else ():
         record["label"] = _reordered(record["label"], label_order)
-    weights = dataset.sampling_weights() if shuffle and hasattr(dataset, "sampling_weights") else None
+    if split != "test" and not dataset.has_boxes:
+        _check_sample(dataset, where)
+    weights = dataset.sampling_weights() if shuffle else None
     plan = BatchPlan(
         len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights
     )
@@ -180,18 +184,32 @@ def build_loader(
             f"{where}: {len(dataset.records)} samples make no batch of {batch_size} on {world_size} process(es) with "
             "drop_last; lower DATASET.batch_size or add data"
         )
-    has_boxes = getattr(dataset, "has_boxes", False)
-    if has_boxes and mix:
+    if dataset.has_boxes and mix:
         raise ConfigError("MIX", [f"MIX.name: {mix.get('name')} mixes pictures and cannot mix boxes; take it out"])
-    pipeline = _ready(pipeline, split, has_boxes)
+    pipeline = _ready(pipeline, split, dataset.has_boxes)
     samples = SampleSource(
         dataset, pipeline, seed, on_error,
         timeout_s=reading.timeout_s, max_replacements=reading.max_replacements, damaged=reading.damaged,
     )  # fmt: skip
     mixer = TRANSFORMS.build(mix, "MIX") if mix else None
+    if mixer is not None and not isinstance(mixer, BatchTransform):
+        raise ConfigError("MIX", [f"MIX.name: {mix['name']} changes single samples; write it in PIPELINE.train"])
     if mixer is not None and num_classes is None:
         raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
     return ClipLoader(BatchSource(samples, mixer, num_classes, rank), plan, num_workers)
+
+
+def _check_sample(dataset: Dataset, where: str) -> None:
+    """Raises UserError if the first sample has no label, or another one than its record."""
+    name, record = f"{where}: {type(dataset).__name__}", dataset.records[0]
+    if "label" not in record:
+        raise UserError(f"{name}.records: they have no 'label', expected an int, or float32 [K] of several labels")
+    sample = dataset.sample(0)
+    if not isinstance(sample, dict) or "label" not in sample:
+        got = f"only {', '.join(sample)}" if isinstance(sample, dict) else type(sample).__name__
+        raise UserError(f"{name}.sample gives {got}, expected a dict with the record's 'label'")
+    if not np.array_equal(sample["label"], record["label"]):
+        raise UserError(f"{name}.sample gives the label {sample['label']}, its record has {record['label']}")
 
 
 def _ready(pipeline: Any, split: str, has_boxes: bool) -> Pipeline:
@@ -218,7 +236,7 @@ def _say_once(line: str) -> None:
     log.info("%s", line)
 
 
-def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int | None) -> Any:
+def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int | None) -> Dataset:
     """The data set of ``DATASET.<split>`` alone; the split decides on ``test_mode``, as in PaddleVideo.
 
     Raises:
@@ -229,9 +247,12 @@ def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int |
     name = section.pop("format", None)
     if name is None:
         raise ConfigError(where, [f"{where}.format: missing; there are: {', '.join(DATASETS.names())}"])
-    if name in DATASETS and "test_mode" in {p.name for p in DATASETS.entry(name).parameters or ()}:
+    parameters = DATASETS.entry(name).parameters if name in DATASETS else None
+    taken = None if parameters is None else {parameter.name for parameter in parameters}
+    if taken and "test_mode" in taken:
         section["test_mode"] = split != "train"
-    dataset = DATASETS.build({"name": name, **section}, where, num_classes=num_classes)
+    given = {"num_classes": num_classes} if taken is None or "num_classes" in taken else {}
+    dataset = DATASETS.build({"name": name, **section}, where, **given)
     if not dataset.records:
         raise UserError(f"{where}: {section.get('file_path')} holds no samples")
     return dataset

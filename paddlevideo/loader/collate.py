@@ -43,11 +43,26 @@ class BatchSource:
             failures += failed
         with within_memory(f"a batch of {len(samples)} samples, each", samples[0]["imgs"], LOWER):
             batch = collate(samples)
+            self._check_labels(batch)
             if self.mix is not None:
                 rng = np.random.default_rng([self.samples.seed, epoch, number, self.rank, 2])
                 batch = self.mix(batch, rng, self.num_classes)
         remarks = [(int(sample["index"]), text) for sample in samples for text in sample.get("remarks", ())]
         return batch | ({"unreadable": failures} if failures else {}) | ({"remarks": remarks} if remarks else {})
+
+    def _check_labels(self, batch: Mapping[str, np.ndarray]) -> None:
+        """Raises UserError if a label is none of the network's classes."""
+        labels, count = batch.get("label"), self.num_classes
+        if labels is None or count is None:
+            return
+        name = type(self.samples.dataset).__name__
+        if labels.ndim != 1:
+            if labels.shape[1:] != (count,):
+                raise UserError(f"{name}.sample gives labels {list(labels.shape[1:])}, the network has {count} classes")
+        elif ((labels < 0) | (labels >= count)).any():
+            wrong = int(np.flatnonzero((labels < 0) | (labels >= count))[0])
+            which = f"sample {batch['index'][wrong]} the label {labels[wrong]}"
+            raise UserError(f"{name}.sample gives {which}, the network has the classes 0 to {count - 1}")
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from paddlevideo.errors import CONTROL, UserError
 from paddlevideo.safe_io import reading
+from paddlevideo.shipped import shipped
 
 _NUMBERED = re.compile(r"^(\d+)\s*[:\s,]\s*(\S.*)$")
 
@@ -20,13 +21,14 @@ def read_labels(path: str | Path, num_classes: int | None = None) -> list[str]:
     refused.
 
     Args:
-        path: the text file; UTF-8, with or without BOM, any line ending; blank lines are passed over.
+        path: the text file; UTF-8, with or without BOM, any line ending; blank lines are passed over.  Without such a
+            file, the one of this path that comes with the package (``data/k400/labels.txt``).
         num_classes: K that the model has; None: not checked.
 
     Raises:
         UserError: no such file, not text, numbered in no order, or not K names.
     """
-    path = Path(path).expanduser()
+    path = shipped(path)
     lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
     with reading(path, "a list of class names"):
         names = _numbered(path, lines) or lines

@@ -8,15 +8,13 @@ summed to.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.pipelines.base import Batch, BatchTransform
 from paddlevideo.ranges import Positive, Probability
 from paddlevideo.registry import TRANSFORMS
 
-Batch = dict[str, Any]
 Rng = np.random.Generator
 
 
@@ -42,7 +40,7 @@ def _blend_labels(batch: Batch, order: np.ndarray, lam: float, num_classes: int)
 
 
 @TRANSFORMS.register
-class Mixup:
+class Mixup(BatchTransform):
     """``lam * x + (1 - lam) * x[order]`` with lam ~ Beta(alpha, alpha).
 
     *Source*: Zhang et al., mixup (2018), section 2; PaddleVideo's Mixup.  uint8 clips stay uint8, rounded.
@@ -73,7 +71,7 @@ def cut_box(height: int, width: int, lam: float, rng: Rng) -> tuple[int, int, in
 
 
 @TRANSFORMS.register
-class Cutmix:
+class Cutmix(BatchTransform):
     """Pastes one box of clip ``order[n]`` into all frames of clip n; lam ~ Beta(alpha, alpha), then the area left.
 
     *Source*: Yun et al., CutMix (2019), appendix A; PaddleVideo's Cutmix.  That one cuts along time and height of a
@@ -96,7 +94,7 @@ class Cutmix:
 
 
 @TRANSFORMS.register
-class VideoMix:
+class VideoMix(BatchTransform):
     """``Cutmix`` with probability ``cutmix_prob``, else ``Mixup``.
 
     *Source*: PaddleVideo's VideoMix (PP-TimeSformer).

@@ -21,6 +21,7 @@ from paddlevideo.metrics.ava_evaluation import (
     evaluate_detections,
     read_ground_truth,
 )
+from paddlevideo.metrics.base import Metric
 from paddlevideo.metrics.frame_ap import FrameBoxes, best_overlap, join_keys, three_decimals
 from paddlevideo.ranges import PositiveInt, Probability
 from paddlevideo.registry import METRICS
@@ -29,7 +30,6 @@ from paddlevideo.safe_io import write_atomic
 log = logging.getLogger("paddlevideo")
 
 _THRESHOLD = 0.002
-_FILES = ("file_path", "label_file", "exclude_file", "custom_classes")
 _PREDICTION_COLUMNS = (
     *("video_id", "second", "x1", "y1", "x2", "y2"),
     *("label", "label_name", "predicted", "predicted_name", "score"),
@@ -37,7 +37,7 @@ _PREDICTION_COLUMNS = (
 
 
 @METRICS.register
-class AVAMetric:
+class AVAMetric(Metric):
     """Frame-mAP at an IoU of 0.5 over the classes of the label file.
 
     What is left out comes from the data set (``use_dataset``).  Results are kept by data set index: a key frame that
@@ -81,7 +81,6 @@ class AVAMetric:
         self.iou_threshold, self._own_threshold = iou_threshold, score_threshold
         self.score_threshold = _THRESHOLD if score_threshold is None else score_threshold
         self.primary = f"mAP@{iou_threshold:g}IOU"
-        self.primary_label = self.primary
         self.truth: GroundTruth | None = None
         self.evaluation: Evaluation | None = None
         self._keys: list[str] = []
@@ -95,26 +94,29 @@ class AVAMetric:
         Raises:
             UserError: there is no ground truth, a file of it is missing or damaged, or the class lists differ.
         """
-        theirs = {name: getattr(dataset, name, None) for name in _FILES}
-        if isinstance(theirs["custom_classes"], int):
-            theirs["custom_classes"] = None
-        if self.custom_classes and theirs["custom_classes"] and self.custom_classes != list(theirs["custom_classes"]):
+        if not dataset.has_boxes:
+            raise UserError("METRIC: AVAMetric needs a data set with key frames; DATASET.format: AVADataset is one")
+        found = dataset.annotation()
+        classes = found.get("custom_classes")
+        if self.custom_classes and classes and self.custom_classes != list(classes):
             raise UserError(
-                f"METRIC.custom_classes: {self.custom_classes} differ from the data set's "
-                f"{list(theirs['custom_classes'])}; leave METRIC's out"
+                f"METRIC.custom_classes: {self.custom_classes} differ from the data set's {list(classes)}; "
+                "leave METRIC's out"
             )
-        for name in _FILES:
-            setattr(self, name, getattr(self, name) or theirs[name])
+        self.custom_classes = self.custom_classes or classes
+        self.file_path = self.file_path or found.get("file_path")
+        self.label_file = self.label_file or found.get("label_file")
+        self.exclude_file = self.exclude_file or found.get("exclude_file")
         if not self.file_path:
             raise UserError("METRIC.file_path: the csv with the ground truth is missing, and the data set names none")
         self._keys = [str(record["img_key"]) for record in dataset.records]
-        columns = self.num_columns or getattr(dataset, "num_classes", None)
+        columns = self.num_columns or dataset.num_classes
         self.truth = read_ground_truth(self.file_path, self.label_file, self.exclude_file, self.custom_classes, columns)
 
     def use_framework(self, framework: Any) -> None:
         """Takes the network's ``action_thr`` where this metric has no threshold of its own."""
         if self._own_threshold is None:
-            self.score_threshold = getattr(framework, "action_thr", _THRESHOLD)
+            self.score_threshold = _THRESHOLD if framework.action_thr is None else framework.action_thr
 
     def update(self, index: np.ndarray, outputs: Mapping[str, np.ndarray], batch: Mapping[str, Any]) -> None:
         """Takes one batch.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.metrics.base import Metric
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import METRICS
 
@@ -120,7 +121,7 @@ def mmit_mean_average_precision(scores: np.ndarray, multi_hot: np.ndarray) -> fl
 
 
 @METRICS.register("CenterCropMetric", "MultiCropMetric")
-class TopKMetric:
+class TopKMetric(Metric):
     """Accuracies of single-label recognition, or average precisions if the labels are multi-hot.
 
     Views (clips and crops) were averaged by the framework, so centre crop and many crops are one metric.  Results are

@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from paddlevideo.boxes import iou
+from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.ranges import PositiveInt, Probability
 from paddlevideo.registry import HEADS
 
 
 @HEADS.register
-class MaxIoUAssignerAVA:
+class MaxIoUAssignerAVA(DetectionPart):
     """Which ground truth each box stands for, by intersection over union.
 
     Args:
@@ -58,7 +59,7 @@ class MaxIoUAssignerAVA:
 
 
 @HEADS.register
-class RandomSampler:
+class RandomSampler(DetectionPart):
     """Draws the boxes of one clip that are learnt from.
 
     Args:

@@ -11,6 +11,7 @@ from paddle import nn
 from paddle.nn import functional as F
 from paddle.vision import ops
 
+from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.ranges import NonNegativeInt, PositiveInt
 from paddlevideo.registry import HEADS
 
@@ -66,7 +67,7 @@ def _differ_in_size(first: paddle.Tensor, second: paddle.Tensor) -> bool:
 
 
 @HEADS.register
-class SingleRoIExtractor3D(nn.Layer):
+class SingleRoIExtractor3D(DetectionPart, nn.Layer):
     """Features of regions from the feature maps of one or several pathways.
 
     Args:

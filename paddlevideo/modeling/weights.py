@@ -15,6 +15,7 @@ from paddle import nn
 
 from paddlevideo.errors import UserError
 from paddlevideo.finite import refuse_non_finite
+from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.naming import network_of
 from paddlevideo.safe_io import instead_of_a_file, read_pickle
 
@@ -93,7 +94,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def load_weights(
-    model: nn.Layer,
+    model: Any,
     weights: str | os.PathLike | Mapping[str, Any],
     *,
     strict: bool = True,
@@ -103,13 +104,13 @@ def load_weights(
     """Loads a whole network's weights.
 
     Args:
-        model: what they go into; of a checkpoint with several networks it takes the keys of its ``weights_prefix``.
+        model: a ``Framework``; of a checkpoint with several networks it takes the keys of its ``weights_prefix``.
         weights: a ``.pdparams`` file, or the arrays themselves.
         strict: every key and shape must fit.  False is for fine-tuning: unexpected keys are left out and reported,
-            keys of the head may be missing, the rest of the network must be there, and a part that has
-            ``resize_embeddings(arrays)`` fits those of another picture size or number of frames.
-        allow_head_mismatch: keys of the head (``classifier_prefixes`` of the model, or ``head.``) of another shape,
-            which is another number of classes, keep their start values.
+            keys of the head may be missing, the rest of the network must be there, and backbones fit
+            embeddings of another picture size or number of frames (``Backbone.resize_embeddings``).
+        allow_head_mismatch: keys of the head (``Framework.classifier_prefixes``) of another shape, which is another
+            number of classes, keep their start values.
         source: what to call the weights in messages, if they are not a file.
 
     Returns:
@@ -123,11 +124,11 @@ def load_weights(
         name = source or "weights"
     else:
         arrays, name = read_weights(weights), source or str(weights)
-    arrays = _own_part(arrays, getattr(model, "weights_prefix", ""))
+    arrays = _own_part(arrays, model.weights_prefix)
     resized: dict[str, tuple[list[int], list[int]]] = {}
     if not strict:
         arrays, resized = _resize(model, arrays)
-    report, head = compare(model, arrays, name), getattr(model, "classifier_prefixes", (_HEAD,))
+    report, head = compare(model, arrays, name), tuple(model.classifier_prefixes)
     report.resized = resized
     if not strict:
         rule = "of the head keep their start values"
@@ -184,7 +185,7 @@ def _resize(model: nn.Layer, arrays: dict[str, Any]) -> tuple[dict[str, Any], di
     """The arrays as the model's parts resize them, each its own, and what changed its shape by that."""
     fitted = dict(arrays)
     for name, part in model.named_sublayers(include_self=True):
-        if not hasattr(part, "resize_embeddings"):
+        if not isinstance(part, Backbone):
             continue
         prefix = f"{name}." if name else ""
         own = {key[len(prefix) :]: value for key, value in arrays.items() if key.startswith(prefix)}

@@ -220,6 +220,7 @@ class VideoIndex:
         self.root, self.num_frames = root, {}
         self.broken: dict[str, str] = {}  # frame folder -> what is wrong with its numbers
         self._ignore_case = ignore_case
+        self._lower: dict[str, list[str]] = {}  # the same in lower case, once it is needed
         self._paths: dict[str, list[str]] = {}  # name of a file without ending, or of a folder -> paths below root
         if not root.is_dir():
             raise UserError(f"{root}: no such folder ({'--frames' if frames else '--videos'})")
@@ -245,8 +246,7 @@ class VideoIndex:
         return []
 
     def _find_in_any_case(self, clip: AnnotatedClip) -> list[str]:
-        if not hasattr(self, "_lower"):
-            self._lower: dict[str, list[str]] = {}
+        if not self._lower:
             for base, paths in self._paths.items():
                 self._lower.setdefault(base.lower(), []).extend(paths)
         for name in clip.names:

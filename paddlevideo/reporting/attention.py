@@ -17,6 +17,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from paddlevideo.errors import UserError
+from paddlevideo.modeling.backbones.vit import Attention
 from paddlevideo.registry import suggest
 
 _FINE_ENOUGH = 7  # places along a side of a map worth drawing: what ImageNet's 224 pixels leave of themselves
@@ -56,7 +57,7 @@ def look_inside(network: Any, imgs: np.ndarray, class_id: int | None = None, lay
         scores = network(batch, mode="predict")["scores"][0].astype("float32").numpy()
     if class_id is not None and not 0 <= class_id < len(scores):
         raise UserError(f"--class {class_id}: the network has {len(scores)} classes, 0 to {len(scores) - 1}")
-    attention_type = getattr(network.backbone, "attention_type", None)
+    attention_type = network.backbone.attention_type
     if attention_type is None:
         maps, name = grad_cam(network, batch["imgs"], int(scores.argmax()) if class_id is None else class_id, layer)
         method = f"Grad-CAM at {name}"
@@ -158,7 +159,7 @@ def _back(row: np.ndarray, attention: np.ndarray) -> np.ndarray:
 def _witnessed(backbone: nn.Layer) -> Iterator[dict[str, np.ndarray]]:
     """Within, every attention leaves the mean of its heads' weights under its layer's name."""
     seen: dict[str, np.ndarray] = {}
-    attentions = {name: part for name, part in backbone.named_sublayers() if hasattr(part, "witness")}
+    attentions = {name: part for name, part in backbone.named_sublayers() if isinstance(part, Attention)}
     for name, part in attentions.items():
         part.witness = lambda weights, name=name: seen.update({name: weights.astype("float32").mean(1).numpy()})
     try:

@@ -84,9 +84,9 @@ class ClipFiles:
 
 def files_of(metric: Any, records: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> Any:
     """What writes a metric's results: the metric itself, or ``ClipFiles``; None if it keeps none."""
-    if hasattr(metric, "write_results"):
+    if metric.result_suffixes:
         return metric
-    return ClipFiles(from_metric(metric, records, names)) if hasattr(metric, "results") else None
+    return None if metric.results() is None else ClipFiles(from_metric(metric, records, names))
 
 
 def from_metric(metric: Any, records: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> Results:
@@ -104,7 +104,7 @@ def check_name(path: str | Path, where: str = "--out ", metric: Any = None) -> P
     Raises:
         UserError: another suffix than ``SUFFIXES``, or than the metric's.
     """
-    suffixes = getattr(metric, "result_suffixes", SUFFIXES)
+    suffixes = SUFFIXES if metric is None else metric.result_suffixes or SUFFIXES
     if Path(path).suffix.lower() not in suffixes:
         whose = f" for the results of {type(metric).__name__}" if suffixes is not SUFFIXES else ""
         raise UserError(f"{where}{path}: expected a name ending in {', '.join(suffixes)}{whose}")

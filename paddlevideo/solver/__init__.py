@@ -1,4 +1,1 @@
-"""How weights move: rate schedules, optimizers and averages of weights.
-
-``check`` holds what can be said about a section without Paddle; the other modules import it.
-"""
+"""Rate schedules, optimizers and averages of weights.  ``lr`` and ``check`` do not import Paddle."""

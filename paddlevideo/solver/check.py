@@ -54,13 +54,13 @@ _OF_ALL = {
 ENDS = ("max_epoch", "T_max", "total_steps", "decay_steps")
 ALWAYS_BY_ITERATION = ("WarmupStepDecay", "WarmupCosineDecay")
 # keys of the section besides the optimizer's own arguments; those with a kind are checked by it alone
-_KINDS = {"base_batch_size": "PositiveInt | None", "no_weight_decay_name": "str", "fc_lr5": "bool"}
-SUITE_KEYS = ("name", "learning_rate", "weight_decay", "grad_clip", "param_groups", *_KINDS)
+_KIND_OF_KEY = {"base_batch_size": "PositiveInt | None", "no_weight_decay_name": "str", "fc_lr5": "bool"}
+SUITE_KEYS = ("name", "learning_rate", "weight_decay", "grad_clip", "param_groups", *_KIND_OF_KEY)
 CLIPS = ("ClipGradByGlobalNorm", "ClipGradByNorm", "ClipGradByValue")
 _SHARE = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
 
 
-class _Known:
+class _Catalogue:
     """The classes of one kind: registered ones, and those of a file in ``paddle/optimizer``, or of its files."""
 
     def __init__(self, registry: Registry, file: str = ""):
@@ -74,7 +74,10 @@ class _Known:
     def problem(self, name: Any) -> str:
         """Why there is no such class, or why it cannot be used; empty where it can."""
         if isinstance(name, str) and name in self.registry:
-            return ""
+            readable = self.registry.entry(name).parameters is not None
+            return (
+                "" if readable else f"{name} needs an __init__ of its own without **kwargs, to be checked by its source"
+            )
         if not isinstance(name, str) or name not in self._files():
             return f"there is no {self.registry.kind} {name!r}{suggest(str(name), self.names())}"
         reason = _reason(self._node(name))
@@ -97,7 +100,7 @@ class _Known:
         return _classes(self._files()[name])[name]
 
 
-_SCHEDULES, _OPTIMIZERS = _Known(SCHEDULES, "lr.py"), _Known(OPTIMIZERS)
+_SCHEDULES, _OPTIMIZERS = _Catalogue(SCHEDULES, "lr.py"), _Catalogue(OPTIMIZERS)
 schedule_names, optimizer_names = _SCHEDULES.names, _OPTIMIZERS.names
 
 
@@ -114,6 +117,12 @@ def optimizer_arguments(name: str) -> dict[str, Parameter]:
     # SGD with a momentum and nesterov is how MMAction2 writes Momentum
     found = _OPTIMIZERS.arguments("Momentum", _GIVEN)
     return found | {"nesterov": found["use_nesterov"]}
+
+
+def own_arguments(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimizer's own arguments of a sound section; 5.0 as 5, where whole numbers are meant."""
+    kinds = optimizer_arguments(section["name"])
+    return {key: _whole(value, kinds[key].annotation) for key, value in section.items() if key not in SUITE_KEYS}
 
 
 def takes(optimizer: str, *arguments: str) -> bool:
@@ -179,7 +188,7 @@ def check_optimizer(section: Any, where: str = "OPTIMIZER") -> list[str]:
         problems.append(f"{where}.learning_rate: Rprop adapts one rate per weight and reads no schedule; give a number")
     problems += _pair_problems(decay, ("L1", "L2"), "L1 or L2 is expected, got {!r}", f"{where}.weight_decay")
     problems += _pair_problems(section.get("grad_clip"), CLIPS, "there is no clip {!r}", f"{where}.grad_clip")
-    for key, kind in _KINDS.items():
+    for key, kind in _KIND_OF_KEY.items():
         problems += _value_problems(section[key], kind, f"{where}.{key}") if key in section else []
     groups = section.get("param_groups", "default")
     if groups not in ("default", "tsm"):
@@ -215,18 +224,18 @@ def _value_problems(value: Any, annotation: str | None, where: str) -> list[str]
         return check_lr(value, where)
     if annotation.startswith(("list", "Sequence")) and not (isinstance(value, (list, tuple)) and value):
         return [f"{where}: expected a list of numbers, got {value!r}"]
-    hint = "; write 1.0e-4 rather than 1e-4, which YAML reads as a text"  # so does YAML 1.1
+    hint = "; write 1.0e-4 rather than 1e-4, which YAML reads as a text"
     if annotation.startswith(("bool", "str", "Literal")):
         hint = ""
     elif _unit(annotation):
         hint = "; a share of the run is written like 20/50"
         value = _each(value, lambda item: 1 if is_share(item) else item)
     lines = mistakes(_whole(value, annotation), annotation, where)
-    return [line + hint if line.endswith(("'", '"')) else line for line in lines]  # that quote a text
+    return [line + hint if line.endswith(("'", '"')) else line for line in lines]  # of those that quote a text
 
 
 def _relation_problems(section: Mapping[str, Any], name: str, where: str) -> list[str]:
-    """What no single argument shows."""
+    """The mistake that arguments make together, or nothing."""
     for key in ENDS:
         if section.get(key) == 0:
             return [f"{where}.{key}: expected more than 0; leave it out for the length of the run"]
@@ -444,7 +453,7 @@ def _difference(length: _Length) -> Iterator[str]:
     if total is None or not length.numbers:
         return
     words, least, most = length.words, min(length.numbers), max(length.numbers)
-    # who counts iterations by hand may be off by the incomplete batches of an epoch
+    # iterations counted by hand may be off by the incomplete batches of an epoch
     slack = length.run.steps_per_epoch - 1 if words == "steps" else 0
     run = f"the run has {total:g} {words}"
     if length.is_end and least < total - slack:
@@ -505,7 +514,3 @@ def _whole(value: Any, annotation: str | None) -> Any:
 
 def _each(value: Any, change: Callable[[Any], Any]) -> Any:
     return [change(item) for item in value] if isinstance(value, (list, tuple)) else change(value)
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -20,7 +20,7 @@ from paddle.regularizer import L1Decay, L2Decay
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.registry import OPTIMIZERS
-from paddlevideo.solver.check import SUITE_KEYS, check_optimizer, decays_weights_itself, takes
+from paddlevideo.solver.check import check_optimizer, decays_weights_itself, own_arguments, takes
 from paddlevideo.solver.lr import Constant, RateOfRun, RunSchedule
 
 _DECOUPLED_DEFAULT = 0.01  # of Paddle's constructors
@@ -80,8 +80,7 @@ def build_optimizer(
     if problems:
         raise ConfigError("OPTIMIZER", problems)
     groups = parameter_groups(section, model, networks)
-    own = {key: value for key, value in section.items() if key not in SUITE_KEYS}
-    name, own = _named_as_paddle(section["name"], own)
+    name, own = _named_as_paddle(section["name"], own_arguments(section))
     decay, decay_class = _weight_decay(section)
     coupled = not decays_weights_itself(name)
     for group in groups:
@@ -179,9 +178,9 @@ def describe_groups(optimizer: Optimizer, model: Layer) -> str:
 
 
 def optimizer_state(optimizer: Optimizer, model: Layer) -> dict[str, np.ndarray]:
-    """What the optimizer remembers: ``<structured parameter name>.<accumulator>`` -> array; {} before the first step.
+    """The optimizer's state: ``<structured parameter name>.<accumulator>`` -> array; {} before the first step.
 
-    Accumulators are called as Paddle calls them (``velocity_0``, ``moment1_0``, ``beta1_pow_acc_0``...), float32 master
+    Accumulators have Paddle's names (``velocity_0``, ``moment1_0``, ``beta1_pow_acc_0``...), float32 master
     weights ``master_weight``.  The schedule is not part of it.
     """
     if not optimizer._master_weights and not any(optimizer._accumulators.values()):
@@ -227,7 +226,7 @@ def load_optimizer_state(optimizer: Optimizer, model: Layer, state: Mapping[str,
 
 
 def _slots(optimizer: Optimizer, model: Layer) -> dict[str, paddle.Tensor]:
-    """All tensors the optimizer keeps, made first where they are not there yet."""
+    """All tensors of the optimizer's state, created first where they are missing."""
     names = {p.name: name for name, p in model.named_parameters()}
     block = paddle.base.framework.default_main_program().global_block()
     with paddle.no_grad():
@@ -267,7 +266,7 @@ def _tsm_multipliers(model: Layer, fc_lr5: bool, networks: Sequence[Layer] | Non
 
     Weights of convolutions and linear layers 1, 1; their biases 2, 0; norms 1, 0.  With ``fc_lr5`` the last linear
     layer of each network, the classifier, has 5, 1 and its bias 10, 0.  *Source*: MMAction2 0.24
-    ``TSMOptimizerConstructor``, by what its code does; it knows one network.
+    ``TSMOptimizerConstructor``, by what its code does; it supports one network.
     """
     classifiers = set()
     for network in networks or [model]:
@@ -284,17 +283,16 @@ def _tsm_multipliers(model: Layer, fc_lr5: bool, networks: Sequence[Layer] | Non
                 pair = (times[1], 0.0) if name == "bias" else (times[0], 1.0)
             else:
                 raise UserError(
-                    f"OPTIMIZER.param_groups: tsm does not know where {prefix or 'the network'} "
-                    f"({type(layer).__name__}) with its parameter {name} belongs: convolutions, linear layers, batch "
-                    "and group norms only; take param_groups: default"
+                    f"OPTIMIZER.param_groups: tsm has no multipliers for {prefix or 'the network'} "
+                    f"({type(layer).__name__}) and its parameter {name}, only for convolutions, linear layers, batch "
+                    "and group norms; take param_groups: default"
                 )
             multipliers[f"{prefix}.{name}" if prefix else name] = pair
     return multipliers
 
 
 def _named_as_paddle(name: str, own: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """MMAction2 says SGD with momentum, and ``nesterov``."""
-    own = dict(own)
+    """Momentum for SGD with a momentum, as MMAction2 writes it, and ``use_nesterov`` for ``nesterov``."""
     if "nesterov" in own:
         own["use_nesterov"] = own.pop("nesterov")
     if name == "SGD" and own.get("momentum"):

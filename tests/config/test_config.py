@@ -207,7 +207,7 @@ def test_two_levels_of_bases_and_no_third(write):
     write("_base_: [b.yaml]\nepochs: 2\n", "c.yaml")
     assert load_config(write("_base_: b.yaml\n", "ok.yaml"))["epochs"] == 1
     assert "levels" in problems(write("_base_: c.yaml\n", "deep.yaml"))[0]
-    assert "there is no file" in problems(write("_base_: gone.yaml\n", "gone_base.yaml"))[0]
+    assert "gone.yaml: no such configuration file" in problems(write("_base_: gone.yaml\n", "gone_base.yaml"))[0]
 
 
 def test_a_mistake_in_a_base_names_the_base(write):

@@ -9,10 +9,10 @@ from paddlevideo.ava_files import read_ava_labels
 from paddlevideo.cli.command import run_command
 from paddlevideo.config.checking import check
 from paddlevideo.errors import UserError
-from paddlevideo.inference.sources import find_videos
 from paddlevideo.loader.datasets.lists import class_folders
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.registry import BACKBONES, FRAMEWORKS
+from paddlevideo.video_files import find_videos
 
 
 def test_whatever_a_command_prints_is_escaped(monkeypatch):

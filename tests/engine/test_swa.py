@@ -14,7 +14,7 @@ from paddle import nn
 from paddlevideo.build import load_run_config
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint
-from paddlevideo.engine.batch_norm import batch_norms
+from paddlevideo.engine.averaging import batch_norms
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.safe_io import read_pickle
@@ -241,7 +241,7 @@ def test_a_point_whose_average_is_lost_is_refused(clips, stopped, tmp_path, monk
         return point
 
     monkeypatch.setattr(checkpoint.RunFolder, "newest", forgetful)
-    with pytest.raises(UserError, match="speaks of 3 steps in the average"):
+    with pytest.raises(UserError, match="has 3 steps in the average"):
         train(config_for(clips, output), Options(resume="auto"))
 
 

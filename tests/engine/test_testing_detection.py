@@ -12,6 +12,7 @@ from paddlevideo.config import Config
 from paddlevideo.engine import testing
 from paddlevideo.engine.hooks import ValidateHook
 from paddlevideo.errors import UserError
+from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.metrics.ava_evaluation import read_ground_truth, score_csv
 from paddlevideo.settings import Options
 from tests.reporting.test_report import Page
@@ -24,7 +25,7 @@ ACTIONS = {0: (1, 2), 1: (2, 3), 2: (3, 1)}  # class of the first and second box
 class Detector:
     """Says what is true, except of the last key frame."""
 
-    num_classes = 4
+    num_classes, action_thr, bank_request, avg_type = 4, 0.002, None, None
 
     def eval(self):
         pass
@@ -38,13 +39,25 @@ class Detector:
         return {"scores": paddle.to_tensor(scores)}
 
 
+class KeyFrames(Dataset):
+    has_boxes, class_names = True, ["(reserved)", "walk", "wave", "jump"]
+
+    def __init__(self, records, file_path, label_file):
+        self.records, self.file_path, self.label_file = records, file_path, label_file
+
+    def sample(self, index):
+        return dict(self.records[index])
+
+    def annotation(self):
+        return {"file_path": self.file_path, "label_file": self.label_file}
+
+
 class Loader:
     """Three key frames, the first in a batch of its own."""
 
     def __init__(self, folder):
         records = [{"img_key": f"v,{902 + f:04d}", "frame_dir": "v", "timestamp": 902 + f} for f in range(3)]
-        self.dataset = SimpleNamespace(records=records, class_names=["(reserved)", "walk", "wave", "jump"])
-        self.dataset.file_path, self.dataset.label_file = str(folder / "gt.csv"), str(folder / "labels.txt")
+        self.dataset = KeyFrames(records, str(folder / "gt.csv"), str(folder / "labels.txt"))
 
     def __len__(self):
         return 2
@@ -107,7 +120,7 @@ def test_detections_go_into_a_csv_only(name, detection):
 
 
 def test_a_validation_without_ground_truth_is_no_best_model(monkeypatch):
-    hook = ValidateHook(None, None, 1, None, None)
+    hook = ValidateHook(None, None, 1)
     metric = SimpleNamespace(primary="mAP@0.5IOU", primary_label="mAP@0.5IOU")
     monkeypatch.setattr(hook, "measure", lambda run, mode: (metric, {"mAP@0.5IOU": float("nan")}))
     hook._validate(SimpleNamespace())

@@ -6,21 +6,20 @@ import pytest
 import yaml
 from tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config, write_weights
 
-from paddlevideo.build import deployed_network
+from paddlevideo.build import deployed_network, pipelines_of
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
 from paddlevideo.inference import export as export_module
 from paddlevideo.inference.export import (
     Difference,
-    _load,
     compare,
     export,
-    pipeline_of,
     random_clips,
     synthetic_clip,
 )
-from paddlevideo.inference.model_files import program_inputs
 from paddlevideo.inference.predictor import Predictor
+from paddlevideo.inference.runtime import program_inputs
+from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import read_pickle, write_pickle
 
 
@@ -32,7 +31,7 @@ def network_of(tiny, config=None):
     config = config or load_config(tiny.config)
     framework = deployed_network(config)
     framework.eval()
-    _load(framework, tiny.weights)
+    load_weights(framework, tiny.weights, strict=True)
     return framework
 
 
@@ -74,8 +73,8 @@ def test_the_program_takes_uint8_clips_with_a_free_batch_axis(tiny):
 @pytest.mark.parametrize("num_clips", [1, 3])
 def test_exported_equals_network_at_any_batch_size(tiny, num_clips):
     framework = network_of(tiny)
-    imgs = random_clips(synthetic_clip(pipeline_of(load_config(tiny.config))), num_clips)
-    got = Predictor.from_folder(tiny.folder).scores(imgs)
+    imgs = random_clips(synthetic_clip(pipelines_of(load_config(tiny.config))["test"]), num_clips)
+    got = Predictor.from_export(tiny.folder).scores(imgs)
     assert got.shape == (num_clips, NUM_CLASSES) and got.dtype == np.float32
     np.testing.assert_allclose(got, network_scores(framework, imgs), atol=1e-6)
     np.testing.assert_allclose(got.sum(axis=1), 1.0, atol=1e-5)
@@ -86,7 +85,7 @@ def test_the_comparison_sees_other_weights(tiny):
     state = framework.state_dict()
     head = next(value for value in state.values() if value.shape[-1:] == [NUM_CLASSES] and value.ndim == 2)
     head.set_value(head * 1.1)
-    clip = synthetic_clip(pipeline_of(load_config(tiny.config)))
+    clip = synthetic_clip(pipelines_of(load_config(tiny.config))["test"])
     assert not compare(framework, tiny.report.program, clip).small
 
 
@@ -144,7 +143,7 @@ def test_labels_must_be_as_many_as_classes(tiny, tmp_path):
 def test_save_name_names_the_files(tiny, tmp_path):
     report = export(load_config(tiny.config), tiny.weights, tmp_path, "fight", say=lambda line: None)
     assert report.program.name == "fight.json" and report.params.is_file()
-    assert Predictor.from_folder(tmp_path).program == report.program
+    assert Predictor.from_export(tmp_path).model.name == str(report.program)
 
 
 def test_a_folder_that_holds_another_model_is_left_alone(tiny):
@@ -158,7 +157,7 @@ def test_averaging_of_probabilities_is_not_softmaxed_again(tiny, tmp_path):
     config = load_config(write_config(tmp_path, tiny_config(avg_type="prob")))
     weights = write_weights(tmp_path / "tsm.yaml", tmp_path / "prob.pdparams", tiny.videos)
     export(config, weights, tmp_path / "out", say=lambda line: None)
-    predictor = Predictor.from_folder(tmp_path / "out")
+    predictor = Predictor.from_export(tmp_path / "out")
     scores = np.stack([prediction.scores for prediction in predictor.predict(tiny.videos)])
     # a softmax of five probabilities cannot pass e / (e + 4) = 0.405
     assert scores.max() > 0.41

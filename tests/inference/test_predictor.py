@@ -9,15 +9,15 @@ from test_export import network_of, network_scores
 from tiny_export import LABELS, NUM_CLASSES, tiny_config
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference.foreign import to_foreign_layout, to_probabilities
-from paddlevideo.inference.predictor import Prediction, Predictor
+from paddlevideo.inference.predictor import Prediction, Predictor, to_foreign_layout, to_probabilities
+from paddlevideo.inference.runtime import Runtime
 from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.loader.pipelines import Pipeline
 
 
 @pytest.fixture(scope="module")
 def predictor(tiny):
-    return Predictor.from_folder(tiny.folder)
+    return Predictor.from_export(tiny.folder)
 
 
 def test_scores_of_a_file_are_those_of_the_network_in_test_mode(tiny, predictor):
@@ -36,7 +36,7 @@ def test_the_videos_do_not_look_alike_to_the_model(tiny, predictor):
 
 def test_batches_change_nothing(tiny, predictor):
     alone = predictor.predict(tiny.videos)
-    batched = Predictor.from_folder(tiny.folder, batch_size=2).predict(tiny.videos)
+    batched = Predictor.from_export(tiny.folder, batch_size=2).predict(tiny.videos)
     assert [p.path for p in batched] == [str(v) for v in tiny.videos]
     for a, b in zip(alone, batched):
         np.testing.assert_allclose(a.scores, b.scores, atol=1e-6)
@@ -70,7 +70,7 @@ def test_equal_scores_are_in_class_order():
 
 
 def test_a_bad_file_raises_after_what_was_read_before_it(tiny):
-    predictor = Predictor.from_folder(tiny.folder, batch_size=8)
+    predictor = Predictor.from_export(tiny.folder, batch_size=8)
     stream = predictor.stream([tiny.videos[0], tiny.root / "none.mp4", tiny.videos[1]])
     assert next(stream).path == str(tiny.videos[0])
     with pytest.raises(VideoReadError, match="none.mp4"):
@@ -79,7 +79,7 @@ def test_a_bad_file_raises_after_what_was_read_before_it(tiny):
 
 def test_a_bad_file_can_be_skipped_without_disturbing_the_others(tiny, tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
-    predictor = Predictor.from_folder(tiny.folder, batch_size=2)
+    predictor = Predictor.from_export(tiny.folder, batch_size=2)
     first, bad, second = predictor.predict([tiny.videos[0], tmp_path / "text.mp4", tiny.videos[1]], on_error="skip")
     assert "text.mp4" in bad.error and bad.scores is None
     expected = predictor.predict([tiny.videos[0], tiny.videos[2], tiny.videos[1]])
@@ -89,24 +89,24 @@ def test_a_bad_file_can_be_skipped_without_disturbing_the_others(tiny, tmp_path)
 
 def test_finds_the_json_when_the_pdmodel_is_asked_for(tiny):
     said = []
-    predictor = Predictor(tiny.folder / "TSM.pdmodel", tiny.folder / "TSM.pdiparams", say=said.append)
-    assert predictor.program.name == "TSM.json" and "TSM.json" in said[0]
+    predictor = Predictor.from_export(tiny.folder / "TSM.pdmodel", tiny.folder / "TSM.pdiparams", say=said.append)
+    assert predictor.model.name.endswith("TSM.json") and "TSM.json" in said[0]
 
 
 def test_an_export_without_description_needs_a_pipeline(tiny, tmp_path):
     for name in ("TSM.json", "TSM.pdiparams"):
         shutil.copy(tiny.folder / name, tmp_path)
     with pytest.raises(UserError, match="inference.yml: not there"):
-        Predictor(tmp_path / "TSM.json")
-    predictor = Predictor(tmp_path / "TSM.json", pipeline=tiny_config()["PIPELINE"]["test"], labels=LABELS)
+        Predictor.from_export(tmp_path / "TSM.json")
+    predictor = Predictor.from_export(tmp_path / "TSM.json", pipeline=tiny_config()["PIPELINE"]["test"], labels=LABELS)
     (prediction,) = predictor.predict(tiny.videos[0])
-    np.testing.assert_allclose(prediction.scores, Predictor.from_folder(tiny.folder).predict(tiny.videos[0])[0].scores)
+    np.testing.assert_allclose(prediction.scores, Predictor.from_export(tiny.folder).predict(tiny.videos[0])[0].scores)
 
 
 def test_a_pipeline_of_other_sizes_is_refused_with_both(tiny):
     pipeline = tiny_config()["PIPELINE"]["test"]
     pipeline["transform"][1]["CenterCrop"]["target_size"] = 24
-    predictor = Predictor.from_folder(tiny.folder, pipeline=pipeline)
+    predictor = Predictor.from_export(tiny.folder, pipeline=pipeline)
     with pytest.raises(UserError, match=r"\[1, 4, 24, 24, 3\].*\[1, 4, 32, 32, 3\]"):
         predictor.predict(tiny.videos[0])
 
@@ -120,17 +120,17 @@ def test_a_damaged_file_is_named(tiny, tmp_path, name, described):
     if not described:
         (folder / "inference.yml").unlink()
     with pytest.raises(UserError, match=name):
-        Predictor(folder / "TSM.json", pipeline=tiny_config()["PIPELINE"]["test"])
+        Predictor.from_export(folder / "TSM.json", pipeline=tiny_config()["PIPELINE"]["test"])
 
 
 def test_missing_files_are_named(tiny, tmp_path):
     with pytest.raises(UserError, match="TSM.json"):
-        Predictor(tmp_path / "TSM.pdmodel")
+        Predictor.from_export(tmp_path / "TSM.pdmodel")
     shutil.copy(tiny.folder / "TSM.json", tmp_path)
     with pytest.raises(UserError, match="TSM.pdiparams"):
-        Predictor(tmp_path / "TSM.json")
+        Predictor.from_export(tmp_path / "TSM.json")
     with pytest.raises(UserError, match="no exported model"):
-        Predictor.from_folder(tmp_path)
+        Predictor.from_export(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_a_damaged_description_is_named(tiny, tmp_path, text, message):
     shutil.copytree(tiny.folder, folder)
     (folder / "inference.yml").write_text(text)
     with pytest.raises(UserError, match=message):
-        Predictor(folder / "TSM.json")
+        Predictor.from_export(folder / "TSM.json")
 
 
 def test_labels_that_do_not_fit_are_refused(tiny):
     with pytest.raises(UserError, match="2 class names, but the model has 5"):
-        Predictor.from_folder(tiny.folder, labels=["a", "b"])
+        Predictor.from_export(tiny.folder, labels=["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,6 @@ def test_labels_that_do_not_fit_are_refused(tiny):
         ({"use_xpu": True}, "--use_xpu"),
         ({"use_npu": True}, "--use_npu"),
         ({"cpu_threads": 0}, "at least 1"),
-        ({"batch_size": 0}, "at least 1"),
     ],
 )
 def test_what_this_machine_lacks_is_an_error_with_the_way_out(tiny, choice, way_out):
@@ -174,11 +173,11 @@ def test_what_this_machine_lacks_is_an_error_with_the_way_out(tiny, choice, way_
     if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count():
         pytest.skip("this machine has a GPU")
     with pytest.raises(UserError, match=way_out):
-        Predictor.from_folder(tiny.folder, **choice)
+        Predictor.from_export(tiny.folder, runtime=Runtime(**choice))
 
 
 def test_onednn_on_request_gives_the_same_scores(tiny, predictor):
-    (prediction,) = Predictor.from_folder(tiny.folder, enable_mkldnn=True).predict(tiny.videos[0])
+    (prediction,) = Predictor.from_export(tiny.folder, runtime=Runtime(enable_mkldnn=True)).predict(tiny.videos[0])
     np.testing.assert_allclose(prediction.scores, predictor.predict(tiny.videos[0])[0].scores, atol=1e-4)
 
 
@@ -193,7 +192,7 @@ def test_without_onednn_where_onednn_cannot_load_the_model(tiny, monkeypatch):
         return real(config)
 
     monkeypatch.setattr(paddle.inference, "create_predictor", create)
-    predictor = Predictor.from_folder(tiny.folder, enable_mkldnn=True, say=said.append)
+    predictor = Predictor.from_export(tiny.folder, runtime=Runtime(enable_mkldnn=True), say=said.append)
     assert predictor.predict(tiny.videos[0])[0].scores.shape == (NUM_CLASSES,)
     assert said == [
         "oneDNN cannot run this model under this Paddle ((InvalidArgument) type mismatch in a fuse pass); "
@@ -229,7 +228,7 @@ def test_reads_what_paddlevideo_exported_under_paddle_2(tiny, tmp_path):
     command = [sys.executable, str(script), str(stem), str(weights)]
     subprocess.run(command, check=True, env=environment, capture_output=True)
     said, section = [], tiny_config()["PIPELINE"]["test"]
-    predictor = Predictor(f"{stem}.json", pipeline=section, say=said.append)
+    predictor = Predictor.from_export(f"{stem}.json", pipeline=section, say=said.append)
     assert "ppTSM.pdmodel" in said[0]
     (prediction,) = predictor.predict(tiny.videos[0])
     sample = {"filename": str(tiny.videos[0]), "index": 0}
@@ -247,7 +246,7 @@ def test_the_description_of_another_model_in_the_folder_is_not_used(tiny, tmp_pa
         shutil.copy(tiny.folder / name, tmp_path / name.replace("TSM", "other"))
     shutil.copy(tiny.folder / "inference.yml", tmp_path)
     with pytest.raises(UserError, match="not there|not known"):
-        Predictor(tmp_path / "other.json", say=said.append)
+        Predictor.from_export(tmp_path / "other.json", say=said.append)
     assert "is about TSM.json" in said[0]
 
 
@@ -258,13 +257,13 @@ def test_files_of_two_exports_do_not_mix(tiny, tmp_path):
     noted["files"]["TSM.pdiparams"] = "0" * 64
     (folder / "inference.yml").write_text(yaml.safe_dump(noted))
     with pytest.raises(UserError, match="TSM.pdiparams: differs"):
-        Predictor(folder / "TSM.json")
+        Predictor.from_export(folder / "TSM.json")
 
 
 def test_a_pipeline_for_extracted_frames_reads_a_video_file_directly(tiny, predictor):
     section = tiny_config()["PIPELINE"]["test"]
     section["decode"] = {"name": "FrameDecoder"}
-    (prediction,) = Predictor.from_folder(tiny.folder, pipeline=section).predict(tiny.videos[0])
+    (prediction,) = Predictor.from_export(tiny.folder, pipeline=section).predict(tiny.videos[0])
     np.testing.assert_allclose(prediction.scores, predictor.predict(tiny.videos[0])[0].scores, atol=1e-6)
 
 
@@ -287,7 +286,7 @@ def test_probabilities_stay_and_logits_become_some():
 
 def test_other_names_than_the_models_are_refused_and_another_order_is_mapped(tiny, tmp_path):
     said = []
-    turned = Predictor.from_folder(tiny.folder, labels=LABELS[::-1], say=said.append)
-    assert turned.labels == LABELS and any("another order" in line for line in said)
+    turned = Predictor.from_export(tiny.folder, labels=LABELS[::-1], say=said.append)
+    assert turned.names == LABELS and any("another order" in line for line in said)
     with pytest.raises(UserError, match="only in inference.yml: eating cake; not there: z"):
-        Predictor.from_folder(tiny.folder, labels=[*LABELS[:-1], "z"])
+        Predictor.from_export(tiny.folder, labels=[*LABELS[:-1], "z"])

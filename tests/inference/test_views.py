@@ -7,11 +7,12 @@ import pytest
 from test_export import network_scores
 from tiny_export import NUM_CLASSES, tiny_config, write_config, write_weights
 
-from paddlevideo.build import deployed_network
+from paddlevideo.build import deployed_network, pipelines_of
 from paddlevideo.config import load_config
-from paddlevideo.inference.description import read_description
-from paddlevideo.inference.export import _load, export, pipeline_of
+from paddlevideo.inference.export import export
 from paddlevideo.inference.predictor import Predictor
+from paddlevideo.inference.runtime import Runtime, read_description
+from paddlevideo.modeling.weights import load_weights
 
 
 def three_crop_config(avg_type: str) -> dict:
@@ -59,11 +60,11 @@ def test_three_views_go_in_and_one_row_of_probabilities_comes_out(three_crops, t
     assert (description.views, description.avg_type) == (3, three_crops.avg_type)
     assert description.input["shape"] == [-1, 3, 4, 32, 32, 3]
     config = load_config(three_crops.config)
-    pipeline = pipeline_of(config)
+    pipeline = pipelines_of(config)["test"]
     framework = deployed_network(config)
     framework.eval()
-    _load(framework, three_crops.weights)
-    for index, prediction in enumerate(Predictor.from_folder(three_crops.folder, batch_size=2).predict(tiny.videos)):
+    load_weights(framework, three_crops.weights, strict=True)
+    for index, prediction in enumerate(Predictor.from_export(three_crops.folder, batch_size=2).predict(tiny.videos)):
         rng = np.random.default_rng([1234, 0, index])
         imgs = pipeline({"filename": str(tiny.videos[index]), "index": index}, rng)["imgs"]
         assert imgs.shape[0] == 3 and np.abs(imgs[0].astype(int) - imgs[2]).max() > 0
@@ -72,8 +73,8 @@ def test_three_views_go_in_and_one_row_of_probabilities_comes_out(three_crops, t
 
 def test_onednn_on_request_works_or_is_left_out_with_a_line(three_crops, tiny):
     said = []
-    predictor = Predictor.from_folder(three_crops.folder, enable_mkldnn=True, say=said.append)
-    plain = Predictor.from_folder(three_crops.folder)
+    predictor = Predictor.from_export(three_crops.folder, runtime=Runtime(enable_mkldnn=True), say=said.append)
+    plain = Predictor.from_export(three_crops.folder)
     for a, b in zip(predictor.predict(tiny.videos), plain.predict(tiny.videos)):
         np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
     assert all("running without it" in line for line in said)

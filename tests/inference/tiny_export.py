@@ -54,15 +54,14 @@ def write_weights(config_path: Path, path: Path, videos: list[Path]) -> Path:
     """Weights of the configuration's model; the classifier spreads these videos over the classes, none surely."""
     import paddle
 
-    from paddlevideo.build import deployed_network
+    from paddlevideo.build import deployed_network, pipelines_of
     from paddlevideo.config import load_config
-    from paddlevideo.inference.export import pipeline_of
     from paddlevideo.safe_io import write_pickle
 
     paddle.seed(3)
     rng = np.random.default_rng(3)
     config = load_config(config_path)
-    pipeline = pipeline_of(config)
+    pipeline = pipelines_of(config)["test"]
     framework = deployed_network(config)
     clips = np.stack([pipeline({"filename": str(v), "index": 0}, np.random.default_rng(0))["imgs"] for v in videos])
     for layer in framework.sublayers():

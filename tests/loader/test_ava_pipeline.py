@@ -199,6 +199,13 @@ def test_the_split_or_the_step_says_whether_frames_move():
     assert numbers({}, training=True) != still
 
 
+def test_remarks_of_the_source_reach_the_sample():
+    class Remarked(Rectangle):
+        remarks = ("a part of it is missing",)
+
+    assert run([], reader=Remarked(), remarks=["first"])["remarks"] == ["first", "a part of it is missing"]
+
+
 def test_steps_in_the_wrong_place():
     with pytest.raises(TransformError, match="write that before it"):
         Pipeline({"decode": {"name": "RawFrameDecode"}}, "PIPELINE.test")(key_frame(), np.random.default_rng(0))

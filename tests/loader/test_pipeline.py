@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import yaml
 
-from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.errors import ConfigError
+from paddlevideo.loader.decode import FrameReader, VideoReadError
 from paddlevideo.loader.pipelines import Pipeline, TransformError
 from tests.clips import write_clip
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-class FakeReader:
+class FakeReader(FrameReader):
     """Grey clip with a gradient; frame i is brighter by i."""
 
     def __init__(self, count=40, height=48, width=64, error=None):
@@ -24,10 +25,11 @@ class FakeReader:
     def __len__(self):
         return self.count
 
-    def get(self, indices):
+    def get(self, indices, each=None):
         if self.error is not None:
             raise self.error
-        return np.stack([self.frame + np.uint8(i) for i in indices])
+        frames = [self.frame + np.uint8(i) for i in indices]
+        return np.stack(frames if each is None else [each(frame) for frame in frames])
 
     def close(self):
         self.closed = True
@@ -167,11 +169,8 @@ def test_errors_name_key_path_operator_and_file():
 
 
 def test_read_errors_pass_unchanged_and_the_reader_is_closed():
-    class ReadError(UserError):
-        path = "a clip.mp4"
-
-    given = sample(error=ReadError("a clip.mp4: truncated"))
-    with pytest.raises(ReadError, match="^a clip.mp4: truncated$"):
+    given = sample(error=VideoReadError("a clip.mp4", "truncated", "a test"))
+    with pytest.raises(VideoReadError, match="^a clip.mp4: truncated .a test.$"):
         Pipeline(tsm(), "PIPELINE.train")(given, np.random.default_rng(0))
     assert given["reader"].closed
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines.decode import FrameDecoder, VideoDecoder, time_window
 from paddlevideo.loader.pipelines.sampling import (
     DenseSampleFrames,
@@ -26,7 +27,7 @@ CASES = Path(__file__).resolve().parents[1] / "golden" / "cases"
 COUNTS = (1, 2, 3, 7, 8, 9, 16, 63, 64, 65, 100, 299, 300)
 
 
-class FakeReader:
+class FakeReader(FrameReader):
     """Frame i is filled with i; says whether it was closed and what was asked."""
 
     def __init__(self, count, fps=30.0, height=6, width=8):
@@ -35,7 +36,7 @@ class FakeReader:
     def __len__(self):
         return self.count
 
-    def get(self, indices):
+    def get(self, indices, each=None):
         self.asked = np.asarray(indices)
         assert self.asked.min() >= 0 and self.asked.max() < self.count
         return np.stack([np.full((*self.size, 3), i % 256, np.uint8) for i in indices])

@@ -13,7 +13,7 @@ from paddlevideo.modeling.backbones.resnet3d_slowfast import ResNet3dSlowFast
 from paddlevideo.modeling.backbones.resnet_slowfast import ResNetSlowFast
 from paddlevideo.modeling.backbones.resnet_tsm import ResNetTSM
 from paddlevideo.modeling.heads.pooling_heads import I3DHead, SlowFastHead
-from paddlevideo.modeling.weights import load_pretrained, load_weights
+from paddlevideo.modeling.weights import assign, compare, load_pretrained
 from paddlevideo.registry import BACKBONES
 from paddlevideo.safe_io import write_pickle
 from tests.parity import golden
@@ -57,7 +57,10 @@ def layers_that_differ(name):
     network.eval()
     arrays = golden.weights(case["seed"], case["state_dict"], case["layout"], case.get("gain", 1.0))
     own = {key[len("backbone.") :]: value for key, value in arrays.items() if key.startswith("backbone.")}
-    load_weights(network, network.convert(own, "mmaction2") if theirs else own, source=name)
+    own = network.convert(own, "mmaction2") if theirs else own
+    report = compare(network, own, name)
+    assert report.clean, report
+    assign(network, own, report)
     keys = [key[len("mid/") : -len("/stats")] for key in expected if key.endswith("/stats")]
     names = {key: key[len("backbone.") :] for key in keys if key.startswith("backbone.")}
     if theirs:

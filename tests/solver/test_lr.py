@@ -1,6 +1,5 @@
 """Schedules: golden rates, resuming, the beat they are stepped at."""
 
-import importlib
 import inspect
 import json
 import math
@@ -11,7 +10,8 @@ import numpy as np
 import pytest
 from paddle.optimizer import lr as paddle_lr
 
-from paddlevideo.errors import ConfigError
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.extensions import declare
 from paddlevideo.registry import SCHEDULES
 from paddlevideo.solver import lr
 from paddlevideo.solver.check import ALWAYS_BY_ITERATION, ENDS, schedule_arguments, schedule_names
@@ -196,16 +196,18 @@ class Sum(Schedule):
 
 @pytest.fixture
 def users_schedules(tmp_path, monkeypatch):
+    """A file that ``imports: [my_schedules]`` names."""
     (tmp_path / "my_schedules.py").write_text(USERS)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(SCHEDULES, "_index", dict(SCHEDULES._entries()))
     monkeypatch.setattr(SCHEDULES, "_classes", dict(SCHEDULES._classes))
-    importlib.import_module("my_schedules")
-    yield
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield declare(["my_schedules"], [tmp_path])[1]
     sys.modules.pop("my_schedules")
 
 
 def test_a_registered_schedule_of_a_users_file(users_schedules):
     halving = {"name": "Halving", "iter_step": True, "learning_rate": 0.8}
+    assert users_schedules == [] and lr.check_lr(halving) == [] and "my_schedules" not in sys.modules
     assert rates(lr.build_lr({**halving, "max_epoch": 1}, 2, 4), 5, per_epoch=2)[::2] == pytest.approx([0.8, 0.4, 0.2])
     # an end that is left out is the run's, a share follows it, and mistakes are found as with ours
     assert (
@@ -218,3 +220,13 @@ def test_a_registered_schedule_of_a_users_file(users_schedules):
     assert "X.second.name: there is no schedule 'Halvin'; did you mean 'Halving'?" in lr.check_lr(
         {"name": "Sum", "first": 1.0, "second": {"name": "Halvin"}}, "X"
     )
+
+
+def test_a_schedule_without_value_is_refused_when_it_is_registered():
+    with pytest.raises(UserError, match=r"schedule Nothing: value is missing: expected value\(self, at\)"):
+
+        @SCHEDULES.register
+        class Nothing(lr.Schedule):
+            pass
+
+    assert "Nothing" not in SCHEDULES

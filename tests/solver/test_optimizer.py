@@ -230,7 +230,7 @@ def test_tsm_groups_of_several_networks_know_each_one_s_classifier_and_leave_fro
 
 
 def test_tsm_groups_refuse_other_layers():
-    with pytest.raises(UserError, match=r"tsm does not know where 1 \(LayerNorm\)"):
+    with pytest.raises(UserError, match=r"tsm has no multipliers for 1 \(LayerNorm\)"):
         parameter_groups({"param_groups": "tsm"}, nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)))
 
 
@@ -327,6 +327,8 @@ def test_what_the_loop_cannot_give_an_optimizer_is_refused(net):
     assert "reads no schedule" in check_optimizer({"name": "Rprop", "learning_rate": schedule})[0]
     with pytest.raises(UserError, match="no SWA.lr"):
         build_optimizer({"name": "Rprop", "learning_rate": 0.1}, build_lr(schedule, 5, 5), net)
+    assert check_optimizer({"name": "ASGD", "learning_rate": 0.1, "batch_num": 2.5}) != []
+    assert built({"name": "ASGD", "learning_rate": 0.1, "batch_num": 2.0}, net)._n == 2
     with pytest.raises(ConfigError, match=r"OPTIMIZER \(Rprop\): .*learning_rate_range"):
         built({"name": "Rprop", "learning_rate": 99.0}, net)
     hinted(net)
@@ -352,6 +354,8 @@ def test_a_registered_optimizer_of_a_users_file(net, monkeypatch):
 
     section = {"name": "SignSGD", "learning_rate": 0.1, "threshold": 0.5}
     assert check_optimizer({**section, "threshold": -0.5}) == ["OPTIMIZER.threshold: expected at least 0, got -0.5"]
+    OPTIMIZERS.register(type("Vague", (paddle.optimizer.SGD,), {"__init__": lambda self, **kwargs: None}))
+    assert "Vague needs an __init__ of its own" in check_optimizer({"name": "Vague", "learning_rate": 0.1})[0]
     assert "did you mean 'SignSGD'" in check_optimizer({**section, "name": "SingSGD"})[0]
     optimizer, before, gradients = built(section, net), weights(net), random_gradients(net, 1)
     step(net, optimizer, gradients)

@@ -1,4 +1,4 @@
-"""Runs a tool's ``main`` in this process, and shares the tiny export with tests/inference."""
+"""Runs a printed command in this process, and shares the tiny export with tests/inference."""
 
 import importlib.util
 import sys
@@ -25,13 +25,12 @@ tiny = load(REPOSITORY / "tests" / "inference" / "conftest.py").tiny
 @pytest.fixture
 def run_tool(capsys: pytest.CaptureFixture) -> Callable[..., SimpleNamespace]:
     """``run_tool("predict", "--flag", value)`` -> code, out, err."""
-    from paddlevideo.cli.command import run_command
+    from paddlevideo.cli.main import run_script
 
     def run(name: str, *arguments: object) -> SimpleNamespace:
-        tool = load(REPOSITORY / "tools" / f"{name}.py")
         capsys.readouterr()
         try:
-            code = run_command(lambda: tool.main([str(argument) for argument in arguments]))
+            code = run_script(f"tools/{name}.py", [str(argument) for argument in arguments])
         except SystemExit as stop:  # argparse
             code = stop.code
         return SimpleNamespace(code=code, **capsys.readouterr()._asdict())

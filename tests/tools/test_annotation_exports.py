@@ -1,5 +1,6 @@
 """Files in the form that annotation tools document, with all that they add of their own, give what people drew."""
 
+import argparse
 import json
 from collections import Counter
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels
+from paddlevideo.cli import prepare_people
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.preparation.person_annotations import (
     ImportOptions,
@@ -18,8 +20,7 @@ from paddlevideo.preparation.person_annotations import (
     resolve,
 )
 from tests.clips import numbered_frames, write_clip
-from tests.tools.test_ava_custom import BASE, SIDES, SMALL, footage  # noqa: F401
-from tools.prepare import ava_custom
+from tests.tools.test_ava_custom import BASE, SIDES, SMALL, footage, people  # noqa: F401
 
 FPS = SMALL.fps
 WIDTH, HEIGHT = SMALL.size_px
@@ -312,7 +313,7 @@ def refused(folder, name, text, **options):
 def run(footage, folder, text, *more, name="people.csv"):  # noqa: F811
     (folder / name).write_text(text if isinstance(text, str) else json.dumps(text))
     options = ["--videos", str(footage[0] / "videos"), "--out", str(folder / "data"), "--base", str(BASE)]
-    return ava_custom.main([str(folder / name), *options, "--jobs", "1", *more])
+    return people([str(folder / name), *options, "--jobs", "1", *more])
 
 
 def test_cvats_own_attributes_are_no_actions_and_the_account_says_what_became_of_each_box(
@@ -404,9 +405,11 @@ def test_units_are_decided_by_row_and_by_option(tmp_path):
 
 def test_the_former_name_of_units_is_understood():
     command = ["a.csv", "--videos", "v", "--out", "o"]
-    assert ava_custom.parse_args([*command, "--boxes", "px"]).units == "pixels"
-    assert ava_custom.parse_args([*command, "--boxes", "norm"]).units == "fractions"
-    assert ava_custom.parse_args(command).units == "auto"
+    parser = argparse.ArgumentParser()
+    prepare_people.add_arguments(parser)
+    assert parser.parse_args([*command, "--boxes", "px"]).units == "pixels"
+    assert parser.parse_args([*command, "--boxes", "norm"]).units == "fractions"
+    assert parser.parse_args(command).units == "auto"
 
 
 @pytest.mark.parametrize("frame", ["1e12", "1000000000000", "999999999", "-1", "4.5", "nan", "", "²"])

@@ -1,10 +1,6 @@
 """The table of actions, and a line that the head takes."""
 
-import pytest
 import yaml
-
-from paddlevideo.errors import UserError
-from tools.ava_class_weights import main
 
 CONFIG = """
 model_name: ava
@@ -20,14 +16,13 @@ DATASET:
 """
 
 
-def test_the_line_is_a_list_for_the_head(tmp_path, capsys):
+def test_the_line_is_a_list_for_the_head(tmp_path, run_tool):
     (tmp_path / "a.csv").write_text("a,2,0,0,1,1,1,0\n" * 2 + "".join(f"a,{i},0,0,1,1,2,0\n" for i in range(4)))
     (tmp_path / "l.txt").write_text("1: walk\n2: run\n3: fly\n")
     (tmp_path / "c.yaml").write_text(CONFIG.replace("FOLDER", str(tmp_path)))
-    main(["-c", str(tmp_path / "c.yaml"), "--power", "1"])
-    out = capsys.readouterr().out
+    out = run_tool("ava_class_weights", "-c", tmp_path / "c.yaml", "--power", 1).out
     assert "     1         1   1.600  walk" in out and "     3         0   0.000  fly" in out
     assert yaml.safe_load(out.splitlines()[-1]) == {"class_weights": [0, 1.6, 0.4, 0]}
-    with pytest.raises(UserError, match="no DATASET.train"):
-        (tmp_path / "c.yaml").write_text(CONFIG.partition("DATASET")[0] + "DATASET: {batch_size: 1}")
-        main(["-c", str(tmp_path / "c.yaml")])
+    (tmp_path / "c.yaml").write_text(CONFIG.partition("DATASET")[0] + "DATASET: {batch_size: 1}")
+    refused = run_tool("ava_class_weights", "-c", tmp_path / "c.yaml")
+    assert refused.code == 2 and "no DATASET.train" in refused.err

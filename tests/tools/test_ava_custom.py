@@ -11,19 +11,24 @@ import pytest
 from demo import ava_synthetic
 from demo.stage.annotation import Settings, Video, annotate
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, read_proposals, write_proposals
+from paddlevideo.cli import prepare_people
+from paddlevideo.cli.main import SCRIPTS, execute, main
 from paddlevideo.config import load_config
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.ava import AVADataset
 from paddlevideo.preparation import check_ava
 from paddlevideo.preparation.person_annotations import ImportOptions, guess_form, read_people
-from tools import check_dataset
-from tools.prepare import ava_custom
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "configs/detection/ava/slowonly_synthetic_demo.yaml"
 SMALL = Settings(seed=3, size_px=(80, 64), length_s=4, fps=10, timestamp_start=0)
 SIDES = np.array([80, 64, 80, 64])
 NUM_VIDEOS = 4
+
+
+def people(argv):
+    """The command; errors are raised."""
+    return execute(SCRIPTS["tools/prepare/ava_custom.py"], "ava_custom.py", argv)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +124,7 @@ def convert(footage, folder, form, *more):
     out, truth = footage
     files = written(folder, form, truth)
     options = ["--videos", str(out / "videos"), "--out", str(folder / "data"), "--base", str(BASE), "--jobs", "1"]
-    return ava_custom.main([*files, *options, *more])
+    return people([*files, *options, *more])
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "coco", "via", "cvat"])
@@ -167,7 +172,7 @@ def test_any_detectors_configuration_is_a_base(footage, tmp_path, capsys):
     names = read_ava_labels(tmp_path / "data/labels.pbtxt")
     assert config["METRIC"]["custom_classes"] == len(names) + 1 == config["MODEL"]["head"]["bbox_head"]["num_classes"]
     assert config["METRIC"]["file_path"] == config["DATASET"]["test"]["file_path"] == str(tmp_path / "data/val.csv")
-    convert(footage, tmp_path, "csv", "--base", str(ava_custom.BASE))
+    convert(footage, tmp_path, "csv", "--base", str(prepare_people.BASE))
     assert "it starts from data/slowonly_r50_4x16x1" in capsys.readouterr().out
     with pytest.raises(UserError, match="no action detector"):
         convert(footage, tmp_path, "csv", "--base", str(ROOT / "configs/recognition/tsm/tsm_motion_demo.yaml"))
@@ -183,7 +188,7 @@ def test_folders_of_frames_a_detectors_boxes_and_exclusions(footage, tmp_path, c
     files = written(tmp_path, "csv", truth)
     options = ["--frames", str(out / "frames"), "--fps", "10", "--out", str(tmp_path / "data"), "--base", str(BASE)]
     options += ["--proposals", str(tmp_path / "detected.npz"), "--exclude", str(tmp_path / "exclude.csv")]
-    assert ava_custom.main([*files, *options, "--jobs", "1"]) == 0
+    assert people([*files, *options, "--jobs", "1"]) == 0
     assert "recall" in capsys.readouterr().out
     rows = read_ava_csv(tmp_path / "data/train.csv")
     assert len(read_excluded(tmp_path / "data/train_excluded.csv")) == len(rows.videos)
@@ -282,7 +287,7 @@ def test_impossible_annotations_are_refused_with_their_line(footage, tmp_path, r
     (tmp_path / "a.csv").write_text(f"video,time_s,x1,y1,x2,y2,actions,person\n{good}\n{row}\n")
     options = ["--videos", str(footage[0] / "videos"), "--out", str(tmp_path / "data"), "--base", str(BASE)]
     with pytest.raises(ConfigError) as caught:
-        ava_custom.main([str(tmp_path / "a.csv"), *options])
+        people([str(tmp_path / "a.csv"), *options])
     assert f"a.csv{said}" in str(caught.value) and not (tmp_path / "data").exists()
     assert len(caught.value.problems) == 1
 
@@ -300,7 +305,7 @@ def test_a_video_of_another_ending_is_named(footage, tmp_path, capsys):
         "--val",
         "0",
     ]
-    ava_custom.main([str(tmp_path / "a.csv"), *options])
+    people([str(tmp_path / "a.csv"), *options])
     assert "2 boxes of train_00002.webm: train_00002.mp4 is the video that is there" in capsys.readouterr().out
 
 
@@ -308,8 +313,8 @@ def test_one_video_cannot_be_split(footage, tmp_path):
     (tmp_path / "a.csv").write_text("video,time_s,x1,y1,x2,y2,actions\ntrain_00000,1,0.1,0.1,0.4,0.6,walk\n")
     options = [str(tmp_path / "a.csv"), "--videos", str(footage[0] / "videos"), "--out", str(tmp_path / "data")]
     with pytest.raises(UserError, match="1 videos cannot be parted into train and val.*--val 0"):
-        ava_custom.main([*options, "--base", str(BASE)])
-    assert ava_custom.main([*options, "--base", str(BASE), "--val", "0", "--jobs", "1"]) == 0
+        people([*options, "--base", str(BASE)])
+    assert people([*options, "--base", str(BASE), "--val", "0", "--jobs", "1"]) == 0
     config = load_config(str(tmp_path / "data/detector.yaml"))
     assert config["DATASET"]["valid"]["file_path"].endswith("train.csv")
     assert config["MODEL"]["head"]["bbox_head"]["topk"] == [1]
@@ -404,10 +409,10 @@ def test_times_exclusions_and_leaks_are_named(sound, footage, tmp_path):
 def test_the_command_checks_a_configuration(sound, tmp_path, capsys):
     report = tmp_path / "report.json"
     command = ["-c", str(sound / "detector.yaml"), "--report", str(report), "--jobs", "1"]
-    assert check_dataset.main(command) == 0
+    assert main(["check-data", *command]) == 0
     assert "recall@0.9" in capsys.readouterr().out
     content = json.loads(report.read_text())
     assert content["sound"] and set(content["sets"]) == {"train", "valid"}
-    assert check_dataset.main([*command, "-o", "DATASET.train.timestamp_start=900"]) == 1
+    assert main(["check-data", *command, "-o", "DATASET.train.timestamp_start=900"]) == 1
     content = json.loads(report.read_text())
     assert content["findings"][0]["kind"] == "time" and content["findings"][0]["line"] == 1

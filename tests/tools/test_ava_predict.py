@@ -133,7 +133,7 @@ def test_the_drawn_boxes_are_where_the_actors_are(tiny_ava, of_export, on_video,
 
 def test_says_what_paddlevideo_says_and_works_with_its_flags(tiny_ava, of_weights, run_tool, tmp_path, monkeypatch):  # noqa: F811
     """Its own flags, with a detector that sees one person in the middle."""
-    import paddlevideo.inference.people as module
+    import paddlevideo.inference.detector as module
 
     class Middle(module.PersonDetector):
         name = "the middle"
@@ -166,7 +166,7 @@ def test_says_what_paddlevideo_says_and_works_with_its_flags(tiny_ava, of_weight
 
 def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):  # noqa: F811
     """Somebody goes to and fro within the second and a half between two key frames."""
-    import paddlevideo.inference.people as module
+    import paddlevideo.inference.detector as module
 
     width, height = SIZE_PX
 
@@ -199,7 +199,7 @@ def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_too
 
 
 def test_nobody_in_the_video_is_a_result(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):  # noqa: F811
-    import paddlevideo.inference.people as module
+    import paddlevideo.inference.detector as module
 
     class Blind(module.PersonDetector):
         name = "blind"

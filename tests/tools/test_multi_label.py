@@ -14,9 +14,9 @@ from paddlevideo.config.checking import check
 from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError
-from paddlevideo.inference.description import read_description
 from paddlevideo.inference.export import export
 from paddlevideo.inference.predictor import Predictor
+from paddlevideo.inference.runtime import read_description
 from paddlevideo.loader.mix import Mixup
 from paddlevideo.modeling.losses.binary_cross_entropy import BCELoss
 from paddlevideo.settings import Options
@@ -78,7 +78,7 @@ def test_train_test_export_and_predict_agree(run, run_tool):
     export(Config(config), weights, root / "model", say=lambda line: None)
     assert read_description(root / "model").score_type == "sigmoid"
     videos = [row["path"] for row in rows]
-    predictions = Predictor.from_folder(root / "model", say=lambda line: None).predict(videos)
+    predictions = Predictor.from_export(root / "model", say=lambda line: None).predict(videos)
     assert np.allclose([p.scores for p in predictions], scores, atol=1e-5)
 
     out = root / "predict.csv"

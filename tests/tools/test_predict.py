@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "predict.py"
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools" / "predict.py"
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def model(tiny):
 
 
 def test_the_documented_command_prints_what_paddlevideo_users_parse(tiny, tmp_path):
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [
         sys.executable, TOOL, "--input_file", tiny.videos[0], "--config", tiny.config, "--model_file",
         tiny.folder / "TSM.json", "--params_file", tiny.folder / "TSM.pdiparams", "--use_gpu=False",
@@ -110,7 +111,7 @@ def test_mistakes_are_one_line_and_exit_code_2(tiny, model, run_tool, arguments,
     "word, value", [("True", True), ("t", True), ("1", True), ("YES", True), ("false", False), ("0", False)]
 )
 def test_truth_values(word, value):
-    from paddlevideo.inference.flags import parse_bool
+    from paddlevideo.cli.options import parse_bool
 
     assert parse_bool(word) is value
 

@@ -22,6 +22,7 @@ from paddlevideo.ava_files import (
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.ava_persons import FAR, PersonTable, clipped, select_persons
+from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import check_inside, expanded
 from paddlevideo.ranges import NonNegative, Positive, PositiveInt, Probability
 from paddlevideo.registry import DATASETS
@@ -34,7 +35,7 @@ _WHOLE = np.array([[0, 0, 1, 1, 1]], np.float32)
 
 
 @DATASETS.register
-class AVADataset:
+class AVADataset(Dataset):
     """One sample per key frame (video and second): the boxes of its persons, and who does what.
 
     A sample: ``frame_dir`` or ``filename``; ``timestamp_s``, ``timestamp_start``, ``clip_fps``, ``shot_frames`` (first
@@ -126,9 +127,6 @@ class AVADataset:
             keys += self._found_only(rows, keys)
         self.records, self.lines = self._make_records(keys, Places(data_prefix, videos, video_suffix))
 
-    def __len__(self) -> int:
-        return len(self.records)
-
     def sample(self, index: int) -> dict[str, Any]:
         """A new sample dict, ready for the pipeline."""
         record = self.records[index]
@@ -157,6 +155,11 @@ class AVADataset:
     def left_out(self) -> dict[str, list[str]]:
         """Why -> key frames of the csv that are no samples."""
         return {f"named in {self.exclude_file}": self._excluded}
+
+    def annotation(self) -> dict[str, Any]:
+        """The files of the ground truth, and the classes that are kept."""
+        files = {"file_path": self.file_path, "label_file": self.label_file, "exclude_file": self.exclude_file}
+        return {**files, "custom_classes": self.custom_classes}
 
     def persons(self, index: int) -> np.ndarray:
         """The persons to classify: float32 [P, 5], box and score.  Without a proposals file the annotated ones."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from paddlevideo.findings import Findings
+from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import Labels, Row, check_inside, expanded, read_content
 from paddlevideo.ranges import NonNegativeInt
 from paddlevideo.registry import DATASETS
 
 
 @DATASETS.register
-class FrameDataset:
+class FrameDataset(Dataset):
     """Samples ``{"frame_dir", "total_frames", "suffix", "label", "index"}`` from a list (``dir num_frames label``),
     or with several labels per clip (``dir num_frames 0 3 17``).
 
@@ -60,9 +61,6 @@ class FrameDataset:
             }
             for index, (row, path, label) in enumerate(zip(content.rows, content.paths, content.labels))
         ]
-
-    def __len__(self) -> int:
-        return len(self.records)
 
     def sample(self, index: int) -> dict:
         """A new sample dict, ready for the pipeline."""

@@ -6,6 +6,7 @@ import os
 
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
+from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import (
     ClassCount,
     Labels,
@@ -20,7 +21,7 @@ from paddlevideo.video_files import left_out_files
 
 
 @DATASETS.register
-class VideoDataset:
+class VideoDataset(Dataset):
     """Samples ``{"filename", "label", "index"}`` from a list (``path label``), a CSV file, or a folder of class
     folders.  With several labels per clip (``path 0 3 17``, ``path 0;3;17``, ``path ;`` for none) a label is multi-hot,
     float32 [K].
@@ -68,9 +69,6 @@ class VideoDataset:
             self.records = self._from_folder(num_classes)
         else:
             self.records = self._from_list(suffix, num_classes)
-
-    def __len__(self) -> int:
-        return len(self.records)
 
     def sample(self, index: int) -> dict:
         """A new sample dict, ready for the pipeline."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.reader import FrameReader, VideoReadError
+from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.boxes import to_pixels
 from paddlevideo.loader.pipelines.decode import open_sample
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
-Sample = dict[str, Any]
 Rng = np.random.Generator
 
 
@@ -48,7 +48,7 @@ def frames_at(reader: FrameReader, times_s: np.ndarray) -> np.ndarray:
 
 
 @TRANSFORMS.register
-class SampleAVAFrames:
+class SampleAVAFrames(Transform):
     """Chooses the clip around the key frame of the sample.
 
     The clip counts in frames of ``sample["clip_fps"]``: the key frame is number ``clip_fps * (timestamp_s -
@@ -80,7 +80,7 @@ class SampleAVAFrames:
 
 
 @TRANSFORMS.register
-class RawFrameDecode:
+class RawFrameDecode(Transform):
     """Reads the frames that ``SampleAVAFrames`` chose, from the folder of frames or from the video of the sample.
 
     Sets ``imgs`` uint8 [1, T, H, W, 3]; boxes become pixels of it.
@@ -134,6 +134,7 @@ def read_clip(sample: Sample, rng: Rng) -> Sample:
         frames = reader.get(indices)  # [T, H, W, 3]
     finally:
         reader.close()
+    sample["remarks"] = [*sample.get("remarks", ()), *reader.remarks]
     sample["imgs"] = frames[None]  # [1, T, H, W, 3]
     to_pixels(sample)
     return sample

@@ -7,18 +7,18 @@ or enlarged in silence.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.boxes import crop_boxes
 from paddlevideo.loader.pipelines.flipping import mirror
 from paddlevideo.loader.pipelines.resizing import images, interpolation_of, resize_sample
 from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
-Sample = dict[str, Any]
 Rng = np.random.Generator
 
 
@@ -61,7 +61,7 @@ def crop_sample(sample: Sample, top: int, left: int, height: int, width: int) ->
 
 
 @TRANSFORMS.register
-class RandomCrop:
+class RandomCrop(Transform):
     """A crop of ``target_size`` at a drawn place; every place is as likely, the last row and column included.
 
     *Source*: PaddleVideo's RandomCrop.  Behind PyAV it never reaches the last place and fails where the picture has
@@ -95,7 +95,7 @@ class RandomCropV2(RandomCrop):
 
 
 @TRANSFORMS.register
-class CenterCrop:
+class CenterCrop(Transform):
     """The crop of ``target_size`` in the middle.
 
     Args:
@@ -123,7 +123,7 @@ class CenterCrop:
 
 
 @TRANSFORMS.register("MultiScaleCrop_TSM")
-class MultiScaleCrop:
+class MultiScaleCrop(Transform):
     """A crop of drawn size and place; both references have an operator of this name, and the size tells which it is.
 
     ``target_size``: PaddleVideo's.  Places lie on fractions of a pixel, both ends of the box are rounded (to the even
@@ -226,7 +226,7 @@ def rounded_box(top: float, left: float, height: int, width: int) -> tuple[int, 
 
 
 @TRANSFORMS.register
-class RandomResizedCrop:
+class RandomResizedCrop(Transform):
     """A crop of drawn area and aspect, at its own size: a resizing operator goes after it.
 
     Ten tries; if none fits, the largest square in the middle.
@@ -284,7 +284,7 @@ def _three(imgs: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 @TRANSFORMS.register
-class UniformCrop:
+class UniformCrop(Transform):
     """Three crops along the long side, in this order: left (top), right (bottom), middle.  V becomes 3 V.
 
     Args:
@@ -303,7 +303,7 @@ class UniformCrop:
 
 
 @TRANSFORMS.register
-class ThreeCrop:
+class ThreeCrop(Transform):
     """``UniformCrop`` under MMAction2's name.
 
     *Source*: MMAction2's ThreeCrop.
@@ -318,7 +318,7 @@ class ThreeCrop:
 
 
 @TRANSFORMS.register
-class TenCrop:
+class TenCrop(Transform):
     """Corners and middle, each followed by its mirror image.  V becomes 10 V.
 
     The order is upper left, upper right, lower left, lower right, middle, on a grid of steps ``(side - crop) // 4``.
@@ -351,7 +351,7 @@ class TenCrop:
 
 
 @TRANSFORMS.register
-class MultiCrop:
+class MultiCrop(Transform):
     """A square at a drawn place; with ``test_mode`` three along the long side: left (top), middle, right (bottom).
 
     In test mode V becomes 3 V, and half margins are rounded up.  Pictures of the crop's size stay as they are.
@@ -394,7 +394,7 @@ class MultiCrop:
 
 
 @TRANSFORMS.register
-class GroupFullResSample:
+class GroupFullResSample(Transform):
     """Left, right and middle crops at middle height, on a grid of steps ``(side - crop) // 4``.  V becomes 3 V.
 
     Unlike ``UniformCrop`` it leaves rows out above and below where the picture is higher than the crop.

@@ -8,10 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
-
-Sample = dict[str, Any]
 
 _WINDOW_FRAMES = 8  # PaddleVideo's default for num_seg
 _SAME_S = 0.002  # containers round time stamps, most to a millisecond
@@ -70,7 +69,7 @@ def even_frames(reader: Any) -> tuple[int, float, np.ndarray | None]:
         number of frames and rate; and, where the video's own frames are not evenly spaced, the frame that is shown at
         each of them, int64 [number].  The rate is then that of most of its frames (the median distance), or 240.
     """
-    count, fps, times = len(reader), float(reader.fps), reader.times() if hasattr(reader, "times") else None
+    count, fps, times = len(reader), float(reader.fps), reader.times()
     if times is None or not fps > 0 or np.abs(times - np.arange(count) / fps).max() <= 0.5 / fps:
         return count, fps, None
     rate = min(1 / float(np.median(np.diff(times))), _MAX_RATE)
@@ -79,7 +78,7 @@ def even_frames(reader: Any) -> tuple[int, float, np.ndarray | None]:
 
 
 @TRANSFORMS.register
-class VideoDecoder:
+class VideoDecoder(Transform):
     """Opens ``sample["filename"]``: sets ``reader``, ``total_frames``, ``fps`` and, if asked, ``window``.
 
     A sample that already carries an open ``reader`` (a clip in memory) is taken as it is.
@@ -151,7 +150,7 @@ class VideoDecoder:
 
 
 @TRANSFORMS.register
-class FrameDecoder:
+class FrameDecoder(Transform):
     """Opens the folder ``sample["frame_dir"]`` of ``total_frames`` pictures named ``suffix``: sets ``reader``, ``fps``.
 
     The first file has number 1; indices here are 0-based all the same, the reader adds the one.  Without

@@ -8,12 +8,11 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.boxes import mirror_boxes
 from paddlevideo.loader.pipelines.resizing import images
 from paddlevideo.ranges import Probability
 from paddlevideo.registry import TRANSFORMS
-
-Sample = dict[str, Any]
 
 
 def mirror(imgs: np.ndarray, direction: str = "horizontal") -> np.ndarray:
@@ -37,7 +36,7 @@ def relabel(label: Any, label_map: Mapping[int, int]) -> Any:
 
 
 @TRANSFORMS.register
-class RandomFlip:
+class RandomFlip(Transform):
     """Mirrors the whole clip with probability ``p``.
 
     Args:

@@ -8,12 +8,13 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.feature_bank import LongTermWindow
+from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
 
 @TRANSFORMS.register
-class LongTermFeatures:
+class LongTermFeatures(Transform):
     """Adds ``long_term`` float32 [S, C] and ``long_term_filled`` bool [S], the window of the sample's video and second.
 
     Args:

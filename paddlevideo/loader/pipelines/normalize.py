@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.resizing import images
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
-Sample = dict[str, Any]
-
 
 @TRANSFORMS.register
-class Image2Array:
+class Image2Array(Transform):
     """Does nothing: clips stay [V, T, H, W, 3] until the framework makes of them what its network takes.
 
     Args:
@@ -33,7 +32,7 @@ class Image2Array:
 
 
 @TRANSFORMS.register
-class Normalization:
+class Normalization(Transform):
     """``(x / 255 - mean) / std`` per channel.
 
     By default it only says so (``Pipeline.normalization``) and the network does it on its device: uint8 is a quarter of
@@ -104,7 +103,7 @@ class Normalize(Normalization):
 
 
 @TRANSFORMS.register
-class PackOutput:
+class PackOutput(Transform):
     """Does nothing: SlowFast takes its slow frames out of the one clip itself.
 
     Args:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.loader.decode.reader import EachFrame
+from paddlevideo.loader.decode.reader import EachFrame, VideoReadError
+from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.registry import TRANSFORMS
 
 _BOXES_LEFT = (
@@ -17,7 +18,7 @@ _BOXES_LEFT = (
 )
 
 
-def _each_frame(op: Any) -> EachFrame | None:
+def _each_frame(op: Transform) -> EachFrame | None:
     """What the operator does to every picture alone; None: nothing, or its class changes a method that it inherits
     with ``each_frame``, which may then do something else."""
     for cls in type(op).__mro__:
@@ -26,15 +27,6 @@ def _each_frame(op: Any) -> EachFrame | None:
         if any(callable(member) for name, member in vars(cls).items() if name != "__init__"):
             return None
     return None
-
-
-def _takes_boxes(op: Any) -> bool:
-    return getattr(op, "takes_boxes", False)
-
-
-def _normalizes(op: Any) -> bool:
-    """Whether its pictures are normalised floats; class attribute or property ``normalizes``."""
-    return getattr(op, "normalizes", False)
 
 
 class TransformError(UserError):
@@ -54,9 +46,8 @@ class Pipeline:
     The section's keys are free (``decode``, ``sample``, ``transform``, ``sampler``, ...); only their order counts.  A
     value is one operator, ``{name: Op, argument: value}``, or a list of ``Op`` and ``{Op: {argument: value}}``.
 
-    An operator is a callable ``(sample, rng) -> sample``.  It keeps no state and draws from ``rng`` alone, so a sample
-    is a function of the generator it was given.  Its pictures are uint8 levels 0..255; one that normalises them, to
-    float32, has the attribute ``normalizes = True``, and nothing else gives floats.
+    An operator is a ``Transform``.  Its pictures are uint8 levels 0..255; one that normalises them, to float32, has
+    ``normalizes = True``, and nothing else gives floats.
 
     Args:
         section: the mapping below ``PIPELINE.train``, ``.valid`` or ``.test``.
@@ -74,18 +65,19 @@ class Pipeline:
             )
         self.where = where
         self._section = _plain(section)
-        self._steps: list[tuple[str, str, Any]] = []
+        self._steps: list[tuple[str, str, Transform]] = []
         for here, spec in _specs(self._section, where):
             op = TRANSFORMS.build(spec, here)
-            if hasattr(op, "settle"):
-                op.settle([other for _, _, other in self._steps])
-            if unstated_interpolation and "interpolation" not in spec and getattr(op, "interpolation", None):
+            if not isinstance(op, Transform):
+                raise ConfigError(where, [f"{here}: {spec['name']} blends the clips of a batch; write it below MIX"])
+            op.settle([other for _, _, other in self._steps])
+            if unstated_interpolation and "interpolation" not in spec and op.interpolation:
                 op.interpolation = unstated_interpolation
             self._steps.append((here, spec["name"], op))
         # what the step behind a reading one does to every picture alone, it may do while reading: ten clips of 4K
         # pictures are 2 GB, and 45 MB once they are scaled
         self._each = [*(_each_frame(op) for _, _, op in self._steps[1:]), None]
-        normalizing = [here for here, _, op in self._steps if _normalizes(op) or getattr(op, "on_device", False)]
+        normalizing = [here for here, _, op in self._steps if op.normalizes or op.on_device]
         if len(normalizing) > 1:
             raise ConfigError(where, [f"{normalizing[1]}: a second Normalization; the first is {normalizing[0]}"])
 
@@ -101,29 +93,27 @@ class Pipeline:
     @property
     def normalization(self) -> Any | None:
         """The ``Normalization`` that is left to the device (``.mean``, ``.std``: float32 [3], 0..1 scale), or None."""
-        return next((op for _, _, op in self._steps if getattr(op, "on_device", False)), None)
+        return next((op for _, _, op in self._steps if op.on_device), None)
 
     @property
     def normalizes(self) -> bool:
         """Whether an operator normalises the pictures here, so that float32 comes out."""
-        return any(_normalizes(op) for _, _, op in self._steps)
+        return any(op.normalizes for _, _, op in self._steps)
 
     def deviations(self) -> dict[str, str]:
         """Operator -> how it differs, on purpose, from PaddleVideo's of the same name and arguments."""
-        told = ((name, getattr(op, "differs", None)) for _, name, op in self._steps)
-        return {name: text for name, text in told if text}
+        return {name: op.differs for _, name, op in self._steps if op.differs}
 
     def refuse_boxes(self) -> None:
         """Raises ConfigError if an operator would leave boxes where they are while the pixels move."""
-        problems = [f"{here}: {name}: {_BOXES_LEFT}" for here, name, op in self._steps if not _takes_boxes(op)]
+        problems = [f"{here}: {name}: {_BOXES_LEFT}" for here, name, op in self._steps if not op.takes_boxes]
         if problems:
             raise ConfigError(self.where, problems)
 
     def prepare(self) -> None:
         """Lets operators open what they read from besides the clips, once, before worker processes begin."""
         for _, _, op in self._steps:
-            if hasattr(op, "prepare"):
-                op.prepare()
+            op.prepare()
 
     def open(self, sample: Mapping[str, Any]) -> None:
         """Runs the steps up to the one that opens the sample's file, and closes it again; no frame is decoded.
@@ -162,17 +152,18 @@ class Pipeline:
         try:
             for (here, name, op), each in zip(self._steps, self._each):
                 try:
-                    if "boxes" in sample and not _takes_boxes(op):
+                    if "boxes" in sample and not op.takes_boxes:
                         raise UserError(_BOXES_LEFT)
                     if each is not None and "reader" in sample and "boxes" not in sample:
                         sample["each"] = each
                     sample = op(sample, rng)
-                    if _normalizes(op):
+                    _check_sample(sample)
+                    if op.normalizes:
                         sample["normalized"] = True
                     _check_pixels(sample)
                 except Exception as error:
                     source = str(sample.get("filename") or sample.get("frame_dir") or "a clip in memory")
-                    if getattr(error, "path", None) is not None:  # a read error names its file already
+                    if isinstance(error, VideoReadError):  # it names its file already
                         raise
                     if isinstance(error, UserError):
                         raise TransformError(here, name, source, str(error)) from error
@@ -186,6 +177,17 @@ class Pipeline:
         if "imgs" in sample:
             sample["imgs"] = np.ascontiguousarray(sample["imgs"])
         return sample
+
+
+def _check_sample(sample: Any) -> None:
+    """Raises UserError if an operator did not give a sample, or gave frames of another shape."""
+    if not isinstance(sample, dict):
+        raise UserError(f"its __call__ returns {type(sample).__name__}, expected the sample, a dict")
+    imgs = sample.get("imgs")
+    if imgs is None or (isinstance(imgs, np.ndarray) and imgs.ndim == 5 and imgs.shape[-1] == 3):
+        return
+    got = list(imgs.shape) if isinstance(imgs, np.ndarray) else type(imgs).__name__
+    raise UserError(f"its __call__ gives 'imgs' {got}, expected an array [V, T, H, W, 3]")
 
 
 def _check_pixels(sample: Mapping[str, Any]) -> None:
@@ -205,8 +207,7 @@ def _with_interpolations(section: dict[str, Any], operators: Iterator[Any]) -> d
     """The section with the interpolation of each of its operators, in their order."""
 
     def stated(arguments: Any, op: Any) -> Any:
-        found = getattr(op, "interpolation", None)
-        return {**(arguments or {}), "interpolation": found} if found else arguments
+        return {**(arguments or {}), "interpolation": op.interpolation} if op.interpolation else arguments
 
     def item(value: Any) -> Any:
         ((name, arguments),) = value.items() if isinstance(value, dict) else [(value, None)]

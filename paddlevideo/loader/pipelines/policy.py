@@ -7,18 +7,18 @@ gives it as plain data, ``(operation, value)`` pairs in the order in which they 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.policy_operations import Value, apply, tall
 from paddlevideo.loader.pipelines.resizing import images
 from paddlevideo.ranges import NonNegative, Positive, PositiveInt, Probability
 from paddlevideo.registry import TRANSFORMS
 
-Sample = dict[str, Any]
 Rng = np.random.Generator
 Steps = list[tuple[str, Value]]
 
@@ -66,7 +66,7 @@ _IMGAUG: list[tuple[str, float, bool]] = [
 
 
 @TRANSFORMS.register
-class Imgaug:
+class Imgaug(Transform):
     """Exactly 2 of 15 operations at 9 tenths of their strength, in this order.
 
     Shears of 15.5 degrees, moves by 18 %, turns of 27 degrees, black behind them; 3 bits; solarized above 230; colour,
@@ -149,7 +149,7 @@ def _check_magnitude(magnitude: float) -> float:
 
 
 @TRANSFORMS.register("PytorchVideoRandAugment")
-class RandAugment:
+class RandAugment(Transform):
     """``num_layers`` different ones of 14 operations, each applied with probability ``prob``.
 
     At magnitude m, of 10: colour factors 1 +- 0.09 m; turns by 3 m degrees; slopes of 0.03 m; moves by 4.5 m %;
@@ -202,7 +202,7 @@ class RandAugment:
 
 
 @TRANSFORMS.register("PytorchVideoAugMix")
-class AugMix:
+class AugMix(Transform):
     """``m x + (1 - m) sum_i w_i chain_i(x)``, chains of operations blended with the clip itself.
 
     w ~ Dirichlet(alpha, ..., alpha) over ``width`` chains, m ~ Beta(alpha, alpha).  A chain is ``depth`` of 13
@@ -265,7 +265,7 @@ class AugMix:
 
 
 @TRANSFORMS.register
-class PytorchVideoTrans:
+class PytorchVideoTrans(Transform):
     """``RandAugment`` or ``AugMix`` as MMAction2's files call them; with its defaults (others: name the class itself).
 
     Args:

@@ -18,18 +18,18 @@ import functools
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.boxes import scale_boxes
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
-Sample = dict[str, Any]
 Rng = np.random.Generator
 
 
@@ -99,7 +99,7 @@ def _resize_one(op: Scale | Resize, image: np.ndarray) -> np.ndarray:
 
 
 @TRANSFORMS.register
-class Scale:
+class Scale(Transform):
     """Makes the short side ``short_size``; pictures whose short side has it already stay as they are.
 
     Args:
@@ -162,7 +162,7 @@ class ScalePV(Scale):
 
 
 @TRANSFORMS.register
-class JitterScale:
+class JitterScale(Transform):
     """Makes the short side a drawn ``round(uniform(min_size, max_size))``; the long side follows, rounded down.
 
     Args:
@@ -193,9 +193,9 @@ class JitterScale:
         self.interpolation = interpolation_of(None, interpolation)
         self._follows_decoder = interpolation is None
 
-    def settle(self, before: Sequence[Any]) -> None:
+    def settle(self, before: Sequence[Transform]) -> None:
         """Chooses the interpolation by the decoder among the operators before this one."""
-        if self._follows_decoder and any(getattr(op, "gives_tensors", False) for op in before):
+        if self._follows_decoder and any(op.gives_tensors for op in before):
             self.interpolation = "linear"
             self.differs = "behind pyav levels are interpolated and rounded; PaddleVideo interpolates normalised floats"
 
@@ -216,7 +216,7 @@ class JitterScale:
 
 
 @TRANSFORMS.register
-class Resize:
+class Resize(Transform):
     """MMAction2's Resize.
 
     Args:
@@ -296,7 +296,7 @@ class Rescale(Resize):
 
 
 @TRANSFORMS.register
-class RandomRescale:
+class RandomRescale(Transform):
     """Makes the short side a whole number drawn from ``scale_range``, both ends included; keeps the aspect.
 
     Args:

@@ -6,17 +6,16 @@ MMAction2 adds ``start_index``.  Here the reader of a folder adds the one.  Indi
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.decode.reader import FrameReader
+from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.decode import even_frames, time_window
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
-Sample = dict[str, Any]
 Rng = np.random.Generator
 
 FRAME_0_ONLY = "at most {} frames (num_seg): TSM's test sampling looks at frame 0 only, as PaddleVideo's does"
@@ -169,12 +168,12 @@ def _fetch(sample: Sample, indices: np.ndarray) -> Sample:
     """
     reader, each = sample.pop("reader"), sample.pop("each", None)
     try:
-        wanted = indices.reshape(-1)
-        scaled = each is not None and isinstance(reader, FrameReader)
-        frames = reader.get(wanted, each) if scaled else reader.get(wanted)
+        frames = reader.get(indices.reshape(-1), each)
     finally:
         reader.close()
-    sample["remarks"] = [*sample.get("remarks", ()), *getattr(reader, "remarks", ())]
+    sample["remarks"] = [*sample.get("remarks", ()), *reader.remarks]
+    times = reader.times()
+    sample["span_s"] = None if times is None else (float(times[indices.min()]), float(times[indices.max()]))
     sample["imgs"] = frames.reshape(*indices.shape, *frames.shape[1:])  # [V, T, H, W, 3]
     for key in ("window", "shown"):
         sample.pop(key, None)
@@ -188,7 +187,7 @@ def _num_frames(sample: Sample) -> int:
 
 
 @TRANSFORMS.register
-class Sampler:
+class Sampler(Transform):
     """PaddleVideo's sampler: segments, one frame or a run of frames from each.
 
     Sets ``imgs`` uint8 [1, T, H, W, 3], T = num_seg * seg_len (num_seg for the modes that take one frame each:
@@ -275,7 +274,7 @@ class SamplerTSM(Sampler):
 
 
 @TRANSFORMS.register
-class SampleFrames:
+class SampleFrames(Transform):
     """MMAction2's sampler: ``num_clips`` clips of ``clip_len`` frames, ``frame_interval`` apart.
 
     Sets ``imgs`` uint8 [V, T, H, W, 3]: for ``clip_len`` 1 the clips are the frames of one view, T = num_clips and

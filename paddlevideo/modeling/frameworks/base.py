@@ -1,7 +1,8 @@
-"""What every recognition framework does: fold views into clips, run the network, average over views, take the loss."""
+"""What every framework has; and ``Recognizer``, which averages over views and takes the loss."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -9,39 +10,76 @@ import paddle
 from paddle import nn
 
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.modeling.weights import load_pretrained
 from paddlevideo.ranges import RuntimeConfig, Within
 from paddlevideo.registry import BACKBONES, HEADS, suggest
 
 
-class Framework(nn.Layer):
-    """What a framework answers about itself, and how most of them do."""
+class Framework(nn.Layer, ABC):
+    """A batch to a loss or to scores.  A subclass has ``forward``, ``predict_scores``, ``input_spec``, ``num_classes``.
 
-    # where this network's names begin in a checkpoint that holds several networks
-    weights_prefix = ""
-    # the part behind the backbone, as checkpoints call it
-    head_name = "head"
-    # whether clips come with boxes, and scores are theirs
-    takes_boxes = False
-    # whether classes do not exclude one another, and scores are every class's own
-    multi_label = False
-    # the layouts of input that it feeds to its backbone, whose ``layout`` is one of them: frames [N * T, C, H, W];
-    # volumes [N, C, T, H, W]; tokens of transformers, which take volumes and give one vector
+    Attributes:
+        num_classes: K.
+        num_frames: T, the frames that a clip must have; None: any number.
+        layouts: the ``Backbone.layout`` s that it feeds; empty: any.
+        head_name: the part behind the backbone, as checkpoints call it.
+        avg_type: how views are averaged: "score", "prob" or "none"; None: there are no views.
+        multi_label: the classes do not exclude one another, and scores are every class's own.
+        takes_boxes: clips come with boxes, and scores are theirs.
+        action_thr: scores above it are worth reporting; None: no such threshold.
+        needs_long_term: batches must have long-term features, of ``long_term_channels`` values.
+        bank_request: the feature bank that a test run leaves behind (``BankRequest``), or None.
+        classifier_prefixes: the names of parameters whose shape depends on K begin so.
+        weights_prefix: where this network's names begin in a checkpoint that holds several networks.
+        frozen: paths of the layers that do not learn.
+    """
+
+    num_classes: int
+    num_frames: int | None = None
     layouts: Sequence[str] = ()
-    # paths of the layers that do not learn
+    head_name: str = "head"
+    avg_type: str | None = None
+    multi_label: bool = False
+    takes_boxes: bool = False
+    action_thr: float | None = None
+    needs_long_term: bool = False
+    long_term_channels: int = 0
+    bank_request: Any = None
+    classifier_prefixes: tuple[str, ...] = ("head.",)
+    weights_prefix: str = ""
     frozen: Sequence[str] = ()
 
-    def check_layout(self, backbone: nn.Layer) -> None:
-        """The backbone takes what this framework feeds; one that does not say is taken at its word.
+    @abstractmethod
+    def forward(self, batch: Mapping[str, Any], mode: str = "loss") -> dict[str, paddle.Tensor]:
+        """One step.
+
+        Args:
+            batch: "imgs" [N, V, T, H, W, 3], uint8 or normalised float32, and what else the pipeline gives.
+            mode: "loss" or "predict".
+
+        Returns:
+            Of "loss": the scalar "loss", and figures for the log; of "predict": "scores" float32 [N, K]; boxes [R, K].
+        """
+
+    @abstractmethod
+    def predict_scores(self, imgs: paddle.Tensor, *others: paddle.Tensor) -> paddle.Tensor:
+        """Scores [N, K] or [R, K] of clips [N, V, T, H, W, 3] and other inputs: what ``export`` makes a program of."""
+
+    @abstractmethod
+    def input_spec(self, batch: Mapping[str, Any]) -> list[paddle.static.InputSpec]:
+        """The inputs of ``predict_scores`` with their free axes, for a static program."""
+
+    def check_layout(self, backbone: Backbone) -> None:
+        """The backbone takes what this framework feeds.
 
         Raises:
             ConfigError: it does not.
         """
-        layout = getattr(backbone, "layout", None)
-        if layout and self.layouts and layout not in self.layouts:
+        if self.layouts and backbone.layout not in self.layouts:
             ours, theirs = type(self).__name__, type(backbone).__name__
-            problem = f"MODEL.framework: {ours} feeds {' or '.join(self.layouts)}, {theirs} takes {layout}"
+            problem = f"MODEL.framework: {ours} feeds {' or '.join(self.layouts)}, {theirs} takes {backbone.layout}"
             raise ConfigError("MODEL", [problem])
 
     def freeze(self, parts: Sequence[str]) -> None:
@@ -91,24 +129,22 @@ class Framework(nn.Layer):
         return {}
 
     def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
-        """A whole checkpoint of another origin under our names; the backbone and the head know their own.
+        """A whole checkpoint of another origin under the names here, by ``convert`` of the backbone and the head.
 
         Args:
             arrays: numpy arrays by name, e.g. ``backbone.conv1.conv.weight``, ``cls_head.fc_cls.weight``.
-            origin: "mmaction2", or what the backbone's ``convert`` knows besides.
+            origin: "mmaction2", or another that the backbone's ``convert`` takes.
 
         Raises:
             UserError: only PaddleVideo has this backbone.
         """
-        if not hasattr(self.backbone, "convert"):
-            kind = type(self.backbone).__name__
-            raise UserError(f"MODEL.backbone ({kind}): there is no such network in {origin}, so nothing to convert")
         parts: dict[str, dict[str, Any]] = {"backbone": {}, self.head_name: {}}
         for key, value in arrays.items():
             part, _, rest = key.partition(".")
             parts.setdefault({"cls_head": "head"}.get(part, part), {})[rest] = value
+        layers = dict(self.named_children())
         for name in ("backbone", self.head_name):
-            parts[name] = getattr(self, name).convert(parts[name], origin)
+            parts[name] = layers[name].convert(parts[name], origin)
         return {f"{part}.{key}": value for part, table in parts.items() for key, value in table.items()}
 
     @classmethod
@@ -123,6 +159,40 @@ class Framework(nn.Layer):
         if isinstance(section.get("backbone"), Mapping):
             section["backbone"] = {key: value for key, value in section["backbone"].items() if key != "pretrained"}
         return section
+
+
+# rank and axes of what a backbone gives, by its layout
+_AXES = {"frames": (4, "[N * T, C, h, w]"), "volumes": (5, "[N, C, T, h, w]"), "tokens": (2, "[N, C]")}
+
+
+@paddle.jit.not_to_static
+def check_features(backbone: Backbone, features: Any, imgs: paddle.Tensor, frames: int = 1) -> None:
+    """The backbone gives what its layout and ``out_channels`` say.
+
+    Args:
+        features: a tensor, or one per pathway.
+        imgs: the clips [N, V, T, H, W, 3]; of a static program N may be -1, which is unknown.
+        frames: of a clip, side by side in the first axis of the layout "frames".
+
+    Raises:
+        UserError: it does not.
+    """
+    shapes = [list(one.shape) for one in (features if isinstance(features, list | tuple) else [features])]
+    (rank, axes), rows = _AXES[backbone.layout], imgs.shape[0] * imgs.shape[1] * frames
+    fits = all(len(shape) == rank and (rows < 0 or shape[0] in (rows, -1)) for shape in shapes)
+    if not fits or sum(shape[1] for shape in shapes) != backbone.out_channels:
+        got, name = ", ".join(map(str, shapes)), type(backbone).__name__
+        wanted = f"{axes} with {rows} rows and C = {backbone.out_channels} (out_channels), layout {backbone.layout!r}"
+        raise UserError(f"MODEL.backbone: {name}.forward gives {got}, expected {wanted}")
+
+
+@paddle.jit.not_to_static
+def _check_logits(head: nn.Layer, logits: paddle.Tensor, imgs: paddle.Tensor, num_classes: int) -> None:
+    """Raises UserError if a head's output is not [N, K]."""
+    shape, clips = list(logits.shape), imgs.shape[0] * imgs.shape[1]
+    if len(shape) != 2 or shape[1] != num_classes or (clips >= 0 and shape[0] not in (clips, -1)):
+        wanted = f"logits [N, K] = [{clips}, {num_classes}]"
+        raise UserError(f"MODEL.head: {type(head).__name__}.forward gives {shape}, expected {wanted}")
 
 
 class Recognizer(Framework):
@@ -152,7 +222,7 @@ class Recognizer(Framework):
         self.normalize = ClipNormalize(*(normalization or (None, None)))
         self._check_agreement()
         self.avg_type = self._average_type(runtime_cfg or {})
-        if getattr(self.backbone, "pretrained", None):
+        if self.backbone.pretrained:
             load_pretrained(self.backbone, self.backbone.pretrained)
         self.freeze(freeze or ())
 
@@ -169,7 +239,7 @@ class Recognizer(Framework):
     @property
     def classifier_prefixes(self) -> tuple[str, ...]:
         """Where the names of parameters begin whose shape depends on the number of classes."""
-        return ("head.", *(f"backbone.{name}" for name in getattr(self.backbone, "classifier_prefixes", ())))
+        return ("head.", *(f"backbone.{name}" for name in self.backbone.classifier_prefixes))
 
     @property
     def feature_channels(self) -> int:
@@ -208,6 +278,9 @@ class Recognizer(Framework):
         if views > 1:
             labels = labels.repeat_interleave(views, axis=0)
         loss = self.head.loss(logits.reshape([-1, self.num_classes]), labels)
+        if loss.size != 1:
+            name = type(self.head.criterion).__name__
+            raise UserError(f"MODEL.head.loss_cfg: {name}.forward gives {list(loss.shape)}, expected a scalar")
         return {"loss": loss, "scores": self.average(logits.detach())}
 
     def predict_scores(self, imgs: paddle.Tensor) -> paddle.Tensor:
@@ -228,11 +301,13 @@ class Recognizer(Framework):
                 f"clips have {frames} frames, MODEL.backbone.num_seg is {self.num_frames}: set it and num_seg of every "
                 "sampler in PIPELINE to the same number"
             )
-        return self.clip_logits(imgs).reshape([-1, views, self.num_classes])
+        logits = self.clip_logits(imgs)
+        _check_logits(self.head, logits, imgs, self.num_classes)
+        return logits.reshape([-1, views, self.num_classes])
 
+    @abstractmethod
     def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
         """Logits [N * V, K] of clips [N, V, T, H, W, 3], in the network's own layout."""
-        raise NotImplementedError
 
     def average(self, logits: paddle.Tensor) -> paddle.Tensor:
         """[N, V, K] -> probabilities float32 [N, K] by ``avg_type``."""
@@ -246,7 +321,7 @@ class Recognizer(Framework):
         problems = []
         if given is not None and given != wanted:
             problems.append(f"MODEL.head.in_channels: the backbone gives {wanted} channels, got {given}")
-        frames = getattr(self.head, "num_seg", None)
+        frames = self.head.num_seg
         if frames is not None and frames != self.num_frames:
             problems.append(f"MODEL.head.num_seg: expected MODEL.backbone.num_seg ({self.num_frames}), got {frames}")
         if problems:

@@ -15,7 +15,7 @@ from paddle import nn
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.modeling.frameworks.base import Framework, Recognizer
 from paddlevideo.modeling.frameworks.build import build_framework, without_start_weights
-from paddlevideo.modeling.losses.distillation import PairLoss
+from paddlevideo.modeling.losses.base import PairLoss
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.ranges import RuntimeConfig
 from paddlevideo.registry import FRAMEWORKS, LOSSES, suggest
@@ -25,7 +25,6 @@ log = logging.getLogger("paddlevideo")
 
 LABELS = "GroundTruth"
 _FRAMEWORK = "Recognizer2D"  # of a model that names none, as PaddleVideo's files do; config.checking knows it too
-_WIDTHS = {"logits": "num_classes", "features": "feature_channels"}
 
 
 @dataclass
@@ -74,7 +73,7 @@ class RecognizerDistillation(Framework):
         self.plan = _plan(models, freeze_params_list, runtime_cfg)
         self.student_name = _student_of(self.plan)
         for name, model in self.plan.items():
-            if hasattr(self, name):
+            if name in dir(self):
                 raise ConfigError("MODEL", [f"{model.where}: {name!r} has a meaning of its own; choose another name"])
             self.add_sublayer(name, _build(model, normalization))
         self._check_frames()
@@ -215,6 +214,11 @@ class RecognizerDistillation(Framework):
                 logits = network.view_logits(imgs).flatten(0, 1)  # [N * V, K]
             return {"logits": logits, **({"features": _pool(outputs[0], len(logits))} if wanted else {})}
 
+    def _width(self, name: str, kind: str) -> int:
+        """The values of a row of a model's "logits" or "features"."""
+        network = self.model(name)
+        return network.num_classes if kind == "logits" else network.feature_channels
+
     def _check_frames(self) -> None:
         problems = [
             f"{model.where}.backbone.num_seg: all models see the same clips: expected {self.num_frames} "
@@ -259,12 +263,15 @@ class RecognizerDistillation(Framework):
         if x in (LABELS, target):
             return [f"{here}: expected a model and then another model or {LABELS}, got {list(pair)}"]
         if target == LABELS:
-            fits = hasattr(criterion, "of_labels")
-            problems = [] if fits else [f"{here}: {kind} compares two models; {LABELS} is for DistillationCELoss"]
+            problems = (
+                []
+                if criterion.takes_labels
+                else [f"{here}: {kind} compares two models; {LABELS} is for DistillationCELoss"]
+            )
             return problems + ([f"{here}: {x} is frozen, and {LABELS} trains nothing"] if self.plan[x].frozen else [])
         if self.plan[x].frozen:
             return [f"{here}: {x} is frozen; the model that learns comes first"]
-        widths = [getattr(self.model(name), _WIDTHS[criterion.takes]) for name in pair]
+        widths = [self._width(name, criterion.takes) for name in pair]
         if criterion.takes == "logits" and widths[0] != widths[1]:
             return [f"{here}: {x} has {widths[0]} classes, {target} has {widths[1]}"]
         try:

@@ -9,7 +9,8 @@ import numpy as np
 import paddle
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.modeling.frameworks.base import Framework
+from paddlevideo.modeling.frameworks.base import Framework, check_features
+from paddlevideo.modeling.heads.roi_head import AVARoIHead
 from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.modeling.weights import load_pretrained
 from paddlevideo.ranges import Within
@@ -49,12 +50,12 @@ class FastRCNN(Framework):
         self.check_layout(self.backbone)
         self.roi_head = HEADS.build(head, "MODEL.head")
         self.normalize = ClipNormalize(*(normalization or (None, None)))
-        if not hasattr(self.roi_head, "bbox_head"):
+        if not isinstance(self.roi_head, AVARoIHead):
             raise ConfigError("MODEL", [f"MODEL.head.name: FastRCNN needs AVARoIHead, got {head.get('name')!r}"])
         problems = self.roi_head.channel_problems(self.backbone.out_channels)
         if problems:
             raise ConfigError("MODEL", problems)
-        if getattr(self.backbone, "pretrained", None):
+        if self.backbone.pretrained:
             load_pretrained(self.backbone, self.backbone.pretrained)
         self.freeze(freeze or ())
 
@@ -66,7 +67,7 @@ class FastRCNN(Framework):
     @property
     def num_frames(self) -> int | None:
         """T, the frames that a clip must have; None if the backbone takes any number."""
-        return getattr(self.backbone, "num_seg", None)
+        return self.backbone.num_seg
 
     @property
     def classifier_prefixes(self) -> tuple[str, ...]:
@@ -81,20 +82,19 @@ class FastRCNN(Framework):
     @property
     def long_term_channels(self) -> int:
         """C' of the long-term features that batches must have; 0 where they need none."""
-        return getattr(self.roi_head.shared_head, "lt_feat_channels", 0)
+        return self.roi_head.shared_head.lt_feat_channels if self.needs_long_term else 0
 
     @property
     def bank_request(self) -> Any:
         """The feature bank that a test run shall leave behind (``BankRequest``), or None."""
-        return getattr(self.roi_head.shared_head, "bank_request", None)
+        return None if self.roi_head.shared_head is None else self.roi_head.shared_head.bank_request
 
     @property
     def action_thr(self) -> float:
         """Scores above it are worth reporting."""
         return self.roi_head.action_thr
 
-    @classmethod
-    def input_spec(cls, batch: Mapping[str, Any]) -> list[paddle.static.InputSpec]:
+    def input_spec(self, batch: Mapping[str, Any]) -> list[paddle.static.InputSpec]:
         """The axes of ``predict_scores`` for a static program: N, H, W and R are free; V, T as in ``batch["imgs"]``.
 
         With long-term features in the batch these are inputs, too: S is free, C' as in ``batch["long_term"]``.
@@ -184,7 +184,9 @@ class FastRCNN(Framework):
     def _maps(self, imgs: paddle.Tensor) -> Any:
         self._check(imgs)
         x = self.normalize(imgs.squeeze(1).transpose([0, 4, 1, 2, 3]), channel_axis=1)  # [N, 3, T, H, W]
-        return self.backbone(x)
+        maps = self.backbone(x)
+        check_features(self.backbone, maps, imgs)
+        return maps
 
     def _per_box(
         self,

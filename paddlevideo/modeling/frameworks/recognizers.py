@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import paddle
 
 from paddlevideo.errors import ConfigError
-from paddlevideo.modeling.frameworks.base import Recognizer
+from paddlevideo.modeling.frameworks.base import Recognizer, check_features
 from paddlevideo.modeling.frameworks.online import OnlineTSM
 from paddlevideo.modeling.shift import ShiftState
 from paddlevideo.registry import FRAMEWORKS
@@ -22,7 +22,11 @@ class Recognizer2D(Recognizer):
     def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
         """Logits [N * V, K] of clips [N, V, T, H, W, 3]."""
         x = imgs.reshape([-1, *imgs.shape[3:]]).transpose([0, 3, 1, 2])  # [N * V * T, 3, H, W]
-        return self.head(self.backbone(self.normalize(x, channel_axis=1)), self.backbone.out_seg)
+        features = self.backbone(self.normalize(x, channel_axis=1))
+        frames = self.backbone.out_seg or self.backbone.num_seg or imgs.shape[2]
+        if self.head.in_channels is not None:  # else the backbone gives logits
+            check_features(self.backbone, features, imgs, frames)
+        return self.head(features, frames)
 
     def frame_logits(
         self, frames: paddle.Tensor, past: Sequence[paddle.Tensor] = ()
@@ -39,7 +43,7 @@ class Recognizer2D(Recognizer):
         Raises:
             ConfigError: the backbone's shift looks ahead.
         """
-        if getattr(self.backbone, "shift_mode", None) != "online":
+        if self.backbone.shift_mode != "online":
             problem = "MODEL.backbone.shift_mode: a stream needs 'online', and weights trained with it"
             raise ConfigError("MODEL", [problem])
         state = ShiftState(past)
@@ -61,7 +65,10 @@ class Recognizer3D(Recognizer):
     def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
         """Logits [N * V, K] of clips [N, V, T, H, W, 3]."""
         x = imgs.reshape([-1, *imgs.shape[2:]]).transpose([0, 4, 1, 2, 3])  # [N * V, 3, T, H, W]
-        return self.head(self.backbone(self.normalize(x, channel_axis=1)))
+        features = self.backbone(self.normalize(x, channel_axis=1))
+        if self.head.in_channels is not None:
+            check_features(self.backbone, features, imgs)
+        return self.head(features, 1)
 
 
 @FRAMEWORKS.register

@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.modeling.inflation import spelled_here
 from paddlevideo.modeling.layers import ConvBN3D, max_over_places
 from paddlevideo.ranges import PositiveInt
@@ -16,7 +17,7 @@ from paddlevideo.registry import HEADS
 
 
 @HEADS.register
-class ACRNHead(nn.Layer):
+class ACRNHead(DetectionPart, nn.Layer):
     """Sets a region's feature beside every place of its picture, and convolves.
 
     Args:

@@ -1,7 +1,9 @@
-"""What classification heads share."""
+"""What every head has, and every part of a detector's."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import paddle
@@ -10,24 +12,30 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import ConfigError
+from paddlevideo.modeling.losses.base import Loss
 from paddlevideo.registry import LOSSES
 
 
-class Head(nn.Layer):
-    """What turns a backbone's output into logits, and logits into a loss.
-
-    ``num_classes`` and ``in_channels`` are None where the backbone's channels are the classes.
+class Head(nn.Layer, ABC):
+    """A backbone's output to logits, logits to scores and to a loss.  A subclass has ``forward``.
 
     Args:
         ls_eps: label smoothing, in training only.
         loss_cfg: ``{name: Class, arguments}``; cross entropy by default.  ``BCELoss`` makes it a head for several
             labels per clip.
+
+    Attributes:
+        num_classes: K; None where the backbone's channels are the classes.
+        in_channels: C, which the backbone's ``out_channels`` must be; None: any.
+        num_seg: T, which the backbone's ``num_seg`` must be; None: any.
+        multi_label: scores are sigmoid, every class by itself; as the loss says.
     """
 
     num_classes: int | None = None
     in_channels: int | None = None
+    num_seg: int | None = None
 
-    def __init__(self, ls_eps: float, loss_cfg: dict[str, Any] | None):
+    def __init__(self, ls_eps: float = 0.0, loss_cfg: dict[str, Any] | None = None):
         super().__init__()
         spec = dict(loss_cfg or {"name": "CrossEntropyLoss"})
         if ls_eps:
@@ -35,8 +43,19 @@ class Head(nn.Layer):
                 raise ConfigError("MODEL.head", ["MODEL.head.ls_eps: is given in loss_cfg too"])
             spec["ls_eps"] = ls_eps
         self.criterion = LOSSES.build(spec, "MODEL.head.loss_cfg")
-        # whether classes do not exclude one another: what the loss is made for decides on the scores
-        self.multi_label: bool = getattr(self.criterion, "multi_label", False)
+        if not isinstance(self.criterion, Loss):
+            problem = f"MODEL.head.loss_cfg.name: {spec['name']} compares two networks; for a head take another loss"
+            raise ConfigError("MODEL.head", [problem])
+        self.multi_label: bool = self.criterion.multi_label
+
+    @abstractmethod
+    def forward(self, features: paddle.Tensor, num_frames: int) -> paddle.Tensor:
+        """Logits [N, K].
+
+        Args:
+            features: the backbone's output; of the layout "frames" [N * T, C, h, w], see ``Backbone``.
+            num_frames: T of "frames"; 1 for the other layouts.
+        """
 
     def scores(self, logits: paddle.Tensor) -> paddle.Tensor:
         """Probabilities of logits [..., K]: of one class out of all, or of every class by itself."""
@@ -45,6 +64,32 @@ class Head(nn.Layer):
     def loss(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Scalar loss of logits [N, K] with labels int [N] or float [N, K]."""
         return self.criterion(logits, labels)
+
+    def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
+        """The arrays of another project, without the head's prefix, under the names here."""
+        return dict(arrays)
+
+
+class DetectionPart(ABC):  # noqa: B024 its kinds have no method in common
+    """A part of a detector's head: RoI extractor, shared head, box head, assigner, sampler.
+
+    Attributes:
+        in_channels: C, which the part before must give; None: any.
+        needs_context: a shared head's ``forward(regions, owner, context)`` also takes the maps of whole pictures.
+        needs_long_term: ... ``forward(regions, owner, long_term, filled)`` takes long-term features.
+        lt_feat_channels: C' of these; 0: none.
+        bank_request: the feature bank that a test run leaves behind (``BankRequest``), or None.
+    """
+
+    in_channels: int | None = None
+    needs_context: bool = False
+    needs_long_term: bool = False
+    lt_feat_channels: int = 0
+    bank_request: Any = None
+
+    def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
+        """The arrays of another project, without the part's prefix, under the names here."""
+        return dict(arrays)
 
 
 class ClassificationHead(Head):
@@ -66,7 +111,7 @@ class ClassificationHead(Head):
     def _initializer(std: float) -> init.Initializer:
         return init.Normal(std=std)
 
-    def convert(self, arrays: dict[str, Any], origin: str) -> dict[str, Any]:
+    def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
         """Weights of another origin under this head's names; a torch linear is transposed.
 
         Args:

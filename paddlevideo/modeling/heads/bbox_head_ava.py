@@ -12,6 +12,7 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import ConfigError
+from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.modeling.layers import max_over_places
 from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
@@ -22,7 +23,7 @@ _SURE = 0.5  # above this score one of several classes counts as predicted, in t
 
 
 @HEADS.register
-class BBoxHeadAVA(nn.Layer):
+class BBoxHeadAVA(DetectionPart, nn.Layer):
     """Pools region features and classifies them; a region may do several things at once.
 
     Class 0 is reserved: it has a score, which nothing trains.

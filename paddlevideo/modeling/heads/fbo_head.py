@@ -6,6 +6,7 @@ opened here.  Where they come from: ``paddlevideo.loader.feature_bank``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,8 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import UserError
-from paddlevideo.modeling.layers import max_over_places
+from paddlevideo.modeling.heads.base import DetectionPart
+from paddlevideo.modeling.layers import children, max_over_places
 from paddlevideo.ranges import PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
@@ -103,8 +105,8 @@ class FBONonLocal(nn.Layer):
         """Persons [R, C] and slots [N, S, C'] -> [R, latent]; ``filled`` bool [N, S], or None: empty slots count."""
         x, slots = self.st_drop(self.st_feat_conv(persons)), self.lt_drop(self.lt_feat_conv(slots))
         hidden = None if filled is None else (filled.astype(x.dtype).unsqueeze(1) - 1.0) * 1e4
-        for name in self.layers:
-            x = x + getattr(self, name)(x, slots, owner, hidden)
+        for layer in children(self, self.layers):
+            x = x + layer(x, slots, owner, hidden)
             if not self.pre_activate:
                 x = F.relu(x)
         return x
@@ -134,7 +136,7 @@ class FBOPool(nn.Layer):
 
 
 @HEADS.register
-class FBOHead(nn.Layer):
+class FBOHead(DetectionPart, nn.Layer):
     """Sets a person's own feature beside what a feature bank operator makes of the long-term features.
 
     Args:
@@ -203,7 +205,7 @@ class FBOHead(nn.Layer):
         gained = self.fbo(persons, long_term.astype(persons.dtype), filled if self.mask_empty else None, owner)
         return paddle.concat([persons, gained], axis=1).unsqueeze([2, 3, 4])
 
-    def convert(self, arrays: dict[str, Any], origin: str) -> dict[str, Any]:
+    def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
         """MMAction2's weights: its convolutions are linear layers here, its normalisation has one axis."""
         converted = {}
         for key, value in arrays.items():
@@ -228,7 +230,7 @@ class BankRequest:
 
 
 @HEADS.register
-class LFBInferHead(nn.Layer):
+class LFBInferHead(DetectionPart, nn.Layer):
     """Leaves region features as they are, and says where a test run shall keep them as a feature bank.
 
     Args:

@@ -39,7 +39,7 @@ class I3DHead(ClassificationHead):
         super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
         self.dropout = nn.Dropout(drop_ratio)
 
-    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, features: paddle.Tensor, num_frames: int = 1) -> paddle.Tensor:
         """[N, C, T, h, w] -> logits [N, K]."""
         return self.fc(self.dropout(features.mean([2, 3, 4])))
 
@@ -70,7 +70,7 @@ class SlowFastHead(I3DHead):
     ):
         super().__init__(num_classes, in_channels, drop_ratio, std, ls_eps, loss_cfg)
 
-    def forward(self, features: tuple[paddle.Tensor, paddle.Tensor]) -> paddle.Tensor:
+    def forward(self, features: tuple[paddle.Tensor, paddle.Tensor], num_frames: int = 1) -> paddle.Tensor:
         """Slow [N, C, T, h, w] and fast [N, C', T', h, w] -> logits [N, K]."""
         pooled = paddle.concat([pathway.mean([2, 3, 4]) for pathway in features], axis=1)
         return self.fc(self.dropout(pooled))

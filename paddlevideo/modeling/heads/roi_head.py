@@ -10,6 +10,7 @@ import paddle
 from paddle import nn
 
 from paddlevideo.errors import UserError
+from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.modeling.heads.fbo_head import person_features
 from paddlevideo.modeling.roi import owners
 from paddlevideo.ranges import Positive, Probability
@@ -21,7 +22,7 @@ _SAMPLER = {"name": "RandomSampler"}
 
 
 @HEADS.register
-class AVARoIHead(nn.Layer):
+class AVARoIHead(DetectionPart, nn.Layer):
     """Boxes and feature maps to logits; PaddleVideo's ``MODEL.head`` of a detector.
 
     Args:
@@ -64,7 +65,7 @@ class AVARoIHead(nn.Layer):
     @property
     def needs_long_term(self) -> bool:
         """Whether batches must have long-term features."""
-        return bool(getattr(self.shared_head, "needs_long_term", False))
+        return self.shared_head is not None and self.shared_head.needs_long_term
 
     def forward(
         self,
@@ -84,7 +85,7 @@ class AVARoIHead(nn.Layer):
         regions, context = self.bbox_roi_extractor(features, boxes, boxes_num)
         head = self.shared_head
         if head is not None:
-            if getattr(head, "needs_context", False):
+            if head.needs_context:
                 regions = head(regions, owners(boxes, boxes_num), context)
             elif self.needs_long_term:
                 regions = head(regions, owners(boxes, boxes_num), *long_term)
@@ -133,12 +134,11 @@ class AVARoIHead(nn.Layer):
         problems = []
         regions = channels * (2 if self.bbox_roi_extractor.with_global else 1)
         source, head = "the RoI extractor gives", self.shared_head
-        wanted = getattr(head, "in_channels", None)
+        wanted = None if head is None else head.in_channels
         if wanted is not None:
-            context = getattr(head, "needs_context", False)
-            given = regions + channels if context else regions
+            given = regions + channels if head.needs_context else regions
             if wanted != given:
-                parts = f" ({regions} of a region, {channels} of the map)" if context else ""
+                parts = f" ({regions} of a region, {channels} of the map)" if head.needs_context else ""
                 problems.append(f"{_WHERE}.shared_head.in_channels: {source} {given} channels{parts}, got {wanted}")
             regions, source = head.out_channels, "the shared head gives"
         if self.bbox_head.in_channels != regions:
@@ -150,10 +150,9 @@ class AVARoIHead(nn.Layer):
     def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
         """Weights of another origin under these names; keys without ``roi_head.``."""
         converted: dict[str, Any] = {}
-        for part in ("bbox_head", "shared_head"):
+        for part, head in (("bbox_head", self.bbox_head), ("shared_head", self.shared_head)):
             own = {key[len(part) + 1 :]: value for key, value in arrays.items() if key.startswith(f"{part}.")}
-            head = getattr(self, part)
-            own = head.convert(own, origin) if hasattr(head, "convert") else own
+            own = head.convert(own, origin) if head is not None else own
             converted |= {f"{part}.{key}": value for key, value in own.items()}
         rest = {key: value for key, value in arrays.items() if not key.startswith(("bbox_head.", "shared_head."))}
         return {**rest, **converted}

@@ -41,7 +41,7 @@ class TimeSformerHead(ClassificationHead):
     def _initializer(std: float) -> init.Initializer:
         return init.TruncatedNormal(std=std)
 
-    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, features: paddle.Tensor, num_frames: int = 1) -> paddle.Tensor:
         """[N, D] -> logits [N, K]."""
         return self.fc(features)
 

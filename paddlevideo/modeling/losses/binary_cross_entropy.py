@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import paddle
-from paddle import nn
 from paddle.nn import functional as F
 
 from paddlevideo.errors import ConfigError
+from paddlevideo.modeling.losses.base import Loss
 from paddlevideo.ranges import Positive, ProbabilityBelowOne
 from paddlevideo.registry import LOSSES
 
 
 @LOSSES.register("BCELossWithLogits")
-class BCELoss(nn.Layer):
+class BCELoss(Loss):
     """Mean over batch and classes of ``-(w_k y_k log s_k + (1 - y_k) log(1 - s_k))`` with ``s = sigmoid(logits)``.
 
     Args:
@@ -23,7 +23,7 @@ class BCELoss(nn.Layer):
     *Source*: MMAction2 ``BCELossWithLogits``; its label smoothing of several labels.
     """
 
-    multi_label = True  # scores are sigmoid: every class by itself
+    multi_label = True
 
     def __init__(self, pos_weight: Positive | list[Positive] | None = None, ls_eps: ProbabilityBelowOne = 0.0):
         super().__init__()

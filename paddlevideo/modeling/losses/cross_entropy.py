@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import paddle
-from paddle import nn
 from paddle.nn import functional as F
 
+from paddlevideo.modeling.losses.base import Loss
 from paddlevideo.ranges import ProbabilityBelowOne
 from paddlevideo.registry import LOSSES
 
 
 @LOSSES.register
-class CrossEntropyLoss(nn.Layer):
+class CrossEntropyLoss(Loss):
     """Mean over the batch of ``-sum_k y_k log softmax(logits)_k``.
 
     Args:
@@ -20,8 +20,6 @@ class CrossEntropyLoss(nn.Layer):
 
     *Source*: PaddleVideo ``BaseHead.loss``; there the mixed loss is ``lam CE(a) + (1 - lam) CE(b)``, the same number.
     """
-
-    multi_label = False  # scores are softmax: one class out of all
 
     def __init__(self, ls_eps: ProbabilityBelowOne = 0.0):
         super().__init__()

@@ -1,8 +1,7 @@
 """What one network learns from another, or from the labels beside another: losses of pairs of models.
 
 ``RecognizerDistillation`` makes one loss per pair and calls it with what ``takes`` names: "logits" [N, K] of both, or
-"features", the backbone's output as one vector per clip [N, D].  A loss with ``of_labels`` may stand between a
-model and the labels too.
+"features", the backbone's output as one vector per clip [N, D].
 """
 
 from __future__ import annotations
@@ -13,35 +12,10 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddlevideo.modeling.losses.base import PairLoss
 from paddlevideo.modeling.losses.cross_entropy import CrossEntropyLoss
 from paddlevideo.ranges import Positive, ProbabilityBelowOne
 from paddlevideo.registry import LOSSES
-
-
-class PairLoss(nn.Layer):
-    """What the losses share: a weight, and float32 under mixed precision.
-
-    Args:
-        loss_weight: factor of the loss.
-    """
-
-    takes = "logits"
-
-    def __init__(self, loss_weight: float):
-        super().__init__()
-        self.loss_weight = loss_weight
-
-    def connect(self, channels: int, target_channels: int) -> None:
-        """Told once, before training, how many values a row of each side has."""
-
-    def forward(self, x: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
-        """Scalar loss of ``x``, which learns, and ``target``."""
-        with paddle.amp.auto_cast(enable=False):
-            return self.loss_weight * self.distance(x, target)
-
-    def distance(self, x: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
-        """The loss before its weight."""
-        raise NotImplementedError
 
 
 @LOSSES.register
@@ -54,6 +28,8 @@ class DistillationCELoss(PairLoss):
 
     *Source*: PaddleVideo ``DistillationCELoss``, which takes labels only.
     """
+
+    takes_labels = True
 
     def __init__(self, loss_weight: Positive = 1.0, ls_eps: ProbabilityBelowOne = 0.0):
         super().__init__(loss_weight)
@@ -113,7 +89,8 @@ class DistillationDMLLoss(PairLoss):
 
     def distance(self, x: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
         """Scalar from logits [N, K] and [N, K]."""
-        p, q = (getattr(F, self.act)(side.astype("float32")) for side in (x, target))
+        act = F.softmax if self.act == "softmax" else F.sigmoid
+        p, q = act(x.astype("float32")), act(target.astype("float32"))
         log_ratio = paddle.log((p + self.eps) / (q + self.eps))
         return ((p - q) * log_ratio).sum(1).mean() / 2  # p log(p / q) + q log(q / p)
 

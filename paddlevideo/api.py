@@ -1,0 +1,136 @@
+"""``paddlevideo.train``, ``paddlevideo.test`` and ``paddlevideo.export``: what the commands of these names run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paddlevideo.environment import set_cpu_environment
+from paddlevideo.errors import UserError
+
+if TYPE_CHECKING:
+    from paddlevideo.config import Config
+    from paddlevideo.inference.export import ExportReport
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run has written.
+
+    Args:
+        folder: its output folder.
+        last: the weights of its last epoch, ``.pdparams``.
+        best: those of its best validation; None without one.
+    """
+
+    folder: Path
+    last: Path
+    best: Path | None
+
+
+def train(
+    config: str | Path | Config, overrides: Sequence[str] = (), imports: Sequence[str] = (), **options: Any
+) -> Trained:
+    """Trains a model; ``paddlevideo train``.
+
+    Args:
+        config: a YAML file by its path, the file name of one that comes with the package, or a ``Config``.
+        overrides: ``a.b.0.c=value`` assignments.
+        imports: modules or .py files with registered classes of your own, besides the file's ``imports``.
+        options: fields of ``settings.Options``: validate, weights, resume, overwrite, seed, device, max_iters...
+
+    Raises:
+        UserError: what of it a user can mend, in one line or, of a configuration, one per mistake.
+    """
+    config = _loaded(config, overrides, imports, ("train", "valid", "test"))
+    set_cpu_environment()
+    from paddlevideo.engine import training
+    from paddlevideo.settings import Options
+
+    run = training.train(config, Options(**options))
+    last = run.folder.stem(f"epoch_{run.progress.epoch:05d}")
+    best = Path(f"{run.folder.stem('best')}.pdparams")
+    return Trained(run.folder.path, Path(f"{last}.pdparams"), best if best.is_file() else None)
+
+
+def test(
+    config: str | Path | Config,
+    weights: str | Path | None,
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+    imports: Sequence[str] = (),
+    **options: Any,
+) -> dict[str, float]:
+    """Evaluates weights on DATASET.test through PIPELINE.test; ``paddlevideo test``.
+
+    Args:
+        config: as of ``train``.
+        weights: the ``.pdparams`` file.
+        overrides: as of ``train``; ``protocol=NAME`` chooses one of PROTOCOLS.
+        out: file for the results of every video, ``.json``, ``.csv`` or ``.pkl``; detections ``.csv``.
+        imports: as of ``train``.
+        options: fields of ``settings.Options``: seed, device, amp, max_iters...
+
+    Returns:
+        The metric's figures by name, e.g. top1 in 0..1.
+
+    Raises:
+        UserError: as ``train``.
+    """
+    config = _loaded(config, overrides, imports, ("test",))
+    set_cpu_environment()
+    from paddlevideo.engine import testing
+    from paddlevideo.settings import Options
+
+    return testing.test(config, Options(weights=weights and str(weights), **options), out and str(out))
+
+
+def export(
+    config: str | Path | Config,
+    weights: str | Path,
+    out: str | Path,
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    imports: Sequence[str] = (),
+) -> ExportReport:
+    """Exports a trained model for prediction and compares the result with the network; ``paddlevideo export``.
+
+    Args:
+        config: as of ``train``.
+        weights: the ``.pdparams`` file.
+        out: the folder to write.
+        overrides: as of ``train``.
+        name: of the files; None: ``model_name``.
+        imports: as of ``train``.
+
+    Raises:
+        UserError: as ``train``; or the exported model gives other scores than the network.
+    """
+    from paddlevideo.config import Config, load_config
+
+    if not isinstance(config, Config):
+        config = load_config(config, overrides, uses=("test",), imports=imports)
+    elif overrides or imports:
+        raise UserError(_NO_CHANGES)
+    set_cpu_environment()
+    from paddlevideo.inference.export import export as write_export
+
+    return write_export(config, weights, out, name)
+
+
+_NO_CHANGES = "overrides and imports belong to the reading of a file; this configuration is a Config already"
+
+
+def _loaded(
+    config: str | Path | Config, overrides: Sequence[str], imports: Sequence[str], uses: Sequence[str]
+) -> Config:
+    from paddlevideo.build import load_run_config
+    from paddlevideo.config import Config
+
+    if not isinstance(config, Config):
+        return load_run_config(config, overrides, uses, imports)
+    if overrides or imports:
+        raise UserError(_NO_CHANGES)
+    return config

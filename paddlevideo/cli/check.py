@@ -1,0 +1,28 @@
+"""Checks a configuration and prints it resolved.
+
+paddlevideo check -c tsm_own_videos -o DATASET.batch_size=8
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from paddlevideo.cli import options
+from paddlevideo.cli.test import add_protocol
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_config(parser)
+    add_protocol(parser)
+    parser.set_defaults(test=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    from paddlevideo.build import length_remarks
+
+    config = options.read_run_config(args, ("test",) if args.test else options.SPLITS)
+    for line in length_remarks(config):
+        print(f"warning: {line}", file=sys.stderr)
+    print(config.to_yaml(), end="")
+    return 0

@@ -1,0 +1,149 @@
+"""Scores results files of --test --out again; several files are fused by the weighted sum of their scores.
+
+    paddlevideo eval result.json --metrics top_k_accuracy confusion_matrix --labels data/k400/labels.txt
+    paddlevideo eval rgb.json flow.csv --weights 1 1.5 --out fused.json --report fused.html
+
+Files are joined by path; a clip that is missing in one of them is an error.  Score files without paths and labels, as
+MMAction2 writes them, need the list they were made from: --annotations val.list.
+
+    paddlevideo eval results.csv --metrics mAP --annotations ava_val.csv --labels actions.pbtxt
+    paddlevideo eval proposals.pkl --metrics proposal_recall --annotations ava_val.csv
+
+score detections (--out of AVA models) and person boxes against AVA's csv; --exclude names key frames that do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+from paddlevideo.cli import options
+from paddlevideo.errors import UserError
+
+METRICS = (
+    "top_k_accuracy",
+    "mean_class_accuracy",
+    "mean_average_precision",
+    "mmit_mean_average_precision",
+    "confusion_matrix",
+    "mAP",
+    "proposal_recall",
+)
+_OF_BOXES = ("mAP", "proposal_recall")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("results", nargs="+", metavar="RESULT", help=".json, .csv or .pkl of --out")
+    add("--metrics", "--eval", nargs="+", choices=METRICS, metavar="NAME",
+        help=f"{', '.join(METRICS)} (the accuracies, or for several labels per clip the precisions)")  # fmt: skip
+    add("--topk", nargs="+", type=options.at_least(1), default=[1, 5], metavar="K", help="of top_k_accuracy (1 5)")
+    add("--labels", metavar="FILE",
+        help="class names, for the confusion matrix and the report; of boxes: what counts (.pbtxt)")  # fmt: skip
+    add("--annotations", metavar="LIST",
+        help="list file with the labels (path label), in the results' order; of boxes: AVA's csv")  # fmt: skip
+    add("--exclude", metavar="FILE", help="of boxes: csv of key frames that do not count")
+    add("--custom-classes", nargs="+", type=int, metavar="ID", help="of boxes: only these class ids count")
+    add("--iou", type=float, default=0.5, help="of boxes: least overlap of a match (0.5)")
+    add("--weights", nargs="+", type=float, metavar="W", help="of each file in the fusion (1 each)")
+    add("--softmax", action="store_true", help="scores are logits: make them probabilities before the fusion")
+    add("--out", metavar="FILE", help="write the (fused) results as .json, .csv or .pkl")
+    add("--report", metavar="FILE.html", help="write the report that --test writes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a line per figure."""
+    boxes = [name for name in args.metrics or () if name in _OF_BOXES]
+    if boxes and (len(args.metrics) > 1 or len(args.results) > 1 or not args.annotations):
+        raise UserError(
+            f"--metrics {boxes[0]}: expected alone, with one RESULT and with --annotations GROUND_TRUTH.csv"
+        )
+    if not 0 < args.iou <= 1:
+        raise UserError("--iou: expected above 0, at most 1")
+    if boxes:
+        return {"mAP": _score_detections, "proposal_recall": _score_proposals}[boxes[0]](args)
+    from paddlevideo.loader.labels import read_labels
+    from paddlevideo.reporting.page import Report, write_report
+    from paddlevideo.reporting.results import annotate, by_name, check_name, fuse, read_results, score, write_results
+
+    if args.out:
+        check_name(args.out)
+    files = [read_results(path) for path in args.results]
+    if args.annotations:
+        files = [annotate(results, args.annotations) for results in files]
+    results = fuse(files, args.weights or [1.0] * len(files), args.softmax)
+    names = results.names
+    if args.labels:
+        names = read_labels(args.labels, results.scores.shape[1])
+        results = by_name(results, names, args.labels)
+    wanted = args.metrics and [name for name in args.metrics if name != "confusion_matrix"]
+    figures = score(results, wanted, args.topk)
+    for key, value in figures.items():
+        print(f"{key}: {value:.6g}")
+    if args.metrics and "confusion_matrix" in args.metrics:
+        _print_confusion(results, names)
+    unreadable = int(results.unreadable.sum())
+    print(f"clips: {len(results.scores)}" + (f", of which without scores (wrong): {unreadable}" if unreadable else ""))
+    if args.out:
+        write_results(args.out, results)
+    if args.report:
+        facts = [("command", shlex.join(sys.argv)), ("results", results.source)]
+        write_report(args.report, Report(f"Results of {results.source}", figures, results, names, facts))
+    return 0
+
+
+def _score_detections(args: argparse.Namespace) -> int:
+    """Frame-mAP, each class's average precision, and what may be wrong if it is 0."""
+    from paddlevideo.metrics.ava_evaluation import format_classes, read_ground_truth, score_csv
+    from paddlevideo.reporting.page import Report, write_report
+
+    truth = read_ground_truth(args.annotations, args.labels, args.exclude, args.custom_classes)
+    evaluation, problems = score_csv(args.results[0], truth, args.iou)
+    print(format_classes(evaluation.classes))
+    for key, value in evaluation.figures.items():
+        print(f"{key}: {value:.6g}")
+    for problem in problems:
+        print(f"why: {problem}")
+    if args.report:
+        facts = [("command", shlex.join(sys.argv)), ("ground truth", truth.source)]
+        title = f"Detections of {args.results[0]}"
+        write_report(args.report, Report(title, evaluation.figures, facts=facts, classes=evaluation.classes))
+    return 0
+
+
+def _score_proposals(args: argparse.Namespace) -> int:
+    """The share of the annotated persons that a person box overlaps."""
+    import numpy as np
+
+    from paddlevideo.ava_files import img_key, read_ava_csv, read_excluded, read_proposals
+    from paddlevideo.metrics.ava import proposal_recall
+
+    table = read_ava_csv(args.annotations)
+    excluded = {img_key(*pair) for pair in read_excluded(args.exclude)} if args.exclude else set()
+    names, key = table.keys()
+    persons, lines = np.unique(np.column_stack([key, table.boxes]), axis=0, return_index=True)
+    keys = [names[int(k)] for k in persons[:, 0]]
+    rows = [i for i, name in enumerate(keys) if name not in excluded]
+    found = proposal_recall(read_proposals(args.results[0]), [keys[i] for i in rows], persons[rows, 1:], args.iou)
+    print(f"proposal_recall@{args.iou:g}IOU: {found.recall:.6g}")
+    print(f"persons: {len(rows)}, of which without a proposal: {len(found.missed)}")
+    for row in found.missed[:10]:
+        line = int(table.line[lines[rows[row]]])
+        print(f"  {args.annotations}:{line}: {keys[rows[row]]}, best overlap {found.iou[row]:.2f}")
+    return 0
+
+
+def _print_confusion(results: object, names: list[str] | None) -> None:
+    """Each class with what it is most often taken for; the counts too where they fit a screen."""
+    from paddlevideo.metrics.confusion import confusion_matrix, format_table, per_class_table
+    from paddlevideo.reporting.results import hard_labels
+
+    labels = hard_labels(results, "confusion_matrix")
+    matrix = confusion_matrix(results.scores, labels, results.scores.shape[1])
+    print(format_table(per_class_table(matrix, names)))
+    if len(matrix) <= 20:
+        width = max(2, len(str(matrix.max())))
+        print("row: label, column: prediction")
+        for k, row in enumerate(matrix):
+            print(f"{k:>4} |" + " ".join(f"{count:>{width}}" for count in row))

@@ -1,0 +1,49 @@
+"""Exports a trained model for prediction: program, weights and inference.yml, compared with the network.
+
+paddlevideo export -c CFG -w best.pdparams --out inference/TSM
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from paddlevideo.cli import options
+from paddlevideo.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
+    """
+    Args:
+        variant: ``script`` for PaddleVideo's flags, where -o is the folder and overrides have no short form.
+    """
+    script = variant == "script"
+    config = "YAML file the model was trained with"
+    options.add_config(parser, config, override=("--override",) if script else ("-o", "--override"))
+    weights, out = (
+        (("-p", "--pretrained_params"), ("-o", "--output_path")) if script else (("-w", "--weights"), ("--out",))
+    )
+    add = parser.add_argument
+    default = "(%(default)s)"
+    add(
+        *weights,
+        dest="weights",
+        default="./best.pdparams",
+        metavar="FILE",
+        help=f"trained weights, .pdparams {default}",
+    )
+    add(*out, dest="out", default="./inference", metavar="DIR", help=f"folder for the exported files {default}")
+    add("--save_name", default=None, help="name of the files (the configuration's model_name)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports; 0 if the exported model agrees with the network."""
+    if re.match(r"[A-Za-z_][\w.]*=", args.out):
+        raise UserError(
+            f"-o {args.out}: here -o names the folder of the export; a value of the configuration changes with "
+            f"--override {args.out} (a folder of that name is ./{args.out})"
+        )
+    from paddlevideo import api
+
+    api.export(args.config, args.weights, args.out, args.override, args.save_name, args.imports)
+    return 0

@@ -1,0 +1,268 @@
+"""Own annotated videos to an AVA-style data set and a configuration that trains on it.
+
+    paddlevideo prepare people people.csv --videos my/videos --out data/mine
+    python main.py -c data/mine/detector.yaml --validate --scale_lr
+
+What annotation may be (docs/files.md has the details): a table (csv with a header, or jsonl) of video, time_s, box
+x1 y1 x2 y2, actions, person, and width and height where boxes are in pixels and no video tells them; AVA's own csv;
+COCO json; VIA 2 or 3 json or csv; CVAT xml of a task, job or project (video 1.1: tracks, interpolated to one box a
+second; or images 1.1); Label Studio json.  Several files may be given.  Seconds count from a video's first frame.
+
+A summary tells what became of every box: read, dropped and why, resampled, merged, and how many each class has.
+
+Written to --out: train.csv, val.csv (whole videos each; test.csv with --test), *_excluded.csv, labels.pbtxt,
+*_proposals.pkl (the annotated boxes, or those of --proposals), detector.yaml; segments.csv (video, start_s, end_s,
+label) where the annotation labels stretches of time.  Then everything is checked, as
+paddlevideo check-data -c does it; exit code 1 if that finds errors, 2 if the annotation cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.ava_files import read_ava_labels, read_excluded
+from paddlevideo.cli import options
+from paddlevideo.config import load_config
+from paddlevideo.config.finding import find_config
+from paddlevideo.errors import UserError, printable
+from paddlevideo.preparation.check_ava import AvaSource, check_ava
+from paddlevideo.preparation.person_annotations import (
+    FORMS,
+    Annotation,
+    ImportOptions,
+    ImportSummary,
+    VideoFolder,
+    class_names,
+    merge_spellings,
+    read_detected,
+    read_people,
+    resolve,
+    resolve_segments,
+    split_videos,
+    write_detected,
+    write_labels,
+    write_segments,
+    write_split,
+)
+from paddlevideo.safe_io import write_atomic
+from paddlevideo.shipped import ROOT
+
+BASE = ROOT / "configs/detection/ava/slowonly_kinetics_pretrained_r50_4x16x1_20e_ava_rgb.yaml"
+SETS = {"train": "train", "valid": "val", "test": "test"}  # sections of DATASET -> names of files
+TOPK = (3, 5)
+_FORMER = {"norm": "fractions", "px": "pixels"}  # values of --boxes, the former name of --units
+CONFIG = "detector.yaml"  # what is written
+SEGMENTS = "segments.csv"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("annotations", nargs="+", type=Path, metavar="FILE", help="tables, AVA, COCO, VIA, CVAT, Label Studio files")
+    add("--format", choices=("auto", *FORMS), default="auto", help="of the files (by ending and content)")
+    add("--videos", type=Path, metavar="DIR", help="folder of the videos")
+    add("--frames", type=Path, metavar="DIR", help="folder of folders of frames, instead of videos; with --fps")
+    add("--frame_name", default="img_{:05}.jpg", help="of the frames (%(default)s)")
+    add("--fps", type=float, help="frames per second (what the videos say)")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    add("--base", type=Path, default=BASE, metavar="YAML", help="the configuration to start from (SlowOnly R50 4x16)")
+    add("--video", metavar="NAME", help="the video of a file that does not name it, or by another name")
+    units = ("auto", "pixels", "fractions")
+    add("--units", choices=units, default="auto", help="of tables' boxes; auto: a row with a number above 2 is pixels")
+    add("--boxes", dest="units", type=lambda text: _FORMER.get(text, text), choices=units, help=argparse.SUPPRESS)
+    add("--box-format", "--box_format", choices=("xyxy", "xywh"), default="xyxy", help="of tables' boxes (%(default)s)")
+    add("--start_s", type=float, default=0.0, help="the second at which annotation counts the first frame (AVA: 900)")
+    add("--attribute", metavar="NAME", help="the attribute that holds the actions (COCO, VIA, CVAT; all)")
+    add("--picture_fps", type=float, help="pictures per second, where pictures' numbers count time (the videos' fps)")
+    add("--first_number", type=int, help="of a video's first picture (0 as CVAT exports a video's, else 1)")
+    add("--every", type=float, default=1.0, metavar="S", help="seconds between the key frames of tracks (%(default)s)")
+    add("--labels", type=Path, metavar="FILE", help="classes in this order (those annotated, by the alphabet)")
+    add("--proposals", type=Path, metavar="FILE", help="a detector's boxes (.pkl, .npz, .json), for all sets")
+    add("--exclude", type=Path, metavar="FILE", help="key frames not to use: video,second lines")
+    add("--val", type=float, default=0.2, metavar="SHARE", help="of the videos, to validate on (%(default)s)")
+    add("--test", type=float, default=0.0, metavar="SHARE", help="of the videos, to test on; 0: as --val (%(default)s)")
+    add("--seed", type=int, default=0, help="of the split")
+    add(
+        "--jobs",
+        type=options.at_least(1),
+        default=os.cpu_count() or 1,
+        help="processes that check videos (one per core)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts and checks; 0 if nothing is wrong, else 1."""
+    _check(args)
+    args.base = find_config(args.base)
+    folder = VideoFolder(args.frames or args.videos, args.frame_name if args.frames else None, args.fps)
+    labels = read_ava_labels(args.labels) if args.labels else {}
+    given = list(labels.values()) or None
+    options = ImportOptions(
+        fps_of=folder.fps_of,
+        picture_fps=args.picture_fps,
+        first_number=args.first_number,
+        every_s=args.every,
+        attribute=args.attribute,
+        units=args.units,
+        box_format=args.box_format,
+        video=args.video,
+        labels=labels,
+        start_s=args.start_s,
+        last_s_of=folder.last_s,
+        times_of=folder.times_s,
+    )
+    imported = ImportSummary()
+    people = [person for file in args.annotations for person in read_people(file, args.format, options, imported)]
+    annotation = resolve(merge_spellings(people, given, imported), folder, imported)
+    print("\n".join(map(printable, imported.lines(annotation.people))))
+    if imported.segments:
+        write_segments(args.out / SEGMENTS, resolve_segments(imported.segments, folder))
+        print(f"segments: {len(imported.segments)} stretches of time with a label and no box: {args.out / SEGMENTS}")
+    if not annotation.people:
+        raise UserError(f"{args.annotations[0]}: no boxes of people, which a detector of actions needs, only segments")
+    names = class_names(annotation, given)
+    parts = split_videos(annotation, {"val": args.val, "test": args.test}, args.seed)
+    counts = write_files(args, annotation, names, parts)
+    suffix = "" if args.frames else folder.video_suffix(annotation.videos())
+    text = configuration(args, names, set(parts), suffix)
+    config = args.out / CONFIG
+    write_atomic(config, text)
+    print("\n".join(summary(annotation, parts, counts, names)))
+    check = check_ava(sources(args, parts, len(names) + 1, suffix), args.jobs)
+    print("\n".join(check.lines()))
+    print("\n".join(advice(args, names)))
+    return 0 if check.is_sound else 1
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses options that contradict each other."""
+    if bool(args.videos) == bool(args.frames):
+        raise UserError("name --videos or --frames, one of them")
+    if not (0 <= args.val < 1 and 0 <= args.test < 1 and 0 < args.every < math.inf):
+        raise UserError("--val and --test are shares from 0 to 1, --every is above 0")
+    rates = [rate for rate in (args.fps, args.picture_fps) if rate is not None]
+    if not all(0 < rate < math.inf for rate in rates) or not math.isfinite(args.start_s):
+        raise UserError("--fps and --picture_fps are above 0, --start_s is a number of seconds")
+
+
+def write_files(
+    args: argparse.Namespace, annotation: Annotation, names: list[str], parts: dict[str, list[str]]
+) -> dict[str, Counter]:
+    """All but the configuration; how often each action stands in each set."""
+    excluded = read_excluded(args.exclude) if args.exclude else set()
+    detected = read_detected(args.proposals) if args.proposals else None
+    write_labels(args.out / "labels.pbtxt", names)
+    counts = {}
+    for split, videos in parts.items():
+        counts[split] = write_split(annotation, videos, names, args.out / split, excluded)
+        if detected is not None:
+            write_detected(args.proposals, detected, videos, args.out / f"{split}_proposals.pkl")
+    return counts
+
+
+def files_of(args: argparse.Namespace, split: str, parts: set[str]) -> dict[str, str]:
+    """The files of a section of DATASET; sets that were not made are the next best one."""
+    name = SETS[split]
+    if name not in parts:
+        name = "val" if "val" in parts else "train"
+    stem = (args.out / name).as_posix()
+    return {
+        "file_path": f"{stem}.csv",
+        "exclude_file": f"{stem}_excluded.csv",
+        "proposal_file": f"{stem}_proposals.pkl",
+        "label_file": (args.out / "labels.pbtxt").as_posix(),
+    }
+
+
+def configuration(args: argparse.Namespace, names: list[str], parts: set[str], suffix: str) -> str:
+    """The YAML: the base with these classes and files."""
+    import yaml
+
+    base, found = os.path.relpath(args.base.resolve(), args.out.resolve()).replace(os.sep, "/"), read_base(args.base)
+    place: dict = {"data_prefix": (args.frames or args.videos).as_posix(), "timestamp_start": 0, "timestamp_end": None}
+    if args.frames:
+        place |= {"suffix": args.frame_name, "fps": args.fps}
+    else:
+        place |= {"videos": True, "video_suffix": suffix}
+    topk = [k for k in TOPK if k < len(names) + 1] or [1]
+    custom = {split: {"custom_classes": None} for split in SETS if "custom_classes" in found["DATASET"].get(split, {})}
+    metric = {"custom_classes": len(names) + 1} if "custom_classes" in found["METRIC"] else {}
+    content = {
+        "MODEL": {"head": {"bbox_head": {"num_classes": len(names) + 1, "topk": topk}}},
+        "DATASET": {split: files_of(args, split, parts) | place | custom.get(split, {}) for split in SETS},
+        "METRIC": metric | {k: v for k, v in files_of(args, "test", parts).items() if k != "proposal_file"},
+        "model_name": args.out.resolve().name,
+        "output_dir": (Path("output") / args.out.name).as_posix(),
+    }
+    command = f"python main.py -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
+    held_out = "" if "val" in parts else "# No video is held out: validation is on the training videos.\n"
+    return (
+        f"# Action detection on own videos, {len(names)} classes: {', '.join(names)}.\n"
+        f"# Launch: {command}\n{held_out}"
+        f"_base_: {base!r}\n\n" + yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
+    )
+
+
+def read_base(path: Path) -> Mapping[str, Any]:
+    """The configuration to start from.
+
+    Raises:
+        UserError: it is not of a detector.
+    """
+    found = load_config(str(path))
+    if "bbox_head" not in ((found.get("MODEL") or {}).get("head") or {}) or not found.get("METRIC"):
+        raise UserError(f"{path}: MODEL.head has no bbox_head, so it is no action detector (--base)")
+    return found
+
+
+def advice(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """What else a user should know of the configuration."""
+    found = read_base(args.base)
+    lines = []
+    sided = [name for name in names if {"left", "right"} & set(re.split(r"[\W_]+", name.lower()))]
+    if sided and "Flip" in str((found.get("PIPELINE") or {}).get("train")):
+        lines.append(f"note: {', '.join(sided)}: the mirror makes one of the other; take Flip out of PIPELINE.train")
+    pretrained = found["MODEL"]["backbone"].get("pretrained")
+    if pretrained and not Path(pretrained).exists():
+        lines.append(
+            f"note: it starts from {pretrained}, which is not there; {args.base.name} says where it comes from"
+        )
+    command = f"python main.py -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
+    return [*lines, f"train on it: {command}"]
+
+
+def sources(args: argparse.Namespace, parts: dict[str, list[str]], num_classes: int, suffix: str) -> list[AvaSource]:
+    """What was written, for the check."""
+    kind = {"suffix": args.frame_name, "fps": args.fps} if args.frames else {"videos": True, "video_suffix": suffix}
+    return [
+        AvaSource(
+            split,
+            data_prefix=str(args.frames or args.videos),
+            timestamp_start=0,
+            timestamp_end=None,
+            num_classes=num_classes,
+            **files_of(args, split, set(parts)),
+            **kind,
+        )
+        for split, name in SETS.items()
+        if name in parts
+    ]
+
+
+def summary(
+    annotation: Annotation, parts: dict[str, list[str]], counts: dict[str, Counter], names: list[str]
+) -> list[str]:
+    """What became of the annotation."""
+    lines = [f"{len(annotation.people)} boxes of people in {len(annotation.videos())} videos, {len(names)} classes"]
+    lines += [
+        f"{split}: {len(videos)} videos, {sum(counts[split].values())} actions" for split, videos in parts.items()
+    ]
+    if any(not person.actions for person in annotation.people):
+        lines.append("boxes without an action are among the proposals only")
+    return [*lines, ""]

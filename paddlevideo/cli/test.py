@@ -1,0 +1,39 @@
+"""Evaluates weights on DATASET.test through PIPELINE.test.
+
+paddlevideo test -c CFG -w output/TSM/TSM_best.pdparams --out results.json
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from paddlevideo.cli import options
+from paddlevideo.cli.train import add_run, run_options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_config(parser)
+    options.add_weights(parser)
+    add_testing(parser)
+    add_run(parser)
+
+
+def add_testing(parser: argparse.ArgumentParser) -> None:
+    """The options of testing alone."""
+    add_protocol(parser)
+    results = "per-video results of a test as .json, .csv or .pkl; detections as .csv"
+    parser.add_argument("--out", metavar="FILE", help=results)
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """``--protocol NAME``, short for ``-o protocol=NAME``."""
+    which = "which of the configuration's PROTOCOLS to test with"
+    assignment = "protocol={}".format
+    parser.add_argument("--protocol", dest="override", action="append", type=assignment, metavar="NAME", help=which)
+
+
+def run(args: argparse.Namespace) -> int:
+    from paddlevideo import api
+
+    api.test(args.config, args.weights, args.override, args.out, args.imports, **run_options(args))
+    return 0

@@ -1,0 +1,63 @@
+"""Trains a video model from one YAML file.
+
+paddlevideo train -c tsm_own_videos --validate
+python -m paddle.distributed.launch --nproc_per_node 2 $(which paddlevideo) train -c CFG --validate
+paddlevideo train -c CFG --validate --resume
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from paddlevideo.cli import options
+from paddlevideo.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_config(parser)
+    options.add_weights(parser, "weights to begin training from")
+    add_training(parser)
+    add_run(parser)
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """The options of training alone."""
+    add = parser.add_argument
+    add("--validate", action="store_true", help="evaluate during training and keep the best weights")
+    point = "continue exactly: auto (newest valid), or a resume point"
+    add("--resume", nargs="?", const="auto", metavar="PATH", help=point)
+    add("--overwrite", action="store_true", help="move the work of another run in output_dir aside, into previous_N")
+    add("--scale_lr", action="store_true", help="scale rates from OPTIMIZER.base_batch_size to this global batch")
+    add("-p", "--profiler_options", metavar="OPTIONS", help='e.g. "batch_range=[10,20];profile_path=model.profile"')
+    add("--fleet", action="store_true", help="accepted for old scripts; the launcher's ranks are used either way")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """The options that training and testing have."""
+    add = parser.add_argument
+    add("--seed", type=int, help="of shuffling, augmentation, dropout and initial weights (default 1234)")
+    add("--deterministic", action="store_true", help="only GPU kernels that give the same bits at every run; slower")
+    options.add_device(parser)
+    add("--amp", action="store_true", help="mixed precision on GPUs")
+    add("--amp_level", choices=("O1", "O2"), help="O1 (default with --amp) or O2")
+    add("--amp_dtype", choices=("float16", "bfloat16"), default="float16", help="(%(default)s)")
+    limit = "at most N batches per epoch, in training and evaluation"
+    add("--max_iters", type=options.at_least(1), metavar="N", help=limit)
+
+
+def run_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The values of ``add_run``, as ``paddlevideo.train`` and ``paddlevideo.test`` take them."""
+    if args.amp_level and not args.amp:
+        raise UserError("--amp_level needs --amp")
+    names = ("seed", "deterministic", "device", "amp", "amp_dtype", "max_iters")
+    return {name: vars(args)[name] for name in names} | {"amp_level": args.amp_level or "O1"}
+
+
+def run(args: argparse.Namespace) -> int:
+    from paddlevideo import api
+
+    names = ("weights", "validate", "resume", "overwrite", "scale_lr", "profiler_options", "fleet")
+    more = {name: vars(args)[name] for name in names}
+    api.train(args.config, args.override, args.imports, **run_options(args), **more)
+    return 0

@@ -1,0 +1,143 @@
+"""Draws where a network looks.
+
+    paddlevideo visualize -c CFG -w WEIGHTS -i clip.mp4 --out pictures
+
+Attention rollout for transformers, Grad-CAM for convolutional networks.  Clips go through PIPELINE.test, so scores are
+those of testing.  One picture per clip, named after it: the frames as the network gets them, and below them the map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paddlevideo.cli import options
+from paddlevideo.cli.browse import add_pictures, write_picture
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from paddlevideo.config import Config
+    from paddlevideo.reporting.attention import Look
+    from paddlevideo.reporting.contact_sheet import PictureRow
+
+_TOP = 3  # classes named above a picture
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_config(parser, "YAML file the weights were trained with")
+    options.add_weights(parser, required=True)
+    add = parser.add_argument
+    add("-i", "--input", required=True, nargs="+", metavar="PATH", help="videos, folders of videos, list files")
+    add(
+        "--class", type=int, dest="class_id", metavar="N", help="class whose evidence Grad-CAM maps (the predicted one)"
+    )
+    layer = "layer for Grad-CAM, e.g. backbone.res4b (the last block of at least 7 x 7 places)"
+    add("--layer", metavar="NAME", help=layer)
+    options.add_device(parser)
+    add("--max_views", type=options.at_least(1), default=10, help="views drawn of a clip with several (%(default)s)")
+    add_pictures(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draws; 0 if every clip could be read."""
+    from paddlevideo.build import trained_network
+    from paddlevideo.environment import use_device
+    from paddlevideo.loader.decode import VideoReadError
+    from paddlevideo.reporting.attention import look_inside
+    from paddlevideo.video_files import find_videos
+
+    config = options.read_config(args)
+    videos = find_videos(args.input, say)
+    use_device(args.device)
+    config, model, classes = trained_network(config, args.weights, say)
+    names, clips = classes.names, Clips(config)
+    if args.class_id is not None and model.backbone.attention_type:
+        say("attention rollout knows no classes: --class changes the heading only")
+    unread = 0
+    paths = picture_paths(videos, Path(args.out), args.format)
+    for i, (path, video) in enumerate(zip(paths, videos)):
+        try:
+            imgs = clips.read(str(video), i)
+        except VideoReadError as error:
+            unread += 1
+            say(f"skipped: {error}")
+            continue
+        look = look_inside(model, imgs, args.class_id, args.layer)
+        write_picture(path, *sheet(video.name, imgs, look, names, args.class_id, args.max_views), args)
+    return 1 if unread else 0
+
+
+def say(line: str) -> None:
+    """Remarks go to stderr, so that stdout holds the pictures' paths only."""
+    print(line, file=sys.stderr)
+
+
+class Clips:
+    """PIPELINE.test for single video files, with the generators that testing has."""
+
+    def __init__(self, config: Config):
+        from paddlevideo.errors import ConfigError
+        from paddlevideo.loader.pipelines import Pipeline
+        from paddlevideo.loader.pipelines.decode import FrameDecoder
+        from paddlevideo.registry import TRANSFORMS
+
+        section = config.section("PIPELINE")
+        if "test" not in section:
+            raise ConfigError(config.source, ["PIPELINE.test: is missing; it says how clips are cut out of a video"])
+        self.pipeline = Pipeline(section["test"], "PIPELINE.test")
+        names = [step.get("name") for step in section["test"].values() if isinstance(step, Mapping)]
+        self._of_frames = any(name in TRANSFORMS and TRANSFORMS.get(name) is FrameDecoder for name in names)
+
+    def read(self, path: str, index: int) -> np.ndarray:
+        """[V, T, H, W, 3].  A pipeline for folders of frames reads the same frames from the video file."""
+        import numpy as np
+
+        from paddlevideo.loader.decode import open_video
+        from paddlevideo.settings import DEFAULT_SEED
+
+        sample: dict[str, Any] = {"filename": path, "index": index}
+        if self._of_frames:
+            sample["reader"] = open_video(path)
+        return self.pipeline(sample, np.random.default_rng([DEFAULT_SEED, 0, index]))["imgs"]
+
+
+def picture_paths(videos: list[Path], folder: Path, suffix: str) -> list[Path]:
+    """One path per video: its own name, numbered where several videos share it."""
+    taken: dict[str, int] = {}
+    paths = []
+    for video in videos:
+        count = taken[video.stem] = taken.get(video.stem, 0) + 1
+        paths.append(folder / f"{video.stem}{'' if count == 1 else f'_{count}'}.{suffix}")
+    return paths
+
+
+def sheet(
+    title: str, imgs: np.ndarray, look: Look, names: list[str] | None, class_id: int | None, max_views: int
+) -> tuple[list[str], list[PictureRow]]:
+    """Heading and rows of one clip's picture: for each view its frames, and the map over them."""
+    from paddlevideo.reporting.attention import heat_over
+    from paddlevideo.reporting.contact_sheet import PictureRow, displayable, spread
+
+    order = [int(k) for k in (-look.scores).argsort(kind="stable")[:_TOP]]
+    heading = [title, "predicted: " + ", ".join(scored(k, look, names) for k in order)]
+    if class_id is not None:
+        heading.append(f"asked about: {scored(class_id, look, names)}")
+    rows: list[Any] = []
+    for v in spread(len(imgs), max_views):
+        frames = displayable(imgs[v])
+        view = f", view {v + 1} of {len(imgs)}" if len(imgs) > 1 else ""
+        rows += [
+            PictureRow(f"frames{view}  {imgs.shape[3]} x {imgs.shape[2]}", frames),
+            PictureRow(f"{look.method}{view}", heat_over(frames, look.heat[v])),
+        ]
+    return heading, rows
+
+
+def scored(class_id: int, look: Look, names: list[str] | None) -> str:
+    """``left 0.93``."""
+    name = names[class_id] if names else f"class {class_id}"
+    return f"{name} {look.scores[class_id]:.3f}"

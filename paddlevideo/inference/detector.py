@@ -1,0 +1,627 @@
+"""What persons do in a video: persons at key frames, their track ids, and the scores of their actions.
+
+result = detect("clip.mp4", "inference/AVA", detector="yolo.onnx")
+for key_frame in result.key_frames:
+    for person in key_frame.persons: key_frame.time_s, person.track_id, person.box_px, result.actions(person, 0.5)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.ava_files import read_ava_labels
+from paddlevideo.classes import RESERVED, UNKNOWN, Classes
+from paddlevideo.config import Config, load_config
+from paddlevideo.errors import UserError
+from paddlevideo.inference.key_frames import (
+    ClipMaker,
+    ForwardReader,
+    KeyMoment,
+    moments_at,
+    moments_between,
+    moments_by_step,
+    moments_by_time,
+    open_forward,
+    person_rows,
+    shot_until,
+)
+from paddlevideo.inference.person_detectors import HOG, PersonDetector, ProposalFile, open_detector
+from paddlevideo.inference.runtime import (
+    Export,
+    ExportedModel,
+    Runtime,
+    Say,
+    TrainedNetwork,
+    config_of,
+    damaged_of,
+    to_stderr,
+)
+from paddlevideo.inference.tracking import MAX_GAP_S, Track, link, tracks_of
+from paddlevideo.inference.video_bank import (
+    WINDOW,
+    BankDetector,
+    FirstPass,
+    Window,
+    bank_of_video,
+    moments_of_seconds,
+    no_detector,
+    window_of,
+    with_windows_from,
+    without_windows,
+)
+from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.safe_io import sha256
+
+_PROGRESS_STEP = 10  # key frames between two lines of progress
+
+
+# ---- settings
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """What a detection model needs besides its pixels: names of the actions, and how key frames and persons are chosen.
+
+    Args:
+        class_ids: the action id of every column of the scores; column 0 is reserved.
+        names: a name for every column.
+        clip_fps: frames per second of the videos that it was trained on.
+        timestamp_start: the second that the first frame shows, where boxes come from a file.
+        timestamp_end: the second at which videos end; None: each where it ends.
+        person_det_score_thr: least score of a person of a file.
+        num_max_proposals: boxes per key frame of a file.
+        action_thr: least score that the csv lists.
+    """
+
+    class_ids: Sequence[int]
+    names: Sequence[str]
+    clip_fps: float = 30.0
+    timestamp_start: float = 900.0
+    timestamp_end: float | None = 1800.0
+    person_det_score_thr: float = 0.9
+    num_max_proposals: int = 1000
+    action_thr: float = 0.002
+
+    @classmethod
+    def of_config(cls, config: Config, framework: Any, classes: Classes = UNKNOWN) -> DetectionSettings:
+        """From DATASET.test (or .valid, .train) and METRIC of a configuration.
+
+        Args:
+            framework: the network: ``num_classes`` (K, the reserved column among them) and ``action_thr``.
+            classes: the weights' own, which go before those of the configuration.
+
+        Raises:
+            UserError: custom classes that do not make K, a label file that is missing.
+        """
+        content, num_classes = config.to_dict(), framework.num_classes
+        splits = content.get("DATASET") or {}
+        places = [(f"DATASET.{split}", splits.get(split)) for split in ("test", "valid", "train")]
+        places = [(where, s) for where, s in [*places, ("METRIC", content.get("METRIC"))] if isinstance(s, Mapping)]
+        sections = [section for _, section in places]
+
+        def first(key: str, default: Any) -> Any:
+            return next((section[key] for section in sections if section.get(key) is not None), default)
+
+        custom = next((s["custom_classes"] for s in sections if isinstance(s.get("custom_classes"), Sequence)), None)
+        class_ids = list(classes.ids or [0, *(custom if custom is not None else range(1, num_classes))])
+        if len(class_ids) != num_classes:
+            raise UserError(
+                f"{config.source}: custom_classes: {len(class_ids) - 1} and the reserved 0 make {len(class_ids)}, but "
+                f"the network has {num_classes} classes"
+            )
+        where, label_file = next(((where, s["label_file"]) for where, s in places if "label_file" in s), ("", None))
+        try:
+            names = list(classes.names or names_of(class_ids, label_file))
+        except UserError as error:
+            way_out = f"override {where}.label_file=null to go without names"
+            raise UserError(f"{config.source}: {where}.label_file: {error}; {way_out}") from None
+        ends = [section["timestamp_end"] for section in sections if "timestamp_end" in section]  # None is an end, too
+        return cls(
+            class_ids=class_ids,
+            names=names,
+            clip_fps=float(first("fps", cls.clip_fps)),
+            timestamp_start=first("timestamp_start", cls.timestamp_start),
+            timestamp_end=ends[0] if ends else cls.timestamp_end,
+            person_det_score_thr=first("person_det_score_thr", cls.person_det_score_thr),
+            num_max_proposals=first("num_max_proposals", cls.num_max_proposals),
+            action_thr=framework.action_thr,
+        )
+
+    @classmethod
+    def of_description(cls, values: Mapping[str, Any], where: str) -> DetectionSettings:
+        """From ``inference.yml``, as ``describe`` gave them.
+
+        Raises:
+            UserError: a key is missing.
+        """
+        known = [field.name for field in fields(cls)]
+        missing = [key for key in known if key not in values]
+        if missing:
+            raise UserError(f"{where}: detection lacks {', '.join(missing)}; export the model again")
+        return cls(**{key: values[key] for key in known})
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data for ``inference.yml``."""
+        return {**asdict(self), "class_ids": list(self.class_ids), "names": list(self.names)}
+
+    def with_labels(self, path: str | Path) -> DetectionSettings:
+        """The same with the names of a label file, by action id; e.g. in another language.
+
+        Raises:
+            UserError: a bad file, one that names none of the model's actions, or one that gives an action the name of
+                another one.
+        """
+        names = names_of(self.class_ids, path)
+        for action, own, name in zip(self.class_ids, self.names, names):
+            if name != own and name in self.names:
+                other = self.class_ids[list(self.names).index(name)]
+                raise UserError(
+                    f"{path}: calls action {action} {name!r}, which is action {other} of the model; use the label file "
+                    "of the training, or leave it out: the model carries its names"
+                )
+        return replace(self, names=names)
+
+
+def names_of(class_ids: Sequence[int], label_file: str | Path | None) -> list[str]:
+    """A name for every column: the file's, ``class 7`` where it has none, as AVA's list of 60 has none for 20.
+
+    Raises:
+        UserError: a bad file, or one that names none of the actions.
+    """
+    known = read_ava_labels(label_file) if label_file else {}
+    if known and not set(known) & set(class_ids[1:]):
+        raise UserError(
+            f"{label_file}: names actions {min(known)} to {max(known)}, but none of the model's {len(class_ids) - 1}"
+        )
+    return [RESERVED, *(known.get(i, f"class {i}") for i in class_ids[1:])]
+
+
+# ---- results
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """A person at a key frame.
+
+    Args:
+        track_id: the same at every key frame of one person.
+        box_px: float64 [4], x1, y1, x2, y2 in pixels of the video.
+        box_norm: float32 [4], the same as fractions of the picture.
+        score: of the person detector, 0..1.
+        scores: float32 [K] probabilities of the actions; column 0 is reserved.
+    """
+
+    track_id: int
+    box_px: np.ndarray
+    box_norm: np.ndarray
+    score: float
+    scores: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class KeyFrame:
+    """A key frame and its persons."""
+
+    moment: KeyMoment
+    persons: list[Person]
+
+    @property
+    def time_s(self) -> float:
+        """Seconds since the first frame."""
+        return self.moment.time_s
+
+
+@dataclass(frozen=True, eq=False)
+class VideoActions:
+    """What was found in one video.
+
+    Args:
+        size: height and width of its pictures.
+        times_s: of every frame, since the first one.
+        settings: of the model; its names.
+        tracks: track id -> where the person was found, also between the key frames; fractions of the picture.
+        looks_s: seconds of the frames in which persons were looked for.
+        reader: the open video, for drawing.
+    """
+
+    path: str
+    video_id: str
+    size: tuple[int, int]
+    times_s: np.ndarray
+    key_frames: list[KeyFrame]
+    settings: DetectionSettings
+    tracks: Mapping[int, Track]
+    looks_s: np.ndarray
+    reader: ForwardReader | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """K names, of every column of a person's scores."""
+        return self.settings.names
+
+    def actions(self, person: Person, threshold: float, most: int | None = None) -> list[tuple[int, str, float]]:
+        """(action id, name, score) of the scores from ``threshold`` on, best first."""
+        order = 1 + np.argsort(-person.scores[1:], kind="stable")
+        kept = [int(k) for k in order if person.scores[k] >= threshold][:most]
+        return [(self.settings.class_ids[k], self.settings.names[k], float(person.scores[k])) for k in kept]
+
+
+# ---- the detector
+
+
+@dataclass(frozen=True)
+class Search:
+    """In which frames persons are looked for, and at which of them their actions are scored.
+
+    Args:
+        step: frames from key frame to key frame.
+        every_s: seconds from key frame to key frame, instead of ``step``.
+        detect_every_s: persons are looked for at least so often, for their tracks.
+        video_id: name of the video in files of boxes and in results; None: its file name without the ending.
+        timestamp_start: second that the first frame shows; None: 0, with boxes of a file the model's.
+    """
+
+    step: int = 8
+    every_s: float | None = None
+    detect_every_s: float = 0.2
+    video_id: str | None = None
+    timestamp_start: float | None = None
+
+
+@dataclass
+class ActionDetector:
+    """A detection model with its preprocessing.
+
+    Args:
+        model: a trained network, or an exported model.
+        pipeline: PIPELINE.test.
+        settings: of its training.
+        window: of a network that takes a feature bank.
+        bank_detector: makes the feature bank; None: it must be there.
+        batch_size: key frames per run.
+        max_gap_s: seconds for which a person may be missed and keep the track id.
+        say: receives remarks.
+        announce: receives the steps and their progress, ``10 / 37``.
+    """
+
+    model: TrainedNetwork | ExportedModel
+    pipeline: Pipeline
+    settings: DetectionSettings
+    window: Window | None = None
+    bank_detector: BankDetector | None = None
+    batch_size: int = 1
+    max_gap_s: float = MAX_GAP_S
+    say: Say = to_stderr
+    announce: Say = lambda line: None
+
+    def __post_init__(self) -> None:
+        self.pipeline.refuse_boxes()
+        if self.window is None:
+            self.pipeline = without_windows(self.pipeline)
+
+    @classmethod
+    def from_config(
+        cls, config: Config, weights: str | Path, device: str = "auto", labels: str | Path | None = None,
+        say: Say = to_stderr, **more: Any,
+    ) -> ActionDetector:  # fmt: skip
+        """A network as testing builds it; if it takes a feature bank, its own backbone makes it.
+
+        Args:
+            labels: label file whose names are shown; None: the weights' own, or the configuration's.
+            more: further arguments of the class.
+
+        Raises:
+            UserError: weights that do not fit, a network of whole videos, no such device, a bad label file.
+        """
+        model = TrainedNetwork(config, weights, device, of_persons=True, say=say)
+        # the configuration's own label file may not be on this machine
+        named = _without_labels(model.config) if labels else model.config
+        settings = DetectionSettings.of_config(named, model.framework, model.classes)
+        window = window_of(model.pipeline, model.framework)
+        bank_detector = bank_detector_of(model) if window else None
+        settings = settings.with_labels(labels) if labels else settings
+        return cls(model, model.pipeline, settings, window, bank_detector, say=say, **more)
+
+    @classmethod
+    def from_export(
+        cls, path: str | Path, params: str | Path | None = None, config: Config | None = None,
+        overrides: Sequence[str] = (), runtime: Runtime | None = None, labels: str | Path | None = None,
+        say: Say = to_stderr, **more: Any,
+    ) -> ActionDetector:  # fmt: skip
+        """An exported model.
+
+        Args:
+            path: its folder or program.
+            params: its weights; None: beside the program.
+            config: is compared with ``inference.yml``; its PIPELINE.test is used where ``overrides`` change it.
+            runtime: where it runs; None: on the CPU.
+            labels: label file whose names are shown; None: the model's own.
+            more: further arguments of the class.
+
+        Raises:
+            UserError: files missing, damaged or of several exports; a model of whole videos; a bad label file.
+        """
+        export = Export.find(path, params, say)
+        if export.description is None:
+            raise UserError(
+                f"{export.file}: not there, so how {export.program.name} wants its clips is unknown; export the model "
+                "again"
+            )
+        noted = export.description.detection
+        if not noted:
+            raise UserError(f"{export.program}: names whole videos, not people; use tools/predict.py")
+        pipeline = export.pipeline(export.section(config, overrides, say))
+        settings = DetectionSettings.of_description(noted, str(export.file))
+        settings = settings.with_labels(labels) if labels else settings
+        window = Window(**noted[WINDOW]) if noted.get(WINDOW) else None
+        return cls(export.load(runtime or Runtime(), say), pipeline, settings, window, say=say, **more)
+
+    def predict(
+        self,
+        video: str | Path | ForwardReader,
+        persons: PersonDetector,
+        search: Search | None = None,
+        bank: str | Path | None = None,
+    ) -> VideoActions:
+        """The persons of a video and their actions.
+
+        Args:
+            video: a file, or one that is open.
+            persons: gives the boxes of persons.
+            search: which frames; None: the defaults.  The key frames of a file of boxes are its seconds.
+            bank: file of the feature bank, for a model that takes one; None: ``<video id>.bank`` in this folder.
+
+        Raises:
+            VideoReadError: the video cannot be read.
+            UserError: no second of the file of boxes lies in the video; no feature bank and nothing that makes it.
+        """
+        search = search or Search()
+        reader = video if isinstance(video, ForwardReader) else open_forward(video, self.say)
+        num_remarks = len(reader.remarks)
+        video_id = search.video_id or Path(reader.path).stem
+        start, end = search.timestamp_start, None
+        if isinstance(persons, ProposalFile):  # its seconds are the data set's
+            start, end = self.settings.timestamp_start if start is None else start, self.settings.timestamp_end
+        start = start or 0.0
+        self.announce(f"Frame Number: {len(reader)}")
+        moments, looks, seconds = self._moments(reader, persons, search, start)
+        self.announce(f"timestamps number: {len(moments)}")
+        self.announce(f"Performing Human Detection for each frame ({persons.name})")
+        boxes, bank_boxes, seen = self._find_persons(reader, (moments, seconds, looks), persons)
+        for line in persons.account():
+            self.say(line)
+        self.announce("finish object detection")
+        pipeline = self.pipeline
+        if self.window:
+            path = Path(bank or bank_name(video_id))
+            self.announce(f"Looking for a feature bank of the video ({path})")
+            first = FirstPass(reader, video_id, seconds, bank_boxes, start, isinstance(persons, ProposalFile))
+            made = bank_of_video(
+                path, first, self.bank_detector, self.window, self.batch_size, self._progress, self.say
+            )
+            pipeline = with_windows_from(pipeline, made)
+        self.announce("Performing SpatioTemporal Action Detection for each clip")
+        fps = self.settings.clip_fps
+        shot = shot_until(end, start, fps)
+        maker = ClipMaker(pipeline, reader, fps, start, shot, video_id, filename=reader.path)
+        width = len(self.settings.names)
+        scores = person_rows(maker, moments, boxes, self._scores, width, self.batch_size, self._progress)
+        result = self._result(reader, video_id, moments, boxes, scores, looks, seen)
+        for remark in reader.remarks[num_remarks:]:
+            self.say(f"{reader.path}: {remark}")
+        return result
+
+    def _moments(
+        self, reader: ForwardReader, persons: PersonDetector, search: Search, start: float
+    ) -> tuple[list[KeyMoment], list[KeyMoment], list[KeyMoment]]:
+        """The key frames, the frames in which persons are looked for, and the key frames of the feature bank."""
+        if not isinstance(persons, ProposalFile):
+            if search.every_s:
+                moments = moments_by_time(reader, search.every_s, start)
+            else:
+                moments = moments_by_step(reader, search.step, start)
+            looks = moments_between(reader, moments, search.detect_every_s, start)
+            return moments, looks, moments_of_seconds(reader, start) if self.window else []
+        if search.every_s:
+            self.say("--action-every is not used: the key frames are the seconds of --proposals")
+        moments, outside = moments_at(reader, persons.timestamps_s, start)
+        last = start + float(reader.times()[-1])
+        where = f"the video shows seconds {start:g} to {last:.1f}; --timestamp-start says which its first frame shows"
+        if not moments:
+            raise UserError(f"{persons.path}: no second of {persons.video_id!r} lies in the video; {where}")
+        if outside:
+            self.say(f"{persons.path}: {len(outside)} seconds are left out, the first is {outside[0]:g}: {where}")
+        return moments, moments, moments if self.window else []
+
+    def _find_persons(
+        self, reader: ForwardReader, passes: Sequence[Sequence[KeyMoment]], persons: PersonDetector
+    ) -> list[list[np.ndarray]]:
+        """For each list of key frames, per key frame float32 [n, 5]: boxes as fractions of the picture, and scores.
+
+        The video is read once, and a frame that is in several lists is looked at once.
+        """
+        if isinstance(persons, ProposalFile):  # fractions already; pixels and back would round them
+            return [[persons.boxes_norm(moment.timestamp_s) for moment in moments] for moments in passes]
+        at = {moment.frame_index: moment for moments in passes for moment in moments}
+        found: dict[int, np.ndarray] = {}
+        for index in sorted(at):
+            frame = reader.get([index])
+            height, width = frame.shape[1:3]
+            (boxes,) = persons.detect(frame, [at[index].timestamp_s])
+            found[index] = (boxes / np.array([width, height, width, height, 1])).astype(np.float32)
+            self._progress(len(found), len(at))
+        return [[found[moment.frame_index] for moment in moments] for moments in passes]
+
+    def _scores(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        rows = self.model.run(batch)
+        if rows.shape != (len(batch["boxes"]), len(self.settings.names)):
+            raise UserError(
+                f"the model gives scores {list(rows.shape)} for {len(batch['boxes'])} people, expected "
+                f"{len(self.settings.names)} columns; its labels and classes are those of another model"
+            )
+        return rows
+
+    def _progress(self, done: int, total: int) -> None:
+        if done % _PROGRESS_STEP == 0 or done == total:
+            self.announce(f"{done} / {total}")
+
+    def _result(
+        self,
+        reader: ForwardReader,
+        video_id: str,
+        moments: Sequence[KeyMoment],
+        boxes: Sequence[np.ndarray],
+        scores: Sequence[np.ndarray],
+        looks: Sequence[KeyMoment],
+        seen: Sequence[np.ndarray],
+    ) -> VideoActions:
+        """Track ids for all persons, and the result.
+
+        Args:
+            boxes, scores: per key frame of ``moments``, float32 [n, 5] and [n, K].
+            looks: all frames in which persons were looked for, the key frames among them, in order of time.
+            seen: the boxes of ``looks``.
+        """
+        height, width = size = reader.size()
+        scale = np.array([width, height] * 2, np.float32)
+        times = [look.time_s for look in looks]
+        linked = link([found[:, :4] * scale for found in seen], times, max_gap_s=self.max_gap_s)
+        tracks = tracks_of([found[:, :4] for found in seen], times, linked)
+        ids_at = dict(zip(looks, linked))
+        key_frames = [
+            KeyFrame(
+                moment,
+                [
+                    Person(int(i), box[:4] * [width, height, width, height], box[:4], float(box[4]), row)
+                    for i, box, row in zip(ids_at[moment], found, rows, strict=True)
+                ],
+            )
+            for moment, found, rows in zip(moments, boxes, scores, strict=True)
+        ]
+        return VideoActions(
+            reader.path, video_id, size, reader.times(), key_frames, self.settings, tracks, np.array(times), reader
+        )
+
+
+def bank_detector_of(model: TrainedNetwork) -> BankDetector:
+    """What makes feature banks with a network; also with one that takes a bank itself: its backbone needs none."""
+    config, pipeline = _without_labels(model.config), without_windows(model.pipeline)
+    settings = DetectionSettings.of_config(config, model.framework)
+    pipeline.refuse_boxes()
+    described = [config.section("MODEL"), pipeline.describe(), settings.clip_fps, settings.timestamp_end]
+    origin = {
+        "weights_sha256": sha256(Path(model.name).expanduser()),
+        "settings_sha256": hashlib.sha256(json.dumps(described, default=str, sort_keys=True).encode()).hexdigest(),
+        "model": str(config["model_name"]),
+        "config": str(config.source),
+    }
+    return BankDetector(model.features, pipeline, settings, model.framework.backbone.out_channels, origin)
+
+
+def detect(
+    video: str | Path | ForwardReader,
+    model: str | Path | Config,
+    weights: str | Path | None = None,
+    *,
+    detector: str | Path | PersonDetector | None = None,
+    detector_config: str | Path | None = None,
+    proposals: str | Path | None = None,
+    min_person_score: float | None = None,
+    labels: str | Path | None = None,
+    bank: str | Path | None = None,
+    bank_folder: str | Path = "",
+    bank_config: str | Path | None = None,
+    bank_weights: str | Path | None = None,
+    device: str = "auto",
+    batch_size: int = 1,
+    say: Say = to_stderr,
+    announce: Say = lambda line: None,
+    params: str | Path | None = None,
+    config: Config | None = None,
+    overrides: Sequence[str] = (),
+    **search: Any,
+) -> VideoActions:
+    """The persons of one video, their tracks and the scores of their actions.
+
+    Args:
+        video: a file, or one that is open.
+        model: an exported model (its folder or program), or with ``weights`` a configuration.
+        weights: ``.pdparams`` that were trained with the configuration.
+        detector: finds persons: an ``.onnx`` file, a folder that PaddleDetection exported, ``hog``, or an object; None:
+            OpenCV's HOG.
+        detector_config: file about the detector's inputs and outputs; None: the one beside it.
+        proposals: file of boxes (``.pkl``, ``.npz``, ``.json``) instead of a detector; key frames are its seconds.
+        min_person_score: least score of a person; None: 0.5, of a file of boxes the model's own.
+        labels: label file whose names are shown; None: the model's own.
+        bank: file of the feature bank, for a model that takes one: made where it is not there, used again where it is
+            of this video; None: ``<video id>.bank`` in ``bank_folder``.
+        bank_config, bank_weights: the detector that makes it, best the one that made the banks of training; None: the
+            model's own backbone.
+        device: ``cpu``, ``gpu``, ``gpu:N`` or ``auto``.
+        batch_size: key frames per run.
+        say: receives remarks.
+        announce: receives the steps and their progress.
+        params: weights of the exported model; None: beside its program.
+        config: of an exported model, is compared with its ``inference.yml``.
+        overrides: ``KEY=VALUE`` that change the configuration.
+        search: the arguments of ``Search``: ``step``, ``every_s``, ``detect_every_s``, ``video_id``,
+            ``timestamp_start``.
+
+    Raises:
+        VideoReadError: the video cannot be read.
+        UserError: a model, a detector, boxes or a feature bank that are missing or do not fit.
+    """
+    where = Search(**search)
+    chosen = config_of(model, weights, overrides)
+    reader = video if isinstance(video, ForwardReader) else open_forward(video, say, damaged_of(chosen))
+    video_id = where.video_id or Path(reader.path).stem
+    more = {"labels": labels, "batch_size": batch_size, "say": say, "announce": announce}
+    if chosen is None:
+        found = ActionDetector.from_export(model, params, config, overrides, Runtime.on(device), **more)
+    else:
+        found = ActionDetector.from_config(chosen, weights, device, **more)
+    bank_path = Path(bank or Path(bank_folder) / bank_name(video_id))
+    if found.window is None and (bank or bank_config):
+        raise UserError("--bank: the model looks into no feature bank; leave --bank, --bank-config, --bank-weights out")
+    if bank_config:
+        maker = _without_labels(load_config(bank_config, uses=("test",)))
+        found.bank_detector = bank_detector_of(TrainedNetwork(maker, bank_weights, device, True, say))
+    elif found.bank_detector:
+        say(
+            "the model's own backbone makes the feature bank; the banks of training usually come from the detector "
+            "before it, which --bank-config CFG --bank-weights FILE name"
+        )
+    elif found.window and not bank_path.exists():  # said now rather than behind the search for persons
+        raise no_detector(bank_path)
+    if proposals and detector:
+        raise UserError("--proposals and a detector are both named; leave one of them out")
+    if isinstance(detector, PersonDetector):
+        persons = detector
+    elif proposals:
+        least = found.settings.person_det_score_thr if min_person_score is None else min_person_score
+        persons = ProposalFile(proposals, video_id, least, found.settings.num_max_proposals)
+    else:
+        least = 0.5 if min_person_score is None else min_person_score
+        persons = open_detector(str(detector or HOG), least, detector_config, Runtime.on(device), say)
+    return found.predict(reader, persons, where, bank_path)
+
+
+def bank_name(video_id: str) -> str:
+    """Name of the file of a video's feature bank."""
+    return f"{video_id.replace('/', '_')}.bank"
+
+
+def _without_labels(config: Config) -> Config:
+    """The configuration with every ``label_file`` taken out."""
+    data = config.to_dict()
+    for section in (*(data.get("DATASET") or {}).values(), data.get("METRIC")):
+        if isinstance(section, dict):
+            section.pop("label_file", None)
+    return Config(data, config.source)

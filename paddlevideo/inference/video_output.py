@@ -1,0 +1,200 @@
+"""The results of action detection in a video: the video with boxes and labels, a csv and a JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from paddlevideo.ava_files import whole_second
+from paddlevideo.drawing import NUM_COLOURS, Marked, mark
+from paddlevideo.errors import UserError
+from paddlevideo.inference.detector import Person, VideoActions
+from paddlevideo.inference.tracking import colours_of
+from paddlevideo.loader.decode import FrameReader
+from paddlevideo.loader.pipelines.ava_sampling import frames_at
+from paddlevideo.safe_io import write_atomic
+from paddlevideo.video_files import write_video
+
+_LONE_S = 0.5  # how far from a single key frame its persons are drawn
+_SLACK_S = 1e-3
+_MOST_FPS = 30.0  # of an output video, unless a rate is given
+
+
+def write_annotated_video(
+    path: str | Path,
+    result: VideoActions,
+    threshold: float = 0.5,
+    top_k: int = 3,
+    step: int | None = None,
+    fps: float | None = None,
+) -> str:
+    """Writes the video with the persons, their track ids and their best actions.
+
+    Args:
+        path: ends in .mp4, .mov, .mkv or .avi.
+        result: with its ``reader``.
+        threshold: least score of an action that is named.
+        top_k: actions per person.
+        step, fps: see ``shown_frames``.
+
+    Returns:
+        A line on what was written.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    indices, fps = shown_frames(result.reader, step, fps)
+    count = write_video(path, drawn_frames(result, indices, threshold, top_k), fps)
+    times = result.times_s[indices]
+    speed = float(times[-1] - times[0]) * fps / (count - 1) if count > 1 else 1.0
+    return f"output video: {path}, {count} frames at {fps:.4g} fps, {speed:.2g} times real time"
+
+
+def drawn_frames(
+    result: VideoActions, indices: Sequence[int] | np.ndarray, threshold: float, top_k: int
+) -> Iterator[np.ndarray]:
+    """Frames with the persons, their track ids and their best actions: uint8 [H, W, 3] RGB.
+
+    Args:
+        indices: which frames, ascending; repeated ones are given again.
+        threshold: least score of an action that is named.
+        top_k: actions per person.
+    """
+    colours = colours_of(result.tracks, NUM_COLOURS)
+    for index in indices:
+        (frame,) = result.reader.get([int(index)])
+        frame, stretch = as_shown(frame, result.reader.pixel_aspect)
+        persons = marked_persons(result, int(index), threshold, top_k, colours)
+        yield mark(frame, [replace(one, box_px=one.box_px * [stretch, 1, stretch, 1]) for one in persons])
+
+
+def as_shown(frame: np.ndarray, pixel_aspect: float) -> tuple[np.ndarray, float]:
+    """uint8 [H, W, 3] with square pixels, as players show it, and by how much it became wider."""
+    import cv2
+
+    if abs(pixel_aspect - 1) <= 0.01:
+        return frame, 1.0
+    width = max(1, round(frame.shape[1] * pixel_aspect))
+    return cv2.resize(np.ascontiguousarray(frame), (width, frame.shape[0])), width / frame.shape[1]
+
+
+def shown_frames(reader: FrameReader, step: int | None, fps: float | None) -> tuple[np.ndarray, float]:
+    """Which frames an output video shows, and how many of them per second.
+
+    Without ``step`` it plays at the speed of the video, whatever its rate and even if that varies: it shows the frame
+    that is nearest in time.
+
+    Args:
+        step: every so many frames; None: by time.
+        fps: of the output video; None: the video's, of which every ``step``-th is shown.
+    """
+    times = reader.times()
+    length = float(times[-1] - times[0])
+    own = (len(times) - 1) / length if length > 0 else 1.0
+    usual = 1 / max(float(np.median(np.diff(times))), 1e-3) if len(times) > 1 else own
+    own = usual if usual > 1.1 * own else own  # a rate that varies: no frame of the quick parts is left out
+    if step is not None:
+        return np.arange(0, len(times), step), own / step if fps is None else fps
+    fps = min(own, _MOST_FPS) if fps is None else fps
+    if length <= 0:
+        return np.zeros(1, np.int64), fps
+    wanted = np.arange(round(length * fps) + 1) / fps
+    return np.minimum(frames_at(reader, times[0] + wanted), len(times) - 1), fps
+
+
+def marked_persons(
+    result: VideoActions, frame_index: int, threshold: float, top_k: int, colours: Mapping[int, int]
+) -> list[Marked]:
+    """The persons of one frame as they are drawn, in pixels of the video."""
+    height, width = result.size
+    marked = []
+    for number, box, person in persons_at(result, frame_index):
+        actions = result.actions(person, threshold, top_k) if person else []
+        lines = [f"{name} {score:.2f}" for _, name, score in actions]
+        lines = [f"{number}: {lines[0]}", *lines[1:]] if lines else [f"{number}"]
+        marked.append(Marked(colours[number], box * [width, height, width, height], lines))
+    return marked
+
+
+def persons_at(result: VideoActions, frame_index: int) -> Iterator[tuple[int, np.ndarray, Person | None]]:
+    """The persons of a frame: track id, box there (float [4] fractions of the picture), the person at a key frame.
+
+    Boxes follow the track, see ``Track.at``.  The person, hence the actions, are those of the nearest key frame at
+    which they were found; None if that is further away than one and a half of the key frames' usual distance.
+    """
+    now = float(result.times_s[frame_index])
+    usual_s = _usual(result.looks_s)
+    times = np.array([key_frame.moment.time_s for key_frame in result.key_frames])
+    near = np.flatnonzero(np.abs(times - now) <= 1.5 * _usual(times) + _SLACK_S)
+    persons: dict[int, Person] = {}
+    for i in near[np.argsort(-np.abs(times[near] - now), kind="stable")]:  # the nearest last
+        persons.update({person.track_id: person for person in result.key_frames[i].persons})
+    for number, track in result.tracks.items():
+        box = track.at(now, usual_s)
+        if box is not None:
+            yield number, box, persons.get(number)
+
+
+def _usual(times_s: np.ndarray) -> float:
+    """The median distance in seconds."""
+    return float(np.median(np.diff(times_s))) if len(times_s) > 1 else 2 * _LONE_S
+
+
+def write_csv(path: str | Path, result: VideoActions) -> None:
+    """AVA's result format with the person's track id as a ninth field.
+
+    A line is ``video_id,second,x1,y1,x2,y2,action_id,score,person_id``: boxes as fractions and scores with three
+    decimals, as the results of ``--test`` have them; every action whose score is above the model's ``action_thr``.
+
+    Raises:
+        UserError: the video's name holds a comma, a quote or a line end; the file cannot be written.
+    """
+    if set(result.video_id) & set(',"\r\n'):
+        raise UserError(
+            f"{path}: the video id {result.video_id!r} holds a comma, a quote or a line end; use --video-id"
+        )
+    settings, lines = result.settings, []
+    for key_frame in result.key_frames:
+        second = whole_second(round(key_frame.moment.timestamp_s, 3))
+        for person in key_frame.persons:
+            box = ",".join(f"{x:.3f}" for x in person.box_norm)
+            for k in range(1, len(settings.names)):
+                if person.scores[k] > settings.action_thr:
+                    action, score = settings.class_ids[k], person.scores[k]
+                    lines.append(f"{result.video_id},{second},{box},{action},{score:.3f},{person.track_id}\n")
+    write_atomic(path, "".join(lines))
+
+
+def write_json(path: str | Path, result: VideoActions, threshold: float) -> None:
+    """A list of key frames: ``{time_s, frame_index, persons: [{id, box_px, box_norm, score, actions: [{id, label,
+    score}]}]}``; ``time_s`` counts from the first frame, boxes are x1, y1, x2, y2, actions those from ``threshold`` on.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    records = [
+        {
+            "time_s": round(key_frame.moment.time_s, 6),
+            "frame_index": key_frame.moment.frame_index,
+            "persons": [
+                {
+                    "id": person.track_id,
+                    "box_px": [round(float(x), 2) for x in person.box_px],
+                    "box_norm": [round(float(x), 6) for x in person.box_norm],
+                    "score": float(person.score),
+                    "actions": [
+                        {"id": action, "label": name, "score": score}
+                        for action, name, score in result.actions(person, threshold)
+                    ],
+                }
+                for person in key_frame.persons
+            ],
+        }
+        for key_frame in result.key_frames
+    ]
+    lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    write_atomic(path, f"[\n{lines}\n]\n")

@@ -1,0 +1,63 @@
+"""What every data set has."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Dataset(ABC):
+    """The samples of a split.  A subclass has ``sample``, and its constructor sets ``file_path`` and ``records``.
+
+    A constructor that takes ``num_classes`` is given K of the network (None: unknown), one that takes ``test_mode``
+    whether the split is evaluated.
+
+    Attributes:
+        file_path: the file or folder that lists the samples.
+        records: a dict per sample: "filename" of a video, or "frame_dir"; "index", its place; and "label" (int or
+            float32 [K]) where classes are counted.
+        lines: line of ``file_path`` of each record; empty: unknown.
+        remarks: how ``file_path`` was read, for the log.
+        data_prefix: folder below which the files are; None: anywhere.
+        class_names: in class-id order; None: unknown.
+        num_classes: K where the data decide it; None: they do not.
+        has_boxes: samples are key frames with "boxes".
+    """
+
+    file_path: str
+    records: list[dict[str, Any]]
+    lines: Sequence[int] = ()
+    remarks: Sequence[str] = ()
+    data_prefix: str | None = None
+    class_names: Sequence[str] | None = None
+    num_classes: int | None = None
+    has_boxes: bool = False
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @abstractmethod
+    def sample(self, index: int) -> dict[str, Any]:
+        """A new sample for the pipeline: the record's path, "label" int (or float32 [K], multi-hot or soft), "index".
+
+        Of key frames instead of the label "boxes", "gt_boxes" float32 [P, 4] xyxy, 0..1, and "gt_labels" [P, K].
+        """
+
+    def left_out(self) -> dict[str, list[str]]:
+        """Reason -> names of files that are no samples."""
+        return {}
+
+    def class_counts(self) -> np.ndarray | None:
+        """Persons per class, int64 [K], column 0 of those without an action; None: the records' labels tell."""
+        return None
+
+    def sampling_weights(self) -> np.ndarray | None:
+        """Probability of each record in a training epoch, float64 [N]; None: every record once."""
+        return None
+
+    def annotation(self) -> Mapping[str, Any]:
+        """What a metric of boxes reads the ground truth from: file_path, label_file, exclude_file, custom_classes."""
+        return {"file_path": self.file_path}

@@ -1,0 +1,74 @@
+"""What every operator of a pipeline has, and every operator on batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Sample = dict[str, Any]
+Batch = dict[str, Any]
+
+
+class Transform(ABC):
+    """A step of ``PIPELINE``: a sample in, the sample out.  A subclass has ``__call__``; the rest has defaults.
+
+    It keeps no state, and draws from ``rng`` alone: a sample is a function of its generator.
+
+    Attributes:
+        takes_boxes: it moves ``boxes`` with the pixels (``pipelines.boxes``), or moves no pixel.
+        normalizes: its pictures are normalised float32; all others are levels 0..255, uint8.
+        on_device: it leaves normalisation to the network, with its ``mean`` and ``std`` float32 [3], 0..1 scale.
+        gives_tensors: a decoder after which PaddleVideo's operators interpolate normalised floats.
+        interpolation: "linear" or "antialias" of an operator that resizes; None: it does not.
+        differs: how it differs, on purpose, from PaddleVideo's of the same name and arguments; None: it does not.
+    """
+
+    takes_boxes: bool = False
+    normalizes: bool = False
+    on_device: bool = False
+    gives_tensors: bool = False
+    interpolation: str | None = None
+    differs: str | None = None
+
+    @abstractmethod
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The changed sample; it may be the same dict.
+
+        Args:
+            sample: "filename", "frame_dir" or an open "reader"; from the sampling step on "imgs" uint8 [V, T, H, W, 3]
+                RGB (V: clips x crops); "label" int or float32 [K]; of key frames "boxes" float32 [P, 4] xyxy.
+            rng: the sample's own generator.
+
+        Raises:
+            UserError: it cannot take this sample; the pipeline adds the key path and the file.
+        """
+
+    def settle(self, before: Sequence[Transform]) -> None:
+        """Called once, when the pipeline is built, with the operators before this one."""
+        return
+
+    def prepare(self) -> None:
+        """Called once, before worker processes begin: opens what it reads from besides the clips."""
+        return
+
+    def each_frame(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """uint8 [H, W, 3] -> uint8 [H', W', 3], what it does to every picture alone, so that a reader may do it; None
+        where that is not all."""
+        return None
+
+
+class BatchTransform(ABC):
+    """``MIX``: an operator on training batches that blends clips with one another.  A subclass has ``__call__``."""
+
+    @abstractmethod
+    def __call__(self, batch: Batch, rng: np.random.Generator, num_classes: int) -> Batch:
+        """The changed batch.
+
+        Args:
+            batch: "imgs" uint8 or float32 [N, V, T, H, W, 3]; "label" int64 [N] or float32 [N, K].
+            rng: the batch's own generator.
+            num_classes: K; the new "label" is float32 [N, K].
+        """

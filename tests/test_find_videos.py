@@ -1,0 +1,48 @@
+import pytest
+
+from paddlevideo.errors import UserError
+from paddlevideo.video_files import find_videos
+
+
+def touch(folder, *names):
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return paths
+
+
+def test_a_folder_gives_its_own_videos_sorted_and_counted(tmp_path):
+    touch(tmp_path, "b.MP4", "a.avi", "notes.txt", "deeper/c.mp4", "d.webm")
+    said = []
+    assert [p.name for p in find_videos([tmp_path], said.append)] == ["a.avi", "b.MP4", "d.webm"]
+    assert said == [f"3 videos found in {tmp_path}; 1 file is left out: 1 .txt"]
+
+
+def test_a_list_file_is_read_as_data_sets_write_them(tmp_path):
+    touch(tmp_path, "a clip.mp4", "b.mp4", "c.mp4", "d 7")
+    content = "\ufeffa clip.mp4\r\nb.mp4 4\r\n\r\n" + f"{tmp_path / 'c.mp4'},2\nd 7\na clip.mp4 3,4"
+    content += '\nb.mp4 0;3;17\n"d 7" 1\nc.mp4 ;'
+    (tmp_path / "list.txt").write_text(content, encoding="utf-8", newline="")
+    names = [p.name for p in find_videos([tmp_path / "list.txt"])]
+    assert names == ["a clip.mp4", "b.mp4", "c.mp4", "d 7", "a clip.mp4", "b.mp4", "d 7", "c.mp4"]
+
+
+def test_what_a_list_lacks_is_named_with_its_line(tmp_path):
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "list.txt").write_text("a.mp4 0\nb.mp4 1\n")
+    with pytest.raises(UserError, match="line 2: there is no video b.mp4"):
+        find_videos([tmp_path / "list.txt"])
+
+
+def test_empty_folder_and_empty_list_are_errors(tmp_path):
+    with pytest.raises(UserError, match="no videos directly in this folder"):
+        find_videos([tmp_path])
+    (tmp_path / "list.txt").write_text("\n")
+    with pytest.raises(UserError, match="an empty list"):
+        find_videos([tmp_path / "list.txt"])
+
+
+def test_inputs_keep_their_order_and_missing_files_are_left_to_the_reader(tmp_path):
+    (a,) = touch(tmp_path / "folder", "a.mp4")
+    assert find_videos(["x.mp4", tmp_path / "folder", "none.txt"]) == [type(a)("x.mp4"), a, type(a)("none.txt")]
