@@ -17,6 +17,7 @@ FOLDERS = sorted(file.parent for file in (ROOT / "configs").glob("*/*/README.md"
 PAGES = [folder / name for folder in (ROOT, *FOLDERS) for name in ("README.md", "README_zh-CN.md")]
 PAGES += [ROOT / "benchmarks" / "README.md", *sorted((ROOT / "data").glob("*/README.md"))]
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+TSM = ROOT / "configs" / "recognition" / "tsm"
 OWN = ("data/mine/",)  # what a user's command makes
 
 
@@ -62,6 +63,12 @@ def test_what_a_page_links_to_exists(page):
 
 
 @by_page
+def test_every_configuration_that_a_page_names_exists(page):
+    named = re.findall(r"configs/[\w/]+\.yaml", page.read_text())
+    assert all((ROOT / name).is_file() for name in named if not name.startswith(OWN))
+
+
+@by_page
 def test_printed_commands_have_their_flags_files_and_keys(page):
     for tool, *words in commands(page):
         flags = {word for word in words if re.fullmatch(r"--?[A-Za-z][\w-]*", word)}
@@ -74,3 +81,30 @@ def test_printed_commands_have_their_flags_files_and_keys(page):
         if named and tool in ("main.py", "tools/test.py") and not named[0].startswith(OWN):
             tests = tool == "tools/test.py" or "--test" in words
             load_config(str(ROOT / named[0]), given, uses=("test",) if tests else ("train", "valid"))
+
+
+# MMAction2's figures beside its accuracies: configuration -> what each of its lines on the page says, from the end
+FIGURES = {
+    "tsm_r50_1x1x8_50e_kinetics400_rgb": [("74.0 (340 x 256)", "7079")],
+    "tsm_r50_video_1x1x8_50e_kinetics400_rgb": [("74.0", "7077")],
+    "tsm_r50_1x1x16_50e_kinetics400_rgb": [("47.0 (340 x 256)", "10404; 10398")],
+    "tsm_r50_1x1x8_50e_sthv1_rgb": [("74.34 / 76.60", "7077")],
+    "tsm_r50_1x1x16_50e_sthv1_rgb": [("76.40 / 77.96", "10390")],
+    "tsm_r101_1x1x8_50e_sthv1_rgb": [("75.40 / 77.31", "9800")],
+    "tsm_r50_mixup_1x1x8_50e_sthv1_rgb": [("+0.77 / +0.79", "+0.05 / +0.70 (5)")],
+    "tsm_r50_cutmix_1x1x8_50e_sthv1_rgb": [("+0.34 / -0.24", "+0.21 / +0.59")],
+    "tsm_r50_1x1x8_50e_sthv2_rgb": [("84.57 / 86.28", "7069"), ("", "7069")],
+    "tsm_r50_1x1x16_50e_sthv2_rgb": [("85.29 / 86.60", "10400"), ("", "10400")],
+    "tsm_r101_1x1x8_50e_sthv2_rgb": [("85.14 / 87.00", "9784"), ("", "9727")],
+}
+
+
+@pytest.mark.parametrize("page", ["README.md", "README_zh-CN.md"])
+def test_the_page_has_a_line_for_every_row_and_mmaction2_s_figures(page):
+    lines = {}
+    for line in (TSM / page).read_text().splitlines():
+        if line.startswith("| ["):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            lines.setdefault(cells[0].rpartition("(")[2].removesuffix(".yaml)"), []).append(tuple(cells[-2:]))
+    assert {file.stem for file in TSM.glob("*_rgb.yaml")} <= lines.keys()
+    assert {name: lines[name] for name in FIGURES} == FIGURES

@@ -1,21 +1,9 @@
-"""Confusion matrices: golden values, orientation, the table of classes."""
-
-from pathlib import Path
+"""Confusion matrices: orientation, the table of classes."""
 
 import numpy as np
 import pytest
 
 from paddlevideo.metrics.confusion import confusion_matrix, format_table, per_class_table
-
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "cases" / "accuracy.npz"
-
-
-@pytest.mark.parametrize("case", [0, 2, 4])
-def test_golden(case):
-    arrays = np.load(GOLDEN)
-    expected = arrays[f"{case}/confusion"]
-    found = confusion_matrix(arrays[f"{case}/scores"], arrays[f"{case}/labels"], len(expected))
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_rows_are_labels():
@@ -35,13 +23,8 @@ def test_classes_out_of_range():
 def test_table():
     rows = per_class_table(np.array([[1, 2, 1], [0, 4, 0], [0, 0, 0]]), ["left", "right", "up"])
     assert rows[0] == {
-        "class": 0,
-        "name": "left",
-        "num_samples": 4,
-        "num_right": 1,
-        "accuracy": 0.25,
-        "most_taken_for": 1,
-    }
+        "class": 0, "name": "left", "num_samples": 4, "num_right": 1, "accuracy": 0.25, "most_taken_for": 1,
+    }  # fmt: skip
     assert rows[1]["most_taken_for"] is None and rows[2]["accuracy"] is None
     lines = format_table(rows).splitlines()
     assert [line.split()[1] for line in lines[1:]] == ["left", "right", "up"]

@@ -1,4 +1,4 @@
-"""Accuracies: golden values, ties and NaN, and a metric that counts every sample once."""
+"""Accuracies: ties and NaN, and a metric that counts every sample once."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.metrics.topk import (
     TopKMetric,
     average_precision,
-    mean_average_precision,
     mean_class_accuracy,
-    mmit_mean_average_precision,
     predictions,
     softmax,
     top_k_accuracy,
@@ -26,17 +24,6 @@ CASES = json.loads((GOLDEN / "accuracy.json").read_text())["cases"]
 @pytest.fixture(scope="module")
 def arrays():
     return np.load(GOLDEN / "accuracy.npz")
-
-
-@pytest.mark.parametrize("case", CASES, ids=[str(case["case"]) for case in CASES])
-def test_golden(case, arrays):
-    number = case["case"]
-    scores, labels, hot = (arrays[f"{number}/{key}"] for key in ("scores", "labels", "multi_hot"))
-    ks = [int(k) for k in case["top_k"]]
-    assert top_k_accuracy(scores, labels, ks) == pytest.approx(list(case["top_k"].values()), abs=1e-12)
-    assert mean_class_accuracy(scores, labels) == pytest.approx(case["mean_class_accuracy"], abs=1e-12)
-    assert mean_average_precision(scores, hot) == pytest.approx(case["mean_average_precision"], abs=1e-12)
-    assert mmit_mean_average_precision(scores, hot) == pytest.approx(case["mmit_mean_average_precision"], abs=1e-12)
 
 
 def test_k_beyond_the_classes_is_all_classes():

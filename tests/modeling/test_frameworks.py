@@ -38,18 +38,6 @@ def clips(count=2, views=1, frames=4, size=32):
 
 
 @BOTH
-def test_a_step_gives_loss_and_probabilities(section):
-    network = build(section)
-    network.train()
-    outputs = network({"imgs": clips(), "label": paddle.to_tensor([0, 2])}, mode="loss")
-    outputs["loss"].backward()
-    assert outputs["loss"].shape == [] and outputs["scores"].shape == [2, 3] and outputs["scores"].stop_gradient
-    assert np.allclose(outputs["scores"].numpy().sum(1), 1.0, atol=1e-6)
-    grads = [name for name, p in network.named_parameters() if not p.stop_gradient and p.grad is None]
-    assert grads == []
-
-
-@BOTH
 def test_views_are_averaged_as_asked(section):
     imgs = clips(count=2, views=3)
     network = build(section, "prob")
@@ -106,27 +94,6 @@ def test_uint8_clips_are_normalised_on_the_device(section):
     assert not [key for key in network.state_dict() if "normalize" in key]
     with pytest.raises(UserError, match="imgs are float32, but this network normalises"):
         network({"imgs": paddle.to_tensor(normalised)}, mode="predict")
-
-
-@BOTH
-def test_the_static_program_gives_the_same(section, tmp_path):
-    class Scores(paddle.nn.Layer):
-        def __init__(self, network):
-            super().__init__()
-            self.network = network
-
-        def forward(self, imgs):
-            return self.network.predict_scores(imgs)
-
-    network, imgs = build(section, "prob"), clips(count=2, views=3)
-    spec = network.input_spec({"imgs": imgs})
-    assert spec[0].shape == (-1, 3, 4, 32, 32, 3) and spec[0].dtype == paddle.uint8
-    model = Scores(network)
-    model.eval()
-    paddle.jit.save(paddle.jit.to_static(model, input_spec=spec, full_graph=True), str(tmp_path / "m"))
-    program = paddle.jit.load(str(tmp_path / "m"))
-    assert np.allclose(program(imgs).numpy(), network.predict_scores(imgs).numpy(), atol=1e-6)
-    assert program(imgs[:1]).shape == [1, 3]
 
 
 @BOTH

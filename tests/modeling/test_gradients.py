@@ -14,48 +14,7 @@ from paddlevideo.modeling.layers import max_over_places
 from tests.modeling.test_fast_rcnn import KINDS
 from tests.modeling.test_fast_rcnn import batch as key_frames
 from tests.modeling.test_fast_rcnn import section as detector
-from tests.modeling.test_frameworks import TIMESFORMER, TSM
-
-SMALL_TSM = {"framework": "Recognizer2D", "head": {"name": "TSMHead", "num_classes": 3, "in_channels": 1280}}
-
-
-def attention(kind):
-    return {**TIMESFORMER, "backbone": {**TIMESFORMER["backbone"], "attention_type": kind}}
-
-
-def volumes(name, head, channels, **arguments):
-    return {
-        "framework": "Recognizer3D",
-        "backbone": {"name": name, "depth": 18, "num_seg": 4, **arguments},
-        "head": {"name": head, "num_classes": 3, "in_channels": channels},
-    }
-
-
-def tsm(**arguments):
-    return {**TSM, "backbone": {**TSM["backbone"], **arguments}}
-
-
-RECOGNIZERS = {
-    "tsm": TSM,
-    "tsm, temporal pool": tsm(temporal_pool=True),
-    "tsm, non-local": {
-        "framework": "Recognizer2D",
-        "backbone": {
-            "name": "ResNetTSM",
-            "depth": 50,
-            "width": 4,
-            "num_seg": 4,
-            "non_local": {"mode": "embedded_gaussian"},
-        },
-        "head": {"name": "TSMHead", "num_classes": 3, "in_channels": 128},
-    },
-    "mobilenet": {**SMALL_TSM, "backbone": {"name": "MobileNetV2TSM", "scale": 0.25, "num_seg": 4}},
-    "divided": attention("divided_space_time"),
-    "joint": attention("joint_space_time"),
-    "space only": attention("space_only"),
-    "slowonly": volumes("ResNet3dSlowOnly", "I3DHead", 32, width=4),
-    "slowfast": volumes("ResNet3dSlowFast", "SlowFastHead", 72, width=8, resample_rate=2, speed_ratio=2),
-}
+from tests.models.sections import RECOGNIZERS, SIZES
 
 
 def slope_error(loss, tensors, epsilon, seed=0):
@@ -96,7 +55,7 @@ def network_error(section, given, normalization=None):
 
 @pytest.mark.parametrize("name", RECOGNIZERS)
 def test_recognizers(name):
-    imgs = np.random.default_rng(2).standard_normal((2, 1, 4, 32, 32, 3)).astype("float32")
+    imgs = np.random.default_rng(2).standard_normal((2, 1, 4, SIZES[name], SIZES[name], 3)).astype("float32")
     given = {"imgs": paddle.to_tensor(imgs), "label": paddle.to_tensor([0, 2])}
     assert network_error(RECOGNIZERS[name], given) < 0.1
 

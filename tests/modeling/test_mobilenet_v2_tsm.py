@@ -4,12 +4,11 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.errors import UserError
 from paddlevideo.modeling import build_framework
 from paddlevideo.modeling.backbones.mobilenet_v2_tsm import MobileNetV2TSM, PPTSM_MobileNetV2
 from paddlevideo.modeling.shift import TemporalShift
 from paddlevideo.modeling.weights import load_weights
-from paddlevideo.registry import BACKBONES
 from paddlevideo.safe_io import write_pickle
 
 
@@ -132,11 +131,3 @@ def test_fine_tuning_replaces_the_classifier_in_the_backbone(tmp_path):
     same, other = (pptsm(n, pretrained=str(tmp_path / "w.pdparams")) for n in (5, 3))
     assert np.array_equal(same.backbone.out.weight.numpy(), source.backbone.out.weight.numpy())
     assert np.array_equal(other.backbone.conv9._conv.weight.numpy(), source.backbone.conv9._conv.weight.numpy())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"), [({"scale": 0}, "scale"), ({"num_seg": 0}, "num_seg"), ({"class_num": 0}, "class_num")]
-)
-def test_wrong_arguments_are_named(arguments, word):
-    with pytest.raises(ConfigError, match=rf"MODEL.backbone .PPTSM_MobileNetV2.: {word}"):
-        BACKBONES.build({"name": "PPTSM_MobileNetV2", **arguments}, "MODEL.backbone")

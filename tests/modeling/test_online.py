@@ -83,13 +83,6 @@ def test_no_frame_sees_a_later_one():
         assert np.abs(first[3:] - second[3:]).max() > 1e-5
 
 
-def test_online_networks_train_by_the_same_loss():
-    network = build()
-    network.train()
-    network({"imgs": paddle.to_tensor(clip()[:, None]), "label": paddle.to_tensor([0, 1])})["loss"].backward()
-    assert all(p.grad is not None for p in network.parameters() if not p.stop_gradient)
-
-
 def test_a_step_costs_a_frame():
     """Every convolution gives a clip's fifth: nothing of the past is computed again."""
     network, imgs, given = build("resnet"), clip(count=1), []

@@ -1,16 +1,13 @@
 """ResNetTSM: PaddleVideo's names, sizes, what its arguments change."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.errors import ConfigError
 from paddlevideo.modeling.backbones.resnet_tsm import ResNetTSM
 from paddlevideo.modeling.heads.tsm_head import TSMHead
-from paddlevideo.registry import BACKBONES
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -20,21 +17,6 @@ def tiny(**arguments):
     network = ResNetTSM(**{"depth": 18, "width": 4, "num_seg": 4, **arguments})
     network.eval()
     return network
-
-
-@pytest.mark.parametrize("depth", [50, 101])
-def test_names_and_shapes_are_paddlevideos(depth):
-    case = json.loads((GOLDEN / f"paddlevideo/tsm_r{depth}_small.json").read_text())
-    wanted = {key[len("backbone.") :]: shape for key, shape in case["state_dict"] if key.startswith("backbone.")}
-    own = {key: list(value.shape) for key, value in ResNetTSM(depth).state_dict().items()}
-    assert own == wanted
-
-
-def test_parameter_counts_are_the_published_ones():
-    # Paddle counts running statistics among the parameters
-    backbone = sum(parameter.size for parameter in ResNetTSM(50).parameters() if not parameter.stop_gradient)
-    for classes, total in ((400, 24_327_632), (174, 23_864_558), (101, 23_714_981), (51, 23_612_531), (48, 23_606_384)):
-        assert backbone + sum(parameter.size for parameter in TSMHead(classes, 2048).parameters()) == total
 
 
 @pytest.mark.parametrize(("depth", "last"), [(18, "res5b"), (34, "res5c")])
@@ -152,22 +134,3 @@ def test_wrapped_names_of_mmaction2_convert():
         assert list(tiny(**arguments).convert({theirs: np.zeros(1)}, "mmaction2")) == [ours], theirs
         other = tiny(depth=arguments.get("depth", 18), shift=arguments is not shift)
         assert list(other.convert({theirs: np.zeros(1)}, "mmaction2")) == [theirs], theirs
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        ({"depth": 51}, "depth"),
-        ({"shift_div": 1}, "shift_div"),
-        ({"shift_direction": "left"}, "shift_direction"),
-        ({"shift_mode": "past"}, "shift_mode"),
-        ({"shift_place": "everywhere"}, "shift_place"),
-        ({"temporal_pool": True, "num_seg": 5}, "temporal_pool: needs an even num_seg, got 5"),
-        ({"non_local": {"modus": "gaussian"}}, "non_local.modus: unknown key; did you mean 'mode'"),
-        ({"non_local": {"mode": "concatenation"}}, "non_local.mode: expected one of"),
-        ({"non_local": {}, "depth": 101}, "non_local.blocks: expected lists of 3, 4, 23, 3 numbers for depth 101"),
-    ],
-)
-def test_wrong_arguments_are_named(arguments, word):
-    with pytest.raises(ConfigError, match=f"MODEL.backbone .ResNetTSM.: {word}"):
-        BACKBONES.build({"name": "ResNetTSM", **arguments}, "MODEL.backbone")

@@ -58,6 +58,7 @@ def test_losses_rates_indices_and_accuracies_equal_the_reference():
     assert wanted <= rows.keys()
     assert {name: rows[name].notes for name in wanted} == {name: [] for name in wanted}
     assert {rows[name].status for name in wanted} == {parity.OK}
+    assert all(rows[f"cases/{name}"].error < 1e-12 for name in ("lr_schedules", "accuracy"))
 
 
 def test_frame_map_of_the_references_own_sample():
