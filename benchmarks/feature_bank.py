@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.environment import set_cpu_environment
-from paddlevideo.loader.feature_bank import KeyFrame, LongTermWindow, write_bank
+from paddlevideo.loader.feature_bank import BankFrame, LongTermWindow, write_bank
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +27,7 @@ CONFIG = ROOT / "configs/detection/lfb/lfb_nl_kinetics_pretrained_slowonly_r50_4
 
 def make_bank(path: Path, videos: int, seconds: int, rng: np.random.Generator) -> None:
     frames = (
-        KeyFrame(f"video{v}", 902 + s, rng.standard_normal((k, 2048), "float32"), rng.random(k, "float32"))
+        BankFrame(f"video{v}", 902 + s, rng.standard_normal((k, 2048), "float32"), rng.random(k, "float32"))
         for v in range(videos)
         for s in range(seconds)
         if (k := int(rng.integers(0, 6)))
