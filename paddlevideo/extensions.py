@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.class_index import PACKAGE, Entry, entries_of_file
-from paddlevideo.errors import UserError
+from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.registry import REGISTRIES
 
 KEY = "imports"
@@ -88,6 +88,17 @@ def declare_sources(sources: Mapping[str, str], where: str) -> None:
             problem = "has changed since the export (SHA-256 mismatch); export the model again"
         if problem:
             raise UserError(f"{where}: {KEY}: {name}: {problem}")
+
+
+def declare_all(names: Sequence[str]) -> None:
+    """``declare`` for modules that no configuration names, looked for in the working directory.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    _, problems = declare(list(names), (Path(),))
+    if problems:
+        raise ConfigError("--import", problems)
 
 
 def _find(name: str, folders: Sequence[Path]) -> _Found | None:

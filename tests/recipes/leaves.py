@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.config import load_config
+from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ def name_of(file: Path) -> str:
     return str(file.relative_to(CONFIGS).with_suffix(""))
 
 
-class Grey:
+class Grey(FrameReader):
     """A reader of 100 grey pictures of 96 x 128, which the pipelines have to enlarge."""
 
     fps = 25.0
@@ -29,7 +30,7 @@ class Grey:
     def __len__(self):
         return 100
 
-    def get(self, indices):
+    def get(self, indices, each=None):
         return np.full((len(indices), 96, 128, 3), 90, "uint8")
 
     def close(self):
