@@ -15,13 +15,14 @@ import pytest
 from tests.tiny import make_clips
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ["backbone", "head", "loss", "framework", "dataset", "transform", "metric"]
+KINDS = ["backbone", "head", "loss", "framework", "dataset", "transform", "metric", "schedule"]
 SMALL = ["MODEL.backbone.depth=18", "MODEL.backbone.width=4", "MODEL.head.in_channels=32"]
 PRETRAINED = ["MODEL.backbone.pretrained=null"]
 # what makes a page's example small enough for a test, besides the data
 OVERRIDES = {
     "backbone": ["MODEL.backbone.width=4", "MODEL.head.in_channels=16"],
     "framework": SMALL,
+    "schedule": [*SMALL, *PRETRAINED, "OPTIMIZER.learning_rate.every=10"],
     **dict.fromkeys(("head", "loss", "dataset", "transform", "metric"), SMALL + PRETRAINED),
 }
 
