@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.collate import collate
+from paddlevideo.loader.collate import BatchSource, collate
+from paddlevideo.loader.datasets.base import Dataset
+from paddlevideo.loader.fetch import SampleSource
+from tests.loader.fakes import FakePipeline
 
 
 def recognition(index, label, **more):
@@ -101,3 +104,28 @@ def test_prediction_needs_no_annotation():
     samples = [{k: v for k, v in detection(i, 1, 1).items() if not k.startswith("gt")} for i in range(2)]
     batch = collate(samples)
     assert "gt_boxes" not in batch and "gt_boxes_num" not in batch and batch["boxes_num"].tolist() == [1, 1]
+
+
+class Labelled(Dataset):
+    file_path = "memory"
+
+    def __init__(self, label):
+        self.records = [{"filename": "clip_0.mp4", "label": label, "index": 0}]
+
+    def sample(self, index):
+        return dict(self.records[index])
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        (3, "Labelled.sample gives sample 0 the label 3, the network has the classes 0 to 2"),
+        (-1, "Labelled.sample gives sample 0 the label -1, the network has the classes 0 to 2"),
+        (np.ones(4, np.float32), "Labelled.sample gives labels [4], the network has 3 classes"),
+    ],
+)
+def test_a_label_beyond_the_networks_classes_is_named(label, words):
+    source = BatchSource(SampleSource(Labelled(label), FakePipeline(), 0, "raise"), None, 3)
+    with pytest.raises(UserError) as caught:
+        source.make(0, 0, np.array([0]))
+    assert str(caught.value) == words

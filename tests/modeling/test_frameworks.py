@@ -165,3 +165,35 @@ def test_freezing_what_is_not_there_names_what_is():
         build(TSM, freeze=["head", "backbne"])
     with pytest.raises(ConfigError, match=r"MODEL\.freeze\.1: no part 'backbone.con' of .*mean 'backbone.conv'"):
         build(TSM, freeze=["head", "backbone.con"])
+
+
+def wrong(network, part, function):
+    """The message where a part of the network gives what ``function`` makes of its output."""
+    layer = part(network)
+    forward = layer.forward
+    layer.forward = lambda *inputs: function(forward(*inputs))
+    with pytest.raises(UserError) as caught:
+        network({"imgs": clips(), "label": paddle.zeros([2], "int64")})
+    return str(caught.value)
+
+
+def test_a_part_that_gives_another_shape_is_named_with_both():
+    backbone, head, loss = (lambda n: n.backbone), (lambda n: n.head), (lambda n: n.head.criterion)
+    text = wrong(build(TSM), backbone, lambda x: x[:4])
+    assert text.startswith(
+        "MODEL.backbone: ResNetTSM.forward gives [4, 32, 1, 1], expected [N * T, C, h, w] with 8 rows"
+    )
+    text = wrong(build(TIMESFORMER), backbone, lambda x: x[:, :8])
+    assert text.startswith(
+        "MODEL.backbone: VisionTransformer.forward gives [2, 8], expected [N, C] with 2 rows and C = 16"
+    )
+    text = wrong(build(TSM), head, lambda x: x.unsqueeze(1).tile([1, 4, 1]).flatten(0, 1))
+    assert text == "MODEL.head: TSMHead.forward gives [8, 3], expected logits [N, K] = [2, 3]"
+    text = wrong(build(TSM), loss, lambda x: x.tile([2]))
+    assert text == "MODEL.head.loss_cfg: CrossEntropyLoss.forward gives [2], expected a scalar"
+
+
+def test_a_head_takes_no_loss_between_networks():
+    head = {**TSM["head"], "loss_cfg": {"name": "DistillationKLLoss"}}
+    with pytest.raises(ConfigError, match="loss_cfg.name: DistillationKLLoss compares two networks"):
+        build(TSM, head=head)
