@@ -24,7 +24,7 @@ from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights, read_weights
 from paddlevideo.safe_io import sha256
-from paddlevideo.settings import DEFAULT_SEED, EMASettings, PreciseBN, SWASettings
+from paddlevideo.settings import DEFAULT_SEED, EMASettings
 
 if TYPE_CHECKING:
     from paddlevideo.engine.trainer import Trainer
@@ -155,10 +155,8 @@ class PreciseBNHook(Hook):
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
         """As PRECISEBN says."""
-        if "PRECISEBN" not in run.config:
-            return None
-        section = PreciseBN.of(run.config["PRECISEBN"])
-        return cls(section.preciseBN_interval, section.num_iters_preciseBN)
+        section = run.config.settings.precise_bn
+        return section and cls(section.preciseBN_interval, section.num_iters_preciseBN)
 
     def epoch_end(self, run: Trainer) -> None:
         epoch = run.progress.epoch
@@ -334,7 +332,8 @@ class EMAHook(AverageHook):
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
         """As EMA says."""
-        return cls(EMA(run.framework, **asdict(EMASettings.of(run.config["EMA"])))) if "EMA" in run.config else None
+        section = run.config.settings.ema
+        return section and cls(EMA(run.framework, **asdict(section)))
 
     def after_step(self, run: Trainer) -> None:
         if run.stepped:
@@ -363,9 +362,9 @@ class SWAHook(AverageHook):
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
         """As SWA says."""
-        if "SWA" not in run.config:
+        section = run.config.settings.swa
+        if section is None:
             return None
-        section = SWASettings.of(run.config["SWA"])
         return cls(run.framework, section.first_epoch(run.epochs), section.interval_steps, section.bn_batches)
 
     def start(self, run: Trainer) -> None:

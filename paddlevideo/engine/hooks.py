@@ -92,8 +92,8 @@ class LogHook(Hook):
 
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
-        sinks = open_sinks(run.folder.path, run.settings.log_sinks) if distributed.is_main() else []
-        return cls(run.settings.log_interval, sinks)
+        sinks = open_sinks(run.folder.path, run.config.settings.log_sinks) if distributed.is_main() else []
+        return cls(run.config.settings.log_interval, sinks)
 
     def __init__(self, interval: int, sinks: list[Sink]):
         self.interval, self.sinks = interval, sinks
@@ -207,7 +207,7 @@ class CheckpointHook(Hook):
 
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
-        settings = run.settings
+        settings = run.config.settings
         return cls(settings.save_interval, settings.checkpoint_steps, settings.keep_checkpoints)
 
     def __init__(self, save_interval: int, steps: int, keep: int):
@@ -277,7 +277,7 @@ class ValidateHook(Hook):
         """With ``--validate``: DATASET.valid, and METRIC."""
         if not run.options.validate:
             if distributed.is_main():
-                log.info("no --validate: there will be no %s_best.pdparams", run.settings.model_name)
+                log.info("no --validate: there will be no %s_best.pdparams", run.config.settings.model_name)
             return None
         classes = run.folder.classes
         loader = loader_for(
@@ -286,7 +286,7 @@ class ValidateHook(Hook):
         log_data(loader, "valid", classes)
         if distributed.is_main():
             check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")
-        return cls(loader, lambda: metric_for(run.config), run.settings.val_interval)
+        return cls(loader, lambda: metric_for(run.config), run.config.settings.val_interval)
 
     def __init__(self, loader: Any, build_metric: Callable[[], Any], interval: int):
         self.loader, self.build_metric, self.interval = loader, build_metric, interval

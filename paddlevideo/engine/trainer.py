@@ -33,7 +33,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights
-from paddlevideo.settings import Options, Settings
+from paddlevideo.settings import Options
 from paddlevideo.solver.lr import RateOfRun
 from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state
 
@@ -88,12 +88,11 @@ class Trainer:
     _suspects: set[str] = field(default_factory=set)  # files of these steps
 
     def __post_init__(self) -> None:
-        self.settings = Settings.of(self.config)
         self._statistics = RunningStatistics(self.framework)
 
     @property
     def epochs(self) -> int:
-        return self.settings.epochs
+        return self.config.settings.epochs
 
     @property
     def max_iters(self) -> int | None:
@@ -129,7 +128,7 @@ class Trainer:
             log.info("stopped by signal %d; continue with --resume auto", self.stop_signal)
             raise SystemExit(128 + self.stop_signal)
         if self.progress.epoch == self.epochs:
-            log.info("training %s finished", self.settings.model_name)
+            log.info("training %s finished", self.config.settings.model_name)
 
     def _epoch(self) -> None:
         progress = self.progress
@@ -257,7 +256,7 @@ class Trainer:
         self._refused += not self._suspects.intersection(names)
         self._suspects.update(names)
         log.warning("step %d: no step is taken (%s). Files: %s", self.progress.step, blamed[0][1], ", ".join(names))
-        if self._refused >= self.settings.non_finite_limit:
+        if self._refused >= self.config.settings.non_finite_limit:
             stems = [entry.stem for entry in self.folder.entries()[0] if entry.run == self.folder.run]
             there = f"The newest resume point is {stems[0]}: continue with --resume auto" if stems else "Start anew"
             raise UserError(
