@@ -177,7 +177,7 @@ def _by_name(config: Config, split: str, classes: Classes) -> tuple[dict[str, An
 
 
 def _settled(config: Config, split: str) -> Config:
-    """With a number for ``num_classes: auto`` where the caller, who knows the weights' classes, has not put one."""
+    """With a number for ``num_classes: auto`` where the caller has not put that of the weights."""
     return settled(config, classes_of_config(config, split)) if AUTO in class_counts(config).values() else config
 
 

@@ -83,7 +83,7 @@ class Reading(_Scalars):
 
 @dataclass(frozen=True)
 class PreciseBN(_Scalars):
-    """PRECISEBN: batch-norm statistics measured anew."""
+    """PRECISEBN: batch-norm statistics measured again over training batches."""
 
     preciseBN_interval: PositiveInt = 1  # epochs
     num_iters_preciseBN: PositiveInt = 200  # batches per rank
@@ -101,7 +101,7 @@ class Accumulation(_Scalars):
 class EMASettings(_Scalars):
     """EMA: the exponential moving average of the weights."""
 
-    decay: ProbabilityBelowOne = 0.9998  # remembers about 5000 updates
+    decay: ProbabilityBelowOne = 0.9998  # averages over about 5000 updates
     warmup: bool = True  # begin with less memory
     interval: PositiveInt = 1  # optimizer steps between updates
 
@@ -113,7 +113,7 @@ class SWASettings(_Scalars):
     start_epoch: PositiveInt = None  # the first epoch that counts, from 1
     last_epochs: PositiveInt = None  # how many count
     interval_steps: NonNegativeInt = 0  # optimizer steps between the weights that count; 0: the ends of epochs
-    lr: Any = None  # the schedule from start_epoch on, which ``solver.check`` checks; None: goes on as before
+    lr: Any = None  # the schedule from start_epoch on, which ``solver.check`` checks; None: OPTIMIZER's continues
     bn_batches: NonNegativeInt = 200  # batches per rank that batch norms are measured over for the mean; 0: none
 
     def first_epoch(self, epochs: int) -> int:
@@ -162,7 +162,7 @@ class Settings(_Scalars):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
-        """Of a whole configuration."""
+        """From a configuration."""
         own = {key: config[key] for key in cls.kinds() if key in config}
         return cls(**own, **{name: part.of(config[key] or {}) for key, (name, part) in _PARTS.items() if key in config})
 

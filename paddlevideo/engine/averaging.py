@@ -90,7 +90,7 @@ def renew_batch_norms(
         framework: the bare network; it is in training mode afterwards.
         loader: of training clips.
         num_batches: batches per rank; fewer if the loader has fewer.
-        epoch: whose batches, counted from 0.
+        epoch: of the batches, counted from 0.
         what: the word for it in the log.
 
     Returns:
@@ -225,7 +225,7 @@ class WeightAverage:
             self._applied = False
 
     def weights(self) -> dict[str, np.ndarray]:
-        """A whole state dict of the network: averages where there are any, the network's own values elsewhere."""
+        """The network's state dict: averages where there are any, the network's own values elsewhere."""
         with self.applied():
             return {name: tensor.numpy().copy() for name, tensor in self._model.state_dict().items()}
 
@@ -246,7 +246,7 @@ class WeightAverage:
         try:
             weights, num_calls, num_updates = state["weights"], int(state["num_calls"]), int(state["num_updates"])
         except KeyError as error:
-            raise UserError(f"the saved average of weights lacks {error}; the checkpoint is not whole") from error
+            raise UserError(f"the saved average of weights lacks {error}; the checkpoint is incomplete") from error
         differing = sorted(weights.keys() ^ self._averages.keys())
         differing += [n for n in self._averages if n in weights and self._averages[n].shape != list(weights[n].shape)]
         if differing:
@@ -396,7 +396,7 @@ class SWAHook(AverageHook):
             self._conclude(run)
 
     def _conclude(self, run: Trainer) -> None:
-        """Batch norms, validation and the file; the network goes on as it was."""
+        """Batch norms, validation and the file; the network is unchanged afterwards."""
         count = self.average.num_updates
         if not count:
             log.warning("SWA: no weights were averaged (every step of the interval was left out); no file is written")

@@ -95,7 +95,7 @@ def for_split(config: Config, split: str) -> Config:
     data = config.to_dict()
     key = {"val": "valid"}.get(split, split)
     if key not in data.get("DATASET", {}):
-        raise ConfigError(config.source, [f"DATASET.{key}: is missing, and --split {split} asks for it"])
+        raise ConfigError(config.source, [f"DATASET.{key}: is missing; --split {split} needs it"])
     data["DATASET"]["test"] = data["DATASET"][key]  # the loader makes an evaluation of it
     return Config(data, config.source)
 

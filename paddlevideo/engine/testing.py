@@ -1,4 +1,4 @@
-"""One evaluation of given weights: its figures, and whatever files the caller wants of it."""
+"""One evaluation of given weights: its figures, and the files that the caller writes of it."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _note_flags(settings: Settings, options: Options) -> None:
 def _network(
     config: Config, options: Options, classes: Classes, pipelines: Mapping[str, Pipeline], resumed: bool
 ) -> Any:
-    """The network with the weights it starts from, whose classes are compared with the training's."""
+    """The network with the weights it starts from, its classes compared with the training's."""
     framework = network(config, pipelines, pretrained=not (options.weights or resumed))
     if options.weights and not resumed:
         report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
@@ -150,7 +150,7 @@ def _schedule(config: Config, options: Options, steps_per_epoch: int, accumulate
 def _start(
     folder: RunFolder, options: Options, resume_epoch: int
 ) -> tuple[checkpoint.ResumePoint | None, Sequence[str]]:
-    """What to continue from (None: the beginning), and whose files in the folder the run would overwrite.
+    """What to continue from (None: the beginning), and the files of another run that this one would overwrite.
 
     Raises:
         UserError: on every rank: there is such work and no ``--overwrite``, or nothing valid to resume.
@@ -162,7 +162,7 @@ def _start(
         point = _resume_point(folder, options.resume, resume_epoch)
         lost = folder.in_the_way(point, newest=options.resume == "auto")
         if lost and not options.overwrite:
-            raise UserError(_ways_on(folder, point, lost))
+            raise UserError(_refusal(folder, point, lost))
         return (str(point.stem) if point else None), lost, point.run if point else folder.run
 
     stem, lost, folder.run = _on_main(decide)
@@ -184,7 +184,7 @@ def _move_aside(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: S
         log.info("--overwrite: %s was moved to %s", "the earlier run" if point is None else ", ".join(lost), target)
 
 
-def _ways_on(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: list[str]) -> str:
+def _refusal(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: list[str]) -> str:
     shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
     if point is None:
         name = folder.written_as()
@@ -241,15 +241,15 @@ def _resume_point(folder: RunFolder, resume: str | None, resume_epoch: int) -> c
     return point
 
 
-def _seed(asked: int | None, point: checkpoint.ResumePoint | None) -> int:
-    """A resumed run goes on with its own seed, which shuffling, augmentation and dropout are keyed by."""
+def _seed(given: int | None, point: checkpoint.ResumePoint | None) -> int:
+    """A resumed run keeps its own seed, by which shuffling, augmentation and dropout are keyed."""
     if point is None:
-        return DEFAULT_SEED if asked is None else asked
+        return DEFAULT_SEED if given is None else given
     if "seed" not in point.state:
         raise UserError(f"{point.stem}: the resume point is incomplete: 'seed' is missing")
     seed = point.state["seed"]
-    if asked not in (None, seed):
-        log.warning("--seed %d is passed over: the resumed run has seed %d", asked, seed)
+    if given not in (None, seed):
+        log.warning("--seed %d is passed over: the resumed run has seed %d", given, seed)
     return seed
 
 
