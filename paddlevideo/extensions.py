@@ -65,7 +65,7 @@ def declare(names: Any, folders: Sequence[Path]) -> tuple[list[str], list[str]]:
 
 def sources_of(entries: Iterable[Entry]) -> dict[str, str]:
     """{file, or name of an installed module: SHA-256} of the users' modules that these classes are from."""
-    from paddlevideo.safe_io import sha256  # numpy, which a check of a configuration does without
+    from paddlevideo.safe_io import sha256  # which imports numpy; a configuration is checked without it
 
     own = {entry.file: entry for entry in entries if entry.file and not entry.file.is_relative_to(PACKAGE)}
     return {str(file if entry.root else entry.module): sha256(file) for file, entry in own.items()}

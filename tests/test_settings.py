@@ -5,19 +5,20 @@ from dataclasses import MISSING, fields
 import pytest
 
 from paddlevideo.ranges import mistakes
-from paddlevideo.settings import SMALL_SECTIONS, Batches, Reading, Settings
+from paddlevideo.settings import Accumulation, Batches, EMASettings, PreciseBN, Reading, Settings, SWASettings
 
 
-@pytest.mark.parametrize("section", [Settings, Batches, Reading, *SMALL_SECTIONS.values()])
+@pytest.mark.parametrize("section", [Settings, Batches, Reading, PreciseBN, Accumulation, EMASettings, SWASettings])
 def test_every_default_is_allowed(section):
     for field in fields(section):
-        if field.default not in (MISSING, None):
+        if field.name in section.kinds() and field.default not in (MISSING, None):
             assert mistakes(field.default, section.kinds()[field.name], field.name) == []
 
 
 def test_a_section_gives_its_own_values_and_the_defaults_of_the_rest():
-    settings = Settings.of({"model_name": "TSM", "log_interval": 3, "MODEL": {}})
+    settings = Settings.of({"model_name": "TSM", "log_interval": 3, "MODEL": {}, "EMA": {"decay": 0.5}})
     assert (settings.log_interval, settings.save_interval, settings.epochs) == (3, 1, None)
+    assert (settings.ema, settings.swa, settings.batches) == (EMASettings(decay=0.5), None, Batches())
 
 
 def test_batches_and_workers_of_a_split():
