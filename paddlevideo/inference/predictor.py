@@ -356,7 +356,7 @@ def load(
 def _takes_boxes(program: Path) -> UserError:
     """The refusal of a detection model."""
     return UserError(
-        f"{program}: a detection model, which wants to know where the people are; use "
+        f"{program}: a detection model, which takes persons' boxes; use "
         f"python tools/ava_predict.py --model_file {program} --video_path VIDEO"
     )
 
