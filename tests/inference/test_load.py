@@ -128,17 +128,20 @@ class Upside(Transform):
         return {**sample, "imgs": np.ascontiguousarray(np.flip(sample["imgs"], self.axis))}
 """
 SCRIPT = """
-import sys, paddlevideo
-video, *model = sys.argv[1:]
-try:
-    paddlevideo.load(*model, device="cpu")
-except paddlevideo.errors.UserError as error:
-    print(str(error).count("Upside"))
-print(paddlevideo.load(*model, device="cpu", imports=["own_steps.py"]).predict(video)[0].scores.tolist())
+import json, sys, paddlevideo
+video, model, *weights = sys.argv[1:]
+imports = []
+if weights:
+    try:
+        paddlevideo.load(model, *weights, device="cpu")
+    except paddlevideo.errors.UserError as error:
+        assert "Upside" in str(error)
+        imports = ["own_steps.py"]
+print(json.dumps([imports, paddlevideo.load(model, *weights, imports=imports).predict(video)[0].scores.tolist()]))
 """
 
 
-def test_classes_of_ones_own_come_by_imports_for_weights_and_exports(tiny, tmp_path):
+def test_classes_of_ones_own_come_by_imports_and_with_exports(tiny, tmp_path):
     from paddlevideo.inference.export import export
 
     (tmp_path / "own_steps.py").write_text(OWN)
@@ -148,13 +151,14 @@ def test_classes_of_ones_own_come_by_imports_for_weights_and_exports(tiny, tmp_p
     loaded = load_config(config, imports=[str(tmp_path / "own_steps.py")])
     export(loaded, tiny.weights, tmp_path / "exported", say=print)
     scores = []
-    for model in ([config, tiny.weights], [tmp_path / "exported"]):
+    for model, imports in (([config, tiny.weights], ["own_steps.py"]), ([tmp_path / "exported"], [])):
         command = [sys.executable, "-c", SCRIPT, tiny.videos[0], *model]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(list(map(str, command)), cwd=tmp_path, env=environment, capture_output=True, text=True)
-        refused, found = done.stdout.splitlines()
-        assert int(refused) >= 1, done.stderr
-        scores.append(json.loads(found))
+        assert done.returncode == 0, done.stderr
+        given, found = json.loads(done.stdout)
+        assert given == imports
+        scores.append(found)
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
     plain = load(tiny.config, tiny.weights, device="cpu", say=print).predict(tiny.videos[0])[0].scores
     assert np.abs(plain - scores[0]).max() > 1e-3
