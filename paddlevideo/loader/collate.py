@@ -70,8 +70,8 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
 
     Args:
         samples: dicts with ``imgs`` uint8 | float32 [V, T, H, W, 3], ``index``, optionally ``label`` (int, or float32
-            [K]), ``replaced`` and ``valid``; samples of key frames with ``boxes`` and others of ``sample_boxes.PER_PERSON``;
-            and any other arrays, each of one shape in all samples.
+            [K]), ``replaced`` and ``valid``; samples of key frames with ``boxes`` and others of
+            ``sample_boxes.PER_PERSON``; and any other arrays, each of one shape in all samples.
 
     Returns:
         ``imgs`` [N, V, T, H, W, 3]; ``index`` and ``replaced`` int64 [N]; ``valid`` uint8 [N]; ``label`` int64 [N] or
