@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.config import load_config
+from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.loader.pipelines import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,24 +22,10 @@ def name_of(file: Path) -> str:
     return str(file.relative_to(CONFIGS).with_suffix(""))
 
 
-class Grey:
-    """A reader of 100 grey pictures of 96 x 128, which the pipelines have to enlarge."""
-
-    fps = 25.0
-
-    def __len__(self):
-        return 100
-
-    def get(self, indices):
-        return np.full((len(indices), 96, 128, 3), 90, "uint8")
-
-    def close(self):
-        pass
-
-
 def clip_of(section):
-    """imgs [V, T, H, W, 3] that a pipeline makes of the grey pictures."""
-    return Pipeline(section, "PIPELINE")({"reader": Grey(), "label": 0, "index": 0}, np.random.default_rng(0))["imgs"]
+    """imgs [V, T, H, W, 3] that a pipeline makes of 100 grey pictures of 96 x 128, which it has to enlarge."""
+    reader = ArrayReader(np.full((100, 96, 128, 3), 90, "uint8"), fps=25.0)
+    return Pipeline(section, "PIPELINE")({"reader": reader, "label": 0, "index": 0}, np.random.default_rng(0))["imgs"]
 
 
 def step_names(steps):
