@@ -253,7 +253,7 @@ BACKBONES = Registry("backbone", "modeling/backbones", bases=("paddlevideo.model
 HEADS = Registry(
     "head",
     "modeling/heads",
-    "modeling/boxes.py",
+    "modeling/box_assignment.py",
     "modeling/roi.py",
     bases=("paddlevideo.modeling.heads.base:Head", "paddlevideo.modeling.heads.base:DetectionPart"),
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paddlevideo.boxes import from_corner, iou, paired_iou
+from paddlevideo.boxes import from_corner, iou, paired_iou, to_fractions, to_pixels
 
 A = np.array([[0, 0, 10, 10], [5, 5, 5, 9], [8, 8, 2, 2.0]])
 B = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30.0]])
@@ -25,3 +25,12 @@ def test_pairs_are_the_diagonal_and_a_score_behind_the_corners_does_not_count():
 
 def test_a_corner_and_sides_are_two_corners():
     assert from_corner(1, 2, 3, 4) == (1, 2, 4, 6)
+
+
+def test_fractions_are_multiplied_by_width_and_height_and_a_score_is_not():
+    boxes = np.array([[0.1, 0.2, 0.5, 1.0, 0.7]], "float32")
+    in_pixels = to_pixels(boxes, 200, 100)
+    np.testing.assert_allclose(in_pixels, [[20, 20, 100, 100, 0.7]], rtol=1e-6)
+    assert in_pixels.astype("float32").tolist() == (boxes * np.array([200, 100, 200, 100, 1], "float32")).tolist()
+    np.testing.assert_array_equal(to_fractions(in_pixels, 200, 100).astype("float32"), boxes)
+    assert to_pixels(boxes[0, :4], 200, 100).shape == (4,)

@@ -20,7 +20,7 @@ from paddlevideo.preparation.person_annotations import (
     resolve,
 )
 from tests.clips import numbered_frames, write_clip
-from tests.tools.test_ava_custom import BASE, SIDES, SMALL, footage, people  # noqa: F401
+from tests.tools.test_ava_custom import BASE, SIDES, SMALL, people, rendered  # noqa: F401
 
 FPS = SMALL.fps
 WIDTH, HEIGHT = SMALL.size_px
@@ -268,9 +268,9 @@ EXPORTS = [
 EXPORTS += [via2_json, via2_csv, semicolons, sides_and_frames, ava]
 
 
-def converted(folder, files, footage, truth):  # noqa: F811
+def converted(folder, files, rendered, truth):  # noqa: F811
     """(video, second, rounded box) -> actions, and the account."""
-    videos, account, people = VideoFolder(footage[0] / "videos"), ImportSummary(), []
+    videos, account, people = VideoFolder(rendered[0] / "videos"), ImportSummary(), []
     for name, text, options in files:
         (folder / name).write_text(text)
         reading = ImportOptions(videos.fps_of, last_s_of=videos.last_s, **options)
@@ -282,10 +282,10 @@ def converted(folder, files, footage, truth):  # noqa: F811
 
 
 @pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.__name__)
-def test_exports_give_what_was_drawn(footage, tmp_path, export):  # noqa: F811
-    truth = footage[1]
+def test_exports_give_what_was_drawn(rendered, tmp_path, export):  # noqa: F811
+    truth = rendered[1]
     expected = {(v, t, tuple(np.round(np.round(box, 3), 2))): set(names) for v, t, box, names, _ in truth}
-    found, account = converted(tmp_path, export(truth), footage, truth)
+    found, account = converted(tmp_path, export(truth), rendered, truth)
     assert {names for group in found.values() for names in group} == {n for *_, names, _ in truth for n in names}
     near = {(v, t, names_box) for v, t, names_box in found}
     assert Counter((v, t) for v, t, _ in near) == Counter((v, t) for v, t, _ in expected)
@@ -310,30 +310,30 @@ def refused(folder, name, text, **options):
     return str(caught.value)
 
 
-def run(footage, folder, text, *more, name="people.csv"):  # noqa: F811
+def run(rendered, folder, text, *more, name="people.csv"):  # noqa: F811
     (folder / name).write_text(text if isinstance(text, str) else json.dumps(text))
-    options = ["--videos", str(footage[0] / "videos"), "--out", str(folder / "data"), "--base", str(BASE)]
+    options = ["--videos", str(rendered[0] / "videos"), "--out", str(folder / "data"), "--base", str(BASE)]
     return people([str(folder / name), *options, "--jobs", "1", *more])
 
 
 def test_cvats_own_attributes_are_no_actions_and_the_account_says_what_became_of_each_box(
-    footage,  # noqa: F811
+    rendered,  # noqa: F811
     tmp_path,
     capsys,
 ):
-    ((name, text, options), *_) = cvat_coco(footage[1])
+    ((name, text, options), *_) = cvat_coco(rendered[1])
     content = json.loads(text)
     content["annotations"][0]["attributes"]["height_m"] = 1.7
     content["annotations"].append(content["annotations"][1] | {"iscrowd": 1, "id": 99})
-    code = run(footage, tmp_path, content, "--video", options["video"], "--val", "0", name=name)
+    code = run(rendered, tmp_path, content, "--video", options["video"], "--val", "0", name=name)
     lines, boxes = capsys.readouterr().out.splitlines(), len(content["annotations"])
     assert code == 0, lines
-    names = sorted({n for v, *_, names, _ in footage[1] if v == options["video"] for n in names})
+    names = sorted({n for v, *_, names, _ in rendered[1] if v == options["video"] for n in names})
     assert list(read_ava_labels(tmp_path / "data/labels.pbtxt").values()) == names
     assert lines[0] == f"read: {boxes} boxes of {tmp_path / name} (coco)"
     assert "dropped: 1 boxes are around groups (iscrowd)" in lines
     assert "note: 1 values of 'height_m' are numbers and taken for no action (--attribute height_m)" in lines
-    counts = Counter(n for v, *_, names, _ in footage[1] if v == options["video"] for n in names)
+    counts = Counter(n for v, *_, names, _ in rendered[1] if v == options["video"] for n in names)
     assert all(f"class {n!r}: {counts[n]} (from attribute 'action')" in lines for n in names)
 
 
@@ -354,7 +354,7 @@ def test_a_short_action_gets_a_key_frame_of_its_own_and_so_has_everybody_then(tm
     assert account.remarks["key frames lie between, where an action is shorter than 1 s"] == 1
 
 
-def test_one_action_has_one_name_and_one_person_one_line(footage, tmp_path, capsys):  # noqa: F811
+def test_one_action_has_one_name_and_one_person_one_line(rendered, tmp_path, capsys):  # noqa: F811
     rows = [
         "1,5,5,30,40,Walk,0",
         "1,5,5,30,40,walk,0",
@@ -362,7 +362,7 @@ def test_one_action_has_one_name_and_one_person_one_line(footage, tmp_path, caps
         '2,5,5,30,40,"walk,talk to",0',
     ]
     rows += ["3,5,5,30,40,walk,0", "3,5,5,30,40,sit,0", '3,6,6,30,40,"talk to (e.g., a friend; self)",0']
-    code = run(footage, tmp_path, HEAD + "".join(f"train_00000,{row}\n" for row in rows), "--val", "0")
+    code = run(rendered, tmp_path, HEAD + "".join(f"train_00000,{row}\n" for row in rows), "--val", "0")
     lines = capsys.readouterr().out.splitlines()
     assert code == 0, lines
     names = read_ava_labels(tmp_path / "data/labels.pbtxt")
@@ -376,14 +376,14 @@ def test_one_action_has_one_name_and_one_person_one_line(footage, tmp_path, caps
     assert len(read_ava_csv(tmp_path / "data/train.csv")) == 6
 
 
-def test_listed_names_keep_their_commas_and_spelling(footage, tmp_path, capsys):  # noqa: F811
+def test_listed_names_keep_their_commas_and_spelling(rendered, tmp_path, capsys):  # noqa: F811
     (tmp_path / "labels.txt").write_text("Walk\nstand, or sit\n")
     text = HEAD + 'train_00000,1,5,5,30,40,"stand, or sit",0\ntrain_00000,2,5,5,30,40,walk,0\n'
-    assert run(footage, tmp_path, text, "--val", "0", "--labels", str(tmp_path / "labels.txt")) == 0
+    assert run(rendered, tmp_path, text, "--val", "0", "--labels", str(tmp_path / "labels.txt")) == 0
     assert list(read_ava_labels(tmp_path / "data/labels.pbtxt").values()) == ["Walk", "stand, or sit"]
     text += "".join(f"train_00000,3,{x},5,40,40,wlak;run,0\n" for x in range(3, 20))
     with pytest.raises(ConfigError) as caught:
-        run(footage, tmp_path, text, "--val", "0", "--labels", str(tmp_path / "labels.txt"))
+        run(rendered, tmp_path, text, "--val", "0", "--labels", str(tmp_path / "labels.txt"))
     assert len(caught.value.problems) == 2
     assert all(":4: action " in p and "(17 times, this is the first)" in p for p in caught.value.problems)
 
@@ -503,10 +503,10 @@ def test_a_table_with_the_same_column_twice_is_refused(tmp_path):
     assert "a.csv: the header has time_s several times" in refused(tmp_path, "a.csv", text)
 
 
-def test_a_line_that_stands_twice_counts_once_for_the_spelling(footage, tmp_path):  # noqa: F811
-    video = videos_of(footage[1])[0]
+def test_a_line_that_stands_twice_counts_once_for_the_spelling(rendered, tmp_path):  # noqa: F811
+    video = videos_of(rendered[1])[0]
     lines = [f"{video},1,.1,.1,.5,.5,WALK,1"] * 3 + [f"{video},{t},.1,.1,.5,.5,walk,1" for t in (2, 3)]
-    found, _ = converted(tmp_path, [("a.csv", HEAD + "\n".join(lines), {})], footage, footage[1])
+    found, _ = converted(tmp_path, [("a.csv", HEAD + "\n".join(lines), {})], rendered, rendered[1])
     assert set().union(*found.values()) == {"walk"}
 
 
@@ -519,23 +519,23 @@ def test_two_boxes_of_a_track_in_a_frame_are_refused(tmp_path):
     assert person.actions == ("walk",)
 
 
-def test_stretches_of_time_become_segments(footage, tmp_path, capsys):  # noqa: F811
+def test_stretches_of_time_become_segments(rendered, tmp_path, capsys):  # noqa: F811
     value = {"ranges": [{"start": 1, "end": 20}, {"start": 31, "end": 40}], "timelinelabels": ["walk, fast"]}
     timeline = {"value": value, "id": "t", "from_name": "l", "to_name": "video", "type": "timelinelabels"}
-    ((_, text, _),) = label_studio(footage[1])
+    ((_, text, _),) = label_studio(rendered[1])
     tasks = json.loads(text)
     tasks[0]["annotations"][0]["result"].append(timeline)
-    assert run(footage, tmp_path, tasks, "--val", "0", name="export.json") == 0
+    assert run(rendered, tmp_path, tasks, "--val", "0", name="export.json") == 0
     assert "segments: 2 stretches of time with a label" in capsys.readouterr().out
     written = (tmp_path / "data/segments.csv").read_text().splitlines()
     assert written[1:] == ['train_00000,0.000,2.000,"walk, fast"', 'train_00000,3.000,4.000,"walk, fast"']
 
     tasks[0]["annotations"][0]["result"] = [timeline]
     with pytest.raises(UserError, match="no boxes of people.*only segments"):
-        run(footage, tmp_path, tasks[:1], name="export.json")
+        run(rendered, tmp_path, tasks[:1], name="export.json")
     timeline["value"]["ranges"] = [{"start": 1, "end": 90}]
     with pytest.raises(UserError, match="task 1, region t: ends at second 9, but train_00000 lasts from 0 to 4.00 s"):
-        run(footage, tmp_path, tasks[:1], name="export.json")
+        run(rendered, tmp_path, tasks[:1], name="export.json")
     via = {"attribute": {"1": {"aname": "action", "options": {"0": "walk"}}}, "file": {"9": {"fname": "a.mp4"}}}
     via |= {
         "view": {"1": {"fid_list": ["9"]}},
@@ -582,8 +582,8 @@ def test_a_person_of_label_studio_is_gone_behind_a_key_that_is_switched_off(tmp_
     assert [(p.time_s, p.box[0]) for p in people] == [(0.0, 0.0), (1.0, 0.1), (3.0, 0.5)]
 
 
-def test_a_file_that_does_not_name_its_video_asks_for_it(footage, tmp_path):  # noqa: F811
-    ((_, coco, _), *_), ((_, xml, _), *_) = cvat_coco(footage[1]), cvat_images(footage[1])
+def test_a_file_that_does_not_name_its_video_asks_for_it(rendered, tmp_path):  # noqa: F811
+    ((_, coco, _), *_), ((_, xml, _), *_) = cvat_coco(rendered[1]), cvat_images(rendered[1])
     assert "--video names the video of frame_000031.PNG" in refused(tmp_path, "a.json", coco)
     table = "time_s,x1,y1,x2,y2\n1,5,5,30,40\n"
     assert "the header has no video" in refused(tmp_path, "a.csv", table)
@@ -618,14 +618,14 @@ def test_turned_boxes_and_other_shapes_are_accounted_for(tmp_path):
     assert set(account.dropped) == {f"{k} shapes or tags of CVAT: only boxes are people" for k in ("polygon", "tag")}
 
 
-def test_what_was_written_can_be_read_again(footage, tmp_path, capsys):  # noqa: F811
-    ((name, text, _),) = label_studio(footage[1])
-    assert run(footage, tmp_path, json.loads(text), "--val", "0", name=name) == 0
+def test_what_was_written_can_be_read_again(rendered, tmp_path, capsys):  # noqa: F811
+    ((name, text, _),) = label_studio(rendered[1])
+    assert run(rendered, tmp_path, json.loads(text), "--val", "0", name=name) == 0
     first = (tmp_path / "data/train.csv").read_text()
     (tmp_path / "again").mkdir()
     assert guess_form(tmp_path / "data/train.csv") == "ava"
     options = ["--labels", str(tmp_path / "data/labels.pbtxt"), "--val", "0"]
-    assert run(footage, tmp_path / "again", first, *options, name="ava.csv") == 0
+    assert run(rendered, tmp_path / "again", first, *options, name="ava.csv") == 0
     assert (tmp_path / "again/data/train.csv").read_text() == first
     assert "--labels names their file" in refused(tmp_path, "ava.csv", first)
     missing = refused(tmp_path, "ava.csv", first, labels={1: "a"})

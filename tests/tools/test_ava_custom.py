@@ -32,7 +32,7 @@ def people(argv):
 
 
 @pytest.fixture(scope="module")
-def footage(tmp_path_factory):
+def rendered(tmp_path_factory):
     """Four videos in two folders, and who does what in them: (video, second, box, actions, person)."""
     out = tmp_path_factory.mktemp("own")
     truth = []
@@ -120,18 +120,18 @@ def written(folder, form, truth):
     return [str(folder / name) for name, _ in pairs]
 
 
-def convert(footage, folder, form, *more):
-    out, truth = footage
+def convert(rendered, folder, form, *more):
+    out, truth = rendered
     files = written(folder, form, truth)
     options = ["--videos", str(out / "videos"), "--out", str(folder / "data"), "--base", str(BASE), "--jobs", "1"]
     return people([*files, *options, *more])
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "coco", "via", "cvat"])
-def test_every_form_gives_the_same_data_set(footage, tmp_path, form, capsys):
-    assert convert(footage, tmp_path, form, "--val", "0.25") == 0
+def test_every_form_gives_the_same_data_set(rendered, tmp_path, form, capsys):
+    assert convert(rendered, tmp_path, form, "--val", "0.25") == 0
     assert "nothing is wrong" in capsys.readouterr().out
-    data, (_, truth) = tmp_path / "data", footage
+    data, (_, truth) = tmp_path / "data", rendered
     names = read_ava_labels(data / "labels.pbtxt")
     assert list(names.values()) == sorted({name for *_, actions, _ in truth for name in actions})
     found = {}
@@ -156,30 +156,30 @@ def test_every_form_gives_the_same_data_set(footage, tmp_path, form, capsys):
     assert len(dataset.sample(0)["boxes"]) == len(dataset.sample(0)["gt_boxes"]) >= 2
 
 
-def test_the_configuration_passes_the_check(footage, tmp_path):
-    convert(footage, tmp_path, "csv")
+def test_the_configuration_passes_the_check(rendered, tmp_path):
+    convert(rendered, tmp_path, "csv")
     command = [sys.executable, "main.py", "-c", str(tmp_path / "data/detector.yaml"), "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_any_detectors_configuration_is_a_base(footage, tmp_path, capsys):
+def test_any_detectors_configuration_is_a_base(rendered, tmp_path, capsys):
     base = ROOT / "configs/detection/ava/ava.yaml"  # PaddleVideo's, whose METRIC names files and a class count
-    convert(footage, tmp_path, "csv", "--base", str(base))
+    convert(rendered, tmp_path, "csv", "--base", str(base))
     printed = capsys.readouterr().out
     assert "the mirror makes one of the other; take Flip out" in printed and "--scale_lr" in printed
     config = load_config(str(tmp_path / "data/detector.yaml"))
     names = read_ava_labels(tmp_path / "data/labels.pbtxt")
     assert config["METRIC"]["custom_classes"] == len(names) + 1 == config["MODEL"]["head"]["bbox_head"]["num_classes"]
     assert config["METRIC"]["file_path"] == config["DATASET"]["test"]["file_path"] == str(tmp_path / "data/val.csv")
-    convert(footage, tmp_path, "csv", "--base", str(prepare_people.BASE))
+    convert(rendered, tmp_path, "csv", "--base", str(prepare_people.BASE))
     assert "it starts from data/slowonly_r50_4x16x1" in capsys.readouterr().out
     with pytest.raises(UserError, match="no action detector"):
-        convert(footage, tmp_path, "csv", "--base", str(ROOT / "configs/recognition/tsm/tsm_motion_demo.yaml"))
+        convert(rendered, tmp_path, "csv", "--base", str(ROOT / "configs/recognition/tsm/tsm_motion_demo.yaml"))
 
 
-def test_folders_of_frames_a_detectors_boxes_and_exclusions(footage, tmp_path, capsys):
-    out, truth = footage
+def test_folders_of_frames_a_detectors_boxes_and_exclusions(rendered, tmp_path, capsys):
+    out, truth = rendered
     detected = {}
     for video, second, box, *_ in truth:
         detected.setdefault(f"{video},{second:04d}", []).append([*(box + 0.005), 0.95])
@@ -282,22 +282,22 @@ def test_files_that_cannot_be_read_say_where(tmp_path, name, text, said):
         ("train_00000,1,5,5,inf,40,walk,0", ":3: second 1 or box 5, 5, inf, 40: expected finite numbers"),
     ],
 )
-def test_impossible_annotations_are_refused_with_their_line(footage, tmp_path, row, said):
+def test_impossible_annotations_are_refused_with_their_line(rendered, tmp_path, row, said):
     good = "train_00002,1,0.1,0.1,0.2,0.2,walk,0"
     (tmp_path / "a.csv").write_text(f"video,time_s,x1,y1,x2,y2,actions,person\n{good}\n{row}\n")
-    options = ["--videos", str(footage[0] / "videos"), "--out", str(tmp_path / "data"), "--base", str(BASE)]
+    options = ["--videos", str(rendered[0] / "videos"), "--out", str(tmp_path / "data"), "--base", str(BASE)]
     with pytest.raises(ConfigError) as caught:
         people([str(tmp_path / "a.csv"), *options])
     assert f"a.csv{said}" in str(caught.value) and not (tmp_path / "data").exists()
     assert len(caught.value.problems) == 1
 
 
-def test_a_video_of_another_ending_is_named(footage, tmp_path, capsys):
+def test_a_video_of_another_ending_is_named(rendered, tmp_path, capsys):
     lines = "".join(f"train_00002.webm,{second},0.1,0.1,0.4,0.4,walk,0\n" for second in (1, 2))
     (tmp_path / "a.csv").write_text(f"video,time_s,x1,y1,x2,y2,actions,person\n{lines}")
     options = [
         "--videos",
-        str(footage[0] / "videos"),
+        str(rendered[0] / "videos"),
         "--out",
         str(tmp_path / "data"),
         "--base",
@@ -309,9 +309,9 @@ def test_a_video_of_another_ending_is_named(footage, tmp_path, capsys):
     assert "2 boxes of train_00002.webm: train_00002.mp4 is the video that is there" in capsys.readouterr().out
 
 
-def test_one_video_cannot_be_split(footage, tmp_path):
+def test_one_video_cannot_be_split(rendered, tmp_path):
     (tmp_path / "a.csv").write_text("video,time_s,x1,y1,x2,y2,actions\ntrain_00000,1,0.1,0.1,0.4,0.6,walk\n")
-    options = [str(tmp_path / "a.csv"), "--videos", str(footage[0] / "videos"), "--out", str(tmp_path / "data")]
+    options = [str(tmp_path / "a.csv"), "--videos", str(rendered[0] / "videos"), "--out", str(tmp_path / "data")]
     with pytest.raises(UserError, match="1 videos cannot be parted into train and val.*--val 0"):
         people([*options, "--base", str(BASE)])
     assert people([*options, "--base", str(BASE), "--val", "0", "--jobs", "1"]) == 0
@@ -329,16 +329,16 @@ def test_forms_are_told_apart(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def sound(footage, tmp_path_factory):
+def sound(rendered, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound")
-    convert(footage, folder, "csv", "--val", "0.25")
+    convert(rendered, folder, "csv", "--val", "0.25")
     return folder / "data"
 
 
-def checked(sound, footage, **changes):
+def checked(sound, rendered, **changes):
     options = {"timestamp_start": 0, "timestamp_end": None, "videos": True, "num_classes": 12} | changes
     files = {"file_path": str(sound / "train.csv"), "proposal_file": str(sound / "train_proposals.pkl")}
-    files |= {"label_file": str(sound / "labels.pbtxt"), "data_prefix": str(footage[0] / "videos")}
+    files |= {"label_file": str(sound / "labels.pbtxt"), "data_prefix": str(rendered[0] / "videos")}
     return check_ava.check_ava([check_ava.AvaSource("train", **(files | options))])
 
 
@@ -358,20 +358,20 @@ def kinds(check):
         (2, "here", "line", "not a number"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line(sound, footage, tmp_path, column, value, kind, said):
+def test_what_is_wrong_is_named_with_its_line(sound, rendered, tmp_path, column, value, kind, said):
     lines = (sound / "train.csv").read_text().splitlines()
     cells = lines[4].split(",")
     cells[column] = value
     lines[4] = ",".join(cells)
     (tmp_path / "bad.csv").write_text("\n".join(lines) + "\n")
-    check = checked(sound, footage, file_path=str(tmp_path / "bad.csv"))
+    check = checked(sound, rendered, file_path=str(tmp_path / "bad.csv"))
     assert kinds(check) == {kind} and not check.is_sound
     found = [finding for finding in check.findings if finding.kind == kind]
     assert [finding.line for finding in found] == [5] and said in found[0].detail
     assert str(found[0]).startswith(f"{tmp_path}/bad.csv:5: ")
 
 
-def test_person_boxes_that_do_not_fit_are_named(sound, footage, tmp_path):
+def test_person_boxes_that_do_not_fit_are_named(sound, rendered, tmp_path):
     persons = read_proposals(sound / "train_proposals.pkl")
     shifted = {f"{key.split(',')[0]},{int(key.split(',')[1]) + 900:04d}": value for key, value in persons.items()}
     apart = {key: np.array([[0.0, 0.0, 0.05, 0.05, 1.0]], np.float32) for key in persons}
@@ -382,21 +382,21 @@ def test_person_boxes_that_do_not_fit_are_named(sound, footage, tmp_path):
         (pixels, "file", "pixels?"),
     ):
         write_proposals(tmp_path / "p.pkl", boxes)
-        check = checked(sound, footage, proposal_file=str(tmp_path / "p.pkl"))
+        check = checked(sound, rendered, proposal_file=str(tmp_path / "p.pkl"))
         assert kinds(check) == {kind} and said in check.findings[0].detail
     write_proposals(tmp_path / "p.pkl", dict(list(persons.items())[1:]))
-    check = checked(sound, footage, proposal_file=str(tmp_path / "p.pkl"))
+    check = checked(sound, rendered, proposal_file=str(tmp_path / "p.pkl"))
     assert check.is_sound and "missing_keys" in {finding.kind for finding in check.findings}
 
 
-def test_times_exclusions_and_leaks_are_named(sound, footage, tmp_path):
-    check = checked(sound, footage, timestamp_start=900, timestamp_end=1800)
+def test_times_exclusions_and_leaks_are_named(sound, rendered, tmp_path):
+    check = checked(sound, rendered, timestamp_start=900, timestamp_end=1800)
     assert kinds(check) == {"time"} and "timestamp_start: 0" in check.findings[0].detail
     keys = read_ava_csv(sound / "train.csv").keys()[0]
     (tmp_path / "all.csv").write_text("\n".join(keys) + "\n")
-    assert kinds(checked(sound, footage, exclude_file=str(tmp_path / "all.csv"))) == {"excluded"}
-    assert kinds(checked(sound, footage, file_path=str(tmp_path / "none.csv"))) == {"file"}
-    options = {"timestamp_start": 0, "timestamp_end": None, "data_prefix": str(footage[0] / "videos"), "videos": True}
+    assert kinds(checked(sound, rendered, exclude_file=str(tmp_path / "all.csv"))) == {"excluded"}
+    assert kinds(checked(sound, rendered, file_path=str(tmp_path / "none.csv"))) == {"file"}
+    options = {"timestamp_start": 0, "timestamp_end": None, "data_prefix": str(rendered[0] / "videos"), "videos": True}
     lines = (sound / "train.csv").read_text()
     (tmp_path / "again.csv").write_text(lines)
     both = [

@@ -9,7 +9,7 @@ import pytest
 
 from paddlevideo.boxes import iou
 from paddlevideo.drawing import enlargement
-from tests.tools.test_ava_custom import ROOT, SMALL, convert, footage  # noqa: F401
+from tests.tools.test_ava_custom import ROOT, SMALL, convert, rendered  # noqa: F401
 from tests.tools.test_ava_predict import box_of_colour, read_video
 
 WIDTH_PX, HEIGHT_PX = SMALL.size_px
@@ -18,10 +18,10 @@ WIDTH_PX, HEIGHT_PX = SMALL.size_px
 @pytest.mark.parametrize(
     "form", ["csv", *(pytest.param(f, marks=pytest.mark.slow) for f in ("jsonl", "coco", "via", "cvat"))]
 )
-def test_own_annotations_become_an_output_video(footage, tmp_path, form, run_tool):  # noqa: F811
-    assert convert(footage, tmp_path, form, "--val", "0.25") == 0
+def test_own_annotations_become_an_output_video(rendered, tmp_path, form, run_tool):  # noqa: F811
+    assert convert(rendered, tmp_path, form, "--val", "0.25") == 0
     config, output, drawn, notes = (tmp_path / name for name in ("data/detector.yaml", "run", "out.mp4", "out.json"))
-    out, truth = footage
+    out, truth = rendered
     small = ["-o", "MODEL.backbone.width=4", "-o", "MODEL.head.bbox_head.in_channels=32", "-o", f"output_dir={output}"]
     quick = ["-o", "epochs=1", "-o", "DATASET.num_workers=0", "--device", "cpu"]
     command = [sys.executable, "main.py", "-c", str(config), "--validate", *small, *quick]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paddlevideo.modeling.boxes import MaxIoUAssignerAVA, RandomSampler
+from paddlevideo.modeling.box_assignment import MaxIoUAssignerAVA, RandomSampler
 
 NOTHING = np.zeros((0, 4), "float32")
 

@@ -1,9 +1,8 @@
-"""Boxes that move with the pixels: the one place that knows how.
+"""Boxes of a sample, moved with its pixels.
 
 ``boxes`` (of the persons to classify) and ``gt_boxes`` are xyxy: fractions of the picture until the frames are there,
 pixels of ``imgs`` from then on.  ``boxes_norm`` is what the file said and never moves.  An operator that calls these
-functions, or that leaves every pixel where it is, says so by ``takes_boxes = True``; ``Pipeline`` refuses all others on
-samples with boxes, so that nothing is cropped away from under them.
+functions, or that moves no pixel, has ``takes_boxes = True``; ``Pipeline`` refuses all others on samples with boxes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _MOVING = ("boxes", "gt_boxes")
 PER_PERSON = ("boxes", "boxes_norm", "box_scores", "gt_boxes", "gt_labels")
 
 
-def to_pixels(sample: Sample) -> None:
+def boxes_to_pixels(sample: Sample) -> None:
     """From fractions to pixels of ``imgs``, once the frames have been read."""
     scale_boxes(sample, *sample["imgs"].shape[2:4])
 
@@ -34,8 +33,8 @@ def scale_boxes(sample: Sample, vertical: float, horizontal: float) -> None:
 def crop_boxes(sample: Sample, top: int, left: int, height: int, width: int) -> None:
     """The picture was cut to this rectangle: boxes are shifted and clipped to 0 .. side - 1.
 
-    Ground truth with no area left is dropped, with its labels: nobody could learn it from this crop.  ``boxes`` keep
-    their number and order, since scores are told by them.
+    Ground truth without area is dropped, with its labels: it is not in this crop.  ``boxes`` keep their number and
+    order, which scores refer to.
 
     *Source*: MMAction2's crops, which clip in the same way and keep the empty ground truth.
     """
