@@ -5,8 +5,15 @@ import logging
 import pytest
 
 from paddlevideo.environment import set_cpu_environment
+from tests.tiny import make_clips
 
 set_cpu_environment()
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory):
+    """The list of eight clips of two classes, for whoever only reads them."""
+    return make_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(autouse=True)

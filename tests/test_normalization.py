@@ -15,7 +15,7 @@ from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
-from tests.tiny import make_clips, tsm_config
+from tests.tiny import tsm_config
 
 
 def normalization(config):
@@ -23,11 +23,6 @@ def normalization(config):
 
 
 OTHER = {"Normalization": {"mean": [0.5] * 3, "std": [0.5] * 3}}
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    return make_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture

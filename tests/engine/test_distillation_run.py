@@ -13,14 +13,9 @@ from paddlevideo.inference.export import export
 from paddlevideo.modeling import build_framework
 from paddlevideo.safe_io import read_pickle, write_pickle
 from paddlevideo.settings import Options
-from tests.tiny import make_clips, save, timesformer_config, tsm_config
+from tests.tiny import save, timesformer_config, tsm_config
 
 NAME = "distilled"
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    return make_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")

@@ -27,14 +27,9 @@ from paddlevideo.metrics.topk import ranks
 from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.safe_io import read_pickle, write_pickle
 from paddlevideo.settings import Options
-from tests.tiny import ROOT, make_clips, save, tsm_config
+from tests.tiny import ROOT, save, tsm_config
 
 BAD_STEP = 1
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    return make_clips(tmp_path_factory.mktemp("clips"))
 
 
 def config_for(clips, output, clip=True, **more) -> Config:

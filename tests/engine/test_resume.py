@@ -17,17 +17,12 @@ from paddlevideo.errors import UserError
 from paddlevideo.manifest import read_manifest, write_manifest
 from paddlevideo.safe_io import read_pickle, write_pickle
 from paddlevideo.settings import Options
-from tests.engine.stopping import copy_of, train_until_sigterm
-from tests.tiny import ROOT, make_clips, save, tsm_config
+from tests.engine.stopping import change_points, copy_of, equal, flat, train_until_sigterm
+from tests.tiny import ROOT, save, tsm_config
 
-LAST = "TSM_epoch_00003.pdparams"
+LAST, EMA = "TSM_epoch_00003.pdparams", "TSM_epoch_00003.pdema"
 SEED = 7
 STOP_AT = 6  # of 12 steps: in the middle of the second epoch
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    return make_clips(tmp_path_factory.mktemp("clips"))
 
 
 def config_for(clips, output) -> Config:
@@ -38,21 +33,7 @@ def config_for(clips, output) -> Config:
 
 
 def final(output: Path) -> dict[str, np.ndarray]:
-    return {**read_pickle(output / LAST), **{f"ema.{k}": v for k, v in _ema(output).items()}}
-
-
-def _ema(output: Path) -> dict[str, np.ndarray]:
-    state = read_pickle(output / LAST.replace("pdparams", "pdema"))
-    flat = {}
-    for key, value in state.items():
-        flat.update(
-            {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: np.asarray(value)}
-        )
-    return flat
-
-
-def equal(a, b) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+    return {**read_pickle(output / LAST), **{f"ema.{k}": v for k, v in flat(output / EMA).items()}}
 
 
 @pytest.fixture(scope="module")
@@ -130,28 +111,15 @@ NEGATIVE = [
 def test_without_any_one_item_the_result_differs(clips, uninterrupted, stopped, tmp_path, monkeypatch, neglect):
     """The negative control: the comparison above notices each single item that a resume would forget."""
     output = copy_of(stopped, tmp_path / "run")
-    newest = checkpoint.RunFolder.newest
-
-    def forgetful(folder):
-        point = newest(folder)
-        neglect(point)
-        return point
-
-    monkeypatch.setattr(checkpoint.RunFolder, "newest", forgetful)
+    change_points(monkeypatch, neglect)
     resume(clips, output)
     assert not equal(final(uninterrupted[0]), final(output))
 
 
 def test_without_the_best_figure_a_worse_epoch_overwrites_it(clips, stopped, tmp_path, monkeypatch):
     output = copy_of(stopped, tmp_path / "run")
-    newest = checkpoint.RunFolder.newest
-
-    def better_before(folder):
-        point = newest(folder)
-        point.state["hooks"]["validate"] = {"best": 1.5, "best_epoch": 1}
-        return point
-
-    monkeypatch.setattr(checkpoint.RunFolder, "newest", better_before)
+    better = {"best": 1.5, "best_epoch": 1}
+    change_points(monkeypatch, lambda point: point.state["hooks"].update(validate=better))
     before = (output / "TSM_best.pdparams").read_bytes()
     resumed = resume(clips, output)
     assert {h.name: h.state_dict() for h in resumed.hooks}["validate"]["best"] == 1.5
@@ -280,14 +248,8 @@ def _of_an_earlier_version_that_named_it(point):
 def test_a_run_of_another_share_of_shifted_channels_is_not_resumed(
     clips, stopped, tmp_path, monkeypatch, changed, then
 ):
-    config, real = config_for(clips, copy_of(stopped, tmp_path / "run")), checkpoint.load
-
-    def load(path):
-        point = real(path)
-        changed(point)
-        return point
-
-    monkeypatch.setattr(checkpoint, "load", load)
+    config = config_for(clips, copy_of(stopped, tmp_path / "run"))
+    change_points(monkeypatch, changed)
     if then is None:  # the tiny network has 4 frames
         assert train(config, Options(resume="auto", seed=SEED))
         return

@@ -7,19 +7,14 @@ import pytest
 
 from paddlevideo.build import load_run_config
 from paddlevideo.config import Config
-from paddlevideo.engine import checkpoint
 from paddlevideo.engine.hooks import CheckpointHook
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.settings import Options
-from tests.tiny import distilled, make_clips, save, tsm_config
+from tests.engine.stopping import change_points
+from tests.tiny import distilled, save, tsm_config
 
 STEPS = 4  # of an epoch
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    return make_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture
@@ -118,14 +113,7 @@ def test_an_unnoted_share_of_shifted_channels_is_compared_where_something_shifts
     config = distilled(config)
     config["MODEL"]["models"][0]["Teacher"] = teacher
     train(Config(config | {"epochs": 1}), Options(max_iters=1))
-    real = checkpoint.load
-
-    def load(stem):
-        point = real(stem)
-        del point.state["shift_div"]
-        return point
-
-    monkeypatch.setattr(checkpoint, "load", load)
+    change_points(monkeypatch, lambda point: point.state.pop("shift_div"))
     if path is None:
         assert train(Config(config), Options(resume="auto", max_iters=1)).progress.epoch == 3
         return

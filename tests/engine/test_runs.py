@@ -13,12 +13,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.settings import Options
 from tests.engine.stopping import copy_of
 from tests.engine.test_manifest import point
-from tests.tiny import make_clips, tsm_config
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    return make_clips(tmp_path_factory.mktemp("clips"))
+from tests.tiny import tsm_config
 
 
 @pytest.fixture(scope="module")

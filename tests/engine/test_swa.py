@@ -13,25 +13,19 @@ from paddle import nn
 
 from paddlevideo.build import load_run_config
 from paddlevideo.config import Config
-from paddlevideo.engine import checkpoint
 from paddlevideo.engine.averaging import batch_norms
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.safe_io import read_pickle
 from paddlevideo.settings import Options, SWASettings
-from tests.engine.stopping import copy_of, train_until_sigterm
-from tests.tiny import ROOT, make_clips, save, timesformer_config, tsm_config
+from tests.engine.stopping import change_points, copy_of, equal, flat, train_until_sigterm
+from tests.tiny import ROOT, save, timesformer_config, tsm_config
 
 SEED = 7
 STOP_AT = 7  # of 12 steps: in the middle of the second epoch, the first that is averaged
 CYCLIC = {
     "name": "CyclicLR", "iter_step": True, "base_learning_rate": 0.001, "max_learning_rate": 0.01, "step_size_up": 2,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    return make_clips(tmp_path_factory.mktemp("clips"))
 
 
 def config_for(clips, output, **section) -> Config:
@@ -46,16 +40,8 @@ def weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def final(output: Path) -> dict[str, np.ndarray]:
-    flat = {}
-    for suffix in ("pdparams", "pdema", "pdswa"):
-        for key, value in read_pickle(output / f"TSM_epoch_00003.{suffix}").items():
-            parts = value.items() if isinstance(value, dict) else [("", value)]
-            flat.update({f"{suffix}.{key}.{k}": np.asarray(v) for k, v in parts})
-    return flat | {f"swa.{k}": v for k, v in weights(output / "TSM_swa.pdparams").items()}
-
-
-def equal(a, b) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+    files = [*(f"TSM_epoch_00003.{suffix}" for suffix in ("pdparams", "pdema", "pdswa")), "TSM_swa.pdparams"]
+    return {f"{name}.{key}": value for name in files for key, value in flat(output / name).items()}
 
 
 def is_statistic(key: str) -> bool:
@@ -213,14 +199,7 @@ NEGATIVE = [_without_mean, _without_position, _without_number, _without_ema]
 @pytest.mark.parametrize("neglect", NEGATIVE, ids=lambda f: f.__name__[9:])
 def test_without_any_one_item_the_result_differs(clips, whole, stopped, tmp_path, monkeypatch, neglect):
     output = copy_of(stopped, tmp_path / "run")
-    newest = checkpoint.RunFolder.newest
-
-    def forgetful(folder):
-        point = newest(folder)
-        neglect(point)
-        return point
-
-    monkeypatch.setattr(checkpoint.RunFolder, "newest", forgetful)
+    change_points(monkeypatch, neglect)
     train(config_for(clips, output), Options(resume="auto"))
     assert not equal(final(whole[0]), final(output))
 
@@ -233,14 +212,7 @@ def test_a_plan_that_changed_after_averaging_began_is_refused(clips, stopped, tm
 
 def test_a_point_whose_average_is_lost_is_refused(clips, stopped, tmp_path, monkeypatch):
     output = copy_of(stopped, tmp_path / "run")
-    newest = checkpoint.RunFolder.newest
-
-    def forgetful(folder):
-        point = newest(folder)
-        del point.arrays[".pdswa"]
-        return point
-
-    monkeypatch.setattr(checkpoint.RunFolder, "newest", forgetful)
+    change_points(monkeypatch, lambda point: point.arrays.pop(".pdswa"))
     with pytest.raises(UserError, match="has 3 steps in the average"):
         train(config_for(clips, output), Options(resume="auto"))
 

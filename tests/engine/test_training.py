@@ -14,12 +14,7 @@ from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import read_pickle
 from paddlevideo.settings import Options
-from tests.tiny import ROOT, make_clips, save, timesformer_config, tsm_config
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    return make_clips(tmp_path_factory.mktemp("clips"))
+from tests.tiny import ROOT, save, timesformer_config, tsm_config
 
 
 def log_of(config):

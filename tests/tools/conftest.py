@@ -8,6 +8,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from demo import ava_synthetic
+from demo.stage.annotation import Video, annotate
+from tests.tools.annotation_forms import SMALL
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -36,3 +40,17 @@ def run_tool(capsys: pytest.CaptureFixture) -> Callable[..., SimpleNamespace]:
         return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory):
+    """Four videos in two folders, and who does what in them: (video, second, box, actions, person)."""
+    out = tmp_path_factory.mktemp("own")
+    truth = []
+    for number in range(4):
+        video = Video("train", number, 0)
+        ava_synthetic.make_video(video, out, SMALL, with_frames=True)
+        part = annotate(SMALL, video)
+        for second, boxes, people in zip(part.timestamp, part.boxes, part.labels):
+            truth += [(part.video, second, box, names, k) for k, (box, names) in enumerate(zip(boxes, people))]
+    return out, truth

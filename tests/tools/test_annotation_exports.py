@@ -20,255 +20,10 @@ from paddlevideo.preparation.person_annotations import (
     resolve,
 )
 from tests.clips import numbered_frames, write_clip
-from tests.tools.test_ava_custom import BASE, SIDES, SMALL, footage, people  # noqa: F401
-
-FPS = SMALL.fps
-WIDTH, HEIGHT = SMALL.size_px
+from tests.tools.annotation_forms import BASE, EXPORTS, cvat_coco, cvat_images, label_studio, people, videos_of
 
 
-def xywh(box, scale=SIDES):
-    x1, y1, x2, y2 = (box * scale).tolist()
-    return [x1, y1, x2 - x1, y2 - y1]
-
-
-def places(box):
-    return " ".join(f'{key}="{value:.2f}"' for key, value in zip(("xtl", "ytl", "xbr", "ybr"), box * SIDES))
-
-
-def of(truth, video):
-    return [row for row in truth if row[0] == video]
-
-
-def videos_of(truth):
-    return sorted({video for video, *_ in truth})
-
-
-def cvat_label():
-    return (
-        "<label><name>person</name><color>#c06060</color><type>any</type><attributes><attribute><name>action</name>"
-        "<mutable>True</mutable><input_type>text</input_type><default_value></default_value><values></values>"
-        "</attribute></attributes></label>"
-    )
-
-
-def cvat_task(number, video, subset="", size=41, step=""):
-    return (
-        f"<id>{number}</id><name>{video}.mp4</name><size>{size}</size><mode>interpolation</mode><overlap>5</overlap>"
-        f"<bugtracker></bugtracker><created>2024-01-01 10:00:00+00:00</created><updated>2024-01-01</updated>"
-        f"<subset>{subset}</subset><start_frame>0</start_frame><stop_frame>{size - 1}</stop_frame>"
-        f"<frame_filter>{step}</frame_filter><segments></segments><owner><username>a</username></owner>"
-    )
-
-
-def cvat_tracks(rows, task="", offset=0):
-    """Tracks with a box per frame, as CVAT exports them: those between two keyframes have keyframe="0"."""
-    text = ""
-    for person in sorted({row[4] for row in rows}):
-        boxes = ""
-        for _, second, box, names, _ in (row for row in rows if row[4] == person):
-            for frame, key in ((second * FPS - 1, 0), (second * FPS, 1)):
-                boxes += (
-                    f'<box frame="{frame + offset}" keyframe="{key}" outside="0" occluded="1" {places(box)}>'
-                    f'<attribute name="action">{",".join(names)}</attribute></box>'
-                )
-        last = rows[-1][1] * FPS + 1 + offset
-        boxes += f'<box frame="{last}" keyframe="1" outside="1" occluded="0" {places(box)} z_order="0"/>'
-        text += f'<track id="{person}" label="person" source="manual"{task}>{boxes}</track>'
-    return text
-
-
-def cvat_video(truth):
-    for video in videos_of(truth):
-        size = f"<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>"
-        meta = f"<task>{cvat_task(5, 'a task')}<labels>{cvat_label()}</labels>{size}</task><dumped>2024</dumped>"
-        body = f"<version>1.1</version><meta>{meta}<source>{video}.mp4</source></meta>{cvat_tracks(of(truth, video))}"
-        yield f"{video}.xml", f'<?xml version="1.0" encoding="utf-8"?><annotations>{body}</annotations>', {}
-
-
-def cvat_project_of_tasks(truth):
-    """Frames begin anew in each task."""
-    yield from cvat_project(truth, through=False)
-
-
-def cvat_project(truth, through=True):
-    """Frames of a project count through the tasks of a subset."""
-    videos = videos_of(truth)
-    subsets = ["", "", *["val"] * (len(videos) - 2)]
-    tasks = [cvat_task(k, video, subset) for k, (video, subset) in enumerate(zip(videos, subsets), 7)]
-    tasks = "".join(f"<task>{task}</task>" for task in tasks)
-    tracks, offsets = "", Counter()
-    for k, (video, subset) in enumerate(zip(videos, subsets), 7):
-        tracks += cvat_tracks(of(truth, video), f' task_id="{k}" subset="{subset or "default"}"', offsets[subset])
-        offsets[subset] += 41 if through else 0
-    meta = f"<project><id>3</id><name>walks</name><tasks>{tasks}</tasks><labels>{cvat_label()}</labels></project>"
-    yield "project.xml", f"<annotations><version>1.1</version><meta>{meta}</meta>{tracks}</annotations>", {}
-
-
-def cvat_images(truth):
-    """Of a video task: pictures without an ending, numbered from 0."""
-    for video in videos_of(truth):
-        body = ""
-        for frame in range(41):
-            boxes = "".join(
-                f'<box label="person" source="manual" occluded="0" {places(box)} z_order="0">'
-                f'<attribute name="action">{";".join(names)}</attribute></box>'
-                for _, second, box, names, _ in of(truth, video)
-                if second * FPS == frame
-            )
-            body += f'<image id="{frame}" name="frame_{frame:06d}" width="{WIDTH}" height="{HEIGHT}">{boxes}</image>'
-        yield (
-            f"{video}.xml",
-            f"<annotations><meta><task><name>x</name></task></meta>{body}</annotations>",
-            {"video": video},
-        )
-
-
-def cvat_coco(truth):
-    for video in videos_of(truth):
-        images, annotations = [], []
-        for frame in range(41):
-            name = f"frame_{frame:06d}.PNG"
-            image = {"id": frame + 1, "width": WIDTH, "height": HEIGHT, "file_name": name, "license": 0}
-            images.append(image | {"flickr_url": "", "coco_url": "", "date_captured": 0})
-        for number, (_, second, box, names, person) in enumerate(of(truth, video), 1):
-            attributes = {"action": ";".join(names), "occluded": False, "rotation": 0.0, "track_id": person}
-            entry = {"id": number, "image_id": second * FPS + 1, "category_id": 1, "segmentation": [], "area": 9.0}
-            entry |= {"bbox": xywh(box), "iscrowd": 0, "attributes": attributes | {"keyframe": True}}
-            annotations.append(entry)
-        content = {"licenses": [{"name": "", "id": 0, "url": ""}], "info": {"contributor": "", "year": ""}}
-        content |= {"categories": [{"id": 1, "name": "person", "supercategory": ""}]}
-        yield f"{video}.json", json.dumps(content | {"images": images, "annotations": annotations}), {"video": video}
-
-
-def label_studio_regions(rows):
-    """Two keys per second, as people interpolate; (id, value) of a VideoRectangle."""
-    for person in sorted({row[4] for row in rows}):
-        for _, second, box, names, _ in (row for row in rows if row[4] == person):
-            x, y, width, height = xywh(box, np.array([100.0] * 4))
-            key = {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
-            sequence = [
-                key | {"frame": second * FPS + 1 + shift, "enabled": shift == 0, "time": second + (shift + 1) / FPS}
-                for shift in (0, 3)
-            ]
-            value = {"framesCount": 41, "duration": 4.1, "sequence": sequence, "labels": list(names) or ["person"]}
-            yield f"r{person}_{second}", value
-
-
-def label_studio(truth):
-    tasks = []
-    for number, video in enumerate(videos_of(truth), 1):
-        result = [
-            {"value": value, "id": key, "from_name": "box", "to_name": "video", "type": "videorectangle"}
-            for key, value in label_studio_regions(of(truth, video))
-        ]
-        annotation = {"id": number, "completed_by": 1, "result": result, "was_cancelled": False, "ground_truth": False}
-        task = {"id": number, "annotations": [annotation], "file_upload": f"0a1b2c3d-{video}.mp4", "drafts": []}
-        task |= {"predictions": [], "data": {"video": f"/data/upload/3/0a1b2c3d-{video}.mp4"}, "meta": {}}
-        tasks.append(task | {"project": 3, "inner_id": number, "total_annotations": 1})
-    yield "export.json", json.dumps(tasks), {}
-
-
-def label_studio_min(truth):
-    tasks = []
-    for number, video in enumerate(videos_of(truth), 1):
-        box = [value for _, value in label_studio_regions(of(truth, video))]
-        task = {"video": f"/data/local-files/?d=walks/{video}.mp4", "id": number, "box": box, "annotator": 1}
-        tasks.append(task | {"annotation_id": number, "created_at": "2024-01-01T00:00:00Z", "lead_time": 9.5})
-    yield "min.json", json.dumps(tasks), {}
-
-
-def via3_csv(truth):
-    words = sorted({name for *_, names, _ in truth for name in names})
-    options = {str(number): word for number, word in enumerate(words)}
-    attribute = {"1": {"aname": "action", "anchor_id": "FILE1_Z1_XY1", "type": 2, "options": options}}
-    attribute["2"] = {"aname": "note", "anchor_id": "FILE1_Z1_XY1", "type": 1, "options": {"default": "Default"}}
-    lines = ["# Exported using VGG Image Annotator (http://www.robots.ox.ac.uk/~vgg/software/via)", "# Notes:"]
-    lines += ['# SHAPE_ID = {"POINT":1,"RECTANGLE":2}', f"# ATTRIBUTE = {json.dumps(attribute)}"]
-    lines += ["# CSV_HEADER = metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata"]
-    for number, (video, second, box, names, _) in enumerate(truth):
-        av = {"1": ",".join(str(words.index(name)) for name in names), "2": "_DEFAULT"}
-        cells = [f"1_{number}", [f"{video}.mp4"], 0, [float(second)], [2, *xywh(box)], av]
-        lines.append(
-            ",".join('"' + (c if isinstance(c, str) else json.dumps(c)).replace('"', '""') + '"' for c in cells)
-        )
-    yield "via3.csv", "\n".join(lines), {}
-
-
-def via2_pictures(truth):
-    pictures = {}
-    for video, second, box, names, person in truth:
-        name = f"{video}_{second * FPS + 1:05}.jpg"
-        picture = pictures.setdefault(f"{name}123", {"filename": name, "size": 123, "regions": []})
-        picture["file_attributes"] = {}
-        shape = dict(zip(("x", "y", "width", "height"), xywh(box)))
-        words = {"action": dict.fromkeys(names, True) | {"lie": False}, "person_id": str(person)}
-        picture["regions"].append({"shape_attributes": {"name": "rect"} | shape, "region_attributes": words})
-    return pictures
-
-
-def via2_project(truth):
-    content = {"_via_settings": {}, "_via_attributes": {}, "_via_data_format_version": "2.0.10"}
-    yield "project.json", json.dumps(content | {"_via_img_metadata": via2_pictures(truth)}), {}
-
-
-def via2_json(truth):
-    yield "via_export.json", json.dumps(via2_pictures(truth)), {}
-
-
-def via2_csv(truth):
-    lines = ["filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"]
-    for picture in via2_pictures(truth).values():
-        for k, region in enumerate(picture["regions"]):
-            cells = [json.dumps(region[key]) for key in ("shape_attributes", "region_attributes")]
-            cells = ",".join('"' + cell.replace('"', '""') + '"' for cell in cells)
-            lines.append(f'{picture["filename"]},123,"{{}}",{len(picture["regions"])},{k},{cells}')
-    lines.append('empty_00001.jpg,99,"{}",0,0,"{}","{}"')
-    yield "via.csv", "\n".join(lines), {}
-
-
-def semicolons(truth):
-    """As a spreadsheet of a country with decimal commas writes it."""
-    lines = ["video;time_s;x1;y1;x2;y2;actions;person"]
-    for video, second, box, names, person in truth:
-        corners = ";".join(f"{value:.3f}".replace(".", ",") for value in box * SIDES)
-        lines.append(f"{video}.mp4;{second},0;{corners};{'|'.join(names)};{person}")
-    yield "sheet.csv", "\n".join(lines), {}
-
-
-def sides_and_frames(truth):
-    lines = ["video\tframe\tx\ty\tw\th\tactions"]
-    lines += [
-        "\t".join([video, str(second * FPS), *(f"{value:.3f}" for value in xywh(box)), ",".join(names)])
-        for video, second, box, names, _ in truth
-    ]
-    yield "tabs.csv", "\n".join(lines), {}
-
-
-def ava(truth):
-    words = sorted({name for *_, names, _ in truth for name in names})
-    lines = []
-    for video, second, box, names, person in truth:
-        corners = ",".join(f"{value:.3f}" for value in box)
-        ids = [str(words.index(name) + 1) for name in names] or [""]
-        lines += [f"{video},{900 + second:04d},{corners},{number},{person}" for number in ids]
-    yield "ava_train.csv", "\n".join(lines), {"labels": dict(enumerate(words, 1)), "start_s": 900.0}
-
-
-EXPORTS = [
-    cvat_video,
-    cvat_project,
-    cvat_project_of_tasks,
-    cvat_images,
-    cvat_coco,
-    label_studio,
-    label_studio_min,
-    via3_csv,
-    via2_project,
-]
-EXPORTS += [via2_json, via2_csv, semicolons, sides_and_frames, ava]
-
-
-def converted(folder, files, footage, truth):  # noqa: F811
+def converted(folder, files, footage, truth):
     """(video, second, rounded box) -> actions, and the account."""
     videos, account, people = VideoFolder(footage[0] / "videos"), ImportSummary(), []
     for name, text, options in files:
@@ -282,7 +37,7 @@ def converted(folder, files, footage, truth):  # noqa: F811
 
 
 @pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.__name__)
-def test_exports_give_what_was_drawn(footage, tmp_path, export):  # noqa: F811
+def test_exports_give_what_was_drawn(footage, tmp_path, export):
     truth = footage[1]
     expected = {(v, t, tuple(np.round(np.round(box, 3), 2))): set(names) for v, t, box, names, _ in truth}
     found, account = converted(tmp_path, export(truth), footage, truth)
@@ -310,14 +65,14 @@ def refused(folder, name, text, **options):
     return str(caught.value)
 
 
-def run(footage, folder, text, *more, name="people.csv"):  # noqa: F811
+def run(footage, folder, text, *more, name="people.csv"):
     (folder / name).write_text(text if isinstance(text, str) else json.dumps(text))
     options = ["--videos", str(footage[0] / "videos"), "--out", str(folder / "data"), "--base", str(BASE)]
     return people([str(folder / name), *options, "--jobs", "1", *more])
 
 
 def test_cvats_own_attributes_are_no_actions_and_the_account_says_what_became_of_each_box(
-    footage,  # noqa: F811
+    footage,
     tmp_path,
     capsys,
 ):
@@ -354,7 +109,7 @@ def test_a_short_action_gets_a_key_frame_of_its_own_and_so_has_everybody_then(tm
     assert account.remarks["key frames lie between, where an action is shorter than 1 s"] == 1
 
 
-def test_one_action_has_one_name_and_one_person_one_line(footage, tmp_path, capsys):  # noqa: F811
+def test_one_action_has_one_name_and_one_person_one_line(footage, tmp_path, capsys):
     rows = [
         "1,5,5,30,40,Walk,0",
         "1,5,5,30,40,walk,0",
@@ -376,7 +131,7 @@ def test_one_action_has_one_name_and_one_person_one_line(footage, tmp_path, caps
     assert len(read_ava_csv(tmp_path / "data/train.csv")) == 6
 
 
-def test_listed_names_keep_their_commas_and_spelling(footage, tmp_path, capsys):  # noqa: F811
+def test_listed_names_keep_their_commas_and_spelling(footage, tmp_path, capsys):
     (tmp_path / "labels.txt").write_text("Walk\nstand, or sit\n")
     text = HEAD + 'train_00000,1,5,5,30,40,"stand, or sit",0\ntrain_00000,2,5,5,30,40,walk,0\n'
     assert run(footage, tmp_path, text, "--val", "0", "--labels", str(tmp_path / "labels.txt")) == 0
@@ -503,7 +258,7 @@ def test_a_table_with_the_same_column_twice_is_refused(tmp_path):
     assert "a.csv: the header has time_s several times" in refused(tmp_path, "a.csv", text)
 
 
-def test_a_line_that_stands_twice_counts_once_for_the_spelling(footage, tmp_path):  # noqa: F811
+def test_a_line_that_stands_twice_counts_once_for_the_spelling(footage, tmp_path):
     video = videos_of(footage[1])[0]
     lines = [f"{video},1,.1,.1,.5,.5,WALK,1"] * 3 + [f"{video},{t},.1,.1,.5,.5,walk,1" for t in (2, 3)]
     found, _ = converted(tmp_path, [("a.csv", HEAD + "\n".join(lines), {})], footage, footage[1])
@@ -519,7 +274,7 @@ def test_two_boxes_of_a_track_in_a_frame_are_refused(tmp_path):
     assert person.actions == ("walk",)
 
 
-def test_stretches_of_time_become_segments(footage, tmp_path, capsys):  # noqa: F811
+def test_stretches_of_time_become_segments(footage, tmp_path, capsys):
     value = {"ranges": [{"start": 1, "end": 20}, {"start": 31, "end": 40}], "timelinelabels": ["walk, fast"]}
     timeline = {"value": value, "id": "t", "from_name": "l", "to_name": "video", "type": "timelinelabels"}
     ((_, text, _),) = label_studio(footage[1])
@@ -582,7 +337,7 @@ def test_a_person_of_label_studio_is_gone_behind_a_key_that_is_switched_off(tmp_
     assert [(p.time_s, p.box[0]) for p in people] == [(0.0, 0.0), (1.0, 0.1), (3.0, 0.5)]
 
 
-def test_a_file_that_does_not_name_its_video_asks_for_it(footage, tmp_path):  # noqa: F811
+def test_a_file_that_does_not_name_its_video_asks_for_it(footage, tmp_path):
     ((_, coco, _), *_), ((_, xml, _), *_) = cvat_coco(footage[1]), cvat_images(footage[1])
     assert "--video names the video of frame_000031.PNG" in refused(tmp_path, "a.json", coco)
     table = "time_s,x1,y1,x2,y2\n1,5,5,30,40\n"
@@ -618,7 +373,7 @@ def test_turned_boxes_and_other_shapes_are_accounted_for(tmp_path):
     assert set(account.dropped) == {f"{k} shapes or tags of CVAT: only boxes are people" for k in ("polygon", "tag")}
 
 
-def test_what_was_written_can_be_read_again(footage, tmp_path, capsys):  # noqa: F811
+def test_what_was_written_can_be_read_again(footage, tmp_path, capsys):
     ((name, text, _),) = label_studio(footage[1])
     assert run(footage, tmp_path, json.loads(text), "--val", "0", name=name) == 0
     first = (tmp_path / "data/train.csv").read_text()

@@ -8,123 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo import ava_synthetic
-from demo.stage.annotation import Settings, Video, annotate
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, read_proposals, write_proposals
 from paddlevideo.cli import prepare_people
-from paddlevideo.cli.main import SCRIPTS, execute, main
+from paddlevideo.cli.main import main
 from paddlevideo.config import load_config
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.ava import AVADataset
 from paddlevideo.preparation import check_ava
 from paddlevideo.preparation.person_annotations import ImportOptions, guess_form, read_people
-
-ROOT = Path(__file__).resolve().parents[2]
-BASE = ROOT / "configs/detection/ava/slowonly_synthetic_demo.yaml"
-SMALL = Settings(seed=3, size_px=(80, 64), length_s=4, fps=10, timestamp_start=0)
-SIDES = np.array([80, 64, 80, 64])
-NUM_VIDEOS = 4
-
-
-def people(argv):
-    """The command; errors are raised."""
-    return execute(SCRIPTS["tools/prepare/ava_custom.py"], "ava_custom.py", argv)
-
-
-@pytest.fixture(scope="module")
-def footage(tmp_path_factory):
-    """Four videos in two folders, and who does what in them: (video, second, box, actions, person)."""
-    out = tmp_path_factory.mktemp("own")
-    truth = []
-    for number in range(NUM_VIDEOS):
-        video = Video("train", number, 0)
-        ava_synthetic.make_video(video, out, SMALL, with_frames=True)
-        part = annotate(SMALL, video)
-        for second, boxes, people in zip(part.timestamp, part.boxes, part.labels):
-            truth += [(part.video, second, box, names, k) for k, (box, names) in enumerate(zip(boxes, people))]
-    return out, truth
-
-
-def as_csv(truth):
-    lines = ["video,time_s,x1,y1,x2,y2,actions,person"]
-    for video, second, box, names, person in truth:
-        corners = ",".join(f"{value:.3f}" for value in box * SIDES)
-        lines.append(f"{video}.mp4,{second},{corners},{';'.join(names)},{person}")
-    return "people.csv", "\n".join(lines)
-
-
-def as_jsonl(truth):
-    keys = ("video", "time_s", "box", "actions", "person")
-    return "people.jsonl", "\n".join(
-        json.dumps(dict(zip(keys, (v, t, box.tolist(), names, p)))) for v, t, box, names, p in truth
-    )
-
-
-def as_coco(truth):
-    images, annotations = {}, []
-    for number, (video, second, box, names, person) in enumerate(truth):
-        name = f"{video}/img_{second * 10 + 1:05}.jpg"  # frames count from 1, ten a second
-        image = images.setdefault(name, {"id": len(images), "file_name": name, "width": 80, "height": 64})
-        x1, y1, x2, y2 = (box * SIDES).tolist()
-        entry = {"id": number, "image_id": image["id"], "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
-        annotations.append(entry | {"attributes": {"action": names, "track_id": person}})
-    content = {"images": list(images.values()), "annotations": annotations}
-    return "coco.json", json.dumps(content | {"categories": [{"id": 1, "name": "person"}]})
-
-
-def as_via(truth):
-    words = sorted({name for *_, names, _ in truth for name in names})
-    videos = sorted({video for video, *_ in truth})
-    content = {
-        "attribute": {"1": {"aname": "action", "type": 2, "options": {str(k): w for k, w in enumerate(words)}}},
-        "file": {str(k): {"fid": k, "fname": f"{v}.mp4", "type": 4} for k, v in enumerate(videos)},
-        "view": {str(k): {"fid_list": [str(k)]} for k in range(len(videos))},
-        "metadata": {},
-    }
-    for number, (video, second, box, names, _) in enumerate(truth):
-        x1, y1, x2, y2 = (box * SIDES).tolist()
-        content["metadata"][f"m{number}"] = {
-            "vid": str(videos.index(video)),
-            "z": [float(second)],
-            "xy": [2, x1, y1, x2 - x1, y2 - y1],
-            "av": {"1": ",".join(str(words.index(name)) for name in names)},
-        }
-    content["metadata"]["stretch"] = {"vid": "0", "z": [0.0, 2.0], "xy": [], "av": {}}
-    return "via.json", json.dumps(content)
-
-
-def as_cvat(truth, video):
-    people = sorted({person for v, *_, person in truth if v == video})
-    tracks = []
-    for person in people:
-        boxes = []
-        for _, second, box, names, _ in (row for row in truth if row[0] == video and row[4] == person):
-            places = " ".join(f'{key}="{value:.3f}"' for key, value in zip(("xtl", "ytl", "xbr", "ybr"), box * SIDES))
-            words = f'<attribute name="action">{";".join(names)}</attribute>'
-            boxes.append(f'<box frame="{second * 10}" keyframe="1" outside="0" {places}>{words}</box>')
-        tracks.append(f'<track id="{person}" label="person">{"".join(boxes)}</track>')
-    meta = (
-        f"<task><original_size><width>80</width><height>64</height></original_size><source>{video}.mp4</source></task>"
-    )
-    return f"{video}.xml", f"<annotations><meta>{meta}</meta>{''.join(tracks)}</annotations>"
-
-
-def written(folder, form, truth):
-    """The annotation files of a form."""
-    if form == "cvat":
-        pairs = [as_cvat(truth, video) for video in sorted({video for video, *_ in truth})]
-    else:
-        pairs = [{"csv": as_csv, "jsonl": as_jsonl, "coco": as_coco, "via": as_via}[form](truth)]
-    for name, text in pairs:
-        (folder / name).write_text(text)
-    return [str(folder / name) for name, _ in pairs]
-
-
-def convert(footage, folder, form, *more):
-    out, truth = footage
-    files = written(folder, form, truth)
-    options = ["--videos", str(out / "videos"), "--out", str(folder / "data"), "--base", str(BASE), "--jobs", "1"]
-    return people([*files, *options, *more])
+from tests.tools.annotation_forms import (
+    BASE,
+    ROOT,
+    convert,
+    people,
+    written,
+)
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "coco", "via", "cvat"])

@@ -9,7 +9,7 @@ import pytest
 
 from paddlevideo.boxes import iou
 from paddlevideo.drawing import enlargement
-from tests.tools.test_ava_custom import ROOT, SMALL, convert, footage  # noqa: F401
+from tests.tools.annotation_forms import ROOT, SMALL, convert
 from tests.tools.test_ava_predict import box_of_colour, read_film
 
 WIDTH_PX, HEIGHT_PX = SMALL.size_px
@@ -18,7 +18,7 @@ WIDTH_PX, HEIGHT_PX = SMALL.size_px
 @pytest.mark.parametrize(
     "form", ["csv", *(pytest.param(f, marks=pytest.mark.slow) for f in ("jsonl", "coco", "via", "cvat"))]
 )
-def test_own_annotations_become_a_film(footage, tmp_path, form, run_tool):  # noqa: F811
+def test_own_annotations_become_a_film(footage, tmp_path, form, run_tool):
     assert convert(footage, tmp_path, form, "--val", "0.25") == 0
     config, output, film, notes = (tmp_path / name for name in ("data/detector.yaml", "run", "film.mp4", "film.json"))
     out, truth = footage
