@@ -1,4 +1,4 @@
-"""Measures what training each kind of attention takes:  python benchmarks/attention_memory.py
+"""Measures what training each kind of attention takes:  python -m benchmarks.attention_memory
 
 Every row is a fresh process that trains a small TimeSformer with SGD on one synthetic clip: the most memory it ever
 had resident (Linux), less what it had before its first step, and the CPU seconds of a step (the least of --steps after
@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 KINDS = ("divided_space_time", "joint_space_time", "space_only")
 
@@ -61,7 +60,15 @@ def measure(args: argparse.Namespace) -> None:
 
 def measured(kind: str, recompute: bool) -> tuple[float, float, float]:
     """``measure`` in a process of its own."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--kind", kind, *(["--recompute"] if recompute else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.attention_memory",
+        *sys.argv[1:],
+        "--kind",
+        kind,
+        *(["--recompute"] if recompute else []),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith("measured "))
     before, most, seconds = map(float, line.split()[1:])
@@ -88,7 +95,7 @@ def main() -> None:
         measure(args)
         return
     day, load = datetime.date.today().isoformat(), os.getloadavg()[0]
-    given = " ".join(["python benchmarks/attention_memory.py", *sys.argv[1:]])
+    given = " ".join(["python -m benchmarks.attention_memory", *sys.argv[1:]])
     print(f"`{given}`, {day}, {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, seed {args.seed}: ")
     print(f"{args.frames} x {args.size // 16} x {args.size // 16} tokens, batch 1, {args.depth} blocks of {args.width} "
           f"with {args.heads} heads\n")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Frame-mAP of 1.5 million detections against ground truth of AVA-val's size:  python benchmarks/ava_metric.py
+"""Frame-mAP of 1.5 million detections against ground truth of AVA-val's size:  python -m benchmarks.ava_metric
 
 Synthetic csv files: 64 videos with 897 key frames each, 60 classes.  Ours (``tools/eval_metric.py``'s way: csv in,
 figure out) against the way evaluators in plain Python go: rows into lists by key frame, then every key frame and class
@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 VIDEOS, SECONDS, CLASSES, DETECTIONS = 64, 897, 60, 1_500_000
 
@@ -121,7 +120,7 @@ def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def measure(way: str, folder: Path) -> dict[str, float]:
     """CPU seconds, peak memory and figure of one way, in a process of its own."""
-    command = [sys.executable, __file__, "--way", way, "--folder", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.ava_metric", "--way", way, "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
@@ -143,7 +142,7 @@ def main() -> None:
         print(json.dumps({"figure": figure, **times, "peak": int(peak[1]) / 1024}))
         return
     print(
-        f"`python benchmarks/ava_metric.py --seed {args.seed}`, {datetime.date.today()}, {platform.machine()}, "
+        f"`python -m benchmarks.ava_metric --seed {args.seed}`, {datetime.date.today()}, {platform.machine()}, "
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n"
     )
     print("| way | detections | mAP@0.5IOU | csv files read, CPU s | evaluated, CPU s | peak MB |\n" + "|---" * 6 + "|")

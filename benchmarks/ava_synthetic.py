@@ -1,6 +1,6 @@
 """Detection on rendered actors, where it is known what decides an action:
 
-    python benchmarks/ava_synthetic.py --seeds 0 1 2
+    python -m benchmarks.ava_synthetic --seeds 0 1 2
 
 Every variant is a demo configuration with one thing changed; every seed renders its own videos.  The last rows keep the
 two rare actions as custom classes.  Prints two Markdown tables: frame-mAP at an IoU of 0.5 in per cent, on videos no
@@ -132,7 +132,7 @@ def main() -> None:
     folder = args.folder.resolve()
     with ThreadPoolExecutor(args.jobs) as pool:
         found = dict(zip(args.seeds, pool.map(lambda seed: seed_figures(seed, folder, args.variants), args.seeds)))
-    print(f"`python benchmarks/ava_synthetic.py --seeds {' '.join(map(str, args.seeds))}`, "
+    print(f"`python -m benchmarks.ava_synthetic --seeds {' '.join(map(str, args.seeds))}`, "
           f"{datetime.date.today().isoformat()}, {platform.machine()}, {os.cpu_count()} cores\n")  # fmt: skip
     print("| network | " + " | ".join(f"mAP, seed {seed}" for seed in args.seeds) + " | mean |")
     print("|---" * (len(args.seeds) + 2) + "|")

@@ -1,4 +1,4 @@
-"""How long a window of a feature bank takes, against a training step:  python benchmarks/feature_bank.py
+"""How long a window of a feature bank takes, against a training step:  python -m benchmarks.feature_bank
 
 A bank of 20 videos of 15 minutes is written to a temporary folder; windows of random key frames are read from it
 (the file is in the system's cache) and turned into float32.  The step is that of the network of
@@ -11,25 +11,23 @@ import argparse
 import datetime
 import os
 import platform
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from paddlevideo.environment import set_cpu_environment
+from paddlevideo.loader.feature_bank import BankFrame, LongTermWindow, write_bank
 
-from paddlevideo.environment import set_cpu_environment  # noqa: E402
-from paddlevideo.loader.feature_bank import KeyFrame, LongTermWindow, write_bank  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 CONFIG = ROOT / "configs/detection/lfb/lfb_nl_kinetics_pretrained_slowonly_r50_4x16x1_20e_ava_rgb.yaml"
 
 
 def make_bank(path: Path, videos: int, seconds: int, rng: np.random.Generator) -> None:
     frames = (
-        KeyFrame(f"video{v}", 902 + s, rng.standard_normal((k, 2048), "float32"), rng.random(k, "float32"))
+        BankFrame(f"video{v}", 902 + s, rng.standard_normal((k, 2048), "float32"), rng.random(k, "float32"))
         for v in range(videos)
         for s in range(seconds)
         if (k := int(rng.integers(0, 6)))
@@ -92,7 +90,7 @@ def main() -> None:
         size = bank.stat().st_size / 1e6
         figures = {s: window_ms(bank, s, args.videos, args.seconds, args.repeats) for s in ("random", "first")}
     step = step_ms(3)
-    print(f"`python benchmarks/feature_bank.py`, seed 0, {datetime.date.today().isoformat()}, {platform.machine()}, "
+    print(f"`python -m benchmarks.feature_bank`, seed 0, {datetime.date.today().isoformat()}, {platform.machine()}, "
           f"{os.cpu_count()} cores, bank of {size:.0f} MB\n")  # fmt: skip
     print("| window of 60 s, 300 slots x 2048 | CPU ms per clip | of a training step |\n|---|---|---|")
     for name, value in figures.items():

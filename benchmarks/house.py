@@ -1,8 +1,8 @@
 """Counts what design rules are about: lines, files, questions, copies, and the way of a configuration.
 
-    python benchmarks/house.py                    # this checkout
-    python benchmarks/house.py --root OTHER       # another checkout of the repository, with the same counter
-    python benchmarks/house.py --no-run           # without the short training run
+    python -m benchmarks.house                    # this checkout
+    python -m benchmarks.house --root OTHER       # another checkout of the repository, with the same counter
+    python -m benchmarks.house --no-run           # without the short training run
 
 Code lines are lines with at least one token that is no comment and no docstring.  The run is
 ``main.py -c tsm_motion_demo.yaml --validate`` for one batch on rendered clips; a profile function sees every

@@ -1,6 +1,6 @@
 """What a long-term feature bank is worth where only the minute around decides:
 
-    python benchmarks/lfb_synthetic.py --seeds 0 1 2
+    python -m benchmarks.lfb_synthetic --seeds 0 1 2
 
 Every seed renders its own long videos and trains a SlowOnly on them.  Its banks are built, and on its backbone, which
 stays as it is, four heads are trained alike: one without a bank, and the mean, the maximum and the non-local operator.
@@ -131,7 +131,7 @@ def main() -> None:
     args = parser.parse_args()
     with ThreadPoolExecutor(args.jobs) as pool:
         found = dict(zip(args.seeds, pool.map(lambda seed: seed_figures(seed, args), args.seeds)))
-    print(f"`python benchmarks/lfb_synthetic.py --seeds {' '.join(map(str, args.seeds))}`, "
+    print(f"`python -m benchmarks.lfb_synthetic --seeds {' '.join(map(str, args.seeds))}`, "
           f"{datetime.date.today().isoformat()}, {platform.machine()}, {os.cpu_count()} cores\n")  # fmt: skip
     print(
         "| head | mAP, per seed | decided by the minute, per seed | mean | others, per seed | mean |\n"

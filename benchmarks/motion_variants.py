@@ -1,4 +1,4 @@
-"""What shift, mixing and mirroring do on the motion data set:  python benchmarks/motion_variants.py --seeds 0 1 2
+"""What shift, mixing and mirroring do on the motion data set:  python -m benchmarks.motion_variants --seeds 0 1 2
 
 Every variant is the demo's configuration with one thing changed, trained alike; two run at a time, one core each.  A
 mirror image turns left into right and clockwise into anticlockwise, so mirrored clips need ``flip_label_map``.
@@ -83,7 +83,7 @@ def main() -> None:
     with ThreadPoolExecutor(2) as pool:
         found = dict(zip(jobs, pool.map(lambda job: accuracies(*job), jobs.values())))
     seeds = " ".join(map(str, args.seeds))
-    print(f"`python benchmarks/motion_variants.py --seeds {seeds}`, {datetime.date.today().isoformat()}, "
+    print(f"`python -m benchmarks.motion_variants --seeds {seeds}`, {datetime.date.today().isoformat()}, "
           f"{platform.machine()}, {os.cpu_count()} cores\n")  # fmt: skip
     print("| variant | " + " | ".join(f"top-1, seed {seed}" for seed in args.seeds) + " | left / right alone |")
     print("|---" * (len(args.seeds) + 2) + "|")

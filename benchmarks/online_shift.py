@@ -1,4 +1,4 @@
-"""Measures what a frame of a stream costs with the online shift:  python benchmarks/online_shift.py
+"""Measures what a frame of a stream costs with the online shift:  python -m benchmarks.online_shift
 
 The one-frame step and the 8-frame clip of the same network take turns; CPU seconds of one thread, the median of
 ``--rounds`` after one round that is thrown away.  Weights are random.  At the cost of one frame per frame, a clip costs
@@ -11,11 +11,9 @@ import argparse
 import datetime
 import os
 import platform
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 FRAMES, SIDE = 8, 224
 BACKBONES = {
@@ -64,7 +62,7 @@ def main() -> None:
     set_cpu_environment()
     day, load = datetime.date.today().isoformat(), os.getloadavg()[0]
     print(
-        f"`python benchmarks/online_shift.py`, {day}, {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}\n"
+        f"`python -m benchmarks.online_shift`, {day}, {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}\n"
     )
     row(f"{SIDE} x {SIDE}", f"clip of {FRAMES}, CPU s", "one step, CPU s", "clip / step", "kept per stream, KB")
     row(*["---"] * 5)

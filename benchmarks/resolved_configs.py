@@ -1,7 +1,7 @@
 """Resolved configurations: all leaves as one JSON file, and what differs from another revision, key by key.
 
-    python benchmarks/resolved_configs.py --out resolved.json
-    python benchmarks/resolved_configs.py --against 36cbc0a    # exit 1 if a difference is not in EXPECTED
+    python -m benchmarks.resolved_configs --out resolved.json
+    python -m benchmarks.resolved_configs --against 36cbc0a    # exit 1 if a difference is not in EXPECTED
 
 A leaf is resolved as by ``main.py --check``; its PIPELINE.test also with each of its protocols.  The other revision is
 unpacked into a temporary folder and resolved by its own package.

@@ -1,4 +1,4 @@
-"""Measures what benchmarks/README.md lists:  python benchmarks/run.py [decode loader resize model export start]
+"""Measures what benchmarks/README.md lists:  python -m benchmarks.run [decode loader resize model export start]
 
 Times are CPU seconds of one thread unless a row says wall; each is the median of ``--rounds`` after one round that is
 thrown away.  Compared things take turns within one run, so that a change of the machine's speed meets both.
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 TSM = "configs/recognition/tsm/tsm_k400_videos.yaml"
 TIMESFORMER = "configs/recognition/timesformer/timesformer_k400_videos.yaml"
@@ -187,7 +186,7 @@ def model(rounds: int) -> None:
     """Each model in a process with the environment that the commands set, and in one without it, taking turns."""
     row("8 x 224, batch 1", "CPU s", "CPU s without the environment", "ratio")
     for config in (TSM, TIMESFORMER):
-        command = [sys.executable, __file__, "--model_seconds", config, "--rounds", str(rounds)]
+        command = [sys.executable, "-m", "benchmarks.run", "--model_seconds", config, "--rounds", str(rounds)]
         found: dict[str, dict[str, list[float]]] = {"set": {}, "bare": {}}
         for _ in range(2):
             for kind in found:
@@ -278,7 +277,7 @@ def main() -> None:
             print(f"{what}\t{seconds}")
         return
     day, load = datetime.date.today().isoformat(), os.getloadavg()[0]
-    print(f"`python benchmarks/run.py {' '.join(args.sections)}`, {day}, {platform.machine()}, "
+    print(f"`python -m benchmarks.run {' '.join(args.sections)}`, {day}, {platform.machine()}, "
           f"{os.cpu_count()} cores, load {load:.1f}\n")  # fmt: skip
     for name in args.sections or SECTIONS:
         SECTIONS[name](args.rounds)

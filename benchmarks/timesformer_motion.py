@@ -1,6 +1,6 @@
 """Attention over time, weight averaging and distillation, on motions that no single frame tells:
 
-    python benchmarks/timesformer_motion.py --seeds 0 1 2
+    python -m benchmarks.timesformer_motion --seeds 0 1 2
 
 Divided, joint and space-only attention are the demo's configuration with one word changed.  The student is a narrower,
 shallower divided network; trained alone, with SWA over its last epochs, and taught by the divided network of the
@@ -113,7 +113,7 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         found = dict(zip(args.seeds, pool.map(lambda seed: seed_rows(seed, folder, args.variants), args.seeds)))
     seeds = " ".join(map(str, args.seeds))
-    print(f"`python benchmarks/timesformer_motion.py --seeds {seeds}`, {datetime.date.today().isoformat()}, "
+    print(f"`python -m benchmarks.timesformer_motion --seeds {seeds}`, {datetime.date.today().isoformat()}, "
           f"{platform.machine()}, {os.cpu_count()} cores\n")  # fmt: skip
     print("| network | " + " | ".join(f"top-1, seed {seed}" for seed in args.seeds) + " | mean |")
     print("|---" * (len(args.seeds) + 2) + "|")

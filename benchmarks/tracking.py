@@ -1,4 +1,4 @@
-"""Broken links of ``link`` on boxes with known persons:  python benchmarks/tracking.py walkers.csv
+"""Broken links of ``link`` on boxes with known persons:  python -m benchmarks.tracking walkers.csv
 
 The csv has columns frame, x1, y1, x2, y2, score and person (-1: nobody known; such boxes are tracked, not counted).
 Every K-th frame is taken and its boxes are linked.  A link is a pair of consecutive appearances of one person among
@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 # seconds between the frames that are linked, and between those whose links are counted
 ROWS = ((0.1, 0.1), (0.2, 0.2), (0.4, 0.4), (0.5, 0.5), (0.8, 0.8), (1.0, 1.0), (0.1, 1.0), (0.2, 1.0))

@@ -82,9 +82,11 @@ def test(
     config = _loaded(config, overrides, imports, ("test",))
     set_cpu_environment()
     from paddlevideo.engine import testing
+    from paddlevideo.reporting.report import ReportFiles
     from paddlevideo.settings import Options
 
-    return testing.test(config, Options(weights=weights and str(weights), **options), out and str(out))
+    weights, out = weights and str(weights), out and str(out)
+    return testing.test(config, Options(weights=weights, **options), ReportFiles(weights, out))
 
 
 def export(

@@ -20,12 +20,12 @@ def set_cpu_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def use_device(device: str = "auto", local_rank: int | None = None) -> str:
+def use_device(device: str = "auto") -> str:
     """Chooses the device that tensors and networks are on.
 
     Args:
-        device: ``auto`` (a GPU if Paddle and the machine have one), ``cpu``, ``gpu`` or ``gpu:N``.
-        local_rank: of several processes, the GPU that ``gpu`` means.
+        device: ``auto`` (a GPU if Paddle and the machine have one), ``cpu``, ``gpu`` (of several ranks each its own)
+            or ``gpu:N``.
 
     Returns:
         The device in use, e.g. ``cpu`` or ``gpu:0``.
@@ -41,8 +41,8 @@ def use_device(device: str = "auto", local_rank: int | None = None) -> str:
     if device.startswith("gpu") and not gpus:
         why = "no GPU is visible" if paddle.is_compiled_with_cuda() else "this PaddlePaddle is the CPU build"
         raise UserError(f"--device {device}: {why}; use --device cpu, or install paddlepaddle-gpu (README, Install)")
-    if device == "gpu" and local_rank is not None:
-        device = f"gpu:{local_rank}"
+    if device == "gpu" and world_size() > 1:
+        device = f"gpu:{paddle.distributed.ParallelEnv().device_id}"  # which is there on GPUs alone
     try:
         paddle.set_device(device)
     except ValueError as error:

@@ -11,13 +11,15 @@ suite's own: names and arguments are checked without running it.  It is imported
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.class_index import entries_of_file
+from paddlevideo.class_index import PACKAGE, Entry, entries_of_file
+from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.registry import REGISTRIES
+from paddlevideo.safe_io import sha256
 
 KEY = "imports"
 
@@ -60,6 +62,40 @@ def declare(names: Any, folders: Sequence[Path]) -> tuple[list[str], list[str]]:
         problems += [f"{KEY}[{i}]: {line}" for line in _index(found)]
         resolved.append(name if found.root is None else str(_location(found)))
     return list(dict.fromkeys(resolved)), problems
+
+
+def sources_of(entries: Iterable[Entry]) -> dict[str, str]:
+    """{file, or name of an installed module: SHA-256} of the users' modules that these classes are from."""
+    own = {entry.file: entry for entry in entries if entry.file and not entry.file.is_relative_to(PACKAGE)}
+    return {str(file if entry.root else entry.module): sha256(file) for file, entry in own.items()}
+
+
+def declare_sources(sources: Mapping[str, str], where: str) -> None:
+    """Makes the classes known that ``sources_of`` was given.
+
+    A folder with an exported model cannot bring code of its own: files are named by absolute paths.
+
+    Raises:
+        UserError: a module is not here, or differs from what it was.
+    """
+    for name, digest in sources.items():
+        found = _find(name, [Path("/")])
+        problem = "is not here" if found is None else "; ".join(_index(found))
+        if found is not None and not problem and sha256(found.file) != digest:
+            problem = "has changed since the export (SHA-256 mismatch); export the model again"
+        if problem:
+            raise UserError(f"{where}: {KEY}: {name}: {problem}")
+
+
+def declare_all(names: Sequence[str]) -> None:
+    """``declare`` for modules that no configuration names, looked for in the working directory.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    _, problems = declare(list(names), (Path(),))
+    if problems:
+        raise ConfigError("--import", problems)
 
 
 def _find(name: str, folders: Sequence[Path]) -> _Found | None:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
-from paddlevideo.errors import UserError
-from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt, ProbabilityBelowOne
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt, ProbabilityBelowOne, mistakes
 
 DEFAULT_SEED = 1234  # of shuffling, augmentation, dropout and initial weights
 
@@ -23,9 +23,21 @@ class _Scalars:
     """
 
     @classmethod
-    def of(cls, section: Mapping[str, Any]) -> Self:
-        """The section's own values, and the defaults of what it leaves out; keys of other parts are passed over."""
-        return cls(**{key: section[key] for key in cls.kinds() if key in section})
+    def of(cls, section: Mapping[str, Any], where: str = "") -> Self:
+        """The section's own values, and the defaults of what it leaves out; keys of other parts are passed over.
+
+        Args:
+            where: key path of the section, for messages.
+
+        Raises:
+            ConfigError: values that the annotations do not allow.
+        """
+        given = {key: section[key] for key in cls.kinds() if key in section}
+        prefix = f"{where}." if where else ""
+        found = [line for key, value in given.items() for line in mistakes(value, cls.kinds()[key], prefix + key)]
+        if found:
+            raise ConfigError(where or cls.__name__, found)
+        return cls(**given)
 
     @classmethod
     def kinds(cls) -> dict[str, str]:

@@ -16,18 +16,19 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = sorted(file.parent for file in (ROOT / "configs").glob("*/*/README.md"))
 PAGES = [folder / name for folder in (ROOT, *FOLDERS) for name in ("README.md", "README_zh-CN.md")]
 PAGES += [ROOT / "benchmarks" / "README.md", *sorted((ROOT / "data").glob("*/README.md"))]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 TSM = ROOT / "configs" / "recognition" / "tsm"
 OWN = ("data/mine/",)  # what a user's command makes
 
 
 def commands(page):
-    """The printed command lines of our tools, as words: [tool, flags...]."""
+    """The printed command lines as words: [script, flags...], or ["paddlevideo train", flags...]."""
     for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
-            found = re.search(r"(main\.py|tools/[\w/]+\.py) [^;#]*", line)
+        for line in block.replace("\\\n", " ").replace("$(which paddlevideo)", "paddlevideo").splitlines():
+            found = re.search(r"(main\.py|tools/[\w/]+\.py|paddlevideo (?:prepare )?[a-z-]+) ([^;#]*)", line)
             if found and not line.startswith("#"):
-                yield shlex.split(found[0])
+                yield [found[1], *shlex.split(found[2])]
 
 
 @cache
@@ -73,7 +74,8 @@ def test_printed_commands_have_their_flags_files_and_keys(page):
     for tool, *words in commands(page):
         flags = {word for word in words if re.fullmatch(r"--?[A-Za-z][\w-]*", word)}
         version = [word for word in words[:1] if word in ("v1", "v2")]  # of tools/prepare/something.py
-        known = help_of(tool, *version)
+        script = ["-m", *tool.split()] if tool.startswith("paddlevideo") else [tool]
+        known = help_of(*script, *version)
         assert flags <= known, (tool, flags - known)
         named = [re.sub(r"\.py$", ".yaml", word) for word in words if word.startswith("configs/")]
         assert all((ROOT / name).is_file() for name in named), named

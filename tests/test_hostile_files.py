@@ -15,10 +15,10 @@ import yaml
 
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_proposals
 from paddlevideo.config.reading import parse_value, read_yaml
-from paddlevideo.engine.bank import convert_mmaction2
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.inference.runtime import Description, program_inputs, read_description
 from paddlevideo.loader.datasets.lists import read_rows
+from paddlevideo.loader.feature_bank import convert_mmaction2
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import read_manifest
 from paddlevideo.modeling.conversion import read_source

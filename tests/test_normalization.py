@@ -6,7 +6,6 @@ import pytest
 
 from paddlevideo.build import deployed_network, network, normalization_of, pipelines_of
 from paddlevideo.config import Config
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.inference.export import export
@@ -15,7 +14,7 @@ from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
-from tests.tiny import tsm_config
+from tests.tiny import run_test, tsm_config
 
 
 def normalization(config):

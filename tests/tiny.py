@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from paddlevideo.settings import Options
 from tests.clips import write_clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,6 +118,14 @@ def distilled(config: dict, weights: str = "no teacher here.pdparams") -> dict:
             "loss": {"Train": [{"name": "DistillationKLLoss", "model_name_pairs": ["Student", "Teacher"]}]},
         }
     }
+
+
+def run_test(config, options: Options, out: str | None = None) -> dict[str, float]:
+    """What ``main.py --test`` does."""
+    from paddlevideo.engine.testing import test
+    from paddlevideo.reporting.report import ReportFiles
+
+    return test(config, options, ReportFiles(options.weights, out))
 
 
 def save(config: dict, path: Path) -> Path:

@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.mmaction2 and not (args.config and args.weights):
         raise UserError("give -c CFG and -w FILE, or --mmaction2 PKL")
     config = None if args.mmaction2 else options.read_run_config(args, ("test",))
-    from paddlevideo.engine.bank import build_bank, convert_mmaction2
+    from paddlevideo.engine.bank import build_bank
+    from paddlevideo.loader.feature_bank import convert_mmaction2
     from paddlevideo.settings import Options
 
     if config is None:

@@ -27,8 +27,8 @@ from paddlevideo.cli import options
 from paddlevideo.errors import UserError
 
 if TYPE_CHECKING:
-    from paddlevideo.preparation.check_ava import AvaSource
-    from paddlevideo.preparation.check_dataset import ListSource
+    from paddlevideo.preparation.check_ava import AvaCheck, AvaSource
+    from paddlevideo.preparation.check_dataset import Check, ListSource
 
 FRAME_NAME = "img_{:05}.jpg"
 
@@ -74,18 +74,17 @@ def run(args: argparse.Namespace) -> int:
     if names and num_classes is None:
         num_classes = len(names)
     settings = CheckSettings(num_classes, names, args.depth, args.source, args.backend, args.jobs)
-    check = check_lists(lists, settings)
-    print("\n".join(check.lines(args.show)))
-    write_report(args.report, check.as_json())
-    return 0 if check.is_sound else 1
+    return report(check_lists(lists, settings), args)
 
 
-def write_report(path: str, content: object) -> None:
-    """The JSON file of ``--report``."""
+def report(check: Check | AvaCheck, args: argparse.Namespace) -> int:
+    """Prints what was found and writes the JSON file of ``--report``; 0 if nothing is wrong, else 1."""
     from paddlevideo.safe_io import write_atomic
 
-    write_atomic(path, json.dumps(content, indent=1) + "\n")
-    print(f"report: {path}")
+    print("\n".join(check.lines(args.show)))
+    write_atomic(args.report, json.dumps(check.as_json(), indent=1) + "\n")
+    print(f"report: {args.report}")
+    return 0 if check.is_sound else 1
 
 
 def is_detection(config: Mapping[str, Any]) -> bool:
@@ -98,10 +97,7 @@ def check_detection(config: Mapping[str, Any], args: argparse.Namespace) -> int:
     """Checks key frames, boxes and actions; 0 if nothing is wrong, else 1."""
     from paddlevideo.preparation.check_ava import check_ava
 
-    check = check_ava(ava_sources(config, args.num_classes), args.jobs, args.depth, quiet=False)
-    print("\n".join(check.lines(args.show)))
-    write_report(args.report, check.as_json())
-    return 0 if check.is_sound else 1
+    return report(check_ava(ava_sources(config, args.num_classes), args.jobs, args.depth, quiet=False), args)
 
 
 def ava_sources(config: Mapping[str, Any], num_classes: int | None) -> list[AvaSource]:

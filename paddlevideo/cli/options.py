@@ -61,7 +61,12 @@ def read_model_config(args: argparse.Namespace) -> Config | None:
         raise UserError("-w needs the configuration that the weights were trained with: -c CONFIG")
     if args.override and not args.config:
         raise UserError("-o changes the configuration, but none is named; add --config")
-    return read_config(args, ("test",)) if args.config else None
+    if args.config:
+        return read_config(args, ("test",))
+    from paddlevideo.extensions import declare_all
+
+    declare_all(args.imports)  # for the pipeline of an export
+    return None
 
 
 def read_run_config(args: argparse.Namespace, uses: Sequence[str] = SPLITS) -> Config:

@@ -8,7 +8,7 @@ x1 y1 x2 y2, actions, person, and width and height where boxes are in pixels and
 COCO json; VIA 2 or 3 json or csv; CVAT xml of a task, job or project (video 1.1: tracks, interpolated to one box a
 second; or images 1.1); Label Studio json.  Several files may be given.  Seconds count from a video's first frame.
 
-An account tells what became of every box: read, dropped and why, resampled, merged, and how many each class has.
+A summary tells what became of every box: read, dropped and why, resampled, merged, and how many each class has.
 
 Written to --out: train.csv, val.csv (whole videos each; test.csv with --test), *_excluded.csv, labels.pbtxt,
 *_proposals.pkl (the annotated boxes, or those of --proposals), detector.yaml; segments.csv (video, start_s, end_s,
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     folder = VideoFolder(args.frames or args.videos, args.frame_name if args.frames else None, args.fps)
     labels = read_ava_labels(args.labels) if args.labels else {}
     given = list(labels.values()) or None
-    reading = ImportOptions(
+    options = ImportOptions(
         fps_of=folder.fps_of,
         picture_fps=args.picture_fps,
         first_number=args.first_number,
@@ -117,13 +117,13 @@ def run(args: argparse.Namespace) -> int:
         last_s_of=folder.last_s,
         times_of=folder.times_s,
     )
-    account = ImportSummary()
-    people = [person for file in args.annotations for person in read_people(file, args.format, reading, account)]
-    annotation = resolve(merge_spellings(people, given, account), folder, account)
-    print("\n".join(map(printable, account.lines(annotation.people))))
-    if account.segments:
-        write_segments(args.out / SEGMENTS, resolve_segments(account.segments, folder))
-        print(f"segments: {len(account.segments)} stretches of time with a label, nobody's box: {args.out / SEGMENTS}")
+    imported = ImportSummary()
+    people = [person for file in args.annotations for person in read_people(file, args.format, options, imported)]
+    annotation = resolve(merge_spellings(people, given, imported), folder, imported)
+    print("\n".join(map(printable, imported.lines(annotation.people))))
+    if imported.segments:
+        write_segments(args.out / SEGMENTS, resolve_segments(imported.segments, folder))
+        print(f"segments: {len(imported.segments)} stretches of time with a label and no box: {args.out / SEGMENTS}")
     if not annotation.people:
         raise UserError(f"{args.annotations[0]}: no boxes of people, which a detector of actions needs, only segments")
     names = class_names(annotation, given)

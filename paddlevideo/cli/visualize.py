@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from paddlevideo.config import Config
     from paddlevideo.reporting.attention import Look
-    from paddlevideo.reporting.contact_sheet import Row
+    from paddlevideo.reporting.contact_sheet import PictureRow
 
 _TOP = 3  # classes named above a picture
 
@@ -117,10 +117,10 @@ def picture_paths(videos: list[Path], folder: Path, suffix: str) -> list[Path]:
 
 def sheet(
     title: str, imgs: np.ndarray, look: Look, names: list[str] | None, class_id: int | None, max_views: int
-) -> tuple[list[str], list[Row]]:
+) -> tuple[list[str], list[PictureRow]]:
     """Heading and rows of one clip's picture: for each view its frames, and the map over them."""
     from paddlevideo.reporting.attention import heat_over
-    from paddlevideo.reporting.contact_sheet import Row, displayable, spread
+    from paddlevideo.reporting.contact_sheet import PictureRow, displayable, spread
 
     order = [int(k) for k in (-look.scores).argsort(kind="stable")[:_TOP]]
     heading = [title, "predicted: " + ", ".join(scored(k, look, names) for k in order)]
@@ -131,8 +131,8 @@ def sheet(
         frames = displayable(imgs[v])
         view = f", view {v + 1} of {len(imgs)}" if len(imgs) > 1 else ""
         rows += [
-            Row(f"frames{view}  {imgs.shape[3]} x {imgs.shape[2]}", frames),
-            Row(f"{look.method}{view}", heat_over(frames, look.heat[v])),
+            PictureRow(f"frames{view}  {imgs.shape[3]} x {imgs.shape[2]}", frames),
+            PictureRow(f"{look.method}{view}", heat_over(frames, look.heat[v])),
         ]
     return heading, rows
 

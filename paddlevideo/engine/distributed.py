@@ -36,7 +36,7 @@ def set_up(device: str = "auto") -> str:
     Raises:
         UserError: no such device; a rank does not come; a bad limit in the environment.
     """
-    device = use_device(device, dist.ParallelEnv().device_id if world_size() > 1 else None)
+    device = use_device(device)
     _join()
     return device
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import paddle
 
+from paddlevideo.collectors import Collector
 from paddlevideo.engine import distributed
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
@@ -27,6 +28,13 @@ def tensors(batch: dict[str, Any]) -> dict[str, paddle.Tensor]:
     return {key: v if isinstance(v, paddle.Tensor) else paddle.to_tensor(v) for key, v in batch.items()}
 
 
+def outputs_of(framework: Any, batch: dict[str, Any], mode: str = "predict") -> dict[str, np.ndarray]:
+    """What the network gives for a loader's batch, float32."""
+    with within_memory("the evaluation", batch.get("imgs"), _LOWER):
+        outputs = framework(tensors(batch), mode=mode)
+        return {key: value.astype("float32").numpy() for key, value in outputs.items()}
+
+
 def evaluate(
     framework: Any,
     loader: Any,
@@ -34,6 +42,7 @@ def evaluate(
     precision: Precision,
     max_batches: int | None = None,
     announce: str | None = None,
+    collectors: Sequence[Collector] = (),
     merged: Callable[[], None] | None = None,
 ) -> dict[str, float]:
     """Every sample of the loader once, on whichever rank has it; the figures over all of them, on every rank.
@@ -41,7 +50,9 @@ def evaluate(
     Args:
         max_batches: stop after so many batches.
         announce: words for a line per batch, as ``[TEST] Processing batch``; None for silence.
-        merged: called when the metric holds the samples of all ranks, before it computes anything, which may fail.
+        collectors: what else keeps the outputs; their files are written before the metric computes anything, which
+            may fail.
+        merged: called then, on the main rank, when the metric holds the samples of all ranks.
 
     Returns:
         What ``metric.compute`` gives; with ``num_non_finite``, if there are any, the number of samples (persons) whose
@@ -49,6 +60,11 @@ def evaluate(
     """
     metric.use_dataset(loader.dataset)
     metric.use_framework(framework)
+    if collectors:
+        if distributed.is_main():
+            for collector in collectors:
+                collector.prepare()
+        distributed.barrier()
     framework.eval()
     total = min(len(loader), max_batches or len(loader))
     spoken = 0.0
@@ -60,19 +76,21 @@ def evaluate(
             if announce and (time.monotonic() - spoken > 2 or i == total - 1):
                 log.info("%s %d/%d ...", announce, i, total)
                 spoken = time.monotonic()
-            with within_memory("the evaluation", batch.get("imgs"), _LOWER):
-                outputs = framework(tensors(batch), mode="predict")
-                arrays = {key: value.astype("float32").numpy() for key, value in outputs.items()}
+            arrays = outputs_of(framework, batch)
             wrong = ~np.isfinite(arrays["scores"]).all(axis=-1)
             if wrong.any():
                 arrays["scores"] = np.where(wrong[..., None], np.float32(np.nan), arrays["scores"])
-            metric.update(
-                np.asarray(batch["index"]), arrays, {k: np.asarray(v) for k, v in batch.items() if k != "imgs"}
-            )
+            index, rest = np.asarray(batch["index"]), {k: np.asarray(v) for k, v in batch.items() if k != "imgs"}
+            for part in (metric, *collectors):
+                part.update(index, arrays, rest)
             num_wrong, num_scores = num_wrong + int(wrong.sum()), num_scores + wrong.size
-    metric.merge(distributed.gather(metric.state()))
-    if merged is not None:
-        merged()
+    for part in (metric, *collectors):
+        part.merge(distributed.gather(part.state()))
+    if distributed.is_main():
+        if merged is not None:
+            merged()
+        for collector in collectors:
+            collector.write(loader.dataset.records)
     num_wrong, num_scores = (sum(counts) for counts in zip(*distributed.gather((num_wrong, num_scores))))
     figures = _figures(metric)
     if not num_wrong:

@@ -19,6 +19,7 @@ import numpy as np
 from paddlevideo.ava_files import read_ava_labels
 from paddlevideo.classes import RESERVED, UNKNOWN, Classes
 from paddlevideo.config import Config, load_config
+from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
 from paddlevideo.inference.key_frames import (
     ClipMaker,
@@ -546,6 +547,7 @@ def detect(
     params: str | Path | None = None,
     config: Config | None = None,
     overrides: Sequence[str] = (),
+    imports: Sequence[str] = (),
     **search: Any,
 ) -> VideoActions:
     """The persons of one video, their tracks and the scores of their actions.
@@ -571,6 +573,7 @@ def detect(
         params: weights of the exported model; None: beside its program.
         config: of an exported model, is compared with its ``inference.yml``.
         overrides: ``KEY=VALUE`` that change the configuration.
+        imports: modules or .py files with registered classes of your own.
         search: the arguments of ``Search``: ``step``, ``every_s``, ``detect_every_s``, ``video_id``,
             ``timestamp_start``.
 
@@ -578,8 +581,8 @@ def detect(
         VideoReadError: the video cannot be read.
         UserError: a model, a detector, boxes or a feature bank that are missing or do not fit.
     """
-    where = Search(**search)
-    chosen = config_of(model, weights, overrides)
+    set_cpu_environment()
+    where, chosen = Search(**search), config_of(model, weights, overrides, imports)
     reader = video if isinstance(video, ForwardReader) else open_forward(video, say, damaged_of(chosen))
     video_id = where.video_id or Path(reader.path).stem
     more = {"labels": labels, "batch_size": batch_size, "say": say, "announce": announce}

@@ -1,4 +1,4 @@
-"""What the outputs of an ONNX detector mean: one table of layouts, recognised by shapes and names.
+"""The meaning of an ONNX detector's outputs: one table of layouts, recognised by shapes and names.
 
 ``recognise`` gives the first layout of ``LAYOUTS`` that fits.  Every layout turns its arrays into boxes x1, y1, x2, y2
 in pixels of the model's input, scores and class numbers; raw ones are decoded and freed of duplicates here.
@@ -31,7 +31,7 @@ _FRACTION_MAX = 1.5  # boxes none of which reaches further are fractions of the 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model gave for one picture, and what is known about it.
+    """A model's outputs for one picture, and what its file and the options state about them.
 
     Args:
         arrays: by name, in the order of the model.
@@ -75,8 +75,8 @@ class Layout:
         fits: whether outputs have this layout.
         decode: outputs, least score, least overlap of duplicates -> detections; boxes may still be fractions.
         person: class of people where the model does not name its classes.
-        guess: why ``person`` may be wrong and a later picture may say so; empty: it follows from the form.
-        channels, mean, std: how such models usually want their pixels.
+        guess: why ``person`` may be wrong and a later picture may show it; empty: it follows from the form.
+        channels, mean, std: the usual preparation of pixels for such models.
     """
 
     name: str
@@ -110,7 +110,7 @@ def corners(table: np.ndarray, columns: Sequence[str]) -> np.ndarray:
     """Boxes x1, y1, x2, y2, float32 [n, 4], of columns in any order: corners, centre and size, or corner and size.
 
     Raises:
-        ValueError: the columns do not tell a box.
+        ValueError: the columns do not make a box.
     """
     at = {column: table[:, i].astype(np.float32) for i, column in enumerate(columns)}
     if set(XYXY) <= set(at):
@@ -184,7 +184,7 @@ def _whole(array: np.ndarray) -> bool:
 
 
 def _counted(outputs: Outputs, *arrays: np.ndarray | None) -> tuple:
-    """The first so many rows, if an output says how many are filled."""
+    """The rows that are filled, where an output counts them."""
     counts = [a for name, a in outputs.arrays.items() if _is_count(name) and a.size == 1]
     count = int(counts[0].reshape(-1)[0]) if counts else None
     return tuple(None if a is None else a[:count] for a in arrays)
@@ -226,7 +226,7 @@ def _table_name(outputs: Outputs) -> str | None:
 
 
 def _table(outputs: Outputs) -> np.ndarray | None:
-    """The table that ``_table_name`` tells, without the batch's axis."""
+    """The table of ``_table_name``, without the batch's axis."""
     name = _table_name(outputs)
     return None if name is None else outputs.arrays[name].reshape(-1, outputs.arrays[name].shape[-1])
 
@@ -256,7 +256,7 @@ def _rows(outputs: Outputs, min_score: float, max_overlap: float) -> Detections:
         raise ValueError(f"columns: score missing among {', '.join(columns)}")
     boxes = corners(table, columns)
     labels = table[:, columns.index("class")] if "class" in columns else None
-    filled = table[:, columns.index("score")] >= 0  # PaddleDetection says nobody with a row of -1
+    filled = table[:, columns.index("score")] >= 0  # PaddleDetection gives a row of -1 where there is nobody
     scores = table[:, columns.index("score")].astype(np.float32)
     return Detections(boxes[filled], scores[filled], None if labels is None else labels[filled])
 
@@ -329,7 +329,7 @@ def _has_offsets(outputs: Outputs) -> bool:
 
 
 def _has_yolox_places(outputs: Outputs) -> bool:
-    """One place per cell, decoded, with an objectness that says something (YOLOv6's is 1)."""
+    """One place per cell, decoded, with an objectness that varies (YOLOv6's is 1)."""
     raw = _raw(outputs)
     if raw is None or not _has_objectness(outputs) or raw.shape[1] not in _grid_counts(outputs.size):
         return False

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from paddlevideo.build import deployed_network
 from paddlevideo.classes import agreed, check_count, settled
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
+from paddlevideo.extensions import sources_of
 from paddlevideo.inference.detector import DetectionSettings
 from paddlevideo.inference.key_frames import ClipMaker, KeyMoment
 from paddlevideo.inference.runtime import (
@@ -60,22 +60,18 @@ _AXES = {"imgs": "NVTHWC", "boxes": "R4", "boxes_num": "N", "long_term": "NSC", 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written and how it compares.
+    """The files that were written, and how the exported model compares.
 
     Args:
-        input_shape: of one batch, -1 for N: (-1, V, T, H, W, 3); with people's boxes H and W are -1, too.
+        input_shape: of one batch, -1 for N: (-1, V, T, H, W, 3); with persons' boxes H and W are -1, too.
         max_difference: largest absolute difference of probabilities, exported against dygraph.
-        seconds: the whole export took.
     """
 
-    model_name: str
     program: Path
     params: Path
-    description: Path
     input_shape: tuple[int, ...]
     num_classes: int
     max_difference: float
-    seconds: float
 
 
 def export(
@@ -105,7 +101,6 @@ def export(
     """
     from paddlevideo.modeling.weights import load_weights
 
-    start = time.perf_counter()
     output_dir, name = Path(output_dir), _checked_name(save_name or config["model_name"])
     _refuse_other_export(output_dir, name)
     pipelines = pipelines_with_test(config)
@@ -139,14 +134,11 @@ def export(
             _move_into_place(folder, output_dir)
     say(f"model ({config['model_name']}) has been already saved in ({output_dir}).")
     return ExportReport(
-        model_name=config["model_name"],
         program=output_dir / program.name,
         params=output_dir / (name + PARAMS_SUFFIX),
-        description=output_dir / FILE_NAME,
         input_shape=tuple(inputs[0]["shape"]),
         num_classes=framework.num_classes,
         max_difference=difference.absolute,
-        seconds=time.perf_counter() - start,
     )
 
 
@@ -349,6 +341,7 @@ def _describe(
             "python": platform.python_version(),
         },
         files={file.name: sha256(file) for file in (program, params)},
+        imports=sources_of(pipeline.entries),
     )
 
 

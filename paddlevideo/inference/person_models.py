@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -25,15 +25,15 @@ from paddlevideo.inference.detector_layouts import (
 )
 from paddlevideo.inference.person_detectors import PersonDetector, tidy
 from paddlevideo.inference.runtime import ExportedModel, Runtime, Say, find_params, find_program
-from paddlevideo.ranges import mistakes, suggest
+from paddlevideo.ranges import Length, NonNegativeInt, Positive, PositiveInt, Probability, Range, mistakes, suggest
 
 _PEOPLE = ("person", "people", "pedestrian", "human")
-_ABOUT = ("im_shape", "scale_factor", "orig_target_sizes")  # inputs that tell about the picture
+_ABOUT = ("im_shape", "scale_factor", "orig_target_sizes")  # inputs about the picture
 
 
 @dataclass(frozen=True)
 class OnnxOptions:
-    """What a small YAML or JSON file beside an ONNX detector says; every key may be left out.
+    """The keys of a small YAML or JSON file beside an ONNX detector, all optional.
 
     Args:
         input_size: height and width that the model takes; None: its own input's, or where that is free the picture's,
@@ -55,24 +55,31 @@ class OnnxOptions:
         max_overlap: of two boxes of one class; beyond it the less sure one goes.  Raw layouts only.
     """
 
-    input_size: tuple[int, int] | None = None
+    input_size: Annotated[list[PositiveInt], Length(2)] | None = None
     keep_ratio: bool | None = None
-    layout: str | None = None
-    channels: str | None = None
-    dtype: str | None = None
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-    pad_value: float = 114.0
-    person_class: int | str | None = "auto"
+    layout: Literal["NCHW", "NHWC"] | None = None
+    channels: Literal["RGB", "BGR"] | None = None
+    dtype: Literal["float32", "float16", "uint8"] | None = None
+    mean: Annotated[list[Annotated[float, Range(-255, 255)]], Length(3)] | None = None
+    std: Annotated[list[Positive], Length(3)] | None = None
+    pad_value: Annotated[float, Range(0, 255)] = 114.0
+    person_class: NonNegativeInt | Literal["auto"] | None = "auto"
     output: str | None = None
-    columns: Sequence[str] | None = None
-    boxes: str | None = None
-    outputs: Sequence[str] | None = None
-    max_overlap: float = 0.5
+    columns: list[str] | None = None
+    boxes: Literal["pixels", "fractions"] | None = None
+    outputs: list[str] | None = None
+    max_overlap: Probability = 0.5
+
+    @classmethod
+    def kinds(cls) -> dict[str, str]:
+        """Key -> annotation, as ``ranges.mistakes`` takes it."""
+        names, columns = (f"Literal[{', '.join(map(repr, n))}]" for n in ([each.name for each in LAYOUTS], COLUMNS))
+        kinds = {field.name: str(field.type) for field in fields(cls)}
+        return kinds | {"output": f"{names} | None", "columns": f"list[{columns}] | None"}
 
 
 class ClassCount:
-    """Counts the boxes that a detector found, by class, and tells how many were taken as people."""
+    """Counts the boxes of a detector by class, and how many of them are persons."""
 
     def __init__(self, name: str, min_score: float):
         self._name, self._min_score = name, min_score
@@ -107,13 +114,13 @@ class ClassCount:
 class OnnxDetector(PersonDetector):
     """A detector in ONNX, run by onnxruntime.
 
-    In goes one picture a time.  What comes out is recognised by ``detector_layouts.recognise`` with the first picture,
-    and said in one line; how the pixels are prepared follows from it.  ``OnnxOptions`` says otherwise, in ``NAME.yml``,
-    ``NAME.yaml`` or ``NAME.options.json`` beside ``NAME.onnx``; for a model of PaddleDetection the file may be its
-    ``infer_cfg.yml``, which is also found under this name.
+    It takes one picture at a time.  The layout of its outputs is recognised by ``detector_layouts.recognise`` with the
+    first picture, printed in one line, and decides how the pixels are prepared.  ``OnnxOptions`` in ``NAME.yml``,
+    ``NAME.yaml`` or ``NAME.options.json`` beside ``NAME.onnx`` go before it; for a model of PaddleDetection the file
+    may be its ``infer_cfg.yml``, which is also found under this name.
 
     Raises:
-        UserError: onnxruntime is not installed, no such file, options or outputs that make no sense.
+        UserError: onnxruntime is not installed, no such file, bad options, unknown outputs.
     """
 
     def __init__(self, path: Path, min_score: float, options: str | Path | None = None, say: Say = print):
@@ -208,7 +215,7 @@ class OnnxDetector(PersonDetector):
         )
 
     def _run(self, frame: np.ndarray, layout: Layout | None) -> tuple[Outputs, tuple[float, float]]:
-        """What the model gives for a picture, and the factors (height, width) that its content was scaled by."""
+        """The model's outputs for a picture, and the factors (height, width) that its content was scaled by."""
         o = self.options
         if self._steps is not None:
             x, factors = self._steps.image(frame)
@@ -248,7 +255,7 @@ class OnnxDetector(PersonDetector):
                 f"{found.scores.max():.3g}, expected 0 to 1; 'columns:', 'outputs:' or 'output:' in the options says "
                 "what they are"
             )
-        labels = np.zeros(0) if found.labels is None else found.labels[found.scores > 0]  # unsure ones tell it too
+        labels = np.zeros(0) if found.labels is None else found.labels[found.scores > 0]  # also of low scores
         if layout.person == 1 and not self._is_class_said() and np.any(labels == 0):
             raise UserError(
                 f"{self._path}: it was taken for {layout.text}, but class 0 occurs; {self._count.frames} earlier "
@@ -258,7 +265,7 @@ class OnnxDetector(PersonDetector):
         return found
 
     def _is_class_said(self) -> bool:
-        """Whether the options or the names of the classes say which one is people."""
+        """Whether the options or the names of the classes define the class of persons."""
         return self.options.person_class != "auto" or bool(self._names)
 
     def _pixels(self, layout: Layout | None) -> tuple[str, Sequence[float], Sequence[float]]:
@@ -270,7 +277,7 @@ class OnnxDetector(PersonDetector):
         return np.dtype(self.options.dtype or kinds.get(self._input.type, "float32"))
 
     def _inputs(self) -> tuple[Any, list[Any]]:
-        """The input of the picture, and those that tell about it."""
+        """The input of the picture, and those about it."""
         specs = self._session.get_inputs()
         pictures = [spec for spec in specs if spec.name not in _ABOUT and len(spec.shape) in (3, 4)]
         others = [spec for spec in specs if spec.name in _ABOUT]
@@ -282,7 +289,7 @@ class OnnxDetector(PersonDetector):
         return pictures[0], others
 
     def _about(self, size: Sequence[int]) -> dict[str, np.ndarray]:
-        """The other inputs: they say that the picture is of the input's size, so boxes come back in pixels of it."""
+        """The other inputs; they make the picture the size of the input, so that boxes are in pixels of it."""
         values = {"im_shape": size, "scale_factor": (1.0, 1.0), "orig_target_sizes": size[::-1]}
         kinds = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
         return {spec.name: np.array([values[spec.name]], kinds.get(spec.type, np.float32)) for spec in self._others}
@@ -314,7 +321,7 @@ class OnnxDetector(PersonDetector):
         return OnnxOptions()
 
     def _free_size(self, frame: np.ndarray) -> tuple[int, int]:
-        """The picture's; with a batch's axis the next multiples of 32, which raw YOLOs of any size want."""
+        """The picture's; with a batch's axis the next multiples of 32, which raw YOLOs of any size take."""
         step = 32 if len(self._input.shape) == 4 else 1
         return tuple(-(-side // step) * step for side in frame.shape[:2])
 
@@ -463,31 +470,9 @@ def fitted(frame: np.ndarray, size: Sequence[int], keep_ratio: bool, pad_value: 
 
 
 def normalized(picture: np.ndarray, mean: Sequence[float], std: Sequence[float], channels: str) -> np.ndarray:
-    """float32 [H, W, 3] in the wanted order of channels."""
+    """float32 [H, W, 3] in this order of channels."""
     ordered = picture[..., ::-1] if channels == "BGR" else picture
     return (ordered.astype(np.float32) - np.float32(mean)) / np.float32(std)
-
-
-def _one_of(names: Sequence[str]) -> str:
-    return f"Literal[{', '.join(map(repr, names))}]"
-
-
-_VALUES = {  # of OnnxOptions, as paddlevideo.ranges reads it
-    "input_size": "Annotated[list[PositiveInt], Length(2)] | None",
-    "keep_ratio": "bool | None",
-    "layout": "Literal['NCHW', 'NHWC'] | None",
-    "channels": "Literal['RGB', 'BGR'] | None",
-    "dtype": "Literal['float32', 'float16', 'uint8'] | None",
-    "mean": "Annotated[list[Annotated[float, Range(-255, 255)]], Length(3)] | None",
-    "std": "Annotated[list[Positive], Length(3)] | None",
-    "pad_value": "Annotated[float, Range(0, 255)]",
-    "person_class": "NonNegativeInt | Literal['auto'] | None",
-    "output": f"{_one_of([layout.name for layout in LAYOUTS])} | None",
-    "columns": f"list[{_one_of(COLUMNS)}] | None",
-    "boxes": "Literal['pixels', 'fractions'] | None",
-    "outputs": "list[str] | None",
-    "max_overlap": "Probability",
-}
 
 
 def read_options(path: Path | None) -> OnnxOptions:
@@ -498,11 +483,10 @@ def read_options(path: Path | None) -> OnnxOptions:
     """
     if path is None:
         return OnnxOptions()
-    values = _read_mapping(path)
-    problems = [f"{key}: no such option{suggest(str(key), _VALUES)}" for key in values if key not in _VALUES]
-    for key, annotation in _VALUES.items():
-        if key in values:
-            problems += mistakes(values[key], annotation, key)
+    values, kinds = _read_mapping(path), OnnxOptions.kinds()
+    problems = [f"{key}: no such option{suggest(str(key), kinds)}" for key in values if key not in kinds]
+    for key in (key for key in kinds if key in values):
+        problems += mistakes(values[key], kinds[key], key)
     if problems:
         raise ConfigError(str(path), problems)
     return OnnxOptions(**values)

@@ -24,6 +24,7 @@ import numpy as np
 from paddlevideo.build import normalization_of
 from paddlevideo.classes import Classes, order_in
 from paddlevideo.config import Config
+from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.runtime import (
     FILE_NAME,
@@ -308,6 +309,7 @@ def load(
     device: str = "auto",
     batch_size: int = 1,
     overrides: Sequence[str] = (),
+    imports: Sequence[str] = (),
     say: Say = to_stderr,
 ) -> Predictor:
     """A model that names what whole videos show: its ``predict`` takes videos and gives their class scores.
@@ -319,12 +321,14 @@ def load(
         device: ``cpu``, ``gpu``, ``gpu:N`` or ``auto``.
         batch_size: videos per run.
         overrides: ``KEY=VALUE`` that change the configuration.
-        say: receives remarks; None of them are errors.
+        imports: modules or .py files with registered classes of your own.
+        say: receives remarks; none of them is an error.
 
     Raises:
         UserError: a model that is missing or damaged, weights or labels that do not fit, no such device.
     """
-    config = config_of(model, weights, overrides)
+    set_cpu_environment()
+    config = config_of(model, weights, overrides, imports)
     more = {"labels": labels, "batch_size": batch_size, "say": say}
     if config is None:
         return Predictor.from_export(model, runtime=Runtime.on(device), **more)

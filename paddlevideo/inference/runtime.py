@@ -21,6 +21,7 @@ from paddlevideo.config.merging import differences
 from paddlevideo.config.reading import read_yaml
 from paddlevideo.environment import use_device
 from paddlevideo.errors import ConfigError, DamagedFileError, UserError
+from paddlevideo.extensions import declare_all, declare_sources
 from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
@@ -40,9 +41,7 @@ PARAMS_SUFFIX = ".pdiparams"
 _EXPORT_HINT = "tools/export_model.py writes it"
 FILE_NAME = "inference.yml"
 FORMAT_VERSION = 1
-_KINDS = {"program": str, "params": str, "input": dict, "output": dict, "num_classes": int, "score_type": str,
-          "views": int, "pipeline": dict, "weights": dict, "check": dict, "versions": dict, "detection": dict,
-          "files": dict}  # fmt: skip
+_KINDS = {"str": str, "dict": dict, "int": int}  # annotations of ``Description`` that are checked
 ONE_LABEL, MULTI_LABEL = "probability", "sigmoid"  # kinds of scores
 
 
@@ -166,6 +165,7 @@ class Description:
         detection: of a model that takes people's boxes: its inputs, and what ``DetectionSettings`` holds; else empty.
         weights: file name and sha256 of the checkpoint that was exported.
         files: file name -> sha256, of the program and its weights.
+        imports: file or module -> sha256, of the user's modules that operators of the pipeline are from.
     """
 
     model_name: str
@@ -184,6 +184,7 @@ class Description:
     versions: dict[str, str] = field(default_factory=dict)
     detection: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> Path:
@@ -191,6 +192,8 @@ class Description:
         values = asdict(self)
         if not self.detection:
             del values["detection"]
+        if not self.imports:
+            del values["imports"]
         ordered = {"format_version": values.pop("format_version"), **values}
         path = folder / FILE_NAME
         write_atomic(path, yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120))
@@ -223,8 +226,9 @@ def read_description(folder: Path) -> Description | None:
     if missing or unknown:
         what = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {', '.join(unknown)}"
         raise UserError(f"{path}: {what}; export the model again")
-    wrong = [f"{name}: expected {kind.__name__}, got {values[name]!r:.80}" for name, kind in _KINDS.items()
-             if name in values and not isinstance(values[name], kind)]  # fmt: skip
+    kinds = {name: _KINDS.get(known[name].type.partition("[")[0], object) for name in values}
+    wrong = [f"{name}: expected {kind.__name__}, got {values[name]!r:.80}" for name, kind in kinds.items()
+             if not isinstance(values[name], kind)]  # fmt: skip
     if wrong:
         raise DamagedFileError(f"{path}: damaged ({'; '.join(wrong[:3])}); export the model again")
     defaults = {"model_name": Path(values["program"]).stem, "output": {}, "score_type": ONE_LABEL}
@@ -234,6 +238,7 @@ def read_description(folder: Path) -> Description | None:
             f"{path}: score_type: expected {ONE_LABEL} or {MULTI_LABEL}, got {values['score_type']!r}; export the "
             "model again"
         )
+    declare_sources(values.get("imports", {}), str(path))
     return Description(**values)
 
 
@@ -341,23 +346,30 @@ class Export:
 # ---- from a configuration
 
 
-def config_of(model: str | Path | Config, weights: str | Path | None, overrides: Sequence[str] = ()) -> Config | None:
+def config_of(
+    model: str | Path | Config, weights: str | Path | None, overrides: Sequence[str] = (), imports: Sequence[str] = ()
+) -> Config | None:
     """The configuration of trained weights; None where there are none and ``model`` is an exported one.
 
     Args:
-        model: a configuration, its file, or an exported model.
+        model: a configuration, its file or file name, or an exported model.
         overrides: ``KEY=VALUE`` that change the file.
+        imports: modules or .py files with registered classes of the user's own.
 
     Raises:
         UserError: a configuration without weights, or weights without a configuration.
     """
     if weights is not None:
-        return model if isinstance(model, Config) else load_config(model, overrides, uses=("test",))
+        if not isinstance(model, Config):
+            return load_config(model, overrides, uses=("test",), imports=imports)
+        declare_all(imports)
+        return model
     if isinstance(model, Config) or Path(model).suffix in (".yaml", ".yml"):
         name = model.source if isinstance(model, Config) else model
         raise UserError(f"{name}: a configuration; name the weights (.pdparams) that were trained with it, too")
     if Path(model).suffix == ".pdparams":
         raise UserError(f"{model}: weights; name the configuration that they were trained with first, then the weights")
+    declare_all(imports)
     return None
 
 

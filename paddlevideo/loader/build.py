@@ -165,7 +165,7 @@ def build_loader(
     where = f"DATASET.{split}"
     if seed < 0:
         raise UserError(f"--seed {seed} is below 0")
-    reading = Reading.of(dataset_cfg)
+    reading = Reading.of(dataset_cfg, where)
     dataset = build_dataset(dataset_cfg, split, num_classes)
     on_error = _policy(reading.on_error, split, where)
     gone = drop_missing(dataset, reading.missing, where)

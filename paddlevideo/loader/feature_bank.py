@@ -1,4 +1,14 @@
-"""Long-term feature banks: what a detector saw of every person at every key frame of whole videos, in one file.
+"""Long-term feature banks: a detector's features of every person at every key frame of whole videos, in one file.
+
+Start here.  A bank is built once by a trained detector and read by models that use what happens minutes around a key
+frame:
+
+    here                               the file: ``write_bank``, ``FeatureBank``; and ``LongTermWindow``, what is read
+    collectors.BankCollector           features of a split that is evaluated, written in groups, to a bank
+    engine/bank.py                     ``build_bank``: the bank of a split, resumed where it was stopped
+    loader/pipelines/long_term.py      the pipeline step that adds the window of a key frame to its sample
+    modeling/heads/fbo_head.py         the operators that join region features and window
+    inference/                         the bank of a single video, for prediction
 
 A bank is a ``.safetensors`` file, so any framework reads it, nothing in it can run, and it is mapped into memory rather
 than read: banks larger than memory work.  Its tensors, rows sorted by video, second, and falling score:
@@ -10,7 +20,7 @@ than read: banks larger than memory work.  Its tensors, rows sorted by video, se
     starts    int64 [K + 1]              its rows: starts[k] up to starts[k + 1]
 
 Its metadata: ``format`` ("paddlevideo feature bank 1"), ``names`` (JSON list of video ids), ``sha256`` (of the bytes
-behind the header), and what the writer wants to tell about their origin.
+behind the header), and the writer's notes about their origin.
 """
 
 from __future__ import annotations
@@ -19,7 +29,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,7 +37,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.safe_io import DamagedFileError, reading, sha256, write_atomic
+from paddlevideo.safe_io import DamagedFileError, read_pickle, reading, sha256, write_atomic
+from paddlevideo.torch_files import is_torch_file, read_torch
 
 FORMAT = "paddlevideo feature bank 1"
 _TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8")}
@@ -295,3 +306,39 @@ def _rank_in_group(groups: np.ndarray) -> np.ndarray:
     """0, 1, 2... within every run of equal values."""
     begins = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
     return np.arange(len(groups)) - np.repeat(begins, np.diff(np.r_[begins, len(groups)]))
+
+
+def convert_mmaction2(source: Path, out: Path, half: bool) -> tuple[int, int]:
+    """A bank from MMAction2's ``lfb_*.pkl``: {video id: {second: [features [C], one per person]}}.
+
+    The file may be one of ``torch.save`` in either of its forms, or a plain pickle of numpy arrays; its first bytes
+    say which.
+
+    Returns:
+        Key frames and persons.
+
+    Raises:
+        UserError: the file is something else, damaged, or asks for code.
+    """
+    content = read_torch(source) if is_torch_file(source) else read_pickle(source)
+    frames = list(_of_mmaction2(content, source))
+    write_bank(out, frames, half, {"source": source.name})
+    return len(frames), sum(len(frame.features) for frame in frames)
+
+
+def _of_mmaction2(content: Any, source: Path) -> Iterator[BankFrame]:
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"{source}: expected {{video id: {{second: [features]}}}}, got {type(content).__name__}")
+    for video, seconds in content.items():
+        if not isinstance(seconds, Mapping):
+            raise UserError(f"{source}: {video}: expected {{second: [features]}}, got {type(seconds).__name__}")
+        for second, persons in seconds.items():
+            rows = [_vector(person, f"{source}: {video}, {second}") for person in persons]
+            if rows:
+                yield BankFrame(str(video), int(second), np.stack(rows))
+
+
+def _vector(value: Any, where: str) -> np.ndarray:
+    if not isinstance(value, np.ndarray) or value.ndim != 1:
+        raise UserError(f"{where}: expected a vector per person, got {type(value).__name__}")
+    return value

@@ -11,18 +11,19 @@ import paddle
 import pytest
 import yaml
 
+from paddlevideo import collectors
 from paddlevideo.build import deployed_network, load_run_config, loader_for
 from paddlevideo.config import load_config
-from paddlevideo.engine import bank
+from paddlevideo.engine.bank import build_bank
 from paddlevideo.engine.evaluate import tensors
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
-from paddlevideo.loader.feature_bank import FeatureBank, LongTermWindow
+from paddlevideo.loader.feature_bank import FeatureBank, LongTermWindow, convert_mmaction2
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
 from tests.inference.tiny_ava import tiny_ava, tiny_ava_config  # noqa: F401
+from tests.tiny import run_test
 from tests.torch_writer import WRITERS, Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +48,7 @@ def with_head(tiny_ava, tmp_path, shared_head, in_channels, banks=None):  # noqa
 
 
 def build(tiny_ava, out, **options):  # noqa: F811
-    return bank.build_bank(load_config(tiny_ava.config), Options(weights=str(tiny_ava.weights)), "test", out, **options)
+    return build_bank(load_config(tiny_ava.config), Options(weights=str(tiny_ava.weights)), "test", out, **options)
 
 
 @pytest.fixture(scope="module")
@@ -76,31 +77,30 @@ def test_it_holds_what_the_detector_sees_of_every_person(tiny_ava, whole):  # no
 
 
 def test_a_run_that_was_stopped_goes_on_and_gives_the_same_file(tiny_ava, whole, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(bank, "_GROUP", 1)
-    written, write = [], bank.Parts.write
+    monkeypatch.setattr(collectors, "_GROUP", 1)
+    written, flush = [], collectors.BankCollector.flush
 
-    def stopping(self, number, rows):
+    def stopping(collector):
         if len(written) == 1:
             raise KeyboardInterrupt
-        written.append(number)
-        write(self, number, rows)
+        written.append(collector.number)
+        flush(collector)
 
-    monkeypatch.setattr(bank.Parts, "write", stopping)
+    monkeypatch.setattr(collectors.BankCollector, "flush", stopping)
     out = tmp_path / "b.bank"
     with pytest.raises(KeyboardInterrupt):
         build(tiny_ava, out)
     assert not out.exists() and len(list((tmp_path / "b.bank.parts").glob("*.npy"))) == 1
     seen = []
-    monkeypatch.setattr(
-        bank.Parts, "write", lambda self, number, rows: (seen.append(number), write(self, number, rows))
-    )
+    noted = collectors.BankCollector
+    monkeypatch.setattr(noted, "flush", lambda c: (seen.append(c.number) if c._rows else None, flush(c)))
     build(tiny_ava, out)
     assert 0 not in seen and seen
     assert out.read_bytes() == whole.read_bytes() and not (tmp_path / "b.bank.parts").exists()
 
 
 def test_parts_of_another_run_are_not_mixed_in(tiny_ava, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(bank, "write_bank", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(collectors, "write_bank", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         build(tiny_ava, tmp_path / "b.bank")
     with pytest.raises(UserError, match=r"b\.bank\.parts: was begun with other half"):
@@ -179,7 +179,7 @@ def test_mmaction2s_nested_dict_becomes_a_bank(form, tmp_path):
         write_plain(tmp_path / "lfb_train.pkl", content)
     else:
         WRITERS[form](tmp_path / "lfb_train.pkl", tensors_of)
-    assert bank.convert_mmaction2(tmp_path / "lfb_train.pkl", tmp_path / "a.bank", half=True) == (3, 10)
+    assert convert_mmaction2(tmp_path / "lfb_train.pkl", tmp_path / "a.bank", half=True) == (3, 10)
     features, filled = LongTermWindow([tmp_path / "a.bank"], 4, 5)("v", 903, None)  # seconds 901 .. 904
     expected = np.zeros((20, 4), "float32")
     for i, second in enumerate((901, 902, 903, 904)):
@@ -191,9 +191,9 @@ def test_mmaction2s_nested_dict_becomes_a_bank(form, tmp_path):
 def test_files_that_are_no_bank_of_mmaction2(tmp_path):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"v": [1, 2]}))
     with pytest.raises(UserError, match=r"a\.pkl: v: expected \{second: \[features\]\}, got list"):
-        bank.convert_mmaction2(tmp_path / "a.pkl", tmp_path / "a.bank", half=False)
+        convert_mmaction2(tmp_path / "a.pkl", tmp_path / "a.bank", half=False)
     (tmp_path / "b.pkl").write_bytes(pickle.dumps({"v": {901: [np.zeros((2, 2))]}}))
     with pytest.raises(UserError, match="expected a vector per person"):
-        bank.convert_mmaction2(tmp_path / "b.pkl", tmp_path / "a.bank", half=False)
+        convert_mmaction2(tmp_path / "b.pkl", tmp_path / "a.bank", half=False)
     with pytest.raises(UserError, match="no such file"):
-        bank.convert_mmaction2(tmp_path / "c.pkl", tmp_path / "a.bank", half=False)
+        convert_mmaction2(tmp_path / "c.pkl", tmp_path / "a.bank", half=False)

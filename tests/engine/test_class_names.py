@@ -11,7 +11,6 @@ import yaml
 from paddlevideo.classes import Classes, agreed, classes_of_config, classes_of_weights, order_in
 from paddlevideo.config import Config
 from paddlevideo.engine.averaging import average_files
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.inference.export import export
@@ -22,7 +21,7 @@ from paddlevideo.safe_io import read_pickle, write_pickle
 from paddlevideo.settings import Options
 from tests.clips import write_clip
 from tests.engine.stopping import copy_of
-from tests.tiny import moving_square, timesformer_config, tsm_config
+from tests.tiny import moving_square, run_test, timesformer_config, tsm_config
 
 NAMES = ["jump", "run", "walk"]
 

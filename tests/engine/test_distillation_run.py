@@ -6,14 +6,13 @@ import pytest
 
 from paddlevideo.classes import Classes, write_weights
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.inference.export import export
 from paddlevideo.modeling import build_framework
 from paddlevideo.safe_io import read_pickle, write_pickle
 from paddlevideo.settings import Options
-from tests.tiny import save, timesformer_config, tsm_config
+from tests.tiny import run_test, save, timesformer_config, tsm_config
 
 NAME = "distilled"
 

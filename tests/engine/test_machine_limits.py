@@ -10,7 +10,6 @@ import pytest
 from paddlevideo.cli.command import EXIT_USER_ERROR, run_command
 from paddlevideo.config import Config
 from paddlevideo.engine.checkpoint import RunFolder
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import sample_error
@@ -18,7 +17,7 @@ from paddlevideo.loader.workers import _death
 from paddlevideo.memory import OutOfMemoryError
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.settings import Options
-from tests.tiny import make_clips, tsm_config
+from tests.tiny import make_clips, run_test, tsm_config
 
 ALLOCATION = (
     "(ResourceExhausted) Fail to alloc memory of 2433228800 size, error code is 12.\n  [Hint: ...] (at /x.cc:44)\n"

@@ -16,7 +16,6 @@ from paddlevideo.engine import checkpoint
 from paddlevideo.engine.averaging import renew_batch_norms
 from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.precision import Precision
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.trainer import Trainer, _ranks
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
@@ -27,7 +26,7 @@ from paddlevideo.metrics.topk import ranks
 from paddlevideo.modeling.layers import ClipNormalize
 from paddlevideo.safe_io import read_pickle, write_pickle
 from paddlevideo.settings import Options
-from tests.tiny import ROOT, save, tsm_config
+from tests.tiny import ROOT, run_test, save, tsm_config
 
 BAD_STEP = 1
 

@@ -7,13 +7,12 @@ import pytest
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint
 from paddlevideo.engine.checkpoint import RunFolder
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.settings import Options
 from tests.engine.stopping import copy_of
 from tests.engine.test_manifest import point
-from tests.tiny import tsm_config
+from tests.tiny import run_test, tsm_config
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,18 @@ import paddle
 import pytest
 
 from paddlevideo.classes import Classes
+from paddlevideo.collectors import Collector
 from paddlevideo.config import Config
 from paddlevideo.engine import testing
 from paddlevideo.engine.hooks import ValidateHook
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.base import Dataset
+from paddlevideo.metrics.ava import AVAMetric
 from paddlevideo.metrics.ava_evaluation import read_ground_truth, score_csv
+from paddlevideo.reporting.report import ReportFiles
 from paddlevideo.settings import Options
 from tests.reporting.test_report import Page
-from tests.tiny import make_clips, tsm_config
+from tests.tiny import make_clips, run_test, tsm_config
 
 BOXES = np.array([[0.1, 0.1, 0.5, 0.9], [0.6, 0.2, 0.9, 0.8]], "float32")
 ACTIONS = {0: (1, 2), 1: (2, 3), 2: (3, 1)}  # class of the first and second box by key frame
@@ -88,7 +91,7 @@ def detection(tmp_path, monkeypatch):
 
 def test_out_is_the_csv_that_gives_the_figure_again(detection):
     out = detection.folder / "sub" / "results.csv"
-    figures = testing.test(detection.config, detection.options, str(out))
+    figures = run_test(detection.config, detection.options, str(out))
     truth = read_ground_truth(detection.folder / "gt.csv", detection.folder / "labels.txt")
     assert score_csv(out, truth)[0].figures["mAP@0.5IOU"] == figures["mAP@0.5IOU"]
     assert 0.5 < figures["mAP@0.5IOU"] < 1.0
@@ -98,7 +101,7 @@ def test_out_is_the_csv_that_gives_the_figure_again(detection):
 
 
 def test_the_report_has_a_row_per_class_and_nothing_of_clips(detection, capsys):
-    figures = testing.test(detection.config, detection.options)
+    figures = run_test(detection.config, detection.options)
     text = (detection.folder / "run" / "report.html").read_text()
     page = Page(text)
     rows = {row[0]: row[1:] for row in page.rows if len(row) == 4}
@@ -116,7 +119,7 @@ def test_the_report_has_a_row_per_class_and_nothing_of_clips(detection, capsys):
 @pytest.mark.parametrize("name", ["r.json", "r.pkl"])
 def test_detections_go_into_a_csv_only(name, detection):
     with pytest.raises(UserError, match=f"--out {name}: expected a name ending in .csv for the results of AVAMetric"):
-        testing.test(detection.config, detection.options, name)
+        run_test(detection.config, detection.options, name)
 
 
 def test_a_validation_without_ground_truth_is_no_best_model(monkeypatch):
@@ -125,3 +128,30 @@ def test_a_validation_without_ground_truth_is_no_best_model(monkeypatch):
     monkeypatch.setattr(hook, "measure", lambda run, mode: (metric, {"mAP@0.5IOU": float("nan")}))
     hook._validate(SimpleNamespace())
     assert hook.best is None
+
+
+def test_collectors_write_before_a_figure_is_computed(detection, monkeypatch):
+    """A metric that fails loses nothing of what was evaluated."""
+    moments = []
+
+    class Noting(Collector):
+        def prepare(self):
+            moments.append("prepare")
+
+        def update(self, index, outputs, batch):
+            moments.append(index.tolist())
+
+        def write(self, records):
+            moments.append(f"write {len(records)}")
+
+    class Files(ReportFiles):
+        def collectors(self, framework):
+            return [Noting()]
+
+    def failing(metric):
+        raise UserError("no ground truth")
+
+    monkeypatch.setattr(AVAMetric, "compute", failing)
+    with pytest.raises(UserError, match="no ground truth"):
+        testing.test(detection.config, detection.options, Files(detection.options.weights))
+    assert moments == ["prepare", [0], [1, 2], "write 3"]

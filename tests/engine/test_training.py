@@ -9,12 +9,11 @@ import paddle
 import pytest
 
 from paddlevideo.config import Config
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import read_pickle
 from paddlevideo.settings import Options
-from tests.tiny import ROOT, save, timesformer_config, tsm_config
+from tests.tiny import ROOT, run_test, save, timesformer_config, tsm_config
 
 
 def log_of(config):

@@ -136,8 +136,8 @@ def named(tiny_ava, tmp_path):  # noqa: F811
 
 
 def figures_with(tiny_ava, weights, out, *overrides):  # noqa: F811
-    from paddlevideo.engine.testing import test
     from paddlevideo.settings import Options
+    from tests.tiny import run_test as test
 
     config = load_config(tiny_ava.config, [f"output_dir={out}", *overrides])
     figures = test(config, Options(weights=str(weights)), str(out / "r.csv"))

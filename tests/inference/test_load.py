@@ -1,6 +1,10 @@
 """``load``: one call for exports and trained weights, files and arrays; and what it says of videos and mistakes."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -14,6 +18,8 @@ from paddlevideo.inference.predictor import load
 from paddlevideo.loader.decode import VideoReadError
 from tests.clips import cut, numbered_frames, write_clip
 from tests.tools.conftest import run_tool  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +42,13 @@ def test_trained_weights_give_the_scores_of_their_export(tiny, trained, exported
 
 
 def test_trained_weights_give_the_scores_of_test(tiny, trained, tmp_path):
-    from paddlevideo.engine.testing import test
     from paddlevideo.settings import Options
+    from tests.tiny import run_test
 
     (tmp_path / "test.list").write_text("".join(f"{video} {i}\n" for i, video in enumerate(tiny.videos)))
     config = tiny_config(test_batch_size=1, test={"format": "VideoDataset", "file_path": str(tmp_path / "test.list")})
     path = write_config(tmp_path, config | {"output_dir": str(tmp_path / "output")})
-    test(load_config(path), Options(weights=str(tiny.weights), device="cpu"), str(tmp_path / "test.json"))
+    run_test(load_config(path), Options(weights=str(tiny.weights), device="cpu"), str(tmp_path / "test.json"))
     tested = [record["scores"] for record in json.loads((tmp_path / "test.json").read_text())]
     assert np.array_equal(np.float32(tested), [prediction.scores for prediction in trained.predict(tiny.videos)])
 
@@ -106,3 +112,49 @@ def test_mistakes_name_what_is_missing(tiny, tiny_ava):  # noqa: F811
         load(tiny.config, tiny.weights, labels=LABELS[1:], device="cpu", say=print)
     with pytest.raises(UserError, match="--device tpu"):
         load(tiny.folder, device="tpu")
+
+
+OWN = """
+import numpy as np
+from paddlevideo.loader.pipelines.base import Transform
+from paddlevideo.registry import TRANSFORMS
+
+@TRANSFORMS.register
+class Upside(Transform):
+    def __init__(self, axis: int = 2):
+        self.axis = axis
+
+    def __call__(self, sample, rng):
+        return {**sample, "imgs": np.ascontiguousarray(np.flip(sample["imgs"], self.axis))}
+"""
+SCRIPT = """
+import sys, paddlevideo
+video, *model = sys.argv[1:]
+try:
+    paddlevideo.load(*model, device="cpu")
+except paddlevideo.errors.UserError as error:
+    print(str(error).count("Upside"))
+print(paddlevideo.load(*model, device="cpu", imports=["own_steps.py"]).predict(video)[0].scores.tolist())
+"""
+
+
+def test_classes_of_ones_own_come_by_imports_for_weights_and_exports(tiny, tmp_path):
+    from paddlevideo.inference.export import export
+
+    (tmp_path / "own_steps.py").write_text(OWN)
+    section = tiny_config()
+    section["PIPELINE"]["test"]["transform"].insert(2, {"Upside": {"axis": 2}})
+    config = write_config(tmp_path, section)
+    loaded = load_config(config, imports=[str(tmp_path / "own_steps.py")])
+    export(loaded, tiny.weights, tmp_path / "exported", say=print)
+    scores = []
+    for model in ([config, tiny.weights], [tmp_path / "exported"]):
+        command = [sys.executable, "-c", SCRIPT, tiny.videos[0], *model]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(list(map(str, command)), cwd=tmp_path, env=environment, capture_output=True, text=True)
+        refused, found = done.stdout.splitlines()
+        assert int(refused) >= 1, done.stderr
+        scores.append(json.loads(found))
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
+    plain = load(tiny.config, tiny.weights, device="cpu", say=print).predict(tiny.videos[0])[0].scores
+    assert np.abs(plain - scores[0]).max() > 1e-3

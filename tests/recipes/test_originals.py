@@ -8,13 +8,12 @@ import yaml
 from paddlevideo.build import load_run_config
 from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import check
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.settings import Options
 from paddlevideo.solver.check import Run, in_numbers
 from tests.recipes.leaves import CONFIGS, reduce
-from tests.tiny import make_clips, save
+from tests.tiny import make_clips, run_test, save
 
 FOLDER = CONFIGS / "recognition"
 PP = FOLDER / "pptimesformer" / "pptimesformer_k400_videos.yaml"

@@ -7,7 +7,6 @@ import pytest
 
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.registry import BACKBONES
@@ -25,7 +24,7 @@ from tests.recipes.leaves import (
     reduce,
     reduce_detector,
 )
-from tests.tiny import make_clips, moving_square
+from tests.tiny import make_clips, moving_square, run_test
 
 NO_LISTS = {"VideoDataset": "videos", "FrameDataset": "frames"}
 DETECTORS = [file for file in DETECTION if "_demo" not in file.stem]  # the demos are small already, and run

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from paddlevideo.config import Config
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.reporting.page import MATRIX_CLASSES, Report, render
 from paddlevideo.reporting.results import Results, score
 from paddlevideo.settings import Options
-from tests.tiny import make_clips, tsm_config
+from tests.tiny import make_clips, run_test, tsm_config
 
 VOID = {"meta", "rect", "path", "link", "img", "br"}
 

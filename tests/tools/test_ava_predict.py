@@ -1,4 +1,4 @@
-"""ava_predict is test: its scores are main.py --test's; and its film, csv and JSON say where who did what."""
+"""ava_predict is test: its scores are main.py --test's; and its output video, csv and JSON have who does what where."""
 
 import json
 
@@ -27,11 +27,11 @@ def on_video(tiny_ava):  # noqa: F811
     return ["--video_path", tiny_ava.video, "--proposals", tiny_ava.proposals]
 
 
-def read_film(path):
-    with av.open(str(path)) as film:
-        stream = film.streams.video[0]
+def read_video(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
         assert stream.codec_context.name == "h264" and stream.codec_context.pix_fmt == "yuv420p"
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]), stream.average_rate
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]), stream.average_rate
 
 
 def box_of_colour(frame, person):
@@ -47,6 +47,7 @@ def test_scores_are_those_of_main_test(tiny_ava, of_weights, on_video, run_tool,
     from paddlevideo.config import load_config
     from paddlevideo.engine.evaluate import evaluate
     from paddlevideo.engine.precision import Precision
+    from paddlevideo.metrics.base import Metric
     from paddlevideo.modeling.weights import load_weights
 
     config = load_config(tiny_ava.config)
@@ -54,7 +55,9 @@ def test_scores_are_those_of_main_test(tiny_ava, of_weights, on_video, run_tool,
     load_weights(network, tiny_ava.weights)
     loader, kept = loader_for(config, "test", network.num_classes, 7), []
 
-    class Keeper:
+    class Keeper(Metric):
+        primary = "count"
+
         def update(self, index, outputs, batch):
             ends = np.cumsum(batch["boxes_num"])[:-1]
             kept.extend(zip(index, np.split(batch["boxes_norm"], ends), np.split(outputs["scores"], ends)))
@@ -66,7 +69,7 @@ def test_scores_are_those_of_main_test(tiny_ava, of_weights, on_video, run_tool,
             pass
 
         def compute(self):
-            return {}
+            return {"count": len(kept)}
 
     evaluate(network, loader, Keeper(), Precision(False, "O1", "float16"))
     run = run_tool("ava_predict", *of_weights, *on_video, "--out-filename", "", "--json", tmp_path / "a.json",
@@ -110,11 +113,11 @@ def test_the_csv_holds_every_score_above_the_models_threshold(tiny_ava, of_expor
 
 
 def test_the_drawn_boxes_are_where_the_actors_are(tiny_ava, of_export, on_video, run_tool, tmp_path):  # noqa: F811
-    film, notes = tmp_path / "film.mp4", tmp_path / "film.json"
-    options = ["--output-stepsize", 1, "--output-fps", 30, "--out-filename", film, "--json", notes]
+    video, notes = tmp_path / "out.mp4", tmp_path / "out.json"
+    options = ["--output-stepsize", 1, "--output-fps", 30, "--out-filename", video, "--json", notes]
     run = run_tool("ava_predict", *of_export, *on_video, *options, "--action-score-thr", 2)
     assert run.code == 0, run.err
-    frames, rate = read_film(film)
+    frames, rate = read_video(video)
     factor = enlargement(*SIZE_PX[::-1])
     assert frames.shape == (151, SIZE_PX[1] * factor, SIZE_PX[0] * factor, 3) and rate == 30
     looked = 0
@@ -159,7 +162,7 @@ def test_says_what_paddlevideo_says_and_works_with_its_flags(tiny_ava, of_weight
     ]
     assert "finish object detection" in lines and "Performing SpatioTemporal Action Detection for each clip" in lines
     assert "5 / 5" in lines and lines[-1] == "finish write !"
-    frames, rate = read_film(tmp_path / "out.mp4")
+    frames, rate = read_video(tmp_path / "out.mp4")
     assert len(frames) == 38 and rate == 6
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]  # no folders of frames are left behind
 
@@ -183,15 +186,15 @@ def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_too
 
     asked = []
     monkeypatch.setattr(module, "open_detector", lambda *rest: ToAndFro())
-    film, notes = tmp_path / "film.mp4", tmp_path / "film.json"
+    video, notes = tmp_path / "out.mp4", tmp_path / "out.json"
     run = run_tool("ava_predict", *of_export, "--video_path", tiny_ava.video, "--action_every", 1.5, "--json", notes,
-                   "--out-filename", film, "--action-score-thr", 2)  # fmt: skip
+                   "--out-filename", video, "--action-score-thr", 2)  # fmt: skip
     assert run.code == 0, run.err
     keys = json.loads(notes.read_text())
     assert [key["frame_index"] for key in keys] == [0, 45, 90, 135]
     assert {person["id"] for key in keys for person in key["persons"]} == {0}
     assert np.diff(asked).max() < 0.2 + 1 / 30 and set(np.arange(0, 5, 1.5)) <= {round(t, 6) for t in asked}
-    frames, rate = read_film(film)
+    frames, rate = read_video(video)
     assert len(frames) == 151 and rate == 30
     for index in range(3, 150, 12):
         drawn = box_of_colour(frames[index], 0) / enlargement(height, width)
@@ -213,8 +216,8 @@ def test_nobody_in_the_video_is_a_result(tiny_ava, of_export, run_tool, tmp_path
     assert run.code == 0, run.err
     records = json.loads((tmp_path / "o.json").read_text())
     assert [(k["frame_index"], k["persons"]) for k in records] == [(30 * s, []) for s in range(6)]
-    film, rate = read_film(tmp_path / "o.mp4")
-    assert (tmp_path / "o.csv").read_text() == "" and len(film) == 151 and rate == 30  # its own speed
+    video, rate = read_video(tmp_path / "o.mp4")
+    assert (tmp_path / "o.csv").read_text() == "" and len(video) == 151 and rate == 30  # its own speed
 
 
 def test_other_names_for_the_actions(tiny_ava, of_export, on_video, run_tool, tmp_path):  # noqa: F811

@@ -9,7 +9,7 @@ from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.loader.build import build_loader
 from paddlevideo.reporting.browse import Browser, prefixes
-from paddlevideo.reporting.contact_sheet import Row, contact_sheet, displayable, moving_sheet, spread
+from paddlevideo.reporting.contact_sheet import PictureRow, contact_sheet, displayable, moving_sheet, spread
 from tests.tiny import make_clips
 
 NORMALIZATION = {"Normalization": {"mean": [0.5] * 3, "std": [0.25] * 3}}
@@ -162,12 +162,12 @@ def test_prefixes_keep_the_key_paths_of_the_section():
 
 def test_sheets_hold_the_pixels_they_are_given():
     frames = np.random.default_rng(0).integers(0, 256, (5, 32, 40, 3), dtype=np.uint8)
-    sheet = contact_sheet(["heading"], [Row("a row", frames), Row("only text", None)], 32, 3)
+    sheet = contact_sheet(["heading"], [PictureRow("a row", frames), PictureRow("only text", None)], 32, 3)
     found = sum((sheet[y : y + 32, x : x + 40] == frames[2]).all() for y in range(30, 60) for x in range(40, 50))
     assert found == 1 and spread(5, 3) == [0, 2, 4] and spread(2, 9) == [0, 1] and spread(1, 4) == [0]
-    enlarged = contact_sheet([], [Row("", frames[:1])], 64, 3)
+    enlarged = contact_sheet([], [PictureRow("", frames[:1])], 64, 3)
     assert any((enlarged[y : y + 64 : 2, :80:2] == frames[0]).all() for y in range(10, 40))
-    pictures = moving_sheet(["heading"], [Row("long", frames), Row("short", frames[:2])], 32)
+    pictures = moving_sheet(["heading"], [PictureRow("long", frames), PictureRow("short", frames[:2])], 32)
     assert len(pictures) == 5 and len({picture.shape for picture in pictures}) == 1
     assert (pictures[1] == pictures[3]).mean() > 0.5  # the short one plays again
 

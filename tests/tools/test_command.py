@@ -1,6 +1,9 @@
 """The command ``paddlevideo``: its list, its answers without Paddle, and scripts of a checkout."""
 
+import ast
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 import time
@@ -101,3 +104,16 @@ def test_a_name_of_several_shipped_files_is_refused(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(finding, "ROOT", tmp_path)
     assert main(["check", "-c", "same"]) == 2
     assert "configs/a/same.yaml, configs/b/same.yaml" in capsys.readouterr().err
+
+
+def test_what_a_command_imports_when_it_runs_is_there():
+    """Modules of commands import in their functions, so a name that is gone would be missed until the command runs."""
+    gone = []
+    for file in [*(ROOT / "paddlevideo/cli").glob("*.py"), ROOT / "paddlevideo/api.py"]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("paddlevideo"):
+                module = importlib.import_module(node.module)
+                modules = {name for _, name, _ in pkgutil.iter_modules(getattr(module, "__path__", ()))}
+                names = {alias.name for alias in node.names} - {*dir(module)} - modules
+                gone += [f"{file.name}: {node.module}.{name}" for name in names]
+    assert not gone

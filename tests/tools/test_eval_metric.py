@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from paddlevideo.config import Config
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.metrics.topk import TopKMetric, softmax
 from paddlevideo.reporting.results import Results, read_results, write_results
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
-from tests.tiny import make_clips, tsm_config
+from tests.tiny import make_clips, run_test, tsm_config
 
 RNG = np.random.default_rng(4)
 SCORES = softmax(RNG.standard_normal((12, 7)))

@@ -11,7 +11,6 @@ import pytest
 
 from paddlevideo.config import Config
 from paddlevideo.config.checking import check
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError
 from paddlevideo.inference.export import export
@@ -21,7 +20,7 @@ from paddlevideo.loader.mix import Mixup
 from paddlevideo.modeling.losses.binary_cross_entropy import BCELoss
 from paddlevideo.settings import Options
 from tests.clips import write_clip
-from tests.tiny import save, tsm_config
+from tests.tiny import run_test, save, tsm_config
 
 NAMES = ["red", "green", "blue"]
 

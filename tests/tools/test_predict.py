@@ -157,8 +157,8 @@ def test_times(tiny, model, run_tool):
 
 def test_predict_gives_the_scores_of_test_on_the_same_files(tiny, run_tool, tmp_path):
     from paddlevideo.config import load_config
-    from paddlevideo.engine.testing import test
     from paddlevideo.settings import Options
+    from tests.tiny import run_test as test
 
     (tmp_path / "test.list").write_text("".join(f"{video} {i}\n" for i, video in enumerate(tiny.videos)))
     config = tiny_config()

@@ -12,13 +12,12 @@ import pytest
 
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
-from paddlevideo.engine.testing import test as run_test
 from paddlevideo.engine.training import train
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
 from tests.config.test_num_seg import RECIPE
 from tests.recipes.leaves import CONFIGS, REDUCED, ROOT, SMALL_TIMESFORMER, clip_of
-from tests.tiny import make_clips
+from tests.tiny import make_clips, run_test
 
 FOLDER = CONFIGS / "recognition"
 PP = FOLDER / "pptimesformer" / "pptimesformer_k400_videos.yaml"

@@ -10,7 +10,7 @@ import numpy as np
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.decode.reader import EachFrame, VideoReadError
 from paddlevideo.loader.pipelines.base import Transform
-from paddlevideo.registry import TRANSFORMS
+from paddlevideo.registry import TRANSFORMS, Entry
 
 _BOXES_LEFT = (
     "it would move the pixels and leave the boxes; on key frames use Resize, RandomRescale, JitterScale, RandomCrop, "
@@ -99,6 +99,11 @@ class Pipeline:
     def normalizes(self) -> bool:
         """Whether an operator normalises the pictures here, so that float32 comes out."""
         return any(op.normalizes for _, _, op in self._steps)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The operators' places in the registry."""
+        return [TRANSFORMS.entry(name) for _, name, _ in self._steps]
 
     def deviations(self) -> dict[str, str]:
         """Operator -> how it differs, on purpose, from PaddleVideo's of the same name and arguments."""

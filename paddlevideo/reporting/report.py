@@ -1,0 +1,101 @@
+"""The files of a test: the results of every clip, ``predictions.csv``, and ``report.html``."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.collectors import Collector, ViewCollector
+from paddlevideo.config import Config
+from paddlevideo.environment import versions
+from paddlevideo.errors import UserError
+from paddlevideo.reporting.page import Report, write_report
+from paddlevideo.reporting.results import ClipFiles, check_name, files_of
+from paddlevideo.safe_io import sha256
+
+log = logging.getLogger("paddlevideo")
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What writes the files of a test; ``engine.testing.test`` takes it.
+
+    ``predictions.csv`` and ``report.html`` go beside ``out``, or into the output folder; where a report of other
+    weights is there already, both are named by these weights.
+
+    Args:
+        weights: the ``.pdparams`` file.
+        out: where the results of every clip go: ``.json``, ``.csv`` or ``.pkl``; detections: ``.csv``; None: nowhere.
+    """
+
+    weights: str | Path
+    out: str | None = None
+
+    def check(self, metric: Any) -> None:
+        """Raises UserError if results of this metric cannot be written to ``out``; before anything is computed."""
+        if self.out:
+            check_name(self.out, metric=metric)
+
+    def collectors(self, framework: Any) -> list[Collector]:
+        """What the files need of an evaluation besides its metric."""
+        return [ViewCollector(self.out)] if self.out and framework.avg_type == "none" else []
+
+    def write_clips(
+        self, config: Config, metric: Any, records: Sequence[dict[str, Any]], names: Sequence[str] | None
+    ) -> None:
+        """The results of every clip, which need no figure to be computed.
+
+        Args:
+            metric: with the samples of all ranks.
+            records: of the data set.
+            names: K class names; None: unknown.
+        """
+        files = files_of(metric, records, names)
+        if self.out and files is None:
+            raise UserError(f"--out {self.out}: {type(metric).__name__} keeps no results per clip")
+        if self.out:
+            files.write_results(self.out)
+            log.info("per-video results: %s", self.out)
+        if files:
+            folder, suffix = self._place(config)
+            files.write_predictions(folder / f"predictions{suffix}.csv", names)
+
+    def write_report(
+        self,
+        config: Config,
+        metric: Any,
+        records: Sequence[dict[str, Any]],
+        names: Sequence[str] | None,
+        figures: Mapping[str, float],
+    ) -> None:
+        """``report.html``; arguments as of ``write_clips``, and what the metric computed."""
+        files = files_of(metric, records, names)
+        facts = [
+            ("command", shlex.join(sys.argv)),
+            ("configuration", config.source),
+            ("weights", f"{self.weights} (sha256 {self._digest()})"),
+            ("clips", f"{files.num_taken if files else '?'} of {len(records)} in DATASET.test"),
+            *versions().items(),
+        ]
+        title = f"{config['model_name']}: test of {Path(self.weights).name}"
+        results = files.results if isinstance(files, ClipFiles) else None
+        page = Report(title, figures, results, names, facts, config.to_yaml(), metric.per_class())
+        folder, suffix = self._place(config)
+        write_report(folder / f"report{suffix}.html", page)
+        log.info("report: %s", folder / f"report{suffix}.html")
+
+    def _place(self, config: Config) -> tuple[Path, str]:
+        """The folder, and what the files' names end in: nothing, or where a report of other weights is, these ones."""
+        folder = Path(self.out).parent if self.out else config.output_dir
+        report, digest = folder / "report.html", self._digest()
+        if not report.is_file() or digest in report.read_text(encoding="utf-8", errors="replace"):
+            return folder, ""
+        return folder, f"_{Path(self.weights).stem}_{digest[:8]}"
+
+    def _digest(self) -> str:
+        return sha256(Path(self.weights).expanduser())
