@@ -22,8 +22,8 @@ from paddlevideo.loader.feature_bank import FeatureBank, LongTermWindow, convert
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
-from tests.inference.tiny_ava import tiny_ava, tiny_ava_config  # noqa: F401
 from tests.tiny import run_test
+from tests.tiny_ava import tiny_ava_config
 from tests.torch_writer import WRITERS, Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ def save(config, path):
     return path
 
 
-def with_head(tiny_ava, tmp_path, shared_head, in_channels, banks=None):  # noqa: F811
+def with_head(tiny_ava, tmp_path, shared_head, in_channels, banks=None):
     """The tiny detector's configuration, with a shared head and, if it looks into them, feature banks."""
     config = tiny_ava_config(tiny_ava.data)
     config["MODEL"]["head"]["shared_head"] = shared_head
@@ -47,16 +47,16 @@ def with_head(tiny_ava, tmp_path, shared_head, in_channels, banks=None):  # noqa
     return config
 
 
-def build(tiny_ava, out, **options):  # noqa: F811
+def build(tiny_ava, out, **options):
     return build_bank(load_config(tiny_ava.config), Options(weights=str(tiny_ava.weights)), "test", out, **options)
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_ava, tmp_path_factory):  # noqa: F811
+def whole(tiny_ava, tmp_path_factory):
     return build(tiny_ava, tmp_path_factory.mktemp("bank") / "whole.bank")
 
 
-def test_it_holds_what_the_detector_sees_of_every_person(tiny_ava, whole):  # noqa: F811
+def test_it_holds_what_the_detector_sees_of_every_person(tiny_ava, whole):
     config = load_config(tiny_ava.config)
     network = deployed_network(config)
     load_weights(network, tiny_ava.weights)
@@ -76,7 +76,7 @@ def test_it_holds_what_the_detector_sees_of_every_person(tiny_ava, whole):  # no
         assert (np.diff(made.scores[rows]) <= 0).all()
 
 
-def test_a_run_that_was_stopped_goes_on_and_gives_the_same_file(tiny_ava, whole, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_that_was_stopped_goes_on_and_gives_the_same_file(tiny_ava, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(collectors, "_GROUP", 1)
     written, flush = [], collectors.BankCollector.flush
 
@@ -99,7 +99,7 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same_file(tiny_ava, whole,
     assert out.read_bytes() == whole.read_bytes() and not (tmp_path / "b.bank.parts").exists()
 
 
-def test_parts_of_another_run_are_not_mixed_in(tiny_ava, tmp_path, monkeypatch):  # noqa: F811
+def test_parts_of_another_run_are_not_mixed_in(tiny_ava, tmp_path, monkeypatch):
     monkeypatch.setattr(collectors, "write_bank", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         build(tiny_ava, tmp_path / "b.bank")
@@ -107,7 +107,7 @@ def test_parts_of_another_run_are_not_mixed_in(tiny_ava, tmp_path, monkeypatch):
         build(tiny_ava, tmp_path / "b.bank", half=True)
 
 
-def test_two_ranks_give_the_bank_of_one(tiny_ava, whole, tmp_path):  # noqa: F811
+def test_two_ranks_give_the_bank_of_one(tiny_ava, whole, tmp_path):
     out = tmp_path / "two.bank"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")}
     launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log")]
@@ -122,7 +122,7 @@ def test_two_ranks_give_the_bank_of_one(tiny_ava, whole, tmp_path):  # noqa: F81
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_the_pages_own_way_writes_the_bank_at_the_end_of_a_test(tiny_ava, whole, tmp_path):  # noqa: F811
+def test_the_pages_own_way_writes_the_bank_at_the_end_of_a_test(tiny_ava, whole, tmp_path):
     head = {
         "name": "LFBInferHead",
         "lfb_prefix_path": str(tmp_path),
@@ -138,7 +138,7 @@ def test_the_pages_own_way_writes_the_bank_at_the_end_of_a_test(tiny_ava, whole,
 
 
 @pytest.mark.parametrize(("fbo", "channels"), [("non_local", 64 + 16), ("avg", 128), ("max", 128)])
-def test_models_train_and_test_with_banks(tiny_ava, whole, tmp_path, fbo, channels):  # noqa: F811
+def test_models_train_and_test_with_banks(tiny_ava, whole, tmp_path, fbo, channels):
     head = {"name": "FBOHead", "fbo": fbo, "st_feat_channels": 64, "lt_feat_channels": 64, "latent_channels": 16}
     config = with_head(tiny_ava, tmp_path, head, channels, [whole])
     config["DATASET"]["train"], config["PIPELINE"]["train"] = config["DATASET"]["test"], config["PIPELINE"]["test"]
@@ -151,7 +151,7 @@ def test_models_train_and_test_with_banks(tiny_ava, whole, tmp_path, fbo, channe
     assert 0 <= figures["mAP@0.5IOU"] <= 1
 
 
-def test_a_model_that_looks_into_banks_names_what_is_missing(tiny_ava, tmp_path):  # noqa: F811
+def test_a_model_that_looks_into_banks_names_what_is_missing(tiny_ava, tmp_path):
     head = {"name": "FBOHead", "fbo": "avg", "st_feat_channels": 64, "lt_feat_channels": 64}
     file = save(with_head(tiny_ava, tmp_path, head, 128), tmp_path / "lfb.yaml")
     weights = {name: value.numpy() for name, value in deployed_network(load_config(file)).state_dict().items()}

@@ -5,14 +5,13 @@ import json
 import av
 import numpy as np
 import pytest
-from tiny_ava import CUSTOM, SIZE_PX, tiny_ava  # noqa: F401
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.detector import detect
 from paddlevideo.inference.person_detectors import PersonDetector
 from paddlevideo.loader.decode import VideoReadError
 from tests.clips import cut, numbered_frames, write_clip
-from tests.tools.conftest import run_tool  # noqa: F401
+from tests.tiny_ava import CUSTOM, SIZE_PX
 
 
 class Middle(PersonDetector):
@@ -22,7 +21,7 @@ class Middle(PersonDetector):
         return [np.array([[40, 20, 80, 90, 0.9]], np.float32) for _ in frames]
 
 
-def test_weights_export_and_tool_give_the_same(tiny_ava, run_tool, tmp_path):  # noqa: F811
+def test_weights_export_and_tool_give_the_same(tiny_ava, run_tool, tmp_path):
     options = {"proposals": tiny_ava.proposals, "device": "cpu", "say": print}
     of_weights = detect(tiny_ava.video, tiny_ava.config, tiny_ava.weights, **options)
     of_export = detect(tiny_ava.video, tiny_ava.folder, **options)
@@ -44,7 +43,7 @@ def test_weights_export_and_tool_give_the_same(tiny_ava, run_tool, tmp_path):  #
             ]
 
 
-def test_a_detector_of_ones_own_and_key_frames_by_time(tiny_ava):  # noqa: F811
+def test_a_detector_of_ones_own_and_key_frames_by_time(tiny_ava):
     steps = []
     result = detect(
         tiny_ava.video, tiny_ava.folder, detector=Middle(), every_s=2.0, device="cpu", announce=steps.append
@@ -56,7 +55,7 @@ def test_a_detector_of_ones_own_and_key_frames_by_time(tiny_ava):  # noqa: F811
         detect(tiny_ava.video, tiny_ava.folder, every=2.0)
 
 
-def test_a_size_that_changes_is_said_once_when_it_is_seen(tiny_ava, tmp_path):  # noqa: F811
+def test_a_size_that_changes_is_said_once_when_it_is_seen(tiny_ava, tmp_path):
     path = tmp_path / "both.ts"
     with av.open(str(path), "w") as joined:
         for number, size in enumerate([(96, 128), (48, 64)]):
@@ -74,7 +73,7 @@ def test_a_size_that_changes_is_said_once_when_it_is_seen(tiny_ava, tmp_path):  
     assert said == [f"{path}: the size of its pictures changes (128 x 96 and 64 x 48); all are scaled to the first"]
 
 
-def test_a_damaged_video_is_read_where_testing_reads_it(tiny_ava, tmp_path):  # noqa: F811
+def test_a_damaged_video_is_read_where_testing_reads_it(tiny_ava, tmp_path):
     whole = write_clip(tmp_path / "whole.mkv", numbered_frames(60, 96, 128), fps=30)
     bad, said = cut(whole, tmp_path / "bad.mkv", 0.6), []
     options = {"detector": Middle(), "device": "cpu", "say": said.append}
@@ -85,7 +84,7 @@ def test_a_damaged_video_is_read_where_testing_reads_it(tiny_ava, tmp_path):  # 
     assert all(len(key_frame.persons) == 1 for key_frame in result.key_frames)
 
 
-def test_mistakes_name_what_is_missing(tiny, tiny_ava):  # noqa: F811
+def test_mistakes_name_what_is_missing(tiny, tiny_ava):
     for arguments, message in (
         ((tiny_ava.config,), "tiny_ava.yaml: a configuration; name the weights"),
         ((tiny_ava.weights,), "tiny_ava.pdparams: weights; name the configuration"),

@@ -4,7 +4,6 @@ import json
 import numpy as np
 import pytest
 import yaml
-from tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config, write_weights
 
 from paddlevideo.build import deployed_network, pipelines_of
 from paddlevideo.config import load_config
@@ -21,6 +20,7 @@ from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.runtime import program_inputs
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import read_pickle, write_pickle
+from tests.tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config, write_weights
 
 
 def files_of(folder):

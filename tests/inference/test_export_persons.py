@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import yaml
-from tiny_ava import CUSTOM, tiny_ava, tiny_ava_config  # noqa: F401
 
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
 from paddlevideo.inference.detector import DetectionSettings
 from paddlevideo.inference.runtime import ExportedModel, Runtime, TrainedNetwork, program_inputs
+from tests.tiny_ava import CUSTOM, tiny_ava_config
 
 
 @pytest.fixture(scope="module")
-def both(tiny_ava):  # noqa: F811
+def both(tiny_ava):
     """The network and the exported program, as functions of a batch."""
     network = TrainedNetwork(load_config(tiny_ava.config), tiny_ava.weights, "cpu", of_persons=True, say=print)
     model = ExportedModel(tiny_ava.report.program, tiny_ava.report.params, Runtime(), say=print)
@@ -48,7 +48,7 @@ def test_takes_pictures_of_any_size(both, size):
     np.testing.assert_allclose(exported(batch), network(batch), atol=1e-5)
 
 
-def test_notes_what_predict_must_know(tiny_ava):  # noqa: F811
+def test_notes_what_predict_must_know(tiny_ava):
     noted = yaml.safe_load((tiny_ava.folder / "inference.yml").read_text())
     assert noted["input"] == {"name": "imgs", "dtype": "uint8", "shape": [-1, 1, 4, -1, -1, 3], "axes": "NVTHWC"}
     pipeline = tiny_ava_config(tiny_ava.data)["PIPELINE"]["test"]
@@ -68,11 +68,11 @@ def test_notes_what_predict_must_know(tiny_ava):  # noqa: F811
     assert shapes == {"imgs": (-1, 1, 4, -1, -1, 3), "boxes": (-1, 4), "boxes_num": (-1,)}
 
 
-def test_says_the_difference(tiny_ava):  # noqa: F811
+def test_says_the_difference(tiny_ava):
     assert "exported model against the network" in tiny_ava.lines[3] and tiny_ava.report.max_difference < 1e-5
 
 
-def test_a_program_that_differs_does_not_get_out(tiny_ava, tmp_path, monkeypatch):  # noqa: F811
+def test_a_program_that_differs_does_not_get_out(tiny_ava, tmp_path, monkeypatch):
     """What is compared depends on the boxes: a program that moves them is noticed."""
     from paddle import nn
 
@@ -97,7 +97,7 @@ def test_a_program_that_differs_does_not_get_out(tiny_ava, tmp_path, monkeypatch
     assert not (tmp_path / "out").exists()
 
 
-def test_custom_classes_must_make_the_networks_classes(tiny_ava, tmp_path):  # noqa: F811
+def test_custom_classes_must_make_the_networks_classes(tiny_ava, tmp_path):
     from paddlevideo.inference.export import export
 
     config = load_config(tiny_ava.config, ["DATASET.test.custom_classes=[2, 4]"])
@@ -105,7 +105,7 @@ def test_custom_classes_must_make_the_networks_classes(tiny_ava, tmp_path):  # n
         export(config, tiny_ava.weights, tmp_path / "out", say=lambda line: None)
 
 
-def test_a_label_file_that_is_not_here_is_named_with_its_key_and_the_way_out(tiny_ava, tmp_path):  # noqa: F811
+def test_a_label_file_that_is_not_here_is_named_with_its_key_and_the_way_out(tiny_ava, tmp_path):
     from types import SimpleNamespace
 
     network = SimpleNamespace(num_classes=len(CUSTOM) + 1, action_thr=0.1)
@@ -117,7 +117,7 @@ def test_a_label_file_that_is_not_here_is_named_with_its_key_and_the_way_out(tin
     assert settings.names == ["(reserved)", *(f"class {i}" for i in CUSTOM)] and settings.action_thr == 0.1
 
 
-def test_predicting_whole_videos_with_it_names_the_right_tool(tiny_ava):  # noqa: F811
+def test_predicting_whole_videos_with_it_names_the_right_tool(tiny_ava):
     from paddlevideo.inference.predictor import Predictor
 
     with pytest.raises(UserError, match=r"tools/ava_predict.py --model_file .*tiny_ava.json"):
@@ -125,7 +125,7 @@ def test_predicting_whole_videos_with_it_names_the_right_tool(tiny_ava):  # noqa
 
 
 @pytest.fixture
-def named(tiny_ava, tmp_path):  # noqa: F811
+def named(tiny_ava, tmp_path):
     """The weights with the note that a training writes, and the detector's figures with its own class list."""
     from paddlevideo.classes import classes_of_config, write_weights
     from paddlevideo.safe_io import read_pickle
@@ -135,7 +135,7 @@ def named(tiny_ava, tmp_path):  # noqa: F811
     return weights
 
 
-def figures_with(tiny_ava, weights, out, *overrides):  # noqa: F811
+def figures_with(tiny_ava, weights, out, *overrides):
     from paddlevideo.settings import Options
     from tests.tiny import run_test as test
 
@@ -144,7 +144,7 @@ def figures_with(tiny_ava, weights, out, *overrides):  # noqa: F811
     return figures["mAP@0.5IOU"], sorted((out / "r.csv").read_text().splitlines())
 
 
-def test_custom_classes_in_another_order_are_mapped_and_others_refused(tiny_ava, named, tmp_path):  # noqa: F811
+def test_custom_classes_in_another_order_are_mapped_and_others_refused(tiny_ava, named, tmp_path):
     from paddlevideo.inference.export import export
 
     turned = f"DATASET.test.custom_classes={[*CUSTOM[2:], *CUSTOM[:2]]}"
@@ -163,7 +163,7 @@ def test_custom_classes_in_another_order_are_mapped_and_others_refused(tiny_ava,
             export(load_config(tiny_ava.config, change), named, tmp_path / "no", say=lambda line: None)
 
 
-def test_a_detectors_export_needs_no_label_file_where_the_weights_name_the_actions(tiny_ava, named, tmp_path):  # noqa: F811
+def test_a_detectors_export_needs_no_label_file_where_the_weights_name_the_actions(tiny_ava, named, tmp_path):
     from paddlevideo.inference.export import export
 
     config = load_config(tiny_ava.config, ["DATASET.test.label_file=gone.pbtxt"])
@@ -173,7 +173,7 @@ def test_a_detectors_export_needs_no_label_file_where_the_weights_name_the_actio
     assert noted["labels"] == yaml.safe_load((tiny_ava.folder / "inference.yml").read_text())["labels"]
 
 
-def test_a_label_file_that_calls_an_action_as_another_is_refused(tiny_ava, tmp_path):  # noqa: F811
+def test_a_label_file_that_calls_an_action_as_another_is_refused(tiny_ava, tmp_path):
     noted = yaml.safe_load((tiny_ava.folder / "inference.yml").read_text())
     settings = DetectionSettings.of_description(noted["detection"], "")
     names = dict(zip(settings.class_ids[1:], settings.names[1:]))
@@ -186,7 +186,7 @@ def test_a_label_file_that_calls_an_action_as_another_is_refused(tiny_ava, tmp_p
 
 
 @pytest.mark.parametrize("source", ["custom_classes", "label_file", "weights"])
-def test_auto_counts_a_detectors_classes(tiny_ava, named, tmp_path, source):  # noqa: F811
+def test_auto_counts_a_detectors_classes(tiny_ava, named, tmp_path, source):
     from paddlevideo.ava_files import read_ava_labels
     from paddlevideo.classes import agreed, classes_of_config, settled
 

@@ -9,15 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tiny_ava import tiny_ava  # noqa: F401
-from tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config
 
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
 from paddlevideo.inference.predictor import load
 from paddlevideo.loader.decode import VideoReadError
 from tests.clips import cut, numbered_frames, write_clip
-from tests.tools.conftest import run_tool  # noqa: F401
+from tests.tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,7 +77,7 @@ def test_a_damaged_video_is_read_where_testing_reads_it_and_said(tiny, tmp_path)
     assert np.array_equal(refusing.predict(bad)[0].scores, prediction.scores)
 
 
-def test_the_tool_takes_weights_too(tiny, trained, run_tool, tmp_path):  # noqa: F811
+def test_the_tool_takes_weights_too(tiny, trained, run_tool, tmp_path):
     model = ["-c", tiny.config, "-w", tiny.weights, "--use_gpu", "False"]
     done = run_tool("predict", "-i", *tiny.videos, *model, "--out", tmp_path / "p.json")
     assert done.code == 0 and done.out.startswith("Inference model(TSM)...\n"), done.err
@@ -96,7 +94,7 @@ def test_the_tool_takes_weights_too(tiny, trained, run_tool, tmp_path):  # noqa:
         assert done.code == 2 and message in done.err.splitlines()[-1], done.err
 
 
-def test_mistakes_name_what_is_missing(tiny, tiny_ava):  # noqa: F811
+def test_mistakes_name_what_is_missing(tiny, tiny_ava):
     for arguments, message in (
         ((tiny.config,), "tsm.yaml: a configuration; name the weights"),
         ((load_config(tiny.config),), "tsm.yaml: a configuration; name the weights"),

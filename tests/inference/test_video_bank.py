@@ -11,8 +11,7 @@ import yaml
 from paddlevideo.ava_files import read_proposals
 from paddlevideo.loader.feature_bank import FeatureBank
 from paddlevideo.safe_io import write_pickle
-from tests.inference.tiny_ava import CUSTOM, make, tiny_ava_config
-from tests.tools.conftest import run_tool  # noqa: F401
+from tests.tiny_ava import CUSTOM, make, tiny_ava_config
 
 C = 64
 HEADS = {
@@ -102,7 +101,7 @@ def lfb(tiny_ava, tmp_path_factory):
 
 
 @pytest.fixture
-def predict(tiny_ava, run_tool, tmp_path):  # noqa: F811
+def predict(tiny_ava, run_tool, tmp_path):
     """Runs ava_predict on the video with known boxes: code, out, err, and key frames by second."""
 
     def run(*options, boxes=True):

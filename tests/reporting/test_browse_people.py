@@ -7,10 +7,10 @@ from paddlevideo.config import load_config
 from paddlevideo.drawing import Marked, colour_of
 from paddlevideo.reporting.browse import Browser
 from paddlevideo.reporting.contact_sheet import PictureRow, contact_sheet
-from tests.inference.tiny_ava import CUSTOM, SIZE_PX, tiny_ava  # noqa: F401
+from tests.tiny_ava import CUSTOM, SIZE_PX
 
 
-def test_people_move_with_the_pixels_and_their_actions_are_named(tiny_ava):  # noqa: F811
+def test_people_move_with_the_pixels_and_their_actions_are_named(tiny_ava):
     browser = Browser(load_config(tiny_ava.config), "test", every_step=True)
     clip = browser.clip(0)
     before, resized, normalised = clip.rows

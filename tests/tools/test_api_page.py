@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_ava import tiny_ava  # noqa: F401
 
 from paddlevideo.ava_files import read_proposals, write_proposals
 from tests.clips import numbered_frames, write_clip
@@ -18,7 +17,7 @@ def blocks(name):
 
 
 @pytest.fixture
-def place(tmp_path, tiny_ava, monkeypatch):  # noqa: F811
+def place(tmp_path, tiny_ava, monkeypatch):
     """The files that the page says are there."""
     monkeypatch.chdir(tmp_path)
     for split, count in (("train", 3), ("val", 1)):

@@ -5,25 +5,25 @@ import json
 import av
 import numpy as np
 import pytest
-from tiny_ava import CUSTOM, SIZE_PX, tiny_ava  # noqa: F401
 
 from paddlevideo.ava_files import read_proposals
 from paddlevideo.boxes import iou
 from paddlevideo.drawing import colour_of, enlargement
+from tests.tiny_ava import CUSTOM, SIZE_PX
 
 
 @pytest.fixture
-def of_weights(tiny_ava):  # noqa: F811
+def of_weights(tiny_ava):
     return ["-c", tiny_ava.config, "-w", tiny_ava.weights, "--device", "cpu"]
 
 
 @pytest.fixture
-def of_export(tiny_ava):  # noqa: F811
+def of_export(tiny_ava):
     return ["--model_file", tiny_ava.folder, "--device", "cpu"]
 
 
 @pytest.fixture
-def on_video(tiny_ava):  # noqa: F811
+def on_video(tiny_ava):
     return ["--video_path", tiny_ava.video, "--proposals", tiny_ava.proposals]
 
 
@@ -42,7 +42,7 @@ def box_of_colour(frame, person):
     return np.array([columns[0], rows[0], columns[-1], rows[-1]], float)
 
 
-def test_scores_are_those_of_main_test(tiny_ava, of_weights, on_video, run_tool, tmp_path):  # noqa: F811
+def test_scores_are_those_of_main_test(tiny_ava, of_weights, on_video, run_tool, tmp_path):
     from paddlevideo.build import deployed_network, loader_for
     from paddlevideo.config import load_config
     from paddlevideo.engine.evaluate import evaluate
@@ -100,7 +100,7 @@ def test_an_exported_model_gives_the_same_files(of_weights, of_export, on_video,
     assert [k["frame_index"] for k in first] == [k["frame_index"] for k in second]
 
 
-def test_the_csv_holds_every_score_above_the_models_threshold(tiny_ava, of_export, on_video, run_tool, tmp_path):  # noqa: F811
+def test_the_csv_holds_every_score_above_the_models_threshold(tiny_ava, of_export, on_video, run_tool, tmp_path):
     run_tool("ava_predict", *of_export, *on_video, "--csv", tmp_path / "r.csv", "--out-filename", "")
     rows = [line.split(",") for line in (tmp_path / "r.csv").read_text().splitlines()]
     assert rows and all(len(row) == 9 and row[0] == tiny_ava.video_id for row in rows)
@@ -112,7 +112,7 @@ def test_the_csv_holds_every_score_above_the_models_threshold(tiny_ava, of_expor
     assert {row[8] for row in rows} >= {"0", "1"}
 
 
-def test_the_drawn_boxes_are_where_the_actors_are(tiny_ava, of_export, on_video, run_tool, tmp_path):  # noqa: F811
+def test_the_drawn_boxes_are_where_the_actors_are(tiny_ava, of_export, on_video, run_tool, tmp_path):
     video, notes = tmp_path / "out.mp4", tmp_path / "out.json"
     options = ["--output-stepsize", 1, "--output-fps", 30, "--out-filename", video, "--json", notes]
     run = run_tool("ava_predict", *of_export, *on_video, *options, "--action-score-thr", 2)
@@ -134,7 +134,7 @@ def test_the_drawn_boxes_are_where_the_actors_are(tiny_ava, of_export, on_video,
     assert looked >= 6
 
 
-def test_says_what_paddlevideo_says_and_works_with_its_flags(tiny_ava, of_weights, run_tool, tmp_path, monkeypatch):  # noqa: F811
+def test_says_what_paddlevideo_says_and_works_with_its_flags(tiny_ava, of_weights, run_tool, tmp_path, monkeypatch):
     """Its own flags, with a detector that sees one person in the middle."""
     import paddlevideo.inference.detector as module
 
@@ -167,7 +167,7 @@ def test_says_what_paddlevideo_says_and_works_with_its_flags(tiny_ava, of_weight
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]  # no folders of frames are left behind
 
 
-def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):  # noqa: F811
+def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):
     """Somebody goes to and fro within the second and a half between two key frames."""
     import paddlevideo.inference.detector as module
 
@@ -201,7 +201,7 @@ def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_too
         assert np.abs(drawn - box_at(index / 30)).max() < 4
 
 
-def test_nobody_in_the_video_is_a_result(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):  # noqa: F811
+def test_nobody_in_the_video_is_a_result(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):
     import paddlevideo.inference.detector as module
 
     class Blind(module.PersonDetector):
@@ -220,7 +220,7 @@ def test_nobody_in_the_video_is_a_result(tiny_ava, of_export, run_tool, tmp_path
     assert (tmp_path / "o.csv").read_text() == "" and len(video) == 151 and rate == 30  # its own speed
 
 
-def test_other_names_for_the_actions(tiny_ava, of_export, on_video, run_tool, tmp_path):  # noqa: F811
+def test_other_names_for_the_actions(tiny_ava, of_export, on_video, run_tool, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(f"{i}: Tätigkeit 动作 {i}" for i in CUSTOM[:-1]), encoding="utf-8")
     options = ["--label-file", tmp_path / "names.txt", "--action-score-thr", 0]
     run = run_tool("ava_predict", *of_export, *on_video, *options, "--json", tmp_path / "o.json", "--out-filename",
@@ -245,7 +245,7 @@ def test_other_names_for_the_actions(tiny_ava, of_export, on_video, run_tool, tm
         (["--label-file", "none.txt"], "none.txt: no such label file"),
     ],
 )
-def test_mistakes_are_one_line(tiny_ava, of_export, on_video, run_tool, tmp_path, options, message):  # noqa: F811
+def test_mistakes_are_one_line(tiny_ava, of_export, on_video, run_tool, tmp_path, options, message):
     run = run_tool("ava_predict", *of_export, *on_video, "--out-filename", "", *options)
     assert run.code == 2 and message in run.err.splitlines()[-1]
 
@@ -259,20 +259,20 @@ def test_mistakes_are_one_line(tiny_ava, of_export, on_video, run_tool, tmp_path
         (["--detector", "none.onnx"], "none.onnx"),
     ],
 )
-def test_detectors_that_cannot_be_are_named(tiny_ava, of_export, run_tool, options, message):  # noqa: F811
+def test_detectors_that_cannot_be_are_named(tiny_ava, of_export, run_tool, options, message):
     import re
 
     run = run_tool("ava_predict", *of_export, "--video_path", tiny_ava.video, "--out-filename", "", *options)
     assert run.code == 2 and re.search(message, run.err)
 
 
-def test_a_model_of_whole_videos_is_refused(tiny, tiny_ava, run_tool):  # noqa: F811
+def test_a_model_of_whole_videos_is_refused(tiny, tiny_ava, run_tool):
     video = ["--video_path", tiny_ava.video, "--out-filename", ""]
     for model in (["--model_file", tiny.folder], ["-c", tiny.config, "-w", tiny.weights, "--device", "cpu"]):
         run = run_tool("ava_predict", *model, *video)
         assert run.code == 2 and "use tools/predict.py" in run.err
 
 
-def test_predict_refuses_a_detection_model(tiny_ava, run_tool):  # noqa: F811
+def test_predict_refuses_a_detection_model(tiny_ava, run_tool):
     run = run_tool("predict", "-i", tiny_ava.video, "--model_file", tiny_ava.folder)
     assert run.code == 2 and "tools/ava_predict.py" in run.err.splitlines()[-1]

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tiny_export import tiny_config, write_config
+from tests.tiny_export import tiny_config, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "export_model.py"

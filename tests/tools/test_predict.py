@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config
+
+from tests.tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "predict.py"
