@@ -5,13 +5,13 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from test_export import network_of, network_scores
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.predictor import Prediction, Predictor, to_foreign_layout, to_probabilities
 from paddlevideo.inference.runtime import Runtime
 from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.loader.pipelines import Pipeline
+from tests.inference.test_export import network_of, network_scores
 from tests.tiny_export import LABELS, NUM_CLASSES, tiny_config
 
 

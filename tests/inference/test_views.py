@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_export import network_scores
 
 from paddlevideo.build import deployed_network, pipelines_of
 from paddlevideo.config import load_config
@@ -12,6 +11,7 @@ from paddlevideo.inference.export import export
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.runtime import Runtime, read_description
 from paddlevideo.modeling.weights import load_weights
+from tests.inference.test_export import network_scores
 from tests.tiny_export import NUM_CLASSES, tiny_config, write_config, write_weights
 
 

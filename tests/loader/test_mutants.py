@@ -1,4 +1,4 @@
-"""Damaged files against every reader: a bounded share of ``tests/mutants.py``, and all of it among the slow tests."""
+"""Damaged files against every reader: a share of ``tests/mutants.py``, and all of it among the slow tests."""
 
 from __future__ import annotations
 
