@@ -7,7 +7,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.collate import BatchSource, collate
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.fetch import SampleSource
-from tests.loader.fakes import FakePipeline
+from tests.unit.loader.fakes import FakePipeline
 
 
 def recognition(index, label, **more):
