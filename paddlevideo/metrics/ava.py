@@ -357,7 +357,7 @@ class Recall:
 def proposal_recall(
     proposals: Mapping[str, np.ndarray], keys: Sequence[str], boxes: np.ndarray, iou_threshold: float = 0.5
 ) -> Recall:
-    """Which true boxes the proposals meet.  A person with several actions should stand in ``boxes`` once.
+    """Which true boxes the proposals overlap enough.  A person with several actions should stand in ``boxes`` once.
 
     Args:
         proposals: float [n, 4 or more] by key frame (``"video,0902"``).
