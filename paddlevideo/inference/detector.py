@@ -353,7 +353,7 @@ class ActionDetector:
         export = Export.find(path, params, say)
         if export.description is None:
             raise UserError(
-                f"{export.file}: not there, so how {export.program.name} wants its clips is unknown; export the model "
+                f"{export.file}: not there, so the pipeline of {export.program.name} is not known; export the model "
                 "again"
             )
         noted = export.description.detection

@@ -39,8 +39,8 @@ class PersonDetector(ABC):
 
         Args:
             frames: uint8 [T, H, W, 3] RGB.
-            timestamps_s: the frames' seconds as annotation counts them (AVA's 15 minutes begin at 900), for sources
-                that look boxes up.
+            timestamps_s: the frames' seconds as annotation counts them (AVA's 15 minutes begin at 900), for files of
+                boxes.
 
         Returns:
             T arrays float32 [n, 5]: x1, y1, x2, y2 in pixels of the frame, and a score in 0..1; n may be 0.
@@ -151,7 +151,7 @@ def open_detector(
     runtime: Runtime | None = None,
     say: Say = to_stderr,
 ) -> PersonDetector:
-    """The detector that a word or a path names.
+    """A person detector.
 
     Args:
         spec: ``hog``; an ``.onnx`` file; PaddleDetection's export, a folder or its ``.json`` or ``.pdmodel``.
