@@ -403,7 +403,7 @@ TRUTH = [(f, BOX, 1) for f in range(3)]
         ("v,902,0.6,0.1,0.9,0.5,1,0.5\n", "no detected box matches a true one .* best IoU is 0.00"),
         ("v,902,0.1,0.1,0.9,0.5,1,0.5\n", "with x and y exchanged they would"),
         ("v,902,0.1,0.1,0.5,0.9,2,0.5\n", r"no detected class \(ids 2\)"),
-        ("v,902,0.1,0.1,0.5,0.9,2,0.5\nv,902,0.8,0.8,0.9,0.9,1,0.5\n", "50.0 % of the boxes match a true one, none und"),
+        ("v,902,0.1,0.1,0.5,0.9,2,0.5\nv,902,0.8,0.8,0.9,0.9,1,0.5\n", "50.0 % of the boxes match a true one, none"),
     ],
 )
 def test_a_figure_of_0_is_explained(lines, word, tmp_path):
