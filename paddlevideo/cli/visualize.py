@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from paddlevideo.cli.browse import add_pictures, write_picture
 if TYPE_CHECKING:
     import numpy as np
 
-    from paddlevideo.config import Config
     from paddlevideo.reporting.attention import Look
     from paddlevideo.reporting.contact_sheet import PictureRow
 
@@ -44,65 +42,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draws; 0 if every clip could be read."""
-    from paddlevideo.build import trained_network
-    from paddlevideo.environment import use_device
+    from paddlevideo.inference.predictor import Predictor
     from paddlevideo.loader.decode import VideoReadError
     from paddlevideo.reporting.attention import look_inside
     from paddlevideo.video_files import find_videos
 
     config = options.read_config(args)
     videos = find_videos(args.input, say)
-    use_device(args.device)
-    config, model, classes = trained_network(config, args.weights, say)
-    names, clips = classes.names, Clips(config)
-    if args.class_id is not None and model.backbone.attention_type:
+    predictor = Predictor.from_config(config, args.weights, args.device, say=say)
+    network = predictor.model.framework
+    if args.class_id is not None and network.backbone.attention_type:
         say("attention rollout knows no classes: --class changes the heading only")
     unread = 0
     paths = picture_paths(videos, Path(args.out), args.format)
     for i, (path, video) in enumerate(zip(paths, videos)):
         try:
-            imgs = clips.read(str(video), i)
+            imgs, _ = predictor.clip(video, i)
         except VideoReadError as error:
             unread += 1
             say(f"skipped: {error}")
             continue
-        look = look_inside(model, imgs, args.class_id, args.layer)
-        write_picture(path, *sheet(video.name, imgs, look, names, args.class_id, args.max_views), args)
+        look = look_inside(network, imgs, args.class_id, args.layer)
+        write_picture(path, *sheet(video.name, imgs, look, predictor.names, args.class_id, args.max_views), args)
     return 1 if unread else 0
 
 
 def say(line: str) -> None:
     """Remarks go to stderr, so that stdout holds the pictures' paths only."""
     print(line, file=sys.stderr)
-
-
-class Clips:
-    """PIPELINE.test for single video files, with the generators that testing has."""
-
-    def __init__(self, config: Config):
-        from paddlevideo.errors import ConfigError
-        from paddlevideo.loader.pipelines import Pipeline
-        from paddlevideo.loader.pipelines.decode import FrameDecoder
-        from paddlevideo.registry import TRANSFORMS
-
-        section = config.section("PIPELINE")
-        if "test" not in section:
-            raise ConfigError(config.source, ["PIPELINE.test: is missing; it says how clips are cut out of a video"])
-        self.pipeline = Pipeline(section["test"], "PIPELINE.test")
-        names = [step.get("name") for step in section["test"].values() if isinstance(step, Mapping)]
-        self._of_frames = any(name in TRANSFORMS and TRANSFORMS.get(name) is FrameDecoder for name in names)
-
-    def read(self, path: str, index: int) -> np.ndarray:
-        """[V, T, H, W, 3].  A pipeline for folders of frames reads the same frames from the video file."""
-        import numpy as np
-
-        from paddlevideo.loader.decode import open_video
-        from paddlevideo.settings import DEFAULT_SEED
-
-        sample: dict[str, Any] = {"filename": path, "index": index}
-        if self._of_frames:
-            sample["reader"] = open_video(path)
-        return self.pipeline(sample, np.random.default_rng([DEFAULT_SEED, 0, index]))["imgs"]
 
 
 def picture_paths(videos: list[Path], folder: Path, suffix: str) -> list[Path]:

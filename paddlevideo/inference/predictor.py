@@ -243,23 +243,37 @@ class Predictor:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def clip(self, source: Source, index: int = 0, fps: float = 30.0) -> tuple[np.ndarray, tuple[float, float] | None]:
+        """What the model takes of a video: [V, T, H, W, 3], and the seconds of its first and last frame.
+
+        Args:
+            source: a path, or uint8 [T, H, W, 3] RGB.
+            index: of the video, for the pipeline's generator.
+            fps: frame rate of an array.
+
+        Raises:
+            VideoReadError: the video cannot be read.
+            UserError: the clip is not of the model's shape.
+        """
+        name = _name_of(source, index)
+        sample: dict[str, Any] = {"filename": name, "index": index, "damaged": self.damaged}
+        if isinstance(source, np.ndarray):
+            sample["reader"] = ArrayReader(source, fps)
+        elif self._of_frames:
+            sample["reader"] = open_video(name, damaged=self.damaged)
+        sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, index]))
+        for remark in sample.get("remarks", ()):
+            self._say(f"{printable(name)}: {remark}")
+        self._check_shape(sample["imgs"])
+        return sample["imgs"], sample.get("span_s")
+
     def _prepare(self, source: Source, index: int, fps: float) -> _Item:
-        start = time.perf_counter()
-        name = f"array[{index}]" if isinstance(source, np.ndarray) else str(source)
+        start, name = time.perf_counter(), _name_of(source, index)
         try:
-            sample: dict[str, Any] = {"filename": name, "index": index, "damaged": self.damaged}
-            if isinstance(source, np.ndarray):
-                sample["reader"] = ArrayReader(source, fps)
-            elif self._of_frames:
-                sample["reader"] = open_video(name, damaged=self.damaged)
-            sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, index]))
-            for remark in sample.get("remarks", ()):
-                self._say(f"{printable(name)}: {remark}")
-            imgs = sample["imgs"]
-            self._check_shape(imgs)
+            imgs, span_s = self.clip(source, index, fps)
         except UserError as error:  # raised in its turn, after what stands before it
             return _Item(name, None, time.perf_counter() - start, error)
-        return _Item(name, imgs, time.perf_counter() - start, span_s=sample.get("span_s"))
+        return _Item(name, imgs, time.perf_counter() - start, span_s=span_s)
 
     def _run(self, batch: Sequence[_Item]) -> Iterator[Prediction]:
         clips = [item.imgs for item in batch if item.error is None]
@@ -299,6 +313,10 @@ class _Item:
     prepare_s: float
     error: UserError | None = None
     span_s: tuple[float, float] | None = None
+
+
+def _name_of(source: Source, index: int) -> str:
+    return f"array[{index}]" if isinstance(source, np.ndarray) else str(source)
 
 
 def load(
