@@ -1,4 +1,4 @@
-"""Geometry of boxes x1, y1, x2, y2, in numpy: overlap, and corners from a corner with width and height."""
+"""Geometry of boxes x1, y1, x2, y2, in numpy: overlap, fractions and pixels, corners from a corner and sides."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """[..., 2] corners -> [...]; 0 where a side is negative."""
     sides = np.maximum(high - low, 0)
     return sides[..., 0] * sides[..., 1]
+
+
+def to_pixels(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Boxes in fractions of a picture in its pixels, float64 [..., 4 or more]; columns behind the corners stay."""
+    return boxes * _sides(boxes, width, height)
+
+
+def to_fractions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Boxes in pixels of a picture in fractions of it, float64 [..., 4 or more]; columns behind the corners stay."""
+    return boxes / _sides(boxes, width, height)
+
+
+def _sides(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    return np.array([width, height, width, height, *[1] * (boxes.shape[-1] - 4)], np.float64)
 
 
 def from_corner(x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:

@@ -32,7 +32,6 @@ from paddlevideo.errors import ConfigError
 from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.registry import DATASETS, METRICS
-from paddlevideo.settings import Batches
 from paddlevideo.solver.check import Run, broken, check_lr, check_optimizer, differences
 
 log = logging.getLogger("paddlevideo")
@@ -58,10 +57,11 @@ def network(config: Config, pipelines: Mapping[str, Pipeline] | None = None, pre
     """
     from paddlevideo.modeling.frameworks.build import build_framework, without_start_weights
 
+    normalization = _normalization_of(config, pipelines)
     model = _settled(config, "train").section("MODEL")
     if not pretrained:
         model = without_start_weights(model)
-    return build_framework(model, normalization=_normalization_of(config, pipelines))
+    return build_framework(model, normalization=normalization)
 
 
 def deployed_network(config: Config, pipelines: Mapping[str, Pipeline] | None = None) -> Any:
@@ -121,11 +121,12 @@ def loader_for(
     """
     from paddlevideo.loader.build import build_loader
 
-    dataset, pipelines = config.section("DATASET"), config.section("PIPELINE")
-    missing = [f"{name}.{split}: is missing" for name in ("DATASET", "PIPELINE") if split not in config[name]]
+    pipelines = config.section("PIPELINE")
+    sections = {"DATASET": config.section("DATASET"), "PIPELINE": pipelines}
+    missing = [f"{name}.{split}: is missing" for name, section in sections.items() if split not in section]
     if missing:
         raise ConfigError(config.source, missing)
-    training, batches = split == "train", Batches.of(dataset)
+    training, batches = split == "train", config.settings.batches
     section, label_order = _by_name(config, split, classes)
     return build_loader(
         section,
@@ -176,7 +177,7 @@ def _by_name(config: Config, split: str, classes: Classes) -> tuple[dict[str, An
 
 
 def _settled(config: Config, split: str) -> Config:
-    """With a number for ``num_classes: auto`` where the caller, who knows the weights' classes, has not put one."""
+    """With a number for ``num_classes: auto`` where the caller has not put that of the weights."""
     return settled(config, classes_of_config(config, split)) if AUTO in class_counts(config).values() else config
 
 
@@ -239,7 +240,7 @@ def load_run_config(
 
 def length_remarks(config: Mapping[str, Any], steps_per_epoch: int | None = None) -> list[str]:
     """One line for each length of a schedule that is not the run's (``solver.check``)."""
-    schedules = _schedules(config, config.get("epochs"))
+    schedules = list(_schedules(config, config.get("epochs")))
     return [
         line
         for where, section, epochs in schedules

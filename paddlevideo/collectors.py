@@ -156,7 +156,7 @@ class BankCollector(Collector):
         arrays = {"index": index, "counts": counts, "scores": scores}
         file = self._file(self.number)
         write_atomic(file.with_suffix(".table.npz"), lambda stream: np.savez(stream, **arrays))
-        write_atomic(file, lambda stream: np.save(stream, features))  # last: the group is whole
+        write_atomic(file, lambda stream: np.save(stream, features))  # last: the group is complete
         self.number, self._rows = self.number + world_size(), []
 
     def state(self) -> dict[str, np.ndarray]:

@@ -19,7 +19,6 @@ from typing import Any
 from paddlevideo.class_index import PACKAGE, Entry, entries_of_file
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.registry import REGISTRIES
-from paddlevideo.safe_io import sha256
 
 KEY = "imports"
 
@@ -66,6 +65,8 @@ def declare(names: Any, folders: Sequence[Path]) -> tuple[list[str], list[str]]:
 
 def sources_of(entries: Iterable[Entry]) -> dict[str, str]:
     """{file, or name of an installed module: SHA-256} of the users' modules that these classes are from."""
+    from paddlevideo.safe_io import sha256  # which imports numpy; a configuration is checked without it
+
     own = {entry.file: entry for entry in entries if entry.file and not entry.file.is_relative_to(PACKAGE)}
     return {str(file if entry.root else entry.module): sha256(file) for file, entry in own.items()}
 
@@ -73,14 +74,21 @@ def sources_of(entries: Iterable[Entry]) -> dict[str, str]:
 def declare_sources(sources: Mapping[str, str], where: str) -> None:
     """Makes the classes known that ``sources_of`` was given.
 
-    A folder with an exported model cannot bring code of its own: files are named by absolute paths.
+    A folder with an exported model cannot bring code of its own: files are named by absolute paths.  A file that has
+    moved is declared before (``--import``), and known by its digest.
 
     Raises:
         UserError: a module is not here, or differs from what it was.
     """
+    from paddlevideo.safe_io import sha256
+
+    every = (registry.entry(name) for registry in REGISTRIES.values() for name in registry.names())
+    declared = set(sources_of(every).values()) if sources else set()
     for name, digest in sources.items():
+        if digest in declared:
+            continue
         found = _find(name, [Path("/")])
-        problem = "is not here" if found is None else "; ".join(_index(found))
+        problem = "is not here; say where it is now with --import" if found is None else "; ".join(_index(found))
         if found is not None and not problem and sha256(found.file) != digest:
             problem = "has changed since the export (SHA-256 mismatch); export the model again"
         if problem:

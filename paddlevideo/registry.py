@@ -178,7 +178,7 @@ def import_module_of(entry: Entry) -> None:
             trace = trace.tb_next
         place = f"{entry.file}:{line}" if line else entry.file
         raise UserError(f"{place}: cannot be imported ({type(error).__name__}: {error})") from error
-    if not own and Path(module.__file__ or "").resolve() != entry.file:
+    if not own and Path(module.__file__ or "").resolve() != entry.file.resolve():
         raise UserError(
             f"{entry.file}: Python has another module {entry.module!r} ({module.__file__}); rename the file"
         )
@@ -253,7 +253,7 @@ BACKBONES = Registry("backbone", "modeling/backbones", bases=("paddlevideo.model
 HEADS = Registry(
     "head",
     "modeling/heads",
-    "modeling/boxes.py",
+    "modeling/box_assignment.py",
     "modeling/roi.py",
     bases=("paddlevideo.modeling.heads.base:Head", "paddlevideo.modeling.heads.base:DetectionPart"),
 )

@@ -1,7 +1,7 @@
 """The scalars of a run: each with its unit, range and default at its definition, and nowhere else.
 
 A configuration is checked against the annotations (``config.checking``), and whoever takes a value takes it from here:
-``Settings.of(config).log_interval``.  Nothing heavy is imported.
+``config.settings.log_interval``.  Nothing heavy is imported.
 """
 
 from __future__ import annotations
@@ -46,28 +46,6 @@ class _Scalars:
 
 
 @dataclass(frozen=True)
-class Settings(_Scalars):
-    """The top level of a configuration."""
-
-    model_name: str  # names the output folder and its files
-    epochs: PositiveInt = None  # passes over the training set; training needs it
-    log_interval: PositiveInt = 10  # steps between log lines
-    save_interval: PositiveInt = 1  # epochs between kept checkpoints
-    val_interval: PositiveInt = 1  # epochs between validations
-    output_dir: str = ""  # where everything is written; empty: output/<model_name>
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # the least important lines that are written
-    log_sinks: list[Literal["TensorBoard", "VisualDL"]] = ()  # where figures go besides metrics.jsonl
-    resume_epoch: NonNegativeInt = 0  # continue after this epoch's checkpoint; 0: do not
-    checkpoint_steps: NonNegativeInt = 0  # optimizer steps between resume points within an epoch; 0: epoch ends only
-    keep_checkpoints: PositiveInt = 2  # resume points that are kept
-    non_finite_limit: PositiveInt = 2  # refused steps in a row (something is not finite) after which training stops
-    sync_bn: bool = False  # batch statistics over all ranks (GPU only)
-    to_static: bool = False  # PaddleVideo's flag; changes nothing
-    use_npu: bool = False  # PaddleVideo's flag; must be False
-    use_xpu: bool = False  # PaddleVideo's flag; must be False
-
-
-@dataclass(frozen=True)
 class Batches(_Scalars):
     """DATASET without its splits."""
 
@@ -105,7 +83,7 @@ class Reading(_Scalars):
 
 @dataclass(frozen=True)
 class PreciseBN(_Scalars):
-    """PRECISEBN: batch-norm statistics measured anew."""
+    """PRECISEBN: batch-norm statistics measured again over training batches."""
 
     preciseBN_interval: PositiveInt = 1  # epochs
     num_iters_preciseBN: PositiveInt = 200  # batches per rank
@@ -123,7 +101,7 @@ class Accumulation(_Scalars):
 class EMASettings(_Scalars):
     """EMA: the exponential moving average of the weights."""
 
-    decay: ProbabilityBelowOne = 0.9998  # remembers about 5000 updates
+    decay: ProbabilityBelowOne = 0.9998  # averages over about 5000 updates
     warmup: bool = True  # begin with less memory
     interval: PositiveInt = 1  # optimizer steps between updates
 
@@ -135,7 +113,7 @@ class SWASettings(_Scalars):
     start_epoch: PositiveInt = None  # the first epoch that counts, from 1
     last_epochs: PositiveInt = None  # how many count
     interval_steps: NonNegativeInt = 0  # optimizer steps between the weights that count; 0: the ends of epochs
-    lr: Any = None  # the schedule from start_epoch on, which ``solver.check`` checks; None: goes on as before
+    lr: Any = None  # the schedule from start_epoch on, which ``solver.check`` checks; None: OPTIMIZER's continues
     bn_batches: NonNegativeInt = 200  # batches per rank that batch norms are measured over for the mean; 0: none
 
     def first_epoch(self, epochs: int) -> int:
@@ -155,13 +133,56 @@ class SWASettings(_Scalars):
         return start
 
 
-# section of a configuration that holds nothing but scalars -> its class
-SMALL_SECTIONS: dict[str, type[_Scalars]] = {
-    "PRECISEBN": PreciseBN,
-    "GRADIENT_ACCUMULATION": Accumulation,
-    "EMA": EMASettings,
-    "SWA": SWASettings,
+@dataclass(frozen=True)
+class Settings(_Scalars):
+    """The scalars of a configuration: its top level, and the sections that hold nothing else."""
+
+    model_name: str  # names the output folder and its files
+    epochs: PositiveInt = None  # passes over the training set; training needs it
+    log_interval: PositiveInt = 10  # steps between log lines
+    save_interval: PositiveInt = 1  # epochs between kept checkpoints
+    val_interval: PositiveInt = 1  # epochs between validations
+    output_dir: str = ""  # where everything is written; empty: output/<model_name>
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # the least important lines that are written
+    log_sinks: list[Literal["TensorBoard", "VisualDL"]] = ()  # where figures go besides metrics.jsonl
+    resume_epoch: NonNegativeInt = 0  # continue after this epoch's checkpoint; 0: do not
+    checkpoint_steps: NonNegativeInt = 0  # optimizer steps between resume points within an epoch; 0: epoch ends only
+    keep_checkpoints: PositiveInt = 2  # resume points that are kept
+    non_finite_limit: PositiveInt = 2  # refused steps in a row (something is not finite) after which training stops
+    sync_bn: bool = False  # batch statistics over all ranks (GPU only)
+    to_static: bool = False  # PaddleVideo's flag; changes nothing
+    use_npu: bool = False  # PaddleVideo's flag; must be False
+    use_xpu: bool = False  # PaddleVideo's flag; must be False
+
+    batches: Batches = Batches()
+    accumulation: Accumulation = Accumulation()
+    precise_bn: PreciseBN | None = None  # None: without the section
+    ema: EMASettings | None = None
+    swa: SWASettings | None = None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """From a configuration."""
+        own = {key: config[key] for key in cls.kinds() if key in config}
+        return cls(**own, **{name: part.of(config[key] or {}) for key, (name, part) in _PARTS.items() if key in config})
+
+    @classmethod
+    def kinds(cls) -> dict[str, str]:
+        """Those of the top level."""
+        parts = {name for name, _ in _PARTS.values()}
+        return {key: kind for key, kind in super().kinds().items() if key not in parts}
+
+
+# section -> field of Settings, class
+_PARTS: dict[str, tuple[str, type[_Scalars]]] = {
+    "DATASET": ("batches", Batches),
+    "GRADIENT_ACCUMULATION": ("accumulation", Accumulation),
+    "PRECISEBN": ("precise_bn", PreciseBN),
+    "EMA": ("ema", EMASettings),
+    "SWA": ("swa", SWASettings),
 }
+# sections that hold nothing but scalars -> what each key may be
+SMALL_SECTIONS: dict[str, dict[str, str]] = {key: part.kinds() for key, (_, part) in _PARTS.items() if key != "DATASET"}
 
 
 @dataclass(frozen=True)

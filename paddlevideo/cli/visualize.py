@@ -50,20 +50,20 @@ def run(args: argparse.Namespace) -> int:
     config = options.read_config(args)
     videos = find_videos(args.input, say)
     predictor = Predictor.from_config(config, args.weights, args.device, say=say)
-    network = predictor.model.framework
+    network, names = predictor.model.framework, predictor.names
     if args.class_id is not None and network.backbone.attention_type:
         say("attention rollout knows no classes: --class changes the heading only")
     unread = 0
     paths = picture_paths(videos, Path(args.out), args.format)
     for i, (path, video) in enumerate(zip(paths, videos)):
         try:
-            imgs, _ = predictor.clip(video, i)
+            imgs = predictor.clip(video, i)["imgs"]
         except VideoReadError as error:
             unread += 1
             say(f"skipped: {error}")
             continue
         look = look_inside(network, imgs, args.class_id, args.layer)
-        write_picture(path, *sheet(video.name, imgs, look, predictor.names, args.class_id, args.max_views), args)
+        write_picture(path, *sheet(video.name, imgs, look, names, args.class_id, args.max_views), args)
     return 1 if unread else 0
 
 

@@ -70,7 +70,7 @@ def _top_level(data: Mapping[str, Any]) -> Problems:
         if key in scalars:
             yield from mistakes(value, scalars[key], key)
         elif key in SMALL_SECTIONS:
-            yield from _keys(value, SMALL_SECTIONS[key].kinds(), key)
+            yield from _keys(value, SMALL_SECTIONS[key], key)
         elif key not in known:
             yield f"{key}: unknown key{suggest(key, {*known, *_RESOLVED})}"
     for key in ("model_name", "MODEL"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from paddlevideo.config.protocols import KEYS, is_choice, resolve
 from paddlevideo.errors import ConfigError
 from paddlevideo.extensions import KEY as IMPORTS
 from paddlevideo.extensions import declare
+from paddlevideo.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Config(Mapping[str, Any]):
     def to_yaml(self) -> str:
         """The resolved configuration as YAML text that loads back to the same."""
         return yaml.safe_dump(self._data, sort_keys=False, allow_unicode=True, width=120)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Its scalars, with the defaults of those that it leaves out."""
+        return Settings.of(self._data)
 
     @property
     def output_dir(self) -> Path:

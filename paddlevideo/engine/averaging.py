@@ -24,7 +24,7 @@ from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights, read_weights
 from paddlevideo.safe_io import sha256
-from paddlevideo.settings import DEFAULT_SEED, EMASettings, PreciseBN, SWASettings
+from paddlevideo.settings import DEFAULT_SEED, EMASettings
 
 if TYPE_CHECKING:
     from paddlevideo.engine.trainer import Trainer
@@ -90,7 +90,7 @@ def renew_batch_norms(
         framework: the bare network; it is in training mode afterwards.
         loader: of training clips.
         num_batches: batches per rank; fewer if the loader has fewer.
-        epoch: whose batches, counted from 0.
+        epoch: of the batches, counted from 0.
         what: the word for it in the log.
 
     Returns:
@@ -155,10 +155,8 @@ class PreciseBNHook(Hook):
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
         """As PRECISEBN says."""
-        if "PRECISEBN" not in run.config:
-            return None
-        section = PreciseBN.of(run.config["PRECISEBN"])
-        return cls(section.preciseBN_interval, section.num_iters_preciseBN)
+        section = run.config.settings.precise_bn
+        return section and cls(section.preciseBN_interval, section.num_iters_preciseBN)
 
     def epoch_end(self, run: Trainer) -> None:
         epoch = run.progress.epoch
@@ -227,7 +225,7 @@ class WeightAverage:
             self._applied = False
 
     def weights(self) -> dict[str, np.ndarray]:
-        """A whole state dict of the network: averages where there are any, the network's own values elsewhere."""
+        """The network's state dict: averages where there are any, the network's own values elsewhere."""
         with self.applied():
             return {name: tensor.numpy().copy() for name, tensor in self._model.state_dict().items()}
 
@@ -248,7 +246,7 @@ class WeightAverage:
         try:
             weights, num_calls, num_updates = state["weights"], int(state["num_calls"]), int(state["num_updates"])
         except KeyError as error:
-            raise UserError(f"the saved average of weights lacks {error}; the checkpoint is not whole") from error
+            raise UserError(f"the saved average of weights lacks {error}; the checkpoint is incomplete") from error
         differing = sorted(weights.keys() ^ self._averages.keys())
         differing += [n for n in self._averages if n in weights and self._averages[n].shape != list(weights[n].shape)]
         if differing:
@@ -334,7 +332,8 @@ class EMAHook(AverageHook):
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
         """As EMA says."""
-        return cls(EMA(run.framework, **asdict(EMASettings.of(run.config["EMA"])))) if "EMA" in run.config else None
+        section = run.config.settings.ema
+        return section and cls(EMA(run.framework, **asdict(section)))
 
     def after_step(self, run: Trainer) -> None:
         if run.stepped:
@@ -363,9 +362,9 @@ class SWAHook(AverageHook):
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
         """As SWA says."""
-        if "SWA" not in run.config:
+        section = run.config.settings.swa
+        if section is None:
             return None
-        section = SWASettings.of(run.config["SWA"])
         return cls(run.framework, section.first_epoch(run.epochs), section.interval_steps, section.bn_batches)
 
     def start(self, run: Trainer) -> None:
@@ -397,7 +396,7 @@ class SWAHook(AverageHook):
             self._conclude(run)
 
     def _conclude(self, run: Trainer) -> None:
-        """Batch norms, validation and the file; the network goes on as it was."""
+        """Batch norms, validation and the file; the network is unchanged afterwards."""
         count = self.average.num_updates
         if not count:
             log.warning("SWA: no weights were averaged (every step of the interval was left out); no file is written")

@@ -26,7 +26,7 @@ from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import sha256
-from paddlevideo.settings import DEFAULT_SEED, Batches, Options, Settings
+from paddlevideo.settings import DEFAULT_SEED, Options
 
 log = logging.getLogger("paddlevideo")
 
@@ -56,7 +56,7 @@ def build_bank(
         raise UserError("a feature bank needs a trained detector: -w PATH.pdparams")
     out = Path(out)
     distributed.set_up(options.device)
-    set_up_logging(config.output_dir, distributed.rank(), Settings.of(config).log_level)
+    set_up_logging(config.output_dir, distributed.rank(), config.settings.log_level)
     config, pipelines = for_split(config, split), pipelines_of(config)
     framework = deployed_network(config, pipelines)
     if not framework.takes_boxes:
@@ -66,7 +66,7 @@ def build_bank(
     seed = DEFAULT_SEED if options.seed is None else options.seed
     loader = loader_for(config, "test", framework.num_classes, seed, pipeline=pipelines.get("test"))
     records = loader.dataset.records
-    size = batch_size or Batches.of(config["DATASET"]).test_batch_size
+    size = batch_size or config.settings.batches.test_batch_size
     digest = sha256(Path(options.weights).expanduser())
     plan = {
         "weights": digest,
@@ -95,7 +95,7 @@ def for_split(config: Config, split: str) -> Config:
     data = config.to_dict()
     key = {"val": "valid"}.get(split, split)
     if key not in data.get("DATASET", {}):
-        raise ConfigError(config.source, [f"DATASET.{key}: is missing, and --split {split} asks for it"])
+        raise ConfigError(config.source, [f"DATASET.{key}: is missing; --split {split} needs it"])
     data["DATASET"]["test"] = data["DATASET"][key]  # the loader makes an evaluation of it
     return Config(data, config.source)
 

@@ -1,4 +1,4 @@
-"""Resume points that are whole or not there, and the folder they live in.
+"""Resume points, complete or absent, and their folder.
 
 A resume point ``S`` is three files or more: ``S.pdparams`` (weights) and ``S.pdopt`` (optimizer), which ``paddle.load``
 reads too, ``S.pdema`` and ``S.pdswa`` where weights are averaged, and last of all ``S.pdstates``, a JSON manifest with

@@ -17,7 +17,7 @@ import paddle.distributed as dist
 
 from paddlevideo.engine.rank_channel import RankChannel, connect
 from paddlevideo.engine.rank_watch import RankWatch
-from paddlevideo.environment import is_main, rank, use_device, world_size  # noqa: F401  (the whole of what there is about ranks)
+from paddlevideo.environment import is_main, rank, use_device, world_size  # noqa: F401  (all about ranks is here)
 from paddlevideo.errors import UserError
 
 _CHANNEL_KEY = "paddlevideo/channel"
@@ -34,7 +34,7 @@ def set_up(device: str = "auto") -> str:
         The device in use, e.g. ``cpu`` or ``gpu:0``.
 
     Raises:
-        UserError: no such device; a rank does not come; a bad limit in the environment.
+        UserError: no such device; a rank does not join; a bad limit in the environment.
     """
     device = use_device(device)
     _join()
@@ -99,7 +99,7 @@ def all_reduce_sum(values: list[float]) -> list[float]:
 def collective() -> Iterator[None]:
     """Context of Paddle's collectives, as in a backward pass: ranks begin them together, and a failure names a rank.
 
-    gloo gives up on a rank that comes 30 s late, and no argument of Paddle 3.3.1 changes that; NCCL waits.
+    gloo times out on a rank that is 30 s late, and no argument of Paddle 3.3.1 changes that; NCCL waits.
     """
     if _channel is None:
         yield

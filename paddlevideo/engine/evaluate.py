@@ -67,15 +67,15 @@ def evaluate(
         distributed.barrier()
     framework.eval()
     total = min(len(loader), max_batches or len(loader))
-    spoken = 0.0
+    announced_s = 0.0
     num_wrong = num_scores = 0  # rows of scores
     with contextlib.closing(_readable(loader)) as batches, paddle.no_grad(), precision.autocast():
         for i, batch in enumerate(batches):
             if i == total:
                 break
-            if announce and (time.monotonic() - spoken > 2 or i == total - 1):
+            if announce and (time.monotonic() - announced_s > 2 or i == total - 1):
                 log.info("%s %d/%d ...", announce, i, total)
-                spoken = time.monotonic()
+                announced_s = time.monotonic()
             arrays = outputs_of(framework, batch)
             wrong = ~np.isfinite(arrays["scores"]).all(axis=-1)
             if wrong.any():

@@ -49,7 +49,7 @@ class Hook:
         """The hook as the run's configuration and options have it; None where they have none.
 
         Args:
-            run: whole, but for its hooks.
+            run: complete, but for its hooks.
         """
         return cls()
 
@@ -92,8 +92,8 @@ class LogHook(Hook):
 
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
-        sinks = open_sinks(run.folder.path, run.settings.log_sinks) if distributed.is_main() else []
-        return cls(run.settings.log_interval, sinks)
+        sinks = open_sinks(run.folder.path, run.config.settings.log_sinks) if distributed.is_main() else []
+        return cls(run.config.settings.log_interval, sinks)
 
     def __init__(self, interval: int, sinks: list[Sink]):
         self.interval, self.sinks = interval, sinks
@@ -115,7 +115,7 @@ class LogHook(Hook):
         last = run.last
         weight = last["batch_size"]
         self.samples += weight if run.stepped else 0
-        # the figures of a refused step are not finite, or come from weights that nobody keeps: not in the means
+        # the figures of a refused step are not finite, or are of weights that were discarded: not in the means
         for key in (*(("loss", *_figure_names(last)) if run.stepped else ()), *_COSTS):
             self.sums[key] = self.sums.get(key, 0.0) + last[key] * (1 if key in _COSTS else weight)
         self.sums["steps"] = self.sums.get("steps", 0) + 1
@@ -192,7 +192,7 @@ class LogHook(Hook):
 
 
 class CheckpointHook(Hook):
-    """Resume points: at every epoch's end, every ``steps`` optimizer steps, and when the run is asked to stop.
+    """Resume points: at every epoch's end, every ``steps`` optimizer steps, and on SIGTERM or SIGINT.
 
     Stands behind the hooks that change arrays of the run (averages, batch norms), and before those that may fail
     although the epoch is done (validation); these store their result with ``update``.
@@ -207,15 +207,15 @@ class CheckpointHook(Hook):
 
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
-        settings = run.settings
+        settings = run.config.settings
         return cls(settings.save_interval, settings.checkpoint_steps, settings.keep_checkpoints)
 
     def __init__(self, save_interval: int, steps: int, keep: int):
         self.save_interval, self.steps, self.keep = save_interval, steps, keep
-        self._owed = False  # a point was left out since the run had diverged
+        self._overdue = False  # a point was left out since the run had diverged
 
     def after_step(self, run: Trainer) -> None:
-        due = self._owed or (self.steps and run.progress.step % self.steps == 0)
+        due = self._overdue or (self.steps and run.progress.step % self.steps == 0)
         if run.stop_signal:
             self.save(run)
         elif due and run.progress.step_in_epoch < run.steps_per_epoch:
@@ -232,9 +232,9 @@ class CheckpointHook(Hook):
         diverged = run.diverged()
         if not diverged:
             self.save(run, also)
-        elif not self._owed:
+        elif not self._overdue:
             log.warning("step %d: no resume point is written until the loss is usable again", run.progress.step)
-        self._owed = diverged
+        self._overdue = diverged
 
     def _lasting(self, run: Trainer) -> str | None:
         epoch = run.progress.epoch
@@ -252,7 +252,7 @@ class CheckpointHook(Hook):
         distributed.barrier()
 
     def update(self, run: Trainer) -> None:
-        """The state of the hooks behind this one goes into the points of this epoch's end, whose arrays stay."""
+        """Writes the state of the hooks behind this one into the points of this epoch's end; their arrays stay."""
         if distributed.is_main():
             state, lasting = run.state_dict(), self._lasting(run)
             for what in (f"step_{run.progress.step:08d}", *([lasting] if lasting else [])):
@@ -277,7 +277,7 @@ class ValidateHook(Hook):
         """With ``--validate``: DATASET.valid, and METRIC."""
         if not run.options.validate:
             if distributed.is_main():
-                log.info("no --validate: there will be no %s_best.pdparams", run.settings.model_name)
+                log.info("no --validate: there will be no %s_best.pdparams", run.config.settings.model_name)
             return None
         classes = run.folder.classes
         loader = loader_for(
@@ -286,7 +286,7 @@ class ValidateHook(Hook):
         log_data(loader, "valid", classes)
         if distributed.is_main():
             check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")
-        return cls(loader, lambda: metric_for(run.config), run.settings.val_interval)
+        return cls(loader, lambda: metric_for(run.config), run.config.settings.val_interval)
 
     def __init__(self, loader: Any, build_metric: Callable[[], Any], interval: int):
         self.loader, self.build_metric, self.interval = loader, build_metric, interval

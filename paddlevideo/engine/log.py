@@ -1,4 +1,4 @@
-"""Where a run's words and figures go: console, log file, a JSON-lines file, and TensorBoard or VisualDL when asked."""
+"""Where a run's lines and figures are written: console, log file, JSON lines, and TensorBoard or VisualDL."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _log_file(folder: Path, rank: int) -> Path:
 
 
 class _Recording(logging.FileHandler):
-    """A log file that remembers its first lines, those of a run that is being assembled."""
+    """A log file that keeps its first records, those of a run that is being assembled."""
 
     _MOST = 1000
 
@@ -156,7 +156,7 @@ _SINKS: dict[str, Any] = {"TensorBoard": _tensorboard, "VisualDL": _visualdl}
 
 
 def open_sinks(folder: Path, names: list[str]) -> list[Sink]:
-    """The JSON-lines file, and the sinks asked for in ``log_sinks``.
+    """The JSON-lines file, and the sinks that ``log_sinks`` names.
 
     Raises:
         UserError: an unknown sink, or one whose library is not installed.

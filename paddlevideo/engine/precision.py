@@ -135,7 +135,7 @@ class Precision:
         scaled = float(self._scaler._scale) > 1.0
         overflow = bool(self._scaler._found_inf)
         if overflow:
-            self._scaler.step(optimizer)  # leaves the step out by itself, and remembers it for update()
+            self._scaler.step(optimizer)  # leaves the step out by itself, and notes it for update()
         self._scaler.update()
         return scaled and overflow
 

@@ -2,7 +2,7 @@
 
 Rank 0 adds up what the others send and sends the sum back: 0.1 ms on one machine.  Neither the job's store (a request
 takes 44 ms, because Paddle leaves Nagle's algorithm on, and none has a time limit) nor a collective of gloo (which
-gives up on a rank that comes 30 s late) can wait for a rank at a training step.
+times out on a rank that is 30 s late) can wait for a rank at a training step.
 """
 
 from __future__ import annotations

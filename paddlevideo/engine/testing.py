@@ -1,4 +1,4 @@
-"""One evaluation of given weights: its figures, and whatever files the caller wants of it."""
+"""One evaluation of given weights: its figures, and the files that the caller writes of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.precision import Precision, use_deterministic_kernels
 from paddlevideo.errors import UserError
-from paddlevideo.settings import DEFAULT_SEED, Options, Settings
+from paddlevideo.settings import DEFAULT_SEED, Options
 
 log = logging.getLogger("paddlevideo")
 
@@ -67,7 +67,7 @@ def test(config: Config, options: Options, files: Files | None = None) -> dict[s
     distributed.set_up(options.device)
     if options.deterministic:
         use_deterministic_kernels()
-    set_up_logging(config.output_dir, distributed.rank(), Settings.of(config).log_level)
+    set_up_logging(config.output_dir, distributed.rank(), config.settings.log_level)
     pipelines = pipelines_of(config)
     config, framework, classes = trained_network(config, options.weights, _log, pipelines)
     collectors = files.collectors(framework) if files is not None else []

@@ -33,7 +33,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights
-from paddlevideo.settings import Options, Settings
+from paddlevideo.settings import Options
 from paddlevideo.solver.lr import RateOfRun
 from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state
 
@@ -88,12 +88,11 @@ class Trainer:
     _suspects: set[str] = field(default_factory=set)  # files of these steps
 
     def __post_init__(self) -> None:
-        self.settings = Settings.of(self.config)
         self._statistics = RunningStatistics(self.framework)
 
     @property
     def epochs(self) -> int:
-        return self.settings.epochs
+        return self.config.settings.epochs
 
     @property
     def max_iters(self) -> int | None:
@@ -121,19 +120,19 @@ class Trainer:
             SystemExit: 143 or 130 after a signal, with a resume point written.
         """
         with self._signals():
-            self._tell("start")
+            self._call("start")
             while self.progress.epoch < self.epochs and not self.end_early:
                 self._epoch()
-            self._tell("finish")
+            self._call("finish")
         if self.stop_signal and self.progress.epoch < self.epochs:
             log.info("stopped by signal %d; continue with --resume auto", self.stop_signal)
             raise SystemExit(128 + self.stop_signal)
         if self.progress.epoch == self.epochs:
-            log.info("training %s finished", self.settings.model_name)
+            log.info("training %s finished", self.config.settings.model_name)
 
     def _epoch(self) -> None:
         progress = self.progress
-        self._tell("epoch_start")
+        self._call("epoch_start")
         self.framework.train()
         waited_from = time.perf_counter()
         windows = self._windows(progress.step_in_epoch * self.accumulate)
@@ -144,14 +143,14 @@ class Trainer:
             progress.step_in_epoch += 1
             progress.step += 1
             self.last = {**figures, "reader_cost": read_s, "batch_cost": time.perf_counter() - waited_from}
-            self._tell("after_step")
+            self._call("after_step")
             if self.stop_signal or self.end_early:
                 self.end_early = True
                 windows.close()
                 return
             waited_from = time.perf_counter()
         progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
-        self._tell("epoch_end")
+        self._call("epoch_end")
 
     def _windows(self, start: int) -> Iterator[list[dict[str, Any]]]:
         """The batches of each optimizer step, from batch ``start`` of the epoch on."""
@@ -223,7 +222,7 @@ class Trainer:
         paddle.seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def diverged(self) -> bool:
-        """Whether the weights are of no use any more: a loss out of all proportion to the run's first one, or none.
+        """Whether the weights are unusable: the loss is out of all proportion to the run's first one, or not finite.
 
         Of the last step that was taken, and of its batch with the weights that the step has made.  Changes nothing.
         """
@@ -241,7 +240,7 @@ class Trainer:
         return loss <= _DIVERGED * max(1.0, self.first_loss or 0.0)  # not so for NaN
 
     def _report_refused(self, window: list[dict[str, Any]], check: StepCheck, explained: bool) -> None:
-        """Names the step's files, those of the ranks that are to blame; ends the run after too many in a row.
+        """Logs the step's files, of the ranks that caused it; ends the run after too many in a row.
 
         A step with a file of the refused step before it does not count: the file may be at fault, at an epoch's end and
         at the beginning of the next.
@@ -252,16 +251,16 @@ class Trainer:
         if explained and all(sound for sound, _, _ in reports):
             log.info("step %d: the gradients overflow in float16; the loss scale is lowered", self.progress.step)
             return
-        blamed = [report for report in reports if not report[0]] or reports
-        names = list(dict.fromkeys(name for _, _, files in blamed for name in files))
+        causes = [report for report in reports if not report[0]] or reports
+        names = list(dict.fromkeys(name for _, _, files in causes for name in files))
         self._refused += not self._suspects.intersection(names)
         self._suspects.update(names)
-        log.warning("step %d: no step is taken (%s). Files: %s", self.progress.step, blamed[0][1], ", ".join(names))
-        if self._refused >= self.settings.non_finite_limit:
+        log.warning("step %d: no step is taken (%s). Files: %s", self.progress.step, causes[0][1], ", ".join(names))
+        if self._refused >= self.config.settings.non_finite_limit:
             stems = [entry.stem for entry in self.folder.entries()[0] if entry.run == self.folder.run]
             there = f"The newest resume point is {stems[0]}: continue with --resume auto" if stems else "Start anew"
             raise UserError(
-                f"step {self.progress.step}: {blamed[0][1]}: not finite {self._refused} times in a row, and training "
+                f"step {self.progress.step}: {causes[0][1]}: not finite {self._refused} times in a row, and training "
                 "stops; lower OPTIMIZER.learning_rate, add OPTIMIZER.grad_clip, or look at the files named above. "
                 f"No weights were changed by these steps. {there}"
             )
@@ -314,7 +313,7 @@ class Trainer:
             "dataset": hashlib.sha256(records.encode()).hexdigest(),
             "weights": self.framework.kept_elsewhere(),
         }
-        # no array of a checkpoint tells the share of shifted channels
+        # no array of a checkpoint states the share of shifted channels
         shares = [network.backbone.shift_div for network in self.framework.networks()]
         return {"shape": shape, "shift_div": shares, "config": self.config.to_dict()}
 
@@ -348,7 +347,7 @@ class Trainer:
         """The hook of that name, or None."""
         return next((hook for hook in self.hooks if hook.name == name), None)
 
-    def _tell(self, moment: str) -> None:
+    def _call(self, moment: str) -> None:
         # in reverse at the end: the log closes when the others have written to it
         for hook in self.hooks if moment != "finish" else reversed(self.hooks):
             getattr(hook, moment)(self)

@@ -32,14 +32,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.settings import (
-    DEFAULT_SEED,
-    Accumulation,
-    Batches,
-    Options,
-    Settings,
-    SWASettings,
-)
+from paddlevideo.settings import DEFAULT_SEED, Options, Settings
 from paddlevideo.solver.lr import RateOfRun, ScaledSchedule, SequentialSchedule, build_lr
 from paddlevideo.solver.optimizer import build_optimizer, describe_groups
 
@@ -60,7 +53,7 @@ def train(config: Config, options: Options) -> Trainer:
     Raises:
         UserError: whatever of it a user can mend.
     """
-    settings = Settings.of(config)
+    settings = config.settings
     device = distributed.set_up(options.device)
     if options.deterministic:
         use_deterministic_kernels()
@@ -94,12 +87,12 @@ def _prepared(config: Config, options: Options, folder: RunFolder, point: checkp
 
 def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, resumed: bool) -> Trainer:
     paddle.seed(seed)
-    settings, pipelines = Settings.of(config), pipelines_of(config)
+    settings, pipelines = config.settings, pipelines_of(config)
     _note_flags(settings, options)
     framework = _network(config, options, folder.classes, pipelines, resumed)
     loader = loader_for(config, "train", framework.num_classes, seed, folder.classes, pipelines.get("train"))
     log_data(loader, "train", folder.classes)
-    accumulate = _accumulation(config)
+    accumulate = _accumulation(settings)
     steps_per_epoch = math.ceil(min(len(loader), options.max_iters or len(loader)) / accumulate)
     schedule = _schedule(config, options, steps_per_epoch, accumulate)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype)
@@ -125,7 +118,7 @@ def _note_flags(settings: Settings, options: Options) -> None:
 def _network(
     config: Config, options: Options, classes: Classes, pipelines: Mapping[str, Pipeline], resumed: bool
 ) -> Any:
-    """The network with the weights it starts from, whose classes are compared with the training's."""
+    """The network with the weights it starts from, its classes compared with the training's."""
     framework = network(config, pipelines, pretrained=not (options.weights or resumed))
     if options.weights and not resumed:
         report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
@@ -134,22 +127,21 @@ def _network(
     for where, (file, teaches) in framework.start_files().items():
         compare_start(classes, file, f"{where}: {file}", teaches, log.info)
     check_count(config, framework.num_classes, classes)
-    return _sync_batch_norm(framework) if Settings.of(config).sync_bn else framework
+    return _sync_batch_norm(framework) if config.settings.sync_bn else framework
 
 
 def _schedule(config: Config, options: Options, steps_per_epoch: int, accumulate: int) -> RateOfRun:
     """OPTIMIZER.learning_rate, and from the first averaged epoch on SWA.lr, where there is one."""
-    epochs, section = Settings.of(config).epochs, config.section("OPTIMIZER")
+    epochs, swa, section = config.settings.epochs, config.settings.swa, config.section("OPTIMIZER")
     if epochs is None:
         raise UserError(f"{config.source}: epochs: is missing; training needs it")
     schedule = build_lr(section["learning_rate"], steps_per_epoch, epochs)
-    swa = SWASettings.of(config.get("SWA") or {})
-    if swa.lr is not None:
+    if swa is not None and swa.lr is not None:
         before = swa.first_epoch(epochs) - 1
         after = build_lr(swa.lr, steps_per_epoch, epochs - before, "SWA.lr")
         schedule = SequentialSchedule(schedule, after, before)
     if options.scale_lr:
-        schedule = ScaledSchedule(schedule, _rate_factor(config, section.get("base_batch_size"), accumulate))
+        schedule = ScaledSchedule(schedule, _rate_factor(config.settings, section.get("base_batch_size"), accumulate))
     for line in length_remarks(config, steps_per_epoch):
         log.warning("%s", line)
     return schedule
@@ -158,7 +150,7 @@ def _schedule(config: Config, options: Options, steps_per_epoch: int, accumulate
 def _start(
     folder: RunFolder, options: Options, resume_epoch: int
 ) -> tuple[checkpoint.ResumePoint | None, Sequence[str]]:
-    """What to continue from (None: the beginning), and whose files in the folder the run would overwrite.
+    """What to continue from (None: the beginning), and the files of another run that this one would overwrite.
 
     Raises:
         UserError: on every rank: there is such work and no ``--overwrite``, or nothing valid to resume.
@@ -170,7 +162,7 @@ def _start(
         point = _resume_point(folder, options.resume, resume_epoch)
         lost = folder.in_the_way(point, newest=options.resume == "auto")
         if lost and not options.overwrite:
-            raise UserError(_ways_on(folder, point, lost))
+            raise UserError(_refusal(folder, point, lost))
         return (str(point.stem) if point else None), lost, point.run if point else folder.run
 
     stem, lost, folder.run = _on_main(decide)
@@ -192,7 +184,7 @@ def _move_aside(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: S
         log.info("--overwrite: %s was moved to %s", "the earlier run" if point is None else ", ".join(lost), target)
 
 
-def _ways_on(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: list[str]) -> str:
+def _refusal(folder: RunFolder, point: checkpoint.ResumePoint | None, lost: list[str]) -> str:
     shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
     if point is None:
         name = folder.written_as()
@@ -249,22 +241,22 @@ def _resume_point(folder: RunFolder, resume: str | None, resume_epoch: int) -> c
     return point
 
 
-def _seed(asked: int | None, point: checkpoint.ResumePoint | None) -> int:
-    """A resumed run goes on with its own seed, which shuffling, augmentation and dropout are keyed by."""
+def _seed(given: int | None, point: checkpoint.ResumePoint | None) -> int:
+    """A resumed run keeps its own seed, by which shuffling, augmentation and dropout are keyed."""
     if point is None:
-        return DEFAULT_SEED if asked is None else asked
+        return DEFAULT_SEED if given is None else given
     if "seed" not in point.state:
         raise UserError(f"{point.stem}: the resume point is incomplete: 'seed' is missing")
     seed = point.state["seed"]
-    if asked not in (None, seed):
-        log.warning("--seed %d is passed over: the resumed run has seed %d", asked, seed)
+    if given not in (None, seed):
+        log.warning("--seed %d is passed over: the resumed run has seed %d", given, seed)
     return seed
 
 
-def _accumulation(config: Config) -> int:
+def _accumulation(settings: Settings) -> int:
     """Batches per optimizer step."""
-    section = Accumulation.of(config.get("GRADIENT_ACCUMULATION") or {})
-    per_step, total = _clips_per_batch(config), section.global_batch_size
+    section = settings.accumulation
+    per_step, total = _clips_per_batch(settings), section.global_batch_size
     if section.num_iters or not total:
         return section.num_iters or 1
     if total % per_step:
@@ -275,16 +267,16 @@ def _accumulation(config: Config) -> int:
     return total // per_step
 
 
-def _clips_per_batch(config: Config) -> int:
+def _clips_per_batch(settings: Settings) -> int:
     """Of all ranks."""
-    return Batches.of(config["DATASET"]).batch_size * distributed.world_size()
+    return settings.batches.batch_size * distributed.world_size()
 
 
-def _rate_factor(config: Config, base_batch: int | None, accumulate: int) -> float:
+def _rate_factor(settings: Settings, base_batch: int | None, accumulate: int) -> float:
     """The run's global batch, divided by the one that the rates are for."""
     if not base_batch:
         raise UserError("--scale_lr: OPTIMIZER.base_batch_size is missing: the global batch the rates were set for")
-    batch = _clips_per_batch(config) * accumulate
+    batch = _clips_per_batch(settings) * accumulate
     log.info(
         "--scale_lr: every learning rate x %g (global batch %d, rates are for %d)",
         batch / base_batch,

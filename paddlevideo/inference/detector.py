@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.ava_files import read_ava_labels
+from paddlevideo.boxes import to_fractions, to_pixels
 from paddlevideo.classes import RESERVED, UNKNOWN, Classes
 from paddlevideo.config import Config, load_config
 from paddlevideo.environment import set_cpu_environment
@@ -352,7 +353,7 @@ class ActionDetector:
         export = Export.find(path, params, say)
         if export.description is None:
             raise UserError(
-                f"{export.file}: not there, so how {export.program.name} wants its clips is unknown; export the model "
+                f"{export.file}: not there, so the pipeline of {export.program.name} is not known; export the model "
                 "again"
             )
         noted = export.description.detection
@@ -456,7 +457,7 @@ class ActionDetector:
             frame = reader.get([index])
             height, width = frame.shape[1:3]
             (boxes,) = persons.detect(frame, [at[index].timestamp_s])
-            found[index] = (boxes / np.array([width, height, width, height, 1])).astype(np.float32)
+            found[index] = to_fractions(boxes, width, height).astype(np.float32)
             self._progress(len(found), len(at))
         return [[found[moment.frame_index] for moment in moments] for moments in passes]
 
@@ -491,16 +492,16 @@ class ActionDetector:
             seen: the boxes of ``looks``.
         """
         height, width = size = reader.size()
-        scale = np.array([width, height] * 2, np.float32)
         times = [look.time_s for look in looks]
-        linked = link([found[:, :4] * scale for found in seen], times, max_gap_s=self.max_gap_s)
+        boxes_px = [to_pixels(found[:, :4], width, height).astype(np.float32) for found in seen]
+        linked = link(boxes_px, times, max_gap_s=self.max_gap_s)
         tracks = tracks_of([found[:, :4] for found in seen], times, linked)
         ids_at = dict(zip(looks, linked))
         key_frames = [
             KeyFrame(
                 moment,
                 [
-                    Person(int(i), box[:4] * [width, height, width, height], box[:4], float(box[4]), row)
+                    Person(int(i), to_pixels(box[:4], width, height), box[:4], float(box[4]), row)
                     for i, box, row in zip(ids_at[moment], found, rows, strict=True)
                 ],
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paddlevideo.boxes import iou
+from paddlevideo.boxes import iou, to_pixels
 
 XYXY = ("x1", "y1", "x2", "y2")
 CENTRED = ("cx", "cy", "w", "h")
@@ -102,7 +102,7 @@ def in_pixels(boxes: np.ndarray, size: tuple[int, int], unit: str | None) -> np.
         unit: ``pixels`` or ``fractions``; None: fractions if no box reaches further than 1.5.
     """
     if unit == "fractions" or (unit is None and len(boxes) and boxes.max() <= _FRACTION_MAX):
-        return boxes * np.array([size[1], size[0], size[1], size[0]], np.float32)
+        return to_pixels(boxes, size[1], size[0]).astype(np.float32)
     return boxes
 
 

@@ -384,7 +384,7 @@ def _work_folder(output_dir: Path) -> Iterator[Path]:
 
 
 def _move_into_place(folder: Path, output_dir: Path) -> None:
-    """Every file by a rename; ``inference.yml``, whose digests tell whether the others are its own, comes last."""
+    """Every file by a rename; ``inference.yml``, which has the digests of the others, comes last."""
     files = sorted(folder.iterdir(), key=lambda file: (file.name == FILE_NAME, file.name))
     for file in files:
         with file.open("rb") as stream:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from paddlevideo.ava_files import img_key, read_proposals, split_key
+from paddlevideo.boxes import to_pixels
 from paddlevideo.errors import UserError
 from paddlevideo.inference.runtime import PROGRAM_SUFFIXES, Runtime, Say, to_stderr
 from paddlevideo.loader.datasets.ava import select_persons
@@ -38,8 +39,8 @@ class PersonDetector(ABC):
 
         Args:
             frames: uint8 [T, H, W, 3] RGB.
-            timestamps_s: the frames' seconds as annotation counts them (AVA's 15 minutes begin at 900), for sources
-                that look boxes up.
+            timestamps_s: the frames' seconds as annotation counts them (AVA's 15 minutes begin at 900), for files of
+                boxes.
 
         Returns:
             T arrays float32 [n, 5]: x1, y1, x2, y2 in pixels of the frame, and a score in 0..1; n may be 0.
@@ -78,7 +79,7 @@ class ProposalFile(PersonDetector):
     def detect(self, frames: np.ndarray, timestamps_s: Sequence[float]) -> list[np.ndarray]:
         """As ``PersonDetector.detect``; none at a second that the file does not hold."""
         height, width = frames.shape[1:3]
-        return [self.boxes_norm(t) * np.array([width, height, width, height, 1], np.float32) for t in timestamps_s]
+        return [to_pixels(self.boxes_norm(t), width, height).astype(np.float32) for t in timestamps_s]
 
     def boxes_norm(self, timestamp_s: float) -> np.ndarray:
         """float32 [n, 5] as the file has them: fractions of the picture, and scores."""
@@ -150,7 +151,7 @@ def open_detector(
     runtime: Runtime | None = None,
     say: Say = to_stderr,
 ) -> PersonDetector:
-    """The detector that a word or a path names.
+    """A person detector.
 
     Args:
         spec: ``hog``; an ``.onnx`` file; PaddleDetection's export, a folder or its ``.json`` or ``.pdmodel``.

@@ -500,5 +500,5 @@ def _beside(model: Path, options: str | Path | None) -> Path | None:
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; it says what the detector wants")
+        raise UserError(f"{path}: no such file; it describes the inputs and outputs of the detector")
     return read_yaml(path, plain=True)[0]  # JSON is YAML

@@ -125,7 +125,8 @@ class Predictor:
         self.batch_size, self.seed, self.damaged = batch_size, seed, damaged
         self._say = say
         # trained on extracted frames: of a video file the same frames are read directly
-        self._of_frames = reads_frame_folders(pipeline)
+        names_of_steps = [step.get("name") for step in pipeline.describe().values() if isinstance(step, Mapping)]
+        self._of_frames = any(name in TRANSFORMS and TRANSFORMS.get(name) is FrameDecoder for name in names_of_steps)
         self._input = model.inputs[0]
         self._foreign = len(self._input.shape) != 6
 
@@ -243,19 +244,18 @@ class Predictor:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def clip(self, source: Source, index: int = 0, fps: float = 30.0) -> tuple[np.ndarray, tuple[float, float] | None]:
-        """What the model takes of a video: [V, T, H, W, 3], and the seconds of its first and last frame.
+    def clip(self, source: Source, index: int = 0, fps: float = 30.0) -> dict[str, Any]:
+        """The sample of a video after the pipeline, as testing makes it: ``imgs`` [V, T, H, W, 3], ``span_s``, ...
 
         Args:
-            source: a path, or uint8 [T, H, W, 3] RGB.
-            index: of the video, for the pipeline's generator.
-            fps: frame rate of an array.
+            source: a path, or a clip in memory: uint8 [T, H, W, 3] RGB.
+            index: of the video, for the generator of random pipelines.
+            fps: frame rate of a clip in memory.
 
         Raises:
             VideoReadError: the video cannot be read.
-            UserError: the clip is not of the model's shape.
         """
-        name = _name_of(source, index)
+        name = _name(source, index)
         sample: dict[str, Any] = {"filename": name, "index": index, "damaged": self.damaged}
         if isinstance(source, np.ndarray):
             sample["reader"] = ArrayReader(source, fps)
@@ -265,15 +265,15 @@ class Predictor:
         for remark in sample.get("remarks", ()):
             self._say(f"{printable(name)}: {remark}")
         self._check_shape(sample["imgs"])
-        return sample["imgs"], sample.get("span_s")
+        return sample
 
     def _prepare(self, source: Source, index: int, fps: float) -> _Item:
-        start, name = time.perf_counter(), _name_of(source, index)
+        start, name = time.perf_counter(), _name(source, index)
         try:
-            imgs, span_s = self.clip(source, index, fps)
+            sample = self.clip(source, index, fps)
         except UserError as error:  # raised in its turn, after what stands before it
             return _Item(name, None, time.perf_counter() - start, error)
-        return _Item(name, imgs, time.perf_counter() - start, span_s=span_s)
+        return _Item(name, sample["imgs"], time.perf_counter() - start, span_s=sample.get("span_s"))
 
     def _run(self, batch: Sequence[_Item]) -> Iterator[Prediction]:
         clips = [item.imgs for item in batch if item.error is None]
@@ -306,6 +306,10 @@ class Predictor:
             )
 
 
+def _name(source: Source, index: int) -> str:
+    return f"array[{index}]" if isinstance(source, np.ndarray) else str(source)
+
+
 @dataclass(frozen=True, eq=False)
 class _Item:
     name: str
@@ -313,10 +317,6 @@ class _Item:
     prepare_s: float
     error: UserError | None = None
     span_s: tuple[float, float] | None = None
-
-
-def _name_of(source: Source, index: int) -> str:
-    return f"array[{index}]" if isinstance(source, np.ndarray) else str(source)
 
 
 def load(
@@ -356,15 +356,9 @@ def load(
 def _takes_boxes(program: Path) -> UserError:
     """The refusal of a detection model."""
     return UserError(
-        f"{program}: a detection model, which wants to know where the people are; use "
+        f"{program}: a detection model, which takes persons' boxes; use "
         f"python tools/ava_predict.py --model_file {program} --video_path VIDEO"
     )
-
-
-def reads_frame_folders(pipeline: Pipeline) -> bool:
-    """Whether a pipeline opens folders of pictures rather than video files."""
-    names = [step.get("name") for step in pipeline.describe().values() if isinstance(step, Mapping)]
-    return any(name in TRANSFORMS and TRANSFORMS.get(name) is FrameDecoder for name in names)
 
 
 def _names(

@@ -162,7 +162,7 @@ class Description:
         views: clips x crops that one video gives, averaged inside the model.
         pipeline: the ``PIPELINE.test`` section, as ``Pipeline.describe()`` gives it.
         labels: K names, or None.
-        detection: of a model that takes people's boxes: its inputs, and what ``DetectionSettings`` holds; else empty.
+        detection: of a model that takes persons' boxes: its inputs, and ``DetectionSettings``; else empty.
         weights: file name and sha256 of the checkpoint that was exported.
         files: file name -> sha256, of the program and its weights.
         imports: file or module -> sha256, of the user's modules that operators of the pipeline are from.
@@ -319,7 +319,7 @@ class Export:
 
         ``inference.yml`` travels with the weights, so it holds: a configuration that differs is named in one line,
         since a file that was edited after the export is the usual reason.  An override of ``PIPELINE.test`` is used,
-        and said.  Without ``inference.yml`` the configuration decides.
+        with a line.  Without ``inference.yml`` the configuration decides.
 
         Args:
             overrides: the ``-o KEY=VALUE`` that are already in ``config``.
@@ -327,7 +327,7 @@ class Export:
         own = (config.to_dict().get("PIPELINE") or {}).get("test") if config else None
         if self.description is None or own is None:
             return own
-        # what operators leave unsaid may mean something else in an older export
+        # defaults of operators may differ in an older export
         exported = Pipeline.of_export(self.description.pipeline, f"{FILE_NAME}: pipeline").describe()
         pairs = differences(Pipeline(own, "PIPELINE.test").describe(), exported, "PIPELINE.test", ordered=True)
         difference = next((f"{path}: here {ours}, exported {theirs}" for path, ours, theirs in pairs), None)
@@ -437,7 +437,7 @@ class Runtime:
         """``gpu``, ``xpu``, ``npu`` or ``cpu``.
 
         Raises:
-            UserError: something was asked for that this machine or this Paddle does not have; with the way out.
+            UserError: this machine or this Paddle lacks what is required; with the way out.
         """
         device = self._wanted_device()
         if self.precision not in ("fp32", "fp16", "int8"):
@@ -471,17 +471,17 @@ class Runtime:
 
         if self.use_xpu:
             if not paddle.is_compiled_with_xpu():
-                raise UserError("XPU asked for, but this Paddle is built without it; leave --use_xpu out")
+                raise UserError("XPU required, but this Paddle is built without it; leave --use_xpu out")
             return "xpu"
         if self.use_npu:
             if not paddle.is_compiled_with_custom_device("npu"):
-                raise UserError("NPU asked for, but this Paddle is built without it; leave --use_npu out")
+                raise UserError("NPU required, but this Paddle is built without it; leave --use_npu out")
             return "npu"
         if self.use_gpu is False:
             return "cpu"
         lacking = _gpu_lacking()
         if lacking and self.use_gpu:
-            raise UserError(f"GPU asked for, but {lacking}; use --use_gpu=False to run on the CPU")
+            raise UserError(f"GPU required, but {lacking}; use --use_gpu=False to run on the CPU")
         return "cpu" if lacking else "gpu"
 
 
@@ -508,7 +508,7 @@ class ExportedModel:
         program: ``.json`` or ``.pdmodel``.
         params: ``.pdiparams``.
         runtime: where it runs.
-        say: receives a line for each choice that was not the caller's.
+        say: receives a line for each choice that is made instead of the caller's.
 
     Raises:
         UserError: damaged files, or a runtime that is not there.
@@ -548,7 +548,7 @@ class TrainedNetwork:
         weights: ``.pdparams``.
         device: ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
         of_persons: whether the caller has persons' boxes.
-        say: receives whose class names are taken, and how many keys of the weights fit.
+        say: receives lines on the class names that are taken and on the keys of the weights that fit.
 
     Attributes:
         name: of its weights.

@@ -10,12 +10,12 @@ import numpy as np
 from paddlevideo.boxes import iou
 
 MAX_GAP_S = 1.0
-_MAX_SPACING_S = 10.0  # between sparser frames a place says nothing about who stands there
+_MAX_SPACING_S = 10.0  # frames further apart are not linked by place
 _MIN_IOU = 0.3
 # in heights of the box, chosen on the first half of walkers.csv (benchmarks/tracking.py)
-_BOX_NOISE = 0.08  # standard deviation of a found box's centre
+_BOX_NOISE = 0.08  # standard deviation of a detected box's centre
 _ACCELERATION = 0.8  # white-noise acceleration, per s^1.5
-_SPEED = 0.8  # standard deviation of a newcomer's speed, per s
+_SPEED = 0.8  # standard deviation of the speed of a new track, per s
 _MAX_OVERLAP_SIGMA = 0.5  # overlap is judged only where the predicted centre is at least so certain
 _MAX_SIGMAS = 4.0
 _MAX_DISTANCES = (0.6, 1.3)  # the limit is within these, however certain or uncertain the prediction
@@ -39,7 +39,7 @@ def link(
             same along both axes.
         times_s: of the frames, ascending; any spacing.
         min_iou: least overlap with the predicted box in the first stage.
-        max_gap_s: seconds that a person may go unseen and keep the id; one missed frame is allowed up to 10 s.
+        max_gap_s: longest gap of a track in seconds; one missed frame is allowed up to 10 s.
 
     Returns:
         Per frame int64 [n]; ids count from 0 in the order of appearance, within a frame in that of the boxes.
@@ -146,19 +146,19 @@ def _heights(boxes: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """Where one person was found: ascending ``times_s`` [n] and ``boxes`` [n, 4]."""
+    """The detections of one person: ascending ``times_s`` [n] and ``boxes`` [n, 4]."""
 
     times_s: np.ndarray
     boxes: np.ndarray
 
     def at(self, time_s: float, usual_s: float) -> np.ndarray | None:
-        """The box at any time, float [4]; None where the person was not seen.
+        """The box at any time, float [4]; None where the person was not detected.
 
-        Between two sightings it moves straight from one to the other, unless they are further apart than a track may
-        be interrupted.  Before the first and behind the last it stays for half of ``usual_s``.
+        Between two detections it moves straight from one to the other, unless they are further apart than the longest
+        gap of a track.  Before the first and behind the last it stays for half of ``usual_s``.
 
         Args:
-            usual_s: seconds between two frames in which people were looked for.
+            usual_s: seconds between two frames in which persons were looked for.
         """
         after = int(np.searchsorted(self.times_s, time_s, side="right"))
         before = after - 1
@@ -186,13 +186,13 @@ def tracks_of(boxes: Sequence[np.ndarray], times_s: Sequence[float], ids: Sequen
 
 
 def colours_of(tracks: dict[int, Track], preferred: int, apart_s: float = MAX_GAP_S) -> dict[int, int]:
-    """A colour number for each person, so that no two who are seen together share one.
+    """A colour number for each person; no two persons at one time share one.
 
     A person gets ``id % preferred`` if that is free, else the lowest free number; numbers from ``preferred`` on occur
-    only where more persons are seen at once.
+    only where there are more persons at once.
 
     Args:
-        apart_s: a number is free again so long after its person was last seen.
+        apart_s: seconds after the last detection of a person until the number is free again.
     """
     colours: dict[int, int] = {}
     for person, track in sorted(tracks.items(), key=lambda item: (item[1].times_s[0], item[0])):

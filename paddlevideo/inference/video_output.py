@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.ava_files import whole_second
+from paddlevideo.boxes import to_pixels
 from paddlevideo.drawing import NUM_COLOURS, Marked, mark
 from paddlevideo.errors import UserError
 from paddlevideo.inference.detector import Person, VideoActions
@@ -116,7 +117,7 @@ def marked_persons(
         actions = result.actions(person, threshold, top_k) if person else []
         lines = [f"{name} {score:.2f}" for _, name, score in actions]
         lines = [f"{number}: {lines[0]}", *lines[1:]] if lines else [f"{number}"]
-        marked.append(Marked(colours[number], box * [width, height, width, height], lines))
+        marked.append(Marked(colours[number], to_pixels(box, width, height), lines))
     return marked
 
 

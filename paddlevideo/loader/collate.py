@@ -11,7 +11,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import LOWER
 from paddlevideo.loader.fetch import SampleSource, arrays_of
-from paddlevideo.loader.pipelines.boxes import PER_PERSON
+from paddlevideo.loader.pipelines.sample_boxes import PER_PERSON
 from paddlevideo.memory import within_memory
 
 
@@ -70,8 +70,8 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
 
     Args:
         samples: dicts with ``imgs`` uint8 | float32 [V, T, H, W, 3], ``index``, optionally ``label`` (int, or float32
-            [K]), ``replaced`` and ``valid``; samples of key frames with ``boxes`` and what else ``pipelines.boxes``
-            lists; and any other arrays, each of one shape in all samples.
+            [K]), ``replaced`` and ``valid``; samples of key frames with ``boxes`` and others of
+            ``sample_boxes.PER_PERSON``; and any other arrays, each of one shape in all samples.
 
     Returns:
         ``imgs`` [N, V, T, H, W, 3]; ``index`` and ``replaced`` int64 [N]; ``valid`` uint8 [N]; ``label`` int64 [N] or

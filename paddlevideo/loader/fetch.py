@@ -14,7 +14,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import describe, sample_error
 from paddlevideo.loader.decode.reader import VideoReadError
-from paddlevideo.loader.pipelines.boxes import PER_PERSON
+from paddlevideo.loader.pipelines.sample_boxes import PER_PERSON
 
 _MAX_SHAPE_TRIES = 50
 

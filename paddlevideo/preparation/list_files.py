@@ -33,7 +33,7 @@ class AnnotatedClip:
     where: str
 
 
-class Classes:
+class ClassList:
     """Class names with their ids, and the mistakes found while annotations are translated to ids.
 
     Args:

@@ -11,7 +11,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.preparation.list_files import (
     AnnotatedClip,
-    Classes,
+    ClassList,
     PathStyle,
     VideoIndex,
     csv_rows,
@@ -25,7 +25,7 @@ from paddlevideo.preparation.list_files import (
 )
 from paddlevideo.shipped import ROOT
 
-Reader = Callable[[Path, Classes, int], Mapping[str, Sequence[AnnotatedClip]]]
+Reader = Callable[[Path, ClassList, int], Mapping[str, Sequence[AnnotatedClip]]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PublicSet:
     Args:
         name: its folder below ``data/``.
         read: from the annotation folder and the number of the official split to clips by split (``train``,
-            ``val``...), all mistakes noted in ``Classes``.
+            ``val``...), all mistakes noted in ``ClassList``.
         list_name: with places for ``split``, ``kind`` (``videos`` or ``rawframes``) and the flags.
         frames_folder: folder below ``data/`` for lists of frame folders, if it is another one.
         frame_name: template of the frames as they are published or extracted.
@@ -91,7 +91,7 @@ class PublicSet:
         Raises:
             ConfigError: every mistake of the annotations.
         """
-        classes = Classes(read_labels(labels))
+        classes = ClassList(read_labels(labels))
         splits = self.read(annotations, classes, number)
         classes.raise_if_any()
         index = VideoIndex(media, frame_name, self.ignore_case)
@@ -107,7 +107,7 @@ _KINETICS_FILES = {"train": ("train",), "val": ("validate", "val"), "test": ("te
 _KINETICS_COLUMNS = ("youtube_id", "time_start", "time_end")
 
 
-def read_kinetics(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
+def read_kinetics(annotations: Path, classes: ClassList, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Kinetics-400 from the official CSV files.
 
         paddlevideo prepare kinetics --annotations data/k400/annotations --videos data/k400/videos
@@ -130,7 +130,7 @@ def read_kinetics(annotations: Path, classes: Classes, number: int) -> dict[str,
     return splits
 
 
-def _kinetics_clip(where: str, row: dict[str, str], classes: Classes, single: bool) -> AnnotatedClip:
+def _kinetics_clip(where: str, row: dict[str, str], classes: ClassList, single: bool) -> AnnotatedClip:
     """One row.  Some copies write class names with underscores, in the lists as in folders.
 
     Args:
@@ -153,7 +153,7 @@ def _kinetics_clip(where: str, row: dict[str, str], classes: Classes, single: bo
 _JESTER_SPLITS = {"train": "train", "val": "validation"}
 
 
-def read_jester(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
+def read_jester(annotations: Path, classes: ClassList, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Jester from the official files.
 
         paddlevideo prepare jester --frames data/jester/rawframes
@@ -175,7 +175,7 @@ def read_jester(annotations: Path, classes: Classes, number: int) -> dict[str, l
 _DIVING48_SPLITS = {"train": "train", "val": "test"}
 
 
-def read_diving48(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
+def read_diving48(annotations: Path, classes: ClassList, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Diving48 (V2 annotations) from the official JSON files.
 
         paddlevideo prepare diving48 --videos data/diving48/videos
@@ -202,7 +202,7 @@ _HMDB51_FOLDER = "testTrainMulti_7030_splits"
 _HMDB51_SPLIT_OF = {"1": "train", "2": "val", "0": None}
 
 
-def read_hmdb51(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
+def read_hmdb51(annotations: Path, classes: ClassList, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of HMDB51 from the official split files.
 
         paddlevideo prepare hmdb51 --videos data/hmdb51/videos --split 1
@@ -232,7 +232,7 @@ _UCF101_FOLDER = "ucfTrainTestlist"
 _UCF101_SPLITS = {"train": "trainlist", "val": "testlist"}
 
 
-def read_ucf101(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
+def read_ucf101(annotations: Path, classes: ClassList, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of UCF101 from the official split files.
 
         paddlevideo prepare ucf101 --videos data/ucf101/videos --split 1
@@ -256,7 +256,7 @@ def read_ucf101(annotations: Path, classes: Classes, number: int) -> dict[str, l
     }
 
 
-def _ucf101_clip(where: str, text: str, classes: Classes) -> AnnotatedClip:
+def _ucf101_clip(where: str, text: str, classes: ClassList) -> AnnotatedClip:
     """One line; the class is the folder, and the number after it, counted from 1, must agree."""
     path, dot, rest = text.partition(".avi")
     name, slash, stem = path.rpartition("/")
@@ -271,7 +271,7 @@ def _ucf101_clip(where: str, text: str, classes: Classes) -> AnnotatedClip:
 _SOMETHING_SPLITS = {"train": "train", "val": "validation"}
 
 
-def read_something_v1(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
+def read_something_v1(annotations: Path, classes: ClassList, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Something-Something V1 from the official files.
 
         paddlevideo prepare something v1 --frames data/sthv1/rawframes
@@ -290,7 +290,7 @@ def read_something_v1(annotations: Path, classes: Classes, number: int) -> dict[
     }
 
 
-def read_something_v2(annotations: Path, classes: Classes, number: int) -> dict[str, list[AnnotatedClip]]:
+def read_something_v2(annotations: Path, classes: ClassList, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Something-Something V2 from the official files.
 
         paddlevideo prepare something v2 --videos data/sthv2/videos

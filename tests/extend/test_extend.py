@@ -15,13 +15,14 @@ import pytest
 from tests.tiny import make_clips
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ["backbone", "head", "loss", "framework", "dataset", "transform", "metric"]
+KINDS = ["backbone", "head", "loss", "framework", "dataset", "transform", "metric", "schedule"]
 SMALL = ["MODEL.backbone.depth=18", "MODEL.backbone.width=4", "MODEL.head.in_channels=32"]
 PRETRAINED = ["MODEL.backbone.pretrained=null"]
 # what makes a page's example small enough for a test, besides the data
 OVERRIDES = {
     "backbone": ["MODEL.backbone.width=4", "MODEL.head.in_channels=16"],
     "framework": SMALL,
+    "schedule": [*SMALL, *PRETRAINED, "OPTIMIZER.learning_rate.every=10"],
     **dict.fromkeys(("head", "loss", "dataset", "transform", "metric"), SMALL + PRETRAINED),
 }
 
@@ -203,7 +204,11 @@ def test_an_export_brings_the_place_of_a_transform_and_refuses_a_changed_one(wor
     predict += ["--model_file", str(next((tmp_path / "exported").glob("*.json"))), "--use_gpu", "False"]
     done = run(predict, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    with (tmp_path / "my_transform.py").open("a") as stream:
-        stream.write("# changed\n")
+    (tmp_path / "moved").mkdir()
+    moved = (tmp_path / "my_transform.py").rename(tmp_path / "moved" / "my_transform.py")
+    done = run(predict, tmp_path)
+    assert done.returncode == 2 and "my_transform.py: is not here; say where it is now" in done.stderr, done.stderr
+    assert run([*predict, "--import", "moved/my_transform.py"], tmp_path).returncode == 0
+    (tmp_path / "my_transform.py").write_text(moved.read_text() + "# changed\n")
     done = run(predict, tmp_path)
     assert done.returncode == 2 and "my_transform.py: has changed since the export" in done.stderr, done.stderr

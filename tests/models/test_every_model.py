@@ -13,15 +13,15 @@ from paddlevideo.modeling import build_framework
 from paddlevideo.modeling.weights import load_pretrained
 from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS, LOSSES
 from paddlevideo.safe_io import write_pickle
-from tests.modeling.test_fast_rcnn import KINDS as DETECTORS
-from tests.modeling.test_fast_rcnn import section as detector
 from tests.models.sections import FRAMES, NORMALIZATION, RECOGNIZERS, SIZES, build, clips, section
+from tests.unit.modeling.test_fast_rcnn import KINDS as DETECTORS
+from tests.unit.modeling.test_fast_rcnn import section as detector
 
 each = pytest.mark.parametrize("name", RECOGNIZERS)
 SECTIONS = RECOGNIZERS | {f"detector {kind}": detector(**changes) for kind, changes in DETECTORS.items()}
 ELSEWHERE = {  # registered and in no section here
-    "FBOHead": "tests/modeling/test_fbo_head.py", "LFBInferHead": "tests/engine/test_bank.py",
-    "RecognizerDistillation": "tests/modeling/test_distillation.py",
+    "FBOHead": "tests/unit/modeling/test_fbo_head.py", "LFBInferHead": "tests/unit/engine/test_bank.py",
+    "RecognizerDistillation": "tests/unit/modeling/test_distillation.py",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 All packets are read once without decoding, so the exact number of frames and the display index of each packet are known
 before anything is decoded.  Frames nobody refers to are skipped unless they are wanted.  The result equals sequential
-decoding bit for bit (tests/loader/test_decode.py).
+decoding bit for bit (tests/unit/loader/test_decode.py).
 
 What was learned about a long video is remembered by this process, and its packets are fetched by seeking: clips around
 the key frames of a film come in a fraction of a second, each after the first.

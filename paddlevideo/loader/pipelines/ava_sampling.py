@@ -10,8 +10,8 @@ from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode.reader import FrameReader, VideoReadError
 from paddlevideo.loader.pipelines.base import Sample, Transform
-from paddlevideo.loader.pipelines.boxes import to_pixels
 from paddlevideo.loader.pipelines.decode import open_sample
+from paddlevideo.loader.pipelines.sample_boxes import boxes_to_pixels
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
@@ -136,7 +136,7 @@ def read_clip(sample: Sample, rng: Rng) -> Sample:
         reader.close()
     sample["remarks"] = [*sample.get("remarks", ()), *reader.remarks]
     sample["imgs"] = frames[None]  # [1, T, H, W, 3]
-    to_pixels(sample)
+    boxes_to_pixels(sample)
     return sample
 
 

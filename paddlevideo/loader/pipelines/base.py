@@ -18,7 +18,7 @@ class Transform(ABC):
     It keeps no state, and draws from ``rng`` alone: a sample is a function of its generator.
 
     Attributes:
-        takes_boxes: it moves ``boxes`` with the pixels (``pipelines.boxes``), or moves no pixel.
+        takes_boxes: it moves ``boxes`` with the pixels (``pipelines.sample_boxes``), or moves no pixel.
         normalizes: its pictures are normalised float32; all others are levels 0..255, uint8.
         on_device: it leaves normalisation to the network, with its ``mean`` and ``std`` float32 [3], 0..1 scale.
         gives_tensors: a decoder after which PaddleVideo's operators interpolate normalised floats.

@@ -13,9 +13,9 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.base import Sample, Transform
-from paddlevideo.loader.pipelines.boxes import crop_boxes
 from paddlevideo.loader.pipelines.flipping import mirror
 from paddlevideo.loader.pipelines.resizing import images, interpolation_of, resize_sample
+from paddlevideo.loader.pipelines.sample_boxes import crop_boxes
 from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 

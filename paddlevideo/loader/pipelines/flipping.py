@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from paddlevideo.loader.pipelines.base import Sample, Transform
-from paddlevideo.loader.pipelines.boxes import mirror_boxes
 from paddlevideo.loader.pipelines.resizing import images
+from paddlevideo.loader.pipelines.sample_boxes import mirror_boxes
 from paddlevideo.ranges import Probability
 from paddlevideo.registry import TRANSFORMS
 

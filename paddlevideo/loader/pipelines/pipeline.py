@@ -66,7 +66,7 @@ class Pipeline:
         self.where = where
         self._section = _plain(section)
         self._steps: list[tuple[str, str, Transform]] = []
-        for here, spec in _specs(self._section, where):
+        for here, spec in list(_specs(self._section, where)):
             op = TRANSFORMS.build(spec, here)
             if not isinstance(op, Transform):
                 raise ConfigError(where, [f"{here}: {spec['name']} blends the clips of a batch; write it below MIX"])

@@ -26,7 +26,7 @@ from PIL import Image
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.base import Sample, Transform
-from paddlevideo.loader.pipelines.boxes import scale_boxes
+from paddlevideo.loader.pipelines.sample_boxes import scale_boxes
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 

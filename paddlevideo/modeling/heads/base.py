@@ -13,6 +13,7 @@ from paddle.nn import initializer as init
 
 from paddlevideo.errors import ConfigError
 from paddlevideo.modeling.losses.base import Loss
+from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import LOSSES
 
 
@@ -35,7 +36,7 @@ class Head(nn.Layer, ABC):
     in_channels: int | None = None
     num_seg: int | None = None
 
-    def __init__(self, ls_eps: float = 0.0, loss_cfg: dict[str, Any] | None = None):
+    def __init__(self, ls_eps: ProbabilityBelowOne = 0.0, loss_cfg: dict[str, Any] | None = None):
         super().__init__()
         spec = dict(loss_cfg or {"name": "CrossEntropyLoss"})
         if ls_eps:
@@ -102,7 +103,14 @@ class ClassificationHead(Head):
         ls_eps, loss_cfg: see ``Head``.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, std: float, ls_eps: float, loss_cfg: dict[str, Any] | None):
+    def __init__(
+        self,
+        num_classes: NumClasses,
+        in_channels: PositiveInt,
+        std: NonNegative = 0.01,
+        ls_eps: ProbabilityBelowOne = 0.0,
+        loss_cfg: dict[str, Any] | None = None,
+    ):
         super().__init__(ls_eps, loss_cfg)
         self.num_classes, self.in_channels = num_classes, in_channels
         self.fc = nn.Linear(in_channels, num_classes, weight_attr=self._initializer(std), bias_attr=init.Constant(0.0))

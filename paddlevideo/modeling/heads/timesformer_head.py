@@ -27,6 +27,8 @@ class TimeSformerHead(ClassificationHead):
     *Source*: PaddleVideo and MMAction2 ``TimeSformerHead``.
     """
 
+    bias_exempt = False  # whether weight decay leaves out the bias
+
     def __init__(
         self,
         num_classes: NumClasses,
@@ -36,6 +38,8 @@ class TimeSformerHead(ClassificationHead):
         loss_cfg: dict[str, Any] | None = None,
     ):
         super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
+        if self.bias_exempt:
+            hint(self.fc.bias, decay=0.0)
 
     @staticmethod
     def _initializer(std: float) -> init.Initializer:
@@ -50,13 +54,4 @@ class TimeSformerHead(ClassificationHead):
 class ppTimeSformerHead(TimeSformerHead):
     """``TimeSformerHead`` whose bias has no weight decay.  *Source*: PaddleVideo ``ppTimeSformerHead``."""
 
-    def __init__(
-        self,
-        num_classes: NumClasses,
-        in_channels: PositiveInt,
-        std: NonNegative = 0.02,
-        ls_eps: ProbabilityBelowOne = 0.0,
-        loss_cfg: dict[str, Any] | None = None,
-    ):
-        super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
-        hint(self.fc.bias, decay=0.0)
+    bias_exempt = True

@@ -100,9 +100,6 @@ class MoViNetHead(Head):
     *Source*: PaddleVideo ``MoViNetHead``.
     """
 
-    def __init__(self, ls_eps: ProbabilityBelowOne = 0.0, loss_cfg: dict[str, Any] | None = None):
-        super().__init__(ls_eps, loss_cfg)
-
     def forward(self, features: paddle.Tensor, num_frames: int) -> paddle.Tensor:
         """Logits [N, K] -> the same."""
         return features

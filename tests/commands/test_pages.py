@@ -1,0 +1,112 @@
+"""All pages: what they name is there, and the commands they print have the flags and keys they use."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from paddlevideo.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = sorted(file.parent for file in (ROOT / "configs").glob("*/*/README.md"))
+PAGES = [folder / name for folder in (ROOT, *FOLDERS) for name in ("README.md", "README_zh-CN.md")]
+PAGES += [ROOT / "benchmarks" / "README.md", *sorted((ROOT / "data").glob("*/README.md"))]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+TSM = ROOT / "configs" / "recognition" / "tsm"
+OWN = ("data/mine/",)  # what a user's command makes
+
+
+def commands(page):
+    """The printed command lines as words: [script, flags...], or ["paddlevideo train", flags...]."""
+    for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in block.replace("\\\n", " ").replace("$(which paddlevideo)", "paddlevideo").splitlines():
+            found = re.search(r"(main\.py|tools/[\w/]+\.py|paddlevideo (?:prepare )?[a-z-]+) ([^;#]*)", line)
+            if found and not line.startswith("#"):
+                yield [found[1], *shlex.split(found[2])]
+
+
+@cache
+def help_of(*command):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *command, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return set(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", done.stdout))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_both_languages_name_every_configuration_and_the_same_figures(folder):
+    pages = [(folder / name).read_text() for name in ("README.md", "README_zh-CN.md")]
+    for text in pages:
+        named = set(re.findall(r"[\w.]+(?=\.yaml)", text))
+        assert {file.stem for file in folder.glob("*.yaml") if "sapceOnly" not in file.stem} <= named
+    figures = [sorted(re.findall(r"\d+\.\d+|\d+,\d+,\d+", text)) for text in pages]
+    assert figures[0] == figures[1]
+
+
+@by_page
+def test_what_a_page_links_to_exists(page):
+    for target, part in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        if part:
+            titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert part in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, part
+
+
+@by_page
+def test_every_configuration_that_a_page_names_exists(page):
+    named = re.findall(r"configs/[\w/]+\.yaml", page.read_text())
+    assert all((ROOT / name).is_file() for name in named if not name.startswith(OWN))
+
+
+@by_page
+def test_printed_commands_have_their_flags_files_and_keys(page):
+    for tool, *words in commands(page):
+        flags = {word for word in words if re.fullmatch(r"--?[A-Za-z][\w-]*", word)}
+        version = [word for word in words[:1] if word in ("v1", "v2")]  # of tools/prepare/something.py
+        script = ["-m", *tool.split()] if tool.startswith("paddlevideo") else [tool]
+        known = help_of(*script, *version)
+        assert flags <= known, (tool, flags - known)
+        named = [re.sub(r"\.py$", ".yaml", word) for word in words if word.startswith("configs/")]
+        assert all((ROOT / name).is_file() for name in named), named
+        given = [words[i + 1] for i, word in enumerate(words) if word in ("-o", "--cfg-options")]
+        if named and tool in ("main.py", "tools/test.py") and not named[0].startswith(OWN):
+            tests = tool == "tools/test.py" or "--test" in words
+            load_config(str(ROOT / named[0]), given, uses=("test",) if tests else ("train", "valid"))
+
+
+# MMAction2's figures beside its accuracies: configuration -> what each of its lines on the page says, from the end
+FIGURES = {
+    "tsm_r50_1x1x8_50e_kinetics400_rgb": [("74.0 (340 x 256)", "7079")],
+    "tsm_r50_video_1x1x8_50e_kinetics400_rgb": [("74.0", "7077")],
+    "tsm_r50_1x1x16_50e_kinetics400_rgb": [("47.0 (340 x 256)", "10404; 10398")],
+    "tsm_r50_1x1x8_50e_sthv1_rgb": [("74.34 / 76.60", "7077")],
+    "tsm_r50_1x1x16_50e_sthv1_rgb": [("76.40 / 77.96", "10390")],
+    "tsm_r101_1x1x8_50e_sthv1_rgb": [("75.40 / 77.31", "9800")],
+    "tsm_r50_mixup_1x1x8_50e_sthv1_rgb": [("+0.77 / +0.79", "+0.05 / +0.70 (5)")],
+    "tsm_r50_cutmix_1x1x8_50e_sthv1_rgb": [("+0.34 / -0.24", "+0.21 / +0.59")],
+    "tsm_r50_1x1x8_50e_sthv2_rgb": [("84.57 / 86.28", "7069"), ("", "7069")],
+    "tsm_r50_1x1x16_50e_sthv2_rgb": [("85.29 / 86.60", "10400"), ("", "10400")],
+    "tsm_r101_1x1x8_50e_sthv2_rgb": [("85.14 / 87.00", "9784"), ("", "9727")],
+}
+
+
+@pytest.mark.parametrize("page", ["README.md", "README_zh-CN.md"])
+def test_the_page_has_a_line_for_every_row_and_mmaction2_s_figures(page):
+    lines = {}
+    for line in (TSM / page).read_text().splitlines():
+        if line.startswith("| ["):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            lines.setdefault(cells[0].rpartition("(")[2].removesuffix(".yaml)"), []).append(tuple(cells[-2:]))
+    assert {file.stem for file in TSM.glob("*_rgb.yaml")} <= lines.keys()
+    assert {name: lines[name] for name in FIGURES} == FIGURES

@@ -1,0 +1,236 @@
+"""The loop's arguments and hooks, on real clips and networks of a few thousand weights."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlevideo.config import Config
+from paddlevideo.engine.training import train
+from paddlevideo.errors import UserError
+from paddlevideo.safe_io import read_pickle
+from paddlevideo.settings import Options
+from tests.tiny import ROOT, run_test, save, timesformer_config, tsm_config
+
+
+def log_of(config):
+    return (Config(config).output_dir / "log.txt").read_text()
+
+
+def test_the_folder_the_log_and_the_checkpoints_are_paddlevideos(clips, tmp_path):
+    config = tsm_config(clips, tmp_path) | {"save_interval": 2}
+    train(Config(config), Options(validate=True))
+    names = {p.name for p in tmp_path.iterdir()}
+    assert {"TSM_best.pdparams", "TSM_best.pdopt", "TSM_epoch_00001.pdparams", "TSM_epoch_00003.pdopt"} <= names
+    assert "TSM_epoch_00002.pdparams" not in names
+    text = log_of(config)
+    assert "epoch:[  1/3  ] train step:0    loss: " in text
+    assert "Already save the best model (top1 acc)0." in text or "Already save the best model (top1 acc)1." in text
+    assert "END epoch:1   train loss_avg: " in text and "training TSM finished" in text
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if r["mode"] == "train"] == list(range(1, 13))
+    assert sum(r["mode"] == "val" for r in records) == 3
+
+
+def test_training_learns(clips, tmp_path):
+    config = timesformer_config(clips, tmp_path) | {"epochs": 3}
+    config["OPTIMIZER"] = {"name": "AdamW", "learning_rate": 0.01}
+    train(Config(config), Options())
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = [r["loss"] for r in records]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
+def step_weights(config, **options):
+    run = train(Config(config), Options(**options))
+    return {k: v.numpy() for k, v in run.framework.state_dict().items()}
+
+
+def test_accumulation_equals_the_large_batch_and_steps_the_partial_rest(clips, tmp_path):
+    """Six batches of one as windows of 4 and 2 equal batches of 4 and 2 (no batch statistics in this network)."""
+    large = timesformer_config(clips, tmp_path / "a") | {"epochs": 1}
+    large["DATASET"] |= {"batch_size": 4, "drop_last": False}
+    small = timesformer_config(clips, tmp_path / "b") | {"epochs": 1, "GRADIENT_ACCUMULATION": {"num_iters": 4}}
+    small["DATASET"] |= {"batch_size": 1, "drop_last": False}
+    lines = clips.read_text().splitlines()[:6]
+    shorter = tmp_path / "six.list"
+    shorter.write_text("\n".join(lines))
+    for config in (large, small):
+        config["DATASET"]["train"] = {"format": "VideoDataset", "file_path": str(shorter)}
+    a, b = step_weights(large), step_weights(small)
+    for key in a:
+        np.testing.assert_allclose(a[key], b[key], atol=2e-6, err_msg=key)
+
+
+def test_global_batch_size_must_be_a_multiple(clips, tmp_path):
+    config = tsm_config(clips, tmp_path) | {"GRADIENT_ACCUMULATION": {"global_batch_size": 5}}
+    with pytest.raises(UserError, match="GRADIENT_ACCUMULATION.global_batch_size: 5 is no multiple of 2"):
+        train(Config(config), Options())
+
+
+def test_a_non_finite_loss_takes_no_step_names_files_and_stops(clips, tmp_path, monkeypatch):
+    config = tsm_config(clips, tmp_path) | {"non_finite_limit": 2, "epochs": 1}
+    from paddlevideo.modeling.frameworks.recognizers import Recognizer2D
+
+    forward = Recognizer2D.forward
+    seen = {}
+
+    def poisoned(self, batch, mode="loss"):
+        out = forward(self, batch, mode)
+        seen.setdefault("weights", self.state_dict()["head.fc.weight"].numpy().copy())
+        seen["now"] = self.state_dict()["head.fc.weight"].numpy().copy()
+        out["loss"] = out["loss"] * float("nan")
+        return out
+
+    monkeypatch.setattr(Recognizer2D, "forward", poisoned)
+    with pytest.raises(UserError, match="not finite 2 times in a row"):
+        train(Config(config), Options())
+    assert "step 0: no step is taken (loss nan" in log_of(config) and "Files: " in log_of(config)
+    np.testing.assert_array_equal(seen["weights"], seen["now"])
+
+
+@pytest.mark.parametrize("name", ["SGD", "Lamb"])
+def test_every_step_is_taken_at_the_schedules_rate(clips, tmp_path, monkeypatch, name):
+    applied, step = [], getattr(paddle.optimizer, name).step
+
+    def recorded(self):
+        step(self)
+        applied.append(float(self._global_learning_rate()))
+
+    monkeypatch.setattr(getattr(paddle.optimizer, name), "step", recorded)
+    config = tsm_config(clips, tmp_path)
+    rate = {"name": "LinearLR", "iter_step": True, "learning_rate": 0.01, "start_factor": 1.0, "end_factor": 0.1}
+    config["OPTIMIZER"] = {"name": name, "learning_rate": rate}
+    train(Config(config), Options())
+    wanted = [0.01 * (1 - 0.9 * i / 12) for i in range(12)]
+    assert applied == pytest.approx(wanted, rel=1e-6)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [r["lr"] for r in records if r["mode"] == "train"] == pytest.approx(wanted)
+
+
+def test_amp_on_a_cpu_says_so_once_and_trains_in_float32(clips, tmp_path):
+    config = tsm_config(clips, tmp_path) | {"epochs": 1}
+    run = train(Config(config), Options(amp=True, max_iters=1))
+    assert log_of(config).count("no half-precision kernels") == 1
+    assert run.framework.state_dict()["head.fc.weight"].dtype == paddle.float32
+
+
+def test_precise_bn_statistics_are_the_mean_over_batches(clips, tmp_path):
+    config = tsm_config(clips, tmp_path) | {
+        "epochs": 1,
+        "PRECISEBN": {"preciseBN_interval": 1, "num_iters_preciseBN": 2},
+    }
+    run = train(Config(config), Options())
+    first = run.framework.backbone.conv._batch_norm
+    weights = run.framework.backbone.conv._conv
+    stem = []
+    run.framework.eval()
+    hook = weights.register_forward_post_hook(lambda layer, x, y: stem.append(y.numpy()))
+    for i, batch in enumerate(run.loader.epoch(0)):
+        if i < 2:
+            run.framework({k: paddle.to_tensor(v) for k, v in batch.items()}, mode="predict")
+    hook.remove()
+    mean = np.mean([y.mean((0, 2, 3)) for y in stem[:2]], axis=0)
+    np.testing.assert_allclose(first._mean.numpy(), mean, rtol=1e-4, atol=1e-5)
+
+
+def test_scale_lr_says_what_it_does_and_needs_the_reference(clips, tmp_path):
+    config = tsm_config(clips, tmp_path) | {"epochs": 1}
+    with pytest.raises(UserError, match="base_batch_size is missing"):
+        train(Config(config), Options(scale_lr=True))
+    config["OPTIMIZER"]["base_batch_size"] = 8
+    run = train(Config(config), Options(scale_lr=True, max_iters=1))
+    assert "every learning rate x 0.25" in log_of(config)
+    assert run.last["lr"] == pytest.approx(0.001 * 0.25)
+
+
+def test_sync_bn_falls_back_with_a_line(clips, tmp_path):
+    config = tsm_config(clips, tmp_path) | {"epochs": 1, "sync_bn": True}
+    train(Config(config), Options(max_iters=1))
+    assert "sync_bn: left out" in log_of(config)
+
+
+def test_test_writes_results_per_video(clips, tmp_path):
+    config = tsm_config(clips, tmp_path / "run")
+    train(Config(config), Options(validate=True, max_iters=2))
+    weights = str(tmp_path / "run" / "TSM_best.pdparams")
+    for suffix in ("json", "csv", "pkl"):
+        figures = run_test(Config(config), Options(weights=weights), str(tmp_path / f"results.{suffix}"))
+    assert figures["num_samples"] == 8 and {"top1", "top5", "mean_class_accuracy"} <= figures.keys()
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert len(rows) == 8 and rows[0]["path"].endswith("clip 0.mp4")
+    assert np.mean([np.argmax(r["scores"]) == r["label"] for r in rows]) == pytest.approx(figures["top1"])
+    assert [r["scores"] for r in read_pickle(tmp_path / "results.pkl")] == [r["scores"] for r in rows]
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 9
+    with pytest.raises(UserError, match="expected a name ending in"):
+        run_test(Config(config), Options(weights=weights), "results.xml")
+
+
+def test_weights_for_another_number_of_classes_are_refused_with_shapes(clips, tmp_path):
+    config = tsm_config(clips, tmp_path / "run")
+    train(Config(config), Options(validate=True, max_iters=1))
+    config["MODEL"]["head"]["num_classes"] = 3
+    with pytest.raises(UserError, match="head.fc.weight"):
+        run_test(Config(config), Options(weights=str(tmp_path / "run" / "TSM_best.pdparams")))
+
+
+def test_finetuning_starts_a_new_classifier_and_says_so(clips, tmp_path):
+    config = tsm_config(clips, tmp_path / "run")
+    train(Config(config), Options(validate=True, max_iters=1))
+    config["MODEL"]["head"]["num_classes"] = 3
+    config["output_dir"] = str(tmp_path / "tuned")
+    train(Config(config), Options(weights=str(tmp_path / "run" / "TSM_best.pdparams"), max_iters=1))
+    assert "head.fc.weight" in log_of(config)
+
+
+def main(*arguments):
+    return subprocess.run([sys.executable, "main.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "change, arguments, words",
+    [
+        ({}, ["--test"], "-w PATH"),
+        ({}, ["--device", "gpu"], "use --device cpu"),
+        ({"epocs": 1}, [], "did you mean 'epochs'?"),
+        ({"DATASET": {"batch_size": 64}}, [], "batch"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_two(clips, tmp_path, change, arguments, words):
+    config = tsm_config(clips, tmp_path / "run")
+    for key, value in change.items():
+        config[key] = {**config[key], **value} if isinstance(value, dict) else value
+    done = main("-c", save(config, tmp_path / "c.yaml"), *arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and words in done.stderr
+
+
+def test_check_prints_the_resolved_configuration(clips, tmp_path):
+    done = main(
+        "-c",
+        save(tsm_config(clips, tmp_path), tmp_path / "c.yaml"),
+        "--check",
+        "-o",
+        "epochs=9",
+        "-o",
+        "OPTIMIZER.learning_rate.max_epoch=1/1",
+    )
+    assert done.returncode == 0 and "epochs: 9" in done.stdout
+
+
+def test_what_readers_remark_is_logged_once_in_training(clips, tmp_path, monkeypatch):
+    from paddlevideo.loader.fetch import SampleSource
+
+    fetch = SampleSource.fetch
+
+    def remarked(source, epoch, index):
+        sample, failures = fetch(source, epoch, index)
+        return sample | {"remarks": ["pixels are not square"]}, failures
+
+    monkeypatch.setattr(SampleSource, "fetch", remarked)
+    config = tsm_config(clips, tmp_path) | {"epochs": 2}
+    train(Config(config), Options())
+    assert log_of(config).count("8 of 8 samples (100.0 %): pixels are not square") == 1

@@ -1,0 +1,97 @@
+"""``detect``: one call from a video to persons, track ids and actions; equal to the tool, from weights and exports."""
+
+import json
+
+import av
+import numpy as np
+import pytest
+
+from paddlevideo.errors import UserError
+from paddlevideo.inference.detector import detect
+from paddlevideo.inference.person_detectors import PersonDetector
+from paddlevideo.loader.decode import VideoReadError
+from tests.clips import cut, numbered_frames, write_clip
+from tests.tiny_ava import CUSTOM, SIZE_PX
+
+
+class Middle(PersonDetector):
+    name = "the middle"
+
+    def detect(self, frames, timestamps_s):
+        return [np.array([[40, 20, 80, 90, 0.9]], np.float32) for _ in frames]
+
+
+def test_weights_export_and_tool_give_the_same(tiny_ava, run_tool, tmp_path):
+    options = {"proposals": tiny_ava.proposals, "device": "cpu", "say": print}
+    of_weights = detect(tiny_ava.video, tiny_ava.config, tiny_ava.weights, **options)
+    of_export = detect(tiny_ava.video, tiny_ava.folder, **options)
+    out = ["--out-filename", "", "--json", tmp_path / "a.json", "--action-score-thr", 0.3]
+    flags = ["--video_path", tiny_ava.video, "--proposals", tiny_ava.proposals, "--device", "cpu"]
+    assert run_tool("ava_predict", "--model_file", tiny_ava.folder, *flags, *out).code == 0
+    written = json.loads((tmp_path / "a.json").read_text())
+    assert len(of_weights.key_frames) == len(of_export.key_frames) == len(written) > 2
+    assert len(of_weights.names) == len(CUSTOM) + 1 and of_weights.video_id == tiny_ava.video_id
+    for ours, theirs, record in zip(of_weights.key_frames, of_export.key_frames, written):
+        assert (ours.time_s, theirs.moment.frame_index) == (pytest.approx(record["time_s"]), record["frame_index"])
+        for a, b, person in zip(ours.persons, theirs.persons, record["persons"], strict=True):
+            assert a.track_id == b.track_id == person["id"] and a.scores.shape == (len(CUSTOM) + 1,)
+            np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+            np.testing.assert_allclose(a.box_px, person["box_px"], atol=5e-3)
+            np.testing.assert_allclose(a.box_px, a.box_norm * [*SIZE_PX, *SIZE_PX])
+            assert [(i, name) for i, name, _ in of_export.actions(b, 0.3)] == [
+                (action["id"], action["label"]) for action in person["actions"]
+            ]
+
+
+def test_a_detector_of_ones_own_and_key_frames_by_time(tiny_ava):
+    steps = []
+    result = detect(
+        tiny_ava.video, tiny_ava.folder, detector=Middle(), every_s=2.0, device="cpu", announce=steps.append
+    )
+    assert [key_frame.time_s for key_frame in result.key_frames] == pytest.approx([0, 2, 4])
+    assert {person.track_id for key_frame in result.key_frames for person in key_frame.persons} == {0}
+    assert steps[0] == "Frame Number: 151" and "Performing Human Detection for each frame (the middle)" in steps
+    with pytest.raises(TypeError, match="every"):
+        detect(tiny_ava.video, tiny_ava.folder, every=2.0)
+
+
+def test_a_size_that_changes_is_said_once_when_it_is_seen(tiny_ava, tmp_path):
+    path = tmp_path / "both.ts"
+    with av.open(str(path), "w") as joined:
+        for number, size in enumerate([(96, 128), (48, 64)]):
+            part = write_clip(tmp_path / f"{number}.ts", numbered_frames(15, *size), fps=15)
+            with av.open(str(part)) as source:
+                if number == 0:
+                    track = joined.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if packet.pts is not None:
+                        packet.pts, packet.dts = (stamp + 90000 * number for stamp in (packet.pts, packet.dts))
+                        packet.stream = track
+                        joined.mux(packet)
+    said = []
+    detect(path, tiny_ava.folder, detector=Middle(), device="cpu", say=said.append)
+    assert said == [f"{path}: the size of its pictures changes (128 x 96 and 64 x 48); all are scaled to the first"]
+
+
+def test_a_damaged_video_is_read_where_testing_reads_it(tiny_ava, tmp_path):
+    whole = write_clip(tmp_path / "whole.mkv", numbered_frames(60, 96, 128), fps=30)
+    bad, said = cut(whole, tmp_path / "bad.mkv", 0.6), []
+    options = {"detector": Middle(), "device": "cpu", "say": said.append}
+    with pytest.raises(VideoReadError, match="bad.mkv: truncated"):
+        detect(bad, tiny_ava.config, tiny_ava.weights, **options)
+    result = detect(bad, tiny_ava.config, tiny_ava.weights, overrides=["DATASET.test.damaged=read"], **options)
+    assert 10 < len(result.times_s) < 60 and any(line.startswith(f"{bad}: truncated") for line in said)
+    assert all(len(key_frame.persons) == 1 for key_frame in result.key_frames)
+
+
+def test_mistakes_name_what_is_missing(tiny, tiny_ava):
+    for arguments, message in (
+        ((tiny_ava.config,), "tiny_ava.yaml: a configuration; name the weights"),
+        ((tiny_ava.weights,), "tiny_ava.pdparams: weights; name the configuration"),
+        ((tiny.folder,), "names whole videos, not people"),
+        ((tiny_ava.root / "none",), "none: no such model file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            detect(tiny_ava.video, *arguments, detector=Middle(), device="cpu", say=print)
+    with pytest.raises(VideoReadError, match="none.mp4"):
+        detect("none.mp4", tiny_ava.folder)
