@@ -87,7 +87,7 @@ def read_pickle(path: str | os.PathLike) -> Any:
     path = Path(path)
     if file_form(path) in ("torch legacy", "zip"):
         raise UserError(
-            f"{path}: is a file of PyTorch or another archive, expected a pickle of arrays; tools/convert_weights.py "
+            f"{path}: is a file of PyTorch or another archive, expected a pickle of arrays; paddlevideo convert "
             "converts weights"
         )
     with reading(path, _PICKLE, _AGAIN), path.open("rb") as stream:
