@@ -132,6 +132,21 @@ class Keys:
         return found
 
 
+class Component:
+    """Sections ``{name: Class, argument: value}``, checked by ``config.checking`` against a class of the registry.
+
+    Args:
+        registry: its name in ``paddlevideo.registry``.
+    """
+
+    def __init__(self, registry: str):
+        self.registry = registry
+
+    def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
+        """None: registries stand above this module."""
+        return []
+
+
 PositiveInt = Annotated[int, Range(1)]
 NonNegativeInt = Annotated[int, Range(0)]
 NumClasses = Annotated[int, Range(2)]  # one class is always right
@@ -139,6 +154,8 @@ Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(0)]
 Probability = Annotated[float, Range(0, 1)]
 ProbabilityBelowOne = Annotated[float, Range(0, below=1)]
+HeadSection = Annotated[dict, Component("HEADS")]
+LossSection = Annotated[dict, Component("LOSSES")]
 # lengths of a schedule, in epochs or in its own steps; in YAML also a share of the run, 20/50 (``solver.check``)
 Epochs = Annotated[float, Range(0)]
 Steps = Annotated[int, Range(0)]
@@ -157,7 +174,7 @@ NonLocalBlocks = Annotated[
     ),
 ]
 
-_LIMITS = {"Range": Range, "Divides": Divides, "Length": Length, "Excludes": Excludes, "Within": Within}
+_LIMITS = {limit.__name__: limit for limit in (Range, Divides, Length, Excludes, Within, Component)}
 _KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -216,6 +233,13 @@ def mistakes(value: Any, annotation: str | None, where: str, others: Mapping[str
                 return []
             found = found or lines
     return found or [f"{where}: expected {_plain(annotation)}, got {value!r}"]
+
+
+def component_registry(annotation: str | None) -> str | None:
+    """The registry of an argument that is a section of its own (``HeadSection``), or None."""
+    options = () if annotation is None else _options(annotation)
+    limits = [limit for option in options for limit in option.limits]
+    return next((limit.registry for limit in limits if isinstance(limit, Component)), None)
 
 
 def limited(annotation: str | None) -> bool:

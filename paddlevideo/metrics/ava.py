@@ -51,7 +51,7 @@ class AVAMetric(Metric):
         exclude_file: csv of key frames that do not count.
         custom_classes: class ids of the scores' columns 1, 2, ...; an int is the number of columns, as PaddleVideo's
             files have it, and column i is class i.
-        iou_threshold: overlap from which a detection meets a true box, above 0, at most 1.
+        iou_threshold: overlap from which a detection matches a true box, above 0, at most 1.
         score_threshold: a class is detected where its score is above; a list: one per column, with the reserved 0;
             negative: only the highest class of each box is.  None: the network's ``action_thr``, else 0.002.
 
@@ -242,7 +242,7 @@ class AVAMetric(Metric):
         write_ava_csv(path, table.detections())
 
     def write_predictions(self, path: str | Path, names: Sequence[str] | None = None) -> None:
-        """A readable csv, one line per box: its highest class, and what the true box that it meets does."""
+        """A readable csv, one line per box: its highest class, and the actions of the true box that it matches."""
         table = _Table(self.state(), self._keys, self.score_threshold, self.custom_classes)
         stream = io.StringIO()
         out = csv.writer(stream)
@@ -357,7 +357,7 @@ class Recall:
 def proposal_recall(
     proposals: Mapping[str, np.ndarray], keys: Sequence[str], boxes: np.ndarray, iou_threshold: float = 0.5
 ) -> Recall:
-    """Which true boxes the proposals meet.  A person with several actions should stand in ``boxes`` once.
+    """Which true boxes the proposals overlap enough.  A person with several actions should stand in ``boxes`` once.
 
     Args:
         proposals: float [n, 4 or more] by key frame (``"video,0902"``).

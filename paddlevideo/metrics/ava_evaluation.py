@@ -219,13 +219,13 @@ def diagnose(
         turned, _ = best_overlap(here, boxes.boxes[:, [1, 0, 3, 2]], there, truth.rows.boxes)
         hint = "; with x and y exchanged they would" if turned.max() >= iou_threshold else ""
         problems.append(
-            f"no detected box meets a true one of its key frame: the best IoU is {iou.max():.2f}, "
+            f"no detected box matches a true one of its key frame: the best IoU is {iou.max():.2f}, "
             f"{iou_threshold:g} is needed{hint}"
         )
     elif not problems:
         share = (iou >= iou_threshold).mean()
         problems.append(
-            f"{100 * share:.1f} % of the boxes meet a true one, none under the right class: is the network trained, "
+            f"{100 * share:.1f} % of the boxes match a true one, none under the right class: is the network trained, "
             "and do its class ids mean the same as the label file's?"
         )
     return problems

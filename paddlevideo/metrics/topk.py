@@ -235,7 +235,7 @@ class TopKMetric(Metric):
             first = int(np.flatnonzero(wrong)[0])
             raise UserError(
                 f"METRIC: sample {int(index[first])} has label {int(labels[first])}, "
-                f"the network knows 0 to {num_classes - 1}"
+                f"the network has 0 to {num_classes - 1}"
             )
 
 

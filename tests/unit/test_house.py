@@ -92,3 +92,11 @@ def test_every_module_can_be_imported():
     code = "import importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in modules)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_configuration_names_no_registered_class():
+    """What only a class decides stands in the class: in its annotations and constants."""
+    names = {name for each in REGISTRIES for name in each.names()}
+    for file in sorted((ROOT / "paddlevideo" / "config").glob("*.py")):
+        texts = {node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)}
+        assert not names & texts, file.name

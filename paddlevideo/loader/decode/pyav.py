@@ -5,7 +5,7 @@ before anything is decoded.  Frames nobody refers to are skipped unless they are
 decoding bit for bit (tests/unit/loader/test_decode.py).
 
 What was learned about a long video is remembered by this process, and its packets are fetched by seeking: clips around
-the key frames of a film come in a fraction of a second, each after the first.
+the key frames of a long video come in a fraction of a second, each after the first.
 """
 
 from __future__ import annotations

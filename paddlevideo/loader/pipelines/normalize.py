@@ -107,12 +107,13 @@ class PackOutput(Transform):
     """Does nothing: SlowFast takes its slow frames out of the one clip itself.
 
     Args:
-        alpha: as in MODEL.backbone, against which ``--check`` holds it.
+        alpha: as in MODEL.backbone; ``--check`` refuses another value.
 
     *Source*: PaddleVideo's PackOutput, which makes the two pathways' clips here.
     """
 
     takes_boxes = True
+    must_equal = {"alpha": "MODEL.backbone.alpha"}
 
     def __init__(self, alpha: PositiveInt = 4):
         pass

@@ -24,7 +24,6 @@ from paddlevideo.safe_io import sha256
 log = logging.getLogger("paddlevideo")
 
 LABELS = "GroundTruth"
-_FRAMEWORK = "Recognizer2D"  # of a model that names none, as PaddleVideo's files do; config.checking knows it too
 
 
 @dataclass
@@ -60,6 +59,8 @@ class RecognizerDistillation(Framework):
     *Source*: PaddleVideo ``RecognizerDistillation``.  There the parts of a checkpoint's names are ``Student.0``,
     ``Student.1`` (here ``Student.backbone``, ``Student.head``), and a frozen model's batch norms still move.
     """
+
+    default_framework = "Recognizer2D"  # of a model that names none
 
     def __init__(
         self,
@@ -316,7 +317,8 @@ def _plan(models: Any, freeze: Any, runtime_cfg: Any) -> dict[str, Model]:
         where = f"MODEL.models[{i}].{name}"
         if name in plan or name == LABELS or not str(name).isidentifier():
             raise ConfigError("MODEL", [f"{where}: expected a name of its own, a single word, and not {LABELS}"])
-        section = {"framework": _FRAMEWORK, **({"runtime_cfg": runtime_cfg} if runtime_cfg else {}), **own}
+        shared = {"runtime_cfg": runtime_cfg} if runtime_cfg else {}
+        section = {"framework": RecognizerDistillation.default_framework, **shared, **own}
         plan[name] = Model(section, where, name in frozen, section.pop("weights", None))
     return plan
 

@@ -13,7 +13,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.modeling.heads.fbo_head import person_features
 from paddlevideo.modeling.roi import owners
-from paddlevideo.ranges import Positive, Probability
+from paddlevideo.ranges import HeadSection, Positive, Probability
 from paddlevideo.registry import HEADS
 
 _WHERE = "MODEL.head"
@@ -39,11 +39,11 @@ class AVARoIHead(DetectionPart, nn.Layer):
 
     def __init__(
         self,
-        bbox_head: dict[str, Any],
-        bbox_roi_extractor: dict[str, Any],
-        shared_head: dict[str, Any] | None = None,
-        assigner: dict[str, Any] | None = None,
-        sampler: dict[str, Any] | None = None,
+        bbox_head: HeadSection,
+        bbox_roi_extractor: HeadSection,
+        shared_head: HeadSection | None = None,
+        assigner: HeadSection | None = None,
+        sampler: HeadSection | None = None,
         pos_weight: Positive = 1.0,
         action_thr: Probability = 0.002,
     ):

@@ -400,10 +400,10 @@ TRUTH = [(f, BOX, 1) for f in range(3)]
         ("v,902,0.1,0.1,0.5,0.9,0,0.5\n", r"no detected class \(ids 0\) is one of the ground truth's \(ids 1\)"),
         ("v,902,34.0,25.6,170,230,1,0.5\n", "detected boxes reach up to 230: they look like pixels"),
         ("v,902,0.5,0.9,0.1,0.1,1,0.5\n", r"1 of 1 detected boxes are turned round or empty, as \(0.500, 0.900"),
-        ("v,902,0.6,0.1,0.9,0.5,1,0.5\n", "no detected box meets a true one .* best IoU is 0.00"),
+        ("v,902,0.6,0.1,0.9,0.5,1,0.5\n", "no detected box matches a true one .* best IoU is 0.00"),
         ("v,902,0.1,0.1,0.9,0.5,1,0.5\n", "with x and y exchanged they would"),
         ("v,902,0.1,0.1,0.5,0.9,2,0.5\n", r"no detected class \(ids 2\)"),
-        ("v,902,0.1,0.1,0.5,0.9,2,0.5\nv,902,0.8,0.8,0.9,0.9,1,0.5\n", "50.0 % of the boxes meet a true one, none und"),
+        ("v,902,0.1,0.1,0.5,0.9,2,0.5\nv,902,0.8,0.8,0.9,0.9,1,0.5\n", "50.0 % of the boxes match a true one, none"),
     ],
 )
 def test_a_figure_of_0_is_explained(lines, word, tmp_path):
