@@ -87,8 +87,8 @@ def read_pickle(path: str | os.PathLike) -> Any:
     path = Path(path)
     if file_form(path) in ("torch legacy", "zip"):
         raise UserError(
-            f"{path}: is a file of PyTorch or another archive, expected a pickle of arrays; tools/convert_weights.py "
-            "converts weights"
+            f"{path}: is a file of PyTorch or another archive, expected a pickle of arrays; convert the "
+            "weights first: paddlevideo convert"
         )
     with reading(path, _PICKLE, _AGAIN), path.open("rb") as stream:
         content = AllowListUnpickler(stream, path.stat().st_size).load()

@@ -56,7 +56,7 @@ def read_model_config(args: argparse.Namespace) -> Config | None:
         UserError: they name none or two.
     """
     if bool(args.weights) == bool(args.model_file):
-        raise UserError("name one model: -c CONFIG -w WEIGHTS, or --model_file MODEL (from tools/export_model.py)")
+        raise UserError("name one model: -c CONFIG -w WEIGHTS, or --model_file MODEL (from paddlevideo export)")
     if args.weights and not args.config:
         raise UserError("-w needs the configuration that the weights were trained with: -c CONFIG")
     if args.override and not args.config:

@@ -1,7 +1,7 @@
 """Own annotated videos to an AVA-style data set and a configuration that trains on it.
 
     paddlevideo prepare people people.csv --videos my/videos --out data/mine
-    python main.py -c data/mine/detector.yaml --validate --scale_lr
+    paddlevideo train -c data/mine/detector.yaml --validate --scale_lr
 
 What annotation may be (docs/files.md has the details): a table (csv with a header, or jsonl) of video, time_s, box
 x1 y1 x2 y2, actions, person, and width and height where boxes are in pixels and no video tells them; AVA's own csv;
@@ -200,7 +200,7 @@ def configuration(args: argparse.Namespace, names: list[str], parts: set[str], s
         "model_name": args.out.resolve().name,
         "output_dir": (Path("output") / args.out.name).as_posix(),
     }
-    command = f"python main.py -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
+    command = f"paddlevideo train -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
     held_out = "" if "val" in parts else "# No video is held out: validation is on the training videos.\n"
     return (
         f"# Action detection on own videos, {len(names)} classes: {', '.join(names)}.\n"
@@ -233,7 +233,7 @@ def advice(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
         lines.append(
             f"note: it starts from {pretrained}, which is not there; {args.base.name} says where it comes from"
         )
-    command = f"python main.py -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
+    command = f"paddlevideo train -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
     return [*lines, f"train on it: {command}"]
 
 

@@ -120,5 +120,5 @@ def _readable(loader: Any) -> Generator[dict[str, Any], None, None]:
     except VideoReadError as error:
         raise UserError(
             f"{error}; on_error: count in this split of DATASET counts unreadable files as wrong, and "
-            "tools/check_dataset.py lists them all"
+            "paddlevideo check-data lists them all"
         ) from error

@@ -358,7 +358,7 @@ class ActionDetector:
             )
         noted = export.description.detection
         if not noted:
-            raise UserError(f"{export.program}: names whole videos, not people; use tools/predict.py")
+            raise UserError(f"{export.program}: names whole videos, not people; use paddlevideo predict")
         pipeline = export.pipeline(export.section(config, overrides, say))
         settings = DetectionSettings.of_description(noted, str(export.file))
         settings = settings.with_labels(labels) if labels else settings

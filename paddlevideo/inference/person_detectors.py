@@ -48,7 +48,7 @@ class PersonDetector(ABC):
 
 
 class ProposalFile(PersonDetector):
-    """Boxes that were found before: of AVA (``.pkl``), or written by ``tools/prepare/ava_custom.py``.
+    """Boxes that were found before: of AVA (``.pkl``), or written by ``paddlevideo prepare people``.
 
     Args:
         path: what ``read_proposals`` reads: keys ``"video,0902"``, boxes as fractions of the picture.

@@ -357,7 +357,7 @@ def _takes_boxes(program: Path) -> UserError:
     """The refusal of a detection model."""
     return UserError(
         f"{program}: a detection model, which takes persons' boxes; use "
-        f"python tools/ava_predict.py --model_file {program} --video_path VIDEO"
+        f"paddlevideo detect --model_file {program} --video_path VIDEO"
     )
 
 
@@ -417,7 +417,7 @@ def to_foreign_layout(
         return np.ascontiguousarray(frames.transpose(0, 1, 4, 2, 3))  # [N, V*T, 3, H, W]
     raise UserError(
         f"the model's input is {list(shape)}, expected [N, V, T, H, W, 3] (this suite), [N, T, 3, H, W] or "
-        "[N, 3, T, H, W] (PaddleVideo's 2D and 3D recognisers); export it again with tools/export_model.py"
+        "[N, 3, T, H, W] (PaddleVideo's 2D and 3D recognisers); export it again with paddlevideo export"
     )
 
 

@@ -38,7 +38,7 @@ def to_stderr(line: str) -> None:
 
 PROGRAM_SUFFIXES = (".json", ".pdmodel")
 PARAMS_SUFFIX = ".pdiparams"
-_EXPORT_HINT = "tools/export_model.py writes it"
+_EXPORT_HINT = "paddlevideo export writes it"
 FILE_NAME = "inference.yml"
 FORMAT_VERSION = 1
 _KINDS = {"str": str, "dict": dict, "int": int}  # annotations of ``Description`` that are checked
@@ -462,7 +462,7 @@ class Runtime:
         if device not in ("cpu", "gpu") or self.precision != "fp32" or self.use_tensorrt:
             raise UserError(
                 "trained weights run in float32 on a CPU or a GPU; for precisions, TensorRT and other devices export "
-                "the model: tools/export_model.py"
+                "the model: paddlevideo export"
             )
         return device
 
@@ -567,8 +567,8 @@ class TrainedNetwork:
     def __init__(self, config: Config, weights: str | Path, device: str, of_persons: bool, say: Say):
         pipelines, name = pipelines_with_test(config), config.section("MODEL").get("framework")
         if name in FRAMEWORKS and FRAMEWORKS.get(name).takes_boxes != of_persons:
-            what = "names whole videos, not people; use tools/predict.py"
-            what = what if of_persons else "names what people do and takes their boxes; use tools/ava_predict.py"
+            what = "names whole videos, not people; use paddlevideo predict"
+            what = what if of_persons else "names what people do and takes their boxes; use paddlevideo detect"
             raise UserError(f"{config.source}: MODEL {what}")
         self.name, self.pipeline, self.device = str(weights), pipelines["test"], use_device(device)
         self.config, self.framework, self.classes = trained_network(config, weights, say, pipelines)

@@ -1,7 +1,7 @@
 """The long-term feature bank of one video, made in a first pass over it and kept; and the window that a network takes.
 
 A key frame a second, as in the banks of training, and of each person the features that the bank's detector gives.  The
-file is a bank as ``tools/build_feature_bank.py`` writes it; its metadata name its video, weights and boxes.
+file is a bank as ``paddlevideo bank`` writes it; its metadata name its video, weights and boxes.
 """
 
 from __future__ import annotations

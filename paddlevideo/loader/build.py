@@ -119,7 +119,7 @@ class ClipLoader:
         self._logged_remarks = True
         for number, (text, indices) in enumerate(sorted(self.remarks.items(), key=lambda item: -len(item[1]))):
             if number == _MAX_REMARKS:
-                log.warning("... and %d more remarks; tools/check_dataset.py lists them", len(self.remarks) - number)
+                log.warning("... and %d more remarks; paddlevideo check-data lists them", len(self.remarks) - number)
                 break
             share, first = len(indices) / max(num_read, 1), self.dataset.records[min(indices)]
             log.warning("%d of %d samples (%.1f %%): %s (e.g. %s)", len(indices), num_read, 100 * share, text,

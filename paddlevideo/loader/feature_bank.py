@@ -162,7 +162,7 @@ class FeatureBank:
     def __init__(self, path: str | Path, verify: bool = True):
         self.path = Path(path)
         if not self.path.is_file():
-            raise UserError(f"{path}: no such feature bank; tools/build_feature_bank.py makes it")
+            raise UserError(f"{path}: no such feature bank; paddlevideo bank makes it")
         with reading(self.path, "a feature bank", "build it again"):
             self.about, tensors = _open(self.path, verify)
             self.features, self.scores = tensors["features"], tensors["scores"]

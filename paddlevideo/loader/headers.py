@@ -60,7 +60,7 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
     if problems:
         ways = (
             f"leave them out of the list, count them as wrong with -o {where}.on_error=count, take what can be decoded "
-            f"of damaged ones with -o {where}.damaged=read, or see what is wrong with python tools/check_dataset.py"
+            f"of damaged ones with -o {where}.damaged=read, or see what is wrong with paddlevideo check-data"
         )
         raise UserError("\n  ".join([f"{where}: {len(problems)} unreadable files", *cut(problems), ways]))
 

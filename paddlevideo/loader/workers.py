@@ -44,9 +44,9 @@ _HINTS = {
     -signal.SIGKILL: "-9: killed, mostly by the system's memory limit: fewer DATASET.num_workers or a smaller batch",
     -signal.SIGBUS: "-7: bus error, mostly because shared memory is full: enlarge /dev/shm (docker run --shm-size=8g), "
     "or fewer DATASET.num_workers or a smaller batch",
-    -signal.SIGSEGV: "-11: a library crashed, mostly on a file of this batch: tools/check_dataset.py reads each alone",
+    -signal.SIGSEGV: "-11: a library crashed, mostly on a file of this batch: paddlevideo check-data reads each alone",
     -signal.SIGABRT: "-6: a library gave up, mostly on a file of this batch, or for lack of memory: "
-    "tools/check_dataset.py reads each alone",
+    "paddlevideo check-data reads each alone",
 }
 
 

@@ -270,9 +270,9 @@ def test_a_model_of_whole_videos_is_refused(tiny, tiny_ava, run_tool):
     video = ["--video_path", tiny_ava.video, "--out-filename", ""]
     for model in (["--model_file", tiny.folder], ["-c", tiny.config, "-w", tiny.weights, "--device", "cpu"]):
         run = run_tool("ava_predict", *model, *video)
-        assert run.code == 2 and "use tools/predict.py" in run.err
+        assert run.code == 2 and "use paddlevideo predict" in run.err
 
 
 def test_predict_refuses_a_detection_model(tiny_ava, run_tool):
     run = run_tool("predict", "-i", tiny_ava.video, "--model_file", tiny_ava.folder)
-    assert run.code == 2 and "tools/ava_predict.py" in run.err.splitlines()[-1]
+    assert run.code == 2 and "paddlevideo detect" in run.err.splitlines()[-1]

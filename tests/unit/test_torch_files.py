@@ -81,7 +81,7 @@ def test_a_file_is_told_by_its_first_bytes(tmp_path):
         "torch legacy", "zip", "pickle", "zip", "",
     ]  # fmt: skip
     for name in ("l", "z"):
-        with pytest.raises(UserError, match="PyTorch or another archive, expected a pickle.*convert_weights"):
+        with pytest.raises(UserError, match="PyTorch or another archive, expected a pickle.*paddlevideo convert"):
             read_pickle(tmp_path / name)
     with pytest.raises(UserError, match="zip archive, but not of torch.save"):
         read_torch(tmp_path / "x.npz")

@@ -120,7 +120,7 @@ def test_a_label_file_that_is_not_here_is_named_with_its_key_and_the_way_out(tin
 def test_predicting_whole_videos_with_it_names_the_right_tool(tiny_ava):
     from paddlevideo.inference.predictor import Predictor
 
-    with pytest.raises(UserError, match=r"tools/ava_predict.py --model_file .*tiny_ava.json"):
+    with pytest.raises(UserError, match=r"paddlevideo detect --model_file .*tiny_ava.json"):
         Predictor.from_export(tiny_ava.folder)
 
 

@@ -138,7 +138,7 @@ def test_a_short_file_is_refused_by_name(bank, keep):
 
 
 def test_a_missing_bank_says_what_makes_it(tmp_path):
-    with pytest.raises(UserError, match=r"no such feature bank; tools/build_feature_bank\.py"):
+    with pytest.raises(UserError, match=r"no such feature bank; paddlevideo bank"):
         FeatureBank(tmp_path / "none.bank")
 
 
