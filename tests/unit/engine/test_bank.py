@@ -168,7 +168,7 @@ def test_models_train_and_test_with_banks(tiny_ava, whole, tmp_path, fbo, channe
     assert 0 <= figures["mAP@0.5IOU"] <= 1
 
 
-def test_a_model_that_looks_into_banks_names_what_is_missing(tiny_ava, tmp_path):
+def test_a_model_that_reads_banks_names_what_is_missing(tiny_ava, tmp_path):
     head = {"name": "FBOHead", "fbo": "avg", "st_feat_channels": 64, "lt_feat_channels": 64}
     file = save(with_head(tiny_ava, tmp_path, head, 128), tmp_path / "lfb.yaml")
     weights = {name: value.numpy() for name, value in deployed_network(load_config(file)).state_dict().items()}
