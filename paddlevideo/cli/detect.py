@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--video-id", metavar="NAME", help="how --proposals calls the video (its file name without the ending)")
     add("--timestamp-start", type=float, metavar="S", help="second of the first frame (with --proposals the model's)")
     add("--detector", metavar="MODEL", help="finds people: an .onnx file, a PaddleDetection export, or hog")
-    add("--detector-config", metavar="FILE", help="what the detector wants (the file beside it)")
+    add("--detector-config", metavar="FILE", help="the detector's inputs and outputs (the file beside it)")
     add("--det-score-thr", type=float, metavar="S", help="least score of a person (0.5; with --proposals the model's)")
     add(
         "--bank",

@@ -155,7 +155,7 @@ def device_of(device: str, gpus: int | None, gpu_ids: Sequence[int] | None) -> s
     if gpus != ranks:
         ids = ",".join(map(str, gpu_ids or range(gpus)))
         raise UserError(
-            f"{gpus} GPUs are asked for, and {ranks} process(es) run: one drives one GPU; start with "
+            f"{gpus} GPUs are named, but {ranks} process(es) run: one drives one GPU; start with "
             f'python -m paddle.distributed.launch --gpus="{ids}" tools/train.py ...'
         )
     return device

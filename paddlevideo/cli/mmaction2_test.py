@@ -75,7 +75,7 @@ def _check_names(names: list[str], metric: Metric) -> None:
 
 
 def _figures(metric: Metric, figures: dict, out: str, names: list[str], top_k: list[int]) -> dict[str, float]:
-    """What --eval asked for: a metric with names of its own has measured it, clips are scored again from ``out``."""
+    """The figures of ``--eval``: those of a metric with names of its own; clips are scored again from ``out``."""
     if metric.eval_names:
         return {key: value for key, value in figures.items() if not key.startswith("num_")}
     from paddlevideo.reporting.results import read_results, score

@@ -4,11 +4,11 @@
     paddlevideo train -c data/mine/detector.yaml --validate --scale_lr
 
 What annotation may be (docs/files.md has the details): a table (csv with a header, or jsonl) of video, time_s, box
-x1 y1 x2 y2, actions, person, and width and height where boxes are in pixels and no video tells them; AVA's own csv;
+x1 y1 x2 y2, actions, person, and width and height where boxes are in pixels and no video gives them; AVA's own csv;
 COCO json; VIA 2 or 3 json or csv; CVAT xml of a task, job or project (video 1.1: tracks, interpolated to one box a
 second; or images 1.1); Label Studio json.  Several files may be given.  Seconds count from a video's first frame.
 
-A summary tells what became of every box: read, dropped and why, resampled, merged, and how many each class has.
+A summary lists what became of every box: read, dropped and why, resampled, merged, and how many each class has.
 
 Written to --out: train.csv, val.csv (whole videos each; test.csv with --test), *_excluded.csv, labels.pbtxt,
 *_proposals.pkl (the annotated boxes, or those of --proposals), detector.yaml; segments.csv (video, start_s, end_s,
@@ -184,7 +184,11 @@ def configuration(args: argparse.Namespace, names: list[str], parts: set[str], s
     """The YAML: the base with these classes and files."""
     import yaml
 
-    base, found = os.path.relpath(args.base.resolve(), args.out.resolve()).replace(os.sep, "/"), read_base(args.base)
+    found, base = read_base(args.base), args.base.resolve()
+    if base.is_relative_to(ROOT / "configs"):  # found by its name, wherever the package is installed
+        base = base.name
+    else:
+        base = os.path.relpath(base, args.out.resolve()).replace(os.sep, "/")
     place: dict = {"data_prefix": (args.frames or args.videos).as_posix(), "timestamp_start": 0, "timestamp_end": None}
     if args.frames:
         place |= {"suffix": args.frame_name, "fps": args.fps}
@@ -222,7 +226,7 @@ def read_base(path: Path) -> Mapping[str, Any]:
 
 
 def advice(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
-    """What else a user should know of the configuration."""
+    """Remarks on the configuration, and the command that trains on it."""
     found = read_base(args.base)
     lines = []
     sided = [name for name in names if {"left", "right"} & set(re.split(r"[\W_]+", name.lower()))]

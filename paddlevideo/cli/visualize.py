@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.from_config(config, args.weights, args.device, say=say)
     network, names = predictor.model.framework, predictor.names
     if args.class_id is not None and network.backbone.attention_type:
-        say("attention rollout knows no classes: --class changes the heading only")
+        say("attention rollout is the same for every class: --class changes the heading only")
     unread = 0
     paths = picture_paths(videos, Path(args.out), args.format)
     for i, (path, video) in enumerate(zip(paths, videos)):
@@ -92,7 +92,7 @@ def sheet(
     order = [int(k) for k in (-look.scores).argsort(kind="stable")[:_TOP]]
     heading = [title, "predicted: " + ", ".join(scored(k, look, names) for k in order)]
     if class_id is not None:
-        heading.append(f"asked about: {scored(class_id, look, names)}")
+        heading.append(f"class: {scored(class_id, look, names)}")
     rows: list[Any] = []
     for v in spread(len(imgs), max_views):
         frames = displayable(imgs[v])
