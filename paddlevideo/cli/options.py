@@ -30,9 +30,7 @@ def add_config(
         override: the flags of ``-o``; it stands for an output in two printed commands.
     """
     parser.add_argument("-c", "--config", required=required, metavar="CFG", help=help)
-    assignment = (
-        "a.b.0.c=value: change a value of it; may be repeated; nothing behind = is the empty text, null is None"
-    )
+    assignment = "a.b.0.c=value: change a value of it; may be repeated; nothing after = is the empty text, null is None"
     parser.add_argument(*override, dest="override", action="append", default=[], metavar="KEY=VALUE", help=assignment)
     add_imports(parser)
 

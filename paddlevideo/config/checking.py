@@ -1,6 +1,6 @@
 """What a configuration may hold.  Every mistake of a file is collected, with its key path and the nearest right name.
 
-Only names, arguments and kinds of values are judged here, from the sources of the registered classes; nothing heavy is
+Only names, arguments and kinds of values are checked, from the sources of the registered classes; nothing heavy is
 imported.  Whether files exist and shapes fit shows when the parts are built.
 """
 
@@ -33,7 +33,7 @@ _LOADER_KEYS = {"format": "str", **Reading.kinds()}
 # of a network that is one of several, besides the keys of MODEL
 _OF_ONE_MODEL = {"weights": "str | None", "normalization": "dict"}
 _FREE = ("OPTIMIZER", "INFERENCE", "imports")
-# keys that are gone from a resolved configuration
+# keys that a resolved configuration lacks
 _RESOLVED = ("num_seg", "protocol", "PROTOCOLS")
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "MIX", *SMALL_SECTIONS)
 Problems = Iterator[str]
@@ -218,7 +218,7 @@ def _dataset(section: Any) -> Problems:
 
 
 def _label_kinds(data: Mapping[str, Any]) -> Problems:
-    """Several labels per clip want a loss, and scores, in which classes do not exclude one another."""
+    """Several labels per clip need a loss, and scores, in which classes do not exclude one another."""
     dataset, model = data.get("DATASET"), data.get("MODEL")
     head = model.get("head") if isinstance(model, Mapping) else None
     loss = head.get("loss_cfg") if isinstance(head, Mapping) else None
@@ -281,7 +281,7 @@ def _frame_counts(data: Mapping[str, Any], uses: Sequence[str]) -> Problems:
         for key, spec in (steps if split in uses and isinstance(steps, Mapping) else {}).items():
             argument, got = _frames_of(spec if isinstance(spec, Mapping) else {})
             if got not in (None, wanted):
-                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, {where} wants {wanted}"
+                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, {where} takes {wanted}"
 
 
 def _equal_values(data: Mapping[str, Any]) -> Problems:
@@ -308,7 +308,7 @@ def _operators(spec: Any, where: str) -> Iterator[tuple[str, Any, Mapping[str, A
 
 
 def _wanted_frames(model: Any) -> Iterator[tuple[str, int]]:
-    """The networks' own numbers of frames, and where they stand; several networks of one MODEL want the same."""
+    """The networks' own numbers of frames, and their key paths; several networks of one MODEL take the same."""
     networks = [("MODEL", model)]
     items = model.get("models") if isinstance(model, Mapping) else None
     for i, item in enumerate(items if isinstance(items, list) else []):
@@ -360,7 +360,7 @@ def component(registry: Registry, spec: Any, where: str, key: str = "name", give
     for argument, value in arguments.items():
         here = join(where, argument)
         if argument not in known:
-            # a missing argument is likelier meant than one that is given as well
+            # a missing argument is a likelier match than one that is given as well
             meant = missing if near(argument, missing) else [other for other in known if other not in arguments]
             words = suggest(argument, meant) if near(argument, meant) else suggest(argument, known)
             problems.append(f"{here}: {name} takes no {argument!r}{words}")

@@ -301,7 +301,7 @@ class Export:
             if other is not None:
                 return Pipeline(other, "PIPELINE.test")
             raise UserError(
-                f"{self.file}: not there, so the pipeline of {self.program.name} is not known; name the configuration "
+                f"{self.file}: not there, so the pipeline of {self.program.name} is unknown; name the configuration "
                 "(--config), or export the model again"
             )
         exported = Pipeline.of_export(self.description.pipeline, f"{self.file}: pipeline")
@@ -429,7 +429,7 @@ class Runtime:
             raise UserError(f"--device {device}: expected cpu, gpu, gpu:N or auto")
         if device.partition(":")[2] not in ("", "0"):
             raise UserError(
-                f"--device {device}: an exported model runs on GPU 0; CUDA_VISIBLE_DEVICES says which that is"
+                f"--device {device}: an exported model runs on GPU 0; CUDA_VISIBLE_DEVICES chooses which that is"
             )
         return cls(use_gpu=None if device == "auto" else device.startswith("gpu"))
 
@@ -437,9 +437,9 @@ class Runtime:
         """``gpu``, ``xpu``, ``npu`` or ``cpu``.
 
         Raises:
-            UserError: this machine or this Paddle lacks what is required; with the way out.
+            UserError: this machine or this Paddle lacks a requirement; with the way out.
         """
-        device = self._wanted_device()
+        device = self._required_device()
         if self.precision not in ("fp32", "fp16", "int8"):
             raise UserError(f"precision {self.precision!r}: expected fp32, fp16 or int8")
         if self.precision == "fp16" and device != "gpu":
@@ -466,7 +466,7 @@ class Runtime:
             )
         return device
 
-    def _wanted_device(self) -> str:
+    def _required_device(self) -> str:
         import paddle
 
         if self.use_xpu:
@@ -508,7 +508,7 @@ class ExportedModel:
         program: ``.json`` or ``.pdmodel``.
         params: ``.pdiparams``.
         runtime: where it runs.
-        say: receives a line for each choice that is made instead of the caller's.
+        say: receives a line for each setting that replaces the caller's.
 
     Raises:
         UserError: damaged files, or a runtime that is not there.
@@ -553,7 +553,7 @@ class TrainedNetwork:
     Attributes:
         name: of its weights.
         pipeline: PIPELINE.test.
-        config: the same with a number where MODEL says ``auto``.
+        config: the same with a number in place of each ``auto`` of MODEL.
         classes: what the outputs mean.
         framework: the network.
 

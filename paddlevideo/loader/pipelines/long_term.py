@@ -1,4 +1,4 @@
-"""What minutes around a key frame hold: the operator that looks into a feature bank."""
+"""The features of the minutes around a key frame: the operator that reads a feature bank."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Head(nn.Layer, ABC):
         num_classes: K; None where the backbone's channels are the classes.
         in_channels: C, which the backbone's ``out_channels`` must be; None: any.
         num_seg: T, which the backbone's ``num_seg`` must be; None: any.
-        multi_label: scores are sigmoid, every class by itself; as the loss says.
+        multi_label: scores are sigmoid, every class by itself; by the loss.
         default_loss: class of the loss without ``loss_cfg``.
     """
 

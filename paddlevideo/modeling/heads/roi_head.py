@@ -1,4 +1,4 @@
-"""What happens to the boxes of a clip: drawing those to learn from, their features, their scores."""
+"""The boxes of a clip: drawing those for training, their features, their scores."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ class AVARoIHead(DetectionPart, nn.Layer):
     def person_features(
         self, features: paddle.Tensor | Sequence[paddle.Tensor], boxes: paddle.Tensor, boxes_num: paddle.Tensor
     ) -> paddle.Tensor:
-        """What a feature bank holds of each box, [R, C]; arguments as for ``forward``."""
+        """The features of each box for a feature bank, [R, C]; arguments as for ``forward``."""
         regions, _ = self.bbox_roi_extractor(features, boxes, boxes_num)
         return person_features(regions)
 
     def draw(
         self, batch: Mapping[str, np.ndarray], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The boxes to learn from: float32 [S, 4], their number per sample int32 [N], labels float32 [S, K].
+        """The boxes for training: float32 [S, 4], their number per sample int32 [N], labels float32 [S, K].
 
         There is always one: where a batch has none, the first picture's corner, without a label.
 

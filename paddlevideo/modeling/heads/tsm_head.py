@@ -54,7 +54,7 @@ class TSMHead(ClassificationHead):
 
 @HEADS.register
 class ppTSMHead(TSMHead):
-    """``TSMHead`` that averages over the frames before the classifier, which is then asked once per clip.
+    """``TSMHead`` that averages over the frames before the classifier, which then runs once per clip.
 
     Args:
         num_classes: K.

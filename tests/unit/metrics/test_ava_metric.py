@@ -106,7 +106,7 @@ BETWEEN = [0.2, 0.1, 0.6, 0.9]
 
 def test_only_the_best_overlap_is_claimed_and_only_once():
     truth = columns([(0, BOX, 1), (0, BETWEEN, 1)], False)
-    # both overlap BOX most; the lower one would also meet BETWEEN, but does not look for a second best
+    # both overlap BOX most; the lower one would also overlap BETWEEN, but has no second choice
     found = columns([(0, NEAR, 0.6, 1), (0, BOX, 0.9, 1)], True)
     assert frame_ap.hits_by_score(found, truth).tolist() == [True, False]
     assert frame_average_precisions(found.of_class, truth, [1])[1] == 0.5
@@ -354,7 +354,7 @@ def test_columns_that_are_not_the_classes_are_refused(options, width, word, case
         fill(metric, [(0, np.zeros((1, 4)), np.zeros((1, width)))])
 
 
-def test_what_is_missing_is_said_before_the_evaluation(case):
+def test_what_is_missing_is_reported_before_the_evaluation(case):
     for options, word in (
         ({"file_path": "absent.csv"}, "absent.csv: no such"),
         ({"label_file": "absent.txt"}, "absent.txt: no such"),
@@ -374,7 +374,7 @@ def test_what_is_missing_is_said_before_the_evaluation(case):
         AVAMetric().update(np.zeros(1), {"scores": np.zeros((1, 4))}, {"label": np.zeros(1)})
     metric = AVAMetric()
     metric.use_dataset(case.dataset)
-    with pytest.raises(UserError, match="not a single key frame"):
+    with pytest.raises(UserError, match="no key frame was evaluated"):
         metric.compute()
 
 
