@@ -1,10 +1,12 @@
 """All pages: what they name is there, and the commands they print have the flags and keys they use."""
 
+import ast
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -83,6 +85,86 @@ def test_printed_commands_have_their_flags_files_and_keys(page):
         if named and tool in ("main.py", "tools/test.py") and not named[0].startswith(OWN):
             tests = tool == "tools/test.py" or "--test" in words
             load_config(str(ROOT / named[0]), given, uses=("test",) if tests else ("train", "valid"))
+
+
+ARCHITECTURE = [ROOT / "docs" / "architecture.md", ROOT / "docs" / "architecture_zh-CN.md"]
+by_language = pytest.mark.parametrize("page", ARCHITECTURE, ids=lambda page: page.stem)
+PACKAGE = ROOT / "paddlevideo"
+FILE = r"[\w/.-]*\w(?:/|\.py|\.md|\.toml)(?!\w)"
+
+
+def blocks(page):
+    return re.findall(r"```text\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def code_names(page):
+    """The dotted names of code that a page writes in backquotes."""
+    words = re.findall(r"`([a-z_]+(?:\.\w+)+)`", page.read_text())
+    return {word for word in words if not re.search(r"\.(py|md|toml|yaml|yml)$", word)}
+
+
+def exists(name):
+    """Whether a dotted name below paddlevideo is a module, or something that its source defines."""
+    parts = name.split(".")
+    count = next((n for n in range(len(parts), 0, -1) if PACKAGE.joinpath(*parts[:n]).with_suffix(".py").is_file()), 0)
+    if not count:
+        return False
+    node = ast.parse(PACKAGE.joinpath(*parts[:count]).with_suffix(".py").read_text())
+    for part in parts[count:]:
+        node = next((inner for inner in getattr(node, "body", ()) if part in defined(inner)), None)
+    return node is not None
+
+
+def defined(node):
+    """The names that a statement defines."""
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return {ast.unparse(target) for target in targets}
+    return {getattr(node, "name", None)}
+
+
+def in_tree(page):
+    """The path of each line of the tree, and the files that its text names."""
+    above = {}
+    for line in blocks(page)[0].splitlines():
+        indent, name, text = re.fullmatch(r"( *)(\S+) *(.*)", line).groups()
+        folder = above.get(len(indent), ROOT)
+        above[len(indent) + 2] = folder / name
+        yield (
+            folder / name,
+            [[place / file for place in (folder, folder / name)] for file in re.findall(FILE, text, re.ASCII)],
+        )
+
+
+@by_language
+def test_what_the_architecture_page_names_is_there(page):
+    missing = [path for path, _ in in_tree(page) if not path.exists()]
+    missing += [places for _, files in in_tree(page) for places in files if not any(map(Path.exists, places))]
+    words = re.findall(rf"`({FILE})`", page.read_text(), re.ASCII)
+    missing += [word for word in words if not any((root / word).exists() for root in (ROOT, PACKAGE))]
+    assert missing + [name for name in code_names(page) if not exists(name)] == []
+    assert len(code_names(page)) > 50  # a page in another form would pass unread
+
+
+@by_language
+def test_the_architecture_page_has_every_room_and_file_of_the_package(page):
+    shown = {path for path, files in in_tree(page)} | {
+        place for _, files in in_tree(page) for ways in files for place in ways
+    }
+    there = {path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert there - shown == set()
+
+
+@by_language
+def test_the_architecture_page_has_the_import_contract(page):
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    assert blocks(page)[1].split("\n")[:-1] == [
+        line.replace("paddlevideo.", "").replace(" :", ",") for line in contract
+    ]
+
+
+def test_both_architecture_pages_name_the_same():
+    assert code_names(ARCHITECTURE[0]) == code_names(ARCHITECTURE[1])
 
 
 # MMAction2's figures beside its accuracies: configuration -> what each of its lines on the page says, from the end
