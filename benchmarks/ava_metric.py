@@ -3,7 +3,7 @@
 Synthetic csv files: 64 videos with 897 key frames each, 60 classes.  Ours (``tools/eval_metric.py``'s way: csv in,
 figure out) against the way evaluators in plain Python go: rows into lists by key frame, then every key frame and class
 by itself, with small arrays.  That way is written anew here; both must give the same figure.  Each runs in a process
-of its own, which tells its peak memory.  Prints Markdown rows; seconds are CPU seconds.
+of its own, which gives its peak memory.  Prints Markdown rows; seconds are CPU seconds.
 """
 
 from __future__ import annotations

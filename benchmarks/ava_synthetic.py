@@ -70,10 +70,10 @@ def files_of(data: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def precisions(said: str) -> dict[str, float]:
+def precisions(printed: str) -> dict[str, float]:
     """AP by class and mAP, in per cent, of what a test printed."""
-    found = {name: 100 * float(value) for name, value in _AP.findall(said)}
-    return {**found, "mAP": 100 * float(_MAP.search(said).group(1))}
+    found = {name: 100 * float(value) for name, value in _AP.findall(printed)}
+    return {**found, "mAP": 100 * float(_MAP.search(printed).group(1))}
 
 
 def write_config(folder: Path, name: str, data: Path) -> Path:
@@ -92,11 +92,11 @@ def write_config(folder: Path, name: str, data: Path) -> Path:
 def figures(config: Path, seed: int) -> dict[str, float]:
     """Trains and tests; mAP, and AP by class, in per cent.  What was tested already is not repeated."""
     folder = config.parent
-    said = folder / "test.txt"
-    if not said.is_file():
+    printed = folder / "test.txt"
+    if not printed.is_file():
         run(["main.py", "-c", str(config), "--validate", "--overwrite", "--seed", str(seed)])
-        said.write_text(run(["main.py", "-c", str(config), "--test", "-w", str(folder / "AVA_best.pdparams")]))
-    return precisions(said.read_text())
+        printed.write_text(run(["main.py", "-c", str(config), "--test", "-w", str(folder / "AVA_best.pdparams")]))
+    return precisions(printed.read_text())
 
 
 def seed_figures(seed: int, folder: Path, variants: list[str]) -> dict[str, dict[str, float]]:
@@ -111,7 +111,7 @@ def seed_figures(seed: int, folder: Path, variants: list[str]) -> dict[str, dict
 
 
 def chance(data: Path) -> dict[str, float]:
-    """The share of persons with each action: the AP of scores that know nothing."""
+    """The share of persons with each action: the AP of constant scores."""
     table = re.findall(r"^\| \d+ \| (\w+) \|.*\| ([\d.]+) % \|$", (data / "README.md").read_text(), re.MULTILINE)
     shares = {name: float(value) for name, value in table}
     return {**shares, "mAP": sum(shares.values()) / len(shares)}

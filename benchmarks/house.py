@@ -164,7 +164,7 @@ def trace(report: Path, command: list[str]) -> None:
     sections: set[str] = set()
     state = {"begun": False, "ended": False}
 
-    def look(frame: Any, event: str, _: Any) -> None:
+    def trace(frame: Any, event: str, _: Any) -> None:
         if event != "call" or not frame.f_code.co_filename.startswith(package):
             return
         code = frame.f_code
@@ -183,7 +183,7 @@ def trace(report: Path, command: list[str]) -> None:
             stays.append(file)
 
     sys.argv = command
-    sys.setprofile(look)
+    sys.setprofile(trace)
     try:
         import runpy
 
@@ -200,16 +200,16 @@ def trace(report: Path, command: list[str]) -> None:
 def _is_config(value: Any, sections: set[str]) -> bool:
     """Whether an argument is the Config, or equals a mapping of it that has two keys or more."""
     if type(value).__name__ == "Config":
-        _remember(value.to_dict(), sections)
+        _collect(value.to_dict(), sections)
         return True
     return isinstance(value, dict) and len(value) > 1 and _key(value) in sections
 
 
-def _remember(value: Any, sections: set[str]) -> None:
+def _collect(value: Any, sections: set[str]) -> None:
     if isinstance(value, dict):
         sections.add(_key(value))
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _remember(part, sections)
+        _collect(part, sections)
 
 
 def _key(value: Any) -> str:

@@ -73,11 +73,11 @@ def with_head(folder: Path, name: str, data: Path, start: Path, args: argparse.N
 
 def test(config: Path, weights: Path, note: str = "test", *overrides: str) -> dict[str, float]:
     """AP by class and mAP, in per cent.  What was tested already is not repeated."""
-    said = config.parent / f"{note}.txt"
-    if not said.is_file():
+    printed = config.parent / f"{note}.txt"
+    if not printed.is_file():
         flags = [part for override in overrides for part in ("-o", override)]
-        said.write_text(run(["main.py", "-c", str(config), "--test", "-w", str(weights), *flags]))
-    return precisions(said.read_text())
+        printed.write_text(run(["main.py", "-c", str(config), "--test", "-w", str(weights), *flags]))
+    return precisions(printed.read_text())
 
 
 def trained(config: Path, seed: int) -> Path:
@@ -116,7 +116,7 @@ def seed_figures(seed: int, args: argparse.Namespace) -> dict[str, dict[str, flo
 
 
 def mean(found: dict[str, float], decided: bool) -> float:
-    # a class that nobody does in this set has no figure
+    # a class without a person in this set has no figure
     values = [v for k, v in found.items() if k != "mAP" and (k in DECIDED) == decided and v == v]
     return sum(values) / len(values)
 

@@ -1,7 +1,7 @@
 """Measures what benchmarks/README.md lists:  python -m benchmarks.run [decode loader resize model export start]
 
-Times are CPU seconds of one thread unless a row says wall; each is the median of ``--rounds`` after one round that is
-thrown away.  Compared things take turns within one run, so that a change of the machine's speed meets both.
+Times are CPU seconds of one thread unless a row has "wall"; each is the median of ``--rounds`` after one round that is
+thrown away.  Compared things take turns within one run, so that a change of the machine's speed affects both.
 """
 
 from __future__ import annotations

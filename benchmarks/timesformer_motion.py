@@ -1,4 +1,4 @@
-"""Attention over time, weight averaging and distillation, on motions that no single frame tells:
+"""Attention over time, weight averaging and distillation, on motions that no single frame shows:
 
     python -m benchmarks.timesformer_motion --seeds 0 1 2
 

@@ -1,6 +1,6 @@
 """Broken links of ``link`` on boxes with known persons:  python -m benchmarks.tracking walkers.csv
 
-The csv has columns frame, x1, y1, x2, y2, score and person (-1: nobody known; such boxes are tracked, not counted).
+The csv has columns frame, x1, y1, x2, y2, score and person (-1: unknown; such boxes are tracked, not counted).
 Every K-th frame is taken and its boxes are linked.  A link is a pair of consecutive appearances of one person among
 the frames taken; it is broken if the two have different ids.  Merged is the other way round: consecutive boxes of one
 id that belong to different persons, per link.

@@ -4,12 +4,12 @@
     python -m demo.ava_synthetic --out demo/ava_long --long --train 128 --val 8 --test 32
 
 Every person has a pose (walk left or right, jump, spin, stand, and the rare crouch and wave) and may do something with
-the other one on their lane: approach, flee, follow, hold a thing together.  No single picture tells walk_left from
+the other one on their lane: approach, flee, follow, hold a thing together.  No single picture separates walk_left from
 walk_right or approach from flee: every video has a twin in the same set that plays its frames backwards, each coded by
 itself at one quantiser, so that a key frame of the one is, bit for bit, a key frame of the other under other labels.
 
 With --long come actions that only earlier ones decide, up to half a minute before: whether the ball that someone
-carries was taken from another or their own (seen when they met), and whether they came back to the place that they had
+carries was taken from another or their own (seen at the pick-up), and whether they came back to the place that they had
 marked.  Four videos share their pictures from second 12 on, and differ in what happened before.
 
 Written to --out: <split>.csv, <split>_excluded.csv, <split>_proposals.pkl (an imitated detector's boxes), labels.pbtxt,
@@ -60,14 +60,14 @@ def plan(split: str, num_videos: int, settings: Settings) -> list[Video]:
         UserError: ``num_videos`` does not fill the scenes.
     """
     if num_videos < 0 or num_videos % settings.siblings:
-        raise UserError(f"--{split} {num_videos}: wants a multiple of {settings.siblings}, the videos of one scene")
+        raise UserError(f"--{split} {num_videos}: expected a multiple of {settings.siblings}, the videos of one scene")
     return [
         Video(split, number, k) for number in range(num_videos // settings.siblings) for k in range(settings.siblings)
     ]
 
 
 def make_video(video: Video, out: Path, settings: Settings, with_frames: bool) -> KeyFrames:
-    """Renders one video, and its frames as pictures if asked; returns its annotation."""
+    """Renders one video, and its frames as pictures with ``frames``; returns its annotation."""
     scene, room, backwards = make_scene(settings, video)
     name = video.name(settings)
     frames = frames_of(settings, scene, room, backwards)
@@ -136,7 +136,7 @@ def card(counts: dict[str, Counts], settings: Settings) -> str:
         f"the first frame is second {settings.timestamp_start}; key frames once a second; H.264, all frames "
         "intra-coded.",
         "",
-        "Chance is the mean share of people that have a label: the mAP of scores that know nothing of the picture.",
+        "Chance is the mean share of people that have a label: the mAP of scores that do not depend on the picture.",
         "",
         "| id | class | train | val | test | share of test |",
         "|---|---|---|---|---|---|",
@@ -151,12 +151,12 @@ def card(counts: dict[str, Counts], settings: Settings) -> str:
 
 SHORT_NOTE = (
     "Every video has a twin in the same set, its frames backwards: walk_left is then walk_right, approach is flee.  A",
-    "model that does not look along time gives both the same answer.  approach, flee, follow and hold_together depend",
+    "model without temporal modelling gives both the same answer.  approach, flee, follow and hold_together depend",
     "on another actor; crouch and wave are rare.",
 )
 LONG_NOTE = (
     "Four videos share their pictures from second 12 on.  " + ", ".join(LONG_CONTEXT) + " come in pairs that a",
-    "clip cannot tell apart there: of who carries a ball, or stands on their mat, half are of either, so that a model",
+    "clip cannot separate there: of who carries a ball, or stands on their mat, half are of either, so that a model",
     "without memory reaches an AP of about one half on these.  What decides lies within 30 seconds: take, mark_place.",
 )
 
@@ -202,14 +202,16 @@ def make_dataset(out: Path, counts: dict[str, int], settings: Settings, jobs: in
 def _check(settings: Settings, jobs: int) -> None:
     width, height = settings.size_px
     if width % 2 or height % 2 or height < 48 or width < 1.2 * height or width > 4 * height:
-        raise UserError(f"--size {width} {height}: wants even numbers, HEIGHT >= 48, WIDTH 1.2 to 4 times HEIGHT")
+        raise UserError(f"--size {width} {height}: expected even numbers, HEIGHT >= 48, WIDTH 1.2 to 4 times HEIGHT")
     least = MIN_LONG_S if settings.long else 2
     if not least <= settings.length_s <= 600:
-        raise UserError(f"--length {settings.length_s}: wants {least} to 600 seconds" + " with --long" * settings.long)
+        raise UserError(
+            f"--length {settings.length_s}: expected {least} to 600 seconds" + " with --long" * settings.long
+        )
     if jobs < 1 or settings.fps < 1 or settings.timestamp_start < 0:
         raise UserError(
-            f"--jobs {jobs} --fps {settings.fps} --timestamp_start {settings.timestamp_start}: want 1 or more, 1 or "
-            "more, and 0 or more"
+            f"--jobs {jobs} --fps {settings.fps} --timestamp_start {settings.timestamp_start}: expected 1 or more, 1 "
+            "or more, and 0 or more"
         )
 
 

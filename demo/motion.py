@@ -1,9 +1,9 @@
-"""Render the demo data set: H.264 clips whose class is a motion that no single frame tells.
+"""Render the demo data set: H.264 clips with a motion as class, which no single frame shows.
 
     python -m demo.motion --out demo/motion --train 640 --val 128 --test 128 --seed 0
 
 Eight classes in four pairs (left / right, up / down, approach / recede, clockwise / anticlockwise).  Three rules keep a
-picture from naming its class, so that only a model which looks along time can tell the two of a pair apart:
+picture from naming its class, so that only a model with temporal modelling separates the two of a pair:
 
 * Every clip has a twin in the same set: the same frames, backwards, under the other label of the pair.
 * Every frame is coded by itself (all-intra) at a fixed quantiser, so a decoded frame does not depend on its place in
@@ -66,7 +66,7 @@ OUTLINES = {
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """What every clip of a data set has in common.
 
     Args:
@@ -105,7 +105,7 @@ def plan(split: str, num_clips: int) -> list[Clip]:
         UserError: ``num_clips`` cannot be shared evenly by the classes.
     """
     if num_clips < 0 or num_clips % len(LABELS):
-        raise UserError(f"--{split} {num_clips}: wants a multiple of {len(LABELS)}, as many clips of every class")
+        raise UserError(f"--{split} {num_clips}: expected a multiple of {len(LABELS)}, as many clips of every class")
     pairs, numbers = range(len(PAIRS)), range(num_clips // len(LABELS))
     return [Clip(split, pair, number, backwards) for number in numbers for pair in pairs for backwards in (False, True)]
 
@@ -148,7 +148,7 @@ def draw_sprite(rng: np.random.Generator, digits: np.ndarray) -> np.ndarray:
 
 
 def choose_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Background and shape, float32 [3] RGB in 0..255, told apart by their luma."""
+    """Background and shape, float32 [3] RGB in 0..255, of different luma."""
     luma = np.array([0.299, 0.587, 0.114])
     ground = np.array(BACKGROUNDS[rng.integers(len(BACKGROUNDS))], np.float32)
     clear = [c for c in FOREGROUNDS if abs(float((np.array(c) - ground) @ luma)) >= MIN_CONTRAST]
@@ -156,7 +156,7 @@ def choose_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def choose_frame(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height in pixels, both even (4:2:0 wants it), the shorter side within ``size``."""
+    """Width and height in pixels, both even (for 4:2:0), the shorter side within ``size``."""
     short = int(rng.integers(size[0], size[1] + 1))
     ratio = ASPECTS[rng.integers(len(ASPECTS))]
     width, height = (short * r / min(ratio) for r in ratio)
@@ -215,36 +215,36 @@ def draw_scene(
     return np.clip(scene, 0, 255).astype(np.float32)
 
 
-def render(clip: Clip, look: Look, digits: np.ndarray) -> tuple[np.ndarray, int]:
+def render(clip: Clip, style: Style, digits: np.ndarray) -> tuple[np.ndarray, int]:
     """Frames uint8 [T, H, W, 3] RGB and frames per second.  A twin has the same frames in reverse order."""
-    rng = rng_of(look.seed, clip)
-    width, height = choose_frame(rng, look.short_px)
+    rng = rng_of(style.seed, clip)
+    width, height = choose_frame(rng, style.short_px)
     num_frames, fps = (int(values[rng.integers(len(values))]) for values in (LENGTHS, FRAME_RATES))
     ground, colour = choose_colours(rng)
     sprite = draw_sprite(rng, digits)
     poses = choose_motion(clip.pair, num_frames, rng)
-    scene = draw_scene(rng, ground, width, height, look.variety, digits)
+    scene = draw_scene(rng, ground, width, height, style.variety, digits)
     frames = np.empty((num_frames, height, width, 3), np.uint8)
     for index, pose in enumerate(poses):
         frames[index] = np.round(scene + place(sprite, pose, width, height) * (colour - scene))
     return (frames[::-1] if clip.backwards else frames), fps
 
 
-def make_clip(clip: Clip, out: Path, look: Look, digits: dict[str, np.ndarray]) -> None:
+def make_clip(clip: Clip, out: Path, style: Style, digits: dict[str, np.ndarray]) -> None:
     """Render one clip into its file."""
     import cv2
 
     cv2.setNumThreads(0)  # the processes share the cores already
-    write_video(out / clip.path, *render(clip, look, digits[clip.split]), each_frame_alone(QUANTISER))
+    write_video(out / clip.path, *render(clip, style, digits[clip.split]), each_frame_alone(QUANTISER))
 
 
-def contact_sheet(look: Look, digits: np.ndarray, side_px: int = 96) -> np.ndarray:
+def contact_sheet(style: Style, digits: np.ndarray, side_px: int = 96) -> np.ndarray:
     """Eight frames of one clip per class, a row each, time running to the right: uint8 [H, W, 3] RGB."""
     import cv2
 
     rows = []
     for label in range(len(LABELS)):
-        frames, _ = render(Clip("train", label // 2, label, bool(label % 2)), look, digits)
+        frames, _ = render(Clip("train", label // 2, label, bool(label % 2)), style, digits)
         height, width = frames.shape[1:3]
         short = min(height, width)
         top, left = (height - short) // 2, (width - short) // 2
@@ -256,7 +256,7 @@ def contact_sheet(look: Look, digits: np.ndarray, side_px: int = 96) -> np.ndarr
     return np.concatenate(rows)
 
 
-def card(counts: dict[str, int], look: Look) -> str:
+def card(counts: dict[str, int], style: Style) -> str:
     """The data set's README."""
     lines = [
         "# Motion clips",
@@ -268,20 +268,20 @@ def card(counts: dict[str, int], look: Look) -> str:
         "|---|---|---|",
         *(f"| {split} | {count} | `{split}.list` |" for split, count in counts.items()),
         "",
-        f"Seed {look.seed}, variety {look.variety}; shorter side {look.short_px[0]} to {look.short_px[1]} pixels; "
+        f"Seed {style.seed}, variety {style.variety}; shorter side {style.short_px[0]} to {style.short_px[1]} pixels; "
         f"{', '.join(map(str, LENGTHS))} frames at {FRAME_RATES[0]} to {FRAME_RATES[-1]} frames per second; "
         "H.264 in MP4, all frames intra-coded.",
         "",
         f"Classes, in the order of `labels.txt`: {', '.join(LABELS)}.",
         "",
         "Every clip has a twin in the same set: the same frames backwards, under the other label of its pair.  A model",
-        "that does not look along time gives both the same answer, and so is right at most half of the time.",
+        "without temporal modelling gives both the same answer, and so is right at most half of the time.",
         "",
     ]
     return "\n".join(lines)
 
 
-def make_dataset(out: Path, counts: dict[str, int], look: Look, jobs: int) -> None:
+def make_dataset(out: Path, counts: dict[str, int], style: Style, jobs: int) -> None:
     """Render the clips of all splits with ``jobs`` processes, then write the lists, which so name only what is there.
 
     Raises:
@@ -290,16 +290,18 @@ def make_dataset(out: Path, counts: dict[str, int], look: Look, jobs: int) -> No
     """
     import cv2
 
-    if not 16 <= look.short_px[0] <= look.short_px[1]:
-        raise UserError(f"--size {look.short_px[0]} {look.short_px[1]}: wants MIN and MAX in pixels, 16 <= MIN <= MAX")
-    if look.variety < 0 or jobs < 1:
-        raise UserError(f"--variety {look.variety} --jobs {jobs}: want 0 or more, and 1 or more")
+    if not 16 <= style.short_px[0] <= style.short_px[1]:
+        raise UserError(
+            f"--size {style.short_px[0]} {style.short_px[1]}: expected MIN and MAX in pixels, 16 <= MIN <= MAX"
+        )
+    if style.variety < 0 or jobs < 1:
+        raise UserError(f"--variety {style.variety} --jobs {jobs}: expected 0 or more, and 1 or more")
     require_encoder()
     clips = {split: plan(split, counts[split]) for split in SPLITS}
     images = load_digits()
     # the sets share no digit: the test set shows handwriting that training has not seen
     digits = {"train": images[:1200], "val": images[1200:1400], "test": images[1400:]}
-    task = partial(make_clip, out=out, look=look, digits=digits)
+    task = partial(make_clip, out=out, style=style, digits=digits)
     everything = [clip for split in SPLITS for clip in clips[split]]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -313,8 +315,8 @@ def make_dataset(out: Path, counts: dict[str, int], look: Look, jobs: int) -> No
         raise UserError(f"{out}: cannot write the clips: {error}") from error
     files = {f"{split}.list": "".join(f"{c.path} {c.label}\n" for c in clips[split]).encode() for split in SPLITS}
     files["labels.txt"] = "".join(f"{name}\n" for name in LABELS).encode()
-    files["README.md"] = card(counts, look).encode()
-    files["contact_sheet.png"] = cv2.imencode(".png", contact_sheet(look, digits["train"])[..., ::-1])[1].tobytes()
+    files["README.md"] = card(counts, style).encode()
+    files["contact_sheet.png"] = cv2.imencode(".png", contact_sheet(style, digits["train"])[..., ::-1])[1].tobytes()
     for name, content in files.items():
         write_atomic(out / name, content)
 
@@ -332,7 +334,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
     args = parser.parse_args(argv)
     counts = {split: getattr(args, split) for split in SPLITS}
-    make_dataset(args.out, counts, Look(args.seed, tuple(args.size), args.variety), args.jobs)
+    make_dataset(args.out, counts, Style(args.seed, tuple(args.size), args.variety), args.jobs)
     print(f"{sum(counts.values())} clips in {args.out}: {', '.join(f'{n} {s}' for s, n in counts.items())}")
     return 0
 

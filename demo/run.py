@@ -20,11 +20,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "configs/recognition/tsm/tsm_motion_demo.yaml"
-CHANCE_NOTE = "the two classes of a pair share their frames, so a network that cannot look along time stays near 50 %"
+CHANCE_NOTE = "the two classes of a pair share their frames, so a network without temporal modelling stays near 50 %"
 
 
 class Demo:
-    """Runs the steps and remembers how long each took.
+    """Runs the steps and measures their times.
 
     Args:
         folder: where everything goes, relative to the repository root.
@@ -183,7 +183,7 @@ def report(demo: Demo, exported: str, predicted: str, total_s: float) -> str:
 
 Where the results lie, in `{demo.folder}/`: `motion/` the clips and their contact sheet, `output/` weights, logs and
 `metrics.jsonl` of both trainings, `results_*.json` the scores of every test clip, `inference/` the exported model,
-`predictions.json` what predict said.
+`predictions.json` the predictions.
 """
 
 

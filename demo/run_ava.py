@@ -1,4 +1,4 @@
-"""Action detection end to end on rendered actors: render, train, test, film.  ``make demo-ava`` runs it.
+"""Action detection end to end on rendered actors: render, train, test, detect.  ``make demo-ava`` runs it.
 
 Every step is a command that a user would type; it is printed before it runs.  SlowOnly and SlowFast are trained side
 by side on two cores.  Everything lands in ``demo/ava/``, the summary in ``demo/ava/report.md``.
@@ -35,7 +35,7 @@ class DetectionDemo(Demo):
         return command
 
     def best(self, name: str) -> str:
-        """The weights that validation liked best."""
+        """The best weights by validation."""
         return f"{self.folder}/output/{name}/{name}_best.pdparams"
 
     def scoring(self, results: str) -> list[str]:
@@ -114,15 +114,15 @@ def main() -> int:
     names = [*CONFIGS, "shuffled"]
     scored = demo.run("score them, and SlowOnly's shuffled", *(demo.scoring(f"results_{name}.csv") for name in names))
     found = {name: precisions(text) for name, text in zip(names, scored)}
-    demo.run("film what people do in a test video", film(demo))
+    demo.run("draw what people do into a test video", detection(demo))
     text = report(demo, found, time.perf_counter() - started)
     (folder / "report.md").write_text(text)
     print(text)
     return 0
 
 
-def film(demo: DetectionDemo) -> list[str]:
-    """The command line of a film of the first test video."""
+def detection(demo: DetectionDemo) -> list[str]:
+    """The command line that draws detections into the first test video."""
     video = sorted(path.name for path in (ROOT / demo.folder / "videos").glob("test_*.mp4"))[0]
     command = ["tools/ava_predict.py", "-c", CONFIGS["SlowOnly"], "-w", demo.best("SlowOnly")]
     command += ["--video_path", f"{demo.folder}/videos/{video}", "--proposals", f"{demo.folder}/test_proposals.pkl"]
@@ -172,7 +172,7 @@ Training, clips/s of one process each: {speeds}.
 
 Where the results lie, in `{demo.folder}/`: `videos/`, `*.csv`, `*_proposals.pkl`, `labels.pbtxt` the data set with its
 `README.md` and `contact_sheet.png`, `output/` weights, logs and `metrics.jsonl` of both trainings, `results_*.csv` the
-scores of every person and action, `prediction.mp4` a test video with what SlowOnly sees in it.
+scores of every person and action, `prediction.mp4` a test video with SlowOnly's detections.
 """
 
 

@@ -42,7 +42,7 @@ def train(
         options: fields of ``settings.Options``: validate, weights, resume, overwrite, seed, device, max_iters...
 
     Raises:
-        UserError: what of it a user can mend, in one line or, of a configuration, one per mistake.
+        UserError: a mistake that the user can correct, in one line; of a configuration, one line per mistake.
     """
     config = _loaded(config, overrides, imports, ("train", "valid", "test"))
     set_cpu_environment()

@@ -26,7 +26,7 @@ from paddlevideo.findings import Findings
 from paddlevideo.safe_io import read_json, read_npz, read_pickle, reading, write_atomic
 from paddlevideo.shipped import shipped
 
-BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far behind a video's last frame
+BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far beyond a video's last frame
 _BOX_SUFFIXES = (".pkl", ".npz", ".json")
 
 

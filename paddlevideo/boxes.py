@@ -6,7 +6,7 @@ import numpy as np
 
 
 def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes that stand at the same place of two arrays, which broadcast.
+    """Intersection over union of the boxes at the same index of two arrays, which broadcast.
 
     Args:
         a, b: [..., 4 or more], x1, y1, x2, y2 first, in one unit.
@@ -45,5 +45,5 @@ def _sides(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def from_corner(x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
-    """x1, y1, x2, y2 of a box that is given by its upper left corner and its sides."""
+    """x1, y1, x2, y2 of a box given by its upper left corner, width and height."""
     return x, y, x + width, y + height

@@ -1,4 +1,4 @@
-"""From a configuration to its parts: THE assembler under training, testing, export, prediction and reports.
+"""Builds the parts of a configuration: the one assembler under training, testing, export, prediction and reports.
 
 Pipelines, network, loaders and metric, and what they agree on: one way of normalising, one order of classes.  In
 front of it, ``load_run_config`` reads a run's configuration and finds its mistakes without Paddle.
@@ -43,13 +43,13 @@ def pipelines_of(config: Config) -> dict[str, Pipeline]:
     """Every pipeline of PIPELINE, by its split; a command builds them once and hands them on.
 
     Raises:
-        ConfigError: there is no PIPELINE, or an operator refuses its arguments.
+        ConfigError: there is no PIPELINE, or an operator rejects its arguments.
     """
     return {split: Pipeline(steps, f"PIPELINE.{split}") for split, steps in config.section("PIPELINE").items()}
 
 
 def network(config: Config, pipelines: Mapping[str, Pipeline] | None = None, pretrained: bool = True) -> Any:
-    """The framework of MODEL, which normalises the way the pipelines say.
+    """The framework of MODEL, which normalises as the pipelines state.
 
     Args:
         pipelines: of ``pipelines_of``; None builds them.
@@ -162,7 +162,7 @@ def _by_name(config: Config, split: str, classes: Classes) -> tuple[dict[str, An
     order = None
     if not (folder and split != "train" and not config["DATASET"].get("label_names")):  # else by its own folders
         order = order_in(classes, own, "the training", f"{config.source}: {source_of(config, split)}")
-    if order is not None and split != "test":  # a test has said so of the weights
+    if order is not None and split != "test":  # a test has logged it for the weights
         log.info("DATASET.%s names the classes in another order than the training; they are mapped by name", split)
     if classes.ids:
         if order is not None:
@@ -255,7 +255,7 @@ def _optimizer(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
 
 
 def _normalization(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
-    """What the pipelines refuse when they are built, and how they normalise: a network does it in one way."""
+    """The errors of building the pipelines, and of their normalisation: a network has one."""
     sections = data.get("PIPELINE")
     if not isinstance(sections, Mapping) or pipeline_problems(data, ()):
         return []

@@ -33,7 +33,7 @@ class Entry:
         name: in YAML.
         module: to be imported.
         class_name: in that module.
-        parameters: of the constructor; None where the source does not tell: ``**kwargs``, a base class from another
+        parameters: of the constructor; None where the source does not show them: ``**kwargs``, a base class of another
             library.
         constants: plain attributes of the class, ``layout = "frames"``, and those of its bases in this package.
         file: of the module; None for a class that only Python has registered.

@@ -1,7 +1,7 @@
-"""What a class index means: fixed when training begins, kept beside the weights, compared wherever they are used.
+"""What a class index means: fixed when training begins, stored beside the weights, compared wherever they are used.
 
 The names come from ``DATASET.label_names`` or from the class folders of ``DATASET.train``; those of a detector from its
-``label_file``, with the action id of every column.  They stand in ``S.pdstates`` of a resume point and in
+``label_file``, with the action id of every column.  They are stored in ``S.pdstates`` of a resume point and in
 ``S.pdparams.json`` beside every other weights file.  Data that name the same classes in another order are read in the
 weights' order; data that name other classes are refused.
 """
@@ -123,7 +123,7 @@ def write_weights(path: Path, arrays: Mapping[str, Any], classes: Classes, about
     """A ``.pdparams`` file and its note; returns the file's SHA-256.
 
     Args:
-        about: what else the note says.
+        about: further fields of the note.
 
     Raises:
         NonFiniteError: an array holds NaN or infinity; existing files are left unchanged.
@@ -173,8 +173,8 @@ def agreed(config: Config, weights: str | Path, split: str, say: Callable[[str],
     The weights' own names need no data; where they have none, the configuration's are taken.
 
     Args:
-        split: whose section of DATASET decides for a detector.
-        say: receives a line about whose names they are, and one about what differs.
+        split: the section of DATASET that names a detector's classes.
+        say: receives a line that names the source of the names, and one on what differs.
 
     Raises:
         UserError: ``label_names``, or a detector's ``label_file`` or ``custom_classes``, name other classes.
@@ -216,11 +216,11 @@ def compare_start(classes: Classes, file: str | Path, name: str, teaches: bool, 
         if theirs.names and classes.names and theirs.names != classes.names:
             say(f"{name}: was trained on other class names; its classifier is a start, no more")
     elif not (theirs.count and classes.count):
-        whose = "its class names are" if classes.count else "the class names of the training are"
-        say(f"{name}: {whose} unknown; its logits are taken to mean the training's classes, in the same order")
+        unnamed = "its class names are" if classes.count else "the class names of the training are"
+        say(f"{name}: {unnamed} unknown; its logits are taken to mean the training's classes, in the same order")
     elif order_in(classes, theirs, "the training", name) is not None:
         raise UserError(
-            f"{name}: its {theirs.count} classes stand in another order than those of the training, which would learn "
+            f"{name}: its {theirs.count} classes stand in another order than those of the training: it would teach "
             f"one class as another ({_some(theirs.names or theirs.ids)} there, {_some(classes.names or classes.ids)} "
             "here); train in its order (of class folders DATASET.label_names decides, of lists their numbers)"
         )
@@ -233,7 +233,7 @@ def _of_folders(config: Config, split: str) -> bool:
 
 
 def unknown_line(weights: str | Path, data: Classes) -> str:
-    """What to say once about weights that carry no class names."""
+    """The line, logged once, on weights without class names."""
     line = f"{weights}: its class names are unknown"
     if data.names:
         line += "; those of the configuration's data are taken for them"
@@ -249,7 +249,7 @@ def classes_of_config(config: Config, split: str = "train") -> Classes:
     """The classes that a configuration's data name; unknown for lists without ``DATASET.label_names``.
 
     Args:
-        split: whose section of DATASET decides for a detector; folders are always those of ``train``.
+        split: the section of DATASET that names a detector's classes; folders are always those of ``train``.
 
     Raises:
         UserError: the label file is missing or no label file.
@@ -326,7 +326,7 @@ def count_key(config: Config) -> str:
 
 
 def settled(config: Config, classes: Classes) -> Config:
-    """The configuration with a number wherever MODEL says ``auto`` for the number of classes.
+    """The configuration with a number in place of each ``auto`` that MODEL has for the number of classes.
 
     Raises:
         ConfigError: there is an ``auto``, and nothing names the classes.

@@ -1,4 +1,4 @@
-"""What an evaluation keeps of a network's outputs besides its metric: every view's logits, features for a bank.
+"""Collect a network's outputs during an evaluation, besides its metric: every view's logits, features for a bank.
 
 ``evaluate`` takes a list of collectors; each sees every batch, on whichever rank has it, and writes one file.
 """
@@ -21,11 +21,11 @@ from paddlevideo.safe_io import read_json, read_npz, write_atomic
 
 log = logging.getLogger("paddlevideo")
 
-_GROUP = 32  # batches whose features are written together, and lost together when a run is killed
+_GROUP = 32  # batches of features that are written together, and lost together when a run is killed
 
 
 class Collector:
-    """Does nothing at every moment; a subclass overrides what it needs."""
+    """Every method does nothing; a subclass overrides what it needs."""
 
     def prepare(self) -> None:
         """Called on the main rank alone, before any rank's first batch."""
@@ -40,7 +40,7 @@ class Collector:
         """
 
     def state(self) -> dict[str, np.ndarray]:
-        """What this rank has to give to the others, after its last batch."""
+        """This rank's content, for the other ranks, after its last batch."""
         return {}
 
     def merge(self, states: Iterable[Mapping[str, np.ndarray]]) -> None:

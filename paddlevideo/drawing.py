@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 _FONT, _WHITE = cv2.FONT_HERSHEY_SIMPLEX, (255, 255, 255)
-_READABLE_PX = 360  # a picture whose short side is below it is enlarged before it is written on
+_READABLE_PX = 360  # a picture with a smaller short side is enlarged before text is drawn
 _TEXT_SHARE = 1 / 31  # of the short side: the height of a line of text
 _COVER = 0.8  # how much a label hides of what is behind it
 # dark enough for white text, and far from one another for most kinds of sight; RGB
@@ -85,7 +85,7 @@ def mark(frame: np.ndarray, people: Sequence[Marked]) -> np.ndarray:
 
 
 def drawable(text: str) -> str:
-    """The text as the fonts of this OpenCV can draw it: those before version 5 know ASCII only."""
+    """The text as the fonts of this OpenCV can draw it: before version 5 ASCII only."""
     if int(cv2.__version__.partition(".")[0]) >= 5:
         return text
     return text.encode("ascii", "replace").decode()

@@ -1,4 +1,4 @@
-"""The process's environment: what Paddle's CPU build needs in it, the device, this rank, the installed versions.
+"""The process's environment: variables for Paddle's CPU build, the device, this rank, the installed versions.
 
 Nothing of Paddle is imported before ``use_device`` or ``versions`` is called.
 """
@@ -9,7 +9,7 @@ import warnings
 
 from paddlevideo.errors import UserError
 
-# Measured on PaddlePaddle 3.3.1: the wheel's MKL takes a slow path on AMD unless told otherwise (models 1.7-2.3x),
+# Measured on PaddlePaddle 3.3.1: the wheel's MKL takes a slow path on AMD unless this is set (models 1.7-2.3x),
 # strided views cost dygraph transformers 1.4-1.6x, and n processes of one thread beat one process of n threads.
 _CPU_DEFAULTS = {"MKL_DEBUG_CPU_TYPE": "5", "FLAGS_use_stride_kernel": "0", "OMP_NUM_THREADS": "1"}
 
@@ -51,7 +51,7 @@ def use_device(device: str = "auto") -> str:
 
 
 def hide_paddle_remarks(glog: bool = True) -> None:
-    """Keeps off the screen what Paddle says to its own developers; call before ``import paddle``.
+    """Hides Paddle's remarks for its own developers; call before ``import paddle``.
 
     Args:
         glog: its C++ log's information and warnings too, unless the environment sets their level.

@@ -18,7 +18,7 @@ EXIT_CODES = {
     1: "a bug, with a traceback; or a checking tool found errors",
     EXIT_USER_ERROR: "a mistake that the user can mend, named in one line",
     EXIT_RANK_HUNG: "a rank hangs, named in one line",
-    EXIT_RANK_LOST: "another rank has ended; its own log says why",
+    EXIT_RANK_LOST: "another rank has ended; its own log has the cause",
     EXIT_INTERRUPTED: "Ctrl-C; training has saved a resume point",
     EXIT_TERMINATED: "SIGTERM, or the launcher has ended; training has saved a resume point",
 }
@@ -41,7 +41,7 @@ class UserError(Exception):
 
 
 class UnsafeFileError(UserError):
-    """A file asks for something that data never needs; it was not executed."""
+    """A file names code that data never needs; it was not executed."""
 
 
 class DamagedFileError(UserError):
@@ -52,7 +52,7 @@ class ConfigError(UserError):
     """All mistakes of one configuration at once.
 
     Args:
-        source: the file the mistakes stand in.
+        source: the file with the mistakes.
         problems: one line each, beginning with its key path.
         total: how many there are, where ``problems`` does not hold all of them.
     """

@@ -4,7 +4,7 @@
 
 An entry is a module or package (``my_models``, ``a_package.models``), or the path of a .py file.  Either is looked for
 in the folder of the YAML file that names it, then in the working directory; a module also among the installed ones.
-Its source is read, and the classes in it that are registered at the top level are known from then on, like the
+Its source is read, and the classes in it that are registered at the top level are indexed from then on, like the
 suite's own: names and arguments are checked without running it.  It is imported when one of its classes is built.
 """
 
@@ -39,7 +39,7 @@ class _Found:
 
 
 def declare(names: Any, folders: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """Makes the classes of users' modules known; nothing of them runs.
+    """Indexes the classes of users' modules; nothing of them runs.
 
     Args:
         names: the value of ``imports``.
@@ -72,10 +72,10 @@ def sources_of(entries: Iterable[Entry]) -> dict[str, str]:
 
 
 def declare_sources(sources: Mapping[str, str], where: str) -> None:
-    """Makes the classes known that ``sources_of`` was given.
+    """Indexes the classes that ``sources_of`` was given.
 
     A folder with an exported model cannot bring code of its own: files are named by absolute paths.  A file that has
-    moved is declared before (``--import``), and known by its digest.
+    moved is declared before (``--import``), and recognised by its digest.
 
     Raises:
         UserError: a module is not here, or differs from what it was.
@@ -88,7 +88,7 @@ def declare_sources(sources: Mapping[str, str], where: str) -> None:
         if digest in declared:
             continue
         found = _find(name, [Path("/")])
-        problem = "is not here; say where it is now with --import" if found is None else "; ".join(_index(found))
+        problem = "is not here; name its new place with --import" if found is None else "; ".join(_index(found))
         if found is not None and not problem and sha256(found.file) != digest:
             problem = "has changed since the export (SHA-256 mismatch); export the model again"
         if problem:

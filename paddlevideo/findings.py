@@ -66,7 +66,7 @@ class Findings:
     def raise_if_any(self, summary: str = "") -> None:
         """
         Args:
-            summary: stands behind the source in the error's first line.
+            summary: follows the source in the error's first line.
 
         Raises:
             ConfigError: everything noted, in order of lines.

@@ -16,28 +16,30 @@ _ABSENT = object()
 
 
 def problems_of(cls: type, bases: tuple[type, ...]) -> list[str]:
-    """What ``cls`` lacks or has otherwise than its base class, an entry each; without ``bases`` nothing is checked."""
+    """What ``cls`` lacks or has otherwise than its base class, an entry each; empty without ``bases``."""
     if not bases:
         return []
     base = next((b for b in bases if issubclass(cls, b)), None)
     if base is None:
         return [f"expected a subclass of {' or '.join(f'{b.__module__}.{b.__name__}' for b in bases)}"]
     problems = []
-    for name, wanted in _members(base).items():
+    for name, expected in _members(base).items():
         got = inspect.getattr_static(cls, name, None)
         if name in cls.__abstractmethods__:
-            problems.append(f"{name} is missing: expected {_shown(name, wanted)}")
-        elif got is not wanted:
-            problems += _differences(name, wanted, got)
+            problems.append(f"{name} is missing: expected {_shown(name, expected)}")
+        elif got is not expected:
+            problems += _differences(name, expected, got)
     return problems
 
 
 def missing_attributes(built: Any, bases: tuple[type, ...]) -> str:
     """The annotated attributes of its base class that an object lacks: ``out_channels (int)``; empty if none."""
     base = next((b for b in bases if isinstance(built, b)), None)
-    wanted = {} if base is None else {k: v for c in reversed(_own_classes(base)) for k, v in c.__annotations__.items()}
-    lacking = [name for name in wanted if inspect.getattr_static(built, name, _ABSENT) is _ABSENT]
-    return ", ".join(f"{name} ({wanted[name]})" for name in lacking if name[0] != "_")
+    expected = (
+        {} if base is None else {k: v for c in reversed(_own_classes(base)) for k, v in c.__annotations__.items()}
+    )
+    lacking = [name for name in expected if inspect.getattr_static(built, name, _ABSENT) is _ABSENT]
+    return ", ".join(f"{name} ({expected[name]})" for name in lacking if name[0] != "_")
 
 
 def _own_classes(base: type) -> list[type]:
@@ -64,15 +66,15 @@ def _is_method(member: Any) -> bool:
     return inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod))
 
 
-def _differences(name: str, wanted: Any, got: Any) -> Iterator[str]:
-    if not _is_method(wanted):
+def _differences(name: str, expected: Any, got: Any) -> Iterator[str]:
+    if not _is_method(expected):
         if _is_method(got):
             yield f"{name} is a method: expected an attribute or a property"
         return
     if not _is_method(got):
-        yield f"{name} is {got!r}: expected the method {_shown(name, wanted)}"
+        yield f"{name} is {got!r}: expected the method {_shown(name, expected)}"
         return
-    ours, theirs = (_parameters(member) for member in (wanted, got))
+    ours, theirs = (_parameters(member) for member in (expected, got))
     kinds = {parameter.kind for parameter in theirs}
     any_position, any_name = inspect.Parameter.VAR_POSITIONAL in kinds, inspect.Parameter.VAR_KEYWORD in kinds
     named = [p for p in theirs if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -90,7 +92,7 @@ def _differences(name: str, wanted: Any, got: Any) -> Iterator[str]:
     optional = {p.name for p in ours if p.default is not p.empty}
     demands += [p.name for p in named if p.name in optional and p.default is p.empty]
     if not fits or demands or by_position:
-        yield f"{_shown(name, got)}: expected {_shown(name, wanted)}"
+        yield f"{_shown(name, got)}: expected {_shown(name, expected)}"
 
 
 def _parameters(member: Any) -> list[inspect.Parameter]:

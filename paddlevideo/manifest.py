@@ -1,6 +1,6 @@
 """JSON notes beside array files: ``S.pdstates`` of a resume point, ``S.pdparams.json`` of a weights file.
 
-A manifest carries the SHA-256 of its own content, so that no changed bit of it is taken for good.  What is hashed is
+A manifest carries the SHA-256 of its own content, so that every changed bit is detected.  What is hashed is
 the canonical JSON of everything but the digest (sorted keys, no white space), not the file's bytes.
 """
 
@@ -20,7 +20,7 @@ FORMAT = 2  # 1: without a digest, without class names and a run's identity
 SUFFIX = ".pdstates"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# key path -> (type, least value); a field that is not listed is left to whoever reads it
+# key path -> (type, least value); a field that is not listed is checked where it is read
 _FIELDS: dict[str, tuple[type, int | None]] = {
     "state": (dict, None),
     "state.progress": (dict, None),
@@ -95,7 +95,7 @@ def digest_of(content: Mapping[str, Any]) -> str:
 
 
 def _check(content: Mapping[str, Any], field: str, kind: type, least: int | None) -> str | None:
-    """What is wrong with a field; None where nothing is, or where the mapping around it is told of already."""
+    """What is wrong with a field; None if nothing, or if the mapping around it is reported already."""
     value: Any = content
     *parents, last = field.split(".")
     for key in parents:

@@ -1,4 +1,4 @@
-"""Out of memory: how numpy, Paddle and C++ say it, and one line that says what was being computed and what to lower."""
+"""Out of memory: the messages of numpy, Paddle and C++, and one line with what was computed and what to lower."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from paddlevideo.errors import UserError
 
-_SAID = ("ResourceExhausted", "Out of memory", "bad_alloc", "Cannot allocate memory")
+_MESSAGES = ("ResourceExhausted", "Out of memory", "bad_alloc", "Cannot allocate memory")
 
 
 class OutOfMemoryError(UserError):
@@ -18,7 +18,7 @@ class OutOfMemoryError(UserError):
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception of any library means that memory ran out."""
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in _SAID)
+        isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in _MESSAGES)
     )
 
 
@@ -54,7 +54,7 @@ def clips(imgs: Any) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first sentence of what a library says; Paddle's opens with its kind in brackets."""
+    """The first sentence of a library's message; Paddle's opens with its kind in brackets."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = next((line for line in lines if line.startswith("(")), lines[0] if lines else type(error).__name__)
     return first.split(" (at ")[0].removeprefix("(ResourceExhausted) ").rstrip(".")[:200]

@@ -1,4 +1,4 @@
-"""Which values an argument takes: said once, in its annotation.
+"""Which values an argument takes: stated once, in its annotation.
 
     drop_ratio: Probability                            # a name of this module
     depth: Literal[50, 101]
@@ -30,7 +30,7 @@ class Range:
     below: float | None = None
 
     def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
-        """The line that says ``value`` lies outside, or nothing."""
+        """A line if ``value`` lies outside, or nothing."""
         if (
             isinstance(value, (int, float))
             and math.isfinite(value)
@@ -59,7 +59,7 @@ class Divides:
     argument: str
 
     def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
-        """The line that says which number is no multiple of ``value``, or nothing."""
+        """A line if the other argument is no multiple of ``value``, or nothing."""
         other = others.get(self.argument)
         if value >= 1 and (not isinstance(other, int) or other % value == 0):
             return []
@@ -73,7 +73,7 @@ class Length:
     count: int
 
     def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
-        """The line that says how many there should be, or nothing."""
+        """A line with the expected length, or nothing."""
         return [] if len(value) == self.count else [f"{where}: expected a list of {self.count}, got {value!r}"]
 
 
@@ -89,7 +89,7 @@ class Excludes:
         self.value, self.others = value, others
 
     def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
-        """The line that says what ``value`` does not go with, or nothing."""
+        """A line with the other arguments that exclude ``value``, or nothing."""
         if value != self.value or any(others.get(name) != other for name, other in self.others.items()):
             return []
         listed = ", ".join(f"{name} {other}" for name, other in self.others.items())
@@ -103,7 +103,7 @@ class Within:
         self.names = names
 
     def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
-        """The line that says which names a path may begin with, or nothing."""
+        """A line with the names that a path may begin with, or nothing."""
         first = value.partition(".")[0]
         if first in self.names:
             return []
@@ -122,7 +122,7 @@ class Keys:
         self.annotations = annotations
 
     def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
-        """One line for each key that is not known, or whose value is none of its kind."""
+        """One line for each unknown key, and for each value of another kind."""
         found = []
         for key, item in value.items():
             if key not in self.annotations:
@@ -132,6 +132,21 @@ class Keys:
         return found
 
 
+class Component:
+    """Sections ``{name: Class, argument: value}``, checked by ``config.checking`` against a class of the registry.
+
+    Args:
+        registry: its name in ``paddlevideo.registry``.
+    """
+
+    def __init__(self, registry: str):
+        self.registry = registry
+
+    def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
+        """None: registries stand above this module."""
+        return []
+
+
 PositiveInt = Annotated[int, Range(1)]
 NonNegativeInt = Annotated[int, Range(0)]
 NumClasses = Annotated[int, Range(2)]  # one class is always right
@@ -139,6 +154,8 @@ Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(0)]
 Probability = Annotated[float, Range(0, 1)]
 ProbabilityBelowOne = Annotated[float, Range(0, below=1)]
+HeadSection = Annotated[dict, Component("HEADS")]
+LossSection = Annotated[dict, Component("LOSSES")]
 # lengths of a schedule, in epochs or in its own steps; in YAML also a share of the run, 20/50 (``solver.check``)
 Epochs = Annotated[float, Range(0)]
 Steps = Annotated[int, Range(0)]
@@ -157,7 +174,7 @@ NonLocalBlocks = Annotated[
     ),
 ]
 
-_LIMITS = {"Range": Range, "Divides": Divides, "Length": Length, "Excludes": Excludes, "Within": Within}
+_LIMITS = {limit.__name__: limit for limit in (Range, Divides, Length, Excludes, Within, Component)}
 _KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -218,8 +235,15 @@ def mistakes(value: Any, annotation: str | None, where: str, others: Mapping[str
     return found or [f"{where}: expected {_plain(annotation)}, got {value!r}"]
 
 
+def component_registry(annotation: str | None) -> str | None:
+    """The registry of an argument that is a section of its own (``HeadSection``), or None."""
+    options = () if annotation is None else _options(annotation)
+    limits = [limit for option in options for limit in option.limits]
+    return next((limit.registry for limit in limits if isinstance(limit, Component)), None)
+
+
 def limited(annotation: str | None) -> bool:
-    """Whether the annotation says more than a kind of value."""
+    """Whether the annotation limits more than the kind of value."""
     return annotation is not None and any(
         option.limits or option.choices or (option.element is not None and limited(option.element))
         for option in _options(annotation)
@@ -252,7 +276,7 @@ def near(name: str, choices: Iterable[str]) -> str | None:
 
 
 def misspelt(key: str, given: Iterable[str], known: Collection[str] = ()) -> str:
-    """Which of the keys that are given and not known could be meant by a missing one, as the end of a message."""
+    """The given but unknown key that is nearest to a missing one, as the end of a message."""
     found = near(key, [other for other in given if other not in known])
     return f"; did you mean it by {found!r}?" if found else ""
 
@@ -311,7 +335,7 @@ def _last_name(node: ast.expr) -> str:
 
 
 def _plain(annotation: str) -> str:
-    """The annotation without its limits, as messages say it: ``PositiveInt | None`` is ``int | None``."""
+    """The annotation without its limits, as messages have it: ``PositiveInt | None`` is ``int | None``."""
 
     class Plain(ast.NodeTransformer):
         def visit_Name(self, node: ast.Name) -> ast.expr:

@@ -189,11 +189,11 @@ def _file_of(cls: type) -> str:
     return str(module.__dict__.get("__file__", cls.__module__)) if module else cls.__module__
 
 
-_CHECKED: set[Any] = set()  # constructors that refuse what their annotations do not allow
+_CHECKED: set[Any] = set()  # constructors that reject what their annotations do not allow
 
 
 def _hold_limits(cls: type) -> None:
-    """Lets the constructor refuse what its annotations do not allow, before it begins.
+    """Makes the constructor reject what its annotations do not allow, before it begins.
 
     Raises (from the constructor):
         ArgumentError: one line per argument.

@@ -1,6 +1,6 @@
 """Files that survive a crash and cannot run code: atomic writing, digests, and an allow-list unpickler.
 
-``paddle.load`` runs whatever a crafted pickle asks for, so no file from outside goes through it.  A ``.pdparams`` file
+``paddle.load`` runs the calls of a crafted pickle, so no file from outside is read with it.  A ``.pdparams`` file
 is a pickle of numpy arrays, which ``unpickling`` reads.
 """
 
@@ -40,7 +40,7 @@ def address_scheme(name: str | os.PathLike) -> str | None:
 
 
 def instead_of_a_file(path: str | os.PathLike) -> str:
-    """What stands at a path where no regular file does, for messages."""
+    """What is at a path that is no regular file, for messages."""
     path = os.fspath(path)
     if address_scheme(path):
         return "no such file; it is an address, and only files are read: download it first"
@@ -87,8 +87,8 @@ def read_pickle(path: str | os.PathLike) -> Any:
     path = Path(path)
     if file_form(path) in ("torch legacy", "zip"):
         raise UserError(
-            f"{path}: is a file of PyTorch or another archive, expected a pickle of arrays; tools/convert_weights.py "
-            "converts weights"
+            f"{path}: is a file of PyTorch or another archive, expected a pickle of arrays; convert the "
+            "weights first: paddlevideo convert"
         )
     with reading(path, _PICKLE, _AGAIN), path.open("rb") as stream:
         content = AllowListUnpickler(stream, path.stat().st_size).load()
@@ -100,7 +100,7 @@ def read_pickle(path: str | os.PathLike) -> Any:
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike, kind: str, way_out: str = "") -> Iterator[None]:
-    """Turns whatever reading and parsing a file raises into one line that names the file.
+    """Turns any error of reading and parsing a file into one line that names the file.
 
     The block holds nothing else: a mistake of the suite's own in it would be taken for one of the file.
 
@@ -109,7 +109,7 @@ def reading(path: str | os.PathLike, kind: str, way_out: str = "") -> Iterator[N
         way_out: a sentence, without its full stop.
 
     Raises:
-        UnsafeFileError: the file asks for a class or function; an ``UnsafeFileError`` within says which.
+        UnsafeFileError: the file names a class or function, the text of an ``UnsafeFileError`` within.
         DamagedFileError: the file is something else.
         UserError: the file is missing, cannot be read, or does not fit into memory; those within are whole.
     """
@@ -122,7 +122,7 @@ def reading(path: str | os.PathLike, kind: str, way_out: str = "") -> Iterator[N
         if isinstance(error, DamagedFileError):
             raise DamagedFileError(f"{path}: damaged, or not {kind} ({error}){way_out}") from None
         raise UnsafeFileError(
-            f"{path}: refused, because it asks for {error}, which {kind} never needs; nothing was run{way_out}"
+            f"{path}: refused, because it names {error}, which {kind} never needs; nothing was run{way_out}"
         ) from None
     except UserError:
         raise
@@ -150,7 +150,7 @@ def read_json(path: str | os.PathLike, kind: str = "JSON", way_out: str = "") ->
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, Any]:
-    """The arrays of an ``.npz``: plain numbers and texts, each as large as its header says; sizes are looked at first.
+    """The arrays of an ``.npz``: plain numbers and texts, each as large as its header states; sizes are checked first.
 
     Raises:
         UserError: as ``reading``; it unpacks to much more than its size.
@@ -181,7 +181,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def sha256(*sources: str | os.PathLike | BinaryIO) -> str:
-    """Hex digest of the bytes of files, one after the other; of an open stream from where it stands."""
+    """Hex digest of the bytes of files, one after the other; of an open stream from its position."""
     digest = hashlib.sha256()
     for source in sources:
         with contextlib.nullcontext(source) if hasattr(source, "read") else open(source, "rb") as stream:
@@ -194,7 +194,7 @@ def write_atomic(path: str | os.PathLike, write: bytes | str | Callable[[BinaryI
     """Writes a file that is either whole or not there: temporary file beside it, fsync, rename.
 
     Args:
-        path: where the file shall stand.
+        path: of the file.
         write: the content, or a function that writes it to an open binary stream.
 
     Returns:
@@ -221,7 +221,7 @@ def write_atomic(path: str | os.PathLike, write: bytes | str | Callable[[BinaryI
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); the existing file was left unchanged"
         ) from error
-    except BaseException:  # whatever the writer itself stumbled over, or Ctrl-C
+    except BaseException:  # an error of the writer, or Ctrl-C
         _remove(temporary)
         raise
     _sync_folder(path.parent)
@@ -234,18 +234,18 @@ def write_pickle(path: str | os.PathLike, value: Any) -> str:
 
 
 def sweep_temporary(folder: str | os.PathLike) -> None:
-    """Removes what a killed writer left behind in ``folder``."""
+    """Removes the temporary files of a killed writer in ``folder``."""
     for leftover in Path(folder).glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 def _remove(file: Path) -> None:
-    with contextlib.suppress(OSError):  # what went wrong before is what counts
+    with contextlib.suppress(OSError):  # the error before is the one to report
         file.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
-    # the rename itself lives in the folder's entry; some file systems do not allow it to be synced
+    # the rename is stored in the folder's entry; some file systems do not allow it to be synced
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -1,6 +1,6 @@
 """The scalars of a run: each with its unit, range and default at its definition, and nowhere else.
 
-A configuration is checked against the annotations (``config.checking``), and whoever takes a value takes it from here:
+A configuration is checked against the annotations (``config.checking``), and all code reads a value here:
 ``config.settings.log_interval``.  Nothing heavy is imported.
 """
 
@@ -19,12 +19,12 @@ DEFAULT_SEED = 1234  # of shuffling, augmentation, dropout and initial weights
 class _Scalars:
     """A section of scalars: its fields are the keys that the section may have.
 
-    A default of None stands for a key that is left out; ``null`` is a value only where the annotation says None.
+    A default of None stands for a key that is left out; ``null`` is a value only where the annotation has None.
     """
 
     @classmethod
     def of(cls, section: Mapping[str, Any], where: str = "") -> Self:
-        """The section's own values, and the defaults of what it leaves out; keys of other parts are passed over.
+        """The section's own values, and the defaults of what it leaves out; keys of other parts are ignored.
 
         Args:
             where: key path of the section, for messages.

@@ -177,7 +177,7 @@ def _read_legacy(path: Path) -> Any:
         if not machine["little_endian"]:
             raise UserError(f"{path}: was written on a big-endian machine, which cannot be read")
         begin = stream.tell()
-        _Unpickler(stream, total, note, path).load()  # the storages stand behind the object: their places first
+        _Unpickler(stream, total, note, path).load()  # the storages follow the object: their offsets first
         for key in AllowListUnpickler(stream, total).load():
             count, size = storages[key]
             stored = int.from_bytes(stream.read(8), "little")

@@ -37,7 +37,7 @@ _PARTS = (str, int, float, bool, type(None), bytes, np.generic)  # of keys
 
 
 class Function:
-    """What a global stands for that may be called."""
+    """The replacement of a global that may be called."""
 
     __slots__ = ("call", "name")
 
@@ -70,7 +70,7 @@ class AllowListUnpickler(pickle._Unpickler):
     def __init__(self, stream: BinaryIO, size: int):
         super().__init__(_Bounded(stream, size), encoding="latin1")
         self._size, self._left = size, _SHARING * size + _SLACK
-        self._unbuilt: dict[int, Any] = {}  # arrays and number types that wait for the state behind them
+        self._unbuilt: dict[int, Any] = {}  # arrays and number types whose state follows
         self._globals = self.functions()
 
     def functions(self) -> dict[str, Function]:
@@ -165,7 +165,7 @@ class AllowListUnpickler(pickle._Unpickler):
         dispatch[_code[0]] = _method
     del _code, _method
 
-    # what the globals stand for
+    # what replaces the globals
 
     def _dtype(self, text: Any, align: Any = False, copy: Any = True) -> np.dtype:
         value = plain_dtype(text)
@@ -182,7 +182,7 @@ class AllowListUnpickler(pickle._Unpickler):
         return value
 
     def _shell(self, kind: Any, shape: Any, code: Any) -> np.ndarray:
-        """An honest pickle asks for an empty array, whose state follows."""
+        """A regular pickle makes an empty array here, whose state follows."""
         if kind is not self._globals["numpy.ndarray"] or shape != (0,):
             raise UnsafeFileError(f"an array shell of shape {shape!r:.80}")
         value = np.ndarray((0,), "b")
@@ -263,7 +263,7 @@ def is_plain(kind: np.dtype) -> bool:
 
 
 def _build_dtype(value: np.dtype, state: tuple) -> None:
-    """The byte order is the only thing that a state may say."""
+    """A state may change nothing but the byte order."""
     version, order, *rest = state
     sizes = ((-1, -1), (value.itemsize, value.alignment))
     plain = tuple(rest[:3]) == (None, None, None) and tuple(rest[3:5]) in sizes and len(rest) == 6
@@ -285,7 +285,7 @@ def _of_kind(value: Any, *kinds: type) -> Any:
 
 
 def _key(key: Any) -> Any:
-    """A key that is soon hashed: nested tuples would end the process, and huge numbers may fall together."""
+    """A key that hashes fast: nested tuples would end the process, and huge numbers may collide."""
     parts = key if type(key) is tuple else (key,)
     if not all(isinstance(part, _PARTS) and not (isinstance(part, int) and abs(part) >> 60) for part in parts):
         raise UnsafeFileError(f"a key of {type(key).__name__}")
@@ -304,7 +304,7 @@ def _no_bytes(*arguments: Any) -> bytes:
 
 
 def _check_tree(value: Any, most: int) -> None:
-    """Raises where something is not data, or where containers that hold others often, or themselves, never end."""
+    """Raises if something is not data, or if containers hold others too often, or themselves."""
     left = most
     level = [value]
     for _ in range(_MAX_DEPTH):

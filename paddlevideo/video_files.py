@@ -97,7 +97,7 @@ def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambd
         elif entry.suffix.lower() in LIST_SUFFIXES and entry.is_file():
             videos, left_out = _of_list(entry), ""
         else:
-            found.append(entry)  # a missing or unreadable file is the reader's to name
+            found.append(entry)  # the reader names a missing or unreadable file
             continue
         say(f"{len(videos)} video{'s' if len(videos) != 1 else ''} found in {entry}{left_out}")
         found += videos
@@ -105,9 +105,9 @@ def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambd
 
 
 def _of_folder(folder: Path) -> tuple[list[Path], str]:
-    """The videos, and what to say of the other files."""
+    """The videos, and a text on the other files."""
     entries = [p for p in folder.iterdir() if not p.is_dir() and not p.name.startswith(".")]
-    videos = sorted(p for p in entries if is_video(p.name))  # one that is no regular file is the reader's to name
+    videos = sorted(p for p in entries if is_video(p.name))  # the reader names one that is no regular file
     if not videos:
         raise UserError(f"{folder}: no videos directly in this folder; looked for {', '.join(VIDEO_ENDINGS)}")
     counts = Counter(p.suffix.lower() or "without an ending" for p in entries if not is_video(p.name))

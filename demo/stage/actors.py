@@ -1,4 +1,4 @@
-"""Who does what, when and where on the synthetic stage: scripts of acts, and the action labels that follow from them.
+"""Scripts of acts on the synthetic stage, and the action labels that follow from them.
 
 The stage is ``STAGE_HEIGHT`` units high, whatever the picture's size; x runs to the right.  Actors stand on two lanes
 and never pass one another.  An act lasts from half second to half second, so that a key frame (a whole second) lies
@@ -91,7 +91,7 @@ class Prop:
 
 @dataclass(frozen=True)
 class Mark:
-    """A label that the script gives, beyond what movement tells."""
+    """A label of the script, beyond those of movement."""
 
     actor: int
     start_s: float
@@ -297,21 +297,21 @@ def _pair_moves(
 def _ball_story(
     rng: np.random.Generator, length_s: int, width: float, side: int, taken: bool, lane: int
 ) -> tuple[list[Actor], list[Prop], list[Mark]]:
-    """The keeper walks up to the other one, takes the ball or shows their own, walks off and carries it for a while."""
+    """The carrier walks up to the other one, takes the ball or shows their own, walks off and carries it on."""
     outer, end_s = 0.5 * width - MARGIN, min(31.5, length_s - 2.5)
     gap = CLOSE + 4.0
-    meet = width / 2 + side * (gap / 2 - 6.0)  # the keeper's place beside the other one
+    pickup_x = width / 2 + side * (gap / 2 - 6.0)  # the carrier's place beside the other one
     home = width / 2 + side * outer
-    other_x = meet - side * gap
-    keeper = [_act((0.0, 2.5), "walk", home, meet, rng), _act((2.5, 7.5), "reach", meet, meet, rng)]
-    keeper.append(_act((7.5, 10.5), "walk", meet, home - side * 6.0, rng))
-    low, high = sorted((home, meet + side * 8.0))
-    keeper += _alone(rng, 10.5, end_s, home - side * 6.0, (low, high))
-    keeper += _alone(rng, end_s, length_s, keeper[-1].x1, (low, high))
+    other_x = pickup_x - side * gap
+    carrier = [_act((0.0, 2.5), "walk", home, pickup_x, rng), _act((2.5, 7.5), "reach", pickup_x, pickup_x, rng)]
+    carrier.append(_act((7.5, 10.5), "walk", pickup_x, home - side * 6.0, rng))
+    low, high = sorted((home, pickup_x + side * 8.0))
+    carrier += _alone(rng, 10.5, end_s, home - side * 6.0, (low, high))
+    carrier += _alone(rng, end_s, length_s, carrier[-1].x1, (low, high))
     other = [_act((0.0, 2.5), "stand", other_x, other_x, rng), _act((2.5, 7.5), "reach", other_x, other_x, rng)]
     bounds = sorted((width / 2 - side * outer, other_x))
     other += _alone(rng, 7.5, length_s, other_x, (bounds[0], bounds[1]))
-    scripts = [keeper, other]
+    scripts = [carrier, other]
     actors = _cast(rng, lane, scripts, 0)
     mine, theirs = (0, -side), (1, side)  # the hands that face one another
     if taken:

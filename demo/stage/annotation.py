@@ -26,7 +26,7 @@ class Settings:
         size_px: width and height.
         length_s: seconds per video; ``length_s * fps + 1`` frames, so that both ends are whole seconds.
         timestamp_start: AVA's second of the first frame.
-        long: the profile whose later actions earlier ones decide.
+        long: the profile with actions that earlier ones decide.
     """
 
     seed: int = 0
@@ -114,7 +114,7 @@ def annotate(settings: Settings, video: Video) -> KeyFrames:
 
 
 def detect(rng: np.random.Generator, boxes: np.ndarray, faulty: bool) -> np.ndarray:
-    """What a person detector might say: the boxes a little off, with scores; ``faulty``: some missed, some made up.
+    """Boxes of an imitated person detector: a little off, with scores; ``faulty``: some missed, some made up.
 
     Returns:
         float32 [n, 5], best score first.
@@ -168,7 +168,7 @@ def proposals_of(parts: Iterable[KeyFrames]) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Counts:
-    """People of one split, and how many of them do what."""
+    """People of one split, and the number of people per action."""
 
     videos: int
     key_frames: int
@@ -176,7 +176,7 @@ class Counts:
     by_label: Mapping[str, int]
 
     def chance(self, names: Iterable[str] | None = None) -> float:
-        """Mean share of people with a label, over those labels that occur: the mAP of scores that know nothing."""
+        """Mean share of people with a label, over those labels that occur: the mAP of constant scores."""
         shares = [n / self.people for name, n in self.by_label.items() if n and (names is None or name in names)]
         return sum(shares) / len(shares) if shares else float("nan")
 

@@ -43,7 +43,7 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
 
 
 def write_picture(path: Path, heading: list[str], rows: list, args: argparse.Namespace) -> None:
-    """Writes the rows of one clip as ``--format`` says, and prints the file's path."""
+    """Writes the rows of one clip in ``--format``, and prints the file's path."""
     from paddlevideo.reporting.contact_sheet import contact_sheet, moving_sheet, write_gif, write_png
 
     if args.format == "gif":
@@ -59,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
     from paddlevideo.reporting.contact_sheet import spread
 
     browser = Browser(options.read_config(args), args.split, args.seed, args.epoch, args.steps, args.max_views)
-    wanted = args.index or spread(len(browser), args.num)
-    clips, errors = read_clips(browser, wanted)
+    indices = args.index or spread(len(browser), args.num)
+    clips, errors = read_clips(browser, indices)
     for error in errors:
         print(f"skipped: {error}", file=sys.stderr)
     if not clips:
-        raise UserError(f"none of {len(wanted)} clips could be read")
+        raise UserError(f"none of {len(indices)} clips could be read")
     if browser.mixes and len(clips) > 1:
         browser.blend(clips)
     elif browser.mixes:

@@ -101,7 +101,7 @@ def check_detection(config: Mapping[str, Any], args: argparse.Namespace) -> int:
 
 
 def ava_sources(config: Mapping[str, Any], num_classes: int | None) -> list[AvaSource]:
-    """The sets of DATASET; one that names the same csv as another is looked at once."""
+    """The sets of DATASET; one that names the same csv as another is checked once."""
     from paddlevideo.preparation.check_ava import AvaSource
 
     head = (config.get("MODEL") or {}).get("head") or {}

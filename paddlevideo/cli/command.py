@@ -1,4 +1,4 @@
-"""How every command ends: one line and an exit code, never a traceback for a user's mistake."""
+"""Exit codes of all commands: a user's mistake gives one line, never a traceback."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def run_command(main: Callable[[], int | None]) -> int:
     """Runs a command's ``main`` and turns its outcome into an exit code.
 
     Returns:
-        0 or what ``main`` returned, or another of ``EXIT_CODES``; a ``UserError``, or what the disk, memory or
-        installation lacks, is printed to stderr in one line.
+        0 or what ``main`` returned, or another of ``EXIT_CODES``; a ``UserError``, or a lack of disk space, memory or
+        a package, is printed to stderr in one line.
     """
     try:
         return main() or 0
@@ -39,7 +39,7 @@ def run_command(main: Callable[[], int | None]) -> int:
 
 
 def _of_the_system(error: Exception) -> str | None:
-    """One line for what disks, memory and the installation lack; None where it is a bug."""
+    """One line for a lack of disk space, memory or a package; None if it is a bug."""
     if is_out_of_memory(error):
         return f"out of memory ({reason(error)}); lower the batch size, the number of frames or their size"
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("paddlevideo"):

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Converts one file and prints what became of its keys."""
+    """Converts one file and prints a report of its keys."""
     conversion = convert_file(
         options.read_config(args),
         args.source,

@@ -1,4 +1,4 @@
-"""Draws what people do.
+"""Detects the persons of a video and draws their actions.
 
     paddlevideo detect -c CFG -w best.pdparams --video_path clip.mp4 --detector yolo.onnx
     paddlevideo detect --model_file inference/SlowOnly_AVA --video_path clip.mp4 --detector yolo.onnx
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--video-id", metavar="NAME", help="how --proposals calls the video (its file name without the ending)")
     add("--timestamp-start", type=float, metavar="S", help="second of the first frame (with --proposals the model's)")
     add("--detector", metavar="MODEL", help="finds people: an .onnx file, a PaddleDetection export, or hog")
-    add("--detector-config", metavar="FILE", help="what the detector wants (the file beside it)")
+    add("--detector-config", metavar="FILE", help="the detector's options (the file beside it)")
     add("--det-score-thr", type=float, metavar="S", help="least score of a person (0.5; with --proposals the model's)")
     add(
         "--bank",
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.positive,
         default=0.2,
         metavar="S",
-        help="people are looked for so often (%(default)s)",
+        help="seconds from detection to detection of persons (%(default)s)",
     )
     add(
         "--output-stepsize",
@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predicts; 0 if the video was read to its end."""
     if bool(args.bank_config) != bool(args.bank_weights):
-        raise UserError("arguments --bank-config and --bank-weights: one is of no use without the other")
+        raise UserError("arguments --bank-config and --bank-weights: give both or none")
     from paddlevideo.inference.detector import detect
     from paddlevideo.inference.runtime import to_stderr
     from paddlevideo.inference.video_output import write_annotated_video, write_csv, write_json

@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
     if args.labels:
         names = read_labels(args.labels, results.scores.shape[1])
         results = by_name(results, names, args.labels)
-    wanted = args.metrics and [name for name in args.metrics if name != "confusion_matrix"]
-    figures = score(results, wanted, args.topk)
+    metrics = args.metrics and [name for name in args.metrics if name != "confusion_matrix"]
+    figures = score(results, metrics, args.topk)
     for key, value in figures.items():
         print(f"{key}: {value:.6g}")
     if args.metrics and "confusion_matrix" in args.metrics:

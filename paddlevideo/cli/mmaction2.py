@@ -1,4 +1,4 @@
-"""MMAction2's command lines in this suite's terms: which file, which values, which device its options stand for."""
+"""MMAction2's command lines in this suite's terms: its options as file, values and device."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
 
 
 def yaml_path(config: str) -> Path:
-    """The YAML file that CONFIG means; says so when a ``.py`` was named.
+    """The YAML file of CONFIG; prints its path if a ``.py`` was named.
 
     Raises:
         UserError: there is no such file; the nearest name is suggested.
@@ -130,7 +130,7 @@ def with_average(config: Config, how: str) -> Config:
 
 
 def note_launcher(launcher: str) -> None:
-    """Says that a launcher was named and nothing has launched several ranks."""
+    """Warns that a launcher was named but one process runs."""
     if launcher != "none" and world_size() == 1:
         print(
             f"--launcher {launcher}: this is one process; several ranks are started by python -m "
@@ -139,7 +139,7 @@ def note_launcher(launcher: str) -> None:
 
 
 def device_of(device: str, gpus: int | None, gpu_ids: Sequence[int] | None) -> str:
-    """The device that ``--gpus`` or ``--gpu-ids`` stand for: how many GPUs, and which, is the launcher's to say.
+    """The device of ``--gpus`` or ``--gpu-ids``; several GPUs need the launcher.
 
     Raises:
         UserError: several GPUs for one process, or a number that is not the number of ranks.
@@ -154,7 +154,7 @@ def device_of(device: str, gpus: int | None, gpu_ids: Sequence[int] | None) -> s
     if gpus != ranks:
         ids = ",".join(map(str, gpu_ids or range(gpus)))
         raise UserError(
-            f"{gpus} GPUs are asked for, and {ranks} process(es) run: one drives one GPU; start with "
+            f"{gpus} GPUs are given, and {ranks} process(es) run: one drives one GPU; start with "
             f'python -m paddle.distributed.launch --gpus="{ids}" tools/train.py ...'
         )
     return device

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Tests, and prints the figures that ``--eval`` names."""
     if not (args.out or args.eval):
-        raise UserError("give --eval, --out or both: otherwise nothing would come of the test")
+        raise UserError("give --eval, --out or both: otherwise the test has no result")
     from paddlevideo import api
     from paddlevideo.build import load_run_config
 
@@ -75,7 +75,7 @@ def _check_names(names: list[str], metric: Metric) -> None:
 
 
 def _figures(metric: Metric, figures: dict, out: str, names: list[str], top_k: list[int]) -> dict[str, float]:
-    """What --eval asked for: a metric with names of its own has measured it, clips are scored again from ``out``."""
+    """The figures of --eval: of a metric with names of its own as measured, of clips scored again from ``out``."""
     if metric.eval_names:
         return {key: value for key, value in figures.items() if not key.startswith("num_")}
     from paddlevideo.reporting.results import read_results, score
@@ -102,7 +102,7 @@ def _top_k(eval_options: list[str]) -> list[int]:
 
 
 def _weights(checkpoint: str, config: str) -> str:
-    """The ``.pdparams`` that CHECKPOINT means; says so when a torch file was named.
+    """The ``.pdparams`` of CHECKPOINT; prints its path if a torch file was named.
 
     Raises:
         UserError: a torch file that has not been converted.

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from paddlevideo.build import load_run_config
 
     if args.test_best and not args.validate:
-        raise UserError("--test-best needs --validate, which says which weights are the best")
+        raise UserError("--test-best needs --validate, which finds the best weights")
     chosen = mmaction2.overrides(args.cfg_options)
     if args.work_dir:
         chosen.append(f"output_dir={args.work_dir}")
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         "device": mmaction2.device_of(args.device, args.gpus, args.gpu_ids),
     }
     done = api.train(config, validate=args.validate, resume=args.resume_from, overwrite=args.overwrite, **options)
-    for name, wanted, weights in (("last", args.test_last, done.last), ("best", args.test_best, done.best)):
-        if wanted:
+    for name, chosen, weights in (("last", args.test_last, done.last), ("best", args.test_best, done.best)):
+        if chosen:
             api.test(config, weights, out=config.output_dir / f"{name}_pred.pkl", **options)
     return 0

@@ -30,9 +30,7 @@ def add_config(
         override: the flags of ``-o``; it stands for an output in two printed commands.
     """
     parser.add_argument("-c", "--config", required=required, metavar="CFG", help=help)
-    assignment = (
-        "a.b.0.c=value: change a value of it; may be repeated; nothing behind = is the empty text, null is None"
-    )
+    assignment = "a.b.0.c=value: change a value of it; may be repeated; nothing after = is the empty text, null is None"
     parser.add_argument(*override, dest="override", action="append", default=[], metavar="KEY=VALUE", help=assignment)
     modules = "a module or .py file with your own registered classes, besides the file's imports; may be repeated"
     parser.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE", help=modules)
@@ -56,7 +54,7 @@ def read_model_config(args: argparse.Namespace) -> Config | None:
         UserError: they name none or two.
     """
     if bool(args.weights) == bool(args.model_file):
-        raise UserError("name one model: -c CONFIG -w WEIGHTS, or --model_file MODEL (from tools/export_model.py)")
+        raise UserError("name one model: -c CONFIG -w WEIGHTS, or --model_file MODEL (from paddlevideo export)")
     if args.weights and not args.config:
         raise UserError("-w needs the configuration that the weights were trained with: -c CONFIG")
     if args.override and not args.config:

@@ -1,4 +1,4 @@
-"""Names what videos show.
+"""Predicts the classes of videos.
 
     paddlevideo predict -i clip.mp4 --model_file inference/TSM
     paddlevideo predict -i clip.mp4 -c CFG -w best.pdparams
@@ -92,9 +92,9 @@ def run(args: argparse.Namespace) -> int:
         for prediction in predictor.stream(videos, args.on_error):
             done.append(prediction)
             show(prediction, top_k, threshold, args.time_test_file)
-    except BrokenPipeError:  # whoever reads our output, say head, has seen enough
+    except BrokenPipeError:  # the reader of stdout, e.g. head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    finally:  # what is done is kept, whatever stopped the rest
+    finally:  # finished results are written even if an error ends the rest
         if out is not None and done:
             write_predictions(out, done, top_k, threshold)
             notice(f"results of {len(done)} of {len(videos)} videos written to {out}")

@@ -1,4 +1,4 @@
-"""How often every action of DATASET.train occurs, and weights for the loss that make up for it.
+"""How often every action of DATASET.train occurs, and weights for the loss that balance the actions.
 
     paddlevideo prepare class-weights -c CFG
     paddlevideo prepare class-weights -c CFG --power 1

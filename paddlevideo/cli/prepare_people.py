@@ -1,14 +1,14 @@
 """Own annotated videos to an AVA-style data set and a configuration that trains on it.
 
     paddlevideo prepare people people.csv --videos my/videos --out data/mine
-    python main.py -c data/mine/detector.yaml --validate --scale_lr
+    paddlevideo train -c data/mine/detector.yaml --validate --scale_lr
 
 What annotation may be (docs/files.md has the details): a table (csv with a header, or jsonl) of video, time_s, box
-x1 y1 x2 y2, actions, person, and width and height where boxes are in pixels and no video tells them; AVA's own csv;
+x1 y1 x2 y2, actions, person, and width and height where boxes are in pixels and there is no video; AVA's own csv;
 COCO json; VIA 2 or 3 json or csv; CVAT xml of a task, job or project (video 1.1: tracks, interpolated to one box a
 second; or images 1.1); Label Studio json.  Several files may be given.  Seconds count from a video's first frame.
 
-A summary tells what became of every box: read, dropped and why, resampled, merged, and how many each class has.
+A summary counts the boxes: read, dropped and why, resampled, merged, and how many each class has.
 
 Written to --out: train.csv, val.csv (whole videos each; test.csv with --test), *_excluded.csv, labels.pbtxt,
 *_proposals.pkl (the annotated boxes, or those of --proposals), detector.yaml; segments.csv (video, start_s, end_s,
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--videos", type=Path, metavar="DIR", help="folder of the videos")
     add("--frames", type=Path, metavar="DIR", help="folder of folders of frames, instead of videos; with --fps")
     add("--frame_name", default="img_{:05}.jpg", help="of the frames (%(default)s)")
-    add("--fps", type=float, help="frames per second (what the videos say)")
+    add("--fps", type=float, help="frames per second (the videos' own)")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     add("--base", type=Path, default=BASE, metavar="YAML", help="the configuration to start from (SlowOnly R50 4x16)")
     add("--video", metavar="NAME", help="the video of a file that does not name it, or by another name")
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuses options that contradict each other."""
+    """Rejects options that contradict each other."""
     if bool(args.videos) == bool(args.frames):
         raise UserError("name --videos or --frames, one of them")
     if not (0 <= args.val < 1 and 0 <= args.test < 1 and 0 < args.every < math.inf):
@@ -200,7 +200,7 @@ def configuration(args: argparse.Namespace, names: list[str], parts: set[str], s
         "model_name": args.out.resolve().name,
         "output_dir": (Path("output") / args.out.name).as_posix(),
     }
-    command = f"python main.py -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
+    command = f"paddlevideo train -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
     held_out = "" if "val" in parts else "# No video is held out: validation is on the training videos.\n"
     return (
         f"# Action detection on own videos, {len(names)} classes: {', '.join(names)}.\n"
@@ -222,7 +222,7 @@ def read_base(path: Path) -> Mapping[str, Any]:
 
 
 def advice(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
-    """What else a user should know of the configuration."""
+    """Remarks on the configuration."""
     found = read_base(args.base)
     lines = []
     sided = [name for name in names if {"left", "right"} & set(re.split(r"[\W_]+", name.lower()))]
@@ -230,10 +230,8 @@ def advice(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
         lines.append(f"note: {', '.join(sided)}: the mirror makes one of the other; take Flip out of PIPELINE.train")
     pretrained = found["MODEL"]["backbone"].get("pretrained")
     if pretrained and not Path(pretrained).exists():
-        lines.append(
-            f"note: it starts from {pretrained}, which is not there; {args.base.name} says where it comes from"
-        )
-    command = f"python main.py -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
+        lines.append(f"note: it starts from {pretrained}, which is not there; {args.base.name} names its source")
+    command = f"paddlevideo train -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
     return [*lines, f"train on it: {command}"]
 
 
@@ -258,7 +256,7 @@ def sources(args: argparse.Namespace, parts: dict[str, list[str]], num_classes: 
 def summary(
     annotation: Annotation, parts: dict[str, list[str]], counts: dict[str, Counter], names: list[str]
 ) -> list[str]:
-    """What became of the annotation."""
+    """A summary of the annotation."""
     lines = [f"{len(annotation.people)} boxes of people in {len(annotation.videos())} videos, {len(names)} classes"]
     lines += [
         f"{split}: {len(videos)} videos, {sum(counts[split].values())} actions" for split, videos in parts.items()

@@ -3,7 +3,7 @@
     paddlevideo prepare resize --videos data/k400/videos_original --out data/k400/videos
 
 Structure and names stay, the ending becomes .mp4, sound is left out, the number of frames is checked.  Called again, it
-goes on where it was stopped.  It is lossy: say so beside an accuracy on such files.
+goes on where it was stopped.  It is lossy: state it with an accuracy on such files.
 """
 
 from __future__ import annotations

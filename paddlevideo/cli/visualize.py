@@ -1,4 +1,4 @@
-"""Draws where a network looks.
+"""Draws what a prediction depends on, over the frames.
 
     paddlevideo visualize -c CFG -w WEIGHTS -i clip.mp4 --out pictures
 
@@ -19,7 +19,7 @@ from paddlevideo.cli.browse import add_pictures, write_picture
 if TYPE_CHECKING:
     import numpy as np
 
-    from paddlevideo.reporting.attention import Look
+    from paddlevideo.reporting.attention import HeatMaps
     from paddlevideo.reporting.contact_sheet import PictureRow
 
 _TOP = 3  # classes named above a picture
@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_weights(parser, required=True)
     add = parser.add_argument
     add("-i", "--input", required=True, nargs="+", metavar="PATH", help="videos, folders of videos, list files")
-    add(
-        "--class", type=int, dest="class_id", metavar="N", help="class whose evidence Grad-CAM maps (the predicted one)"
-    )
+    add("--class", type=int, dest="class_id", metavar="N", help="class that Grad-CAM maps (the predicted one)")
     layer = "layer for Grad-CAM, e.g. backbone.res4b (the last block of at least 7 x 7 places)"
     add("--layer", metavar="NAME", help=layer)
     options.add_device(parser)
@@ -44,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Draws; 0 if every clip could be read."""
     from paddlevideo.inference.predictor import Predictor
     from paddlevideo.loader.decode import VideoReadError
-    from paddlevideo.reporting.attention import look_inside
+    from paddlevideo.reporting.attention import heat_maps
     from paddlevideo.video_files import find_videos
 
     config = options.read_config(args)
@@ -52,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.from_config(config, args.weights, args.device, say=say)
     network, names = predictor.model.framework, predictor.names
     if args.class_id is not None and network.backbone.attention_type:
-        say("attention rollout knows no classes: --class changes the heading only")
+        say("attention rollout is the same for all classes: --class changes the heading only")
     unread = 0
     paths = picture_paths(videos, Path(args.out), args.format)
     for i, (path, video) in enumerate(zip(paths, videos)):
@@ -62,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
             unread += 1
             say(f"skipped: {error}")
             continue
-        look = look_inside(network, imgs, args.class_id, args.layer)
-        write_picture(path, *sheet(video.name, imgs, look, names, args.class_id, args.max_views), args)
+        maps = heat_maps(network, imgs, args.class_id, args.layer)
+        write_picture(path, *sheet(video.name, imgs, maps, names, args.class_id, args.max_views), args)
     return 1 if unread else 0
 
 
@@ -83,28 +81,28 @@ def picture_paths(videos: list[Path], folder: Path, suffix: str) -> list[Path]:
 
 
 def sheet(
-    title: str, imgs: np.ndarray, look: Look, names: list[str] | None, class_id: int | None, max_views: int
+    title: str, imgs: np.ndarray, maps: HeatMaps, names: list[str] | None, class_id: int | None, max_views: int
 ) -> tuple[list[str], list[PictureRow]]:
     """Heading and rows of one clip's picture: for each view its frames, and the map over them."""
     from paddlevideo.reporting.attention import heat_over
     from paddlevideo.reporting.contact_sheet import PictureRow, displayable, spread
 
-    order = [int(k) for k in (-look.scores).argsort(kind="stable")[:_TOP]]
-    heading = [title, "predicted: " + ", ".join(scored(k, look, names) for k in order)]
+    order = [int(k) for k in (-maps.scores).argsort(kind="stable")[:_TOP]]
+    heading = [title, "predicted: " + ", ".join(scored(k, maps, names) for k in order)]
     if class_id is not None:
-        heading.append(f"asked about: {scored(class_id, look, names)}")
+        heading.append(f"mapped: {scored(class_id, maps, names)}")
     rows: list[Any] = []
     for v in spread(len(imgs), max_views):
         frames = displayable(imgs[v])
         view = f", view {v + 1} of {len(imgs)}" if len(imgs) > 1 else ""
         rows += [
             PictureRow(f"frames{view}  {imgs.shape[3]} x {imgs.shape[2]}", frames),
-            PictureRow(f"{look.method}{view}", heat_over(frames, look.heat[v])),
+            PictureRow(f"{maps.method}{view}", heat_over(frames, maps.heat[v])),
         ]
     return heading, rows
 
 
-def scored(class_id: int, look: Look, names: list[str] | None) -> str:
+def scored(class_id: int, maps: HeatMaps, names: list[str] | None) -> str:
     """``left 0.93``."""
     name = names[class_id] if names else f"class {class_id}"
-    return f"{name} {look.scores[class_id]:.3f}"
+    return f"{name} {maps.scores[class_id]:.3f}"

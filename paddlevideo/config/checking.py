@@ -1,6 +1,6 @@
 """What a configuration may hold.  Every mistake of a file is collected, with its key path and the nearest right name.
 
-Only names, arguments and kinds of values are judged here, from the sources of the registered classes; nothing heavy is
+Only names, arguments and kinds of values are checked, from the sources of the registered classes; nothing heavy is
 imported.  Whether files exist and shapes fit shows when the parts are built.
 """
 
@@ -10,8 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from paddlevideo.config.reading import join
-from paddlevideo.ranges import misspelt, mistakes, near
-from paddlevideo.registry import BACKBONES, DATASETS, FRAMEWORKS, HEADS, LOSSES, METRICS, TRANSFORMS, Registry, suggest
+from paddlevideo.ranges import component_registry, misspelt, mistakes, near
+from paddlevideo.registry import (
+    BACKBONES,
+    DATASETS,
+    FRAMEWORKS,
+    HEADS,
+    LOSSES,
+    METRICS,
+    REGISTRIES,
+    TRANSFORMS,
+    Registry,
+    suggest,
+)
 from paddlevideo.settings import SMALL_SECTIONS, Batches, Reading, Settings
 
 SPLITS = ("train", "valid", "test")
@@ -19,16 +30,10 @@ AUTO = "auto"  # for a number of classes: as many as the data or the weights nam
 _CLASS_COUNTS = ("num_classes", "class_num")
 # keys of a split that belong to the loader rather than to the dataset's class
 _LOADER_KEYS = {"format": "str", **Reading.kinds()}
-# of a network that is one of several, besides the keys of MODEL; and its framework if it names none, as in PaddleVideo
+# of a network that is one of several, besides the keys of MODEL
 _OF_ONE_MODEL = {"weights": "str | None", "normalization": "dict"}
-_DEFAULT_FRAMEWORK = "Recognizer2D"
-# sections inside of MODEL.head that are classes of their own
-_HEAD_PARTS = {
-    **dict.fromkeys(("bbox_roi_extractor", "bbox_head", "shared_head", "assigner", "sampler"), HEADS),
-    "loss_cfg": LOSSES,
-}
 _FREE = ("OPTIMIZER", "INFERENCE", "imports")
-# keys that are gone from a resolved configuration
+# keys that a resolved configuration lacks
 _RESOLVED = ("num_seg", "protocol", "PROTOCOLS")
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "MIX", *SMALL_SECTIONS)
 Problems = Iterator[str]
@@ -60,7 +65,7 @@ def step_problems(steps: Any, where: str) -> list[str]:
 
 def pipeline_problems(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
     """What is wrong with the steps of PIPELINE, among themselves and with MODEL.backbone."""
-    return [*_pipelines(data.get("PIPELINE")), *_frame_counts(data, uses), *_slow_frames(data)]
+    return [*_pipelines(data.get("PIPELINE")), *_frame_counts(data, uses), *_equal_values(data)]
 
 
 def _top_level(data: Mapping[str, Any]) -> Problems:
@@ -119,7 +124,7 @@ def _model(model: Any) -> Problems:
         return
     yield from _network(model, "MODEL")
     if isinstance(model.get("models"), list):
-        yield from _models(model["models"])
+        yield from _models(model["models"], _constants(FRAMEWORKS, model.get("framework")).get("default_framework"))
     if isinstance(model.get("loss"), Mapping):
         yield from _pair_losses(model["loss"])
 
@@ -131,10 +136,6 @@ def _network(model: Mapping[str, Any], where: str) -> Problems:
     for key, registry in (("backbone", BACKBONES), ("head", HEADS)):
         if key in model:
             yield from component(registry, model[key], f"{where}.{key}")
-    head = model.get("head")
-    for part, registry in _HEAD_PARTS.items() if isinstance(head, Mapping) else ():
-        if isinstance(head.get(part), Mapping):  # anything else is told of above
-            yield from component(registry, head[part], f"{where}.head.{part}")
 
 
 def _layouts(model: Mapping[str, Any], where: str) -> Problems:
@@ -155,8 +156,13 @@ def _constants(registry: Registry, name: Any) -> Mapping[str, Any]:
     return registry.entry(name).constants if isinstance(name, str) and name in registry else {}
 
 
-def _models(items: list[Any]) -> Problems:
-    """The networks of a framework that has several: ``- Name:`` and a MODEL section below, with two keys more."""
+def _models(items: list[Any], framework: str | None) -> Problems:
+    """The networks of a framework that has several: ``- Name:`` and a MODEL section below, with two keys more.
+
+    Args:
+        framework: of a network that names none.
+    """
+    default = {} if framework is None else {"framework": framework}
     for i, item in enumerate(items):
         where = f"MODEL.models[{i}]"
         if not (isinstance(item, Mapping) and len(item) == 1 and all(isinstance(v, Mapping) for v in item.values())):
@@ -169,7 +175,7 @@ def _models(items: list[Any]) -> Problems:
         if isinstance(colours, Mapping) and set(colours) != {"mean", "std"}:
             yield f"{where}.{name}.normalization: expected mean and std on the 0..1 scale, got {sorted(colours)}"
         rest = {key: value for key, value in model.items() if key not in _OF_ONE_MODEL}
-        yield from _network({"framework": _DEFAULT_FRAMEWORK, **rest}, f"{where}.{name}")
+        yield from _network({**default, **rest}, f"{where}.{name}")
 
 
 def _pair_losses(section: Mapping[str, Any]) -> Problems:
@@ -212,11 +218,12 @@ def _dataset(section: Any) -> Problems:
 
 
 def _label_kinds(data: Mapping[str, Any]) -> Problems:
-    """Several labels per clip want a loss, and scores, in which classes do not exclude one another."""
+    """Several labels per clip need a loss, and scores, in which classes do not exclude one another."""
     dataset, model = data.get("DATASET"), data.get("MODEL")
     head = model.get("head") if isinstance(model, Mapping) else None
     loss = head.get("loss_cfg") if isinstance(head, Mapping) else None
-    name = loss.get("name") if isinstance(loss, Mapping) else "CrossEntropyLoss"
+    default = _constants(HEADS, head.get("name") if isinstance(head, Mapping) else None).get("default_loss")
+    name = loss.get("name") if isinstance(loss, Mapping) else default or "the loss"
     if not isinstance(dataset, Mapping) or _constants(LOSSES, name).get("multi_label"):
         return
     fitting = " or ".join(other for other in LOSSES.names() if _constants(LOSSES, other).get("multi_label"))
@@ -274,27 +281,34 @@ def _frame_counts(data: Mapping[str, Any], uses: Sequence[str]) -> Problems:
         for key, spec in (steps if split in uses and isinstance(steps, Mapping) else {}).items():
             argument, got = _frames_of(spec if isinstance(spec, Mapping) else {})
             if got not in (None, wanted):
-                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, {where} wants {wanted}"
+                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, {where} takes {wanted}"
 
 
-def _slow_frames(data: Mapping[str, Any]) -> Problems:
-    """``PackOutput: {alpha: 4}`` of an existing file changes nothing here, but must not say another thing than the
-    network."""
-    model, pipelines = data.get("MODEL"), data.get("PIPELINE")
-    backbone = model.get("backbone") if isinstance(model, Mapping) else None
-    wanted = backbone.get("alpha") if isinstance(backbone, Mapping) else None
-    for split, steps in (pipelines if wanted is not None and isinstance(pipelines, Mapping) else {}).items():
+def _equal_values(data: Mapping[str, Any]) -> Problems:
+    """A transform's ``must_equal`` names arguments and the key paths of the values that they repeat."""
+    pipelines = data.get("PIPELINE")
+    for split, steps in (pipelines if isinstance(pipelines, Mapping) else {}).items():
         for key, spec in (steps if isinstance(steps, Mapping) else {}).items():
-            for i, item in enumerate(spec if isinstance(spec, list) else [spec]):
-                item = item if isinstance(item, Mapping) else {}
-                own = item if item.get("name") == "PackOutput" else item.get("PackOutput")
-                if isinstance(own, Mapping) and own.get("alpha", wanted) != wanted:
-                    place = f"PIPELINE.{split}.{key}{f'[{i}]' if isinstance(spec, list) else ''}.alpha"
-                    yield f"{place}: is {own['alpha']}, MODEL.backbone.alpha is {wanted}"
+            for here, name, arguments in _operators(spec, f"PIPELINE.{split}.{key}"):
+                for argument, path in _constants(TRANSFORMS, name).get("must_equal", {}).items():
+                    wanted: Any = data
+                    for part in path.split("."):
+                        wanted = wanted.get(part) if isinstance(wanted, Mapping) else None
+                    if wanted is not None and arguments.get(argument, wanted) != wanted:
+                        yield f"{here}.{argument}: is {arguments[argument]}, {path} is {wanted}"
+
+
+def _operators(spec: Any, where: str) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """Key path, class name and arguments of a step's operators; what is no operator is left out."""
+    if isinstance(spec, Mapping):
+        yield where, spec.get("name"), spec
+    for i, item in enumerate(spec if isinstance(spec, list) else ()):
+        for name, arguments in item.items() if isinstance(item, Mapping) else ():
+            yield f"{where}[{i}]", name, arguments if isinstance(arguments, Mapping) else {}
 
 
 def _wanted_frames(model: Any) -> Iterator[tuple[str, int]]:
-    """The networks' own numbers of frames, and where they stand; several networks of one MODEL want the same."""
+    """The networks' own numbers of frames, and their key paths; several networks of one MODEL take the same."""
     networks = [("MODEL", model)]
     items = model.get("models") if isinstance(model, Mapping) else None
     for i, item in enumerate(items if isinstance(items, list) else []):
@@ -346,12 +360,16 @@ def component(registry: Registry, spec: Any, where: str, key: str = "name", give
     for argument, value in arguments.items():
         here = join(where, argument)
         if argument not in known:
-            # a missing argument is likelier meant than one that is given as well
+            # a missing argument is a likelier match than one that is given as well
             meant = missing if near(argument, missing) else [other for other in known if other not in arguments]
             words = suggest(argument, meant) if near(argument, meant) else suggest(argument, known)
             problems.append(f"{here}: {name} takes no {argument!r}{words}")
         elif not (argument in _CLASS_COUNTS and value == AUTO):
-            problems += mistakes(value, known[argument].annotation, here, values)
+            annotation = known[argument].annotation
+            problems += mistakes(value, annotation, here, values)
+            part = component_registry(annotation)
+            if part is not None and isinstance(value, Mapping):
+                problems += component(REGISTRIES[part], value, here)
     return problems + [
         f"{join(where, argument)}: is missing; {name} needs it{misspelt(argument, arguments, known)}"
         for argument in missing

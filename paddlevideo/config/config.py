@@ -98,7 +98,7 @@ def load_config(
     Args:
         path: the YAML file, or the name of one that comes with the package (``find_config``).
         overrides: ``a.b.0.c=value`` assignments, later ones win.
-        checks: further checks, ``(mapping, Assigned) -> problem lines``, whose findings are reported with the rest.
+        checks: further checks, ``(mapping, Assigned) -> problem lines``, reported with the rest.
         uses: the pipelines that this command runs; only theirs must give as many frames as the network takes.
         imports: modules with a user's own classes, besides those that the file imports.
 
@@ -135,7 +135,7 @@ def load_config(
 
 
 def _imports(data: dict[str, Any], lines: Mapping[str, str], more: Sequence[str]) -> list[str]:
-    """Makes the classes of the file's own imports known, and those of the command line's; one line per problem."""
+    """Indexes the classes of the file's own imports, and of the command line's; one line per problem."""
     problems: list[str] = []
     resolved: list[str] = []
     here = Path(lines.get(IMPORTS, "").rpartition(":")[0]).parent  # of the base that names them

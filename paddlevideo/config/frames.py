@@ -1,8 +1,8 @@
-"""``num_seg`` at the top of a configuration: the frames of a clip, said once, and everything that counts them follows.
+"""``num_seg`` at the top of a configuration: the frames of a clip, stated once for everything that counts them.
 
     num_seg: 16     # MODEL.backbone, MODEL.head, MODEL.runtime_cfg.test, decode and sample of every pipeline
 
-Within a file the key fills what does not say a number, and contradicts what says another.  ``-o num_seg=16`` changes
+Within a file the key fills places without a number, and contradicts places with another.  ``-o num_seg=16`` changes
 every number of the file and contradicts other ``-o`` only; ``-o MODEL.backbone.num_seg=16`` changes that place only.
 A resolved configuration has the numbers in their places and no such key: what is printed and kept is what runs.
 """
@@ -21,7 +21,7 @@ KEY = "num_seg"
 
 @dataclass
 class Place:
-    """Where a number of frames stands, or could: ``owner[argument]``, at the key path ``path``."""
+    """An argument that is a number of frames: ``owner[argument]``, given or not, at the key path ``path``."""
 
     path: str
     owner: dict[str, Any]
@@ -38,11 +38,11 @@ def is_frames(assignment: str) -> bool:
 
 
 def follow(data: dict[str, Any], lines: Lines, assigned: Sequence[str] | None = None) -> list[str]:
-    """Takes ``num_seg`` out of ``data`` and puts its number where frames are counted.
+    """Removes ``num_seg`` from ``data`` and sets its number where frames are counted.
 
     Args:
         data: the configuration; PROTOCOLS may still be in it.
-        lines: where each key stands, for the messages.
+        lines: file and line of each key, for the messages.
         assigned: None: the key is the file's own.  Else it comes from the command line, and these are the key paths
             that other assignments have set.
 

@@ -62,7 +62,7 @@ class Merge:
     mapping over a list of steps changes the steps that it names.
 
     Attributes:
-        lines: where each key path stands; a changed list gets the places of its steps.
+        lines: file and line of each key path; a changed list gets the places of its steps.
         problems: one line for each named step that cannot be changed.
     """
 
@@ -103,7 +103,7 @@ class Merge:
             if change is None:
                 continue
             arguments = (item[name] if isinstance(item, dict) and name in item else None) or {}
-            if isinstance(change, dict) and change and isinstance(arguments, dict):  # others are for the check to tell
+            if isinstance(change, dict) and change and isinstance(arguments, dict):  # the check reports others
                 changed = self({"name": name, **arguments}, change)
                 item = {changed.pop("name"): changed or None}
                 place = self.lines.get(join(where, name), place)
@@ -132,7 +132,7 @@ def _step_problems(names: list[Any], child: dict[str, Any], where: str) -> list[
 def override(data: dict[str, Any], assignment: str, creatable: tuple[str, ...]) -> tuple[str, str | None]:
     """Sets one ``a.b.0.c=value`` in place.
 
-    The last key may be new (whether it is known is for the check to say); the way to it must exist, except that the
+    The last key may be new (the check reports an unknown one); the way to it must exist, except that the
     sections in ``creatable`` come into being.
 
     Returns:

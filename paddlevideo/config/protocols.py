@@ -28,9 +28,9 @@ def is_choice(assignment: str) -> bool:
 
 
 def resolve(data: dict[str, Any], lines: Lines) -> list[str]:
-    """Takes both keys out of ``data`` and puts the chosen protocol's steps into PIPELINE.test.
+    """Removes both keys from ``data`` and sets the chosen protocol's steps in PIPELINE.test.
 
-    Every protocol is checked, chosen or not.  ``lines`` learns where the new steps stand.
+    Every protocol is checked, chosen or not.  ``lines`` gets the lines of the new steps.
 
     Returns:
         Problem lines; with any, PIPELINE.test is left as it is.
@@ -42,7 +42,7 @@ def resolve(data: dict[str, Any], lines: Lines) -> list[str]:
         return ["PROTOCOLS: expected a mapping of names to steps of PIPELINE.test (sample, transform, ...)"]
     pipelines = data.get("PIPELINE")
     if not (isinstance(pipelines, dict) and isinstance(pipelines.get("test"), Mapping)):
-        return ["PROTOCOLS: there is no PIPELINE.test whose steps they could replace"]
+        return ["PROTOCOLS: there is no PIPELINE.test with steps that they could replace"]
     merge = Merge(lines)
     merged = {
         name: merge(pipelines["test"], steps, f"PROTOCOLS.{name}", "PIPELINE.test") for name, steps in protocols.items()

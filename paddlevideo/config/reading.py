@@ -1,6 +1,6 @@
 """YAML -> plain mappings, with the file and line that every key came from.
 
-Differs from a bare ``yaml.safe_load`` in four ways: ``1e-4`` is a number (YAML 1.1 wants ``1.0e-4``), a key given twice
+Differs from a bare ``yaml.safe_load`` in four ways: ``1e-4`` is a number (YAML 1.1 needs ``1.0e-4``), a key given twice
 is an error, quoted numbers and tuples such as ``"(256, 320)"`` are read as PaddleVideo reads them, and the size of a
 document is bounded while it is parsed, so that bombs of any kind end with a message.
 """
@@ -22,7 +22,7 @@ _MAX_DEPTH = 50
 _MAX_LITERAL = 10_000  # letters of a quoted number or sequence
 _MERGE = "tag:yaml.org,2002:merge"
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
-# sections that this suite reads past; a repeated key in them harms nobody
+# sections that this suite ignores; a repeated key in them is harmless
 _UNREAD = ("INFERENCE",)
 
 
@@ -64,7 +64,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 class _Loader(_PlainLoader):
-    """Knows ``1e-4``."""
+    """Reads ``1e-4`` as a number."""
 
 
 _Loader.add_implicit_resolver(
@@ -103,7 +103,7 @@ def read_yaml(file: Path, plain: bool = False) -> tuple[dict[str, Any], Lines]:
         raise
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # PyYAML lets many kinds through
+    except Exception as error:  # PyYAML raises many kinds
         raise ConfigError(str(file), [f"not YAML ({_first_line(error)})"]) from None
     reader = _Reader(loader, file, plain)
     value = reader.value(node, "", 0) if node is not None else {}
@@ -123,7 +123,7 @@ def parse_value(text: str) -> Any:
         node = loader.get_single_node()
     except UserError:
         raise
-    except Exception:  # PyYAML lets many kinds through
+    except Exception:  # PyYAML raises many kinds
         return text
     if node is None:  # a comment alone
         return text

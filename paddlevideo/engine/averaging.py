@@ -36,7 +36,7 @@ log = logging.getLogger("paddlevideo")
 
 
 def batch_norms(framework: Any) -> list[Any]:
-    """The batch norms whose running statistics training changes: neither frozen nor in a part that only evaluates.
+    """The batch norms with running statistics that training changes: not frozen, nor in a part that only evaluates.
 
     Leaves the network in training mode.
     """
@@ -47,7 +47,7 @@ def batch_norms(framework: Any) -> list[Any]:
 class RunningStatistics:
     """The running means and variances of a network's batch norms, as one vector.
 
-    A forward pass moves them before anybody can look whether the step was sound; a step that is refused puts them back.
+    A forward pass moves them before the step is checked; a rejected step restores them.
     """
 
     def __init__(self, framework: Any):
@@ -154,7 +154,7 @@ class PreciseBNHook(Hook):
 
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
-        """As PRECISEBN says."""
+        """From PRECISEBN."""
         section = run.config.settings.precise_bn
         return section and cls(section.preciseBN_interval, section.num_iters_preciseBN)
 
@@ -212,7 +212,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[nn.Layer]:
-        """The network with the averages as its weights; its own weights are back, bit by bit, on leaving."""
+        """The network with the averages as its weights; its own weights are restored, bit by bit, at the end."""
         if self._applied:
             raise RuntimeError("the average is already in the network's place")
         own = {name: p.detach().clone() for name, p in self._parameters.items()}
@@ -305,7 +305,7 @@ class SWA(WeightAverage):
 
 
 class AverageHook(Hook):
-    """An average of the weights, whose arrays are one more file of every resume point."""
+    """An average of the weights; its arrays are one more file of every resume point."""
 
     suffix = ""
 
@@ -331,7 +331,7 @@ class EMAHook(AverageHook):
 
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
-        """As EMA says."""
+        """From EMA."""
         section = run.config.settings.ema
         return section and cls(EMA(run.framework, **asdict(section)))
 
@@ -361,7 +361,7 @@ class SWAHook(AverageHook):
 
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
-        """As SWA says."""
+        """From SWA."""
         section = run.config.settings.swa
         if section is None:
             return None
@@ -391,7 +391,7 @@ class SWAHook(AverageHook):
             self.average.update()
 
     def finish(self, run: Trainer) -> None:
-        """Behind the last resume point: if this fails, ``--resume`` does it again."""
+        """After the last resume point: if this fails, ``--resume`` does it again."""
         if run.progress.epoch == run.epochs and not run.progress.step_in_epoch:
             self._conclude(run)
 
@@ -465,7 +465,7 @@ def average_files(
     config: Config | None = None,
     bn_batches: int = 0,
 ) -> int:
-    """Writes the mean of several checkpoints, and ``target``.json that says what it was made from.
+    """Writes the mean of several checkpoints, and ``target``.json that lists its sources.
 
     Args:
         sources: ``.pdparams`` files of one network.

@@ -1,7 +1,7 @@
 """Building long-term feature banks: every person of a split through the detector once, its features into one file.
 
 Key frames are taken in groups that depend on the data set alone (``BankCollector``).  A group's features are written as
-soon as they are there, so a run that was stopped continues behind its last group, and the file is the same whatever the
+soon as they are there, so a run that was stopped continues after its last group, and the file is the same whatever the
 number of ranks.
 """
 

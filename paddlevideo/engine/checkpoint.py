@@ -5,7 +5,7 @@ reads too, ``S.pdema`` and ``S.pdswa`` where weights are averaged, and last of a
 everything else and the sha256 of the others.  A point without a manifest, or whose digests differ, is damaged and is
 never used.
 
-A run has an identity, a random name that stands in ``run.json`` of its folder and in every manifest.  Points of another
+A run has an identity, a random name in ``run.json`` of its folder and in every manifest.  Points of another
 run in the same folder are neither continued nor deleted.
 """
 
@@ -77,7 +77,7 @@ class RunFolder:
 
     Attributes:
         run: the identity of the run that writes here.
-        classes: what its class indices mean; both stand in every manifest.
+        classes: what its class indices mean; both are in every manifest.
 
     Args:
         folder: created if missing.
@@ -139,7 +139,7 @@ class RunFolder:
         return stem
 
     def update(self, what: str, state: dict[str, Any]) -> None:
-        """Replaces the state of a resume point whose arrays are still right; nothing where there is no such point."""
+        """Replaces the state of a resume point and keeps its arrays; does nothing where there is no such point."""
         stem = self.stem(what)
         if stem.with_name(stem.name + MANIFEST).is_file():
             self._write_manifest(stem, read_manifest(stem.with_name(stem.name + MANIFEST))["files"], state)
@@ -157,7 +157,7 @@ class RunFolder:
             write_weights(file, numpy_state(network), self.classes, about)
 
     def entries(self) -> tuple[list[Entry], int]:
-        """All resume points that have a sound manifest, newest (most steps) first; and how many have a damaged one."""
+        """All resume points that have a valid manifest, newest (most steps) first; and how many have a damaged one."""
         found, damaged = [], 0
         for manifest in self.path.glob(f"{self.model_name}_*{MANIFEST}"):
             stem = manifest.with_name(manifest.name[: -len(MANIFEST)])
@@ -178,7 +178,7 @@ class RunFolder:
             None if there never was one.
 
         Raises:
-            UserError: every one of them is damaged, or it is not known which of several runs is meant.
+            UserError: every one of them is damaged, or the folder has points of several runs and none is chosen.
         """
         entries, damaged = self.entries()
         runs = sorted({entry.run for entry in entries})
@@ -203,7 +203,7 @@ class RunFolder:
         return None
 
     def keep_newest(self, what: str, count: int, step: int) -> None:
-        """Removes all but the newest ``count`` of this run's points up to ``step`` whose name begins with ``what``."""
+        """Removes all but the newest ``count`` of this run's points up to ``step`` named ``what...``."""
         own = [e.stem for e in self.entries()[0] if e.run == self.run and e.step <= step]
         for stem in [stem for stem in own if stem.name.startswith(self.stem(what).name)][count:]:
             remove(stem)
@@ -324,7 +324,7 @@ def load(path: str | Path) -> ResumePoint:
 
 
 def remove(stem: Path) -> None:
-    """Deletes a resume point, manifest first, so that a crash leaves no half of one that looks whole."""
+    """Deletes a resume point, manifest first, so that a crash leaves no half that seems whole."""
     manifest = stem.with_name(stem.name + MANIFEST)
     manifest.unlink(missing_ok=True)
     for suffix in ARRAYS:

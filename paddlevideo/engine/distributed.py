@@ -1,7 +1,7 @@
 """Ranks, and what they exchange.  One process is the special case of one rank everywhere below.
 
 Paddle's collectives carry gradients and gathered objects only.  Sums of a few figures and barriers have connections of
-their own (``rank_channel``), which wait as long as it takes, and a watch (``rank_watch``) ends all ranks when one is
+their own (``rank_channel``), without a timeout, and a watch (``rank_watch``) ends all ranks when one is
 lost or hangs.
 """
 
@@ -77,7 +77,7 @@ def _seconds(variable: str, default: float) -> float:
 
 
 def _host_of_rank_zero() -> str:
-    """Where Paddle's own store is."""
+    """The address of Paddle's own store."""
     if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ:
         return os.environ["MASTER_ADDR"]
     endpoint = os.environ.get("PADDLE_MASTER") or os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0]
@@ -126,7 +126,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def parallel(model: paddle.nn.Layer) -> paddle.nn.Layer:
-    """The model whose gradients are averaged over the ranks."""
+    """The model with gradients averaged over the ranks."""
     if world_size() == 1:
         return model
     with collective():

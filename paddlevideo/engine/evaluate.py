@@ -49,7 +49,7 @@ def evaluate(
 
     Args:
         max_batches: stop after so many batches.
-        announce: words for a line per batch, as ``[TEST] Processing batch``; None for silence.
+        announce: words for a line per batch, as ``[TEST] Processing batch``; None: no lines.
         collectors: what else keeps the outputs; their files are written before the metric computes anything, which
             may fail.
         merged: called then, on the main rank, when the metric holds the samples of all ranks.
@@ -113,12 +113,12 @@ def _figures(metric: Any) -> dict[str, float]:
 
 
 def _readable(loader: Any) -> Generator[dict[str, Any], None, None]:
-    """The batches; the error of an unreadable file says what can be done."""
+    """The batches; the error of an unreadable file names the options."""
     try:
         with contextlib.closing(loader.epoch(0)) as batches:
             yield from batches
     except VideoReadError as error:
         raise UserError(
             f"{error}; on_error: count in this split of DATASET counts unreadable files as wrong, and "
-            "tools/check_dataset.py lists them all"
+            "paddlevideo check-data lists them all"
         ) from error

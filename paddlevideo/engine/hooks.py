@@ -115,7 +115,7 @@ class LogHook(Hook):
         last = run.last
         weight = last["batch_size"]
         self.samples += weight if run.stepped else 0
-        # the figures of a refused step are not finite, or are of weights that were discarded: not in the means
+        # the figures of a rejected step are not finite, or are of weights that were discarded: not in the means
         for key in (*(("loss", *_figure_names(last)) if run.stepped else ()), *_COSTS):
             self.sums[key] = self.sums.get(key, 0.0) + last[key] * (1 if key in _COSTS else weight)
         self.sums["steps"] = self.sums.get("steps", 0) + 1
@@ -194,7 +194,7 @@ class LogHook(Hook):
 class CheckpointHook(Hook):
     """Resume points: at every epoch's end, every ``steps`` optimizer steps, and on SIGTERM or SIGINT.
 
-    Stands behind the hooks that change arrays of the run (averages, batch norms), and before those that may fail
+    Comes after the hooks that change arrays of the run (averages, batch norms), and before those that may fail
     although the epoch is done (validation); these store their result with ``update``.
 
     Args:
@@ -252,7 +252,7 @@ class CheckpointHook(Hook):
         distributed.barrier()
 
     def update(self, run: Trainer) -> None:
-        """Writes the state of the hooks behind this one into the points of this epoch's end; their arrays stay."""
+        """Writes the state of the hooks after this one into the points of this epoch's end; their arrays stay."""
         if distributed.is_main():
             state, lasting = run.state_dict(), self._lasting(run)
             for what in (f"step_{run.progress.step:08d}", *([lasting] if lasting else [])):
@@ -337,7 +337,7 @@ class ValidateHook(Hook):
     def _validate(self, run: Trainer) -> None:
         metric, figures = self.measure(run, "val")
         figure = figures[metric.primary]
-        if math.isnan(figure):  # nothing to measure against; the metric has said why
+        if math.isnan(figure):  # nothing to measure against; the metric has logged why
             return
         if figures.get("num_non_finite"):
             log.warning("epoch %d: not taken as the best model, since scores are not finite", run.progress.epoch)

@@ -59,7 +59,7 @@ class Precision:
     """float32, or O1/O2 mixed precision with float16 (scaled losses) or bfloat16 (none needed).
 
     Paddle's CPU has no half-precision kernels and switches itself off with a warning per call; here ``amp`` on a CPU
-    says so once and trains in float32.
+    logs it once and trains in float32.
     """
 
     def __init__(self, amp: bool = False, level: str = "O1", dtype: str = "float16"):

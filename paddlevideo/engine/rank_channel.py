@@ -32,21 +32,21 @@ Connections = Mapping[int, socket.socket]
 
 
 def connect(
-    rank: int, world_size: int, host: str, publish: Callable[[str], None], look_up: Callable[[], str],
+    rank: int, world_size: int, host: str, publish: Callable[[str], None], fetch: Callable[[], str],
     limit_s: float = 300.0,
 ) -> tuple[Connections, Connections]:  # fmt: skip
     """The connections of this rank, by the other's rank: for sums, and for the watch.
 
     Args:
         host: of rank 0.
-        publish: stores what ``look_up`` gives on every other rank.
+        publish: stores what ``fetch`` gives on every other rank.
         limit_s: seconds until all ranks must have connected.
 
     Raises:
         UserError: a rank does not connect.
     """
     if rank:
-        port, token = look_up().split()
+        port, token = fetch().split()
         try:
             dialled = [_dial(host, int(port), _HELLO.pack(token.encode(), rank, i)) for i in range(len(_PURPOSES))]
         except OSError as error:
@@ -196,7 +196,7 @@ class RankChannel:
 
     def _lost(self, rank: int) -> None:
         time.sleep(2 * self.watch.tick_s)  # where another rank hangs, the watch receives that first
-        report_error(f"rank {rank} ended before the others; its own log says why")
+        report_error(f"rank {rank} ended before the others; its own log has the cause")
         raise SystemExit(EXIT_RANK_LOST)
 
     def _close(self) -> None:

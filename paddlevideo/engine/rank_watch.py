@@ -82,7 +82,7 @@ class RankWatch:
         rank: this one.
         connections: rank -> its connection: of rank 0 to all others, of the others to rank 0.
         launcher: process id of the launcher this process is a child of; when it ends, this rank gets a SIGTERM, which
-            lets training save.  None: there is none.
+            waits for training to save.  None: there is none.
         hang_limit_s: seconds without a heartbeat.
         stall_limit_s: seconds without work of the main thread; 0: no limit.
 
@@ -133,12 +133,12 @@ class RankWatch:
         return ", ".join(late) or "other ranks"
 
     def silent(self) -> list[int]:
-        """The ranks whose last heartbeat is more than a few intervals old."""
+        """The ranks with a last heartbeat more than a few intervals old."""
         states = dict(self._states).items()
         return [rank for rank, state in states if rank != self.rank and state["silent_s"] > 4 * self.tick_s]
 
     def gone(self) -> list[int]:
-        """The ranks whose connection to this one has ended."""
+        """The ranks with an ended connection to this one."""
         return [rank for rank, peer in self._peers.items() if peer.gone_s is not None]
 
     def _run(self) -> None:
@@ -148,7 +148,7 @@ class RankWatch:
             last = time.monotonic()
             while not self._closed.is_set():
                 self._receive(selector)
-                # a gap, because this very process was stopped, is nobody's silence
+                # a gap because this very process was stopped does not count
                 passed_s = min(time.monotonic() - last, 2 * self.tick_s)
                 last = time.monotonic()
                 self._check_peers(passed_s)
@@ -189,7 +189,7 @@ class RankWatch:
             if peer.gone_s is not None:
                 peer.gone_s += passed_s
                 if peer.gone_s > _LOST_GRACE_S:
-                    self._end(EXIT_RANK_LOST, f"rank {rank} ended before the others; its own log says why")
+                    self._end(EXIT_RANK_LOST, f"rank {rank} ended before the others; its own log has the cause")
                 continue
             peer.silent_s += passed_s
             if peer.silent_s > self.hang_limit_s:
@@ -232,7 +232,7 @@ class RankWatch:
         for peer in self._peers.values():
             peer.send({"end": [code, text]})
         report_error(text)
-        # gloo aborts a process whose peer ends, and the launcher returns the lowest rank's exit code: rank 0 ends first
+        # gloo aborts a process when its peer ends, the launcher returns the lowest rank's exit code: rank 0 ends first
         if not self.rank:
             time.sleep(self.tick_s)  # until the others have read the line
         if stopped is not None:

@@ -1,4 +1,4 @@
-"""What a resumed run's configuration changes, said with old and new values."""
+"""The changes of a resumed run's configuration, logged with old and new values."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _COMPARED = (
     "EMA",
 )
 # those of them that decide on the batches of an epoch: within one they cannot change.  Rates and the like can: a lower
-# rate or a clip is the way out of a loss that is not finite
+# rate or a clip is the remedy for a loss that is not finite
 _OF_AN_EPOCH = ("DATASET.batch_size", "PIPELINE.train", "MIX")
 
 
 def compare(then: Mapping[str, Any], now: Mapping[str, Any], within_epoch: bool, stem: Any) -> None:
-    """Says one line for each difference that training depends on.
+    """Logs one line for each difference that training depends on.
 
     Args:
         then, now: "shape", "shift_div" and "config", the resume point's and this run's (``Trainer.compared``).
@@ -85,7 +85,7 @@ def _backbones(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 
 
 def compare_rates(then: float | None, now: float) -> None:
-    """Says that the next step has another rate than it would have had; ``then`` is None in points of older versions."""
+    """Logs that the next step has another rate than it would have had; ``then`` is None in points of older versions."""
     if then is not None and not math.isclose(then, now, rel_tol=1e-9):
         log.warning("resumed run differs from the first one: the rate of the next step: %g then, %g now", then, now)
 

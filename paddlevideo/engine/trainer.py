@@ -59,7 +59,7 @@ class Progress:
 
 @dataclass
 class Trainer:
-    """A run: what it is made of, where it stands, and ``run``."""
+    """A run: its parts, its position, and ``run``."""
 
     config: Config
     options: Options
@@ -116,7 +116,7 @@ class Trainer:
         """Trains from ``progress`` to the last epoch.
 
         Raises:
-            UserError: too many steps in a row whose loss, gradients or batch-norm statistics are not finite.
+            UserError: too many steps in a row with a loss, gradients or batch-norm statistics that are not finite.
             SystemExit: 143 or 130 after a signal, with a resume point written.
         """
         with self._signals():
@@ -169,7 +169,7 @@ class Trainer:
     def _step(self, window: list[dict[str, Any]]) -> dict[str, float]:
         """Forward and backward over the window's batches, then one optimizer step, if everything is finite.
 
-        A step that is refused changes neither weights nor optimizer nor the running statistics of batch norms.
+        A rejected step changes neither weights nor optimizer nor the running statistics of batch norms.
         """
         statistics = self._statistics.copy()
         lr = self.lr
@@ -266,7 +266,7 @@ class Trainer:
             )
 
     def written_at(self) -> dict[str, int]:
-        """What the note of weights says about when they were written."""
+        """The step and epoch at which weights were written, for their note."""
         return {"epoch": self.progress.epoch, "step": self.progress.step}
 
     def file_of(self, index: int) -> str:
@@ -278,7 +278,7 @@ class Trainer:
     tensors = staticmethod(tensors)
 
     def optimizer_arrays(self) -> dict[str, Any]:
-        """What goes into ``.pdopt``: accumulators by structured name, and the rate under Paddle's own key."""
+        """The content of ``.pdopt``: accumulators by structured name, and the rate under Paddle's own key."""
         rate = {"last_epoch": self.progress.epoch, "last_lr": self.lr}
         return {**optimizer_state(self.optimizer, self.framework), "LR_Scheduler": rate}
 
@@ -381,10 +381,10 @@ class Trainer:
 def _figures(
     outputs: dict[str, paddle.Tensor], batch: dict[str, paddle.Tensor], multi_label: bool
 ) -> dict[str, paddle.Tensor]:
-    """What a training step's log line has besides the loss: top-1 and top-5 of labelled clips, and the framework's own.
+    """Figures of a step's log line besides the loss: top-1 and top-5 of labelled clips, and the framework's own.
 
     Scalars on the device.  A mixed label counts as its larger part.  Of several labels per clip it is ``hit1``, the
-    share of clips whose highest class is one of them.
+    share of clips with one of them as the highest class.
     """
     figures: dict[str, paddle.Tensor] = {}
     if "scores" in outputs and "label" in batch:
@@ -400,7 +400,7 @@ def _figures(
 
 
 def _ranks(scores: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-    """``metrics.topk.ranks`` on the device: how many classes stand before the label, K if the scores hold a NaN.
+    """``metrics.topk.ranks`` on the device: how many classes rank before the label, K if the scores hold a NaN.
 
     Args:
         scores: float32 [N, K].

@@ -38,7 +38,7 @@ from paddlevideo.solver.optimizer import build_optimizer, describe_groups
 
 log = logging.getLogger("paddlevideo")
 
-# in this order at every moment but the end: the log has the step's figures before a checkpoint is written, whose arrays
+# in this order at every moment but the end: the log has the step's figures before a checkpoint is written; its arrays
 # the averages have changed, and what is validated is in a resume point already
 HOOKS: tuple[type[Hook], ...] = (
     LogHook, EMAHook, PreciseBNHook, SWAHook, CheckpointHook, ValidateHook, ProfilerHook,

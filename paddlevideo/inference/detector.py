@@ -229,7 +229,7 @@ class VideoActions:
         times_s: of every frame, since the first one.
         settings: of the model; its names.
         tracks: track id -> where the person was found, also between the key frames; fractions of the picture.
-        looks_s: seconds of the frames in which persons were looked for.
+        detected_s: seconds of the frames in which persons were detected.
         reader: the open video, for drawing.
     """
 
@@ -240,7 +240,7 @@ class VideoActions:
     key_frames: list[KeyFrame]
     settings: DetectionSettings
     tracks: Mapping[int, Track]
-    looks_s: np.ndarray
+    detected_s: np.ndarray
     reader: ForwardReader | None = None
 
     @property
@@ -260,12 +260,12 @@ class VideoActions:
 
 @dataclass(frozen=True)
 class Search:
-    """In which frames persons are looked for, and at which of them their actions are scored.
+    """In which frames persons are detected, and at which of them their actions are scored.
 
     Args:
         step: frames from key frame to key frame.
         every_s: seconds from key frame to key frame, instead of ``step``.
-        detect_every_s: persons are looked for at least so often, for their tracks.
+        detect_every_s: largest gap between detections of persons, for their tracks.
         video_id: name of the video in files of boxes and in results; None: its file name without the ending.
         timestamp_start: second that the first frame shows; None: 0, with boxes of a file the model's.
     """
@@ -316,7 +316,7 @@ class ActionDetector:
         """A network as testing builds it; if it takes a feature bank, its own backbone makes it.
 
         Args:
-            labels: label file whose names are shown; None: the weights' own, or the configuration's.
+            labels: label file of the names shown; None: the weights' own, or the configuration's.
             more: further arguments of the class.
 
         Raises:
@@ -344,7 +344,7 @@ class ActionDetector:
             params: its weights; None: beside the program.
             config: is compared with ``inference.yml``; its PIPELINE.test is used where ``overrides`` change it.
             runtime: where it runs; None: on the CPU.
-            labels: label file whose names are shown; None: the model's own.
+            labels: label file of the names shown; None: the model's own.
             more: further arguments of the class.
 
         Raises:
@@ -353,12 +353,11 @@ class ActionDetector:
         export = Export.find(path, params, say)
         if export.description is None:
             raise UserError(
-                f"{export.file}: not there, so the pipeline of {export.program.name} is not known; export the model "
-                "again"
+                f"{export.file}: not there, so the pipeline of {export.program.name} is unknown; export the model again"
             )
         noted = export.description.detection
         if not noted:
-            raise UserError(f"{export.program}: names whole videos, not people; use tools/predict.py")
+            raise UserError(f"{export.program}: names whole videos, not people; use paddlevideo predict")
         pipeline = export.pipeline(export.section(config, overrides, say))
         settings = DetectionSettings.of_description(noted, str(export.file))
         settings = settings.with_labels(labels) if labels else settings
@@ -393,10 +392,10 @@ class ActionDetector:
             start, end = self.settings.timestamp_start if start is None else start, self.settings.timestamp_end
         start = start or 0.0
         self.announce(f"Frame Number: {len(reader)}")
-        moments, looks, seconds = self._moments(reader, persons, search, start)
+        moments, detected, seconds = self._moments(reader, persons, search, start)
         self.announce(f"timestamps number: {len(moments)}")
         self.announce(f"Performing Human Detection for each frame ({persons.name})")
-        boxes, bank_boxes, seen = self._find_persons(reader, (moments, seconds, looks), persons)
+        boxes, bank_boxes, boxes_of = self._find_persons(reader, (moments, seconds, detected), persons)
         for line in persons.account():
             self.say(line)
         self.announce("finish object detection")
@@ -415,7 +414,7 @@ class ActionDetector:
         maker = ClipMaker(pipeline, reader, fps, start, shot, video_id, filename=reader.path)
         width = len(self.settings.names)
         scores = person_rows(maker, moments, boxes, self._scores, width, self.batch_size, self._progress)
-        result = self._result(reader, video_id, moments, boxes, scores, looks, seen)
+        result = self._result(reader, video_id, moments, boxes, scores, detected, boxes_of)
         for remark in reader.remarks[num_remarks:]:
             self.say(f"{reader.path}: {remark}")
         return result
@@ -423,19 +422,19 @@ class ActionDetector:
     def _moments(
         self, reader: ForwardReader, persons: PersonDetector, search: Search, start: float
     ) -> tuple[list[KeyMoment], list[KeyMoment], list[KeyMoment]]:
-        """The key frames, the frames in which persons are looked for, and the key frames of the feature bank."""
+        """The key frames, the frames in which persons are detected, and the key frames of the feature bank."""
         if not isinstance(persons, ProposalFile):
             if search.every_s:
                 moments = moments_by_time(reader, search.every_s, start)
             else:
                 moments = moments_by_step(reader, search.step, start)
-            looks = moments_between(reader, moments, search.detect_every_s, start)
-            return moments, looks, moments_of_seconds(reader, start) if self.window else []
+            detected = moments_between(reader, moments, search.detect_every_s, start)
+            return moments, detected, moments_of_seconds(reader, start) if self.window else []
         if search.every_s:
             self.say("--action-every is not used: the key frames are the seconds of --proposals")
         moments, outside = moments_at(reader, persons.timestamps_s, start)
         last = start + float(reader.times()[-1])
-        where = f"the video shows seconds {start:g} to {last:.1f}; --timestamp-start says which its first frame shows"
+        where = f"the video shows seconds {start:g} to {last:.1f}; --timestamp-start is the second of its first frame"
         if not moments:
             raise UserError(f"{persons.path}: no second of {persons.video_id!r} lies in the video; {where}")
         if outside:
@@ -447,7 +446,7 @@ class ActionDetector:
     ) -> list[list[np.ndarray]]:
         """For each list of key frames, per key frame float32 [n, 5]: boxes as fractions of the picture, and scores.
 
-        The video is read once, and a frame that is in several lists is looked at once.
+        The video is read once, and a frame that is in several lists is used once.
         """
         if isinstance(persons, ProposalFile):  # fractions already; pixels and back would round them
             return [[persons.boxes_norm(moment.timestamp_s) for moment in moments] for moments in passes]
@@ -481,22 +480,22 @@ class ActionDetector:
         moments: Sequence[KeyMoment],
         boxes: Sequence[np.ndarray],
         scores: Sequence[np.ndarray],
-        looks: Sequence[KeyMoment],
-        seen: Sequence[np.ndarray],
+        detected: Sequence[KeyMoment],
+        boxes_of: Sequence[np.ndarray],
     ) -> VideoActions:
         """Track ids for all persons, and the result.
 
         Args:
             boxes, scores: per key frame of ``moments``, float32 [n, 5] and [n, K].
-            looks: all frames in which persons were looked for, the key frames among them, in order of time.
-            seen: the boxes of ``looks``.
+            detected: all frames in which persons were detected, the key frames among them, in order of time.
+            boxes_of: the boxes of ``detected``.
         """
         height, width = size = reader.size()
-        times = [look.time_s for look in looks]
-        boxes_px = [to_pixels(found[:, :4], width, height).astype(np.float32) for found in seen]
+        times = [moment.time_s for moment in detected]
+        boxes_px = [to_pixels(found[:, :4], width, height).astype(np.float32) for found in boxes_of]
         linked = link(boxes_px, times, max_gap_s=self.max_gap_s)
-        tracks = tracks_of([found[:, :4] for found in seen], times, linked)
-        ids_at = dict(zip(looks, linked))
+        tracks = tracks_of([found[:, :4] for found in boxes_of], times, linked)
+        ids_at = dict(zip(detected, linked))
         key_frames = [
             KeyFrame(
                 moment,
@@ -562,7 +561,7 @@ def detect(
         detector_config: file about the detector's inputs and outputs; None: the one beside it.
         proposals: file of boxes (``.pkl``, ``.npz``, ``.json``) instead of a detector; key frames are its seconds.
         min_person_score: least score of a person; None: 0.5, of a file of boxes the model's own.
-        labels: label file whose names are shown; None: the model's own.
+        labels: label file of the names shown; None: the model's own.
         bank: file of the feature bank, for a model that takes one: made where it is not there, used again where it is
             of this video; None: ``<video id>.bank`` in ``bank_folder``.
         bank_config, bank_weights: the detector that makes it, best the one that made the banks of training; None: the
@@ -593,7 +592,7 @@ def detect(
         found = ActionDetector.from_config(chosen, weights, device, **more)
     bank_path = Path(bank or Path(bank_folder) / bank_name(video_id))
     if found.window is None and (bank or bank_config):
-        raise UserError("--bank: the model looks into no feature bank; leave --bank, --bank-config, --bank-weights out")
+        raise UserError("--bank: the model reads no feature bank; leave --bank, --bank-config, --bank-weights out")
     if bank_config:
         maker = _without_labels(load_config(bank_config, uses=("test",)))
         found.bank_detector = bank_detector_of(TrainedNetwork(maker, bank_weights, device, True, say))
@@ -602,7 +601,7 @@ def detect(
             "the model's own backbone makes the feature bank; the banks of training usually come from the detector "
             "before it, which --bank-config CFG --bank-weights FILE name"
         )
-    elif found.window and not bank_path.exists():  # said now rather than behind the search for persons
+    elif found.window and not bank_path.exists():  # announced now rather than after the detection of persons
         raise no_detector(bank_path)
     if proposals and detector:
         raise UserError("--proposals and a detector are both named; leave one of them out")

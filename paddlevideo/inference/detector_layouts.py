@@ -37,7 +37,7 @@ class Outputs:
         arrays: by name, in the order of the model.
         size: height and width of the picture that was given to it.
         inputs: names of the model's inputs.
-        num_classes: from the model's own description; None: not known.
+        num_classes: from the model's own description; None: unknown.
         names: the outputs that the options name, in the order boxes, scores, labels.
         columns: the columns of boxes or rows that the options name.
     """
@@ -120,7 +120,7 @@ def corners(table: np.ndarray, columns: Sequence[str]) -> np.ndarray:
     elif set(_CORNER) <= set(at):
         x1, y1 = at["x1"], at["y1"]
     else:
-        raise ValueError(f"columns: {', '.join(columns)} do not tell a box; expected {', '.join(XYXY)} among them")
+        raise ValueError(f"columns: {', '.join(columns)} do not define a box; expected {', '.join(XYXY)} among them")
     return np.stack([x1, y1, x1 + at["w"], y1 + at["h"]], axis=1)
 
 
@@ -256,7 +256,7 @@ def _rows(outputs: Outputs, min_score: float, max_overlap: float) -> Detections:
         raise ValueError(f"columns: score missing among {', '.join(columns)}")
     boxes = corners(table, columns)
     labels = table[:, columns.index("class")] if "class" in columns else None
-    filled = table[:, columns.index("score")] >= 0  # PaddleDetection gives a row of -1 where there is nobody
+    filled = table[:, columns.index("score")] >= 0  # PaddleDetection gives a row of -1 where there is no object
     scores = table[:, columns.index("score")].astype(np.float32)
     return Detections(boxes[filled], scores[filled], None if labels is None else labels[filled])
 
@@ -328,7 +328,7 @@ def _has_offsets(outputs: Outputs) -> bool:
     return bool(np.abs(raw[0, :, :2]).max() < 0.25 * max(outputs.size))
 
 
-def _has_yolox_places(outputs: Outputs) -> bool:
+def _has_yolox_rows(outputs: Outputs) -> bool:
     """One place per cell, decoded, with an objectness that varies (YOLOv6's is 1)."""
     raw = _raw(outputs)
     if raw is None or not _has_objectness(outputs) or raw.shape[1] not in _grid_counts(outputs.size):
@@ -413,7 +413,7 @@ def _is_detr(outputs: Outputs) -> bool:
 
 
 def _detr(outputs: Outputs, min_score: float, max_overlap: float) -> Detections:
-    """DETR's own 92 logits are a softmax with nobody last; its successors' are sigmoids."""
+    """DETR's own 92 logits are a softmax with "no object" last; its successors' are sigmoids."""
     boxes, logits = _boxes_and_classes(outputs)
     logits = logits.astype(np.float64)
     if logits.shape[1] == 92:
@@ -446,7 +446,7 @@ LAYOUTS = (
     Layout("boxes_class_scores", "boxes and a score for every class", lambda o: _boxes_and_classes(o) is not None,
            _class_scores),
     Layout("yolox", "raw YOLOX", _has_offsets, _offsets, channels="BGR", mean=_PLAIN[0], std=_PLAIN[1]),
-    Layout("yolox_decoded", "YOLOX with its decoder", _has_yolox_places, _objectness, channels="BGR", mean=_PLAIN[0],
+    Layout("yolox_decoded", "YOLOX with its decoder", _has_yolox_rows, _objectness, channels="BGR", mean=_PLAIN[0],
            std=_PLAIN[1]),
     Layout("yolov5", "raw YOLOv5", _has_objectness, _objectness),
     Layout("yolov8", "raw YOLOv8", _has_columns, _columns),

@@ -97,7 +97,7 @@ def export(
 
     Raises:
         UserError: weights that do not fit the model key by key, label names that do not fit it, a folder that holds
-            another model's export, or an exported model whose scores differ from the network's by more than rounding.
+            another model's export, or an exported model with scores that differ from the network's.
     """
     from paddlevideo.modeling.weights import load_weights
 
@@ -131,7 +131,7 @@ def export(
             detection |= {WINDOW: window.describe()} if window else {}
             replace(description, detection=detection).write(folder)
             write_atomic(folder / (name + CONFIG_SUFFIX), config.to_yaml())
-            _move_into_place(folder, output_dir)
+            _move_to_target(folder, output_dir)
     say(f"model ({config['model_name']}) has been already saved in ({output_dir}).")
     return ExportReport(
         program=output_dir / program.name,
@@ -203,7 +203,7 @@ def person_batches(clip: np.ndarray, window: Window | None = None, seed: int = 0
 def _random_window(window: Window, num_clips: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     arrays = window.empty(num_clips)
     filled = rng.random(arrays["long_term_filled"].shape) < 0.5  # [N, S]
-    arrays["long_term"][filled] = rng.gamma(1.0, 1.0, (filled.sum(), window.channels))  # as behind a ReLU
+    arrays["long_term"][filled] = rng.gamma(1.0, 1.0, (filled.sum(), window.channels))  # as after a ReLU
     return {**arrays, "long_term_filled": filled}
 
 
@@ -383,7 +383,7 @@ def _work_folder(output_dir: Path) -> Iterator[Path]:
             output_dir.rmdir()
 
 
-def _move_into_place(folder: Path, output_dir: Path) -> None:
+def _move_to_target(folder: Path, output_dir: Path) -> None:
     """Every file by a rename; ``inference.yml``, which has the digests of the others, comes last."""
     files = sorted(folder.iterdir(), key=lambda file: (file.name == FILE_NAME, file.name))
     for file in files:

@@ -65,10 +65,10 @@ class ForwardReader(FrameReader):
         for index in [index for index in self._held if index < first]:
             del self._held[index]
         while self._next <= last:
-            came = next(self._frames, None)
-            if came is None:
+            decoded = next(self._frames, None)
+            if decoded is None:
                 break
-            frame, _, damage = came
+            frame, _, damage = decoded
             if self._size is None:
                 self._size = frame.width, frame.height
                 if orientation(frame)[0]:  # rows became columns, so pixels that were wide are high
@@ -139,7 +139,7 @@ def moments_by_time(reader: FrameReader, every_s: float, timestamp_start: float 
 def moments_between(
     reader: FrameReader, moments: Sequence[KeyMoment], every_s: float, timestamp_start: float = 0.0
 ) -> list[KeyMoment]:
-    """``moments`` and as many frames between, before and behind them that no two neighbours are more than about
+    """``moments`` and as many frames between, before and after them that no two neighbours are more than about
     ``every_s`` apart; in order of time.
 
     Args:
@@ -176,7 +176,7 @@ def _moments(reader: FrameReader, indices: np.ndarray, timestamp_start: float) -
 def _times(reader: FrameReader) -> np.ndarray:
     times = reader.times()
     if times is None:
-        raise UserError("the video has no frame rate, so the times of its frames are not known")
+        raise UserError("the video has no frame rate, so the times of its frames are unknown")
     return times
 
 
@@ -191,7 +191,7 @@ class ClipMaker:
         clip_fps: frames per second of the videos that the network was trained on; clips of a video of another rate are
             cut by time.
         timestamp_start: second of the first frame.
-        shot_frames: first frame and the one behind the last (None: no end) that a clip may show, counted in clip_fps.
+        shot_frames: first frame and the one after the last (None: no end) that a clip may show, counted in clip_fps.
         video_id: name of the video in feature banks.
         filename: for messages.
         seed: of the pipeline's generator, ``[seed, 0, number]`` as in ``--test``.

@@ -48,7 +48,7 @@ class PersonDetector(ABC):
 
 
 class ProposalFile(PersonDetector):
-    """Boxes that were found before: of AVA (``.pkl``), or written by ``tools/prepare/ava_custom.py``.
+    """Boxes that were found before: of AVA (``.pkl``), or written by ``paddlevideo prepare people``.
 
     Args:
         path: what ``read_proposals`` reads: keys ``"video,0902"``, boxes as fractions of the picture.
@@ -110,7 +110,7 @@ class HogDetector(PersonDetector):
                 "pip uninstall -y opencv-python-headless && pip install opencv-contrib-python-headless"
             )
         say(
-            "people are looked for by OpenCV's HOG, a last resort that misses many and invents some; --detector takes "
+            "people are detected by OpenCV's HOG, a last resort that misses many and invents some; --detector takes "
             "an ONNX or Paddle model, --proposals a file of boxes"
         )
         self._min_score = min_score

@@ -52,7 +52,7 @@ class OnnxOptions:
         columns: order of the columns of boxes or rows; among x1 y1 x2 y2, cx cy w h, score, class, batch.
         boxes: ``pixels`` of the model's input, or ``fractions`` of it; None: fractions if all are below 1.5.
         outputs: names of the model's outputs in the order boxes, scores, labels; None: by their names, else shapes.
-        max_overlap: of two boxes of one class; beyond it the less sure one goes.  Raw layouts only.
+        max_overlap: of two boxes of one class; beyond it the one with the lower score is dropped.  Raw layouts only.
     """
 
     input_size: Annotated[list[PositiveInt], Length(2)] | None = None
@@ -192,7 +192,7 @@ class OnnxDetector(PersonDetector):
                 "rows [n, 6], or those of a raw YOLO; 'outputs: [boxes, scores, labels]' in the options names them, "
                 f"'output:' their layout ({', '.join(each.name for each in LAYOUTS)})"
             )
-        is_guess = layout.guess and self.options.output is None and not self._is_class_said()
+        is_guess = layout.guess and self.options.output is None and not self._is_class_named()
         if is_guess and not len(self._decoded(outputs, layout).scores):
             return
         self._layout = layout
@@ -237,7 +237,7 @@ class OnnxDetector(PersonDetector):
         except Exception as error:  # as above
             raise UserError(
                 f"{self._path}: onnxruntime cannot run it on {list(batch.shape)} {batch.dtype} "
-                f"({' '.join(str(error).split())[:200]}); input_size, layout and dtype in the options say what it takes"
+                f"({' '.join(str(error).split())[:200]}); input_size, layout and dtype in the options define its input"
             ) from None
         arrays = {n: a for n, a in zip(self._outputs, map(np.asarray, results)) if a.dtype.kind in "fiub"}
         count = len(self._names) or None
@@ -252,11 +252,11 @@ class OnnxDetector(PersonDetector):
         if len(found.scores) and not (found.scores.min() >= -1e-3 and found.scores.max() <= 1.001):
             raise UserError(
                 f"{self._path}: {layout.text} layout: scores go from {found.scores.min():.3g} to "
-                f"{found.scores.max():.3g}, expected 0 to 1; 'columns:', 'outputs:' or 'output:' in the options says "
+                f"{found.scores.max():.3g}, expected 0 to 1; 'columns:', 'outputs:' or 'output:' in the options set "
                 "what they are"
             )
         labels = np.zeros(0) if found.labels is None else found.labels[found.scores > 0]  # also of low scores
-        if layout.person == 1 and not self._is_class_said() and np.any(labels == 0):
+        if layout.person == 1 and not self._is_class_named() and np.any(labels == 0):
             raise UserError(
                 f"{self._path}: it was taken for {layout.text}, but class 0 occurs; {self._count.frames} earlier "
                 "picture(s) were read with class 1 as people, which may be wrong; set person_class (0, if people are "
@@ -264,7 +264,7 @@ class OnnxDetector(PersonDetector):
             )
         return found
 
-    def _is_class_said(self) -> bool:
+    def _is_class_named(self) -> bool:
         """Whether the options or the names of the classes define the class of persons."""
         return self.options.person_class != "auto" or bool(self._names)
 

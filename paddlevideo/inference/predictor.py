@@ -78,7 +78,7 @@ class Prediction:
     infer_s: float = 0.0
 
     def best(self, k: int | None = None, threshold: float | None = None) -> list[tuple[int, float, str | None]]:
-        """Like ``top``, of the classes whose score is at least ``threshold``.
+        """Like ``top``, of the classes with a score of at least ``threshold``.
 
         Args:
             k: how many at most; None: 1, with a threshold all.
@@ -170,7 +170,7 @@ class Predictor:
         cls, config: Config, weights: str | PathLike, device: str = "auto",
         labels: Sequence[str] | str | PathLike | None = None, say: Say = to_stderr, **more: Any,
     ) -> Predictor:  # fmt: skip
-        """A network as testing builds it; videos are read as DATASET.test says (``damaged``).
+        """A network as testing builds it; videos are read by ``damaged`` of DATASET.test.
 
         Args:
             weights: ``.pdparams``.
@@ -195,7 +195,7 @@ class Predictor:
         Args:
             sources: paths, or clips in memory: uint8 [T, H, W, 3] RGB.
             on_error: ``raise``: the first video that cannot be read ends it; ``skip``: it gets a Prediction whose
-                ``error`` says why.
+                ``error`` has the reason.
             fps: frame rate of the clips in memory.
 
         Raises:
@@ -206,7 +206,7 @@ class Predictor:
     def stream(
         self, sources: Source | Iterable[Source], on_error: Literal["raise", "skip"] = "raise", fps: float = 30.0
     ) -> Iterator[Prediction]:
-        """As ``predict``, each batch as soon as it is done; what stands before a bad video is predicted first."""
+        """As ``predict``, each batch as soon as it is done; videos before a bad one are predicted first."""
         if on_error not in ("raise", "skip"):
             raise UserError(f"on_error: expected raise or skip, got {on_error!r}")
         if isinstance(sources, (str, PathLike, np.ndarray)):
@@ -271,7 +271,7 @@ class Predictor:
         start, name = time.perf_counter(), _name(source, index)
         try:
             sample = self.clip(source, index, fps)
-        except UserError as error:  # raised in its turn, after what stands before it
+        except UserError as error:  # raised in its turn, after those before it
             return _Item(name, None, time.perf_counter() - start, error)
         return _Item(name, sample["imgs"], time.perf_counter() - start, span_s=sample.get("span_s"))
 
@@ -357,7 +357,7 @@ def _takes_boxes(program: Path) -> UserError:
     """The refusal of a detection model."""
     return UserError(
         f"{program}: a detection model, which takes persons' boxes; use "
-        f"python tools/ava_predict.py --model_file {program} --video_path VIDEO"
+        f"paddlevideo detect --model_file {program} --video_path VIDEO"
     )
 
 
@@ -417,7 +417,7 @@ def to_foreign_layout(
         return np.ascontiguousarray(frames.transpose(0, 1, 4, 2, 3))  # [N, V*T, 3, H, W]
     raise UserError(
         f"the model's input is {list(shape)}, expected [N, V, T, H, W, 3] (this suite), [N, T, 3, H, W] or "
-        "[N, 3, T, H, W] (PaddleVideo's 2D and 3D recognisers); export it again with tools/export_model.py"
+        "[N, 3, T, H, W] (PaddleVideo's 2D and 3D recognisers); export it again with paddlevideo export"
     )
 
 

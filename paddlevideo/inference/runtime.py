@@ -38,7 +38,7 @@ def to_stderr(line: str) -> None:
 
 PROGRAM_SUFFIXES = (".json", ".pdmodel")
 PARAMS_SUFFIX = ".pdiparams"
-_EXPORT_HINT = "tools/export_model.py writes it"
+_EXPORT_HINT = "paddlevideo export writes it"
 FILE_NAME = "inference.yml"
 FORMAT_VERSION = 1
 _KINDS = {"str": str, "dict": dict, "int": int}  # annotations of ``Description`` that are checked
@@ -301,7 +301,7 @@ class Export:
             if other is not None:
                 return Pipeline(other, "PIPELINE.test")
             raise UserError(
-                f"{self.file}: not there, so the pipeline of {self.program.name} is not known; name the configuration "
+                f"{self.file}: not there, so the pipeline of {self.program.name} is unknown; name the configuration "
                 "(--config), or export the model again"
             )
         exported = Pipeline.of_export(self.description.pipeline, f"{self.file}: pipeline")
@@ -429,7 +429,7 @@ class Runtime:
             raise UserError(f"--device {device}: expected cpu, gpu, gpu:N or auto")
         if device.partition(":")[2] not in ("", "0"):
             raise UserError(
-                f"--device {device}: an exported model runs on GPU 0; CUDA_VISIBLE_DEVICES says which that is"
+                f"--device {device}: an exported model runs on GPU 0; CUDA_VISIBLE_DEVICES chooses which that is"
             )
         return cls(use_gpu=None if device == "auto" else device.startswith("gpu"))
 
@@ -437,9 +437,9 @@ class Runtime:
         """``gpu``, ``xpu``, ``npu`` or ``cpu``.
 
         Raises:
-            UserError: this machine or this Paddle lacks what is required; with the way out.
+            UserError: this machine or this Paddle lacks a requirement; with the way out.
         """
-        device = self._wanted_device()
+        device = self._required_device()
         if self.precision not in ("fp32", "fp16", "int8"):
             raise UserError(f"precision {self.precision!r}: expected fp32, fp16 or int8")
         if self.precision == "fp16" and device != "gpu":
@@ -462,11 +462,11 @@ class Runtime:
         if device not in ("cpu", "gpu") or self.precision != "fp32" or self.use_tensorrt:
             raise UserError(
                 "trained weights run in float32 on a CPU or a GPU; for precisions, TensorRT and other devices export "
-                "the model: tools/export_model.py"
+                "the model: paddlevideo export"
             )
         return device
 
-    def _wanted_device(self) -> str:
+    def _required_device(self) -> str:
         import paddle
 
         if self.use_xpu:
@@ -508,7 +508,7 @@ class ExportedModel:
         program: ``.json`` or ``.pdmodel``.
         params: ``.pdiparams``.
         runtime: where it runs.
-        say: receives a line for each choice that is made instead of the caller's.
+        say: receives a line for each setting that replaces the caller's.
 
     Raises:
         UserError: damaged files, or a runtime that is not there.
@@ -553,7 +553,7 @@ class TrainedNetwork:
     Attributes:
         name: of its weights.
         pipeline: PIPELINE.test.
-        config: the same with a number where MODEL says ``auto``.
+        config: the same with a number in place of each ``auto`` of MODEL.
         classes: what the outputs mean.
         framework: the network.
 
@@ -567,8 +567,8 @@ class TrainedNetwork:
     def __init__(self, config: Config, weights: str | Path, device: str, of_persons: bool, say: Say):
         pipelines, name = pipelines_with_test(config), config.section("MODEL").get("framework")
         if name in FRAMEWORKS and FRAMEWORKS.get(name).takes_boxes != of_persons:
-            what = "names whole videos, not people; use tools/predict.py"
-            what = what if of_persons else "names what people do and takes their boxes; use tools/ava_predict.py"
+            what = "names whole videos, not people; use paddlevideo predict"
+            what = what if of_persons else "names what people do and takes their boxes; use paddlevideo detect"
             raise UserError(f"{config.source}: MODEL {what}")
         self.name, self.pipeline, self.device = str(weights), pipelines["test"], use_device(device)
         self.config, self.framework, self.classes = trained_network(config, weights, say, pipelines)

@@ -16,7 +16,7 @@ _MIN_IOU = 0.3
 _BOX_NOISE = 0.08  # standard deviation of a detected box's centre
 _ACCELERATION = 0.8  # white-noise acceleration, per s^1.5
 _SPEED = 0.8  # standard deviation of the speed of a new track, per s
-_MAX_OVERLAP_SIGMA = 0.5  # overlap is judged only where the predicted centre is at least so certain
+_MAX_OVERLAP_SIGMA = 0.5  # overlap counts only where the predicted centre is at least so certain
 _MAX_SIGMAS = 4.0
 _MAX_DISTANCES = (0.6, 1.3)  # the limit is within these, however certain or uncertain the prediction
 _SIZE_NOISE = 0.2  # standard deviation of the logarithm of the height
@@ -31,7 +31,7 @@ def link(
 
     Each person has a Kalman filter of constant velocity for the box's centre.  Boxes are assigned in two stages, each
     with the least total cost: first those that overlap a box predicted with some certainty, then the rest by the
-    distance of the centres, judged by how uncertain the prediction is.  Distances are in heights of the box, times in
+    distance of the centres, by the prediction's uncertainty.  Distances are in heights of the box, times in
     seconds.
 
     Args:
@@ -155,10 +155,10 @@ class Track:
         """The box at any time, float [4]; None where the person was not detected.
 
         Between two detections it moves straight from one to the other, unless they are further apart than the longest
-        gap of a track.  Before the first and behind the last it stays for half of ``usual_s``.
+        gap of a track.  Before the first and after the last it stays for half of ``usual_s``.
 
         Args:
-            usual_s: seconds between two frames in which persons were looked for.
+            usual_s: seconds between two frames in which persons were detected.
         """
         after = int(np.searchsorted(self.times_s, time_s, side="right"))
         before = after - 1

@@ -1,7 +1,7 @@
 """The long-term feature bank of one video, made in a first pass over it and kept; and the window that a network takes.
 
 A key frame a second, as in the banks of training, and of each person the features that the bank's detector gives.  The
-file is a bank as ``tools/build_feature_bank.py`` writes it; its metadata name its video, weights and boxes.
+file is a bank as ``paddlevideo bank`` writes it; its metadata name its video, weights and boxes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Window:
         return asdict(self)
 
     def empty(self, num_clips: int) -> dict[str, np.ndarray]:
-        """Windows of nobody: ``long_term`` float32 [N, S, C] and ``long_term_filled`` bool [N, S]."""
+        """Empty windows: ``long_term`` float32 [N, S, C] and ``long_term_filled`` bool [N, S]."""
         slots = self.window_s * self.max_features
         return {
             "long_term": np.zeros((num_clips, slots, self.channels), np.float32),
@@ -76,7 +76,7 @@ def window_of(pipeline: Pipeline, framework: Any) -> Window | None:
     _changed(pipeline, lambda arguments: found.append(LongTermFeatures(**arguments)))
     if not found:
         raise UserError(
-            f"{pipeline.where}: MODEL.head.shared_head looks into a feature bank, and no {_NAME} says how far; add "
+            f"{pipeline.where}: MODEL.head.shared_head reads a feature bank, and no {_NAME} sets its window; add "
             f"long_term: {{name: {_NAME}, banks: [...]}}"
         )
     return Window(found[0].window_s, found[0].max_features, framework.long_term_channels)
@@ -116,7 +116,7 @@ def _changed_item(item: Any, change: Callable[[Arguments], Arguments | None]) ->
 
 @dataclass(frozen=True)
 class BankDetector:
-    """The detector whose features a bank holds.
+    """The detector of a bank's features.
 
     Args:
         features: a batch as the loader's -> float32 [R, C].
@@ -242,7 +242,7 @@ def _is_of(path: Path, wanted: Mapping[str, str], detector: BankDetector | None,
 def _check_channels(channels: int, window: Window, source: str) -> None:
     if channels != window.channels:
         raise UserError(
-            f"{source}: features of {channels} channels, but the model wants a feature bank of {window.channels}; name "
+            f"{source}: features of {channels} channels, but the model takes a feature bank of {window.channels}; name "
             "the detector that made the banks of its training: --bank-config CFG --bank-weights FILE"
         )
 

@@ -128,7 +128,7 @@ def persons_at(result: VideoActions, frame_index: int) -> Iterator[tuple[int, np
     which they were found; None if that is further away than one and a half of the key frames' usual distance.
     """
     now = float(result.times_s[frame_index])
-    usual_s = _usual(result.looks_s)
+    usual_s = _usual(result.detected_s)
     times = np.array([key_frame.moment.time_s for key_frame in result.key_frames])
     near = np.flatnonzero(np.abs(times - now) <= 1.5 * _usual(times) + _SLACK_S)
     persons: dict[int, Person] = {}
@@ -149,7 +149,7 @@ def write_csv(path: str | Path, result: VideoActions) -> None:
     """AVA's result format with the person's track id as a ninth field.
 
     A line is ``video_id,second,x1,y1,x2,y2,action_id,score,person_id``: boxes as fractions and scores with three
-    decimals, as the results of ``--test`` have them; every action whose score is above the model's ``action_thr``.
+    decimals, as the results of ``--test`` have them; every action with a score above the model's ``action_thr``.
 
     Raises:
         UserError: the video's name holds a comma, a quote or a line end; the file cannot be written.

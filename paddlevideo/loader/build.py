@@ -36,7 +36,7 @@ class ClipLoader:
         pipeline: the ``Pipeline`` that was built.
         on_error: what an unreadable file does: raise, skip or count.
         damaged: refuse or read.
-        unreadable: {data-set index: why}, of the unreadable files met so far on this rank.
+        unreadable: {data-set index: why}, of the unreadable files so far on this rank.
         remarks: {text: data-set indices}, of files that are read in another way than one might expect; they are logged
             at the end of the first pass.
     """
@@ -119,7 +119,7 @@ class ClipLoader:
         self._logged_remarks = True
         for number, (text, indices) in enumerate(sorted(self.remarks.items(), key=lambda item: -len(item[1]))):
             if number == _MAX_REMARKS:
-                log.warning("... and %d more remarks; tools/check_dataset.py lists them", len(self.remarks) - number)
+                log.warning("... and %d more remarks; paddlevideo check-data lists them", len(self.remarks) - number)
                 break
             share, first = len(indices) / max(num_read, 1), self.dataset.records[min(indices)]
             log.warning("%d of %d samples (%.1f %%): %s (e.g. %s)", len(indices), num_read, 100 * share, text,
@@ -220,7 +220,7 @@ def _ready(pipeline: Any, split: str, has_boxes: bool) -> Pipeline:
         pipeline.refuse_boxes()
     pipeline.prepare()
     for name, text in pipeline.deviations().items():
-        _say_once(f"{name}: {text}")
+        _log_once(f"{name}: {text}")
     return pipeline
 
 
@@ -232,7 +232,7 @@ def _reordered(label: int | np.ndarray, order: Sequence[int]) -> int | np.ndarra
 
 
 @functools.cache
-def _say_once(line: str) -> None:
+def _log_once(line: str) -> None:
     log.info("%s", line)
 
 
@@ -258,9 +258,9 @@ def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int |
     return dataset
 
 
-def _policy(asked: str | None, split: str, where: str) -> str:
+def _policy(chosen: str | None, split: str, where: str) -> str:
     allowed = _POLICIES.get(split, _POLICIES["test"])
-    policy = asked or allowed[0]
+    policy = chosen or allowed[0]
     if policy not in allowed:
         raise ConfigError(where, [f"{where}.on_error: {policy!r} is not possible here; one of: {', '.join(allowed)}"])
     return policy

@@ -84,7 +84,7 @@ def write_bank(
     for frame in frames:
         chosen.setdefault((frame.video, int(frame.second)), frame)
     if not chosen:
-        raise UserError(f"{path}: there is no key frame to keep")
+        raise UserError(f"{path}: there is no key frame to write")
     ordered = [chosen[key] for key in sorted(chosen)]
     names = sorted({frame.video for frame in ordered})
     place = {name: i for i, name in enumerate(names)}
@@ -110,7 +110,7 @@ def write_bank(
         for block in _blocks(ordered, orders, dtype, small):
             digest.update(block)
             stream.write(block)
-        stream.seek(0)  # the digest is as long as the zeros that stand for it
+        stream.seek(0)  # the digest is as long as the zeros in its place
         stream.write(_header(described, {**metadata, "sha256": digest.hexdigest()}))
 
     return write_atomic(path, content)
@@ -162,7 +162,7 @@ class FeatureBank:
     def __init__(self, path: str | Path, verify: bool = True):
         self.path = Path(path)
         if not self.path.is_file():
-            raise UserError(f"{path}: no such feature bank; tools/build_feature_bank.py makes it")
+            raise UserError(f"{path}: no such feature bank; paddlevideo bank makes it")
         with reading(self.path, "a feature bank", "build it again"):
             self.about, tensors = _open(self.path, verify)
             self.features, self.scores = tensors["features"], tensors["scores"]
@@ -257,7 +257,7 @@ class LongTermWindow:
         self.window_s, self.max_features = window_s, max_features
         self.banks = [FeatureBank(path) for path in banks]
         if not self.banks:
-            raise UserError("a feature bank is asked for, and no file named")
+            raise UserError("a feature bank needs at least one file")
         widths = {bank.channels for bank in self.banks}
         if len(widths) != 1:
             listing = ", ".join(f"{bank.path}: {bank.channels}" for bank in self.banks)
@@ -312,13 +312,13 @@ def convert_mmaction2(source: Path, out: Path, half: bool) -> tuple[int, int]:
     """A bank from MMAction2's ``lfb_*.pkl``: {video id: {second: [features [C], one per person]}}.
 
     The file may be one of ``torch.save`` in either of its forms, or a plain pickle of numpy arrays; its first bytes
-    say which.
+    decide.
 
     Returns:
         Key frames and persons.
 
     Raises:
-        UserError: the file is something else, damaged, or asks for code.
+        UserError: the file is something else, damaged, or names code.
     """
     content = read_torch(source) if is_torch_file(source) else read_pickle(source)
     frames = list(_of_mmaction2(content, source))

@@ -66,7 +66,7 @@ class SampleSource:
             return self._unreadable(index), failures
         for candidate in self._replacements(epoch, index):
             try:
-                # the asked index is part of the key: a clip that also comes by itself is augmented differently here
+                # the requested index is part of the key: a replacement is augmented differently than the clip itself
                 sample = self._read([self.seed, epoch, candidate, index], candidate)
                 return self._finish(sample, candidate, replaced=index), failures
             except VideoReadError as error:
@@ -102,7 +102,7 @@ class SampleSource:
     def _unreadable(self, index: int) -> dict[str, Any]:
         if self._blank is None:
             seen = self._any_sample()
-            # a size of its own for the picture is nothing to wait for: batches of key frames are padded
+            # the picture may have a size of its own: batches of key frames are padded
             self._blank = {
                 key: value[:0] if key in PER_PERSON else np.zeros_like(value)
                 for key, value in arrays_of(seen).items()
@@ -126,14 +126,14 @@ def arrays_of(sample: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 class _TimeUp(BaseException):
-    """Not an Exception, so that no library's error handling on the way takes it for its own."""
+    """Not an Exception, so that no library's error handling catches it."""
 
 
 @contextmanager
 def time_limit(path: str, seconds: float) -> Iterator[None]:
     """Raises VideoReadError (timeout) if the block takes longer.
 
-    Works by SIGALRM, so in a process's main thread only, and not where somebody else uses that signal; the parent of
+    Works by SIGALRM, so in a process's main thread only, and not where other code uses that signal; the parent of
     the workers has a second watch for what a signal cannot interrupt.
     """
     free = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGALRM) == signal.SIG_DFL

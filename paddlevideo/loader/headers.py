@@ -20,14 +20,14 @@ LIMIT_S = 30.0
 
 
 def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = LIMIT_S) -> None:
-    """Opens every file of a split whose unreadable files end the run (``on_error: raise``); decodes nothing.
+    """Opens every file of a split where an unreadable file ends the run (``on_error: raise``); decodes nothing.
 
     Args:
         loader: of the split.
         where: its key path, ``DATASET.valid``.
         cache: JSON file of the files that were found sound, with size and modification time; these are not opened
             again.
-        limit_s: seconds after which the remaining files are left to the evaluation; a log line says how many.
+        limit_s: seconds after which the remaining files are left to the evaluation; a log line counts them.
 
     Raises:
         UserError: files that cannot be opened, and the ways out.
@@ -60,7 +60,7 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
     if problems:
         ways = (
             f"leave them out of the list, count them as wrong with -o {where}.on_error=count, take what can be decoded "
-            f"of damaged ones with -o {where}.damaged=read, or see what is wrong with python tools/check_dataset.py"
+            f"of damaged ones with -o {where}.damaged=read, or see what is wrong with paddlevideo check-data"
         )
         raise UserError("\n  ".join([f"{where}: {len(problems)} unreadable files", *cut(problems), ways]))
 

@@ -1,9 +1,9 @@
-"""Batches from worker processes, on ``paddle.io.DataLoader``, without its traps.
+"""Batches from worker processes, on ``paddle.io.DataLoader``, without its pitfalls.
 
 Paddle's loader loses the reason of an exception in a worker, waits for ever for a stuck one, keeps workers alive
 after an early ``break``, and hangs on exceptions when it has no workers.  So no exception is raised inside it: a
-failure travels as an array and is raised here; a watch kills workers that make no progress; and the end, early or
-not, reaps them.
+failure travels as an array and is raised here; a watch kills workers that make no progress; and they are reaped at
+the end, early or not.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ log = logging.getLogger("paddlevideo")
 
 _LISTS = frozenset({"unreadable", "remarks"})  # entries of a batch that are no arrays
 _JOIN_S = 3
-_START_S = 30  # a worker begins within a second, or it never does
-_POLL_S = 2  # how often paddle looks whether a worker died
-_WATCH_S = 0.2  # how often the parent looks whether the workers make progress
+_START_S = 30  # a worker begins within a second, or never
+_POLL_S = 2  # interval at which paddle checks whether a worker died
+_WATCH_S = 0.2  # interval at which the parent checks the workers' progress
 _PR_SET_PDEATHSIG = 1
 
 
@@ -44,9 +44,9 @@ _HINTS = {
     -signal.SIGKILL: "-9: killed, mostly by the system's memory limit: fewer DATASET.num_workers or a smaller batch",
     -signal.SIGBUS: "-7: bus error, mostly because shared memory is full: enlarge /dev/shm (docker run --shm-size=8g), "
     "or fewer DATASET.num_workers or a smaller batch",
-    -signal.SIGSEGV: "-11: a library crashed, mostly on a file of this batch: tools/check_dataset.py reads each alone",
-    -signal.SIGABRT: "-6: a library gave up, mostly on a file of this batch, or for lack of memory: "
-    "tools/check_dataset.py reads each alone",
+    -signal.SIGSEGV: "-11: a library crashed, mostly on a file of this batch: paddlevideo check-data reads each alone",
+    -signal.SIGABRT: "-6: a library aborted, mostly on a file of this batch, or for lack of memory: "
+    "paddlevideo check-data reads each alone",
 }
 
 
@@ -128,7 +128,7 @@ def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int
     iterator = iter(loader)
     shut_down = functools.partial(_shut_down, iterator)
     atexit.register(shut_down)  # before multiprocessing's own exit, which would wait for workers that ignore SIGTERM
-    _keep_deaths_out_of_the_signal_handler(iterator)
+    _disable_sigchld_handler(iterator)
     try:
         limit_s = _limit(source.samples.timeout_s)
         for _, _, indices in tasks:
@@ -189,24 +189,24 @@ def _unpack(array: Any) -> Any:
 
 
 def _start_worker(parent: int, source: BatchSource, activity: _Activity, number: int) -> None:
-    """Runs first in each worker: no life after the parent, signals left to it, one thread; then a sign of life.
+    """Runs first in each worker: ends with the parent, leaves signals to it, uses one thread; then reports its start.
 
-    A SIGTERM that a scheduler sends to all processes of a job must not take the batches away from a parent that is
+    A SIGTERM that a scheduler sends to all processes of a job must not end the batches of a parent that is
     about to finish its step and save.
     """
 
-    def leave_if_orphaned(*_: object) -> None:
+    def exit_if_orphaned(*_: object) -> None:
         if os.getppid() != parent:
-            _leave()
+            _exit_now()
 
-    signal.signal(signal.SIGTERM, leave_if_orphaned)
+    signal.signal(signal.SIGTERM, exit_if_orphaned)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    leave_if_orphaned()  # the parent may have died before the line above
+    exit_if_orphaned()  # the parent may have died before the line above
     import cv2
 
     cv2.setNumThreads(0)
@@ -214,15 +214,15 @@ def _start_worker(parent: int, source: BatchSource, activity: _Activity, number:
     source.samples.on_clip = activity.clip
 
 
-def _leave() -> None:
-    """Frees shared memory and ends at once: a normal exit would wait for a queue that nobody reads any more."""
+def _exit_now() -> None:
+    """Frees shared memory and ends at once: a normal exit would wait for a queue that is no longer read."""
     from paddle.base import core
 
     core._cleanup_mmap_fds()
     os._exit(128 + signal.SIGTERM)
 
 
-def _keep_deaths_out_of_the_signal_handler(iterator: Any) -> None:
+def _disable_sigchld_handler(iterator: Any) -> None:
     # paddle raises from SIGCHLD, in the middle of whatever the main thread does; ``next`` reports the death anyway
     from paddle.base import core
 

@@ -51,7 +51,7 @@ class AVAMetric(Metric):
         exclude_file: csv of key frames that do not count.
         custom_classes: class ids of the scores' columns 1, 2, ...; an int is the number of columns, as PaddleVideo's
             files have it, and column i is class i.
-        iou_threshold: overlap from which a detection meets a true box, above 0, at most 1.
+        iou_threshold: overlap from which a detection matches a true box, above 0, at most 1.
         score_threshold: a class is detected where its score is above; a list: one per column, with the reserved 0;
             negative: only the highest class of each box is.  None: the network's ``action_thr``, else 0.002.
 
@@ -168,7 +168,7 @@ class AVAMetric(Metric):
             )
 
     def state(self) -> dict[str, np.ndarray]:
-        """What has been taken, by data set index: ``index`` [N], ``boxes_num`` [N], ``boxes_norm`` [R, 4], ``scores``
+        """The content, by data set index: ``index`` [N], ``boxes_num`` [N], ``boxes_norm`` [R, 4], ``scores``
         [R, K], ``valid`` [N]."""
         index = sorted(self._scores)
         empty_boxes, empty_scores = np.zeros((0, 4), "float32"), np.zeros((0, 1), "float32")
@@ -194,8 +194,7 @@ class AVAMetric(Metric):
 
     def compute(self) -> dict[str, float]:
         """``mAP@0.5IOU``, the means of AVA's kinds of action if the classes are AVA's, 0 to 1; ``num_samples`` (key
-        frames), ``num_boxes``, ``num_unreadable``.  A figure of 0 or NaN comes with a warning that says what may be
-        wrong.
+        frames), ``num_boxes``, ``num_unreadable``.  A figure of 0 or NaN comes with a warning on what may be wrong.
 
         Raises:
             UserError: there is no key frame.
@@ -203,7 +202,7 @@ class AVAMetric(Metric):
         if self.truth is None:
             raise UserError("METRIC: AVAMetric needs a data set with key frames; DATASET.format: AVADataset is one")
         if not self._scores:
-            raise UserError("METRIC: not a single key frame was evaluated; look at the annotation file of this split")
+            raise UserError("METRIC: no key frame was evaluated; check the annotation file of this split")
         truth = self._truth_of_evaluated()
         table = _Table(self.state(), self._keys, self.score_threshold, self.custom_classes)
         table.leave_out(truth.excluded)
@@ -242,7 +241,7 @@ class AVAMetric(Metric):
         write_ava_csv(path, table.detections())
 
     def write_predictions(self, path: str | Path, names: Sequence[str] | None = None) -> None:
-        """A readable csv, one line per box: its highest class, and what the true box that it meets does."""
+        """A readable csv, one line per box: its highest class, and the classes of the true box that it matches."""
         table = _Table(self.state(), self._keys, self.score_threshold, self.custom_classes)
         stream = io.StringIO()
         out = csv.writer(stream)
@@ -253,8 +252,8 @@ class AVAMetric(Metric):
             video, second = split_key(table.keys[table.key[row]])
             named = "; ".join(titles[k] for k in label)
             score, k = table.scores[row, best[row]], table.class_of(best[row])
-            said = ["unreadable", "", ""] if np.isnan(score) else [k, titles.get(k, ""), f"{score:.6g}"]
-            out.writerow([video, second, *(f"{v:.3f}" for v in box), ";".join(map(str, label)), named, *said])
+            predicted = ["unreadable", "", ""] if np.isnan(score) else [k, titles.get(k, ""), f"{score:.6g}"]
+            out.writerow([video, second, *(f"{v:.3f}" for v in box), ";".join(map(str, label)), named, *predicted])
         write_atomic(path, stream.getvalue())
 
 
@@ -357,7 +356,7 @@ class Recall:
 def proposal_recall(
     proposals: Mapping[str, np.ndarray], keys: Sequence[str], boxes: np.ndarray, iou_threshold: float = 0.5
 ) -> Recall:
-    """Which true boxes the proposals meet.  A person with several actions should stand in ``boxes`` once.
+    """Which true boxes the proposals cover.  A person with several actions should be in ``boxes`` once.
 
     Args:
         proposals: float [n, 4 or more] by key frame (``"video,0902"``).
@@ -370,5 +369,5 @@ def proposal_recall(
     tables = [np.asarray(proposals[name], dtype="float64")[:, :4] for name, count in zip(names, counts) if count]
     table = np.concatenate(tables) if tables else np.zeros((0, 4))
     iou, _ = best_overlap(of_truth, np.asarray(boxes, dtype="float64"), np.repeat(of_proposal, counts), table)
-    met = iou >= iou_threshold
-    return Recall(float(met.mean()) if len(met) else float("nan"), np.flatnonzero(~met), iou)
+    matched = iou >= iou_threshold
+    return Recall(float(matched.mean()) if len(matched) else float("nan"), np.flatnonzero(~matched), iou)

@@ -22,12 +22,12 @@ from paddlevideo.metrics.frame_ap import (
     valid_boxes,
 )
 
-_LOOKED_AT = 200_000  # boxes that a diagnosis looks at
+_MAX_DIAGNOSED = 200_000  # boxes that a diagnosis reads
 
 
 @dataclass
 class GroundTruth:
-    """What is really there, without excluded key frames and classes that do not count.
+    """The true boxes, without excluded key frames and classes that do not count.
 
     Args:
         keys: names of the key frames (``"video,0902"``).
@@ -63,7 +63,7 @@ def read_ground_truth(
         label_file: names the classes that count; without it all do, under their numbers.
         exclude_file: csv of key frames that do not count.
         custom_classes: of the classes only these count.
-        num_classes: with the reserved 0; says how many there are if there is no ``label_file``.
+        num_classes: with the reserved 0; the number of classes without a ``label_file``.
 
     Raises:
         UserError: a file is missing or damaged, or no class is left.
@@ -153,7 +153,7 @@ def evaluate_detections(
 
 
 def score_csv(path: str | os.PathLike, truth: GroundTruth, iou_threshold: float = 0.5) -> tuple[Evaluation, list[str]]:
-    """Evaluates a results csv; where the figure is 0 or NaN, also says what may be wrong (``diagnose``).
+    """Evaluates a results csv; with what may be wrong (``diagnose``) if the figure is 0 or NaN.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -189,11 +189,11 @@ def diagnose(
     truth: GroundTruth,
     iou_threshold: float = 0.5,
 ) -> list[str]:
-    """Why the figure may be 0 or NaN: a sentence for everything that is wrong, the most basic first; none: no idea.
+    """Why the figure may be 0 or NaN: a sentence per cause, the most basic first; empty if none is found.
 
     Args:
         keys: names of the key frames of ``boxes``.
-        boxes: where something was detected or proposed, of any class; the first 200 000 are looked at.
+        boxes: where something was detected or proposed, of any class; the first 200 000 are read.
         classes: class ids that were detected.
     """
     if not len(truth.rows):
@@ -201,7 +201,7 @@ def diagnose(
         return [f"{truth.source}: no box of a class that counts (ids {_ids(truth.names)}) is in it{why}"]
     if not len(boxes):
         return ["nothing was detected: the results are empty, or every score is below the threshold"]
-    boxes = boxes.take(slice(0, _LOOKED_AT))
+    boxes = boxes.take(slice(0, _MAX_DIAGNOSED))
     problems = _about_boxes("detected", boxes.boxes) + _about_boxes("true", truth.rows.boxes)
     present = np.unique(truth.rows.class_id)
     if not np.isin(classes, present).any():
@@ -219,13 +219,13 @@ def diagnose(
         turned, _ = best_overlap(here, boxes.boxes[:, [1, 0, 3, 2]], there, truth.rows.boxes)
         hint = "; with x and y exchanged they would" if turned.max() >= iou_threshold else ""
         problems.append(
-            f"no detected box meets a true one of its key frame: the best IoU is {iou.max():.2f}, "
+            f"no detected box matches a true one of its key frame: the best IoU is {iou.max():.2f}, "
             f"{iou_threshold:g} is needed{hint}"
         )
     elif not problems:
         share = (iou >= iou_threshold).mean()
         problems.append(
-            f"{100 * share:.1f} % of the boxes meet a true one, none under the right class: is the network trained, "
+            f"{100 * share:.1f} % of the boxes match a true one, none with the right class: is the network trained, "
             "and do its class ids mean the same as the label file's?"
         )
     return problems
@@ -256,7 +256,7 @@ def _about_boxes(which: str, boxes: np.ndarray) -> list[str]:
 
 
 def _about_keys(here: Sequence[str], there: Sequence[str]) -> str:
-    """What keeps the names of two sets of key frames apart."""
+    """How the names of two sets of key frames differ."""
     ours, theirs = _seconds(here), _seconds(there)
     both = sorted(ours.keys() & theirs.keys())
     shown = f"{here[0]!r} here, {there[0]!r} there"

@@ -1,4 +1,4 @@
-"""What every metric has."""
+"""The base class of metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 class Metric(ABC):
     """Figures of a split.  A subclass has ``update``, ``state``, ``merge``, ``compute``, and names its ``primary``.
 
-    Every rank updates its own with its share of the samples; then all are given all states, and compute the same.
+    Every rank updates its own with its share of the samples; then every rank merges all states, and computes the same.
 
     Attributes:
         primary: the figure of ``compute`` by which the best weights are chosen; higher is better.
@@ -37,7 +37,7 @@ class Metric(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
-        """What has been taken, as arrays."""
+        """The content, as arrays."""
 
     @abstractmethod
     def merge(self, states: Iterable[Mapping[str, np.ndarray]]) -> None:

@@ -83,13 +83,13 @@ def best_overlap(
     sorted_key = other_key[order]
     begin = np.searchsorted(sorted_key, key, "left")
     count = np.searchsorted(sorted_key, key, "right") - begin
-    asked = np.flatnonzero(count)
-    ends = np.cumsum(count[asked])
+    matched = np.flatnonzero(count)
+    ends = np.cumsum(count[matched])
     start = 0
-    while start < len(asked):
+    while start < len(matched):
         done = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS, "right")))
-        part = asked[start:stop]
+        part = matched[start:stop]
         # pairs: box i of the part with each of its count[i] partners, one after the other
         first = ends[start:stop] - count[part] - done
         query = np.repeat(np.arange(len(part)), count[part])
@@ -107,7 +107,7 @@ def hits_by_score(detections: FrameBoxes, truth: FrameBoxes, iou_threshold: floa
     """bool [R]: is the detection right, the highest score first?  Both sides are of one class.
 
     A detection claims the one true box that it overlaps most and is right if that overlap is large enough and no
-    higher detection of its frame has claimed the box before; it does not look for a second best.  Invalid boxes
+    higher detection of its frame has claimed the box before; there is no second best.  Invalid boxes
     (x1 >= x2 or y1 >= y2) are dropped, so there may be fewer values than detections.
     """
     found = detections.take(valid_boxes(detections.boxes))

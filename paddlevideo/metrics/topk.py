@@ -24,7 +24,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many classes stand before the label: int64 [N], 0 is best; K if the scores hold a NaN.
+    """How many classes rank before the label: int64 [N], 0 is best; K if the scores hold a NaN.
 
     Args:
         scores: [N, K], any scale.
@@ -130,7 +130,7 @@ class TopKMetric(Metric):
 
     Args:
         topk: the k of each accuracy; k beyond the number of classes is all classes.
-        log_interval: taken from PaddleVideo's files; the engine decides how often it speaks.
+        log_interval: a key of PaddleVideo's files; changes nothing, the engine has its own.
 
     Source: PaddleVideo ``CenterCropMetric`` and ``MultiCropMetric``, MMAction2's evaluation.
     """
@@ -179,7 +179,7 @@ class TopKMetric(Metric):
                 self._unreadable.add(i)
 
     def state(self) -> dict[str, np.ndarray]:
-        """What has been taken, sorted by data set index: ``index`` [N], ``label``, ``scores`` [N, K], ``valid`` [N]."""
+        """The content, sorted by data set index: ``index`` [N], ``label``, ``scores`` [N, K], ``valid`` [N]."""
         index = sorted(self._scores)
         return {
             "index": np.array(index, dtype="int64"),
@@ -202,7 +202,7 @@ class TopKMetric(Metric):
             UserError: there is no sample.
         """
         if not self._scores:
-            raise UserError("METRIC: not a single sample was evaluated; look at the list file of this split")
+            raise UserError("METRIC: no sample was evaluated; check the list file of this split")
         state = self.state()
         scores, labels = state["scores"], state["label"]
         if self._is_multi_hot():
@@ -235,7 +235,7 @@ class TopKMetric(Metric):
             first = int(np.flatnonzero(wrong)[0])
             raise UserError(
                 f"METRIC: sample {int(index[first])} has label {int(labels[first])}, "
-                f"the network knows 0 to {num_classes - 1}"
+                f"the network has classes 0 to {num_classes - 1}"
             )
 
 

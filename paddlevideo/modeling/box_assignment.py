@@ -1,4 +1,4 @@
-"""Which boxes of a training clip are learnt from: matching with the ground truth, and the draw.
+"""The boxes of a training clip that enter the loss: matching with the ground truth, and the draw.
 
 All of it is numpy on small arrays, before the network runs, so that a GPU never waits for it.  Boxes are xyxy.
 """
@@ -15,10 +15,10 @@ from paddlevideo.registry import HEADS
 
 @HEADS.register
 class MaxIoUAssignerAVA(DetectionPart):
-    """Which ground truth each box stands for, by intersection over union.
+    """Assigns boxes to ground truth, by intersection over union.
 
     Args:
-        pos_iou_thr: from here on a box stands for the ground truth that it overlaps most.
+        pos_iou_thr: from here on a box is assigned to the ground truth that it overlaps most.
         neg_iou_thr: below, it is background; in between it is neither.
         min_pos_iou: a ground truth whose best boxes reach this takes them all, whatever else they overlap.
         match_low_quality: whether it does.
@@ -60,12 +60,12 @@ class MaxIoUAssignerAVA(DetectionPart):
 
 @HEADS.register
 class RandomSampler(DetectionPart):
-    """Draws the boxes of one clip that are learnt from.
+    """Draws the boxes of one clip for training.
 
     Args:
         num: at most so many.
-        pos_fraction: at most this share of ``num`` are boxes that stand for a ground truth, 0 to 1.
-        neg_pos_ub: at most so many of background per box that stands for one; below 0 without a limit.
+        pos_fraction: at most this share of ``num`` are boxes with a ground truth, 0 to 1.
+        neg_pos_ub: at most so many of background per box with one; below 0 without a limit.
         add_gt_as_proposals: whether the ground truth's own boxes are among those drawn from.
 
     *Source*: MMDetection and PaddleVideo ``RandomSampler``.

@@ -28,7 +28,7 @@ _WRAPPERS = ("state_dict", "model", "model_state")
 _AVERAGED = ("state_dict_ema", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile, the original TimeSformer
 _BACKBONE = "backbone."
-_CLASSIFIER = "head."  # of the origins that know no 'backbone.'
+_CLASSIFIER = "head."  # of the origins without 'backbone.'
 _SHIFT_DIV = 8  # of every TSM that MMAction2 ships
 
 # why keys without a counterpart are left out; the first pattern that fits counts

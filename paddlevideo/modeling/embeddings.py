@@ -29,7 +29,7 @@ def resize_places(embedding: np.ndarray, length: int) -> np.ndarray:
 
 
 def resize_times(embedding: np.ndarray, length: int) -> np.ndarray:
-    """[1, T, D] -> [1, length, D], nearest: frame i takes what stands at ``i * T // length``."""
+    """[1, T, D] -> [1, length, D], nearest: frame i takes the embedding at ``i * T // length``."""
     return embedding[:, np.arange(length) * embedding.shape[1] // length]
 
 

@@ -21,8 +21,8 @@ def children(layer: nn.Layer, names: Iterable[str]) -> list[nn.Layer]:
     return [own[name] for name in names]
 
 
-def max_over_places(x: paddle.Tensor) -> paddle.Tensor:
-    """[N, C, ...] -> [N, C], the maximum over everything behind the channels; its gradient is what it should be.
+def max_over_positions(x: paddle.Tensor) -> paddle.Tensor:
+    """[N, C, ...] -> [N, C], the maximum over all axes after the channels, with a correct gradient.
 
     Paddle 3.3 on CPUs gives unwritten memory as the gradient of ``max``, ``amax``, ``min`` and ``amin`` over several
     axes of a tensor with five or more (``x.amax([2, 3, 4])``); over a single axis, or all of them, it is right.
@@ -31,7 +31,7 @@ def max_over_places(x: paddle.Tensor) -> paddle.Tensor:
 
 
 class ConvBN(nn.Layer):
-    """Convolution without bias, batch normalisation, and an activation if asked for.
+    """Convolution without bias, batch normalisation, and an optional activation.
 
     The odd names of the two parts are those of PaddleVideo's released weights.
 
@@ -103,7 +103,7 @@ def batch_norm3d(channels: int, start: float = 1.0, bn_wd: bool = True) -> nn.Ba
 
 
 class ConvBN3D(nn.Layer):
-    """``conv3d``, ``batch_norm3d``, and a ReLU if asked for; its parts have MMAction2's names.
+    """``conv3d``, ``batch_norm3d``, and an optional ReLU; its parts have MMAction2's names.
 
     Args:
         kernel, stride: over (time, height, width).
@@ -157,7 +157,7 @@ class DropPath(nn.Layer):
 class ClipNormalize(nn.Layer):
     """(x / 255 - mean) / std on the device, so that uint8 is what travels from the loader.
 
-    Whether it normalises is decided when it is built, by what the pipelines say, never by the clips that come.  Its two
+    Whether it normalises is decided when it is built, by the pipelines, never by the clips.  Its two
     buffers never enter a checkpoint: they come from the configuration.
 
     Args:
@@ -193,7 +193,7 @@ class ClipNormalize(nn.Layer):
 
 
 def hint(parameter: paddle.Tensor, lr: float | None = None, decay: float | None = None) -> None:
-    """Leaves multipliers of the rate and of weight decay on a parameter, where the optimizer's builder reads them."""
+    """Sets multipliers of the rate and of weight decay on a parameter, for the optimizer's builder."""
     if lr is not None:
         parameter.optimize_attr["learning_rate"] = float(lr)
     if decay is not None:

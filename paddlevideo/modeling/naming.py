@@ -2,7 +2,7 @@
 
 A backbone states the exact name that every array of its own network has there (``names``).  What wraps a layer in the
 other project (a shift, a pool, a non-local block) is part of the name, so it has to be part of the network: a file of
-another network leaves keys over on both sides.  Which network a file is of, the ``variants`` of the backbones tell.
+another network leaves keys over on both sides.  The ``variants`` of the backbones identify the network of a file.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def batch_norm(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
 
 
 def renamed(arrays: Mapping[str, np.ndarray], names: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """The arrays under the names here; batch counters are left out, an unknown key stays and turns up as unexpected."""
+    """The arrays under the names here; batch counters are left out, an unknown key stays, as unexpected."""
     return {names.get(key, key): value for key, value in arrays.items() if not key.endswith(_TRACKED)}
 
 
 def which_network(backbone: Any, arrays: Mapping[str, np.ndarray], origin: str) -> str:
-    """What a file whose keys are not those of ``backbone`` is, and which configuration fits; "" if they are.
+    """The network of a file with other keys than ``backbone``'s, and the configuration that fits; "" if none differ.
 
     Args:
         backbone: a ``Backbone``.
@@ -85,7 +85,7 @@ def which_network(backbone: Any, arrays: Mapping[str, np.ndarray], origin: str) 
 
 
 def network_of(keys: Iterable[str]) -> str:
-    """The network whose names here these keys are, as far as names tell: "a ResNetTSM of depth 50"; "" if of none."""
+    """The network with these keys, as far as names identify it: "a ResNetTSM of depth 50"; "" if none."""
     keys = set(keys)
     fitting = [v for v in _variants("mmaction2") if keys <= set(v.names.values())] if keys else []
     if not fitting:

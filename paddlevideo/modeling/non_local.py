@@ -1,4 +1,4 @@
-"""Non-local blocks: every position of a clip looks at every other."""
+"""Non-local blocks: every position of a clip attends to every other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NonLocal3D(nn.Layer):
         channels: C.
         mode: what ``A`` is: "embedded_gaussian": softmax of ``theta(x) . phi(x)``; "gaussian": softmax of ``x . x``,
             without theta and phi; "dot_product": ``theta(x) . phi(x)`` over the number of positions.
-        sub_sample: the positions looked at are pooled 2x2 in space, which quarters the cost.
+        sub_sample: the positions attended to are pooled 2x2 in space, which quarters the cost.
         use_scale: embedded_gaussian only: divides by the root of C' before the softmax.
         bn_wd: see ``ConvBN``.
 
@@ -120,7 +120,7 @@ def named_by(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def non_local_names(theirs: str, ours: str, spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(name in MMAction2, name here) of a block's arrays; with ``sub_sample`` g and phi stand before a pool, as 0."""
+    """(name in MMAction2, name here) of a block's arrays; with ``sub_sample`` g and phi come before a pool, as 0."""
     pooled = ".0" if spec.get("sub_sample", True) else ""
     parts = {"g": f"g{pooled}"}
     if spec.get("mode") != "gaussian":

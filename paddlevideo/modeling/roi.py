@@ -1,4 +1,4 @@
-"""Features of regions: what a feature map holds inside of boxes."""
+"""Features of regions: a feature map sampled within boxes."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def temporal_shift(
 ) -> paddle.Tensor:
     """Moves one group of channels a frame forward in time, one a frame back; zeros come in at the ends.
 
-    Slices and one concatenation rather than ``F.temporal_shift``: as fast or faster on CPUs, and exporters know them.
+    Slices and one concatenation rather than ``F.temporal_shift``: as fast or faster on CPUs, and exportable.
 
     Args:
         x: [N * num_seg, C, H, W], the frames of a clip beside one another.
@@ -83,7 +83,7 @@ def temporal_shift(
 
 
 class ShiftState:
-    """What the shifts of a network keep of the frame before, in the order in which they run.
+    """The channels of the frame before that a network's shifts keep, in the order in which they run.
 
     Args:
         past: the tensors [N, c, H, W] that the step before left in ``present``; none before the first frame, which
@@ -145,7 +145,7 @@ def pool_frames(x: paddle.Tensor, num_seg: int) -> paddle.Tensor:
 def resolved_shift_div(num_seg: int, shift_div: int | None, direction: str, shift: bool) -> int:
     """The ``shift_div`` of a backbone: the one given, else that of the reference that ``direction`` names.
 
-    PaddleVideo's networks move 1 / num_seg of the channels each way, and its files say nothing of it; MMAction2's move
+    PaddleVideo's networks move 1 / num_seg of the channels each way, and its files do not state it; MMAction2's move
     1 / 8 by default.  A share that is not named and is not 1 / 8 is logged.
     """
     if shift_div is not None or direction == "mmaction2":

@@ -79,7 +79,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of a ``.pdparams`` file (PaddleVideo's, PaddleClas', or this suite's), without running anything of it.
 
     Raises:
-        UserError: the file is missing, damaged, asks for code, or holds something else than arrays.
+        UserError: the file is missing, damaged, names code, or holds something else than arrays.
     """
     content = read_pickle(Path(path).expanduser())
     if not isinstance(content, Mapping):

@@ -1,4 +1,4 @@
-"""Is an AVA-style data set sound?  What usually gives an mAP of 0 or NaN, each finding with its file and line."""
+"""Checks an AVA-style data set for the usual causes of an mAP of 0 or NaN; each finding with its file and line."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from paddlevideo.ava_files import (
     read_excluded,
     read_proposals,
 )
-from paddlevideo.boxes import iou
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.findings import Report, table
-from paddlevideo.loader.datasets.ava import Places, select_persons
+from paddlevideo.loader.datasets.ava import VideoPaths, select_persons
+from paddlevideo.metrics.ava import proposal_recall
 from paddlevideo.preparation.check_dataset import Depth, Probe, VideoSource, probe
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 
@@ -44,7 +44,7 @@ NOTES = {
     "outside": "boxes reach a little outside the picture and are clipped",
     "unnamed": "action ids that the label file does not name: trained on, not evaluated",
     "missing_keys": "key frames without person boxes: evaluated on one box, the whole picture",
-    "loose": "few person boxes are within IoU 0.9 of the people; in training only those learn (the annotated boxes do)",
+    "loose": "few person boxes are within IoU 0.9 of the people; in training only those count (the annotated boxes do)",
     "shared": "the same video in two sets, at other seconds: its people occur in training",
     "no_samples": "classes without a sample",
     "unseen": "classes that are evaluated and never trained on: their AP is chance at best",
@@ -122,7 +122,7 @@ class AvaCheck(Report):
 
 
 def check_ava(sources: Sequence[AvaSource], jobs: int = 1, depth: Depth = "open", quiet: bool = True) -> AvaCheck:
-    """Reads every file once and looks at every video.
+    """Reads every file once and opens every video.
 
     Args:
         jobs: processes that open videos.
@@ -227,7 +227,7 @@ def _check_times(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
 
 
 def _check_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, depth: Depth, quiet: bool) -> None:
-    places = Places(source.data_prefix, source.videos, source.video_suffix)
+    places = VideoPaths(source.data_prefix, source.videos, source.video_suffix)
     wanted, lines = [], [int(rows.line[np.argmax(rows.video == k)]) for k in range(len(rows.videos))]
     for number, name in enumerate(rows.videos):
         try:
@@ -281,7 +281,7 @@ def _check_persons(check: AvaCheck, source: AvaSource, rows: AVARows, good: np.n
         line = int(rows.line[np.argmax(frame == missing[0])])
         text = f"{len(missing)} of {len(keys)} key frames, the first {keys[missing[0]]!r}, are not in {file}"
         check.add("missing_keys", source.split, source.file_path, line, text)
-    best = _best_overlaps(rows.boxes[good], frame[good], keys, persons)
+    best = proposal_recall(persons, [keys[k] for k in frame[good]], rows.boxes[good]).iou
     if not len(best):
         return
     facts.recall_50, facts.recall_90 = float((best >= 0.5).mean()), float((best >= 0.9).mean())
@@ -295,19 +295,6 @@ def _check_persons(check: AvaCheck, source: AvaSource, rows: AVARows, good: np.n
         check.add("recall", source.split, source.file_path, int(rows.line[i]), text)
     elif facts.recall_90 < LEAST_CLOSE and source.split == "train":
         check.add("loose", source.split, file, 0, f"{100 * facts.recall_90:.1f} % of the annotated people")
-
-
-def _best_overlaps(
-    boxes: np.ndarray, frame: np.ndarray, keys: Sequence[str], persons: Mapping[str, np.ndarray]
-) -> np.ndarray:
-    """IoU of every annotated box with its best person box, float64 [M]."""
-    best, order = np.zeros(len(boxes)), np.argsort(frame, kind="stable")
-    for group in np.split(order, np.flatnonzero(np.diff(frame[order])) + 1):
-        other = persons.get(keys[frame[group[0]]]) if len(group) else None
-        if other is None or not len(other):
-            continue
-        best[group] = iou(boxes[group], other).max(axis=1)
-    return best
 
 
 def _check_excluded(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:

@@ -1,4 +1,4 @@
-"""Is a data set sound?  Every finding with its list file and line, before training reads it."""
+"""Checks a data set before training; every finding with its list file and line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ERRORS = {
     "label": "the label is no class id",
     "missing": "there is no such file or folder",
     "unreadable": "cut off, damaged, empty, or no video",
-    "frames": "the folder has fewer frames than the list says",
+    "frames": "the folder has fewer frames than the list states",
     "short": "fewer frames than the model samples",
     "duplicate": "twice in one list",
     "conflict": "the same video under different labels",
@@ -49,7 +49,7 @@ ERRORS = {
 WARNINGS = {
     "left_out": "files of a data folder that are no samples",
     "read_as": "read in another way than one might expect",
-    "more_frames": "the folder has more frames than the list says, or a gap after them",
+    "more_frames": "the folder has more frames than the list states, or a gap after them",
     "no_samples": "a class without a sample",
     "imbalance": "the largest class is many times the smallest",
 }
@@ -118,7 +118,7 @@ class ListSource:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a list; ``num_frames`` is what the list says; ``labels`` lacks those that are no class id."""
+    """One line of a list; ``num_frames`` as in the list; ``labels`` lacks those that are no class id."""
 
     split: str
     file: str
@@ -202,7 +202,7 @@ class CheckSettings:
         num_classes: labels must be below; None: not checked.
         names: class names by id, for messages.
         depth: ``open``, ``sample`` (first, middle and last frame) or ``full``.
-        source: regular expression; clips whose paths give the same match (its groups, if it has any) are of one
+        source: regular expression; clips with the same match in their paths (its groups, if it has any) are of one
             recording, which must not be in two sets.
         jobs: processes.
     """
@@ -217,7 +217,7 @@ class CheckSettings:
 
 
 def check_lists(lists: Sequence[ListSource], settings: CheckSettings) -> Check:
-    """Reads the lists, looks at every file once, and compares the lists.
+    """Reads the lists, opens every file once, and compares the lists.
 
     Raises:
         UserError: ``source`` is no regular expression, or there is no such decode backend.
@@ -275,7 +275,7 @@ def _folder_classes(lists: Sequence[ListSource]) -> list[str] | None:
     try:
         return class_folders(folders[0]) if folders else None
     except UserError:
-        return None  # reading that folder says it again, as a finding
+        return None  # reading that folder reports it again, as a finding
 
 
 def _read(source: ListSource, check: Check, settings: CheckSettings, classes: list[str] | None) -> None:
@@ -310,9 +310,9 @@ def _read(source: ListSource, check: Check, settings: CheckSettings, classes: li
         except UserError as error:
             paths.add(row.line, str(error))
             continue
-        said = int(count) if source.frame_name else None
+        stated = int(count) if source.frame_name else None
         known = tuple(k for k in (label if source.several else (label,)) if k >= 0)
-        check.entries.append(Entry(source.split, source.file, row.line, item, known, source.num_seg, said))
+        check.entries.append(Entry(source.split, source.file, row.line, item, known, source.num_seg, stated))
 
 
 def _read_folder(
@@ -347,11 +347,13 @@ def _check_entry(entry: Entry, seen: Probe, check: Check) -> None:
     for remark in seen.remarks:
         check.note("read_as", entry, remark)
     if entry.num_frames is not None and entry.num_frames > seen.num_frames:
-        check.note("frames", entry, f"the list says {entry.num_frames}, the folder has {seen.num_frames} without a gap")
+        check.note(
+            "frames", entry, f"the list states {entry.num_frames}, the folder has {seen.num_frames} without a gap"
+        )
         return
     if entry.num_frames is not None and (entry.num_frames < seen.num_frames or seen.extra):
         more = seen.extra or f"the folder has {seen.num_frames}"
-        check.note("more_frames", entry, f"the list says {entry.num_frames}; {more}")
+        check.note("more_frames", entry, f"the list states {entry.num_frames}; {more}")
     count = min(seen.num_frames, entry.num_frames or seen.num_frames)
     if count < entry.num_seg:
         check.note("short", entry, f"{count} frames, where {entry.num_seg} are sampled")
@@ -387,7 +389,7 @@ def _identities(sources: Sequence[VideoSource], check: Check, settings: CheckSet
 
 
 def _compare_group(entries: list[Entry], check: Check) -> None:
-    """Findings stand at the later line and name the earlier one; a set that is listed as two (val, test) is one."""
+    """Findings are at the later line and name the earlier one; a set that is listed as two (val, test) is one."""
     first_in: dict[str, Entry] = {}
     for entry in entries:
         earlier = first_in.setdefault(entry.file, entry)
@@ -460,7 +462,7 @@ def _compiled(pattern: str | None) -> re.Pattern | None:
 
 
 def probe(source: VideoSource, depth: Depth, backend: str) -> Probe:
-    """Opens a source and decodes as much as ``depth`` says: nothing, first, middle and last frame, or everything."""
+    """Opens a source and decodes by ``depth``: nothing, first, middle and last frame, or everything."""
     try:
         return _folder(source, depth) if source.frame_name else _video(source.path, depth, backend)
     except VideoReadError as error:

@@ -39,7 +39,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """The outcome of a job.
 
     Attributes:
         num_frames: of the result; 0 if there is none.
@@ -64,7 +64,7 @@ def read_lists(files: Sequence[Path], videos: Path, ending: str) -> tuple[list[J
     """The jobs of ``path label`` lists, each video once, and the lines of each list.
 
     Args:
-        videos: the folder whose structure is kept; a list's path is taken as written where
+        videos: the folder, with a structure that is kept; a list's path is taken as written where
             that is in the folder, else below it.
         ending: appended to every path, as ``DATASET.*.suffix`` is.
 
@@ -259,11 +259,11 @@ def _write_image(file: Path, image: np.ndarray, settings: FrameSettings) -> None
     image = resize(image, scaled_size(image.shape[1], image.shape[0], settings.short_side_px))
     options = [] if file.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, settings.quality]
     encoded = cv2.imencode(file.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1]
-    file.write_bytes(encoded.tobytes())  # not imwrite, which does not say why it failed
+    file.write_bytes(encoded.tobytes())  # not imwrite, which gives no reason for a failure
 
 
 def _fingerprint(source: str) -> dict[str, int]:
-    """Tells whether the video was exchanged; zeros if it is not there, which reading it will report."""
+    """Size and time of the video, to detect another one; zeros if it is not there, which reading it will report."""
     try:
         status = os.stat(source)
     except OSError:

@@ -149,7 +149,7 @@ def csv_cells(lines: Sequence[tuple[str, str]], separator: str = ",") -> Iterato
 
 
 def read_json(file: Path, kind: type) -> Any:
-    """A JSON file whose outermost value is a ``kind`` (list or dict).
+    """A JSON file with a ``kind`` (list or dict) as its outermost value.
 
     Raises:
         UserError: it is not.
@@ -210,7 +210,7 @@ class VideoIndex:
     Args:
         root: the folder.
         frames: template of frame names; None: videos.
-        ignore_case: take a file whose name differs in case only, where no name fits exactly.
+        ignore_case: take a file with a name that differs in case only, where no name fits exactly.
 
     Raises:
         UserError: there is no such folder, or nothing of that kind in it.

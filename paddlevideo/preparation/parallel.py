@@ -17,7 +17,7 @@ _AHEAD = 4  # tasks per process that wait in its queue
 
 @dataclass(frozen=True)
 class Crashed:
-    """Stands for the result of a task that took its process down with it, twice."""
+    """The result of a task that crashed its process, twice."""
 
     detail: str = "the process that read it died; its decoder crashed, or memory ran out"
 
@@ -30,11 +30,11 @@ def run_tasks(
     Args:
         task: a function of a module, or a partial of one, since other processes look it up by name.
         jobs: processes; 1: this process does everything, and a crash is then a crash of the command.
-        title: stands before the progress bar.
+        title: of the progress bar.
         quiet: no bar; there is none either where stderr is no terminal.
 
     Raises:
-        Exception: what a task raised; the rest is then given up.
+        Exception: what a task raised; the rest is then dropped.
     """
     from tqdm import tqdm
 
@@ -68,7 +68,7 @@ def _one_pool(
             except BrokenProcessPool:
                 if not running:
                     raise
-                # else the broken futures say so below
+                # else the broken futures report it below
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 index = running.pop(future)

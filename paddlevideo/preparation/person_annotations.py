@@ -69,7 +69,7 @@ def read_people(path: Path, form: str, options: ImportOptions, summary: ImportSu
 
     Args:
         form: one of ``FORMS``, or ``auto``: by the file's ending and content.
-        summary: what becomes of the file's boxes is added to it.
+        summary: counts of the file's boxes are added to it.
 
     Raises:
         UserError, ConfigError: no such file, not of that form, or bad entries.
@@ -109,8 +109,7 @@ def guess_form(path: Path) -> str:
         if is_label_studio(content):
             return "label_studio"
     raise UserError(
-        f"{path}: cannot tell what this is; expected .csv, .jsonl, COCO, VIA or Label Studio .json, CVAT .xml "
-        "(--format names one)"
+        f"{path}: unknown form; expected .csv, .jsonl, COCO, VIA or Label Studio .json, CVAT .xml (--format names one)"
     )
 
 
@@ -120,7 +119,7 @@ class VideoFolder:
     Args:
         root: the folder that holds them, at any depth.
         frame_name: of frames, for folders of frames; None: videos.
-        fps: of frames; of videos: instead of what the files say.
+        fps: of frames; of videos: instead of the files' own.
 
     Raises:
         UserError: no such folder, nothing in it, or frames without a rate.
@@ -174,7 +173,7 @@ class VideoFolder:
         return fps
 
     def times_s(self, video: str) -> np.ndarray | None:
-        """Seconds of a video's frames, float64 [frames]; None: evenly spaced, given by ``fps``, or not known."""
+        """Seconds of a video's frames, float64 [frames]; None: evenly spaced, given by ``fps``, or unknown."""
         name = self.name_of(video)
         if self._fps or self.frame_name or name is None or self.probe(name).reason is not None:
             return None
@@ -225,7 +224,7 @@ def resolve(people: Sequence[PersonBox], folder: VideoFolder, summary: ImportSum
     """Names of videos, boxes as fractions within the picture, moments within the video; each person once.
 
     Raises:
-        ConfigError: no such video, a second behind its end, or no box of a person, each with its line.
+        ConfigError: no such video, a second after its end, or no box of a person, each with its line.
     """
     findings = Findings(people[0].where.split(":")[0] if people else "")
     kept = []
@@ -310,8 +309,8 @@ def merge_spellings(
 ) -> list[PersonBox]:
     """One spelling for names that differ in case or spaces only: the list's, or the most frequent one."""
     found: dict[str, Counter[str]] = {}
-    said = ((p.video, time_text(p.time_s), p.box, p.person, name) for p in people for name in p.actions)
-    for *_, name in dict.fromkeys(said):  # lines that occur twice count once
+    lines = ((p.video, time_text(p.time_s), p.box, p.person, name) for p in people for name in p.actions)
+    for *_, name in dict.fromkeys(lines):  # lines that occur twice count once
         found.setdefault(" ".join(name.split()).casefold(), Counter())[name] += 1
     by_fold: dict[str, list[str]] = {}
     for name in given or ():
@@ -358,7 +357,7 @@ def split_videos(annotation: Annotation, shares: Mapping[str, float], seed: int)
     if sum(sizes.values()) >= len(videos):
         raise UserError(
             f"{len(videos)} videos cannot be parted into train and {' and '.join(sizes)}; annotate more videos, or "
-            "--val 0 to evaluate on the training videos, which says little"
+            "--val 0 to evaluate on the training videos, which shows little"
         )
     done: dict[str, set[str]] = {name: set() for name in videos}
     for person in annotation.people:

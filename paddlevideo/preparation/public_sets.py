@@ -264,7 +264,7 @@ def _ucf101_clip(where: str, text: str, classes: ClassList) -> AnnotatedClip:
         raise UserError(f"{where}: expected 'Class/name.avi', has {text[:80]!r}")
     label = classes.id_of(name, where)
     if rest.strip() and label >= 0 and rest.strip() != str(label + 1):
-        classes.note(where, f"says class {rest.strip()}, but {name} is {label + 1} in classInd.txt")
+        classes.note(where, f"gives class {rest.strip()}, but {name} is {label + 1} in classInd.txt")
     return AnnotatedClip((path, stem), label, where)
 
 

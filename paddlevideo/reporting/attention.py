@@ -1,7 +1,7 @@
-"""Where a network looks: attention rollout for transformers, Grad-CAM for convolutional networks.
+"""Maps of what a prediction depends on: attention rollout for transformers, Grad-CAM for convolutional networks.
 
-Both give one map per frame.  Rollout follows the attention from the output back to the patches and knows no classes;
-Grad-CAM asks which places of a layer's features speak for one class.
+Both give one map per frame.  Rollout follows the attention from the output back to the patches, whatever the class;
+Grad-CAM weights the places of a layer's features by their effect on one class.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _FINE_ENOUGH = 7  # places along a side of a map worth drawing: what ImageNet's 
 
 
 @dataclass
-class Look:
-    """What was seen of one sample.
+class HeatMaps:
+    """Maps of one sample.
 
     Args:
         scores: float32 [K], as in testing.
@@ -38,13 +38,13 @@ class Look:
     method: str
 
 
-def look_inside(network: Any, imgs: np.ndarray, class_id: int | None = None, layer: str | None = None) -> Look:
-    """Predicts a sample and maps what the prediction rests on.
+def heat_maps(network: Any, imgs: np.ndarray, class_id: int | None = None, layer: str | None = None) -> HeatMaps:
+    """Predicts a sample and maps what the prediction depends on.
 
     Args:
         network: a recognition framework; it is put into eval mode.
         imgs: [V, T, H, W, 3] from PIPELINE.test.
-        class_id: whose evidence Grad-CAM shows; None: of the class with the highest score.
+        class_id: the class that Grad-CAM maps; None: the one with the highest score.
         layer: of Grad-CAM, e.g. ``backbone.res4b``; None: the last block whose maps have 7 x 7 places (the 2 x 2 that
             a ResNet leaves of 64 pixels show nothing), or the last at all.
 
@@ -66,14 +66,14 @@ def look_inside(network: Any, imgs: np.ndarray, class_id: int | None = None, lay
     else:
         maps = attention_rollout(network, batch["imgs"])
         method = f"attention rollout, {attention_type}"
-    return Look(scores, stretched(enlarged(maps, imgs.shape[1:4])), method)
+    return HeatMaps(scores, stretched(enlarged(maps, imgs.shape[1:4])), method)
 
 
 def attention_rollout(network: Any, imgs: paddle.Tensor) -> np.ndarray:
     """How much of the output comes from each patch.
 
     With the mean A over the heads, a residual layer ``x + attention(x)`` passes (A + 1) / 2 on: half of what is there
-    comes from where attention looked, half stays.  The layers' product, whose rows sum to one, is followed from the
+    comes from the attended tokens, half stays.  The layers' product, whose rows sum to one, is followed from the
     class token back to the patches.  MLPs and layer norms work token by token and move nothing.
 
     - joint: one matrix over 1 + P * T tokens per layer.
@@ -93,7 +93,7 @@ def attention_rollout(network: Any, imgs: paddle.Tensor) -> np.ndarray:
     path; the two steps of divided attention are this suite's.
     """
     backbone, views = network.backbone, imgs.shape[1]
-    with _witnessed(backbone) as seen, paddle.no_grad():
+    with _hooked_attention(backbone) as seen, paddle.no_grad():
         network.view_logits(imgs)
     frames = backbone.num_seg
     layers = [
@@ -156,21 +156,21 @@ def _back(row: np.ndarray, attention: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _witnessed(backbone: nn.Layer) -> Iterator[dict[str, np.ndarray]]:
-    """Within, every attention leaves the mean of its heads' weights under its layer's name."""
+def _hooked_attention(backbone: nn.Layer) -> Iterator[dict[str, np.ndarray]]:
+    """Within, every attention stores the mean of its heads' weights under its layer's name."""
     seen: dict[str, np.ndarray] = {}
     attentions = {name: part for name, part in backbone.named_sublayers() if isinstance(part, Attention)}
     for name, part in attentions.items():
-        part.witness = lambda weights, name=name: seen.update({name: weights.astype("float32").mean(1).numpy()})
+        part.attention_hook = lambda weights, name=name: seen.update({name: weights.astype("float32").mean(1).numpy()})
     try:
         yield seen
     finally:
         for part in attentions.values():
-            part.witness = None
+            part.attention_hook = None
 
 
 def grad_cam(network: Any, imgs: paddle.Tensor, class_id: int, layer: str | None = None) -> tuple[np.ndarray, str]:
-    """Where a layer's features speak for a class.
+    """Where a layer's features raise the score of a class.
 
     With features A [C, h, w] of a frame and the class's logit y, the mean over the views: channel weights are the
     means over h x w of dy / dA, frame by frame, and the map is max(0, sum over C of weight * A).
@@ -178,7 +178,7 @@ def grad_cam(network: Any, imgs: paddle.Tensor, class_id: int, layer: str | None
     Args:
         network: a recognition framework, in eval mode.
         imgs: [1, V, T, H, W, 3].
-        layer: name of a layer whose output has maps; None: see ``look_inside``.
+        layer: name of a layer with maps as output; None: see ``heat_maps``.
 
     Returns:
         float32 [V, T', h, w], and the layer's name.
@@ -224,10 +224,10 @@ def _is_map(output: Any) -> bool:
 
 
 def _default_layer(outputs: Mapping[str, Any]) -> str:
-    """The last whole block whose maps are fine enough to be drawn; the last block at all where none is."""
+    """The last whole block with maps fine enough to be drawn, else the last block."""
     maps = {name: output for name, output in outputs.items() if _is_map(output)}
     if not maps:
-        raise UserError("Grad-CAM needs a layer whose output is a map of places; this network has none")
+        raise UserError("Grad-CAM needs a layer with a map of places as output; this network has none")
     blocks = [name for name in maps if name != "backbone" and not _inside(name, outputs)]
     fine = [name for name in blocks if min(maps[name].shape[-2:]) >= _FINE_ENOUGH]
     return (fine or blocks or list(maps))[-1]
@@ -252,7 +252,7 @@ def stretched(maps: np.ndarray) -> np.ndarray:
 
 
 def heat_over(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """uint8 frames [T, H, W, 3] under a translucent film from blue (0) over green to red (1).
+    """uint8 frames [T, H, W, 3] under translucent colours from blue (0) over green to red (1).
 
     Args:
         heat: [T, H, W], 0..1.

@@ -1,4 +1,4 @@
-"""What a pipeline makes of the clips of a data set, to be looked at.
+"""The clips of a data set before, within and after a pipeline, as pictures.
 
 The frames are those that a run with this seed sees in this epoch: same data set, same pipeline, same generators.
 """
@@ -24,12 +24,12 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.reporting.contact_sheet import PictureRow, displayable, spread
 
-_SHOWN_LABELS = 4  # of a soft label, the greatest
+_MAX_LABELS = 4  # of a soft label, the greatest
 
 
 @dataclass
-class ShownClip:
-    """One sample of the data set: lines that say which, and its pictures at several stages of the pipeline."""
+class ClipRows:
+    """One sample of the data set: lines that name it, and its pictures at several stages of the pipeline."""
 
     index: int
     heading: list[str]
@@ -95,7 +95,7 @@ class Browser:
         """Samples of the split."""
         return len(self._loader.dataset.records)
 
-    def clip(self, index: int) -> ShownClip:
+    def clip(self, index: int) -> ClipRows:
         """The sample, before and after its pipeline.
 
         Raises:
@@ -106,7 +106,7 @@ class Browser:
         record = self._loader.dataset.records[index]
         source = record.get("filename") or record.get("frame_dir") or "a clip in memory"
         own = self.label_text(record["label"]) if "label" in record else record.get("img_key", "no label")
-        clip = ShownClip(index, [f"{own}   sample {index}, epoch {self._epoch}, seed {self._seed}", str(source)])
+        clip = ClipRows(index, [f"{own}   sample {index}, epoch {self._epoch}, seed {self._seed}", str(source)])
         last = None
         for title, samples in self._stages_of(index):
             sample, _ = samples.fetch(self._epoch, index)
@@ -125,10 +125,10 @@ class Browser:
         """Whether batches of this split are blended by MIX."""
         return self._mix is not None
 
-    def blend(self, clips: Sequence[ShownClip]) -> None:
+    def blend(self, clips: Sequence[ClipRows]) -> None:
         """Adds to each clip what MIX makes of them as one batch.
 
-        A run blends the clips of its own batches, so it meets other neighbours.
+        A run blends the clips of its own batches, so a clip gets other partners.
 
         Raises:
             UserError: fewer than two clips, or clips of different shapes.
@@ -154,8 +154,8 @@ class Browser:
         """The class's name and number, or the greatest shares of a soft label."""
         if isinstance(label, np.ndarray) and label.ndim:
             order = [int(k) for k in np.argsort(-label, kind="stable") if label[k] >= 0.005]
-            more = " + ..." if len(order) > _SHOWN_LABELS else ""
-            return " + ".join(f"{label[k]:.2f} {self._class_name(k)}" for k in order[:_SHOWN_LABELS]) + more
+            more = " + ..." if len(order) > _MAX_LABELS else ""
+            return " + ".join(f"{label[k]:.2f} {self._class_name(k)}" for k in order[:_MAX_LABELS]) + more
         return self._class_name(int(label))
 
     def _actions(self, sample: Mapping[str, Any]) -> list[str]:
@@ -208,14 +208,14 @@ class Browser:
 
 
 def outlined(sample: Mapping[str, Any]) -> list[Marked]:
-    """The annotated persons of a sample with their numbers; a key frame that nobody annotated has those to classify."""
+    """The annotated persons of a sample with their numbers; a key frame without annotation has those to classify."""
     annotated = sample.get("gt_boxes", ())
     if len(annotated):
         return [Marked(person, box, [str(person)]) for person, box in enumerate(annotated)]
     return [Marked(person, box, []) for person, box in enumerate(sample.get("boxes", ()))]
 
 
-def read_clips(browser: Browser, indices: Sequence[int]) -> tuple[list[ShownClip], list[VideoReadError]]:
+def read_clips(browser: Browser, indices: Sequence[int]) -> tuple[list[ClipRows], list[VideoReadError]]:
     """The clips that can be read, and why the others cannot.
 
     Raises:

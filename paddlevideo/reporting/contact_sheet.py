@@ -47,7 +47,7 @@ def contact_sheet(heading: Sequence[str], rows: Sequence[PictureRow], height_px:
         heading: lines above everything.
         rows: at least one.
         height_px: of a frame; its width follows.
-        columns: frames per row at most; of more, evenly spread ones are shown and the row's title says so.
+        columns: frames per row at most; of more, evenly spread ones are shown and the row's title has a remark.
 
     Returns:
         uint8 [H, W, 3] RGB.
@@ -94,7 +94,7 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
 
 
 def write_gif(path: str | Path, pictures: Sequence[np.ndarray], fps: float) -> None:
-    """Writes uint8 [H, W, 3] RGB pictures of one size as an endless film.
+    """Writes uint8 [H, W, 3] RGB pictures of one size as a looping GIF.
 
     By Pillow, which chooses 256 colours per picture; OpenCV's own GIFs have a fixed palette, far from these colours.
 
@@ -104,7 +104,7 @@ def write_gif(path: str | Path, pictures: Sequence[np.ndarray], fps: float) -> N
     try:
         from PIL import Image
     except ImportError:
-        raise UserError("GIFs are written by Pillow: pip install pillow; or ask for --format png") from None
+        raise UserError("GIFs are written by Pillow: pip install pillow; or use --format png") from None
     first, *others = [Image.fromarray(picture) for picture in pictures]
     stream = io.BytesIO()
     first.save(stream, "GIF", save_all=True, append_images=others, duration=round(1000 / fps), loop=0)

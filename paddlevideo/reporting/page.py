@@ -1,5 +1,5 @@
-"""``report.html`` of a test: one file without scripts or outside parts, that says what went right, what went wrong,
-which classes are taken for which, and what the run was.
+"""``report.html`` of a test: one file without scripts or outside parts, with the figures, the right and wrong clips,
+the confusions between classes, and the facts of the run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ svg .right { fill: var(--good); } svg .wrong { fill: var(--bad); } svg .grid { f
 
 @dataclass
 class Report:
-    """What a report shows.
+    """The content of a report.
 
     Args:
         title: its heading.
@@ -69,7 +69,7 @@ class Report:
     classes: Sequence[Mapping[str, Any]] | None = None
 
     def name(self, k: int) -> str:
-        """What to call class ``k``: its number, and its name if there is one."""
+        """The label of class ``k``: its number, and its name if there is one."""
         return f"{k} {self.names[k]}" if self.names else str(k)
 
 
@@ -100,7 +100,7 @@ def render(report: Report) -> str:
 
 
 def _text(value: object) -> str:
-    """Safe to stand in HTML; what a terminal or a browser would hide or obey is spelled out."""
+    """Escaped for HTML; characters that a terminal or a browser would hide or execute are spelled out."""
     spelled = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(value))
     return html.escape(spelled, quote=True)
 

@@ -29,7 +29,7 @@ _SHOWN = 10  # paths named in a message
 
 @dataclass
 class Results:
-    """What a network said about each clip.
+    """A network's scores for each clip.
 
     Args:
         paths: as in the list file; may be empty for a file of bare score vectors (MMAction2's).
@@ -106,8 +106,8 @@ def check_name(path: str | Path, where: str = "--out ", metric: Any = None) -> P
     """
     suffixes = SUFFIXES if metric is None else metric.result_suffixes or SUFFIXES
     if Path(path).suffix.lower() not in suffixes:
-        whose = f" for the results of {type(metric).__name__}" if suffixes is not SUFFIXES else ""
-        raise UserError(f"{where}{path}: expected a name ending in {', '.join(suffixes)}{whose}")
+        of_kind = f" for the results of {type(metric).__name__}" if suffixes is not SUFFIXES else ""
+        raise UserError(f"{where}{path}: expected a name ending in {', '.join(suffixes)}{of_kind}")
     return Path(path)
 
 

@@ -1,4 +1,4 @@
-"""The OPTIMIZER section and SWA.lr as far as they can be judged without Paddle: names, arguments, lengths of schedules.
+"""Checks of the OPTIMIZER section and SWA.lr without Paddle: names, arguments, lengths of schedules.
 
 A class of ``paddle.optimizer`` is known by its source, which is read and not imported; ranges of its arguments stand in
 ``_RANGES``.  A registered class (``SCHEDULES``, ``OPTIMIZERS``) has them in its annotations.
@@ -36,7 +36,7 @@ _RANGES = {
 }
 _RANGE_OF = {argument: annotation for annotation, arguments in _RANGES.items() for argument in arguments.split()}
 _PLAIN = ("int", "float", "bool", "str", "None", "Literal[", "tuple[")  # kinds that YAML can hold
-# functions that tell an optimizer which weights to shrink
+# functions that select the weights with weight decay
 _DECAY_FILTERS = ("apply_decay_param_fun", "exclude_from_weight_decay_fn")
 # what an optimizer gets from the run or from other keys of the section, and what would bypass parameter groups
 _GIVEN = {
@@ -50,7 +50,7 @@ _OF_ALL = {
     "iter_step": Parameter("iter_step", False, "bool"),
     "num_iters": Parameter("num_iters", False),  # PaddleVideo's files may hold it; the run gives it
 }
-# the arguments that say where a schedule ends, which is the run's end where they are left out
+# the arguments that end a schedule; the run's end where they are left out
 ENDS = ("max_epoch", "T_max", "total_steps", "decay_steps")
 ALWAYS_BY_ITERATION = ("WarmupStepDecay", "WarmupCosineDecay")
 # keys of the section besides the optimizer's own arguments; those with a kind are checked by it alone
@@ -120,7 +120,7 @@ def optimizer_arguments(name: str) -> dict[str, Parameter]:
 
 
 def own_arguments(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The optimizer's own arguments of a sound section; 5.0 as 5, where whole numbers are meant."""
+    """The optimizer's own arguments of a valid section; 5.0 as 5, where whole numbers are meant."""
     kinds = optimizer_arguments(section["name"])
     return {key: _whole(value, kinds[key].annotation) for key, value in section.items() if key not in SUITE_KEYS}
 
@@ -217,7 +217,7 @@ def _argument_problems(
 
 
 def _value_problems(value: Any, annotation: str | None, where: str) -> list[str]:
-    """The lines that say ``value`` is not of this kind, or nothing."""
+    """A line if ``value`` is not of this kind, or nothing."""
     if annotation is None:
         return []
     if "Schedule" in annotation:
@@ -338,7 +338,7 @@ class Run:
 
     Args:
         epochs: of the run, or of its part that the schedule holds for.
-        steps_per_epoch: optimizer steps; None where the data are not known yet.
+        steps_per_epoch: optimizer steps; None where the data are unknown.
         steps_before: steps of the schedule that pass before it begins.
     """
 
@@ -347,7 +347,7 @@ class Run:
     steps_before: int = 0
 
     def total(self, unit: str, each_step: bool) -> int | float | None:
-        """The run in epochs or in steps of the schedule; None where that is not known yet."""
+        """The run in epochs or in steps of the schedule; None where that is unknown."""
         per_epoch = self.steps_per_epoch if each_step else 1
         if unit == "epochs" and not self.steps_before:
             return self.epochs
@@ -413,7 +413,7 @@ def differences(section: Any, where: str, run: Run) -> list[str]:
 
 
 def broken(section: Any, where: str, before: int, epochs: int, assigned: Sequence[str]) -> list[str]:
-    """What ``-o epochs=N`` leaves behind: one line for each length that the file states for its own ``epochs``.
+    """Lengths that ``-o epochs=N`` leaves: one line for each length that the file states for its own ``epochs``.
 
     Args:
         before: the file's ``epochs``.
@@ -424,7 +424,7 @@ def broken(section: Any, where: str, before: int, epochs: int, assigned: Sequenc
     if before == epochs or any(length.is_end and length.value == epochs for length in found):
         return []
     return [
-        _left_behind(length, before, epochs)
+        _outdated(length, before, epochs)
         for length in found
         if not any(length.path == path or length.path.startswith(f"{path}.") for path in assigned)
         # a warm-up shorter than the run is one of any run; one in iterations is compared when the data are known
@@ -467,7 +467,7 @@ def _difference(length: _Length) -> Iterator[str]:
         yield f"{length.path}: {', '.join(late)} of {words} is never reached, {run}"
 
 
-def _left_behind(length: _Length, before: int, epochs: int) -> str:
+def _outdated(length: _Length, before: int, epochs: int) -> str:
     if length.words == "epochs":
         shares = [f"{item:g}/{before}" if item in length.numbers else str(item) for item in _listed(length.value)]
         shape = f"[{','.join(shares)}]" if isinstance(length.value, (list, tuple)) else shares[0]

@@ -33,7 +33,7 @@ __all__ = ["Position", "RunSchedule", "ScaledSchedule", "Schedule", "SequentialS
 
 @dataclass(frozen=True)
 class Position:
-    """Where a schedule stands.
+    """The position of a schedule.
 
     Args:
         step: steps of the schedule that are done; a step is an epoch or an optimizer step (``iter_step``).
@@ -57,7 +57,7 @@ class Schedule(ABC):
 
 
 class EpochSchedule(Schedule):
-    """A schedule whose argument ``last_epoch`` counts epochs, as in PaddleVideo."""
+    """A schedule with an argument ``last_epoch`` that counts epochs, as in PaddleVideo."""
 
     last_epoch_counts = "epochs"
 
@@ -280,7 +280,7 @@ class CosineAnnealingDecay(Schedule):
 @SCHEDULES.register
 @dataclass(frozen=True)
 class LinearLR(Schedule):
-    """A line from ``start_factor`` to ``end_factor`` times the rate in ``total_steps`` steps, whose end holds."""
+    """A line from ``start_factor`` to ``end_factor`` times the rate in ``total_steps`` steps, then ``end_factor``."""
 
     learning_rate: NonNegative
     total_steps: Steps
@@ -376,7 +376,7 @@ def build_lr(
     """The schedule of an OPTIMIZER.learning_rate section.
 
     ``iter_step: True`` moves it at every optimizer step, otherwise it moves once per epoch; the arguments of Paddle's
-    own schedules count in these steps.  A schedule inside another one moves at the beat of the outer one.  ``verbose``
+    own schedules count in these steps.  A schedule inside another one counts the steps of the outer one.  ``verbose``
     has no effect: the log has the rates.
 
     Args:

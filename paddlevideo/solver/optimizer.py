@@ -60,7 +60,7 @@ def build_optimizer(
     Its rate is the schedule's first one; ``set_lr`` gives it those of later steps.
 
     Weight decay is added to the gradient, after clipping (L2 or L1), except with optimizers that shrink the weights
-    themselves (AdamW, Lamb; by 0.01 if the section does not say).  ``SGD`` with a momentum, as MMAction2 writes it, is
+    themselves (AdamW, Lamb; by default 0.01).  ``SGD`` with a momentum, as MMAction2 writes it, is
     ``Momentum``.  Frozen parameters take no part.  The multipliers are written onto the parameters: building a second
     optimizer for the same model replaces them.
 
@@ -256,7 +256,7 @@ def _renamed(state: Mapping[str, Any], optimizer: Optimizer, model: Layer) -> di
 
 
 def _fill(slot: paddle.Tensor, value: np.ndarray) -> None:
-    # Adam's powers of beta live on the CPU even when the weights do not: set_value would move them
+    # Adam's powers of beta are on the CPU even when the weights are not: set_value would move them
     source = paddle.to_tensor(value, place=slot.place)
     slot.copy_(source if source.dtype == slot.dtype else source.astype(slot.dtype), True)
 
@@ -356,7 +356,7 @@ def _forbid_other_rates(groups: list[ParameterGroup], schedule: RateOfRun) -> No
 
 
 def _forbid_duplicates(named: list[tuple[str, paddle.Tensor]]) -> None:
-    """Paddle keeps accumulators by ``parameter.name``: two parameters of one name would share them in silence."""
+    """Paddle keeps accumulators by ``parameter.name``: two parameters of one name would share them unnoticed."""
     seen: dict[str, str] = {}
     for name, parameter in named:
         other = seen.setdefault(parameter.name, name)

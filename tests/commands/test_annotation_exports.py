@@ -71,7 +71,7 @@ def run(rendered, folder, text, *more, name="people.csv"):
     return people([str(folder / name), *options, "--jobs", "1", *more])
 
 
-def test_cvats_own_attributes_are_no_actions_and_the_account_says_what_became_of_each_box(
+def test_cvats_own_attributes_are_no_actions_and_the_summary_counts_each_box(
     rendered,
     tmp_path,
     capsys,
@@ -337,7 +337,7 @@ def test_a_person_of_label_studio_is_gone_behind_a_key_that_is_switched_off(tmp_
     assert [(p.time_s, p.box[0]) for p in people] == [(0.0, 0.0), (1.0, 0.1), (3.0, 0.5)]
 
 
-def test_a_file_that_does_not_name_its_video_asks_for_it(rendered, tmp_path):
+def test_a_file_that_does_not_name_its_video_needs_it_named(rendered, tmp_path):
     ((_, coco, _), *_), ((_, xml, _), *_) = cvat_coco(rendered[1]), cvat_images(rendered[1])
     assert "--video names the video of frame_000031.PNG" in refused(tmp_path, "a.json", coco)
     table = "time_s,x1,y1,x2,y2\n1,5,5,30,40\n"

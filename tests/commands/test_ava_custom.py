@@ -111,7 +111,7 @@ def test_tracks_are_interpolated_and_leave_the_picture(tmp_path):
     assert seen[1.5].actions == () and seen[2.0].actions == ("jump",) and seen[2.0].person == "7"
 
 
-def test_pictures_tell_video_and_second_by_their_names(tmp_path):
+def test_names_of_pictures_give_video_and_second(tmp_path):
     region = {"shape_attributes": {"name": "rect", "x": 1, "y": 2, "width": 3, "height": 4}}
     region["region_attributes"] = {"action": {"walk": True, "jump": False}, "person_id": "3"}
     via2 = {"_via_img_metadata": {"k": {"filename": "day1_00026.jpg", "regions": [region]}}}
@@ -142,28 +142,28 @@ def test_coco_of_videos_and_of_named_categories(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "reported"),
     [
         ("a.csv", "video,time_s,x1,y1,x2\na,1,2,3,4\n", "the header has no y2"),
         ("a.csv", "video,time_s,x1,y1,x2,y2\nv,soon,0,0,1,1\n", "a.csv:2: time_s 'soon'"),
         ("a.jsonl", '{"video": "v"}\n', "a.jsonl:1: expected an object"),
         ("a.jsonl", "[\n", "a.jsonl:1: not JSON"),
         ("a.json", '{"images": [], "annotations": [{"id": 5, "image_id": 1}]}', "annotation 5: its image_id"),
-        ("a.json", "{}", "cannot tell what this is"),
+        ("a.json", "{}", "unknown form; expected .csv"),
         ("a.xml", "<boxes/>", "expected CVAT's <annotations>"),
         ("a.xml", "<annot", "not XML"),
         ("a.csv", "video,time_s,x1,y1,x2,y2\n", "no person is annotated"),
     ],
 )
-def test_files_that_cannot_be_read_say_where(tmp_path, name, text, said):
+def test_files_that_cannot_be_read_say_where(tmp_path, name, text, reported):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError) as caught:
         read_people(tmp_path / name, "auto", ImportOptions(lambda _: 25.0))
-    assert said in str(caught.value)
+    assert reported in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "reported"),
     [
         ("nowhere,1,0,0,1,1,walk,0", ":3: no video 'nowhere'"),
         ("train_00000,9,0.1,0.1,0.2,0.2,walk,0", ":3: second 9, but train_00000 lasts from 0 to 4.00 s"),
@@ -180,13 +180,13 @@ def test_files_that_cannot_be_read_say_where(tmp_path, name, text, said):
         ("train_00000,1,5,5,inf,40,walk,0", ":3: second 1 or box 5, 5, inf, 40: expected finite numbers"),
     ],
 )
-def test_impossible_annotations_are_refused_with_their_line(rendered, tmp_path, row, said):
+def test_impossible_annotations_are_refused_with_their_line(rendered, tmp_path, row, reported):
     good = "train_00002,1,0.1,0.1,0.2,0.2,walk,0"
     (tmp_path / "a.csv").write_text(f"video,time_s,x1,y1,x2,y2,actions,person\n{good}\n{row}\n")
     options = ["--videos", str(rendered[0] / "videos"), "--out", str(tmp_path / "data"), "--base", str(BASE)]
     with pytest.raises(ConfigError) as caught:
         people([str(tmp_path / "a.csv"), *options])
-    assert f"a.csv{said}" in str(caught.value) and not (tmp_path / "data").exists()
+    assert f"a.csv{reported}" in str(caught.value) and not (tmp_path / "data").exists()
     assert len(caught.value.problems) == 1
 
 
@@ -218,7 +218,7 @@ def test_one_video_cannot_be_split(rendered, tmp_path):
     assert config["MODEL"]["head"]["bbox_head"]["topk"] == [1]
 
 
-def test_forms_are_told_apart(tmp_path):
+def test_forms_are_distinguished(tmp_path):
     (tmp_path / "v2.json").write_text('{"_via_img_metadata": {}}')
     assert guess_form(tmp_path / "v2.json") == "via" and guess_form(Path("x.xml")) == "cvat"
 
@@ -245,7 +245,7 @@ def kinds(check):
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "kind", "said"),
+    ("column", "value", "kind", "reported"),
     [
         (6, "0", "label", "ids count from 1"),
         (6, "99", "label", "the model has 1..11"),
@@ -256,7 +256,7 @@ def kinds(check):
         (2, "here", "line", "not a number"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line(sound, rendered, tmp_path, column, value, kind, said):
+def test_what_is_wrong_is_named_with_its_line(sound, rendered, tmp_path, column, value, kind, reported):
     lines = (sound / "train.csv").read_text().splitlines()
     cells = lines[4].split(",")
     cells[column] = value
@@ -265,7 +265,7 @@ def test_what_is_wrong_is_named_with_its_line(sound, rendered, tmp_path, column,
     check = checked(sound, rendered, file_path=str(tmp_path / "bad.csv"))
     assert kinds(check) == {kind} and not check.is_sound
     found = [finding for finding in check.findings if finding.kind == kind]
-    assert [finding.line for finding in found] == [5] and said in found[0].detail
+    assert [finding.line for finding in found] == [5] and reported in found[0].detail
     assert str(found[0]).startswith(f"{tmp_path}/bad.csv:5: ")
 
 
@@ -274,14 +274,14 @@ def test_person_boxes_that_do_not_fit_are_named(sound, rendered, tmp_path):
     shifted = {f"{key.split(',')[0]},{int(key.split(',')[1]) + 900:04d}": value for key, value in persons.items()}
     apart = {key: np.array([[0.0, 0.0, 0.05, 0.05, 1.0]], np.float32) for key in persons}
     pixels = {key: value * np.float32(80) for key, value in persons.items()}
-    for boxes, kind, said in (
+    for boxes, kind, reported in (
         (shifted, "keys", "none of the"),
         (apart, "recall", "0.0 %"),
         (pixels, "file", "pixels?"),
     ):
         write_proposals(tmp_path / "p.pkl", boxes)
         check = checked(sound, rendered, proposal_file=str(tmp_path / "p.pkl"))
-        assert kinds(check) == {kind} and said in check.findings[0].detail
+        assert kinds(check) == {kind} and reported in check.findings[0].detail
     write_proposals(tmp_path / "p.pkl", dict(list(persons.items())[1:]))
     check = checked(sound, rendered, proposal_file=str(tmp_path / "p.pkl"))
     assert check.is_sound and "missing_keys" in {finding.kind for finding in check.findings}

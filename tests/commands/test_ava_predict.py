@@ -55,7 +55,7 @@ def test_scores_are_those_of_main_test(tiny_ava, of_weights, on_video, run_tool,
     load_weights(network, tiny_ava.weights)
     loader, kept = loader_for(config, "test", network.num_classes, 7), []
 
-    class Keeper(Metric):
+    class ScoreCollector(Metric):
         primary = "count"
 
         def update(self, index, outputs, batch):
@@ -71,7 +71,7 @@ def test_scores_are_those_of_main_test(tiny_ava, of_weights, on_video, run_tool,
         def compute(self):
             return {"count": len(kept)}
 
-    evaluate(network, loader, Keeper(), Precision(False, "O1", "float16"))
+    evaluate(network, loader, ScoreCollector(), Precision(False, "O1", "float16"))
     run = run_tool("ava_predict", *of_weights, *on_video, "--out-filename", "", "--json", tmp_path / "a.json",
                    "--action-score-thr", 0, "--batch_size", 2)  # fmt: skip
     assert run.code == 0, run.err
@@ -120,7 +120,7 @@ def test_the_drawn_boxes_are_where_the_actors_are(tiny_ava, of_export, on_video,
     frames, rate = read_video(video)
     factor = enlargement(*SIZE_PX[::-1])
     assert frames.shape == (151, SIZE_PX[1] * factor, SIZE_PX[0] * factor, 3) and rate == 30
-    looked = 0
+    compared = 0
     for key in json.loads(notes.read_text()):
         truth = tiny_ava.truth[key["frame_index"]]
         for person in key["persons"]:
@@ -130,11 +130,11 @@ def test_the_drawn_boxes_are_where_the_actors_are(tiny_ava, of_export, on_video,
             drawn = box_of_colour(frames[key["frame_index"]], person["id"]) / factor
             assert np.abs(drawn - person["box_px"]).max() < 2.5
             assert iou(drawn[None], truth).max() > 0.65
-            looked += 1
-    assert looked >= 6
+            compared += 1
+    assert compared >= 6
 
 
-def test_says_what_paddlevideo_says_and_works_with_its_flags(tiny_ava, of_weights, run_tool, tmp_path, monkeypatch):
+def test_prints_what_paddlevideo_prints_and_works_with_its_flags(tiny_ava, of_weights, run_tool, tmp_path, monkeypatch):
     """Its own flags, with a detector that sees one person in the middle."""
     import paddlevideo.inference.detector as module
 
@@ -144,16 +144,16 @@ def test_says_what_paddlevideo_says_and_works_with_its_flags(tiny_ava, of_weight
         def detect(self, frames, timestamps_s):
             return [np.array([[40, 20, 80, 90, 0.9]], np.float32) for _ in frames]
 
-    monkeypatch.setattr(module, "open_detector", lambda spec, *rest: asked.append(spec) or Middle())
+    monkeypatch.setattr(module, "open_detector", lambda spec, *rest: requested.append(spec) or Middle())
     monkeypatch.chdir(tmp_path)
-    asked = []
+    requested = []
     run = run_tool(
         "ava_predict", *of_weights, "--video_path", tiny_ava.video, "-o", "DATASET.test.person_det_score_thr=0.5",
         "--detection_model_name", "faster_rcnn/faster_rcnn_r50_fpn_1x_coco", "--detection_model_weights", "detector",
         "--out-filename", "out.mp4", "--predict-stepsize", 32, "--output-stepsize", 4, "--output-fps", 6,
     )  # fmt: skip
     assert run.code == 0, run.err
-    assert asked == ["detector"]
+    assert requested == ["detector"]
     lines = run.out.splitlines()
     assert lines[:3] == [
         "Frame Number: 151",
@@ -181,10 +181,10 @@ def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_too
         name = "to and fro"
 
         def detect(self, frames, timestamps_s):
-            asked.extend(timestamps_s)
+            requested.extend(timestamps_s)
             return [np.array([[*box_at(t), 0.9]], np.float32) for t in timestamps_s]
 
-    asked = []
+    requested = []
     monkeypatch.setattr(module, "open_detector", lambda *rest: ToAndFro())
     video, notes = tmp_path / "out.mp4", tmp_path / "out.json"
     run = run_tool("ava_predict", *of_export, "--video_path", tiny_ava.video, "--action_every", 1.5, "--json", notes,
@@ -193,7 +193,7 @@ def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_too
     keys = json.loads(notes.read_text())
     assert [key["frame_index"] for key in keys] == [0, 45, 90, 135]
     assert {person["id"] for key in keys for person in key["persons"]} == {0}
-    assert np.diff(asked).max() < 0.2 + 1 / 30 and set(np.arange(0, 5, 1.5)) <= {round(t, 6) for t in asked}
+    assert np.diff(requested).max() < 0.2 + 1 / 30 and set(np.arange(0, 5, 1.5)) <= {round(t, 6) for t in requested}
     frames, rate = read_video(video)
     assert len(frames) == 151 and rate == 30
     for index in range(3, 150, 12):
@@ -201,7 +201,7 @@ def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_too
         assert np.abs(drawn - box_at(index / 30)).max() < 4
 
 
-def test_nobody_in_the_video_is_a_result(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):
+def test_no_person_in_the_video_is_a_result(tiny_ava, of_export, run_tool, tmp_path, monkeypatch):
     import paddlevideo.inference.detector as module
 
     class Blind(module.PersonDetector):
@@ -270,9 +270,9 @@ def test_a_model_of_whole_videos_is_refused(tiny, tiny_ava, run_tool):
     video = ["--video_path", tiny_ava.video, "--out-filename", ""]
     for model in (["--model_file", tiny.folder], ["-c", tiny.config, "-w", tiny.weights, "--device", "cpu"]):
         run = run_tool("ava_predict", *model, *video)
-        assert run.code == 2 and "use tools/predict.py" in run.err
+        assert run.code == 2 and "use paddlevideo predict" in run.err
 
 
 def test_predict_refuses_a_detection_model(tiny_ava, run_tool):
     run = run_tool("predict", "-i", tiny_ava.video, "--model_file", tiny_ava.folder)
-    assert run.code == 2 and "tools/ava_predict.py" in run.err.splitlines()[-1]
+    assert run.code == 2 and "paddlevideo detect" in run.err.splitlines()[-1]

@@ -76,7 +76,7 @@ def test_after_is_what_the_loader_gives_and_before_is_what_it_had(folder):
         assert clip.heading[1].endswith(f"clip {index}.mp4")
 
 
-def test_a_changed_label_is_said(folder):
+def test_a_changed_label_is_reported(folder):
     flip = {"Flip": {"flip_ratio": 1.0, "flip_label_map": {0: 1}}}
     rows = browser(folder, [flip]).clip(0).rows
     assert rows[1].title == "after: now rightwards (1)  40 x 40"
@@ -184,13 +184,13 @@ def test_the_command_writes_a_strip_per_clip(run_tool, folder, tmp_path):
     assert done.code == 0 and (tmp_path / "small" / "train_000001.png").is_file()
 
 
-def test_it_draws_what_a_run_sees_unless_told_otherwise(run_tool):
+def test_it_draws_what_a_run_sees_by_default(run_tool):
     from paddlevideo.settings import DEFAULT_SEED
 
     assert f"({DEFAULT_SEED}, as for main.py)" in run_tool("browse_dataset", "--help").out.replace("\n", " ")
 
 
-def test_the_command_writes_films_and_says_when_there_is_nothing_to_blend(run_tool, folder, tmp_path):
+def test_the_command_writes_gifs_and_reports_when_there_is_nothing_to_blend(run_tool, folder, tmp_path):
     image = pytest.importorskip("PIL.Image", reason="GIFs are written by Pillow, which is not installed")
     config = write(tmp_path / "c.yaml", settings(folder, [NORMALIZATION], {"name": "Cutmix"}))
     done = run_tool("browse_dataset", "-c", config, "--index", 1, "--format", "gif", "--out", tmp_path)

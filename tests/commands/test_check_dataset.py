@@ -126,7 +126,7 @@ def test_frame_folders(place, run_tool):
         ("leak", "val", 1),
     }
     assert places(found, "note") == {("more_frames", "train", 4)}
-    assert "the list says 10, the folder has 6 without a gap" in done.out
+    assert "the list states 10, the folder has 6 without a gap" in done.out
 
 
 def test_class_balance_is_a_note(place, run_tool):

@@ -85,9 +85,9 @@ def test_a_shift_the_other_way_is_refused_with_the_settings_that_fit(convert, ba
         stated = "MODEL.backbone: shift_div 4, as the configuration states" in convert(arrays, section, *flags).out
         assert stated == (backbone.get("shift_div") == 4)
         return
-    said = convert.refused(arrays, section, *flags)
+    reported = convert.refused(arrays, section, *flags)
     settings = " ".join(f"-o MODEL.backbone.{key}={value}" for key, value in advised.items())
-    assert settings in said and ("shift_div" in said) == ("shift_div" in advised)
+    assert settings in reported and ("shift_div" in reported) == ("shift_div" in advised)
     convert(arrays, section, *flags, *settings.split())
 
 
@@ -205,8 +205,8 @@ def test_miil_s_transformer_without_qkv_bias_begins_pp_timesformer(convert):
     for part in ("attn", "temporal_attn"):
         qkv = state[f"blocks.0.{part}.qkv.weight"].numpy()
         assert np.array_equal(qkv, arrays["blocks.0.attn.qkv.weight"].T)
-    said = convert.refused(arrays, divided(**plain), "-o", "MODEL.backbone.qkv_bias=True")
-    assert "missing     blocks.0.attn.qkv.bias" in said
+    reported = convert.refused(arrays, divided(**plain), "-o", "MODEL.backbone.qkv_bias=True")
+    assert "missing     blocks.0.attn.qkv.bias" in reported
 
 
 def test_of_a_distillation_the_student_s_weights_are_converted_without_the_teacher_s_file(convert, tmp_path):
@@ -243,8 +243,8 @@ def test_gaps_are_refused_unless_they_are_allowed_by_name(convert):
     arrays = mmaction_checkpoint(small())
     del arrays["cls_head.fc_cls.bias"]
     arrays["backbone.layer9.strange"] = np.zeros(2, "float32")
-    said = convert.refused(arrays, small())
-    assert "missing     head.fc.bias" in said and "unexpected  backbone.layer9.strange" in said
+    reported = convert.refused(arrays, small())
+    assert "missing     head.fc.bias" in reported and "unexpected  backbone.layer9.strange" in reported
     convert.refused(arrays, small(), "--allow-missing", "head.fc.bias")
     done = convert(arrays, small(), "--allow-missing", "head.fc.b*", "--allow-unexpected", "backbone.layer9.*")
     assert "1 keys (head.fc.bias): allowed to be missing" in done.out
@@ -309,10 +309,10 @@ def of_another_network(kind):
 def test_a_file_of_another_network_is_refused_by_its_names(kind, backbone_only, convert):
     arrays, section, words = of_another_network(kind)
     option = ["--backbone-only"] if backbone_only else []
-    said = convert.refused(arrays, section, *option)
-    last = said.strip().splitlines()[-1]
+    reported = convert.refused(arrays, section, *option)
+    last = reported.strip().splitlines()[-1]
     assert last.startswith("Nothing was written.") and re.search(words.replace("(", r"\(").replace(")", r"\)"), last)
-    assert "class count" not in said
+    assert "class count" not in reported
     setting = re.findall(r"-o (MODEL\S+=\w+)", last)
     if kind in ("not shifted", "shifted", "whole blocks shifted", "pooled", "another attention"):  # the advice is right
         convert(arrays, section, *option, "-o", setting[0])
@@ -412,7 +412,7 @@ def test_averaged_weights_are_taken_on_request(convert, tmp_path):
     np.testing.assert_allclose(second, first + 1)
 
 
-def test_fine_tuning_from_a_converted_checkpoint_replaces_the_classifier_and_says_so(convert, tmp_path):
+def test_fine_tuning_from_a_converted_checkpoint_replaces_the_classifier_and_reports_it(convert, tmp_path):
     """As HMDB51 and UCF101 do from Kinetics-400: 5 classes in the file, 2 in the data."""
     config = tsm_config(make_clips(tmp_path / "clips", 4), tmp_path / "output") | {"epochs": 1}
     target = convert(mmaction_checkpoint(small(5)), small(5)).target

@@ -37,6 +37,6 @@ def test_without_out_the_csv_is_in_the_output_folder(page, run_tool):
         (("--out", "r.pkl"), "--out r.pkl: expected a name ending in .csv for the results of AVAMetric"),
     ],
 )
-def test_what_detection_does_not_have_is_said(flags, word, page, run_tool):
+def test_what_detection_does_not_have_is_reported(flags, word, page, run_tool):
     done = run_tool("test", "page.yaml", "w.pdparams", *flags)
     assert done.code == 2 and word in done.err

@@ -35,7 +35,7 @@ def test_own_annotations_become_an_output_video(rendered, tmp_path, form, run_to
     shown = run_tool("ava_predict", "-c", config, "-w", weights, *small, *options, "--action-score-thr", 2)
     assert shown.code == 0, shown.err
     frames, rate = read_video(drawn)
-    factor, looked = enlargement(HEIGHT_PX, WIDTH_PX), 0
+    factor, compared = enlargement(HEIGHT_PX, WIDTH_PX), 0
     assert rate == 10 and frames.shape[1:] == (HEIGHT_PX * factor, WIDTH_PX * factor, 3)
     for key in json.loads(notes.read_text()):
         second = key["frame_index"] / 10
@@ -44,5 +44,5 @@ def test_own_annotations_become_an_output_video(rendered, tmp_path, form, run_to
         for person in key["persons"]:
             drawn = box_of_colour(frames[key["frame_index"]], person["id"]) / factor
             assert iou(drawn[None], people).max() > 0.7
-            looked += 1
-    assert looked >= 6
+            compared += 1
+    assert compared >= 6

@@ -47,7 +47,7 @@ def test_top_k_lists_are_in_falling_order(tiny, model, run_tool):
     assert f"top-{NUM_CLASSES} class" in run_tool("predict", "-i", tiny.videos[0], *model, "--top_k", 99).out
 
 
-def test_the_configurations_inference_section_may_ask_for_top_k(tiny, model, run_tool, tmp_path):
+def test_the_configurations_inference_section_may_set_top_k(tiny, model, run_tool, tmp_path):
     config = write_config(tmp_path, {**tiny_config(), "INFERENCE": {"name": "ppTSM_Inference_helper", "top_k": 2}})
     assert "top-2 class" in run_tool("predict", "-i", tiny.videos[0], *model, "-c", config).out
 
@@ -117,7 +117,7 @@ def test_truth_values(word, value):
     assert parse_bool(word) is value
 
 
-def test_pdmodel_asked_for_json_found(tiny, run_tool):
+def test_pdmodel_requested_json_found(tiny, run_tool):
     done = run_tool("predict", "-i", tiny.videos[0], "--model_file", tiny.folder / "TSM.pdmodel")
     assert done.code == 0 and "TSM.json" in done.err
 
@@ -133,7 +133,7 @@ def test_an_edited_configuration_is_named_and_the_exported_pipeline_holds(tiny, 
     assert "differs" not in run_tool("predict", "-i", tiny.videos[0], *model, "-c", tiny.config).err
 
 
-def test_an_override_on_this_command_line_is_followed_and_said(tiny, model, run_tool):
+def test_an_override_on_this_command_line_is_followed_and_reported(tiny, model, run_tool):
     change = ["-c", tiny.config, "-o", "PIPELINE.test.transform.0.Scale.short_size=48"]
     plain, changed = (run_tool("predict", "-i", tiny.videos[0], *model, *more) for more in ([], change))
     assert changed.code == 0 and changed.out != plain.out

@@ -101,7 +101,7 @@ def test_several_processes_do_the_same(videos, run_tool):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reported"),
     [
         (["--out", "videos/raw"], "need a folder of their own"),
         (["--frame_name", "img.jpg"], "expected one place for the number"),
@@ -110,10 +110,10 @@ def test_several_processes_do_the_same(videos, run_tool):
         (["none.txt"], "none.txt: no such list file"),
     ],
 )
-def test_impossible_wishes(videos, run_tool, arguments, said):
+def test_impossible_wishes(videos, run_tool, arguments, reported):
     Path("outside.txt").write_text("../secret.mp4 0\n")
     done = extract(run_tool, *arguments)
-    assert done.code == 2 and said in done.err
+    assert done.code == 2 and reported in done.err
 
 
 def test_two_videos_that_would_share_a_folder(videos, run_tool):

@@ -252,7 +252,7 @@ HEADER = "label,youtube_id,time_start,time_end\n"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reported"),
     [
         (lambda: (KINETICS / "annotations/train.csv").unlink(), "expected train.csv or kinetics_train.csv"),
         (lambda: write(KINETICS / "annotations/train.csv", "a,b\n1,2\n"), "the header has no youtube_id"),
@@ -262,11 +262,11 @@ HEADER = "label,youtube_id,time_start,time_end\n"
     ],
     ids=["no file", "no column", "no number", "no folder", "nothing found"],
 )
-def test_what_cannot_work_is_said_in_one_line(place, run_tool, change, said):
+def test_what_cannot_work_is_reported_in_one_line(place, run_tool, change, reported):
     kinetics_files(place)
     change()
     done = run_tool("prepare/kinetics")
-    assert done.code == 2 and said in done.err and "Traceback" not in done.err
+    assert done.code == 2 and reported in done.err and "Traceback" not in done.err
 
 
 def test_a_file_called_by_its_id_alone_is_no_clip_among_several(place, run_tool):
@@ -298,7 +298,7 @@ def test_two_files_of_one_name_are_reported(place, run_tool):
         ("ucf101", "ucf101_videos", "videos"),
     ],
 )
-def test_lists_stand_where_the_configurations_look(tool, config, kind):
+def test_lists_are_where_the_configurations_read_them(tool, config, kind):
     from paddlevideo.preparation.public_sets import PUBLIC_SETS
 
     recipe = PUBLIC_SETS[tool]

@@ -60,13 +60,13 @@ def test_a_distilled_student_is_drawn_without_its_teacher_s_file(run_tool, folde
     assert pictures[0] == pictures[1]
 
 
-def test_film_of_a_chosen_class_and_layer(run_tool, folder):
+def test_gif_of_a_chosen_class_and_layer(run_tool, folder):
     run = run_tool(*command(folder, "tsm", "--format", "gif", "--class", 1, "--layer", "backbone.res3a"))
     assert run.code == 0, run.err
     assert (folder / "look" / "tsm" / "clip 0.gif").read_bytes().startswith(b"GIF8")
 
 
-def test_a_transformer_says_that_rollout_knows_no_classes(run_tool, folder):
+def test_a_transformer_reports_that_rollout_ignores_classes(run_tool, folder):
     run = run_tool(*command(folder, "timesformer", "--class", 1))
     assert run.code == 0 and "rollout knows no classes" in run.err
 

@@ -169,16 +169,16 @@ def test_same_seed_same_data_set_whatever_the_jobs(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("counts", "settings", "said"),
+    ("counts", "settings", "reported"),
     [
-        ({**COUNTS, "val": 3}, SMALL, "--val 3: wants a multiple of 2"),
-        (COUNTS, Settings(length_s=40, long=True), "--val 2: wants a multiple of 4"),
-        (COUNTS, Settings(long=True), "--length 16: wants 36 to 600 seconds with --long"),
+        ({**COUNTS, "val": 3}, SMALL, "--val 3: expected a multiple of 2"),
+        (COUNTS, Settings(length_s=40, long=True), "--val 2: expected a multiple of 4"),
+        (COUNTS, Settings(long=True), "--length 16: expected 36 to 600 seconds with --long"),
         (COUNTS, Settings(size_px=(64, 63)), "--size 64 63"),
     ],
 )
-def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, counts, settings, said):
-    with pytest.raises(UserError, match=said):
+def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, counts, settings, reported):
+    with pytest.raises(UserError, match=reported):
         ava_synthetic.make_dataset(tmp_path / "out", counts, settings, jobs=1)
     assert not (tmp_path / "out").exists()
 

@@ -29,7 +29,7 @@ def decode(path):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     out = tmp_path_factory.mktemp("motion")
-    motion.make_dataset(out, COUNTS, motion.Look(seed=3, short_px=(32, 48)), jobs=2)
+    motion.make_dataset(out, COUNTS, motion.Style(seed=3, short_px=(32, 48)), jobs=2)
     return out
 
 
@@ -82,7 +82,7 @@ def test_clips_are_video_files_of_varied_shape(dataset):
 
 
 @pytest.mark.parametrize("pair", range(4))
-def test_a_clip_moves_as_its_class_says(pair):
+def test_a_clip_moves_by_its_class(pair):
     first, last = motion.choose_motion(pair, 24, np.random.default_rng(0))[[0, -1]]
     change = last - first  # x, y (downwards), side, turn (clockwise)
     expected = [(0, -1), (1, -1), (2, +1), (3, +1)][pair]
@@ -99,7 +99,7 @@ def test_rotation_is_clockwise_on_the_screen():
 
 
 def test_same_seed_same_data_set(dataset, tmp_path):
-    motion.make_dataset(tmp_path, COUNTS, motion.Look(seed=3, short_px=(32, 48)), jobs=1)
+    motion.make_dataset(tmp_path, COUNTS, motion.Style(seed=3, short_px=(32, 48)), jobs=1)
     for name in ("train.list", "val.list", "test.list", "labels.txt", "README.md", "contact_sheet.png"):
         assert (tmp_path / name).read_bytes() == (dataset / name).read_bytes(), name
     for path, _ in entries(dataset, "test"):
@@ -109,33 +109,33 @@ def test_same_seed_same_data_set(dataset, tmp_path):
 def test_seeds_and_sets_differ():
     digits = motion.load_digits()
     clip = motion.Clip("train", 0, 0, False)
-    for other, look in ((clip, motion.Look(seed=1)), (motion.Clip("test", 0, 0, False), motion.Look())):
-        a, _ = motion.render(clip, motion.Look(), digits)
-        b, _ = motion.render(other, look, digits)
+    for other, style in ((clip, motion.Style(seed=1)), (motion.Clip("test", 0, 0, False), motion.Style())):
+        a, _ = motion.render(clip, motion.Style(), digits)
+        b, _ = motion.render(other, style, digits)
         assert a.shape != b.shape or not np.array_equal(a, b)
 
 
 def test_variety_keeps_the_background_at_rest():
     digits = motion.load_digits()
     clip = motion.Clip("train", 0, 1, False)
-    plain, _ = motion.render(clip, motion.Look(), digits)
-    busy, _ = motion.render(clip, motion.Look(variety=4), digits)
+    plain, _ = motion.render(clip, motion.Style(), digits)
+    busy, _ = motion.render(clip, motion.Style(variety=4), digits)
     assert plain.shape == busy.shape and not np.array_equal(plain, busy)
     still = (busy == busy[:1]).all(axis=(0, 3))  # pixels that the moving shape never touches
     assert 0.2 < still.mean() < 1.0
 
 
 @pytest.mark.parametrize(
-    ("counts", "look", "said"),
+    ("counts", "style", "reported"),
     [
-        ({**COUNTS, "val": 12}, motion.Look(), "--val 12: wants a multiple of 8"),
-        (COUNTS, motion.Look(short_px=(64, 32)), "--size 64 32"),
-        (COUNTS, motion.Look(short_px=(4, 32)), "--size 4 32"),
+        ({**COUNTS, "val": 12}, motion.Style(), "--val 12: expected a multiple of 8"),
+        (COUNTS, motion.Style(short_px=(64, 32)), "--size 64 32"),
+        (COUNTS, motion.Style(short_px=(4, 32)), "--size 4 32"),
     ],
 )
-def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, counts, look, said):
-    with pytest.raises(UserError, match=said):
-        motion.make_dataset(tmp_path / "out", counts, look, jobs=1)
+def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, counts, style, reported):
+    with pytest.raises(UserError, match=reported):
+        motion.make_dataset(tmp_path / "out", counts, style, jobs=1)
     assert not (tmp_path / "out").exists()
 
 

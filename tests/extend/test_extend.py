@@ -207,7 +207,7 @@ def test_an_export_brings_the_place_of_a_transform_and_refuses_a_changed_one(wor
     (tmp_path / "moved").mkdir()
     moved = (tmp_path / "my_transform.py").rename(tmp_path / "moved" / "my_transform.py")
     done = run(predict, tmp_path)
-    assert done.returncode == 2 and "my_transform.py: is not here; say where it is now" in done.stderr, done.stderr
+    assert done.returncode == 2 and "my_transform.py: is not here; name its new place" in done.stderr, done.stderr
     assert run([*predict, "--import", "moved/my_transform.py"], tmp_path).returncode == 0
     (tmp_path / "my_transform.py").write_text(moved.read_text() + "# changed\n")
     done = run(predict, tmp_path)

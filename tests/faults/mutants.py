@@ -102,7 +102,7 @@ class Outcome:
     seconds: float
 
 
-def judge(path: Path, reader: str, clean: np.ndarray, report: str) -> Outcome:
+def compare(path: Path, reader: str, clean: np.ndarray, report: str) -> Outcome:
     start = time.monotonic()
     try:
         with open_video(path, reader) as source:
@@ -136,7 +136,7 @@ def run(folder: Path, seed: int, rounds: int, sources: list[str], readers: list[
                 path = folder / f"{kind}{k}_{name}"
                 path.write_bytes(mutate(data, kind, rng))
                 report = reported(path)
-                outcomes += [judge(path, reader, clean[reader], report) for reader in clean]
+                outcomes += [compare(path, reader, clean[reader], report) for reader in clean]
                 path.unlink()
     return outcomes
 

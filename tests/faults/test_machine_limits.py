@@ -88,7 +88,7 @@ def test_what_the_machine_lacks_is_not_laid_at_the_clip():
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(-9, "memory limit"), (-7, "/dev/shm"), (-11, "a library crashed"), (-6, "gave up"), (3, "")]
+    ("code", "words"), [(-9, "memory limit"), (-7, "/dev/shm"), (-11, "a library crashed"), (-6, "aborted"), (3, "")]
 )
 def test_a_dead_worker_is_explained_by_its_own_exit_code(code, words):
     iterator = SimpleNamespace(_workers=[SimpleNamespace(pid=7, exitcode=code), SimpleNamespace(pid=8, exitcode=0)])

@@ -103,7 +103,7 @@ def test_a_damaged_manifest_does_not_stop_the_search_for_an_older_point(tmp_path
         folder.newest()
 
 
-def test_a_manifest_of_the_first_format_loads_and_says_so(tmp_path, caplog, capsys):
+def test_a_manifest_of_the_first_format_loads_and_reports_it(tmp_path, caplog, capsys):
     stem = point(tmp_path)
     content = json.loads(manifest_of(stem).read_text())
     old = {"format": 1, "files": content["files"], "state": content["state"]}

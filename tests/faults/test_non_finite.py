@@ -317,7 +317,7 @@ def test_an_epoch_is_kept_when_its_validation_fails_and_resuming_begins_with_tha
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SampleSource, "fetch", unreadable)
-        with pytest.raises(UserError, match=r"clip 5.mp4: corrupt.*on_error: count.*check_dataset"):
+        with pytest.raises(UserError, match=r"clip 5.mp4: corrupt.*on_error: count.*check-data"):
             train(broken, Options(validate=True))
     assert (tmp_path / "broken" / "TSM_epoch_00001.pdstates").is_file()
     train(broken, Options(validate=True, resume="auto"))
@@ -340,7 +340,7 @@ def test_validation_files_are_opened_before_the_first_step(clips, tmp_path):
     config = config_for(clips, tmp_path / "out").to_dict()
     config["DATASET"]["valid"] = {"format": "VideoDataset", "file_path": str(listed)}
     with pytest.raises(
-        UserError, match=r"DATASET.valid: 1 unreadable files.*\n.*cut.mp4: .*(\n.*)*on_error=count.*check_dat"
+        UserError, match=r"DATASET.valid: 1 unreadable files.*\n.*cut.mp4: .*(\n.*)*on_error=count.*check-dat"
     ):
         train(Config(config), Options(validate=True))
     assert "train step" not in log_of(tmp_path / "out")

@@ -1,6 +1,6 @@
 """Gradients of whole networks against differences of their loss.
 
-Outputs equal to a reference say nothing of the way back; and Paddle's is not always right (``max_over_places``).
+Outputs equal to a reference say nothing of the way back; and Paddle's is not always right (``max_over_positions``).
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 from paddlevideo.modeling.frameworks.build import build_framework
 from paddlevideo.modeling.heads.bbox_head_ava import BBoxHeadAVA
 from paddlevideo.modeling.heads.fbo_head import FBOHead
-from paddlevideo.modeling.layers import max_over_places
+from paddlevideo.modeling.layers import max_over_positions
 from tests.models.sections import RECOGNIZERS, SIZES
 from tests.unit.modeling.test_fast_rcnn import KINDS
 from tests.unit.modeling.test_fast_rcnn import batch as key_frames
@@ -97,6 +97,6 @@ def test_the_maximum_over_places_sends_its_gradient_to_the_largest_value():
     x = paddle.to_tensor(
         np.random.default_rng(0).permutation(96).reshape(2, 4, 3, 4).astype("float32"), stop_gradient=False
     )
-    (max_over_places(x) * 2).sum().backward()
+    (max_over_positions(x) * 2).sum().backward()
     values = x.numpy()
     np.testing.assert_array_equal(x.grad.numpy(), 2.0 * (values == values.max((2, 3), keepdims=True)))

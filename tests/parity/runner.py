@@ -237,7 +237,7 @@ def layer_outputs(network: Any, watched: set[str]) -> Iterator[dict[str, np.ndar
     """
     layers: dict[str, np.ndarray] = {}
 
-    def remember(name: str) -> Callable[..., None]:
+    def collect(name: str) -> Callable[..., None]:
         def hook(layer: Any, inputs: Any, output: Any) -> None:
             several = isinstance(output, list | tuple)
             for i, value in enumerate(output if several else [output]):
@@ -249,7 +249,7 @@ def layer_outputs(network: Any, watched: set[str]) -> Iterator[dict[str, np.ndar
 
     wanted = {name.partition("#")[0] for name in watched}
     named = [(name, layer) for name, layer in network.named_sublayers() if name in wanted]
-    hooks = [layer.register_forward_post_hook(remember(name)) for name, layer in named]
+    hooks = [layer.register_forward_post_hook(collect(name)) for name, layer in named]
     try:
         yield layers
     finally:

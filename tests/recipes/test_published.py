@@ -109,10 +109,10 @@ def value_at(section: Any, key: str) -> Any:
 
 def mismatches(config: Config, file: Path) -> list[str]:
     wanted = dict(PUBLISHED[file.stem])
-    said, rates = wanted.pop("file_says", []), wanted.pop("rates", None)
+    reported, rates = wanted.pop("file_says", []), wanted.pop("rates", None)
     found = figures(config, file, list(wanted))
     wrong = [f"{key}: {found[key]!r}, published {value!r}" for key, value in wanted.items() if found[key] != value]
-    wrong += [f"the file does not say {text}" for text in said if text not in file.read_text()]
+    wrong += [f"the file does not say {text}" for text in reported if text not in file.read_text()]
     return wrong + (wrong_rates(config, **rates) if rates else [])
 
 
@@ -208,6 +208,6 @@ def test_a_leaf_opens_with_what_it_is(file):
     opening = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
     assert len(opening) >= 2 and any("main.py" in line for line in opening)
     if file in DETECTION:
-        said = "\n".join(opening)
-        assert "Paper: " in said and "Written for: " in said and file.stem in said
-        assert "_demo" in file.stem or "Published" in said
+        reported = "\n".join(opening)
+        assert "Paper: " in reported and "Written for: " in reported and file.stem in reported
+        assert "_demo" in file.stem or "Published" in reported

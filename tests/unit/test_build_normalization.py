@@ -122,7 +122,7 @@ def test_pixels_that_are_no_levels_and_not_called_normalised_are_refused_by_name
             build()
 
 
-def test_an_own_operator_gives_levels_or_says_that_it_normalises(clips, tmp_path, own):
+def test_an_own_operator_gives_levels_or_reports_that_it_normalises(clips, tmp_path, own):
     plain = config_of(clips, tmp_path / "plain")
     weights = weights_of(plain, tmp_path)
     expected = seen_by_the_backbone(plain, weights, tmp_path)

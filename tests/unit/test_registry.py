@@ -82,7 +82,7 @@ def test_an_attribute_that_the_constructor_leaves_out_is_named():
         things.build({"name": "Own"}, "THING")
 
 
-def test_a_taken_name_says_by_which_module():
+def test_a_taken_name_names_its_module():
     things = registry()
     things.register(define(run=lambda self, x, state=None: x))
     with pytest.raises(UserError, match=r"thing Own: the name is taken by elsewhere \(elsewhere\); rename"):

@@ -42,7 +42,7 @@ def test_tensors_come_back_with_shape_type_and_value(write, tmp_path):
 @pytest.mark.parametrize(
     ("content", "kind", "words"),
     [
-        ({"a": Global("os", "system")}, UnsafeFileError, "asks for os.system"),
+        ({"a": Global("os", "system")}, UnsafeFileError, "names os.system"),
         ({"a": Global("torch.nn", "Linear")}, UnsafeFileError, "model.state_dict()"),
         ({"a": Tensor(np.zeros(3, "i1"))}, UserError, "quantised"),
         ({"a": Tensor(np.zeros(4, "f4"), shape=(1 << 40,), strides=(0,))}, DamagedFileError, "beyond the 4 values"),
@@ -70,7 +70,7 @@ def test_every_truncation_and_every_extra_byte_is_a_named_error(write, tmp_path)
             read_torch(file)
 
 
-def test_a_file_is_told_by_its_first_bytes(tmp_path):
+def test_a_file_is_recognised_by_its_first_bytes(tmp_path):
     values = {"a": Tensor(np.zeros(2, "f4"))}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a": 1}, protocol=2))
     (tmp_path / "x.npz").write_bytes(b"")
@@ -81,7 +81,7 @@ def test_a_file_is_told_by_its_first_bytes(tmp_path):
         "torch legacy", "zip", "pickle", "zip", "",
     ]  # fmt: skip
     for name in ("l", "z"):
-        with pytest.raises(UserError, match="PyTorch or another archive, expected a pickle.*convert_weights"):
+        with pytest.raises(UserError, match="PyTorch or another archive, expected a pickle.*paddlevideo convert"):
             read_pickle(tmp_path / name)
     with pytest.raises(UserError, match="zip archive, but not of torch.save"):
         read_torch(tmp_path / "x.npz")

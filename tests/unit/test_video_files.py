@@ -8,7 +8,7 @@ import pytest
 from paddlevideo.engine.data_summary import left_out_lines
 from paddlevideo.errors import UserError
 from paddlevideo.loader.build import build_loader
-from paddlevideo.loader.datasets.ava import Places
+from paddlevideo.loader.datasets.ava import VideoPaths
 from paddlevideo.loader.decode import open_video
 from paddlevideo.preparation.list_files import VideoIndex
 from paddlevideo.preparation.person_annotations import VideoFolder
@@ -107,12 +107,12 @@ def run_tool_or_main(capsys):
     return run
 
 
-def test_two_files_of_one_name_are_said(tmp_path):
+def test_two_files_of_one_name_are_reported(tmp_path):
     for ending in (".mp4", ".webm"):
         (tmp_path / f"a{ending}").write_bytes(b"x")
     with pytest.raises(UserError, match=r"may be a.mp4 and a.webm: set video_suffix"):
-        Places(str(tmp_path), True, "").of("a")
-    assert Places(str(tmp_path), True, ".webm").of("a").endswith("a.webm")
+        VideoPaths(str(tmp_path), True, "").of("a")
+    assert VideoPaths(str(tmp_path), True, ".webm").of("a").endswith("a.webm")
     assert VideoFolder(tmp_path, None, None).name_of("a") is None
 
 

@@ -30,13 +30,13 @@ from paddlevideo.video_files import is_video
 
 log = logging.getLogger("paddlevideo")
 
-_AVA_CLASSES = 81  # ids 1 .. 80, and 0, which is nobody's
+_AVA_CLASSES = 81  # ids 1 .. 80, and 0, which is reserved
 _WHOLE = np.array([[0, 0, 1, 1, 1]], np.float32)
 
 
 @DATASETS.register
 class AVADataset(Dataset):
-    """One sample per key frame (video and second): the boxes of its persons, and who does what.
+    """One sample per key frame (video and second): the boxes of its persons and their actions.
 
     A sample: ``frame_dir`` or ``filename``; ``timestamp_s``, ``timestamp_start``, ``clip_fps``, ``shot_frames`` (first
     frame and the one behind the last, from 0); ``boxes`` = ``boxes_norm`` float32 [P, 4] and ``box_scores`` [P], the
@@ -65,17 +65,17 @@ class AVADataset(Dataset):
         video_suffix: their ending; empty: whatever video ``data_prefix`` holds under that name.
         custom_classes: the action ids to keep, in the order of the classes 1, 2, ... they become.
         eval_keyframes: in evaluation ``gt`` takes the annotated key frames, ``proposals`` also those where persons were
-            found and nobody was annotated (of the annotated videos).
+            found and none was annotated (of the annotated videos).
         sample_by_class: in training draw an action first, then one of its key frames.
         power: ... the action with probability ~ (number of its key frames) ** power; 0: all alike, 1: as they come.
         allow_outside_root: let links lead out of ``data_prefix``.
-        test_mode: evaluation.  ``build_loader`` sets it by the split, whatever a file says.
+        test_mode: evaluation.  ``build_loader`` sets it by the split, over the file's value.
         num_classes: K, given by the loader; None: by custom_classes, else by label_file, else 81.
 
     Raises:
         UserError, ConfigError: missing files, bad lines with their numbers, nothing left.
 
-    *Source*: MMAction2 0.x's and PaddleVideo's AVADataset.  There unequal things happen in silence: a second before
+    *Source*: MMAction2 0.x's and PaddleVideo's AVADataset.  There mistakes go unnoticed: a second before
     ``timestamp_start`` shows the first frame 32 times, boxes in pixels match nothing.
     """
 
@@ -125,7 +125,7 @@ class AVADataset(Dataset):
         self._persons = self._read_persons(keys, person_det_score_thr, num_max_proposals)
         if test_mode and eval_keyframes == "proposals":
             keys += self._found_only(rows, keys)
-        self.records, self.lines = self._make_records(keys, Places(data_prefix, videos, video_suffix))
+        self.records, self.lines = self._make_records(keys, VideoPaths(data_prefix, videos, video_suffix))
 
     def sample(self, index: int) -> dict[str, Any]:
         """A new sample dict, ready for the pipeline."""
@@ -141,7 +141,7 @@ class AVADataset(Dataset):
             "timestamp_start": self.timestamp_start,
             "clip_fps": self.fps,
             "fps": self.fps if place == "frame_dir" else None,
-            # the references never look at the last frame of the range; kept for equal clips at second 1798
+            # the references never use the last frame of the range; kept for equal clips at second 1798
             "shot_frames": (0, None if end is None else round((end - self.timestamp_start) * self.fps) - 1),
             "training": not self.test_mode,
             "annotation": f"{self.file_path}:{self.lines[index]}" if self.lines[index] else self.proposal_file,
@@ -169,7 +169,7 @@ class AVADataset(Dataset):
         return self._persons.get(self.records[index]["img_key"], _WHOLE)
 
     def ground_truth(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Annotated boxes float32 [G, 4] and labels 0/1 float32 [G, K]; G = 0 where nobody was annotated."""
+        """Annotated boxes float32 [G, 4] and labels 0/1 float32 [G, K]; G = 0 where none was annotated."""
         return self._truth.of(self.records[index]["img_key"])
 
     def class_counts(self) -> np.ndarray:
@@ -187,7 +187,7 @@ class AVADataset(Dataset):
         return np.array([sum(counts[c] ** (self.power - 1) for c in found) / total for found in classes])
 
     def _check_rows(self, rows: AVARows) -> None:
-        """Refuses seconds, boxes and labels out of range; clips boxes that reach a little outside."""
+        """Rejects seconds, boxes and labels out of range; clips boxes that reach a little outside."""
         findings = Findings(self.file_path)
         start, end = self.timestamp_start, np.inf if self.timestamp_end is None else self.timestamp_end
         most = self.num_classes - 1 if self.custom_classes is None else np.iinfo(np.int32).max
@@ -278,12 +278,12 @@ class AVADataset(Dataset):
         more = [frame for frame in more if frame[1] in videos and self.timestamp_start <= frame[2] <= end]
         return sorted(more, key=lambda frame: (videos[frame[1]], frame[2]))
 
-    def _make_records(self, keys: list, places: Places) -> tuple[list[dict[str, Any]], list[int]]:
-        records, where = [], {video: places.of(video) for video in dict.fromkeys(frame[1] for frame in keys)}
+    def _make_records(self, keys: list, paths: VideoPaths) -> tuple[list[dict[str, Any]], list[int]]:
+        records, where = [], {video: paths.of(video) for video in dict.fromkeys(frame[1] for frame in keys)}
         for index, (key, video, second, _) in enumerate(keys):
             records.append(
                 {
-                    places.kind: where[video],
+                    paths.kind: where[video],
                     "video_id": video,
                     "timestamp": whole_second(second),
                     "img_key": key,
@@ -294,13 +294,13 @@ class AVADataset(Dataset):
         return records, [line for *_, line in keys]
 
     def _digest(self, key: str) -> int:
-        """Of annotation and persons, so that a resumed run knows its data again."""
+        """Of annotation and persons, by which a resumed run checks that its data are the same."""
         persons = self._persons.get(key, _WHOLE).tobytes() if self._persons is not None else b""
         return zlib.crc32(persons, self._truth.digest(key))
 
 
-class Places:
-    """Where the frames of a video are."""
+class VideoPaths:
+    """The file or folder of each video."""
 
     def __init__(self, data_prefix: str | None, videos: bool, video_suffix: str):
         self._prefix, self._suffix = os.path.expanduser(data_prefix or ""), video_suffix

@@ -1,4 +1,4 @@
-"""The persons of AVA-style data: who was annotated, who was found, and how often every action occurs."""
+"""The persons of AVA-style data: annotated, detected, and the number of persons per action."""
 
 from __future__ import annotations
 

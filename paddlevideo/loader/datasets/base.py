@@ -1,4 +1,4 @@
-"""What every data set has."""
+"""The base class of data sets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Dataset(ABC):
         return {}
 
     def class_counts(self) -> np.ndarray | None:
-        """Persons per class, int64 [K], column 0 of those without an action; None: the records' labels tell."""
+        """Persons per class, int64 [K], column 0 of those without an action; None: counted from the records' labels."""
         return None
 
     def sampling_weights(self) -> np.ndarray | None:

@@ -151,7 +151,7 @@ class Csv(WhiteSpace):
 
 
 class CsvWithHeader(Csv):
-    """Cells whose columns the first line names.
+    """Cells with the columns that the first line names.
 
     Args:
         header: the first line.
@@ -187,7 +187,7 @@ class CsvWithHeader(Csv):
 
 
 def format_of(lines: Sequence[tuple[int, str]], fields: Fields, file: str) -> tuple[WhiteSpace, str]:
-    """The format of a list, by all of its lines, and how many say so, as the end of a sentence.
+    """The format of a list, by all of its lines, and how many have it, as the end of a sentence.
 
     Args:
         lines: (number, text) of those that are not blank.
@@ -218,12 +218,12 @@ def _fitting(form: WhiteSpace, texts: Sequence[str]) -> tuple[int, int]:
 
 
 def choose(readings: Sequence[Reading], several: bool, exists: Callable[[str], bool] | None) -> Reading | str:
-    """The reading of a line that is meant, or what is wrong with the line.
+    """The right reading of a line, or what is wrong with the line.
 
     Args:
         readings: the longest path first; not empty.
         several: whether a clip may have any number of labels.
-        exists: whether a path of the list is there; None: nobody can tell, and the longest path with one label counts.
+        exists: whether a path of the list is there; None: unknown, and the longest path with one label counts.
     """
     sound = [reading for reading in readings if several or len(reading.labels) == 1]
     if exists is None and sound:
@@ -237,9 +237,7 @@ def choose(readings: Sequence[Reading], several: bool, exists: Callable[[str], b
         return readings[-1]
     first = (sound or readings)[0]
     other = next(reading for reading in readings if reading is not first)
-    return (
-        f"may be {first}, or {other}, and neither is there; {_QUOTES}, or look at data_prefix and suffix{MULTI_LABEL}"
-    )
+    return f"may be {first}, or {other}, and neither is there; {_QUOTES}, or check data_prefix and suffix{MULTI_LABEL}"
 
 
 MULTI_LABEL = "; several labels per clip need multi_label: True in this section of DATASET"

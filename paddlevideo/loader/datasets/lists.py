@@ -36,8 +36,8 @@ class ClassCount(int):
 
 @dataclass(frozen=True)
 class Row:
-    """One line: its number, its fields by column name (not yet checked), its labels as texts, and what is to be said
-    with a mistake in them."""
+    """One line: its number, its fields by column name (not yet checked), its labels as texts, and the end of a message
+    on a mistake in them."""
 
     line: int
     fields: dict[str, str]
@@ -152,7 +152,7 @@ class Labels:
 
     def __post_init__(self) -> None:
         if self.several and self.num_classes is None and not self.names:
-            raise UserError("multi_label: True needs to know how many classes there are: num_classes, or class_names")
+            raise UserError("multi_label: True needs the number of classes: num_classes, or class_names")
 
     def fields(self, columns: tuple[str, ...]) -> Fields:
         """What a line holds."""
@@ -182,7 +182,7 @@ def multi_hot(label: Sequence[int], num_classes: int) -> np.ndarray:
 
 @dataclass
 class ListContent:
-    """What a list says.
+    """The content of a list.
 
     Args:
         rows: its lines.
@@ -296,7 +296,7 @@ _WAY_OUT = "; if that is wanted, set allow_outside_root: True in this section of
 
 
 def drop_missing(dataset: Any, policy: str, where: str) -> str | None:
-    """Looks for all files of a data set before the first step.
+    """Checks that all files of a data set exist, before the first step.
 
     Args:
         dataset: has ``file_path``, ``records`` and ``lines``.
@@ -351,12 +351,12 @@ class _Existing:
                     self._folders[folder] = {entry.name: entry.is_symlink() for entry in entries}
             except (OSError, ValueError):
                 self._folders[folder] = {}
-        # what is not there by this name may be, by another spelling of it
+        # a file that is not there by this name may be by another spelling of it
         return self._folders[folder].get(name, True) is False or os.path.exists(path)
 
 
 def _hint(path: str) -> str:
-    """What is odd about a path that does not exist."""
+    """The likely mistake in a path that does not exist."""
     if "\\" not in path:
         return ""
     turned = path.replace("\\", "/")
@@ -424,7 +424,7 @@ def describe(record: dict[str, Any]) -> str:
 
 
 def sample_error(record: dict[str, Any], error: Exception) -> UserError:
-    """An error that names the sample it happened at; what the machine lacks is not laid at the sample's door."""
+    """An error that names the sample it happened at; lack of memory or of a module is not the sample's."""
     if isinstance(error, VideoReadError):
         return error
     if isinstance(error, UserError):

@@ -85,7 +85,7 @@ class VideoDataset(Dataset):
             raise UserError(
                 f"{self.file_path}: multi_label: True needs a list (path 0 3 17); class folders give one label"
             )
-        # a folder is its own root: what its links lead to was put there by its owner
+        # a folder is its own root: its links are trusted
         self.data_prefix = None
         files, self.class_names = scan_folder(self.file_path, self.class_names)
         if num_classes is not None and len(self.class_names) > num_classes:

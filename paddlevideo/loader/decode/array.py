@@ -34,7 +34,7 @@ class ArrayReader(FrameReader):
         return len(self._frames)
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
-        wanted = self.checked(indices)
+        requested = self.checked(indices)
         if each is None:
-            return np.ascontiguousarray(self._frames[wanted])
-        return np.stack([each(np.ascontiguousarray(self._frames[index])) for index in wanted])
+            return np.ascontiguousarray(self._frames[requested])
+        return np.stack([each(np.ascontiguousarray(self._frames[index])) for index in requested])

@@ -1,6 +1,6 @@
-"""How long a file says it is, by its container's own bookkeeping.
+"""The size in bytes that a file should have, by its container's headers.
 
-A file that was cut still opens, and most decoders hand out what is left without a word.  Packet counts do not show the
+A file that was cut still opens, and most decoders return what is left without an error.  Packet counts do not show the
 cut reliably (edit lists and dropped frames change them), whereas MP4, Matroska/WebM and AVI announce their size in
 bytes, transport streams and DV consist of packets and pictures of one size, and Ogg marks the last page.
 """
@@ -18,7 +18,7 @@ _TS_SYNC, _TS_PACKETS = 0x47, (188, 192)  # plain; with four bytes of time befor
 
 
 def declared_size(path: str) -> int | None:
-    """Bytes that the file should have at least, or None where the container does not say.
+    """Bytes that the file should have at least, or None if the container does not state it.
 
     Raises:
         OSError: the file cannot be opened.

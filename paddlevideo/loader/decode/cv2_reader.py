@@ -13,9 +13,9 @@ from paddlevideo.loader.decode.reader import MAX_PIXELS, EachFrame, FrameBuffer,
 
 
 class CV2Reader(SurveyedReader, backend="cv2"):
-    """Sequential: every frame is decoded when the file is opened, and again up to the last one asked for.
+    """Sequential: every frame is decoded when the file is opened, and again up to the last requested one.
 
-    PyAV counts, because OpenCV hides what FFmpeg reports; and it turns the picture, because OpenCV knows no mirrored
+    PyAV counts, because OpenCV hides what FFmpeg reports; and it turns the picture, because OpenCV has no mirrored
     ones.  Setting a position is not used, because it lands on wrong frames in damaged and variable-rate files; and
     neither is the header's count, because it can announce billions.  The first picture is compared with PyAV's, because
     OpenCV 5 gives black ones of interlaced video.
@@ -30,11 +30,11 @@ class CV2Reader(SurveyedReader, backend="cv2"):
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         import cv2
 
-        wanted = self.checked(indices)
-        targets, clip = set(wanted), FrameBuffer(self.path, wanted, each)
+        requested = self.checked(indices)
+        targets, clip = set(requested), FrameBuffer(self.path, requested, each)
         video = self._open()
         try:
-            for index in range(max(wanted) + 1):
+            for index in range(max(requested) + 1):
                 if not video.grab():
                     break
                 if index in targets:

@@ -16,7 +16,7 @@ _CANNOT_READ = "cannot read it (GIF and pictures turned by 90 degrees are known 
 class DecordReader(SurveyedReader, backend="decord"):
     """Twice the CPU time of ``pyav``, and wrong frames on open groups of pictures (and on MPEG-TS, which is refused).
 
-    PyAV decodes the file once before, because decord hides what FFmpeg reports.  What decord refuses then is sound.
+    PyAV decodes the file once before, because decord hides what FFmpeg reports.  What decord then refuses is valid.
     """
 
     library = "decord"
@@ -28,8 +28,8 @@ class DecordReader(SurveyedReader, backend="decord"):
             raise UserError("backend 'decord' needs: pip install decord  (or use backend: pyav)") from error
         super().__init__(path, max_pixels)
         if self._seen.source.container == "mpegts":
-            raise self.unable("gives other frames of transport streams than asked")
-        if self._seen.source.count_is_open:  # decord takes memory for so many, and the process dies
+            raise self.unable("gives wrong frames of transport streams")
+        if self._seen.source.count_is_open:  # decord allocates memory for so many, and the process dies
             raise self.unable("needs the number of frames in the header")
         try:
             self._video = decord.VideoReader(path, num_threads=1)
@@ -41,9 +41,9 @@ class DecordReader(SurveyedReader, backend="decord"):
         self.check_first_picture()
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
-        wanted = self.checked(indices)
-        clip = FrameBuffer(self.path, wanted, each)
-        unique = sorted(set(wanted))
+        requested = self.checked(indices)
+        clip = FrameBuffer(self.path, requested, each)
+        unique = sorted(set(requested))
         try:
             frames = self._video.get_batch(unique).asnumpy()
         except Exception as error:

@@ -15,7 +15,7 @@ class FrameFolder(FrameReader):
 
     Args:
         frame_dir: the folder.
-        total_frames: how many frames the list file says there are; None: as many as are there, numbered without a gap.
+        total_frames: the number of frames by the list file; None: as many as are there, numbered without a gap.
         suffix: file name with a place for the 1-based number, e.g. ``img_{:05}.jpg``.
         fps: frame rate, if it is known; images carry none.
 
@@ -38,15 +38,15 @@ class FrameFolder(FrameReader):
         if total_frames is None and not self._count:
             raise VideoReadError(self._folder, "no_frames", f"there is no {self._suffix.format(1)} in it")
         if self._count < 1:
-            raise VideoReadError(self._folder, "no_frames", f"the list file says {self._count} frames")
+            raise VideoReadError(self._folder, "no_frames", f"the list file states {self._count} frames")
 
     def __len__(self) -> int:
         return self._count
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
-        wanted = self.checked(indices)
-        clip = FrameBuffer(self._folder, wanted, each)
-        for index in sorted(set(wanted)):
+        requested = self.checked(indices)
+        clip = FrameBuffer(self._folder, requested, each)
+        for index in sorted(set(requested)):
             clip.put(index, self._read(index))
         return clip.finish()
 
@@ -54,7 +54,7 @@ class FrameFolder(FrameReader):
         return os.path.join(self._folder, self._suffix.format(number))
 
     def _last_number(self) -> int:
-        """The number of the last file, found by halving: thirty looks instead of a listing of 27,000 names."""
+        """The number of the last file, found by bisection: thirty look-ups instead of a listing of 27,000 names."""
         above = 1
         while os.path.isfile(self._file(above)):
             above *= 2

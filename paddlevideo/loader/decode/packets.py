@@ -18,7 +18,7 @@ from paddlevideo.errors import printable
 from paddlevideo.loader.decode.container import declared_size
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, VideoReadError
 
-# They are text or lists of other files, not videos: a text file opens as a "tty" movie, a playlist reads what it names.
+# They are text or lists of other files, not videos: a text file opens as a "tty" movie, a playlist opens other files.
 _NOT_VIDEOS = frozenset(
     {"tty", "hls", "concat", "dash", "sdp", "ffmetadata", "lavfi", "webvtt", "srt", "ass", "image2"}
 )
@@ -234,7 +234,7 @@ class OpenVideo:
             raise VideoReadError(self.path, "corrupt", error)
 
     def _announced(self, table: PacketTable) -> int:
-        """Packets that there should be; 0: the container does not say."""
+        """Packets that there should be; 0: the container does not state it."""
         if "mov" in self._formats:  # the index honours edit lists, where the header's count does not
             return len(self.stream.index_entries)
         if "avi" in self._formats:
@@ -246,7 +246,7 @@ class OpenVideo:
         return self.stream.frames
 
     def _missing_end(self, table: PacketTable) -> str | None:
-        """What to say if the file ends before the duration that its header states."""
+        """The message if the file ends before the duration that its header states."""
         if not self._formats & _STATES_DURATION or not self._container.duration or table.end is None:
             return None
         stated_s = self._container.duration / 1e6
@@ -291,7 +291,7 @@ class Errors:
         self._keys: list[int] = []  # key packets so far
         self._first_pts: int | None = None  # of the first key packet
         self._cut_out = False
-        self._shown = -1  # the latest key packet whose frame came out
+        self._last_key = -1  # the latest key packet whose frame came out
 
     def note(self, number: int, packet: Any | None, error: str | None) -> None:
         """Takes what decoding a packet (None: the end) reported."""
@@ -309,15 +309,15 @@ class Errors:
             self.of_packet.setdefault(number, error)
 
     def of(self, frame: Any, last: int) -> tuple[int, str | None]:
-        """The frame's packet (``last`` where the decoder does not tell), and the first error that it depends on: one
+        """The frame's packet (``last`` where the decoder gives none), and the first error that it depends on: one
         about a packet between it and its key packet."""
         number = frame.opaque if isinstance(frame.opaque, int) else last
         if frame.is_corrupt:
             self.of_packet.setdefault(number, "FFmpeg marks it as corrupt")
         at = bisect_right(self._keys, number) - 1
         if at >= 0 and self._keys[at] == number:
-            self._shown = max(self._shown, number)
-        elif at > 0 and self._keys[at] > self._shown:
+            self._last_key = max(self._last_key, number)
+        elif at > 0 and self._keys[at] > self._last_key:
             at -= 1  # it precedes its key frame, so it also refers to the group before
         first = self._keys[at] if at >= 0 else 0
         return number, next((text for k, text in self.of_packet.items() if first <= k <= number), None)
@@ -496,7 +496,7 @@ def first_line(lines: list[Line]) -> str | None:
 
 
 def to_rgb(frame: Any, size: tuple[int, int] | None = None) -> np.ndarray:
-    """uint8 [H, W, 3], upright as the file's display matrix says.
+    """uint8 [H, W, 3], upright by the file's display matrix.
 
     Args:
         size: stored width and height that the picture gets; None: its own.
@@ -522,7 +522,7 @@ def orientation(frame: Any) -> tuple[bool, bool, bool]:
 
 
 def upright(image: np.ndarray, turned: tuple[bool, bool, bool]) -> np.ndarray:
-    """[H, W, 3] -> [H, W, 3] or [W, H, 3], shown as ``orientation`` says; a view."""
+    """[H, W, 3] -> [H, W, 3] or [W, H, 3], turned and mirrored by ``orientation``; a view."""
     swapped, left_right, upside_down = turned
     if swapped:
         image = image.swapaxes(0, 1)

@@ -1,11 +1,11 @@
-"""Decodes only the groups of pictures that hold a wanted frame, and of these only what the frame depends on.
+"""Decodes only the groups of pictures that hold a requested frame, and of these only what the frame depends on.
 
 All packets are read once without decoding, so the exact number of frames and the display index of each packet are known
-before anything is decoded.  Frames nobody refers to are skipped unless they are wanted.  The result equals sequential
+before anything is decoded.  Frames that no other refers to are skipped unless requested.  The result equals sequential
 decoding bit for bit (tests/unit/loader/test_decode.py).
 
-What was learned about a long video is remembered by this process, and its packets are fetched by seeking: clips around
-the key frames of a film come in a fraction of a second, each after the first.
+The packet table of a long video is cached by this process, and its packets are fetched by seeking: clips around the
+key frames of a long video come in a fraction of a second, each after the first.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from paddlevideo.loader.decode.packets import (
 from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
 from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader
 
-_MAX_REMEMBERED = 16  # 3 MB each, for a quarter of an hour at 30 frames per second
-_remembered: dict[tuple[str, int, int], tuple[PacketTable, list[int] | None]] = {}  # of long files, latest last
+_MAX_CACHED = 16  # 3 MB each, for a quarter of an hour at 30 frames per second
+_cache: dict[tuple[str, int, int], tuple[PacketTable, list[int] | None]] = {}  # of long files, latest last
 # Packets that show nothing (VP8), or that this FFmpeg cannot decode (animated WebP): no frames to count
 _NOT_COUNTABLE = frozenset({"vp8", "webp"})
 
@@ -41,7 +41,7 @@ _NOT_COUNTABLE = frozenset({"vp8", "webp"})
 class PyAVReader(FrameReader, backend="pyav"):
     """Exact, selective, one thread.  Streams without usable time stamps are read sequentially instead.
 
-    Memory is what was asked for, plus the file's packets where they are below 64 MiB together.
+    Memory is that of the requested frames, plus the file's packets where they are below 64 MiB together.
     """
 
     def __init__(self, source: OpenVideo, table: PacketTable, order: list[int], max_pixels: int):
@@ -61,11 +61,11 @@ class PyAVReader(FrameReader, backend="pyav"):
         identity = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
         source = OpenVideo(path, max_pixels)
         try:
-            table, order = _remembered.pop(identity, None) or _read_all(source)
+            table, order = _cache.pop(identity, None) or _read_all(source)
             if table.packets is None:
-                _remembered[identity] = table, order  # the latest goes to the end
-                if len(_remembered) > _MAX_REMEMBERED:
-                    del _remembered[next(iter(_remembered))]
+                _cache[identity] = table, order  # the latest goes to the end
+                if len(_cache) > _MAX_CACHED:
+                    del _cache[next(iter(_cache))]
             if order is not None and source.timed and source.codec not in _NOT_COUNTABLE:
                 return cls(source, table, order, max_pixels)
         except BaseException:
@@ -78,15 +78,15 @@ class PyAVReader(FrameReader, backend="pyav"):
         return len(self._order)
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
-        wanted = self.checked(indices)
-        clip = FrameBuffer(self.path, wanted, each)
+        requested = self.checked(indices)
+        clip = FrameBuffer(self.path, requested, each)
         with error_lines() as lines:
-            for frame in self._decode({self._order[i] for i in wanted}, lines):
+            for frame in self._decode({self._order[i] for i in requested}, lines):
                 index = self._index_of_pts.get(frame.pts)
                 if index in clip.missing and not frame.is_corrupt:
                     clip.put(index, self._picture(frame))
         if clip.missing or lines:
-            clip = FrameBuffer(self.path, wanted, each)
+            clip = FrameBuffer(self.path, requested, each)
             self._get_sequentially(clip)
         return clip.finish()
 
@@ -154,7 +154,7 @@ class PyAVReader(FrameReader, backend="pyav"):
         packets = source.demux()
         found = next(packets, None)
         stamp = None if found is None else found.pts if found.pts is not None else found.dts
-        # where stamps come twice (discarded packets), nothing is certain
+        # where stamps come twice (discarded packets), the order is unknown
         at = pts.index(stamp) if pts.count(stamp) == 1 else None
         if at is None or at > number:
             return None
@@ -162,7 +162,7 @@ class PyAVReader(FrameReader, backend="pyav"):
 
     def _get_sequentially(self, clip: FrameBuffer) -> None:
         """The slow way for frames that did not appear, e.g. where a 'key frame' only begins a gradual refresh, or about
-        which the decoder reported something: only from the beginning it is certain that the file is meant."""
+        which the decoder reported something: only decoding from the beginning gives errors of the file itself."""
         index_of_packet = {number: index for index, number in enumerate(self._order)}
         found, count, damaged = [], 0, False
         for frame, number, damage in decode_all(self.path, max_pixels=self._max_pixels):
@@ -175,7 +175,7 @@ class PyAVReader(FrameReader, backend="pyav"):
                 else:
                     clip.put(index, self._picture(frame))
                     found.append(index)
-        if count != len(self) and not damaged:  # the packets promised other frames than there are
+        if count != len(self) and not damaged:  # the packets announced other frames than there are
             clip.missing.update(found)
 
 
@@ -195,7 +195,7 @@ def display_order(table: PacketTable) -> list[int] | None:
         return None
     order = sorted(shown, key=pts.__getitem__)
     first_key = next((k for k, flag in enumerate(table.keyframe) if flag), None)
-    # a stream cut out of a longer one can begin with pictures whose references are gone: only decoding counts those
+    # a stream cut out of a longer one can begin with pictures without their references: only decoding counts those
     if first_key is None or shown[0] < first_key or pts[order[0]] < pts[first_key]:
         return None
     return order
@@ -205,7 +205,7 @@ def needed_runs(targets: list[int], pts: list[int], keys: list[int]) -> list[tup
     """Runs (first, last) of packets to feed, in decoding order, that do not touch each other.
 
     Args:
-        targets: wanted packets, ascending.
+        targets: requested packets, ascending.
         pts: presentation time per packet.
         keys: key-frame packets, ascending.
     """

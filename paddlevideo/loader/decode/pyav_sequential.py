@@ -16,7 +16,7 @@ _MAX_DIFFERENCE = 30  # levels of 255, mean over a picture; other ways from YUV 
 
 
 class SurveyedReader(FrameReader):
-    """A reader that decodes the file once when it is opened: what it counts, measures and refuses is FFmpeg's answer.
+    """A reader that decodes the file once when it is opened: counts, measures and errors are FFmpeg's.
 
     Args:
         damaged: ``read``: take what can be decoded, as it comes.
@@ -57,14 +57,14 @@ class SurveyedReader(FrameReader):
 class PyAVSequentialReader(SurveyedReader, backend="pyav_sequential"):
     """For streams without time stamps, and the reference for the selective reader.
 
-    Opening decodes the file once to count; ``get`` decodes up to the last frame asked for.  Frames that are not asked
-    for are not converted and not kept.
+    Opening decodes the file once to count; ``get`` decodes up to the last requested frame.  Other frames are not
+    converted and not kept.
     """
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
-        wanted = self.checked(indices)
-        clip = FrameBuffer(self.path, wanted, each)
-        targets, last = set(wanted), max(wanted)
+        requested = self.checked(indices)
+        clip = FrameBuffer(self.path, requested, each)
+        targets, last = set(requested), max(requested)
         for index, (frame, _, damage) in enumerate(decode_all(self.path, self._damaged, self._max_pixels)):
             if index in targets:
                 if damage is not None and self._damaged != "read":

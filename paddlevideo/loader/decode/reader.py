@@ -30,7 +30,7 @@ class VideoReadError(UserError):
     Attributes:
         path: the file.
         reason: one word of ``Reason``.
-        detail: what was seen, for people.
+        detail: the cause, in words.
     """
 
     def __init__(self, path: str | os.PathLike, reason: Reason, detail: str):
@@ -52,7 +52,7 @@ class FrameReader:
     Attributes:
         fps: (frames - 1) / (time of the last one), or the stated rate where the time stamps agree with it.
         pixel_aspect: width of a pixel divided by its height; frames are given as stored.
-        remarks: what is read in another way than a person might expect.
+        remarks: what is read in another way than one might expect.
     """
 
     registered: ClassVar[dict[str, type[FrameReader]]] = {}
@@ -80,7 +80,7 @@ class FrameReader:
         raise NotImplementedError
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
-        """Exactly the frames asked for.
+        """Exactly the requested frames.
 
         Args:
             indices: 0-based display indices, in any order, repetitions allowed.
@@ -90,7 +90,7 @@ class FrameReader:
             uint8 [T, H, W, 3] RGB, upright, T = len(indices), all in the size of the video's first frame.
 
         Raises:
-            VideoReadError: a frame cannot be decoded, or is damaged; there are never fewer frames than asked.
+            VideoReadError: a frame cannot be decoded, or is damaged; there are never fewer frames than requested.
             IndexError: an index outside 0 .. len(reader) - 1.
         """
         raise NotImplementedError
@@ -110,13 +110,13 @@ class FrameReader:
 
     def checked(self, indices: Sequence[int] | np.ndarray) -> list[int]:
         """The indices as a list of ints, all of them inside the source."""
-        wanted = [int(i) for i in indices]
-        wrong = [i for i in wanted if not 0 <= i < len(self)]
-        if not wanted or wrong:
+        requested = [int(i) for i in indices]
+        wrong = [i for i in requested if not 0 <= i < len(self)]
+        if not requested or wrong:
             raise IndexError(
-                f"frame {wrong[0] if wrong else 'list is empty'} asked of a source with {len(self)} frames"
+                f"frame {wrong[0] if wrong else 'list is empty'} is outside a source with {len(self)} frames"
             )
-        return wanted
+        return requested
 
 
 class FrameBuffer:
@@ -124,7 +124,7 @@ class FrameBuffer:
 
     Args:
         path: for messages.
-        indices: the frames asked for.
+        indices: the requested frames.
         each: what is done to every picture before it is stored (a smaller size, mostly).
     """
 
@@ -137,7 +137,7 @@ class FrameBuffer:
         self._out: np.ndarray | None = None
 
     def put(self, index: int, image: np.ndarray) -> None:
-        """Stores uint8 [H, W, 3] at every place that asked for this index."""
+        """Stores uint8 [H, W, 3] at every position with this index."""
         self._shape = self._shape or image.shape
         if image.shape != self._shape:
             sizes = f"{self._shape[1]}x{self._shape[0]} and {image.shape[1]}x{image.shape[0]}"
@@ -202,7 +202,7 @@ def _discover() -> None:
 
 
 def _check_file(path: str, damaged: Damaged) -> None:
-    """What every backend would report in its own words, or not at all: missing, empty, cut off."""
+    """Raises for files that backends report differently, or not at all: missing, empty, cut off."""
     try:
         if not os.path.isfile(path):
             raise VideoReadError(path, "missing", instead_of_a_file(path))

@@ -43,7 +43,7 @@ def frames_at(reader: FrameReader, times_s: np.ndarray) -> np.ndarray:
     """The frames of a source nearest to these times since its first frame: int64, within the source."""
     stamps = reader.times()
     if stamps is None:
-        raise UserError("this source does not tell its frame rate; give fps")
+        raise UserError("this source has no frame rate; give fps")
     return np.searchsorted((stamps[1:] + stamps[:-1]) / 2, times_s)
 
 
@@ -52,7 +52,7 @@ class SampleAVAFrames(Transform):
     """Chooses the clip around the key frame of the sample.
 
     The clip counts in frames of ``sample["clip_fps"]``: the key frame is number ``clip_fps * (timestamp_s -
-    timestamp_start)`` from 0.  A source of another rate is looked at by time, so that a clip spans the same seconds.
+    timestamp_start)`` from 0.  A source of another rate is sampled by time, so that a clip spans the same seconds.
     In training every frame is moved by up to half of ``frame_interval``; in evaluation none is.
 
     Stands before ``RawFrameDecode``, which reads what was chosen, or behind ``VideoDecoder`` / ``FrameDecoder``.
@@ -74,7 +74,7 @@ class SampleAVAFrames(Transform):
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         if "timestamp_s" not in sample:
-            raise UserError("SampleAVAFrames wants samples of key frames (format: AVADataset); this one has no second")
+            raise UserError("SampleAVAFrames needs samples of key frames (format: AVADataset); this one has no second")
         sample["clip"] = (self.clip_len, self.frame_interval, sample.get("training", False) and not self.test_mode)
         return read_clip(sample, rng) if "reader" in sample else sample
 
@@ -112,13 +112,13 @@ class RawFrameDecode(Transform):
 
 
 def read_clip(sample: Sample, rng: Rng) -> Sample:
-    """Reads the chosen clip from ``sample["reader"]`` and lets go of it; boxes become pixels.
+    """Reads the chosen clip from ``sample["reader"]`` and closes it; boxes become pixels.
 
     Raises:
         VideoReadError: the key frame lies behind the end of the source, or a frame cannot be read.
     """
     reader = sample.pop("reader")
-    sample.pop("shown", None)  # of a decoder's time window, which key frames have no use for
+    sample.pop("shown", None)  # of a decoder's time window, which key frames do not use
     clip_len, frame_interval, moved = sample.pop("clip")
     try:
         source_fps = float(reader.fps or sample.get("fps") or 0.0)
@@ -128,8 +128,8 @@ def read_clip(sample: Sample, rng: Rng) -> Sample:
         since_s = sample["timestamp_s"] - sample.get("timestamp_start", 0.0)
         _check_inside(reader, since_s, source_fps or rate, sample)
         shot = sample.get("shot_frames", (0, None))
-        wanted = clip_around(round(since_s * rate), clip_len, frame_interval, shot, rng if moved else None)
-        indices = frames_at(reader, wanted / rate) if reader.fps else wanted
+        numbers = clip_around(round(since_s * rate), clip_len, frame_interval, shot, rng if moved else None)
+        indices = frames_at(reader, numbers / rate) if reader.fps else numbers
         indices = np.clip(indices, 0, len(reader) - 1)
         frames = reader.get(indices)  # [T, H, W, 3]
     finally:
@@ -146,6 +146,6 @@ def _check_inside(reader: FrameReader, since_s: float, fps: float, sample: Sampl
     if -BEYOND_S <= since_s <= last_s + BEYOND_S:
         return
     begin = sample.get("timestamp_start", 0.0)
-    named = f", as {sample['annotation']} asks" if "annotation" in sample else ""
+    named = f", which {sample['annotation']} names" if "annotation" in sample else ""
     detail = f"there is no second {sample['timestamp_s']:g}{named}: it shows seconds {begin:g} to {begin + last_s:.1f}"
     raise VideoReadError(sample.get("frame_dir") or sample.get("filename") or "clip", "missing", detail)

@@ -1,4 +1,4 @@
-"""What every operator of a pipeline has, and every operator on batches."""
+"""The base classes of a pipeline's operators, and of operators on batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that cut pictures out: views of the array they were given, until somebody needs a copy.
+"""Operators that cut pictures out: views of the array they were given, copied only where needed.
 
 All take and give ``imgs`` [V, T, H, W, 3] and draw once per clip.  Those that make several crops multiply V, crop by
 crop: all V of the first crop, then all V of the second.  A picture smaller than the crop is an error: nothing is padded
@@ -124,7 +124,7 @@ class CenterCrop(Transform):
 
 @TRANSFORMS.register("MultiScaleCrop_TSM")
 class MultiScaleCrop(Transform):
-    """A crop of drawn size and place; both references have an operator of this name, and the size tells which it is.
+    """A crop of drawn size and place; both references have an operator of this name, chosen here by the size argument.
 
     ``target_size``: PaddleVideo's.  Places lie on fractions of a pixel, both ends of the box are rounded (to the even
     neighbour, so that a crop can be one pixel larger than drawn), and the crop is stretched to ``target_size``.

@@ -40,11 +40,11 @@ def time_window(
 
     *Source*: PaddleVideo's VideoDecoder (PyAV), which took it from TimeSformer.  There the window is cut in time
     stamps, so that a fractional start means the next whole frame: hence the ceil.  For a stream of unknown duration
-    it decodes everything and draws the window among the decoded frames; a reader here knows its exact number of
+    it decodes everything and draws the window among the decoded frames; a reader here has its exact number of
     frames, so there is one rule for all files.
     """
     if not fps > 0:
-        raise UserError(f"a time window needs the frame rate, which this source does not tell (got {fps})")
+        raise UserError(f"a time window needs the frame rate, which this source does not have (got {fps})")
     length = sampling_rate * num_seg / target_fps * fps
     slack = max(num_frames - length, 0.0)
     if start == "random":
@@ -79,13 +79,13 @@ def even_frames(reader: Any) -> tuple[int, float, np.ndarray | None]:
 
 @TRANSFORMS.register
 class VideoDecoder(Transform):
-    """Opens ``sample["filename"]``: sets ``reader``, ``total_frames``, ``fps`` and, if asked, ``window``.
+    """Opens ``sample["filename"]``: sets ``reader``, ``total_frames``, ``fps`` and, with ``mode``, ``window``.
 
     A sample that already carries an open ``reader`` (a clip in memory) is taken as it is.
 
     Args:
         backend: pyav (exact, decodes only what is needed), pyav_sequential, decord or cv2.  None: pyav.  PaddleVideo's
-            default is cv2, whose frames are the same; only ``JitterScale`` asks which one is written.
+            default is cv2, whose frames are the same; only ``JitterScale`` depends on which one is written.
         mode: the PP-TimeSformer time window; train and valid draw its start, test begins with the video.  None: no
             window.
         num_seg: number of frames the window is made for.
@@ -95,9 +95,9 @@ class VideoDecoder(Transform):
         max_pixels: of one picture; a video with larger ones is refused before memory is taken for them (None: 8192 x
             8192).
 
-    ``DATASET.<split>.damaged`` says what is done with damaged videos (``open_video``).
+    ``DATASET.<split>.damaged`` decides on damaged videos (``open_video``).
 
-    *Source*: PaddleVideo's VideoDecoder.  There only PyAV knows the window, and always has one (its ``mode`` is train
+    *Source*: PaddleVideo's VideoDecoder.  There only PyAV has the window, and always has one (its ``mode`` is train
     where none is written), while decord and cv2 sample the whole video under the same keys; here the window does not
     depend on the backend, and is there if ``mode`` is.  See ``time_window`` for its rule, and
     ``Sampler(sampling_rate=...)`` for the same window without a decoder's help.

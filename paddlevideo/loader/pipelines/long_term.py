@@ -1,4 +1,4 @@
-"""What minutes around a key frame hold: the operator that looks into a feature bank."""
+"""The features of the minutes around a key frame: the operator that reads a feature bank."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LongTermFeatures(Transform):
     """Adds ``long_term`` float32 [S, C] and ``long_term_filled`` bool [S], the window of the sample's video and second.
 
     Args:
-        banks: files of ``tools/build_feature_bank.py``; a video may be in any of them.
+        banks: files of ``paddlevideo bank``; a video may be in any of them.
         window_s: seconds, half of them before the key frame.
         max_features: persons per second.
         sampling: which of more persons: "random", "first" (highest scores), or None: random in training, else first.

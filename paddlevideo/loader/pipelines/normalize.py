@@ -1,4 +1,4 @@
-"""Layout and normalisation: mostly the framework's business."""
+"""Layout and normalisation: mostly done by the framework."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Image2Array(Transform):
 class Normalization(Transform):
     """``(x / 255 - mean) / std`` per channel.
 
-    By default it only says so (``Pipeline.normalization``) and the network does it on its device: uint8 is a quarter of
+    By default it only declares it (``Pipeline.normalization``) and the network does it: uint8 is a quarter of
     what has to travel, and resizing or cropping afterwards gives the same up to rounding.
 
     Args:
@@ -46,7 +46,7 @@ class Normalization(Transform):
         device: False normalises here, into float32.
 
     Attributes:
-        mean, std: float32 [3] on the 0..1 scale, whatever ``inplace`` says.
+        mean, std: float32 [3] on the 0..1 scale, with ``inplace`` too.
 
     *Source*: PaddleVideo's Normalization.
     """
@@ -107,12 +107,13 @@ class PackOutput(Transform):
     """Does nothing: SlowFast takes its slow frames out of the one clip itself.
 
     Args:
-        alpha: as in MODEL.backbone, against which ``--check`` holds it.
+        alpha: as in MODEL.backbone; ``--check`` refuses another value.
 
     *Source*: PaddleVideo's PackOutput, which makes the two pathways' clips here.
     """
 
     takes_boxes = True
+    must_equal = {"alpha": "MODEL.backbone.alpha"}
 
     def __init__(self, alpha: PositiveInt = 4):
         pass

@@ -30,7 +30,7 @@ def _each_frame(op: Transform) -> EachFrame | None:
 
 
 class TransformError(UserError):
-    """An operator could not do its work on one sample; ``where`` is its key path, ``source`` the sample's file."""
+    """An operator failed on one sample; ``where`` is its key path, ``source`` the sample's file."""
 
     def __init__(self, where: str, name: str, source: str, message: str):
         self.where, self.name, self.source, self.message = where, name, source, message
@@ -74,7 +74,7 @@ class Pipeline:
             if unstated_interpolation and "interpolation" not in spec and op.interpolation:
                 op.interpolation = unstated_interpolation
             self._steps.append((here, spec["name"], op))
-        # what the step behind a reading one does to every picture alone, it may do while reading: ten clips of 4K
+        # what the step after a reading one does to every picture alone is done while reading: ten clips of 4K
         # pictures are 2 GB, and 45 MB once they are scaled
         self._each = [*(_each_frame(op) for _, _, op in self._steps[1:]), None]
         normalizing = [here for here, _, op in self._steps if op.normalizes or op.on_device]
@@ -204,7 +204,7 @@ def _check_pixels(sample: Mapping[str, Any]) -> None:
         raise UserError(f"gives {imgs.dtype} pixels, which are normalised; give float32: imgs.astype(np.float32)")
     raise UserError(
         f"gives {imgs.dtype} pixels; give levels 0..255 as uint8: np.clip(np.rint(imgs), 0, 255).astype(np.uint8); "
-        "or, if they are normalised as the network takes them, say so: normalizes = True in its class"
+        "or, if they are normalised as the network takes them, set normalizes = True in its class"
     )
 
 
@@ -216,8 +216,8 @@ def _with_interpolations(section: dict[str, Any], operators: Iterator[Any]) -> d
 
     def item(value: Any) -> Any:
         ((name, arguments),) = value.items() if isinstance(value, dict) else [(value, None)]
-        said = stated(arguments, next(operators))
-        return value if said is arguments else {name: said}
+        with_it = stated(arguments, next(operators))
+        return value if with_it is arguments else {name: with_it}
 
     return {
         key: [item(one) for one in value] if isinstance(value, list) else stated(value, next(operators))

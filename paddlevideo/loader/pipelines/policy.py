@@ -162,7 +162,7 @@ class RandAugment(Transform):
         sampling_std: of that distribution.
         unit_levels: True leaves threshold and fill on the scale 0..1 while clips are 0..255, as it comes about where
             MMAction2 hands uint8 to PyTorchVideo: solarize inverts all but black, and what comes in from outside is
-            black instead of grey.  For who wants to repeat that page's recipe to the letter.
+            black instead of grey.  To repeat that page's recipe exactly.
 
     *Source*: Cubuk et al., RandAugment (2020); the numbers are those of PyTorchVideo's RandAugment, which MMAction2
     reaches through PytorchVideoTrans.

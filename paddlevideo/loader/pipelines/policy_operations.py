@@ -214,7 +214,7 @@ def apply(clip: np.ndarray, name: str, value: Value, fill: int = 128) -> np.ndar
     Args:
         clip: uint8 [B, H, W, 3], C-contiguous; left as it is.
         name: of ``LEVEL_OPERATIONS`` or ``PLACE_OPERATIONS``.
-        value: what the operation's docstring says.
+        value: by the operation's docstring.
         fill: grey level of what comes in from outside the picture, and of a cut-out square.
 
     Returns:

@@ -1,7 +1,7 @@
 """Boxes of a sample, moved with its pixels.
 
 ``boxes`` (of the persons to classify) and ``gt_boxes`` are xyxy: fractions of the picture until the frames are there,
-pixels of ``imgs`` from then on.  ``boxes_norm`` is what the file said and never moves.  An operator that calls these
+pixels of ``imgs`` from then on.  ``boxes_norm`` is as in the file and never moves.  An operator that calls these
 functions, or that moves no pixel, has ``takes_boxes = True``; ``Pipeline`` refuses all others on samples with boxes.
 """
 

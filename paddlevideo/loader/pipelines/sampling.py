@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at: pure functions from a frame count to indices, and the operators over them.
+"""Which frames of a video are sampled: pure functions from a frame count to indices, and the operators over them.
 
 Everything is 0-based, whatever the source.  PaddleVideo counts from 1 for folders of frames (and for ``dense_sample``);
 MMAction2 adds ``start_index``.  Here the reader of a folder adds the one.  Indices never leave [0, n).
@@ -18,7 +18,7 @@ from paddlevideo.registry import TRANSFORMS
 
 Rng = np.random.Generator
 
-FRAME_0_ONLY = "at most {} frames (num_seg): TSM's test sampling looks at frame 0 only, as PaddleVideo's does"
+FRAME_0_ONLY = "at most {} frames (num_seg): TSM's test sampling takes frame 0 only, as PaddleVideo's does"
 _DENSE_RANGE = 64
 _DENSE_POSITIONS = 10
 
@@ -33,7 +33,7 @@ def segment_indices(n: int, num_seg: int, seg_len: int, rng: Rng | None) -> np.n
     Returns:
         int64 [num_seg * seg_len].
 
-    *Source*: PaddleVideo's Sampler (PP-TSM).  For folders of frames it does not wrap and asks for files that do not
+    *Source*: PaddleVideo's Sampler (PP-TSM).  For folders of frames it does not wrap and opens files that do not
     exist (then takes another sample in silence); here both kinds of source wrap.
     """
     average = n // num_seg
@@ -94,7 +94,7 @@ def dense_indices(
         int64 [1, num_seg] with ``rng``, [num_positions, num_seg] without; frames past the end wrap around.
 
     *Source*: PaddleVideo's Sampler with ``dense_sample``, MMAction2's DenseSampleFrames.  The former counts from 1
-    whatever the source, so with decord it looks one frame late; not here.
+    whatever the source, so with decord it is one frame late; not here.
     """
     positions = max(1, 1 + n - sample_range)
     if rng is not None:
@@ -162,7 +162,7 @@ def clip_indices(
 
 
 def _fetch(sample: Sample, indices: np.ndarray) -> Sample:
-    """Reads the frames ``indices`` [V, T] into ``imgs`` [V, T, H, W, 3] and lets go of the reader.
+    """Reads the frames ``indices`` [V, T] into ``imgs`` [V, T, H, W, 3] and closes the reader.
 
     With ``sample["each"]`` every picture goes through it as it is decoded (``Pipeline``).
     """
@@ -201,9 +201,9 @@ class Sampler(Transform):
         select_left: TSM's rule (``select_left_indices``).
         dense_sample: ``dense_indices``; not together with ``select_left``, which goes before it.
         linspace_sample: ``linspace_indices``; goes before ``select_left`` and ``dense_sample``.
-        use_pil: accepted for the sake of existing files.  There it chooses the type of image handed on (Pillow or
+        use_pil: accepted for existing files.  There it chooses the type of image handed on (Pillow or
             array); frames are arrays here and the pixels are the same.
-        sampling_rate: with ``linspace_sample``: look at the PP-TimeSformer window of ``sampling_rate * num_seg /
+        sampling_rate: with ``linspace_sample``: sample the PP-TimeSformer window of ``sampling_rate * num_seg /
             target_fps`` seconds (``time_window``) instead of the whole video, or of the window a VideoDecoder with
             ``mode`` and ``num_seg`` chose.
         target_fps: see ``sampling_rate``.
@@ -227,7 +227,7 @@ class Sampler(Transform):
         window_start: Literal["random", "first", "centre"] | None = None,
     ):
         if sampling_rate is not None and not linspace_sample:
-            raise ValueError("sampling_rate makes a time window, which only linspace_sample looks at")
+            raise ValueError("sampling_rate makes a time window, which only linspace_sample uses")
         self.num_seg, self.seg_len, self.frame_interval = num_seg, seg_len, frame_interval
         self.valid_mode, self.select_left = valid_mode, select_left
         self.dense_sample, self.linspace_sample = dense_sample, linspace_sample
@@ -255,7 +255,7 @@ class Sampler(Transform):
             window = time_window(n, fps, self.num_seg, self.sampling_rate, self.target_fps, self.window_start, rng)
         elif window is not None and not self.linspace_sample:
             raise UserError(
-                "the decoder chose a time window (mode and num_seg), which only linspace_sample: True looks at; "
+                "the decoder chose a time window (mode and num_seg), which only linspace_sample: True uses; "
                 "take mode and num_seg out of the decoder"
             )
         if self.select_left and self.valid_mode and not self.linspace_sample and n <= self.num_seg:

@@ -139,7 +139,7 @@ class MobileNetV2TSM(MobileNetV2Trunk):
         num_seg: frames of a clip.
         pretrained: weights to start from, see ``load_pretrained``.
         shift_div: see ``ResNetTSM``.
-        shift_direction: which group looks back, see ``temporal_shift``.
+        shift_direction: which group comes from the frame before, see ``temporal_shift``.
         shift_mode: see ``ResNetTSM``.
         shift: False: the same network without any shift.
         scale: factor of the channels, which are rounded to multiples of 8; 1 is the published network.
@@ -200,7 +200,7 @@ class PPTSM_MobileNetV2(MobileNetV2Trunk):
         class_num: K.
         num_seg: frames of a clip.
         shift_div: see ``ResNetTSM``.
-        shift_direction: which group looks back, see ``temporal_shift``.
+        shift_direction: which group comes from the frame before, see ``temporal_shift``.
         shift_mode: see ``ResNetTSM``.
         shift: False: the same network without any shift.
         scale: see ``MobileNetV2TSM``.

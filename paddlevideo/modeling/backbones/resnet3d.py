@@ -27,7 +27,7 @@ from paddlevideo.modeling.non_local import (
 from paddlevideo.ranges import NonLocalBlocks, PositiveInt
 from paddlevideo.registry import BACKBONES
 
-SLOW_INFLATE = (False, False, True, True)  # stages whose blocks look at neighbouring frames
+SLOW_INFLATE = (False, False, True, True)  # stages with temporal convolutions
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def shortcut_conv(convs: Sequence[Conv]) -> Conv | None:
 
 
 class Residual3D(nn.Layer):
-    """``relu(branch(x) + shortcut(x))``; what the two are, and what their parts are called, is the subclass' to say."""
+    """``relu(branch(x) + shortcut(x))``; the subclass defines the two, and the names of their parts."""
 
     def branch(self, x: paddle.Tensor) -> paddle.Tensor:
         """[N, C, T, H, W] -> [N, C', T, H', W'], without the last activation."""
@@ -130,7 +130,7 @@ class Block3D(Residual3D):
 
 
 def pool_stem(x: paddle.Tensor) -> paddle.Tensor:
-    """[N, C, T, H, W] -> [N, C, T, H / 2, W / 2]: the pool behind every stem here leaves time alone."""
+    """[N, C, T, H, W] -> [N, C, T, H / 2, W / 2]: the pool after every stem keeps the frames."""
     return F.max_pool3d(x, [1, 3, 3], [1, 2, 2], [0, 1, 1])
 
 
@@ -143,7 +143,7 @@ class ResNet3D(Backbone):
         stem_frames: frames that the stem's 7x7 convolution sees.
         inflate: of every stage, whether its blocks see 3 frames.
         spatial_strides: of every stage's first block.
-        extra_channels: what comes to the input of every stage besides the output of the one before.
+        extra_channels: channels in the input of every stage besides the output of the one before.
         non_local: see ``ResNetTSM``.
         bn_wd: whether weight decay applies to batch normalisation.
     """
@@ -165,7 +165,7 @@ class ResNet3D(Backbone):
         check_strides(spatial_strides)
         self.depth, self.structure = depth, {"depth": depth, "non_local": named_by(non_local)}
         self.conv1 = ConvBN3D(3, width, (stem_frames, 7, 7), (1, 2, 2), bn_wd=bn_wd)
-        looks, attention = non_local_places(depth, BLOCKS[depth], non_local)
+        has_non_local, attention = non_local_places(depth, BLOCKS[depth], non_local)
         expansion, channels, stages = EXPANSION[depth], width, [[], [], [], []]
         for stage, index, _ in places(depth):
             first, inner = index == 0, width << stage
@@ -177,8 +177,8 @@ class ResNet3D(Backbone):
                 inflate[stage],
             )
             channels = inner * expansion
-            look = NonLocal3D(channels, **attention, bn_wd=bn_wd) if looks[stage][index] else None
-            stages[stage].append(Block3D(convs, bn_wd, look))
+            attention_block = NonLocal3D(channels, **attention, bn_wd=bn_wd) if has_non_local[stage][index] else None
+            stages[stage].append(Block3D(convs, bn_wd, attention_block))
         self.layer1, self.layer2, self.layer3, self.layer4 = (nn.Sequential(*blocks) for blocks in stages)
         self.out_channels = channels
 
@@ -201,7 +201,7 @@ class ResNet3D(Backbone):
 
 @BACKBONES.register
 class ResNet3dSlowOnly(ResNet3D):
-    """SlowOnly: a ResNet on a few frames that lie far apart; only its last two stages look at neighbouring frames.
+    """SlowOnly: a ResNet on a few frames that lie far apart; only its last two stages have temporal convolutions.
 
     Args:
         depth: 18, 34, 50 or 101; 18 and 34 have two 3x3 convolutions in a block.
@@ -267,12 +267,12 @@ def resnet3d_names(
     """Name in ``origin`` -> name here, of every array of a ``ResNet3D``; torchvision has no non-local blocks.
 
     Args:
-        joined: other channels come to the input of every stage, whose first block projects then.
+        joined: other channels join the input of every stage, whose first block projects then.
     """
     if origin not in ("mmaction2", "torchvision"):
         return {}
     theirs = origin == "mmaction2"
-    looks, _ = non_local_places(depth, BLOCKS[depth], non_local)
+    has_non_local, _ = non_local_places(depth, BLOCKS[depth], non_local)
     names: dict[str, str] = {}
     for place in ("", *(f"layer{stage + 1}.{index}." for stage, index, _ in places(depth))):
         for number in range(1, 2 if not place else 4 if EXPANSION[depth] > 1 else 3):
@@ -285,7 +285,7 @@ def resnet3d_names(
             convolution, norm = ("conv", "bn") if theirs else ("0", "1")
             names[f"{layer}.downsample.{convolution}.weight"] = f"{layer}.downsample.conv.weight"
             names.update(batch_norm(f"{layer}.downsample.{norm}", f"{layer}.downsample.bn"))
-        if theirs and looks[stage][index]:
+        if theirs and has_non_local[stage][index]:
             names.update(non_local_names(f"{layer}.non_local_block", f"{layer}.non_local", non_local))
     return names
 
@@ -302,7 +302,7 @@ def check_num_seg(num_seg: int | None, divisor: int, of: str) -> None:
     """Whether ``num_seg`` is None, or a number of frames that ``divisor`` divides.
 
     Raises:
-        ValueError: it is neither; ``of`` says what the divisor is.
+        ValueError: it is neither; ``of`` names the divisor.
     """
     if num_seg is not None and num_seg % divisor:
         raise ValueError(f"num_seg: expected a multiple of {of} ({divisor}), got {num_seg}")
@@ -312,7 +312,7 @@ def check_frames(frames: int, divisor: int, of: str) -> None:
     """Whether clips can be halved into pathways.
 
     Raises:
-        UserError: the number of frames is no multiple of ``divisor``, which is what ``of`` says.
+        UserError: the number of frames is no multiple of ``divisor``, which ``of`` names.
     """
     if frames > 0 and frames % divisor:  # -1: a free axis of a static program
         raise UserError(f"clips have {frames} frames, expected a multiple of MODEL.backbone.{of} ({divisor})")

@@ -97,7 +97,7 @@ class ResNet3dSlowFast(Backbone):
     def forward(self, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """[N, 3, T, H, W] -> slow [N, C, T / r, h, w] and fast [N, C / channel_ratio, T * speed_ratio / r, h, w].
 
-        r is ``resample_rate``, and h = H / 32 unless ``spatial_strides`` say otherwise.
+        r is ``resample_rate``, and h = H / 32 with the default ``spatial_strides``.
 
         Raises:
             UserError: the number of frames is no multiple of ``resample_rate``.

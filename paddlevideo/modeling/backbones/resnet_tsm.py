@@ -125,16 +125,16 @@ class Block(nn.Layer):
         if self.short is not None:
             x = self.short(x if self.pool is None else self.pool(x))
         y = self._act(y + x)
-        return y if self.non_local is None else self._look_around(y)
+        return y if self.non_local is None else self._attend_over_clip(y)
 
-    def _look_around(self, x: paddle.Tensor) -> paddle.Tensor:
+    def _attend_over_clip(self, x: paddle.Tensor) -> paddle.Tensor:
         clip = x.reshape([-1, self.shift.num_seg, *x.shape[1:]]).transpose([0, 2, 1, 3, 4])  # [N, C, T, H, W]
         return self.non_local(clip).transpose([0, 2, 1, 3, 4]).reshape([-1, *x.shape[1:]])  # [N * T, C, H, W]
 
 
 @BACKBONES.register
 class ResNetTSM(Backbone):
-    """TSM's backbone: a 2-D ResNet in which some channels of every block look one frame back and some one ahead.
+    """TSM's backbone: a 2-D ResNet where some channels of every block come from the frame before, some from the next.
 
     Args:
         depth: 18, 34, 50 or 101.  18 and 34 have the shift at the input of their first 3x3 convolution; their names
@@ -143,12 +143,12 @@ class ResNetTSM(Backbone):
         pretrained: weights to start from, see ``load_pretrained``.
         shift_div: 1 / shift_div of the channels moves each way.  None is the reference's share: ``num_seg`` in
             PaddleVideo's direction, 8 in MMAction2's.
-        shift_direction: which group looks back, see ``temporal_shift``.
+        shift_direction: which group comes from the frame before, see ``temporal_shift``.
         shift_every: shift only every n-th block of a stage; MMAction2's ResNet-101 has 2.
         shift_place: "blockres" shifts what goes into a block's branch and leaves the identity path alone; "block"
             shifts both.
         shift_mode: "online": channels come from the frame before only, so that a stream can be classified frame by
-            frame (``framework.stream()``); the share that looks ahead when offline stays where it is.
+            frame (``framework.stream()``); the share that comes from the next frame offline is not shifted.
         shift: False: the same network without any shift.
         temporal_pool: halves the frames by a max pool over time before the second stage; ``num_seg`` must be even.
         non_local: ``{mode, sub_sample, use_scale, blocks}`` adds non-local blocks, see ``NonLocal3D``; ``blocks`` has
@@ -189,7 +189,7 @@ class ResNetTSM(Backbone):
                           "temporal_pool": temporal_pool, "non_local": named_by(non_local)}  # fmt: skip
         self.conv = ConvBN(3, width, 7, 2, bn_wd=bn_wd)
         self.pool = nn.MaxPool2D(3, 2, 1)
-        looks, attention = non_local_places(depth, BLOCKS[depth], non_local)
+        has_non_local, attention = non_local_places(depth, BLOCKS[depth], non_local)
         expansion, channels = EXPANSION[depth], width
         self.blocks: list[str] = []
         for stage, index, stride in places(depth):
@@ -208,7 +208,7 @@ class ResNetTSM(Backbone):
                 ),
                 shifts_all=shift_place == "block",
                 bn_wd=bn_wd,
-                non_local=NonLocal3D(out_channels, **attention, bn_wd=bn_wd) if looks[stage][index] else None,
+                non_local=NonLocal3D(out_channels, **attention, bn_wd=bn_wd) if has_non_local[stage][index] else None,
             )
             self.blocks.append(block_name(depth, stage, index))
             self.add_sublayer(self.blocks[-1], block)
@@ -242,7 +242,7 @@ class ResNetTSM(Backbone):
 
     @classmethod
     def structures(cls, origin: str) -> Iterator[dict[str, Any]]:
-        """The networks of MMAction2's pages, shifted or not, and others that can be told by their names."""
+        """The networks of MMAction2's pages, shifted or not, and others that their names identify."""
         if origin != "mmaction2":
             return
         shifts = [(False, 1, "blockres"), (True, 1, "blockres"), (True, 2, "blockres"), (True, 1, "block")]
@@ -296,12 +296,12 @@ def resnet_names(
         yield f"{convolution}.weight", f"{our}._conv.weight"
         yield from batch_norm(norm, f"{our}._batch_norm")
 
-    looks, _ = non_local_places(depth, BLOCKS[depth], non_local)
+    has_non_local, _ = non_local_places(depth, BLOCKS[depth], non_local)
     names = dict(layer("", "1", "conv"))
     for stage, index, stride in places(depth):
         our, shifted = block_name(depth, stage, index), theirs and shift and index % shift_every == 0
         place = f"layer{stage + 1}{'.net' if theirs and temporal_pool and stage == 1 else ''}.{index}."
-        inside = place + ("block." if theirs and looks[stage][index] else "")
+        inside = place + ("block." if theirs and has_non_local[stage][index] else "")
         if shifted and shift_place == "block":
             inside += "net."
         for i in range(3 if EXPANSION[depth] > 1 else 2):
@@ -310,7 +310,7 @@ def resnet_names(
         if stride > 1 or (index == 0 and EXPANSION[depth] > 1):
             names[f"{inside}downsample.{'conv' if theirs else '0'}.weight"] = f"{our}.short._conv.weight"
             names.update(batch_norm(f"{inside}downsample.{'bn' if theirs else '1'}", f"{our}.short._batch_norm"))
-        if theirs and looks[stage][index]:
+        if theirs and has_non_local[stage][index]:
             names.update(non_local_names(f"{place}non_local_block", f"{our}.non_local", non_local))
     return names
 

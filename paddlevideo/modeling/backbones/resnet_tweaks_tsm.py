@@ -27,7 +27,7 @@ class ResNetTweaksTSM(Backbone):
         num_seg: frames of a clip.
         pretrained: weights to start from, see ``load_pretrained``.
         shift_div: see ``ResNetTSM``.
-        shift_direction: which group looks back, see ``temporal_shift``.
+        shift_direction: which group comes from the frame before, see ``temporal_shift``.
         shift_mode: see ``ResNetTSM``.
         shift: False: the same network without any shift.
         width: channels that come out of the stem; 64 is the published network.

@@ -47,7 +47,7 @@ class Attention(nn.Layer):
     """Multi-head self-attention.
 
     On a GPU the products, the softmax and the mixing are one fused kernel; on a CPU, in an exported program, and while
-    there is a ``witness``, they are written out.
+    there is a ``attention_hook``, they are written out.
 
     Args:
         dim: D.
@@ -57,7 +57,7 @@ class Attention(nn.Layer):
         attn_drop, proj_drop: dropout of the weights and of the output.
 
     Attributes:
-        witness: is shown the weights [B, heads, L, L] of every call, whose rows sum to one; None: nobody asks.
+        attention_hook: called with the weights [B, heads, L, L] of every call (rows sum to one); None: no hook.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Attention(nn.Layer):
         self.qkv = nn.Linear(dim, 3 * dim, bias_attr=None if qkv_bias else False)
         self.proj = nn.Linear(dim, dim)
         self.attn_drop, self.proj_drop = nn.Dropout(attn_drop), nn.Dropout(proj_drop)
-        self.witness: Callable[[paddle.Tensor], None] | None = None
+        self.attention_hook: Callable[[paddle.Tensor], None] | None = None
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[B, L, D] -> [B, L, D]."""
@@ -87,10 +87,10 @@ class Attention(nn.Layer):
         return self.proj_drop(self.proj(mixed.reshape([-1, length, dim])))
 
     def _can_fuse(self, qkv: paddle.Tensor) -> bool:
-        return self.witness is None and paddle.in_dynamic_mode() and qkv.place.is_gpu_place()
+        return self.attention_hook is None and paddle.in_dynamic_mode() and qkv.place.is_gpu_place()
 
     def _fused(self, qkv: paddle.Tensor) -> paddle.Tensor:
-        """Flash attention for half precision, and what the device has for float32; never an L x L matrix in memory."""
+        """Flash attention for half precision, the device's kernel for float32; never an L x L matrix in memory."""
         q, k, v = qkv.unbind(2)
         correction = self.scale * q.shape[-1] ** 0.5  # the kernel's own factor is 1 / sqrt(D / heads)
         if not math.isclose(correction, 1.0):
@@ -101,8 +101,8 @@ class Attention(nn.Layer):
         qkv = qkv.transpose([2, 0, 3, 1, 4])
         q, k, v = qkv[0], qkv[1], qkv[2]  # [B, heads, L, D / heads]
         weights = F.softmax(paddle.matmul(q * self.scale, k, transpose_y=True))  # scaling q is cheaper than L x L
-        if self.witness is not None:
-            self.witness(weights)
+        if self.attention_hook is not None:
+            self.attention_hook(weights)
         return paddle.matmul(self.attn_drop(weights), v).transpose([0, 2, 1, 3])
 
 
@@ -218,7 +218,7 @@ class VisionTransformer(Backbone):
             gradients, bit for bit, for one more forward pass; memory for the inside of one block instead of all.
         from_scratch: start values for training without an image ViT.  False: those of both references, small ones and
             no difference between frames, since a pretrained file replaces most of them.  True: linear layers start at
-            a deviation of 1 / sqrt(inputs), places and times are told apart from the first step on (deviation 1).
+            a deviation of 1 / sqrt(inputs), places and times differ from the first step on (deviation 1).
         wd_bias, lr_mult_list: of PaddleVideo's files; accepted and without effect, as there.
 
     *Source*: TimeSformer (Bertasius et al., 2021); PaddleVideo ``VisionTransformer``, whose names and outputs it has.
@@ -303,7 +303,7 @@ class VisionTransformer(Backbone):
                 f"MODEL.backbone: expected {self.num_seg} frames (num_seg) of {self.img_size} x {self.img_size} pixels "
                 f"(img_size), got {frames} of {height} x {width}; let the last crop of every PIPELINE give that size"
             )
-        x = self._add_time(self._add_place(self.patch_embed(x)))
+        x = self._add_time(self._add_position(self.patch_embed(x)))
         for block in self.blocks:
             x = self._recomputed(block, x) if self.recompute and self.training else block(x)
         if self.attention_type == _SPACE:
@@ -318,7 +318,7 @@ class VisionTransformer(Backbone):
 
         return recompute(block, x, use_reentrant=False)
 
-    def _add_place(self, patches: paddle.Tensor) -> paddle.Tensor:
+    def _add_position(self, patches: paddle.Tensor) -> paddle.Tensor:
         """[N * T, P, D] -> [N * T, 1 + P, D], with a class token before each frame's patches."""
         cls = self.cls_token + self.pos_embed[:, :1]
         tokens = patches + self.pos_embed[:, 1:]

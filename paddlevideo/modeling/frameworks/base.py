@@ -31,7 +31,7 @@ class Framework(nn.Layer, ABC):
         action_thr: scores above it are worth reporting; None: no such threshold.
         needs_long_term: batches must have long-term features, of ``long_term_channels`` values.
         bank_request: the feature bank that a test run leaves behind (``BankRequest``), or None.
-        classifier_prefixes: the names of parameters whose shape depends on K begin so.
+        classifier_prefixes: of the names of parameters with a shape that depends on K.
         weights_prefix: where this network's names begin in a checkpoint that holds several networks.
         frozen: paths of the layers that do not learn.
     """
@@ -83,7 +83,7 @@ class Framework(nn.Layer, ABC):
             raise ConfigError("MODEL", [problem])
 
     def freeze(self, parts: Sequence[str]) -> None:
-        """These layers stay as they are: no gradient, not in the optimizer, batch norms and dropouts as in a test.
+        """Freezes these layers: no gradient, not in the optimizer, batch norms and dropouts as in a test.
 
         Args:
             parts: their paths as parameters' names have them: ``backbone``, or ``backbone.conv``, ``backbone.res2a``.
@@ -113,7 +113,7 @@ class Framework(nn.Layer, ABC):
             layers[part].eval()
 
     def checkpoints(self) -> dict[str, nn.Layer]:
-        """Whose weights are saved as the best ones: an ending of the file's name, and the network."""
+        """The networks saved as the best ones: an ending of the file's name, and the network."""
         return {"": self}
 
     def networks(self) -> list[nn.Layer]:
@@ -167,7 +167,7 @@ _AXES = {"frames": (4, "[N * T, C, h, w]"), "volumes": (5, "[N, C, T, h, w]"), "
 
 @paddle.jit.not_to_static
 def check_features(backbone: Backbone, features: Any, imgs: paddle.Tensor, frames: int = 1) -> None:
-    """The backbone gives what its layout and ``out_channels`` say.
+    """The backbone's output fits its layout and ``out_channels``.
 
     Args:
         features: a tensor, or one per pathway.
@@ -196,7 +196,7 @@ def _check_logits(head: nn.Layer, logits: paddle.Tensor, imgs: paddle.Tensor, nu
 
 
 class Recognizer(Framework):
-    """Backbone and head behind one batch of clips.
+    """A backbone and a head over one batch of clips.
 
     Args:
         backbone: ``{name: Class, arguments}``.
@@ -238,7 +238,7 @@ class Recognizer(Framework):
 
     @property
     def classifier_prefixes(self) -> tuple[str, ...]:
-        """Where the names of parameters begin whose shape depends on the number of classes."""
+        """Prefixes of the names of parameters with a shape that depends on the number of classes."""
         return ("head.", *(f"backbone.{name}" for name in self.backbone.classifier_prefixes))
 
     @property

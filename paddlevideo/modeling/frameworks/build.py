@@ -45,5 +45,5 @@ def build_deployed(model_cfg: Mapping[str, Any], normalization: Sequence[Sequenc
 def without_start_weights(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of MODEL without files to start from, for weights that come from elsewhere."""
     if model_cfg.get("framework") not in FRAMEWORKS:
-        return dict(model_cfg)  # building it says what is wrong
+        return dict(model_cfg)  # building it reports the mistake
     return FRAMEWORKS.get(model_cfg["framework"]).without_start_weights(model_cfg)

@@ -24,12 +24,11 @@ from paddlevideo.safe_io import sha256
 log = logging.getLogger("paddlevideo")
 
 LABELS = "GroundTruth"
-_FRAMEWORK = "Recognizer2D"  # of a model that names none, as PaddleVideo's files do; config.checking knows it too
 
 
 @dataclass
 class Model:
-    """One entry of ``models``: its MODEL section, the key path it stands at, and what is told about it."""
+    """One entry of ``models``: its MODEL section, its key path, and what the log names about it."""
 
     section: dict[str, Any]
     where: str
@@ -49,7 +48,7 @@ class RecognizerDistillation(Framework):
     Args:
         models: ``[{Teacher: {backbone, head}}, {Student: {...}}]``, each a MODEL section, ``framework: Recognizer2D``
             if it names none; besides it takes ``weights``, a file to start from that fits key by key, and
-            ``normalization: {mean, std}`` if it wants other pixels than the pipelines say.
+            ``normalization: {mean, std}`` if its pixels are normalised otherwise than the pipelines state.
         loss: ``{Train: [{name, model_name_pairs: [Student, Teacher], arguments}, ...]}``; one pair or a list of pairs,
             whose second may be ``GroundTruth``.  The losses are added up.  ``Val`` is checked and not needed: what is
             validated is the metric.
@@ -60,6 +59,8 @@ class RecognizerDistillation(Framework):
     *Source*: PaddleVideo ``RecognizerDistillation``.  There the parts of a checkpoint's names are ``Student.0``,
     ``Student.1`` (here ``Student.backbone``, ``Student.head``), and a frozen model's batch norms still move.
     """
+
+    default_framework = "Recognizer2D"  # of a model that names none
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class RecognizerDistillation(Framework):
 
     @property
     def classifier_prefixes(self) -> tuple[str, ...]:
-        """Where the names of parameters begin whose shape depends on the number of classes."""
+        """Prefixes of the names of parameters with a shape that depends on the number of classes."""
         return tuple(f"{name}.{prefix}" for name in self.plan for prefix in self.model(name).classifier_prefixes)
 
     def train(self) -> None:
@@ -132,7 +133,7 @@ class RecognizerDistillation(Framework):
             if model.frozen:
                 network.eval()
             else:
-                network.train()  # which knows its own frozen layers
+                network.train()  # which keeps its frozen layers in eval mode
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, paddle.Tensor]:
         """Everything but the models that are frozen and have a file of their own."""
@@ -177,7 +178,7 @@ class RecognizerDistillation(Framework):
         return {name: model.weights_sha256 for name, model in self.plan.items() if model.frozen and model.weights}
 
     def start_files(self) -> dict[str, tuple[str, bool]]:
-        """The ``weights`` of models whose logits matter; those that others are compared with teach."""
+        """The ``weights`` of models with logits in a loss; those that others are compared with teach."""
         pairs = [pair for pair, c in zip(self.pairs, self.criteria) if c.takes == "logits" and LABELS not in pair]
         teachers = {name for pair in pairs for name in pair} - {self.student_name}
         return {
@@ -206,7 +207,7 @@ class RecognizerDistillation(Framework):
         return {**section, "models": models}
 
     def _run(self, name: str, imgs: paddle.Tensor) -> dict[str, paddle.Tensor]:
-        """Logits [N * V, K] and, if a loss asks for them, features [N * V, D] of one model."""
+        """Logits [N * V, K] and, if a loss takes them, features [N * V, D] of one model."""
         network = self.model(name)
         wanted = any(c.takes == "features" and name in pair for pair, c in zip(self.pairs, self.criteria))
         with paddle.no_grad() if self.plan[name].frozen else contextlib.nullcontext():
@@ -251,7 +252,7 @@ class RecognizerDistillation(Framework):
             log.info("MODEL.loss.Val: not needed; validation computes METRIC of the student's scores")
 
     def _connect(self, criterion: Any, pair: tuple[str, str], where: str) -> list[str]:
-        """Problems of a loss with its pair; a sound one is told the widths of both sides."""
+        """Problems of a loss with its pair; a valid one gets the widths of both sides."""
         kind, names = type(criterion).__name__, [*self.plan, LABELS]
         if not isinstance(criterion, PairLoss):
             return [f"{where}.name: {kind} is no loss between models"]
@@ -283,7 +284,7 @@ class RecognizerDistillation(Framework):
 
 @contextlib.contextmanager
 def _outputs_of(layer: nn.Layer) -> Iterator[list[paddle.Tensor]]:
-    """Collects what a layer gives while the context lasts."""
+    """Collects a layer's outputs within the context."""
     found: list[paddle.Tensor] = []
     hook = layer.register_forward_post_hook(lambda layer, inputs, output: found.append(output))
     try:
@@ -316,7 +317,8 @@ def _plan(models: Any, freeze: Any, runtime_cfg: Any) -> dict[str, Model]:
         where = f"MODEL.models[{i}].{name}"
         if name in plan or name == LABELS or not str(name).isidentifier():
             raise ConfigError("MODEL", [f"{where}: expected a name of its own, a single word, and not {LABELS}"])
-        section = {"framework": _FRAMEWORK, **({"runtime_cfg": runtime_cfg} if runtime_cfg else {}), **own}
+        shared = {"runtime_cfg": runtime_cfg} if runtime_cfg else {}
+        section = {"framework": RecognizerDistillation.default_framework, **shared, **own}
         plan[name] = Model(section, where, name in frozen, section.pop("weights", None))
     return plan
 

@@ -1,4 +1,4 @@
-"""What people in given boxes do: a video backbone, and a head on regions of its features."""
+"""Actions of the persons in given boxes: a video backbone, and a head on regions of its features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SMALL = ("boxes", "boxes_num", "gt_boxes", "gt_boxes_num", "gt_labels")
 
 @FRAMEWORKS.register
 class FastRCNN(Framework):
-    """Classifies boxes that come with the clips; it neither finds boxes nor moves them.
+    """Classifies the boxes of the clips; it neither finds boxes nor moves them.
 
     The names of its parameters are PaddleVideo's: ``backbone``, ``roi_head.bbox_head.fc_cls``.
 
@@ -71,7 +71,7 @@ class FastRCNN(Framework):
 
     @property
     def classifier_prefixes(self) -> tuple[str, ...]:
-        """Where the names of parameters begin whose shape depends on the number of classes."""
+        """Prefixes of the names of parameters with a shape that depends on the number of classes."""
         return ("roi_head.bbox_head.fc_cls.",)
 
     @property
@@ -86,7 +86,7 @@ class FastRCNN(Framework):
 
     @property
     def bank_request(self) -> Any:
-        """The feature bank that a test run shall leave behind (``BankRequest``), or None."""
+        """The feature bank that a test run writes (``BankRequest``), or None."""
         return None if self.roi_head.shared_head is None else self.roi_head.shared_head.bank_request
 
     @property
@@ -132,7 +132,7 @@ class FastRCNN(Framework):
             raise ValueError(f"mode: expected 'loss', 'predict' or 'features', got {mode!r}")
         if "gt_boxes" not in batch:
             raise UserError("a batch for training has no gt_boxes: DATASET must be of key frames (AVADataset)")
-        # before the backbone: these small arrays come over while a GPU has nothing to do yet
+        # before the backbone: these small arrays are copied before the GPU is busy
         arrays = {key: np.asarray(batch[key]) for key in _SMALL}
         rng = np.random.default_rng(paddle.randint(0, 2**31 - 1, [1], "int64").item())
         boxes, counts, labels = self.roi_head.draw(arrays, rng)
@@ -165,7 +165,7 @@ class FastRCNN(Framework):
         """Logits [R, K]; arguments as for ``predict_scores``.
 
         Raises:
-            UserError: the clips are not 6-dimensional, have several views, or not as many frames as the network wants.
+            UserError: the clips are not 6-dimensional, have several views, or not as many frames as the network takes.
         """
         return self.roi_head(self._maps(imgs), boxes, boxes_num, long_term or None)
 

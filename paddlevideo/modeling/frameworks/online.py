@@ -11,10 +11,10 @@ import paddle
 class OnlineTSM:
     """Classifies every frame of a stream at the cost of one frame.
 
-    Per shifted block it keeps the channels of the frame before that the next one wants (about 1 / shift_div of the
+    Per shifted block it keeps the channels of the frame before that the next one takes (about 1 / shift_div of the
     features), and the last ``window`` frames' logits.  After the t-th frame the logits are the mean over the last
     min(t, window) frames: for t up to ``num_seg`` exactly what the network gives offline for a clip of those t frames.
-    Later the mean moves along, while the shifts remember the whole stream, not only the window.
+    Later the mean moves along, while the shifts depend on the whole stream, not only the window.
 
     Args:
         network: a ``Recognizer2D`` whose backbone has ``shift_mode: online``, in eval mode.
@@ -36,7 +36,7 @@ class OnlineTSM:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the stream: the next frame is a first one."""
+        """Resets the stream: the next frame is a first one."""
         self._past: list[paddle.Tensor] = []
         self._logits: deque[paddle.Tensor] = deque(maxlen=self.window)
 
@@ -48,7 +48,7 @@ class OnlineTSM:
                 stay what they were.
 
         Raises:
-            ConfigError: the network's shift looks ahead.
+            ConfigError: the network's shift takes later frames.
         """
         return self.network.head.scores(self.step_logits(frames))
 

@@ -1,4 +1,4 @@
-"""The three ways in which a network wants its clips."""
+"""Frameworks of recognition, by the layout of the network's clips."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Recognizer2D(Recognizer):
             past: what the step before gave; none at a stream's first frame.
 
         Returns:
-            Logits [N, K] of these frames alone, and what the next step wants for ``past``.
+            Logits [N, K] of these frames alone, and the next step's ``past``.
 
         Raises:
-            ConfigError: the backbone's shift looks ahead.
+            ConfigError: the backbone's shift takes later frames.
         """
         if self.backbone.shift_mode != "online":
             problem = "MODEL.backbone.shift_mode: a stream needs 'online', and weights trained with it"

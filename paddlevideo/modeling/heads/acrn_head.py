@@ -1,4 +1,4 @@
-"""Actors in their context: what a person does depends on who and what is around."""
+"""Actors in their context: a person's features with those of the whole picture."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from paddle.nn import functional as F
 
 from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.modeling.inflation import spelled_here
-from paddlevideo.modeling.layers import ConvBN3D, max_over_places
+from paddlevideo.modeling.layers import ConvBN3D, max_over_positions
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import HEADS
 
 
 @HEADS.register
 class ACRNHead(DetectionPart, nn.Layer):
-    """Sets a region's feature beside every place of its picture, and convolves.
+    """Concatenates a region's feature with every position of its picture, and convolves.
 
     Args:
         in_channels: channels of a region and of the map together.
@@ -47,7 +47,7 @@ class ACRNHead(DetectionPart, nn.Layer):
         Args:
             owner: int64 [R], the clip of each region.
         """
-        actors = max_over_places(regions).unsqueeze([2, 3, 4])  # [R, C, 1, 1, 1]
+        actors = max_over_positions(regions).unsqueeze([2, 3, 4])  # [R, C, 1, 1, 1]
         weight, channels = self.conv1.conv.weight, actors.shape[1]
         around = F.conv3d(context, weight[:, channels:])  # [N, out, T, h, w]
         x = F.conv3d(actors, weight[:, :channels]) + paddle.gather(around, owner)  # [R, out, T, h, w]

@@ -13,7 +13,7 @@ from paddle.nn import initializer as init
 
 from paddlevideo.errors import ConfigError
 from paddlevideo.modeling.losses.base import Loss
-from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
+from paddlevideo.ranges import LossSection, NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import LOSSES
 
 
@@ -29,16 +29,18 @@ class Head(nn.Layer, ABC):
         num_classes: K; None where the backbone's channels are the classes.
         in_channels: C, which the backbone's ``out_channels`` must be; None: any.
         num_seg: T, which the backbone's ``num_seg`` must be; None: any.
-        multi_label: scores are sigmoid, every class by itself; as the loss says.
+        multi_label: scores are sigmoid, every class by itself; by the loss.
+        default_loss: class of the loss without ``loss_cfg``.
     """
 
+    default_loss = "CrossEntropyLoss"
     num_classes: int | None = None
     in_channels: int | None = None
     num_seg: int | None = None
 
-    def __init__(self, ls_eps: ProbabilityBelowOne = 0.0, loss_cfg: dict[str, Any] | None = None):
+    def __init__(self, ls_eps: ProbabilityBelowOne = 0.0, loss_cfg: LossSection | None = None):
         super().__init__()
-        spec = dict(loss_cfg or {"name": "CrossEntropyLoss"})
+        spec = dict(loss_cfg or {"name": self.default_loss})
         if ls_eps:
             if "ls_eps" in spec:
                 raise ConfigError("MODEL.head", ["MODEL.head.ls_eps: is given in loss_cfg too"])
@@ -109,7 +111,7 @@ class ClassificationHead(Head):
         in_channels: PositiveInt,
         std: NonNegative = 0.01,
         ls_eps: ProbabilityBelowOne = 0.0,
-        loss_cfg: dict[str, Any] | None = None,
+        loss_cfg: LossSection | None = None,
     ):
         super().__init__(ls_eps, loss_cfg)
         self.num_classes, self.in_channels = num_classes, in_channels

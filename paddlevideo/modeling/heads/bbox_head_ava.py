@@ -13,7 +13,7 @@ from paddle.nn import initializer as init
 
 from paddlevideo.errors import ConfigError
 from paddlevideo.modeling.heads.base import DetectionPart
-from paddlevideo.modeling.layers import max_over_places
+from paddlevideo.modeling.layers import max_over_positions
 from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
@@ -74,7 +74,7 @@ class BBoxHeadAVA(DetectionPart, nn.Layer):
         if self.dropout_before_pool:
             regions = self.dropout(regions)
         pooled = regions.mean(2) if self.temporal_pool_type == "avg" else regions.amax(2)  # [R, C, h, w]
-        pooled = pooled.mean([2, 3]) if self.spatial_pool_type == "avg" else max_over_places(pooled)  # [R, C]
+        pooled = pooled.mean([2, 3]) if self.spatial_pool_type == "avg" else max_over_positions(pooled)  # [R, C]
         if not self.dropout_before_pool:
             pooled = self.dropout(pooled)
         return self.fc_cls(pooled)
@@ -150,7 +150,7 @@ class BBoxHeadAVA(DetectionPart, nn.Layer):
         """Zeros; the loss hangs on the network still, so that every parameter gets a gradient on every rank."""
         if not self._warned:
             log.warning(
-                "no region of a batch has a label: its loss is 0 (said once). Usual causes: class ids from 0 instead "
+                "no region of a batch has a label: its loss is 0 (logged once). Usual causes: class ids from 0 instead "
                 "of 1, or crops without anybody; a batch now and then does no harm"
             )
             self._warned = True

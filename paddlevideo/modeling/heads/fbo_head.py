@@ -1,4 +1,4 @@
-"""Long-term feature banks in the detector: what minutes around a key frame say about the person in a box.
+"""Long-term feature banks in the detector: features of the minutes around a key frame, for the person in a box.
 
 The long-term features come with the batch ("long_term" [N, S, D'] and which of its slots hold something); no file is
 opened here.  Where they come from: ``paddlevideo.loader.feature_bank``.
@@ -18,7 +18,7 @@ from paddle.nn import initializer as init
 
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.heads.base import DetectionPart
-from paddlevideo.modeling.layers import children, max_over_places
+from paddlevideo.modeling.layers import children, max_over_positions
 from paddlevideo.ranges import PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
@@ -30,7 +30,7 @@ def _projection(inputs: int, outputs: int, zero: bool = False) -> nn.Linear:
 
 
 class NonLocalLayer(nn.Layer):
-    """Every person looks at the slots of its frame's window, and adds what it found.
+    """Every person attends to the slots of its frame's window, and adds the result.
 
     Args:
         dim: D of persons and slots alike.
@@ -55,7 +55,7 @@ class NonLocalLayer(nn.Layer):
 
         Args:
             slots: [N, S, D].
-            owner: int [R], whose slots a person sees.
+            owner: int [R], the frame with a person's slots.
             hidden: [N, 1, S], a large negative number at slots that do not count, 0 elsewhere; or None.
         """
         queries = self.st_feat_conv(persons).unsqueeze(1) * self.scale  # [R, 1, D]
@@ -137,7 +137,7 @@ class FBOPool(nn.Layer):
 
 @HEADS.register
 class FBOHead(DetectionPart, nn.Layer):
-    """Sets a person's own feature beside what a feature bank operator makes of the long-term features.
+    """Concatenates a person's own feature with the output of a feature bank operator on the long-term features.
 
     Args:
         fbo: "non_local": attention, gives ``latent_channels``; "avg", "max": over all slots, give
@@ -216,13 +216,13 @@ class FBOHead(DetectionPart, nn.Layer):
 
 
 def person_features(features: paddle.Tensor) -> paddle.Tensor:
-    """Region features [R, C, T, h, w] -> [R, C], mean over time, then maximum over space: what a bank keeps."""
-    return max_over_places(features.mean(2))
+    """Region features [R, C, T, h, w] -> [R, C], mean over time, then maximum over space, as a bank stores them."""
+    return max_over_positions(features.mean(2))
 
 
 @dataclass(frozen=True)
 class BankRequest:
-    """A feature bank that is wanted: its file, the split it is of ("train", "val", "test"), float16 or float32."""
+    """A feature bank to write: its file, the split it is of ("train", "val", "test"), float16 or float32."""
 
     file: str
     split: str
@@ -231,7 +231,7 @@ class BankRequest:
 
 @HEADS.register
 class LFBInferHead(DetectionPart, nn.Layer):
-    """Leaves region features as they are, and says where a test run shall keep them as a feature bank.
+    """Leaves region features as they are, and names the file of the feature bank that a test run writes.
 
     Args:
         lfb_prefix_path: folder of the bank.

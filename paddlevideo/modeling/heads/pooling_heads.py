@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import paddle
 from paddle import nn
 
 from paddlevideo.modeling.heads.base import ClassificationHead
-from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
+from paddlevideo.ranges import LossSection, NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
 
@@ -34,7 +32,7 @@ class I3DHead(ClassificationHead):
         drop_ratio: ProbabilityBelowOne = 0.5,
         std: NonNegative = 0.01,
         ls_eps: ProbabilityBelowOne = 0.0,
-        loss_cfg: dict[str, Any] | None = None,
+        loss_cfg: LossSection | None = None,
     ):
         super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
         self.dropout = nn.Dropout(drop_ratio)
@@ -66,7 +64,7 @@ class SlowFastHead(I3DHead):
         drop_ratio: ProbabilityBelowOne = 0.8,
         std: NonNegative = 0.01,
         ls_eps: ProbabilityBelowOne = 0.0,
-        loss_cfg: dict[str, Any] | None = None,
+        loss_cfg: LossSection | None = None,
     ):
         super().__init__(num_classes, in_channels, drop_ratio, std, ls_eps, loss_cfg)
 

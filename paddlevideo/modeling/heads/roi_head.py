@@ -1,4 +1,4 @@
-"""What happens to the boxes of a clip: drawing those to learn from, their features, their scores."""
+"""The boxes of a clip: drawing those for training, their features, their scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.modeling.heads.fbo_head import person_features
 from paddlevideo.modeling.roi import owners
-from paddlevideo.ranges import Positive, Probability
+from paddlevideo.ranges import HeadSection, Positive, Probability
 from paddlevideo.registry import HEADS
 
 _WHERE = "MODEL.head"
@@ -39,11 +39,11 @@ class AVARoIHead(DetectionPart, nn.Layer):
 
     def __init__(
         self,
-        bbox_head: dict[str, Any],
-        bbox_roi_extractor: dict[str, Any],
-        shared_head: dict[str, Any] | None = None,
-        assigner: dict[str, Any] | None = None,
-        sampler: dict[str, Any] | None = None,
+        bbox_head: HeadSection,
+        bbox_roi_extractor: HeadSection,
+        shared_head: HeadSection | None = None,
+        assigner: HeadSection | None = None,
+        sampler: HeadSection | None = None,
         pos_weight: Positive = 1.0,
         action_thr: Probability = 0.002,
     ):
@@ -96,14 +96,14 @@ class AVARoIHead(DetectionPart, nn.Layer):
     def person_features(
         self, features: paddle.Tensor | Sequence[paddle.Tensor], boxes: paddle.Tensor, boxes_num: paddle.Tensor
     ) -> paddle.Tensor:
-        """What a feature bank holds of each box, [R, C]; arguments as for ``forward``."""
+        """The features of each box for a feature bank, [R, C]; arguments as for ``forward``."""
         regions, _ = self.bbox_roi_extractor(features, boxes, boxes_num)
         return person_features(regions)
 
     def draw(
         self, batch: Mapping[str, np.ndarray], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The boxes to learn from: float32 [S, 4], their number per sample int32 [N], labels float32 [S, K].
+        """The boxes for training: float32 [S, 4], their number per sample int32 [N], labels float32 [S, K].
 
         There is always one: where a batch has none, the first picture's corner, without a label.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import paddle
 from paddle.nn import initializer as init
 
 from paddlevideo.modeling.heads.base import ClassificationHead
 from paddlevideo.modeling.layers import hint
-from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
+from paddlevideo.ranges import LossSection, NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
 
@@ -35,7 +33,7 @@ class TimeSformerHead(ClassificationHead):
         in_channels: PositiveInt,
         std: NonNegative = 0.02,
         ls_eps: ProbabilityBelowOne = 0.0,
-        loss_cfg: dict[str, Any] | None = None,
+        loss_cfg: LossSection | None = None,
     ):
         super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
         if self.bias_exempt:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import paddle
 from paddle import nn
 
 from paddlevideo.modeling.heads.base import ClassificationHead, Head
 from paddlevideo.modeling.layers import hint
-from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
+from paddlevideo.ranges import LossSection, NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
 
@@ -39,7 +39,7 @@ class TSMHead(ClassificationHead):
         std: NonNegative = 0.001,
         ls_eps: ProbabilityBelowOne = 0.0,
         data_format: Literal["NCHW", "NHWC"] = "NCHW",
-        loss_cfg: dict[str, Any] | None = None,
+        loss_cfg: LossSection | None = None,
     ):
         super().__init__(num_classes, in_channels, std, ls_eps, loss_cfg)
         self.dropout = nn.Dropout(drop_ratio)
@@ -54,7 +54,7 @@ class TSMHead(ClassificationHead):
 
 @HEADS.register
 class ppTSMHead(TSMHead):
-    """``TSMHead`` that averages over the frames before the classifier, which is then asked once per clip.
+    """``TSMHead`` that averages over the frames before the classifier, which then runs once per clip.
 
     Args:
         num_classes: K.
@@ -78,7 +78,7 @@ class ppTSMHead(TSMHead):
         ls_eps: ProbabilityBelowOne = 0.0,
         num_seg: PositiveInt | None = None,
         data_format: Literal["NCHW", "NHWC"] = "NCHW",
-        loss_cfg: dict[str, Any] | None = None,
+        loss_cfg: LossSection | None = None,
     ):
         super().__init__(num_classes, in_channels, drop_ratio, std, ls_eps, data_format, loss_cfg)
         self.num_seg = num_seg

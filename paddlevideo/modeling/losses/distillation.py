@@ -1,4 +1,4 @@
-"""What one network learns from another, or from the labels beside another: losses of pairs of models.
+"""Losses of pairs of models: one network and another, or one network and the labels.
 
 ``RecognizerDistillation`` makes one loss per pair and calls it with what ``takes`` names: "logits" [N, K] of both, or
 "features", the backbone's output as one vector per clip [N, D].
@@ -51,7 +51,7 @@ class DistillationKLLoss(PairLoss):
     The target gets no gradient.  ``T^2`` keeps the gradient's size about the same at every temperature.
 
     Args:
-        temperature: T, above 0; higher shows more of what the teacher thinks of the wrong classes.
+        temperature: T, above 0; higher gives the teacher's scores of wrong classes more weight.
         loss_weight: factor of the loss.
 
     *Source*: Hinton et al., 2015, "Distilling the Knowledge in a Neural Network", section 2.

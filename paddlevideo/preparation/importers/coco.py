@@ -8,7 +8,7 @@ from typing import Any
 
 from paddlevideo.boxes import from_corner
 from paddlevideo.preparation.importers import cvat
-from paddlevideo.preparation.importers.people import PICTURE_WANTED, PersonCollector, upright
+from paddlevideo.preparation.importers.people import PICTURE_NEEDED, PersonCollector, upright
 from paddlevideo.preparation.list_files import read_json
 
 BOOKKEEPING = cvat.BOOKKEEPING | {"iscrowd", "is_crowd", "score", "group", "area"}
@@ -61,7 +61,7 @@ def _annotation(
         return
     moment = _moment(image, videos, found)
     if moment is None:
-        text = f"no video and time in image {image.get('file_name')!r}; {PICTURE_WANTED}"
+        text = f"no video and time in image {image.get('file_name')!r}; {PICTURE_NEEDED}"
         found.findings.add(where, text)
         return
     degrees = attributes.get("rotation") or 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.importers.people import PICTURE_WANTED, PersonCollector, upright
+from paddlevideo.preparation.importers.people import PICTURE_NEEDED, PersonCollector, upright
 from paddlevideo.preparation.importers.tracks import PersonTrack, TrackKey, add_tracks
 
 # what CVAT adds to people's own attributes, in XML and where it exports to other forms
@@ -84,7 +84,7 @@ def _tasks(root: ElementTree.Element, path: Path, found: PersonCollector) -> Map
         step = _step(task)
         tasks[key] = _Task(Path(name).name, _size(task), offset, step)
         offset += int(task.findtext("start_frame") or 0) + int(task.findtext("size") or 0) * step
-        ends[key] = offset + step  # a track may be switched off behind the last frame
+        ends[key] = offset + step  # a track may be switched off after the last frame
     if all(tasks[key].offset <= frame <= ends[key] for key, frame in _frames(root) if key in tasks):
         return tasks
     found.note("project counts frames anew in each task")
@@ -157,7 +157,7 @@ def _image(element: ElementTree.Element, tasks: Mapping, path: Path, found: Pers
     else:
         moment = found.moment_of_picture(name)
     if moment is None:
-        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_WANTED}")
+        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_NEEDED}")
         return
     sides = (int(element.get("width", 0)), int(element.get("height", 0)))
     for place, box in enumerate(boxes, 1):

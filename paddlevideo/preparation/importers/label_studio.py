@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from paddlevideo.boxes import from_corner
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.importers.people import PICTURE_WANTED, Clock, PersonCollector
+from paddlevideo.preparation.importers.people import PICTURE_NEEDED, Clock, PersonCollector
 from paddlevideo.preparation.importers.tracks import PersonTrack, TrackKey, add_tracks
 from paddlevideo.preparation.list_files import read_json
 from paddlevideo.video_files import VIDEO_ENDINGS
@@ -80,7 +80,7 @@ def _regions(task: Mapping[str, Any], where: str, found: PersonCollector) -> Ite
 
 
 def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: PersonCollector) -> None:
-    words: dict[str, list[str]] = defaultdict(list)  # what is said of a region; a region may have several results
+    words: dict[str, list[str]] = defaultdict(list)  # results of a region; there may be several
     drawn = set()
     for key, tool, value in regions:
         words[key] += [str(word) for field in _LABELS if isinstance(value.get(field), list) for word in value[field]]
@@ -105,7 +105,7 @@ def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: Pe
             elif {"x", "y", "width", "height"} <= value.keys():
                 _picture(place, name, value, words[key], found)
             elif key not in drawn and words[key]:
-                found.drop(f"results of type {tool} of Label Studio say something of a whole video")
+                found.drop(f"results of type {tool} of Label Studio are of a whole video")
     if tracks and video:
         add_tracks(tracks, video, Clock(fps), found, in_pixels=False)
 
@@ -115,7 +115,7 @@ def _actions(words: list[str], found: PersonCollector) -> tuple[str, ...]:
 
 
 def _rate(value: Mapping[str, Any], video: str, found: PersonCollector) -> float:
-    """Frames per second as Label Studio counted them, which is what its configuration says, not the video."""
+    """Frames per second as Label Studio counted them, by its configuration, not by the video."""
     count, duration_s = value.get("framesCount"), value.get("duration")
     rate = found.clock(video).fps
     if count and duration_s and found.options.picture_fps is None and abs(float(count) - rate * float(duration_s)) > 2:
@@ -151,7 +151,7 @@ def _picture(where: str, name: str, value: Mapping[str, Any], words: list[str], 
     found.count()
     moment = found.moment_of_picture(name)
     if moment is None:
-        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_WANTED}")
+        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_NEEDED}")
     elif float(value.get("rotation") or 0) % 180:
         found.findings.add(where, "the box is turned: set its rotation to 0 in Label Studio")
     else:

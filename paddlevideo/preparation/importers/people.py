@@ -20,7 +20,7 @@ from paddlevideo.video_files import VIDEO_ENDINGS, is_video
 
 LONGEST_S = 86400.0  # of a video that is not there
 IDENTITIES = frozenset({"person", "person_id", "id", "track", "track_id", "instance_id"})
-PICTURE_WANTED = "expected names as video/img_00031.jpg or video_00031.jpg; --video names the video of frame_000031.PNG"
+PICTURE_NEEDED = "expected names as video/img_00031.jpg or video_00031.jpg; --video names the video of frame_000031.PNG"
 
 _PEOPLE = {"person", "people", "human", "actor", "pedestrian", "player"}  # labels that name whom, not what they do
 _TRUE, _FALSE = {"true", "yes", "1"}, {"", "false", "no", "none", "null", "0", "__undefined__", "_default"}
@@ -70,7 +70,7 @@ class Clock:
 
     Args:
         fps: frames per second.
-        times_s: of every frame, float64 [frames], where they are not evenly spaced; behind them ``fps`` counts on.
+        times_s: of every frame, float64 [frames], where they are not evenly spaced; after them ``fps`` counts on.
     """
 
     fps: float
@@ -124,7 +124,7 @@ class ImportOptions:
 
 @dataclass
 class ImportSummary:
-    """What became of everything that was read.
+    """Counts of what was read, dropped and merged.
 
     Attributes:
         read: boxes by file.
@@ -249,7 +249,7 @@ class PersonCollector:
         """Video and second of a picture by its file name; None: the name does not contain them.
 
         Args:
-            named: the video, where the file says it elsewhere.
+            named: the video, where the file names it elsewhere.
             number_from: the number of a video's first picture.
         """
         stem = re.sub(r"\.[A-Za-z]\w*$", "", name.replace("\\", "/").lstrip("/"))
@@ -271,7 +271,7 @@ class PersonCollector:
     def described(
         self, attributes: Mapping[str, Any], label: str = "", bookkeeping: frozenset[str] = frozenset()
     ) -> tuple[tuple[str, ...], str | None]:
-        """Actions and identity among the attributes of a box; its label too, unless that only says: a person.
+        """Actions and identity among the attributes of a box; its label too, unless that only means a person.
 
         A value may be a name, several (a list, or parted by ``;``, ``|`` or ``,``), or true / false under the action's
         name.  What a tool keeps for itself (``bookkeeping``) is no action, unless ``--attribute`` names it.

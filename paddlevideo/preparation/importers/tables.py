@@ -135,7 +135,7 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
     for where, video, time_s, box, in_pixels, size, record, is_guess in rows:
         if mixed and is_guess and not in_pixels:
             if all(value == int(value) for value in box if abs(value) <= _MAX_FRACTION):
-                text = f"box {shown(box)} may be pixels or fractions; say which (--units, or a column units)"
+                text = f"box {shown(box)} may be pixels or fractions; set --units, or a column units"
                 found.findings.add(where, text)
                 continue
             found.note("rows are fractions of the picture, though others are pixels (--units)")

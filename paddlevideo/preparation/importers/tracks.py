@@ -19,7 +19,7 @@ class TrackKey:
     Attributes:
         frame: from 0.
         shown: there is a person at this frame.
-        stays: and behind it, up to the next key.
+        stays: and after it, up to the next key.
     """
 
     frame: int
@@ -60,7 +60,7 @@ class PersonTrack:
     @cached_property
     def _pieces(self) -> list[tuple[float, float, TrackKey, TrackKey | None]]:
         """From and up to which frame a key counts, and the next one that it is interpolated to.  A frame reaches from
-        half a frame before it to half a frame behind it."""
+        half a frame before it to half a frame after it."""
         pieces: list[tuple[float, float, TrackKey, TrackKey | None]] = []
         for key, following in zip(self.keys, [*self.keys[1:], None]):
             if key.shown and key.stays and following is not None:
@@ -84,7 +84,7 @@ def add_tracks(
     An action that begins and ends between two multiples gets a key frame in its middle, and so have all others then.
 
     Args:
-        step: every so many frames were annotated; a person may be gone so many frames behind the last.
+        step: every so many frames were annotated; a person may be gone so many frames after the last.
     """
     last_s = found.options.last_s_of(video)
     sound = []
@@ -115,7 +115,7 @@ def add_tracks(
 
 
 def _mistake(track: PersonTrack, video: str, clock: Clock, last_s: float, step: int) -> str | None:
-    """What is wrong with a track: two boxes at one frame, or a key behind the video's end."""
+    """What is wrong with a track: two boxes at one frame, or a key after the video's end."""
     shown = [key for key in track.keys if key.shown]
     double = next((a for a, b in zip(shown, shown[1:]) if a.frame == b.frame and a != b), None)
     if double is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from paddlevideo.boxes import from_corner
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.importers.people import IDENTITIES, PICTURE_WANTED, PersonCollector
+from paddlevideo.preparation.importers.people import IDENTITIES, PICTURE_NEEDED, PersonCollector
 from paddlevideo.preparation.list_files import csv_cells, read_json, text_lines
 
 CSV_2 = "region_shape_attributes"  # a column of version 2's csv
@@ -61,7 +61,7 @@ def _region(where: str, name: str, shape: Mapping, words: Mapping, found: Person
     found.count()
     moment = found.moment_of_picture(name)
     if moment is None:
-        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_WANTED}")
+        found.findings.add(where, f"{name!r} names no video and time; {PICTURE_NEEDED}")
         return
     box = from_corner(*(float(shape[key]) for key in ("x", "y", "width", "height")))
     found.add(where, *moment, box, *found.described(words))
@@ -99,7 +99,7 @@ def _metadata(
         return
     moment = (video, float(times[0])) if times and video else found.moment_of_picture(name)
     if moment is None:
-        found.findings.add(where, f"no time (z), and {name!r} does not name it; {PICTURE_WANTED}")
+        found.findings.add(where, f"no time (z), and {name!r} does not name it; {PICTURE_NEEDED}")
         return
     if len(times) > 1:
         found.note("rectangles have several times and are taken at the first")

@@ -67,7 +67,7 @@ def test_the_resolved_yaml_loads_back_to_the_same(write):
     assert load_config(write(config.to_yaml(), "again.yaml")).to_dict() == config.to_dict()
 
 
-def test_all_mistakes_are_told_at_once_with_path_suggestion_and_line(write):
+def test_all_mistakes_are_reported_at_once_with_path_suggestion_and_line(write):
     text = SOUND.replace("target_size: 224", "target_sizes: 224").replace("name: TSMHead", "name: TSMhead")
     text = text.replace("epochs: 50", "epocs: 50").replace("batch_size: 4", "batch_size: four")
     found = problems(write(text))
@@ -131,7 +131,7 @@ def test_inference_may_stand_twice_as_in_a_released_file(write):
 
 def test_frame_counts_must_agree(write):
     found = problems(write(SOUND), "MODEL.backbone.num_seg=16")
-    assert found[0].startswith("PIPELINE.train.sample.num_seg: gives 8 frames, MODEL.backbone.num_seg wants 16")
+    assert found[0].startswith("PIPELINE.train.sample.num_seg: gives 8 frames, MODEL.backbone.num_seg takes 16")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_override_values_are_data_and_never_code(write, text):
         ("epochs=", "expected int, got ''"),
     ],
 )
-def test_bad_overrides_are_told(write, assignment, word):
+def test_bad_overrides_are_reported(write, assignment, word):
     assert word in "\n".join(problems(write(SOUND), assignment))
 
 

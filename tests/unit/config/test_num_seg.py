@@ -49,7 +49,7 @@ def test_one_key_sets_every_place_and_leaves(frames, tmp_path):
     assert load_config(again).to_dict() == config.to_dict()
 
 
-def test_the_key_in_a_file_fills_what_says_nothing(tmp_path):
+def test_the_key_in_a_file_fills_what_has_none(tmp_path):
     config = load_config(save({**bare(tmp_path), "num_seg": 6}, tmp_path / "c.yaml"))
     assert numbers(config) == [6] * 8
     assert "num_seg: is missing" in problems(save(bare(tmp_path), tmp_path / "c.yaml"))
@@ -62,12 +62,12 @@ def test_the_page_s_recipe_in_five_places_is_for_a_test():
     assert test["decode"]["num_seg"] == test["sample"]["num_seg"] == 16
     assert config["MODEL"]["runtime_cfg"]["test"]["avg_type"] == "prob"
     found = problems(PP, RECIPE)  # training would push clips of 8 frames through it
-    assert "PIPELINE.train.sample.num_seg: gives 8 frames, MODEL.backbone.num_seg wants 16" in found
+    assert "PIPELINE.train.sample.num_seg: gives 8 frames, MODEL.backbone.num_seg takes 16" in found
     assert "PIPELINE.test" not in found
     assert "PIPELINE.test.sample.num_seg: gives 8" in problems(PP, [*RECIPE[:4]], uses=("test",))
 
 
-def test_a_file_that_says_two_numbers_is_told_both_and_where(tmp_path):
+def test_a_file_with_two_numbers_is_reported_with_both(tmp_path):
     config = timesformer_config(tmp_path / "clips.list", tmp_path)
     file = save({**config, "num_seg": 8}, tmp_path / "c.yaml")
     found = problems(file)

@@ -72,14 +72,14 @@ def test_a_protocol_without_any(tmp_path):
     assert "there is no PROTOCOLS section" in problems(plain, "protocol=three")
 
 
-def test_every_protocol_is_checked_and_the_line_is_told(file):
+def test_every_protocol_is_checked_and_the_line_is_reported(file):
     data = yaml.safe_load(file.read_text())
     data["PROTOCOLS"]["three"]["transform"][1]["ThreeCrop"] = {"size": 3}
     data["PROTOCOLS"]["other"]["sample"]["num_clips"] = 5
     save(data, file)
     found = problems(file)
     assert "PROTOCOLS.three.transform[1].size: ThreeCrop takes no 'size'" in found and "(line " in found
-    assert "PROTOCOLS.other.sample.num_clips: gives 5 frames, MODEL.backbone.num_seg wants 4" in found
+    assert "PROTOCOLS.other.sample.num_clips: gives 5 frames, MODEL.backbone.num_seg takes 4" in found
     assert "PIPELINE.test.transform[1].size" in problems(file, "protocol=three")
 
 

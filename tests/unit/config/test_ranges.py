@@ -71,7 +71,7 @@ def test_a_value_that_cannot_be_meant_is_refused(assignment, words):
         ("MODEL.framework=FastRCNN", "FastRCNN feeds volumes, VisionTransformer takes tokens"),
     ],
 )
-def test_values_that_only_another_argument_judges(assignment, words):
+def test_values_that_only_another_argument_limits(assignment, words):
     with pytest.raises(ConfigError, match="mistake") as caught:
         load_run_config(TIMESFORMER, [assignment])
     assert any(words in problem for problem in caught.value.problems), caught.value

@@ -107,29 +107,46 @@ def test_parts_of_another_run_are_not_mixed_in(tiny_ava, tmp_path, monkeypatch):
         build(tiny_ava, tmp_path / "b.bank", half=True)
 
 
-def test_two_ranks_give_the_bank_of_one(tiny_ava, whole, tmp_path):
-    out = tmp_path / "two.bank"
+def launch_two_ranks(command, folder):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE")}
-    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log")]
-    command = ["tools/build_feature_bank.py", "-c", str(tiny_ava.config), "-w", str(tiny_ava.weights), "--split"]
-    command += ["test", "-o", f"output_dir={tmp_path}/out", "--out", str(out)]
+    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(folder / "log")]
     done = subprocess.run(
         [sys.executable, *launcher, *command], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def test_two_ranks_give_the_bank_of_one(tiny_ava, whole, tmp_path):
+    out = tmp_path / "two.bank"
+    command = ["tools/build_feature_bank.py", "-c", str(tiny_ava.config), "-w", str(tiny_ava.weights), "--split"]
+    launch_two_ranks([*command, "test", "-o", f"output_dir={tmp_path}/out", "--out", str(out)], tmp_path)
     one, two = FeatureBank(whole), FeatureBank(out)
     assert np.array_equal(one.features, two.features) and np.array_equal(one.scores, two.scores)
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_the_pages_own_way_writes_the_bank_at_the_end_of_a_test(tiny_ava, whole, tmp_path):
+def with_infer_head(tiny_ava, tmp_path):
+    """The file of the tiny detector, whose test run writes ``tmp_path/lfb_test.bank``."""
     head = {
         "name": "LFBInferHead",
         "lfb_prefix_path": str(tmp_path),
         "dataset_mode": "test",
         "use_half_precision": False,
     }
-    config = load_config(save(with_head(tiny_ava, tmp_path, head, 64), tmp_path / "infer.yaml"))
+    return save(with_head(tiny_ava, tmp_path, head, 64), tmp_path / "infer.yaml")
+
+
+@pytest.mark.slow
+def test_a_test_run_of_two_ranks_writes_the_bank_of_one(tiny_ava, whole, tmp_path):
+    file = with_infer_head(tiny_ava, tmp_path)
+    launch_two_ranks(["main.py", "-c", str(file), "--test", "-w", str(tiny_ava.weights)], tmp_path)
+    made, expected = FeatureBank(tmp_path / "lfb_test.bank"), FeatureBank(whole)
+    assert len(made) == len(expected) and np.allclose(made.features, expected.features, atol=1e-5)
+    assert not (tmp_path / "lfb_test.bank.test_parts").exists()
+
+
+def test_the_pages_own_way_writes_the_bank_at_the_end_of_a_test(tiny_ava, whole, tmp_path):
+    config = load_config(with_infer_head(tiny_ava, tmp_path))
     figures = run_test(config, Options(weights=str(tiny_ava.weights)))
     plain = load_config(tiny_ava.config, [f"output_dir={tmp_path}/plain"])
     assert figures == run_test(plain, Options(weights=str(tiny_ava.weights)))
@@ -151,7 +168,7 @@ def test_models_train_and_test_with_banks(tiny_ava, whole, tmp_path, fbo, channe
     assert 0 <= figures["mAP@0.5IOU"] <= 1
 
 
-def test_a_model_that_looks_into_banks_names_what_is_missing(tiny_ava, tmp_path):
+def test_a_model_that_reads_banks_names_what_is_missing(tiny_ava, tmp_path):
     head = {"name": "FBOHead", "fbo": "avg", "st_feat_channels": 64, "lt_feat_channels": 64}
     file = save(with_head(tiny_ava, tmp_path, head, 128), tmp_path / "lfb.yaml")
     weights = {name: value.numpy() for name, value in deployed_network(load_config(file)).state_dict().items()}

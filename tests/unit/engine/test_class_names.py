@@ -107,7 +107,7 @@ def test_weights_that_do_not_belong_to_the_note_are_refused_and_plain_ones_have_
 
 
 @pytest.mark.parametrize("changed", [["bump", "run", "walk"], ["run", "jump", "walk"]])
-def test_a_note_whose_names_were_changed_is_refused_by_test_and_export(data, trained, tmp_path, changed):
+def test_a_note_with_changed_names_is_refused_by_test_and_export(data, trained, tmp_path, changed):
     weights = shutil.copy(trained / "TSM_best.pdparams", tmp_path / "a.pdparams")
     note = json.loads((trained / "TSM_best.pdparams.json").read_text())
     note["classes"]["names"] = changed
@@ -120,7 +120,7 @@ def test_a_note_whose_names_were_changed_is_refused_by_test_and_export(data, tra
         export(config, weights, tmp_path / "e", say=lambda line: None)
 
 
-def test_a_note_of_an_earlier_version_is_read_and_said_to_have_no_digest(trained, tmp_path, caplog):
+def test_a_note_of_an_earlier_version_is_reported_to_have_no_digest(trained, tmp_path, caplog):
     weights = shutil.copy(trained / "TSM_best.pdparams", tmp_path / "a.pdparams")
     note = json.loads((trained / "TSM_best.pdparams.json").read_text())
     old = {key: value for key, value in note.items() if key not in ("format", "digest")}
@@ -173,14 +173,14 @@ def test_export_needs_no_data_and_keeps_the_trained_names(data, trained, moved, 
     best = trained / "TSM_best.pdparams"
     assert labels(config_for(tmp_path / "gone", tmp_path / "o"), best, "absent")[0] == NAMES
     (moved / "jump").rename(moved / "zz top")
-    names, said = labels(config_for(moved, tmp_path / "o"), best, "renamed")
-    assert names == NAMES and "other classes than the training's by now" in said
+    names, reported = labels(config_for(moved, tmp_path / "o"), best, "renamed")
+    assert names == NAMES and "other classes than the training's by now" in reported
     plain = tmp_path / "plain.pdparams"
     shutil.copy(best, plain)
     config = config_for(tmp_path / "gone", tmp_path / "o")
     config["MODEL"]["head"]["num_classes"] = 3
-    names, said = labels(config, plain, "plain")
-    assert names is None and said.count("its class names are unknown") == 1
+    names, reported = labels(config, plain, "plain")
+    assert names is None and reported.count("its class names are unknown") == 1
     (tmp_path / "four.txt").write_text("jump\nrun\nswim")
     config["DATASET"]["label_names"] = str(tmp_path / "four.txt")
     with pytest.raises(UserError, match="not there: swim"):
@@ -283,7 +283,7 @@ def test_auto_does_not_guess_from_a_list(data, tmp_path):
         train(Config(config), Options())
 
 
-def test_the_log_says_what_is_trained_on(moved, tmp_path):
+def test_the_log_names_what_is_trained_on(moved, tmp_path):
     (moved / "notes.txt").write_text("x")
     (moved / "walk" / "more.txt").write_text("x")
     (moved / "run" / "cover.jpg").write_bytes(b"x")
@@ -331,8 +331,8 @@ def test_order_in(mine, theirs, wanted):
         assert order_in(mine, theirs, "the weights", "the data") == wanted
 
 
-def test_agreed_says_once_that_plain_weights_have_no_names(data, tmp_path):
-    weights, said = tmp_path / "w.pdparams", []
+def test_agreed_reports_once_that_plain_weights_have_no_names(data, tmp_path):
+    weights, reported = tmp_path / "w.pdparams", []
     write_pickle(weights, {"w": np.zeros(1, "float32")})
-    assert agreed(Config(config_for(data, tmp_path)), weights, "test", said.append).names == tuple(NAMES)
-    assert len(said) == 1 and "class names are unknown" in said[0]
+    assert agreed(Config(config_for(data, tmp_path)), weights, "test", reported.append).names == tuple(NAMES)
+    assert len(reported) == 1 and "class names are unknown" in reported[0]

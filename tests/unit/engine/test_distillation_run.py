@@ -174,4 +174,4 @@ def test_a_configuration_that_cannot_be_is_refused_at_load(clips, tmp_path):
     with pytest.raises(UserError) as refused:
         load_config(save(config, tmp_path / "c.yaml"))
     assert "MODEL.models[0].Teacher.head.num_clases: TSMHead takes no 'num_clases'" in str(refused.value)
-    assert "gives 8 frames, MODEL.models[0].Teacher.backbone.num_seg wants 4" in str(refused.value)
+    assert "gives 8 frames, MODEL.models[0].Teacher.backbone.num_seg takes 4" in str(refused.value)

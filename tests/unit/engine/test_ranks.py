@@ -21,7 +21,7 @@ from paddlevideo.engine.rank_watch import RankWatch
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 rank, world, folder, scene = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 
-def look_up():
+def fetch():
     while not (folder / "address").exists():
         time.sleep(0.01)
     return (folder / "address").read_text()
@@ -30,7 +30,7 @@ def publish(address):
     (folder / "new").write_text(address)
     (folder / "new").rename(folder / "address")
 
-sums, heartbeats = connect(rank, world, "127.0.0.1", publish, look_up)
+sums, heartbeats = connect(rank, world, "127.0.0.1", publish, fetch)
 watch = RankWatch(rank, heartbeats, None, hang_limit_s=2.0, stall_limit_s=3.0)
 channel = RankChannel(rank, sums, watch)
 watch.start()

@@ -51,15 +51,15 @@ def rates(text):
     return [float(rate) for rate in re.findall(r" lr: ([\d.]+)", text)]
 
 
-def test_a_lower_rate_holds_from_the_first_step_and_is_said(stopped):
+def test_a_lower_rate_holds_from_the_first_step_and_is_reported(stopped):
     config = stopped(within=True)
     config["OPTIMIZER"]["learning_rate"]["cosine_base_lr"] = 0.0005
     config["OPTIMIZER"]["grad_clip"]["value"] = 5.0
-    said = resume(config)
-    assert "OPTIMIZER.learning_rate.cosine_base_lr: 0.05 then, 0.0005 now" in said
-    assert "OPTIMIZER.grad_clip.value: 20.0 then, 5.0 now" in said
-    assert re.search(r"the rate of the next step: 0\.0\d+ then, 0\.000\d+ now", said)
-    assert max(rates(said)) <= 0.0005, rates(said)
+    reported = resume(config)
+    assert "OPTIMIZER.learning_rate.cosine_base_lr: 0.05 then, 0.0005 now" in reported
+    assert "OPTIMIZER.grad_clip.value: 20.0 then, 5.0 now" in reported
+    assert re.search(r"the rate of the next step: 0\.0\d+ then, 0\.000\d+ now", reported)
+    assert max(rates(reported)) <= 0.0005, rates(reported)
 
 
 OTHERS = {
@@ -80,24 +80,24 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_another_schedule_goes_on_at_the_runs_position_and_is_said(stopped, name):
+def test_another_schedule_goes_on_at_the_runs_position_and_is_reported(stopped, name):
     """The way out of a loss that is not finite: ``--resume auto -o OPTIMIZER.learning_rate=...``."""
     config = stopped(within=True)
     section, more, expected = OTHERS[name]
     config["OPTIMIZER"]["learning_rate"] = section
-    said = resume(config | more)
-    assert re.search(r"OPTIMIZER\.learning_rate.*: .*CustomWarmupCosineDecay.* then, ", said)
-    assert not more or "SWA.lr: not given then, 0.0005 now" in said
-    assert rates(said) == pytest.approx(expected or [0.004] * 2 + [0.002] * 4)
+    reported = resume(config | more)
+    assert re.search(r"OPTIMIZER\.learning_rate.*: .*CustomWarmupCosineDecay.* then, ", reported)
+    assert not more or "SWA.lr: not given then, 0.0005 now" in reported
+    assert rates(reported) == pytest.approx(expected or [0.004] * 2 + [0.002] * 4)
 
 
-def test_other_epochs_are_said_and_the_rate_follows_at_once(stopped):
+def test_other_epochs_are_reported_and_the_rate_follows_at_once(stopped):
     config = stopped()
     config["OPTIMIZER"]["learning_rate"]["max_epoch"] = 6
-    said = resume(config | {"epochs": 6})
-    assert "epochs: 1 then, 6 now" in said and "the rate of the next step: 0.0375 then, 0.0466" in said
-    assert rates(said)[0] == pytest.approx(0.046651, abs=1e-6)  # a sixth of half a cosine from 0.05 to 0 has passed
-    assert rates(said)[-1] < 0.001
+    reported = resume(config | {"epochs": 6})
+    assert "epochs: 1 then, 6 now" in reported and "the rate of the next step: 0.0375 then, 0.0466" in reported
+    assert rates(reported)[0] == pytest.approx(0.046651, abs=1e-6)  # a sixth of half a cosine from 0.05 to 0 has passed
+    assert rates(reported)[-1] < 0.001
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_unnoted_share_of_shifted_channels_is_compared_where_something_shifts
     ],
 )
 @pytest.mark.parametrize("within", [False, True], ids=["between epochs", "within an epoch"])
-def test_other_batches_are_said_and_refused_within_an_epoch(stopped, within, change, words):
+def test_other_batches_are_reported_and_refused_within_an_epoch(stopped, within, change, words):
     config = stopped(within)
     for key, value in change.items():
         config[key] = {**config.get(key, {}), **value}
@@ -138,14 +138,14 @@ def test_other_batches_are_said_and_refused_within_an_epoch(stopped, within, cha
         with pytest.raises(UserError, match=words if "DATASET" not in change else "batches_per_epoch|" + words):
             resume(config)
         return
-    said = resume(config)
-    assert words in said and "epoch:[  3/3  ]" in said
+    reported = resume(config)
+    assert words in reported and "epoch:[  3/3  ]" in reported
 
 
 def test_no_time_is_left_below_zero_with_fewer_steps_per_epoch(stopped):
     config = stopped()
     config["DATASET"]["batch_size"] = 8
-    said = resume(config)
-    assert "eta: 0:" in said and "eta: -" not in said
+    reported = resume(config)
+    assert "eta: 0:" in reported and "eta: -" not in reported
     # one step an epoch: a third of the cosine has passed, then two
-    assert rates(said) == pytest.approx([0.0375, 0.0125], abs=1e-6)
+    assert rates(reported) == pytest.approx([0.0375, 0.0125], abs=1e-6)

@@ -210,7 +210,7 @@ def test_a_plan_that_changed_after_averaging_began_is_refused(clips, stopped, tm
         train(config_for(clips, output, interval_steps=1), Options(resume="auto"))
 
 
-def test_a_point_whose_average_is_lost_is_refused(clips, stopped, tmp_path, monkeypatch):
+def test_a_point_without_its_average_is_refused(clips, stopped, tmp_path, monkeypatch):
     output = copy_of(stopped, tmp_path / "run")
     change_points(monkeypatch, lambda point: point.arrays.pop(".pdswa"))
     with pytest.raises(UserError, match="has 3 steps in the average"):

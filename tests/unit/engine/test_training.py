@@ -111,7 +111,7 @@ def test_every_step_is_taken_at_the_schedules_rate(clips, tmp_path, monkeypatch,
     assert [r["lr"] for r in records if r["mode"] == "train"] == pytest.approx(wanted)
 
 
-def test_amp_on_a_cpu_says_so_once_and_trains_in_float32(clips, tmp_path):
+def test_amp_on_a_cpu_reports_it_once_and_trains_in_float32(clips, tmp_path):
     config = tsm_config(clips, tmp_path) | {"epochs": 1}
     run = train(Config(config), Options(amp=True, max_iters=1))
     assert log_of(config).count("no half-precision kernels") == 1
@@ -137,7 +137,7 @@ def test_precise_bn_statistics_are_the_mean_over_batches(clips, tmp_path):
     np.testing.assert_allclose(first._mean.numpy(), mean, rtol=1e-4, atol=1e-5)
 
 
-def test_scale_lr_says_what_it_does_and_needs_the_reference(clips, tmp_path):
+def test_scale_lr_reports_what_it_does_and_needs_the_reference(clips, tmp_path):
     config = tsm_config(clips, tmp_path) | {"epochs": 1}
     with pytest.raises(UserError, match="base_batch_size is missing"):
         train(Config(config), Options(scale_lr=True))
@@ -177,7 +177,7 @@ def test_weights_for_another_number_of_classes_are_refused_with_shapes(clips, tm
         run_test(Config(config), Options(weights=str(tmp_path / "run" / "TSM_best.pdparams")))
 
 
-def test_finetuning_starts_a_new_classifier_and_says_so(clips, tmp_path):
+def test_finetuning_starts_a_new_classifier_and_reports_it(clips, tmp_path):
     config = tsm_config(clips, tmp_path / "run")
     train(Config(config), Options(validate=True, max_iters=1))
     config["MODEL"]["head"]["num_classes"] = 3

@@ -55,7 +55,7 @@ def test_a_detector_of_ones_own_and_key_frames_by_time(tiny_ava):
         detect(tiny_ava.video, tiny_ava.folder, every=2.0)
 
 
-def test_a_size_that_changes_is_said_once_when_it_is_seen(tiny_ava, tmp_path):
+def test_a_size_that_changes_is_reported_once_when_it_is_seen(tiny_ava, tmp_path):
     path = tmp_path / "both.ts"
     with av.open(str(path), "w") as joined:
         for number, size in enumerate([(96, 128), (48, 64)]):
@@ -68,19 +68,19 @@ def test_a_size_that_changes_is_said_once_when_it_is_seen(tiny_ava, tmp_path):
                         packet.pts, packet.dts = (stamp + 90000 * number for stamp in (packet.pts, packet.dts))
                         packet.stream = track
                         joined.mux(packet)
-    said = []
-    detect(path, tiny_ava.folder, detector=Middle(), device="cpu", say=said.append)
-    assert said == [f"{path}: the size of its pictures changes (128 x 96 and 64 x 48); all are scaled to the first"]
+    reported = []
+    detect(path, tiny_ava.folder, detector=Middle(), device="cpu", say=reported.append)
+    assert reported == [f"{path}: the size of its pictures changes (128 x 96 and 64 x 48); all are scaled to the first"]
 
 
 def test_a_damaged_video_is_read_where_testing_reads_it(tiny_ava, tmp_path):
     whole = write_clip(tmp_path / "whole.mkv", numbered_frames(60, 96, 128), fps=30)
-    bad, said = cut(whole, tmp_path / "bad.mkv", 0.6), []
-    options = {"detector": Middle(), "device": "cpu", "say": said.append}
+    bad, reported = cut(whole, tmp_path / "bad.mkv", 0.6), []
+    options = {"detector": Middle(), "device": "cpu", "say": reported.append}
     with pytest.raises(VideoReadError, match="bad.mkv: truncated"):
         detect(bad, tiny_ava.config, tiny_ava.weights, **options)
     result = detect(bad, tiny_ava.config, tiny_ava.weights, overrides=["DATASET.test.damaged=read"], **options)
-    assert 10 < len(result.times_s) < 60 and any(line.startswith(f"{bad}: truncated") for line in said)
+    assert 10 < len(result.times_s) < 60 and any(line.startswith(f"{bad}: truncated") for line in reported)
     assert all(len(key_frame.persons) == 1 for key_frame in result.key_frames)
 
 

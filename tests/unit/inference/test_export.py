@@ -42,7 +42,7 @@ def network_scores(framework, imgs):
         return framework({"imgs": paddle.to_tensor(imgs)}, mode="predict")["scores"].numpy()
 
 
-def test_writes_the_program_its_weights_and_what_predict_must_know(tiny):
+def test_writes_the_program_its_weights_and_what_predict_needs(tiny):
     assert sorted(files_of(tiny.folder)) == ["TSM.json", "TSM.pdiparams", "TSM_config.yml", "inference.yml"]
     noted = yaml.safe_load((tiny.folder / "inference.yml").read_text())
     assert noted["model_name"] == "TSM"
@@ -56,7 +56,7 @@ def test_writes_the_program_its_weights_and_what_predict_must_know(tiny):
     assert noted["files"]["TSM.pdiparams"] == files_of(tiny.folder)["TSM.pdiparams"]
 
 
-def test_says_what_paddlevideo_users_look_for_and_the_difference(tiny):
+def test_prints_what_paddlevideo_prints_and_the_difference(tiny):
     assert tiny.lines[0] == "Building model(TSM)..."
     assert tiny.lines[1] == f"Loading params from ({tiny.weights})..."
     assert "keys loaded, 0 missing, 0 unexpected" in tiny.lines[2]

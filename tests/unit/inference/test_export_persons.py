@@ -48,7 +48,7 @@ def test_takes_pictures_of_any_size(both, size):
     np.testing.assert_allclose(exported(batch), network(batch), atol=1e-5)
 
 
-def test_notes_what_predict_must_know(tiny_ava):
+def test_notes_what_predict_needs(tiny_ava):
     noted = yaml.safe_load((tiny_ava.folder / "inference.yml").read_text())
     assert noted["input"] == {"name": "imgs", "dtype": "uint8", "shape": [-1, 1, 4, -1, -1, 3], "axes": "NVTHWC"}
     pipeline = tiny_ava_config(tiny_ava.data)["PIPELINE"]["test"]
@@ -68,7 +68,7 @@ def test_notes_what_predict_must_know(tiny_ava):
     assert shapes == {"imgs": (-1, 1, 4, -1, -1, 3), "boxes": (-1, 4), "boxes_num": (-1,)}
 
 
-def test_says_the_difference(tiny_ava):
+def test_reports_the_difference(tiny_ava):
     assert "exported model against the network" in tiny_ava.lines[3] and tiny_ava.report.max_difference < 1e-5
 
 
@@ -120,7 +120,7 @@ def test_a_label_file_that_is_not_here_is_named_with_its_key_and_the_way_out(tin
 def test_predicting_whole_videos_with_it_names_the_right_tool(tiny_ava):
     from paddlevideo.inference.predictor import Predictor
 
-    with pytest.raises(UserError, match=r"tools/ava_predict.py --model_file .*tiny_ava.json"):
+    with pytest.raises(UserError, match=r"paddlevideo detect --model_file .*tiny_ava.json"):
         Predictor.from_export(tiny_ava.folder)
 
 

@@ -89,15 +89,15 @@ def test_key_frames_by_time_are_the_nearest_frames_at_any_rate(video, fps):
 
 
 @pytest.mark.parametrize("fps, every_s", [(30, 0.2), (12, 0.2), (25, 0.1), (2, 0.2), (30, 9)])
-def test_people_are_looked_for_between_key_frames(video, fps, every_s):
+def test_people_are_detected_between_key_frames(video, fps, every_s):
     reader = ForwardReader(video(fps))
     moments = moments_by_time(reader, 0.5, 900.0)
-    looks = moments_between(reader, moments, every_s, 900.0)
-    indices = [look.frame_index for look in looks]
-    assert indices == sorted(set(indices)) and set(moments) <= set(looks)
+    added = moments_between(reader, moments, every_s, 900.0)
+    indices = [moment.frame_index for moment in added]
+    assert indices == sorted(set(indices)) and set(moments) <= set(added)
     assert indices[0] == 0 and indices[-1] == len(reader) - 1
     assert np.diff(indices).max() / fps <= max(every_s, 1 / fps) + 1 / fps
-    assert len(looks) <= (len(moments) + 1) * max(1, np.ceil(0.5 / every_s)) + 1  # and no oftener than is needed
+    assert len(added) <= (len(moments) + 1) * max(1, np.ceil(0.5 / every_s)) + 1  # and no oftener than is needed
 
 
 def test_seconds_outside_the_video_are_named(video):

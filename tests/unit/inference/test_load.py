@@ -62,17 +62,17 @@ def test_a_clip_in_memory_is_a_video_and_times_are_of_the_frames_read(tiny, kind
     assert of_file.prepare_s > 0 and of_file.infer_s > 0
 
 
-def test_a_damaged_video_is_read_where_testing_reads_it_and_said(tiny, tmp_path):
+def test_a_damaged_video_is_read_where_testing_reads_it_and_reported(tiny, tmp_path):
     whole = write_clip(tmp_path / "whole.mkv", numbered_frames(30))
     bad = cut(whole, tmp_path / "bad.mkv", 0.6)
-    said = []
-    refusing = load(tiny.config, tiny.weights, device="cpu", say=said.append)
+    reported = []
+    refusing = load(tiny.config, tiny.weights, device="cpu", say=reported.append)
     with pytest.raises(VideoReadError, match="bad.mkv: truncated"):
         refusing.predict(bad)
     config = write_config(tmp_path, tiny_config(test={"format": "VideoDataset", "file_path": "x", "damaged": "read"}))
-    reading = load(config, tiny.weights, device="cpu", say=said.append)
+    reading = load(config, tiny.weights, device="cpu", say=reported.append)
     (prediction,) = reading.predict(bad)
-    assert prediction.scores.shape == (NUM_CLASSES,) and f"{bad}: truncated" in said[-1]
+    assert prediction.scores.shape == (NUM_CLASSES,) and f"{bad}: truncated" in reported[-1]
     refusing.damaged = "read"
     assert np.array_equal(refusing.predict(bad)[0].scores, prediction.scores)
 

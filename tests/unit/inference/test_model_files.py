@@ -6,12 +6,12 @@ from paddlevideo.errors import UserError
 from paddlevideo.inference.runtime import find_params, find_program, program_inputs
 
 
-def test_either_format_is_found_by_the_others_name_and_said(tmp_path):
-    for present, asked in [("a.json", "a.pdmodel"), ("b.pdmodel", "b.json"), ("c.json", "c")]:
+def test_either_format_is_found_by_the_others_name_and_reported(tmp_path):
+    for present, requested in [("a.json", "a.pdmodel"), ("b.pdmodel", "b.json"), ("c.json", "c")]:
         (tmp_path / present).touch()
-        said = []
-        assert find_program(tmp_path / asked, said.append) == tmp_path / present
-        assert present in said[0]
+        reported = []
+        assert find_program(tmp_path / requested, reported.append) == tmp_path / present
+        assert present in reported[0]
 
 
 def test_a_file_that_is_there_is_taken_without_a_word(tmp_path):

@@ -78,8 +78,8 @@ def onnx(tmp_path, monkeypatch):
         path.with_suffix(".yml").unlink(missing_ok=True)
         if options:
             path.with_suffix(".yml").write_text(yaml.safe_dump(options))
-        session.said = []
-        return open_detector(str(path), 0.5, say=session.said.append), session
+        session.reported = []
+        return open_detector(str(path), 0.5, say=session.reported.append), session
 
     return make
 
@@ -212,7 +212,7 @@ def test_every_layout_finds_the_two_people(onnx, case):
     detector, session = onnx([1, 3, SIZE, SIZE], outputs, **how)
     found = one(detector)
     np.testing.assert_allclose(found, np.column_stack([PEOPLE, SURE[:2]]), rtol=1e-4, atol=0.02)
-    (line,) = [line for line in session.said if line.startswith("detector: ")]
+    (line,) = [line for line in session.reported if line.startswith("detector: ")]
     assert text in line and "person is class" in line and str(list(next(iter(outputs.values())).shape)) in line
     for given in session.given:
         assert given.get("orig_target_sizes", np.array([[SIZE, SIZE]])).tolist() == [[SIZE, SIZE]]
@@ -291,7 +291,7 @@ def test_what_the_class_leaves_out_is_counted(onnx, labels, line):
     assert line in detector.account()[0]
 
 
-def test_nobody_sure_enough_is_said(onnx):
+def test_no_person_sure_enough_is_reported(onnx):
     detector, _ = onnx([1, 3, SIZE, SIZE], {"o": ROWS[:, 3:]})
     one(detector)
     assert "0 boxes with a score of at least 0.5 in 1 frames; the highest score is 0.20" in detector.account()[0]
@@ -316,7 +316,7 @@ def test_five_boxes_are_not_mistaken_for_their_labels(onnx, shape, flat, first):
     )
     assert len(one(detector)) == 2
     session.outputs.update(dets=table, labels=labels)
-    assert len(one(detector)) == 2 and "mmdeploy" in session.said[0]
+    assert len(one(detector)) == 2 and "mmdeploy" in session.reported[0]
 
 
 @pytest.mark.parametrize("first", [np.array([1, 1, 3, 3]), np.array([], int)], ids=["1 and 3", "nothing"])
@@ -327,18 +327,18 @@ def test_a_picture_without_people_does_not_decide_where_classes_begin(onnx, firs
     one(detector)
     session.outputs.update(boxes=SCENE, labels=KIND, scores=np.array([0.3, 0.3, 0.9, 0.3], np.float32))
     if count:
-        assert "person is class 1, as no label is 0" in session.said[0]
+        assert "person is class 1, as no label is 0" in session.reported[0]
         with pytest.raises(UserError, match=r"class 0 occurs.* 1 earlier .*class 1.*person_class.*detector\.yml"):
             one(detector)
     else:
         session.outputs["scores"] = SURE
-        assert len(one(detector)) == 2 and detector.person_class == 0 and len(session.said) == 1
+        assert len(one(detector)) == 2 and detector.person_class == 0 and len(session.reported) == 1
 
 
-def test_a_paddledetection_model_in_onnx_is_prepared_as_its_infer_cfg_says(onnx, tmp_path):
+def test_a_paddledetection_model_in_onnx_is_prepared_by_its_infer_cfg(onnx, tmp_path):
     outputs, _, how = LAYOUT_CASES["paddledetection"]
     detector, session = onnx([1, 3, "h", "w"], outputs, **how)
-    assert any("without its infer_cfg.yml" in line for line in session.said)
+    assert any("without its infer_cfg.yml" in line for line in session.reported)
     steps = [
         {"type": "Resize", "target_size": [640, 640], "keep_ratio": False},
         {"type": "NormalizeImage", "is_scale": True, "mean": [0.5] * 3, "std": [0.5] * 3},
@@ -370,7 +370,7 @@ def test_a_layout_that_is_named_is_taken(onnx):
     np.testing.assert_allclose(one(detector)[:, :4], PEOPLE, atol=0.02)
 
 
-def test_nobody_is_no_error(onnx):
+def test_no_person_is_no_error(onnx):
     assert one(onnx([1, 3, 640, 640], {"o": np.zeros((1, 0, 6), np.float32)})[0]).shape == (0, 5)
     assert one(onnx([1, 3, 640, 640], {"o": ROWS[:, 1:2]})[0]).shape == (0, 5)
 
@@ -426,7 +426,7 @@ def test_a_model_that_cannot_be_run_is_one_line(onnx):
         one(detector)
 
 
-def test_without_onnxruntime_the_pip_line_is_said(tmp_path, monkeypatch):
+def test_without_onnxruntime_the_pip_line_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match="pip install onnxruntime"):
         open_detector(str(tmp_path / "d.onnx"))
@@ -472,7 +472,7 @@ def paddle_detector(tmp_path_factory):
 
 
 @pytest.mark.parametrize("keep_ratio", [False, True])
-def test_what_paddledetection_exported_is_run_as_it_says(paddle_detector, keep_ratio, tmp_path):
+def test_what_paddledetection_exported_is_run_by_its_file(paddle_detector, keep_ratio, tmp_path):
     content = yaml.safe_load((paddle_detector / "infer_cfg.yml").read_text())
     content["Preprocess"][0]["keep_ratio"] = keep_ratio
     (tmp_path / "own.json").write_text(json.dumps(content))
@@ -492,11 +492,11 @@ def test_a_preprocessing_step_that_is_not_known_is_named(paddle_detector, tmp_pa
         open_detector(str(paddle_detector), options=tmp_path / "own.yml", say=lambda line: None)
 
 
-def test_hog_is_said_to_be_a_last_resort_or_the_way_out_is(monkeypatch):
-    said = []
+def test_hog_is_reported_as_a_last_resort(monkeypatch):
+    reported = []
     if hasattr(cv2, "HOGDescriptor"):
-        assert one(open_detector("hog", say=said.append)).shape == (0, 5)
-        assert "last resort" in said[0]
+        assert one(open_detector("hog", say=reported.append)).shape == (0, 5)
+        assert "last resort" in reported[0]
         monkeypatch.delattr(cv2, "HOGDescriptor")
     with pytest.raises(UserError, match="--proposals FILE or --detector MODEL.*opencv-contrib"):
         open_detector("hog")

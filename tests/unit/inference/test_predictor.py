@@ -29,7 +29,7 @@ def test_scores_of_a_file_are_those_of_the_network_in_test_mode(tiny, predictor)
         np.testing.assert_allclose(prediction.scores, network_scores(framework, imgs[None])[0], atol=1e-6)
 
 
-def test_the_videos_do_not_look_alike_to_the_model(tiny, predictor):
+def test_the_videos_give_different_scores(tiny, predictor):
     scores = np.stack([p.scores for p in predictor.predict(tiny.videos)])
     assert np.abs(scores[0] - scores[1]).max() > 0.05 and scores.max() < 0.999
 
@@ -87,10 +87,10 @@ def test_a_bad_file_can_be_skipped_without_disturbing_the_others(tiny, tmp_path)
     np.testing.assert_allclose(second.scores, expected[2].scores, atol=1e-6)
 
 
-def test_finds_the_json_when_the_pdmodel_is_asked_for(tiny):
-    said = []
-    predictor = Predictor.from_export(tiny.folder / "TSM.pdmodel", tiny.folder / "TSM.pdiparams", say=said.append)
-    assert predictor.model.name.endswith("TSM.json") and "TSM.json" in said[0]
+def test_finds_the_json_for_the_pdmodel(tiny):
+    reported = []
+    predictor = Predictor.from_export(tiny.folder / "TSM.pdmodel", tiny.folder / "TSM.pdiparams", say=reported.append)
+    assert predictor.model.name.endswith("TSM.json") and "TSM.json" in reported[0]
 
 
 def test_an_export_without_description_needs_a_pipeline(tiny, tmp_path):
@@ -184,7 +184,7 @@ def test_onednn_on_request_gives_the_same_scores(tiny, predictor):
 def test_without_onednn_where_onednn_cannot_load_the_model(tiny, monkeypatch):
     import paddle.inference
 
-    real, said = paddle.inference.create_predictor, []
+    real, reported = paddle.inference.create_predictor, []
 
     def create(config):
         if config.mkldnn_enabled():
@@ -192,9 +192,9 @@ def test_without_onednn_where_onednn_cannot_load_the_model(tiny, monkeypatch):
         return real(config)
 
     monkeypatch.setattr(paddle.inference, "create_predictor", create)
-    predictor = Predictor.from_export(tiny.folder, runtime=Runtime(enable_mkldnn=True), say=said.append)
+    predictor = Predictor.from_export(tiny.folder, runtime=Runtime(enable_mkldnn=True), say=reported.append)
     assert predictor.predict(tiny.videos[0])[0].scores.shape == (NUM_CLASSES,)
-    assert said == [
+    assert reported == [
         "oneDNN cannot run this model under this Paddle ((InvalidArgument) type mismatch in a fuse pass); "
         "running without it"
     ]
@@ -227,9 +227,9 @@ def test_reads_what_paddlevideo_exported_under_paddle_2(tiny, tmp_path):
     script.write_text(_OLD_EXPORT)
     command = [sys.executable, str(script), str(stem), str(weights)]
     subprocess.run(command, check=True, env=environment, capture_output=True)
-    said, section = [], tiny_config()["PIPELINE"]["test"]
-    predictor = Predictor.from_export(f"{stem}.json", pipeline=section, say=said.append)
-    assert "ppTSM.pdmodel" in said[0]
+    reported, section = [], tiny_config()["PIPELINE"]["test"]
+    predictor = Predictor.from_export(f"{stem}.json", pipeline=section, say=reported.append)
+    assert "ppTSM.pdmodel" in reported[0]
     (prediction,) = predictor.predict(tiny.videos[0])
     sample = {"filename": str(tiny.videos[0]), "index": 0}
     imgs = Pipeline(section, "x")(sample, np.random.default_rng(0))["imgs"][0]
@@ -241,13 +241,13 @@ def test_reads_what_paddlevideo_exported_under_paddle_2(tiny, tmp_path):
 
 
 def test_the_description_of_another_model_in_the_folder_is_not_used(tiny, tmp_path):
-    said = []
+    reported = []
     for name in ("TSM.json", "TSM.pdiparams"):
         shutil.copy(tiny.folder / name, tmp_path / name.replace("TSM", "other"))
     shutil.copy(tiny.folder / "inference.yml", tmp_path)
     with pytest.raises(UserError, match="not there|not known"):
-        Predictor.from_export(tmp_path / "other.json", say=said.append)
-    assert "is about TSM.json" in said[0]
+        Predictor.from_export(tmp_path / "other.json", say=reported.append)
+    assert "is about TSM.json" in reported[0]
 
 
 def test_files_of_two_exports_do_not_mix(tiny, tmp_path):
@@ -285,8 +285,8 @@ def test_probabilities_stay_and_logits_become_some():
 
 
 def test_other_names_than_the_models_are_refused_and_another_order_is_mapped(tiny, tmp_path):
-    said = []
-    turned = Predictor.from_export(tiny.folder, labels=LABELS[::-1], say=said.append)
-    assert turned.names == LABELS and any("another order" in line for line in said)
+    reported = []
+    turned = Predictor.from_export(tiny.folder, labels=LABELS[::-1], say=reported.append)
+    assert turned.names == LABELS and any("another order" in line for line in reported)
     with pytest.raises(UserError, match="only in inference.yml: eating cake; not there: z"):
         Predictor.from_export(tiny.folder, labels=[*LABELS[:-1], "z"])

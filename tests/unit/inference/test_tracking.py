@@ -114,14 +114,14 @@ def test_one_who_stops_or_turns_is_not_lost():
     assert {int(i[0]) for i in ids} == {0}
 
 
-def test_newcomers_get_new_ids_and_nobody_gets_one_twice():
+def test_newcomers_get_new_ids_and_none_gets_one_twice():
     frames = [np.array([square(20)]), np.array([square(300), square(21)]), np.array([square(22), square(300)])]
     assert [i.tolist() for i in link(frames, [0, 0.2, 0.4])] == [[0], [1, 0], [0, 1]]
 
 
-def test_nobody_at_all():
-    nobody = link([np.zeros((0, 5), np.float32)] * 3, [0, 1, 2])
-    assert [i.tolist() for i in nobody] == [[], [], []] and link([], []) == []
+def test_no_person_at_all():
+    no_person = link([np.zeros((0, 5), np.float32)] * 3, [0, 1, 2])
+    assert [i.tolist() for i in no_person] == [[], [], []] and link([], []) == []
 
 
 def test_the_ids_do_not_depend_on_the_unit_of_the_boxes():

@@ -71,11 +71,11 @@ def scores_of_test(config, weights):
             record = loader.dataset.records[i]
             kept[record["video_id"], record["timestamp"]] = found
 
-    keeper = SimpleNamespace(
+    collector = SimpleNamespace(
         use_dataset=lambda dataset: None, use_framework=lambda framework: None,
         update=update, state=dict, merge=lambda states: None, compute=lambda: {"count": len(kept)}, primary="count",
     )  # fmt: skip
-    evaluate(network, loader, keeper, Precision(False, "O1", "float16"))
+    evaluate(network, loader, collector, Precision(False, "O1", "float16"))
     return kept
 
 
@@ -146,7 +146,7 @@ def test_scores_are_those_of_main_test_with_the_data_sets_bank(tiny_ava, lfb, pr
     (own, seconds), (rows, others) = (bank.rows(tiny_ava.video_id, 0, 9999) for bank in (made, whole))
     assert np.array_equal(seconds, others) and np.array_equal(made.scores[own], whole.scores[rows])
     np.testing.assert_allclose(made.features[own], whole.features[rows], atol=1e-5)
-    # what it remembers matters: half of the window gives other scores
+    # its stored past matters: half of the window gives other scores
     run = predict(*of_weights(model), *of_detector(tiny_ava), "-o", "PIPELINE.test.long_term.window_s=1")
     assert max(np.abs(rows_of(run.found[s]) - scores[:, 1:]).max() for s, (_, scores) in expected.items()) > 1e-3
 
@@ -175,32 +175,32 @@ def test_a_bank_is_used_again_if_it_is_the_right_one(tiny_ava, lfb, predict, tmp
 
 
 def test_the_models_own_backbone_makes_a_bank_of_every_second(tiny_ava, lfb, predict, tmp_path, monkeypatch):
-    """With a detector, key frames of the prediction are others than those of the bank; each is looked at once."""
+    """With a detector, key frames of the prediction are others than those of the bank; each is read once."""
     import paddlevideo.inference.detector as module
 
-    looked = []
+    read_s = []
 
     class Middle(module.PersonDetector):
         name = "the middle"
 
         def detect(self, frames, timestamps_s):
-            looked.extend(timestamps_s)
+            read_s.extend(timestamps_s)
             return [np.array([[40, 20, 80, 90, 0.9], [0, 20, 40, 90, 0.7]], np.float32) for _ in frames]
 
     monkeypatch.setattr(module, "open_detector", lambda *rest: Middle())
     run = predict(*of_weights(lfb.avg), "--predict-stepsize", 40, "--detect-every", 9, boxes=False)
     assert run.code == 0, run.err
     assert "the model's own backbone makes the feature bank" in run.err and "--bank-config CFG" in run.err
-    assert "timestamps number: 4" in run.out and len(looked) == len(set(looked)) == 6 + 4 - 1  # second 2 is frame 60
+    assert "timestamps number: 4" in run.out and len(read_s) == len(set(read_s)) == 6 + 4 - 1  # second 2 is frame 60
     bank = FeatureBank(tmp_path / f"{tiny_ava.video_id}.bank")
     assert [(tiny_ava.video_id, s) in bank for s in range(7)] == [True] * 6 + [False] and len(bank) == 12
 
 
-def test_nobody_in_the_video_is_a_result(tiny_ava, lfb, predict, tmp_path, monkeypatch):
+def test_no_person_in_the_video_is_a_result(tiny_ava, lfb, predict, tmp_path, monkeypatch):
     import paddlevideo.inference.detector as module
 
-    nobody = np.zeros((0, 5), np.float32)
-    blind = SimpleNamespace(name="blind", detect=lambda frames, times: [nobody for _ in frames], account=lambda: [])
+    no_person = np.zeros((0, 5), np.float32)
+    blind = SimpleNamespace(name="blind", detect=lambda frames, times: [no_person for _ in frames], account=lambda: [])
     monkeypatch.setattr(module, "open_detector", lambda *rest: blind)
     run = predict(*of_weights(lfb.non_local), "--every", 1, boxes=False)
     assert run.code == 0 and not any(run.found.values()), run.err
@@ -233,12 +233,12 @@ def test_mistakes_are_one_line(tiny_ava, lfb, predict, tmp_path):
         ),
         (
             [*of_weights(lfb.avg), "--bank-config", tiny_ava.config],
-            "--bank-config and --bank-weights: one is of no use",
+            "--bank-config and --bank-weights: give both or none",
         ),
-        ([*plain, "--bank", "a.bank"], "--bank: the model looks into no feature bank"),
+        ([*plain, "--bank", "a.bank"], "--bank: the model reads no feature bank"),
         (
             [*of_weights(lfb.avg), *narrow],
-            "narrow.yaml: features of 32 channels, but the model wants a feature bank of",
+            "narrow.yaml: features of 32 channels, but the model takes a feature bank of",
         ),
         (["--model_file", lfb.avg.folder], "an exported model reads a feature bank and cannot make it; name the"),
     ):
@@ -290,10 +290,10 @@ def test_the_program_equals_the_network_with_any_number_of_people(lfb, fbo):
         np.testing.assert_allclose(got, expected, atol=1e-5)
         if len(got):
             empty = {**batch, "long_term": 0 * batch["long_term"], "long_term_filled": filled & False}
-            assert np.abs(program.run(empty) - got).max() > 1e-3  # it looks at the window
+            assert np.abs(program.run(empty) - got).max() > 1e-3  # it depends on the window
 
 
-def test_inference_yml_says_which_window(lfb):
+def test_inference_yml_names_the_window(lfb):
     noted = yaml.safe_load((lfb.avg.folder / "inference.yml").read_text())
     assert noted["detection"]["long_term"] == {"window_s": 4, "max_features": 2, "channels": C}
     inputs = {entry["name"]: entry for entry in noted["detection"]["inputs"]}

@@ -35,10 +35,10 @@ def actions(key_frames, seconds=10, fps=10):
         for s, people in key_frames.items()
     ]
     times = np.arange(seconds * fps) / fps
-    looks = np.array([k.moment.time_s for k in frames])
+    detected = np.array([k.moment.time_s for k in frames])
     boxes = [np.array([p.box_norm for p in k.persons]).reshape(-1, 4) for k in frames]
-    tracks = tracks_of(boxes, looks, [np.array([p.track_id for p in k.persons], int) for k in frames])
-    return VideoActions("v.mp4", "v", (100, 200), times, frames, SETTINGS, tracks, looks)
+    tracks = tracks_of(boxes, detected, [np.array([p.track_id for p in k.persons], int) for k in frames])
+    return VideoActions("v.mp4", "v", (100, 200), times, frames, SETTINGS, tracks, detected)
 
 
 def places(result, second):
@@ -60,7 +60,7 @@ def test_who_is_at_one_key_frame_only_is_drawn_for_half_of_the_way():
     assert set(places(result, 2.4)) == {0} and set(places(result, 2.6)) == {0, 2}
 
 
-def test_nobody_is_drawn_where_nobody_looked():
+def test_no_person_is_drawn_where_none_was_detected():
     result = actions({2: {0: 0.1}, 3: {0: 0.1}, 4: {0: 0.1}, 8: {0: 0.5}})
     shown = [bool(places(result, s)) for s in (1.4, 1.6, 4.4, 4.6, 6, 7.4, 7.6, 8.4, 8.6)]
     assert shown == [False, True, True, False, False, False, True, True, False]
@@ -80,11 +80,11 @@ def test_labels_hold_the_id_and_the_best_actions():
 def test_people_found_between_key_frames_are_drawn_with_their_nearest_actions():
     """Key frames at seconds 1 and 2; between them somebody walks unevenly, and another one passes without any."""
     result = actions({1: {4: 0.1}, 2: {4: 0.5}})
-    looks = np.array([1, 1.2, 1.4, 1.6, 1.8, 2])
+    detected = np.array([1, 1.2, 1.4, 1.6, 1.8, 2])
     path = [[x, 0.2, x + 0.2, 0.8] for x in (0.1, 0.11, 0.12, 0.3, 0.45, 0.5)]
-    boxes = [np.array([box, [0.7, 0.1, 0.8, 0.3]][: 2 if 1.1 < t < 1.7 else 1]) for t, box in zip(looks, path)]
-    tracks = tracks_of(boxes, looks, [np.array([4, 5])[: len(found)] for found in boxes])
-    result = replace(result, tracks=tracks, looks_s=looks)
+    boxes = [np.array([box, [0.7, 0.1, 0.8, 0.3]][: 2 if 1.1 < t < 1.7 else 1]) for t, box in zip(detected, path)]
+    tracks = tracks_of(boxes, detected, [np.array([4, 5])[: len(found)] for found in boxes])
+    result = replace(result, tracks=tracks, detected_s=detected)
     assert places(result, 1.3) == pytest.approx({4: 0.115, 5: 0.7}, abs=1e-6)
     assert places(result, 1.9) == pytest.approx({4: 0.475}, abs=1e-6)
     lines = [marked.lines for marked in marked_persons(result, 13, 0.5, 3, {4: 0, 5: 1})]
@@ -169,7 +169,7 @@ def test_a_long_label_ends_in_dots_and_a_box_outside_is_cut():
     assert picture.shape == grey.shape and (picture != grey).any()
 
 
-def test_names_that_the_fonts_do_not_know_do_not_stop_it(monkeypatch):
+def test_names_that_the_fonts_lack_do_not_stop_it(monkeypatch):
     import paddlevideo.drawing as module
 
     monkeypatch.setattr(module.cv2, "__version__", "4.8.0")

@@ -72,9 +72,9 @@ def test_three_views_go_in_and_one_row_of_probabilities_comes_out(three_crops, t
 
 
 def test_onednn_on_request_works_or_is_left_out_with_a_line(three_crops, tiny):
-    said = []
-    predictor = Predictor.from_export(three_crops.folder, runtime=Runtime(enable_mkldnn=True), say=said.append)
+    reported = []
+    predictor = Predictor.from_export(three_crops.folder, runtime=Runtime(enable_mkldnn=True), say=reported.append)
     plain = Predictor.from_export(three_crops.folder)
     for a, b in zip(predictor.predict(tiny.videos), plain.predict(tiny.videos)):
         np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
-    assert all("running without it" in line for line in said)
+    assert all("running without it" in line for line in reported)

@@ -58,7 +58,7 @@ def test_a_changed_label_changes_the_records(tmp_path):
     assert before != dataset(tmp_path, proposals=one([[0, 0, 1, 0.5, 1]])).records
 
 
-def test_who_is_looked_at(tmp_path, caplog):
+def test_which_persons_are_classified(tmp_path, caplog):
     found = {
         "a,0902": [[0, 0, 1, 1, 0.95], [0, 0, 0.5, 1, 0.5], [0, 0, 0.25, 1, 0.92], [0, 0, 0.75, 1, 0.91]],
         "b,0902": [[0, 0, 1, 1, 0.25], [0, 0, 0.5, 1, 0.75]],
@@ -70,8 +70,8 @@ def test_who_is_looked_at(tmp_path, caplog):
     assert "1 of 3 key frames are not in it" in caplog.text and "a,0903" in caplog.text
     unscored = dataset(tmp_path, proposals={"a,0902": np.eye(3, 4)})
     assert unscored.persons(0)[:, 4].tolist() == [1, 1, 1]
-    nobody = dataset(tmp_path, proposals={"a,0902": np.zeros((0, 5))})
-    assert nobody.persons(0).shape == (0, 5) and nobody.sample(0)["boxes"].shape == (0, 4)
+    no_person = dataset(tmp_path, proposals={"a,0902": np.zeros((0, 5))})
+    assert no_person.persons(0).shape == (0, 5) and no_person.sample(0)["boxes"].shape == (0, 4)
 
 
 def test_without_proposals_the_annotated_boxes_are_the_persons(tmp_path, caplog):
@@ -237,7 +237,7 @@ def test_training_moves_the_frames_and_evaluation_does_not(tmp_path):
 
 def test_a_second_that_a_video_does_not_have(tmp_path):
     spec = _spec_of_video(tmp_path, "a,4.9,0,0,1,1,5,0\na,7,0,0,1,1,5,0\n", 10, 50)
-    with pytest.raises(VideoReadError, match=r"no second 7, as .*a\.csv:2 asks: it shows seconds 0 to 4\.9"):
+    with pytest.raises(VideoReadError, match=r"no second 7, which .*a\.csv:2 names: it shows seconds 0 to 4\.9"):
         _first_batch(spec, STEPS, batch_size=2)
     batch = _first_batch(spec | {"on_error": "count"}, STEPS, batch_size=2)
     assert batch["valid"].tolist() == [1, 0] and batch["boxes_num"].tolist() == [1, 0]

@@ -166,7 +166,7 @@ def test_steps_that_cannot_move_boxes_refuse(op):
         Pipeline(section, "PIPELINE.train").refuse_boxes()
 
 
-def test_nobody_in_the_picture():
+def test_no_person_in_the_picture():
     empty = {"boxes": np.zeros((0, 4), np.float32), "gt_boxes": np.zeros((0, 4), np.float32)}
     empty["gt_labels"] = np.zeros((0, 3), np.float32)
     sample = run([{"RandomRescale": {"scale_range": [60, 80]}}, {"RandomCrop": {"target_size": 50}}, "Flip"], **empty)
@@ -184,7 +184,7 @@ def test_clips_of_the_specification():
         assert (moved.min(), moved.max()) == (low, high)
 
 
-def test_the_split_or_the_step_says_whether_frames_move():
+def test_the_split_or_the_step_decides_whether_frames_move():
     class Numbers(Rectangle):
         def get(self, indices):
             return np.broadcast_to(np.asarray(indices, np.uint8)[:, None, None, None], (len(indices), 8, 8, 3)).copy()
@@ -209,7 +209,7 @@ def test_remarks_of_the_source_reach_the_sample():
 def test_steps_in_the_wrong_place():
     with pytest.raises(TransformError, match="write that before it"):
         Pipeline({"decode": {"name": "RawFrameDecode"}}, "PIPELINE.test")(key_frame(), np.random.default_rng(0))
-    with pytest.raises(TransformError, match="wants samples of key frames"):
+    with pytest.raises(TransformError, match="needs samples of key frames"):
         Pipeline({"sample": {"name": "SampleAVAFrames", "clip_len": 4}}, "P")({"filename": "a.mp4"}, None)
 
 

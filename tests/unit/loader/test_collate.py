@@ -48,7 +48,7 @@ def test_persons_of_all_samples_one_after_the_other():
     assert "label" not in batch and "timestamp" not in batch and "img_key" not in batch
 
 
-def test_nobody_in_a_whole_batch():
+def test_no_person_in_a_whole_batch():
     batch = collate([detection(0, 0, 0), detection(1, 0, 0)])
     assert batch["boxes"].shape == (0, 4) and batch["box_scores"].shape == (0,) and batch["gt_labels"].shape == (0, 5)
     assert batch["boxes_num"].tolist() == [0, 0]

@@ -141,14 +141,14 @@ def test_a_long_file_is_fetched_by_seeking(tmp_path, monkeypatch):
         assert len(reader) == 40
 
 
-def test_of_long_files_the_latest_are_remembered(clip, monkeypatch):
+def test_of_long_files_the_latest_are_cached(clip, monkeypatch):
     monkeypatch.setattr(packets, "_KEEP_BYTES", 1000)
-    monkeypatch.setattr(pyav, "_MAX_REMEMBERED", 2)
-    monkeypatch.setattr(pyav, "_remembered", {})
+    monkeypatch.setattr(pyav, "_MAX_CACHED", 2)
+    monkeypatch.setattr(pyav, "_cache", {})
     names = sorted(CLIPS.keys() - SEQUENTIAL)[:3]
     for name in (names[0], names[1], names[0], names[2]):
         open_video(clip(name)).close()
-    assert [Path(path).name for path, _, _ in pyav._remembered] == [clip(names[0]).name, clip(names[2]).name]
+    assert [Path(path).name for path, _, _ in pyav._cache] == [clip(names[0]).name, clip(names[2]).name]
 
 
 def test_decodes_only_what_is_needed(clip):
@@ -259,7 +259,7 @@ def test_frame_folder(tmp_path, frames):
         FrameFolder(tmp_path / "nowhere", 6)
 
 
-def test_name_that_looks_like_an_address(tmp_path, frames, monkeypatch):
+def test_name_like_an_address(tmp_path, frames, monkeypatch):
     write_clip(tmp_path / "plain.mp4", frames[:5]).rename(tmp_path / "concat:a.mp4")
     monkeypatch.chdir(tmp_path)
     with open_video("concat:a.mp4") as reader:

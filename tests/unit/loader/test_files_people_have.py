@@ -94,14 +94,14 @@ def test_an_avi_from_a_pipe_is_whole(tmp_path, frames, reader_name):
     assert reason_of(path, reader_name) == "truncated"
 
 
-def test_a_subtitle_that_outlasts_the_film(tmp_path, frames, reader_name):
+def test_a_subtitle_that_outlasts_the_video(tmp_path, frames, reader_name):
     import av
 
-    film = write_clip(tmp_path / "a.mp4", frames)
+    clip_file = write_clip(tmp_path / "a.mp4", frames)
     subtitle = tmp_path / "a.srt"
     subtitle.write_text("1\n00:00:01,000 --> 00:00:30,000\nhello\n")
     path = tmp_path / "a.mkv"
-    with av.open(str(film)) as one, av.open(str(subtitle)) as two, av.open(str(path), "w") as out:
+    with av.open(str(clip_file)) as one, av.open(str(subtitle)) as two, av.open(str(path), "w") as out:
         sources = [one.streams.video[0], two.streams.subtitles[0]]
         targets = [out.add_stream_from_template(source) for source in sources]
         for source, target in zip(sources, targets):
@@ -137,7 +137,7 @@ def test_a_cover_picture_is_no_video(tmp_path, frames, reader_name, name):
     assert reason_of(write_song(tmp_path / name, frames[0]), reader_name) == "no_video_stream"
 
 
-def test_the_default_track_is_read_and_said(tmp_path, frames, reader_name):
+def test_the_default_track_is_read_and_reported(tmp_path, frames, reader_name):
     import av
 
     path = tmp_path / "two.mkv"
@@ -227,7 +227,7 @@ def test_all_orientations(tmp_path, frames, reader_name, matrix):
     assert shown.shape == wanted.shape and np.abs(shown.astype(int) - wanted).max() <= 2
 
 
-def test_pixels_that_are_not_square_are_said(tmp_path, frames):
+def test_pixels_that_are_not_square_are_reported(tmp_path, frames):
     path = write_clip(tmp_path / "a.mp4", frames[:5], pixel_aspect=2)
     with open_video(path) as reader:
         assert reader.pixel_aspect == 2.0 and reader.get([0]).shape[1:3] == (48, 64)
@@ -321,7 +321,7 @@ def test_what_is_no_file_is_named(tmp_path, frames, monkeypatch):
     assert len(open_video("~/sub/a.mp4")) == 3
 
 
-def test_animated_webp_says_what_to_convert(tmp_path, frames):
+def test_animated_webp_reports_what_to_convert(tmp_path, frames):
     image = pytest.importorskip("PIL.Image")
     path = tmp_path / "a.webp"
     pictures = [image.fromarray(f) for f in frames[:5]]
@@ -408,7 +408,7 @@ def test_a_subclass_with_its_own_call_gets_the_pictures_unscaled(tmp_path, frame
     assert seen == [(48, 64)]
 
 
-def test_short_videos_of_the_tsm_test_sampler_are_said_once(tmp_path, frames, caplog):
+def test_short_videos_of_the_tsm_test_sampler_are_reported_once(tmp_path, frames, caplog):
     for number, count in enumerate((8, 9, 40, 3)):
         write_clip(tmp_path / f"{number}.mp4", frames[:count])
     (tmp_path / "list.txt").write_text("".join(f"{k}.mp4 0\n" for k in range(4)))

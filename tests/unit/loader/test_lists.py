@@ -220,7 +220,7 @@ def test_home_and_backslashes(place, monkeypatch):
         loader(file_path=file.replace("/", "\\"))
 
 
-def test_what_is_trained_on_is_said(place):
+def test_what_is_trained_on_is_reported(place):
     for name in ("a", "b", "c"):
         write_clip(place.root / f"{name}.mp4", np.full((4, 32, 32, 3), 90, "uint8"), fps=4)
     from paddlevideo.classes import UNKNOWN

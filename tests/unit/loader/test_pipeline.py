@@ -50,7 +50,7 @@ def sample(**more):
     return {"filename": "a clip.mp4", "label": 3, "index": 7, "reader": FakeReader(**more)}
 
 
-def test_clip_comes_out_as_the_contract_says():
+def test_clip_comes_out_by_the_contract():
     given = sample()
     out = Pipeline(tsm(), "PIPELINE.train")(given, np.random.default_rng(0))
     assert out["imgs"].shape == (1, 8, 32, 32, 3) and out["imgs"].dtype == np.uint8
@@ -85,7 +85,7 @@ def test_steps_run_in_written_order_whatever_their_keys():
     assert out == [(20, 20), (32, 24)]  # a square is taken for upright
 
 
-def test_normalization_is_left_to_the_device_unless_told_otherwise():
+def test_normalization_is_left_to_the_device_by_default():
     waiting = Pipeline(tsm(False), "p")
     np.testing.assert_allclose(waiting.normalization.mean, MEAN, rtol=1e-6)
     np.testing.assert_allclose(waiting.normalization.std, STD, rtol=1e-6)
@@ -148,10 +148,10 @@ def test_jitter_scale_follows_the_decoder_as_paddlevideos_does(decoder, expected
     assert Pipeline(section, "p").describe()["t"][0]["JitterScale"]["interpolation"] == expected
 
 
-def test_what_differs_from_paddlevideo_on_purpose_is_told():
+def test_what_differs_from_paddlevideo_on_purpose_is_reported():
     section = {"d": {"name": "VideoDecoder", "backend": "pyav"}, "s": {"name": "SampleAVAFrames", "clip_len": 4}}
-    told = Pipeline({**section, "t": [{"RandomCrop_v2": {"size": 32}}, "Flip", {"Scale": {"short_size": 8}}]}, "p")
-    assert set(told.deviations()) == {"VideoDecoder", "SampleAVAFrames", "RandomCrop_v2", "Flip"}
+    noted = Pipeline({**section, "t": [{"RandomCrop_v2": {"size": 32}}, "Flip", {"Scale": {"short_size": 8}}]}, "p")
+    assert set(noted.deviations()) == {"VideoDecoder", "SampleAVAFrames", "RandomCrop_v2", "Flip"}
     assert "time window" not in str(Pipeline(tsm(), "p").deviations())
 
 
@@ -175,7 +175,7 @@ def test_read_errors_pass_unchanged_and_the_reader_is_closed():
     assert given["reader"].closed
 
 
-def test_a_reader_that_nobody_read_from_is_closed():
+def test_an_unused_reader_is_closed():
     given = sample()
     out = Pipeline({"decode": {"name": "VideoDecoder"}}, "p")(given, np.random.default_rng(0))
     assert given["reader"].closed and "reader" not in out

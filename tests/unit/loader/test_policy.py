@@ -342,7 +342,7 @@ def test_unit_levels_repeat_what_uint8_does_to_the_reference():
     assert lowest == {False: {128}, True: {0}}
 
 
-def test_aug_mix_draws_what_its_definition_says():
+def test_aug_mix_draws_by_its_definition():
     op = AugMix()
     kept, depths, names, values = [], Counter(), Counter(), {}
     for seed in range(1500):

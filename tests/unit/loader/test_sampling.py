@@ -31,8 +31,8 @@ class FakeReader(FrameReader):
         return self.count
 
     def get(self, indices, each=None):
-        self.asked = np.asarray(indices)
-        assert self.asked.min() >= 0 and self.asked.max() < self.count
+        self.requested = np.asarray(indices)
+        assert self.requested.min() >= 0 and self.requested.max() < self.count
         return np.stack([np.full((*self.size, 3), i % 256, np.uint8) for i in indices])
 
     def close(self):
@@ -180,7 +180,7 @@ def test_views_and_frames(op, views, frames, n):
     reader = FakeReader(n)
     sample = op({"reader": reader, "total_frames": n, "fps": 30.0, "label": 1}, np.random.default_rng(0))
     assert sample["imgs"].shape == (views, frames, 6, 8, 3) and sample["imgs"].dtype == np.uint8
-    np.testing.assert_array_equal(sample["imgs"][:, :, 0, 0, 0].reshape(-1), reader.asked)
+    np.testing.assert_array_equal(sample["imgs"][:, :, 0, 0, 0].reshape(-1), reader.requested)
     assert reader.closed and "reader" not in sample and sample["label"] == 1
 
 

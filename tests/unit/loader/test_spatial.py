@@ -117,7 +117,7 @@ def test_antialias_is_pillow_and_linear_is_opencv(height, width):
         (RandomRescale([40, 40]), opencv),
     ],
 )
-def test_whose_pixels_an_operator_gives(op, pixels):
+def test_the_pixels_that_an_operator_gives(op, pixels):
     if pixels is None:  # a crop of 90 x 90 of which only the place is drawn
         left = op.box(90, 121, np.random.default_rng(0))[1]
         np.testing.assert_array_equal(run(op, NOISE)["imgs"], pillow(NOISE[:, :, :, left : left + 90], 40, 53))

@@ -106,7 +106,7 @@ BETWEEN = [0.2, 0.1, 0.6, 0.9]
 
 def test_only_the_best_overlap_is_claimed_and_only_once():
     truth = columns([(0, BOX, 1), (0, BETWEEN, 1)], False)
-    # both overlap BOX most; the lower one would also meet BETWEEN, but does not look for a second best
+    # both overlap BOX most; the lower one would also overlap BETWEEN, but has no second choice
     found = columns([(0, NEAR, 0.6, 1), (0, BOX, 0.9, 1)], True)
     assert frame_ap.hits_by_score(found, truth).tolist() == [True, False]
     assert frame_average_precisions(found.of_class, truth, [1])[1] == 0.5
@@ -354,7 +354,7 @@ def test_columns_that_are_not_the_classes_are_refused(options, width, word, case
         fill(metric, [(0, np.zeros((1, 4)), np.zeros((1, width)))])
 
 
-def test_what_is_missing_is_said_before_the_evaluation(case):
+def test_what_is_missing_is_reported_before_the_evaluation(case):
     for options, word in (
         ({"file_path": "absent.csv"}, "absent.csv: no such"),
         ({"label_file": "absent.txt"}, "absent.txt: no such"),
@@ -374,7 +374,7 @@ def test_what_is_missing_is_said_before_the_evaluation(case):
         AVAMetric().update(np.zeros(1), {"scores": np.zeros((1, 4))}, {"label": np.zeros(1)})
     metric = AVAMetric()
     metric.use_dataset(case.dataset)
-    with pytest.raises(UserError, match="not a single key frame"):
+    with pytest.raises(UserError, match="no key frame was evaluated"):
         metric.compute()
 
 
@@ -400,10 +400,10 @@ TRUTH = [(f, BOX, 1) for f in range(3)]
         ("v,902,0.1,0.1,0.5,0.9,0,0.5\n", r"no detected class \(ids 0\) is one of the ground truth's \(ids 1\)"),
         ("v,902,34.0,25.6,170,230,1,0.5\n", "detected boxes reach up to 230: they look like pixels"),
         ("v,902,0.5,0.9,0.1,0.1,1,0.5\n", r"1 of 1 detected boxes are turned round or empty, as \(0.500, 0.900"),
-        ("v,902,0.6,0.1,0.9,0.5,1,0.5\n", "no detected box meets a true one .* best IoU is 0.00"),
+        ("v,902,0.6,0.1,0.9,0.5,1,0.5\n", "no detected box matches a true one .* best IoU is 0.00"),
         ("v,902,0.1,0.1,0.9,0.5,1,0.5\n", "with x and y exchanged they would"),
         ("v,902,0.1,0.1,0.5,0.9,2,0.5\n", r"no detected class \(ids 2\)"),
-        ("v,902,0.1,0.1,0.5,0.9,2,0.5\nv,902,0.8,0.8,0.9,0.9,1,0.5\n", "50.0 % of the boxes meet a true one, none und"),
+        ("v,902,0.1,0.1,0.5,0.9,2,0.5\nv,902,0.8,0.8,0.9,0.9,1,0.5\n", "50.0 % of the boxes match a true one, none"),
     ],
 )
 def test_a_figure_of_0_is_explained(lines, word, tmp_path):

@@ -139,11 +139,11 @@ def test_multi_hot_labels_give_average_precisions(arrays):
 
 
 def test_misuse_is_named():
-    with pytest.raises(UserError, match="sample 4 has label 2, the network knows 0 to 1"):
+    with pytest.raises(UserError, match="sample 4 has label 2, the network has classes 0 to 1"):
         filled([4], [[1, 0]], [2])
     with pytest.raises(UserError, match="no labels"):
         TopKMetric().update(np.array([0]), {"scores": np.zeros((1, 2))}, {})
-    with pytest.raises(UserError, match="not a single sample"):
+    with pytest.raises(UserError, match="no sample was evaluated"):
         TopKMetric().compute()
     with pytest.raises(ValueError, match="topk"):
         TopKMetric(topk=[0])

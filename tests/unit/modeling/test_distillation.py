@@ -186,7 +186,7 @@ def test_a_teacher_with_a_file_comes_from_it_and_not_from_checkpoints(tmp_path):
         build(weights=str(tmp_path / "missing file"))
 
 
-def test_a_model_may_want_other_pixels():
+def test_a_model_may_take_other_pixels():
     teacher = {**TSM, "normalization": {"mean": [0.0] * 3, "std": [1.0] * 3}}
     network = build(teacher=teacher)
     own = build_framework(TSM, ([0.0] * 3, [1.0] * 3))

@@ -69,16 +69,16 @@ def test_fine_tuning_begins_with_resized_embeddings(frames, size, name, tmp_path
     np.testing.assert_array_equal(own["backbone.time_embed"], times_by_hand(arrays["backbone.time_embed"], frames))
     rest = own.keys() - {"backbone.pos_embed", "backbone.time_embed"}
     assert all(np.array_equal(own[key], arrays[key]) for key in rest) and not report.mismatched
-    told = str(report)
+    noted = str(report)
     if frames != 8:
-        assert f"resized     backbone.time_embed: file [1, 8, 16], network [1, {frames}, 16]" in told
+        assert f"resized     backbone.time_embed: file [1, 8, 16], network [1, {frames}, 16]" in noted
     if size != 32:
-        assert f"resized     backbone.pos_embed: file [1, 5, 16], network [1, {1 + (size // 16) ** 2}, 16]" in told
+        assert f"resized     backbone.pos_embed: file [1, 5, 16], network [1, {1 + (size // 16) ** 2}, 16]" in noted
     scores = network({"imgs": paddle.zeros([1, 1, frames, size, size, 3])}, mode="predict")["scores"]
     assert np.isfinite(scores.numpy()).all()
 
 
-def test_pretrained_says_what_it_resized_too(tmp_path, caplog):
+def test_pretrained_reports_what_it_resized_too(tmp_path, caplog):
     write_pickle(tmp_path / "k400_8f.pdparams", noise(model()))
     with caplog.at_level(logging.INFO, "paddlevideo"):
         report = load_pretrained(model(16, 64).backbone, str(tmp_path / "k400_8f.pdparams"))

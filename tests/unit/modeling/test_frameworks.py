@@ -38,7 +38,7 @@ def clips(count=2, views=1, frames=4, size=32):
 
 
 @BOTH
-def test_views_are_averaged_as_asked(section):
+def test_views_are_averaged_as_configured(section):
     imgs = clips(count=2, views=3)
     network = build(section, "prob")
     each = np.stack([network({"imgs": imgs[:, v : v + 1]}, mode="predict")["scores"].numpy() for v in range(3)], 1)
@@ -52,7 +52,7 @@ def test_views_are_averaged_as_asked(section):
 
 
 @BOTH
-def test_views_come_out_one_by_one_if_asked(section):
+def test_views_come_out_one_by_one_on_request(section):
     """There is a row per sample for the metric nevertheless."""
     imgs = clips(count=2, views=3)
     outputs = build(section, "none")({"imgs": imgs}, mode="predict")

@@ -32,7 +32,7 @@ def test_normalisation_leaves_nothing_in_the_weights():
     assert np.array_equal(ClipNormalize()(paddle.to_tensor(pixels), 3).numpy(), pixels.astype("float32"))
 
 
-def test_batch_norm_is_exempt_from_decay_unless_asked():
+def test_batch_norm_is_exempt_from_decay_by_default():
     exempt, decayed = ConvBN(3, 4, 1), ConvBN(3, 4, 1, bn_wd=True)
     assert exempt._batch_norm.weight.decay_mult == exempt._batch_norm.bias.decay_mult == 0.0
     assert not hasattr(decayed._batch_norm.weight, "decay_mult")

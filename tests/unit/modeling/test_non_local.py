@@ -56,7 +56,7 @@ def test_every_position_is_the_weighted_sum_over_all(mode, use_scale):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_sub_sampling_looks_at_the_greatest_of_four(mode):
+def test_sub_sampling_takes_the_greatest_of_four(mode):
     """A clip of equal 2x2 squares looks the same pooled and not: only the number of equal positions differs."""
     squares = paddle.randn([1, 6, 2, 2, 3])
     x = squares.repeat_interleave(2, axis=3).repeat_interleave(2, axis=4)

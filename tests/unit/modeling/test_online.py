@@ -58,7 +58,7 @@ def test_after_every_frame_the_stream_equals_the_clip_so_far(name):
         assert np.allclose(logits, expected, atol=1e-4 * np.abs(expected).max()), t
 
 
-def test_a_window_moves_along_and_a_reset_forgets():
+def test_a_window_moves_along_and_a_reset_clears():
     imgs, network = clip(), build()
     alone, stream = network.stream(window=1), network.stream(window=3)
     last = [alone.step_logits(imgs[:, t]).numpy() for t in range(5)]
@@ -123,7 +123,7 @@ def test_the_step_becomes_a_static_program(tmp_path):
         assert np.allclose(logits.numpy(), stream.step_logits(imgs[:, t]).numpy(), atol=1e-4)
 
 
-def test_only_a_network_that_looks_back_can_be_streamed():
+def test_only_a_network_that_shifts_back_can_be_streamed():
     with pytest.raises(ConfigError, match="MODEL.backbone.shift_mode: a stream needs 'online'"):
         build(shift_mode="offline").stream().step(clip()[:, 0])
     for argument in ({"temporal_pool": True}, {"depth": 50, "non_local": {"mode": "gaussian"}}):

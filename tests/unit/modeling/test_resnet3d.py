@@ -177,7 +177,7 @@ def test_what_weight_decay_applies_to():
     assert own and {getattr(p, "decay_mult", 1.0) for p in own} == {0.0}
 
 
-def test_non_local_blocks_stand_where_told_and_start_as_identity():
+def test_non_local_blocks_stand_where_named_and_start_as_identity():
     blocks = [[0, 0], [1, 0], [0, 1], [0, 0]]
     spec = {"mode": "embedded_gaussian", "use_scale": True, "blocks": blocks}
     plain, looking = tiny(ResNet3dSlowOnly), tiny(ResNet3dSlowOnly, non_local=spec)

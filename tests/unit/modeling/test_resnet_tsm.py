@@ -56,7 +56,7 @@ def test_temporal_pool_halves_the_frames_behind_the_first_stage():
     assert [network.res2b.shift.num_seg, network.res3a.shift.num_seg, network.res5b.shift.num_seg] == [4, 2, 2]
 
 
-def test_non_local_blocks_stand_at_the_published_places_unless_told_otherwise():
+def test_non_local_blocks_stand_at_the_published_places_by_default():
     def found(**arguments):
         network = ResNetTSM(width=4, **arguments)
         return [name for name in network.blocks if getattr(network, name).non_local is not None]

@@ -50,7 +50,7 @@ def test_small_depths_take_no_weights_of_pooling_shortcuts(tmp_path):
         load_pretrained(network, str(tmp_path / "vd.pdparams"))
 
 
-def test_the_head_averages_before_the_classifier_and_tells_the_frames():
+def test_the_head_averages_before_the_classifier_and_has_the_frames():
     heads = [kind(5, 6, std=0.5) for kind in (TSMHead, ppTSMHead)]
     heads[1].set_state_dict(heads[0].state_dict())
     features = paddle.randn([8, 6, 2, 2])

@@ -42,17 +42,17 @@ def test_paddlevideo_shift_equals_paddles_operator(num_seg, channels, shift_div)
         ({"num_seg": 1, "shift": False}, 2),
     ],
 )
-def test_a_share_that_is_not_named_is_that_of_the_reference_and_is_said(name, given, expected, caplog):
+def test_a_share_that_is_not_named_is_that_of_the_reference_and_is_reported(name, given, expected, caplog):
     small = {"scale": 0.25} if "Mobile" in name else {"width": 8, "depth": 18}
     with caplog.at_level("INFO", logger="paddlevideo"):
         network = BACKBONES.build({"name": name, **small, **given}, "MODEL.backbone")
     found = {layer.shift_div for layer in network.sublayers() if isinstance(layer, TemporalShift)}
     assert (network.shift_div, found) == (expected, {expected})
-    said = [record.message for record in caplog.records if "shift_div" in record.message]
+    reported = [record.message for record in caplog.records if "shift_div" in record.message]
     if given.get("shift_div") is None and expected == 16:
-        assert len(said) == 1 and "1/16 of the channels" in said[0] and "shift_div: 8" in said[0]
+        assert len(reported) == 1 and "1/16 of the channels" in reported[0] and "shift_div: 8" in reported[0]
     else:
-        assert not said
+        assert not reported
 
 
 def test_one_frame_needs_a_share_that_is_named():
@@ -106,7 +106,7 @@ def test_borders_follow_each_origin_where_the_division_leaves_a_rest():
 
 
 @pytest.mark.parametrize(("direction", "past"), [("paddlevideo", slice(0, 2)), ("mmaction2", slice(2, 4))])
-def test_online_only_the_group_that_looks_back_moves(direction, past):
+def test_online_only_the_group_that_shifts_back_moves(direction, past):
     shifted = by_channel(temporal_shift(frames_by_time(2, 4, 16), 4, 8, direction, mode="online"), 4)
     still = np.ones(16, bool)
     still[past] = False

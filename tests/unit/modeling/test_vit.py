@@ -149,7 +149,7 @@ def test_wrong_sizes_are_named():
 
 
 @pytest.mark.parametrize("kind", [VisionTransformer, VisionTransformer_tweaks])
-def test_from_scratch_tells_frames_and_places_apart_from_the_first_step_on(kind):
+def test_from_scratch_distinguishes_frames_and_places_from_the_first_step_on(kind):
     paddle.seed(0)
     net = kind(img_size=32, patch_size=8, embed_dim=48, depth=1, num_heads=2, num_seg=4, from_scratch=True)
     assert 0.8 < float(net.time_embed.std()) < 1.2 and 0.8 < float(net.pos_embed.std()) < 1.2

@@ -31,7 +31,7 @@ def same(first, second):
     return all(np.array_equal(value, arrays_of(second)[key]) for key, value in arrays_of(first).items())
 
 
-def test_a_whole_checkpoint_loads_and_says_so(tmp_path):
+def test_a_whole_checkpoint_loads_and_reports_it(tmp_path):
     one, other = model(), model()
     paddle.save(one.state_dict(), str(tmp_path / "w.pdparams"))
     report = load_weights(other, tmp_path / "w.pdparams")
@@ -143,7 +143,7 @@ def test_pretrained_takes_bare_names_and_whole_checkpoints(tmp_path):
         assert np.array_equal(network.backbone.res5b.conv1._conv.weight.numpy(), bare["res5b.conv1._conv.weight"])
 
 
-def test_pretrained_refuses_gaps_and_says_where(tmp_path):
+def test_pretrained_refuses_gaps_and_reports_where(tmp_path):
     bare = {key.removeprefix("backbone."): value for key, value in arrays_of(model()).items() if "backbone." in key}
     bare.pop("res2a.conv0._conv.weight")
     write_pickle(tmp_path / "gap.pdparams", bare)

@@ -189,7 +189,7 @@ def test_unreadable_videos_are_named_and_counted(trained, tmp_path):
     assert "unreadable" in (tmp_path / "out" / "predictions.csv").read_text()
 
 
-def test_missing_class_names_are_said_before_the_evaluation(trained, tmp_path):
+def test_missing_class_names_are_reported_before_the_evaluation(trained, tmp_path):
     folder, config, weights = trained
     for names, word in (("absent.txt", "no such label-name file"), ("one.txt", "1 class names, but the model has 2")):
         (tmp_path / "one.txt").write_text("alone")

@@ -98,7 +98,7 @@ WARM = "{name: LinearWarmup, learning_rate: {name: CosineAnnealingDecay, learnin
         (WARM, 12, []),
     ],
 )
-def test_a_files_own_disagreement_is_said(tmp_path, rate, epochs, words):
+def test_a_files_own_disagreement_is_reported(tmp_path, rate, epochs, words):
     found = length_remarks(load_run_config(write(tmp_path, rate, epochs)))
     assert len(found) == len(words), found
     assert all(word in line for word, line in zip(words, found)), found
@@ -149,13 +149,13 @@ def test_what_is_no_share_is_refused(tmp_path, text):
 @pytest.mark.parametrize("file", LEAVES, ids=[p.stem for p in LEAVES])
 def test_a_shipped_file_keeps_its_shape_with_other_epochs(file):
     config = load_run_config(file)
-    said = length_remarks(config)
+    reported = length_remarks(config)
     if file.stem == "ava":  # PaddleVideo's own numbers, which do not fit its epochs
-        assert [line.split(":")[0].rpartition(".")[2] for line in said] == ["steps", "max_epoch"]
+        assert [line.split(":")[0].rpartition(".")[2] for line in reported] == ["steps", "max_epoch"]
         with pytest.raises(ConfigError, match="max_epoch.*\n?.*"):
             load_run_config(file, ["epochs=4"])
         return
-    assert said == []
+    assert reported == []
     epochs = config["epochs"]
     swa = ["SWA.last_epochs=1"] if "SWA" in config else []
     for other in (1, 2 * epochs):

@@ -209,7 +209,7 @@ def test_tsm_groups(net):
     ]
 
 
-def test_tsm_groups_of_several_networks_know_each_one_s_classifier_and_leave_frozen_ones_alone(net):
+def test_tsm_groups_of_several_networks_have_each_one_s_classifier_and_leave_frozen_ones_alone(net):
     class Both(nn.Layer):
         def __init__(self):
             super().__init__()
@@ -258,7 +258,7 @@ def test_adamw_refuses_fractions_of_decay(net):
         built(ADAMW, net)
 
 
-def test_a_second_optimizer_forgets_the_decay_of_the_first(net):
+def test_a_second_optimizer_drops_the_decay_of_the_first(net):
     built(MOMENTUM, net)
     optimizer = built({**ADAMW, "weight_decay": 0.0}, net)
     before = weights(net)
@@ -430,10 +430,10 @@ def test_master_weights_are_saved_and_restored():
 
 
 @pytest.mark.parametrize("limit", [0.5, 1e6])
-def test_clipping_by_a_norm_that_was_looked_at_gives_paddles_bits(limit):
+def test_clipping_by_a_norm_that_was_read_gives_paddles_bits(limit):
     section = {**MOMENTUM, "grad_clip": {"name": "ClipGradByGlobalNorm", "value": limit}}
     results = []
-    for looked_at in (False, True):
+    for read_norms in (False, True):
         paddle.seed(1)
         net = Net()
         optimizer = built(section, net)
@@ -441,7 +441,7 @@ def test_clipping_by_a_norm_that_was_looked_at_gives_paddles_bits(limit):
             gradients = random_gradients(net, seed)
             loss = sum((p * paddle.to_tensor(gradients[name])).sum() for name, p in trained(net).items())
             loss.backward()
-            if looked_at:
+            if read_norms:
                 norm = float(squared_gradient_norm(optimizer)) ** 0.5
                 assert norm == pytest.approx(np.sqrt(sum((g.astype("float64") ** 2).sum() for g in gradients.values())))
             optimizer.step()

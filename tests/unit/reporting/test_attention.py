@@ -13,9 +13,9 @@ from paddlevideo.reporting.attention import (
     divided_rollout,
     enlarged,
     grad_cam,
+    heat_maps,
     heat_over,
     joint_rollout,
-    look_inside,
     space_rollout,
     stretched,
 )
@@ -62,7 +62,7 @@ def test_joint_is_the_product_of_half_attention_half_identity():
 
 
 def test_space_is_the_mean_of_the_frames():
-    # one layer, one patch, two frames: the class tokens look at their patch by .2 and .6
+    # one layer, one patch, two frames: the class tokens attend to their patch by .2 and .6
     layer = np.array([[[0.8, 0.2], [0.0, 1.0]], [[0.4, 0.6], [0.0, 1.0]]])
     np.testing.assert_allclose(space_rollout([(layer,)], 1, 2), [[[0.05], [0.15]]])
 
@@ -116,7 +116,7 @@ def test_even_attention_spreads_evenly(attention_type):
 
 
 @pytest.mark.parametrize("attention_type", TYPES)
-def test_witnesses_see_rows_that_sum_to_one_and_change_nothing(attention_type):
+def test_attention_hooks_get_rows_that_sum_to_one_and_change_nothing(attention_type):
     network = transformer(attention_type)
     network.eval()
     imgs = paddle.to_tensor(clips()[None] / 255)
@@ -124,15 +124,15 @@ def test_witnesses_see_rows_that_sum_to_one_and_change_nothing(attention_type):
     seen = []
     attentions = [part for part in network.sublayers() if isinstance(part, Attention)]
     for part in attentions:
-        part.witness = lambda weights: seen.append(weights.numpy())
+        part.attention_hook = lambda weights: seen.append(weights.numpy())
     np.testing.assert_array_equal(network.view_logits(imgs).numpy(), before)
     for part in attentions:
-        part.witness = None
+        part.attention_hook = None
     assert len(seen) == len(attentions)
     for weights in seen:
         np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
     attention_rollout(network, imgs)
-    assert all(part.witness is None for part in attentions)
+    assert all(part.attention_hook is None for part in attentions)
 
 
 def test_rollout_follows_attention_to_the_patch_that_draws_it():
@@ -184,25 +184,25 @@ def test_default_layer_is_a_whole_block_and_fine_enough(size, name):
 def test_temporal_pooling_halves_the_maps_and_drawing_undoes_it():
     network, imgs = convolutional(64, temporal_pool=True)
     assert grad_cam(network, imgs, 0, "backbone.res4b")[0].shape == (V, 2, 4, 4)
-    assert look_inside(network, imgs[0].numpy(), layer="backbone.res4b").heat.shape == (V, 4, 64, 64)
+    assert heat_maps(network, imgs[0].numpy(), layer="backbone.res4b").heat.shape == (V, 4, 64, 64)
 
 
 def test_a_wrong_layer_or_class_is_named():
     network, imgs = convolutional()
     with pytest.raises(UserError, match=r"did you mean 'backbone.res4b'"):
-        look_inside(network, imgs[0].numpy(), layer="backbone.res4x")
+        heat_maps(network, imgs[0].numpy(), layer="backbone.res4x")
     with pytest.raises(UserError, match="--class 5: the network has 5 classes, 0 to 4"):
-        look_inside(network, imgs[0].numpy(), class_id=5)
+        heat_maps(network, imgs[0].numpy(), class_id=5)
     with pytest.raises(UserError, match="--layer is for Grad-CAM"):
-        look_inside(transformer("space_only"), clips(), layer="backbone.norm")
+        heat_maps(transformer("space_only"), clips(), layer="backbone.norm")
 
 
 def test_scores_are_those_of_predict():
     network = transformer("divided_space_time")
-    look = look_inside(network, clips("uint8"))
+    maps = heat_maps(network, clips("uint8"))
     expected = network({"imgs": paddle.to_tensor(clips("uint8")[None])}, mode="predict")["scores"]
-    np.testing.assert_array_equal(look.scores, expected[0].numpy())
-    assert look.heat.shape == (V, T, 16, 16) and look.heat.min() == 0.0 and look.heat.max() == 1.0
+    np.testing.assert_array_equal(maps.scores, expected[0].numpy())
+    assert maps.heat.shape == (V, T, 16, 16) and maps.heat.min() == 0.0 and maps.heat.max() == 1.0
 
 
 def test_drawing():
@@ -246,10 +246,10 @@ def test_recompute_gives_the_same_gradients_to_the_bit(attention_type):
         np.testing.assert_array_equal(again[name], gradient, err_msg=name)
 
 
-def test_recompute_forgets_the_inside_of_blocks_while_training_only():
+def test_recompute_drops_the_inside_of_blocks_while_training_only():
     network = transformer("joint_space_time", recompute=True)
     calls = []
-    network.backbone.blocks[0].attn.witness = lambda weights: calls.append(1)
+    network.backbone.blocks[0].attn.attention_hook = lambda weights: calls.append(1)
     batch = {"imgs": paddle.to_tensor(clips()[None] / 255), "label": paddle.zeros([1], "int64")}
     network.train()
     network(batch)["loss"].backward()
