@@ -1,10 +1,12 @@
 """All pages: what they name is there, and the commands they print have the flags and keys they use."""
 
+import ast
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -64,9 +66,15 @@ def test_what_a_page_links_to_exists(page):
 
 
 @by_page
-def test_every_configuration_that_a_page_names_exists(page):
-    named = re.findall(r"configs/[\w/]+\.yaml", page.read_text())
-    assert all((ROOT / name).is_file() for name in named if not name.startswith(OWN))
+def test_every_file_and_module_of_the_repository_that_a_page_names_exists(page):
+    text = page.read_text()
+    rooms = "configs|tools|tests|paddlevideo|benchmarks|docs"
+    files = set(
+        re.findall(rf"(?<![\w/])((?:{rooms})/[\w/-]+(?:\.(?:py|md|yaml))?)(?![\w{{}}*.]*[{{}}*])", text, re.ASCII)
+    )
+    files = {re.sub(r"^(configs/.*)\.py$", r"\1.yaml", name) for name in files}  # MMAction2's names
+    files |= {f"{name.replace('.', '/')}.py" for name in re.findall(r"-m ((?:demo|benchmarks|tests)\.[\w.]+\w)", text)}
+    assert [name for name in sorted(files) if not (ROOT / name).exists()] == []
 
 
 @by_page
@@ -83,6 +91,81 @@ def test_printed_commands_have_their_flags_files_and_keys(page):
         if named and tool in ("main.py", "tools/test.py") and not named[0].startswith(OWN):
             tests = tool == "tools/test.py" or "--test" in words
             load_config(str(ROOT / named[0]), given, uses=("test",) if tests else ("train", "valid"))
+
+
+ARCHITECTURE = [ROOT / "docs" / "architecture.md", ROOT / "docs" / "architecture_zh-CN.md"]
+by_language = pytest.mark.parametrize("page", ARCHITECTURE, ids=lambda page: page.stem)
+PACKAGE = ROOT / "paddlevideo"
+FILE = r"[\w/.-]*\w(?:/|\.py|\.md|\.toml)(?!\w)"
+
+
+def blocks(page):
+    return re.findall(r"```text\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def code_names(page):
+    """The dotted names of code that a page writes in backquotes."""
+    words = re.findall(r"`([a-z_]+(?:\.\w+)+)`", page.read_text())
+    return {word for word in words if not re.search(r"\.(py|md|toml|yaml|yml)$", word)}
+
+
+def exists(name):
+    """Whether a dotted name below paddlevideo is a module, or something that its source defines."""
+    parts = name.split(".")
+    count = next((n for n in range(len(parts), 0, -1) if PACKAGE.joinpath(*parts[:n]).with_suffix(".py").is_file()), 0)
+    if not count:
+        return False
+    node = ast.parse(PACKAGE.joinpath(*parts[:count]).with_suffix(".py").read_text())
+    for part in parts[count:]:
+        node = next((inner for inner in getattr(node, "body", ()) if part in defined(inner)), None)
+    return node is not None
+
+
+def defined(node):
+    """The names that a statement defines."""
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return {ast.unparse(target) for target in targets}
+    return {getattr(node, "name", None)}
+
+
+def in_tree(page):
+    """The path of each line of the tree, and the two places where each file that its text names may be."""
+    above = {}
+    for line in blocks(page)[0].splitlines():
+        indent, name, text = re.fullmatch(r"( *)(\S+) *(.*)", line).groups()
+        folder = above.get(len(indent), ROOT)
+        above[len(indent) + 2] = folder / name
+        named = [[place / file for place in (folder, folder / name)] for file in re.findall(FILE, text, re.ASCII)]
+        yield folder / name, named
+
+
+@by_language
+def test_what_the_architecture_page_names_is_there(page):
+    missing = [path for path, _ in in_tree(page) if not path.exists()]
+    missing += [places for _, files in in_tree(page) for places in files if not any(map(Path.exists, places))]
+    words = re.findall(rf"`({FILE})`", page.read_text(), re.ASCII)
+    missing += [word for word in words if not any((root / word).exists() for root in (ROOT, PACKAGE))]
+    assert missing + [name for name in code_names(page) if not exists(name)] == []
+    assert len(code_names(page)) > 50  # a page in another form would pass unread
+
+
+@by_language
+def test_the_architecture_page_has_every_room_and_file_of_the_package(page):
+    shown = {place for path, files in in_tree(page) for place in (path, *sum(files, []))}
+    there = {path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert there - shown == set()
+
+
+@by_language
+def test_the_architecture_page_has_the_import_contract(page):
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    shown = [line.replace("paddlevideo.", "").replace(" :", ",") for line in contract]
+    assert blocks(page)[1].splitlines() == shown
+
+
+def test_both_architecture_pages_name_the_same():
+    assert code_names(ARCHITECTURE[0]) == code_names(ARCHITECTURE[1])
 
 
 # MMAction2's figures beside its accuracies: configuration -> what each of its lines on the page says, from the end
