@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from paddlevideo.modeling.backbones.base import Backbone
+from paddlevideo.modeling.backbones.mobilenet_v2_tsm import MobileNetV2Trunk
+from paddlevideo.modeling.backbones.resnet3d import ResNet3D
+from paddlevideo.modeling.backbones.resnet3d_slowfast import ResNet3dSlowFast
+from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, ResNetTSM, block_name
+from paddlevideo.modeling.backbones.vit import VisionTransformer
+from paddlevideo.modeling.inflation import spelled_here
 from tests.parity.cases import Unavailable
 
 
@@ -160,3 +169,43 @@ def translate(spec: dict[str, Any]) -> dict[str, Any]:
         elif key not in table.ignored or (table.ignored[key] and value not in table.ignored[key]):
             raise Unavailable(f"{kind} with {key}")
     return result
+
+
+@functools.singledispatch
+def layer_name(backbone: Backbone, name: str) -> str:
+    """The layer of a backbone here that gives the output of the layer ``name`` of MMAction2's."""
+    return name
+
+
+@layer_name.register
+def _(backbone: ResNetTSM, name: str) -> str:
+    def block(stage: str, index: str | int) -> str:
+        return block_name(backbone.depth, int(stage) - 1, int(index))
+
+    if name == "conv1":
+        return "conv"
+    if match := re.fullmatch(r"layer(\d)", name):  # a stage ends with its last block
+        return block(match.group(1), BLOCKS[backbone.depth][int(match.group(1)) - 1] - 1)
+    if match := re.fullmatch(r"layer(\d)\.(\d+)", name):
+        return block(*match.groups())
+    if match := re.fullmatch(r"layer(\d)\.(\d+)\.non_local_block", name):
+        return f"{block(*match.groups())}.non_local"
+    return name
+
+
+@layer_name.register
+def _(backbone: MobileNetV2Trunk, name: str) -> str:
+    if match := re.fullmatch(r"layer(\d)", name):
+        return f"conv{int(match.group(1)) + 1}"
+    return {"conv2": "conv9"}.get(name, name)
+
+
+@layer_name.register(ResNet3D)
+@layer_name.register(ResNet3dSlowFast)
+def _(backbone: Backbone, name: str) -> str:
+    return spelled_here(name)
+
+
+@layer_name.register
+def _(backbone: VisionTransformer, name: str) -> str:
+    return re.sub(r"^transformer_layers\.layers\.(\d+)$", r"blocks.\1", name)

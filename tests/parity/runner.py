@@ -25,7 +25,7 @@ from tests.parity import (
     pixels,  # noqa: F401  (likewise)
 )
 from tests.parity.cases import CHECKERS, Unavailable
-from tests.parity.names import translate
+from tests.parity.names import layer_name, translate
 
 OK, DIFFERS, MISSING = "ok", "DIFFERS", "no model yet"
 
@@ -265,7 +265,7 @@ def _layers_to_watch(network: Any, expected: Mapping[str, np.ndarray], origin: s
             layer = key[len("mid/") : -len("/stats")]
             ours, number, part = layer.partition("#")
             if origin and ours.startswith("backbone."):
-                ours = "backbone." + network.backbone.layer_name(ours[len("backbone.") :], origin)
+                ours = "backbone." + layer_name(network.backbone, ours[len("backbone.") :])
             names[layer] = detection.watched_name(ours + number + part)
     return names
 

@@ -86,7 +86,3 @@ class Backbone(nn.Layer, ABC):
             kind = type(self).__name__
             raise UserError(f"MODEL.backbone ({kind}): there is no such network in {origin}, so nothing to convert")
         return renamed(arrays, names)
-
-    def layer_name(self, name: str, origin: str) -> str:
-        """The layer here that gives what the layer ``name`` of another project gives."""
-        return name

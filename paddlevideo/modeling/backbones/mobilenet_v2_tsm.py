@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -181,12 +180,6 @@ class MobileNetV2TSM(MobileNetV2Trunk):
     def structures(cls, origin: str) -> list[dict[str, Any]]:
         """With and without the shift."""
         return [{"shift": shift} for shift in ((True, False) if origin == "mmaction2" else (True,))]
-
-    def layer_name(self, name: str, origin: str) -> str:
-        """The layer here that gives what the layer ``name`` of MMAction2 gives."""
-        if match := re.fullmatch(r"layer(\d)", name):
-            return f"conv{int(match.group(1)) + 1}"
-        return {"conv2": "conv9"}.get(name, name)
 
 
 @BACKBONES.register

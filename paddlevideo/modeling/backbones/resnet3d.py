@@ -13,7 +13,7 @@ from paddle.nn import functional as F
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION, block_name, paddleclas_names, places
-from paddlevideo.modeling.inflation import from_pictures, inflated, is_of_pictures, spelled_here
+from paddlevideo.modeling.inflation import from_pictures, inflated, is_of_pictures
 from paddlevideo.modeling.layers import ConvBN3D, children
 from paddlevideo.modeling.naming import batch_norm
 from paddlevideo.modeling.non_local import (
@@ -255,10 +255,6 @@ class ResNet3dSlowOnly(ResNet3D):
             attention = [{"mode": WITH_QUERIES, "sub_sample": sub} for sub in (True, False)] if depth == 50 else []
             for non_local in (None, *attention):
                 yield {"depth": depth, "non_local": non_local}
-
-    def layer_name(self, name: str, origin: str) -> str:
-        """The layer here that gives what the layer ``name`` of another project gives."""
-        return spelled_here(name)
 
 
 def resnet3d_names(

@@ -17,7 +17,7 @@ from paddlevideo.modeling.backbones.resnet3d import (
     resnet3d_names,
 )
 from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION
-from paddlevideo.modeling.inflation import inflated, is_of_pictures, spelled_here
+from paddlevideo.modeling.inflation import inflated, is_of_pictures
 from paddlevideo.modeling.layers import children, conv3d
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import BACKBONES
@@ -128,10 +128,6 @@ class ResNet3dSlowFast(Backbone):
     def structures(cls, origin: str) -> list[dict[str, Any]]:
         """All depths."""
         return [{"depth": depth} for depth in BLOCKS] if origin == "mmaction2" else []
-
-    def layer_name(self, name: str, origin: str) -> str:
-        """The layer here that gives what the layer ``name`` of another project gives."""
-        return spelled_here(name)
 
 
 def slowfast_names(origin: str, depth: int) -> dict[str, str]:

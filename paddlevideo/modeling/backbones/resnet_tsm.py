@@ -252,21 +252,6 @@ class ResNetTSM(Backbone):
                 yield {"depth": depth, "shift": shift, "shift_every": every, "shift_place": place,
                        "temporal_pool": pool, "non_local": non_local}  # fmt: skip
 
-    def layer_name(self, name: str, origin: str) -> str:
-        """The layer here that gives what the layer ``name`` of another project gives."""
-        if name == "conv1":
-            return "conv"
-        if match := re.fullmatch(r"layer(\d)", name):  # a stage ends with its last block
-            return self._block(match.group(1), BLOCKS[self.depth][int(match.group(1)) - 1] - 1)
-        if match := re.fullmatch(r"layer(\d)\.(\d+)", name):
-            return self._block(*match.groups())
-        if match := re.fullmatch(r"layer(\d)\.(\d+)\.non_local_block", name):
-            return f"{self._block(*match.groups())}.non_local"
-        return name
-
-    def _block(self, stage: str, index: str | int) -> str:
-        return block_name(self.depth, int(stage) - 1, int(index))
-
 
 def resnet_names(
     origin: str,

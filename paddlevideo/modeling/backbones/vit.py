@@ -390,10 +390,6 @@ class VisionTransformer(Backbone):
         table = super().convert(arrays, origin)
         return {key: value.T if value.ndim == 2 else value for key, value in table.items()}
 
-    def layer_name(self, name: str, origin: str) -> str:
-        """The layer here that gives what the layer ``name`` of another project gives."""
-        return re.sub(r"^transformer_layers\.layers\.(\d+)$", r"blocks.\1", name)
-
 
 @BACKBONES.register
 class VisionTransformer_tweaks(VisionTransformer):

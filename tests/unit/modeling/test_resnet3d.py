@@ -17,7 +17,7 @@ from paddlevideo.registry import BACKBONES
 from paddlevideo.safe_io import write_pickle
 from tests.parity import golden
 from tests.parity import runner as parity
-from tests.parity.names import translate
+from tests.parity.names import layer_name, translate
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 MMACTION2 = ["slowonly_r50", "slowonly_nl_r50", "slowfast_4x16_r50", "slowfast_tmax_focal_8x8_r50"]
@@ -58,7 +58,7 @@ def layers_that_differ(name):
     keys = [key[len("mid/") : -len("/stats")] for key in expected if key.endswith("/stats")]
     names = {key: key[len("backbone.") :] for key in keys if key.startswith("backbone.")}
     if theirs:
-        names = {key: network.layer_name(value, "mmaction2") for key, value in names.items()}
+        names = {key: layer_name(network, value) for key, value in names.items()}
     clip = golden.make_input(case["seed"], case["inputs"][0])
     with paddle.no_grad(), parity.layer_outputs(network, set(names.values())) as layers:
         network(paddle.to_tensor(clip))
