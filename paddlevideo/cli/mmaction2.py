@@ -65,6 +65,7 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
     add("config", help="YAML file; a .py path stands for the .yaml file beside it")
     add("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
         help="values of the configuration by this suite's key paths, e.g. DATASET.batch_size=4")  # fmt: skip
+    options.add_imports(parser)
     add("--launcher", choices=("none", "pytorch", "slurm"), default="none",
         help="accepted; several ranks are always started by python -m paddle.distributed.launch")  # fmt: skip
     add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)

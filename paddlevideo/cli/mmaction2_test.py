@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     top_k = _top_k(args.eval_options)
     chosen = mmaction2.overrides(args.cfg_options)
     chosen += [f"protocol={args.protocol}"] if args.protocol else []
-    config = load_run_config(mmaction2.yaml_path(args.config), chosen, uses=("test",))
+    config = load_run_config(mmaction2.yaml_path(args.config), chosen, ("test",), args.imports)
     if args.average_clips:
         config = mmaction2.with_average(config, args.average_clips)
     weights = _weights(args.checkpoint, args.config)

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = mmaction2.overrides(args.cfg_options)
     if args.work_dir:
         chosen.append(f"output_dir={args.work_dir}")
-    config = load_run_config(mmaction2.yaml_path(args.config), chosen)
+    config = load_run_config(mmaction2.yaml_path(args.config), chosen, imports=args.imports)
     mmaction2.note_launcher(args.launcher)
     options = {
         "seed": args.seed,

@@ -32,6 +32,11 @@ def add_config(
     parser.add_argument("-c", "--config", required=required, metavar="CFG", help=help)
     assignment = "a.b.0.c=value: change a value of it; may be repeated; nothing after = is the empty text, null is None"
     parser.add_argument(*override, dest="override", action="append", default=[], metavar="KEY=VALUE", help=assignment)
+    add_imports(parser)
+
+
+def add_imports(parser: argparse.ArgumentParser) -> None:
+    """``--import``."""
     modules = "a module or .py file with your own registered classes, besides the file's imports; may be repeated"
     parser.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE", help=modules)
 

@@ -184,7 +184,11 @@ def configuration(args: argparse.Namespace, names: list[str], parts: set[str], s
     """The YAML: the base with these classes and files."""
     import yaml
 
-    base, found = os.path.relpath(args.base.resolve(), args.out.resolve()).replace(os.sep, "/"), read_base(args.base)
+    found, base = read_base(args.base), args.base.resolve()
+    if base.is_relative_to(ROOT / "configs"):  # found by its name, wherever the package is installed
+        base = base.name
+    else:
+        base = os.path.relpath(base, args.out.resolve()).replace(os.sep, "/")
     place: dict = {"data_prefix": (args.frames or args.videos).as_posix(), "timestamp_start": 0, "timestamp_end": None}
     if args.frames:
         place |= {"suffix": args.frame_name, "fps": args.fps}
