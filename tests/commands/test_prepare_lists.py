@@ -232,7 +232,7 @@ def test_all_mistakes_of_the_annotations_at_once(place, run_tool):
     ucf101_files(place, "Archery/v_Archery_g08_c02.avi 4\nArchary/v_Archary_g08_c02.avi 3\n")
     done = run_tool("prepare/ucf101")
     assert done.code == 2
-    assert "trainlist01.txt:1: says class 4, but Archery is 3" in done.err
+    assert "trainlist01.txt:1: gives class 4, but Archery is 3" in done.err
     assert "trainlist01.txt:2: class 'Archary' is not in the class list" in done.err
 
 

@@ -68,7 +68,7 @@ def test_gif_of_a_chosen_class_and_layer(run_tool, folder):
 
 def test_a_transformer_reports_that_rollout_ignores_classes(run_tool, folder):
     run = run_tool(*command(folder, "timesformer", "--class", 1))
-    assert run.code == 0 and "rollout knows no classes" in run.err
+    assert run.code == 0 and "rollout is the same for all classes" in run.err
 
 
 def test_bad_videos_are_named_and_the_others_drawn(run_tool, folder):
