@@ -104,7 +104,7 @@ class AVARows:
 def read_ava_csv(path: str | os.PathLike, scored: bool = False) -> AVARows:
     """Lines ``video_id,second,x1,y1,x2,y2,action_id,person_id``; the last field is a score where ``scored``.
 
-    No header is needed; one that begins with ``video_id`` or ``video`` is passed over.  The action may be empty; the
+    No header is needed; one that begins with ``video_id`` or ``video`` is skipped.  The action may be empty; the
     person may be empty or absent.  A million and a half lines take about three seconds.
 
     Raises:
@@ -314,7 +314,7 @@ def _labels(text: str) -> list[tuple[int, int | None, str | None]]:
 def _pbtxt_items(text: str) -> Iterator[tuple[int, int | None, str | None]]:
     end = 0
     for start in re.finditer(r"\bitem\s*\{", text):
-        if start.start() < end:  # the word stands inside a name
+        if start.start() < end:  # the word is inside a name
             continue
         line, item = text.count("\n", 0, start.start()) + 1, _ITEM.match(text, start.start())
         if item is None:

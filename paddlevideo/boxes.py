@@ -31,12 +31,12 @@ def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def to_pixels(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Boxes in fractions of a picture in its pixels, float64 [..., 4 or more]; columns behind the corners stay."""
+    """Boxes in fractions of a picture in its pixels, float64 [..., 4 or more]; columns after the corners stay."""
     return boxes * _sides(boxes, width, height)
 
 
 def to_fractions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Boxes in pixels of a picture in fractions of it, float64 [..., 4 or more]; columns behind the corners stay."""
+    """Boxes in pixels of a picture in fractions of it, float64 [..., 4 or more]; columns after the corners stay."""
     return boxes / _sides(boxes, width, height)
 
 

@@ -273,7 +273,7 @@ def _normalization(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
 
 
 def _lengths(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
-    """The lengths that ``-o epochs=N`` leaves behind; of sound schedules alone."""
+    """The lengths that ``-o epochs=N`` leaves unchanged, of valid schedules."""
     before = assigned.file.get("epochs")
     if "epochs" not in assigned.paths or not _is_length(before) or _optimizer(data, assigned):
         return []

@@ -195,7 +195,7 @@ def agreed(config: Config, weights: str | Path, split: str, say: Callable[[str],
         if own.names and set(own.names) != set(classes.names or own.names):
             say(f"{source} are other classes than the training's by now; the names are the weights' own")
     elif order_in(classes, own, str(weights), f"{config.source}: {source}") is not None:
-        say(f"{source}: the classes stand in another order than in {weights}; they are mapped by name")
+        say(f"{source}: the classes are in another order than in {weights}; they are mapped by name")
     return classes
 
 
@@ -220,7 +220,7 @@ def compare_start(classes: Classes, file: str | Path, name: str, teaches: bool, 
         say(f"{name}: {unnamed} unknown; its logits are taken to mean the training's classes, in the same order")
     elif order_in(classes, theirs, "the training", name) is not None:
         raise UserError(
-            f"{name}: its {theirs.count} classes stand in another order than those of the training: it would teach "
+            f"{name}: its {theirs.count} classes are in another order than those of the training: it would teach "
             f"one class as another ({_some(theirs.names or theirs.ids)} there, {_some(classes.names or classes.ids)} "
             "here); train in its order (of class folders DATASET.label_names decides, of lists their numbers)"
         )

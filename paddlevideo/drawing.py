@@ -13,7 +13,7 @@ import numpy as np
 _FONT, _WHITE = cv2.FONT_HERSHEY_SIMPLEX, (255, 255, 255)
 _READABLE_PX = 360  # a picture with a smaller short side is enlarged before text is drawn
 _TEXT_SHARE = 1 / 31  # of the short side: the height of a line of text
-_COVER = 0.8  # how much a label hides of what is behind it
+_COVER = 0.8  # opacity of a label
 # dark enough for white text, and far from one another for most kinds of sight; RGB
 _COLOURS = (
     (0, 97, 168),
@@ -45,7 +45,7 @@ def enlargement(height: int, width: int) -> int:
 
 
 def colour_of(number: int) -> tuple[int, int, int]:
-    """RGB; the first ``NUM_COLOURS`` differ for most kinds of sight, those behind them in hue and brightness."""
+    """RGB; the first ``NUM_COLOURS`` differ for most kinds of sight, those after them in hue and brightness."""
     if number < NUM_COLOURS:
         return _COLOURS[number]
     hue = (number * 0.37 + 0.35) % 1.0  # of the steps tried, this one keeps the first twenty colours furthest apart
@@ -56,7 +56,7 @@ def colour_of(number: int) -> tuple[int, int, int]:
 def mark(frame: np.ndarray, people: Sequence[Marked]) -> np.ndarray:
     """A copy of a frame with boxes and labels.
 
-    Lines and letters are sized by the picture.  A label stands above its box where there is room, else below, beside or
+    Lines and letters are sized by the picture.  A label is above its box where there is room, else below, beside or
     inside, never outside the picture, and out of the way of other labels and people where that is possible.
 
     Args:

@@ -6,7 +6,7 @@
     lr_mult_list: list[NonNegative] | None
 
 A configuration is checked against the annotation as the source has it (``mistakes``), without importing the class; a
-registered class refuses the same values when it is built from Python.
+registered class rejects the same values when it is built from Python.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Component:
         self.registry = registry
 
     def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
-        """None: registries stand above this module."""
+        """None: registries are above this module."""
         return []
 
 

@@ -2,7 +2,7 @@
 
 A registry reads the *source* of its folder to learn which classes there are and which arguments they take
 (``paddlevideo.class_index``), so that a configuration is checked before anything heavy is imported.  A class is
-imported when it is built, and then compared with the base class of its kind.  What values an argument takes stands in
+imported when it is built, and then compared with the base class of its kind.  The values that an argument takes are in
 its annotation (``paddlevideo.ranges``) and holds from Python, too.
 
     @BACKBONES.register                # its YAML name is the class name

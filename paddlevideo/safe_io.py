@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from paddlevideo.errors import DamagedFileError, UnsafeFileError, UserError, printable
 from paddlevideo.unpickling import AllowListUnpickler, is_plain
 
-# torch.save before 1.6 wrote the number 0x1950a86a20f9469cfc6c as a pickle of protocol 2, and others behind it
+# torch.save before 1.6 wrote the number 0x1950a86a20f9469cfc6c as a pickle of protocol 2, and others after it
 _TORCH_LEGACY = b"\x80\x02\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little") + b"."
 _ZIP = b"PK\x03\x04"
 _NPY_HEADERS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}

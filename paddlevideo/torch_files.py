@@ -34,7 +34,7 @@ _PROTOCOL = 1001
 
 
 class _StorageType(str):
-    """The numpy type that a storage class of torch stands for."""
+    """The numpy type of a storage class of torch."""
 
 
 class _Unpickler(AllowListUnpickler):
@@ -53,7 +53,7 @@ class _Unpickler(AllowListUnpickler):
         self._storages: dict[str, np.ndarray | None] = {}
 
     def functions(self) -> dict[str, Function]:
-        """Global -> what stands in for it."""
+        """Global -> its replacement."""
         calls = {
             "torch.Size": tuple, "torch._utils._rebuild_tensor": self._tensor,
             "torch._utils._rebuild_tensor_v2": self._tensor, "torch._utils._rebuild_parameter": _data,

@@ -74,7 +74,7 @@ class AllowListUnpickler(pickle._Unpickler):
         self._globals = self.functions()
 
     def functions(self) -> dict[str, Function]:
-        """Global -> what stands in for it."""
+        """Global -> its replacement."""
         numpy2 = {f"{core}.{name}": call for core in ("numpy.core", "numpy._core") for name, call in (
             ("multiarray._reconstruct", self._shell), ("multiarray.scalar", self._scalar),
             ("numeric._frombuffer", self._frombuffer),

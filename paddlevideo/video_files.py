@@ -81,7 +81,7 @@ def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambd
 
     Args:
         inputs: files, folders and list files (.txt, .list, .csv: a path per line, as in a data set's list file; labels
-            after the path are passed over; relative paths count from here, else from the list's folder).
+            after the path are ignored; relative paths count from here, else from the list's folder).
         say: receives a line per folder and list: how many videos were found.
 
     Raises:
@@ -219,7 +219,7 @@ def encode_h264(
 
     Raises:
         UserError: PyAV has no H.264 encoder.
-        av.error.FFmpegError: the encoder refuses the options, or the file cannot be written.
+        av.error.FFmpegError: the encoder rejects the options, or the file cannot be written.
     """
     import av
 

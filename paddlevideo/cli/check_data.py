@@ -1,11 +1,11 @@
-"""Checks whether a data set is sound.
+"""Checks a data set.
 
     paddlevideo check-data -c configs/recognition/tsm/tsm_k400_videos.yaml
     paddlevideo check-data --list train.list val.list --num_classes 400
 
 Reads every line and every file of the lists: missing, unreadable, cut off or too short videos, labels out of range,
 the same video twice, under two labels, or in two sets, and the balance of the classes.  A table on screen, everything
-in a JSON file; each finding with its list and line.  Exit code: 0 sound, 1 something is wrong, 2 it could not be
+in a JSON file; each finding with its list and line.  Exit code: 0 no errors, 1 something is wrong, 2 it could not be
 checked.
 
 Of a configuration for action detection (``format: AVADataset``) it finds what gives an mAP of 0 or NaN: action ids

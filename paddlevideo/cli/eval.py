@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if boxes:
         return {"mAP": _score_detections, "proposal_recall": _score_proposals}[boxes[0]](args)
     from paddlevideo.loader.labels import read_labels
-    from paddlevideo.reporting.page import Report, write_report
+    from paddlevideo.reporting.page import ReportPage, write_report
     from paddlevideo.reporting.results import annotate, by_name, check_name, fuse, read_results, score, write_results
 
     if args.out:
@@ -89,14 +89,14 @@ def run(args: argparse.Namespace) -> int:
         write_results(args.out, results)
     if args.report:
         facts = [("command", shlex.join(sys.argv)), ("results", results.source)]
-        write_report(args.report, Report(f"Results of {results.source}", figures, results, names, facts))
+        write_report(args.report, ReportPage(f"Results of {results.source}", figures, results, names, facts))
     return 0
 
 
 def _score_detections(args: argparse.Namespace) -> int:
     """Frame-mAP, each class's average precision, and what may be wrong if it is 0."""
     from paddlevideo.metrics.ava_evaluation import format_classes, read_ground_truth, score_csv
-    from paddlevideo.reporting.page import Report, write_report
+    from paddlevideo.reporting.page import ReportPage, write_report
 
     truth = read_ground_truth(args.annotations, args.labels, args.exclude, args.custom_classes)
     evaluation, problems = score_csv(args.results[0], truth, args.iou)
@@ -108,7 +108,7 @@ def _score_detections(args: argparse.Namespace) -> int:
     if args.report:
         facts = [("command", shlex.join(sys.argv)), ("ground truth", truth.source)]
         title = f"Detections of {args.results[0]}"
-        write_report(args.report, Report(title, evaluation.figures, facts=facts, classes=evaluation.classes))
+        write_report(args.report, ReportPage(title, evaluation.figures, facts=facts, classes=evaluation.classes))
     return 0
 
 

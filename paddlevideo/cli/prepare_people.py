@@ -154,7 +154,7 @@ def _check(args: argparse.Namespace) -> None:
 def write_files(
     args: argparse.Namespace, annotation: Annotation, names: list[str], parts: dict[str, list[str]]
 ) -> dict[str, Counter]:
-    """All but the configuration; how often each action stands in each set."""
+    """All but the configuration; the number of each action in each set."""
     excluded = read_excluded(args.exclude) if args.exclude else set()
     detected = read_detected(args.proposals) if args.proposals else None
     write_labels(args.out / "labels.pbtxt", names)

@@ -40,7 +40,7 @@ Problems = Iterator[str]
 
 
 def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
-    """One line per mistake, each beginning with its key path; an empty list for a sound configuration.
+    """One line per mistake, each beginning with its key path; an empty list for a valid configuration.
 
     Args:
         uses: the pipelines that are going to run: only theirs must fit the network's frames.

@@ -159,7 +159,7 @@ def _override(data: dict[str, Any], lines: dict[str, str], assignments: Sequence
 
 
 def _with_line(problem: str, lines: Mapping[str, str], file: Path) -> str:
-    """Adds where the key stands: its line, and its file if that is a base."""
+    """Adds the key's place: its line, and its file if that is a base."""
     path = problem.split(":", 1)[0]
     while path and path not in lines:
         path = path.rsplit("[", 1)[0] if path.endswith("]") else path.rpartition(".")[0]

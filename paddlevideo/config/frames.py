@@ -20,7 +20,7 @@ KEY = "num_seg"
 
 
 @dataclass
-class Place:
+class FrameCount:
     """An argument that is a number of frames: ``owner[argument]``, given or not, at the key path ``path``."""
 
     path: str
@@ -72,7 +72,7 @@ def _within(path: str, ancestor: str) -> bool:
     return path == ancestor or path.startswith((ancestor + ".", ancestor + "["))
 
 
-def _places(data: dict[str, Any]) -> Iterator[Place]:
+def _places(data: dict[str, Any]) -> Iterator[FrameCount]:
     model = data.get("MODEL")
     if isinstance(model, dict):
         yield from _of_model(model)
@@ -82,7 +82,7 @@ def _places(data: dict[str, Any]) -> Iterator[Place]:
                 yield from _of_step(spec, f"{section}.{split}.{key}")
 
 
-def _of_model(model: dict[str, Any]) -> Iterator[Place]:
+def _of_model(model: dict[str, Any]) -> Iterator[FrameCount]:
     networks = [("MODEL", model)]
     models = model.get("models")
     for i, item in enumerate(models if isinstance(models, list) else []):
@@ -91,13 +91,13 @@ def _of_model(model: dict[str, Any]) -> Iterator[Place]:
         for part, registry in (("backbone", BACKBONES), ("head", HEADS)):
             spec = network.get(part) if isinstance(network, dict) else None
             if isinstance(spec, dict) and KEY in _arguments(registry, spec.get("name")):
-                yield Place(f"{where}.{part}.{KEY}", spec, KEY)
+                yield FrameCount(f"{where}.{part}.{KEY}", spec, KEY)
         runtime = network.get("runtime_cfg") if isinstance(network, dict) else None
         if isinstance(runtime, dict) and isinstance(runtime.get("test"), dict):
-            yield Place(f"{where}.runtime_cfg.test.{KEY}", runtime["test"], KEY)
+            yield FrameCount(f"{where}.runtime_cfg.test.{KEY}", runtime["test"], KEY)
 
 
-def _of_step(spec: Any, where: str) -> Iterator[Place]:
+def _of_step(spec: Any, where: str) -> Iterator[FrameCount]:
     if isinstance(spec, list):
         for i, item in enumerate(spec):
             for name, own in item.items() if isinstance(item, dict) else ():
@@ -110,13 +110,13 @@ def _of_step(spec: Any, where: str) -> Iterator[Place]:
                 yield from _of_transform(own.get("name", name), own, join(where, name))
 
 
-def _of_transform(name: Any, spec: dict[str, Any], where: str) -> Iterator[Place]:
+def _of_transform(name: Any, spec: dict[str, Any], where: str) -> Iterator[FrameCount]:
     arguments = _arguments(TRANSFORMS, name)
     if KEY in arguments or (name is None and KEY in spec):  # a protocol's step need not repeat the class
-        yield Place(join(where, KEY), spec, KEY)
+        yield FrameCount(join(where, KEY), spec, KEY)
     elif "clip_len" in arguments:  # MMAction2's samplers: one-frame clips are the frames of one view
         argument = "num_clips" if spec.get("clip_len") == 1 else "clip_len"
-        yield Place(join(where, argument), spec, argument)
+        yield FrameCount(join(where, argument), spec, argument)
 
 
 def _arguments(registry: Registry, name: Any) -> set[str]:

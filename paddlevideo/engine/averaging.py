@@ -519,7 +519,7 @@ def _common_classes(files: Sequence[Path]) -> Classes:
     for file, classes in zip(files, found):
         if order_in(found[0], classes, str(files[0]), str(file)) is not None:
             raise UserError(
-                f"{file}: its classes stand in another order than those of {files[0]}; they cannot be averaged"
+                f"{file}: its classes are in another order than those of {files[0]}; they cannot be averaged"
             )
     unknown = [str(file) for file, classes in zip(files, found) if not classes.count]
     if unknown:

@@ -64,7 +64,7 @@ class ResumePoint:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PointEntry:
     """A resume point in a folder, by its manifest alone."""
 
     step: int
@@ -156,7 +156,7 @@ class RunFolder:
             about = {"model_name": self.model_name, "run": self.run, **progress}
             write_weights(file, numpy_state(network), self.classes, about)
 
-    def entries(self) -> tuple[list[Entry], int]:
+    def entries(self) -> tuple[list[PointEntry], int]:
         """All resume points that have a valid manifest, newest (most steps) first; and how many have a damaged one."""
         found, damaged = [], 0
         for manifest in self.path.glob(f"{self.model_name}_*{MANIFEST}"):
@@ -168,11 +168,11 @@ class RunFolder:
                 damaged += 1
                 continue
             if state["config"].get("model_name", self.model_name) == self.model_name:  # TSM_* is TSM_large_*, too
-                found.append(Entry(state["progress"]["step"], stem, state.get("run", _NO_IDENTITY)))
+                found.append(PointEntry(state["progress"]["step"], stem, state.get("run", _NO_IDENTITY)))
         return sorted(found, key=lambda entry: (entry.step, entry.stem.name), reverse=True), damaged
 
     def newest(self) -> ResumePoint | None:
-        """The newest valid resume point of the run of this folder; damaged ones are named and passed over.
+        """The newest valid resume point of the run of this folder; damaged ones are logged and skipped.
 
         Returns:
             None if there never was one.

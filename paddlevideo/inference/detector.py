@@ -97,7 +97,7 @@ class DetectionSettings:
 
         Args:
             framework: the network: ``num_classes`` (K, the reserved column among them) and ``action_thr``.
-            classes: the weights' own, which go before those of the configuration.
+            classes: the weights' own, which take precedence over the configuration's.
 
         Raises:
             UserError: custom classes that do not make K, a label file that is missing.

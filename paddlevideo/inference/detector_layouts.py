@@ -125,7 +125,7 @@ def corners(table: np.ndarray, columns: Sequence[str]) -> np.ndarray:
 
 
 def without_duplicates(found: Detections, max_overlap: float) -> Detections:
-    """Non-maximum suppression within each class: of boxes that overlap more than this, the surest."""
+    """Non-maximum suppression within each class: of boxes that overlap more than this, the best."""
     order = np.argsort(-found.scores, kind="stable")
     labels = np.zeros(len(order)) if found.labels is None else found.labels
     kept: list[int] = []

@@ -35,7 +35,7 @@ class PersonDetector(ABC):
 
     @abstractmethod
     def detect(self, frames: np.ndarray, timestamps_s: Sequence[float]) -> list[np.ndarray]:
-        """The people in each frame, surest first.
+        """The people in each frame, highest score first.
 
         Args:
             frames: uint8 [T, H, W, 3] RGB.
@@ -53,7 +53,7 @@ class ProposalFile(PersonDetector):
     Args:
         path: what ``read_proposals`` reads: keys ``"video,0902"``, boxes as fractions of the picture.
         video_id: name of the video in the file.
-        min_score: least score of a box; the surest one is always taken.  0.9 for AVA's.
+        min_score: least score of a box; the best one is always taken.  0.9 for AVA's.
         most: boxes per key frame.
 
     Raises:
@@ -135,7 +135,7 @@ class HogDetector(PersonDetector):
 
 
 def tidy(rows: np.ndarray, min_score: float, height: int, width: int) -> np.ndarray:
-    """Rows x1, y1, x2, y2, score: those sure enough, cut at the picture's edges, surest first, none without area."""
+    """Rows x1, y1, x2, y2, score, from ``min_score`` on, clipped to the picture, best first, none without area."""
     rows = np.asarray(rows, np.float32).reshape(-1, 5)
     rows = rows[np.isfinite(rows).all(axis=1)]
     rows = rows[rows[:, 4] >= min_score]

@@ -78,7 +78,7 @@ class OnnxOptions:
         return kinds | {"output": f"{names} | None", "columns": f"list[{columns}] | None"}
 
 
-class ClassCount:
+class PersonCounter:
     """Counts the boxes of a detector by class, and how many of them are persons."""
 
     def __init__(self, name: str, min_score: float):
@@ -116,7 +116,7 @@ class OnnxDetector(PersonDetector):
 
     It takes one picture at a time.  The layout of its outputs is recognised by ``detector_layouts.recognise`` with the
     first picture, printed in one line, and decides how the pixels are prepared.  ``OnnxOptions`` in ``NAME.yml``,
-    ``NAME.yaml`` or ``NAME.options.json`` beside ``NAME.onnx`` go before it; for a model of PaddleDetection the file
+    ``NAME.yaml`` or ``NAME.options.json`` beside ``NAME.onnx`` override it; for a model of PaddleDetection the file
     may be its ``infer_cfg.yml``, which is also found under this name.
 
     Raises:
@@ -146,7 +146,7 @@ class OnnxDetector(PersonDetector):
         nhwc = free and shape[-1] in (1, 3) and shape[-3] not in (1, 3)
         self._nchw = self.options.layout != "NHWC" and not nhwc
         self._layout: Layout | None = None
-        self._count = ClassCount(self.name, min_score)
+        self._count = PersonCounter(self.name, min_score)
 
     def detect(self, frames: np.ndarray, timestamps_s: Sequence[float]) -> list[np.ndarray]:
         """As ``PersonDetector.detect``."""
@@ -369,7 +369,7 @@ class PaddleDetector(PersonDetector):
         self._person_class = next((i for i, label in enumerate(labels) if label in _PEOPLE), 0)
         if labels and labels[self._person_class] not in _PEOPLE:
             say(f"{file}: label_list has no class called person; {labels[0]!r}, the first one, is taken")
-        self._count = ClassCount(self.name, min_score)
+        self._count = PersonCounter(self.name, min_score)
         self._model = ExportedModel(program, find_params(None, program), runtime, say)
         unknown = {spec.name for spec in self._model.inputs} - {"image", "im_shape", "scale_factor"}
         if unknown:

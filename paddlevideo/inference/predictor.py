@@ -379,7 +379,7 @@ def _names(
     if own is None:
         return list(labels)
     if order_in(Classes(tuple(own)), Classes(tuple(labels)), where, source) is not None:
-        say(f"{source}: the classes stand in another order than in {where}; they are mapped by name")
+        say(f"{source}: the classes are in another order than in {where}; they are mapped by name")
     return own
 
 

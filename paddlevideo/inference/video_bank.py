@@ -88,7 +88,7 @@ def without_windows(pipeline: Pipeline) -> Pipeline:
 
 
 def with_windows_from(pipeline: Pipeline, bank: Path) -> Pipeline:
-    """The same with windows from this bank alone, the surest persons of each second: nothing is drawn at random."""
+    """The same with windows from this bank alone, the best persons of each second: nothing is random."""
     return _changed(pipeline, lambda arguments: {**arguments, "banks": [str(bank)], "sampling": "first"})
 
 

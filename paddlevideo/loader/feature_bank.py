@@ -20,7 +20,7 @@ than read: banks larger than memory work.  Its tensors, rows sorted by video, se
     starts    int64 [K + 1]              its rows: starts[k] up to starts[k + 1]
 
 Its metadata: ``format`` ("paddlevideo feature bank 1"), ``names`` (JSON list of video ids), ``sha256`` (of the bytes
-behind the header), and the writer's notes about their origin.
+after the header), and the writer's notes about their origin.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
     Args:
         loader: of the split.
         where: its key path, ``DATASET.valid``.
-        cache: JSON file of the files that were found sound, with size and modification time; these are not opened
+        cache: JSON file of the files without errors, with size and modification time; these are not opened
             again.
         limit_s: seconds after which the remaining files are left to the evaluation; a log line counts them.
 

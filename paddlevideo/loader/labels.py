@@ -21,7 +21,7 @@ def read_labels(path: str | Path, num_classes: int | None = None) -> list[str]:
     refused.
 
     Args:
-        path: the text file; UTF-8, with or without BOM, any line ending; blank lines are passed over.  Without such a
+        path: the text file; UTF-8, with or without BOM, any line ending; blank lines are skipped.  Without such a
             file, the one of this path that comes with the package (``data/k400/labels.txt``).
         num_classes: K that the model has; None: not checked.
 

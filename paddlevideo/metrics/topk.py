@@ -90,7 +90,7 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
         return float("nan")
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(positive[order])
-    # a threshold lies behind the last of equal scores
+    # a threshold is after the last of equal scores
     ends = np.append(np.flatnonzero(scores[order][1:] != scores[order][:-1]), len(scores) - 1)
     precision, recall = hits[ends] / (ends + 1), hits[ends] / hits[-1]
     return float((np.diff(recall, prepend=0.0) * precision).sum())

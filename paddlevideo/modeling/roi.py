@@ -79,7 +79,7 @@ class SingleRoIExtractor3D(DetectionPart, nn.Layer):
         with_temporal_pool: whether the maps are pooled over time first.
         temporal_pool_mode: "avg" or "max".
         with_global: whether each region has its whole picture beside it, pooled to the same size, in channels of its
-            own behind the region's.
+            own after the region's.
 
     *Source*: MMAction2 and PaddleVideo ``SingleRoIExtractor3D``.
     """

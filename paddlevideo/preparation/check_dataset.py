@@ -117,7 +117,7 @@ class ListSource:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListEntry:
     """One line of a list; ``num_frames`` as in the list; ``labels`` lacks those that are no class id."""
 
     split: str
@@ -139,12 +139,12 @@ class Check(Report):
 
     errors, notes = ERRORS, WARNINGS
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[ListEntry] = field(default_factory=list)
     probes: dict[VideoSource, Probe] = field(default_factory=dict)
     num_lines: dict[str, int] = field(default_factory=dict)  # by split
     names: Sequence[str] | None = None  # of the classes
 
-    def note(self, kind: str, entry: Entry, detail: str) -> None:
+    def note(self, kind: str, entry: ListEntry, detail: str) -> None:
         """Notes a finding about a line."""
         self.add(kind, entry.split, entry.file, entry.line, detail, entry.source.path)
 
@@ -312,7 +312,7 @@ def _read(source: ListSource, check: Check, settings: CheckSettings, classes: li
             continue
         stated = int(count) if source.frame_name else None
         known = tuple(k for k in (label if source.several else (label,)) if k >= 0)
-        check.entries.append(Entry(source.split, source.file, row.line, item, known, source.num_seg, stated))
+        check.entries.append(ListEntry(source.split, source.file, row.line, item, known, source.num_seg, stated))
 
 
 def _read_folder(
@@ -326,7 +326,7 @@ def _read_folder(
         check.add("left_out", source.split, source.file, 0, left_out_text(counts))
     check.num_lines[source.split] = len(files)
     check.entries += [
-        Entry(source.split, source.file, 0, VideoSource(path), (label,), source.num_seg) for path, label in files
+        ListEntry(source.split, source.file, 0, VideoSource(path), (label,), source.num_seg) for path, label in files
     ]
 
 
@@ -339,7 +339,7 @@ def _probe_all(check: Check, settings: CheckSettings) -> None:
         check.probes[sources[index]] = result
 
 
-def _check_entry(entry: Entry, seen: Probe, check: Check) -> None:
+def _check_entry(entry: ListEntry, seen: Probe, check: Check) -> None:
     if seen.reason is not None:
         kind = "missing" if seen.reason == "missing" else "unreadable"
         check.note(kind, entry, seen.detail if kind == "missing" else f"{seen.reason}: {seen.detail}")
@@ -361,7 +361,7 @@ def _check_entry(entry: Entry, seen: Probe, check: Check) -> None:
 
 def _compare_content(check: Check, settings: CheckSettings) -> None:
     """The same file twice, by path or by content.  Only files of equal size are read for their digest."""
-    groups: dict[str, list[Entry]] = defaultdict(list)
+    groups: dict[str, list[ListEntry]] = defaultdict(list)
     readable = [entry for entry in check.entries if check.probes[entry.source].reason is None]
     identity = _identities(sorted({entry.source for entry in readable}, key=lambda s: s.path), check, settings)
     for entry in readable:
@@ -388,9 +388,9 @@ def _identities(sources: Sequence[VideoSource], check: Check, settings: CheckSet
     return identity
 
 
-def _compare_group(entries: list[Entry], check: Check) -> None:
+def _compare_group(entries: list[ListEntry], check: Check) -> None:
     """Findings are at the later line and name the earlier one; a set that is listed as two (val, test) is one."""
-    first_in: dict[str, Entry] = {}
+    first_in: dict[str, ListEntry] = {}
     for entry in entries:
         earlier = first_in.setdefault(entry.file, entry)
         if earlier is entry:
@@ -403,24 +403,24 @@ def _compare_group(entries: list[Entry], check: Check) -> None:
         _compare_labels(one, other, check)
 
 
-def _compare_labels(one: Entry, other: Entry, check: Check) -> None:
+def _compare_labels(one: ListEntry, other: ListEntry, check: Check) -> None:
     if one.labels != other.labels:
         here, there = (", ".join(map(str, entry.labels)) or "none" for entry in (other, one))
         check.note("conflict", other, f"label {here} here, {there} in {one.place}")
 
 
-def _evaluates(one: Entry, other: Entry) -> bool:
+def _evaluates(one: ListEntry, other: ListEntry) -> bool:
     """valid and test may share videos: nothing is learnt from either."""
     return {*one.split.split(SAME), *other.split.split(SAME)} <= {"valid", "test"}
 
 
-def _named(entry: Entry, other: Entry) -> str:
+def _named(entry: ListEntry, other: ListEntry) -> str:
     same = os.path.realpath(entry.source.path) == os.path.realpath(other.source.path)
     return entry.place if same else f"{entry.place} ({printable(entry.source.path)}, equal content)"
 
 
 def _compare_recordings(check: Check, pattern: re.Pattern) -> None:
-    first: dict[str, dict[str, Entry]] = defaultdict(dict)  # recording -> its first clip in each list
+    first: dict[str, dict[str, ListEntry]] = defaultdict(dict)  # recording -> its first clip in each list
     for entry in check.entries:
         match = pattern.search(entry.source.path)
         if not match:

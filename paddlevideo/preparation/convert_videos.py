@@ -1,6 +1,6 @@
 """Videos to folders of numbered images, or to smaller videos, below another folder.
 
-A conversion is atomic per video: it is made beside its place under another name, then renamed.  So what stands at its
+A conversion is atomic per video: it is made beside its place under another name, then renamed.  So a file at its
 place is whole, and a command that was stopped continues where it was when it is rerun.  One run at a time per output
 folder.
 """

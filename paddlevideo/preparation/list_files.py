@@ -22,7 +22,7 @@ class AnnotatedClip:
     """One annotated clip.
 
     Attributes:
-        names: what its file or frame folder may be called below the data folder, without ending, the surest first;
+        names: what its file or frame folder may be called below the data folder, without ending, the likeliest first;
             a name with folders matches only there, a plain one anywhere.
         label: class id.
         where: ``file:line`` of the annotation, for messages.

@@ -46,7 +46,7 @@ svg .right { fill: var(--good); } svg .wrong { fill: var(--bad); } svg .grid { f
 
 
 @dataclass
-class Report:
+class ReportPage:
     """The content of a report.
 
     Args:
@@ -73,12 +73,12 @@ class Report:
         return f"{k} {self.names[k]}" if self.names else str(k)
 
 
-def write_report(path: str | Path, report: Report) -> None:
+def write_report(path: str | Path, report: ReportPage) -> None:
     """Writes the page."""
     write_atomic(path, render(report))
 
 
-def render(report: Report) -> str:
+def render(report: ReportPage) -> str:
     """The page as text."""
     parts = [f"<h1>{_text(report.title)}</h1>", _figures(report.figures)]
     results = report.results
@@ -143,7 +143,7 @@ def _unreadable(results: Results) -> str:
     return f'<div class="alert">{heading}<ul class="scroll">{rows}</ul></div>'
 
 
-def _one_label(report: Report, results: Results) -> list[str]:
+def _one_label(report: ReportPage, results: Results) -> list[str]:
     """The sections of single-label recognition."""
     matrix = confusion_matrix(results.scores, results.labels, results.scores.shape[1])
     totals = np.bincount(results.labels, minlength=len(matrix))
@@ -151,7 +151,7 @@ def _one_label(report: Report, results: Results) -> list[str]:
             _clips(report, results)]  # fmt: skip
 
 
-def _class_table(report: Report, matrix: np.ndarray, totals: np.ndarray) -> str:
+def _class_table(report: ReportPage, matrix: np.ndarray, totals: np.ndarray) -> str:
     """Every class, the worst first; unreadable clips are in ``totals`` and in no column of the matrix."""
     rows = []
     for row in per_class_table(matrix):
@@ -175,7 +175,7 @@ def _bar(share: float | None) -> str:
     return f'<span class="share">{_percent(share)}</span><span class="bar" style="width:{4 * share:.2f}rem"></span>'
 
 
-def _matrix(report: Report, matrix: np.ndarray, totals: np.ndarray) -> str:
+def _matrix(report: ReportPage, matrix: np.ndarray, totals: np.ndarray) -> str:
     """All classes, or those with the most wrong clips and a column for all the others."""
     errors = totals - np.diag(matrix)
     if len(matrix) <= MATRIX_CLASSES:
@@ -239,7 +239,7 @@ def _short(name: str) -> str:
     return f"<title>{_text(name)}</title>{_text(shown)}"
 
 
-def _pairs(report: Report, matrix: np.ndarray, totals: np.ndarray) -> str:
+def _pairs(report: ReportPage, matrix: np.ndarray, totals: np.ndarray) -> str:
     """The most frequent confusions."""
     wrong = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]
@@ -254,8 +254,8 @@ def _pairs(report: Report, matrix: np.ndarray, totals: np.ndarray) -> str:
     return "<h2>The most frequent confusions</h2>" + _table(header, rows, "ttnn")
 
 
-def _clips(report: Report, results: Results) -> str:
-    """The surest right clips and the surest wrong ones."""
+def _clips(report: ReportPage, results: Results) -> str:
+    """The right and the wrong clips with the highest scores."""
     predicted, rows = predictions(results.scores), np.arange(len(results.scores))
     best = np.where(predicted < 0, np.nan, results.scores[rows, predicted])
     own = results.scores[rows, results.labels]
@@ -276,7 +276,7 @@ def _clips(report: Report, results: Results) -> str:
     return f"<h2>Worst clips: wrong and sure of it</h2>{worst}<h2>Best clips: right and sure of it</h2>{good}"
 
 
-def _several_labels(report: Report, results: Results) -> list[str]:
+def _several_labels(report: ReportPage, results: Results) -> list[str]:
     """The sections of multi-label recognition: average precision per class and per clip."""
     hot = multi_hot_of(results) >= 0.5
     rows = []
@@ -316,7 +316,7 @@ def _detected_classes(classes: Sequence[Mapping[str, Any]]) -> str:
     return f"<h2>Classes, the lowest average precision first</h2>{note}{table}"
 
 
-def _facts(report: Report) -> str:
+def _facts(report: ReportPage) -> str:
     rows = [[_text(what), _text(value)] for what, value in report.facts]
     facts = "<h2>The run</h2>" + _table(("what", "value"), rows, "tp") if rows else ""
     if report.config:

@@ -14,7 +14,7 @@ from paddlevideo.collectors import Collector, ViewCollector
 from paddlevideo.config import Config
 from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
-from paddlevideo.reporting.page import Report, write_report
+from paddlevideo.reporting.page import ReportPage, write_report
 from paddlevideo.reporting.results import ClipFiles, check_name, files_of
 from paddlevideo.safe_io import sha256
 
@@ -84,7 +84,7 @@ class ReportFiles:
         ]
         title = f"{config['model_name']}: test of {Path(self.weights).name}"
         results = files.results if isinstance(files, ClipFiles) else None
-        page = Report(title, figures, results, names, facts, config.to_yaml(), metric.per_class())
+        page = ReportPage(title, figures, results, names, facts, config.to_yaml(), metric.per_class())
         folder, suffix = self._place(config)
         write_report(folder / f"report{suffix}.html", page)
         log.info("report: %s", folder / f"report{suffix}.html")

@@ -99,7 +99,7 @@ def from_metric(metric: Any, records: Sequence[dict[str, Any]], names: Sequence[
 
 
 def check_name(path: str | Path, where: str = "--out ", metric: Any = None) -> Path:
-    """The path, if results (of ``metric``, or else of recognition) can stand there.
+    """The path, if results (of ``metric``, or else of recognition) can be written there.
 
     Raises:
         UserError: another suffix than ``SUFFIXES``, or than the metric's.
@@ -250,7 +250,7 @@ def by_name(results: Results, names: Sequence[str], of_names: str) -> Results:
     order = order_in(Classes(tuple(names)), Classes(tuple(results.names)), of_names, results.source)
     if order is None:
         return results
-    log.warning("%s: the classes stand in another order than in %s; mapped by name", results.source, of_names)
+    log.warning("%s: the classes are in another order than in %s; mapped by name", results.source, of_names)
     scores, labels = np.empty_like(results.scores), results.labels
     scores[:, order] = results.scores
     if results.multi_hot:

@@ -1,11 +1,11 @@
 """Checks of the OPTIMIZER section and SWA.lr without Paddle: names, arguments, lengths of schedules.
 
-A class of ``paddle.optimizer`` is known by its source, which is read and not imported; ranges of its arguments stand in
+A class of ``paddle.optimizer`` is read by its source, not imported; ranges of its arguments are in
 ``_RANGES``.  A registered class (``SCHEDULES``, ``OPTIMIZERS``) has them in its annotations.
 
 A length of a schedule (``max_epoch``, ``T_max``, ``boundaries``, ``warmup_epochs``...) is a number, or a share of the
 run as text, ``20/50``, which follows ``epochs``.  The end of a schedule may be left out: it is the run's end.  A number
-is compared with ``epochs``: a difference is reported, and ``-o epochs=N`` is refused while numbers stand that no other
+is compared with ``epochs``: a difference is reported, and ``-o epochs=N`` is refused while numbers remain that no other
 ``-o`` repeats.
 """
 

@@ -39,7 +39,7 @@ class AVADataset(Dataset):
     """One sample per key frame (video and second): the boxes of its persons and their actions.
 
     A sample: ``frame_dir`` or ``filename``; ``timestamp_s``, ``timestamp_start``, ``clip_fps``, ``shot_frames`` (first
-    frame and the one behind the last, from 0); ``boxes`` = ``boxes_norm`` float32 [P, 4] and ``box_scores`` [P], the
+    frame and the one after the last, from 0); ``boxes`` = ``boxes_norm`` float32 [P, 4] and ``box_scores`` [P], the
     persons to classify; ``gt_boxes`` float32 [G, 4] and ``gt_labels`` 0/1 float32 [G, K], column = action id, column 0
     unused.  Boxes are x1, y1, x2, y2 as fractions of the picture.  Lines of the csv with equal boxes are one person.
 
@@ -105,7 +105,7 @@ class AVADataset(Dataset):
         num_classes: int | None = None,
     ):
         if timestamp_end is not None and timestamp_end <= timestamp_start:
-            raise ValueError(f"timestamp_end {timestamp_end} must lie behind timestamp_start {timestamp_start}")
+            raise ValueError(f"timestamp_end {timestamp_end} must be after timestamp_start {timestamp_start}")
         file_path, data_prefix = expanded(file_path), expanded(data_prefix)
         self.file_path, self.data_prefix, self.suffix = file_path, data_prefix, suffix
         self.exclude_file, self.label_file, self.proposal_file = exclude_file, label_file, proposal_file

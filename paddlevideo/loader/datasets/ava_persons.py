@@ -30,7 +30,7 @@ class PersonTable:
         kept = np.flatnonzero(classes >= 0)
         names, group = rows.keys()
         boxes, group = rows.boxes[kept].astype(np.float32), group[kept]
-        # lines of one key frame with equal boxes are one person; persons stand in the order of their first lines
+        # lines of one key frame with equal boxes are one person; persons are in the order of their first lines
         order = np.lexsort((kept, *boxes.T[::-1], group))
         new = np.ones(len(order), bool)
         sorted_boxes, sorted_group = boxes[order], group[order]

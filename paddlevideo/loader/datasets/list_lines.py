@@ -57,7 +57,7 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LineReading:
     """One way to read a line."""
 
     path: str
@@ -88,7 +88,7 @@ class WhiteSpace:
         return False
 
     def splits(self, text: str) -> Iterator[tuple[str, list[str]]]:
-        """Paths and the fields behind them, the longest path first."""
+        """Paths and the fields after them, the longest path first."""
         quoted = _QUOTED.fullmatch(text)
         if quoted:
             yield quoted[1].replace('""', '"'), quoted[2].split()
@@ -100,24 +100,24 @@ class WhiteSpace:
         for i in range(len(tokens) - 1, 0, -1):
             yield text[: spans[i - 1][1]], tokens[i:]
 
-    def readings(self, text: str) -> list[Reading]:
+    def readings(self, text: str) -> list[LineReading]:
         """Every way to read a line as a path and labels, the longest path first."""
         return list(self._readings(self.splits(text)))
 
-    def _readings(self, splits: Iterable[tuple[str, list[str]]]) -> Iterator[Reading]:
+    def _readings(self, splits: Iterable[tuple[str, list[str]]]) -> Iterator[LineReading]:
         counted = "num_frames" in self.fields.columns
         for path, rest in splits:
             count = rest.pop(0) if counted else None
             labels = self.fields.labels(rest, self.separator) if rest else None
             if labels is not None and (count is None or count.isdecimal()):
-                yield Reading(path, labels, count)
+                yield LineReading(path, labels, count)
 
-    def plain(self, text: str) -> Reading | None:
+    def plain(self, text: str) -> LineReading | None:
         """The path and as many fields as there are columns, whatever they are; None if there are too few."""
         for path, rest in self.splits(text):
             if len(rest) >= len(self.fields.columns) - 1:
                 *count, label = rest
-                return Reading(path, (label,), count[0] if count else None)
+                return LineReading(path, (label,), count[0] if count else None)
         return None
 
     def mistake(self, text: str) -> str:
@@ -144,7 +144,7 @@ class Csv(WhiteSpace):
         for i in range(len(cells) - 1, 0, -1):
             yield ",".join(cells[:i]), cells[i:]
 
-    def readings(self, text: str) -> list[Reading]:
+    def readings(self, text: str) -> list[LineReading]:
         cells = _cells(text)
         inner = () if text.startswith('"') or len(cells) < 2 else WhiteSpace.splits(self, cells[0])  # 'a.mp4 0,1'
         return [*super().readings(text), *self._readings((path, rest + cells[1:]) for path, rest in inner)]
@@ -176,7 +176,7 @@ class CsvWithHeader(Csv):
             row = dict(zip(self.order, cells))
             yield row["path"], [row[column] for column in self.fields.columns[1:]]
 
-    def readings(self, text: str) -> list[Reading]:
+    def readings(self, text: str) -> list[LineReading]:
         return list(self._readings(self.splits(text)))
 
     def mistake(self, text: str) -> str:
@@ -217,7 +217,7 @@ def _fitting(form: WhiteSpace, texts: Sequence[str]) -> tuple[int, int]:
     return sum(readable), sum(fits or form.plain(text) is not None for fits, text in zip(readable, texts))
 
 
-def choose(readings: Sequence[Reading], several: bool, exists: Callable[[str], bool] | None) -> Reading | str:
+def choose(readings: Sequence[LineReading], several: bool, exists: Callable[[str], bool] | None) -> LineReading | str:
     """The right reading of a line, or what is wrong with the line.
 
     Args:
@@ -243,7 +243,7 @@ def choose(readings: Sequence[Reading], several: bool, exists: Callable[[str], b
 MULTI_LABEL = "; several labels per clip need multi_label: True in this section of DATASET"
 
 
-def _several(reading: Reading) -> str:
+def _several(reading: LineReading) -> str:
     path, labels = printable(repr(reading.path)), ", ".join(map(printable, reading.labels))
     if not labels:
         return f"{path} has no label"

@@ -68,7 +68,7 @@ def read_list(
         fields: what a line holds.
         problems: where lines that do not fit are noted; None: they are raised here.
         exists: whether a path of the list is there, for lines that may be read in several ways; None: the last fields
-            are those of the columns, whatever stands before them.
+            are those of the columns, whatever comes before them.
 
     Raises:
         UserError: the file is missing, empty or not text.
@@ -265,7 +265,7 @@ def _doubles(rows: list[Row], paths: list[str], labels: list[Any], problems: Fin
 
 
 def locate(row: Row, data_prefix: str | None, allow_outside_root: bool, problems: Findings) -> str:
-    """The path of a row below ``data_prefix``.  Without a prefix the list's own paths stand, absolute ones too."""
+    """The path of a row below ``data_prefix``.  Without a prefix the list's own paths are used, absolute ones too."""
     name = row.fields["path"]
     if "\0" in name or not name:
         problems.add(row.line, "the path is empty or holds a NUL character")
@@ -300,7 +300,7 @@ def drop_missing(dataset: Any, policy: str, where: str) -> str | None:
 
     Args:
         dataset: has ``file_path``, ``records`` and ``lines``.
-        policy: ``raise``, or ``skip``: the records without a file are taken out, and the others counted anew.
+        policy: ``raise``, or ``skip``: the records without a file are removed, and the others renumbered.
         where: key path of the data set's section.
 
     Returns:

@@ -324,7 +324,7 @@ class Errors:
 
 
 def is_random_access(error: str | None) -> bool:
-    """Whether FFmpeg reports this where decoding begins inside a sound stream, at a key frame that pictures precede."""
+    """Whether FFmpeg reports this where decoding begins inside a stream, at a key frame that pictures precede."""
     return error is not None and any(text in error for text in _RANDOM_ACCESS)
 
 

@@ -36,7 +36,7 @@ class SurveyedReader(FrameReader):
             raise self.unable("reads the first video track only")
 
     def unable(self, what: str) -> UserError:
-        """The error for a sound file that the library cannot read; ``what`` follows its name."""
+        """The error for an intact file that the library cannot read; ``what`` follows its name."""
         return UserError(f"{printable(self.path)}: {self.library} {what}; use backend: pyav")
 
     def check_first_picture(self) -> None:

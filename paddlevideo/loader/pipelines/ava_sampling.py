@@ -25,7 +25,7 @@ def clip_around(
 
     Args:
         centre: frame number of the key frame; it is the frame number ``clip_len // 2`` of the clip.
-        shot: first frame and the one behind the last (None: no end).  Frames outside repeat the first or last.
+        shot: first frame and the one after the last (None: no end).  Frames outside repeat the first or last.
         rng: moves every frame by a draw from ``floor(-frame_interval / 2)`` .. ``(frame_interval + 1) // 2 - 1``.
 
     Returns:
@@ -55,7 +55,7 @@ class SampleAVAFrames(Transform):
     timestamp_start)`` from 0.  A source of another rate is sampled by time, so that a clip spans the same seconds.
     In training every frame is moved by up to half of ``frame_interval``; in evaluation none is.
 
-    Stands before ``RawFrameDecode``, which reads what was chosen, or behind ``VideoDecoder`` / ``FrameDecoder``.
+    Comes before ``RawFrameDecode``, which reads what was chosen, or after ``VideoDecoder`` / ``FrameDecoder``.
 
     Args:
         clip_len: frames, T.
@@ -115,7 +115,7 @@ def read_clip(sample: Sample, rng: Rng) -> Sample:
     """Reads the chosen clip from ``sample["reader"]`` and closes it; boxes become pixels.
 
     Raises:
-        VideoReadError: the key frame lies behind the end of the source, or a frame cannot be read.
+        VideoReadError: the key frame is after the end of the source, or a frame cannot be read.
     """
     reader = sample.pop("reader")
     sample.pop("shown", None)  # of a decoder's time window, which key frames do not use

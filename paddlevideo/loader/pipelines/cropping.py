@@ -69,7 +69,7 @@ class RandomCrop(Transform):
     """
 
     takes_boxes = True
-    differs = "the last place can be drawn, which PaddleVideo behind pyav, and MMAction2, leave out"
+    differs = "the last place can be drawn, which PaddleVideo after pyav, and MMAction2, leave out"
 
     def __init__(self, target_size: PositiveInt | list[PositiveInt]):
         self.size = size_hw(target_size)
@@ -144,7 +144,7 @@ class MultiScaleCrop(Transform):
             with ``input_size``.
         more_fix_crop: False: only corners and middle (MMAction2: num_fixed_crops 5 instead of 13).
         backend: pillow (what is left out means it) or cv2: how the crop is stretched.
-        interpolation: antialias or linear; goes before ``backend``.
+        interpolation: antialias or linear; overrides ``backend``.
         input_size: see above; one of the two sizes must be given.
 
     *Source*: TSN's multi-scale cropping, PaddleVideo's and MMAction2's MultiScaleCrop.
@@ -168,7 +168,7 @@ class MultiScaleCrop(Transform):
             raise ValueError("give target_size (PaddleVideo: stretched to it) or input_size (MMAction2: not stretched)")
         self.whole_pixels = target_size is None
         if self.whole_pixels and (backend, interpolation) != (None, None):
-            raise ValueError("with input_size nothing is resized: give interpolation to the Resize behind it")
+            raise ValueError("with input_size nothing is resized: give interpolation to the Resize after it")
         self.size = size_hw(input_size if target_size is None else target_size)
         self.scales = list(scales) if scales else [1, 0.875, 0.75, 0.66]
         if not all(0 < scale <= 1 for scale in self.scales):

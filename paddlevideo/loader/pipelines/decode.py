@@ -29,14 +29,14 @@ def time_window(
     """The stretch of a video that ``num_seg`` frames, ``sampling_rate`` apart at ``target_fps``, span.
 
     Its length is ``sampling_rate * num_seg / target_fps`` seconds: 8.53 s for 8 frames at 32 and 30.  A video that is
-    shorter is not stretched: the window ends behind it, and the frames that fall there repeat the last one.
+    shorter is not stretched: the window ends after it, and the frames that fall there repeat the last one.
 
     Args:
         start: ``random`` draws one uniform number; ``first`` begins with the video (the reference's test mode);
-            ``centre`` leaves as much before as behind.
+            ``centre`` leaves as much before as after.
 
     Returns:
-        first and last frame, 0-based; the last one may be fractional and behind the end.
+        first and last frame, 0-based; the last one may be fractional and after the end.
 
     *Source*: PaddleVideo's VideoDecoder (PyAV), which took it from TimeSformer.  There the window is cut in time
     stamps, so that a fractional start means the next whole frame: hence the ceil.  For a stream of unknown duration
@@ -123,7 +123,7 @@ class VideoDecoder(Transform):
         self.backend, self.mode = backend or "pyav", mode
         self.num_seg = num_seg or _WINDOW_FRAMES
         self.sampling_rate, self.target_fps = sampling_rate or 32, target_fps or 30.0
-        # in PaddleVideo, to the operators behind it
+        # in PaddleVideo, to the operators after it
         self.gives_tensors = backend in ("pyav", "pyav_sequential")
 
     @property
@@ -156,7 +156,7 @@ class FrameDecoder(Transform):
     The first file has number 1; indices here are 0-based all the same, the reader adds the one.  Without
     ``total_frames`` (key frames of AVA) the files that are there count.
 
-    *Source*: PaddleVideo's FrameDecoder, MMAction2's RawFrameDecode (which stands behind the sampler there).
+    *Source*: PaddleVideo's FrameDecoder, MMAction2's RawFrameDecode (which comes after the sampler there).
     """
 
     takes_boxes = True

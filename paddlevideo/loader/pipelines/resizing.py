@@ -37,7 +37,7 @@ def images(sample: Sample) -> np.ndarray:
     """``sample["imgs"]`` [V, T, H, W, 3].
 
     Raises:
-        UserError: no sampling operator stands before this one.
+        UserError: no sampling operator comes before this one.
     """
     if "imgs" not in sample:
         raise UserError("there are no frames yet: write a sampling operator (Sampler, SampleFrames) before it")
@@ -109,7 +109,7 @@ class Scale(Transform):
         keep_ratio: only with ``fixed_ratio: False``; False makes squares.
         do_round: round the sides to the nearest pixel instead of down.
         backend: pillow (what is left out means it) or cv2: which pixels, see the module's docstring.
-        interpolation: antialias or linear; goes before ``backend``.
+        interpolation: antialias or linear; overrides ``backend``.
 
     *Source*: PaddleVideo's Scale.
     """
@@ -168,11 +168,11 @@ class JitterScale(Transform):
     Args:
         short_cycle_factors, default_min_size: multigrid training: a sample with ``short_cycle_idx`` 0 or 1 has
             ``round(short_cycle_factors[idx] * default_min_size)`` for min_size.
-        interpolation: linear or antialias.  None: as PaddleVideo, linear behind ``VideoDecoder`` with ``backend: pyav``
-            (which gives tensors there), antialias behind any other decoder (which gives Pillow's pictures).
+        interpolation: linear or antialias.  None: as PaddleVideo, linear after ``VideoDecoder`` with ``backend: pyav``
+            (which gives tensors there), antialias after any other decoder (which gives Pillow's pictures).
 
     *Source*: PaddleVideo's JitterScale.  Behind PyAV it interpolates normalised floats without rounding; here uint8 is
-    interpolated and rounded to whole levels (0.013 of normalised pixels at most), unless ``Normalization`` stands
+    interpolated and rounded to whole levels (0.013 of normalised pixels at most), unless ``Normalization`` comes
     before it with ``device: False``.
     """
 
@@ -197,7 +197,7 @@ class JitterScale(Transform):
         """Chooses the interpolation by the decoder among the operators before this one."""
         if self._follows_decoder and any(op.gives_tensors for op in before):
             self.interpolation = "linear"
-            self.differs = "behind pyav levels are interpolated and rounded; PaddleVideo interpolates normalised floats"
+            self.differs = "after pyav levels are interpolated and rounded; PaddleVideo interpolates normalised floats"
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)

@@ -2,7 +2,7 @@
 
 ``boxes`` (of the persons to classify) and ``gt_boxes`` are xyxy: fractions of the picture until the frames are there,
 pixels of ``imgs`` from then on.  ``boxes_norm`` is as in the file and never moves.  An operator that calls these
-functions, or that moves no pixel, has ``takes_boxes = True``; ``Pipeline`` refuses all others on samples with boxes.
+functions, or that moves no pixel, has ``takes_boxes = True``; ``Pipeline`` rejects all others on samples with boxes.
 """
 
 from __future__ import annotations

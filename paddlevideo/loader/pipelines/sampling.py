@@ -196,11 +196,11 @@ class Sampler(Transform):
     Args:
         num_seg: number of segments.
         seg_len: consecutive frames of each; with ``frame_interval`` frames that far apart.
-        frame_interval: None, or MMAction2's clips of ``seg_len`` frames (VideoSwin); goes before the other modes.
+        frame_interval: None, or MMAction2's clips of ``seg_len`` frames (VideoSwin); overrides the other modes.
         valid_mode: the middle of each segment instead of a draw.
         select_left: TSM's rule (``select_left_indices``).
-        dense_sample: ``dense_indices``; not together with ``select_left``, which goes before it.
-        linspace_sample: ``linspace_indices``; goes before ``select_left`` and ``dense_sample``.
+        dense_sample: ``dense_indices``; not together with ``select_left``, which overrides it.
+        linspace_sample: ``linspace_indices``; overrides ``select_left`` and ``dense_sample``.
         use_pil: accepted for existing files.  There it chooses the type of image handed on (Pillow or
             array); frames are arrays here and the pixels are the same.
         sampling_rate: with ``linspace_sample``: sample the PP-TimeSformer window of ``sampling_rate * num_seg /

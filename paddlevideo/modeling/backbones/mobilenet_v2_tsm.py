@@ -265,7 +265,7 @@ def mobilenet_names(origin: str, shift: bool) -> dict[str, str]:
             block = f"conv{stage + 1}." + ("_first_block" if index == 0 else f"conv{stage + 1}_{index + 1}")
             parts = ("_expand_conv", "_bottleneck_conv", "_linear_conv")[0 if expansion > 1 else 1 :]
             for i, part in enumerate(parts):
-                if theirs:  # blocks behind a stage's first have an identity path
+                if theirs:  # blocks after a stage's first have an identity path
                     wrapper = ".net" if shift and i == 0 and index > 0 and expansion > 1 else ""
                     at = f"layer{stage}.{index}.conv.{i}{wrapper}"
                     layer(f"{at}.conv", f"{at}.bn", f"{block}.{part}")

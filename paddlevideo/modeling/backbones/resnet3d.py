@@ -95,7 +95,7 @@ class Block3D(Residual3D):
     Args:
         convs: of the branch, see ``branch_convs``.
         bn_wd: see ``batch_norm3d``.
-        non_local: a layer [N, C, T, H, W] -> the same shape, behind the block.
+        non_local: a layer [N, C, T, H, W] -> the same shape, after the block.
     """
 
     def __init__(self, convs: Sequence[Conv], bn_wd: bool, non_local: nn.Layer | None = None):

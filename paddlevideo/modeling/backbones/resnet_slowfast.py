@@ -84,7 +84,7 @@ class _Stem(nn.Layer):
 
 
 class _Fuse(nn.Layer):
-    """The fast pathway's features, at the slow one's pace, behind the slow one's channels.
+    """The fast pathway's features, at the slow one's rate, after the slow one's channels.
 
     ``_bn`` is part of the released weights even where ``normalize`` is off and it does nothing.
     """
@@ -138,7 +138,7 @@ class ResNetSlowFast(Backbone):
         fusion_kernel_sz: frames that a connection sees, odd.
         fuse_bn_relu: whether connections normalise and activate; 0 or 1.
         spatial_strides: [slow, fast] of each of the four stages.
-        use_pool_af_s2: PaddleVideo's pool behind the first stage, which has size 1 and changes nothing; 0 or 1.
+        use_pool_af_s2: PaddleVideo's pool after the first stage, which has size 1 and changes nothing; 0 or 1.
         depth: 50 or 101.
         num_seg: frames of a clip, a multiple of ``alpha``; None takes clips of any such length.
         pretrained: see ``ResNet3dSlowFast``.

@@ -78,7 +78,7 @@ class Block(nn.Layer):
         shifts_all: the identity path is shifted too.
         act: the activation's name, see ``ConvBN``.
         bn_wd: see ``ConvBN``.
-        non_local: a layer [N, C, T, H, W] -> the same shape, behind the block.
+        non_local: a layer [N, C, T, H, W] -> the same shape, after the block.
     """
 
     def __init__(

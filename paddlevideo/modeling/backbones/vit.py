@@ -152,7 +152,7 @@ class Block(nn.Layer):
         self.mlp = MLP(dim, int(dim * mlp_ratio), drop)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[B, L, D] -> [B, L, D]; divided: [N, 1 + P * T, D], patches time-minor, behind one class token per clip."""
+        """[B, L, D] -> [B, L, D]; divided: [N, 1 + P * T, D], patches time-minor, after one class token per clip."""
         x = self._divided_attention(x) if self.divided else x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 

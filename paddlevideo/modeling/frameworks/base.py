@@ -24,13 +24,13 @@ class Framework(nn.Layer, ABC):
         num_classes: K.
         num_frames: T, the frames that a clip must have; None: any number.
         layouts: the ``Backbone.layout`` s that it feeds; empty: any.
-        head_name: the part behind the backbone, as checkpoints call it.
+        head_name: the part after the backbone, as checkpoints call it.
         avg_type: how views are averaged: "score", "prob" or "none"; None: there are no views.
         multi_label: the classes do not exclude one another, and scores are every class's own.
         takes_boxes: clips come with boxes, and scores are theirs.
         action_thr: scores above it are worth reporting; None: no such threshold.
         needs_long_term: batches must have long-term features, of ``long_term_channels`` values.
-        bank_request: the feature bank that a test run leaves behind (``BankRequest``), or None.
+        bank_request: the feature bank that a test run writes (``BankRequest``), or None.
         classifier_prefixes: of the names of parameters with a shape that depends on K.
         weights_prefix: where this network's names begin in a checkpoint that holds several networks.
         frozen: paths of the layers that do not learn.

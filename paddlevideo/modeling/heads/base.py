@@ -81,7 +81,7 @@ class DetectionPart(ABC):  # noqa: B024 its kinds have no method in common
         needs_context: a shared head's ``forward(regions, owner, context)`` also takes the maps of whole pictures.
         needs_long_term: ... ``forward(regions, owner, long_term, filled)`` takes long-term features.
         lt_feat_channels: C' of these; 0: none.
-        bank_request: the feature bank that a test run leaves behind (``BankRequest``), or None.
+        bank_request: the feature bank that a test run writes (``BankRequest``), or None.
     """
 
     in_channels: int | None = None

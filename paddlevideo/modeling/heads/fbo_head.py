@@ -34,8 +34,8 @@ class NonLocalLayer(nn.Layer):
 
     Args:
         dim: D of persons and slots alike.
-        dropout: behind the last projection.
-        pre_activate: normalisation and ReLU before the last projection; False: normalisation behind it, and the caller
+        dropout: after the last projection.
+        pre_activate: normalisation and ReLU before the last projection; False: normalisation after it, and the caller
             applies the ReLU after the sum.
         zero_init: the layer starts as the identity.
     """

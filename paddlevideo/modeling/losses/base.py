@@ -35,7 +35,7 @@ class PairLoss(nn.Layer, ABC):
 
     Attributes:
         takes: what both sides are: "logits" [N, K], or "features" [N, D], the backbone's output as a vector per clip.
-        takes_labels: whether the labels may stand in the target's place (``of_labels``).
+        takes_labels: whether the labels may be the target (``of_labels``).
     """
 
     takes: str = "logits"

@@ -104,7 +104,7 @@ class FeatureMatchingLoss(PairLoss):
 
     Args:
         distance: "mse", the mean of squared differences; "cosine", one minus the cosine, mean over clips.
-        projection: whether such a layer is made where the widths differ; False refuses different widths.
+        projection: whether such a layer is made where the widths differ; False rejects different widths.
         loss_weight: factor of the loss.
 
     *Source*: FitNets (Romero et al., 2015), on pooled features.

@@ -143,10 +143,10 @@ def test_another_teacher_is_another_run(clips, teacher, tmp_path, within):
 @pytest.mark.parametrize(
     "names, frozen, by, outcome",
     [
-        (("right", "left"), True, "logits", "its 2 classes stand in another order than those of the training"),
+        (("right", "left"), True, "logits", "its 2 classes are in another order than those of the training"),
         (("right", "up"), True, "logits", "only in the training: left; not there: up"),
         (("left", "right"), True, "logits", None),
-        (("right", "left"), False, "logits", "its 2 classes stand in another order"),
+        (("right", "left"), False, "logits", "its 2 classes are in another order"),
         (("right", "left"), True, "features", None),
         (None, True, "logits", "its class names are unknown"),
     ],

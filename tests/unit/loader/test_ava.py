@@ -162,7 +162,7 @@ def test_files_that_do_not_fit(tmp_path):
     (tmp_path / "x.csv").write_text("a,902\na,903\nb,902\n")
     with pytest.raises(UserError, match="exclude_file names them all"):
         dataset(tmp_path, exclude_file=str(tmp_path / "x.csv"))
-    with pytest.raises(ValueError, match="timestamp_end 2 must lie behind"):
+    with pytest.raises(ValueError, match="timestamp_end 2 must be after"):
         dataset(tmp_path, timestamp_start=3, timestamp_end=2)
 
 

@@ -10,7 +10,7 @@ import pytest
 from paddlevideo.config import Config
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
-from paddlevideo.reporting.page import MATRIX_CLASSES, Report, render
+from paddlevideo.reporting.page import MATRIX_CLASSES, ReportPage, render
 from paddlevideo.reporting.results import Results, score
 from paddlevideo.settings import Options
 from tests.tiny import make_clips, run_test, tsm_config
@@ -60,7 +60,7 @@ def results(num_classes, count, seed=0):
 
 
 def page_of(found, names=None):
-    return Page(render(Report("a test", score(found), found, names)))
+    return Page(render(ReportPage("a test", score(found), found, names)))
 
 
 def test_the_class_table_counts_what_is_there():
@@ -109,22 +109,22 @@ def test_worst_clips_are_the_wrong_ones_that_the_network_is_surest_of():
 @pytest.mark.parametrize("right", [True, False])
 def test_all_right_and_all_wrong(right):
     scores = np.eye(60)[np.arange(60) if right else np.roll(np.arange(60), 1)]
-    text = render(Report("t", {}, Results([str(i) for i in range(60)], np.arange(60), scores)))
+    text = render(ReportPage("t", {}, Results([str(i) for i in range(60)], np.arange(60), scores)))
     Page(text)
     assert ("None is wrong." in text) == right and ("None is right." in text) == (not right)
     assert ("Every clip is right." in text) == right
 
 
 def test_no_scores_at_all():
-    Page(render(Report("t", {"top1": 0.0}, Results(["a"], np.array([0]), np.full((1, 3), np.nan)))))
-    Page(render(Report("t", {"mAP": float("nan"), "num_samples": 0})))
+    Page(render(ReportPage("t", {"top1": 0.0}, Results(["a"], np.array([0]), np.full((1, 3), np.nan)))))
+    Page(render(ReportPage("t", {"mAP": float("nan"), "num_samples": 0})))
 
 
 def test_names_cannot_act():
     evil = '<script>alert("1")</script>'
     found = Results([evil, "line\nbreak\x1b[31m", "turned\u202efdp.mp4"], np.array([0, 1, 1]), np.eye(2)[[1, 0, 1]])
     found.scores[1] = np.nan
-    report = Report(evil, {evil: 0.5}, found, [evil, "' onload='x"], [("command", evil), (evil, "x")], evil)
+    report = ReportPage(evil, {evil: 0.5}, found, [evil, "' onload='x"], [("command", evil), (evil, "x")], evil)
     text = render(report)
     page = Page(text)
     assert "script" not in page.tags and "<script" not in text and "onload='" not in text
