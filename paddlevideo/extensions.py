@@ -71,28 +71,28 @@ def sources_of(entries: Iterable[Entry]) -> dict[str, str]:
     return {str(file if entry.root else entry.module): sha256(file) for file, entry in own.items()}
 
 
-def declare_sources(sources: Mapping[str, str], where: str) -> None:
-    """Indexes the classes that ``sources_of`` was given.
+def require_declared(sources: Mapping[str, str], where: str) -> None:
+    """Compares what ``sources_of`` gave for an export with the modules that are declared now.
 
-    A folder with an exported model cannot bring code of its own: files are named by absolute paths.  A file that has
-    moved is declared before (``--import``), and recognised by its digest.
+    Nothing is declared here: the digest stands in the same file as the path, so an export of somebody else could name
+    any code.  Only ``--import`` and ``imports`` do, which a user writes.
 
     Raises:
-        UserError: a module is not here, or differs from what it was.
+        UserError: a module is not declared, or differs from the one of the export.
     """
-    from paddlevideo.safe_io import sha256
-
     every = (registry.entry(name) for registry in REGISTRIES.values() for name in registry.names())
-    declared = set(sources_of(every).values()) if sources else set()
+    declared = sources_of(every) if sources else {}
     for name, digest in sources.items():
-        if digest in declared:
+        if digest in declared.values():
             continue
-        found = _find(name, [Path("/")])
-        problem = "is not here; name its new place with --import" if found is None else "; ".join(_index(found))
-        if found is not None and not problem and sha256(found.file) != digest:
-            problem = "has changed since the export (SHA-256 mismatch); export the model again"
-        if problem:
-            raise UserError(f"{where}: {KEY}: {name}: {problem}")
+        if Path(name).name in {Path(other).name for other in declared}:
+            raise UserError(
+                f"{where}: {KEY}: {name}: has changed since the export (SHA-256 mismatch); export the model again"
+            )
+        raise UserError(
+            f"{where}: its pipeline has transforms from {name}, and an export runs no code by itself: read that file, "
+            f"and name it with --import FILE (in Python imports=[FILE])"
+        )
 
 
 def declare_all(names: Sequence[str]) -> None:

@@ -107,7 +107,8 @@ class Registry:
         except ArgumentError as error:
             raise ConfigError(where, [f"{where} ({name}): {problem}" for problem in error.problems]) from error
         except (TypeError, ValueError) as error:
-            raise ConfigError(where, [f"{where} ({name}): {error}"]) from error
+            place = _last_place(error, _file_of(cls))
+            raise ConfigError(where, [f"{where} ({name}): {error}{f' ({place})' if place else ''}"]) from error
         missing = missing_attributes(built, self._bases())
         if missing:
             raise UserError(f"{_file_of(cls)}: {self.kind} {name}: its constructor must set {missing}")
@@ -156,6 +157,15 @@ class Registry:
         return self._index
 
 
+def _last_place(error: BaseException, file: Any) -> str:
+    """``file:line`` of the last line of a user's file in a traceback; empty where it has none."""
+    trace, line = error.__traceback__, 0
+    while trace is not None and not str(file).startswith(str(PACKAGE)):
+        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(file) else line
+        trace = trace.tb_next
+    return f"{file}:{line}" if line else ""
+
+
 def import_module_of(entry: Entry) -> None:
     """Imports the module of an indexed class, a user's own from the folder it was found in.
 
@@ -172,12 +182,9 @@ def import_module_of(entry: Entry) -> None:
     except Exception as error:
         if own:
             raise
-        trace, line = error.__traceback__, 0
-        while trace is not None:  # the last line of the user's file
-            line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(entry.file) else line
-            trace = trace.tb_next
-        place = f"{entry.file}:{line}" if line else entry.file
-        raise UserError(f"{place}: cannot be imported ({type(error).__name__}: {error})") from error
+        raise UserError(
+            f"{_last_place(error, entry.file) or entry.file}: cannot be imported ({type(error).__name__}: {error})"
+        ) from error
     if not own and Path(module.__file__ or "").resolve() != entry.file.resolve():
         raise UserError(
             f"{entry.file}: Python has another module {entry.module!r} ({module.__file__}); rename the file"

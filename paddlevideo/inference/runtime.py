@@ -21,7 +21,7 @@ from paddlevideo.config.merging import differences
 from paddlevideo.config.reading import read_yaml
 from paddlevideo.environment import use_device
 from paddlevideo.errors import ConfigError, DamagedFileError, UserError
-from paddlevideo.extensions import declare_all, declare_sources
+from paddlevideo.extensions import declare_all, require_declared
 from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
@@ -238,7 +238,7 @@ def read_description(folder: Path) -> Description | None:
             f"{path}: score_type: expected {ONE_LABEL} or {MULTI_LABEL}, got {values['score_type']!r}; export the "
             "model again"
         )
-    declare_sources(values.get("imports", {}), str(path))
+    require_declared(values.get("imports", {}), str(path))
     return Description(**values)
 
 
