@@ -22,8 +22,9 @@ class Dataset(ABC):
         lines: line of ``file_path`` of each record; empty: unknown.
         remarks: how ``file_path`` was read, for the log.
         data_prefix: folder below which the files are; None: anywhere.
-        class_names: in class-id order; None: unknown.
-        num_classes: K where the data decide it; None: they do not.
+        class_names: in class-id order, for the report of a test and for pictures; None: unknown.  Training, checkpoints
+            and exports take names from ``DATASET.label_names`` (``paddlevideo.classes``).
+        num_classes: K of ``AVAMetric`` where the data decide it; None: they do not.  The network's is in the YAML.
         has_boxes: samples are key frames with "boxes".
     """
 
