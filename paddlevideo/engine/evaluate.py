@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -103,12 +104,16 @@ def _figures(metric: Any) -> dict[str, float]:
     """What the metric computes.
 
     Raises:
-        UserError: its primary figure is not among them.
+        UserError: its primary figure is not among them, or a figure is no number.
     """
     figures, name = metric.compute(), type(metric).__name__
     if not isinstance(figures, Mapping) or metric.primary not in figures:
         got = f"the figures {', '.join(figures)}" if isinstance(figures, Mapping) else type(figures).__name__
         raise UserError(f"METRIC: {name}.compute gives {got}, without the primary figure {metric.primary!r}")
+    for key, value in figures.items():
+        if not isinstance(value, Real):
+            kind = type(value).__name__
+            raise UserError(f"METRIC: {name}.compute gives the figure {key!r} as {kind}, expected a number: float(...)")
     return dict(figures)
 
 

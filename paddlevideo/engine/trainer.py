@@ -34,7 +34,7 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.settings import Options
-from paddlevideo.solver.lr import RateOfRun
+from paddlevideo.solver.lr import RateOfRun, usable_rate
 from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state
 
 log = logging.getLogger("paddlevideo")
@@ -172,7 +172,7 @@ class Trainer:
         A rejected step changes neither weights nor optimizer nor the running statistics of batch norms.
         """
         statistics = self._statistics.copy()
-        lr = self.lr
+        lr = usable_rate(self.schedule, self.progress.epoch, self.progress.step_in_epoch)
         loss, sums = self._gradients(window)
         check, figures = self.precision.check(self.optimizer, loss, self._statistics.copy(), sums)
         refused, stop = distributed.all_reduce_sum([float(not check.finite), float(self.stop_signal)])

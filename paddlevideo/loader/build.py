@@ -199,6 +199,19 @@ def build_loader(
     return ClipLoader(BatchSource(samples, mixer, num_classes, rank), plan, num_workers)
 
 
+def _check_records(dataset: Dataset, where: str) -> None:
+    """Raises UserError if a record is no dict with the path of its file."""
+    for i, record in enumerate(dataset.records):
+        if not isinstance(record, dict) or not (record.get("filename") or record.get("frame_dir")):
+            got = (
+                f"has only {', '.join(map(str, record))}"
+                if isinstance(record, dict)
+                else f"is a {type(record).__name__}"
+            )
+            name = f"{where}: {type(dataset).__name__}"
+            raise UserError(f"{name}.records[{i}] {got}, expected a dict with 'filename' or 'frame_dir'")
+
+
 def _check_sample(dataset: Dataset, where: str) -> None:
     """Raises UserError if the first sample has no label, or another one than its record."""
     name, record = f"{where}: {type(dataset).__name__}", dataset.records[0]
@@ -255,6 +268,7 @@ def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int |
     dataset = DATASETS.build({"name": name, **section}, where, **given)
     if not dataset.records:
         raise UserError(f"{where}: {section.get('file_path')} holds no samples")
+    _check_records(dataset, where)
     return dataset
 
 

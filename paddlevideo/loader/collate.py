@@ -46,7 +46,9 @@ class BatchSource:
             self._check_labels(batch)
             if self.mix is not None:
                 rng = np.random.default_rng([self.samples.seed, epoch, number, self.rank, 2])
-                batch = self.mix(batch, rng, self.num_classes)
+                mixed = self.mix(batch, rng, self.num_classes)
+                _check_mixed(type(self.mix).__name__, mixed, batch["imgs"], self.num_classes)
+                batch = mixed
         remarks = [(int(sample["index"]), text) for sample in samples for text in sample.get("remarks", ())]
         return batch | ({"unreadable": failures} if failures else {}) | ({"remarks": remarks} if remarks else {})
 
@@ -63,6 +65,23 @@ class BatchSource:
             wrong = int(np.flatnonzero((labels < 0) | (labels >= count))[0])
             which = f"sample {batch['index'][wrong]} the label {labels[wrong]}"
             raise UserError(f"{name}.sample gives {which}, the network has the classes 0 to {count - 1}")
+
+
+def _check_mixed(name: str, batch: Any, imgs: np.ndarray, num_classes: int | None) -> None:
+    """Raises UserError if a mix did not give a batch of clips with soft labels."""
+    if not isinstance(batch, dict) or not {"imgs", "label"} <= batch.keys():
+        got = f"only {', '.join(map(str, batch))}" if isinstance(batch, dict) else type(batch).__name__
+        raise UserError(f"MIX: {name}.__call__ gives {got}, expected the batch, a dict with 'imgs' and 'label'")
+    clips = ("N, V, T, H, W, 3", imgs.dtype, (*imgs.shape[:3], None, None, 3))  # pictures of another size are possible
+    for key, (axes, dtype, shape) in {"imgs": clips, "label": ("N, K", np.float32, (len(imgs), num_classes))}.items():
+        value = batch[key]
+        array = isinstance(value, np.ndarray)
+        shown = value.shape if array and value.dtype == dtype else ()
+        if len(shown) == len(shape) and all(want in (None, have) for want, have in zip(shape, shown)):
+            continue
+        got = f"{value.dtype} {list(value.shape)}" if array else type(value).__name__
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise UserError(f"MIX: {name}.__call__ gives {key!r} {got}, expected {np.dtype(dtype)} [{axes}] = [{wanted}]")
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import accumulate, repeat
 from typing import Annotated, Any, Protocol
 
-from paddlevideo.errors import ConfigError
+from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.ranges import Epochs, NonNegative, Probability, Range, Steps
 from paddlevideo.registry import SCHEDULES
 from paddlevideo.solver.check import Run, by_iteration, check_lr, in_numbers, schedule_arguments
@@ -303,6 +303,7 @@ class PaddleSchedule(Schedule):
     def __init__(self, name: str, arguments: Mapping[str, Any]):
         from paddle.optimizer import lr
 
+        self.name = name
         self._rates = _Table(_stepped(getattr(lr, name)(**arguments)))
         # Paddle's OneCycleLR raises beyond its end; here its last rate holds
         self._last = arguments["total_steps"] - 1 if name == "OneCycleLR" else math.inf
@@ -314,8 +315,28 @@ class PaddleSchedule(Schedule):
 class RateOfRun(Protocol):
     """The rate at every place of a run."""
 
+    def name(self, epoch: int) -> str:
+        """The key path and the class of the schedule that gives the rate of an epoch."""
+
     def rate(self, epoch: int, step: int = 0) -> float:
         """The rate of the next optimizer step, after ``epoch`` epochs and ``step`` optimizer steps of the next one."""
+
+
+def usable_rate(schedule: RateOfRun, epoch: int, step: int = 0) -> float:
+    """The rate of a step that is about to be taken.
+
+    Args:
+        epoch: finished epochs.
+        step: optimizer steps of the running epoch that are done.
+
+    Raises:
+        UserError: it is negative, NaN or infinite.
+    """
+    rate = schedule.rate(epoch, step)
+    if not 0 <= rate < math.inf:
+        place = f"in epoch {epoch + 1}, step {step}"
+        raise UserError(f"{schedule.name(epoch)} gives the rate {rate} {place}, expected a finite number of 0 or more")
+    return rate
 
 
 class RunSchedule:
@@ -326,10 +347,18 @@ class RunSchedule:
         by_iteration: it moves at every optimizer step; otherwise once per epoch.
         steps_per_epoch: optimizer steps of one epoch.
         last_epoch: where it begins; -1 is the beginning.
+        where: key path of its section.
     """
 
-    def __init__(self, schedule: Schedule, by_iteration: bool, steps_per_epoch: int, last_epoch: int = -1):
-        self.schedule, self.by_iteration = schedule, by_iteration
+    def __init__(
+        self,
+        schedule: Schedule,
+        by_iteration: bool,
+        steps_per_epoch: int,
+        last_epoch: int = -1,
+        where: str = "OPTIMIZER.learning_rate",
+    ):
+        self.schedule, self.by_iteration, self.where = schedule, by_iteration, where
         self.per_epoch = steps_per_epoch if by_iteration else 1
         in_epochs = schedule.last_epoch_counts == "epochs"
         self._start = max(last_epoch, 0) * self.per_epoch if in_epochs else last_epoch + 1
@@ -341,6 +370,11 @@ class RunSchedule:
         """The rate of the next optimizer step, after ``epoch`` epochs and ``step`` optimizer steps of the next one."""
         steps = epoch * self.per_epoch + step if self.by_iteration else epoch
         return float(self.schedule.value(Position(self._start + steps, self.per_epoch, self._epochs[steps])))
+
+    def name(self, epoch: int) -> str:
+        """As ``RateOfRun.name``."""
+        kind = self.schedule.name if isinstance(self.schedule, PaddleSchedule) else type(self.schedule).__name__
+        return f"{self.where}: {kind}"
 
 
 @dataclass(frozen=True)
@@ -357,6 +391,10 @@ class SequentialSchedule:
             return self.before.rate(epoch, step)
         return self.after.rate(epoch - self.epochs, step)
 
+    def name(self, epoch: int) -> str:
+        """As ``RateOfRun.name``."""
+        return self.before.name(epoch) if epoch < self.epochs else self.after.name(epoch - self.epochs)
+
 
 @dataclass(frozen=True)
 class ScaledSchedule:
@@ -368,6 +406,10 @@ class ScaledSchedule:
     def rate(self, epoch: int, step: int = 0) -> float:
         """As ``RunSchedule.rate``."""
         return self.factor * self.base.rate(epoch, step)
+
+    def name(self, epoch: int) -> str:
+        """As ``RateOfRun.name``."""
+        return self.base.name(epoch)
 
 
 def build_lr(
@@ -395,9 +437,9 @@ def build_lr(
     last_epoch = int(section.get("last_epoch", -1)) if isinstance(section, Mapping) else -1
     try:
         schedule = RunSchedule(
-            _build(section, Run(epochs, steps_per_epoch), each_step), each_step, steps_per_epoch, last_epoch
+            _build(section, Run(epochs, steps_per_epoch), each_step), each_step, steps_per_epoch, last_epoch, where
         )
-        schedule.rate(0)
+        usable_rate(schedule, 0)
     except (AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(where, [f"{where} ({section['name']}): {error}"]) from error
     return schedule

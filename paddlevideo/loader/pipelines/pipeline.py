@@ -161,8 +161,9 @@ class Pipeline:
                         raise UserError(_BOXES_LEFT)
                     if each is not None and "reader" in sample and "boxes" not in sample:
                         sample["each"] = each
-                    sample = op(sample, rng)
-                    _check_sample(sample)
+                    given = op(sample, rng)
+                    _check_sample(given)
+                    sample = given
                     if op.normalizes:
                         sample["normalized"] = True
                     _check_pixels(sample)

@@ -165,34 +165,63 @@ class Framework(nn.Layer, ABC):
 _AXES = {"frames": (4, "[N * T, C, h, w]"), "volumes": (5, "[N, C, T, h, w]"), "tokens": (2, "[N, C]")}
 
 
+def _form(value: Any) -> str:
+    """The shape of a tensor, or of each tensor of a list; the type of anything else."""
+    if paddle.is_tensor(value):
+        return str(list(value.shape))
+    kind = type(value).__name__
+    return f"a {kind} of {', '.join(map(_form, value))}" if isinstance(value, list | tuple) and value else kind
+
+
 @paddle.jit.not_to_static
-def check_features(backbone: Backbone, features: Any, imgs: paddle.Tensor, frames: int = 1) -> None:
+def check_features(
+    backbone: Backbone, features: Any, imgs: paddle.Tensor, frames: int = 1, num_maps: int | None = None
+) -> None:
     """The backbone's output fits its layout and ``out_channels``.
 
     Args:
-        features: a tensor, or one per pathway.
+        features: a tensor, or, of the layout "volumes", one per pathway.
         imgs: the clips [N, V, T, H, W, 3]; of a static program N may be -1, which is unknown.
         frames: of a clip, side by side in the first axis of the layout "frames".
+        num_maps: the number of pathways that the head takes; None: any.
 
     Raises:
         UserError: it does not.
     """
-    shapes = [list(one.shape) for one in (features if isinstance(features, list | tuple) else [features])]
+    several = backbone.layout == "volumes" and isinstance(features, list | tuple)
+    maps = features if several else [features]
+    shapes = [list(one.shape) for one in maps if paddle.is_tensor(one)]
     (rank, axes), rows = _AXES[backbone.layout], imgs.shape[0] * imgs.shape[1] * frames
-    fits = all(len(shape) == rank and (rows < 0 or shape[0] in (rows, -1)) for shape in shapes)
+    fits = len(shapes) == len(maps) and all(
+        len(shape) == rank and (rows < 0 or shape[0] in (rows, -1)) for shape in shapes
+    )
+    gives = f"MODEL.backbone: {type(backbone).__name__}.forward gives {_form(features)}"
     if not fits or sum(shape[1] for shape in shapes) != backbone.out_channels:
-        got, name = ", ".join(map(str, shapes)), type(backbone).__name__
         wanted = f"{axes} with {rows} rows and C = {backbone.out_channels} (out_channels), layout {backbone.layout!r}"
-        raise UserError(f"MODEL.backbone: {name}.forward gives {got}, expected {wanted}")
+        raise UserError(f"{gives}, expected {wanted}")
+    if num_maps is not None and (len(maps) != num_maps or several != (num_maps > 1)):
+        wanted = f"a tuple of {num_maps} tensors" if num_maps > 1 else "one tensor"
+        raise UserError(f"{gives}, MODEL.head takes {wanted}; choose another head")
 
 
 @paddle.jit.not_to_static
-def _check_logits(head: nn.Layer, logits: paddle.Tensor, imgs: paddle.Tensor, num_classes: int) -> None:
+def _check_logits(head: nn.Layer, logits: Any, imgs: paddle.Tensor, num_classes: int) -> None:
     """Raises UserError if a head's output is not [N, K]."""
-    shape, clips = list(logits.shape), imgs.shape[0] * imgs.shape[1]
+    shape, clips = list(logits.shape) if paddle.is_tensor(logits) else [], imgs.shape[0] * imgs.shape[1]
     if len(shape) != 2 or shape[1] != num_classes or (clips >= 0 and shape[0] not in (clips, -1)):
         wanted = f"logits [N, K] = [{clips}, {num_classes}]"
-        raise UserError(f"MODEL.head: {type(head).__name__}.forward gives {shape}, expected {wanted}")
+        raise UserError(f"MODEL.head: {type(head).__name__}.forward gives {_form(logits)}, expected {wanted}")
+
+
+def _check_loss(criterion: nn.Layer, loss: Any) -> None:
+    """Raises UserError if a loss is not one floating-point value."""
+    got = _form(loss)
+    if paddle.is_tensor(loss):
+        if loss.size == 1 and loss.is_floating_point():
+            return
+        got += "" if loss.is_floating_point() else f" of {str(loss.dtype).rpartition('.')[2]}"
+    name = type(criterion).__name__
+    raise UserError(f"MODEL.head.loss_cfg: {name}.forward gives {got}, expected a scalar tensor of float32")
 
 
 class Recognizer(Framework):
@@ -278,9 +307,7 @@ class Recognizer(Framework):
         if views > 1:
             labels = labels.repeat_interleave(views, axis=0)
         loss = self.head.loss(logits.reshape([-1, self.num_classes]), labels)
-        if loss.size != 1:
-            name = type(self.head.criterion).__name__
-            raise UserError(f"MODEL.head.loss_cfg: {name}.forward gives {list(loss.shape)}, expected a scalar")
+        _check_loss(self.head.criterion, loss)
         return {"loss": loss, "scores": self.average(logits.detach())}
 
     def predict_scores(self, imgs: paddle.Tensor) -> paddle.Tensor:

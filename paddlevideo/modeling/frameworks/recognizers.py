@@ -67,7 +67,7 @@ class Recognizer3D(Recognizer):
         x = imgs.reshape([-1, *imgs.shape[2:]]).transpose([0, 4, 1, 2, 3])  # [N * V, 3, T, H, W]
         features = self.backbone(self.normalize(x, channel_axis=1))
         if self.head.in_channels is not None:
-            check_features(self.backbone, features, imgs)
+            check_features(self.backbone, features, imgs, num_maps=self.head.num_maps)
         return self.head(features, 1)
 
 

@@ -29,6 +29,7 @@ class Head(nn.Layer, ABC):
         num_classes: K; None where the backbone's channels are the classes.
         in_channels: C, which the backbone's ``out_channels`` must be; None: any.
         num_seg: T, which the backbone's ``num_seg`` must be; None: any.
+        num_maps: pathways of the layout "volumes" that ``forward`` takes: 1, one tensor; more, a tuple; None: any.
         multi_label: scores are sigmoid, every class by itself; by the loss.
         default_loss: class of the loss without ``loss_cfg``.
     """
@@ -37,6 +38,7 @@ class Head(nn.Layer, ABC):
     num_classes: int | None = None
     in_channels: int | None = None
     num_seg: int | None = None
+    num_maps: int | None = None
 
     def __init__(self, ls_eps: ProbabilityBelowOne = 0.0, loss_cfg: LossSection | None = None):
         super().__init__()

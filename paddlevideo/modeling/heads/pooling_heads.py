@@ -25,6 +25,8 @@ class I3DHead(ClassificationHead):
     *Source*: MMAction2 ``I3DHead``.
     """
 
+    num_maps = 1
+
     def __init__(
         self,
         num_classes: NumClasses,
@@ -56,6 +58,8 @@ class SlowFastHead(I3DHead):
 
     *Source*: MMAction2 ``SlowFastHead``.
     """
+
+    num_maps = 2
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The loop's arguments and hooks, on real clips and networks of a few thousand weights."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -11,8 +12,10 @@ import pytest
 from paddlevideo.config import Config
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
+from paddlevideo.metrics.topk import TopKMetric
 from paddlevideo.safe_io import read_pickle
 from paddlevideo.settings import Options
+from paddlevideo.solver import lr
 from tests.tiny import ROOT, run_test, save, timesformer_config, tsm_config
 
 
@@ -234,3 +237,23 @@ def test_what_readers_remark_is_logged_once_in_training(clips, tmp_path, monkeyp
     config = tsm_config(clips, tmp_path) | {"epochs": 2}
     train(Config(config), Options())
     assert log_of(config).count("8 of 8 samples (100.0 %): pixels are not square") == 1
+
+
+def test_a_rate_that_becomes_nan_ends_the_training_at_its_step_and_blames_no_file(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(lr.Constant, "value", lambda self, at: math.nan if at.step else 0.1)
+    config = timesformer_config(clips, tmp_path) | {"epochs": 2}
+    config["OPTIMIZER"] = {"name": "AdamW", "learning_rate": 0.01}
+    with pytest.raises(UserError, match="^OPTIMIZER.learning_rate: Constant gives the rate nan in epoch 2, step 0"):
+        train(Config(config), Options())
+    assert "Files:" not in log_of(config)
+
+
+@pytest.mark.parametrize("value", [np.zeros(3), "good", None, [[1, 2], [3, 4]]])
+def test_a_figure_that_is_no_number_is_named_before_the_first_step(clips, tmp_path, monkeypatch, value):
+    monkeypatch.setattr(TopKMetric, "compute", lambda self: {"top1": 1.0, "own": value})
+    monkeypatch.setattr(TopKMetric, "__module__", "own")
+    config = timesformer_config(clips, tmp_path)
+    kind = type(value).__name__
+    with pytest.raises(UserError, match=f"^METRIC: TopKMetric.compute gives the figure 'own' as {kind}, expect"):
+        train(Config(config), Options(validate=True))
+    assert "epoch:[" not in log_of(config)

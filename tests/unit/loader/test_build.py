@@ -315,6 +315,21 @@ def test_bad_sections(tmp_path, fake_pipeline):
         build_loader(section(tmp_path), {}, "train", **{**GIVEN, "seed": -1})
 
 
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (("c0.mp4", 0), "is a tuple"),
+        ({"path": "c0.mp4", "label": 1}, "has only path, label"),
+    ],
+)
+def test_records_without_a_path_are_named(tmp_path, fake_pipeline, monkeypatch, record, words):
+    monkeypatch.setattr("paddlevideo.loader.datasets.video.VideoDataset._from_list", lambda *arguments: [record])
+    with pytest.raises(UserError) as caught:
+        build_loader(section(tmp_path), {}, "train", **GIVEN)
+    text = f"DATASET.train: VideoDataset.records[0] {words}, expected a dict with 'filename' or 'frame_dir'"
+    assert str(caught.value) == text
+
+
 def test_main_process_ignores_no_signals_afterwards(dataset):
     before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
     list(loader_of(dataset).epoch(0))

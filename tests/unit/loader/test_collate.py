@@ -7,6 +7,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.collate import BatchSource, collate
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.fetch import SampleSource
+from paddlevideo.loader.pipelines.base import BatchTransform
 from tests.unit.loader.fakes import FakePipeline
 
 
@@ -129,3 +130,29 @@ def test_a_label_beyond_the_networks_classes_is_named(label, words):
     with pytest.raises(UserError) as caught:
         source.make(0, 0, np.array([0]))
     assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(
+    ("mix", "words"),
+    [
+        (lambda batch: None, "gives NoneType, expected the batch, a dict with 'imgs' and 'label'"),
+        (lambda batch: {"imgs": batch["imgs"]}, "gives only imgs, expected the batch, a dict with 'imgs' and 'label'"),
+        (
+            lambda batch: {**batch, "label": np.ones((1, 5), np.float32)},
+            "gives 'label' float32 [1, 5], expected float32 [N, K] = [1, 3]",
+        ),
+        (
+            lambda batch: {**batch, "imgs": batch["imgs"][0], "label": np.ones((1, 3), np.float32)},
+            "gives 'imgs' uint8 [1, 2, 4, 4, 3], expected uint8 [N, V, T, H, W, 3] = [1, 1, 2, any, any, 3]",
+        ),
+    ],
+)
+def test_a_mix_that_gives_no_batch_is_named(mix, words):
+    class OwnMix(BatchTransform):
+        def __call__(self, batch, rng, num_classes):
+            return mix(batch)
+
+    source = BatchSource(SampleSource(Labelled(1), FakePipeline(), 0, "raise"), OwnMix(), 3)
+    with pytest.raises(UserError) as caught:
+        source.make(0, 0, np.array([0]))
+    assert str(caught.value) == f"MIX: OwnMix.__call__ {words}"

@@ -10,6 +10,7 @@ import yaml
 from paddlevideo.errors import ConfigError
 from paddlevideo.loader.decode import FrameReader, VideoReadError
 from paddlevideo.loader.pipelines import Pipeline, TransformError
+from paddlevideo.loader.pipelines.sampling import Sampler
 from tests.clips import write_clip
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -172,6 +173,16 @@ def test_read_errors_pass_unchanged_and_the_reader_is_closed():
     given = sample(error=VideoReadError("a clip.mp4", "truncated", "a test"))
     with pytest.raises(VideoReadError, match="^a clip.mp4: truncated .a test.$"):
         Pipeline(tsm(), "PIPELINE.train")(given, np.random.default_rng(0))
+    assert given["reader"].closed
+
+
+def test_an_operator_that_returns_nothing_is_named_and_the_reader_is_closed(monkeypatch):
+    monkeypatch.setattr(Sampler, "__call__", lambda self, sample, rng: None)
+    given = sample()
+    with pytest.raises(TransformError) as caught:
+        Pipeline(tsm(), "PIPELINE.train")(given, np.random.default_rng(0))
+    words = "its __call__ returns NoneType, expected the sample, a dict [a clip.mp4]"
+    assert str(caught.value) == f"PIPELINE.train.sample (Sampler): {words}"
     assert given["reader"].closed
 
 

@@ -190,10 +190,49 @@ def test_a_part_that_gives_another_shape_is_named_with_both():
     text = wrong(build(TSM), head, lambda x: x.unsqueeze(1).tile([1, 4, 1]).flatten(0, 1))
     assert text == "MODEL.head: TSMHead.forward gives [8, 3], expected logits [N, K] = [2, 3]"
     text = wrong(build(TSM), loss, lambda x: x.tile([2]))
-    assert text == "MODEL.head.loss_cfg: CrossEntropyLoss.forward gives [2], expected a scalar"
+    assert text == "MODEL.head.loss_cfg: CrossEntropyLoss.forward gives [2], expected a scalar tensor of float32"
 
 
 def test_a_head_takes_no_loss_between_networks():
     head = {**TSM["head"], "loss_cfg": {"name": "DistillationKLLoss"}}
     with pytest.raises(ConfigError, match="loss_cfg.name: DistillationKLLoss compares two networks"):
         build(TSM, head=head)
+
+
+BACKBONE, HEAD, LOSS = (lambda n: n.backbone), (lambda n: n.head), (lambda n: n.head.criterion)
+
+
+@pytest.mark.parametrize(
+    ("part", "function", "words"),
+    [
+        (BACKBONE, lambda x: [x], "MODEL.backbone: ResNetTSM.forward gives a list of [8, 32, 1, 1], expected [N * T, "),
+        (BACKBONE, lambda x: x.numpy(), "MODEL.backbone: ResNetTSM.forward gives ndarray, expected [N * T, C, h, w]"),
+        (BACKBONE, lambda x: None, "MODEL.backbone: ResNetTSM.forward gives NoneType, expected [N * T, C, h, w]"),
+        (HEAD, lambda x: [x], "MODEL.head: TSMHead.forward gives a list of [2, 3], expected logits [N, K] = [2, 3]"),
+        (HEAD, lambda x: x.numpy(), "MODEL.head: TSMHead.forward gives ndarray, expected logits [N, K] = [2, 3]"),
+        (HEAD, lambda x: None, "MODEL.head: TSMHead.forward gives NoneType, expected logits [N, K] = [2, 3]"),
+        (LOSS, float, "MODEL.head.loss_cfg: CrossEntropyLoss.forward gives float, expected a scalar tensor"),
+        (
+            LOSS,
+            lambda x: None,
+            "MODEL.head.loss_cfg: CrossEntropyLoss.forward gives NoneType, expected a scalar te",
+        ),
+        (LOSS, lambda x: {"loss": x}, "MODEL.head.loss_cfg: CrossEntropyLoss.forward gives dict, expected a scalar te"),
+        (
+            LOSS,
+            lambda x: x.astype("int64"),
+            "MODEL.head.loss_cfg: CrossEntropyLoss.forward gives [] of int64, expect",
+        ),
+    ],
+)
+def test_a_part_that_gives_no_tensor_is_named(part, function, words):
+    assert wrong(build(TSM), part, function).startswith(words)
+
+
+def test_a_head_of_two_pathways_refuses_one():
+    backbone = {"name": "ResNet3dSlowOnly", "depth": 18, "width": 8}
+    head = {"name": "SlowFastHead", "num_classes": 3, "in_channels": 64}
+    network = build({"framework": "Recognizer3D", "backbone": backbone, "head": head})
+    words = r"^MODEL.backbone: ResNet3dSlowOnly.forward gives \[2, 64, .*MODEL.head takes a tuple of 2 tensors"
+    with pytest.raises(UserError, match=words):
+        network({"imgs": clips()}, mode="predict")

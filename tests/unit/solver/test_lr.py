@@ -220,3 +220,16 @@ def test_a_schedule_without_value_is_refused_when_it_is_registered():
             pass
 
     assert "Nothing" not in SCHEDULES
+
+
+@pytest.mark.parametrize("rate", [math.nan, -1.0, math.inf])
+def test_a_rate_that_is_no_rate_is_named_with_its_schedule_and_step(monkeypatch, rate):
+    monkeypatch.setattr(lr.Constant, "value", lambda self, at: rate)
+    words = f"^OPTIMIZER.learning_rate: Constant gives the rate {rate} in epoch 1, step 0, expected a finite number"
+    with pytest.raises(UserError, match=words):
+        lr.build_lr(0.1, 10, 5)
+    monkeypatch.setattr(lr.Constant, "value", lambda self, at: rate if at.step else 0.1)
+    late = lr.SequentialSchedule(lr.build_lr(0.1, 10, 5), lr.build_lr(0.1, 10, 5, "SWA.lr"), 2)
+    assert lr.usable_rate(lr.ScaledSchedule(late, 1.0), 2) == 0.1
+    with pytest.raises(UserError, match=f"^SWA.lr: Constant gives the rate {rate} in epoch 4, step 7, expected"):
+        lr.usable_rate(lr.ScaledSchedule(late, 1.0), 3, 7)
