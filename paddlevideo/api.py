@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
+from paddlevideo.settings import Options
 
 if TYPE_CHECKING:
     from paddlevideo.config import Config
@@ -37,19 +38,20 @@ def train(
 
     Args:
         config: a YAML file by its path, the file name of one that comes with the package, or a ``Config``.
-        overrides: ``a.b.0.c=value`` assignments.
-        imports: modules or .py files with registered classes of your own, besides the file's ``imports``.
+        overrides: ``a.b.0.c=value`` assignments; one of them as a string, or a list.
+        imports: modules or .py files with registered classes of your own, besides the file's ``imports``; one of them
+            as a string, or a list.
         options: fields of ``settings.Options``: validate, weights, resume, overwrite, seed, device, max_iters...
 
     Raises:
         UserError: a mistake that the user can correct, in one line; of a configuration, one line per mistake.
     """
+    chosen = Options.of(options)
     config = _loaded(config, overrides, imports, ("train", "valid", "test"))
     set_cpu_environment()
     from paddlevideo.engine import training
-    from paddlevideo.settings import Options
 
-    run = training.train(config, Options(**options))
+    run = training.train(config, chosen)
     last = run.folder.stem(f"epoch_{run.progress.epoch:05d}")
     best = Path(f"{run.folder.stem('best')}.pdparams")
     return Trained(run.folder.path, Path(f"{last}.pdparams"), best if best.is_file() else None)
@@ -79,14 +81,13 @@ def test(
     Raises:
         UserError: as ``train``.
     """
+    chosen = Options.of({"weights": weights, **options})
     config = _loaded(config, overrides, imports, ("test",))
     set_cpu_environment()
     from paddlevideo.engine import testing
     from paddlevideo.reporting.report import ReportFiles
-    from paddlevideo.settings import Options
 
-    weights, out = weights and str(weights), out and str(out)
-    return testing.test(config, Options(weights=weights, **options), ReportFiles(weights, out))
+    return testing.test(config, chosen, ReportFiles(chosen.weights, out and str(out)))
 
 
 def export(

@@ -49,7 +49,7 @@ def declare(names: Any, folders: Sequence[Path]) -> tuple[list[str], list[str]]:
         The list with the files' absolute paths, so that it means the same from anywhere; and problem lines.
     """
     names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and name for name in names):
         return [], [f"{KEY}: expected a list of modules or .py files, got {names!r}"]
     resolved, problems = [], []
     for i, name in enumerate(names):
@@ -101,7 +101,7 @@ def declare_all(names: Sequence[str]) -> None:
     Raises:
         ConfigError: with every problem.
     """
-    _, problems = declare(list(names), (Path(),))
+    _, problems = declare(names, (Path(),))
     if problems:
         raise ConfigError("--import", problems)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from os import PathLike, fspath
 from typing import Any, Literal, Self
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt, ProbabilityBelowOne, mistakes
+from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt, ProbabilityBelowOne, mistakes, suggest
 
 DEFAULT_SEED = 1234  # of shuffling, augmentation, dropout and initial weights
 
@@ -185,21 +186,48 @@ _PARTS: dict[str, tuple[str, type[_Scalars]]] = {
 SMALL_SECTIONS: dict[str, dict[str, str]] = {key: part.kinds() for key, (_, part) in _PARTS.items() if key != "DATASET"}
 
 
+class Checked:
+    """A dataclass of options; its fields are checked against their annotations when it is made.
+
+    Raises:
+        UserError: values that the annotations do not allow.
+    """
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """From keyword arguments; a path becomes its text.
+
+        Raises:
+            UserError: there is no such option.
+        """
+        known = [field.name for field in fields(cls)]
+        found = [f"{name}: unknown option{suggest(name, known)}" for name in options if name not in known]
+        if found:
+            raise UserError("; ".join(found))
+        return cls(**{name: fspath(v) if isinstance(v, PathLike) else v for name, v in options.items()})
+
+    def __post_init__(self) -> None:
+        values = vars(self)
+        found = [line for field in fields(self) for line in mistakes(values[field.name], str(field.type), field.name)]
+        if found:
+            raise UserError("; ".join(found))
+
+
 @dataclass(frozen=True)
-class Options:
-    """What the command line decides about a run."""
+class Options(Checked):
+    """What the command line, or the caller of ``paddlevideo.train``, decides about a run."""
 
     validate: bool = False  # evaluate during training and keep the best weights
     weights: str | None = None  # .pdparams to test, or to begin training from
     resume: str | None = None  # auto (the newest valid point), or a resume point
     overwrite: bool = False  # move the work of another run in the output folder aside
-    seed: int | None = None  # None: DEFAULT_SEED, of a resumed run its own
+    seed: NonNegativeInt | None = None  # None: DEFAULT_SEED, of a resumed run its own
     deterministic: bool = False  # only GPU kernels that give the same bits at every run
     device: str = "auto"  # auto, cpu, gpu or gpu:N
     amp: bool = False  # mixed precision on GPUs
-    amp_level: str = "O1"  # O1 or O2
-    amp_dtype: str = "float16"  # float16 or bfloat16
-    max_iters: int | None = None  # batches per epoch at most, in training and evaluation
+    amp_level: Literal["O1", "O2"] = "O1"
+    amp_dtype: Literal["float16", "bfloat16"] = "float16"
+    max_iters: PositiveInt | None = None  # batches per epoch at most, in training and evaluation
     scale_lr: bool = False  # scale rates from OPTIMIZER.base_batch_size to this global batch
     profiler_options: str | None = None  # see ``ProfilerHook``
     fleet: bool = False  # PaddleVideo's flag; changes nothing

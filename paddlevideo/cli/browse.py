@@ -15,6 +15,7 @@ from pathlib import Path
 
 from paddlevideo.cli import options
 from paddlevideo.errors import UserError
+from paddlevideo.settings import DEFAULT_SEED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--index", type=int, nargs="+", metavar="N", help="samples to draw, by their place in the list")
     number = "or so many, spread over the list (%(default)s)"
     which.add_argument("--num", type=options.at_least(1), default=8, metavar="N", help=number)
-    add("--seed", type=options.at_least(0), default=1234, help="of the run (%(default)s, as for main.py)")
+    add("--seed", type=options.at_least(0), default=DEFAULT_SEED, help="of the run (%(default)s, as for main.py)")
     add("--epoch", type=options.at_least(0), default=0, help="counted from 0 (%(default)s)")
     add("--steps", action="store_true", help="a row after every operator of the pipeline")
     add("--max_views", type=options.at_least(1), default=10, help="rows of a stage with several views (%(default)s)")

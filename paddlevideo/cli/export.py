@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
         help=f"trained weights, .pdparams {default}",
     )
     add(*out, dest="out", default="./inference", metavar="DIR", help=f"folder for the exported files {default}")
+    parser.set_defaults(folder_flag=out[0], override_flag="--override" if script else "-o")
     add("--save_name", default=None, help="name of the files (the configuration's model_name)")
 
 
@@ -40,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     """Exports; 0 if the exported model agrees with the network."""
     if re.match(r"[A-Za-z_][\w.]*=", args.out):
         raise UserError(
-            f"-o {args.out}: here -o names the folder of the export; a value of the configuration changes with "
-            f"--override {args.out} (a folder of that name is ./{args.out})"
+            f"{args.folder_flag} {args.out}: here {args.folder_flag} names the folder of the export; a value of the "
+            f"configuration changes with {args.override_flag} {args.out} (a folder of that name is ./{args.out})"
         )
     from paddlevideo import api
 

@@ -11,6 +11,7 @@ import argparse
 
 from paddlevideo.cli import mmaction2
 from paddlevideo.errors import UserError
+from paddlevideo.settings import DEFAULT_SEED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gpus = "GPUs; 0 is the CPU, more than 1 needs the launcher with as many ranks"
     which.add_argument("--gpus", type=int, metavar="N", help=gpus)
     which.add_argument("--gpu-ids", type=int, nargs="+", metavar="ID", help="which GPU; several need the launcher")
-    add("--seed", type=int, help="of shuffling, augmentation, dropout and initial weights (1234)")
+    add("--seed", type=int, help=f"of shuffling, augmentation, dropout and initial weights ({DEFAULT_SEED})")
     accepted = "accepted: a clip's randomness is its own and dropout depends on the rank, so ranks differ anyway"
     add("--diff-seed", action="store_true", help=accepted)
     add("--deterministic", action="store_true", help="two runs give equal weights: no GPU kernel that varies; slower")
@@ -50,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
     }
     done = api.train(config, validate=args.validate, resume=args.resume_from, overwrite=args.overwrite, **options)
     for name, chosen, weights in (("last", args.test_last, done.last), ("best", args.test_best, done.best)):
+        if chosen and weights is None:
+            missing = done.folder / f"{config['model_name']}_{name}.pdparams"
+            raise UserError(f"--test-{name}: {missing} is missing: no validation of the run has kept weights")
         if chosen:
             api.test(config, weights, out=config.output_dir / f"{name}_pred.pkl", **options)
     return 0

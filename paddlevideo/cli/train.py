@@ -12,6 +12,7 @@ from typing import Any
 
 from paddlevideo.cli import options
 from paddlevideo.errors import UserError
+from paddlevideo.settings import DEFAULT_SEED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 def add_run(parser: argparse.ArgumentParser) -> None:
     """The options that training and testing have."""
     add = parser.add_argument
-    add("--seed", type=int, help="of shuffling, augmentation, dropout and initial weights (default 1234)")
+    add("--seed", type=int, help=f"of shuffling, augmentation, dropout and initial weights (default {DEFAULT_SEED})")
     add("--deterministic", action="store_true", help="only GPU kernels that give the same bits at every run; slower")
     options.add_device(parser)
     add("--amp", action="store_true", help="mixed precision on GPUs")

@@ -145,11 +145,11 @@ def _layouts(model: Mapping[str, Any], where: str) -> Problems:
     name = backbone.get("name") if isinstance(backbone, Mapping) else None
     layout = _constants(BACKBONES, name).get("layout")
     if framework and layout and layout not in framework:
-        fitting = [other for other in FRAMEWORKS.names() if layout in _constants(FRAMEWORKS, other).get("layouts", ())]
-        yield (
-            f"{where}.framework: {model['framework']} feeds {' or '.join(framework)}, {name} takes {layout}; take "
-            f"{' or '.join(fitting)}"
-        )
+        layouts = {other: _constants(FRAMEWORKS, other).get("layouts", ()) for other in FRAMEWORKS.names()}
+        fitting = " or ".join(other for other, fed in layouts.items() if layout in fed)
+        known = {item for fed in layouts.values() for item in fed}
+        way_out = f"; take {fitting}" if fitting else suggest(layout, known)
+        yield f"{where}.framework: {model['framework']} feeds {' or '.join(framework)}, {name} takes {layout}{way_out}"
 
 
 def _constants(registry: Registry, name: Any) -> Mapping[str, Any]:

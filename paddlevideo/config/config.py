@@ -97,7 +97,7 @@ def load_config(
 
     Args:
         path: the YAML file, or the name of one that comes with the package (``find_config``).
-        overrides: ``a.b.0.c=value`` assignments, later ones win.
+        overrides: ``a.b.0.c=value`` assignments, later ones win; one of them as a string, or a list.
         checks: further checks, ``(mapping, Assigned) -> problem lines``, reported with the rest.
         uses: the pipelines that this command runs; only theirs must give as many frames as the network takes.
         imports: modules with a user's own classes, besides those that the file imports.
@@ -106,6 +106,7 @@ def load_config(
         ConfigError: with every mistake of the file and the overrides at once.
         UserError: no such file.
     """
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     file = find_config(path)
     data, lines = read_with_bases(file)
     original = copy.deepcopy(data)
@@ -139,7 +140,7 @@ def _imports(data: dict[str, Any], lines: Mapping[str, str], more: Sequence[str]
     problems: list[str] = []
     resolved: list[str] = []
     here = Path(lines.get(IMPORTS, "").rpartition(":")[0]).parent  # of the base that names them
-    for names, folders in ((data.get(IMPORTS, []), (here, Path())), (list(more), (Path(),))):
+    for names, folders in ((data.get(IMPORTS, []), (here, Path())), (more, (Path(),))):
         found, wrong = declare(names, folders)
         resolved, problems = resolved + found, problems + wrong
     if resolved:

@@ -41,7 +41,7 @@ def read_with_bases(file: Path, level: int = 0) -> tuple[dict[str, Any], Lines]:
     merged: dict[str, Any] = {}
     for base in bases:
         try:
-            path = find_config(base, file.parent)
+            path = find_config(base, file)
         except UserError as error:
             others = ", ".join(sorted(other.name for other in (file.parent / base).parent.glob("*.yaml")))
             raise ConfigError(str(file), [f"_base_: {error}; beside it are: {others or 'no YAML files'}"]) from None

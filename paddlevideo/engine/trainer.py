@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -356,8 +357,12 @@ class Trainer:
     def _signals(self) -> Iterator[None]:
         """SIGTERM and Ctrl-C let the step finish and save; a second one, seconds later, ends at once.
 
-        Paddle's launcher passes one SIGTERM on three times in a row, which is no second one.
+        Paddle's launcher passes one SIGTERM on three times in a row, which is no second one.  Signals reach the main
+        thread alone: training in another one leaves them to the program.
         """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         first = 0.0
 
         def stop(number: int, frame: Any) -> None:

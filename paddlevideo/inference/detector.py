@@ -59,7 +59,9 @@ from paddlevideo.inference.video_bank import (
     without_windows,
 )
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.safe_io import sha256
+from paddlevideo.settings import Checked
 
 _PROGRESS_STEP = 10  # key frames between two lines of progress
 
@@ -259,7 +261,7 @@ class VideoActions:
 
 
 @dataclass(frozen=True)
-class Search:
+class Search(Checked):
     """In which frames persons are detected, and at which of them their actions are scored.
 
     Args:
@@ -270,9 +272,9 @@ class Search:
         timestamp_start: second that the first frame shows; None: 0, with boxes of a file the model's.
     """
 
-    step: int = 8
-    every_s: float | None = None
-    detect_every_s: float = 0.2
+    step: PositiveInt = 8
+    every_s: Positive | None = None
+    detect_every_s: Positive = 0.2
     video_id: str | None = None
     timestamp_start: float | None = None
 
@@ -582,6 +584,7 @@ def detect(
         UserError: a model, a detector, boxes or a feature bank that are missing or do not fit.
     """
     set_cpu_environment()
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     where, chosen = Search(**search), config_of(model, weights, overrides, imports)
     reader = video if isinstance(video, ForwardReader) else open_forward(video, say, damaged_of(chosen))
     video_id = where.video_id or Path(reader.path).stem

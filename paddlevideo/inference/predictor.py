@@ -83,11 +83,19 @@ class Prediction:
         Args:
             k: how many at most; None: 1, with a threshold all.
         """
-        found = self.top((1 if threshold is None else len(self.scores)) if k is None else k)
+        found = self.top(1 if k is None and threshold is None else k)
         return [item for item in found if threshold is None or item[1] >= threshold]
 
-    def top(self, k: int = 1) -> list[tuple[int, float, str | None]]:
-        """The min(k, K) best classes, best first: (class id, score, name or None).  Equal scores: lower id first."""
+    def top(self, k: int | None = 1) -> list[tuple[int, float, str | None]]:
+        """The min(k, K) best classes, best first: (class id, score, name or None).  Equal scores: lower id first.
+
+        None of a video that could not be read.
+
+        Args:
+            k: how many at most; None: all.
+        """
+        if self.scores is None:
+            return []
         order = np.argsort(-self.scores, kind="stable")[:k]
         return [(int(i), float(self.scores[i]), self.names[i] if self.names else None) for i in order]
 

@@ -17,6 +17,7 @@ import yaml
 
 from paddlevideo.build import normalization_of, pipelines_of, trained_network
 from paddlevideo.config import Config, load_config
+from paddlevideo.config.finding import find_config
 from paddlevideo.config.merging import differences
 from paddlevideo.config.reading import read_yaml
 from paddlevideo.environment import use_device
@@ -39,6 +40,10 @@ def to_stderr(line: str) -> None:
 PROGRAM_SUFFIXES = (".json", ".pdmodel")
 PARAMS_SUFFIX = ".pdiparams"
 _EXPORT_HINT = "paddlevideo export writes it"
+_NEEDS_WEIGHTS = (
+    "{}: a configuration; name the weights (.pdparams) that were trained with it, too, as in load(config, weights) or "
+    "-c CONFIG -w WEIGHTS"
+)
 FILE_NAME = "inference.yml"
 FORMAT_VERSION = 1
 _KINDS = {"str": str, "dict": dict, "int": int}  # annotations of ``Description`` that are checked
@@ -77,6 +82,12 @@ def find_program(path: str | Path, say: Say) -> Path:
         if other.is_file():
             say(f"{path} is not there; using {other}, the same model in {_generation(suffix)} format")
             return other
+    try:
+        find_config(path)
+    except UserError:
+        pass
+    else:
+        raise UserError(_NEEDS_WEIGHTS.format(path))
     tried = ", ".join(str(stem) + suffix for suffix in PROGRAM_SUFFIXES)
     raise UserError(f"{path}: no such model file (looked for {tried}); {_EXPORT_HINT}")
 
@@ -366,7 +377,7 @@ def config_of(
         return model
     if isinstance(model, Config) or Path(model).suffix in (".yaml", ".yml"):
         name = model.source if isinstance(model, Config) else model
-        raise UserError(f"{name}: a configuration; name the weights (.pdparams) that were trained with it, too")
+        raise UserError(_NEEDS_WEIGHTS.format(name))
     if Path(model).suffix == ".pdparams":
         raise UserError(f"{model}: weights; name the configuration that they were trained with first, then the weights")
     declare_all(imports)

@@ -14,6 +14,7 @@ from paddlevideo.collectors import Collector, ViewCollector
 from paddlevideo.config import Config
 from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
+from paddlevideo.metrics.base import Metric
 from paddlevideo.reporting.page import ReportPage, write_report
 from paddlevideo.reporting.results import ClipFiles, check_name, files_of
 from paddlevideo.safe_io import sha256
@@ -38,8 +39,11 @@ class ReportFiles:
 
     def check(self, metric: Any) -> None:
         """Raises UserError if results of this metric cannot be written to ``out``; before anything is computed."""
-        if self.out:
-            check_name(self.out, metric=metric)
+        if not self.out:
+            return
+        if not metric.result_suffixes and type(metric).results is Metric.results:
+            raise self._no_results(metric)
+        check_name(self.out, metric=metric)
 
     def collectors(self, framework: Any) -> list[Collector]:
         """What the files need of an evaluation besides its metric."""
@@ -57,7 +61,7 @@ class ReportFiles:
         """
         files = files_of(metric, records, names)
         if self.out and files is None:
-            raise UserError(f"--out {self.out}: {type(metric).__name__} keeps no results per clip")
+            raise self._no_results(metric)
         if self.out:
             files.write_results(self.out)
             log.info("per-video results: %s", self.out)
@@ -88,6 +92,9 @@ class ReportFiles:
         folder, suffix = self._place(config)
         write_report(folder / f"report{suffix}.html", page)
         log.info("report: %s", folder / f"report{suffix}.html")
+
+    def _no_results(self, metric: Any) -> UserError:
+        return UserError(f"--out {self.out}: {type(metric).__name__} keeps no results per clip")
 
     def _place(self, config: Config) -> tuple[Path, str]:
         """The folder, and what the files' names end in: nothing, or where a report of other weights is, these ones."""

@@ -68,3 +68,20 @@ def test_a_config_that_was_read_takes_no_overrides():
         paddlevideo.train(config, ["epochs=1"])
     with pytest.raises(UserError, match="is a Config already"):
         paddlevideo.export(config, "w.pdparams", "out", ["epochs=1"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"validat": True}, "^validat: unknown option; did you mean 'validate'"),
+        ({"max_iters": 0}, "^max_iters: expected at least 1, got 0$"),
+        ({"overrides": "epoch=1"}, "epoch: .*did you mean 'epochs'"),
+        ({"imports": "no_such.py"}, r"imports\[0\]: there is no module or .py file 'no_such.py'"),
+    ],
+)
+def test_a_mistake_in_the_arguments_of_training(arguments, message):
+    import paddlevideo
+    from paddlevideo.errors import UserError
+
+    with pytest.raises(UserError, match=message):
+        paddlevideo.train("tsm_own_videos", **arguments)

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from paddlevideo.cli.main import main
 from tests.tiny_export import tiny_config, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,12 @@ def test_an_override_behind_the_flag_of_the_folder_is_refused(tiny, tmp_path, ru
     done = run_tool("export_model", "-c", tiny.config, "-p", tiny.weights, "-o", "MODEL.head.num_classes=5")
     assert done.code == 2 and "--override MODEL.head.num_classes=5" in done.err and done.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_names_its_own_flags_of_the_folder_and_of_overrides(capsys):
+    assert main(["export", "-c", "tsm_own_videos", "--out", "epochs=3"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --out epochs=3: here --out names the folder") and "with -o epochs=3" in error
 
 
 def test_save_name_and_overrides(tiny, tmp_path, run_tool):

@@ -1,11 +1,13 @@
 """Scalars of a run: what a section leaves out has its default, and every default is a value that the check allows."""
 
 from dataclasses import MISSING, fields
+from pathlib import Path
 
 import pytest
 
+from paddlevideo.errors import UserError
 from paddlevideo.ranges import mistakes
-from paddlevideo.settings import Accumulation, Batches, EMASettings, PreciseBN, Reading, Settings, SWASettings
+from paddlevideo.settings import Accumulation, Batches, EMASettings, Options, PreciseBN, Reading, Settings, SWASettings
 
 
 @pytest.mark.parametrize("section", [Settings, Batches, Reading, PreciseBN, Accumulation, EMASettings, SWASettings])
@@ -29,3 +31,25 @@ def test_batches_and_workers_of_a_split():
 
 def test_null_is_no_value_of_a_key_that_may_be_left_out():
     assert mistakes(None, Settings.kinds()["epochs"], "epochs") == ["epochs: expected int, got None"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_iters": 0}, "max_iters: expected at least 1, got 0"),
+        ({"max_iters": -1}, "max_iters: expected at least 1, got -1"),
+        ({"seed": -1}, "seed: expected at least 0, got -1"),
+        ({"amp_level": "O3"}, "amp_level: expected one of O1, O2, got 'O3'"),
+        ({"amp": 1, "device": 0}, "device: expected str, got 0; amp: expected bool, got 1"),
+    ],
+)
+def test_options_are_checked_when_they_are_made(options, message):
+    with pytest.raises(UserError) as caught:
+        Options(**options)
+    assert str(caught.value).startswith(message)
+
+
+def test_an_unknown_option_has_the_nearest_name():
+    with pytest.raises(UserError, match="^validat: unknown option; did you mean 'validate'"):
+        Options.of({"validat": True})
+    assert Options.of({"weights": Path("a/b.pdparams"), "max_iters": 2}) == Options(weights="a/b.pdparams", max_iters=2)

@@ -347,7 +347,7 @@ class Recognizer(Framework):
         given, wanted = self.head.in_channels, self.backbone.out_channels
         problems = []
         if given is not None and given != wanted:
-            problems.append(f"MODEL.head.in_channels: the backbone gives {wanted} channels, got {given}")
+            problems.append(f"MODEL.head.in_channels: the backbone gives {wanted!r} channels, got {given!r}")
         frames = self.head.num_seg
         if frames is not None and frames != self.num_frames:
             problems.append(f"MODEL.head.num_seg: expected MODEL.backbone.num_seg ({self.num_frames}), got {frames}")

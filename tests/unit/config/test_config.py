@@ -232,6 +232,21 @@ def test_a_missing_file_is_named(tmp_path):
         load_config(tmp_path / "nowhere.yaml")
 
 
+@pytest.mark.parametrize("name", ["", ".", "/", ".."])
+def test_a_path_without_a_file_name_is_no_file(name):
+    with pytest.raises(UserError, match="no such configuration file"):
+        load_config(name)
+
+
+def test_a_file_is_never_its_own_base(tmp_path, monkeypatch, write):
+    """An own file named like the shipped one that it changes finds the shipped one, from its folder, too."""
+    monkeypatch.chdir(tmp_path)
+    own = write("_base_: tsm_own_videos.yaml\nmodel_name: Mine\n", "tsm_own_videos.yaml")
+    for path in (own, own.name, "tsm_own_videos"):
+        assert load_config(path)["model_name"] == "Mine" and "DATASET" in load_config(path)
+    assert "no such configuration file" in problems(write("_base_: alone.yaml\n", "alone.yaml"))[0]
+
+
 def test_checking_needs_no_paddle(write):
     """A configuration is judged in a blink, before anything heavy is imported."""
     code = (

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from paddlevideo.build import load_run_config
+from paddlevideo.config import load_config
 from paddlevideo.config.merging import read_with_bases
 from paddlevideo.errors import ConfigError
 from paddlevideo.ranges import Divides, PositiveInt, Probability, limited, mistakes
@@ -225,3 +226,13 @@ def test_lists_of_names_are_sorted():
     for problem in caught.value.problems:
         names = problem.partition("there are: ")[2].partition("  (")[0].split(", ")
         assert len(names) > 1 and names == sorted(names), problem
+
+
+def test_a_layout_that_no_framework_feeds_is_answered_with_the_nearest(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from paddlevideo.modeling.backbones.resnet_tsm import ResNetTSM\n"
+        "from paddlevideo.registry import BACKBONES\n\n\n"
+        '@BACKBONES.register\nclass OneFrame(ResNetTSM):\n    layout = "frame"\n'
+    )
+    with pytest.raises(ConfigError, match="OneFrame takes frame; did you mean 'frames'"):
+        load_config("tsm_own_videos", ["MODEL.backbone.name=OneFrame"], imports=str(tmp_path / "own.py"))

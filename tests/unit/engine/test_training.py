@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import paddle
@@ -45,6 +46,14 @@ def test_training_learns(clips, tmp_path):
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [r["loss"] for r in records]
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
+def test_training_in_another_thread_than_the_main_one(clips, tmp_path):
+    """Signal handlers can be installed in the main thread alone."""
+    config = tsm_config(clips, tmp_path) | {"epochs": 1}
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(train, Config(config), Options(max_iters=1)).result()
+    assert (tmp_path / "TSM_epoch_00001.pdparams").is_file()
 
 
 def step_weights(config, **options):

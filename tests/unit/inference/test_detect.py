@@ -53,6 +53,11 @@ def test_a_detector_of_ones_own_and_key_frames_by_time(tiny_ava):
     assert steps[0] == "Frame Number: 151" and "Performing Human Detection for each frame (the middle)" in steps
     with pytest.raises(TypeError, match="every"):
         detect(tiny_ava.video, tiny_ava.folder, every=2.0)
+    for number in (0, -1.0, float("nan")):
+        with pytest.raises(UserError, match="^every_s: expected above 0, got"):
+            detect(tiny_ava.video, tiny_ava.folder, every_s=number)
+    with pytest.raises(UserError, match="^step: expected at least 1, got 0; detect_every_s: expected above 0"):
+        detect(tiny_ava.video, tiny_ava.folder, step=0, detect_every_s=0)
 
 
 def test_a_size_that_changes_is_reported_once_when_it_is_seen(tiny_ava, tmp_path):

@@ -98,6 +98,7 @@ def test_mistakes_name_what_is_missing(tiny, tiny_ava):
     for arguments, message in (
         ((tiny.config,), "tsm.yaml: a configuration; name the weights"),
         ((load_config(tiny.config),), "tsm.yaml: a configuration; name the weights"),
+        (("tsm_own_videos",), r"tsm_own_videos: a configuration; .*load\(config, weights\)"),
         ((tiny.weights,), "tsm.pdparams: weights; name the configuration"),
         ((tiny.root / "none",), "none: no such model file"),
         ((tiny.config, tiny.root / "none.pdparams"), "none.pdparams: no such file"),

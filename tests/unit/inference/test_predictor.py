@@ -82,6 +82,7 @@ def test_a_bad_file_can_be_skipped_without_disturbing_the_others(tiny, tmp_path)
     predictor = Predictor.from_export(tiny.folder, batch_size=2)
     first, bad, second = predictor.predict([tiny.videos[0], tmp_path / "text.mp4", tiny.videos[1]], on_error="skip")
     assert "text.mp4" in bad.error and bad.scores is None
+    assert bad.top(3) == bad.best() == bad.best(threshold=0.1) == []
     expected = predictor.predict([tiny.videos[0], tiny.videos[2], tiny.videos[1]])
     np.testing.assert_allclose(first.scores, expected[0].scores, atol=1e-6)
     np.testing.assert_allclose(second.scores, expected[2].scores, atol=1e-6)

@@ -10,7 +10,9 @@ import pytest
 from paddlevideo.config import Config
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
+from paddlevideo.metrics.base import Metric
 from paddlevideo.reporting.page import MATRIX_CLASSES, ReportPage, render
+from paddlevideo.reporting.report import ReportFiles
 from paddlevideo.reporting.results import Results, score
 from paddlevideo.settings import Options
 from tests.tiny import make_clips, run_test, tsm_config
@@ -196,3 +198,13 @@ def test_missing_class_names_are_reported_before_the_evaluation(trained, tmp_pat
         config = config | {"DATASET": config["DATASET"] | {"label_names": str(tmp_path / names)}}
         with pytest.raises(UserError, match=f"DATASET.label_names: .*{word}.*DATASET.label_names=null"):
             run_test(Config(config), Options(weights=weights))
+
+
+def test_a_metric_without_results_is_refused_before_the_test():
+    class Mean(Metric):
+        update = state = merge = compute = None
+
+    metric = Mean.__new__(Mean)
+    with pytest.raises(UserError, match="^--out r.csv: Mean keeps no results per clip"):
+        ReportFiles("w.pdparams", "r.csv").check(metric)
+    ReportFiles("w.pdparams").check(metric)
