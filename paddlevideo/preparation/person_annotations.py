@@ -220,6 +220,14 @@ class Annotation:
         return sorted({person.video for person in self.people})
 
 
+def _name_of(row: PersonBox | Segment, folder: VideoFolder, findings: Findings) -> str | None:
+    """The video of the folder that an annotation names; None, and a finding, where there is none or several."""
+    name = folder.name_of(row.video)
+    if name is None:
+        findings.add(row.where, f"no video {row.video!r} in {folder.root}, or several of that name (--video names it)")
+    return name
+
+
 def resolve(people: Sequence[PersonBox], folder: VideoFolder, summary: ImportSummary) -> Annotation:
     """Names of videos, boxes as fractions within the picture, moments within the video; each person once.
 
@@ -229,10 +237,8 @@ def resolve(people: Sequence[PersonBox], folder: VideoFolder, summary: ImportSum
     findings = Findings(people[0].where.split(":")[0] if people else "")
     kept = []
     for person in people:
-        name = folder.name_of(person.video)
+        name = _name_of(person, folder, findings)
         if name is None:
-            what = f"no video {person.video!r} in {folder.root}, or several of that name (--video names it)"
-            findings.add(person.where, what)
             continue
         seen = folder.probe(name)
         if seen.reason is not None:
@@ -436,11 +442,10 @@ def resolve_segments(segments: Sequence[Segment], folder: VideoFolder) -> list[S
     findings = Findings(segments[0].where.split(":")[0] if segments else "")
     kept = []
     for segment in segments:
-        name = folder.name_of(segment.video)
+        name = _name_of(segment, folder, findings)
         if name is None:
-            what = f"no video {segment.video!r} in {folder.root}, or several of that name (--video names it)"
-            findings.add(segment.where, what)
-        elif segment.end_s > folder.last_s(name) + BEYOND_S:
+            continue
+        if segment.end_s > folder.last_s(name) + BEYOND_S:
             text = f"ends at second {segment.end_s:g}, but {name} lasts from 0 to {folder.last_s(name):.2f} s"
             findings.add(segment.where, text)
         else:

@@ -150,7 +150,20 @@ def _kinetics_clip(where: str, row: dict[str, str], classes: ClassList, single: 
     return AnnotatedClip(tuple(dict.fromkeys(names)), classes.id_of(name, where), where)
 
 
-_JESTER_SPLITS = {"train": "train", "val": "validation"}
+_TRAIN_VALIDATION = {"train": "train", "val": "validation"}
+
+
+def _of_three_tables(annotations: Path, classes: ClassList, name: str) -> dict[str, list[AnnotatedClip]]:
+    """Clips of ``<name>-train.csv`` and ``-validation.csv`` (``id;class name``); ``-labels.csv`` has the order."""
+    order = find_file(annotations, f"{name}-labels.csv")
+    classes.check_order([text for _, text in text_lines(order)], order)
+    return {
+        split: [
+            AnnotatedClip((clip,), classes.id_of(class_name, where), where)
+            for where, clip, class_name in id_and_name(find_file(annotations, f"{name}-{stem}.csv"))
+        ]
+        for split, stem in _TRAIN_VALIDATION.items()
+    }
 
 
 def read_jester(annotations: Path, classes: ClassList, number: int) -> dict[str, list[AnnotatedClip]]:
@@ -161,15 +174,7 @@ def read_jester(annotations: Path, classes: ClassList, number: int) -> dict[str,
     Published as frames ``<id>/00001.jpg``.  Annotations: ``jester-v1-{labels,train,validation}.csv``, the first one
     class name per line in class-id order, the others ``id;class name``.  The test set has no labels, so it has no list.
     """
-    order = find_file(annotations, "jester-v1-labels.csv")
-    classes.check_order([text for _, text in text_lines(order)], order)
-    return {
-        split: [
-            AnnotatedClip((clip,), classes.id_of(name, where), where)
-            for where, clip, name in id_and_name(find_file(annotations, f"jester-v1-{stem}.csv"))
-        ]
-        for split, stem in _JESTER_SPLITS.items()
-    }
+    return _of_three_tables(annotations, classes, "jester-v1")
 
 
 _DIVING48_SPLITS = {"train": "train", "val": "test"}
@@ -268,9 +273,6 @@ def _ucf101_clip(where: str, text: str, classes: ClassList) -> AnnotatedClip:
     return AnnotatedClip((path, stem), label, where)
 
 
-_SOMETHING_SPLITS = {"train": "train", "val": "validation"}
-
-
 def read_something_v1(annotations: Path, classes: ClassList, number: int) -> dict[str, list[AnnotatedClip]]:
     """Lists of Something-Something V1 from the official files.
 
@@ -279,15 +281,7 @@ def read_something_v1(annotations: Path, classes: ClassList, number: int) -> dic
     Published as frames ``<id>/00001.jpg``: ``something-something-v1-{labels,train,validation}.csv``, the first one
     class name per line in class-id order, the others ``id;class name``.  The test set has no labels, so it has no list.
     """
-    order = find_file(annotations, "something-something-v1-labels.csv")
-    classes.check_order([text for _, text in text_lines(order)], order)
-    return {
-        split: [
-            AnnotatedClip((clip,), classes.id_of(name, where), where)
-            for where, clip, name in id_and_name(find_file(annotations, f"something-something-v1-{stem}.csv"))
-        ]
-        for split, stem in _SOMETHING_SPLITS.items()
-    }
+    return _of_three_tables(annotations, classes, "something-something-v1")
 
 
 def read_something_v2(annotations: Path, classes: ClassList, number: int) -> dict[str, list[AnnotatedClip]]:
@@ -314,7 +308,7 @@ def read_something_v2(annotations: Path, classes: ClassList, number: int) -> dic
                 find_file(annotations, f"something-something-v2-{stem}.json", f"{stem}.json"), ("id", "template")
             )
         ]
-        for split, stem in _SOMETHING_SPLITS.items()
+        for split, stem in _TRAIN_VALIDATION.items()
     }
 
 
