@@ -1,9 +1,9 @@
 """The index of the videos of a data set: the packets of each file, listed in one memory-mapped file.
 
-With it a reader knows the number of frames, their times and the packets they need before it opens a file, and reads no
-other packets.  ``paddlevideo check-data`` writes it.  An entry counts while its file has the size and the modification
-time that it had; besides, the reader compares the file's header and each packet that it reads with the entry.  Any
-other file is read as without an index.
+With it the number of frames, their times and the packets they need are known before a file is opened, and no other
+packets are read.  ``paddlevideo check-data`` writes it.  An entry counts while its file has the size and the
+modification time that it had; besides, the reader compares the file's header and each packet that it reads with the
+entry.  Any other file is read as without an index.
 
 The file is a header, the sorted keys, one record of fixed width per video, and the variable parts one after the other;
 processes share its pages.
