@@ -141,14 +141,16 @@ class PyAVReader(FrameReader, backend="pyav"):
         runs = needed_runs(sorted(targets), self._table.pts, self._table.keys)
         for first, packets in self._packets(runs):
             context.flush_buffers()
-            before, skipping = len(lines), None
+            before, skipping, frames = len(lines), None, []
             for k, packet in enumerate(packets, first):
                 if (k not in targets) is not skipping:
                     skipping = k not in targets
                     context.skip_frame = "NONREF" if skipping else "DEFAULT"
-                yield from decode(packet, lines)
+                frames = decode(packet, lines)
+                yield from frames
             context.skip_frame = "DEFAULT"
-            yield from decode(None, lines)
+            if k > first or not frames:  # the only frame of a run may have come at once
+                yield from decode(None, lines)
             if first > 0:
                 lines[before:] = [line for line in lines[before:] if not is_random_access(line[2])]
         context.flush_buffers()
