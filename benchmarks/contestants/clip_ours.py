@@ -1,6 +1,5 @@
 """This project: the pipelines of its TSM recipe."""
 
-import inspect
 import os
 import tempfile
 
@@ -17,12 +16,11 @@ def tsm(path, train, clips, index=False, linear=False):
     from paddlevideo.loader.pipelines import Pipeline
 
     split = "train" if train else "test"
-    root = os.path.dirname(os.path.dirname(inspect.getfile(inspect.getmodule(load_config)).rsplit("/config", 1)[0]))
     section = load_config("tsm_k400_videos.yaml").to_dict()["PIPELINE"][split]
     if linear:
         name = "MultiScaleCrop" if train else "Scale"
         section["transform"][0] = {name: {**section["transform"][0][name], "backend": "cv2"}}
-    pipeline = Pipeline(section, root)
+    pipeline = Pipeline(section, f"PIPELINE.{split}")
     sample = {"filename": path, "label": 0}
     if index:
         sample["video_index"] = _index(path)
