@@ -38,7 +38,8 @@ from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader
 _MAX_CACHED = 16  # 3 MB each, for a quarter of an hour at 30 frames per second
 _LONG = 5000  # packets
 _NEAR = 10  # packets that are read and left out rather than sought over
-_cache: dict[tuple[str, int, int], PacketTable] = {}  # of long files, latest last
+# of long files, latest last: path, size, modification time, whether it comes from an index
+_cache: dict[tuple[str, int, int, bool], PacketTable] = {}
 # Packets that show nothing (VP8), or that this FFmpeg cannot decode (animated WebP): no frames to count
 _NOT_COUNTABLE = frozenset({"vp8", "webp"})
 
@@ -67,7 +68,7 @@ class PyAVReader(FrameReader, backend="pyav"):
         if known is not None and known.table is None:
             return PyAVSequentialReader(path, max_pixels, known=known)
         status = os.stat(path)
-        identity = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+        identity = (os.path.abspath(path), status.st_size, status.st_mtime_ns, known is not None)
         source = OpenVideo(path, max_pixels, quick=known is not None and known.quick)
         try:
             if known is not None and source.digest() != known.header:
