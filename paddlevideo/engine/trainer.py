@@ -7,8 +7,6 @@ Randomness of the network (dropout, drop path) is keyed like the loader's: every
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import math
 import signal
@@ -31,6 +29,7 @@ from paddlevideo.engine.precision import Precision, StepCheck
 from paddlevideo.engine.resuming import compare, compare_rates
 from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
+from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights
@@ -306,12 +305,11 @@ class Trainer:
 
     def compared(self) -> dict[str, Any]:
         """What a resumed run is compared with."""
-        records = json.dumps(self.loader.dataset.records, default=str, sort_keys=True)
         shape = {
             "batches_per_epoch": self.batches_per_epoch,
             "accumulate": self.accumulate,
             "world_size": distributed.world_size(),
-            "dataset": hashlib.sha256(records.encode()).hexdigest(),
+            "dataset": digest_of(self.loader.dataset.records),
             "weights": self.framework.kept_elsewhere(),
         }
         # no array of a checkpoint states the share of shifted channels

@@ -13,7 +13,9 @@ import numpy as np
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.collate import BatchSource
 from paddlevideo.loader.datasets.base import Dataset
-from paddlevideo.loader.datasets.lists import describe, drop_missing, multi_hot
+from paddlevideo.loader.datasets.lists import describe
+from paddlevideo.loader.datasets.missing import drop_missing
+from paddlevideo.loader.datasets.records import Records, multi_hot
 from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.base import BatchTransform
@@ -171,8 +173,8 @@ def build_loader(
     gone = drop_missing(dataset, reading.missing, where)
     if gone:
         log.warning("%s", gone)
-    for record in dataset.records if label_order is not None else ():
-        record["label"] = _reordered(record["label"], label_order)
+    if label_order is not None:
+        _relabel(dataset, label_order)
     if split != "test" and not dataset.has_boxes:
         _check_sample(dataset, where)
     weights = dataset.sampling_weights() if shuffle else None
@@ -201,7 +203,7 @@ def build_loader(
 
 def _check_records(dataset: Dataset, where: str) -> None:
     """Raises UserError if a record is no dict with the path of its file."""
-    for i, record in enumerate(dataset.records):
+    for i, record in enumerate(() if isinstance(dataset.records, Records) else dataset.records):
         if not isinstance(record, dict) or not (record.get("filename") or record.get("frame_dir")):
             got = (
                 f"has only {', '.join(map(str, record))}"
@@ -237,11 +239,17 @@ def _ready(pipeline: Any, split: str, has_boxes: bool) -> Pipeline:
     return pipeline
 
 
-def _reordered(label: int | np.ndarray, order: Sequence[int]) -> int | np.ndarray:
-    """A class index, or a multi-hot vector, in the order of the training's classes."""
-    if isinstance(label, np.ndarray):
-        return multi_hot([order[k] for k in np.flatnonzero(label)], len(label))
-    return order[label]
+def _relabel(dataset: Dataset, order: Sequence[int]) -> None:
+    """Class indices, and multi-hot vectors, in the order of the training's classes."""
+    if isinstance(dataset.records, Records):
+        dataset.records = dataset.records.relabelled(order)
+        return
+    for record in dataset.records:
+        label = record["label"]
+        if isinstance(label, np.ndarray):
+            record["label"] = multi_hot([order[k] for k in np.flatnonzero(label)], len(label))
+        else:
+            record["label"] = order[label]
 
 
 @functools.cache
