@@ -248,6 +248,11 @@ class Records(Sequence):
         for part in _parts(len(self)):
             yield from self[part]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None
+
     def take(self, rows: np.ndarray) -> Records:
         """The records of these rows, int64 [M]; "index" counts anew."""
         return Records(
