@@ -41,6 +41,7 @@ EXTRAS = {
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
     "onnx": ["onnxruntime>=1.17"],  # person detectors in ONNX
+    "jpeg": ["simplejpeg>=1.8"],  # folders of JPEG files, faster
     "test": [
         "pytest>=8",
         "pytest-xdist>=3",
@@ -49,6 +50,7 @@ EXTRAS = {
         "scikit-learn>=1.4",
         "onnx>=1.15",
         "onnxruntime>=1.17",
+        "simplejpeg>=1.8",
     ],
     "demo": ["scikit-learn>=1.4"],  # its hand-written digits
 }
