@@ -16,6 +16,7 @@ from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import describe
 from paddlevideo.loader.datasets.missing import drop_missing
 from paddlevideo.loader.datasets.records import Records, multi_hot
+from paddlevideo.loader.decode.index import index_of
 from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.base import BatchTransform
@@ -149,8 +150,9 @@ def build_loader(
     Args:
         dataset_cfg: ``DATASET.<split>``: ``format`` (the class) and its arguments; and, for any class, ``on_error``
             (training: skip, raise; evaluation: raise, count; the first is the default), ``timeout_s`` per clip (60),
-            ``max_replacements`` (10), ``damaged`` (refuse, or read: take what can be decoded of a damaged video), and
-            ``missing`` for files that are not there (raise, skip).
+            ``max_replacements`` (10), ``damaged`` (refuse, or read: take what can be decoded of a damaged video),
+            ``missing`` for files that are not there (raise, skip), and ``index`` (auto, none, or the folder of the
+            videos' index).
         pipeline: of ``PIPELINE.<split>``, or that section.
         split: ``train`` (ranks padded to equal numbers, unreadable files skipped), ``valid`` or ``test`` (no sample
             twice, unreadable files raised or counted).
@@ -189,9 +191,12 @@ def build_loader(
     if dataset.has_boxes and mix:
         raise ConfigError("MIX", [f"MIX.name: {mix.get('name')} mixes pictures and cannot mix boxes; take it out"])
     pipeline = _ready(pipeline, split, dataset.has_boxes)
+    video_index, index_line = index_of(dataset.file_path, dataset.data_prefix, reading.index)
+    if index_line:
+        log.log(logging.INFO if video_index is not None else logging.WARNING, "%s: %s", where, index_line)
     samples = SampleSource(
-        dataset, pipeline, seed, on_error,
-        timeout_s=reading.timeout_s, max_replacements=reading.max_replacements, damaged=reading.damaged,
+        dataset, pipeline, seed, on_error, timeout_s=reading.timeout_s,
+        max_replacements=reading.max_replacements, damaged=reading.damaged, video_index=video_index,
     )  # fmt: skip
     mixer = TRANSFORMS.build(mix, "MIX") if mix else None
     if mixer is not None and not isinstance(mixer, BatchTransform):
