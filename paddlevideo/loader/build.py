@@ -68,7 +68,7 @@ class ClipLoader:
         Returns:
             An iterator of dicts: imgs uint8 | float32 [N, V, T, H, W, 3], label int64 [N] | float32 [N, K], index
             int64 [N], replaced int64 [N], valid uint8 [N]; of key frames boxes instead of label (``collate``).  Numpy
-            arrays, or paddle Tensors when workers are used.  Several may run side by side.
+            arrays; large ones are paddle Tensors when workers are used.  Several may run side by side.
 
         Raises:
             UserError: from the iterator, naming the file.
