@@ -5,7 +5,6 @@ Paddle 3 writes a program as ``NAME.json``, Paddle 2 wrote ``NAME.pdmodel``; its
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -20,7 +19,7 @@ from paddlevideo.config import Config, load_config
 from paddlevideo.config.finding import find_config
 from paddlevideo.config.merging import differences
 from paddlevideo.config.reading import read_yaml
-from paddlevideo.environment import use_device
+from paddlevideo.environment import available_cores, use_device
 from paddlevideo.errors import ConfigError, DamagedFileError, UserError
 from paddlevideo.extensions import declare_all, require_declared
 from paddlevideo.loader.decode.reader import Damaged
@@ -652,21 +651,13 @@ def _config(program: Path, params: Path, runtime: Runtime, device: str, use_mkld
         config.enable_custom_device("npu")
     else:
         config.disable_gpu()
-        config.set_cpu_math_library_num_threads(runtime.cpu_threads or _available_cores())
+        config.set_cpu_math_library_num_threads(runtime.cpu_threads or available_cores())
         # Paddle's own default is on, which fails for transformers
         config.enable_mkldnn() if use_mkldnn else config.disable_mkldnn()
     config.switch_ir_optim(runtime.ir_optim)
     if runtime.disable_glog:
         config.disable_glog_info()
     return config
-
-
-def _available_cores() -> int:
-    """Cores that this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1
 
 
 def _require_tensorrt(device: str) -> None:
