@@ -216,7 +216,14 @@ def _packed(key: str, value: Any) -> tuple[str, np.ndarray]:
 
 
 def _start_worker(parent: int, source: TaskSource, activity: _Activity, number: int) -> None:
-    """Runs first in each worker: ends with the parent, leaves signals to it, uses one thread; then reports its start.
+    """Runs first in each worker; then reports its start."""
+    follow_parent(parent)
+    activity.begin(number)
+    source.observe(activity.clip)
+
+
+def follow_parent(parent: int) -> None:
+    """Makes this forked process end with its parent, leave signals to it, and use one thread.
 
     A SIGTERM that a scheduler sends to all processes of a job must not end the batches of a parent that is
     about to finish its step and save.
@@ -237,8 +244,6 @@ def _start_worker(parent: int, source: TaskSource, activity: _Activity, number: 
     import cv2
 
     cv2.setNumThreads(0)
-    activity.begin(number)
-    source.observe(activity.clip)
 
 
 def _exit_now() -> None:
