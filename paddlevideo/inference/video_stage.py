@@ -120,6 +120,7 @@ class VideoStage(FrameReader):
     def __init__(self, reader: ForwardReader, writer: FrameWriter | None):
         self._reader, self._writer = reader, writer
         self._output: OutputQueue | None = None
+        self.death: UserError | None = None  # of the process, where there is one
         self.path, self.fps, self.remarks, self.pixel_aspect = reader.path, reader.fps, reader.remarks, 1.0
 
     def __len__(self) -> int:
@@ -226,25 +227,25 @@ class VideoProcess(VideoStage):
         try:
             self._connection.send((name, arguments))
         except OSError:
-            raise self._death() from None
+            raise self._died() from None
 
     def _ask(self, name: str, *arguments: Any) -> Any:
         self._tell(name, *arguments)
         try:
             failure, value, remarks = self._connection.recv()
         except (EOFError, OSError):
-            raise self._death() from None
+            raise self._died() from None
         self.remarks += [remark for remark in remarks if remark not in self.remarks]
         if failure is not None:
             raise error_of(failure)
         return value
 
-    def _death(self) -> UserError:
+    def _died(self) -> UserError:
         self._process.join(_JOIN_S)
         code = self._process.exitcode
-        return UserError(
-            f"{printable(self.path)}: the process that decodes it died with exit code {code}{_KILLED.get(code, '')}"
-        )
+        text = f"the process that decodes it died with exit code {code}{_KILLED.get(code, '')}"
+        self.death = UserError(f"{printable(self.path)}: {text}")
+        return self.death
 
 
 _ANSWERED = frozenset({"get", "size", "finish", "num_decoded"})
@@ -288,5 +289,9 @@ def open_stage(reader: ForwardReader, writer: FrameWriter | None, say: Say) -> I
         stage = VideoStage(reader, writer)
     try:
         yield stage
+    except UserError:
+        if stage.death is not None:  # not as the pipeline's error that it became
+            raise stage.death from None
+        raise
     finally:
         stage.end()
