@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.loader.decode.memory import MemoryVideo, Source
 from paddlevideo.loader.decode.packets import (
     Line,
     OpenVideo,
@@ -44,6 +45,8 @@ class PyAVReader(FrameReader, backend="pyav"):
     Memory is that of the requested frames, plus the file's packets where they are below 64 MiB together.
     """
 
+    takes_memory = True
+
     def __init__(self, source: OpenVideo, table: PacketTable, order: list[int], max_pixels: int):
         self.path, self._max_pixels = source.path, max_pixels
         self.remarks, self.pixel_aspect = list(source.remarks), source.pixel_aspect
@@ -56,13 +59,12 @@ class PyAVReader(FrameReader, backend="pyav"):
         self._times, self.fps = clock(stamps, source.time_base, source.stated_fps, len(order))
 
     @classmethod
-    def open(cls, path: str, max_pixels: int) -> FrameReader:
-        status = os.stat(path)
-        identity = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+    def open(cls, path: Source, max_pixels: int) -> FrameReader:
+        identity = _identity(path)
         source = OpenVideo(path, max_pixels)
         try:
-            table, order = _cache.pop(identity, None) or _read_all(source)
-            if table.packets is None:
+            table, order = (_cache.pop(identity, None) if identity else None) or _read_all(source)
+            if table.packets is None and identity:
                 _cache[identity] = table, order  # the latest goes to the end
                 if len(_cache) > _MAX_CACHED:
                     del _cache[next(iter(_cache))]
@@ -177,6 +179,14 @@ class PyAVReader(FrameReader, backend="pyav"):
                     found.append(index)
         if count != len(self) and not damaged:  # the packets announced other frames than there are
             clip.missing.update(found)
+
+
+def _identity(path: Source) -> tuple[str, int, int] | None:
+    """Of a file that is unchanged; None: content in memory, which is read once."""
+    if isinstance(path, MemoryVideo):
+        return None
+    status = os.stat(path)
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns
 
 
 def _read_all(source: OpenVideo) -> tuple[PacketTable, list[int] | None]:

@@ -61,6 +61,8 @@ class PyAVSequentialReader(SurveyedReader, backend="pyav_sequential"):
     converted and not kept.
     """
 
+    takes_memory = True
+
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         requested = self.checked(indices)
         clip = FrameBuffer(self.path, requested, each)

@@ -13,6 +13,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode.container import declared_size
+from paddlevideo.loader.decode.memory import MemoryVideo, Source, size_of
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import instead_of_a_file
 
@@ -56,6 +57,7 @@ class FrameReader:
     """
 
     registered: ClassVar[dict[str, type[FrameReader]]] = {}
+    takes_memory: ClassVar[bool] = False  # reads a MemoryVideo
     fps: float = 0.0
     pixel_aspect: float = 1.0
     remarks: Sequence[str] = ()
@@ -66,7 +68,7 @@ class FrameReader:
 
     @classmethod
     def open(cls, path: str, max_pixels: int) -> FrameReader:
-        """A reader for an existing, non-empty file.
+        """A reader for an existing, non-empty file; of a class with ``takes_memory`` also for a ``MemoryVideo``.
 
         Args:
             max_pixels: of one picture; a file with larger ones is refused before memory is taken for them.
@@ -167,11 +169,12 @@ def backends() -> list[str]:
 
 
 def open_video(
-    path: str | os.PathLike, backend: str = "pyav", damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS
+    path: Source, backend: str = "pyav", damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS
 ) -> FrameReader:
     """Opens a video file.
 
     Args:
+        path: of the file, or a ``MemoryVideo``.
         backend: a name from ``backends()``.
         damaged: ``read`` takes what can be decoded of a damaged or cut-off file, as it comes, through
             ``pyav_sequential``.
@@ -179,14 +182,17 @@ def open_video(
 
     Raises:
         VideoReadError: missing, empty, cut off, or not a video.
-        UserError: no such backend, or its library is not installed.
+        UserError: no such backend, or its library is not installed, or it reads files only.
     """
     _discover()
     if backend not in FrameReader.registered:
         raise UserError(f"there is no decode backend {backend!r}{suggest(str(backend), backends())}")
     if damaged not in ("refuse", "read"):
         raise UserError(f"damaged: expected refuse or read, got {damaged!r}")
-    path = os.path.expanduser(os.fspath(path))
+    if not isinstance(path, MemoryVideo):
+        path = os.path.expanduser(os.fspath(path))
+    elif not FrameReader.registered[backend].takes_memory:
+        raise UserError(f"{printable(path)}: decode backend {backend} reads files only; use backend: pyav")
     _check_file(path, damaged)
     if damaged == "read":
         from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
@@ -201,12 +207,12 @@ def _discover() -> None:
         importlib.import_module(f"{package}.{module.name}")
 
 
-def _check_file(path: str, damaged: Damaged) -> None:
+def _check_file(path: Source, damaged: Damaged) -> None:
     """Raises for files that backends report differently, or not at all: missing, empty, cut off."""
     try:
-        if not os.path.isfile(path):
+        if not isinstance(path, MemoryVideo) and not os.path.isfile(path):
             raise VideoReadError(path, "missing", instead_of_a_file(path))
-        size = os.path.getsize(path)
+        size = size_of(path)
         if size == 0:
             raise VideoReadError(path, "empty", "0 bytes")
         declared = declared_size(path)
