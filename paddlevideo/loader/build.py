@@ -13,7 +13,7 @@ import numpy as np
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.collate import BatchSource
 from paddlevideo.loader.datasets.base import Dataset
-from paddlevideo.loader.datasets.lists import describe, drop_missing, multi_hot
+from paddlevideo.loader.datasets.lists import describe, drop_missing
 from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.base import BatchTransform
@@ -98,6 +98,7 @@ class ClipLoader:
         if self._num_workers:
             batches = worker_batches(self._source, tasks, self._num_workers)
         else:
+            self.dataset.expect(np.concatenate([np.empty(0, np.int64), *(task[2] for task in tasks)]))
             # a plain loop, because paddle's loader without workers hangs at any exception
             batches = (self._source.make(*task) for task in tasks)
         count = 0
@@ -168,17 +169,18 @@ def build_loader(
     reading = Reading.of(dataset_cfg, where)
     dataset = build_dataset(dataset_cfg, split, num_classes)
     on_error = _policy(reading.on_error, split, where)
-    gone = drop_missing(dataset, reading.missing, where)
+    gone = None if dataset.in_archives else drop_missing(dataset, reading.missing, where)
     if gone:
         log.warning("%s", gone)
-    for record in dataset.records if label_order is not None else ():
-        record["label"] = _reordered(record["label"], label_order)
+    if label_order is not None:
+        dataset.relabel(label_order)
     if split != "test" and not dataset.has_boxes:
         _check_sample(dataset, where)
     weights = dataset.sampling_weights() if shuffle else None
     plan = BatchPlan(
-        len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights
-    )
+        len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights,
+        dataset.shuffled,
+    )  # fmt: skip
     if split == "train" and not len(plan):
         raise UserError(
             f"{where}: {len(dataset.records)} samples make no batch of {batch_size} on {world_size} process(es) with "
@@ -235,13 +237,6 @@ def _ready(pipeline: Any, split: str, has_boxes: bool) -> Pipeline:
     for name, text in pipeline.deviations().items():
         _log_once(f"{name}: {text}")
     return pipeline
-
-
-def _reordered(label: int | np.ndarray, order: Sequence[int]) -> int | np.ndarray:
-    """A class index, or a multi-hot vector, in the order of the training's classes."""
-    if isinstance(label, np.ndarray):
-        return multi_hot([order[k] for k in np.flatnonzero(label)], len(label))
-    return order[label]
 
 
 @functools.cache

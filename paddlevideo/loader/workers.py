@@ -63,6 +63,7 @@ class _Activity:
     def __init__(self, num_workers: int):
         # seconds of the monotonic clock, which all processes share; negative: idle; 0: not begun
         self._since = multiprocessing.RawArray("d", num_workers)
+        self.num_workers = num_workers
         self._number = 0
 
     def begin(self, number: int) -> None:
@@ -121,7 +122,7 @@ def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int
         batch_sampler=[[task] for task in tasks],
         collate_fn=_only,
         num_workers=num_workers,
-        worker_init_fn=functools.partial(_start_worker, os.getpid(), source, activity),
+        worker_init_fn=functools.partial(_start_worker, os.getpid(), source, activity, tasks),
         use_shared_memory=True,
         timeout=_POLL_S,
     )
@@ -188,8 +189,9 @@ def _unpack(array: Any) -> Any:
     return json.loads(np.asarray(array).tobytes().decode())
 
 
-def _start_worker(parent: int, source: BatchSource, activity: _Activity, number: int) -> None:
-    """Runs first in each worker: ends with the parent, leaves signals to it, uses one thread; then reports its start.
+def _start_worker(parent: int, source: BatchSource, activity: _Activity, tasks: list[Task], number: int) -> None:
+    """Runs first in each worker: ends with the parent, leaves signals to it, uses one thread, announces to the data set
+    what it reads (paddle deals the tasks out in turns); then reports its start.
 
     A SIGTERM that a scheduler sends to all processes of a job must not end the batches of a parent that is
     about to finish its step and save.
@@ -210,6 +212,8 @@ def _start_worker(parent: int, source: BatchSource, activity: _Activity, number:
     import cv2
 
     cv2.setNumThreads(0)
+    mine = [indices for _, _, indices in tasks[number :: activity.num_workers]]
+    source.samples.dataset.expect(np.concatenate([np.empty(0, np.int64), *mine]))
     activity.begin(number)
     source.samples.on_clip = activity.clip
 
