@@ -41,6 +41,7 @@ EXTRAS = {
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
     "onnx": ["onnxruntime>=1.17"],  # person detectors in ONNX
+    "remote": ["fsspec>=2024.2", "aiohttp>=3.9"],  # shards at addresses; s3fs, gcsfs, adlfs for those stores
     "test": [
         "pytest>=8",
         "pytest-xdist>=3",
@@ -49,6 +50,8 @@ EXTRAS = {
         "scikit-learn>=1.4",
         "onnx>=1.15",
         "onnxruntime>=1.17",
+        "fsspec>=2024.2",
+        "aiohttp>=3.9",
     ],
     "demo": ["scikit-learn>=1.4"],  # its hand-written digits
 }

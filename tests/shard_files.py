@@ -7,6 +7,7 @@ import io
 import re
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,8 +43,11 @@ def write_tar(path: Path, members: dict[str, bytes], **options) -> Path:
 
 
 @contextlib.contextmanager
-def http_server(root: Path, ranges: bool = True) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
-    """Address of a folder on the loopback, and the (path, Range) of each GET; without ``ranges`` these are ignored."""
+def http_server(
+    root: Path, ranges: bool = True, delay_s: float = 0.0
+) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """Address of a folder on the loopback, and the (path, Range) of each GET; without ``ranges`` these are ignored.
+    Every answer takes ``delay_s`` more."""
     requests: list[tuple[str, str | None]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -57,6 +61,7 @@ def http_server(root: Path, ranges: bool = True) -> Iterator[tuple[str, list[tup
             self.answer(True)
 
         def answer(self, with_content):
+            time.sleep(delay_s)
             file = root / self.path.partition("?")[0].lstrip("/")
             if not file.is_file():
                 self.send_error(404)

@@ -85,7 +85,11 @@ class ShardDataset(Dataset):
         size = (num_classes or len(self.class_names)) if multi_label else None
         self.records = ShardRecords(self._index, labels, self._reader, size)
         count, num_bytes = len(self._index.shards), sum(shard.bytes for shard in self._index.shards)
-        self.remarks.append(f"{len(self._index)} samples in {count} shards, {num_bytes / 1e6:,.1f} MB")
+        other = sum(shard.other for shard in self._index.shards)
+        self.remarks.append(
+            f"{len(self._index)} samples in {count} shards, {num_bytes / 1e6:,.1f} MB"
+            + (f"; {other} members that are neither a video nor a label are not read" if other else "")
+        )
 
     def sample(self, index: int) -> dict[str, Any]:
         """A new sample dict with the video's bytes, ready for the pipeline."""
@@ -197,7 +201,9 @@ class ShardRecords(Sequence):
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[k] for k in range(len(self))[index]]
         index = range(len(self))[index]
         start, end = int(self._index.label_end[index - 1]) if index else 0, int(self._index.label_end[index])
         own = self.labels[start:end].tolist()

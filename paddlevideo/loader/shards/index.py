@@ -41,12 +41,14 @@ class Shard:
         bytes: of the file.
         samples: in it.
         sha256: of the file; empty: unknown.
+        other: members that are neither a video nor a label.
     """
 
     name: str
     bytes: int
     samples: int
     sha256: str = ""
+    other: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +138,7 @@ def index_of(
             elif not 0 <= number < 2**31:
                 problems.add(where, f"label {number} is no class index; they count from 0")
     problems.raise_if_any()
-    shards = [Shard(name, c.num_bytes, len(c.samples), c.sha256) for name, c in zip(names, contents)]
+    shards = [Shard(name, c.num_bytes, len(c.samples), c.sha256, c.num_other) for name, c in zip(names, contents)]
     texts = [sample.name.encode("utf-8", "surrogateescape") for _, sample in samples]
     whole = all(content.sha256 for content in contents)
     digests = b"".join(bytes.fromhex(sample.digest) for _, sample in samples) if whole else b""
@@ -212,7 +214,7 @@ def _parsed(arrays: dict[str, np.ndarray], shown: str) -> ShardIndex:
     try:
         about = json.loads(arrays["about"].tobytes())
         columns = {key: arrays[key] for key in _COLUMNS}
-        shards = [Shard(**{key: entry[key] for key in ("name", "bytes", "samples", "sha256")})
+        shards = [Shard(**{key: entry[key] for key in ("name", "bytes", "samples", "sha256", "other")})
                   for entry in about["shards"]]  # fmt: skip
         version, names = about["format"], about["class_names"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -225,7 +227,10 @@ def _parsed(arrays: dict[str, np.ndarray], shown: str) -> ShardIndex:
             raise refuse(f"{key} is {columns[key].dtype}")
     if any(columns[key].shape != (count,) for key in ("shard", "offset", "size", "name_end", "label_end")) or not count:
         raise refuse("columns of different lengths")
-    if not all(isinstance(s.name, str) and isinstance(s.bytes, int) and isinstance(s.sha256, str) for s in shards):
+    if not all(
+        isinstance(s.name, str) and isinstance(s.bytes, int) and isinstance(s.sha256, str) and isinstance(s.other, int)
+        for s in shards
+    ):
         raise refuse("shards")
     if [s.samples for s in shards] != np.bincount(columns["shard"], minlength=len(shards)).tolist() or (
         np.diff(columns["shard"]) < 0

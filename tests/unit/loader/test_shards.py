@@ -273,6 +273,7 @@ def test_shards_of_other_programs_are_indexed_once(inside, form):
     first = ShardDataset("s")
     assert len(first) == 9 and [r["label"] for r in first.records] == [0, 1, 0, 1, 0, 1, 0, 1, 0]
     assert any("written from the headers of 2 shards" in remark for remark in first.remarks)
+    assert any("9 members that are neither a video nor a label are not read" in remark for remark in first.remarks)
     again = ShardDataset("s")
     assert not any("headers" in remark for remark in again.remarks)
     assert again.sample(8)["content"] == Path("some.mp4").read_bytes() + bytes(2) and repr(first.records) == repr(
