@@ -27,7 +27,8 @@ def make_videos(root: Path, count: int = 20) -> Path:
 
 def make_shards(videos: Path, out: Path, max_samples: int = 6, prefix: str = "train") -> Path:
     dataset = VideoDataset(str(videos))
-    write_shards(dataset, dataset.class_names, out, ShardSettings(prefix, max_samples=max_samples, quiet=True))
+    settings = ShardSettings(prefix, max_samples=max_samples, mixed=False, quiet=True)
+    write_shards(dataset, dataset.class_names, out, settings)
     return out
 
 

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--prefix", default="shard", help="of the shards' names: %(default)s-000000.tar")
     add("--shard_mb", type=options.at_least(1), default=256, metavar="MB", help="largest shard (%(default)s MiB)")
     add("--shard_samples", type=options.at_least(1), metavar="N", help="most samples of a shard (any number)")
+    add("--keep_order", action="store_true", help="write in the order of the list; else mixed, the same every time")
     add("--jobs", type=options.at_least(1), default=os.cpu_count() or 1, help="processes that open the videos")
 
 
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             expanded(args.source), args.videos, args.ending, class_names=names, multi_label=args.multi_label,
             num_classes=num_classes,
         )  # fmt: skip
-        settings = ShardSettings(args.prefix, args.shard_mb << 20, args.shard_samples, args.jobs)
+        settings = ShardSettings(args.prefix, args.shard_mb << 20, args.shard_samples, not args.keep_order, args.jobs)
         index = write_shards(dataset, dataset.class_names or names, args.out, settings)
         target = args.out
     num_bytes = sum(shard.bytes for shard in index.shards)

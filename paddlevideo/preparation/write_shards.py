@@ -47,12 +47,14 @@ class ShardSettings:
         prefix: of their names: ``train`` gives ``train-000000.tar``.
         max_bytes: a shard ends before it would be larger, unless it holds one video.
         max_samples: a shard has at most so many; None: any number.
+        mixed: in random order, the same every time; neighbours are read together, and should be of any class.
         jobs: processes that open the videos before anything is written.
     """
 
     prefix: str
     max_bytes: int = 256 * _MIB
     max_samples: int | None = None
+    mixed: bool = True
     jobs: int = 1
     quiet: bool = False
 
@@ -80,7 +82,7 @@ class Item:
 
 
 def write_shards(dataset: Dataset, class_names: Sequence[str] | None, out: Path, settings: ShardSettings) -> ShardIndex:
-    """Writes the videos of a data set, in its order, and the index.
+    """Writes the videos of a data set, and the index.
 
     Args:
         dataset: its records have "filename" and "label".
@@ -91,7 +93,7 @@ def write_shards(dataset: Dataset, class_names: Sequence[str] | None, out: Path,
         ConfigError: videos that cannot be read, all at once; nothing is written then.
         UserError: the folder holds something else; there is not enough space; a video changed meanwhile.
     """
-    items = _items(dataset)
+    items = _items(dataset, settings.mixed)
     shards = _parts(items, settings)
     plan = _plan(shards, class_names, settings)
     names = [f"{settings.prefix}-{number:06d}{ENDING}" for number in range(len(shards))]
@@ -151,9 +153,13 @@ def _named(source: str) -> tuple[str, list[str] | None]:
     return folder or ".", [pattern[: match.start()] + number + pattern[match.end() :] for number in numbers]
 
 
-def _items(dataset: Dataset) -> list[Item]:
+def _items(dataset: Dataset, mixed: bool) -> list[Item]:
+    """The samples in the order in which they are written."""
     problems, items = Findings(printable(dataset.file_path)), []
-    for number, record in enumerate(dataset.records):
+    count = len(dataset.records)
+    order = np.random.default_rng(0).permutation(count).tolist() if mixed else range(count)
+    for number in order:
+        record = dataset.records[number]
         if "filename" not in record or dataset.has_boxes or dataset.in_archives:
             raise UserError(
                 f"{printable(dataset.file_path)}: shards hold video files with classes, and this lists none"
@@ -166,7 +172,7 @@ def _items(dataset: Dataset) -> list[Item]:
             problems.add(line, f"{printable(path)}: its ending is none of a video; give the file one, e.g. .mp4")
             continue
         try:
-            items.append(Item(path, f"{number:08d}-{stem}", os.path.getsize(path), tuple(map(int, labels))))
+            items.append(Item(path, f"{len(items):08d}-{stem}", os.path.getsize(path), tuple(map(int, labels))))
         except OSError as error:
             problems.add(line, f"{printable(path)}: {error.strerror}")
     problems.raise_if_any("videos that cannot be written")

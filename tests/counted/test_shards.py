@@ -48,8 +48,10 @@ class Counted:
 
 
 def read_epoch(folder, counted, ranks, workers, batch, shuffle=True, start=0):
-    """What the worker processes of all ranks do; the reads of one epoch."""
+    """What the worker processes of all ranks do, each holding no more than the page of shards states; the reads of one
+    epoch."""
     data, seen = ShardDataset(str(folder)), Counter()
+    data._reader._read_ahead = 16 * 8 * batch // 4 // workers * SIZE
     counted.reads.clear()
     for rank in range(ranks):
         plan = BatchPlan(NUM, batch, 1, shuffle, False, rank, ranks, shuffled=data.shuffled)
@@ -64,19 +66,27 @@ def read_epoch(folder, counted, ranks, workers, batch, shuffle=True, start=0):
     return len(counted.reads)
 
 
-@pytest.mark.parametrize(("ranks", "workers", "batch"), [(1, 1, 4), (1, 4, 4), (2, 2, 2), (4, 1, 1), (2, 4, 2)])
+@pytest.mark.parametrize(
+    ("ranks", "workers", "batch"), [(1, 1, 4), (1, 4, 4), (1, 8, 8), (2, 2, 4), (2, 4, 8), (4, 1, 4)]
+)
 def test_a_training_epoch_reads_windows(shards, monkeypatch, ranks, workers, batch):
     counted = Counted(monkeypatch)
     requests = read_epoch(shards, counted, ranks, workers, batch)
-    # 32 windows of 16 samples, dealt to 32 lanes
+    # 32 windows of 16 samples, some of them cut where a lane ends, and samples at the end of the epoch
     assert requests <= 2 * NUM // 16, requests
     total = sum(file.stat().st_size for file in shards.glob("*.tar"))
     assert 0.7 * total < counted.num_bytes < 1.0 * total
 
 
+def test_other_numbers_of_workers_read_smaller_pieces_and_no_more_bytes(shards, monkeypatch):
+    counted = Counted(monkeypatch)
+    assert NUM // 16 < read_epoch(shards, counted, 1, 3, 4) <= NUM
+    assert counted.num_bytes < sum(file.stat().st_size for file in shards.glob("*.tar"))
+
+
 def test_evaluation_reads_batches_or_more(shards, monkeypatch):
     counted = Counted(monkeypatch)
-    assert read_epoch(shards, counted, 1, 1, 8, shuffle=False) == SHARDS
+    assert read_epoch(shards, counted, 1, 1, 8, shuffle=False) <= 2 * SHARDS
     assert read_epoch(shards, counted, 2, 2, 8, shuffle=False) == NUM // 8
 
 
@@ -85,7 +95,7 @@ def test_a_resumed_epoch_reads_nothing_that_is_done(shards, monkeypatch):
     read_epoch(shards, counted, 1, 1, 4)
     whole = counted.num_bytes
     read_epoch(shards, counted, 1, 1, 4, start=NUM // 4 - 8)
-    assert counted.num_bytes <= whole * 32 * 2 / NUM
+    assert counted.num_bytes <= whole * 32 * 1.1 / NUM
 
 
 def test_what_is_held_stays_below_the_limit(shards, monkeypatch):

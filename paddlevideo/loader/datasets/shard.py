@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -37,8 +38,10 @@ class ShardDataset(Dataset):
         index: of the shards (``paddlevideo prepare shards``); None: ``shards.npz`` beside them.  Where a local folder
             has none, the headers are read once and it is written.
         window: neighbouring samples of a shard that are read together and shuffled among each other.
-        read_ahead_mb: MiB that each process holds of what it reads next.  Below
-            ``window * batch_size * 8 / num_workers`` samples, it reads in smaller pieces.
+        per_window: samples that a batch takes from one window, where its size is a multiple (``batch_size`` below it
+            makes ranks share windows).  Shards that are sorted by class need 1, and hold more.
+        read_ahead_mb: MiB that each process holds of what it reads next.  Below ``window * 8 * batch_size / per_window
+            / num_workers`` samples, it reads in smaller pieces.
         storage_options: of fsspec's file system, e.g. ``{anon: True}``.  Keys and passwords belong into the
             environment or fsspec's own configuration, since a configuration is stored with the run.
         class_names: in class-id order.  Where the index has names, its labels are mapped to these by name.
@@ -61,14 +64,15 @@ class ShardDataset(Dataset):
         file_path: str,
         index: str | None = None,
         window: PositiveInt = 16,
-        read_ahead_mb: PositiveInt = 64,
+        per_window: PositiveInt = 4,
+        read_ahead_mb: PositiveInt = 128,
         storage_options: dict | None = None,
         class_names: list[str] | None = None,
         multi_label: bool = False,
         num_classes: int | None = None,
     ):
         self.file_path = file_path if is_address(file_path) else expanded(file_path)
-        self.multi_label, self._window = multi_label, window
+        self.multi_label, self._window, self._per_window = multi_label, window, per_window
         self.remarks: list[str] = []
         self._storage = Storage(self.file_path, storage_options or {})
         self._index = self._read_index(index, storage_options)
@@ -96,12 +100,12 @@ class ShardDataset(Dataset):
         return {**self.records[index], "content": self._reader.read(index)}
 
     def shuffled(self, rng: np.random.Generator, num_together: int) -> np.ndarray:
-        """Windows of neighbours in random order, each shuffled, dealt out to ``num_together * 8`` lanes, from which the
-        order takes one sample each in turn.
+        """Windows of neighbours in random order, each shuffled, dealt out to lanes, from which the order takes
+        ``per_window`` samples each in turn.
 
-        So batch b draws from ``num_together`` windows at random places, the same ones as batch b + 8: ranks, and up to
-        8 workers, have lanes of their own.  The order depends on the batch of all ranks together, not on how many
-        ranks and workers share it.
+        There are as many lanes as 8 batches take turns.  So batch b draws from windows at random places, the same ones
+        as batch b + 8: ranks, and up to 8 workers, have lanes of their own.  The order depends on the batch of all
+        ranks together, not on how many ranks and workers share it.
         """
         # number of the window of each sample: a shard begins with a new one
         counts = np.array([shard.samples for shard in self._index.shards])
@@ -109,11 +113,12 @@ class ShardDataset(Dataset):
         place = np.arange(len(self._index)) - np.repeat(np.cumsum(counts) - counts, counts)
         window = place // self._window + np.repeat(np.cumsum(windows) - windows, counts)
         sequence = np.lexsort((rng.random(len(window)), rng.permutation(int(windows.sum()))[window]))
-        lanes = num_together * _LANES
-        while lanes > num_together and lanes * self._window > len(window):
+        turn = math.gcd(num_together, self._per_window)
+        lanes = num_together // turn * _LANES
+        while lanes * turn > num_together and lanes * self._window > len(window):
             lanes //= 2
-        length = len(sequence) // lanes
-        dealt = sequence[: lanes * length].reshape(lanes, length).T.ravel()
+        length = len(sequence) // (lanes * turn) * turn
+        dealt = sequence[: lanes * length].reshape(lanes, -1, turn).swapaxes(0, 1).ravel()
         return np.concatenate([dealt, sequence[lanes * length :]]).astype(np.int64)
 
     def expect(self, order: np.ndarray) -> None:

@@ -143,10 +143,27 @@ def test_an_epoch_has_each_sample_once(shards, window, together):
     assert sorted(orders[0]) == list(range(20)) and orders[0] == orders[1] != orders[2]
 
 
+@pytest.mark.parametrize("per_window", [1, 4])
+def test_a_batch_mixes_windows(per_window):
+    data = ShardDataset.__new__(ShardDataset)
+    data._window, data._per_window = 16, per_window
+
+    class Index:
+        shards = [type("Shard", (), {"samples": 1000})] * 4
+
+        def __len__(self):
+            return 4000
+
+    data._index = Index()
+    order = data.shuffled(np.random.default_rng(0), 16)[: 16 * 200].reshape(200, 16)
+    windows = [len({(k // 1000, k % 1000 // 16) for k in batch}) for batch in order.tolist()]
+    assert 16 / per_window <= min(windows) and np.mean(windows) <= 16 / per_window * 1.3
+
+
 def test_ranks_and_workers_have_windows_of_their_own():
     """Of 4,000 samples the processes share few windows, whatever the ranks and workers."""
     data = ShardDataset.__new__(ShardDataset)
-    data._window = 16
+    data._window, data._per_window = 16, 2
     counts = [500] * 8
 
     class Shard:
