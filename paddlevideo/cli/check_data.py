@@ -6,7 +6,7 @@
 Reads every line and every file of the lists: missing, unreadable, cut off or too short videos, labels out of range,
 the same video twice, under two labels, or in two sets, and the balance of the classes.  A table on screen, everything
 in a JSON file; each finding with its list and line.  Exit code: 0 no errors, 1 something is wrong, 2 it could not be
-checked.
+checked.  It also writes the index of the videos, with which training opens and reads less of each file.
 
 Of a configuration for action detection (``format: AVADataset``) it finds what gives an mAP of 0 or NaN: action ids
 that are none of the model's, boxes in pixels or without area, seconds outside of the video or of timestamp_start ..
@@ -22,7 +22,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--depth", choices=("open", "sample", "full"), default="sample", help="decode nothing, 3 frames (default), all")
     add("--backend", default="pyav", help="the suite's reader (%(default)s)")
     add("--report", default="output/check_dataset.json", metavar="FILE", help="where the JSON goes (%(default)s)")
+    where = "of the index of the videos that training reads: auto (beside the list, default), none, or a folder"
+    add("--index", metavar="PLACE", help=where)
     add("--show", type=int, default=10, metavar="N", help="findings of each kind on screen (%(default)s)")
     add("--jobs", type=options.at_least(1), default=os.cpu_count() or 1, help="processes (one per core)")
 
@@ -79,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     names = read_labels(labels, num_classes) if labels else None
     if names and num_classes is None:
         num_classes = len(names)
+    lists = [replace(source, index=args.index or source.index) for source in lists]
     settings = CheckSettings(num_classes, names, args.depth, args.source, args.backend, args.jobs)
     return report(check_lists(lists, settings), args)
 
@@ -88,6 +91,8 @@ def report(check: Check | AvaCheck | ShardCheck, args: argparse.Namespace) -> in
     from paddlevideo.safe_io import write_atomic
 
     print("\n".join(check.lines(args.show)))
+    for line in check.indexes.write():
+        print(line)
     write_atomic(args.report, json.dumps(check.as_json(), indent=1) + "\n")
     print(f"report: {args.report}")
     return 0 if check.is_sound else 1
@@ -120,7 +125,7 @@ def check_sets_of_shards(config: Mapping[str, Any], args: argparse.Namespace) ->
         ShardSource(
             split,
             dataset[split]["file_path"],
-            dataset[split].get("index"),
+            dataset[split].get("shard_index"),
             dataset[split].get("storage_options") or {},
             least_frames(((config.get("PIPELINE") or {}).get(split) or {}).get("sample")),
         )
@@ -133,7 +138,8 @@ def check_detection(config: Mapping[str, Any], args: argparse.Namespace) -> int:
     """Checks key frames, boxes and actions; 0 if nothing is wrong, else 1."""
     from paddlevideo.preparation.check_ava import check_ava
 
-    return report(check_ava(ava_sources(config, args.num_classes), args.jobs, args.depth, quiet=False), args)
+    sources = [replace(source, index=args.index or source.index) for source in ava_sources(config, args.num_classes)]
+    return report(check_ava(sources, args.jobs, args.depth, quiet=False), args)
 
 
 def ava_sources(config: Mapping[str, Any], num_classes: int | None) -> list[AvaSource]:
@@ -195,6 +201,7 @@ def lists_of_config(config: Mapping[str, Any]) -> tuple[list[ListSource], int | 
                 section.get("data_prefix") or None,
                 allow_outside_root=bool(section.get("allow_outside_root")),
                 several=bool(section.get("multi_label")),
+                index=section.get("index") or "auto",
                 num_seg=least_frames(pipeline.get("sample")),
                 **columns(section),
             )

@@ -22,6 +22,7 @@ from paddlevideo.classes import RESERVED, UNKNOWN, Classes
 from paddlevideo.config import Config, load_config
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
+from paddlevideo.inference.exported import Export
 from paddlevideo.inference.key_frames import (
     ClipMaker,
     ForwardReader,
@@ -34,17 +35,9 @@ from paddlevideo.inference.key_frames import (
     person_rows,
     shot_until,
 )
+from paddlevideo.inference.network import TrainedNetwork, config_of, damaged_of
 from paddlevideo.inference.person_detectors import HOG, PersonDetector, ProposalFile, open_detector
-from paddlevideo.inference.runtime import (
-    Export,
-    ExportedModel,
-    Runtime,
-    Say,
-    TrainedNetwork,
-    config_of,
-    damaged_of,
-    to_stderr,
-)
+from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, refuse_backend, to_stderr
 from paddlevideo.inference.tracking import MAX_GAP_S, Track, link, tracks_of
 from paddlevideo.inference.video_bank import (
     WINDOW,
@@ -543,6 +536,8 @@ def detect(
     bank_config: str | Path | None = None,
     bank_weights: str | Path | None = None,
     device: str = "auto",
+    backend: Backend | None = None,
+    cpu_threads: int | None = None,
     batch_size: int = 1,
     say: Say = to_stderr,
     announce: Say = lambda line: None,
@@ -569,6 +564,7 @@ def detect(
         bank_config, bank_weights: the detector that makes it, best the one that made the banks of training; None: the
             model's own backbone.
         device: ``cpu``, ``gpu``, ``gpu:N`` or ``auto``.
+        backend, cpu_threads: of an exported model, see ``Runtime``; None: as timed at its export.
         batch_size: key frames per run.
         say: receives remarks.
         announce: receives the steps and their progress.
@@ -590,8 +586,10 @@ def detect(
     video_id = where.video_id or Path(reader.path).stem
     more = {"labels": labels, "batch_size": batch_size, "say": say, "announce": announce}
     if chosen is None:
-        found = ActionDetector.from_export(model, params, config, overrides, Runtime.on(device), **more)
+        runtime = Runtime.on(device, backend, cpu_threads)
+        found = ActionDetector.from_export(model, params, config, overrides, runtime, **more)
     else:
+        refuse_backend(backend)
         found = ActionDetector.from_config(chosen, weights, device, **more)
     bank_path = Path(bank or Path(bank_folder) / bank_name(video_id))
     if found.window is None and (bank or bank_config):

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from paddlevideo.loader.decode.reader import VideoReadError
 
 log = logging.getLogger("paddlevideo")
 
-_LISTS = frozenset({"unreadable", "remarks"})  # entries of a batch that are no arrays
+_HOST_BYTES = 1 << 18  # arrays up to here stay arrays on the host
 _JOIN_S = 3
 _START_S = 30  # a worker begins within a second, or never
 _POLL_S = 2  # interval at which paddle checks whether a worker died
@@ -91,7 +92,9 @@ class _Activity:
 
 
 def worker_batches(source: BatchSource, tasks: list[Task], num_workers: int) -> Iterator[dict[str, Any]]:
-    """Batches of paddle Tensors, in the tasks' order.
+    """Batches of paddle Tensors, and of numpy arrays up to ``_HOST_BYTES``, in the tasks' order.
+
+    Labels, indices and boxes are read by the host, too; a tensor on the device would have to be copied back for that.
 
     Stuck workers are replaced once per batch: a process that is forked while some library's thread holds a lock waits
     for that lock for ever, and the next one does not.  Batches are a function of their task, so nothing else changes.
@@ -139,12 +142,17 @@ def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int
                 except (StopIteration, SystemError, RuntimeError) as error:
                     raise _death(iterator, watch, source, indices, error) from None
             _raise_failure(batch)
-            for key in _LISTS & batch.keys():
-                batch[key] = _unpack(batch[key])
-            yield batch
+            yield {**batch.pop("host").values, **batch}
     finally:
         atexit.unregister(shut_down)
         shut_down()
+
+
+@dataclass
+class _OnHost:
+    """Entries of a batch that Paddle's loader passes on as they are: no array, no sequence, no mapping."""
+
+    values: dict[str, Any]
 
 
 class _Keyed:
@@ -159,9 +167,8 @@ class _Keyed:
     def __getitem__(self, task: Task) -> dict[str, np.ndarray]:
         try:
             batch = self._source.make(*task)
-            for key in _LISTS & batch.keys():
-                batch[key] = _pack(batch[key])
-            return batch
+            small = {key for key, value in batch.items() if getattr(value, "nbytes", 0) <= _HOST_BYTES} - {"imgs"}
+            return {"host": _OnHost({key: batch.pop(key) for key in small}), **batch}
         except VideoReadError as error:
             return {"failure": _pack({"path": error.path, "reason": error.reason, "detail": error.detail})}
         except Exception as error:

@@ -21,6 +21,7 @@ from paddlevideo.loader.shards.tar import scan_shard
 from paddlevideo.preparation.check_dataset import Depth
 from paddlevideo.preparation.convert_videos import read_all
 from paddlevideo.preparation.parallel import Crashed, run_tasks
+from paddlevideo.preparation.video_indexes import VideoIndexes
 
 _CHUNK = 16  # samples that one task reads
 
@@ -47,13 +48,13 @@ class ShardSource:
 
     Args:
         split: the word for them in the report.
-        file_path, index, storage_options: as of ``ShardDataset``.
+        file_path, shard_index, storage_options: as of ``ShardDataset``.
         num_seg: frames that a sample needs.
     """
 
     split: str
     file_path: str
-    index: str | None = None
+    shard_index: str | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict)
     num_seg: int = 1
 
@@ -65,7 +66,7 @@ class ShardSource:
 
     def read_index(self) -> ShardIndex:
         """Their index."""
-        place = self.index or f"{self.storage.root.rstrip('/')}/{INDEX_NAME}"
+        place = self.shard_index or f"{self.storage.root.rstrip('/')}/{INDEX_NAME}"
         return read_index(place if is_address(place) else os.path.expanduser(place), self.storage_options)
 
 
@@ -75,6 +76,7 @@ class ShardCheck(Report):
 
     errors, notes = ERRORS, NOTES
     sets: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> facts
+    indexes: VideoIndexes = field(default_factory=VideoIndexes)  # none: shards have their own
 
     def lines(self, max_shown: int = 10) -> list[str]:
         """A row per set, then the findings of each kind, at most ``max_shown`` of them, then a verdict."""
@@ -102,7 +104,7 @@ def check_shards(
     check, seen = ShardCheck(), {}
     named: dict[tuple[str, str | None], ShardSource] = {}
     for source in sources:
-        other = named.setdefault((source.file_path, source.index), source)
+        other = named.setdefault((source.file_path, source.shard_index), source)
         if other is source:
             _check_set(source, check, num_classes, depth, backend, jobs, quiet, seen)
         elif other.split == "train":

@@ -145,7 +145,7 @@ def test_the_index_of_existing_shards(videos, capsys):
     assert Path("i.npz").read_bytes() == whole
     words = ("--index", "memory://own/shard-{000000..000001}.tar", "--out", "j.npz", "--labels", "names.txt")
     assert prepare(*words) == 0 and len(read_index("j.npz")) == 6
-    assert len(ShardDataset("memory://own", index="i.npz").sample(7)["content"]) > 100
+    assert len(ShardDataset("memory://own", shard_index="i.npz").sample(7)["content"]) > 100
 
 
 # ---- check-data and --check

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.datasets.lists import multi_hot, training_classes
+from paddlevideo.loader.datasets.lists import training_classes
 
 
 class Dataset(ABC):
@@ -78,11 +78,6 @@ class Dataset(ABC):
         """What changes when the sample's file does; None: its size and time of modification."""
         return None
 
-    def relabel(self, order: Sequence[int]) -> None:
-        """Replaces each class index by its entry in ``order``."""
-        for record in self.records:
-            record["label"] = relabelled(record["label"], order)
-
     @classmethod
     def class_names_in(cls, section: Mapping[str, Any]) -> list[str] | None:
         """Class names that the data of a section of DATASET state, in class-id order; None: they state none.
@@ -100,10 +95,3 @@ class Dataset(ABC):
     def annotation(self) -> Mapping[str, Any]:
         """What a metric of boxes reads the ground truth from: file_path, label_file, exclude_file, custom_classes."""
         return {"file_path": self.file_path}
-
-
-def relabelled(label: int | np.ndarray, order: Sequence[int]) -> int | np.ndarray:
-    """A class index, or a multi-hot vector, in the order of the training's classes."""
-    if isinstance(label, np.ndarray):
-        return multi_hot([order[k] for k in np.flatnonzero(label)], len(label))
-    return order[label]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,8 @@ import numpy as np
 from paddlevideo.errors import ConfigError, UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.base import Dataset
-from paddlevideo.loader.datasets.lists import ClassCount, expanded, multi_hot
+from paddlevideo.loader.datasets.lists import ClassCount, expanded
+from paddlevideo.loader.datasets.records import Column, MultiHot, Numbers, Records
 from paddlevideo.loader.shards.index import ENDING, INDEX_NAME, ShardIndex, read_index, scan_shards
 from paddlevideo.loader.shards.reading import ShardReader
 from paddlevideo.loader.shards.storage import MissingFileError, Storage, is_address, without_secrets
@@ -35,8 +34,8 @@ class ShardDataset(Dataset):
 
     Args:
         file_path: folder of the shards, or an address that fsspec opens (``s3://bucket/train``, ``http://...``).
-        index: of the shards (``paddlevideo prepare shards``); None: ``shards.npz`` beside them.  Where a local folder
-            has none, the headers are read once and it is written.
+        shard_index: file or address of the index (``paddlevideo prepare shards``); None: ``shards.npz`` beside them.
+            Where a local folder has none, the headers are read once and it is written.
         window: neighbouring samples of a shard that are read together and shuffled among each other.
         per_window: samples that a batch takes from one window, where its size is a multiple (``batch_size`` below it
             makes ranks share windows).  Shards that are sorted by class need 1, and hold more.
@@ -62,7 +61,7 @@ class ShardDataset(Dataset):
     def __init__(
         self,
         file_path: str,
-        index: str | None = None,
+        shard_index: str | None = None,
         window: PositiveInt = 16,
         per_window: PositiveInt = 4,
         read_ahead_mb: PositiveInt = 128,
@@ -75,7 +74,7 @@ class ShardDataset(Dataset):
         self.multi_label, self._window, self._per_window = multi_label, window, per_window
         self.remarks: list[str] = []
         self._storage = Storage(self.file_path, storage_options or {})
-        self._index = self._read_index(index, storage_options)
+        self._index = self._read_index(shard_index, storage_options)
         _check_shards(self._storage, self._index)
         self.class_names = self._index.class_names if class_names is None else class_names
         labels = _mapped(self._index, class_names, without_secrets(self.file_path))
@@ -87,7 +86,7 @@ class ShardDataset(Dataset):
         _check_labels(self._storage, self._index, labels, num_classes)
         self._reader = ShardReader(self._index, self._storage, read_ahead_mb * _MIB)
         size = (num_classes or len(self.class_names)) if multi_label else None
-        self.records = ShardRecords(self._index, labels, self._reader, size)
+        self.records = _records(self._reader, self._index, labels, size)
         count, num_bytes = len(self._index.shards), sum(shard.bytes for shard in self._index.shards)
         other = sum(shard.other for shard in self._index.shards)
         self.remarks.append(
@@ -129,9 +128,6 @@ class ShardDataset(Dataset):
         content = int(shard.sha256[:12], 16) if shard.sha256 else 0
         return [int(self._index.size[index]), int(self._index.offset[index]), shard.bytes, content]
 
-    def relabel(self, order: Sequence[int]) -> None:
-        self.records.labels = np.asarray(order, np.int32)[self.records.labels]
-
     @classmethod
     def class_names_in(cls, section: Mapping[str, Any]) -> list[str] | None:
         path, folder = _index_path(section), section.get("file_path") or ""
@@ -151,9 +147,8 @@ class ShardDataset(Dataset):
             if is_address(folder):
                 Storage(folder, section.get("storage_options") or {}).require()
             if path is not None and (is_address(path) or os.path.isfile(path)):
-                names = section.get("class_names")
-                cls(folder, section.get("index"), storage_options=section.get("storage_options"), class_names=names,
-                    multi_label=bool(section.get("multi_label")), num_classes=num_classes)  # fmt: skip
+                keys = ("shard_index", "storage_options", "class_names", "multi_label")
+                cls(folder, **{key: section[key] for key in keys if key in section}, num_classes=num_classes)
         except ConfigError as error:
             return error.problems
         except UserError as error:
@@ -165,7 +160,7 @@ class ShardDataset(Dataset):
         raise UserError(f"{self._storage.place(shard.name)}: member {printable(self._index.name(index))} {what}")
 
     def _read_index(self, given: str | None, options: Mapping[str, Any] | None) -> ShardIndex:
-        path = _index_path({"file_path": self.file_path, "index": given})
+        path = _index_path({"file_path": self.file_path, "shard_index": given})
         shown = without_secrets(path)
         if given is not None and not is_address(path) and not os.path.isfile(path):
             raise UserError(
@@ -178,7 +173,7 @@ class ShardDataset(Dataset):
             folder = without_secrets(self.file_path)
             raise UserError(
                 f"{shown}: no index beside these shards; write one with paddlevideo prepare shards --index {folder} "
-                "--out FILE and name it: index: FILE"
+                "--out FILE and name it: shard_index: FILE"
             ) from None
         index = scan_shards(self._storage, self._storage.names(ENDING), None, whole=False)
         try:
@@ -189,56 +184,43 @@ class ShardDataset(Dataset):
         return index
 
 
-class ShardRecords(Sequence):
-    """The records of shards, each made when it is read.
+class _Names(Column):
+    """Shard and member of each sample."""
 
-    Args:
-        index: of the shards.
-        labels: class indices of all samples, as ``index.label_end`` parts them.
-        reader: gives the samples' names.
-        num_classes: K of multi-hot labels; None: one class index per sample.
-    """
-
-    def __init__(self, index: ShardIndex, labels: np.ndarray, reader: ShardReader, num_classes: int | None):
-        self.labels = labels
-        self._index, self._reader, self._num_classes = index, reader, num_classes
+    def __init__(self, reader: ShardReader, rows: np.ndarray):
+        self._reader, self._rows = reader, rows
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._rows)
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[k] for k in range(len(self))[index]]
-        index = range(len(self))[index]
-        start, end = int(self._index.label_end[index - 1]) if index else 0, int(self._index.label_end[index])
-        own = self.labels[start:end].tolist()
-        label = own[0] if self._num_classes is None else multi_hot(own, self._num_classes)
-        return {"filename": self._reader.name(index), "label": label, "index": index}
+    def __getitem__(self, i: Any) -> Any:
+        return (
+            list(map(self._reader.name, self._rows[i].tolist()))
+            if isinstance(i, slice)
+            else self._reader.name(int(self._rows[i]))
+        )
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __repr__(self) -> str:
-        """With a digest of all records: what a resumed run compares."""
-        return f"ShardRecords({len(self)} samples, {_digest_of(self._index)}, {_bytes_digest(self.labels)})"
+    def take(self, rows: np.ndarray) -> Column:
+        return _Names(self._reader, self._rows[rows])
 
 
-@functools.lru_cache(maxsize=8)
-def _digest_of(index: ShardIndex) -> str:
-    names = "\n".join(shard.name for shard in index.shards).encode()
-    return _bytes_digest(names, index.shard, index.offset, index.size, index.name_end, index.names, index.label_end)
+def _records(reader: ShardReader, index: ShardIndex, labels: np.ndarray, num_classes: int | None) -> Records:
+    """The records of shards.
 
-
-def _bytes_digest(*parts: bytes | np.ndarray) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
-    return digest.hexdigest()
+    Args:
+        labels: class indices of all samples, as ``index.label_end`` parts them.
+        num_classes: K of multi-hot labels; None: one class index per sample.
+    """
+    column: Column = Numbers(labels)
+    if num_classes is not None:
+        column = MultiHot([own.tolist() for own in np.split(labels, index.label_end[:-1])], num_classes)
+    rows = np.arange(len(index))
+    return Records({"filename": _Names(reader, rows), "label": column, "index": range(len(index))})
 
 
 def _index_path(section: Mapping[str, Any]) -> str | None:
     """Where the index of a section of DATASET is."""
-    given, folder = section.get("index"), section.get("file_path")
+    given, folder = section.get("shard_index"), section.get("file_path")
     if given:
         return given if is_address(given) else expanded(given)
     if not folder:
