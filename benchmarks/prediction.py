@@ -198,7 +198,8 @@ def predict(roots: dict[str, Path], rounds: int, folder: Path, num_videos: int) 
     found = contest(roots, rounds, folder, "predict", "tools/predict.py", words, "Inference model(")
     same = len({(folder / f"predict_{name}" / "o.json").read_bytes() for name in roots}) == 1
     print(
-        f"\n{num_videos} videos of 10 s, 340 x 256, TSM-R50 8 x 224, one thread; results {'equal' if same else 'DIFFER'}\n"
+        f"\n{num_videos} videos of 10 s, 340 x 256, TSM-R50 8 x 224, one thread; "
+        f"results {'equal' if same else 'DIFFER'}\n"
     )
     head("predict", "wall s", "of that after loading", "CPU s", "frames decoded", "prepare s", "model s",
          "larger of the two / wall after loading", "peak MB")  # fmt: skip

@@ -371,8 +371,11 @@ class _ClipSource:
             return batch | {"error": failure_of(item.error)}
         return batch | {"imgs": item.imgs, "span_s": item.span_s and [float(second) for second in item.span_s]}
 
+    def expect(self, indices: np.ndarray) -> None:
+        """Files are opened one by one: nothing is read ahead."""
+
     def observe(self, on_clip: Callable[[], None]) -> None:
-        """Clips have no time limit, so nobody needs to know when they begin."""
+        """Clips have no time limit here: their beginning is not reported."""
 
     def first_file(self, indices: np.ndarray) -> str:
         """The video of the task."""

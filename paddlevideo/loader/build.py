@@ -101,6 +101,7 @@ class ClipLoader:
         if self._num_workers:
             batches = worker_batches(self._source, tasks, self._num_workers)
         else:
+            self.dataset.expect(np.concatenate([np.empty(0, np.int64), *(task[2] for task in tasks)]))
             # a plain loop, because paddle's loader without workers hangs at any exception
             batches = (self._source.make(*task) for task in tasks)
         count = 0
@@ -172,7 +173,7 @@ def build_loader(
     reading = Reading.of(dataset_cfg, where)
     dataset = build_dataset(dataset_cfg, split, num_classes)
     on_error = _policy(reading.on_error, split, where)
-    gone = drop_missing(dataset, reading.missing, where)
+    gone = None if dataset.in_archives else drop_missing(dataset, reading.missing, where)
     if gone:
         log.warning("%s", gone)
     if label_order is not None:
@@ -181,8 +182,9 @@ def build_loader(
         _check_sample(dataset, where)
     weights = dataset.sampling_weights() if shuffle else None
     plan = BatchPlan(
-        len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights
-    )
+        len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights,
+        dataset.shuffled,
+    )  # fmt: skip
     if split == "train" and not len(plan):
         raise UserError(
             f"{where}: {len(dataset.records)} samples make no batch of {batch_size} on {world_size} process(es) with "
@@ -191,7 +193,10 @@ def build_loader(
     if dataset.has_boxes and mix:
         raise ConfigError("MIX", [f"MIX.name: {mix.get('name')} mixes pictures and cannot mix boxes; take it out"])
     pipeline = _ready(pipeline, split, dataset.has_boxes)
-    video_index, index_line = index_of(dataset.file_path, dataset.data_prefix, reading.index)
+    if dataset.in_archives and reading.index not in ("auto", "none"):
+        raise ConfigError(where, [f"{where}.index: of video files; the index of shards is {where}.shard_index"])
+    place = (dataset.file_path, dataset.data_prefix, "none" if dataset.in_archives else reading.index)
+    video_index, index_line = index_of(*place)
     if index_line:
         log.log(logging.INFO if video_index is not None else logging.WARNING, "%s: %s", where, index_line)
     samples = SampleSource(

@@ -71,6 +71,9 @@ class TaskSource(Protocol):
     def make(self, epoch: int, number: int, indices: np.ndarray) -> dict[str, Any]:
         """The batch: arrays, and what JSON can hold."""
 
+    def expect(self, indices: np.ndarray) -> None:
+        """Takes the samples that this process reads next, in their order."""
+
     def observe(self, on_clip: Callable[[], None]) -> None:
         """Calls ``on_clip`` before each clip from now on."""
 
@@ -88,6 +91,7 @@ class _Activity:
     def __init__(self, num_workers: int):
         # seconds of the monotonic clock, which all processes share; negative: idle; 0: not begun
         self._since = multiprocessing.RawArray("d", num_workers)
+        self.num_workers = num_workers
         self._number = 0
 
     def begin(self, number: int) -> None:
@@ -153,7 +157,7 @@ def _batches_of_one_set(source: TaskSource, tasks: list[Task], num_workers: int)
         batch_sampler=[[task] for task in tasks],
         collate_fn=_only,
         num_workers=num_workers,
-        worker_init_fn=functools.partial(_start_worker, os.getpid(), source, activity),
+        worker_init_fn=functools.partial(_start_worker, os.getpid(), source, activity, tasks),
         use_shared_memory=True,
         prefetch_factor=max(2, math.ceil(source.num_ahead / num_workers)),
         places=[paddle.CPUPlace()] if source.on_host else None,
@@ -220,9 +224,11 @@ def error_of(failure: Mapping[str, str]) -> UserError:
     return UserError(failure["message"]) if "message" in failure else VideoReadError(**failure)
 
 
-def _start_worker(parent: int, source: TaskSource, activity: _Activity, number: int) -> None:
-    """Runs first in each worker; then reports its start."""
+def _start_worker(parent: int, source: TaskSource, activity: _Activity, tasks: list[Task], number: int) -> None:
+    """Runs first in each worker: announces what it reads (paddle deals the tasks out in turns), reports its start."""
     follow_parent(parent)
+    mine = [indices for _, _, indices in tasks[number :: activity.num_workers]]
+    source.expect(np.concatenate([np.empty(0, np.int64), *mine]))
     activity.begin(number)
     source.observe(activity.clip)
 
