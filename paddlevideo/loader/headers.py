@@ -43,7 +43,7 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
     problems = []
     start = time.monotonic()
     for number, (name, index) in enumerate(files.items()):
-        stamp = _stamp(name)
+        stamp = dataset.stamp(index) or _stamp(name)
         if stamp is None or known.get(name) != stamp:
             if time.monotonic() - start > limit_s:
                 log.info("%s: %d of %d files were opened within %g s; the others are not checked before they are read",
