@@ -18,13 +18,13 @@ def ours(folder: str, num_frames: int, **decoder: Any) -> Callable[[], float]:
     section = {
         "decode": {"name": "FrameDecoder", **decoder},
         "sample": {"name": "Sampler", "num_seg": _FRAMES, "seg_len": 1, "valid_mode": True},
-        "transform": [{"Scale": {"short_size": _SHORT}}, {"CenterCrop": {"target_size": _CROP}}],
+        "transform": [{"Scale": {"short_size": _SHORT, "backend": "cv2"}}, {"CenterCrop": {"target_size": _CROP}}],
     }
     pipeline = Pipeline(section, "PIPELINE.test")
 
     def run() -> float:
         sample = {"frame_dir": folder, "total_frames": num_frames, "suffix": "img_{:05}.jpg", "label": 0}
-        return float(np.asarray(pipeline(sample, np.random.default_rng(0))["imgs"]).mean())
+        return _mean(np.asarray(pipeline(sample, np.random.default_rng(0))["imgs"]))
 
     return _repeated(run)
 
@@ -38,7 +38,7 @@ def plain(folder: str, num_frames: int, flag: str = "IMREAD_COLOR") -> Callable[
     def picture(file: str) -> np.ndarray:
         return _cropped(cv2, cv2.cvtColor(cv2.imread(file, getattr(cv2, flag)), cv2.COLOR_BGR2RGB))
 
-    return _repeated(lambda: float(np.stack([picture(file) for file in _files(folder, num_frames)]).mean()))
+    return _repeated(lambda: _mean(np.stack([picture(file) for file in _files(folder, num_frames)])))
 
 
 def simplejpeg(folder: str, num_frames: int, min_side: int = 0) -> Callable[[], float]:
@@ -52,7 +52,7 @@ def simplejpeg(folder: str, num_frames: int, min_side: int = 0) -> Callable[[], 
         with open(file, "rb") as stream:
             return _cropped(cv2, jpeg.decode_jpeg(stream.read(), min_height=min_side, min_width=min_side))
 
-    return _repeated(lambda: float(np.stack([picture(file) for file in _files(folder, num_frames)]).mean()))
+    return _repeated(lambda: _mean(np.stack([picture(file) for file in _files(folder, num_frames)])))
 
 
 def paddlevideo(folder: str, num_frames: int) -> Callable[[], float]:
@@ -70,7 +70,12 @@ def paddlevideo(folder: str, num_frames: int) -> Callable[[], float]:
         left, top = (image.size[0] - _CROP) // 2, (image.size[1] - _CROP) // 2
         return image.crop((left, top, left + _CROP, top + _CROP))
 
-    return _repeated(lambda: float(np.stack([picture(file) for file in _files(folder, num_frames)]).mean()))
+    return _repeated(lambda: _mean(np.stack([picture(file) for file in _files(folder, num_frames)])))
+
+
+def _mean(clip: np.ndarray) -> float:
+    """Of a few pixels."""
+    return float(clip[..., ::16, ::16, :].mean())
 
 
 def _files(folder: str, num_frames: int) -> list[str]:

@@ -11,7 +11,7 @@ from paddlevideo.errors import UserError
 
 PictureBackend = Literal["cv2", "simplejpeg"]
 _JPEG = b"\xff\xd8\xff"
-_HEADER = 1 << 16  # bytes in which an EXIF segment begins
+_START_OF_SCAN = b"\xff\xda"
 _MAX_PIXELS = 1 << 26  # larger pictures are left to OpenCV and its limit
 _HINT = "pip install simplejpeg"
 
@@ -44,7 +44,8 @@ class PictureDecoder:
         """None: OpenCV reads it, or says that it is damaged."""
         try:
             height, width, space, _ = self._jpeg.decode_jpeg_header(data)
-            if space not in ("YCbCr", "Gray") or height * width > _MAX_PIXELS or b"Exif\0" in data[:_HEADER]:
+            has_exif = b"Exif\0" in data[: data.find(_START_OF_SCAN)]
+            if space not in ("YCbCr", "Gray") or height * width > _MAX_PIXELS or has_exif:
                 return None
             side = self._min_side if min(height, width) > self._min_side else 0
             return self._jpeg.decode_jpeg(
