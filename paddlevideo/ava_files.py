@@ -30,7 +30,7 @@ from paddlevideo.shipped import shipped
 BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far beyond a video's last frame
 _HEADERS = (b"video_id", b"video")
 _KEY = re.compile(r"(?s:.+),([0-9]{4}|[1-9][0-9]{4,7})")  # as ``img_key`` writes whole seconds
-_FIRST_LINE = re.compile(rb"[^\r\n]*(\r\n|\r|\n|$)")
+_FIRST_LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|$)")
 _BOX_SUFFIXES = (".pkl", ".npz", ".json")
 
 
@@ -133,15 +133,18 @@ def read_ava_csv(path: str | os.PathLike, scored: bool = False) -> AVARows:
     """
     path = os.fspath(path)
     data = _read_bytes(path, "annotation")
-    header = _FIRST_LINE.match(data).end() if data[:64].partition(b",")[0].strip().lower() in _HEADERS else 0
-    data = data[header:] if header else data
+    first = _FIRST_LINE.match(data)
+    has_header = first[1].partition(b",")[0].strip().lower() in _HEADERS
+    data = data[first.end() :] if has_header else data
     table = read_table(data)
     if table is not None:
-        numbers = np.arange(1, len(table.name) + 1, dtype=np.int32) + np.int32(header > 0)
+        numbers = np.arange(1, len(table.name) + 1, dtype=np.int32) + np.int32(has_header)
     else:
         lines = data.splitlines()
-        numbers = np.array([i for i, line in enumerate(lines, 1 + (header > 0)) if line.strip()], np.int32)
-        lines = [line for line in lines if line.strip()]
+        numbers = np.arange(1, len(lines) + 1, dtype=np.int32) + np.int32(has_header)
+        if has_header or not all(lines):
+            filled = [i for i, line in enumerate(lines) if line.strip()]
+            lines, numbers = [lines[i] for i in filled], numbers[filled]
         if not lines:
             return AVARows(path, **({"score": np.zeros(0)} if scored else {"entity": np.zeros(0, np.int32)}))
         table = read_table(b"\n".join(lines)) or _parse_slowly(path, lines, numbers, scored)

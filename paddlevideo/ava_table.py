@@ -108,5 +108,8 @@ def _numbers(block: bytes, a: np.ndarray, starts: np.ndarray, ends: np.ndarray) 
     sound &= (dots <= 1) & (length > dots) & (length - dots <= _MAX_CHARS - 1)
     values = mantissa / 10.0**decimals
     for i in np.flatnonzero(~sound).tolist():
-        values[i] = float(block[starts[i] : ends[i]])
+        text = block[starts[i] : ends[i]]
+        if b"_" in text:  # Python's float takes it
+            raise ValueError
+        values[i] = float(text)
     return values

@@ -13,6 +13,7 @@ import pytest
 from paddlevideo.engine.data_summary import data_summary
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.datasets import list_content, lists, records
+from paddlevideo.loader.datasets.ava import AVADataset
 from paddlevideo.loader.datasets.frame import FrameDataset
 from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.loader.decode import FrameFolder
@@ -62,6 +63,18 @@ def test_no_dict_and_no_row_is_made_per_line(frame_list, monkeypatch):
     assert len(data_summary(loader, "train", UNKNOWN)) > 2
     assert made["rows"] == 0 and made["records"] < 10
     assert loader.dataset.records[7]["index"] == 7
+
+
+def test_no_dict_is_made_per_key_frame(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(records, "Record", lambda *given: made.append(1) or dict(*given))
+    (tmp_path / "a.csv").write_text(
+        "".join(f"v{k % 7},{902 + k // 7},0.1,0.2,0.5,{0.6 + k % 3 / 10:.1f},{1 + k % 80},0\n" for k in range(6000))
+    )
+    data = AVADataset(str(tmp_path / "a.csv"), data_prefix=str(tmp_path))
+    digest_of(data.records)
+    assert len(data) == 6000 and not made
+    assert data.records[5999]["index"] == 5999 and len(made) == 1
 
 
 def test_bytes_per_line(tmp_path):
