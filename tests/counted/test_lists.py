@@ -12,7 +12,7 @@ import pytest
 
 from paddlevideo.engine.data_summary import data_summary
 from paddlevideo.loader.build import build_loader
-from paddlevideo.loader.datasets import list_content, lists, records
+from paddlevideo.loader.datasets import lists, records
 from paddlevideo.loader.datasets.ava import AVADataset
 from paddlevideo.loader.datasets.frame import FrameDataset
 from paddlevideo.loader.datasets.records import digest_of
@@ -52,7 +52,6 @@ def test_no_dict_and_no_row_is_made_per_line(frame_list, monkeypatch):
 
     monkeypatch.setattr(records, "Record", Record)
     monkeypatch.setattr(lists, "Row", Row)
-    monkeypatch.setattr(list_content, "_doubles", lambda *_: ([], []))  # reads again the lines that come twice
     loader = build_loader(
         {"format": "FrameDataset", "file_path": str(frame_list), "data_prefix": str(frame_list.parent / "frames")},
         PIPELINE, "train", seed=0, num_classes=5, batch_size=2, num_workers=0, shuffle=True, drop_last=True,
