@@ -7,6 +7,7 @@ Randomness of the network (dropout, drop path) is keyed like the loader's: every
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -260,6 +261,8 @@ class Trainer:
         self._suspects.update(names)
         log.warning("step %d: no step is taken (%s). Files: %s", self.progress.step, causes[0][1], ", ".join(names))
         if self._refused >= self.config.settings.non_finite_limit:
+            self.folder.background.wait()
+            distributed.barrier()
             stems = [entry.stem for entry in self.folder.entries()[0] if entry.run == self.folder.run]
             there = f"The newest resume point is {stems[0]}: continue with --resume auto" if stems else "Start anew"
             raise UserError(
@@ -310,17 +313,21 @@ class Trainer:
 
     def compared(self) -> dict[str, Any]:
         """What a resumed run is compared with."""
-        records = json.dumps(self.loader.dataset.records, default=str, sort_keys=True)
         shape = {
             "batches_per_epoch": self.batches_per_epoch,
             "accumulate": self.accumulate,
             "world_size": distributed.world_size(),
-            "dataset": hashlib.sha256(records.encode()).hexdigest(),
+            "dataset": self._records_digest,
             "weights": self.framework.kept_elsewhere(),
         }
         # no array of a checkpoint states the share of shifted channels
         shares = [network.backbone.shift_div for network in self.framework.networks()]
         return {"shape": shape, "shift_div": shares, "config": self.config.to_dict()}
+
+    @functools.cached_property
+    def _records_digest(self) -> str:
+        records = json.dumps(self.loader.dataset.records, default=str, sort_keys=True)
+        return hashlib.sha256(records.encode()).hexdigest()
 
     def load(self, point: checkpoint.ResumePoint) -> None:
         """Continues from a resume point.
