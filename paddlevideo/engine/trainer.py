@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import json
 import logging
 import math
 import signal
@@ -32,6 +30,7 @@ from paddlevideo.engine.precision import Precision, StepCheck
 from paddlevideo.engine.resuming import compare, compare_rates
 from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
+from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights
@@ -326,8 +325,7 @@ class Trainer:
 
     @functools.cached_property
     def _records_digest(self) -> str:
-        records = json.dumps(self.loader.dataset.records, default=str, sort_keys=True)
-        return hashlib.sha256(records.encode()).hexdigest()
+        return digest_of(self.loader.dataset.records)
 
     def load(self, point: checkpoint.ResumePoint) -> None:
         """Continues from a resume point.
