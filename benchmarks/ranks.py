@@ -58,7 +58,7 @@ def _demo(root: Path, data: Path, ranks: int, output: Path) -> float:
     return float(found)
 
 
-def efficiency(rounds: int, base: Path | None) -> None:
+def efficiency(rounds: int, base: Path | None, data: Path | None = None) -> None:
     """One and two ranks in turns; the last weights of equal commands are compared bit by bit."""
     import numpy as np
 
@@ -68,8 +68,9 @@ def efficiency(rounds: int, base: Path | None) -> None:
     seconds: dict[tuple[str, int], list[float]] = {}
     weights: dict[tuple[str, int], dict] = {}
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
-        _run(ROOT, ["-m", "demo.motion", "--out", str(data)])
+        if data is None:
+            data = Path(folder) / "data"
+            _run(ROOT, ["-m", "demo.motion", "--out", str(data)])
         for number in range(rounds):
             for name, root in roots.items():
                 for ranks in (1, 2):
@@ -87,7 +88,7 @@ def efficiency(rounds: int, base: Path | None) -> None:
         print(f"weights after 2 epochs on {ranks} rank(s), bit by bit: {'equal' if same else 'DIFFERENT'} to base's\n")
 
 
-def exchange(rounds: int, base: Path | None) -> None:
+def exchange(rounds: int, base: Path | None, data: Path | None = None) -> None:
     """The flags of a step between 2, 8 and 64 processes of this machine."""
     head("exchange of a step's flags", "ms (median)", "CPU ms of rank 0", "bytes at rank 0")
     for world in (2, 8, 64):
@@ -107,7 +108,7 @@ def exchange(rounds: int, base: Path | None) -> None:
         row(f"{world} ranks", f"{figures['ms']:.2f}", f"{figures['cpu_ms']:.2f}", bytes_both_ways)
 
 
-def counts(rounds: int, base: Path | None) -> None:
+def counts(rounds: int, base: Path | None, data: Path | None = None) -> None:
     """Reads of the device, exchanges, and the store's bytes of a step, two batches added up, on two ranks."""
     from tests.tiny import make_clips, save, tsm_config
 
@@ -126,7 +127,7 @@ def counts(rounds: int, base: Path | None) -> None:
         row(label, most["reads"], most["exchanges"], most["collectives"], most["store bytes"])
 
 
-def checkpoints(rounds: int, base: Path | None) -> None:
+def checkpoints(rounds: int, base: Path | None, data: Path | None = None) -> None:
     """A resume point of TSM-R50 (weights and momentum) after every step, each of about three seconds."""
     roots = ({"base": base} if base else {}) | {"in the background": ROOT}
     figures: dict[str, list[dict]] = {name: [] for name in roots}
@@ -144,7 +145,7 @@ def checkpoints(rounds: int, base: Path | None) -> None:
         row(name, f"{size:.0f}", f"{ms['blocked_s']:.0f}", f"{ms['write_s']:.0f}", f"{ms['step_s']:.0f}", f"{peak:.0f}")
 
 
-def digest(rounds: int, base: Path | None) -> None:
+def digest(rounds: int, base: Path | None, data: Path | None = None) -> None:
     """The digest of a list's records, once per run."""
     from paddlevideo.loader.datasets.records import digest_of
 
@@ -166,11 +167,13 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all where none is named")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--base", type=Path, help="another checkout, to compare with")
+    parser.add_argument("--data", type=Path, help="rendered by demo.motion before; made where it is not given")
     arguments = parser.parse_args()
+    base, data = (path and path.resolve() for path in (arguments.base, arguments.data))
     sys.path.insert(0, str(ROOT))
     print(header(" ".join(["python -m benchmarks.ranks", *sys.argv[1:]])), end="\n\n")
     for part in arguments.parts or PARTS:
-        PARTS[part](arguments.rounds, arguments.base and arguments.base.resolve())
+        PARTS[part](arguments.rounds, base, data)
         print()
 
 
