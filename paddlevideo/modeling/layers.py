@@ -11,7 +11,7 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import UserError
-from paddlevideo.modeling.operators import Conv3D, ScaleRows
+from paddlevideo.modeling.operators import Conv3D, DepthwiseConv2D, ScaleRows
 
 # in place where Paddle can: what goes in is the output of a normalisation or of a sum, which neither keeps
 ACTIVATIONS = {"relu": F.relu_, "relu6": F.relu6, "leaky_relu": F.leaky_relu_}
@@ -54,16 +54,14 @@ class ConvBN(nn.Layer):
         groups: int = 1,
     ):
         super().__init__()
-        self._conv = nn.Conv2D(
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            (kernel - 1) // 2,
-            groups=groups,
-            weight_attr=init.KaimingNormal(),
-            bias_attr=False,
-        )
+        start = init.KaimingNormal()
+        if 1 < groups == in_channels == out_channels:
+            self._conv = DepthwiseConv2D(in_channels, kernel, stride, weight_attr=start)
+        else:
+            padding = (kernel - 1) // 2
+            self._conv = nn.Conv2D(
+                in_channels, out_channels, kernel, stride, padding, groups=groups, weight_attr=start, bias_attr=False
+            )
         self._batch_norm = nn.BatchNorm2D(out_channels)
         if not bn_wd:
             hint(self._batch_norm.weight, decay=0.0)

@@ -7,7 +7,7 @@ from paddle.nn import functional as F
 
 from paddlevideo.modeling import operators
 from paddlevideo.modeling.layers import conv3d
-from paddlevideo.modeling.operators import Linear, ScaleRows, conv3d_by_frames, is_faster_by_frames
+from paddlevideo.modeling.operators import DepthwiseConv2D, Linear, ScaleRows, conv3d_by_frames, is_faster_by_frames
 
 
 def _close(ours: paddle.Tensor, reference: paddle.Tensor) -> None:
@@ -100,3 +100,29 @@ def test_scaled_rows_have_the_gradient_of_the_product():
     x, factors = _input(3, 2), paddle.to_tensor([[0.0], [1.5], [2.0]])
     ScaleRows.apply(x, factors).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), [[0, 0], [1.5, 1.5], [2, 2]])
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"), [((14, 11), 3, 1), ((7, 7), 3, 1), ((13, 14), 3, 2), ((15, 16), 3, 2), ((6, 4), 5, 1)]
+)
+def test_depthwise_agrees_with_paddle_forward_and_backward(size, kernel, stride):
+    layer, x, twin = DepthwiseConv2D(6, kernel, stride), _input(4, 6, *size), _input(4, 6, *size)
+    weight = layer.weight.detach()
+    weight.stop_gradient = False
+    ours, reference = layer(x), F.conv2d(twin, weight, stride=stride, padding=(kernel - 1) // 2, groups=6)
+    _close(ours, reference)
+    factor = _input(*reference.shape).detach()
+    (ours * factor).sum().backward()
+    (reference * factor).sum().backward()
+    _close(x.grad, twin.grad)
+    _close(layer.weight.grad, weight.grad)
+
+
+@pytest.mark.parametrize("size", [14, 7])
+def test_frozen_depthwise_passes_the_gradient_on(size):
+    layer, x, twin = DepthwiseConv2D(4, 3, 1), _input(2, 4, size, size), _input(2, 4, size, size)
+    layer.weight.stop_gradient = True
+    layer(x).square().sum().backward()
+    F.conv2d(twin, layer.weight, padding=1, groups=4).square().sum().backward()
+    _close(x.grad, twin.grad)
+    assert layer.weight.grad is None
