@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ def step(config: str, frames: int, train: bool, overrides: list[str]) -> Callabl
     """``Trainer._step``, or a prediction, of one uint8 clip; returns the loss, or the highest score."""
     from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 
+    os.environ.pop("MKL_DEBUG_CPU_TYPE", None)  # every checkout sets its own
     hide_paddle_remarks()
     set_cpu_environment()
     import numpy as np

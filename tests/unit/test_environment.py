@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from paddlevideo.environment import keep_freed_memory
+from paddlevideo.environment import keep_freed_memory, mkl_cpu_type
 from paddlevideo.errors import UserError
 
 # page faults of touching a freed 40 MB block again, in a fresh process and in a child that it forks
@@ -49,3 +49,17 @@ def test_variable_is_checked(monkeypatch):
     monkeypatch.setenv("PADDLEVIDEO_KEEP_MEMORY", "no")
     with pytest.raises(UserError, match="PADDLEVIDEO_KEEP_MEMORY: expected 0 or 1, got 'no'"):
         keep_freed_memory()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx2 avx512f avx512dq avx512cd avx512bw avx512vl", "7"),
+        ("fpu avx2 avx512f avx512cd avx512er avx512pf", "5"),  # an older AVX-512 without the parts that MKL uses
+        ("fpu avx2", "5"),
+    ],
+)
+def test_mkl_uses_avx512_only_where_the_processor_has_it(tmp_path, flags, expected):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: X\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+    assert mkl_cpu_type(str(tmp_path / "cpuinfo")) == expected
+    assert mkl_cpu_type(str(tmp_path / "none")) == "5"
