@@ -190,7 +190,7 @@ class Trainer:
             self._refused, self._suspects = 0, set()
             self._loss, self._taken = check.loss, window[0]
             self.first_loss = check.loss if self.first_loss is None else self.first_loss
-        self.optimizer.clear_grad()
+        self.optimizer.clear_grad(set_to_zero=False)  # zeroed gradients would take the weights' memory in the next step
         size = float(sum(len(batch["index"]) for batch in window))
         return {"loss": check.loss, "lr": lr, **figures, "batch_size": size}
 
