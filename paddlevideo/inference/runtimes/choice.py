@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.environment import cpu_name
+from paddlevideo.environment import available_cores, cpu_name
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, available_cores, installed
+from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, installed
 from paddlevideo.inference.runtimes.onnx import SUFFIX, OnnxModel
 from paddlevideo.inference.runtimes.openvino import OpenVinoModel
 from paddlevideo.inference.runtimes.paddle import PaddleModel, program_inputs

@@ -616,12 +616,16 @@ def upright(image: np.ndarray, turned: tuple[bool, bool, bool]) -> np.ndarray:
     return image[:: -1 if upside_down else 1, :: -1 if left_right else 1]
 
 
-@functools.cache
-def _converter() -> Any:
-    # one per process: a converter per frame costs 25 times as much
-    from av.video.reformatter import VideoReformatter
+_of_thread = threading.local()
 
-    return VideoReformatter()
+
+def _converter() -> Any:
+    # one per thread: a converter per frame costs 25 times as much
+    if not hasattr(_of_thread, "converter"):
+        from av.video.reformatter import VideoReformatter
+
+        _of_thread.converter = VideoReformatter()
+    return _of_thread.converter
 
 
 def _begins_like_mp4(path: Source) -> bool:
