@@ -354,6 +354,7 @@ def test_an_unwritable_folder_is_read_at_every_start(inside, monkeypatch):
         ({"a.mp4": b"1", "a.json": b"{"}, r"member a\.json: not UTF-8 JSON"),
         ({"a.mp4": b"1", "a.json": b'{"label": 1.5}'}, r"member a\.json: expected a class index or name"),
         ({"a.mp4": b"1", "a.json": b'{"label": 1}', "a.cls": b"2"}, r"\.json has the label 1 and \.cls 2"),
+        ({"a.mp4": b"1", "a.json": b'{"labels": []}', "a.cls": b"2"}, r"\.json has the label none and \.cls 2"),
         ({"a.mp4": b"1", "b.cls": b"1", "a.cls": b"1"}, "do not follow each other"),
         ({}, "1 shards without a sample"),
     ],
@@ -381,8 +382,9 @@ def test_a_shard_that_is_cut_off(inside, share):
 def test_a_shard_that_is_cut_between_two_members(inside):
     content = write_tar(Path("s/a.tar"), members(5)).read_bytes()
     Path("s/a.tar").write_bytes(content[: content.index(b"part/3.cls")])
-    with pytest.raises(DamagedFileError, match=r"s/a\.tar: truncated .* no end mark after 3 samples"):
-        ShardDataset("s")
+    for read in (ShardDataset, lambda folder: write_index(folder, None, None)):
+        with pytest.raises(DamagedFileError, match=r"s/a\.tar: truncated .* no end mark after 3 samples"):
+            read("s")
 
 
 def test_a_damaged_header_is_no_end(inside):
