@@ -25,8 +25,8 @@ from paddlevideo.classes import agreed, check_count, settled
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.extensions import sources_of
-from paddlevideo.inference.detector import DetectionSettings
 from paddlevideo.inference.key_frames import ClipMaker, KeyMoment
+from paddlevideo.inference.person_actions import DetectionSettings
 from paddlevideo.inference.runtime import (
     FILE_NAME,
     MULTI_LABEL,

@@ -381,7 +381,7 @@ class _ClipSource:
         return batch | {"imgs": item.imgs, "span_s": item.span_s and [float(second) for second in item.span_s]}
 
     def observe(self, on_clip: Callable[[], None]) -> None:
-        """Clips have no time limit, so nobody needs to know when they begin."""
+        """Does nothing: clips have no time limit here."""
 
     def first_file(self, indices: np.ndarray) -> str:
         """The video of the task."""

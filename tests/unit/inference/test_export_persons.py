@@ -6,7 +6,7 @@ import yaml
 
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
-from paddlevideo.inference.detector import DetectionSettings
+from paddlevideo.inference.person_actions import DetectionSettings
 from paddlevideo.inference.runtime import ExportedModel, Runtime, TrainedNetwork, program_inputs
 from tests.tiny_ava import CUSTOM, tiny_ava_config
 
