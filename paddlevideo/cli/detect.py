@@ -91,6 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="key frames per run of the model (%(default)s)",
     )
     options.add_device(parser)
+    options.add_backend(parser)
+    more = "threads of the model on the CPU (as timed at export, else all cores)"
+    add("--cpu-threads", type=options.at_least(1), metavar="N", help=more)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -98,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.bank_config) != bool(args.bank_weights):
         raise UserError("arguments --bank-config and --bank-weights: give both or none")
     from paddlevideo.inference.detector import detect
-    from paddlevideo.inference.runtime import to_stderr
+    from paddlevideo.inference.runtimes.base import to_stderr
     from paddlevideo.inference.video_output import OutputVideo, write_csv, write_json
     from paddlevideo.video_files import check_video_name
 
@@ -131,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
         bank_config=args.bank_config,
         bank_weights=args.bank_weights,
         device=args.device,
+        backend=args.backend,
+        cpu_threads=args.cpu_threads,
         batch_size=args.batch_size,
         step=args.predict_stepsize,
         every_s=args.action_every,

@@ -56,12 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--use_gpu", type=options.parse_bool, help="True: required; default: if Paddle has one")
     add("--use_xpu", type=options.parse_bool, default=False)
     add("--use_npu", type=options.parse_bool, default=False)
-    add("--precision", choices=("fp32", "fp16", "int8"), default="fp32")
+    options.add_backend(parser)
+    add("--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32")
     add("--ir_optim", type=options.parse_bool, default=True, help="graph optimisation (%(default)s)")
     add("--use_tensorrt", type=options.parse_bool, default=False)
     add("--gpu_mem", type=int, default=8000, help="MB that Paddle reserves on the GPU (%(default)s)")
-    add("--enable_mkldnn", type=options.parse_bool, default=False, help="oneDNN on the CPU (%(default)s)")
-    add("--cpu_threads", type=int, help="threads of the model on the CPU (all cores)")
+    add(
+        "--enable_mkldnn",
+        type=options.parse_bool,
+        help="oneDNN of Paddle on the CPU (as timed at export, else False)",
+    )
+    add("--cpu_threads", type=int, help="threads of the model on the CPU (as timed at export, else all cores)")
     add("--disable_glog", type=options.parse_bool, default=True, help="hide Paddle's own log lines (%(default)s)")
     add("--time_test_file", type=options.parse_bool, default=False, help="print how long each video took")
     add(
@@ -137,10 +142,12 @@ def top_k_of(config: Config | None) -> int | None:
 
 def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor:
     """The predictor that the flags and the configuration describe."""
+    from paddlevideo.inference.exported import Export
     from paddlevideo.inference.predictor import Predictor
-    from paddlevideo.inference.runtime import Export, Runtime
+    from paddlevideo.inference.runtimes.base import Runtime
 
     runtime = Runtime(
+        backend=args.backend,
         use_gpu=args.use_gpu,
         use_xpu=args.use_xpu,
         use_npu=args.use_npu,

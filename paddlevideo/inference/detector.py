@@ -20,6 +20,7 @@ from paddlevideo.config import Config, load_config
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
 from paddlevideo.inference.detection_run import DetectionRun
+from paddlevideo.inference.exported import Export
 from paddlevideo.inference.key_frames import (
     ForwardReader,
     KeyMoment,
@@ -29,18 +30,10 @@ from paddlevideo.inference.key_frames import (
     moments_by_time,
     open_forward,
 )
+from paddlevideo.inference.network import TrainedNetwork, config_of, damaged_of
 from paddlevideo.inference.person_actions import DetectionSettings, VideoActions
 from paddlevideo.inference.person_detectors import HOG, PersonDetector, ProposalFile, open_detector
-from paddlevideo.inference.runtime import (
-    Export,
-    ExportedModel,
-    Runtime,
-    Say,
-    TrainedNetwork,
-    config_of,
-    damaged_of,
-    to_stderr,
-)
+from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, refuse_backend, to_stderr
 from paddlevideo.inference.tracking import MAX_GAP_S
 from paddlevideo.inference.video_bank import (
     WINDOW,
@@ -297,6 +290,8 @@ def detect(
     bank_config: str | Path | None = None,
     bank_weights: str | Path | None = None,
     device: str = "auto",
+    backend: Backend | None = None,
+    cpu_threads: int | None = None,
     batch_size: int = 1,
     say: Say = to_stderr,
     announce: Say = lambda line: None,
@@ -324,6 +319,7 @@ def detect(
         bank_config, bank_weights: the detector that makes it, best the one that made the banks of training; None: the
             model's own backbone.
         device: ``cpu``, ``gpu``, ``gpu:N`` or ``auto``.
+        backend, cpu_threads: of an exported model, see ``Runtime``; None: as timed at its export.
         batch_size: key frames per run.
         say: receives remarks.
         announce: receives the steps and their progress.
@@ -346,8 +342,10 @@ def detect(
     video_id = where.video_id or Path(reader.path).stem
     more = {"labels": labels, "batch_size": batch_size, "say": say, "announce": announce}
     if chosen is None:
-        found = ActionDetector.from_export(model, params, config, overrides, Runtime.on(device), **more)
+        runtime = Runtime.on(device, backend, cpu_threads)
+        found = ActionDetector.from_export(model, params, config, overrides, runtime, **more)
     else:
+        refuse_backend(backend)
         found = ActionDetector.from_config(chosen, weights, device, **more)
     bank_path = Path(bank or Path(bank_folder) / bank_name(video_id))
     if found.window is None and (bank or bank_config):

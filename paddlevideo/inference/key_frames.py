@@ -13,7 +13,7 @@ import numpy as np
 
 from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtime import Say
+from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
 from paddlevideo.loader.decode.packets import orientation, size_remark, to_rgb

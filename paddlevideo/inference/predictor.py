@@ -26,18 +26,9 @@ from paddlevideo.classes import Classes, order_in
 from paddlevideo.config import Config
 from paddlevideo.environment import available_cores, set_cpu_environment
 from paddlevideo.errors import UserError, printable
-from paddlevideo.inference.runtime import (
-    FILE_NAME,
-    MULTI_LABEL,
-    Export,
-    ExportedModel,
-    Runtime,
-    Say,
-    TrainedNetwork,
-    config_of,
-    damaged_of,
-    to_stderr,
-)
+from paddlevideo.inference.exported import FILE_NAME, MULTI_LABEL, Export
+from paddlevideo.inference.network import TrainedNetwork, config_of, damaged_of
+from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, refuse_backend, to_stderr
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.loader.decode.reader import Damaged
@@ -380,8 +371,11 @@ class _ClipSource:
             return batch | {"error": failure_of(item.error)}
         return batch | {"imgs": item.imgs, "span_s": item.span_s and [float(second) for second in item.span_s]}
 
+    def expect(self, indices: np.ndarray) -> None:
+        """Files are opened one by one: nothing is read ahead."""
+
     def observe(self, on_clip: Callable[[], None]) -> None:
-        """Does nothing: clips have no time limit here."""
+        """Clips have no time limit here: their beginning is not reported."""
 
     def first_file(self, indices: np.ndarray) -> str:
         """The video of the task."""
@@ -402,6 +396,8 @@ def load(
     *,
     labels: Sequence[str] | str | PathLike | None = None,
     device: str = "auto",
+    backend: Backend | None = None,
+    cpu_threads: int | None = None,
     batch_size: int = 1,
     num_workers: int | None = None,
     overrides: Sequence[str] = (),
@@ -415,6 +411,7 @@ def load(
         weights: ``.pdparams`` that were trained with the configuration; scores are then those of testing.
         labels: K class names, or the file that holds them; None: the model's own.
         device: ``cpu``, ``gpu``, ``gpu:N`` or ``auto``.
+        backend, cpu_threads: of an exported model, see ``Runtime``; None: as timed at its export.
         batch_size: videos per run.
         num_workers: processes that decode a list of videos while the model runs; 0: this one; None: by the cores.
         overrides: ``KEY=VALUE`` that change the configuration.
@@ -428,7 +425,8 @@ def load(
     config = config_of(model, weights, overrides, imports)
     more = {"labels": labels, "batch_size": batch_size, "num_workers": num_workers, "say": say}
     if config is None:
-        return Predictor.from_export(model, runtime=Runtime.on(device), **more)
+        return Predictor.from_export(model, runtime=Runtime.on(device, backend, cpu_threads), **more)
+    refuse_backend(backend)
     return Predictor.from_config(config, weights, device, **more)
 
 

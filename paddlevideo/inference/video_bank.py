@@ -18,7 +18,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.key_frames import ClipMaker, ForwardReader, KeyMoment, PersonRows, moments_at, shot_until
-from paddlevideo.inference.runtime import Say
+from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader import feature_bank
 from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines import Pipeline

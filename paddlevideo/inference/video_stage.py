@@ -22,7 +22,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.key_frames import BYTES_PER_PIXEL, ForwardReader
-from paddlevideo.inference.runtime import Say
+from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader.decode.reader import EachFrame, FrameReader, VideoReadError
 from paddlevideo.loader.workers import can_fork, error_of, failure_of, follow_parent
 

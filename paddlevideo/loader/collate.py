@@ -40,6 +40,10 @@ class BatchSource:
         """Time limit of one clip; 0: none."""
         return self.samples.timeout_s
 
+    def expect(self, indices: np.ndarray) -> None:
+        """Announces to the data set what this process reads next."""
+        self.samples.dataset.expect(indices)
+
     def observe(self, on_clip: Callable[[], None]) -> None:
         """Calls ``on_clip`` before each clip from now on."""
         self.samples.on_clip = on_clip

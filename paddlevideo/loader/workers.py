@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import json
 import logging
 import math
 import multiprocessing
@@ -22,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +31,7 @@ from paddlevideo.loader.decode.reader import VideoReadError
 
 log = logging.getLogger("paddlevideo")
 
-_PACKED = "json of "  # before the keys of entries of a batch that are no arrays
+_HOST_BYTES = 1 << 18  # arrays up to here stay arrays on the host
 _JOIN_S = 3
 _START_S = 30  # a worker begins within a second, or never
 _POLL_S = 2  # interval at which paddle checks whether a worker died
@@ -71,6 +71,9 @@ class TaskSource(Protocol):
     def make(self, epoch: int, number: int, indices: np.ndarray) -> dict[str, Any]:
         """The batch: arrays, and what JSON can hold."""
 
+    def expect(self, indices: np.ndarray) -> None:
+        """Takes the samples that this process reads next, in their order."""
+
     def observe(self, on_clip: Callable[[], None]) -> None:
         """Calls ``on_clip`` before each clip from now on."""
 
@@ -88,6 +91,7 @@ class _Activity:
     def __init__(self, num_workers: int):
         # seconds of the monotonic clock, which all processes share; negative: idle; 0: not begun
         self._since = multiprocessing.RawArray("d", num_workers)
+        self.num_workers = num_workers
         self._number = 0
 
     def begin(self, number: int) -> None:
@@ -120,7 +124,9 @@ def can_fork() -> bool:
 
 
 def worker_batches(source: TaskSource, tasks: list[Task], num_workers: int) -> Iterator[dict[str, Any]]:
-    """Batches of paddle Tensors, in the tasks' order.
+    """Batches of paddle Tensors, and of numpy arrays up to ``_HOST_BYTES``, in the tasks' order.
+
+    Labels, indices and boxes are read by the host, too; a tensor on the device would have to be copied back for that.
 
     Stuck workers are replaced once per batch: a process that is forked while some library's thread holds a lock waits
     for that lock for ever, and the next one does not.  Batches are a function of their task, so nothing else changes.
@@ -151,7 +157,7 @@ def _batches_of_one_set(source: TaskSource, tasks: list[Task], num_workers: int)
         batch_sampler=[[task] for task in tasks],
         collate_fn=_only,
         num_workers=num_workers,
-        worker_init_fn=functools.partial(_start_worker, os.getpid(), source, activity),
+        worker_init_fn=functools.partial(_start_worker, os.getpid(), source, activity, tasks),
         use_shared_memory=True,
         prefetch_factor=max(2, math.ceil(source.num_ahead / num_workers)),
         places=[paddle.CPUPlace()] if source.on_host else None,
@@ -169,8 +175,7 @@ def _batches_of_one_set(source: TaskSource, tasks: list[Task], num_workers: int)
                     batch = next(iterator)
                 except (StopIteration, SystemError, RuntimeError) as error:
                     raise _death(iterator, watch, source, indices, error) from None
-            for key in [key for key in batch if key.startswith(_PACKED)]:
-                batch[key.removeprefix(_PACKED)] = json.loads(np.asarray(batch.pop(key)).tobytes().decode())
+            batch = {**batch.pop("host").values, **batch}
             if "failure" in batch:
                 raise error_of(batch["failure"])
             yield batch
@@ -179,20 +184,28 @@ def _batches_of_one_set(source: TaskSource, tasks: list[Task], num_workers: int)
         shut_down()
 
 
+@dataclass
+class _OnHost:
+    """Entries of a batch that Paddle's loader passes on as they are: no array, no sequence, no mapping."""
+
+    values: dict[str, Any]
+
+
 class _Keyed:
     """A paddle data set whose keys are tasks and whose items are whole batches, or the failure to make one."""
 
     def __init__(self, source: TaskSource, activity: _Activity):
         self._source, self._activity = source, activity
 
-    def __getitem__(self, task: Task) -> dict[str, np.ndarray]:
+    def __getitem__(self, task: Task) -> dict[str, Any]:
         try:
             batch = self._source.make(*task)
         except Exception as error:
             batch = {"failure": failure_of(error)}
         finally:
             self._activity.idle()
-        return dict(value if isinstance(value[1], np.ndarray) else _packed(*value) for value in batch.items())
+        small = {key for key, value in batch.items() if getattr(value, "nbytes", 0) <= _HOST_BYTES} - {"imgs"}
+        return {"host": _OnHost({key: batch.pop(key) for key in small}), **batch}
 
 
 def _only(items: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -211,13 +224,11 @@ def error_of(failure: Mapping[str, str]) -> UserError:
     return UserError(failure["message"]) if "message" in failure else VideoReadError(**failure)
 
 
-def _packed(key: str, value: Any) -> tuple[str, np.ndarray]:
-    return f"{_PACKED}{key}", np.frombuffer(json.dumps(value).encode(), np.uint8).copy()
-
-
-def _start_worker(parent: int, source: TaskSource, activity: _Activity, number: int) -> None:
-    """Runs first in each worker; then reports its start."""
+def _start_worker(parent: int, source: TaskSource, activity: _Activity, tasks: list[Task], number: int) -> None:
+    """Runs first in each worker: announces what it reads (paddle deals the tasks out in turns), reports its start."""
     follow_parent(parent)
+    mine = [indices for _, _, indices in tasks[number :: activity.num_workers]]
+    source.expect(np.concatenate([np.empty(0, np.int64), *mine]))
     activity.begin(number)
     source.observe(activity.clip)
 

@@ -12,7 +12,7 @@ import yaml
 from paddlevideo.errors import UserError
 from paddlevideo.inference import predictor as predictor_module
 from paddlevideo.inference.predictor import Prediction, Predictor, to_foreign_layout, to_probabilities
-from paddlevideo.inference.runtime import Runtime
+from paddlevideo.inference.runtimes.base import Runtime
 from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.loader.pipelines import Pipeline
 from tests.tiny_export import LABELS, NUM_CLASSES, tiny_config
