@@ -77,7 +77,7 @@ def test_what_the_caller_names_holds_and_the_rest_is_the_fastest(place, runtime,
     assert chosen(place, runtime) == (wanted, [])
 
 
-def test_another_processor_uses_paddle_and_says_how_to_time_anew(place):
+def test_another_processor_uses_paddle_with_a_line_on_how_to_time_anew(place):
     found, (line,) = chosen(place, Runtime(), cpu="Another CPU")
     assert found == ("paddle", False, None)
     assert "Another CPU" in line and "Paddle is used" in line and f"paddlevideo export --time {place}" in line
@@ -182,10 +182,10 @@ def copy(tiny, tmp_path):
 
 
 def test_export_notes_the_choice_and_prints_the_table(tiny, tmp_path, monkeypatch):
-    asked = []
+    tried_rows = []
 
     def tried(row, program, params, reference, folder):
-        asked.append(row)
+        tried_rows.append(row)
         ms = {("paddle", False): 100.0, ("paddle", True): 40.0, ("onnx", False): 90.0}[row.backend, row.enable_mkldnn]
         agrees = row.backend != "onnx" and row.precision == "fp32"
         return dataclasses.replace(row, ms=ms + row.cpu_threads, max_difference=0.0, agrees=agrees)
@@ -197,7 +197,7 @@ def test_export_notes_the_choice_and_prints_the_table(tiny, tmp_path, monkeypatc
     monkeypatch.setattr(timing, "convert", lambda program, params, onnx: onnx.write_text("graph") and None)
     lines = []
     export(load_config(tiny.config), tiny.weights, tmp_path / "e", say=lines.append, timing="quick")
-    assert [(row.backend, row.enable_mkldnn, row.cpu_threads) for row in asked if row.precision == "fp32"] == [
+    assert [(row.backend, row.enable_mkldnn, row.cpu_threads) for row in tried_rows if row.precision == "fp32"] == [
         ("paddle", False, 4), ("paddle", True, 4), ("onnx", False, 4), ("paddle", True, 2), ("paddle", True, 1)
     ]  # fmt: skip
     noted = read_description(tmp_path / "e")
