@@ -95,8 +95,10 @@ def test_a_runtime_or_file_that_is_missing_is_replaced_with_a_line(place, monkey
 
 def test_no_table_means_paddle_without_onednn_and_a_damaged_one_is_named(place):
     assert resolved(Runtime(), {}, place / "M", place / "i", print) == Runtime(backend="paddle")
-    with pytest.raises(UserError, match="inference.yml: runtime: damaged"):
-        chosen(place, Runtime(), timed=[{"ms": 1}])
+    good = {"backend": "paddle", "ms": 1.0, "agrees": True}
+    for row in ({"ms": 1}, {**good, "ms": "fast"}, {**good, "cpu_threads": 0}, {**good, "backend": "tvm"}, 3):
+        with pytest.raises(UserError, match="inference.yml: runtime: damaged"):
+            chosen(place, Runtime(), timed=[row])
 
 
 @pytest.mark.parametrize(
@@ -286,6 +288,12 @@ def test_the_onnx_form_runs_at_any_batch_after_its_digest_was_compared(copy, bac
     (copy / "TSM.onnx").unlink()
     with pytest.raises(UserError, match=r"TSM.onnx: not there, .* paddlevideo export --time"):
         Predictor.from_export(copy, runtime=Runtime(backend=backend))
+
+
+def test_an_export_over_another_one_leaves_no_onnx_of_other_weights(tiny, copy):
+    (copy / "TSM.onnx").touch()
+    export(load_config(tiny.config), tiny.weights, copy, say=lambda line: None)
+    assert not (copy / "TSM.onnx").exists()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("paddle2onnx") is None, reason="paddle2onnx is not installed")
