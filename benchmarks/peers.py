@@ -34,6 +34,7 @@ PEERS: dict[str, tuple[str, ...]] = {
         "tqdm==4.67.1",
         "setuptools==80.9.0",
     ),
+    "webdataset": ("torch==2.13.0", "torchcodec==0.13.0", "webdataset==1.0.2", "numpy==2.3.5"),
     "jpeg": ("simplejpeg==1.9.0", "opencv-python-headless==4.11.0.86", "numpy==1.26.4", "pillow==12.0.0"),
 }
 

@@ -63,6 +63,14 @@ def hide_paddle_remarks(glog: bool = True) -> None:
         os.environ.setdefault("GLOG_minloglevel", "2")
 
 
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
 def rank() -> int:
     """This process's number among those that run together, from 0."""
     return int(os.environ.get("PADDLE_TRAINER_ID", 0))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """PaddleVideo's flags, and -w, --top_k, --threshold, --label_file, --out, --on_error."""
+    """PaddleVideo's flags, and -w, --num_workers, --top_k, --threshold, --label_file, --out, --on_error."""
     config = "YAML file; of an exported model only if there is no inference.yml beside it"
     options.add_config(parser, config, required=False)
     options.add_weights(parser, "trained weights (.pdparams), with --config")
@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model_file", help="exported model (.json or .pdmodel), or the folder it was exported to")
     add("--params_file", help="its weights (.pdiparams beside the model)")
     add("-b", "--batch_size", type=options.at_least(1), default=1, help="videos per run of the model (%(default)s)")
+    add(
+        "--num_workers",
+        type=options.at_least(0),
+        metavar="N",
+        help="processes that decode while the model runs; 0: none (one per core but one, at most 8)",
+    )
     add(
         "--top_k",
         type=options.at_least(1),
@@ -120,9 +126,8 @@ def show(prediction: Prediction, top_k: int | None, threshold: float | None, tim
         return
     print("\n".join(lines_of(prediction, top_k, threshold)), flush=True)
     if times:
-        print(
-            f"\ttime: prepare {prediction.prepare_s * 1e3:.1f} ms, model {prediction.infer_s * 1e3:.1f} ms", flush=True
-        )
+        named = {"prepare": prediction.prepare_s, "wait": prediction.wait_s, "model": prediction.infer_s}
+        print("\ttime:", ", ".join(f"{name} {seconds * 1e3:.1f} ms" for name, seconds in named.items()), flush=True)
 
 
 def top_k_of(config: Config | None) -> int | None:
@@ -154,7 +159,7 @@ def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor
         cpu_threads=args.cpu_threads,
         disable_glog=args.disable_glog,
     )
-    more = {"batch_size": args.batch_size, "say": notice}
+    more = {"batch_size": args.batch_size, "num_workers": args.num_workers, "say": notice}
     if args.weights:
         return Predictor.from_config(config, args.weights, runtime.device_of_network(), args.label_file, **more)
     export = Export.find(args.model_file, args.params_file, notice)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.environment import cpu_name
+from paddlevideo.environment import available_cores, cpu_name
 from paddlevideo.errors import UserError
 from paddlevideo.inference.export_check import (
     Reference,
@@ -26,7 +26,7 @@ from paddlevideo.inference.export_check import (
     synthetic_key_frame,
 )
 from paddlevideo.inference.exported import FILE_NAME, Export
-from paddlevideo.inference.runtimes.base import Runtime, Say, available_cores, has_bf16, installed
+from paddlevideo.inference.runtimes.base import Runtime, Say, has_bf16, installed
 from paddlevideo.inference.runtimes.choice import Timed, described, fastest, onnx_file, plain
 from paddlevideo.inference.runtimes.onnx import CONVERTER, can_convert, convert
 from paddlevideo.inference.trial import REQUEST, RESULT, batch_file, one_clip, scores_file

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.environment import cpu_name
+from paddlevideo.environment import available_cores, cpu_name
 from paddlevideo.errors import UserError
 from paddlevideo.inference.runtimes.base import (
     BACKENDS,
@@ -16,7 +16,6 @@ from paddlevideo.inference.runtimes.base import (
     ExportedModel,
     Runtime,
     Say,
-    available_cores,
     installed,
 )
 from paddlevideo.inference.runtimes.onnx import SUFFIX, OnnxModel

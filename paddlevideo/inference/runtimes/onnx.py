@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.environment import available_cores
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtimes.base import ExportedModel, InputSpec, Runtime, available_cores
+from paddlevideo.inference.runtimes.base import ExportedModel, InputSpec, Runtime
 from paddlevideo.memory import is_out_of_memory
 
 SUFFIX = ".onnx"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from paddlevideo.inference.runtimes.base import ExportedModel, InputSpec, Runtime, available_cores
+from paddlevideo.environment import available_cores
+from paddlevideo.inference.runtimes.base import ExportedModel, InputSpec, Runtime
 from paddlevideo.inference.runtimes.onnx import unloadable, unrunnable
 
 

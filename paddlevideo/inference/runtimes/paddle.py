@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.environment import available_cores
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtimes.base import ExportedModel, InputSpec, Runtime, Say, available_cores
+from paddlevideo.inference.runtimes.base import ExportedModel, InputSpec, Runtime, Say
 from paddlevideo.safe_io import read_json, reading
 
 PROGRAM_SUFFIXES = (".json", ".pdmodel")
