@@ -25,7 +25,6 @@ from paddlevideo.classes import agreed, check_count, settled
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.extensions import sources_of
-from paddlevideo.inference.detector import DetectionSettings
 from paddlevideo.inference.export_check import (
     CHECKED_VIEWS,
     Difference,
@@ -37,6 +36,7 @@ from paddlevideo.inference.export_check import (
 )
 from paddlevideo.inference.exported import FILE_NAME, MULTI_LABEL, ONE_LABEL, Description, read_description
 from paddlevideo.inference.network import pipelines_with_test
+from paddlevideo.inference.person_actions import DetectionSettings
 from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.inference.runtimes.choice import onnx_file
 from paddlevideo.inference.runtimes.onnx import convert
@@ -299,11 +299,15 @@ def _work_folder(output_dir: Path) -> Iterator[Path]:
 
 
 def _move_to_target(folder: Path, output_dir: Path) -> None:
-    """Every file by a rename; ``inference.yml``, which has the digests of the others, comes last."""
+    """Every file by a rename; ``inference.yml``, which has the digests of the others, comes last.  The ONNX form of an
+    earlier export, which has other weights, is removed first."""
     files = sorted(folder.iterdir(), key=lambda file: (file.name == FILE_NAME, file.name))
     for file in files:
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
+    for program in (file for file in files if file.suffix in PROGRAM_SUFFIXES):
+        if not onnx_file(program.with_suffix("")).is_file():
+            onnx_file(output_dir / program.stem).unlink(missing_ok=True)
     for file in files:
         os.replace(file, output_dir / file.name)
 

@@ -9,7 +9,15 @@ from typing import Any
 
 from paddlevideo.environment import available_cores, cpu_name
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, installed
+from paddlevideo.inference.runtimes.base import (
+    BACKENDS,
+    PRECISIONS,
+    Backend,
+    ExportedModel,
+    Runtime,
+    Say,
+    installed,
+)
 from paddlevideo.inference.runtimes.onnx import SUFFIX, OnnxModel
 from paddlevideo.inference.runtimes.openvino import OpenVinoModel
 from paddlevideo.inference.runtimes.paddle import PaddleModel, program_inputs
@@ -87,10 +95,16 @@ def rows_of(section: Mapping[str, Any], where: str) -> list[Timed]:
     Raises:
         UserError: it is not one.
     """
+    damaged = UserError(f"{where}: runtime: damaged; remove this key, or export the model again")
     try:
-        return [Timed(**row) for row in section["timed"]]
+        rows = [Timed(**row) for row in section["timed"]]
     except (KeyError, TypeError):
-        raise UserError(f"{where}: runtime: damaged; remove this key, or export the model again") from None
+        raise damaged from None
+    for row in rows:
+        numbers = isinstance(row.ms, int | float | None) and type(row.cpu_threads) is int and row.cpu_threads > 0
+        if row.backend not in BACKENDS or row.precision not in PRECISIONS or not numbers:
+            raise damaged
+    return rows
 
 
 def resolved(runtime: Runtime, section: Mapping[str, Any], files: Path, where: Path, say: Say) -> Runtime:

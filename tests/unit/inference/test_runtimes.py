@@ -77,7 +77,7 @@ def test_what_the_caller_names_holds_and_the_rest_is_the_fastest(place, runtime,
     assert chosen(place, runtime) == (wanted, [])
 
 
-def test_another_processor_uses_paddle_and_says_how_to_time_anew(place):
+def test_another_processor_uses_paddle_with_a_line_on_how_to_time_anew(place):
     found, (line,) = chosen(place, Runtime(), cpu="Another CPU")
     assert found == ("paddle", False, None)
     assert "Another CPU" in line and "Paddle is used" in line and f"paddlevideo export --time {place}" in line
@@ -95,8 +95,10 @@ def test_a_runtime_or_file_that_is_missing_is_replaced_with_a_line(place, monkey
 
 def test_no_table_means_paddle_without_onednn_and_a_damaged_one_is_named(place):
     assert resolved(Runtime(), {}, place / "M", place / "i", print) == Runtime(backend="paddle")
-    with pytest.raises(UserError, match="inference.yml: runtime: damaged"):
-        chosen(place, Runtime(), timed=[{"ms": 1}])
+    good = {"backend": "paddle", "ms": 1.0, "agrees": True}
+    for row in ({"ms": 1}, {**good, "ms": "fast"}, {**good, "cpu_threads": 0}, {**good, "backend": "tvm"}, 3):
+        with pytest.raises(UserError, match="inference.yml: runtime: damaged"):
+            chosen(place, Runtime(), timed=[row])
 
 
 @pytest.mark.parametrize(
@@ -182,10 +184,10 @@ def copy(tiny, tmp_path):
 
 
 def test_export_notes_the_choice_and_prints_the_table(tiny, tmp_path, monkeypatch):
-    asked = []
+    tried_rows = []
 
     def tried(row, program, params, reference, folder):
-        asked.append(row)
+        tried_rows.append(row)
         ms = {("paddle", False): 100.0, ("paddle", True): 40.0, ("onnx", False): 90.0}[row.backend, row.enable_mkldnn]
         agrees = row.backend != "onnx" and row.precision == "fp32"
         return dataclasses.replace(row, ms=ms + row.cpu_threads, max_difference=0.0, agrees=agrees)
@@ -197,7 +199,7 @@ def test_export_notes_the_choice_and_prints_the_table(tiny, tmp_path, monkeypatc
     monkeypatch.setattr(timing, "convert", lambda program, params, onnx: onnx.write_text("graph") and None)
     lines = []
     export(load_config(tiny.config), tiny.weights, tmp_path / "e", say=lines.append, timing="quick")
-    assert [(row.backend, row.enable_mkldnn, row.cpu_threads) for row in asked if row.precision == "fp32"] == [
+    assert [(row.backend, row.enable_mkldnn, row.cpu_threads) for row in tried_rows if row.precision == "fp32"] == [
         ("paddle", False, 4), ("paddle", True, 4), ("onnx", False, 4), ("paddle", True, 2), ("paddle", True, 1)
     ]  # fmt: skip
     noted = read_description(tmp_path / "e")
@@ -286,6 +288,12 @@ def test_the_onnx_form_runs_at_any_batch_after_its_digest_was_compared(copy, bac
     (copy / "TSM.onnx").unlink()
     with pytest.raises(UserError, match=r"TSM.onnx: not there, .* paddlevideo export --time"):
         Predictor.from_export(copy, runtime=Runtime(backend=backend))
+
+
+def test_an_export_over_another_one_leaves_no_onnx_of_other_weights(tiny, copy):
+    (copy / "TSM.onnx").touch()
+    export(load_config(tiny.config), tiny.weights, copy, say=lambda line: None)
+    assert not (copy / "TSM.onnx").exists()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("paddle2onnx") is None, reason="paddle2onnx is not installed")
