@@ -178,35 +178,26 @@ def _with_out(out: Path, script: str, arguments: Sequence[object], loaded: str) 
     return script, [str(word).replace("OUT", str(out)) for word in arguments], out, loaded
 
 
-def predict(roots: dict[str, Path], rounds: int, folder: Path, num_videos: int) -> None:
+def predict(roots: dict[str, Path], rounds: int, folder: Path, num_videos: int, height: int, width: int) -> None:
     """Videos of ten seconds through TSM-R50."""
-    model, clip = exported(folder / "TSM", _TSM), video(folder / "clip.mp4", 10, 256, 340)
+    model, clip = exported(folder / "TSM", _TSM), video(folder / f"clip_{height}.mp4", 10, height, width)
     listing = folder / "list.txt"
     listing.write_text(f"{clip}\n" * num_videos)
-    words = [
-        "-i",
-        listing,
-        "--model_file",
-        model,
-        "--cpu_threads",
-        1,
-        "--time_test_file",
-        "True",
-        "--out",
-        "OUT/o.json",
-    ]
+    words = ["-i", listing, "--model_file", model, "--cpu_threads", 1, "--time_test_file", "True",
+             "--out", "OUT/o.json"]  # fmt: skip
     found = contest(roots, rounds, folder, "predict", "tools/predict.py", words, "Inference model(")
-    same = len({(folder / f"predict_{name}" / "o.json").read_bytes() for name in roots}) == 1
-    print(
-        f"\n{num_videos} videos of 10 s, 340 x 256, TSM-R50 8 x 224, one thread; "
-        f"results {'equal' if same else 'DIFFER'}\n"
-    )
+    equal = len({(folder / f"predict_{name}" / "o.json").read_bytes() for name in roots}) == 1
+    print(f"\n{num_videos} videos of 10 s, {width} x {height}, TSM-R50 8 x 224, one thread; {_same(equal)}\n")
     head("predict", "wall s", "of that after loading", "CPU s", "frames decoded", "prepare s", "model s",
          "larger of the two / wall after loading", "peak MB")  # fmt: skip
     for name, one in found.items():
         share = max(one.prepare_s, one.model_s) / one.loaded_wall_s
         row(name, f"{one.wall_s:.1f}", f"{one.loaded_wall_s:.1f}", f"{one.cpu_s:.1f}", one.decoded,
             f"{one.prepare_s:.1f}", f"{one.model_s:.1f}", f"{share:.2f}", f"{one.peak_mb:.0f}")  # fmt: skip
+
+
+def _same(equal: bool) -> str:
+    return f"results {'equal' if equal else 'DIFFER'}"
 
 
 def detect(roots: dict[str, Path], rounds: int, folder: Path, seconds: int) -> None:
@@ -217,10 +208,8 @@ def detect(roots: dict[str, Path], rounds: int, folder: Path, seconds: int) -> N
              "--device", "cpu", "--out-filename", "OUT/o.mp4", "--json", "OUT/o.json"]  # fmt: skip
     found = contest(roots, rounds, folder, "detect", "tools/ava_predict.py", words, "Frame Number")
     files = [[(folder / f"detect_{name}" / file).read_bytes() for file in ("o.mp4", "o.json")] for name in roots]
-    same = all(one == files[0] for one in files)
-    print(
-        f"\n{seconds} s of 1280 x 720, key frame every 4 s, HOG, output video; files {'equal' if same else 'DIFFER'}\n"
-    )
+    equal = _same(all(one == files[0] for one in files))
+    print(f"\n{seconds} s of 1280 x 720, key frame every 4 s, HOG, output video; {equal}\n")
     head("detect", "wall s", "of that after loading", "CPU s", "frames decoded", "of", "peak MB")
     for name, one in found.items():
         row(name, f"{one.wall_s:.1f}", f"{one.loaded_wall_s:.1f}", f"{one.cpu_s:.1f}", one.decoded, 30 * seconds,
@@ -243,7 +232,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         print(header(f"python -m benchmarks.prediction {' '.join(args.what)} --rounds {args.rounds}", _SEED))
         if "predict" in args.what:
-            predict(roots, args.rounds, folder, args.videos)
+            for height, width in ((256, 340), (720, 1280)):
+                predict(roots, args.rounds, folder, args.videos, height, width)
         if "detect" in args.what:
             detect(roots, args.rounds, folder, args.seconds)
 

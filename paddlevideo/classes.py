@@ -352,10 +352,11 @@ def settled(config: Config, classes: Classes) -> Config:
         root = training.get("file_path")
         if root and not os.path.exists(root) and not _has_boxes(training):
             problem = f"DATASET.train.file_path: {root}: no such {'file' if Path(root).suffix else 'folder'}"
-            wanted = f"{waiting[0]}: {AUTO} counts its sub-folders, one per class; or set the number: -o {waiting[0]}=K"
+            places = "the class names of its index" if in_archives(training) else "its sub-folders, one per class"
+            wanted = f"{waiting[0]}: {AUTO} counts {places}; or set the number: -o {waiting[0]}=K"
             raise ConfigError(config.source, [f"{problem}; {wanted}"])
         reason = (
-            "auto takes the number of classes from class folders (DATASET.train.file_path), a label file "
+            "auto takes the number of classes from class folders or shards (DATASET.train.file_path), a label file "
             "(DATASET.label_names; of a detector label_file or custom_classes) or the weights' own names, and there is "
             "none of them here; a list alone may lack the last class: name a label file, or set the number"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -29,18 +30,18 @@ def _clip(content: bytes, mode: str, rng: np.random.Generator) -> torch.Tensor:
     return (clip.flip(3) if rng.random() < 0.5 else clip).contiguous()
 
 
-def epoch(pattern: str, batch: int = 8, mode: str = "exact") -> Any:
-    """One epoch; the number of clips."""
+def batches(pattern: str, count: int, batch: int = 8, mode: str = "exact") -> Any:
+    """The first batches of an epoch; the number of clips."""
 
     def run() -> list[int]:
-        rng, clips, count = np.random.default_rng(0), [], 0
-        for sample in _samples(pattern):
+        rng, clips, number = np.random.default_rng(0), [], 0
+        for sample in itertools.islice(_samples(pattern), count * batch):
+            number += 1
             clips.append((_clip(sample["mp4"], mode, rng), json.loads(sample["json"])["label"]))
-            count += 1
             if len(clips) == batch:
                 torch.stack([clip for clip, _ in clips])
                 clips.clear()
-        return [count, 0]
+        return [number, 0]
 
     return run
 

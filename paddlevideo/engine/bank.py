@@ -79,7 +79,7 @@ def build_bank(
     }
     about = {"weights_sha256": digest, "config": config.source, "split": split, "model": config["model_name"]}
     collector = BankCollector(out, half, about, plan)
-    precision = Precision(options.amp, options.amp_level, options.amp_dtype)
+    precision = Precision(options.amp, options.amp_level, options.amp_dtype, options.amp_black_list)
     if distributed.is_main():
         collector.prepare()
     distributed.barrier()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,14 @@ import numpy as np
 import paddle
 
 from paddlevideo.engine import distributed
+from paddlevideo.errors import UserError
+from paddlevideo.ranges import suggest
 from paddlevideo.solver.optimizer import squared_gradient_norm
 
 log = logging.getLogger("paddlevideo")
 
-# a mean over long axes and a 3-D convolution lose too much in half precision
-_KEEP_FLOAT32 = {"reduce_mean", "conv3d"}
+# PaddleVideo's: a mean over long axes and a 3-D convolution lose too much in half precision
+_KEEP_FLOAT32 = ("conv3d", "reduce_mean")
 
 
 def use_deterministic_kernels() -> None:
@@ -55,14 +58,35 @@ class StepCheck:
         return text if math.isfinite(self.statistics) else f"{text}, batch-norm statistics {self.statistics:.6g}"
 
 
+def _check_operators(names: Sequence[str]) -> None:
+    known = paddle.base.core._get_all_register_op_kernels("all") if names else {}
+    found = [f"{name!r}{suggest(name, known)}" for name in names if name not in known]
+    if found:
+        raise UserError(
+            f"--amp_black_list: Paddle {paddle.__version__} has no operator {', '.join(found)}; expected names as in "
+            "paddle.amp's lists, e.g. conv3d, reduce_mean, softmax, layer_norm"
+        )
+
+
 class Precision:
     """float32, or O1/O2 mixed precision with float16 (scaled losses) or bfloat16 (none needed).
 
     Paddle's CPU has no half-precision kernels and switches itself off with a warning per call; here ``amp`` on a CPU
     logs it once and trains in float32.
+
+    Args:
+        black_list: names of operators, as Paddle's AMP lists have them, that stay in float32 besides Paddle's own;
+            None: ``conv3d`` and ``reduce_mean``.
+
+    Raises:
+        UserError: Paddle has no such operator.
     """
 
-    def __init__(self, amp: bool = False, level: str = "O1", dtype: str = "float16"):
+    def __init__(
+        self, amp: bool = False, level: str = "O1", dtype: str = "float16", black_list: Sequence[str] | None = None
+    ):
+        self._black_list = set(_KEEP_FLOAT32 if black_list is None else black_list)
+        _check_operators(black_list or ())
         on_gpu = paddle.get_device().startswith("gpu")
         self.level, self.dtype = level, dtype
         self.enabled = amp and on_gpu
@@ -92,7 +116,7 @@ class Precision:
         """Context of a forward pass."""
         if not self.enabled:
             return contextlib.nullcontext()
-        return paddle.amp.auto_cast(custom_black_list=_KEEP_FLOAT32, level=self.level, dtype=self.dtype)
+        return paddle.amp.auto_cast(custom_black_list=self._black_list, level=self.level, dtype=self.dtype)
 
     def backward(self, loss: paddle.Tensor) -> None:
         """Gradients of one micro-batch, added to those that are there."""

@@ -7,6 +7,7 @@ Randomness of the network (dropout, drop path) is keyed like the loader's: every
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import signal
@@ -189,7 +190,7 @@ class Trainer:
             self._refused, self._suspects = 0, set()
             self._loss, self._taken = check.loss, window[0]
             self.first_loss = check.loss if self.first_loss is None else self.first_loss
-        self.optimizer.clear_grad()
+        self.optimizer.clear_grad(set_to_zero=False)  # zeroed gradients would take the weights' memory in the next step
         size = float(sum(len(batch["index"]) for batch in window))
         return {"loss": check.loss, "lr": lr, **figures, "batch_size": size}
 
@@ -259,6 +260,8 @@ class Trainer:
         self._suspects.update(names)
         log.warning("step %d: no step is taken (%s). Files: %s", self.progress.step, causes[0][1], ", ".join(names))
         if self._refused >= self.config.settings.non_finite_limit:
+            self.folder.background.wait()
+            distributed.barrier()
             stems = [entry.stem for entry in self.folder.entries()[0] if entry.run == self.folder.run]
             there = f"The newest resume point is {stems[0]}: continue with --resume auto" if stems else "Start anew"
             raise UserError(
@@ -313,12 +316,16 @@ class Trainer:
             "batches_per_epoch": self.batches_per_epoch,
             "accumulate": self.accumulate,
             "world_size": distributed.world_size(),
-            "dataset": digest_of(self.loader.dataset.records),
+            "dataset": self._records_digest,
             "weights": self.framework.kept_elsewhere(),
         }
         # no array of a checkpoint states the share of shifted channels
         shares = [network.backbone.shift_div for network in self.framework.networks()]
         return {"shape": shape, "shift_div": shares, "config": self.config.to_dict()}
+
+    @functools.cached_property
+    def _records_digest(self) -> str:
+        return digest_of(self.loader.dataset.records)
 
     def load(self, point: checkpoint.ResumePoint) -> None:
         """Continues from a resume point.

@@ -7,268 +7,53 @@ for key_frame in result.key_frames:
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paddlevideo.ava_files import read_ava_labels
-from paddlevideo.boxes import to_pixels
-from paddlevideo.classes import RESERVED, UNKNOWN, Classes
 from paddlevideo.config import Config, load_config
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
+from paddlevideo.inference.detection_run import DetectionRun
 from paddlevideo.inference.exported import Export
-from paddlevideo.inference.frame_pass import DetectPersons, LinkPersons, ScoreClips, ShowFrames, run_pass
 from paddlevideo.inference.key_frames import (
-    BYTES_PER_PIXEL,
-    ClipMaker,
     ForwardReader,
     KeyMoment,
-    PersonRows,
     moments_at,
     moments_between,
     moments_by_step,
     moments_by_time,
     open_forward,
-    shot_until,
 )
 from paddlevideo.inference.network import TrainedNetwork, config_of, damaged_of
+from paddlevideo.inference.person_actions import DetectionSettings, VideoActions
 from paddlevideo.inference.person_detectors import HOG, PersonDetector, ProposalFile, open_detector
 from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, refuse_backend, to_stderr
-from paddlevideo.inference.tracking import MAX_GAP_S, Track, longest_gap_s, tracks_of
+from paddlevideo.inference.tracking import MAX_GAP_S
 from paddlevideo.inference.video_bank import (
     WINDOW,
     BankDetector,
-    FirstPass,
     Window,
-    bank_of_video,
-    bank_rows,
     moments_of_seconds,
     no_detector,
     window_of,
-    with_windows_from,
     without_windows,
 )
-from paddlevideo.inference.video_stage import VideoStage, open_stage
+from paddlevideo.inference.video_stage import open_stage
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import Checked
 
 if TYPE_CHECKING:
-    from paddlevideo.inference.video_output import OutputPlan, OutputVideo
+    from paddlevideo.inference.video_output import OutputVideo
 
 _PROGRESS_STEP = 10  # key frames between two lines of progress
-_HELD_BYTES = 1 << 30  # of frames that wait for what is drawn into them
-
-
-# ---- settings
-
-
-@dataclass(frozen=True)
-class DetectionSettings:
-    """What a detection model needs besides its pixels: names of the actions, and how key frames and persons are chosen.
-
-    Args:
-        class_ids: the action id of every column of the scores; column 0 is reserved.
-        names: a name for every column.
-        clip_fps: frames per second of the videos that it was trained on.
-        timestamp_start: the second that the first frame shows, where boxes come from a file.
-        timestamp_end: the second at which videos end; None: each where it ends.
-        person_det_score_thr: least score of a person of a file.
-        num_max_proposals: boxes per key frame of a file.
-        action_thr: least score that the csv lists.
-    """
-
-    class_ids: Sequence[int]
-    names: Sequence[str]
-    clip_fps: float = 30.0
-    timestamp_start: float = 900.0
-    timestamp_end: float | None = 1800.0
-    person_det_score_thr: float = 0.9
-    num_max_proposals: int = 1000
-    action_thr: float = 0.002
-
-    @classmethod
-    def of_config(cls, config: Config, framework: Any, classes: Classes = UNKNOWN) -> DetectionSettings:
-        """From DATASET.test (or .valid, .train) and METRIC of a configuration.
-
-        Args:
-            framework: the network: ``num_classes`` (K, the reserved column among them) and ``action_thr``.
-            classes: the weights' own, which take precedence over the configuration's.
-
-        Raises:
-            UserError: custom classes that do not make K, a label file that is missing.
-        """
-        content, num_classes = config.to_dict(), framework.num_classes
-        splits = content.get("DATASET") or {}
-        places = [(f"DATASET.{split}", splits.get(split)) for split in ("test", "valid", "train")]
-        places = [(where, s) for where, s in [*places, ("METRIC", content.get("METRIC"))] if isinstance(s, Mapping)]
-        sections = [section for _, section in places]
-
-        def first(key: str, default: Any) -> Any:
-            return next((section[key] for section in sections if section.get(key) is not None), default)
-
-        custom = next((s["custom_classes"] for s in sections if isinstance(s.get("custom_classes"), Sequence)), None)
-        class_ids = list(classes.ids or [0, *(custom if custom is not None else range(1, num_classes))])
-        if len(class_ids) != num_classes:
-            raise UserError(
-                f"{config.source}: custom_classes: {len(class_ids) - 1} and the reserved 0 make {len(class_ids)}, but "
-                f"the network has {num_classes} classes"
-            )
-        where, label_file = next(((where, s["label_file"]) for where, s in places if "label_file" in s), ("", None))
-        try:
-            names = list(classes.names or names_of(class_ids, label_file))
-        except UserError as error:
-            way_out = f"override {where}.label_file=null to go without names"
-            raise UserError(f"{config.source}: {where}.label_file: {error}; {way_out}") from None
-        ends = [section["timestamp_end"] for section in sections if "timestamp_end" in section]  # None is an end, too
-        return cls(
-            class_ids=class_ids,
-            names=names,
-            clip_fps=float(first("fps", cls.clip_fps)),
-            timestamp_start=first("timestamp_start", cls.timestamp_start),
-            timestamp_end=ends[0] if ends else cls.timestamp_end,
-            person_det_score_thr=first("person_det_score_thr", cls.person_det_score_thr),
-            num_max_proposals=first("num_max_proposals", cls.num_max_proposals),
-            action_thr=framework.action_thr,
-        )
-
-    @classmethod
-    def of_description(cls, values: Mapping[str, Any], where: str) -> DetectionSettings:
-        """From ``inference.yml``, as ``describe`` gave them.
-
-        Raises:
-            UserError: a key is missing.
-        """
-        known = [field.name for field in fields(cls)]
-        missing = [key for key in known if key not in values]
-        if missing:
-            raise UserError(f"{where}: detection lacks {', '.join(missing)}; export the model again")
-        return cls(**{key: values[key] for key in known})
-
-    def describe(self) -> dict[str, Any]:
-        """Plain data for ``inference.yml``."""
-        return {**asdict(self), "class_ids": list(self.class_ids), "names": list(self.names)}
-
-    def with_labels(self, path: str | Path) -> DetectionSettings:
-        """The same with the names of a label file, by action id; e.g. in another language.
-
-        Raises:
-            UserError: a bad file, one that names none of the model's actions, or one that gives an action the name of
-                another one.
-        """
-        names = names_of(self.class_ids, path)
-        for action, own, name in zip(self.class_ids, self.names, names):
-            if name != own and name in self.names:
-                other = self.class_ids[list(self.names).index(name)]
-                raise UserError(
-                    f"{path}: calls action {action} {name!r}, which is action {other} of the model; use the label file "
-                    "of the training, or leave it out: the model carries its names"
-                )
-        return replace(self, names=names)
-
-
-def names_of(class_ids: Sequence[int], label_file: str | Path | None) -> list[str]:
-    """A name for every column: the file's, ``class 7`` where it has none, as AVA's list of 60 has none for 20.
-
-    Raises:
-        UserError: a bad file, or one that names none of the actions.
-    """
-    known = read_ava_labels(label_file) if label_file else {}
-    if known and not set(known) & set(class_ids[1:]):
-        raise UserError(
-            f"{label_file}: names actions {min(known)} to {max(known)}, but none of the model's {len(class_ids) - 1}"
-        )
-    return [RESERVED, *(known.get(i, f"class {i}") for i in class_ids[1:])]
-
-
-# ---- results
-
-
-@dataclass(frozen=True, eq=False)
-class Person:
-    """A person at a key frame.
-
-    Args:
-        track_id: the same at every key frame of one person.
-        box_px: float64 [4], x1, y1, x2, y2 in pixels of the video.
-        box_norm: float32 [4], the same as fractions of the picture.
-        score: of the person detector, 0..1.
-        scores: float32 [K] probabilities of the actions; column 0 is reserved.
-    """
-
-    track_id: int
-    box_px: np.ndarray
-    box_norm: np.ndarray
-    score: float
-    scores: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class KeyFrame:
-    """A key frame and its persons."""
-
-    moment: KeyMoment
-    persons: list[Person]
-
-    @property
-    def time_s(self) -> float:
-        """Seconds since the first frame."""
-        return self.moment.time_s
-
-
-@dataclass(frozen=True, eq=False)
-class VideoActions:
-    """What was found in one video.
-
-    Args:
-        size: height and width of its pictures.
-        times_s: of every frame, since the first one.
-        settings: of the model; its names.
-        tracks: track id -> where the person was found, also between the key frames; fractions of the picture.
-        detected_s: seconds of the frames in which persons were detected.
-        reader: the open video, for drawing.
-        written: a line on the output video, where one was asked for.
-        not_written: why it could not be.
-    """
-
-    path: str
-    video_id: str
-    size: tuple[int, int]
-    times_s: np.ndarray
-    key_frames: list[KeyFrame]
-    settings: DetectionSettings
-    tracks: Mapping[int, Track]
-    detected_s: np.ndarray
-    reader: ForwardReader | None = None
-    written: str | None = None
-    not_written: UserError | None = None
-
-    @functools.cached_property
-    def key_times_s(self) -> np.ndarray:
-        """Of the key frames, since the first frame."""
-        return np.array([key_frame.moment.time_s for key_frame in self.key_frames])
-
-    @property
-    def names(self) -> Sequence[str]:
-        """K names, of every column of a person's scores."""
-        return self.settings.names
-
-    def actions(self, person: Person, threshold: float, most: int | None = None) -> list[tuple[int, str, float]]:
-        """(action id, name, score) of the scores from ``threshold`` on, best first."""
-        order = 1 + np.argsort(-person.scores[1:], kind="stable")
-        kept = [int(k) for k in order if person.scores[k] >= threshold][:most]
-        return [(self.settings.class_ids[k], self.settings.names[k], float(person.scores[k])) for k in kept]
-
-
-# ---- the detector
 
 
 @dataclass(frozen=True)
@@ -413,7 +198,7 @@ class ActionDetector:
         self.announce(f"Performing Human Detection for each frame ({persons.name})")
         plan = output.plan(reader) if output else None
         with open_stage(reader, plan, self.say) as stage:
-            run = _Run(self, stage, plan, persons, moments, detected, start, end, video_id)
+            run = DetectionRun(self, stage, plan, persons, moments, detected, start, end, video_id)
             if self.window:
                 path = Path(bank or bank_name(video_id))
                 result = run.with_bank(path, seconds)
@@ -448,7 +233,8 @@ class ActionDetector:
             self.say(f"{persons.path}: {len(outside)} seconds are left out, the first is {outside[0]:g}: {where}")
         return moments, moments, moments if self.window else []
 
-    def _scores(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+    def scores(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Scores of a batch's persons, float32 [R, K]."""
         rows = self.model.run(batch)
         if rows.shape != (len(batch["boxes"]), len(self.settings.names)):
             raise UserError(
@@ -457,163 +243,10 @@ class ActionDetector:
             )
         return rows
 
-    def _progress(self, done: int, total: int) -> None:
+    def progress(self, done: int, total: int) -> None:
+        """Announces every tenth and the last."""
         if done % _PROGRESS_STEP == 0 or done == total:
             self.announce(f"{done} / {total}")
-
-
-class _Run:
-    """The passes over one video.
-
-    Args:
-        stage: the video.
-        plan: of the output video; None: there is none.
-        moments, detected: the key frames, and all frames in which persons are detected.
-        start: second of the first frame.
-        end: last second of the data set's videos; None: each where it ends.
-    """
-
-    def __init__(
-        self, detector: ActionDetector, stage: VideoStage, plan: OutputPlan | None, persons: PersonDetector,
-        moments: Sequence[KeyMoment], detected: Sequence[KeyMoment], start: float, end: float | None, video_id: str,
-    ):  # fmt: skip
-        self._detector, self._stage, self._plan, self._persons = detector, stage, plan, persons
-        self._moments, self._detected_at, self._start, self._end = moments, detected, start, end
-        self._video_id, self._detected_s = video_id, np.array([moment.time_s for moment in detected])
-        self._size = stage.size()
-        self._shows = False
-
-    def at_once(self) -> VideoActions:
-        """One pass: detection, scores and the output video."""
-        found = self._detection([*self._moments, *self._detected_at])
-        scored = self._scored(found, self._detector.pipeline)
-        links = self._links(found)
-        self._run([found, links, scored], links, scored)
-        self._close_detection()
-        self._announce_scores(scored.rows.runs)
-        return self._result(links, scored)
-
-    def with_bank(self, path: Path, seconds: Sequence[KeyMoment]) -> VideoActions:
-        """Two passes, since a key frame reads the features of others after it: detection with the features of the
-        bank, unless there is one already, and then the scores with the output video.
-
-        Args:
-            path: of the bank.
-            seconds: its key frames.
-        """
-        detector = self._detector
-        found = self._detection([*self._moments, *seconds, *self._detected_at])
-        links, stages = self._links(found), []
-        bounded, maker = isinstance(self._persons, ProposalFile), detector.bank_detector
-        if maker is not None and not path.exists():
-            rows = bank_rows(maker, self._stage, seconds, self._start, bounded, detector.batch_size)
-            frames = [rows.maker.frames(number, moment) for number, moment in enumerate(seconds)]
-            stages = [ScoreClips(found, seconds, frames, rows)]
-        run_pass(self._stage, [found, links, *stages])
-        self._close_detection()
-        detector.announce(f"Looking for a feature bank of the video ({path})")
-        boxes = [found.boxes(moment) for moment in seconds]
-        first = FirstPass(self._stage, self._video_id, seconds, boxes, self._start, bounded)
-        features = stages[0].rows if stages else None
-        made = bank_of_video(
-            path, first, maker, detector.window, detector.batch_size, detector._progress, detector.say, features
-        )
-        scored = self._scored(found, with_windows_from(detector.pipeline, made))
-        self._run([scored], links, scored)
-        self._announce_scores(scored.rows.runs)
-        return self._result(links, scored)
-
-    def finished(self, result: VideoActions, reader: ForwardReader) -> VideoActions:
-        """The result with what became of the output video."""
-        if not self._shows:
-            return replace(result, reader=reader)
-        try:
-            return replace(result, reader=reader, written=self._plan.account(self._stage.finish(), result.times_s))
-        except UserError as error:  # raised by the caller when the other results are kept
-            return replace(result, reader=reader, not_written=error)
-
-    def _detection(self, moments: Sequence[KeyMoment]) -> DetectPersons:
-        return DetectPersons(self._stage, self._persons, moments, self._detector._progress)
-
-    def _links(self, found: DetectPersons) -> LinkPersons:
-        return LinkPersons(found, self._detected_at, self._size, self._detector.max_gap_s)
-
-    def _scored(self, found: DetectPersons, pipeline: Pipeline) -> ScoreClips:
-        detector, fps = self._detector, self._detector.settings.clip_fps
-        shot = shot_until(self._end, self._start, fps)
-        maker = ClipMaker(pipeline, self._stage, fps, self._start, shot, self._video_id, filename=self._stage.path)
-        frames = [maker.frames(number, moment) for number, moment in enumerate(self._moments)]
-        width = len(detector.settings.names)
-        rows = PersonRows(maker, self._moments, detector._scores, width, detector.batch_size)
-        return ScoreClips(found, self._moments, frames, rows)
-
-    def _run(self, stages: Sequence[Any], links: LinkPersons, scored: ScoreClips) -> None:
-        """A pass with the output video, if there is one and its frames need not be held for too long."""
-        plan = self._plan
-        if plan is None:
-            run_pass(self._stage, stages)
-            return
-        reaches = {index: index for stage in stages for index in stage.at}
-        reaches |= {index: max(index, last) for index, last in scored.reaches.items()}
-        needs = plan.needs(self._stage.times(), self._detected_s, self._key_times_s)
-        height, width = self._size
-        most = int(_HELD_BYTES / (height * width * BYTES_PER_PIXEL))
-        marks = functools.partial(self._marks, links, scored)
-        shown = ShowFrames(self._stage, reaches, plan.indices, *needs, links, scored, marks, most)
-        run_pass(self._stage, [*stages, shown])
-        self._shows = not shown.given_up
-
-    @property
-    def _key_times_s(self) -> np.ndarray:
-        return np.array([moment.time_s for moment in self._moments])
-
-    def _marks(self, links: LinkPersons, scored: ScoreClips, indices: np.ndarray) -> list[Any]:
-        """What is drawn into frames of the output video, from the detections around them."""
-        times_s = self._stage.times()
-        gap_s = longest_gap_s(float(np.median(np.diff(self._detected_s))) if len(self._detected_s) > 1 else 0.0)
-        first = int(np.searchsorted(self._detected_s[: len(links.ids)], times_s[indices[0]] - gap_s))
-        return self._plan.marks(self._result(links, scored, first), indices, links.first_s, links.last_s)
-
-    def _result(self, links: LinkPersons, scored: ScoreClips, first: int = 0) -> VideoActions:
-        """The result of what is done so far.
-
-        Args:
-            first: detection from which tracks begin.
-        """
-        height, width = self._size
-        num_linked = len(links.ids)
-        tracks = tracks_of(
-            [found[:, :4] for found in links.boxes[first:]],
-            [moment.time_s for moment in self._detected_at[first:num_linked]],
-            links.ids[first:],
-        )
-        ids_at = dict(zip(self._detected_at, links.ids))
-        key_frames = [KeyFrame(moment, []) for moment in self._moments]
-        for number in range(scored.rows.num_settled):
-            moment = self._moments[number]
-            persons = zip(ids_at[moment], scored.boxes[number], scored.rows.rows[number], strict=True)
-            key_frames[number] = KeyFrame(
-                moment,
-                [
-                    Person(int(i), to_pixels(box[:4], width, height), box[:4], float(box[4]), row)
-                    for i, box, row in persons
-                ],
-            )
-        return VideoActions(
-            self._stage.path, self._video_id, self._size, self._stage.times(), key_frames, self._detector.settings,
-            dict(sorted(tracks.items())), self._detected_s,
-        )  # fmt: skip
-
-    def _close_detection(self) -> None:
-        for line in self._persons.account():
-            self._detector.say(line)
-        self._detector.announce("finish object detection")
-
-    def _announce_scores(self, runs: Sequence[int]) -> None:
-        """The progress of the scores, of which the total is known when all persons are."""
-        self._detector.announce("Performing SpatioTemporal Action Detection for each clip")
-        for done in runs:
-            self._detector._progress(done, runs[-1])
 
 
 def _written_later(result: VideoActions, output: OutputVideo) -> VideoActions:

@@ -25,7 +25,6 @@ from paddlevideo.classes import agreed, check_count, settled
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.extensions import sources_of
-from paddlevideo.inference.detector import DetectionSettings
 from paddlevideo.inference.export_check import (
     CHECKED_VIEWS,
     Difference,
@@ -37,6 +36,7 @@ from paddlevideo.inference.export_check import (
 )
 from paddlevideo.inference.exported import FILE_NAME, MULTI_LABEL, ONE_LABEL, Description, read_description
 from paddlevideo.inference.network import pipelines_with_test
+from paddlevideo.inference.person_actions import DetectionSettings
 from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.inference.runtimes.choice import onnx_file
 from paddlevideo.inference.runtimes.onnx import convert

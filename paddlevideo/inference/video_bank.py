@@ -26,7 +26,7 @@ from paddlevideo.loader.pipelines.long_term import LongTermFeatures
 from paddlevideo.safe_io import DamagedFileError, sha256
 
 if TYPE_CHECKING:
-    from paddlevideo.inference.detector import DetectionSettings
+    from paddlevideo.inference.person_actions import DetectionSettings
 
 Arguments = dict[str, Any]
 

@@ -13,7 +13,7 @@ from paddlevideo.ava_files import whole_second
 from paddlevideo.boxes import to_pixels
 from paddlevideo.drawing import NUM_COLOURS, Marked, mark
 from paddlevideo.errors import UserError
-from paddlevideo.inference.detector import Person, VideoActions
+from paddlevideo.inference.person_actions import Person, VideoActions
 from paddlevideo.inference.tracking import colours_of, free_colour, longest_gap_s
 from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines.ava_sampling import frames_at

@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
+
 from paddlevideo.errors import UserError
 from paddlevideo.findings import cut
 from paddlevideo.loader.build import ClipLoader
@@ -41,6 +43,7 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
     known = _read(cache)
     sound: dict[str, list[int]] = {}
     problems = []
+    dataset.expect(np.fromiter(files.values(), np.int64))
     start = time.monotonic()
     for number, (name, index) in enumerate(files.items()):
         stamp = dataset.stamp(index) or _stamp(name)

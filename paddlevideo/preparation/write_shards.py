@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tarfile
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -102,9 +103,8 @@ def write_shards(dataset: Dataset, class_names: Sequence[str] | None, out: Path,
     left = [k for k, name in enumerate(names) if not (out / name).exists()]
     _check_space(out, sum(_shard_bytes(shards[k], class_names) for k in left))
     write_atomic(out / PLAN_NAME, plan)
-    for k, _ in run_tasks(partial(_write_shard, shards=shards, names=names, classes=class_names, out=out), left, 1,
-                          "shards", settings.quiet):  # fmt: skip
-        del k
+    write = partial(_write_shard, shards=shards, names=names, classes=class_names, out=out)
+    deque(run_tasks(write, left, 1, "shards", settings.quiet), maxlen=0)
     index = scan_shards(Storage(str(out)), names, class_names, whole=True)
     index.write(out / INDEX_NAME)
     (out / PLAN_NAME).unlink()

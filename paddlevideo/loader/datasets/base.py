@@ -20,7 +20,8 @@ class Dataset(ABC):
     Attributes:
         file_path: the file or folder that lists the samples.
         records: a dict per sample: "filename" of a video, or "frame_dir"; "index", its place; and "label" (int or
-            float32 [K]) where classes are counted.
+            float32 [K]) where classes are counted.  A list of dicts, or ``Records`` (columns: read only, for lists of
+            millions), which a subclass that changes them replaces by a list.
         lines: line of ``file_path`` of each record; empty: unknown.
         remarks: how ``file_path`` was read, for the log.
         data_prefix: folder below which the files are; None: anywhere.
@@ -32,7 +33,7 @@ class Dataset(ABC):
     """
 
     file_path: str
-    records: list[dict[str, Any]]
+    records: Sequence[dict[str, Any]]
     lines: Sequence[int] = ()
     remarks: Sequence[str] = ()
     data_prefix: str | None = None

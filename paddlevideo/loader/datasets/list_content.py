@@ -75,17 +75,18 @@ def read_content(
         classes.append(labels.of(row, problems))
     both = _Joined(table, rows, exists)
     found = both.paths(paths, os.path.join(data_prefix, "") if data_prefix else "", suffix)
-    doubles, others = _doubles(found, both.labels(labels, classes), both.row, problems)
+    own_labels, own_lines = both.labels(labels, classes), both.lines()
+    doubles, others = _doubles(found, own_labels, own_lines, both.row, problems)
     problems.raise_if_any()
     remarks = [f"{printable(file)} is read as {title}: {len(found)} lines"]
     for lines, what in ((doubles, "the same label"), (others, "other labels")):
-        if lines:
-            shown = ", ".join(map(str, lines[:_SHOWN])) + (", ..." if len(lines) > _SHOWN else "")
+        if len(lines):
+            shown = ", ".join(map(str, lines[:_SHOWN].tolist())) + (", ..." if len(lines) > _SHOWN else "")
             many = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
             what = f"{many} of a clip that comes twice, with {what}; each line counts (line {shown})"
             remarks.append(f"{printable(file)}: {what}")
     num_frames = both.num_frames() if "num_frames" in columns else None
-    return ListContent(both.lines(), found, both.labels(labels, classes), num_frames, remarks)
+    return ListContent(own_lines, found, own_labels, num_frames, remarks)
 
 
 class _Joined:
@@ -152,32 +153,20 @@ class _Joined:
 
 
 def _doubles(
-    paths: Texts, labels: Numbers | MultiHot, row_of: Callable[[int], Row], problems: Findings
-) -> tuple[list[int], list[int]]:
+    paths: Texts, labels: Numbers | MultiHot, lines: Numbers, row_of: Callable[[int], Row], problems: Findings
+) -> tuple[np.ndarray, np.ndarray]:
     """Lines of a clip that an earlier line holds as well: with the same labels, and with others, which is a mistake
     where a clip has one."""
     several = isinstance(labels, MultiHot)
-    label_of = labels.of if several else labels.__getitem__
-    first: dict[str, int] = {}
-    doubles, others = [], []
-    for i in repeated(paths.keys()).tolist():
-        k = first.setdefault(os.path.normpath(paths[i]), i)
-        if k == i:
-            continue
-        if label_of(k) == label_of(i):
-            doubles.append(row_of(i).line)
-            continue
-        here, there = (printable(row_of(n).fields["label"]) or "none" for n in (i, k))
-        what = f"{printable(paths[i])} has the label {here} here and {there} in line {row_of(k).line}"
-        if several:
-            others.append(row_of(i).line)
-        else:
-            problems.add(row_of(i).line, f"{what}; take one of them out{MULTI_LABEL}")
-    return doubles, others
-
-
-def repeated(keys: np.ndarray) -> np.ndarray:
-    """The places of values that come more than once, ascending."""
-    found = np.sort(keys)
-    twice = found[1:][found[1:] == found[:-1]]
-    return np.flatnonzero(np.isin(keys, twice)) if len(twice) else np.zeros(0, np.int64)
+    rows, first = paths.repeated()
+    if several:
+        pairs = zip(rows.tolist(), first.tolist())
+        same = np.fromiter((labels.of(i) == labels.of(k) for i, k in pairs), bool, len(rows))
+    else:
+        same = labels.array[rows] == labels.array[first]
+    if not several:
+        for i, k in zip(rows[~same].tolist(), first[~same].tolist()):
+            here, there = (printable(row_of(n).fields["label"]) or "none" for n in (i, k))
+            what = f"{printable(paths[i])} has the label {here} here and {there} in line {lines[k]}"
+            problems.add(lines[i], f"{what}; take one of them out{MULTI_LABEL}")
+    return lines.array[rows[same]], lines.array[rows[~same]]

@@ -118,6 +118,42 @@ class Texts(Column):
             self._keys = self._hashed()
         return self._keys
 
+    def repeated(self) -> tuple[np.ndarray, np.ndarray]:
+        """The places, ascending, of paths that an earlier place holds as well, and the first of each: int64 [M]."""
+        keys = self.keys()
+        ordered = np.sort(keys)
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        if not len(twice):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        places = np.flatnonzero(np.isin(keys, twice))
+        places = places[np.argsort(keys[places], kind="stable")]
+        new = np.diff(keys[places], prepend=~keys[places[:1]]) != 0
+        first = places[np.flatnonzero(new)[np.cumsum(new) - 1]]
+        order = np.argsort(places)
+        places, first = places[order], first[order]
+        later = places != first
+        places, first = places[later], first[later]
+        if not all(map(operator.eq, self._normal(places), self._normal(first))):  # two paths of one hash
+            return self._repeated_by_comparing()
+        return places, first
+
+    def _repeated_by_comparing(self) -> tuple[np.ndarray, np.ndarray]:
+        known: dict[str, int] = {}
+        first = np.array([known.setdefault(os.path.normpath(path), i) for i, path in enumerate(self)])
+        places = np.flatnonzero(first != np.arange(len(first)))
+        return places, first[places]
+
+    def _normal(self, places: np.ndarray) -> Iterator[bytes | str]:
+        """A path of each place, equal where the paths are."""
+        data, before, whole = self.data, len(self.data), "/" in self.tail or len(self.own) > 0
+        for part in _parts(len(places)):
+            begin, length = self.begin[places[part]], self.length[places[part]]
+            for start, count in zip(begin.tolist(), length.tolist()):
+                if whole or start >= before:
+                    yield os.path.normpath(self._text(start, count))
+                else:
+                    yield data[start : start + count]
+
     def _hashed(self) -> np.ndarray:
         data, before = self.data, len(self.data)
         head = os.path.normpath(self.head + "x")[:-1].encode("utf-8", "surrogateescape")
@@ -247,6 +283,11 @@ class Records(Sequence):
     def __iter__(self) -> Iterator[Record]:
         for part in _parts(len(self)):
             yield from self[part]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None
 
     def take(self, rows: np.ndarray) -> Records:
         """The records of these rows, int64 [M]; "index" counts anew."""

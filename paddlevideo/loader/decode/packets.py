@@ -68,7 +68,9 @@ class PacketTable:
         Discarded packets are decoded for others to refer to, and are no frames.
         """
         pts = self.pts
-        shown = np.delete(np.arange(len(pts)), self.discards)
+        shown = np.arange(len(pts))
+        if len(self.discards):
+            shown = np.delete(shown, self.discards)
         if not len(shown) or (pts == NO_STAMP).any():
             return None
         order = shown[np.argsort(pts[shown], kind="stable")]
@@ -583,14 +585,16 @@ def first_line(lines: list[Line]) -> str | None:
 
 
 def to_rgb(frame: Any, size: tuple[int, int] | None = None) -> np.ndarray:
-    """uint8 [H, W, 3], upright by the file's display matrix.
+    """uint8 [H, W, 3], upright by the file's display matrix; a view of FFmpeg's picture.
 
     Args:
         size: stored width and height that the picture gets; None: its own.
     """
     width, height = size or (frame.width, frame.height)
     image = _converter().reformat(frame, width, height, format="rgb24", threads=1, interpolation="BILINEAR")
-    return upright(image.to_ndarray(), orientation(frame))
+    plane = image.planes[0]  # its lines may be longer than the picture's; to_ndarray would copy it
+    pixels = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, : 3 * width]
+    return upright(pixels.reshape(height, width, 3), orientation(frame))
 
 
 def orientation(frame: Any) -> tuple[bool, bool, bool]:

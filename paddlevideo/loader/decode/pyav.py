@@ -39,7 +39,8 @@ from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader
 _MAX_CACHED = 16  # 3 MB each, for a quarter of an hour at 30 frames per second
 _LONG = 5000  # packets
 _NEAR = 10  # packets that are read and left out rather than sought over
-_cache: dict[tuple[str, int, int], PacketTable] = {}  # of long files, latest last
+# of long files, latest last: path, size, modification time, whether it comes from an index
+_cache: dict[tuple[str, int, int, bool], PacketTable] = {}
 # Packets that show nothing (VP8), or that this FFmpeg cannot decode (animated WebP): no frames to count
 _NOT_COUNTABLE = frozenset({"vp8", "webp"})
 
@@ -68,7 +69,7 @@ class PyAVReader(FrameReader, backend="pyav"):
     def open(cls, path: Source, max_pixels: int, known: IndexedVideo | None = None) -> FrameReader:
         if known is not None and known.table is None:
             return PyAVSequentialReader(path, max_pixels, known=known)
-        identity = _identity(path)
+        identity = _identity(path, known is not None)
         source = OpenVideo(path, max_pixels, quick=known is not None and known.quick)
         try:
             if known is not None and source.digest() != known.header:
@@ -143,14 +144,16 @@ class PyAVReader(FrameReader, backend="pyav"):
         runs = needed_runs(sorted(targets), self._table.pts, self._table.keys)
         for first, packets in self._packets(runs):
             context.flush_buffers()
-            before, skipping = len(lines), None
+            before, skipping, frames = len(lines), None, []
             for k, packet in enumerate(packets, first):
                 if (k not in targets) is not skipping:
                     skipping = k not in targets
                     context.skip_frame = "NONREF" if skipping else "DEFAULT"
-                yield from decode(packet, lines)
+                frames = decode(packet, lines)
+                yield from frames
             context.skip_frame = "DEFAULT"
-            yield from decode(None, lines)
+            if k > first or not frames:  # the only frame of a run may have come at once
+                yield from decode(None, lines)
             if first > 0:
                 lines[before:] = [line for line in lines[before:] if not is_random_access(line[2])]
         context.flush_buffers()
@@ -204,12 +207,12 @@ class PyAVReader(FrameReader, backend="pyav"):
             clip.missing.update(found)
 
 
-def _identity(path: Source) -> tuple[str, int, int] | None:
-    """Of a file that is unchanged; None: content in memory, which is read once."""
+def _identity(path: Source, indexed: bool) -> tuple[str, int, int, bool] | None:
+    """The key in the cache of a file that is unchanged; None: content in memory, which is read once."""
     if isinstance(path, MemoryVideo):
         return None
     status = os.stat(path)
-    return os.path.abspath(path), status.st_size, status.st_mtime_ns
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns, indexed
 
 
 class _OtherPackets(Exception):

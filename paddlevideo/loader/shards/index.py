@@ -18,6 +18,7 @@ import numpy as np
 
 from paddlevideo.errors import DamagedFileError, UserError, printable
 from paddlevideo.findings import Findings
+from paddlevideo.loader.labels import refuse_control_characters
 from paddlevideo.loader.shards.storage import Storage, is_address, without_secrets
 from paddlevideo.loader.shards.tar import ShardContent, scan_shard
 from paddlevideo.safe_io import read_npz, write_atomic
@@ -248,6 +249,10 @@ def _parsed(arrays: dict[str, np.ndarray], shown: str) -> ShardIndex:
         raise refuse("digests or labels")
     if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise refuse("class names")
+    refuse_control_characters(shown, names or ())
+    outside = next((s.name for s in shards if not s.name or set(s.name) & set("/\\\0") or s.name[0] == "."), None)
+    if outside is not None:
+        raise refuse(f"{printable(outside)!r} is no file of the folder")
     for value in columns.values():
         value.setflags(write=False)
     return ShardIndex(shards, names, **columns)

@@ -15,7 +15,7 @@ from paddlevideo.safe_io import instead_of_a_file
 EXTRA = "pip install 'paddlevideo-suite[remote]'"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SECRET = re.compile(r"(?<=://)[^/@]*@|\?.*")
-_TRIES, _PAUSE_S = 4, 0.5  # of a request: four tries within 3.5 s and what they take
+_TRIES, _PAUSE_S = 6, 0.5  # of a request: tries within 15.5 s and what they take
 _STREAM_BYTES = 8 << 20
 
 

@@ -164,9 +164,11 @@ def _set_labels(sample: ShardSample, labels: tuple[int | str, ...] | None, endin
     if labels is None:
         return
     known, given = sample.label_ending, {sample.label_ending: sample.labels, ending: labels}
-    if {"json", "cls"} <= given.keys() and given["json"] != given["cls"] and type(labels[0]) is type(sample.labels[0]):
-        both = f".json has the label {_shown(given['json'])} and .cls {_shown(given['cls'])}"
-        raise UserError(f"{place}: member {printable(sample.key)}.*: {both}; expected one")
+    if {"json", "cls"} <= given.keys() and given["json"] != given["cls"]:
+        kinds = {type(one) for own in given.values() for one in own}
+        if len(kinds) < 2:  # else one is the name and one the number
+            both = f".json has the label {_shown(given['json'])} and .cls {_shown(given['cls'])}"
+            raise UserError(f"{place}: member {printable(sample.key)}.*: {both}; expected one")
     if not known or _LABEL_ENDINGS.index(ending) < _LABEL_ENDINGS.index(known):
         sample.labels, sample.label_ending = labels, ending
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference import detector as detector_module
+from paddlevideo.inference import detection_run
 from paddlevideo.inference.detector import detect
 from paddlevideo.inference.key_frames import ForwardReader
 from paddlevideo.inference.person_detectors import PersonDetector
@@ -134,7 +134,7 @@ def test_an_output_video_that_cannot_be_written_costs_no_result(tiny_ava, tmp_pa
 def test_frames_that_would_be_held_for_too_long_are_read_again(tiny_ava, tmp_path, monkeypatch):
     written = []
     for most in (1 << 30, 1 << 16):
-        monkeypatch.setattr(detector_module, "_HELD_BYTES", most)
+        monkeypatch.setattr(detection_run, "_HELD_BYTES", most)
         output = OutputVideo(tmp_path / f"{most}.mp4")
         result = detect(tiny_ava.video, tiny_ava.folder, detector=Middle(), device="cpu", output=output)
         assert f"{most}.mp4, 151 frames" in result.written

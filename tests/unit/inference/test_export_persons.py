@@ -6,8 +6,8 @@ import yaml
 
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
-from paddlevideo.inference.detector import DetectionSettings
 from paddlevideo.inference.network import TrainedNetwork
+from paddlevideo.inference.person_actions import DetectionSettings
 from paddlevideo.inference.runtimes.base import Runtime
 from paddlevideo.inference.runtimes.paddle import PaddleModel, program_inputs
 from tests.tiny_ava import CUSTOM, tiny_ava_config

@@ -331,7 +331,7 @@ def test_a_worker_that_dies_is_named_with_its_video(tiny, monkeypatch):
     assert multiprocessing.active_children() == []
 
 
-def test_where_processes_cannot_be_forked_one_line_says_so(tiny, monkeypatch):
+def test_where_processes_cannot_be_forked_videos_are_decoded_in_turn(tiny, monkeypatch):
     monkeypatch.setattr(predictor_module, "can_fork", lambda: False)
     lines = []
     predictor = Predictor.from_export(tiny.folder, num_workers=2, say=lines.append)

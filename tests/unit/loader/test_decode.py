@@ -149,7 +149,7 @@ def test_of_long_files_the_latest_are_cached(clip, monkeypatch):
     names = sorted(CLIPS.keys() - SEQUENTIAL)[:3]
     for name in (names[0], names[1], names[0], names[2]):
         open_video(clip(name)).close()
-    assert [Path(path).name for path, _, _ in pyav._cache] == [clip(names[0]).name, clip(names[2]).name]
+    assert [Path(path).name for path, *_ in pyav._cache] == [clip(names[0]).name, clip(names[2]).name]
 
 
 def test_decodes_only_what_is_needed(clip):

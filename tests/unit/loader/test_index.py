@@ -11,7 +11,7 @@ import pytest
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.build import build_loader
-from paddlevideo.loader.decode import VideoReadError, open_video, packets
+from paddlevideo.loader.decode import VideoReadError, open_video, packets, pyav
 from paddlevideo.loader.decode import index as indexing
 from paddlevideo.loader.decode.index import VideoIndex, packed, place_of, write_index
 from paddlevideo.loader.decode.pyav import PyAVReader
@@ -109,8 +109,11 @@ def test_another_file_of_that_name_is_read_right(tmp_path, seconds_kept):
         assert "a.videoindex" in reader.remarks[-1]
 
 
-def test_packets_that_are_others_than_in_the_index(tmp_path, monkeypatch):
+@pytest.mark.parametrize("is_long", [False, True])
+def test_packets_that_are_others_than_in_the_index(tmp_path, monkeypatch, is_long):
     """The same size, time and header: what is read differs, which is an error where the number of frames does, too."""
+    monkeypatch.setattr(pyav, "_LONG", 10 if is_long else 100)
+    monkeypatch.setattr(pyav, "_cache", {})
     path = tmp_path / "a.avi"
     write_clip(path, numbered_frames(30), codec="mjpeg")
     index, before = indexed(path, root=tmp_path), path.stat()

@@ -16,7 +16,7 @@ from paddlevideo.loader.datasets.frame import FrameDataset
 from paddlevideo.loader.datasets.list_lines import Fields
 from paddlevideo.loader.datasets.list_table import read_table
 from paddlevideo.loader.datasets.missing import drop_missing
-from paddlevideo.loader.datasets.records import Numbers, Records, digest_of, multi_hot, paths_of, values_of
+from paddlevideo.loader.datasets.records import Numbers, Records, Texts, digest_of, multi_hot, paths_of, values_of
 from paddlevideo.loader.datasets.video import VideoDataset
 from tests.random_lists import random_list
 
@@ -152,6 +152,15 @@ def test_missing_files_of_many_folders(folder):
     data = VideoDataset("x.list", data_prefix="data", suffix=".mp4")
     drop_missing(data, "skip", "DATASET.train")
     assert list(paths_of(data.records)) == [name for name in there if name.startswith("data/f")]
+
+
+def test_paths_of_one_hash_are_compared(monkeypatch):
+    texts = Texts.of(["a", "b", "./a", "c/../b", "d", "a"])
+    wanted = [2, 3, 5], [0, 1, 0]
+    assert tuple(part.tolist() for part in texts.repeated()) == wanted
+    texts = texts.take(np.arange(6))
+    monkeypatch.setattr(Texts, "_hashed", lambda self: np.zeros(len(self), np.int64))
+    assert tuple(part.tolist() for part in texts.repeated()) == wanted
 
 
 def test_other_classes_and_an_order_of_them(folder):

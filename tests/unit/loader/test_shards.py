@@ -221,7 +221,7 @@ def test_what_is_missing_at_an_address_is_named(shards, tmp_path, no_pause):
             loader(address)
         with pytest.raises(UserError, match="no index beside these shards; write one with paddlevideo prepare shards"):
             loader(f"{address}/other")
-    with pytest.raises(UserError, match=r"http://127.0.0.1:9/x/shards.npz: cannot be read, 4 tries \("):
+    with pytest.raises(UserError, match=r"http://127.0.0.1:9/x/shards.npz: cannot be read, 6 tries \("):
         loader("http://user:secret@127.0.0.1:9/x")
 
 
@@ -354,6 +354,7 @@ def test_an_unwritable_folder_is_read_at_every_start(inside, monkeypatch):
         ({"a.mp4": b"1", "a.json": b"{"}, r"member a\.json: not UTF-8 JSON"),
         ({"a.mp4": b"1", "a.json": b'{"label": 1.5}'}, r"member a\.json: expected a class index or name"),
         ({"a.mp4": b"1", "a.json": b'{"label": 1}', "a.cls": b"2"}, r"\.json has the label 1 and \.cls 2"),
+        ({"a.mp4": b"1", "a.json": b'{"labels": []}', "a.cls": b"2"}, r"\.json has the label none and \.cls 2"),
         ({"a.mp4": b"1", "b.cls": b"1", "a.cls": b"1"}, "do not follow each other"),
         ({}, "1 shards without a sample"),
     ],
@@ -381,8 +382,9 @@ def test_a_shard_that_is_cut_off(inside, share):
 def test_a_shard_that_is_cut_between_two_members(inside):
     content = write_tar(Path("s/a.tar"), members(5)).read_bytes()
     Path("s/a.tar").write_bytes(content[: content.index(b"part/3.cls")])
-    with pytest.raises(DamagedFileError, match=r"s/a\.tar: truncated .* no end mark after 3 samples"):
-        ShardDataset("s")
+    for read in (ShardDataset, lambda folder: write_index(folder, None, None)):
+        with pytest.raises(DamagedFileError, match=r"s/a\.tar: truncated .* no end mark after 3 samples"):
+            read("s")
 
 
 def test_a_damaged_header_is_no_end(inside):
@@ -446,7 +448,7 @@ def test_a_shard_that_is_cut_while_it_is_read(copied):
         data.sample(5)
 
 
-@pytest.mark.parametrize("how", ["cut", "noise", "columns", "version"])
+@pytest.mark.parametrize("how", ["cut", "noise", "columns", "version", "outside", "names"])
 def test_a_damaged_index(copied, how):
     path = copied / "shards.npz"
     arrays_ = dict(np.load(path))
@@ -458,7 +460,10 @@ def test_a_damaged_index(copied, how):
         arrays_["offset"] = arrays_["offset"] + 10**6
         np.savez(path, **arrays_)
     else:
-        about = json.loads(arrays_["about"].tobytes()) | {"format": 99}
+        about = json.loads(arrays_["about"].tobytes())
+        about |= {"version": {"format": 99}, "names": {"class_names": ["run", "a\x1b[2J"]}}.get(how, {})
+        if how == "outside":
+            about["shards"][0]["name"] = "../other.tar"
         np.savez(path, **arrays_ | {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)})
-    with pytest.raises(UserError, match=r"shards\.npz: (damaged|an index of format 99)"):
+    with pytest.raises(UserError, match=r"shards\.npz: (damaged|an index of format 99|the class name 'a.x1b)"):
         read_index(str(path))
