@@ -50,7 +50,7 @@ def keep_freed_memory() -> bool:
     """Lets glibc keep what is freed for the next allocation, instead of giving every large tensor back to the kernel.
 
     Without it each tensor above 128 kB to 32 MB costs its page faults anew: 8 to 19 % of a prediction on a CPU, up to
-    25 % of a training step; peak memory grows by 1 to 7 %.  Only with glibc on Linux, and not if the environment has
+    25 % of a training step; peak memory grows by up to 15 %.  Only with glibc on Linux, and not if the environment has
     ``PADDLEVIDEO_KEEP_MEMORY=0`` or allocator settings of its own (``MALLOC_*_``, ``GLIBC_TUNABLES``).  Processes that
     are forked later inherit it.
 
