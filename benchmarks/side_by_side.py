@@ -81,11 +81,13 @@ def compare(contestants: Sequence[Contestant], rounds: int = 3, threads: int = 1
 
 @contextlib.contextmanager
 def _process(contestant: Contestant, threads: int) -> Iterator[subprocess.Popen[str]]:
+    from paddlevideo.environment import mkl_cpu_type  # on the side of the project's own environment alone
+
     numeric = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     environment = {
         **os.environ,
         **dict.fromkeys(numeric, str(threads)),
-        "MKL_DEBUG_CPU_TYPE": "5",
+        "MKL_DEBUG_CPU_TYPE": mkl_cpu_type(),
         "FLAGS_use_stride_kernel": "0",
         **contestant.environment,
     }

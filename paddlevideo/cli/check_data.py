@@ -11,6 +11,9 @@ checked.  It also writes the index of the videos, with which training opens and 
 Of a configuration for action detection (``format: AVADataset``) it finds what gives an mAP of 0 or NaN: action ids
 that are none of the model's, boxes in pixels or without area, seconds outside of the video or of timestamp_start ..
 timestamp_end, person boxes of other key frames or that overlap no person, and missing or short videos.
+
+Of shards (``format: ShardDataset``) it reads every byte: shards that are missing, cut off or changed, videos that
+cannot be read, labels out of range, and the same video twice or in two sets.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from paddlevideo.errors import UserError
 if TYPE_CHECKING:
     from paddlevideo.preparation.check_ava import AvaCheck, AvaSource
     from paddlevideo.preparation.check_dataset import Check, ListSource
+    from paddlevideo.preparation.check_shards import ShardCheck
 
 FRAME_NAME = "img_{:05}.jpg"
 
@@ -66,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     config = options.read_config(args) if args.config else None
     if config is not None and is_detection(config):
         return check_detection(config, args)
+    if config is not None and shard_splits(config):
+        return check_sets_of_shards(config, args)
     if config is not None:
         lists, num_classes, labels = lists_of_config(config)
     else:
@@ -80,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     return report(check_lists(lists, settings), args)
 
 
-def report(check: Check | AvaCheck, args: argparse.Namespace) -> int:
+def report(check: Check | AvaCheck | ShardCheck, args: argparse.Namespace) -> int:
     """Prints what was found and writes the JSON file of ``--report``; 0 if nothing is wrong, else 1."""
     from paddlevideo.safe_io import write_atomic
 
@@ -96,6 +102,36 @@ def is_detection(config: Mapping[str, Any]) -> bool:
     """Whether DATASET is of key frames with boxes."""
     sections = ((config.get("DATASET") or {}).get(split) or {} for split in options.SPLITS)
     return any(section.get("format") == "AVADataset" for section in sections)
+
+
+def shard_splits(config: Mapping[str, Any]) -> list[str]:
+    """The splits of DATASET that are shards."""
+    sections = {split: (config.get("DATASET") or {}).get(split) or {} for split in options.SPLITS}
+    return [split for split, section in sections.items() if section.get("format") == "ShardDataset"]
+
+
+def check_sets_of_shards(config: Mapping[str, Any], args: argparse.Namespace) -> int:
+    """Checks shards; 0 if nothing is wrong, else 1."""
+    from paddlevideo.config.checking import AUTO
+    from paddlevideo.preparation.check_shards import ShardSource, check_shards
+
+    dataset, splits = config["DATASET"], shard_splits(config)
+    others = [split for split in options.SPLITS if dataset.get(split) and split not in splits]
+    if others:
+        print(f"DATASET.{', '.join(others)}: not shards; check the lists alone with --list")
+    count = ((config.get("MODEL") or {}).get("head") or {}).get("num_classes")
+    num_classes = args.num_classes or (None if count == AUTO else count)
+    sources = [
+        ShardSource(
+            split,
+            dataset[split]["file_path"],
+            dataset[split].get("shard_index"),
+            dataset[split].get("storage_options") or {},
+            least_frames(((config.get("PIPELINE") or {}).get(split) or {}).get("sample")),
+        )
+        for split in splits
+    ]
+    return report(check_shards(sources, num_classes, args.depth, args.backend, args.jobs), args)
 
 
 def check_detection(config: Mapping[str, Any], args: argparse.Namespace) -> int:

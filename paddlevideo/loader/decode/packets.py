@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging as python_logging
-import os
 import threading
 import zlib
 from bisect import bisect_right
@@ -17,6 +16,7 @@ import numpy as np
 
 from paddlevideo.errors import printable
 from paddlevideo.loader.decode.container import declared_size
+from paddlevideo.loader.decode.memory import MemoryVideo, Source, open_bytes, size_of
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, VideoReadError
 
 # They are text or lists of other files, not videos: a text file opens as a "tty" movie, a playlist opens other files.
@@ -143,18 +143,19 @@ class OpenVideo:
         remarks: what is read in another way than expected, each as a text.
     """
 
-    def __init__(self, path: str, max_pixels: int = MAX_PIXELS, quick: bool = False):
+    def __init__(self, path: Source, max_pixels: int = MAX_PIXELS, quick: bool = False):
         import av
 
         self.path = path
         with decoder_errors(path, "not_a_video"):
             # "file:" keeps a name such as "http://x" or "a:b.mp4" a file name; the whitelist keeps a crafted file off
             # the net; max_pixels is checked by FFmpeg before it allocates a picture
-            options = {"protocol_whitelist": "file", "max_pixels": str(max_pixels)}
+            in_memory = isinstance(path, MemoryVideo)
+            options = {"protocol_whitelist": "none" if in_memory else "file", "max_pixels": str(max_pixels)}
             if quick:
                 options["skip_frame"] = "all"
             with error_lines() as lines:  # much of a short file is read here already
-                self._container = av.open(f"file:{path}", options=options)
+                self._container = av.open(open_bytes(path) if in_memory else f"file:{path}", options=options)
         self._open_error = self._of_the_container(lines)
         self._formats = set(self._container.format.name.split(","))
         self.remarks: list[str] = []
@@ -180,7 +181,7 @@ class OpenVideo:
         except BaseException:
             self.close()
             raise
-        self.count_is_open = self.stream.frames > os.path.getsize(path) // 8  # a chunk's header alone takes 8 bytes
+        self.count_is_open = self.stream.frames > size_of(path) // 8  # a chunk's header alone takes 8 bytes
         rate = self.stream.average_rate or self.stream.guessed_rate
         self.stated_fps = float(rate) if rate and 0 < rate < _MAX_FPS else 0.0
         self.container = self._container.format.name
@@ -415,7 +416,7 @@ def is_random_access(error: str | None) -> bool:
 
 
 def decode_all(
-    path: str, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS, errors: Errors | None = None
+    path: Source, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS, errors: Errors | None = None
 ) -> Iterator[tuple[Any, int, str | None]]:
     """All frames of a file in display order, each with the number of its packet and the error that damages it.
 
@@ -471,7 +472,7 @@ class Survey:
     stamps: np.ndarray | None = None
 
 
-def survey(path: str, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS) -> Survey:
+def survey(path: Source, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS) -> Survey:
     """Decodes a file once.
 
     Raises:
@@ -534,7 +535,7 @@ def clock(stamps: np.ndarray | None, base: Any, stated_fps: float, count: int) -
 
 
 @contextmanager
-def decoder_errors(path: str, reason: str) -> Iterator[None]:
+def decoder_errors(path: Source, reason: str) -> Iterator[None]:
     """Turns the library's errors into one that names the file."""
     import av
 
@@ -619,17 +620,21 @@ def upright(image: np.ndarray, turned: tuple[bool, bool, bool]) -> np.ndarray:
     return image[:: -1 if upside_down else 1, :: -1 if left_right else 1]
 
 
-@functools.cache
+_of_thread = threading.local()
+
+
 def _converter() -> Any:
-    # one per process: a converter per frame costs 25 times as much
-    from av.video.reformatter import VideoReformatter
+    # one per thread: a converter per frame costs 25 times as much
+    if not hasattr(_of_thread, "converter"):
+        from av.video.reformatter import VideoReformatter
 
-    return VideoReformatter()
+        _of_thread.converter = VideoReformatter()
+    return _of_thread.converter
 
 
-def _begins_like_mp4(path: str) -> bool:
+def _begins_like_mp4(path: Source) -> bool:
     try:
-        with open(path, "rb") as stream:
-            return os.path.getsize(path) > 8 and stream.read(8)[4:] == b"ftyp"
+        with open_bytes(path) as stream:
+            return size_of(path) > 8 and stream.read(8)[4:] == b"ftyp"
     except OSError:
         return False

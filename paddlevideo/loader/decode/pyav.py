@@ -20,6 +20,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode.index import IndexedVideo, described
+from paddlevideo.loader.decode.memory import MemoryVideo, Source
 from paddlevideo.loader.decode.packets import (
     NO_STAMP,
     Line,
@@ -53,6 +54,7 @@ class PyAVReader(FrameReader, backend="pyav"):
         is_known: the table comes from an index.
     """
 
+    takes_memory = True
     takes_index = True
 
     def __init__(self, source: OpenVideo, table: PacketTable, max_pixels: int, is_known: bool = False):
@@ -64,17 +66,17 @@ class PyAVReader(FrameReader, backend="pyav"):
         self._times, self.fps = clock(table.stamps, source.time_base, source.stated_fps, len(self._order))
 
     @classmethod
-    def open(cls, path: str, max_pixels: int, known: IndexedVideo | None = None) -> FrameReader:
+    def open(cls, path: Source, max_pixels: int, known: IndexedVideo | None = None) -> FrameReader:
         if known is not None and known.table is None:
             return PyAVSequentialReader(path, max_pixels, known=known)
-        status = os.stat(path)
-        identity = (os.path.abspath(path), status.st_size, status.st_mtime_ns, known is not None)
+        identity = _identity(path, known is not None)
         source = OpenVideo(path, max_pixels, quick=known is not None and known.quick)
         try:
             if known is not None and source.digest() != known.header:
                 raise OutdatedIndex
-            table = _cache.pop(identity, None) or (source.table() if known is None else known.table)
-            if table.packets is None and (known is None or len(table.pts) > _LONG):
+            table = _cache.pop(identity, None) if identity else None
+            table = table or (source.table() if known is None else known.table)
+            if identity and table.packets is None and (known is None or len(table.pts) > _LONG):
                 _cache[identity] = table  # the latest goes to the end
                 if len(_cache) > _MAX_CACHED:
                     del _cache[next(iter(_cache))]
@@ -203,6 +205,14 @@ class PyAVReader(FrameReader, backend="pyav"):
                     found.append(index)
         if count != len(self) and not damaged:  # the packets announced other frames than there are
             clip.missing.update(found)
+
+
+def _identity(path: Source, indexed: bool) -> tuple[str, int, int, bool] | None:
+    """The key in the cache of a file that is unchanged; None: content in memory, which is read once."""
+    if isinstance(path, MemoryVideo):
+        return None
+    status = os.stat(path)
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns, indexed
 
 
 class _OtherPackets(Exception):

@@ -10,6 +10,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode.index import IndexedVideo, described
+from paddlevideo.loader.decode.memory import Source
 from paddlevideo.loader.decode.packets import OpenVideo, Survey, clock, decode_all, survey, to_rgb
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, EachFrame, FrameBuffer, FrameReader, OutdatedIndex
 
@@ -31,7 +32,7 @@ class SurveyedReader(FrameReader):
 
     def __init__(
         self,
-        path: str,
+        path: Source,
         max_pixels: int = MAX_PIXELS,
         damaged: Damaged = "refuse",
         known: IndexedVideo | None = None,
@@ -69,10 +70,11 @@ class PyAVSequentialReader(SurveyedReader, backend="pyav_sequential"):
     converted and not kept.
     """
 
+    takes_memory = True
     takes_index = True
 
     @classmethod
-    def open(cls, path: str, max_pixels: int, known: IndexedVideo | None = None) -> FrameReader:
+    def open(cls, path: Source, max_pixels: int, known: IndexedVideo | None = None) -> FrameReader:
         return cls(path, max_pixels, known=known)
 
     def known(self) -> IndexedVideo | None:
@@ -94,7 +96,7 @@ class PyAVSequentialReader(SurveyedReader, backend="pyav_sequential"):
         return clip.finish()
 
 
-def _surveyed(path: str, max_pixels: int, known: IndexedVideo) -> Survey:
+def _surveyed(path: Source, max_pixels: int, known: IndexedVideo) -> Survey:
     """The survey of a file by its entry in an index.
 
     Raises:

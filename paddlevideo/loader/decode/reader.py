@@ -15,6 +15,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode.container import declared_size
+from paddlevideo.loader.decode.memory import MemoryVideo, Source, size_of
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import instead_of_a_file
 
@@ -65,6 +66,7 @@ class FrameReader:
     """
 
     registered: ClassVar[dict[str, type[FrameReader]]] = {}
+    takes_memory: ClassVar[bool] = False  # reads a ``MemoryVideo``
     takes_index: ClassVar[bool] = False  # ``open`` also takes ``known``, an ``IndexedVideo``
     fps: float = 0.0
     pixel_aspect: float = 1.0
@@ -76,7 +78,7 @@ class FrameReader:
 
     @classmethod
     def open(cls, path: str, max_pixels: int) -> FrameReader:
-        """A reader for an existing, non-empty file.
+        """A reader for an existing, non-empty file; of a class with ``takes_memory`` also for a ``MemoryVideo``.
 
         Args:
             max_pixels: of one picture; a file with larger ones is refused before memory is taken for them.
@@ -181,7 +183,7 @@ def backends() -> list[str]:
 
 
 def open_video(
-    path: str | os.PathLike,
+    path: Source,
     backend: str = "pyav",
     damaged: Damaged = "refuse",
     max_pixels: int = MAX_PIXELS,
@@ -190,6 +192,7 @@ def open_video(
     """Opens a video file.
 
     Args:
+        path: of the file, or a ``MemoryVideo``.
         backend: a name from ``backends()``.
         damaged: ``read`` takes what can be decoded of a damaged or cut-off file, as it comes, through
             ``pyav_sequential``.
@@ -198,16 +201,19 @@ def open_video(
 
     Raises:
         VideoReadError: missing, empty, cut off, or not a video.
-        UserError: no such backend, or its library is not installed.
+        UserError: no such backend, or its library is not installed, or it reads files only.
     """
     _discover()
     if backend not in FrameReader.registered:
         raise UserError(f"there is no decode backend {backend!r}{suggest(str(backend), backends())}")
     if damaged not in ("refuse", "read"):
         raise UserError(f"damaged: expected refuse or read, got {damaged!r}")
-    path = os.path.expanduser(os.fspath(path))
-    kind = FrameReader.registered[backend]
-    if index is None or damaged == "read" or not kind.takes_index:
+    kind, in_memory = FrameReader.registered[backend], isinstance(path, MemoryVideo)
+    if not in_memory:
+        path = os.path.expanduser(os.fspath(path))
+    elif not kind.takes_memory:
+        raise UserError(f"{printable(path)}: decode backend {backend} reads files only; use backend: pyav")
+    if index is None or damaged == "read" or in_memory or not kind.takes_index:
         _check_file(path, damaged)
     else:
         return _by_index(kind, path, max_pixels, index)
@@ -244,12 +250,12 @@ def _discover() -> None:
         importlib.import_module(f"{package}.{module.name}")
 
 
-def _check_file(path: str, damaged: Damaged) -> None:
+def _check_file(path: Source, damaged: Damaged) -> None:
     """Raises for files that backends report differently, or not at all: missing, empty, cut off."""
     try:
-        if not os.path.isfile(path):
+        if not isinstance(path, MemoryVideo) and not os.path.isfile(path):
             raise VideoReadError(path, "missing", instead_of_a_file(path))
-        size = os.path.getsize(path)
+        size = size_of(path)
         if size == 0:
             raise VideoReadError(path, "empty", "0 bytes")
         declared = declared_size(path)
