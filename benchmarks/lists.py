@@ -46,7 +46,7 @@ def write_ava(folder: Path) -> dict:
             corners = np.sort(rng.random((max(1, round(count / 1.6)), 2, 2)), axis=1).reshape(-1, 4)
             for i in range(count):
                 x1, y1, x2, y2 = corners[i % len(corners)]
-                box = f"{x1:.3f},{y1:.3f},{x2 + 0.001:.3f},{y2 + 0.001:.3f}"
+                box = f"{x1:.3f},{y1:.3f},{min(x2 + 0.001, 1):.3f},{min(y2 + 0.001, 1):.3f}"
                 stream.write(f"vid_{video:03d}xYz,{902 + second:04d},{box},{rng.integers(1, 81)},{i % len(corners)}\n")
     for video in range(_VIDEOS):
         (folder / "ava" / f"vid_{video:03d}xYz").mkdir(parents=True)

@@ -142,11 +142,11 @@ class Peak:
             self._peak_kb = max(self._peak_kb, sum(map(_pss_kb, _family(self._pid))))
 
 
-def _family(pid: int) -> list[int]:
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+def _family(pid: int) -> set[int]:
+    found = {pid}
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):  # some kernels list them with every thread
         try:
-            found += [process for child in task.read_text().split() for process in _family(int(child))]
+            found |= {process for child in task.read_text().split() for process in _family(int(child))}
         except OSError:  # it has just ended
             continue
     return found

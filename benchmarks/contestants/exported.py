@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ NETWORKS = {
 def _start() -> None:
     from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 
+    os.environ.pop("MKL_DEBUG_CPU_TYPE", None)  # as the commands set it
     hide_paddle_remarks()
     set_cpu_environment()
 

@@ -27,13 +27,14 @@ from paddlevideo.inference.export_check import (
 )
 from paddlevideo.inference.exported import FILE_NAME, Export
 from paddlevideo.inference.runtimes.base import Runtime, Say, has_bf16, installed
-from paddlevideo.inference.runtimes.choice import Timed, described, fastest, onnx_file, plain
+from paddlevideo.inference.runtimes.choice import Timed, described, fastest, leading, onnx_file, plain
 from paddlevideo.inference.runtimes.onnx import CONVERTER, can_convert, convert
 from paddlevideo.inference.trial import REQUEST, RESULT, batch_file, one_clip, scores_file
 from paddlevideo.inference.video_bank import WINDOW, Window
 from paddlevideo.memory import clips
 from paddlevideo.safe_io import read_json, read_npz, sha256
 
+_TWICE = 3  # of the fastest ways are tried twice
 _SECONDS = 1.5  # of runs per way, after the comparison
 _LIMIT_S = 900.0
 
@@ -57,6 +58,8 @@ def time_runtimes(program: Path, params: Path, reference: Reference, say: Say) -
             return _tried(row, program, params, reference, folder)
 
         rows = [tried(row) for row in _ways(onnx.is_file())]
+        for row in leading(rows, _TWICE):  # what else the machine did meanwhile hits them all alike
+            rows[rows.index(row)] = replace(row, ms=min(row.ms, tried(row).ms or row.ms))
         best = fastest(rows)
         threads = best.cpu_threads // 2 if best else 0
         while best and threads:

@@ -32,6 +32,7 @@ from paddlevideo.loader.decode.reader import VideoReadError
 log = logging.getLogger("paddlevideo")
 
 _HOST_BYTES = 1 << 18  # arrays up to here stay arrays on the host
+_FILLER = "filler"  # the only array of a batch without any: paddle takes one without tensors for the end
 _JOIN_S = 3
 _START_S = 30  # a worker begins within a second, or never
 _POLL_S = 2  # interval at which paddle checks whether a worker died
@@ -175,6 +176,7 @@ def _batches_of_one_set(source: TaskSource, tasks: list[Task], num_workers: int)
                     batch = next(iterator)
                 except (StopIteration, SystemError, RuntimeError) as error:
                     raise _death(iterator, watch, source, indices, error) from None
+            batch.pop(_FILLER, None)
             batch = {**batch.pop("host").values, **batch}
             if "failure" in batch:
                 raise error_of(batch["failure"])
@@ -205,7 +207,8 @@ class _Keyed:
         finally:
             self._activity.idle()
         small = {key for key, value in batch.items() if getattr(value, "nbytes", 0) <= _HOST_BYTES} - {"imgs"}
-        return {"host": _OnHost({key: batch.pop(key) for key in small}), **batch}
+        host = _OnHost({key: batch.pop(key) for key in small})
+        return {"host": host, **(batch or {_FILLER: np.zeros(1, np.uint8)})}
 
 
 def _only(items: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
