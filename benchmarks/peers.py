@@ -27,7 +27,7 @@ PEERS: dict[str, tuple[str, ...]] = {
         "openvino==2026.4.1",
         "numpy==2.3.5",
         "opencv-contrib-python-headless==4.11.0.86",
-        "av==16.0.1",
+        "av==18.1.0",
         "pillow==12.0.0",
         "PyYAML==6.0.3",
         "safetensors==0.7.0",
