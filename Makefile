@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # what Paddle's CPU build runs fastest with; what is set outside stays
-export MKL_DEBUG_CPU_TYPE ?= 5
 export FLAGS_use_stride_kernel ?= 0
 export OMP_NUM_THREADS ?= 1
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)

@@ -74,7 +74,7 @@ setup(
         "numpy>=1.26",
         # contrib: version 5 keeps the HOG person detector there
         "opencv-contrib-python-headless>=4.8",
-        "av>=12",
+        "av>=17",
         "pillow>=10",  # PaddleVideo's resizing; Paddle needs it anyway
         # decord has wheels for these machines only; it is used when a YAML names it
         'decord>=0.6; platform_machine in "x86_64 AMD64" and sys_platform != "darwin"',

@@ -116,7 +116,12 @@ def static_rows(root: Path) -> Iterator[tuple[str, str]]:
             for match in re.finditer(pattern, text, re.MULTILINE)
         ]
         yield f"definitions: {what}", f"{len(places)}" + (f" ({', '.join(places)})" if len(places) > 1 else "")
-    tools = [file for part in ("tools", "demo", "benchmarks") for file in (root / part).rglob("*.py")]
+    tools = [
+        file
+        for part in ("tools", "demo", "benchmarks")
+        for file in (root / part).rglob("*.py")
+        if ".peers" not in file.parts
+    ]
     inserts = sum(len(re.findall(r"sys\.path\.(insert|append)\(", file.read_text())) for file in [*files, *tools])
     yield "`sys.path` insertions (package, tools, demo, benchmarks)", str(inserts)
     yield "installed commands", str(len(re.findall(r"console_scripts", (root / "setup.py").read_text())))

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.side_by_side import ROOT, head, header, row
+from paddlevideo.environment import mkl_cpu_type
 
 _TSM = "configs/recognition/tsm/tsm_k400_videos.yaml"
 _AVA = "configs/detection/ava/slowfast_kinetics_pretrained_r50_4x16x1_20e_ava_rgb.yaml"
@@ -96,7 +97,7 @@ def run(root: Path, script: str, arguments: Sequence[object], out: Path, loaded:
     out.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
-        **{"OMP_NUM_THREADS": "1", "MKL_DEBUG_CPU_TYPE": "5", "FLAGS_use_stride_kernel": "0"},
+        **{"OMP_NUM_THREADS": "1", "MKL_DEBUG_CPU_TYPE": mkl_cpu_type(), "FLAGS_use_stride_kernel": "0"},
         **{"PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"},
     }
     program = ROOT / "benchmarks" / "contestants" / "commands.py"

@@ -12,6 +12,7 @@ from paddlevideo.config import Config
 from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
+from paddlevideo.loader.collate import BatchSource
 from paddlevideo.loader.datasets.lists import sample_error
 from paddlevideo.loader.workers import _death
 from paddlevideo.memory import OutOfMemoryError
@@ -93,7 +94,7 @@ def test_what_the_machine_lacks_is_not_laid_at_the_clip():
 def test_a_dead_worker_is_explained_by_its_own_exit_code(code, words):
     iterator = SimpleNamespace(_workers=[SimpleNamespace(pid=7, exitcode=code), SimpleNamespace(pid=8, exitcode=0)])
     records = [{"filename": "a.mp4"}]
-    source = SimpleNamespace(samples=SimpleNamespace(dataset=SimpleNamespace(records=records)))
+    source = BatchSource(SimpleNamespace(dataset=SimpleNamespace(records=records)))
     watch = SimpleNamespace(expired_s=None, is_set=lambda: False)
     line = str(_death(iterator, watch, source, np.array([0]), RuntimeError()))
     assert f"pid 7: exit code {code}" in line and "a.mp4" in line and words in line
