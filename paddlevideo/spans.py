@@ -158,8 +158,13 @@ def holds_spans(path: str | os.PathLike) -> bool:
             header = next(csv.reader([stream.readline()]), [])
         return set(REQUIRED) <= {name.strip() for name in header}
     if ending == ".json" and Path(path).is_file():
-        content = read_json(path)
-        return isinstance(content, dict) and content.get("format") == FORMAT
+        with open(path, encoding="utf-8-sig", errors="replace") as stream:
+            if stream.read(1 << 10).lstrip()[:1] != "{":
+                return False
+        try:
+            return read_json(path).get("format") == FORMAT
+        except UserError:  # which the reader of results explains
+            return False
     return False
 
 
