@@ -13,6 +13,7 @@ import numpy as np
 
 from paddlevideo.classes import Classes
 from paddlevideo.errors import printable
+from paddlevideo.loader.datasets.lists import clip_name
 
 log = logging.getLogger("paddlevideo")
 
@@ -76,9 +77,30 @@ def split_line(dataset: Any, split: str) -> str:
     kind = "videos" if records and "filename" in records[0] else "folders of frames"
     if records and "img_key" in records[0]:
         kind = f"key frames of {len({record['img_key'].rpartition(',')[0] for record in records})} videos"
+    elif records and "start_s" in records[0]:
+        kind = f"spans of {len(_files(dataset))} {kind}"
     counts = _counts(dataset)
     seen = f", {len([count for count in counts.values() if count])} classes" if counts else ""
     return f"DATASET.{split}: {len(records)} {kind}{seen}; fingerprint of the split {fingerprint(dataset)[:16]}"
+
+
+def _files(dataset: Any) -> set[str]:
+    """Real paths of a split's files."""
+    return {os.path.realpath(record.get("filename") or record["frame_dir"]) for record in dataset.records}
+
+
+def shared_videos_line(train: Any, valid: Any) -> str | None:
+    """Which videos both splits have spans of; None: none, or they are no spans."""
+    if not all("start_s" in dataset.records[0] for dataset in (train, valid)):
+        return None
+    shared = sorted(_files(train) & _files(valid))
+    if not shared:
+        return None
+    names = _cut([printable(name) for name in shared])
+    return (
+        f"DATASET.valid: {len(shared)} of {len(_files(valid))} videos are in DATASET.train, too ({names}): its figures "
+        "are higher than of other videos; split by video (paddlevideo prepare spans)"
+    )
 
 
 def fingerprint(dataset: Any) -> str:
@@ -93,7 +115,7 @@ def fingerprint(dataset: Any) -> str:
 def _identity(record: dict[str, Any], root: str | None) -> str:
     if "img_key" in record:
         return f"{record['img_key']}\t{record.get('digest')}"
-    path = str(record.get("filename") or record.get("frame_dir"))
+    path = clip_name(record)
     label = record.get("label")
     label = label.tolist() if isinstance(label, np.ndarray) else label
     return f"{os.path.relpath(path, root) if root else path}\t{label}"
