@@ -110,7 +110,7 @@ def test_several_videos_and_persons():
         score_spans(SpanTable([Span(0, 5, "a", 0.9, None, "x")]), truth)
 
 
-def test_what_is_left_out_is_said():
+def test_what_is_left_out_is_noted():
     truth = table((0, 5, "a"), (4, 8, "b"), source="truth")
     result = score_spans(table((0, 5, "a"), (0, 5, "c"), source="found"), truth)
     assert not result.figures and result.classes["a"] == {"annotated": 1, "predicted": 1}
