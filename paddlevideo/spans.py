@@ -112,6 +112,9 @@ class SpanTable:
         settings: how the spans were made.
         source: the file, for messages.
         lines: line of ``source`` of each span; empty: unknown.
+
+    Raises:
+        ValueError: a label is not among the classes.
     """
 
     spans: Sequence[Span]
@@ -126,6 +129,8 @@ class SpanTable:
         object.__setattr__(self, "lines", tuple(self.lines[i] for i in order) if self.lines else ())
         object.__setattr__(self, "spans", tuple(self.spans[i] for i in order))
         object.__setattr__(self, "classes", tuple(self.classes))
+        if unnamed := sorted({span.label for span in self.spans} - {*self.classes}) if self.classes else []:
+            raise ValueError(f"label {unnamed[0]!r} is not among the {len(self.classes)} classes")
 
     def labels(self) -> list[str]:
         """The classes, or the labels that occur, sorted."""

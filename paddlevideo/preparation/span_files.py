@@ -145,10 +145,10 @@ def merged(contents: Sequence[SpanContent], video: str | None = None) -> SpanCon
     for content in contents:
         facts |= content.table.videos
     classes = dict.fromkeys(name for content in contents for name in content.table.classes)
+    if classes:  # files without the list of their classes add those that occur
+        classes |= dict.fromkeys(sorted(span.label for span in spans))
     settings = contents[0].table.settings if len(contents) == 1 else {}
     table = SpanTable(spans, facts, list(classes), settings, contents[0].table.source)
-    if classes and not all(content.table.classes for content in contents):
-        table = replace(table, classes=sorted({*classes, *(span.label for span in spans)}))
     return SpanContent(table, [p for c in contents for p in c.people], [line for c in contents for line in c.lines])
 
 

@@ -130,7 +130,7 @@ def test_prepare_people_still_takes_whole_pictures_for_persons(tmp_path):
 def test_several_files_are_one(tmp_path):
     one, two = SpanTable([Span(0, 1, "b")], classes=["b", "a"]), SpanTable([Span(0, 1, "c", video="x")])
     found = merged([SpanContent(one), SpanContent(two)], "y").table
-    assert [(s.video, s.label) for s in found.spans] == [("x", "c"), ("y", "b")] and found.classes == ("a", "b", "c")
+    assert [(s.video, s.label) for s in found.spans] == [("x", "c"), ("y", "b")] and found.classes == ("b", "a", "c")
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ def test_a_span_is_checked_and_timed_to_the_millisecond():
 def test_spans_are_sorted():
     assert [s.label for s in FULL.spans] == ["[person 3] waves", "läuft -->", 'say "a, b" & <c>']
     assert FULL.video_names() == ["a.mp4", "b/c d.mp4", "empty.mp4"]
+    with pytest.raises(ValueError, match="label 'b' is not among the 1 classes"):
+        SpanTable([Span(1, 2, "b")], classes=["a"])
     table = SpanTable([Span(1, 2, "b"), Span(0, 1, "a")], lines=[7, 8])
     assert [(s.label, line) for s, line in zip(table.spans, table.lines)] == [("a", 8), ("b", 7)]
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from paddlevideo.cli.main import run_script
+from paddlevideo.cli.main import main, run_script
+from paddlevideo.engine.data_summary import fingerprint
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.build import build_dataset
 from paddlevideo.loader.datasets.lists import clip_name
@@ -102,6 +103,9 @@ def test_samples_of_a_csv(tmp_path):
         "videos/b.mp4#t=3,4.5",
     ]
     assert listed(tmp_path, "a,0,1,run\n", suffix=".mp4", test_mode=True, clip_s=1.0).sample(0)["draw"] is False
+    texts = ("a,0,1,run\n", "a,0,1.001,run\n", "a,0,1,run\n")
+    prints = [fingerprint(listed(tmp_path, text)) for text in texts]
+    assert prints[0] == prints[2] != prints[1]
     frames = listed(tmp_path, "a,0,1,run\n", fps=5.0)
     assert frames.sample(0) == {
         "frame_dir": "a", "label": 1, "start_s": 0.0, "end_s": 1.0, "index": 0, "suffix": "img_{:05}.jpg", "fps": 5.0,
@@ -198,6 +202,24 @@ def test_a_network_trains_and_is_validated_on_spans(long_videos, config_of, capf
     more = ["-o", f"DATASET.valid.file_path={long_videos}/train.csv", "-o", f"output_dir={long_videos}/again"]
     assert run_script("main.py", ["-c", str(file), "--validate", *more]) == 0
     assert "DATASET.valid: 2 of 2 videos are in DATASET.train, too" in "".join(capfd.readouterr())
+
+
+def test_check_data_reads_spans(long_videos, capsys):
+    (long_videos / "val.csv").write_text(
+        "video,start_s,end_s,label\nb.mp4,0,1,left\nc.mp4,0,1,left\nc.mp4,0,1,right\nc.mp4,3.9,9,left\nc.mp4,4,5,left\n"
+        "d.mp4,0,1,up\n"
+    )
+    config = tiny.tsm_config(long_videos, long_videos / "out")
+    for split, name in (("train", "train.csv"), ("valid", "val.csv"), ("test", "val.csv")):
+        section = {"format": "SpanDataset", "file_path": str(long_videos / name), "data_prefix": str(long_videos)}
+        config["DATASET"][split] = section
+    config["DATASET"]["label_names"] = str(long_videos / "classes.txt")
+    file, report = tiny.save(config, long_videos / "spans.yaml"), long_videos / "report.json"
+    assert main(["check-data", "-c", str(file), "--report", str(report), "--jobs", "1"]) == 1
+    found = [(f["kind"], f["line"]) for f in json.loads(report.read_text())["findings"] if f["level"] == "error"]
+    assert found == [
+        ("label", 7), ("missing", 7), ("short", 5), ("short", 6), ("duplicate", 4), ("conflict", 4), ("leak", 2),
+    ]  # fmt: skip
 
 
 def test_a_span_after_the_video_s_end_stops_the_training(long_videos, capfd):
