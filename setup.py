@@ -40,7 +40,10 @@ EXTRAS = {
     "gpu": ["paddlepaddle-gpu>=3.0"],  # from Paddle's own index; see the README
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
-    "onnx": ["onnxruntime>=1.17"],  # person detectors in ONNX
+    "onnx": ["onnxruntime>=1.17", "paddle2onnx>=2.1"],  # person detectors in ONNX; exports
+    "openvino": ["openvino>=2024.4", "paddle2onnx>=2.1"],  # exports
+    "remote": ["fsspec>=2024.2", "aiohttp>=3.9"],  # shards at addresses; s3fs, gcsfs, adlfs for those stores
+    "jpeg": ["simplejpeg>=1.8"],  # folders of JPEG files, faster
     "test": [
         "pytest>=8",
         "pytest-xdist>=3",
@@ -49,6 +52,9 @@ EXTRAS = {
         "scikit-learn>=1.4",
         "onnx>=1.15",
         "onnxruntime>=1.17",
+        "fsspec>=2024.2",
+        "aiohttp>=3.9",
+        "simplejpeg>=1.8",
     ],
     "demo": ["scikit-learn>=1.4"],  # its hand-written digits
 }

@@ -19,6 +19,22 @@ PEERS: dict[str, tuple[str, ...]] = {
     "torch": ("torch==2.13.0", "torchvision==0.28.0", "torchcodec==0.13.0", "numpy==2.3.5"),
     "decord": ("decord==0.6.0", "opencv-python-headless==4.11.0.86", "numpy==1.26.4", "pillow==12.0.0", "av==16.0.1"),
     "runtimes": ("onnxruntime==1.32.0", "openvino==2026.4.1", "numpy==2.3.5"),
+    # the project's own requirements with every runtime of an export
+    "exports": (
+        "paddlepaddle==3.3.1",
+        "paddle2onnx==2.1.0",
+        "onnxruntime==1.32.0",
+        "openvino==2026.4.1",
+        "numpy==2.3.5",
+        "opencv-contrib-python-headless==4.11.0.86",
+        "av==18.1.0",
+        "pillow==12.0.0",
+        "PyYAML==6.0.3",
+        "safetensors==0.7.0",
+        "tqdm==4.67.1",
+        "setuptools==80.9.0",
+    ),
+    "webdataset": ("torch==2.13.0", "torchcodec==0.13.0", "webdataset==1.0.2", "numpy==2.3.5"),
     "jpeg": ("simplejpeg==1.9.0", "opencv-python-headless==4.11.0.86", "numpy==1.26.4", "pillow==12.0.0"),
 }
 
@@ -34,6 +50,11 @@ class Interpreter:
 def ours(root: Path = ROOT) -> Interpreter:
     """The interpreter of this process, with the project of the given checkout."""
     return Interpreter(Path(sys.executable), Path(root).resolve())
+
+
+def ours_with_runtimes(root: Path = ROOT) -> Interpreter:
+    """The project of the given checkout beside every runtime that an export can use."""
+    return Interpreter(python_of("exports").path, Path(root).resolve())
 
 
 def python_of(name: str) -> Interpreter:

@@ -1,4 +1,4 @@
-"""Measures what benchmarks/README.md lists:  python -m benchmarks.run [decode loader resize model export start]
+"""Measures what benchmarks/README.md lists:  python -m benchmarks.run [loader resize start]
 
 Times are CPU seconds of one thread unless a row has "wall"; each is the median of ``--rounds`` after one round that is
 thrown away.  Compared things take turns within one run, so that a change of the machine's speed affects both.
@@ -45,47 +45,11 @@ def row(*cells: object) -> None:
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
 
 
-def synthetic_video(folder: Path, gop: int, frames: int = 300, height: int = 256, width: int = 340) -> Path:
-    """A clip with moving texture, so that its frames cost what those of a real one cost."""
-    import numpy as np
-
-    from tests.clips import write_clip
-
-    rng = np.random.default_rng(0)
-    canvas = rng.integers(0, 255, (height // 8 + 40, width // 8 + 40, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
-    clip = np.stack([canvas[t % 300 : t % 300 + height, t % 300 : t % 300 + width] for t in range(frames)])
-    path = folder / f"gop{gop}.mp4"
-    write_clip(path, clip, fps=30, gop=gop)
-    return path
-
-
-def decode(rounds: int) -> None:
-    """8 frames, one from each eighth of 300, by every backend."""
-    import numpy as np
-
-    from paddlevideo.loader.decode import open_video
-
-    row("decode, 8 of 300 frames at 340 x 256", "CPU ms per clip", "times pyav")
-    with tempfile.TemporaryDirectory() as folder:
-        for gop in (12, 250):
-            path = synthetic_video(Path(folder), gop)
-            index = np.arange(18, 300, 37)
-
-            def read(backend: str, path: Path = path, index: object = index) -> None:
-                reader = open_video(str(path), backend)
-                reader.get(index)
-                reader.close()
-
-            names = ("pyav", "pyav_sequential", "decord", "cv2")
-            times = take_turns(rounds, {name: (lambda name=name: read(name)) for name in names})
-            for name in names:
-                row(f"{name}, group of {gop}", f"{1e3 * times[name]:.1f}", f"{times[name] / times['pyav']:.2f}")
-
-
 def loader(rounds: int) -> None:
     """File to array through the training pipeline of TSM, uint8 out against float32 normalised in the worker."""
     import numpy as np
 
+    from benchmarks.file_to_clip import write
     from paddlevideo.config import load_config
     from paddlevideo.loader.pipelines import Pipeline
 
@@ -98,7 +62,7 @@ def loader(rounds: int) -> None:
     ]
     row("TSM training pipeline, file to array", "CPU ms per clip", "MB per clip")
     with tempfile.TemporaryDirectory() as folder:
-        path = synthetic_video(Path(folder), 12)
+        path = write("gop12", Path(folder))
         pipelines = {"uint8 (default)": Pipeline(section, "a"), "float32 (device: False)": Pipeline(on_worker, "b")}
 
         def read(pipeline: Pipeline) -> np.ndarray:
@@ -155,94 +119,6 @@ def resize(rounds: int) -> None:
             )
 
 
-def model_seconds(config: str, rounds: int) -> dict[str, float]:
-    """CPU seconds of one training step and one prediction at batch 1, full size."""
-    import numpy as np
-    import paddle
-
-    from paddlevideo.build import network
-    from paddlevideo.config import load_config
-
-    framework = network(load_config(ROOT / config, ["MODEL.backbone.pretrained=null"]))
-    optimizer = paddle.optimizer.Momentum(0.01, parameters=framework.parameters())
-    imgs = np.random.default_rng(0).integers(0, 255, (1, 1, 8, 224, 224, 3), dtype=np.uint8)
-    batch = {"imgs": paddle.to_tensor(imgs), "label": paddle.to_tensor([3])}
-
-    def train() -> None:
-        framework.train()
-        framework(batch, mode="loss")["loss"].backward()
-        optimizer.step()
-        optimizer.clear_grad()
-
-    def predict() -> None:
-        framework.eval()
-        with paddle.no_grad():
-            framework(batch, mode="predict")["scores"].numpy()
-
-    return take_turns(rounds, {"training step": train, "prediction": predict})
-
-
-def model(rounds: int) -> None:
-    """Each model in a process with the environment that the commands set, and in one without it, taking turns."""
-    row("8 x 224, batch 1", "CPU s", "CPU s without the environment", "ratio")
-    for config in (TSM, TIMESFORMER):
-        command = [sys.executable, "-m", "benchmarks.run", "--model_seconds", config, "--rounds", str(rounds)]
-        found: dict[str, dict[str, list[float]]] = {"set": {}, "bare": {}}
-        for _ in range(2):
-            for kind in found:
-                environment = {k: v for k, v in os.environ.items() if k not in ("MKL_DEBUG_CPU_TYPE",)}
-                environment.pop("FLAGS_use_stride_kernel", None)
-                environment["OMP_NUM_THREADS"] = "1"
-                done = subprocess.run(
-                    [*command, *(["--bare"] if kind == "bare" else [])],
-                    env=environment, capture_output=True, text=True, check=True,
-                )  # fmt: skip
-                for line in done.stdout.splitlines():
-                    what, tab, value = line.partition("\t")
-                    if tab:
-                        found[kind].setdefault(what, []).append(float(value))
-        for what in found["set"]:
-            ours, bare = min(found["set"][what]), min(found["bare"][what])
-            row(f"{Path(config).stem}, {what}", f"{ours:.2f}", f"{bare:.2f}", f"{bare / ours:.2f}")
-
-
-def export(rounds: int) -> None:
-    """The exported program against the network it was made from: one centre crop, one thread, the same scores."""
-    import numpy as np
-    import paddle
-
-    from paddlevideo.build import deployed_network
-    from paddlevideo.config import load_config
-    from paddlevideo.inference import export as exporting
-    from paddlevideo.inference.runtime import ExportedModel, Runtime
-    from paddlevideo.safe_io import write_pickle
-
-    row("prediction, 8 x 224, batch 1", "network, CPU s", "exported, CPU s", "network / exported", "scores differ by")
-    for file, crop in ((TSM, ()), (TIMESFORMER, ("PIPELINE.test.transform.3={CenterCrop: {target_size: 224}}",))):
-        config = load_config(ROOT / file, [*UNNAMED, *crop])
-        with tempfile.TemporaryDirectory() as folder:
-            framework = deployed_network(config)
-            framework.eval()
-            weights = Path(folder) / "weights.pdparams"
-            write_pickle(weights, {key: value.numpy() for key, value in framework.state_dict().items()})
-            done = exporting.export(config, weights, Path(folder) / "model", say=lambda line: None)
-            runtime = Runtime(use_gpu=False, cpu_threads=1)
-            exported = ExportedModel(done.program, done.params, runtime, say=lambda line: None)
-        imgs = np.random.default_rng(0).integers(0, 255, (1, *done.input_shape[1:]), dtype=np.uint8)
-        batch, given = {"imgs": paddle.to_tensor(imgs)}, {}
-
-        def network(batch: dict = batch, framework: object = framework, given: dict = given) -> None:
-            with paddle.no_grad():
-                given["network"] = framework(batch, mode="predict")["scores"].numpy()
-
-        def program(imgs: np.ndarray = imgs, exported: ExportedModel = exported, given: dict = given) -> None:
-            given["exported"] = exported(imgs)
-
-        times = take_turns(rounds, {"network": network, "exported": program})
-        ratio, gap = times["network"] / times["exported"], np.abs(given["network"] - given["exported"]).max()
-        row(Path(file).stem, *(f"{times[name]:.2f}" for name in times), f"{ratio:.2f}", f"{gap:.1e}")
-
-
 def start(rounds: int) -> None:
     """Wall seconds until a configuration is checked."""
     seconds = []
@@ -254,28 +130,21 @@ def start(rounds: int) -> None:
     row("main.py --check", f"{statistics.median(seconds[1:]):.2f} s wall")
 
 
-SECTIONS = {"decode": decode, "loader": loader, "resize": resize, "model": model, "export": export, "start": start}
+SECTIONS = {"loader": loader, "resize": resize, "start": start}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--model_seconds", help=argparse.SUPPRESS)
-    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     unknown = [name for name in args.sections if name not in SECTIONS]
     if unknown:
         parser.error(f"no section {unknown[0]!r}; there are: {', '.join(SECTIONS)}")
-    if not args.bare:
-        from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
+    from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 
-        set_cpu_environment()
-        hide_paddle_remarks()
-    if args.model_seconds:
-        for what, seconds in model_seconds(args.model_seconds, args.rounds).items():
-            print(f"{what}\t{seconds}")
-        return
+    set_cpu_environment()
+    hide_paddle_remarks()
     day, load = datetime.date.today().isoformat(), os.getloadavg()[0]
     print(f"`python -m benchmarks.run {' '.join(args.sections)}`, {day}, {platform.machine()}, "
           f"{os.cpu_count()} cores, load {load:.1f}\n")  # fmt: skip

@@ -137,7 +137,7 @@ def main() -> int:
     )
     demo.run("test both", demo.testing("TSM"), demo.testing("TSM_no_shift", "MODEL.backbone.shift=False"))
     best = f"{args.folder}/output/TSM/TSM_best.pdparams"
-    export = ["tools/export_model.py", "-c", CONFIG, "-p", best, "-o", f"{args.folder}/inference"]
+    export = ["tools/export_model.py", "-c", CONFIG, "-p", best, "-o", f"{args.folder}/inference", "--timing", "none"]
     export += [word for override in demo.overrides for word in ("--override", override)]
     exported = demo.run("export", export)[0]
     labels = (ROOT / data / "labels.txt").read_text().split()

@@ -21,12 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.ava_table import PlainTable, read_table
 from paddlevideo.errors import CONTROL, UserError
 from paddlevideo.findings import Findings
 from paddlevideo.safe_io import read_json, read_npz, read_pickle, reading, write_atomic
 from paddlevideo.shipped import shipped
 
 BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far beyond a video's last frame
+_HEADERS = (b"video_id", b"video")
+_KEY = re.compile(r"(?s:.+),([0-9]{4}|[1-9][0-9]{4,7})")  # as ``img_key`` writes whole seconds
+_FIRST_LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|$)")
 _BOX_SUFFIXES = (".pkl", ".npz", ".json")
 
 
@@ -89,44 +93,63 @@ class AVARows:
     def __len__(self) -> int:
         return len(self.video)
 
-    def keys(self) -> tuple[list[str], np.ndarray]:
-        """The different key frames, in order of their first line, and int64 [M]: the key frame of every line."""
-        # a pair of numbers as one: exact, because videos are few and milliseconds fit
-        code = self.video.astype(np.int64) * (1 << 40) + np.round(self.timestamp * 1000).astype(np.int64)
-        _, first, group = np.unique(code, return_index=True, return_inverse=True)
+    def frames(self) -> tuple[np.ndarray, np.ndarray]:
+        """The row of each key frame's first line, in the order of lines, and int64 [M]: the key frame of every line."""
+        code = frame_code(self.video, milliseconds(self.timestamp))
+        new = np.ones(len(code), bool)
+        new[1:] = code[1:] != code[:-1]
+        runs = np.flatnonzero(new)  # lines of a key frame mostly follow each other
+        _, first, group = np.unique(code[runs], return_index=True, return_inverse=True)
         order = np.argsort(first, kind="stable")
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        names = [img_key(self.videos[self.video[i]], self.timestamp[i]) for i in first[order]]
-        return names, place[group.reshape(-1)]
+        return runs[first[order]], np.repeat(place[group.reshape(-1)], np.diff(runs, append=len(code)))
+
+    def keys(self) -> tuple[list[str], np.ndarray]:
+        """The different key frames, in order of their first line, and int64 [M]: the key frame of every line."""
+        first, group = self.frames()
+        return [img_key(self.videos[self.video[i]], self.timestamp[i]) for i in first], group
+
+
+def milliseconds(timestamp_s: np.ndarray) -> np.ndarray:
+    """int64: what ``time_text`` keeps of seconds."""
+    return np.round(timestamp_s * 1000).astype(np.int64)
+
+
+def frame_code(video: np.ndarray, thousandths: np.ndarray) -> np.ndarray:
+    """int64: a pair of numbers as one; exact, because videos are few and milliseconds fit."""
+    return video.astype(np.int64) * (1 << 40) + thousandths
 
 
 def read_ava_csv(path: str | os.PathLike, scored: bool = False) -> AVARows:
     """Lines ``video_id,second,x1,y1,x2,y2,action_id,person_id``; the last field is a score where ``scored``.
 
     No header is needed; one that begins with ``video_id`` or ``video`` is skipped.  The action may be empty; the
-    person may be empty or absent.  A million and a half lines take about three seconds.
+    person may be empty or absent.  A million lines take about half a second.
 
     Raises:
         UserError: no such file, or not text.
         ConfigError: bad lines, each with its number.
     """
     path = os.fspath(path)
-    lines = _read_bytes(path, "annotation").splitlines()
-    numbers = None
-    if lines and lines[0].partition(b",")[0].strip().lower() in (b"video_id", b"video"):
-        lines[0] = b""
-    if not all(lines):
-        numbers = np.array([i for i, line in enumerate(lines, 1) if line.strip()], np.int32)
-        lines = [line for line in lines if line.strip()]
-    if not lines:
-        return AVARows(path, **({"score": np.zeros(0)} if scored else {"entity": np.zeros(0, np.int32)}))
-    numbers = np.arange(1, len(lines) + 1, dtype=np.int32) if numbers is None else numbers
-    parsed = _parse_fast(lines) or _parse_slowly(path, lines, numbers, scored)
-    codes: dict[bytes, int] = {}
-    video = np.array([codes.setdefault(name, len(codes)) for name in parsed[0]], np.int32)
-    rows = AVARows(path, _texts(path, codes), video, line=numbers)
-    return _checked(rows, parsed[1], scored)
+    data = _read_bytes(path, "annotation")
+    first = _FIRST_LINE.match(data)
+    has_header = first[1].partition(b",")[0].strip().lower() in _HEADERS
+    data = data[first.end() :] if has_header else data
+    table = read_table(data)
+    if table is not None:
+        numbers = np.arange(1, len(table.name) + 1, dtype=np.int32) + np.int32(has_header)
+    else:
+        lines = data.splitlines()
+        numbers = np.arange(1, len(lines) + 1, dtype=np.int32) + np.int32(has_header)
+        if has_header or not all(lines):
+            filled = [i for i, line in enumerate(lines) if line.strip()]
+            lines, numbers = [lines[i] for i in filled], numbers[filled]
+        if not lines:
+            return AVARows(path, **({"score": np.zeros(0)} if scored else {"entity": np.zeros(0, np.int32)}))
+        table = read_table(b"\n".join(lines)) or _parse_slowly(path, lines, numbers, scored)
+    del data
+    return _checked(AVARows(path, _texts(path, table.names), table.name, line=numbers), table.values, scored)
 
 
 def _read_bytes(path: str, what: str) -> bytes:
@@ -146,26 +169,8 @@ def _texts(path: str, names: Iterable[bytes]) -> list[str]:
         raise UserError(f"{path}: not a UTF-8 text file ({error.reason})") from error
 
 
-def _parse_fast(lines: list[bytes]) -> tuple[list[bytes], np.ndarray] | None:
-    """Video of each line and float64 [M, 7], if every line has eight plain filled fields; None: look closer."""
-    parts = [line.partition(b",") for line in lines]
-    rest = b",".join([part[2] for part in parts])
-    if b'"' in rest or b",," in rest or rest.endswith(b",") or rest.count(b",") != 7 * len(lines) - 1:
-        return None
-    if any(part[2].count(b",") != 6 for part in parts):
-        return None
-    names = [part[0] for part in parts]
-    if any(b'"' in name or not name or name != name.strip() for name in set(names)):
-        return None
-    try:
-        values = np.fromstring(rest, sep=",")
-    except ValueError:
-        return None
-    return (names, values.reshape(-1, 7)) if values.size == 7 * len(lines) else None
-
-
-def _parse_slowly(path: str, lines: list[bytes], numbers: np.ndarray, scored: bool) -> tuple[list[bytes], np.ndarray]:
-    """The same by a real csv reader, with an empty action or person as -1, and a message for every bad line."""
+def _parse_slowly(path: str, lines: list[bytes], numbers: np.ndarray, scored: bool) -> PlainTable:
+    """The table by a real csv reader, with an empty action or person as -1, and a message for every bad line."""
     wanted = "video_id, second, x1, y1, x2, y2, action_id, " + ("score" if scored else "person_id")
     names, values, findings = [], np.full((len(lines), 7), -1.0), Findings(path)
     with reading(path, "a csv"):
@@ -187,7 +192,8 @@ def _parse_slowly(path: str, lines: list[bytes], numbers: np.ndarray, scored: bo
     if len(names) < len(lines):
         findings.add(len(names), "a quote is opened and never closed")
     findings.raise_if_any()
-    return names, values
+    codes: dict[bytes, int] = {}
+    return PlainTable(codes, np.array([codes.setdefault(name, len(codes)) for name in names], np.int32), values)
 
 
 def _checked(rows: AVARows, values: np.ndarray, scored: bool) -> AVARows:
@@ -371,6 +377,8 @@ def _read_npz(path: str) -> dict[str, Any]:
 
 
 def _key(path: str, key: Any) -> str:
+    if isinstance(key, str) and _KEY.fullmatch(key):
+        return key
     try:
         return img_key(*split_key(key))
     except (ValueError, AttributeError):

@@ -80,6 +80,7 @@ class Reading(_Scalars):
     timeout_s: Positive = 60.0  # per clip
     max_replacements: NonNegativeInt = 10  # other samples tried in the place of an unreadable one
     damaged: Literal["refuse", "read"] = "refuse"  # read: take what can be decoded of a damaged video
+    index: str = "auto"  # of the videos (check-data writes it): auto: beside file_path; none; or the folder it is in
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,7 @@ class Options(Checked):
     amp: bool = False  # mixed precision on GPUs
     amp_level: Literal["O1", "O2"] = "O1"
     amp_dtype: Literal["float16", "bfloat16"] = "float16"
+    amp_black_list: list[str] | None = None  # operators that stay in float32; None: conv3d and reduce_mean
     max_iters: PositiveInt | None = None  # batches per epoch at most, in training and evaluation
     scale_lr: bool = False  # scale rates from OPTIMIZER.base_batch_size to this global batch
     profiler_options: str | None = None  # see ``ProfilerHook``

@@ -43,6 +43,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--amp", action="store_true", help="mixed precision on GPUs")
     add("--amp_level", choices=("O1", "O2"), help="O1 (default with --amp) or O2")
     add("--amp_dtype", choices=("float16", "bfloat16"), default="float16", help="(%(default)s)")
+    stay = "operators that stay in float32 besides those of Paddle's own list (default: conv3d reduce_mean)"
+    add("--amp_black_list", nargs="*", metavar="OPERATOR", help=stay)
     limit = "at most N batches per epoch, in training and evaluation"
     add("--max_iters", type=options.at_least(1), metavar="N", help=limit)
 
@@ -51,7 +53,9 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
     """The values of ``add_run``, as ``paddlevideo.train`` and ``paddlevideo.test`` take them."""
     if args.amp_level and not args.amp:
         raise UserError("--amp_level needs --amp")
-    names = ("seed", "deterministic", "device", "amp", "amp_dtype", "max_iters")
+    if args.amp_black_list is not None and not args.amp:
+        raise UserError("--amp_black_list needs --amp")
+    names = ("seed", "deterministic", "device", "amp", "amp_dtype", "amp_black_list", "max_iters")
     return {name: vars(args)[name] for name in names} | {"amp_level": args.amp_level or "O1"}
 
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
+import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.classes import NOTE, Classes, write_weights
+from paddlevideo.engine.background import Background
 from paddlevideo.errors import UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.manifest import SUFFIX as MANIFEST
@@ -41,6 +44,7 @@ _WRITTEN = (
     "predictions*.csv", "tensorboard", "visualdl",
 )  # fmt: skip
 _NO_IDENTITY = "unknown"  # of points that were written before runs had one
+_IN_A_RUN = re.compile(r"_step_\d{8}\.pdparams$")
 Arrays = dict[str, Any]
 
 
@@ -78,6 +82,7 @@ class RunFolder:
     Attributes:
         run: the identity of the run that writes here.
         classes: what its class indices mean; both are in every manifest.
+        background: the thread that writes here while training goes on.
 
     Args:
         folder: created if missing.
@@ -91,6 +96,7 @@ class RunFolder:
     def __init__(self, folder: Path, model_name: str, lock: bool = True):
         self.path, self.model_name = folder, model_name
         self.run, self.classes = uuid.uuid4().hex, Classes()
+        self.background = Background()
         self._lock: int | None = None
         if lock:
             try:
@@ -104,10 +110,22 @@ class RunFolder:
             sweep_temporary(folder)
 
     def release(self) -> None:
-        """Gives the lock back; a killed process gives it back too, by ending."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """Gives the lock back when all is written; a killed process gives it back too, by ending.
+
+        Raises:
+            Exception: what was not written; logged instead where another error is on its way.
+        """
+        ending = sys.exc_info()[1]
+        try:
+            self.background.wait()
+        except Exception as error:
+            if ending is None:
+                raise
+            log.error("%s", error)
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def stem(self, what: str) -> Path:
         """``<folder>/<model_name>_<what>``."""
@@ -150,11 +168,18 @@ class RunFolder:
         Args:
             progress: ``epoch`` and ``step``, for the note.
         """
-        stem = self.stem(what)
-        for ending, network in framework.checkpoints().items():
-            file = stem.with_name(f"{stem.name}{ending}.pdparams")
-            about = {"model_name": self.model_name, "run": self.run, **progress}
-            write_weights(file, numpy_state(network), self.classes, about)
+        self.weights_job(what, framework, progress)()
+
+    def weights_job(self, what: str, framework: Any, progress: Mapping[str, int]) -> Callable[[], None]:
+        """``save_weights`` of the weights as they are now, to be called when they may have changed."""
+        stem, about = self.stem(what), {"model_name": self.model_name, "run": self.run, **progress}
+        states = {ending: numpy_state(network) for ending, network in framework.checkpoints().items()}
+
+        def write() -> None:
+            for ending, state in states.items():
+                write_weights(stem.with_name(f"{stem.name}{ending}.pdparams"), state, self.classes, about)
+
+        return write
 
     def entries(self) -> tuple[list[PointEntry], int]:
         """All resume points that have a valid manifest, newest (most steps) first; and how many have a damaged one."""
@@ -216,8 +241,11 @@ class RunFolder:
             newest: it is the newest valid one of its run, so that those beyond it are damaged.
         """
         if point is None:
-            work = [*self.path.glob(f"*{MANIFEST}"), *self.path.glob(f"{self.model_name}_*.pdparams")]
-            return sorted({file.name for file in work})
+            manifests = {file.name for file in self.path.glob(f"*{MANIFEST}")}
+            weights = {file.name for file in self.path.glob(f"{self.model_name}_*.pdparams")}
+            # a run that was killed within its first resume point has left nothing to continue, and nothing to lose
+            halves = {name for name in weights if _IN_A_RUN.search(name) and f"{name[:-9]}{MANIFEST}" not in manifests}
+            return sorted(manifests | weights - halves)
         step = point.state["progress"]["step"]
         return [e.stem.name for e in self.entries()[0] if e.run != point.run or (e.step > step and not newest)]
 
@@ -341,7 +369,7 @@ def _step_of(note: Path, unknown: int) -> int:
 
 
 def numpy_state(layer: Any) -> dict[str, np.ndarray]:
-    """A layer's state dict as arrays."""
+    """A layer's state dict as arrays of their own, which later steps do not change."""
     return {name: np.asarray(value.numpy()) for name, value in layer.state_dict().items()}
 
 

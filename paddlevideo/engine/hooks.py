@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import math
 import sys
@@ -197,6 +198,9 @@ class CheckpointHook(Hook):
     Comes after the hooks that change arrays of the run (averages, batch norms), and before those that may fail
     although the epoch is done (validation); these store their result with ``update``.
 
+    Files are written in the background, from copies of the arrays, of which there is one set at a time: the next point
+    waits for the one before it.  A file that could not be written ends the run at the next step.
+
     Args:
         save_interval: epochs between checkpoints that stay, PaddleVideo's way: the first, every n-th after, the last.
         steps: optimizer steps between points within an epoch; 0 for none.
@@ -215,6 +219,7 @@ class CheckpointHook(Hook):
         self._overdue = False  # a point was left out since the run had diverged
 
     def after_step(self, run: Trainer) -> None:
+        run.folder.background.check()
         due = self._overdue or (self.steps and run.progress.step % self.steps == 0)
         if run.stop_signal:
             self.save(run)
@@ -242,21 +247,38 @@ class CheckpointHook(Hook):
         return f"epoch_{epoch:05d}" if kept else None
 
     def save(self, run: Trainer, also: str | None = None) -> None:
-        """Writes the resume point of the current step; ``also`` gives its files a lasting name."""
-        if distributed.is_main():
-            state = run.state_dict()
-            stem = run.folder.save(f"step_{run.progress.step:08d}", run.arrays(), state)
+        """Begins to write the resume point of the current step; ``also`` gives its files a lasting name."""
+        if not distributed.is_main():
+            return
+        folder, step = run.folder, run.progress.step
+        folder.background.wait()
+        state, arrays = copy.deepcopy(run.state_dict()), run.arrays()
+
+        def write() -> None:
+            stem = folder.save(f"step_{step:08d}", arrays, state)
             if also:
-                run.folder.copy(stem, also, state)
-            run.folder.keep_newest("step_", self.keep, run.progress.step)
-        distributed.barrier()
+                folder.copy(stem, also, state)
+            folder.keep_newest("step_", self.keep, step)
+
+        folder.background.submit(write)
 
     def update(self, run: Trainer) -> None:
         """Writes the state of the hooks after this one into the points of this epoch's end; their arrays stay."""
-        if distributed.is_main():
-            state, lasting = run.state_dict(), self._lasting(run)
-            for what in (f"step_{run.progress.step:08d}", *([lasting] if lasting else [])):
-                run.folder.update(what, state)  # does nothing where none was written
+        if not distributed.is_main():
+            return
+        folder, state, lasting = run.folder, copy.deepcopy(run.state_dict()), self._lasting(run)
+        points = (f"step_{run.progress.step:08d}", *([lasting] if lasting else []))
+
+        def write() -> None:
+            for what in points:
+                folder.update(what, state)  # does nothing where none was written
+
+        folder.background.submit(write)
+
+    def finish(self, run: Trainer) -> None:
+        """Blocks until all is written; no rank ends before, since a launcher ends the others then."""
+        run.folder.background.wait()
+        distributed.barrier()
 
 
 class ValidateHook(Hook):
@@ -346,10 +368,23 @@ class ValidateHook(Hook):
             return
         if self.best is None or figure > self.best:
             self.best, self.best_epoch = figure, run.progress.epoch
-            if distributed.is_main():
-                run.folder.save_weights("best", run.framework, run.written_at())
-                write_pickle(run.folder.path / f"{run.folder.stem('best').name}.pdopt", run.optimizer_arrays())
-            log.info(f"Already save the best model ({metric.primary_label}){int(figure * 10000) / 10000}")
+            self._save_best(run, f"({metric.primary_label}){int(figure * 10000) / 10000}")
+
+    def _save_best(self, run: Trainer, figure: str) -> None:
+        """Begins to write the weights and the optimizer; the log has a line when they are whole."""
+        if not distributed.is_main():
+            log.info("Already save the best model %s", figure)
+            return
+        folder = run.folder
+        folder.background.wait()
+        write_weights, optimizer = folder.weights_job("best", run.framework, run.written_at()), run.optimizer_arrays()
+
+        def write() -> None:
+            write_weights()
+            write_pickle(folder.path / f"{folder.stem('best').name}.pdopt", optimizer)
+            log.info("Already save the best model %s", figure)
+
+        folder.background.submit(write)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_epoch": self.best_epoch, "validated_epoch": self.validated_epoch}

@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import paddle
 
+from paddlevideo.engine import distributed
+from paddlevideo.errors import UserError
+from paddlevideo.ranges import suggest
 from paddlevideo.solver.optimizer import squared_gradient_norm
 
 log = logging.getLogger("paddlevideo")
 
-# a mean over long axes and a 3-D convolution lose too much in half precision
-_KEEP_FLOAT32 = {"reduce_mean", "conv3d"}
+# PaddleVideo's: a mean over long axes and a 3-D convolution lose too much in half precision
+_KEEP_FLOAT32 = ("conv3d", "reduce_mean")
 
 
 def use_deterministic_kernels() -> None:
@@ -39,20 +43,29 @@ class StepCheck:
         gradient_norm: of the gradients averaged over all ranks, before clipping; inf beyond 1.8e19, too, whose square
             float32 does not hold.
         statistics: the sum of the batch norms' running statistics after the forward pass.
+        refused: whether one of these three is not finite, on any rank: the step must not be taken.
+        stop: whether a rank has received a signal to stop.
     """
 
     loss: float
     gradient_norm: float
     statistics: float
-
-    @property
-    def finite(self) -> bool:
-        """Whether the step may be taken."""
-        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm) and math.isfinite(self.statistics)
+    refused: bool
+    stop: bool
 
     def __str__(self) -> str:
         text = f"loss {self.loss:.6g}, gradient norm {self.gradient_norm:.6g}"
         return text if math.isfinite(self.statistics) else f"{text}, batch-norm statistics {self.statistics:.6g}"
+
+
+def _check_operators(names: Sequence[str]) -> None:
+    known = paddle.base.core._get_all_register_op_kernels("all") if names else {}
+    found = [f"{name!r}{suggest(name, known)}" for name in names if name not in known]
+    if found:
+        raise UserError(
+            f"--amp_black_list: Paddle {paddle.__version__} has no operator {', '.join(found)}; expected names as in "
+            "paddle.amp's lists, e.g. conv3d, reduce_mean, softmax, layer_norm"
+        )
 
 
 class Precision:
@@ -60,9 +73,20 @@ class Precision:
 
     Paddle's CPU has no half-precision kernels and switches itself off with a warning per call; here ``amp`` on a CPU
     logs it once and trains in float32.
+
+    Args:
+        black_list: names of operators, as Paddle's AMP lists have them, that stay in float32 besides Paddle's own;
+            None: ``conv3d`` and ``reduce_mean``.
+
+    Raises:
+        UserError: Paddle has no such operator.
     """
 
-    def __init__(self, amp: bool = False, level: str = "O1", dtype: str = "float16"):
+    def __init__(
+        self, amp: bool = False, level: str = "O1", dtype: str = "float16", black_list: Sequence[str] | None = None
+    ):
+        self._black_list = set(_KEEP_FLOAT32 if black_list is None else black_list)
+        _check_operators(black_list or ())
         on_gpu = paddle.get_device().startswith("gpu")
         self.level, self.dtype = level, dtype
         self.enabled = amp and on_gpu
@@ -75,6 +99,7 @@ class Precision:
             if scaled
             else None
         )
+        self._make_scale_scalar()
 
     @property
     def multi_precision(self) -> bool:
@@ -91,14 +116,19 @@ class Precision:
         """Context of a forward pass."""
         if not self.enabled:
             return contextlib.nullcontext()
-        return paddle.amp.auto_cast(custom_black_list=_KEEP_FLOAT32, level=self.level, dtype=self.dtype)
+        return paddle.amp.auto_cast(custom_black_list=self._black_list, level=self.level, dtype=self.dtype)
 
     def backward(self, loss: paddle.Tensor) -> None:
         """Gradients of one micro-batch, added to those that are there."""
         (self._scaler.scale(loss) if self._scaler else loss).backward()
 
     def check(
-        self, optimizer: Any, loss: paddle.Tensor, statistics: paddle.Tensor, figures: dict[str, paddle.Tensor]
+        self,
+        optimizer: Any,
+        loss: paddle.Tensor,
+        statistics: paddle.Tensor,
+        figures: dict[str, paddle.Tensor],
+        stop: bool = False,
     ) -> tuple[StepCheck, dict[str, float]]:
         """What decides about the step, and the figures of its log line, in the one read from the device.
 
@@ -108,13 +138,20 @@ class Precision:
         Args:
             statistics: ``RunningStatistics.copy()`` after the forward pass.
             figures: scalars by name.
+            stop: whether this rank has received a signal to stop.
         """
         if self._scaler:
             self._scaler.unscale_(optimizer)
         values = [loss, squared_gradient_norm(optimizer), statistics.sum(), *figures.values()]
-        read = paddle.stack([value.astype("float32").reshape([]) for value in values]).tolist()
+        if self._scaler:
+            values.append(self._scaler._found_inf)
+        vector = paddle.stack([value.astype("float32").reshape([]) for value in values])
+        read, refused, stopped = distributed.read_checked(vector, 3, stop)
+        if self._scaler:
+            # a number on the host from here on: Paddle's scaler and optimizers would read the tensor again
+            self._scaler._found_inf = bool(read.pop())
         norm = math.sqrt(read[1]) if read[1] >= 0 else math.nan
-        return StepCheck(read[0], norm, read[2]), dict(zip(figures, read[3:]))
+        return StepCheck(read[0], norm, read[2], refused, stopped), dict(zip(figures, read[3:]))
 
     def step(self, optimizer: Any) -> None:
         """The optimizer step, after ``check``."""
@@ -133,7 +170,7 @@ class Precision:
         if not self._scaler:
             return False
         scaled = float(self._scaler._scale) > 1.0
-        overflow = bool(self._scaler._found_inf)
+        overflow = self._scaler._found_inf
         if overflow:
             self._scaler.step(optimizer)  # leaves the step out by itself, and notes it for update()
         self._scaler.update()
@@ -144,13 +181,17 @@ class Precision:
         if not self._scaler:
             return {}
         return {
-            key: (float(value.item()) if isinstance(value, paddle.Tensor | np.generic) else value)
+            key: (np.asarray(value).item() if isinstance(value, paddle.Tensor | np.ndarray | np.generic) else value)
             for key, value in self._scaler.state_dict().items()
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self._scaler and state:
             # Paddle takes the scale back as it gave it: a float32 array of one value
-            import numpy as np
-
             self._scaler.load_state_dict({**state, "scale": np.array([state["scale"]], "float32")})
+            self._make_scale_scalar()
+
+    def _make_scale_scalar(self) -> None:
+        # Paddle's [1] is no number for numpy since 2.4, and Paddle's own message of a lowered scale fails on it
+        if self._scaler:
+            self._scaler._scale = self._scaler._scale.reshape([])

@@ -82,7 +82,7 @@ def test(config: Config, options: Options, files: Files | None = None) -> dict[s
         _log(line)
     names = classes.names or data.class_names
     names = names if names and len(names) == framework.num_classes else None
-    precision = Precision(options.amp, options.amp_level, options.amp_dtype)
+    precision = Precision(options.amp, options.amp_level, options.amp_dtype, options.amp_black_list)
 
     def write_clips() -> None:
         if files is not None:

@@ -95,7 +95,7 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     accumulate = _accumulation(settings)
     steps_per_epoch = math.ceil(min(len(loader), options.max_iters or len(loader)) / accumulate)
     schedule = _schedule(config, options, steps_per_epoch, accumulate)
-    precision = Precision(options.amp, options.amp_level, options.amp_dtype)
+    precision = Precision(options.amp, options.amp_level, options.amp_dtype, options.amp_black_list)
     section = {key: value for key, value in config.section("OPTIMIZER").items() if key != "base_batch_size"}
     optimizer = build_optimizer(section, schedule, framework, precision.multi_precision, framework.networks())
     log.info("%s", describe_groups(optimizer, framework))

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paddlevideo.ava_files import read_ava_labels
-from paddlevideo.boxes import to_fractions, to_pixels
-from paddlevideo.classes import RESERVED, UNKNOWN, Classes
 from paddlevideo.config import Config, load_config
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
+from paddlevideo.inference.detection_run import DetectionRun
+from paddlevideo.inference.exported import Export
 from paddlevideo.inference.key_frames import (
-    ClipMaker,
     ForwardReader,
     KeyMoment,
     moments_at,
@@ -31,233 +29,31 @@ from paddlevideo.inference.key_frames import (
     moments_by_step,
     moments_by_time,
     open_forward,
-    person_rows,
-    shot_until,
 )
+from paddlevideo.inference.network import TrainedNetwork, config_of, damaged_of
+from paddlevideo.inference.person_actions import DetectionSettings, VideoActions
 from paddlevideo.inference.person_detectors import HOG, PersonDetector, ProposalFile, open_detector
-from paddlevideo.inference.runtime import (
-    Export,
-    ExportedModel,
-    Runtime,
-    Say,
-    TrainedNetwork,
-    config_of,
-    damaged_of,
-    to_stderr,
-)
-from paddlevideo.inference.tracking import MAX_GAP_S, Track, link, tracks_of
+from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, refuse_backend, to_stderr
+from paddlevideo.inference.tracking import MAX_GAP_S
 from paddlevideo.inference.video_bank import (
     WINDOW,
     BankDetector,
-    FirstPass,
     Window,
-    bank_of_video,
     moments_of_seconds,
     no_detector,
     window_of,
-    with_windows_from,
     without_windows,
 )
+from paddlevideo.inference.video_stage import open_stage
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import Checked
 
+if TYPE_CHECKING:
+    from paddlevideo.inference.video_output import OutputVideo
+
 _PROGRESS_STEP = 10  # key frames between two lines of progress
-
-
-# ---- settings
-
-
-@dataclass(frozen=True)
-class DetectionSettings:
-    """What a detection model needs besides its pixels: names of the actions, and how key frames and persons are chosen.
-
-    Args:
-        class_ids: the action id of every column of the scores; column 0 is reserved.
-        names: a name for every column.
-        clip_fps: frames per second of the videos that it was trained on.
-        timestamp_start: the second that the first frame shows, where boxes come from a file.
-        timestamp_end: the second at which videos end; None: each where it ends.
-        person_det_score_thr: least score of a person of a file.
-        num_max_proposals: boxes per key frame of a file.
-        action_thr: least score that the csv lists.
-    """
-
-    class_ids: Sequence[int]
-    names: Sequence[str]
-    clip_fps: float = 30.0
-    timestamp_start: float = 900.0
-    timestamp_end: float | None = 1800.0
-    person_det_score_thr: float = 0.9
-    num_max_proposals: int = 1000
-    action_thr: float = 0.002
-
-    @classmethod
-    def of_config(cls, config: Config, framework: Any, classes: Classes = UNKNOWN) -> DetectionSettings:
-        """From DATASET.test (or .valid, .train) and METRIC of a configuration.
-
-        Args:
-            framework: the network: ``num_classes`` (K, the reserved column among them) and ``action_thr``.
-            classes: the weights' own, which take precedence over the configuration's.
-
-        Raises:
-            UserError: custom classes that do not make K, a label file that is missing.
-        """
-        content, num_classes = config.to_dict(), framework.num_classes
-        splits = content.get("DATASET") or {}
-        places = [(f"DATASET.{split}", splits.get(split)) for split in ("test", "valid", "train")]
-        places = [(where, s) for where, s in [*places, ("METRIC", content.get("METRIC"))] if isinstance(s, Mapping)]
-        sections = [section for _, section in places]
-
-        def first(key: str, default: Any) -> Any:
-            return next((section[key] for section in sections if section.get(key) is not None), default)
-
-        custom = next((s["custom_classes"] for s in sections if isinstance(s.get("custom_classes"), Sequence)), None)
-        class_ids = list(classes.ids or [0, *(custom if custom is not None else range(1, num_classes))])
-        if len(class_ids) != num_classes:
-            raise UserError(
-                f"{config.source}: custom_classes: {len(class_ids) - 1} and the reserved 0 make {len(class_ids)}, but "
-                f"the network has {num_classes} classes"
-            )
-        where, label_file = next(((where, s["label_file"]) for where, s in places if "label_file" in s), ("", None))
-        try:
-            names = list(classes.names or names_of(class_ids, label_file))
-        except UserError as error:
-            way_out = f"override {where}.label_file=null to go without names"
-            raise UserError(f"{config.source}: {where}.label_file: {error}; {way_out}") from None
-        ends = [section["timestamp_end"] for section in sections if "timestamp_end" in section]  # None is an end, too
-        return cls(
-            class_ids=class_ids,
-            names=names,
-            clip_fps=float(first("fps", cls.clip_fps)),
-            timestamp_start=first("timestamp_start", cls.timestamp_start),
-            timestamp_end=ends[0] if ends else cls.timestamp_end,
-            person_det_score_thr=first("person_det_score_thr", cls.person_det_score_thr),
-            num_max_proposals=first("num_max_proposals", cls.num_max_proposals),
-            action_thr=framework.action_thr,
-        )
-
-    @classmethod
-    def of_description(cls, values: Mapping[str, Any], where: str) -> DetectionSettings:
-        """From ``inference.yml``, as ``describe`` gave them.
-
-        Raises:
-            UserError: a key is missing.
-        """
-        known = [field.name for field in fields(cls)]
-        missing = [key for key in known if key not in values]
-        if missing:
-            raise UserError(f"{where}: detection lacks {', '.join(missing)}; export the model again")
-        return cls(**{key: values[key] for key in known})
-
-    def describe(self) -> dict[str, Any]:
-        """Plain data for ``inference.yml``."""
-        return {**asdict(self), "class_ids": list(self.class_ids), "names": list(self.names)}
-
-    def with_labels(self, path: str | Path) -> DetectionSettings:
-        """The same with the names of a label file, by action id; e.g. in another language.
-
-        Raises:
-            UserError: a bad file, one that names none of the model's actions, or one that gives an action the name of
-                another one.
-        """
-        names = names_of(self.class_ids, path)
-        for action, own, name in zip(self.class_ids, self.names, names):
-            if name != own and name in self.names:
-                other = self.class_ids[list(self.names).index(name)]
-                raise UserError(
-                    f"{path}: calls action {action} {name!r}, which is action {other} of the model; use the label file "
-                    "of the training, or leave it out: the model carries its names"
-                )
-        return replace(self, names=names)
-
-
-def names_of(class_ids: Sequence[int], label_file: str | Path | None) -> list[str]:
-    """A name for every column: the file's, ``class 7`` where it has none, as AVA's list of 60 has none for 20.
-
-    Raises:
-        UserError: a bad file, or one that names none of the actions.
-    """
-    known = read_ava_labels(label_file) if label_file else {}
-    if known and not set(known) & set(class_ids[1:]):
-        raise UserError(
-            f"{label_file}: names actions {min(known)} to {max(known)}, but none of the model's {len(class_ids) - 1}"
-        )
-    return [RESERVED, *(known.get(i, f"class {i}") for i in class_ids[1:])]
-
-
-# ---- results
-
-
-@dataclass(frozen=True, eq=False)
-class Person:
-    """A person at a key frame.
-
-    Args:
-        track_id: the same at every key frame of one person.
-        box_px: float64 [4], x1, y1, x2, y2 in pixels of the video.
-        box_norm: float32 [4], the same as fractions of the picture.
-        score: of the person detector, 0..1.
-        scores: float32 [K] probabilities of the actions; column 0 is reserved.
-    """
-
-    track_id: int
-    box_px: np.ndarray
-    box_norm: np.ndarray
-    score: float
-    scores: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class KeyFrame:
-    """A key frame and its persons."""
-
-    moment: KeyMoment
-    persons: list[Person]
-
-    @property
-    def time_s(self) -> float:
-        """Seconds since the first frame."""
-        return self.moment.time_s
-
-
-@dataclass(frozen=True, eq=False)
-class VideoActions:
-    """What was found in one video.
-
-    Args:
-        size: height and width of its pictures.
-        times_s: of every frame, since the first one.
-        settings: of the model; its names.
-        tracks: track id -> where the person was found, also between the key frames; fractions of the picture.
-        detected_s: seconds of the frames in which persons were detected.
-        reader: the open video, for drawing.
-    """
-
-    path: str
-    video_id: str
-    size: tuple[int, int]
-    times_s: np.ndarray
-    key_frames: list[KeyFrame]
-    settings: DetectionSettings
-    tracks: Mapping[int, Track]
-    detected_s: np.ndarray
-    reader: ForwardReader | None = None
-
-    @property
-    def names(self) -> Sequence[str]:
-        """K names, of every column of a person's scores."""
-        return self.settings.names
-
-    def actions(self, person: Person, threshold: float, most: int | None = None) -> list[tuple[int, str, float]]:
-        """(action id, name, score) of the scores from ``threshold`` on, best first."""
-        order = 1 + np.argsort(-person.scores[1:], kind="stable")
-        kept = [int(k) for k in order if person.scores[k] >= threshold][:most]
-        return [(self.settings.class_ids[k], self.settings.names[k], float(person.scores[k])) for k in kept]
-
-
-# ---- the detector
 
 
 @dataclass(frozen=True)
@@ -372,6 +168,7 @@ class ActionDetector:
         persons: PersonDetector,
         search: Search | None = None,
         bank: str | Path | None = None,
+        output: OutputVideo | None = None,
     ) -> VideoActions:
         """The persons of a video and their actions.
 
@@ -380,6 +177,8 @@ class ActionDetector:
             persons: gives the boxes of persons.
             search: which frames; None: the defaults.  The key frames of a file of boxes are its seconds.
             bank: file of the feature bank, for a model that takes one; None: ``<video id>.bank`` in this folder.
+            output: video with the persons and their actions, written on the way; if it cannot be written, the result
+                has the reason in ``not_written``.
 
         Raises:
             VideoReadError: the video cannot be read.
@@ -397,26 +196,17 @@ class ActionDetector:
         moments, detected, seconds = self._moments(reader, persons, search, start)
         self.announce(f"timestamps number: {len(moments)}")
         self.announce(f"Performing Human Detection for each frame ({persons.name})")
-        boxes, bank_boxes, boxes_of = self._find_persons(reader, (moments, seconds, detected), persons)
-        for line in persons.account():
-            self.say(line)
-        self.announce("finish object detection")
-        pipeline = self.pipeline
-        if self.window:
-            path = Path(bank or bank_name(video_id))
-            self.announce(f"Looking for a feature bank of the video ({path})")
-            first = FirstPass(reader, video_id, seconds, bank_boxes, start, isinstance(persons, ProposalFile))
-            made = bank_of_video(
-                path, first, self.bank_detector, self.window, self.batch_size, self._progress, self.say
-            )
-            pipeline = with_windows_from(pipeline, made)
-        self.announce("Performing SpatioTemporal Action Detection for each clip")
-        fps = self.settings.clip_fps
-        shot = shot_until(end, start, fps)
-        maker = ClipMaker(pipeline, reader, fps, start, shot, video_id, filename=reader.path)
-        width = len(self.settings.names)
-        scores = person_rows(maker, moments, boxes, self._scores, width, self.batch_size, self._progress)
-        result = self._result(reader, video_id, moments, boxes, scores, detected, boxes_of)
+        plan = output.plan(reader) if output else None
+        with open_stage(reader, plan, self.say) as stage:
+            run = DetectionRun(self, stage, plan, persons, moments, detected, start, end, video_id)
+            if self.window:
+                path = Path(bank or bank_name(video_id))
+                result = run.with_bank(path, seconds)
+            else:
+                result = run.at_once()
+            result = run.finished(result, reader)
+        if result.written is None and result.not_written is None and output is not None:
+            result = _written_later(result, output)
         for remark in reader.remarks[num_remarks:]:
             self.say(f"{reader.path}: {remark}")
         return result
@@ -443,26 +233,8 @@ class ActionDetector:
             self.say(f"{persons.path}: {len(outside)} seconds are left out, the first is {outside[0]:g}: {where}")
         return moments, moments, moments if self.window else []
 
-    def _find_persons(
-        self, reader: ForwardReader, passes: Sequence[Sequence[KeyMoment]], persons: PersonDetector
-    ) -> list[list[np.ndarray]]:
-        """For each list of key frames, per key frame float32 [n, 5]: boxes as fractions of the picture, and scores.
-
-        The video is read once, and a frame that is in several lists is used once.
-        """
-        if isinstance(persons, ProposalFile):  # fractions already; pixels and back would round them
-            return [[persons.boxes_norm(moment.timestamp_s) for moment in moments] for moments in passes]
-        at = {moment.frame_index: moment for moments in passes for moment in moments}
-        found: dict[int, np.ndarray] = {}
-        for index in sorted(at):
-            frame = reader.get([index])
-            height, width = frame.shape[1:3]
-            (boxes,) = persons.detect(frame, [at[index].timestamp_s])
-            found[index] = to_fractions(boxes, width, height).astype(np.float32)
-            self._progress(len(found), len(at))
-        return [[found[moment.frame_index] for moment in moments] for moments in passes]
-
-    def _scores(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+    def scores(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Scores of a batch's persons, float32 [R, K]."""
         rows = self.model.run(batch)
         if rows.shape != (len(batch["boxes"]), len(self.settings.names)):
             raise UserError(
@@ -471,46 +243,21 @@ class ActionDetector:
             )
         return rows
 
-    def _progress(self, done: int, total: int) -> None:
+    def progress(self, done: int, total: int) -> None:
+        """Announces every tenth and the last."""
         if done % _PROGRESS_STEP == 0 or done == total:
             self.announce(f"{done} / {total}")
 
-    def _result(
-        self,
-        reader: ForwardReader,
-        video_id: str,
-        moments: Sequence[KeyMoment],
-        boxes: Sequence[np.ndarray],
-        scores: Sequence[np.ndarray],
-        detected: Sequence[KeyMoment],
-        boxes_of: Sequence[np.ndarray],
-    ) -> VideoActions:
-        """Track ids for all persons, and the result.
 
-        Args:
-            boxes, scores: per key frame of ``moments``, float32 [n, 5] and [n, K].
-            detected: all frames in which persons were detected, the key frames among them, in order of time.
-            boxes_of: the boxes of ``detected``.
-        """
-        height, width = size = reader.size()
-        times = [moment.time_s for moment in detected]
-        boxes_px = [to_pixels(found[:, :4], width, height).astype(np.float32) for found in boxes_of]
-        linked = link(boxes_px, times, max_gap_s=self.max_gap_s)
-        tracks = tracks_of([found[:, :4] for found in boxes_of], times, linked)
-        ids_at = dict(zip(detected, linked))
-        key_frames = [
-            KeyFrame(
-                moment,
-                [
-                    Person(int(i), to_pixels(box[:4], width, height), box[:4], float(box[4]), row)
-                    for i, box, row in zip(ids_at[moment], found, rows, strict=True)
-                ],
-            )
-            for moment, found, rows in zip(moments, boxes, scores, strict=True)
-        ]
-        return VideoActions(
-            reader.path, video_id, size, reader.times(), key_frames, self.settings, tracks, np.array(times), reader
-        )
+def _written_later(result: VideoActions, output: OutputVideo) -> VideoActions:
+    """The result with the output video, which is written in a pass of its own."""
+    from paddlevideo.inference.video_output import write_annotated_video
+
+    shown = (output.threshold, output.top_k, output.step, output.fps)
+    try:
+        return replace(result, written=write_annotated_video(output.path, result, *shown))
+    except UserError as error:
+        return replace(result, not_written=error)
 
 
 def bank_detector_of(model: TrainedNetwork) -> BankDetector:
@@ -543,6 +290,8 @@ def detect(
     bank_config: str | Path | None = None,
     bank_weights: str | Path | None = None,
     device: str = "auto",
+    backend: Backend | None = None,
+    cpu_threads: int | None = None,
     batch_size: int = 1,
     say: Say = to_stderr,
     announce: Say = lambda line: None,
@@ -550,6 +299,7 @@ def detect(
     config: Config | None = None,
     overrides: Sequence[str] = (),
     imports: Sequence[str] = (),
+    output: OutputVideo | None = None,
     **search: Any,
 ) -> VideoActions:
     """The persons of one video, their tracks and the scores of their actions.
@@ -569,6 +319,7 @@ def detect(
         bank_config, bank_weights: the detector that makes it, best the one that made the banks of training; None: the
             model's own backbone.
         device: ``cpu``, ``gpu``, ``gpu:N`` or ``auto``.
+        backend, cpu_threads: of an exported model, see ``Runtime``; None: as timed at its export.
         batch_size: key frames per run.
         say: receives remarks.
         announce: receives the steps and their progress.
@@ -576,6 +327,7 @@ def detect(
         config: of an exported model, is compared with its ``inference.yml``.
         overrides: ``KEY=VALUE`` that change the configuration.
         imports: modules or .py files with registered classes of your own.
+        output: video with the persons and their actions, written on the way; see ``ActionDetector.predict``.
         search: the arguments of ``Search``: ``step``, ``every_s``, ``detect_every_s``, ``video_id``,
             ``timestamp_start``.
 
@@ -590,8 +342,10 @@ def detect(
     video_id = where.video_id or Path(reader.path).stem
     more = {"labels": labels, "batch_size": batch_size, "say": say, "announce": announce}
     if chosen is None:
-        found = ActionDetector.from_export(model, params, config, overrides, Runtime.on(device), **more)
+        runtime = Runtime.on(device, backend, cpu_threads)
+        found = ActionDetector.from_export(model, params, config, overrides, runtime, **more)
     else:
+        refuse_backend(backend)
         found = ActionDetector.from_config(chosen, weights, device, **more)
     bank_path = Path(bank or Path(bank_folder) / bank_name(video_id))
     if found.window is None and (bank or bank_config):
@@ -616,7 +370,7 @@ def detect(
     else:
         least = 0.5 if min_person_score is None else min_person_score
         persons = open_detector(str(detector or HOG), least, detector_config, Runtime.on(device), say)
-    return found.predict(reader, persons, where, bank_path)
+    return found.predict(reader, persons, where, bank_path, output)
 
 
 def bank_name(video_id: str) -> str:

@@ -11,8 +11,10 @@ from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
 from paddlevideo.errors import UserError
+from paddlevideo.modeling.operators import Conv3D, DepthwiseConv2D, ScaleRows
 
-ACTIVATIONS = {"relu": F.relu, "relu6": F.relu6, "leaky_relu": F.leaky_relu}
+# in place where Paddle can: what goes in is the output of a normalisation or of a sum, which neither keeps
+ACTIVATIONS = {"relu": F.relu_, "relu6": F.relu6, "leaky_relu": F.leaky_relu_}
 
 
 def children(layer: nn.Layer, names: Iterable[str]) -> list[nn.Layer]:
@@ -52,16 +54,14 @@ class ConvBN(nn.Layer):
         groups: int = 1,
     ):
         super().__init__()
-        self._conv = nn.Conv2D(
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            (kernel - 1) // 2,
-            groups=groups,
-            weight_attr=init.KaimingNormal(),
-            bias_attr=False,
-        )
+        start = init.KaimingNormal()
+        if 1 < groups == in_channels == out_channels:
+            self._conv = DepthwiseConv2D(in_channels, kernel, stride, weight_attr=start)
+        else:
+            padding = (kernel - 1) // 2
+            self._conv = nn.Conv2D(
+                in_channels, out_channels, kernel, stride, padding, groups=groups, weight_attr=start, bias_attr=False
+            )
         self._batch_norm = nn.BatchNorm2D(out_channels)
         if not bn_wd:
             hint(self._batch_norm.weight, decay=0.0)
@@ -74,18 +74,9 @@ class ConvBN(nn.Layer):
         return x if self._act is None else self._act(x)
 
 
-def conv3d(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int] = (1, 1, 1)) -> nn.Conv3D:
+def conv3d(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int] = (1, 1, 1)) -> Conv3D:
     """A convolution over (time, height, width) without bias; odd kernels are padded so that stride 1 keeps sizes."""
-    padding = [(size - 1) // 2 for size in kernel]
-    return nn.Conv3D(
-        in_channels,
-        out_channels,
-        list(kernel),
-        list(stride),
-        padding,
-        weight_attr=init.KaimingNormal(),
-        bias_attr=False,
-    )
+    return Conv3D(in_channels, out_channels, kernel, stride, weight_attr=init.KaimingNormal())
 
 
 def batch_norm3d(channels: int, start: float = 1.0, bn_wd: bool = True) -> nn.BatchNorm3D:
@@ -129,7 +120,7 @@ class ConvBN3D(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[N, C, T, H, W] -> [N, C', T', H', W']."""
         x = self.bn(self.conv(x))
-        return F.relu(x) if self._relu else x
+        return F.relu_(x) if self._relu else x
 
 
 class DropPath(nn.Layer):
@@ -151,7 +142,7 @@ class DropPath(nn.Layer):
             return x
         keep = 1.0 - self.rate
         mask = paddle.bernoulli(paddle.full([x.shape[0]] + [1] * (x.ndim - 1), keep, "float32"))
-        return x * (mask / keep).astype(x.dtype)
+        return ScaleRows.apply(x, (mask / keep).astype(x.dtype))
 
 
 class ClipNormalize(nn.Layer):

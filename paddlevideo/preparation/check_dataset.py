@@ -27,9 +27,11 @@ from paddlevideo.loader.datasets.lists import (
     scan_folder,
 )
 from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.loader.decode.index import packed, place_of
 from paddlevideo.preparation.convert_videos import read_all
 from paddlevideo.preparation.list_files import FrameNames
 from paddlevideo.preparation.parallel import Crashed, run_tasks
+from paddlevideo.preparation.video_indexes import Entry, VideoIndexes
 from paddlevideo.safe_io import sha256
 from paddlevideo.spans import read_spans
 from paddlevideo.video_files import left_out_files, left_out_text
@@ -89,6 +91,7 @@ class Probe:
     num_bytes: int = 0
     extra: str = ""  # readable, and still a remark
     remarks: tuple[str, ...] = ()  # of the reader
+    entry: Entry | None = None  # of a video, for the index
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class ListSource:
         several: any number of labels per clip (``DATASET.*.multi_label``).
         spans: a file of spans of time.
         fps: of spans of frame folders.
+        index: where the index of its videos goes (``DATASET.*.index``).
     """
 
     split: str
@@ -116,6 +120,7 @@ class ListSource:
     several: bool = False
     spans: bool = False
     fps: float = 0.0
+    index: str = "auto"
 
     def exists(self, name: str) -> bool:
         """Whether a path of the list is there."""
@@ -153,6 +158,7 @@ class Check(Report):
     probes: dict[VideoSource, Probe] = field(default_factory=dict)
     num_lines: dict[str, int] = field(default_factory=dict)  # by split
     names: Sequence[str] | None = None  # of the classes
+    indexes: VideoIndexes = field(default_factory=VideoIndexes)
 
     def note(self, kind: str, entry: ListEntry, detail: str) -> None:
         """Notes a finding about a line."""
@@ -240,8 +246,10 @@ def check_lists(lists: Sequence[ListSource], settings: CheckSettings) -> Check:
     for source in lists:
         _read(source, check, settings, classes)
     _probe_all(check, settings)
+    places = {source.file: place_of(source.file, source.data_prefix, source.index) for source in lists}
     for entry in check.entries:
         _check_entry(entry, check.probes[entry.source], check)
+        check.indexes.add(places[entry.file], entry.source.path, check.probes[entry.source].entry)
     _compare_content(check, settings)
     if pattern:
         _compare_recordings(check, pattern)
@@ -522,6 +530,7 @@ def digest(source: VideoSource) -> str:
 
 
 def _video(path: str, depth: Depth, backend: str) -> Probe:
+    status = os.stat(path) if os.path.isfile(path) else None
     with open_video(path, backend) as reader:
         count, height, width = len(reader), 0, 0
         if depth == "sample":
@@ -529,8 +538,11 @@ def _video(path: str, depth: Depth, backend: str) -> Probe:
         elif depth == "full":
             for image in read_all(reader):
                 height, width = image.shape[:2]
+        known = reader.known()
+        content = packed(known) if known is not None else None
+        entry = (status.st_size, status.st_mtime_ns, content) if content else None
         size = os.path.getsize(path)
-        return Probe(None, "", count, reader.fps, width, height, size, remarks=tuple(reader.remarks))
+        return Probe(None, "", count, reader.fps, width, height, size, "", tuple(reader.remarks), entry)
 
 
 def _folder(source: VideoSource, depth: Depth) -> Probe:

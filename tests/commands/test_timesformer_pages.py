@@ -85,7 +85,7 @@ def test_the_page_s_commands(kinetics, tmp_path, monkeypatch, capsys):
 
     override = overrides(*SMALL_TIMESFORMER, flag="--override")
     assert run_script("tools/export_model.py", ["-c", str(PP), "-p", "data/ppTimeSformer_k400_8f.pdparams", "-o",
-        "inference/ppTimeSformer", *override]) == 0  # fmt: skip
+        "inference/ppTimeSformer", "--timing", "none", *override]) == 0  # fmt: skip
     capsys.readouterr()
     assert run_script("tools/predict.py", ["--input_file", "data/example.avi", "--config", str(PP), "--model_file",
         "inference/ppTimeSformer/ppTimeSformer.pdmodel", "--params_file",
@@ -117,6 +117,7 @@ def test_the_page_s_commands_on_two_ranks(kinetics, tmp_path):
         np.testing.assert_allclose([row["scores"] for row in two], [row["scores"] for row in one], atol=1e-6)
 
     exported, given = "inference/ppTimeSformer/ppTimeSformer", overrides(*SMALL_TIMESFORMER, flag="--override")
+    given += ["--timing", "none"]
     shell(ROOT / "tools" / "export_model.py", "-c", PP, "-p", best, "-o", "inference/ppTimeSformer", *given)
     printed = shell(ROOT / "tools" / "predict.py", "--input_file", "data/example.avi", "--config", PP, "--model_file",
         f"{exported}.pdmodel", "--params_file", f"{exported}.pdiparams", "--use_gpu=False",

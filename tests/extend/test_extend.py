@@ -197,6 +197,7 @@ def test_an_export_runs_a_transform_of_the_user_only_by_name_and_unchanged(work,
     assert work("transform", options=options).returncode == 0
     weights = next((tmp_path / "out").glob("*_best.pdparams"))
     export = [sys.executable, str(ROOT / "tools" / "export_model.py"), "-c", "out/config.yaml", "-p", str(weights)]
+    export += ["--timing", "none"]
     done = run([*export, "-o", "exported"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "my_transform.py: " in (tmp_path / "exported" / "inference.yml").read_text()

@@ -3,12 +3,14 @@
 import json
 import os
 import pickle
+import random
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from paddlevideo import ava_files
 from paddlevideo.ava_files import (
     AVARows,
     img_key,
@@ -28,6 +30,61 @@ FILES = Path(os.environ.get("AVA_SAMPLE_FILES", Path(__file__).parents[3] / "sha
 def _write(folder, text, name="a.csv"):
     (folder / name).write_text(text)
     return folder / name
+
+
+_NUMBERS = [
+    "0",
+    "1",
+    "0.333",
+    "0.12345678901234567",
+    "5.",
+    ".5",
+    "1e-1",
+    " 0.5",
+    "0.1 ",
+    "-0.0",
+    "0902",
+    "12345.678901234",
+]
+_ODD = ["", "x", "nan", "1_0", "1.2.3", ".", "-", '"1"', "0x1", "\u0663", "3.5"]
+
+
+def _random_csv(rng):
+    """Lines of eight fields, and sometimes others."""
+    odd, lines = (
+        rng.choice([0.0, 0.0, 0.01]),
+        [rng.choice(["video_id,timestamp", "video", "VIDEO_ID,a"])] * rng.choice([0, 1]),
+    )
+    for _ in range(rng.choice([1, 30, 3000])):
+        cells = [rng.choice(["a", "b c", "\u00e9" * 40, "_-x"]), *(rng.choice(_NUMBERS) for _ in range(5))]
+        cells += [str(rng.randint(1, 80)), str(rng.randint(0, 9))]
+        if rng.random() < odd:
+            cells[rng.randrange(8)] = rng.choice(_ODD)
+        if rng.random() < odd:
+            cells = cells[: rng.randint(0, 7)]
+        lines.append(",".join(cells))
+    end = rng.choice(["\n", "\r\n", "\r"])
+    return rng.choice(["", "\ufeff"]) + end.join(lines) + rng.choice(["", end, end + end])
+
+
+def test_the_table_of_a_csv_equals_the_reader_of_its_lines(tmp_path, monkeypatch):
+    tables, real = [], ava_files.read_table
+    for seed in range(60):
+        text = _random_csv(random.Random(seed))
+        path = _write(tmp_path, text)
+        found = []
+        for table in (lambda data: tables.append(real(data)) or tables[-1], lambda data: None):
+            monkeypatch.setattr(ava_files, "read_table", table)
+            try:
+                rows = read_ava_csv(path, scored=seed % 3 == 0)
+                arrays = [rows.video, rows.timestamp, rows.boxes, rows.label, rows.entity, rows.score, rows.line]
+                found.append(
+                    [rows.videos, *(a if a is None else (a.dtype, a.tobytes()) for a in arrays), rows.keys()[0]]
+                )
+            except UserError:
+                found.append("error")
+        assert found[0] == found[1], (seed, text[:300])
+    assert sum(table is not None for table in tables) > 30
 
 
 def test_keys():

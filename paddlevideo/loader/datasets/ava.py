@@ -5,25 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from paddlevideo.ava_files import (
     AVARows,
+    img_key,
+    milliseconds,
     read_ava_csv,
     read_ava_labels,
     read_excluded,
     read_proposals,
     split_key,
-    whole_second,
 )
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
-from paddlevideo.loader.datasets.ava_persons import FAR, PersonTable, clipped, select_persons
+from paddlevideo.loader.datasets.ava_persons import FAR, Frames, PersonTable, Seconds, clipped, select_persons
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import check_inside, expanded
+from paddlevideo.loader.datasets.records import Choices, Column, Numbers, Records, values_of
 from paddlevideo.ranges import NonNegative, Positive, PositiveInt, Probability
 from paddlevideo.registry import DATASETS
 from paddlevideo.video_files import is_video
@@ -121,11 +123,13 @@ class AVADataset(Dataset):
             raise UserError(f"{file_path}: no annotation in it; a line holds video_id,second,x1,y1,x2,y2,action_id,id")
         self._check_rows(rows)
         self._truth = PersonTable(rows, self._class_column(rows), self.num_classes)
-        keys = self._key_frames(rows)
-        self._persons = self._read_persons(keys, person_det_score_thr, num_max_proposals)
+        frames, lines = self._key_frames(rows)
+        persons = self._read_persons(frames, person_det_score_thr, num_max_proposals)
         if test_mode and eval_keyframes == "proposals":
-            keys += self._found_only(rows, keys)
-        self.records, self.lines = self._make_records(keys, VideoPaths(data_prefix, videos, video_suffix))
+            frames, lines = self._with_found_only(frames, lines, persons)
+        self._persons = None if persons is None else PersonBoxes(frames, persons)
+        self.lines = Numbers(lines)
+        self.records = self._make_records(frames, VideoPaths(data_prefix, videos, video_suffix))
 
     def sample(self, index: int) -> dict[str, Any]:
         """A new sample dict, ready for the pipeline."""
@@ -166,7 +170,7 @@ class AVADataset(Dataset):
         if self._persons is None:
             boxes, _ = self.ground_truth(index)
             return np.concatenate([boxes, np.ones((len(boxes), 1), np.float32)], axis=1)
-        return self._persons.get(self.records[index]["img_key"], _WHOLE)
+        return self._persons.of(self.records[index]["img_key"])
 
     def ground_truth(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Annotated boxes float32 [G, 4] and labels 0/1 float32 [G, K]; G = 0 where none was annotated."""
@@ -180,11 +184,16 @@ class AVADataset(Dataset):
         """Probability of each record in a class-balanced epoch, float64 [N]; None: every record once."""
         if not self.sample_by_class or self.test_mode:
             return None
-        classes = [self._truth.classes_of(record["img_key"]) for record in self.records]
-        counts = Counter(c for found in classes for c in found)
+        places = np.fromiter(map(self._truth.frames.place, values_of(self.records, "img_key")), np.int64)
+        which, classes = self._truth.classes_of(places)
+        found, first, number = np.unique(classes, return_index=True, return_counts=True)
+        counts = {int(found[i]): int(number[i]) for i in np.argsort(first)}
         total = sum(count**self.power for count in counts.values())
         # an action is drawn with probability count ** power / total, then one of its records
-        return np.array([sum(counts[c] ** (self.power - 1) for c in found) / total for found in classes])
+        weights = np.zeros(int(found.max()) + 1)
+        for label, count in counts.items():
+            weights[label] = count ** (self.power - 1)
+        return np.bincount(which, weights[classes], minlength=len(places)) / total
 
     def _check_rows(self, rows: AVARows) -> None:
         """Rejects seconds, boxes and labels out of range; clips boxes that reach a little outside."""
@@ -207,7 +216,7 @@ class AVADataset(Dataset):
 
         for bad, text_of in (
             ((rows.timestamp < start) | (rows.timestamp > end), of_time),
-            ((np.abs(rows.boxes - 0.5) > 0.5 + FAR).any(axis=1), of_box),
+            (_far(rows.boxes), of_box),
             ((rows.label == 0) | (rows.label > most), of_label),
         ):
             findings.add_rows(np.flatnonzero(bad), rows.line, text_of)
@@ -227,26 +236,20 @@ class AVADataset(Dataset):
             log.warning("%s: %d boxes have no area and are left out; the first: line %d", rows.path, empty.sum(), first)
         return np.where(empty, -1, label)
 
-    def _key_frames(self, rows: AVARows) -> list[tuple[str, str, float, int]]:
-        """(key, video, second, line) of the annotated key frames, in the order of the file, without the excluded."""
+    def _key_frames(self, rows: AVARows) -> tuple[Frames, np.ndarray]:
+        """The annotated key frames in the order of the file, without the excluded, and the line of each."""
         excluded: set = read_excluded(self.exclude_file) if self.exclude_file and not self.test_mode else set()
-        keys, self._excluded = [], []
-        for key, line in self._truth.first_lines():
-            video, second = split_key(key)
-            if (video, second) in excluded:
-                self._excluded.append(key)
-            else:
-                keys.append((key, video, second, line))
-        if not keys:
-            why = (
-                "exclude_file names them all"
-                if self._truth.first_lines()
-                else "custom_classes name none of its actions"
-            )
+        every = self._truth.frames
+        places = (every.place(img_key(*pair)) for pair in excluded if split_key(img_key(*pair)) == pair)
+        gone = sorted(place for place in places if place >= 0)
+        self._excluded = [every[place] for place in gone]
+        kept = np.delete(np.arange(len(every)), gone)
+        if not len(kept):
+            why = "exclude_file names them all" if len(every) else "custom_classes name none of its actions"
             raise UserError(f"{self.file_path}: no key frame is left of {len(rows)} lines; {why}")
-        return keys
+        return (every.take(kept), self._truth.line[kept]) if gone else (every, self._truth.line)
 
-    def _read_persons(self, keys: list, threshold: float, most: int) -> dict[str, np.ndarray] | None:
+    def _read_persons(self, keys: Frames, threshold: float, most: int) -> dict[str, np.ndarray] | None:
         if self.proposal_file is None:
             if self.test_mode:
                 log.warning(
@@ -256,7 +259,7 @@ class AVADataset(Dataset):
                 )
             return None
         persons = read_proposals(self.proposal_file)
-        missing = [key for key, *_ in keys if key not in persons]
+        missing = [key for key in keys[:] if key not in persons]
         if len(missing) == len(keys):
             example = f"; it has {next(iter(persons))!r}" if persons else "; it is empty"
             raise UserError(
@@ -268,35 +271,90 @@ class AVADataset(Dataset):
             log.warning(text, self.proposal_file, len(missing), len(keys), missing[0])
         return select_persons(self.proposal_file, persons, threshold, most)
 
-    def _found_only(self, rows: AVARows, keys: list) -> list[tuple[str, str, float, int]]:
-        """Key frames of the annotated videos that only the proposals have, by video and second."""
-        if self._persons is None:
+    def _with_found_only(
+        self, frames: Frames, lines: np.ndarray, persons: dict[str, np.ndarray] | None
+    ) -> tuple[Frames, np.ndarray]:
+        """Also key frames of the annotated videos that only the proposals have, by video and second; line 0."""
+        if persons is None:
             raise UserError(f"{self.file_path}: eval_keyframes: proposals needs a proposal_file")
-        known, videos = {key for key, *_ in keys}, {name: i for i, name in enumerate(rows.videos)}
+        videos = {name: i for i, name in enumerate(frames.names)}
         end = np.inf if self.timestamp_end is None else self.timestamp_end
-        more = [(key, *split_key(key), 0) for key in self._persons if key not in known]
-        more = [frame for frame in more if frame[1] in videos and self.timestamp_start <= frame[2] <= end]
-        return sorted(more, key=lambda frame: (videos[frame[1]], frame[2]))
+        more = [split_key(key) for key in persons if frames.place(key) < 0]
+        more = [(videos[v], s) for v, s in more if v in videos and self.timestamp_start <= s <= end]
+        found = np.array(sorted(more)).reshape(-1, 2)
+        video = np.concatenate([frames.video, found[:, 0].astype(np.int32)])
+        thousandths = np.concatenate([frames.thousandths, milliseconds(found[:, 1])])
+        return Frames(frames.names, video, thousandths), np.concatenate([lines, np.zeros(len(found), np.int32)])
 
-    def _make_records(self, keys: list, paths: VideoPaths) -> tuple[list[dict[str, Any]], list[int]]:
-        records, where = [], {video: paths.of(video) for video in dict.fromkeys(frame[1] for frame in keys)}
-        for index, (key, video, second, _) in enumerate(keys):
-            records.append(
-                {
-                    paths.kind: where[video],
-                    "video_id": video,
-                    "timestamp": whole_second(second),
-                    "img_key": key,
-                    "digest": self._digest(key),
-                    "index": index,
-                }
-            )
-        return records, [line for *_, line in keys]
+    def _make_records(self, frames: Frames, paths: VideoPaths) -> Records:
+        _, first = np.unique(frames.video, return_index=True)
+        used = frames.video[np.sort(first)]  # in the order of the records
+        code = np.zeros(len(frames.names), np.int32)
+        code[used] = np.arange(len(used))
+        names = [frames.names[i] for i in used.tolist()]
+        codes = code[frames.video]
+        columns = {
+            paths.kind: Choices([paths.of(video) for video in names], codes),
+            "video_id": Choices(names, codes),
+            "timestamp": Seconds(frames.thousandths),
+            "img_key": frames,
+            "digest": Digests(self._truth, self._persons, self._truth.frames.places(frames), np.arange(len(frames))),
+            "index": range(len(frames)),
+        }
+        return Records(columns)
 
-    def _digest(self, key: str) -> int:
-        """Of annotation and persons, by which a resumed run checks that its data are the same."""
-        persons = self._persons.get(key, _WHOLE).tobytes() if self._persons is not None else b""
-        return zlib.crc32(persons, self._truth.digest(key))
+
+class PersonBoxes:
+    """The persons of key frames, in one array.
+
+    Args:
+        frames: the key frames.
+        persons: float32 [P, 5] by key; a key frame that is not there has one box, the whole picture.
+    """
+
+    def __init__(self, frames: Frames, persons: Mapping[str, np.ndarray]):
+        chosen = [persons.get(key, _WHOLE) for key in frames[:]]
+        self._frames, self._boxes = frames, np.concatenate(chosen)
+        self._ends = np.cumsum([len(boxes) for boxes in chosen])
+
+    def of(self, key: str) -> np.ndarray:
+        """float32 [P, 5], boxes and scores."""
+        place = self._frames.place(key)
+        return self.at(place) if place >= 0 else _WHOLE
+
+    def at(self, place: int) -> np.ndarray:
+        """The same by the place of the key frame."""
+        return self._boxes[self._ends[place - 1] if place else 0 : self._ends[place]]
+
+
+class Digests(Column):
+    """Of annotation and persons of key frames, by which a resumed run checks that its data are the same.
+
+    Args:
+        place: int64 [N], of the key frames in ``truth``; -1: not annotated.
+        number: int64 [N], in ``persons``.
+    """
+
+    def __init__(self, truth: PersonTable, persons: PersonBoxes | None, place: np.ndarray, number: np.ndarray):
+        self._truth, self._persons, self._place, self._number = truth, persons, place, number
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return list(map(self._of, self._place[i].tolist(), self._number[i].tolist()))
+        return self._of(int(self._place[i]), int(self._number[i]))
+
+    def take(self, rows: np.ndarray) -> Digests:
+        return Digests(self._truth, self._persons, self._place[rows], self._number[rows])
+
+    def json_texts(self, part: slice) -> Iterable[str]:
+        return map(repr, self[part])
+
+    def _of(self, place: int, number: int) -> int:
+        persons = b"" if self._persons is None else np.ascontiguousarray(self._persons.at(number))
+        return zlib.crc32(persons, self._truth.digest(place))
 
 
 class VideoPaths:
@@ -322,6 +380,13 @@ class VideoPaths:
             names = printable(" and ".join(files))
             raise UserError(f"the video {printable(repr(video))} may be {names}: set video_suffix")
         return os.path.join(self._prefix, files[0])
+
+
+def _far(boxes: np.ndarray) -> np.ndarray:
+    """Whether boxes [n, 4] are no fractions of the picture: bool [n]."""
+    if boxes.min() >= -FAR and boxes.max() <= 1 + FAR:
+        return np.zeros(len(boxes), bool)
+    return (np.abs(boxes - 0.5) > 0.5 + FAR).any(axis=1)
 
 
 def _class_count(given: int | None, custom: list[int] | None, names: dict[int, str]) -> int:

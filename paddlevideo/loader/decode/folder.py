@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paddlevideo.loader.decode.pictures import PictureDecoder
 from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader, VideoReadError
 
 
@@ -18,6 +19,7 @@ class FrameFolder(FrameReader):
         total_frames: the number of frames by the list file; None: as many as are there, numbered without a gap.
         suffix: file name with a place for the 1-based number, e.g. ``img_{:05}.jpg``.
         fps: frame rate, if it is known; images carry none.
+        decoder: of the pictures; None: the default one.
 
     Raises:
         VideoReadError: the folder is not there, or no frames are announced.
@@ -29,8 +31,10 @@ class FrameFolder(FrameReader):
         total_frames: int | None,
         suffix: str = "img_{:05}.jpg",
         fps: float = 0.0,
+        decoder: PictureDecoder | None = None,
     ):
         self._folder, self._suffix, self.fps = os.fspath(frame_dir), suffix, fps
+        self._decoder = decoder or PictureDecoder()
         if not os.path.isdir(self._folder):
             raise VideoReadError(self._folder, "missing", "no such folder of frames")
         self._announced = "the list file announces" if total_frames is not None else "the folder seems to hold"
@@ -65,13 +69,15 @@ class FrameFolder(FrameReader):
         return there
 
     def _read(self, index: int) -> np.ndarray:
-        import cv2
-
         file = self._file(index + 1)
         if not os.path.isfile(file):
             raise VideoReadError(file, "missing", f"frame {index + 1} of the {self._count} that {self._announced}")
-        image = cv2.imread(file, cv2.IMREAD_COLOR)
+        try:
+            with open(file, "rb") as stream:
+                data = stream.read()
+        except OSError as error:
+            raise VideoReadError(file, "corrupt", f"not a readable image ({error.strerror})") from error
+        image = self._decoder.decode(data)
         if image is None:
-            reason = "corrupt" if os.path.getsize(file) else "empty"
-            raise VideoReadError(file, reason, "not a readable image")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            raise VideoReadError(file, "corrupt" if data else "empty", "not a readable image")
+        return image

@@ -86,7 +86,7 @@ class Residual3D(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[N, C, T, H, W] -> [N, C', T, H', W']."""
-        return F.relu(self.branch(x) + self.shortcut(x))
+        return F.relu_(self.branch(x) + self.shortcut(x))
 
 
 class Block3D(Residual3D):

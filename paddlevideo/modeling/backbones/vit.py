@@ -18,6 +18,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.embeddings import resize_places, resize_times
 from paddlevideo.modeling.layers import DropPath, hint, init_linears, init_linears_by_inputs
+from paddlevideo.modeling.operators import Linear
 from paddlevideo.ranges import Divides, NonNegative, Positive, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import BACKBONES
 
@@ -74,8 +75,8 @@ class Attention(nn.Layer):
             raise ValueError(f"num_heads: {num_heads} heads do not divide embed_dim {dim}")
         self.num_heads = num_heads
         self.scale = qk_scale or (dim // num_heads) ** -0.5
-        self.qkv = nn.Linear(dim, 3 * dim, bias_attr=None if qkv_bias else False)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias_attr=None if qkv_bias else False)
+        self.proj = Linear(dim, dim)
         self.attn_drop, self.proj_drop = nn.Dropout(attn_drop), nn.Dropout(proj_drop)
         self.attention_hook: Callable[[paddle.Tensor], None] | None = None
 
@@ -111,7 +112,7 @@ class MLP(nn.Layer):
 
     def __init__(self, dim: int, hidden: int, drop: float = 0.0):
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.fc1, self.fc2 = Linear(dim, hidden), Linear(hidden, dim)
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -146,7 +147,7 @@ class Block(nn.Layer):
         if divided:
             self.temporal_norm1 = nn.LayerNorm(dim, epsilon)
             self.temporal_attn = Attention(dim, num_heads, qkv_bias, qk_scale, attn_drop, drop)
-            self.temporal_fc = nn.Linear(dim, dim)
+            self.temporal_fc = Linear(dim, dim)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim, epsilon)
         self.mlp = MLP(dim, int(dim * mlp_ratio), drop)

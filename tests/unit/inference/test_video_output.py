@@ -11,8 +11,8 @@ import pytest
 from paddlevideo.drawing import Marked, colour_of, drawable, enlargement, mark
 from paddlevideo.errors import UserError
 from paddlevideo.inference import video_output
-from paddlevideo.inference.detector import DetectionSettings, KeyFrame, Person, VideoActions, names_of
 from paddlevideo.inference.key_frames import KeyMoment, open_forward
+from paddlevideo.inference.person_actions import DetectionSettings, KeyFrame, Person, VideoActions, names_of
 from paddlevideo.inference.tracking import tracks_of
 from paddlevideo.inference.video_output import drawn_frames, marked_persons, persons_at, shown_frames, write_csv
 from paddlevideo.loader.decode.array import ArrayReader

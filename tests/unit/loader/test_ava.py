@@ -12,6 +12,7 @@ from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.datasets.ava import AVADataset
 from paddlevideo.loader.datasets.ava_persons import class_weights
+from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.loader.sampler import BatchPlan
 from tests.clips import frame_numbers, numbered_frames, write_clip
@@ -49,6 +50,21 @@ def test_records_and_merged_persons(tmp_path):
     sample = data.sample(0)
     assert sample["shot_frames"] == (0, 26999) and sample["clip_fps"] == 30 and sample["training"]
     assert sample["annotation"].endswith("a.csv:1") and sample["boxes"].tolist() == sample["gt_boxes"].tolist()
+
+
+def test_records_that_a_subclass_made_of_its_own(tmp_path):
+    data = dataset(tmp_path, proposals=one([[0, 0, 0.5, 0.5, 1]], (903,)))
+    digest = digest_of(data.records)
+    kept = dataset(tmp_path, proposals=one([[0, 0, 0.5, 0.5, 1]], (903,)))
+    kept.records = [dict(record) for record in kept.records]
+    assert digest_of(kept.records) == digest
+    kept.records, kept.lines = kept.records[1:], kept.lines[1:]
+    taken = data.records.take(np.array([1, 2]))
+    assert [record["digest"] for record in taken] == [record["digest"] for record in kept.records]
+    for own, other in ((0, 1), (1, 2)):
+        one_sample, other_sample = kept.sample(own), data.sample(other)
+        assert one_sample["boxes"].tolist() == other_sample["boxes"].tolist()
+        assert one_sample["gt_labels"].tolist() == other_sample["gt_labels"].tolist()
 
 
 def test_a_changed_label_changes_the_records(tmp_path):

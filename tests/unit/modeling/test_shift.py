@@ -133,3 +133,30 @@ def test_pooling_frames_equals_the_three_dimensional_pool():
         clip = x.reshape([3, frames, 5, 2, 2]).transpose([0, 2, 1, 3, 4])
         expected = F.max_pool3d(clip, [3, 1, 1], [2, 1, 1], [1, 0, 0]).transpose([0, 2, 1, 3, 4])
         assert np.array_equal(pool_frames(x, frames).numpy(), expected.reshape([-1, 5, 2, 2]).numpy())
+
+
+@pytest.mark.parametrize("direction", ["paddlevideo", "mmaction2"])
+@pytest.mark.parametrize("mode", ["offline", "online"])
+@pytest.mark.parametrize("num_seg", [1, 4])
+def test_gradient_goes_back_the_way_that_values_came(direction, mode, num_seg):
+    x, weights = (np.random.default_rng(seed).standard_normal((2 * num_seg, 7, 2, 3)) for seed in (0, 1))
+    given = paddle.to_tensor(x.astype("float32"), stop_gradient=False)
+    moved = temporal_shift(given, num_seg, 3, direction, mode=mode)
+    (moved * paddle.to_tensor(weights.astype("float32"))).sum().backward()
+    first, second = shift_borders(7, 3, direction)
+    expected, gradient = x.copy(), weights.copy()
+    for low, high, steps in ((0, first, 1), (first, second, -1)):
+        steps *= 1 if direction == "paddlevideo" else -1
+        if steps < 0 and mode == "online":
+            continue
+        for values, source, way in ((expected, x, steps), (gradient, weights, -steps)):
+            clips, out = source.reshape(2, num_seg, 7, 2, 3), values.reshape(2, num_seg, 7, 2, 3)
+            out[:, :, low:high] = 0
+            if num_seg > 1 and way > 0:
+                out[:, 1:, low:high] = clips[:, :-1, low:high]
+            elif num_seg > 1:
+                out[:, :-1, low:high] = clips[:, 1:, low:high]
+    assert np.array_equal(moved.numpy(), expected.astype("float32"))
+    assert np.array_equal(given.grad.numpy(), gradient.astype("float32"))
+    with paddle.no_grad():
+        assert np.array_equal(temporal_shift(given, num_seg, 3, direction, mode=mode).numpy(), moved.numpy())
