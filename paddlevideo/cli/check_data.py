@@ -215,6 +215,12 @@ def lists_of_config(config: Mapping[str, Any]) -> tuple[list[ListSource], int | 
 COLUMNS = {
     "VideoDataset": lambda section: {"ending": section.get("suffix") or ""},
     "FrameDataset": lambda section: {"frame_name": section.get("suffix") or FRAME_NAME},
+    "SpanDataset": lambda section: {
+        "spans": True,
+        "fps": section.get("fps") or 0.0,
+        "frame_name": (section.get("suffix") or FRAME_NAME) if section.get("fps") else None,
+        "ending": section.get("suffix") or "",
+    },
 }
 
 

@@ -55,6 +55,7 @@ _PREPARE = {
     "hmdb51": Command("lists of HMDB51 from the official files", "prepare_lists", ("hmdb51",)),
     "ucf101": Command("lists of UCF101 from the official files", "prepare_lists", ("ucf101",)),
     "people": Command("own person annotations to an AVA-style data set and a configuration", "prepare_people"),
+    "spans": Command("labelled spans of videos: from one form to another, or split by video", "prepare_spans"),
     "frames": Command("videos to folders of frames, and their list", "prepare_frames"),
     "resize": Command("videos to small ones that are cheap to decode", "prepare_resized"),
     "shards": Command("videos to tar shards with an index, for object stores and network disks", "prepare_shards"),

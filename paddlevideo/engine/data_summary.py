@@ -12,6 +12,7 @@ import numpy as np
 
 from paddlevideo.classes import Classes
 from paddlevideo.errors import printable
+from paddlevideo.loader.datasets.lists import clip_name
 from paddlevideo.loader.datasets.records import class_counts, num_unlabelled, paths_of, values_of
 
 log = logging.getLogger("paddlevideo")
@@ -77,9 +78,30 @@ def split_line(dataset: Any, split: str) -> str:
     kind = "videos" if records and "filename" in records[0] else "folders of frames"
     if records and "img_key" in records[0]:
         kind = f"key frames of {len({key.rpartition(',')[0] for key in values_of(records, 'img_key')})} videos"
+    elif records and "start_s" in records[0]:
+        kind = f"spans of {len(_files(dataset))} {kind}"
     counts = _counts(dataset)
     seen = f", {len([count for count in counts.values() if count])} classes" if counts else ""
     return f"DATASET.{split}: {len(records)} {kind}{seen}; fingerprint of the split {fingerprint(dataset)[:16]}"
+
+
+def _files(dataset: Any) -> set[str]:
+    """Real paths of a split's files."""
+    return {os.path.realpath(path) for path in {*paths_of(dataset.records)}}
+
+
+def shared_videos_line(train: Any, valid: Any) -> str | None:
+    """Which videos both splits have spans of; None: none, or they are no spans."""
+    if not all("start_s" in dataset.records[0] for dataset in (train, valid)):
+        return None
+    shared = sorted(_files(train) & _files(valid))
+    if not shared:
+        return None
+    names = _cut([printable(name) for name in shared])
+    return (
+        f"DATASET.valid: {len(shared)} of {len(_files(valid))} videos are in DATASET.train, too ({names}): its figures "
+        "are higher than of other videos; split by video (paddlevideo prepare spans)"
+    )
 
 
 def fingerprint(dataset: Any) -> str:
@@ -89,7 +111,8 @@ def fingerprint(dataset: Any) -> str:
         lines = [f"{key}\t{own}" for key, own in zip(values_of(records, "img_key"), values_of(records, "digest"))]
     else:
         labels = (k.tolist() if isinstance(k, np.ndarray) else k for k in values_of(records, "label"))
-        lines = [f"{path}\t{label}" for path, label in zip(_below(root, paths_of(records)), labels)]
+        paths = map(clip_name, records) if records and "start_s" in records[0] else paths_of(records)
+        lines = [f"{path}\t{label}" for path, label in zip(_below(root, paths), labels)]
     lines.sort()
     digest = hashlib.sha256()
     for begin in range(0, len(lines), _PART):

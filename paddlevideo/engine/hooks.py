@@ -25,7 +25,7 @@ import paddle
 from paddlevideo.build import loader_for, metric_for
 from paddlevideo.engine import distributed
 from paddlevideo.engine.checkpoint import Arrays
-from paddlevideo.engine.data_summary import log_data
+from paddlevideo.engine.data_summary import log_data, shared_videos_line
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import Sink, open_sinks
 from paddlevideo.errors import UserError
@@ -306,6 +306,8 @@ class ValidateHook(Hook):
             run.config, "valid", run.framework.num_classes, run.seed, classes, run.pipelines.get("valid")
         )
         log_data(loader, "valid", classes)
+        if line := shared_videos_line(run.loader.dataset, loader.dataset):
+            log.warning("%s", line)
         if distributed.is_main():
             check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")
         return cls(loader, lambda: metric_for(run.config), run.config.settings.val_interval)

@@ -30,6 +30,7 @@ from paddlevideo.engine.precision import Precision, StepCheck
 from paddlevideo.engine.resuming import compare, compare_rates
 from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
+from paddlevideo.loader.datasets.lists import clip_name
 from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
@@ -277,7 +278,7 @@ class Trainer:
     def file_of(self, index: int) -> str:
         """The file of a training sample, and the key frame in it where a file has several."""
         record = self.loader.dataset.records[index]
-        name = str(record.get("filename") or record.get("frame_dir"))
+        name = clip_name(record)
         return f"{name} ({record['img_key']})" if "img_key" in record else name
 
     def tensors(self, batch: dict[str, Any]) -> dict[str, Any]:

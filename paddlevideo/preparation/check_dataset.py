@@ -17,10 +17,12 @@ from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings, Report, table
 from paddlevideo.loader.datasets.lists import (
     Labels,
+    Row,
     check_inside,
     class_folders,
     expanded,
     locate,
+    parse_label,
     read_list,
     scan_folder,
 )
@@ -31,6 +33,7 @@ from paddlevideo.preparation.list_files import FrameNames
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 from paddlevideo.preparation.video_indexes import Entry, VideoIndexes
 from paddlevideo.safe_io import sha256
+from paddlevideo.spans import read_spans
 from paddlevideo.video_files import left_out_files, left_out_text
 
 # kind of finding -> what it means; the order of the report
@@ -102,6 +105,8 @@ class ListSource:
         ending: appended to videos' paths (``DATASET.*.suffix``).
         num_seg: frames that a sample needs.
         several: any number of labels per clip (``DATASET.*.multi_label``).
+        spans: a file of spans of time.
+        fps: of spans of frame folders.
         index: where the index of its videos goes (``DATASET.*.index``).
     """
 
@@ -113,6 +118,8 @@ class ListSource:
     allow_outside_root: bool = False
     num_seg: int = 1
     several: bool = False
+    spans: bool = False
+    fps: float = 0.0
     index: str = "auto"
 
     def exists(self, name: str) -> bool:
@@ -123,7 +130,8 @@ class ListSource:
 
 @dataclass(frozen=True)
 class ListEntry:
-    """One line of a list; ``num_frames`` as in the list; ``labels`` lacks those that are no class id."""
+    """One line of a list; ``num_frames`` as in the list; ``labels`` lacks those that are no class id; ``part_s``: start
+    and end of a span."""
 
     split: str
     file: str
@@ -132,6 +140,8 @@ class ListEntry:
     labels: tuple[int, ...]
     num_seg: int
     num_frames: int | None = None
+    part_s: tuple[float, float] | None = None
+    fps: float = 0.0
 
     @property
     def place(self) -> str:
@@ -293,6 +303,9 @@ def _read(source: ListSource, check: Check, settings: CheckSettings, classes: li
         if os.path.isdir(source.file):
             _read_folder(source, check, settings.num_classes, classes, labels)
             return
+        if source.spans:
+            _read_parts(source, check, settings, paths, labels)
+            return
         columns = ("path", "num_frames", "label") if source.frame_name else ("path", "label")
         before = len(check.findings)
         kinds = Labels(settings.num_classes, settings.names, source.several)
@@ -321,6 +334,27 @@ def _read(source: ListSource, check: Check, settings: CheckSettings, classes: li
         stated = int(count) if source.frame_name else None
         known = tuple(k for k in (label if source.several else (label,)) if k >= 0)
         check.entries.append(ListEntry(source.split, source.file, row.line, item, known, source.num_seg, stated))
+
+
+def _read_parts(source: ListSource, check: Check, settings: CheckSettings, paths: Findings, labels: Findings) -> None:
+    table = read_spans(source.file)
+    check.num_lines[source.split] = len(table.spans)
+    for line, span in zip(table.lines or [0] * len(table.spans), table.spans):
+        row = Row(line, {"path": span.video or "", "label": span.label})
+        before = len(check.findings)
+        path = locate(row, source.data_prefix, source.allow_outside_root, paths)
+        if len(check.findings) > before:
+            continue
+        label = parse_label(row, settings.num_classes, labels, settings.names)
+        item = VideoSource(path + ("" if source.frame_name else source.ending), source.frame_name)
+        try:
+            check_inside(item.path, source.data_prefix, source.allow_outside_root)
+        except UserError as error:
+            paths.add(line, str(error))
+            continue
+        known, part_s = (label,) if label >= 0 else (), (span.start_s, span.end_s)
+        where = (source.split, source.file, line)
+        check.entries.append(ListEntry(*where, item, known, source.num_seg, part_s=part_s, fps=source.fps))
 
 
 def _read_folder(
@@ -363,6 +397,13 @@ def _check_entry(entry: ListEntry, seen: Probe, check: Check) -> None:
         more = seen.extra or f"the folder has {seen.num_frames}"
         check.note("more_frames", entry, f"the list states {entry.num_frames}; {more}")
     count = min(seen.num_frames, entry.num_frames or seen.num_frames)
+    fps = entry.fps or seen.fps
+    if entry.part_s is not None and fps:
+        (start_s, end_s), length_s = entry.part_s, count / fps
+        if start_s >= length_s:
+            check.note("short", entry, f"the span begins at {start_s:.3f} s, and it lasts {length_s:.3f} s")
+            return
+        count = max(round((min(end_s, length_s) - start_s) * fps), 1)
     if count < entry.num_seg:
         check.note("short", entry, f"{count} frames, where {entry.num_seg} are sampled")
 
@@ -399,8 +440,10 @@ def _identities(sources: Sequence[VideoSource], check: Check, settings: CheckSet
 def _compare_group(entries: list[ListEntry], check: Check) -> None:
     """Findings are at the later line and name the earlier one; a set that is listed as two (val, test) is one."""
     first_in: dict[str, ListEntry] = {}
+    parts: dict[tuple, ListEntry] = {}
     for entry in entries:
-        earlier = first_in.setdefault(entry.file, entry)
+        first_in.setdefault(entry.file, entry)
+        earlier = parts.setdefault((entry.file, entry.part_s), entry)  # several spans of a video are no duplicates
         if earlier is entry:
             continue
         check.note("duplicate", entry, f"the same as {_named(earlier, entry)}")
@@ -408,7 +451,8 @@ def _compare_group(entries: list[ListEntry], check: Check) -> None:
     for one, other in combinations(first_in.values(), 2):
         if not _evaluates(one, other):
             check.note("leak", other, f"also in {one.split}: {_named(one, other)}")
-        _compare_labels(one, other, check)
+        if one.part_s == other.part_s:
+            _compare_labels(one, other, check)
 
 
 def _compare_labels(one: ListEntry, other: ListEntry, check: Check) -> None:

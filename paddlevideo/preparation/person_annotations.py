@@ -358,17 +358,29 @@ def split_videos(annotation: Annotation, shares: Mapping[str, float], seed: int)
     Raises:
         UserError: too few videos.
     """
-    videos = annotation.videos()
+    done: dict[str, set[str]] = {name: set() for name in annotation.videos()}
+    for person in annotation.people:
+        done[person.video].update(person.actions)
+    return split_names(done, shares, seed)
+
+
+def split_names(labels: Mapping[str, set[str]], shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
+    """Names to ``train`` and the sets of ``shares``; of many random splits the one that spreads the labels best.
+
+    Args:
+        labels: of every name, sorted.
+
+    Raises:
+        UserError: too few of them.
+    """
+    videos = list(labels)
     sizes = {name: max(1, round(share * len(videos))) for name, share in shares.items() if share > 0}
     if sum(sizes.values()) >= len(videos):
         raise UserError(
             f"{len(videos)} videos cannot be parted into train and {' and '.join(sizes)}; annotate more videos, or "
             "--val 0 to evaluate on the training videos, which shows little"
         )
-    done: dict[str, set[str]] = {name: set() for name in videos}
-    for person in annotation.people:
-        done[person.video].update(person.actions)
-    everything = set().union(*done.values())
+    everything = set().union(*labels.values())
     best: tuple[tuple[int, ...], dict[str, list[str]]] | None = None
     rng = np.random.default_rng([seed, len(videos)])
     for _ in range(_TRIES if sizes else 1):
@@ -378,7 +390,7 @@ def split_videos(annotation: Annotation, shares: Mapping[str, float], seed: int)
             parts[name] = sorted(order[place : place + size])
             place += size
         parts = {"train": sorted(order[place:]), **parts}
-        lacking = tuple(len(everything - set().union(*(done[v] for v in part))) for part in parts.values())
+        lacking = tuple(len(everything - set().union(*(labels[v] for v in part))) for part in parts.values())
         if best is None or lacking < best[0]:
             best = (lacking, parts)
     assert best is not None

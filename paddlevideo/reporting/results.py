@@ -17,7 +17,7 @@ import numpy as np
 from paddlevideo.classes import Classes, order_in
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
-from paddlevideo.loader.datasets.lists import parse_label, read_rows
+from paddlevideo.loader.datasets.lists import clip_name, parse_label, read_rows
 from paddlevideo.metrics import topk
 from paddlevideo.safe_io import instead_of_a_file, read_pickle, reading, write_atomic, write_pickle
 
@@ -92,7 +92,7 @@ def files_of(metric: Any, records: Sequence[dict[str, Any]], names: Sequence[str
 def from_metric(metric: Any, records: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> Results:
     """What a recognition metric took, with the paths of the data set's records."""
     taken = metric.results()
-    paths = [str(records[index].get("filename") or records[index].get("frame_dir")) for index, _, _ in taken]
+    paths = [clip_name(records[index]) for index, _, _ in taken]
     labels = np.array([label for _, label, _ in taken])
     scores = np.array([scores for _, _, scores in taken], dtype="float64")
     return Results(paths, labels, scores, names=list(names) if names else None)

@@ -26,7 +26,7 @@ from tests.recipes.leaves import (
 )
 from tests.tiny import make_clips, moving_square, run_test
 
-NO_LISTS = {"VideoDataset": "videos", "FrameDataset": "frames"}
+NO_LISTS = {"VideoDataset": "videos", "FrameDataset": "frames", "SpanDataset": "spans"}
 DETECTORS = [file for file in DETECTION if "_demo" not in file.stem]  # the demos are small already, and run
 KINDS = distinct(RECOGNITION, lambda config: reduce(config, NO_LISTS, "out"))
 KINDS += distinct(DETECTORS, lambda config: reduce_detector(config, DETECTION[0].parent, "out"))
@@ -47,7 +47,10 @@ def lists(tmp_path_factory):
             cv2.imwrite(str(frames / f"img_{t:05}.jpg"), frame)
         lines.append(f"{frames} 12 {i % 2}")
     (folder / "frames.list").write_text("\n".join(lines))
-    return {"VideoDataset": make_clips(folder / "clips", 4), "FrameDataset": folder / "frames.list"}
+    clips = make_clips(folder / "clips", 4)
+    spans = [f"{line.rsplit(' ', 1)[0]},0.1,0.9,{line.rsplit(' ', 1)[1]}" for line in clips.read_text().splitlines()]
+    (folder / "spans.csv").write_text("\n".join(["video,start_s,end_s,label", *spans]) + "\n")
+    return {"VideoDataset": clips, "FrameDataset": folder / "frames.list", "SpanDataset": folder / "spans.csv"}
 
 
 @pytest.fixture(scope="module")

@@ -283,9 +283,15 @@ def scan_folder(root: str, classes: list[str] | None = None) -> tuple[list[tuple
     return found, classes
 
 
+def clip_name(record: Mapping[str, Any]) -> str:
+    """The file or folder of a sample; of a span with its seconds, as a media fragment: ``a.mp4#t=1.5,3.25``."""
+    name = str(record.get("filename") or record.get("frame_dir") or f"sample {record.get('index')}")
+    return f"{name}#t={record['start_s']:.10g},{record['end_s']:.10g}" if "start_s" in record else name
+
+
 def describe(record: dict[str, Any]) -> str:
     """The name of a sample for messages."""
-    return printable(record.get("filename") or record.get("frame_dir") or f"sample {record.get('index')}")
+    return printable(clip_name(record))
 
 
 def sample_error(record: dict[str, Any], error: Exception) -> UserError:

@@ -70,6 +70,27 @@ def open_sample(sample: Sample, backend: str, max_pixels: int | None = None) -> 
     return open_video(source, backend, given[0], index=given[1], **limit)
 
 
+def part_of(sample: Sample, rng: np.random.Generator) -> Any:
+    """The sample's ``reader``; of a sample with ``start_s`` and ``end_s`` that part of it (``SpanDataset``).
+
+    With ``clip_s``, of a longer part a window of so many seconds: at a place that ``rng`` draws where the sample has
+    ``draw``, else in the middle.
+
+    Raises:
+        UserError: the video ends before the part, or its frames have no times.
+    """
+    from paddlevideo.loader.decode.part import PartReader
+
+    if "start_s" not in sample:
+        return sample["reader"]
+    start_s, end_s, clip_s = sample["start_s"], sample["end_s"], sample.get("clip_s")
+    slack_s = end_s - start_s - clip_s if clip_s else 0.0
+    if slack_s > 0:
+        start_s += float(rng.uniform(0.0, slack_s)) if sample.get("draw") else slack_s / 2
+        end_s = start_s + clip_s
+    return PartReader(sample["reader"], start_s, end_s)
+
+
 def even_frames(reader: Any) -> tuple[int, float, np.ndarray | None]:
     """A video as it is shown at one rate, for windows that are meant in seconds.
 
@@ -148,7 +169,7 @@ class VideoDecoder(Transform):
             if "filename" not in sample:
                 raise UserError("VideoDecoder reads video files; for folders of frames write FrameDecoder")
             sample["reader"] = open_sample(sample, self.backend, self.max_pixels)
-        reader = sample["reader"]
+        reader = sample["reader"] = part_of(sample, rng)
         sample["total_frames"], sample["fps"] = len(reader), float(reader.fps)
         if self.mode is not None:
             start = "first" if self.mode == "test" else "random"
@@ -189,7 +210,8 @@ class FrameDecoder(Transform):
             from paddlevideo.loader.decode.pictures import PictureDecoder
 
             suffix, decoder = sample.get("suffix", "img_{:05}.jpg"), PictureDecoder(self.backend, self.min_side)
-            sample["reader"] = FrameFolder(sample["frame_dir"], sample.get("total_frames"), suffix, decoder=decoder)
-        reader = sample["reader"]
+            fps = sample.get("fps", 0.0) if "start_s" in sample else 0.0  # only spans are timed
+            sample["reader"] = FrameFolder(sample["frame_dir"], sample.get("total_frames"), suffix, fps, decoder)
+        reader = sample["reader"] = part_of(sample, rng)
         sample["total_frames"], sample["fps"] = len(reader), float(reader.fps)
         return sample

@@ -1,4 +1,7 @@
-"""CVAT's XML 1.1, of tasks, jobs and projects: for video (tracks) and for images."""
+"""CVAT's XML 1.1, of tasks, jobs and projects: for video (tracks) and for images.
+
+``cvat_video`` writes spans as tracks: a span without a person is a box around the whole picture.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from xml.etree import ElementTree
 
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.importers.people import PICTURE_NEEDED, PersonCollector, upright
-from paddlevideo.preparation.importers.tracks import PersonTrack, TrackKey, add_tracks
+from paddlevideo.preparation.importers.tracks import WHOLE, PersonTrack, TrackKey, WrittenTracks, add_tracks
+from paddlevideo.spans import Span, SpanTable
 
 # what CVAT adds to people's own attributes, in XML and where it exports to other forms
 BOOKKEEPING = frozenset({"occluded", "outside", "keyframe", "rotation", "z_order", "group_id", "source", "label_id"})
@@ -183,3 +187,61 @@ def _corners(box: ElementTree.Element, found: PersonCollector) -> tuple[float, f
 
 def _attributes(box: ElementTree.Element) -> dict[str, str]:
     return {item.get("name", ""): item.text or "" for item in box.iterfind("attribute")}
+
+
+# ---- writing
+
+
+def cvat_video(table: SpanTable, tracks: WrittenTracks) -> bytes:
+    """CVAT for video 1.1, of one video: a task needs a label ``person`` with a text attribute ``action``.
+
+    Times become frames, of the video's ``fps``.  A track is a person, with all the actions of a frame in the attribute,
+    or a span of the whole picture.
+
+    Raises:
+        UserError: spans of several videos, of none, or of one whose rate or size is not known.
+    """
+    videos = table.video_names()
+    if len(videos) != 1:
+        raise UserError(f"CVAT's form is of one video, and the spans are of {len(videos)}; write a file for each")
+    (name,) = videos
+    width, height = tracks.size_px(name)
+    root = ElementTree.Element("annotations")
+    ElementTree.SubElement(root, "version").text = "1.1"
+    task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
+    facts = {"name": name, "size": tracks.num_frames(name), "mode": "interpolation", "source": name}
+    for key, value in facts.items():
+        ElementTree.SubElement(task, key).text = str(value)
+    size = ElementTree.SubElement(task, "original_size")
+    for key, value in (("width", width), ("height", height)):
+        ElementTree.SubElement(size, key).text = str(value)
+    groups: dict[str | int, list[Span]] = defaultdict(list)
+    for place, span in enumerate(table.spans):
+        groups[span.person if tracks.keys(span) else place].append(span)
+    free = (number for number in range(10**9) if str(number) not in groups)
+    for key, spans in groups.items():
+        own = isinstance(key, str) and key.isdecimal()
+        identity = key if own else str(next(free))
+        element = ElementTree.SubElement(root, "track", {"id": identity, "label": "person", "source": "manual"})
+        for frame, box, actions in _keys(spans, tracks):
+            outside = actions is None
+            sides = (side * value for side, value in zip((width, height, width, height), box))
+            corners = {corner: f"{side:.6g}" for corner, side in zip(("xtl", "ytl", "xbr", "ybr"), sides)}
+            flags = {"outside": str(int(outside)), "occluded": "0", "keyframe": "1", "z_order": "0"}
+            shape = ElementTree.SubElement(element, "box", {"frame": str(frame), **flags, **corners})
+            ElementTree.SubElement(shape, "attribute", {"name": "action"}).text = ";".join(actions or ())
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _keys(spans: list[Span], tracks: WrittenTracks) -> Iterator[tuple[int, tuple[float, ...], tuple[str, ...] | None]]:
+    """Frame, box and actions of each key of a track; no actions (None) after the end of all."""
+    boxes: dict[int, tuple[float, ...]] = {}
+    ranges = [(*tracks.frames_of(span), span.label) for span in spans]
+    for span, (first, behind, _) in zip(spans, ranges):
+        keys = tracks.keys(span) or [(first, WHOLE)]
+        boxes |= dict(keys)
+        boxes[behind] = tracks.box_at(span, behind)
+    for frame, box in sorted(boxes.items()):
+        actions = tuple(label for first, behind, label in ranges if first <= frame < behind)
+        yield frame, box, actions or None

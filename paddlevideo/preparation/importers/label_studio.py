@@ -1,4 +1,7 @@
-"""Label Studio's JSON and JSON-MIN: boxes of VideoRectangle, boxes on pictures, segments of TimelineLabels."""
+"""Label Studio's JSON and JSON-MIN: boxes of VideoRectangle, boxes on pictures, segments of TimelineLabels.
+
+``label_studio_tasks`` writes the same: spans as TimelineLabels, those of persons as VideoRectangle.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,18 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from paddlevideo.boxes import from_corner
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.importers.people import PICTURE_NEEDED, Clock, PersonCollector
-from paddlevideo.preparation.importers.tracks import PersonTrack, TrackKey, add_tracks
+from paddlevideo.preparation.importers.tracks import PersonTrack, TrackKey, WrittenTracks, add_tracks
 from paddlevideo.preparation.list_files import read_json
+from paddlevideo.spans import SpanTable
 from paddlevideo.video_files import VIDEO_ENDINGS
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
 _LABELS = ("labels", "videorectangle", "rectanglelabels", "choices", "timelinelabels", "timeserieslabels")
 _PERCENT = 100.0
+_SIDES = ("x", "y", "width", "height")
 _LONGEST = 10**9  # frames
+_PERSON = re.compile(r"person (.+)")  # in a region's notes: regions of one person
 
 
 def is_label_studio(content: Any) -> bool:
@@ -75,8 +81,18 @@ def _regions(task: Mapping[str, Any], where: str, found: PersonCollector) -> Ite
         found.drop("tasks have predictions only, which no annotator has confirmed")
     for number, result in enumerate(chosen.get("result") or [], 1):
         if isinstance(result.get("value"), dict):
+            notes = (result.get("meta") or {}).get("text") or []
+            person = next((m[1] for m in map(_PERSON.fullmatch, map(str, notes)) if m), None)
             sizes = {key: result[key] for key in ("original_width", "original_height") if result.get(key)}
-            yield str(result.get("id", number)), str(result.get("type")), {**sizes, **result["value"]}
+            yield (
+                str(result.get("id", number)),
+                str(result.get("type")),
+                {
+                    **sizes,
+                    **({} if person is None else {"person": person}),
+                    **result["value"],
+                },
+            )
 
 
 def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: PersonCollector) -> None:
@@ -95,7 +111,7 @@ def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: Pe
         with found.element(place):
             if "sequence" in value and video:
                 fps = _rate(value, video, found)
-                tracks += _track(place, value, _actions(words[key], found), key, found)
+                tracks += _track(place, value, _actions(words[key], found), value.get("person", key), found)
             elif "ranges" in value and video:
                 fps = _rate(value, video, found)
                 for part in value["ranges"]:  # frames from 1, both included
@@ -117,6 +133,8 @@ def _actions(words: list[str], found: PersonCollector) -> tuple[str, ...]:
 def _rate(value: Mapping[str, Any], video: str, found: PersonCollector) -> float:
     """Frames per second as Label Studio counted them, by its configuration, not by the video."""
     count, duration_s = value.get("framesCount"), value.get("duration")
+    if found.options.own_rate and count and duration_s:
+        return float(count) / float(duration_s)
     rate = found.clock(video).fps
     if count and duration_s and found.options.picture_fps is None and abs(float(count) - rate * float(duration_s)) > 2:
         counted = float(count) / float(duration_s)
@@ -160,4 +178,45 @@ def _picture(where: str, name: str, value: Mapping[str, Any], words: list[str], 
 
 def _corners(value: Mapping[str, Any]) -> tuple[float, float, float, float]:
     """Per cent of the picture as x, y, width, height to fractions x1, y1, x2, y2."""
-    return from_corner(*(float(value[key]) / _PERCENT for key in ("x", "y", "width", "height")))
+    return from_corner(*(float(value[key]) / _PERCENT for key in _SIDES))
+
+
+# ---- writing
+
+
+def label_studio_tasks(table: SpanTable, tracks: WrittenTracks) -> list[dict[str, Any]]:
+    """A task per video, for Label Studio's import: with ``<TimelineLabels name="timeline" toName="video"/>`` and, for
+    persons, ``<Labels name="label" toName="video"/>`` and ``<VideoRectangle name="box" toName="video"/>``.
+
+    Times become frames, of the video's ``fps``.
+
+    Args:
+        tracks: boxes of persons; a span of a person without boxes becomes one of the picture.
+    """
+    tasks = []
+    for number, name in enumerate(table.video_names(), 1):
+        rate, frames = tracks.rate(name), tracks.num_frames(name)
+        facts = {"framesCount": frames, "duration": round(frames / rate, 6)}
+        regions = []
+        for place, span in enumerate((span for span in table.spans if span.video == name), 1):
+            first, behind = tracks.frames_of(span)
+            keys = tracks.keys(span)
+            common = {"id": f"{number}_{place}", "to_name": "video", "origin": "manual"}
+            if not keys:
+                value = {**facts, "ranges": [{"start": first + 1, "end": behind}], "timelinelabels": [span.label]}
+                regions.append({**common, "from_name": "timeline", "type": "timelinelabels", "value": value})
+                continue
+            sequence = [
+                {"frame": frame + 1, "time": round(frame / rate, 6), "enabled": frame < behind - 1, "rotation": 0}
+                | {key: round(_PERCENT * side, 6) for key, side in zip(_SIDES, (x1, y1, x2 - x1, y2 - y1))}
+                for frame, (x1, y1, x2, y2) in keys
+            ]
+            region = {
+                **common,
+                "from_name": "box",
+                "type": "videorectangle",
+                "meta": {"text": [f"person {span.person}"]},
+            }
+            regions.append({**region, "value": {**facts, "sequence": sequence, "labels": [span.label]}})
+        tasks.append({"id": number, "data": {"video": name}, "annotations": [{"result": regions}]})
+    return tasks

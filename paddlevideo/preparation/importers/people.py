@@ -55,13 +55,15 @@ class PersonBox:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a video with a label, without boxes."""
+    """A stretch of a video with a label, without boxes; of a track, an action and who does it (None: no person, but a
+    box around the whole picture)."""
 
     video: str
     start_s: float
     end_s: float
     label: str
     where: str
+    person: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class ImportOptions:
         start_s: the second at which annotation counts a video's first frame.
         last_s_of: the second of a video's last frame.
         times_of: the seconds of a video's frames, if they are not evenly spaced.
+        own_rate: the rate that a file states counts, and not that of ``fps_of``.
     """
 
     fps_of: Callable[[str], float]
@@ -120,6 +123,7 @@ class ImportOptions:
     start_s: float = 0.0
     last_s_of: Callable[[str], float] = lambda _: LONGEST_S
     times_of: Callable[[str], np.ndarray | None] = lambda _: None
+    own_rate: bool = False
 
 
 @dataclass
@@ -131,6 +135,8 @@ class ImportSummary:
         dropped: what was left out and why, and how often.
         remarks: what was read in one of several possible ways, resampled or merged, and how often.
         origins: where the classes come from.
+        segments: labelled stretches of videos, without boxes.
+        track_segments: actions of tracks from their first to their last frame.
         endings: of the videos that a file names with one, by the name without it.
     """
 
@@ -139,6 +145,7 @@ class ImportSummary:
     remarks: Counter[str] = field(default_factory=Counter)
     origins: dict[str, set[str]] = field(default_factory=dict)
     segments: list[Segment] = field(default_factory=list)
+    track_segments: list[Segment] = field(default_factory=list)
     endings: dict[str, str] = field(default_factory=dict)
 
     def lines(self, people: Iterable[PersonBox]) -> list[str]:
@@ -245,6 +252,14 @@ class PersonCollector:
         else:
             self.summary.segments.append(Segment(video, start_s, end_s, label, where))
 
+    def add_track_segments(
+        self, where: str, video: str, start_s: float, end_s: float, actions: Iterable[str], person: str | None
+    ) -> None:
+        """Takes the actions of a track, in a stretch of time in which they are the same."""
+        start_s, end_s = max(start_s - self.options.start_s, 0.0), end_s - self.options.start_s
+        new = [Segment(video, start_s, end_s, action, where, person) for action in actions if start_s < end_s]
+        self.summary.track_segments += new
+
     def moment_of_picture(self, name: str, named: str | None = None, number_from: int = 1) -> tuple[str, float] | None:
         """Video and second of a picture by its file name; None: the name does not contain them.
 
@@ -303,7 +318,7 @@ class PersonCollector:
         if text.casefold() in self._whole_names:
             parts = [text]
         else:
-            parts = [part.strip() for part in _PARTS.split(text) if part.strip()]
+            parts = parts_of(text)
             if len(parts) > 1 and "," in text:
                 self.note("values with commas are several actions (a name listed in --labels stays whole)")
         for part in parts:
@@ -325,6 +340,11 @@ class PersonCollector:
             if self.options.video:
                 self.note(f"file that names {named!r} is taken as of {self.options.video!r} (--video)")
         return self.people
+
+
+def parts_of(text: str) -> list[str]:
+    """The names in a text, parted by ``;``, ``|`` or ``,`` outside of brackets."""
+    return [part.strip() for part in _PARTS.split(text) if part.strip()]
 
 
 def video_name(name: str) -> str:

@@ -1,15 +1,23 @@
-"""Tracks of boxes, looked up at key frames."""
+"""Tracks of boxes: looked up at key frames, and written."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from paddlevideo.ava_files import BEYOND_S
-from paddlevideo.preparation.importers.people import Clock, PersonCollector
+from paddlevideo.errors import UserError
+from paddlevideo.preparation.importers.people import Clock, PersonBox, PersonCollector, video_name
+from paddlevideo.spans import Span, SpanTable
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # the box around the whole picture
+_CLOSE = 1e-4  # of the picture's side
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,13 @@ class PersonTrack:
             return key.box, key.actions
         share = min(max((frame - key.frame) / (following.frame - key.frame), 0.0), 1.0)
         return tuple(a + (b - a) * share for a, b in zip(key.box, following.box)), key.actions
+
+    def is_whole(self, size: tuple[int, int] | None) -> bool:
+        """Whether every box is around the whole picture, which is no person but what happens in it."""
+        if size is None or not all(size):
+            return False
+        shares = [value / size[k % 2] for key in self.keys for k, value in enumerate(key.box)]
+        return all(abs(share - WHOLE[k % 4]) < _CLOSE for k, share in enumerate(shares))
 
     def stretches(self) -> list[tuple[float, float, tuple[str, ...]]]:
         """First and last of the frames with the same actions, and these actions."""
@@ -94,6 +109,11 @@ def add_tracks(
             found.findings.add(track.where, mistake)
         else:
             sound.append(track)
+    for track in sound:
+        person = None if track.is_whole(size_px if in_pixels else (1, 1)) else track.person
+        for start, stop, actions in track.stretches():  # of half frames
+            times_s = clock.second(start + 0.5), clock.second(stop + 0.5)
+            found.add_track_segments(track.where, video, *times_s, actions, person)
     every_s = max(found.options.every_s, 1 / clock.fps)  # never finer than frames
     moments, num_between, num_lost = _moments(sound, clock, every_s)
     taken = 0
@@ -152,3 +172,78 @@ def _moments(tracks: Sequence[PersonTrack], clock: Clock, every_s: float) -> tup
             insort(between, float((math.ceil(start) + math.ceil(stop) - 1) // 2))
     moments.update((frame, clock.second(frame)) for frame in between)
     return moments, len(between), num_lost
+
+
+class WrittenTracks:
+    """Spans in frames and the boxes of their persons, as annotation tools have them.
+
+    Args:
+        table: with ``fps`` of every video, and its ``width`` and ``height`` where boxes are in its pixels.
+        people: boxes of persons over time, by the names that the spans have; others are left out.
+
+    Raises:
+        UserError: a video without a rate, or boxes in pixels without the size of the picture.
+    """
+
+    def __init__(self, table: SpanTable, people: Sequence[PersonBox] = ()):
+        self._table = table
+        self._boxes: dict[tuple[str, str | None], list[tuple[float, tuple[float, ...]]]] = defaultdict(list)
+        self._videos = {video_name(name): name for name in table.video_names()}
+        for person in sorted(people, key=lambda person: person.time_s):
+            name = self._videos.get(video_name(person.video))
+            if name is not None and person.person is not None:
+                self._boxes[name, person.person].append((person.time_s, self._fractions(name, person)))
+
+    def rate(self, video: str) -> float:
+        """Frames per second."""
+        fps = self._table.videos.get(video, {}).get("fps")
+        if not fps:
+            raise UserError(
+                f"the frame rate of {video!r} is not known, and this form counts frames (--videos or --fps)"
+            )
+        return float(fps)
+
+    def size_px(self, video: str) -> tuple[int, int]:
+        """Width and height."""
+        facts = self._table.videos.get(video, {})
+        if not (facts.get("width") and facts.get("height")):
+            raise UserError(f"the size of the pictures of {video!r} is not known, and this form has pixels (--videos)")
+        return int(facts["width"]), int(facts["height"])
+
+    def num_frames(self, video: str) -> int:
+        """Of the video, or up to its last span where the duration is not known."""
+        ends = [span.end_s for span in self._table.spans if span.video == video]
+        return round(max([self._table.videos.get(video, {}).get("duration_s", 0.0), *ends]) * self.rate(video))
+
+    def frames_of(self, span: Span) -> tuple[int, int]:
+        """The first frame and the one behind the last; at least one frame."""
+        rate = self.rate(span.video)
+        first = round(span.start_s * rate)
+        return first, max(round(span.end_s * rate), first + 1)
+
+    def keys(self, span: Span) -> list[tuple[int, tuple[float, ...]]]:
+        """Frames and boxes (fractions) of the span's person: its first and last frame, and those with a box between."""
+        boxes = self._boxes.get((span.video, span.person))
+        if not boxes or span.person is None:
+            return []
+        rate, (first, behind) = self.rate(span.video), self.frames_of(span)
+        frames = {first, behind - 1} | {round(time_s * rate) for time_s, _ in boxes}
+        return [(frame, self.box_at(span, frame)) for frame in sorted(frames) if first <= frame < behind]
+
+    def box_at(self, span: Span, frame: int) -> tuple[float, ...]:
+        """The box of the span's person at a frame; without boxes, the whole picture."""
+        boxes = self._boxes.get((span.video, span.person)) if span.person is not None else None
+        if not boxes:
+            return WHOLE
+        times_s, second = [time_s for time_s, _ in boxes], frame / self.rate(span.video)
+        return tuple(float(np.interp(second, times_s, column)) for column in zip(*(box for _, box in boxes)))
+
+    def without_boxes(self) -> int:
+        """Number of spans of persons who have no boxes."""
+        return sum(span.person is not None and not self.keys(span) for span in self._table.spans)
+
+    def _fractions(self, video: str, person: PersonBox) -> tuple[float, ...]:
+        if not person.in_pixels:
+            return person.box
+        width, height = person.size_px or self.size_px(video)
+        return tuple(value / side for value, side in zip(person.box, (width, height, width, height)))

@@ -1,0 +1,106 @@
+"""Labelled spans of videos from one form to another, or split by video for training.
+
+    paddlevideo prepare spans project.json --videos my/videos --out data/mine --val 0.2
+    paddlevideo prepare spans spans.json --out spans.srt
+    paddlevideo prepare spans spans.json --out annotations.xml
+    paddlevideo prepare spans spans.csv --to label_studio --fps 25 --out tasks.json
+
+Files of spans: this suite's .json, .csv (video,start_s,end_s,label) and .jsonl; .srt and .vtt; Label Studio's JSON
+(TimelineLabels; VideoRectangle: the spans of persons), CVAT for video 1.1 (tracks: the actions of persons; a box around
+the whole picture is no person), VIA 3.  Several files may be given.
+
+--out FILE writes one file, in the form of its ending (.xml: CVAT); what that cannot hold is named.  --out DIR writes
+train.json, val.json (whole videos each; test.json with --test) and classes.txt, for SpanDataset
+(configs/recognition/tsm/tsm_own_spans.yaml).  With --videos names become paths below that folder, and durations, rates
+and sizes are added.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from paddlevideo.cli import options
+from paddlevideo.errors import UserError, printable
+from paddlevideo.spans import FORMS, SpanTable, write_spans
+
+_ENDINGS = (".json", ".csv", ".jsonl", ".srt", ".vtt", ".xml")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from paddlevideo.preparation.person_annotations import FORMS as ANNOTATIONS
+    from paddlevideo.preparation.span_files import FORMS as SPANS
+
+    forms = sorted({*SPANS, *ANNOTATIONS} - {"coco", "ava"})
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE", help="files of spans, subtitles, annotation of tools")
+    add("--out", type=Path, required=True, metavar="OUT", help="file to write, or folder for training")
+    add("--format", choices=("auto", *forms), default="auto", help="of the files (by ending and content)")
+    add("--to", choices=SPANS, help="the form to write (by the ending of OUT; of a folder json)")
+    add("--videos", type=Path, metavar="DIR", help="folder of the videos")
+    add("--fps", type=options.positive, help="frames per second, where frames are counted (the videos' own)")
+    add("--video", metavar="NAME", help="the video of files that do not name it")
+    add("--labels", type=Path, metavar="FILE", help="class names in this order (those annotated, by the alphabet)")
+    add("--val", type=options.share, default=0.2, metavar="SHARE", help="of the videos, to validate on (%(default)s)")
+    add("--test", type=options.share, default=0.0, metavar="SHARE", help="of the videos, to test on (%(default)s)")
+    add("--seed", type=options.at_least(0), default=0, help="of the split")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reads, converts or splits, and prints counts."""
+    from paddlevideo.loader.labels import read_labels
+    from paddlevideo.preparation.person_annotations import VideoFolder
+    from paddlevideo.preparation.span_files import import_options, merged, read_any, with_videos, write_any
+
+    folder = VideoFolder(args.videos, fps=args.fps) if args.videos else None
+    names = read_labels(args.labels) if args.labels else []
+    import_as = replace(import_options(args.fps, folder), labels=dict(enumerate(names)), video=args.video)
+    content = merged([read_any(file, args.format, import_as) for file in args.files], args.video)
+    table = content.table
+    if unknown := sorted({span.label for span in table.spans} - {*names}) if names else []:
+        raise UserError(f"{args.labels}: has no class {unknown[0]!r}, which {table.source} has")
+    if folder is not None:
+        content = with_videos(content, folder)
+    elif args.fps:
+        facts = {name: {**table.videos.get(name, {}), "fps": args.fps} for name in table.video_names()}
+        content = replace(content, table=replace(table, videos=facts))
+    content = replace(content, table=replace(content.table, classes=names or content.table.classes))
+    for line in content.lines:
+        print(printable(line))
+    if args.out.suffix.lower() in _ENDINGS:
+        lost = write_any(args.out, content, args.to)
+        print("\n".join([f"{len(table.spans)} spans of {_videos(table)}: {args.out}", *(f"note: {x}" for x in lost)]))
+        return 0
+    return _split(args, content.table)
+
+
+def _videos(table: SpanTable) -> str:
+    count = max(len(table.video_names()), 1)
+    return f"{count} video{'s' * (count != 1)}"
+
+
+def _split(args: argparse.Namespace, table: SpanTable) -> int:
+    from paddlevideo.classes import Classes
+    from paddlevideo.preparation.span_files import split_by_video
+    from paddlevideo.safe_io import write_atomic
+
+    form = args.to or "json"
+    if form not in ("json", "csv", "jsonl"):
+        raise UserError(
+            f"--to {form}: SpanDataset reads json, csv and jsonl; for one file --out ends in {', '.join(_ENDINGS)}"
+        )
+    if any(span.video is None for span in table.spans):
+        raise UserError(f"{table.source}: a span names no video (--video)")
+    parts = split_by_video(table, {"val": args.val, "test": args.test}, args.seed)
+    names = table.labels()
+    ending = next(ending for ending, own in FORMS.items() if own == form)
+    for split, part in parts.items():
+        write_spans(args.out / f"{split}{ending}", part, form)
+        counts = Counter(span.label for span in part.spans)
+        classes = ", ".join(f"{printable(name)} {counts[name]}" for name in names)
+        print(f"{split}: {len(part.spans)} spans of {_videos(part)} ({classes}): {args.out / (split + ending)}")
+    write_atomic(args.out / "classes.txt", Classes(tuple(names)).text())
+    print(f"classes: {len(names)}: {args.out / 'classes.txt'} (DATASET.label_names)")
+    return 0

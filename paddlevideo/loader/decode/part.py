@@ -1,0 +1,55 @@
+"""A part of a video as a source of its own: the frames between two seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.loader.decode.reader import EachFrame, FrameReader
+
+_ROUNDING_S = 0.0005  # spans are timed in milliseconds
+
+
+class PartReader(FrameReader):
+    """The frames of a reader whose time stamps are from ``start_s`` up to ``end_s``, which is no part; at least the one
+    that is shown at ``start_s``.
+
+    Args:
+        reader: of the whole video; it is closed with this one.
+
+    Raises:
+        UserError: the video ends before ``start_s``, or its frames have no times.
+    """
+
+    def __init__(self, reader: FrameReader, start_s: float, end_s: float):
+        times = reader.times()
+        if times is None:
+            raise UserError("a span in seconds needs the rate of the frames: fps in this section of DATASET")
+        if start_s >= times[-1] + 1 / reader.fps:
+            raise UserError(
+                f"the span from {start_s:.3f} to {end_s:.3f} s begins after the last frame, at {times[-1]:.3f} s"
+            )
+        first, stop = np.searchsorted(times, np.array([start_s, end_s]) - _ROUNDING_S)
+        if stop <= first:  # shorter than a frame
+            first = max(int(first) - 1, 0)
+            stop = first + 1
+        self._reader, self._first, self._times = reader, int(first), times[first:stop] - times[first]
+        self.fps, self.pixel_aspect = reader.fps, reader.pixel_aspect
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        return self._reader.remarks
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
+        return self._reader.get(np.array(self.checked(indices)) + self._first, each)
+
+    def times(self) -> np.ndarray:
+        return self._times
+
+    def close(self) -> None:
+        self._reader.close()

@@ -1,0 +1,223 @@
+"""Spans of any file that holds them to any other: of this suite, of subtitles, of annotation tools; and whole videos
+to training and validation."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import Findings
+from paddlevideo.loader.decode import open_video
+from paddlevideo.preparation.importers.cvat import cvat_video
+from paddlevideo.preparation.importers.label_studio import label_studio_tasks
+from paddlevideo.preparation.importers.people import ImportOptions, ImportSummary, PersonBox, Segment, parts_of
+from paddlevideo.preparation.importers.tracks import WrittenTracks
+from paddlevideo.preparation.person_annotations import VideoFolder, guess_form, read_people, split_names
+from paddlevideo.safe_io import instead_of_a_file, write_atomic
+from paddlevideo.spans import FORMS as OWN
+from paddlevideo.spans import Span, SpanTable, holds_spans, read_spans, write_spans
+
+TOOLS = ("label_studio", "cvat")
+FORMS = (*OWN.values(), *TOOLS)
+
+
+@dataclass
+class SpanContent:
+    """The content of a file.
+
+    Attributes:
+        table: the spans; videos are named with the ending that the file gives them.
+        people: boxes of persons over time, where the file has them.
+        lines: what was read, dropped, and read in one of several ways.
+    """
+
+    table: SpanTable
+    people: list[PersonBox] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
+def read_any(path: Path, form: str = "auto", options: ImportOptions | None = None) -> SpanContent:
+    """The spans of a file of ``FORMS``, or of another form of ``prepare people`` that holds segments or tracks.
+
+    Args:
+        form: ``auto``: by ending and content.
+        options: for annotation tools: rates of videos, names that are not parted.
+
+    Raises:
+        UserError, ConfigError: no such file, not of that form, bad entries, or none that is a span.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: {instead_of_a_file(path)}")
+    if form in OWN.values() or (form == "auto" and (path.suffix.lower() in (".srt", ".vtt") or holds_spans(path))):
+        return SpanContent(read_spans(path, None if form == "auto" else form))
+    summary = ImportSummary()
+    form = guess_form(path) if form == "auto" else form
+    people = read_people(path, form, options or ImportOptions(_no_rate, own_rate=True), summary)
+    segments = [*summary.segments, *_joined(summary.track_segments)]
+    if not segments:
+        raise UserError(f"{path}: no segment and no track with an action in it (read as {form})")
+    findings = Findings(str(path))
+    spans = []
+    for segment in segments:
+        video = segment.video + summary.endings.get(segment.video, "")
+        try:
+            spans.append(Span(segment.start_s, segment.end_s, segment.label.strip(), None, segment.person, video))
+        except ValueError as error:
+            findings.add(segment.where, str(error))
+    findings.raise_if_any()
+    lines = [f"dropped: {count} {why}" for why, count in summary.dropped.items()]
+    return SpanContent(SpanTable(spans, source=str(path)), people, lines)
+
+
+def _no_rate(video: str) -> float:
+    raise UserError(
+        f"the frame rate of {printable(video)!r} is not known, and this form counts frames (--videos or --fps)"
+    )
+
+
+def _joined(segments: Iterable[Segment]) -> list[Segment]:
+    """Adjoining stretches of one action of one person as one."""
+    joined: dict[tuple, list[Segment]] = defaultdict(list)
+    for segment in sorted(segments, key=lambda segment: segment.start_s):
+        own = joined[segment.video, segment.person, segment.label]
+        if own and segment.start_s <= own[-1].end_s + 1e-6:
+            own[-1] = replace(own[-1], end_s=max(own[-1].end_s, segment.end_s))
+        else:
+            own.append(segment)
+    return [segment for own in joined.values() for segment in own]
+
+
+def write_any(path: Path, content: SpanContent, form: str | None = None) -> list[str]:
+    """Writes ``FORMS``: by the ending (``.xml``: cvat), Label Studio's where ``form`` states it.
+
+    Returns:
+        What the form cannot hold, a line each.
+
+    Raises:
+        UserError: an unknown ending, or the form cannot hold the spans.
+    """
+    table = content.table
+    form = form or {".xml": "cvat"}.get(path.suffix.lower())
+    if form not in TOOLS:
+        lost = write_spans(path, table, form)
+        return lost + ([f"{path}: {len(content.people)} boxes of persons are left out"] if content.people else [])
+    tracks = WrittenTracks(table, content.people)
+    if any(span.video is None for span in table.spans):
+        raise UserError(f"{path}: {form} names the video of a span, which is not known (--video)")
+    if form == "cvat":
+        write_atomic(path, cvat_video(table, tracks))
+    else:
+        write_atomic(path, json.dumps(label_studio_tasks(table, tracks), indent=1, ensure_ascii=False) + "\n")
+    lost = []
+    if any(span.score is not None for span in table.spans):
+        lost.append(f"{path}: {form} holds no scores")
+    if boxless := tracks.without_boxes():
+        lost.append(f"{path}: {boxless} spans of persons have no box: they are written as spans of the picture")
+    if form == "cvat" and any(span.person and not span.person.isdecimal() for span in table.spans):
+        lost.append(f"{path}: cvat numbers tracks: names of persons are not kept")
+    tracked = [span.label for span in table.spans if form == "cvat" or tracks.keys(span)]
+    if parted := [label for label in sorted({*tracked}) if len(parts_of(label)) > 1]:
+        lost.append(f"{path}: {parted[0]!r} and the like are read back as several actions, unless --labels names them")
+    moved = max((_shift_s(span, tracks) for span in table.spans), default=0.0)
+    if moved > 0.0005:
+        lost.append(f"{path}: {form} counts frames: times moved by up to {moved:.3f} s")
+    return lost
+
+
+def _shift_s(span: Span, tracks: WrittenTracks) -> float:
+    first, behind = tracks.frames_of(span)
+    rate = tracks.rate(span.video)
+    return max(abs(first / rate - span.start_s), abs(behind / rate - span.end_s))
+
+
+def merged(contents: Sequence[SpanContent], video: str | None = None) -> SpanContent:
+    """Several files as one.
+
+    Args:
+        video: of spans whose file does not name it.
+    """
+    spans = [replace(s, video=s.video or video) for content in contents for s in content.table.spans]
+    facts: dict[str, Mapping[str, float]] = {}
+    for content in contents:
+        facts |= content.table.videos
+    classes = dict.fromkeys(name for content in contents for name in content.table.classes)
+    if classes:  # files without the list of their classes add those that occur
+        classes |= dict.fromkeys(sorted(span.label for span in spans))
+    settings = contents[0].table.settings if len(contents) == 1 else {}
+    table = SpanTable(spans, facts, list(classes), settings, contents[0].table.source)
+    return SpanContent(table, [p for c in contents for p in c.people], [line for c in contents for line in c.lines])
+
+
+def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
+    """The spans with their videos as paths below the folder, and those videos' durations, rates and sizes.
+
+    Raises:
+        ConfigError: there is no such video, or it ends before a span.
+    """
+    findings = Findings(content.table.source)
+    names: dict[str, str] = {}
+    facts: dict[str, dict[str, float]] = {}
+    for video in content.table.video_names():
+        name = folder.name_of(_stem(video, folder))
+        if name is None:
+            findings.add(0, f"no video {video!r} in {folder.root}, or several of that name")
+            continue
+        names[video] = name + folder.endings[name]
+        with open_video(folder.root / names[video]) as reader:
+            times, (height, width) = reader.times(), reader.get([0]).shape[1:3]
+            fps = folder.fps_of(name)
+            duration_s = round(float(times[-1]) + 1 / fps if times is not None else len(reader) / fps, 3)
+            facts[names[video]] = {"duration_s": duration_s, "fps": fps, "width": width, "height": height}
+    findings.raise_if_any()
+    spans = []
+    for span in content.table.spans:
+        if span.video is None:
+            findings.add(0, "a span names no video (--video)")
+            continue
+        name = names[span.video]
+        if span.start_s >= facts[name]["duration_s"]:
+            text = (
+                f"{name}: a span begins at {span.start_s:.3f} s, but the video lasts {facts[name]['duration_s']:.3f} s"
+            )
+            findings.add(0, text)
+        spans.append(replace(span, video=name))
+    findings.raise_if_any()
+    return replace(content, table=replace(content.table, spans=spans, videos=facts, lines=()))
+
+
+def _stem(video: str, folder: VideoFolder) -> str:
+    """The name without its ending, as the folder has it."""
+    stem = video.rpartition(".")[0]
+    return stem if stem and folder.name_of(stem) else video
+
+
+def split_by_video(table: SpanTable, shares: Mapping[str, float], seed: int) -> dict[str, SpanTable]:
+    """Whole videos to ``train`` and the sets of ``shares``; of many random splits the one that spreads classes best.
+
+    Raises:
+        UserError: too few videos.
+    """
+    videos = table.video_names()
+    labels = {name: {span.label for span in table.spans if span.video == name} for name in videos}
+    parts = split_names(labels, shares, seed)
+    return {
+        split: replace(
+            table,
+            spans=[span for span in table.spans if span.video in part],
+            videos={name: facts for name, facts in table.videos.items() if name in part},
+            classes=table.labels(),
+            lines=(),
+        )
+        for split, part in parts.items()
+    }
+
+
+def import_options(fps: float | None, folder: VideoFolder | None) -> ImportOptions:
+    """Options that time frames by ``fps``, by the videos, or by what a file states itself."""
+    if folder is None:
+        return ImportOptions(_no_rate if fps is None else lambda _: fps, own_rate=fps is None)
+    return ImportOptions(folder.fps_of, last_s_of=folder.last_s, times_of=folder.times_s)
