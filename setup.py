@@ -40,7 +40,9 @@ EXTRAS = {
     "gpu": ["paddlepaddle-gpu>=3.0"],  # from Paddle's own index; see the README
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
-    "onnx": ["onnxruntime>=1.17"],  # person detectors in ONNX
+    "onnx": ["onnxruntime>=1.17", "paddle2onnx>=2.1"],  # person detectors in ONNX; exports
+    "openvino": ["openvino>=2024.4", "paddle2onnx>=2.1"],  # exports
+    "remote": ["fsspec>=2024.2", "aiohttp>=3.9"],  # shards at addresses; s3fs, gcsfs, adlfs for those stores
     "test": [
         "pytest>=8",
         "pytest-xdist>=3",
@@ -49,6 +51,8 @@ EXTRAS = {
         "scikit-learn>=1.4",
         "onnx>=1.15",
         "onnxruntime>=1.17",
+        "fsspec>=2024.2",
+        "aiohttp>=3.9",
     ],
     "demo": ["scikit-learn>=1.4"],  # its hand-written digits
 }

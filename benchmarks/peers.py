@@ -19,6 +19,7 @@ PEERS: dict[str, tuple[str, ...]] = {
     "torch": ("torch==2.13.0", "torchvision==0.28.0", "torchcodec==0.13.0", "numpy==2.3.5"),
     "decord": ("decord==0.6.0", "opencv-python-headless==4.11.0.86", "numpy==1.26.4", "pillow==12.0.0", "av==16.0.1"),
     "runtimes": ("onnxruntime==1.32.0", "openvino==2026.4.1", "numpy==2.3.5"),
+    "webdataset": ("torch==2.13.0", "torchcodec==0.13.0", "webdataset==1.0.2", "numpy==2.3.5"),
     "jpeg": ("simplejpeg==1.9.0", "opencv-python-headless==4.11.0.86", "numpy==1.26.4", "pillow==12.0.0"),
 }
 

@@ -1,4 +1,4 @@
-"""Measures what benchmarks/README.md lists:  python -m benchmarks.run [decode loader resize model export start]
+"""Measures what benchmarks/README.md lists:  python -m benchmarks.run [decode loader resize model start]
 
 Times are CPU seconds of one thread unless a row has "wall"; each is the median of ``--rounds`` after one round that is
 thrown away.  Compared things take turns within one run, so that a change of the machine's speed affects both.
@@ -206,43 +206,6 @@ def model(rounds: int) -> None:
             row(f"{Path(config).stem}, {what}", f"{ours:.2f}", f"{bare:.2f}", f"{bare / ours:.2f}")
 
 
-def export(rounds: int) -> None:
-    """The exported program against the network it was made from: one centre crop, one thread, the same scores."""
-    import numpy as np
-    import paddle
-
-    from paddlevideo.build import deployed_network
-    from paddlevideo.config import load_config
-    from paddlevideo.inference import export as exporting
-    from paddlevideo.inference.runtime import ExportedModel, Runtime
-    from paddlevideo.safe_io import write_pickle
-
-    row("prediction, 8 x 224, batch 1", "network, CPU s", "exported, CPU s", "network / exported", "scores differ by")
-    for file, crop in ((TSM, ()), (TIMESFORMER, ("PIPELINE.test.transform.3={CenterCrop: {target_size: 224}}",))):
-        config = load_config(ROOT / file, [*UNNAMED, *crop])
-        with tempfile.TemporaryDirectory() as folder:
-            framework = deployed_network(config)
-            framework.eval()
-            weights = Path(folder) / "weights.pdparams"
-            write_pickle(weights, {key: value.numpy() for key, value in framework.state_dict().items()})
-            done = exporting.export(config, weights, Path(folder) / "model", say=lambda line: None)
-            runtime = Runtime(use_gpu=False, cpu_threads=1)
-            exported = ExportedModel(done.program, done.params, runtime, say=lambda line: None)
-        imgs = np.random.default_rng(0).integers(0, 255, (1, *done.input_shape[1:]), dtype=np.uint8)
-        batch, given = {"imgs": paddle.to_tensor(imgs)}, {}
-
-        def network(batch: dict = batch, framework: object = framework, given: dict = given) -> None:
-            with paddle.no_grad():
-                given["network"] = framework(batch, mode="predict")["scores"].numpy()
-
-        def program(imgs: np.ndarray = imgs, exported: ExportedModel = exported, given: dict = given) -> None:
-            given["exported"] = exported(imgs)
-
-        times = take_turns(rounds, {"network": network, "exported": program})
-        ratio, gap = times["network"] / times["exported"], np.abs(given["network"] - given["exported"]).max()
-        row(Path(file).stem, *(f"{times[name]:.2f}" for name in times), f"{ratio:.2f}", f"{gap:.1e}")
-
-
 def start(rounds: int) -> None:
     """Wall seconds until a configuration is checked."""
     seconds = []
@@ -254,7 +217,7 @@ def start(rounds: int) -> None:
     row("main.py --check", f"{statistics.median(seconds[1:]):.2f} s wall")
 
 
-SECTIONS = {"decode": decode, "loader": loader, "resize": resize, "model": model, "export": export, "start": start}
+SECTIONS = {"decode": decode, "loader": loader, "resize": resize, "model": model, "start": start}
 
 
 def main() -> None:

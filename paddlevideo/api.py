@@ -97,6 +97,7 @@ def export(
     overrides: Sequence[str] = (),
     name: str | None = None,
     imports: Sequence[str] = (),
+    timing: str = "quick",
 ) -> ExportReport:
     """Exports a trained model for prediction and compares the result with the network; ``paddlevideo export``.
 
@@ -107,6 +108,7 @@ def export(
         overrides: as of ``train``.
         name: of the files; None: ``model_name``.
         imports: as of ``train``.
+        timing: ``quick``: the runtimes on this machine are timed, and prediction uses the fastest; ``none``: Paddle.
 
     Raises:
         UserError: as ``train``; or the exported model gives other scores than the network.
@@ -120,7 +122,7 @@ def export(
     set_cpu_environment()
     from paddlevideo.inference.export import export as write_export
 
-    return write_export(config, weights, out, name)
+    return write_export(config, weights, out, name, timing=timing)
 
 
 _NO_CHANGES = "overrides and imports belong to the reading of a file; this configuration is a Config already"

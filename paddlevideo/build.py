@@ -20,6 +20,8 @@ from paddlevideo.classes import (
     class_counts,
     classes_of_config,
     counted,
+    in_archives,
+    names_in,
     order_in,
     settled,
     source_of,
@@ -158,7 +160,10 @@ def _by_name(config: Config, split: str, classes: Classes) -> tuple[dict[str, An
     """
     section, own = config.section("DATASET")[split], classes_of_config(config, split)
     classes = classes if classes.count else own
-    folder = os.path.isdir(expanded(section.get("file_path")) or "")
+    if in_archives(section):  # with names of their own, labels are mapped to the given ones, as those of folders
+        folder = names_in(section) is not None
+    else:
+        folder = os.path.isdir(expanded(section.get("file_path")) or "")
     order = None
     if not (folder and split != "train" and not config["DATASET"].get("label_names")):  # else by its own folders
         order = order_in(classes, own, "the training", f"{config.source}: {source_of(config, split)}")
@@ -245,6 +250,20 @@ def length_remarks(config: Mapping[str, Any], steps_per_epoch: int | None = None
         line
         for where, section, epochs in schedules
         for line in differences(section, where, Run(epochs, steps_per_epoch))
+    ]
+
+
+def data_findings(config: Config, splits: Sequence[str]) -> list[str]:
+    """Mistakes in the data of DATASET that show without reading samples, each with its key path."""
+    dataset, counts = config.to_dict().get("DATASET") or {}, class_counts(config)
+    count = next((value for value in counts.values() if isinstance(value, int)), None)
+    known = None if count is None else counted(config, count)
+    sections = {split: dataset[split] for split in splits if split in dataset}
+    return [
+        f"DATASET.{split}: {line}"
+        for split, section in sections.items()
+        if section.get("format") in DATASETS
+        for line in DATASETS.get(section["format"]).findings(section, known)
     ]
 
 

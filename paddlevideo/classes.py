@@ -1,9 +1,9 @@
 """What a class index means: fixed when training begins, stored beside the weights, compared wherever they are used.
 
-The names come from ``DATASET.label_names`` or from the class folders of ``DATASET.train``; those of a detector from its
-``label_file``, with the action id of every column.  They are stored in ``S.pdstates`` of a resume point and in
-``S.pdparams.json`` beside every other weights file.  Data that name the same classes in another order are read in the
-weights' order; data that name other classes are refused.
+The names come from ``DATASET.label_names``, or from the class folders or shards of ``DATASET.train``; those of a
+detector from its ``label_file``, with the action id of every column.  They are stored in ``S.pdstates`` of a resume
+point and in ``S.pdparams.json`` beside every other weights file.  Data that name the same classes in another order are
+read in the weights' order; data that name other classes are refused.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from paddlevideo.config import Config
 from paddlevideo.config.checking import AUTO
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.finite import refuse_non_finite
-from paddlevideo.loader.datasets.lists import ClassCount, expanded, training_classes
+from paddlevideo.loader.datasets.lists import ClassCount, expanded
 from paddlevideo.loader.labels import read_labels
+from paddlevideo.loader.shards.storage import without_secrets
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note, write_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
 from paddlevideo.safe_io import DamagedFileError, instead_of_a_file, sha256, write_pickle
@@ -261,7 +262,7 @@ def classes_of_config(config: Config, split: str = "train") -> Classes:
         return _of_detection(config, section, split)
     path = dataset.get("label_names")
     if not path:
-        names = training_classes(dataset)
+        names = names_in(dataset.get("train") or {})
         return Classes(tuple(names), source=source_of(config)) if names else UNKNOWN
     try:
         return Classes(tuple(read_labels(path)), source=source_of(config))
@@ -269,6 +270,18 @@ def classes_of_config(config: Config, split: str = "train") -> Classes:
         raise UserError(
             f"{config.source}: DATASET.label_names: {error}; -o DATASET.label_names=null goes without names"
         ) from None
+
+
+def names_in(section: Mapping[str, Any]) -> list[str] | None:
+    """Class names that the data of a section of DATASET state, e.g. class folders; None: they state none."""
+    name = section.get("format")
+    return DATASETS.get(name).class_names_in(section) if name in DATASETS else None
+
+
+def in_archives(section: Mapping[str, Any]) -> bool:
+    """Whether the samples of a section of DATASET are parts of archives."""
+    name = section.get("format")
+    return name in DATASETS and DATASETS.get(name).in_archives
 
 
 def _has_boxes(section: Mapping[str, Any]) -> bool:
@@ -394,5 +407,8 @@ def source_of(config: Config, split: str = "train") -> str:
         return f"DATASET.{split}.{part}" + (f": {section[part]}" if part == "label_file" else "")
     if dataset.get("label_names"):
         return f"DATASET.label_names: {dataset['label_names']}"
-    root = expanded((dataset.get("train") or {}).get("file_path"))
+    training = dataset.get("train") or {}
+    if in_archives(training):
+        return f"DATASET.train: the index of {without_secrets(str(training.get('file_path')))}"
+    root = expanded(training.get("file_path"))
     return f"DATASET.train.file_path: the folders of {root}" if root and os.path.isdir(root) else "DATASET"

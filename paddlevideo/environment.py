@@ -63,6 +63,14 @@ def hide_paddle_remarks(glog: bool = True) -> None:
         os.environ.setdefault("GLOG_minloglevel", "2")
 
 
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
 def rank() -> int:
     """This process's number among those that run together, from 0."""
     return int(os.environ.get("PADDLE_TRAINER_ID", 0))
@@ -91,3 +99,28 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
+
+
+def cpu_name() -> str:
+    """The processor, e.g. ``AMD EPYC (family 26, model 2)``: virtual machines give several processors one name."""
+    found = _cpu_table()
+    name = found.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" not in found:
+        return name
+    return f"{name} (family {found['cpu family']}, model {found.get('model', '?')})"
+
+
+def cpu_flags() -> set[str]:
+    """The processor's instruction sets by Linux's names, e.g. ``avx512_bf16``; empty where they are not known."""
+    return set(_cpu_table().get("flags", "").split())
+
+
+def _cpu_table() -> dict[str, str]:
+    """What Linux says about the first processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = file.read().partition("\n\n")[0].splitlines()
+    except OSError:  # not on Linux
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {key.strip(): value.strip() for key, _, value in pairs}

@@ -80,6 +80,7 @@ class Reading(_Scalars):
     timeout_s: Positive = 60.0  # per clip
     max_replacements: NonNegativeInt = 10  # other samples tried in the place of an unreadable one
     damaged: Literal["refuse", "read"] = "refuse"  # read: take what can be decoded of a damaged video
+    index: str = "auto"  # of the videos (check-data writes it): auto: beside file_path; none; or the folder it is in
 
 
 @dataclass(frozen=True)

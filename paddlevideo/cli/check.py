@@ -19,9 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from paddlevideo.build import length_remarks
+    from paddlevideo.build import data_findings, length_remarks
+    from paddlevideo.errors import ConfigError
 
     config = options.read_run_config(args, ("test",) if args.test else options.SPLITS)
+    found = data_findings(config, ("test",) if args.test else options.SPLITS)
+    if found:
+        raise ConfigError(str(config.source), found)
     for line in length_remarks(config):
         print(f"warning: {line}", file=sys.stderr)
     print(config.to_yaml(), end="")

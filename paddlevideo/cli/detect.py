@@ -91,6 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="key frames per run of the model (%(default)s)",
     )
     options.add_device(parser)
+    options.add_backend(parser)
+    more = "threads of the model on the CPU (as timed at export, else all cores)"
+    add("--cpu-threads", type=options.at_least(1), metavar="N", help=more)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -98,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.bank_config) != bool(args.bank_weights):
         raise UserError("arguments --bank-config and --bank-weights: give both or none")
     from paddlevideo.inference.detector import detect
-    from paddlevideo.inference.runtime import to_stderr
-    from paddlevideo.inference.video_output import write_annotated_video, write_csv, write_json
+    from paddlevideo.inference.runtimes.base import to_stderr
+    from paddlevideo.inference.video_output import OutputVideo, write_csv, write_json
     from paddlevideo.video_files import check_video_name
 
     if args.out_filename:
@@ -110,6 +113,10 @@ def run(args: argparse.Namespace) -> int:
             f"--detection_model_name {args.detection_model_name}: PaddleDetection's models are not downloaded here; "
             "export it there (tools/export_model.py) and name the folder: --detector FOLDER"
         )
+    output = None
+    if args.out_filename:
+        shown = (args.action_score_thr, args.top_k, args.output_stepsize, args.output_fps)
+        output = OutputVideo(args.out_filename, *shown)
     result = detect(
         args.video_path,
         args.model_file or config,
@@ -127,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
         bank_config=args.bank_config,
         bank_weights=args.bank_weights,
         device=args.device,
+        backend=args.backend,
+        cpu_threads=args.cpu_threads,
         batch_size=args.batch_size,
         step=args.predict_stepsize,
         every_s=args.action_every,
@@ -135,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
         timestamp_start=args.timestamp_start,
         say=to_stderr,
         announce=announce,
+        output=output,
     )
     if args.csv:
         write_csv(args.csv, result)
@@ -142,9 +152,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, result, args.action_score_thr)
         to_stderr(f"json: {args.json}")
-    if args.out_filename:
-        shown = (args.action_score_thr, args.top_k, args.output_stepsize, args.output_fps)
-        to_stderr(write_annotated_video(args.out_filename, result, *shown))
+    if result.not_written is not None:
+        raise result.not_written
+    if result.written is not None:
+        to_stderr(result.written)
     print("finish write !")
     return 0
 

@@ -1,6 +1,10 @@
 """Exports a trained model for prediction: program, weights and inference.yml, compared with the network.
 
-paddlevideo export -c CFG -w best.pdparams --out inference/TSM
+    paddlevideo export -c CFG -w best.pdparams --out inference/TSM
+    paddlevideo export --time inference/TSM
+
+The runtimes that are installed (Paddle, ONNX Runtime, OpenVINO) are timed for a second or two each, and inference.yml
+names the fastest one that gives the network's scores; --time repeats this for an export on another machine.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import re
 
 from paddlevideo.cli import options
 from paddlevideo.errors import UserError
+from paddlevideo.extensions import declare_all
 
 
 def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
@@ -19,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
     """
     script = variant == "script"
     config = "YAML file the model was trained with"
-    options.add_config(parser, config, override=("--override",) if script else ("-o", "--override"))
+    options.add_config(parser, config, required=False, override=("--override",) if script else ("-o", "--override"))
     weights, out = (
         (("-p", "--pretrained_params"), ("-o", "--output_path")) if script else (("-w", "--weights"), ("--out",))
     )
@@ -34,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
     )
     add(*out, dest="out", default="./inference", metavar="DIR", help=f"folder for the exported files {default}")
     parser.set_defaults(folder_flag=out[0], override_flag="--override" if script else "-o")
+    add("--timing", choices=("quick", "none"), default="quick", help="time the runtimes on this machine (%(default)s)")
+    add("--time", metavar="DIR", help="time the runtimes for an exported model on this machine, and nothing else")
     add("--save_name", default=None, help="name of the files (the configuration's model_name)")
 
 
@@ -44,7 +51,17 @@ def run(args: argparse.Namespace) -> int:
             f"{args.folder_flag} {args.out}: here {args.folder_flag} names the folder of the export; a value of the "
             f"configuration changes with {args.override_flag} {args.out} (a folder of that name is ./{args.out})"
         )
+    if bool(args.time) == bool(args.config):
+        raise UserError("name the configuration to export (-c CFG), or an exported model to time (--time DIR)")
+    if args.time:
+        from paddlevideo.environment import set_cpu_environment
+        from paddlevideo.inference.timing import time_export
+
+        set_cpu_environment()
+        declare_all(args.imports)
+        print(f"written to {time_export(args.time, print)}")
+        return 0
     from paddlevideo import api
 
-    api.export(args.config, args.weights, args.out, args.override, args.save_name, args.imports)
+    api.export(args.config, args.weights, args.out, args.override, args.save_name, args.imports, args.timing)
     return 0

@@ -57,6 +57,7 @@ _PREPARE = {
     "people": Command("own person annotations to an AVA-style data set and a configuration", "prepare_people"),
     "frames": Command("videos to folders of frames, and their list", "prepare_frames"),
     "resize": Command("videos to small ones that are cheap to decode", "prepare_resized"),
+    "shards": Command("videos to tar shards with an index, for object stores and network disks", "prepare_shards"),
     "class-weights": Command("how often each action occurs, and weights for the loss", "prepare_class_weights"),
 }
 COMMANDS = Group(

@@ -89,6 +89,12 @@ def add_device(parser: argparse.ArgumentParser, help: str = "auto, cpu, gpu or g
     parser.add_argument("--device", default="auto", metavar="DEV", help=help)
 
 
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """``--backend``."""
+    choices, help = ("paddle", "onnx", "openvino"), "what runs an exported model (as timed at export, else paddle)"
+    parser.add_argument("--backend", choices=choices, help=help)
+
+
 def at_least(least: int) -> Callable[[str], int]:
     """A whole number from ``least`` on, for argparse's ``type``."""
 

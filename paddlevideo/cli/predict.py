@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """PaddleVideo's flags, and -w, --top_k, --threshold, --label_file, --out, --on_error."""
+    """PaddleVideo's flags, and -w, --num_workers, --top_k, --threshold, --label_file, --out, --on_error."""
     config = "YAML file; of an exported model only if there is no inference.yml beside it"
     options.add_config(parser, config, required=False)
     options.add_weights(parser, "trained weights (.pdparams), with --config")
@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model_file", help="exported model (.json or .pdmodel), or the folder it was exported to")
     add("--params_file", help="its weights (.pdiparams beside the model)")
     add("-b", "--batch_size", type=options.at_least(1), default=1, help="videos per run of the model (%(default)s)")
+    add(
+        "--num_workers",
+        type=options.at_least(0),
+        metavar="N",
+        help="processes that decode while the model runs; 0: none (one per core but one, at most 8)",
+    )
     add(
         "--top_k",
         type=options.at_least(1),
@@ -50,12 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--use_gpu", type=options.parse_bool, help="True: required; default: if Paddle has one")
     add("--use_xpu", type=options.parse_bool, default=False)
     add("--use_npu", type=options.parse_bool, default=False)
-    add("--precision", choices=("fp32", "fp16", "int8"), default="fp32")
+    options.add_backend(parser)
+    add("--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32")
     add("--ir_optim", type=options.parse_bool, default=True, help="graph optimisation (%(default)s)")
     add("--use_tensorrt", type=options.parse_bool, default=False)
     add("--gpu_mem", type=int, default=8000, help="MB that Paddle reserves on the GPU (%(default)s)")
-    add("--enable_mkldnn", type=options.parse_bool, default=False, help="oneDNN on the CPU (%(default)s)")
-    add("--cpu_threads", type=int, help="threads of the model on the CPU (all cores)")
+    add(
+        "--enable_mkldnn",
+        type=options.parse_bool,
+        help="oneDNN of Paddle on the CPU (as timed at export, else False)",
+    )
+    add("--cpu_threads", type=int, help="threads of the model on the CPU (as timed at export, else all cores)")
     add("--disable_glog", type=options.parse_bool, default=True, help="hide Paddle's own log lines (%(default)s)")
     add("--time_test_file", type=options.parse_bool, default=False, help="print how long each video took")
     add(
@@ -115,9 +126,8 @@ def show(prediction: Prediction, top_k: int | None, threshold: float | None, tim
         return
     print("\n".join(lines_of(prediction, top_k, threshold)), flush=True)
     if times:
-        print(
-            f"\ttime: prepare {prediction.prepare_s * 1e3:.1f} ms, model {prediction.infer_s * 1e3:.1f} ms", flush=True
-        )
+        named = {"prepare": prediction.prepare_s, "wait": prediction.wait_s, "model": prediction.infer_s}
+        print("\ttime:", ", ".join(f"{name} {seconds * 1e3:.1f} ms" for name, seconds in named.items()), flush=True)
 
 
 def top_k_of(config: Config | None) -> int | None:
@@ -132,10 +142,12 @@ def top_k_of(config: Config | None) -> int | None:
 
 def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor:
     """The predictor that the flags and the configuration describe."""
+    from paddlevideo.inference.exported import Export
     from paddlevideo.inference.predictor import Predictor
-    from paddlevideo.inference.runtime import Export, Runtime
+    from paddlevideo.inference.runtimes.base import Runtime
 
     runtime = Runtime(
+        backend=args.backend,
         use_gpu=args.use_gpu,
         use_xpu=args.use_xpu,
         use_npu=args.use_npu,
@@ -147,7 +159,7 @@ def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor
         cpu_threads=args.cpu_threads,
         disable_glog=args.disable_glog,
     )
-    more = {"batch_size": args.batch_size, "say": notice}
+    more = {"batch_size": args.batch_size, "num_workers": args.num_workers, "say": notice}
     if args.weights:
         return Predictor.from_config(config, args.weights, runtime.device_of_network(), args.label_file, **more)
     export = Export.find(args.model_file, args.params_file, notice)

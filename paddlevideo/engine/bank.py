@@ -24,6 +24,7 @@ from paddlevideo.engine.evaluate import outputs_of
 from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED, Options
@@ -73,7 +74,7 @@ def build_bank(
         "split": split,
         "half": half,
         "batch_size": size,
-        "key_frames": hashlib.sha256(json.dumps(records, default=str, sort_keys=True).encode()).hexdigest(),
+        "key_frames": digest_of(records),
         "pipeline": hashlib.sha256(json.dumps(config.section("PIPELINE")["test"]).encode()).hexdigest(),
     }
     about = {"weights_sha256": digest, "config": config.source, "split": split, "model": config["model_name"]}

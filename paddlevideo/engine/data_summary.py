@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from paddlevideo.classes import Classes
 from paddlevideo.errors import printable
+from paddlevideo.loader.datasets.records import class_counts, num_unlabelled, paths_of, values_of
 
 log = logging.getLogger("paddlevideo")
 
 _CLASSES = 20  # shown one by one
 _NAMES = 3  # files shown of those that are left out
+_PART = 8192  # lines
 
 
 def data_summary(loader: Any, split: str, classes: Classes) -> list[str]:
@@ -63,7 +64,7 @@ def left_out_lines(dataset: Any, split: str) -> list[str]:
 
 def list_lines(dataset: Any, split: str) -> list[str]:
     """How the split's list was read, and what is odd about it."""
-    unlabelled = sum(isinstance(r.get("label"), np.ndarray) and not r["label"].any() for r in dataset.records)
+    unlabelled = num_unlabelled(dataset.records)
     remarks = list(dataset.remarks)
     if unlabelled:
         remarks.append(f"{unlabelled} sample{'s' * (unlabelled != 1)} without a label")
@@ -75,7 +76,7 @@ def split_line(dataset: Any, split: str) -> str:
     records = dataset.records
     kind = "videos" if records and "filename" in records[0] else "folders of frames"
     if records and "img_key" in records[0]:
-        kind = f"key frames of {len({record['img_key'].rpartition(',')[0] for record in records})} videos"
+        kind = f"key frames of {len({key.rpartition(',')[0] for key in values_of(records, 'img_key')})} videos"
     counts = _counts(dataset)
     seen = f", {len([count for count in counts.values() if count])} classes" if counts else ""
     return f"DATASET.{split}: {len(records)} {kind}{seen}; fingerprint of the split {fingerprint(dataset)[:16]}"
@@ -83,30 +84,35 @@ def split_line(dataset: Any, split: str) -> str:
 
 def fingerprint(dataset: Any) -> str:
     """SHA-256 of a split's samples, their names below the data folder and their labels; their order does not count."""
-    root = dataset.file_path if os.path.isdir(dataset.file_path) else dataset.data_prefix
+    root, records = dataset.file_path if os.path.isdir(dataset.file_path) else dataset.data_prefix, dataset.records
+    if records and "img_key" in records[0]:
+        lines = [f"{key}\t{own}" for key, own in zip(values_of(records, "img_key"), values_of(records, "digest"))]
+    else:
+        labels = (k.tolist() if isinstance(k, np.ndarray) else k for k in values_of(records, "label"))
+        lines = [f"{path}\t{label}" for path, label in zip(_below(root, paths_of(records)), labels)]
+    lines.sort()
     digest = hashlib.sha256()
-    for line in sorted(_identity(record, root) for record in dataset.records):
-        digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
+    for begin in range(0, len(lines), _PART):
+        digest.update("".join(f"{line}\n" for line in lines[begin : begin + _PART]).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _identity(record: dict[str, Any], root: str | None) -> str:
-    if "img_key" in record:
-        return f"{record['img_key']}\t{record.get('digest')}"
-    path = str(record.get("filename") or record.get("frame_dir"))
-    label = record.get("label")
-    label = label.tolist() if isinstance(label, np.ndarray) else label
-    return f"{os.path.relpath(path, root) if root else path}\t{label}"
+def _below(root: str | None, paths: Iterable[str]) -> Iterator[str]:
+    """``os.path.relpath(path, root)``, which takes 3 us, for paths that mostly begin with the root; None: the paths."""
+    if not root:
+        yield from map(str, paths)
+        return
+    start = os.path.join(root, "")
+    for path in map(str, paths):
+        rest = path[len(start) :] if path.startswith(start) else ""
+        normal = rest and rest[0] not in "./" and rest[-1] != "/" and "/." not in rest and "//" not in rest
+        yield rest if normal else os.path.relpath(path, root)
 
 
 def _counts(dataset: Any) -> dict[int, int]:
     """Class index -> samples, of several labels per clip for each; of key frames, annotated persons."""
     counts = dataset.class_counts()
-    if counts is not None:
-        return dict(enumerate(counts.tolist()[1:], 1))
-    labels = [record.get("label") for record in dataset.records]
-    several = [np.flatnonzero(label).tolist() for label in labels if isinstance(label, np.ndarray)]
-    return Counter(sorted([label for label in labels if isinstance(label, int)] + [k for own in several for k in own]))
+    return class_counts(dataset.records) if counts is None else dict(enumerate(counts.tolist()[1:], 1))
 
 
 def _per_class(counts: dict[int, int], classes: Classes) -> str:

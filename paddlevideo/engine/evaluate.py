@@ -24,9 +24,10 @@ log = logging.getLogger("paddlevideo")
 _LOWER = "lower DATASET.valid_batch_size or test_batch_size, or the frames, views or size that PIPELINE gives"
 
 
-def tensors(batch: dict[str, Any]) -> dict[str, paddle.Tensor]:
-    """A loader's batch as tensors on the current device."""
-    return {key: v if isinstance(v, paddle.Tensor) else paddle.to_tensor(v) for key, v in batch.items()}
+def tensors(batch: dict[str, Any], host_keys: Sequence[str] = ()) -> dict[str, Any]:
+    """A loader's batch as tensors on the current device; the entries of ``host_keys`` stay what they are."""
+    on_host = frozenset(host_keys).__contains__
+    return {key: v if isinstance(v, paddle.Tensor) or on_host(key) else paddle.to_tensor(v) for key, v in batch.items()}
 
 
 def outputs_of(framework: Any, batch: dict[str, Any], mode: str = "predict") -> dict[str, np.ndarray]:

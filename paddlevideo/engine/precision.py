@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from paddlevideo.engine import distributed
 from paddlevideo.solver.optimizer import squared_gradient_norm
 
 log = logging.getLogger("paddlevideo")
@@ -39,16 +40,15 @@ class StepCheck:
         gradient_norm: of the gradients averaged over all ranks, before clipping; inf beyond 1.8e19, too, whose square
             float32 does not hold.
         statistics: the sum of the batch norms' running statistics after the forward pass.
+        refused: whether one of these three is not finite, on any rank: the step must not be taken.
+        stop: whether a rank has received a signal to stop.
     """
 
     loss: float
     gradient_norm: float
     statistics: float
-
-    @property
-    def finite(self) -> bool:
-        """Whether the step may be taken."""
-        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm) and math.isfinite(self.statistics)
+    refused: bool
+    stop: bool
 
     def __str__(self) -> str:
         text = f"loss {self.loss:.6g}, gradient norm {self.gradient_norm:.6g}"
@@ -75,6 +75,7 @@ class Precision:
             if scaled
             else None
         )
+        self._make_scale_scalar()
 
     @property
     def multi_precision(self) -> bool:
@@ -98,7 +99,12 @@ class Precision:
         (self._scaler.scale(loss) if self._scaler else loss).backward()
 
     def check(
-        self, optimizer: Any, loss: paddle.Tensor, statistics: paddle.Tensor, figures: dict[str, paddle.Tensor]
+        self,
+        optimizer: Any,
+        loss: paddle.Tensor,
+        statistics: paddle.Tensor,
+        figures: dict[str, paddle.Tensor],
+        stop: bool = False,
     ) -> tuple[StepCheck, dict[str, float]]:
         """What decides about the step, and the figures of its log line, in the one read from the device.
 
@@ -108,13 +114,20 @@ class Precision:
         Args:
             statistics: ``RunningStatistics.copy()`` after the forward pass.
             figures: scalars by name.
+            stop: whether this rank has received a signal to stop.
         """
         if self._scaler:
             self._scaler.unscale_(optimizer)
         values = [loss, squared_gradient_norm(optimizer), statistics.sum(), *figures.values()]
-        read = paddle.stack([value.astype("float32").reshape([]) for value in values]).tolist()
+        if self._scaler:
+            values.append(self._scaler._found_inf)
+        vector = paddle.stack([value.astype("float32").reshape([]) for value in values])
+        read, refused, stopped = distributed.read_checked(vector, 3, stop)
+        if self._scaler:
+            # a number on the host from here on: Paddle's scaler and optimizers would read the tensor again
+            self._scaler._found_inf = bool(read.pop())
         norm = math.sqrt(read[1]) if read[1] >= 0 else math.nan
-        return StepCheck(read[0], norm, read[2]), dict(zip(figures, read[3:]))
+        return StepCheck(read[0], norm, read[2], refused, stopped), dict(zip(figures, read[3:]))
 
     def step(self, optimizer: Any) -> None:
         """The optimizer step, after ``check``."""
@@ -133,7 +146,7 @@ class Precision:
         if not self._scaler:
             return False
         scaled = float(self._scaler._scale) > 1.0
-        overflow = bool(self._scaler._found_inf)
+        overflow = self._scaler._found_inf
         if overflow:
             self._scaler.step(optimizer)  # leaves the step out by itself, and notes it for update()
         self._scaler.update()
@@ -144,13 +157,17 @@ class Precision:
         if not self._scaler:
             return {}
         return {
-            key: (float(value.item()) if isinstance(value, paddle.Tensor | np.generic) else value)
+            key: (np.asarray(value).item() if isinstance(value, paddle.Tensor | np.ndarray | np.generic) else value)
             for key, value in self._scaler.state_dict().items()
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self._scaler and state:
             # Paddle takes the scale back as it gave it: a float32 array of one value
-            import numpy as np
-
             self._scaler.load_state_dict({**state, "scale": np.array([state["scale"]], "float32")})
+            self._make_scale_scalar()
+
+    def _make_scale_scalar(self) -> None:
+        # Paddle's [1] is no number for numpy since 2.4, and Paddle's own message of a lowered scale fails on it
+        if self._scaler:
+            self._scaler._scale = self._scaler._scale.reshape([])

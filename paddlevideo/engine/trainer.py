@@ -7,8 +7,6 @@ Randomness of the network (dropout, drop path) is keyed like the loader's: every
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import math
 import signal
@@ -31,6 +29,7 @@ from paddlevideo.engine.precision import Precision, StepCheck
 from paddlevideo.engine.resuming import compare, compare_rates
 from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
+from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights
@@ -80,13 +79,14 @@ class Trainer:
     last: dict[str, float] = field(default_factory=dict)  # figures of the last step
     replaced: np.ndarray = field(default_factory=lambda: np.zeros(0, "int64"))
     stepped: bool = True  # False where the last step was left out
-    stop_signal: int = 0
+    stop_signal: int = 0  # that all ranks have agreed on
     end_early: bool = False
     first_loss: float | None = None  # of the run's first step
     _loss: float = 0.0  # of the last step that was taken
     _taken: dict[str, Any] | None = None  # its first batch
     _refused: int = 0  # steps in a row
     _suspects: set[str] = field(default_factory=set)  # files of these steps
+    _received: int = 0  # the signal that this rank has received
 
     def __post_init__(self) -> None:
         self._statistics = RunningStatistics(self.framework)
@@ -175,11 +175,12 @@ class Trainer:
         statistics = self._statistics.copy()
         lr = usable_rate(self.schedule, self.progress.epoch, self.progress.step_in_epoch)
         loss, sums = self._gradients(window)
-        check, figures = self.precision.check(self.optimizer, loss, self._statistics.copy(), sums)
-        refused, stop = distributed.all_reduce_sum([float(not check.finite), float(self.stop_signal)])
-        self.stop_signal = self.stop_signal or (int(signal.SIGTERM) if stop else 0)
-        self.stepped = not refused
-        if refused:
+        after, stop = self._statistics.copy(), bool(self._received)
+        check, figures = self.precision.check(self.optimizer, loss, after, sums, stop)
+        if check.stop:
+            self.stop_signal = self._received or int(signal.SIGTERM)
+        self.stepped = not check.refused
+        if check.refused:
             self._statistics.restore(statistics)
             self._report_refused(window, check, explained=self.precision.refuse(self.optimizer))
         else:
@@ -276,7 +277,9 @@ class Trainer:
         name = str(record.get("filename") or record.get("frame_dir"))
         return f"{name} ({record['img_key']})" if "img_key" in record else name
 
-    tensors = staticmethod(tensors)
+    def tensors(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch of training, as the network takes it."""
+        return tensors(batch, self.framework.host_keys)
 
     def optimizer_arrays(self) -> dict[str, Any]:
         """The content of ``.pdopt``: accumulators by structured name, and the rate under Paddle's own key."""
@@ -306,12 +309,11 @@ class Trainer:
 
     def compared(self) -> dict[str, Any]:
         """What a resumed run is compared with."""
-        records = json.dumps(self.loader.dataset.records, default=str, sort_keys=True)
         shape = {
             "batches_per_epoch": self.batches_per_epoch,
             "accumulate": self.accumulate,
             "world_size": distributed.world_size(),
-            "dataset": hashlib.sha256(records.encode()).hexdigest(),
+            "dataset": digest_of(self.loader.dataset.records),
             "weights": self.framework.kept_elsewhere(),
         }
         # no array of a checkpoint states the share of shifted channels
@@ -357,6 +359,9 @@ class Trainer:
     def _signals(self) -> Iterator[None]:
         """SIGTERM and Ctrl-C let the step finish and save; a second one, seconds later, ends at once.
 
+        Of several ranks all stop after the step in which they exchange it: one that came between two exchanges waits
+        for the next.
+
         Paddle's launcher passes one SIGTERM on three times in a row, which is no second one.  Signals reach the main
         thread alone: training in another one leaves them to the program.
         """
@@ -367,8 +372,10 @@ class Trainer:
 
         def stop(number: int, frame: Any) -> None:
             nonlocal first
-            if not self.stop_signal:
-                self.stop_signal, first = number, time.monotonic()
+            if not self._received:
+                self._received, first = number, time.monotonic()
+                if distributed.world_size() == 1:
+                    self.stop_signal = number
             elif time.monotonic() - first > _SECOND_SIGNAL_S:
                 raise SystemExit(128 + number)
 

@@ -7,63 +7,65 @@ for key_frame in result.key_frames:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paddlevideo.ava_files import read_ava_labels
-from paddlevideo.boxes import to_fractions, to_pixels
+from paddlevideo.boxes import to_pixels
 from paddlevideo.classes import RESERVED, UNKNOWN, Classes
 from paddlevideo.config import Config, load_config
 from paddlevideo.environment import set_cpu_environment
 from paddlevideo.errors import UserError
+from paddlevideo.inference.exported import Export
+from paddlevideo.inference.frame_pass import DetectPersons, LinkPersons, ScoreClips, ShowFrames, run_pass
 from paddlevideo.inference.key_frames import (
+    BYTES_PER_PIXEL,
     ClipMaker,
     ForwardReader,
     KeyMoment,
+    PersonRows,
     moments_at,
     moments_between,
     moments_by_step,
     moments_by_time,
     open_forward,
-    person_rows,
     shot_until,
 )
+from paddlevideo.inference.network import TrainedNetwork, config_of, damaged_of
 from paddlevideo.inference.person_detectors import HOG, PersonDetector, ProposalFile, open_detector
-from paddlevideo.inference.runtime import (
-    Export,
-    ExportedModel,
-    Runtime,
-    Say,
-    TrainedNetwork,
-    config_of,
-    damaged_of,
-    to_stderr,
-)
-from paddlevideo.inference.tracking import MAX_GAP_S, Track, link, tracks_of
+from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, refuse_backend, to_stderr
+from paddlevideo.inference.tracking import MAX_GAP_S, Track, longest_gap_s, tracks_of
 from paddlevideo.inference.video_bank import (
     WINDOW,
     BankDetector,
     FirstPass,
     Window,
     bank_of_video,
+    bank_rows,
     moments_of_seconds,
     no_detector,
     window_of,
     with_windows_from,
     without_windows,
 )
+from paddlevideo.inference.video_stage import VideoStage, open_stage
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import Checked
 
+if TYPE_CHECKING:
+    from paddlevideo.inference.video_output import OutputPlan, OutputVideo
+
 _PROGRESS_STEP = 10  # key frames between two lines of progress
+_HELD_BYTES = 1 << 30  # of frames that wait for what is drawn into them
 
 
 # ---- settings
@@ -233,6 +235,8 @@ class VideoActions:
         tracks: track id -> where the person was found, also between the key frames; fractions of the picture.
         detected_s: seconds of the frames in which persons were detected.
         reader: the open video, for drawing.
+        written: a line on the output video, where one was asked for.
+        not_written: why it could not be.
     """
 
     path: str
@@ -244,6 +248,13 @@ class VideoActions:
     tracks: Mapping[int, Track]
     detected_s: np.ndarray
     reader: ForwardReader | None = None
+    written: str | None = None
+    not_written: UserError | None = None
+
+    @functools.cached_property
+    def key_times_s(self) -> np.ndarray:
+        """Of the key frames, since the first frame."""
+        return np.array([key_frame.moment.time_s for key_frame in self.key_frames])
 
     @property
     def names(self) -> Sequence[str]:
@@ -372,6 +383,7 @@ class ActionDetector:
         persons: PersonDetector,
         search: Search | None = None,
         bank: str | Path | None = None,
+        output: OutputVideo | None = None,
     ) -> VideoActions:
         """The persons of a video and their actions.
 
@@ -380,6 +392,8 @@ class ActionDetector:
             persons: gives the boxes of persons.
             search: which frames; None: the defaults.  The key frames of a file of boxes are its seconds.
             bank: file of the feature bank, for a model that takes one; None: ``<video id>.bank`` in this folder.
+            output: video with the persons and their actions, written on the way; if it cannot be written, the result
+                has the reason in ``not_written``.
 
         Raises:
             VideoReadError: the video cannot be read.
@@ -397,26 +411,17 @@ class ActionDetector:
         moments, detected, seconds = self._moments(reader, persons, search, start)
         self.announce(f"timestamps number: {len(moments)}")
         self.announce(f"Performing Human Detection for each frame ({persons.name})")
-        boxes, bank_boxes, boxes_of = self._find_persons(reader, (moments, seconds, detected), persons)
-        for line in persons.account():
-            self.say(line)
-        self.announce("finish object detection")
-        pipeline = self.pipeline
-        if self.window:
-            path = Path(bank or bank_name(video_id))
-            self.announce(f"Looking for a feature bank of the video ({path})")
-            first = FirstPass(reader, video_id, seconds, bank_boxes, start, isinstance(persons, ProposalFile))
-            made = bank_of_video(
-                path, first, self.bank_detector, self.window, self.batch_size, self._progress, self.say
-            )
-            pipeline = with_windows_from(pipeline, made)
-        self.announce("Performing SpatioTemporal Action Detection for each clip")
-        fps = self.settings.clip_fps
-        shot = shot_until(end, start, fps)
-        maker = ClipMaker(pipeline, reader, fps, start, shot, video_id, filename=reader.path)
-        width = len(self.settings.names)
-        scores = person_rows(maker, moments, boxes, self._scores, width, self.batch_size, self._progress)
-        result = self._result(reader, video_id, moments, boxes, scores, detected, boxes_of)
+        plan = output.plan(reader) if output else None
+        with open_stage(reader, plan, self.say) as stage:
+            run = _Run(self, stage, plan, persons, moments, detected, start, end, video_id)
+            if self.window:
+                path = Path(bank or bank_name(video_id))
+                result = run.with_bank(path, seconds)
+            else:
+                result = run.at_once()
+            result = run.finished(result, reader)
+        if result.written is None and result.not_written is None and output is not None:
+            result = _written_later(result, output)
         for remark in reader.remarks[num_remarks:]:
             self.say(f"{reader.path}: {remark}")
         return result
@@ -443,25 +448,6 @@ class ActionDetector:
             self.say(f"{persons.path}: {len(outside)} seconds are left out, the first is {outside[0]:g}: {where}")
         return moments, moments, moments if self.window else []
 
-    def _find_persons(
-        self, reader: ForwardReader, passes: Sequence[Sequence[KeyMoment]], persons: PersonDetector
-    ) -> list[list[np.ndarray]]:
-        """For each list of key frames, per key frame float32 [n, 5]: boxes as fractions of the picture, and scores.
-
-        The video is read once, and a frame that is in several lists is used once.
-        """
-        if isinstance(persons, ProposalFile):  # fractions already; pixels and back would round them
-            return [[persons.boxes_norm(moment.timestamp_s) for moment in moments] for moments in passes]
-        at = {moment.frame_index: moment for moments in passes for moment in moments}
-        found: dict[int, np.ndarray] = {}
-        for index in sorted(at):
-            frame = reader.get([index])
-            height, width = frame.shape[1:3]
-            (boxes,) = persons.detect(frame, [at[index].timestamp_s])
-            found[index] = to_fractions(boxes, width, height).astype(np.float32)
-            self._progress(len(found), len(at))
-        return [[found[moment.frame_index] for moment in moments] for moments in passes]
-
     def _scores(self, batch: dict[str, np.ndarray]) -> np.ndarray:
         rows = self.model.run(batch)
         if rows.shape != (len(batch["boxes"]), len(self.settings.names)):
@@ -475,42 +461,170 @@ class ActionDetector:
         if done % _PROGRESS_STEP == 0 or done == total:
             self.announce(f"{done} / {total}")
 
-    def _result(
-        self,
-        reader: ForwardReader,
-        video_id: str,
-        moments: Sequence[KeyMoment],
-        boxes: Sequence[np.ndarray],
-        scores: Sequence[np.ndarray],
-        detected: Sequence[KeyMoment],
-        boxes_of: Sequence[np.ndarray],
-    ) -> VideoActions:
-        """Track ids for all persons, and the result.
+
+class _Run:
+    """The passes over one video.
+
+    Args:
+        stage: the video.
+        plan: of the output video; None: there is none.
+        moments, detected: the key frames, and all frames in which persons are detected.
+        start: second of the first frame.
+        end: last second of the data set's videos; None: each where it ends.
+    """
+
+    def __init__(
+        self, detector: ActionDetector, stage: VideoStage, plan: OutputPlan | None, persons: PersonDetector,
+        moments: Sequence[KeyMoment], detected: Sequence[KeyMoment], start: float, end: float | None, video_id: str,
+    ):  # fmt: skip
+        self._detector, self._stage, self._plan, self._persons = detector, stage, plan, persons
+        self._moments, self._detected_at, self._start, self._end = moments, detected, start, end
+        self._video_id, self._detected_s = video_id, np.array([moment.time_s for moment in detected])
+        self._size = stage.size()
+        self._shows = False
+
+    def at_once(self) -> VideoActions:
+        """One pass: detection, scores and the output video."""
+        found = self._detection([*self._moments, *self._detected_at])
+        scored = self._scored(found, self._detector.pipeline)
+        links = self._links(found)
+        self._run([found, links, scored], links, scored)
+        self._close_detection()
+        self._announce_scores(scored.rows.runs)
+        return self._result(links, scored)
+
+    def with_bank(self, path: Path, seconds: Sequence[KeyMoment]) -> VideoActions:
+        """Two passes, since a key frame reads the features of others after it: detection with the features of the
+        bank, unless there is one already, and then the scores with the output video.
 
         Args:
-            boxes, scores: per key frame of ``moments``, float32 [n, 5] and [n, K].
-            detected: all frames in which persons were detected, the key frames among them, in order of time.
-            boxes_of: the boxes of ``detected``.
+            path: of the bank.
+            seconds: its key frames.
         """
-        height, width = size = reader.size()
-        times = [moment.time_s for moment in detected]
-        boxes_px = [to_pixels(found[:, :4], width, height).astype(np.float32) for found in boxes_of]
-        linked = link(boxes_px, times, max_gap_s=self.max_gap_s)
-        tracks = tracks_of([found[:, :4] for found in boxes_of], times, linked)
-        ids_at = dict(zip(detected, linked))
-        key_frames = [
-            KeyFrame(
+        detector = self._detector
+        found = self._detection([*self._moments, *seconds, *self._detected_at])
+        links, stages = self._links(found), []
+        bounded, maker = isinstance(self._persons, ProposalFile), detector.bank_detector
+        if maker is not None and not path.exists():
+            rows = bank_rows(maker, self._stage, seconds, self._start, bounded, detector.batch_size)
+            frames = [rows.maker.frames(number, moment) for number, moment in enumerate(seconds)]
+            stages = [ScoreClips(found, seconds, frames, rows)]
+        run_pass(self._stage, [found, links, *stages])
+        self._close_detection()
+        detector.announce(f"Looking for a feature bank of the video ({path})")
+        boxes = [found.boxes(moment) for moment in seconds]
+        first = FirstPass(self._stage, self._video_id, seconds, boxes, self._start, bounded)
+        features = stages[0].rows if stages else None
+        made = bank_of_video(
+            path, first, maker, detector.window, detector.batch_size, detector._progress, detector.say, features
+        )
+        scored = self._scored(found, with_windows_from(detector.pipeline, made))
+        self._run([scored], links, scored)
+        self._announce_scores(scored.rows.runs)
+        return self._result(links, scored)
+
+    def finished(self, result: VideoActions, reader: ForwardReader) -> VideoActions:
+        """The result with what became of the output video."""
+        if not self._shows:
+            return replace(result, reader=reader)
+        try:
+            return replace(result, reader=reader, written=self._plan.account(self._stage.finish(), result.times_s))
+        except UserError as error:  # raised by the caller when the other results are kept
+            return replace(result, reader=reader, not_written=error)
+
+    def _detection(self, moments: Sequence[KeyMoment]) -> DetectPersons:
+        return DetectPersons(self._stage, self._persons, moments, self._detector._progress)
+
+    def _links(self, found: DetectPersons) -> LinkPersons:
+        return LinkPersons(found, self._detected_at, self._size, self._detector.max_gap_s)
+
+    def _scored(self, found: DetectPersons, pipeline: Pipeline) -> ScoreClips:
+        detector, fps = self._detector, self._detector.settings.clip_fps
+        shot = shot_until(self._end, self._start, fps)
+        maker = ClipMaker(pipeline, self._stage, fps, self._start, shot, self._video_id, filename=self._stage.path)
+        frames = [maker.frames(number, moment) for number, moment in enumerate(self._moments)]
+        width = len(detector.settings.names)
+        rows = PersonRows(maker, self._moments, detector._scores, width, detector.batch_size)
+        return ScoreClips(found, self._moments, frames, rows)
+
+    def _run(self, stages: Sequence[Any], links: LinkPersons, scored: ScoreClips) -> None:
+        """A pass with the output video, if there is one and its frames need not be held for too long."""
+        plan = self._plan
+        if plan is None:
+            run_pass(self._stage, stages)
+            return
+        reaches = {index: index for stage in stages for index in stage.at}
+        reaches |= {index: max(index, last) for index, last in scored.reaches.items()}
+        needs = plan.needs(self._stage.times(), self._detected_s, self._key_times_s)
+        height, width = self._size
+        most = int(_HELD_BYTES / (height * width * BYTES_PER_PIXEL))
+        marks = functools.partial(self._marks, links, scored)
+        shown = ShowFrames(self._stage, reaches, plan.indices, *needs, links, scored, marks, most)
+        run_pass(self._stage, [*stages, shown])
+        self._shows = not shown.given_up
+
+    @property
+    def _key_times_s(self) -> np.ndarray:
+        return np.array([moment.time_s for moment in self._moments])
+
+    def _marks(self, links: LinkPersons, scored: ScoreClips, indices: np.ndarray) -> list[Any]:
+        """What is drawn into frames of the output video, from the detections around them."""
+        times_s = self._stage.times()
+        gap_s = longest_gap_s(float(np.median(np.diff(self._detected_s))) if len(self._detected_s) > 1 else 0.0)
+        first = int(np.searchsorted(self._detected_s[: len(links.ids)], times_s[indices[0]] - gap_s))
+        return self._plan.marks(self._result(links, scored, first), indices, links.first_s, links.last_s)
+
+    def _result(self, links: LinkPersons, scored: ScoreClips, first: int = 0) -> VideoActions:
+        """The result of what is done so far.
+
+        Args:
+            first: detection from which tracks begin.
+        """
+        height, width = self._size
+        num_linked = len(links.ids)
+        tracks = tracks_of(
+            [found[:, :4] for found in links.boxes[first:]],
+            [moment.time_s for moment in self._detected_at[first:num_linked]],
+            links.ids[first:],
+        )
+        ids_at = dict(zip(self._detected_at, links.ids))
+        key_frames = [KeyFrame(moment, []) for moment in self._moments]
+        for number in range(scored.rows.num_settled):
+            moment = self._moments[number]
+            persons = zip(ids_at[moment], scored.boxes[number], scored.rows.rows[number], strict=True)
+            key_frames[number] = KeyFrame(
                 moment,
                 [
                     Person(int(i), to_pixels(box[:4], width, height), box[:4], float(box[4]), row)
-                    for i, box, row in zip(ids_at[moment], found, rows, strict=True)
+                    for i, box, row in persons
                 ],
             )
-            for moment, found, rows in zip(moments, boxes, scores, strict=True)
-        ]
         return VideoActions(
-            reader.path, video_id, size, reader.times(), key_frames, self.settings, tracks, np.array(times), reader
-        )
+            self._stage.path, self._video_id, self._size, self._stage.times(), key_frames, self._detector.settings,
+            dict(sorted(tracks.items())), self._detected_s,
+        )  # fmt: skip
+
+    def _close_detection(self) -> None:
+        for line in self._persons.account():
+            self._detector.say(line)
+        self._detector.announce("finish object detection")
+
+    def _announce_scores(self, runs: Sequence[int]) -> None:
+        """The progress of the scores, of which the total is known when all persons are."""
+        self._detector.announce("Performing SpatioTemporal Action Detection for each clip")
+        for done in runs:
+            self._detector._progress(done, runs[-1])
+
+
+def _written_later(result: VideoActions, output: OutputVideo) -> VideoActions:
+    """The result with the output video, which is written in a pass of its own."""
+    from paddlevideo.inference.video_output import write_annotated_video
+
+    shown = (output.threshold, output.top_k, output.step, output.fps)
+    try:
+        return replace(result, written=write_annotated_video(output.path, result, *shown))
+    except UserError as error:
+        return replace(result, not_written=error)
 
 
 def bank_detector_of(model: TrainedNetwork) -> BankDetector:
@@ -543,6 +657,8 @@ def detect(
     bank_config: str | Path | None = None,
     bank_weights: str | Path | None = None,
     device: str = "auto",
+    backend: Backend | None = None,
+    cpu_threads: int | None = None,
     batch_size: int = 1,
     say: Say = to_stderr,
     announce: Say = lambda line: None,
@@ -550,6 +666,7 @@ def detect(
     config: Config | None = None,
     overrides: Sequence[str] = (),
     imports: Sequence[str] = (),
+    output: OutputVideo | None = None,
     **search: Any,
 ) -> VideoActions:
     """The persons of one video, their tracks and the scores of their actions.
@@ -569,6 +686,7 @@ def detect(
         bank_config, bank_weights: the detector that makes it, best the one that made the banks of training; None: the
             model's own backbone.
         device: ``cpu``, ``gpu``, ``gpu:N`` or ``auto``.
+        backend, cpu_threads: of an exported model, see ``Runtime``; None: as timed at its export.
         batch_size: key frames per run.
         say: receives remarks.
         announce: receives the steps and their progress.
@@ -576,6 +694,7 @@ def detect(
         config: of an exported model, is compared with its ``inference.yml``.
         overrides: ``KEY=VALUE`` that change the configuration.
         imports: modules or .py files with registered classes of your own.
+        output: video with the persons and their actions, written on the way; see ``ActionDetector.predict``.
         search: the arguments of ``Search``: ``step``, ``every_s``, ``detect_every_s``, ``video_id``,
             ``timestamp_start``.
 
@@ -590,8 +709,10 @@ def detect(
     video_id = where.video_id or Path(reader.path).stem
     more = {"labels": labels, "batch_size": batch_size, "say": say, "announce": announce}
     if chosen is None:
-        found = ActionDetector.from_export(model, params, config, overrides, Runtime.on(device), **more)
+        runtime = Runtime.on(device, backend, cpu_threads)
+        found = ActionDetector.from_export(model, params, config, overrides, runtime, **more)
     else:
+        refuse_backend(backend)
         found = ActionDetector.from_config(chosen, weights, device, **more)
     bank_path = Path(bank or Path(bank_folder) / bank_name(video_id))
     if found.window is None and (bank or bank_config):
@@ -616,7 +737,7 @@ def detect(
     else:
         least = 0.5 if min_person_score is None else min_person_score
         persons = open_detector(str(detector or HOG), least, detector_config, Runtime.on(device), say)
-    return found.predict(reader, persons, where, bank_path)
+    return found.predict(reader, persons, where, bank_path, output)
 
 
 def bank_name(video_id: str) -> str:

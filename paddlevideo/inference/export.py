@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,33 +26,27 @@ from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.extensions import sources_of
 from paddlevideo.inference.detector import DetectionSettings
-from paddlevideo.inference.key_frames import ClipMaker, KeyMoment
-from paddlevideo.inference.runtime import (
-    FILE_NAME,
-    MULTI_LABEL,
-    ONE_LABEL,
-    PARAMS_SUFFIX,
-    PROGRAM_SUFFIXES,
-    Description,
-    ExportedModel,
-    Runtime,
-    Say,
-    pipelines_with_test,
-    read_description,
+from paddlevideo.inference.export_check import (
+    CHECKED_VIEWS,
+    Difference,
+    Reference,
+    compare,
+    same_but_for_views,
+    synthetic_clip,
+    synthetic_key_frame,
 )
-from paddlevideo.inference.video_bank import WINDOW, Window, window_of, without_windows
-from paddlevideo.loader.decode.array import ArrayReader
+from paddlevideo.inference.exported import FILE_NAME, MULTI_LABEL, ONE_LABEL, Description, read_description
+from paddlevideo.inference.network import pipelines_with_test
+from paddlevideo.inference.runtimes.base import Say
+from paddlevideo.inference.runtimes.choice import onnx_file
+from paddlevideo.inference.runtimes.onnx import convert
+from paddlevideo.inference.runtimes.paddle import PARAMS_SUFFIX, PROGRAM_SUFFIXES
+from paddlevideo.inference.timing import time_runtimes
+from paddlevideo.inference.video_bank import WINDOW, window_of
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
 
-# largest difference of a probability between the exported model and the network; and, since among 400 classes all
-# probabilities may be small, the largest ratio, less one, of those above the floor
-TOLERANCE = 1e-4
-RATIO_TOLERANCE = 1e-2
-_RATIO_FLOOR = 1e-6
 CONFIG_SUFFIX = "_config.yml"
-# clips, and persons in each, of the batches compared: several clips, one of them empty; then another size of picture
-_PERSONS = ((1,), (4, 0, 3))
 # boxes: x1, y1, x2, y2 in pixels of imgs, those of all clips one after the other; boxes_num: how many each clip has;
 # long_term: S slots of C features, zeros where long_term_filled is false
 _AXES = {"imgs": "NVTHWC", "boxes": "R4", "boxes_num": "N", "long_term": "NSC", "long_term_filled": "NS"}
@@ -80,6 +74,7 @@ def export(
     output_dir: str | Path,
     save_name: str | None = None,
     say: Say = print,
+    timing: Literal["none", "quick"] = "none",
 ) -> ExportReport:
     """Exports a trained model and compares the result with the network.
 
@@ -94,6 +89,7 @@ def export(
             configuration, ``<save_name>_config.yml``.
         save_name: None: ``model_name``.
         say: receives progress lines.
+        timing: ``quick``: the runtimes on this machine are timed, and ``inference.yml`` names the fastest.
 
     Raises:
         UserError: weights that do not fit the model key by key, label names that do not fit it, a folder that holds
@@ -123,13 +119,16 @@ def export(
             specs = framework.input_spec({"imgs": clip[None], **(window.empty(1) if window else {})})
             inputs = [_described(spec) for spec in specs]
             program = _save_program(framework, specs, folder / name)
-            difference = _compared(framework, program, clip, window, say)
+            with _checked_form(framework, program, clip) as (checked, part):
+                reference = Reference.of(framework, part, window)
+                difference = _compared(reference, checked, say)
+                runtime = _timed(checked, program, reference, say) if timing == "quick" else {}
             for line in lines:
                 say(line)
             description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path), difference)
             detection = {"inputs": inputs, **settings.describe()} if settings else {}
             detection |= {WINDOW: window.describe()} if window else {}
-            replace(description, detection=detection).write(folder)
+            replace(description, detection=detection, runtime=runtime).write(folder)
             write_atomic(folder / (name + CONFIG_SUFFIX), config.to_yaml())
             _move_to_target(folder, output_dir)
     say(f"model ({config['model_name']}) has been already saved in ({output_dir}).")
@@ -142,116 +141,21 @@ def export(
     )
 
 
-def synthetic_clip(pipeline: Pipeline) -> np.ndarray:
-    """A grey clip after the pipeline, [V, T, H, W, 3]: sizes and dtype come from here and nowhere else."""
-    sample = {"filename": "synthetic clip", "index": 0, "reader": _synthetic_reader()}
-    return pipeline(sample, np.random.default_rng(0))["imgs"]
+@contextmanager
+def _checked_form(framework: Any, program: Path, clip: np.ndarray) -> Iterator[tuple[Path, np.ndarray]]:
+    """The program, or its twin of few views that stands for it, and a clip of as many views."""
+    few = clip[:CHECKED_VIEWS]
+    with tempfile.TemporaryDirectory(prefix="twin-", dir=program.parent) as folder:
+        if len(few) < len(clip):
+            twin = _save_program(framework, framework.input_spec({"imgs": few[None]}), Path(folder, program.stem))
+            if same_but_for_views(program, twin, len(clip), len(few)):
+                yield twin, few
+                return
+        yield program, clip
 
 
-def synthetic_key_frame(pipeline: Pipeline) -> np.ndarray:
-    """A grey clip with one person after the pipeline, [1, T, H, W, 3]."""
-    pipeline.refuse_boxes()
-    maker = ClipMaker(without_windows(pipeline), _synthetic_reader(), clip_fps=30.0, timestamp_start=0.0)
-    whole = np.array([[0, 0, 1, 1]], np.float32)
-    return maker.sample(0, KeyMoment(30, 1.0, 1.0), whole, np.ones(1, np.float32))["imgs"]
-
-
-def _synthetic_reader() -> ArrayReader:
-    """A grey video that takes no memory."""
-    return ArrayReader(np.broadcast_to(np.uint8(127), (64, 256, 320, 3)))
-
-
-def random_clips(like: np.ndarray, num_clips: int = 2, seed: int = 0) -> np.ndarray:
-    """Seeded clips [N, ...] like one clip: noise, and smooth moving ramps, which reach other parts of a network."""
-    rng = np.random.default_rng(seed)
-    clips = []
-    for i in range(num_clips):
-        if i % 2 == 0:
-            clip = rng.integers(0, 256, like.shape)
-        else:
-            _, t, h, w, _ = np.indices(like.shape, sparse=True)
-            clip = (h * rng.uniform(1, 3) + w * rng.uniform(1, 3) + t * rng.uniform(5, 20)) % 256 + np.zeros(like.shape)
-        # a pipeline that normalises by itself gives float32 of unit scale
-        clips.append(clip.astype(np.uint8) if like.dtype == np.uint8 else (clip / 64.0 - 2.0).astype(like.dtype))
-    return np.stack(clips)
-
-
-def person_batches(clip: np.ndarray, window: Window | None = None, seed: int = 0) -> list[dict[str, np.ndarray]]:
-    """Seeded batches with persons to compare the program with the network on.
-
-    Args:
-        clip: [1, T, H, W, 3]; the second batch has pictures of half its height and three quarters of its width.
-        window: of a network that takes a feature bank; a random half of its slots is filled.
-    """
-    rng = np.random.default_rng(seed)
-    batches = []
-    for persons, part in zip(_PERSONS, (clip, clip[:, :, : clip.shape[2] // 2, : clip.shape[3] * 3 // 4])):
-        height, width = part.shape[2:4]
-        corners = np.sort(rng.uniform(0, 1, (sum(persons), 2, 2)), axis=1) * [width - 1, height - 1]
-        batches.append(
-            {
-                "imgs": random_clips(part, len(persons), seed),
-                "sizes": np.array([[height, width]] * len(persons), np.int64),
-                "boxes": corners.reshape(-1, 4).astype(np.float32),
-                "boxes_num": np.array(persons, np.int32),
-                **(_random_window(window, len(persons), rng) if window else {}),
-            }
-        )
-    return batches
-
-
-def _random_window(window: Window, num_clips: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    arrays = window.empty(num_clips)
-    filled = rng.random(arrays["long_term_filled"].shape) < 0.5  # [N, S]
-    arrays["long_term"][filled] = rng.gamma(1.0, 1.0, (filled.sum(), window.channels))  # as after a ReLU
-    return {**arrays, "long_term_filled": filled}
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Largest absolute difference of a probability, and largest ratio less one of those that are not tiny."""
-
-    absolute: float
-    ratio: float
-
-    @property
-    def small(self) -> bool:
-        """Whether it can come from rounding; not so if it is NaN."""
-        return self.absolute <= TOLERANCE and self.ratio <= RATIO_TOLERANCE
-
-    def __str__(self) -> str:
-        return (
-            f"largest difference of a score: {self.absolute:.3g} (at most {TOLERANCE:g}), "
-            f"relative to it: {self.ratio:.3g} (at most {RATIO_TOLERANCE:g})"
-        )
-
-
-def compare(framework: Any, program: Path, clip: np.ndarray, window: Window | None = None) -> Difference:
-    """The network's scores against its exported program's, on seeded clips: two in one batch, or with persons."""
-    import paddle
-
-    batches = [{"imgs": random_clips(clip)}]
-    if framework.takes_boxes:
-        batches = person_batches(clip, window)
-    model = ExportedModel(program, program.with_suffix(PARAMS_SUFFIX), Runtime(use_gpu=False), say=lambda line: None)
-    worst = Difference(0.0, 0.0)
-    for batch in batches:
-        with paddle.no_grad():  # as --test does
-            tensors = {key: paddle.to_tensor(value) for key, value in batch.items()}
-            expected = framework(tensors, mode="predict")["scores"].numpy()
-        got = model.run(batch)
-        if got.shape != expected.shape:
-            raise UserError(
-                f"{program.name}: exported, it gives scores {list(got.shape)}, the network {list(expected.shape)}"
-            )
-        ratios = np.abs(got / np.maximum(expected, _RATIO_FLOOR) - 1.0)[expected > _RATIO_FLOOR]
-        differences = float(np.abs(got - expected).max()), float(ratios.max(initial=0.0))
-        worst = Difference(*np.maximum((worst.absolute, worst.ratio), differences).tolist())  # NaN stays
-    return worst
-
-
-def _compared(framework: Any, program: Path, clip: np.ndarray, window: Window | None, say: Say) -> Difference:
-    difference = compare(framework, program, clip, window)
+def _compared(reference: Reference, program: Path, say: Say) -> Difference:
+    difference = compare(reference, program)
     say(f"exported model against the network, {difference}")
     if not difference.small:
         raise UserError(
@@ -259,6 +163,17 @@ def _compared(framework: Any, program: Path, clip: np.ndarray, window: Window | 
             "Please report it with the configuration and the versions"
         )
     return difference
+
+
+def _timed(checked: Path, program: Path, reference: Reference, say: Say) -> dict[str, Any]:
+    """The section ``runtime``; ``NAME.onnx`` beside the program where a runtime takes it."""
+    section = time_runtimes(checked, checked.with_suffix(PARAMS_SUFFIX), reference, say)
+    if checked != program and onnx_file(checked.with_suffix("")).is_file():
+        error = convert(program, program.with_suffix(PARAMS_SUFFIX), onnx_file(program.with_suffix("")))
+        if error:
+            say(f"{program.stem}: cannot be converted ({error}); Paddle runs it")
+            return {}
+    return section
 
 
 def _described(spec: Any) -> dict[str, Any]:
@@ -320,7 +235,7 @@ def _describe(
 ) -> Description:
     import paddle
 
-    params = program.with_suffix(PARAMS_SUFFIX)
+    params, onnx = program.with_suffix(PARAMS_SUFFIX), onnx_file(program.with_suffix(""))
     return Description(
         model_name=config["model_name"],
         program=program.name,
@@ -340,7 +255,7 @@ def _describe(
             "paddle": paddle.__version__,
             "python": platform.python_version(),
         },
-        files={file.name: sha256(file) for file in (program, params)},
+        files={file.name: sha256(file) for file in (program, params, onnx) if file.is_file()},
         imports=sources_of(pipeline.entries),
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtime import Say
+from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
 from paddlevideo.loader.decode.packets import orientation, size_remark, to_rgb
@@ -22,17 +23,23 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.settings import DEFAULT_SEED
 
+BYTES_PER_PIXEL = 1.5  # of a frame as most decoders give it (yuv420p)
+
 
 class ForwardReader(FrameReader):
     """A video read in ascending stretches that overlap, each frame of which is decoded once.
 
     A selective reader begins every clip at the key frame of the codec before it, which costs more than the clip; this
-    one goes forward and keeps what lies between the first frame of the last clip and the newest one, as the decoder
-    gave it (1.5 bytes per pixel).  ``close`` does nothing, since pipelines close what they are given; ``end`` closes.
+    one goes forward and keeps frames as the decoder gave them (1.5 bytes per pixel): those between the first frame of
+    the last clip and the newest one, or from a given one on (``keep``).  ``close`` does nothing, since pipelines close
+    what they are given; ``end`` closes.
 
     Args:
         path: a video file.
         damaged: ``read``: take what can be decoded of a damaged video, as it comes.
+
+    Attributes:
+        num_decoded: frames so far.
 
     Raises:
         VideoReadError: it cannot be read.
@@ -45,10 +52,14 @@ class ForwardReader(FrameReader):
         with open_video(self.path, damaged=damaged) as reader:
             self.fps, self._count, self._times = reader.fps, len(reader), reader.times()
             self.remarks, self.pixel_aspect = list(reader.remarks), reader.pixel_aspect
+        self.num_decoded = 0
         self._frames: Iterator[tuple[Any, int, str | None]] | None = None
-        self._held: dict[int, tuple[Any, str | None]] = {}  # since the first one of the last clip: frame, damage
-        self._size: tuple[int, int] | None = None  # as stored, of the first frame
+        self._held: dict[int, tuple[Any, str | None]] = {}  # frame, damage
+        self._size: tuple[int, int] | None = None  # width and height as stored, of the first frame
+        self._shape: tuple[int, int] | None = None  # height and width as shown
         self._next = 0
+        self._kept_from: int | None = None  # None: from the first one of the last clip
+        self._failure: VideoReadError | None = None  # of a frame that was decoded ahead
 
     def __len__(self) -> int:
         return self._count
@@ -61,35 +72,81 @@ class ForwardReader(FrameReader):
         first, last = min(wanted), max(wanted)
         if self._frames is None or first < min(self._held, default=self._next):  # backwards: from the start again
             self.end()
-            self._frames = decode_all(self.path, self._damaged)
-        for index in [index for index in self._held if index < first]:
-            del self._held[index]
-        while self._next <= last:
-            decoded = next(self._frames, None)
-            if decoded is None:
-                break
-            frame, _, damage = decoded
-            if self._size is None:
-                self._size = frame.width, frame.height
-                if orientation(frame)[0]:  # rows became columns, so pixels that were wide are high
-                    self.pixel_aspect = 1 / self.pixel_aspect
-            if self._next >= first:
-                self._held[self._next] = frame, damage
-            self._next += 1
+            self._kept_from = None if self._kept_from is None else min(self._kept_from, first)
+        if self._kept_from is None:
+            self._free(first)
+        while self._next <= last and self.advance(first):
+            pass
         clip = FrameBuffer(self.path, wanted, each)
         for index in sorted(set(wanted) & self._held.keys()):
             frame, damage = self._held[index]
             if damage is not None and self._damaged == "refuse":
                 clip.damage[index] = damage
             else:
-                clip.put(index, self._picture(frame))
+                clip.put(index, self.picture(frame))
         return clip.finish()
+
+    def advance(self, first: int) -> bool:
+        """Decodes the next frame, and holds it if it is one from ``first`` on, or of those to keep; False: the end."""
+        if self._failure is not None:
+            raise self._failure
+        if self._frames is None:
+            self._frames = decode_all(self.path, self._damaged)
+        try:
+            decoded = next(self._frames, None)
+        except VideoReadError as error:
+            self._failure = error
+            raise
+        if decoded is None:
+            return False
+        frame, _, damage = decoded
+        self.num_decoded += 1
+        if self._size is None:
+            self._size = frame.width, frame.height
+            if orientation(frame)[0]:  # rows became columns, so pixels that were wide are high
+                self.pixel_aspect = 1 / self.pixel_aspect
+        if self._next >= (first if self._kept_from is None else self._kept_from):
+            self._held[self._next] = frame, damage
+        self._next += 1
+        return True
+
+    def keep(self, first: int | None) -> None:
+        """Holds the frames from ``first`` on, whatever is read, and frees those before; None: no longer."""
+        self._kept_from = first
+        if first is not None:
+            self._free(first)
+
+    def _free(self, first: int) -> None:
+        for index in [index for index in self._held if index < first]:
+            del self._held[index]
+
+    def held(self, index: int) -> tuple[Any, str | None]:
+        """A frame that is held, as the decoder gave it, and the error that damages it (None: intact, or to be read)."""
+        while self._next <= index and self.advance(index):
+            pass
+        if index not in self._held:
+            raise VideoReadError(self.path, "corrupt", f"frame {index} cannot be decoded")
+        frame, damage = self._held[index]
+        return frame, damage if self._damaged == "refuse" else None
+
+    def ahead(self, last: int, most_bytes: int) -> bool:
+        """Decodes the next frame if what lies after ``last`` takes less than ``most_bytes``; False: it does not, or
+        there is none.  An error is raised when the frame is read."""
+        if self._frames is None or self._failure is not None or self._size is None or self._next >= self._count:
+            return False
+        if (self._next - last) * self._size[0] * self._size[1] * BYTES_PER_PIXEL > most_bytes:
+            return False
+        with contextlib.suppress(VideoReadError):
+            return self.advance(self._next)
+        return False
 
     def size(self) -> tuple[int, int]:
         """Height and width of the first frame."""
-        return self.get([0]).shape[1:3]
+        if self._shape is None:
+            self._shape = self.get([0]).shape[1:3]
+        return self._shape
 
-    def _picture(self, frame: Any) -> np.ndarray:
+    def picture(self, frame: Any) -> np.ndarray:
         """uint8 [H, W, 3] in the size of the first frame."""
         if (frame.width, frame.height) != self._size:
             remark = size_remark([self._size, (frame.width, frame.height)])
@@ -100,7 +157,7 @@ class ForwardReader(FrameReader):
         """Closes the file and frees the frames."""
         if self._frames is not None:
             self._frames.close()
-        self._frames, self._held, self._next = None, {}, 0
+        self._frames, self._held, self._next, self._failure = None, {}, 0, None
 
 
 @dataclass(frozen=True)
@@ -230,6 +287,35 @@ class ClipMaker:
         }
         return self.pipeline(sample, np.random.default_rng([self.seed, 0, number]))
 
+    def frames(self, number: int, moment: KeyMoment) -> np.ndarray:
+        """The frames that ``sample`` reads; the key frame alone where it will fail.  Nothing is decoded."""
+        probe = _Probe(self.reader)
+        with contextlib.suppress(_Probed, UserError):
+            replace(self, reader=probe).sample(number, moment, np.zeros((0, 4)), np.zeros(0))
+        return probe.indices if probe.indices is not None else np.array([moment.frame_index])
+
+
+class _Probed(BaseException):
+    """Ends a pipeline at its first reading; not an Exception, so that no error handling catches it."""
+
+
+class _Probe(FrameReader):
+    """Notes which frames are read of another source, and reads none."""
+
+    def __init__(self, reader: FrameReader):
+        self._reader, self.indices = reader, None
+        self.fps, self.pixel_aspect = reader.fps, reader.pixel_aspect
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def times(self) -> np.ndarray | None:
+        return self._reader.times()
+
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
+        self.indices = np.asarray(indices)
+        raise _Probed
+
 
 def shot_until(timestamp_end: float | None, timestamp_start: float, clip_fps: float) -> tuple[int, int | None]:
     """``shot_frames`` of a data set's video, as AVADataset has them; ``timestamp_end`` None: to the video's end."""
@@ -253,16 +339,64 @@ def person_rows(
         batch_size: key frames per run.
         progress: called with (key frames done, all of them).
     """
-    rows = [np.zeros((0, width), np.float32) for _ in moments]
-    busy = [number for number, boxes in enumerate(persons) if len(boxes)]
-    for start in range(0, len(busy), batch_size):
-        numbers = busy[start : start + batch_size]
-        samples = [maker.sample(i, moments[i], persons[i][:, :4], persons[i][:, 4]) for i in numbers]
-        parts = np.split(compute(collate(samples)), np.cumsum([len(persons[i]) for i in numbers])[:-1])
-        for i, part in zip(numbers, parts, strict=True):
-            rows[i] = part
-        progress(start + len(numbers), len(busy))
-    return rows
+    rows = PersonRows(maker, moments, compute, width, batch_size)
+    num_busy = sum(len(boxes) > 0 for boxes in persons)
+    rows.on_run = lambda done: progress(done, num_busy)
+    for number, boxes in enumerate(persons):
+        rows.add(number, boxes)
+    rows.finish()
+    return rows.rows
+
+
+class PersonRows:
+    """``person_rows`` one key frame after the other: a run as soon as a batch is full.
+
+    Attributes:
+        maker: of the clips.
+        rows: per key frame float32 [n, width], of those that are done.
+        num_settled: so many key frames from the first on are done.
+        runs: key frames with persons that were done after each run.
+        on_run: called with that number.
+    """
+
+    def __init__(
+        self,
+        maker: ClipMaker,
+        moments: Sequence[KeyMoment],
+        compute: Callable[[dict[str, np.ndarray]], np.ndarray],
+        width: int,
+        batch_size: int,
+    ):
+        self.rows = [np.zeros((0, width), np.float32) for _ in moments]
+        self.num_settled, self.runs = 0, []
+        self.on_run: Callable[[int], None] = lambda done: None
+        self.maker, self._moments, self._compute, self._batch_size = maker, moments, compute, batch_size
+        self._waiting: list[tuple[int, int, dict[str, Any]]] = []  # number, persons, sample
+
+    def add(self, number: int, boxes: np.ndarray) -> None:
+        """The next key frame: float32 [n, 5] as ``person_rows`` takes them."""
+        if len(boxes):
+            sample = self.maker.sample(number, self._moments[number], boxes[:, :4], boxes[:, 4])
+            self._waiting.append((number, len(boxes), sample))
+        if len(self._waiting) == self._batch_size:
+            self._run()
+        if not self._waiting:
+            self.num_settled = number + 1
+
+    def finish(self) -> None:
+        """Runs the last batch, which may be smaller."""
+        if self._waiting:
+            self._run()
+        self.num_settled = len(self.rows)
+
+    def _run(self) -> None:
+        numbers, counts, samples = zip(*self._waiting)
+        parts = np.split(self._compute(collate(samples)), np.cumsum(counts)[:-1])
+        for number, part in zip(numbers, parts, strict=True):
+            self.rows[number] = part
+        self._waiting = []
+        self.runs.append(len(numbers) + (self.runs[-1] if self.runs else 0))
+        self.on_run(self.runs[-1])
 
 
 def open_forward(path: str | Path, say: Say, damaged: Damaged = "refuse") -> ForwardReader:

@@ -16,7 +16,8 @@ import numpy as np
 from paddlevideo.ava_files import img_key, read_proposals, split_key
 from paddlevideo.boxes import to_pixels
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtime import PROGRAM_SUFFIXES, Runtime, Say, to_stderr
+from paddlevideo.inference.runtimes.base import Runtime, Say, to_stderr
+from paddlevideo.inference.runtimes.paddle import PROGRAM_SUFFIXES
 from paddlevideo.loader.datasets.ava import select_persons
 from paddlevideo.registry import suggest
 

@@ -23,8 +23,10 @@ from paddlevideo.inference.detector_layouts import (
     in_pixels,
     recognise,
 )
+from paddlevideo.inference.exported import find_params, find_program
 from paddlevideo.inference.person_detectors import PersonDetector, tidy
-from paddlevideo.inference.runtime import ExportedModel, Runtime, Say, find_params, find_program
+from paddlevideo.inference.runtimes.base import Runtime, Say
+from paddlevideo.inference.runtimes.paddle import PaddleModel
 from paddlevideo.ranges import Length, NonNegativeInt, Positive, PositiveInt, Probability, Range, mistakes, suggest
 
 _PEOPLE = ("person", "people", "pedestrian", "human")
@@ -370,7 +372,7 @@ class PaddleDetector(PersonDetector):
         if labels and labels[self._person_class] not in _PEOPLE:
             say(f"{file}: label_list has no class called person; {labels[0]!r}, the first one, is taken")
         self._count = PersonCounter(self.name, min_score)
-        self._model = ExportedModel(program, find_params(None, program), runtime, say)
+        self._model = PaddleModel(program, find_params(None, program), runtime, say)
         unknown = {spec.name for spec in self._model.inputs} - {"image", "im_shape", "scale_factor"}
         if unknown:
             raise UserError(

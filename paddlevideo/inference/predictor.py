@@ -6,14 +6,14 @@ for class_id, score, name in model.predict("clip.mp4")[0].top(5): ...
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import csv
 import io
 import json
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from statistics import median
@@ -24,26 +24,18 @@ import numpy as np
 from paddlevideo.build import normalization_of
 from paddlevideo.classes import Classes, order_in
 from paddlevideo.config import Config
-from paddlevideo.environment import set_cpu_environment
+from paddlevideo.environment import available_cores, set_cpu_environment
 from paddlevideo.errors import UserError, printable
-from paddlevideo.inference.runtime import (
-    FILE_NAME,
-    MULTI_LABEL,
-    Export,
-    ExportedModel,
-    Runtime,
-    Say,
-    TrainedNetwork,
-    config_of,
-    damaged_of,
-    to_stderr,
-)
+from paddlevideo.inference.exported import FILE_NAME, MULTI_LABEL, Export
+from paddlevideo.inference.network import TrainedNetwork, config_of, damaged_of
+from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, refuse_backend, to_stderr
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.decode import FrameDecoder
+from paddlevideo.loader.workers import can_fork, error_of, failure_of, worker_batches
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.settings import DEFAULT_SEED
@@ -52,6 +44,7 @@ Source = str | PathLike | np.ndarray
 
 OUT_SUFFIXES = (".json", ".csv")
 _NUM_WARMUP, _NUM_TIMED = 3, 15  # runs of a benchmark
+_MIN_VIDEOS, _MAX_WORKERS = 4, 8  # fewer videos are decoded before workers have begun
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +58,8 @@ class Prediction:
         names: K class names, or None.
         error: why the video could not be read.
         span_s: seconds of the first and last frame that the model was given; None: the source has no frame rate.
-        prepare_s: seconds for decoding and transforms.
+        prepare_s: seconds for decoding and transforms, in the process that does it.
+        wait_s: seconds for which the model waited for the clip; less than ``prepare_s`` where workers decode ahead.
         infer_s: this video's share of the model's time on its batch, in seconds.
     """
 
@@ -76,6 +70,7 @@ class Prediction:
     span_s: tuple[float, float] | None = None
     prepare_s: float = 0.0
     infer_s: float = 0.0
+    wait_s: float = 0.0
 
     def best(self, k: int | None = None, threshold: float | None = None) -> list[tuple[int, float, str | None]]:
         """Like ``top``, of the classes with a score of at least ``threshold``.
@@ -113,6 +108,8 @@ class Predictor:
         seed: of the pipeline's generator, ``[seed, 0, index]``, as in ``--test``; matters to random pipelines only.
         damaged: ``read``: take what can be decoded of a damaged video; ``refuse``: it is an error.
         say: receives remarks on videos and files.
+        num_workers: processes that decode a list of videos while the model runs; 0: this one; None: one per core but
+            one, at most 8, and none for less than 4 videos.
     """
 
     def __init__(
@@ -126,12 +123,15 @@ class Predictor:
         seed: int = DEFAULT_SEED,
         damaged: Damaged = "refuse",
         say: Say = to_stderr,
+        num_workers: int | None = None,
     ):
         if batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, got {batch_size}")
+        if num_workers is not None and num_workers < 0:
+            raise UserError(f"num_workers: expected at least 0, got {num_workers}")
         self.model, self.pipeline, self.name, self.names, self.multi_label = model, pipeline, name, names, multi_label
         self.batch_size, self.seed, self.damaged = batch_size, seed, damaged
-        self._say = say
+        self.num_workers, self._say = num_workers, say
         # trained on extracted frames: of a video file the same frames are read directly
         names_of_steps = [step.get("name") for step in pipeline.describe().values() if isinstance(step, Mapping)]
         self._of_frames = any(name in TRANSFORMS and TRANSFORMS.get(name) is FrameDecoder for name in names_of_steps)
@@ -201,7 +201,8 @@ class Predictor:
         """Predictions for videos, in their order.
 
         Args:
-            sources: paths, or clips in memory: uint8 [T, H, W, 3] RGB.
+            sources: paths, or clips in memory: uint8 [T, H, W, 3] RGB.  A list of paths is decoded by worker processes
+                while the model runs; clips in memory, and what an iterator gives, are prepared in this process.
             on_error: ``raise``: the first video that cannot be read ends it; ``skip``: it gets a Prediction whose
                 ``error`` has the reason.
             fps: frame rate of the clips in memory.
@@ -220,15 +221,16 @@ class Predictor:
         if isinstance(sources, (str, PathLike, np.ndarray)):
             sources = [sources]
         batch: list[_Item] = []
-        for item in self._prepared(sources, fps):
-            if item.error is not None and not (on_error == "skip" and isinstance(item.error, VideoReadError)):
-                yield from self._run(batch)
-                raise item.error
-            batch.append(item)
-            if sum(item.error is None for item in batch) == self.batch_size:
-                yield from self._run(batch)
-                batch = []
-        yield from self._run(batch)
+        with contextlib.closing(self._prepared(sources, fps)) as items:
+            for item in items:
+                if item.error is not None and not (on_error == "skip" and isinstance(item.error, VideoReadError)):
+                    yield from self._run(batch)
+                    raise item.error
+                batch.append(item)
+                if sum(item.error is None for item in batch) == self.batch_size:
+                    yield from self._run(batch)
+                    batch = []
+            yield from self._run(batch)
 
     def scores(self, imgs: np.ndarray) -> np.ndarray:
         """Probabilities, float32 [N, K], of clips that went through the pipeline: uint8 [N, V, T, H, W, 3]."""
@@ -239,18 +241,35 @@ class Predictor:
         return to_probabilities(self.model.run({self._input.name: imgs}))
 
     def _prepared(self, sources: Iterable[Source], fps: float) -> Iterator[_Item]:
-        """The sources' clips in order; the next ones are decoded while the model runs."""
-        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
-        pending: deque[Future[_Item]] = deque()
-        try:
+        """The sources' clips in order; where there are workers, the next ones are decoded while the model runs."""
+        num_workers = self._num_workers(sources)
+        if not num_workers:
             for index, source in enumerate(sources):
-                pending.append(pool.submit(self._prepare, source, index, fps))
-                if len(pending) > self.batch_size:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+                item = self._prepare(source, index, fps)
+                yield replace(item, wait_s=item.prepare_s)
+            return
+        tasks = [(0, index, np.array([index])) for index in range(len(sources))]
+        with contextlib.closing(worker_batches(_ClipSource(self, sources, fps), tasks, num_workers)) as batches:
+            for source in sources:
+                start = time.perf_counter()
+                batch = next(batches)
+                wait_s = time.perf_counter() - start
+                for remark in batch["remarks"]:
+                    self._say(remark)
+                yield _item_of(str(source), batch, wait_s)
+
+    def _num_workers(self, sources: Iterable[Source]) -> int:
+        """Processes for these sources; 0: this one."""
+        if not isinstance(sources, (list, tuple)) or any(isinstance(source, np.ndarray) for source in sources):
+            return 0
+        wanted = self.num_workers
+        if wanted is None:
+            wanted = min(available_cores() - 1, _MAX_WORKERS) if len(sources) >= _MIN_VIDEOS else 0
+        wanted = min(wanted, len(sources)) if len(sources) > 1 else 0
+        if wanted and not can_fork():
+            self._say("this process cannot fork workers; it decodes the videos itself, one after the other")
+            return 0
+        return wanted
 
     def clip(self, source: Source, index: int = 0, fps: float = 30.0) -> dict[str, Any]:
         """The sample of a video after the pipeline, as testing makes it: ``imgs`` [V, T, H, W, 3], ``span_s``, ...
@@ -295,9 +314,11 @@ class Predictor:
             scores = iter(rows)
         for item in batch:
             if item.error is None:
-                yield Prediction(item.name, next(scores), self.names, None, item.span_s, item.prepare_s, infer_s)
+                times = {"span_s": item.span_s, "prepare_s": item.prepare_s, "infer_s": infer_s, "wait_s": item.wait_s}
+                yield Prediction(item.name, next(scores), self.names, **times)
             else:
-                yield Prediction(item.name, None, self.names, str(item.error), prepare_s=item.prepare_s)
+                times = {"prepare_s": item.prepare_s, "wait_s": item.wait_s}
+                yield Prediction(item.name, None, self.names, str(item.error), **times)
 
     def _check_shape(self, imgs: np.ndarray) -> None:
         wanted = self._input.shape[1:]
@@ -325,6 +346,48 @@ class _Item:
     prepare_s: float
     error: UserError | None = None
     span_s: tuple[float, float] | None = None
+    wait_s: float = 0.0
+
+
+class _ClipSource:
+    """The clips of a list of videos, as tasks of the loader's workers: each video is one."""
+
+    timeout_s = 0.0
+    option = "--num_workers"
+    on_host = True
+
+    def __init__(self, predictor: Predictor, sources: Sequence[Source], fps: float):
+        self._sources, self._fps, self._remarks = sources, fps, []
+        self._predictor = copy.copy(predictor)
+        self._predictor._say = self._remarks.append  # the parent says them, each in its turn
+        self.num_ahead = predictor.batch_size + 1
+
+    def make(self, epoch: int, number: int, indices: np.ndarray) -> dict[str, Any]:
+        """The clip, or why there is none; see ``_item_of``."""
+        self._remarks.clear()
+        item = self._predictor._prepare(self._sources[number], number, self._fps)
+        batch = {"prepare_s": item.prepare_s, "span_s": None, "remarks": list(self._remarks)}
+        if item.error is not None:
+            return batch | {"error": failure_of(item.error)}
+        return batch | {"imgs": item.imgs, "span_s": item.span_s and [float(second) for second in item.span_s]}
+
+    def expect(self, indices: np.ndarray) -> None:
+        """Files are opened one by one: nothing is read ahead."""
+
+    def observe(self, on_clip: Callable[[], None]) -> None:
+        """Clips have no time limit here: their beginning is not reported."""
+
+    def first_file(self, indices: np.ndarray) -> str:
+        """The video of the task."""
+        return printable(self._sources[int(indices[0])])
+
+
+def _item_of(name: str, batch: Mapping[str, Any], wait_s: float) -> _Item:
+    """What ``_ClipSource.make`` put into a batch."""
+    if "error" in batch:
+        return _Item(name, None, batch["prepare_s"], error_of(batch["error"]), wait_s=wait_s)
+    span_s = batch["span_s"] and tuple(batch["span_s"])
+    return _Item(name, np.asarray(batch["imgs"]), batch["prepare_s"], span_s=span_s, wait_s=wait_s)
 
 
 def load(
@@ -333,7 +396,10 @@ def load(
     *,
     labels: Sequence[str] | str | PathLike | None = None,
     device: str = "auto",
+    backend: Backend | None = None,
+    cpu_threads: int | None = None,
     batch_size: int = 1,
+    num_workers: int | None = None,
     overrides: Sequence[str] = (),
     imports: Sequence[str] = (),
     say: Say = to_stderr,
@@ -345,7 +411,9 @@ def load(
         weights: ``.pdparams`` that were trained with the configuration; scores are then those of testing.
         labels: K class names, or the file that holds them; None: the model's own.
         device: ``cpu``, ``gpu``, ``gpu:N`` or ``auto``.
+        backend, cpu_threads: of an exported model, see ``Runtime``; None: as timed at its export.
         batch_size: videos per run.
+        num_workers: processes that decode a list of videos while the model runs; 0: this one; None: by the cores.
         overrides: ``KEY=VALUE`` that change the configuration.
         imports: modules or .py files with registered classes of your own.
         say: receives remarks; none of them is an error.
@@ -355,9 +423,10 @@ def load(
     """
     set_cpu_environment()
     config = config_of(model, weights, overrides, imports)
-    more = {"labels": labels, "batch_size": batch_size, "say": say}
+    more = {"labels": labels, "batch_size": batch_size, "num_workers": num_workers, "say": say}
     if config is None:
-        return Predictor.from_export(model, runtime=Runtime.on(device), **more)
+        return Predictor.from_export(model, runtime=Runtime.on(device, backend, cpu_threads), **more)
+    refuse_backend(backend)
     return Predictor.from_config(config, weights, device, **more)
 
 
@@ -538,8 +607,11 @@ class Timing:
 
 
 def benchmark(predictor: Predictor, path: str | Path) -> Timing:
-    """Times one video over and over; a batch holds it ``batch_size`` times.  Times are of the wall clock."""
-    batch = [path] * predictor.batch_size
+    """Times one video over and over; a batch holds it ``batch_size`` times.  Times are of the wall clock, all
+    in this process.
+    """
+    predictor, batch = copy.copy(predictor), [path] * predictor.batch_size
+    predictor.num_workers = 0
     for _ in range(_NUM_WARMUP):
         predictor.predict(batch)
     prepare, infer, whole = [], [], []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,23 +47,39 @@ def link(
     *Source*: the ideas are those of ByteTrack (Zhang et al. 2022: a second association for what the first left over)
     and SORT (Bewley et al. 2016: Kalman filter, IoU, optimal assignment); the second stage is our own.
     """
-    tracks: list[_Filter] = []
-    ids, count = [], 0
-    for number, (found, time_s) in enumerate(zip(boxes, times_s, strict=True)):
+    linker = Linker(min_iou, max_gap_s)
+    return [linker.add(found, time_s) for found, time_s in zip(boxes, times_s, strict=True)]
+
+
+class Linker:
+    """``link`` one frame after the other: an id never depends on later frames.
+
+    Args:
+        min_iou, max_gap_s: see ``link``.
+    """
+
+    def __init__(self, min_iou: float = _MIN_IOU, max_gap_s: float = MAX_GAP_S):
+        self._min_iou, self._max_gap_s = min_iou, max_gap_s
+        self._tracks: list[_Filter] = []
+        self._num_frames = self._num_persons = 0
+
+    def add(self, found: np.ndarray, time_s: float) -> np.ndarray:
+        """The person ids, int64 [n], of the next frame's boxes [n, 4 or more]."""
+        number = self._num_frames
+        self._num_frames += 1
         found = np.asarray(found, float).reshape(-1, np.shape(found)[-1] if np.ndim(found) == 2 else 4)[:, :4]
-        tracks = [t for t in tracks if _kept(t, time_s, number, max_gap_s)]
-        for track in tracks:
+        self._tracks = [t for t in self._tracks if _kept(t, time_s, number, self._max_gap_s)]
+        for track in self._tracks:
             track.predict(time_s)
         own = np.full(len(found), -1, np.int64)
-        for t, b in _matches(tracks, found, min_iou):
-            tracks[t].update(found[b], number)
-            own[b] = tracks[t].person
+        for t, b in _matches(self._tracks, found, self._min_iou):
+            self._tracks[t].update(found[b], number)
+            own[b] = self._tracks[t].person
         for b in np.flatnonzero(own < 0):
-            tracks.append(_Filter(count, found[b], float(time_s), number))
-            own[b] = count
-            count += 1
-        ids.append(own)
-    return ids
+            self._tracks.append(_Filter(self._num_persons, found[b], float(time_s), number))
+            own[b] = self._num_persons
+            self._num_persons += 1
+        return own
 
 
 def _kept(track: _Filter, time_s: float, number: int, max_gap_s: float) -> bool:
@@ -164,11 +180,16 @@ class Track:
         before = after - 1
         if before >= 0 and after < len(self.times_s):
             passed, length = time_s - self.times_s[before], self.times_s[after] - self.times_s[before]
-            if length <= max(1.5 * usual_s, MAX_GAP_S) + 1e-6:
+            if length <= longest_gap_s(usual_s):
                 return self.boxes[before] + (self.boxes[after] - self.boxes[before]) * (passed / length)
         near = [i for i in (before, after) if 0 <= i < len(self.times_s)]
         nearest = min(near, key=lambda i: abs(self.times_s[i] - time_s))
         return self.boxes[nearest] if abs(self.times_s[nearest] - time_s) <= usual_s / 2 + 1e-3 else None
+
+
+def longest_gap_s(usual_s: float) -> float:
+    """The longest time between two detections of a person in which the box moves from one to the other."""
+    return max(1.5 * usual_s, MAX_GAP_S) + 1e-6
 
 
 def tracks_of(boxes: Sequence[np.ndarray], times_s: Sequence[float], ids: Sequence[np.ndarray]) -> dict[int, Track]:
@@ -195,11 +216,25 @@ def colours_of(tracks: dict[int, Track], preferred: int, apart_s: float = MAX_GA
         apart_s: seconds after the last detection of a person until the number is free again.
     """
     colours: dict[int, int] = {}
+    last_s = {person: track.times_s[-1] for person, track in tracks.items()}
     for person, track in sorted(tracks.items(), key=lambda item: (item[1].times_s[0], item[0])):
-        taken = {colours[other] for other in colours if tracks[other].times_s[-1] + apart_s >= track.times_s[0]}
-        free = (number for number in (person % preferred, *range(len(taken) + 1)) if number not in taken)
-        colours[person] = next(free)
+        colours[person] = free_colour(person, track.times_s[0], colours, last_s, preferred, apart_s)
     return colours
+
+
+def free_colour(
+    person: int, first_s: float, colours: Mapping[int, int], last_s: Mapping[int, float], preferred: int,
+    apart_s: float = MAX_GAP_S,
+) -> int:  # fmt: skip
+    """The colour number of the next person of ``colours_of``.
+
+    Args:
+        first_s: of the person's first detection.
+        colours: of the persons before.
+        last_s: of the last detection of each.
+    """
+    taken = {colours[other] for other in colours if last_s[other] + apart_s >= first_s}
+    return next(number for number in (person % preferred, *range(len(taken) + 1)) if number not in taken)
 
 
 def assign(cost: np.ndarray) -> list[tuple[int, int]]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference.key_frames import ClipMaker, ForwardReader, KeyMoment, moments_at, person_rows, shot_until
-from paddlevideo.inference.runtime import Say
+from paddlevideo.inference.key_frames import ClipMaker, ForwardReader, KeyMoment, PersonRows, moments_at, shot_until
+from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader import feature_bank
 from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines import Pipeline
@@ -178,12 +178,14 @@ def bank_of_video(
     batch_size: int,
     progress: Callable[[int, int], None],
     say: Say,
+    rows: PersonRows | None = None,
 ) -> Path:
     """The bank of a video: the one at ``path`` if it is of this video, these boxes and this detector; else a new one.
 
     Args:
         detector: None: a bank must be there already; its detector is not compared.
         window: of the network that takes it.
+        rows: the features, where they are there already.
 
     Raises:
         UserError: the file at ``path`` is no bank of one video; there is no file and no detector; features of another
@@ -197,7 +199,14 @@ def bank_of_video(
         return path
     if detector is None:
         raise no_detector(path)
-    features = _features(first, detector, batch_size, progress)
+    if rows is None:
+        rows = bank_rows(detector, first.reader, first.moments, first.timestamp_start, first.bounded, batch_size)
+        for number, boxes in enumerate(first.persons):
+            rows.add(number, boxes)
+        rows.finish()
+    for done in rows.runs:
+        progress(done, rows.runs[-1])
+    features = rows.rows
     frames = [
         feature_bank.BankFrame(first.video_id, math.floor(moment.timestamp_s), rows, boxes[:, 4])
         for moment, rows, boxes in zip(first.moments, features, first.persons)
@@ -247,10 +256,16 @@ def _check_channels(channels: int, window: Window, source: str) -> None:
         )
 
 
-def _features(
-    first: FirstPass, detector: BankDetector, batch_size: int, progress: Callable[[int, int], None]
-) -> list[np.ndarray]:
-    s, start = detector.settings, first.timestamp_start
-    shot = shot_until(s.timestamp_end if first.bounded else None, start, s.clip_fps)
-    maker = ClipMaker(detector.pipeline, first.reader, s.clip_fps, start, shot)
-    return person_rows(maker, first.moments, first.persons, detector.features, detector.channels, batch_size, progress)
+def bank_rows(
+    detector: BankDetector,
+    reader: FrameReader,
+    moments: Sequence[KeyMoment],
+    timestamp_start: float,
+    bounded: bool,
+    batch_size: int,
+) -> PersonRows:
+    """The features of a bank, to be made one key frame after the other; the arguments are those of ``FirstPass``."""
+    settings = detector.settings
+    shot = shot_until(settings.timestamp_end if bounded else None, timestamp_start, settings.clip_fps)
+    maker = ClipMaker(detector.pipeline, reader, settings.clip_fps, timestamp_start, shot)
+    return PersonRows(maker, moments, detector.features, detector.channels, batch_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from paddlevideo.boxes import to_pixels
 from paddlevideo.drawing import NUM_COLOURS, Marked, mark
 from paddlevideo.errors import UserError
 from paddlevideo.inference.detector import Person, VideoActions
-from paddlevideo.inference.tracking import colours_of
+from paddlevideo.inference.tracking import colours_of, free_colour, longest_gap_s
 from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.safe_io import write_atomic
@@ -48,11 +48,88 @@ def write_annotated_video(
     Raises:
         UserError: the file cannot be written.
     """
+    output = OutputVideo(path, threshold, top_k, step, fps)
     indices, fps = shown_frames(result.reader, step, fps)
     count = write_video(path, drawn_frames(result, indices, threshold, top_k), fps)
-    times = result.times_s[indices]
-    speed = float(times[-1] - times[0]) * fps / (count - 1) if count > 1 else 1.0
-    return f"output video: {path}, {count} frames at {fps:.4g} fps, {speed:.2g} times real time"
+    return output.account(count, result.times_s[indices], fps)
+
+
+@dataclass(frozen=True)
+class OutputVideo:
+    """An output video that is written while a video is read; the arguments are those of ``write_annotated_video``."""
+
+    path: str | Path
+    threshold: float = 0.5
+    top_k: int = 3
+    step: int | None = None
+    fps: float | None = None
+
+    def plan(self, reader: FrameReader) -> OutputPlan:
+        """Its frames."""
+        return OutputPlan(self, *shown_frames(reader, self.step, self.fps))
+
+    def account(self, count: int, times_s: np.ndarray, fps: float) -> str:
+        """A line on what was written: ``count`` frames, which are at ``times_s`` of the video."""
+        speed = float(times_s[-1] - times_s[0]) * fps / (count - 1) if count > 1 else 1.0
+        return f"output video: {self.path}, {count} frames at {fps:.4g} fps, {speed:.2g} times real time"
+
+
+@dataclass(frozen=True, eq=False)
+class OutputPlan:
+    """The frames of an output video, and what is drawn into them.
+
+    Args:
+        indices: int64 [frames], ascending; repeated ones are shown again.
+        fps: of the output video.
+    """
+
+    output: OutputVideo
+    indices: np.ndarray
+    fps: float
+    colours: dict[int, int] = field(default_factory=dict)
+
+    def needs(self, times_s: np.ndarray, detected_s: np.ndarray, key_times_s: np.ndarray) -> tuple[np.ndarray, ...]:
+        """For each frame: so many frames with detections, and so many key frames, settle what is drawn into it.
+
+        A box moves to the next detection of the person if that is near enough; a person's colour depends on whether
+        those before are still tracked, which the two detections after that decide; actions are those of the nearest
+        key frame.
+
+        Args:
+            times_s: of every frame of the video.
+            detected_s, key_times_s: of all frames with detections and of all key frames.
+        """
+        now = times_s[self.indices]
+        after = np.searchsorted(detected_s, now + longest_gap_s(_usual(detected_s)), side="right")
+        near = np.searchsorted(key_times_s, now + 1.5 * _usual(key_times_s) + _SLACK_S, side="right")
+        return np.minimum(after + 2, len(detected_s)), near
+
+    def marks(
+        self, result: VideoActions, indices: np.ndarray, first_s: Mapping[int, float], last_s: Mapping[int, float]
+    ) -> list[list[Marked]]:
+        """What is drawn into some frames, for ``draw``.
+
+        Args:
+            result: with the tracks around the frames, and the actions of the key frames around.
+            first_s, last_s: of each person's first and last detection so far; persons count from 0 in that order.
+        """
+        end_s = float(result.times_s[indices[-1]]) + longest_gap_s(_usual(result.detected_s))
+        while (person := len(self.colours)) in first_s and first_s[person] <= end_s:
+            self.colours[person] = free_colour(person, first_s[person], self.colours, last_s, NUM_COLOURS)
+        shown = (self.output.threshold, self.output.top_k, self.colours)
+        return [marked_persons(result, int(index), *shown) for index in indices]
+
+    def draw(self, frame: np.ndarray, pixel_aspect: float, marks: Sequence[Marked]) -> np.ndarray:
+        """uint8 [H, W, 3] with its persons."""
+        return drawn(frame, pixel_aspect, marks)
+
+    def write(self, frames: Iterator[np.ndarray]) -> int:
+        """Writes the file, whole or not at all; gives the number of frames."""
+        return write_video(self.output.path, frames, self.fps)
+
+    def account(self, count: int, times_s: np.ndarray) -> str:
+        """A line on what was written; ``times_s`` of every frame of the video."""
+        return self.output.account(count, times_s[self.indices], self.fps)
 
 
 def drawn_frames(
@@ -68,9 +145,14 @@ def drawn_frames(
     colours = colours_of(result.tracks, NUM_COLOURS)
     for index in indices:
         (frame,) = result.reader.get([int(index)])
-        frame, stretch = as_shown(frame, result.reader.pixel_aspect)
         persons = marked_persons(result, int(index), threshold, top_k, colours)
-        yield mark(frame, [replace(one, box_px=one.box_px * [stretch, 1, stretch, 1]) for one in persons])
+        yield drawn(frame, result.reader.pixel_aspect, persons)
+
+
+def drawn(frame: np.ndarray, pixel_aspect: float, persons: Sequence[Marked]) -> np.ndarray:
+    """uint8 [H, W, 3] as players show it, with persons, whose boxes are in pixels of the video."""
+    frame, stretch = as_shown(frame, pixel_aspect)
+    return mark(frame, [replace(one, box_px=one.box_px * [stretch, 1, stretch, 1]) for one in persons])
 
 
 def as_shown(frame: np.ndarray, pixel_aspect: float) -> tuple[np.ndarray, float]:
@@ -129,7 +211,7 @@ def persons_at(result: VideoActions, frame_index: int) -> Iterator[tuple[int, np
     """
     now = float(result.times_s[frame_index])
     usual_s = _usual(result.detected_s)
-    times = np.array([key_frame.moment.time_s for key_frame in result.key_frames])
+    times = result.key_times_s
     near = np.flatnonzero(np.abs(times - now) <= 1.5 * _usual(times) + _SLACK_S)
     persons: dict[int, Person] = {}
     for i in near[np.argsort(-np.abs(times[near] - now), kind="stable")]:  # the nearest last

@@ -13,7 +13,10 @@ import numpy as np
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.collate import BatchSource
 from paddlevideo.loader.datasets.base import Dataset
-from paddlevideo.loader.datasets.lists import describe, drop_missing, multi_hot
+from paddlevideo.loader.datasets.lists import describe
+from paddlevideo.loader.datasets.missing import drop_missing
+from paddlevideo.loader.datasets.records import Records, multi_hot
+from paddlevideo.loader.decode.index import index_of
 from paddlevideo.loader.fetch import SampleSource
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.base import BatchTransform
@@ -65,7 +68,7 @@ class ClipLoader:
         Returns:
             An iterator of dicts: imgs uint8 | float32 [N, V, T, H, W, 3], label int64 [N] | float32 [N, K], index
             int64 [N], replaced int64 [N], valid uint8 [N]; of key frames boxes instead of label (``collate``).  Numpy
-            arrays, or paddle Tensors when workers are used.  Several may run side by side.
+            arrays; large ones are paddle Tensors when workers are used.  Several may run side by side.
 
         Raises:
             UserError: from the iterator, naming the file.
@@ -98,6 +101,7 @@ class ClipLoader:
         if self._num_workers:
             batches = worker_batches(self._source, tasks, self._num_workers)
         else:
+            self.dataset.expect(np.concatenate([np.empty(0, np.int64), *(task[2] for task in tasks)]))
             # a plain loop, because paddle's loader without workers hangs at any exception
             batches = (self._source.make(*task) for task in tasks)
         count = 0
@@ -147,8 +151,9 @@ def build_loader(
     Args:
         dataset_cfg: ``DATASET.<split>``: ``format`` (the class) and its arguments; and, for any class, ``on_error``
             (training: skip, raise; evaluation: raise, count; the first is the default), ``timeout_s`` per clip (60),
-            ``max_replacements`` (10), ``damaged`` (refuse, or read: take what can be decoded of a damaged video), and
-            ``missing`` for files that are not there (raise, skip).
+            ``max_replacements`` (10), ``damaged`` (refuse, or read: take what can be decoded of a damaged video),
+            ``missing`` for files that are not there (raise, skip), and ``index`` (auto, none, or the folder of the
+            videos' index).
         pipeline: of ``PIPELINE.<split>``, or that section.
         split: ``train`` (ranks padded to equal numbers, unreadable files skipped), ``valid`` or ``test`` (no sample
             twice, unreadable files raised or counted).
@@ -168,17 +173,18 @@ def build_loader(
     reading = Reading.of(dataset_cfg, where)
     dataset = build_dataset(dataset_cfg, split, num_classes)
     on_error = _policy(reading.on_error, split, where)
-    gone = drop_missing(dataset, reading.missing, where)
+    gone = None if dataset.in_archives else drop_missing(dataset, reading.missing, where)
     if gone:
         log.warning("%s", gone)
-    for record in dataset.records if label_order is not None else ():
-        record["label"] = _reordered(record["label"], label_order)
+    if label_order is not None:
+        _relabel(dataset, label_order)
     if split != "test" and not dataset.has_boxes:
         _check_sample(dataset, where)
     weights = dataset.sampling_weights() if shuffle else None
     plan = BatchPlan(
-        len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights
-    )
+        len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights,
+        dataset.shuffled,
+    )  # fmt: skip
     if split == "train" and not len(plan):
         raise UserError(
             f"{where}: {len(dataset.records)} samples make no batch of {batch_size} on {world_size} process(es) with "
@@ -187,9 +193,15 @@ def build_loader(
     if dataset.has_boxes and mix:
         raise ConfigError("MIX", [f"MIX.name: {mix.get('name')} mixes pictures and cannot mix boxes; take it out"])
     pipeline = _ready(pipeline, split, dataset.has_boxes)
+    if dataset.in_archives and reading.index not in ("auto", "none"):
+        raise ConfigError(where, [f"{where}.index: of video files; the index of shards is {where}.shard_index"])
+    place = (dataset.file_path, dataset.data_prefix, "none" if dataset.in_archives else reading.index)
+    video_index, index_line = index_of(*place)
+    if index_line:
+        log.log(logging.INFO if video_index is not None else logging.WARNING, "%s: %s", where, index_line)
     samples = SampleSource(
-        dataset, pipeline, seed, on_error,
-        timeout_s=reading.timeout_s, max_replacements=reading.max_replacements, damaged=reading.damaged,
+        dataset, pipeline, seed, on_error, timeout_s=reading.timeout_s,
+        max_replacements=reading.max_replacements, damaged=reading.damaged, video_index=video_index,
     )  # fmt: skip
     mixer = TRANSFORMS.build(mix, "MIX") if mix else None
     if mixer is not None and not isinstance(mixer, BatchTransform):
@@ -201,7 +213,7 @@ def build_loader(
 
 def _check_records(dataset: Dataset, where: str) -> None:
     """Raises UserError if a record is no dict with the path of its file."""
-    for i, record in enumerate(dataset.records):
+    for i, record in enumerate(() if isinstance(dataset.records, Records) else dataset.records):
         if not isinstance(record, dict) or not (record.get("filename") or record.get("frame_dir")):
             got = (
                 f"has only {', '.join(map(str, record))}"
@@ -237,11 +249,17 @@ def _ready(pipeline: Any, split: str, has_boxes: bool) -> Pipeline:
     return pipeline
 
 
-def _reordered(label: int | np.ndarray, order: Sequence[int]) -> int | np.ndarray:
-    """A class index, or a multi-hot vector, in the order of the training's classes."""
-    if isinstance(label, np.ndarray):
-        return multi_hot([order[k] for k in np.flatnonzero(label)], len(label))
-    return order[label]
+def _relabel(dataset: Dataset, order: Sequence[int]) -> None:
+    """Class indices, and multi-hot vectors, in the order of the training's classes."""
+    if isinstance(dataset.records, Records):
+        dataset.records = dataset.records.relabelled(order)
+        return
+    for record in dataset.records:
+        label = record["label"]
+        if isinstance(label, np.ndarray):
+            record["label"] = multi_hot([order[k] for k in np.flatnonzero(label)], len(label))
+        else:
+            record["label"] = order[label]
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,27 @@ class BatchSource:
     mix: Callable[[dict, np.random.Generator, int], dict] | None = None
     num_classes: int | None = None
     rank: int = 0
+    option: ClassVar[str] = "DATASET.num_workers"
+    num_ahead: ClassVar[int] = 0
+    on_host: ClassVar[bool] = False
+
+    @property
+    def timeout_s(self) -> float:
+        """Time limit of one clip; 0: none."""
+        return self.samples.timeout_s
+
+    def expect(self, indices: np.ndarray) -> None:
+        """Announces to the data set what this process reads next."""
+        self.samples.dataset.expect(indices)
+
+    def observe(self, on_clip: Callable[[], None]) -> None:
+        """Calls ``on_clip`` before each clip from now on."""
+        self.samples.on_clip = on_clip
+
+    def first_file(self, indices: np.ndarray) -> str:
+        """The file of the first sample."""
+        record = self.samples.dataset.records[int(indices[0])]
+        return record.get("filename") or record.get("frame_dir")
 
     def make(self, epoch: int, number: int, indices: np.ndarray) -> dict[str, Any]:
         """The batch of ``collate``; with ``unreadable``, a list of (index, why), if files could not be read, and with

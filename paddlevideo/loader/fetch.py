@@ -32,6 +32,7 @@ class SampleSource:
         timeout_s: seconds for reading and transforming one clip; 0: no limit.
         max_replacements: samples tried in place of one unreadable sample.
         damaged: refuse, or read: take what can be decoded of a damaged video.
+        video_index: of the data set's videos (``decode.index``); None: there is none.
 
     Attributes:
         on_clip: called before each clip is read; set in worker processes.
@@ -44,6 +45,7 @@ class SampleSource:
     timeout_s: float = 60.0
     max_replacements: int = 10
     damaged: Literal["refuse", "read"] = "refuse"
+    video_index: Any = None
     on_clip: Callable[[], None] | None = field(default=None, init=False)
     _blank: dict[str, np.ndarray] | None = field(default=None, init=False)
 
@@ -87,7 +89,7 @@ class SampleSource:
 
     def sample(self, index: int) -> dict[str, Any]:
         """The data set's sample, before the pipeline."""
-        return {**self.dataset.sample(index), "damaged": self.damaged}
+        return {**self.dataset.sample(index), "damaged": self.damaged, "video_index": self.video_index}
 
     def _finish(self, sample: dict[str, Any], index: int, replaced: int = -1) -> dict[str, Any]:
         if not isinstance(sample.get("imgs"), np.ndarray):

@@ -11,6 +11,7 @@ from pathlib import Path
 from paddlevideo.errors import UserError
 from paddlevideo.findings import cut
 from paddlevideo.loader.build import ClipLoader
+from paddlevideo.loader.datasets.records import paths_of
 from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.safe_io import write_atomic
 
@@ -35,14 +36,14 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
     if loader.on_error != "raise":
         return
     dataset = loader.dataset
-    names = [str(record.get("filename") or record.get("frame_dir")) for record in dataset.records]
+    names = [str(path) for path in paths_of(dataset.records)]
     files = {name: index for index, name in reversed(list(enumerate(names)))}  # key frames share a video
     known = _read(cache)
     sound: dict[str, list[int]] = {}
     problems = []
     start = time.monotonic()
     for number, (name, index) in enumerate(files.items()):
-        stamp = _stamp(name)
+        stamp = dataset.stamp(index) or _stamp(name)
         if stamp is None or known.get(name) != stamp:
             if time.monotonic() - start > limit_s:
                 log.info("%s: %d of %d files were opened within %g s; the others are not checked before they are read",

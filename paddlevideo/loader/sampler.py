@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +28,8 @@ class BatchPlan:
             less.
         weights: float64 [num_samples], with ``shuffle``: an epoch draws as many samples as there are, each with this
             probability, with replacement.
+        shuffled: ``(rng, world_size * batch_size) -> int64 [num_samples]``, an epoch's order in place of a permutation
+            where it is not None (``Dataset.shuffled``).
     """
 
     num_samples: int
@@ -38,6 +41,7 @@ class BatchPlan:
     world_size: int = 1
     pad: bool = False
     weights: np.ndarray | None = field(default=None, compare=False)
+    shuffled: Callable[[np.random.Generator, int], np.ndarray | None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -75,6 +79,10 @@ class BatchPlan:
         if self.shuffle and self.weights is not None:
             chances = self.weights / self.weights.sum()
             return np.random.default_rng([self.seed, epoch]).choice(self.num_samples, self.num_samples, p=chances)
+        if self.shuffle and self.shuffled is not None:
+            order = self.shuffled(np.random.default_rng([self.seed, epoch]), self.batch_size * self.world_size)
+            if order is not None:
+                return order
         if self.shuffle:
             return np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
         return np.arange(self.num_samples)

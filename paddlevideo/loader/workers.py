@@ -11,27 +11,27 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import json
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.collate import BatchSource
 from paddlevideo.loader.decode.reader import VideoReadError
 
 log = logging.getLogger("paddlevideo")
 
-_LISTS = frozenset({"unreadable", "remarks"})  # entries of a batch that are no arrays
+_HOST_BYTES = 1 << 18  # arrays up to here stay arrays on the host
 _JOIN_S = 3
 _START_S = 30  # a worker begins within a second, or never
 _POLL_S = 2  # interval at which paddle checks whether a worker died
@@ -41,9 +41,9 @@ _PR_SET_PDEATHSIG = 1
 
 # exit code of a worker -> what it mostly means
 _HINTS = {
-    -signal.SIGKILL: "-9: killed, mostly by the system's memory limit: fewer DATASET.num_workers or a smaller batch",
+    -signal.SIGKILL: "-9: killed, mostly by the system's memory limit: fewer {option} or a smaller batch",
     -signal.SIGBUS: "-7: bus error, mostly because shared memory is full: enlarge /dev/shm (docker run --shm-size=8g), "
-    "or fewer DATASET.num_workers or a smaller batch",
+    "or fewer {option} or a smaller batch",
     -signal.SIGSEGV: "-11: a library crashed, mostly on a file of this batch: paddlevideo check-data reads each alone",
     -signal.SIGABRT: "-6: a library aborted, mostly on a file of this batch, or for lack of memory: "
     "paddlevideo check-data reads each alone",
@@ -51,6 +51,34 @@ _HINTS = {
 
 
 Task = tuple[int, int, np.ndarray]  # epoch, number of the batch, its sample indices
+
+
+class TaskSource(Protocol):
+    """Makes the batch of a task, the same in every process.
+
+    Attributes:
+        timeout_s: time limit of one clip; 0: none.
+        option: the setting of the number of workers, for messages.
+        num_ahead: batches that are made ahead, of all workers together; at least two of each.
+        on_host: batches stay in the host's memory, also where Paddle uses a GPU.
+    """
+
+    timeout_s: float
+    option: str
+    num_ahead: int
+    on_host: bool
+
+    def make(self, epoch: int, number: int, indices: np.ndarray) -> dict[str, Any]:
+        """The batch: arrays, and what JSON can hold."""
+
+    def expect(self, indices: np.ndarray) -> None:
+        """Takes the samples that this process reads next, in their order."""
+
+    def observe(self, on_clip: Callable[[], None]) -> None:
+        """Calls ``on_clip`` before each clip from now on."""
+
+    def first_file(self, indices: np.ndarray) -> str:
+        """The file of the task's first sample, for messages."""
 
 
 class WorkersStuck(UserError):
@@ -63,6 +91,7 @@ class _Activity:
     def __init__(self, num_workers: int):
         # seconds of the monotonic clock, which all processes share; negative: idle; 0: not begun
         self._since = multiprocessing.RawArray("d", num_workers)
+        self.num_workers = num_workers
         self._number = 0
 
     def begin(self, number: int) -> None:
@@ -89,8 +118,15 @@ class _Activity:
         return time.monotonic() - (min(busy) if busy else max(awaited_from, *(-idle for idle in since)))
 
 
-def worker_batches(source: BatchSource, tasks: list[Task], num_workers: int) -> Iterator[dict[str, Any]]:
-    """Batches of paddle Tensors, in the tasks' order.
+def can_fork() -> bool:
+    """Whether this process can have workers: they are forked, so that the caller's script is not run again in each."""
+    return multiprocessing.get_start_method() == "fork" and not multiprocessing.current_process().daemon
+
+
+def worker_batches(source: TaskSource, tasks: list[Task], num_workers: int) -> Iterator[dict[str, Any]]:
+    """Batches of paddle Tensors, and of numpy arrays up to ``_HOST_BYTES``, in the tasks' order.
+
+    Labels, indices and boxes are read by the host, too; a tensor on the device would have to be copied back for that.
 
     Stuck workers are replaced once per batch: a process that is forked while some library's thread holds a lock waits
     for that lock for ever, and the next one does not.  Batches are a function of their task, so nothing else changes.
@@ -112,7 +148,7 @@ def worker_batches(source: BatchSource, tasks: list[Task], num_workers: int) -> 
             log.warning("%s Starting new ones.", error)
 
 
-def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int) -> Iterator[dict[str, Any]]:
+def _batches_of_one_set(source: TaskSource, tasks: list[Task], num_workers: int) -> Iterator[dict[str, Any]]:
     import paddle
 
     activity = _Activity(num_workers)
@@ -121,8 +157,10 @@ def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int
         batch_sampler=[[task] for task in tasks],
         collate_fn=_only,
         num_workers=num_workers,
-        worker_init_fn=functools.partial(_start_worker, os.getpid(), source, activity),
+        worker_init_fn=functools.partial(_start_worker, os.getpid(), source, activity, tasks),
         use_shared_memory=True,
+        prefetch_factor=max(2, math.ceil(source.num_ahead / num_workers)),
+        places=[paddle.CPUPlace()] if source.on_host else None,
         timeout=_POLL_S,
     )
     iterator = iter(loader)
@@ -130,66 +168,73 @@ def _batches_of_one_set(source: BatchSource, tasks: list[Task], num_workers: int
     atexit.register(shut_down)  # before multiprocessing's own exit, which would wait for workers that ignore SIGTERM
     _disable_sigchld_handler(iterator)
     try:
-        limit_s = _limit(source.samples.timeout_s)
+        limit_s = _limit(source.timeout_s)
         for _, _, indices in tasks:
             with _watch(iterator, activity, limit_s) as watch:
                 try:
                     batch = next(iterator)
                 except (StopIteration, SystemError, RuntimeError) as error:
                     raise _death(iterator, watch, source, indices, error) from None
-            _raise_failure(batch)
-            for key in _LISTS & batch.keys():
-                batch[key] = _unpack(batch[key])
+            batch = {**batch.pop("host").values, **batch}
+            if "failure" in batch:
+                raise error_of(batch["failure"])
             yield batch
     finally:
         atexit.unregister(shut_down)
         shut_down()
 
 
+@dataclass
+class _OnHost:
+    """Entries of a batch that Paddle's loader passes on as they are: no array, no sequence, no mapping."""
+
+    values: dict[str, Any]
+
+
 class _Keyed:
     """A paddle data set whose keys are tasks and whose items are whole batches, or the failure to make one."""
 
-    def __init__(self, source: BatchSource, activity: _Activity):
+    def __init__(self, source: TaskSource, activity: _Activity):
         self._source, self._activity = source, activity
 
-    def __len__(self) -> int:
-        return len(self._source.samples.dataset.records)
-
-    def __getitem__(self, task: Task) -> dict[str, np.ndarray]:
+    def __getitem__(self, task: Task) -> dict[str, Any]:
         try:
             batch = self._source.make(*task)
-            for key in _LISTS & batch.keys():
-                batch[key] = _pack(batch[key])
-            return batch
-        except VideoReadError as error:
-            return {"failure": _pack({"path": error.path, "reason": error.reason, "detail": error.detail})}
         except Exception as error:
-            text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            return {"failure": _pack({"message": text})}
+            batch = {"failure": failure_of(error)}
         finally:
             self._activity.idle()
+        small = {key for key, value in batch.items() if getattr(value, "nbytes", 0) <= _HOST_BYTES} - {"imgs"}
+        return {"host": _OnHost({key: batch.pop(key) for key in small}), **batch}
 
 
 def _only(items: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return items[0]
 
 
-def _raise_failure(batch: dict[str, Any]) -> None:
-    if "failure" in batch:
-        failure = _unpack(batch["failure"])
-        raise UserError(failure["message"]) if "message" in failure else VideoReadError(**failure)
+def failure_of(error: Exception) -> dict[str, str]:
+    """An error in a form that JSON can hold; see ``error_of``."""
+    if isinstance(error, VideoReadError):
+        return {"path": error.path, "reason": error.reason, "detail": error.detail}
+    return {"message": str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"}
 
 
-def _pack(value: Any) -> np.ndarray:
-    return np.frombuffer(json.dumps(value).encode(), np.uint8).copy()
+def error_of(failure: Mapping[str, str]) -> UserError:
+    """The error of ``failure_of``."""
+    return UserError(failure["message"]) if "message" in failure else VideoReadError(**failure)
 
 
-def _unpack(array: Any) -> Any:
-    return json.loads(np.asarray(array).tobytes().decode())
+def _start_worker(parent: int, source: TaskSource, activity: _Activity, tasks: list[Task], number: int) -> None:
+    """Runs first in each worker: announces what it reads (paddle deals the tasks out in turns), reports its start."""
+    follow_parent(parent)
+    mine = [indices for _, _, indices in tasks[number :: activity.num_workers]]
+    source.expect(np.concatenate([np.empty(0, np.int64), *mine]))
+    activity.begin(number)
+    source.observe(activity.clip)
 
 
-def _start_worker(parent: int, source: BatchSource, activity: _Activity, number: int) -> None:
-    """Runs first in each worker: ends with the parent, leaves signals to it, uses one thread; then reports its start.
+def follow_parent(parent: int) -> None:
+    """Makes this forked process end with its parent, leave signals to it, and use one thread.
 
     A SIGTERM that a scheduler sends to all processes of a job must not end the batches of a parent that is
     about to finish its step and save.
@@ -210,8 +255,6 @@ def _start_worker(parent: int, source: BatchSource, activity: _Activity, number:
     import cv2
 
     cv2.setNumThreads(0)
-    activity.begin(number)
-    source.samples.on_clip = activity.clip
 
 
 def _exit_now() -> None:
@@ -269,16 +312,15 @@ def _watch(iterator: Any, activity: _Activity, limit_s: float | None) -> Iterato
         done.set()
 
 
-def _death(iterator: Any, watch: _Watch, source: BatchSource, indices: np.ndarray, error: BaseException) -> UserError:
-    records = source.samples.dataset.records
-    first = records[int(indices[0])]
-    batch = f"on the batch starting with {first.get('filename') or first.get('frame_dir')}"
+def _death(iterator: Any, watch: _Watch, source: TaskSource, indices: np.ndarray, error: BaseException) -> UserError:
+    batch = f"on the batch starting with {source.first_file(indices)}"
     if watch.expired_s is not None:
         waited = f"no batch for {watch.expired_s:g} s"
         return WorkersStuck(f"data workers timed out ({waited}) {batch}; is the storage hanging?")
     codes = [f"pid {w.pid}: exit code {w.exitcode}" for w in iterator._workers if w.exitcode not in (None, 0)]
     if codes:
         hints = dict.fromkeys(_HINTS[w.exitcode] for w in iterator._workers if w.exitcode in _HINTS)
+        hints = [hint.format(option=source.option) for hint in hints]
         return UserError(f"a data worker died ({'; '.join([', '.join(codes), *hints])}), {batch}")
     return UserError(f"the data workers ended without a batch ({type(error).__name__}: {error}), {batch}")
 

@@ -22,9 +22,12 @@ from paddlevideo.ava_files import (
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.findings import Report, table
 from paddlevideo.loader.datasets.ava import VideoPaths, select_persons
+from paddlevideo.loader.datasets.lists import expanded
+from paddlevideo.loader.decode.index import place_of
 from paddlevideo.metrics.ava import proposal_recall
 from paddlevideo.preparation.check_dataset import Depth, Probe, VideoSource, probe
 from paddlevideo.preparation.parallel import Crashed, run_tasks
+from paddlevideo.preparation.video_indexes import VideoIndexes
 
 # kind of finding -> what it means; the order of the report
 ERRORS = {
@@ -73,6 +76,7 @@ class AvaSource:
     videos: bool = False
     video_suffix: str = ""
     custom_classes: tuple[int, ...] | None = None
+    index: str = "auto"
     num_classes: int | None = None
 
 
@@ -97,6 +101,7 @@ class AvaCheck(Report):
 
     facts: dict[str, SplitFacts] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)  # of the actions
+    indexes: VideoIndexes = field(default_factory=VideoIndexes)
 
     def lines(self, max_shown: int = 10) -> list[str]:
         """A row per set, a row per class, the findings of each kind, a verdict."""
@@ -236,6 +241,7 @@ def _check_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, 
             check.add("video", source.split, source.file_path, lines[number], str(error))
             continue
         wanted.append((number, VideoSource(path, None if places.kind == "filename" else source.suffix)))
+    place = place_of(expanded(source.file_path), expanded(source.data_prefix), source.index)
     task = partial(probe, depth=depth, backend="pyav")
     for index, seen in run_tasks(task, [item for _, item in wanted], jobs, source.split, quiet):
         number, item = wanted[index]
@@ -245,6 +251,7 @@ def _check_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, 
             text = f"{item.path}: {seen.detail or seen.reason}"
             check.add("video", source.split, source.file_path, lines[number], text)
             continue
+        check.indexes.add(place, item.path, seen.entry)
         last_s = source.timestamp_start + max(seen.num_frames - 1, 0) / (seen.fps or source.fps)
         mine = np.flatnonzero((rows.video == number) & (rows.timestamp > last_s + BEYOND_S))
         for i in mine[:3]:

@@ -25,9 +25,11 @@ from paddlevideo.loader.datasets.lists import (
     scan_folder,
 )
 from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.loader.decode.index import packed, place_of
 from paddlevideo.preparation.convert_videos import read_all
 from paddlevideo.preparation.list_files import FrameNames
 from paddlevideo.preparation.parallel import Crashed, run_tasks
+from paddlevideo.preparation.video_indexes import Entry, VideoIndexes
 from paddlevideo.safe_io import sha256
 from paddlevideo.video_files import left_out_files, left_out_text
 
@@ -86,6 +88,7 @@ class Probe:
     num_bytes: int = 0
     extra: str = ""  # readable, and still a remark
     remarks: tuple[str, ...] = ()  # of the reader
+    entry: Entry | None = None  # of a video, for the index
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class ListSource:
         ending: appended to videos' paths (``DATASET.*.suffix``).
         num_seg: frames that a sample needs.
         several: any number of labels per clip (``DATASET.*.multi_label``).
+        index: where the index of its videos goes (``DATASET.*.index``).
     """
 
     split: str
@@ -109,6 +113,7 @@ class ListSource:
     allow_outside_root: bool = False
     num_seg: int = 1
     several: bool = False
+    index: str = "auto"
 
     def exists(self, name: str) -> bool:
         """Whether a path of the list is there."""
@@ -143,6 +148,7 @@ class Check(Report):
     probes: dict[VideoSource, Probe] = field(default_factory=dict)
     num_lines: dict[str, int] = field(default_factory=dict)  # by split
     names: Sequence[str] | None = None  # of the classes
+    indexes: VideoIndexes = field(default_factory=VideoIndexes)
 
     def note(self, kind: str, entry: ListEntry, detail: str) -> None:
         """Notes a finding about a line."""
@@ -230,8 +236,10 @@ def check_lists(lists: Sequence[ListSource], settings: CheckSettings) -> Check:
     for source in lists:
         _read(source, check, settings, classes)
     _probe_all(check, settings)
+    places = {source.file: place_of(source.file, source.data_prefix, source.index) for source in lists}
     for entry in check.entries:
         _check_entry(entry, check.probes[entry.source], check)
+        check.indexes.add(places[entry.file], entry.source.path, check.probes[entry.source].entry)
     _compare_content(check, settings)
     if pattern:
         _compare_recordings(check, pattern)
@@ -478,6 +486,7 @@ def digest(source: VideoSource) -> str:
 
 
 def _video(path: str, depth: Depth, backend: str) -> Probe:
+    status = os.stat(path) if os.path.isfile(path) else None
     with open_video(path, backend) as reader:
         count, height, width = len(reader), 0, 0
         if depth == "sample":
@@ -485,8 +494,11 @@ def _video(path: str, depth: Depth, backend: str) -> Probe:
         elif depth == "full":
             for image in read_all(reader):
                 height, width = image.shape[:2]
+        known = reader.known()
+        content = packed(known) if known is not None else None
+        entry = (status.st_size, status.st_mtime_ns, content) if content else None
         size = os.path.getsize(path)
-        return Probe(None, "", count, reader.fps, width, height, size, remarks=tuple(reader.remarks))
+        return Probe(None, "", count, reader.fps, width, height, size, "", tuple(reader.remarks), entry)
 
 
 def _folder(source: VideoSource, depth: Depth) -> Probe:

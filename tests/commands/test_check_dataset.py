@@ -219,3 +219,23 @@ def test_several_processes_find_the_same(place, run_tool):
     arguments = ("--list", "train.list", "val.list")
     alone = check(run_tool, *arguments)[1]
     assert check(run_tool, *arguments, "--jobs", 2)[1] == alone
+
+
+def test_the_index_of_the_videos_is_written(place, run_tool):
+    """Training then knows each file's frames without opening it; what is unreadable is not in it."""
+    from paddlevideo.loader.decode.index import VideoIndex, place_of
+
+    cut("videos/v4.mp4", "videos/cut.mp4", 0.6)
+    lists("v0.mp4 0\ncut.mp4 1\n", "v2.mp4 0\nv3.mp4 1\n")
+    done, _ = check(run_tool, "--list", "train.list", "val.list")
+    assert "index of 1 videos: train.list.videoindex\nindex of 2 videos: val.list.videoindex" in done.out
+    index, status = VideoIndex(*place_of("val.list", "videos")), Path("videos/v2.mp4").stat()
+    assert index.find("videos/v2.mp4", status.st_size, status.st_mtime_ns).num_frames == 12
+    assert index.find("videos/v2.mp4", status.st_size, status.st_mtime_ns + 1) is None
+    done, _ = check(run_tool, "--list", "val.list", "--index", "none")
+    assert "index of" not in done.out
+    Path("other").mkdir()
+    done, _ = check(run_tool, "--list", "val.list", "--index", "other")
+    assert "index of 2 videos: other/val.list.videoindex" in done.out
+    done, _ = check(run_tool, "--list", "val.list", "--index", "train.list")  # no folder
+    assert done.code == 0 and "no index of the videos" in done.out and "--index" in done.out

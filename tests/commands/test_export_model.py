@@ -13,6 +13,7 @@ TOOL = ROOT / "tools" / "export_model.py"
 def test_runs_from_any_folder(tiny, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(TOOL), "-c", str(tiny.config), "-p", str(tiny.weights), "-o", "exported"]
+    command += ["--timing", "none"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -37,6 +38,7 @@ def test_the_command_names_its_own_flags_of_the_folder_and_of_overrides(capsys):
 def test_save_name_and_overrides(tiny, tmp_path, run_tool):
     done = run_tool(
         "export_model", "-c", tiny.config, "-p", tiny.weights, "-o", tmp_path / "out", "--save_name", "fight",
+        "--timing", "none",
         "--override", "model_name=Fight", "--override", "PIPELINE.test.transform.1.CenterCrop.target_size=24",
     )  # fmt: skip
     assert done.code == 0, done.err

@@ -14,8 +14,8 @@ from paddlevideo.config.checking import check
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError
 from paddlevideo.inference.export import export
+from paddlevideo.inference.exported import read_description
 from paddlevideo.inference.predictor import Predictor
-from paddlevideo.inference.runtime import read_description
 from paddlevideo.loader.mix import Mixup
 from paddlevideo.modeling.losses.binary_cross_entropy import BCELoss
 from paddlevideo.settings import Options

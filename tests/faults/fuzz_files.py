@@ -41,7 +41,8 @@ def samples() -> dict[str, tuple[str, list[bytes], Callable[[Path], object]]]:
 
     from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_excluded, read_proposals, write_proposals
     from paddlevideo.config.reading import read_yaml
-    from paddlevideo.inference.runtime import program_inputs, read_description
+    from paddlevideo.inference.exported import read_description
+    from paddlevideo.inference.runtimes.paddle import program_inputs
     from paddlevideo.loader.datasets.lists import read_rows
     from paddlevideo.loader.feature_bank import BankFrame, FeatureBank, write_bank
     from paddlevideo.loader.labels import read_labels

@@ -16,7 +16,8 @@ import yaml
 from paddlevideo.ava_files import read_ava_csv, read_ava_labels, read_proposals
 from paddlevideo.config.reading import parse_value, read_yaml
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.inference.runtime import Description, program_inputs, read_description
+from paddlevideo.inference.exported import Description, read_description
+from paddlevideo.inference.runtimes.paddle import program_inputs
 from paddlevideo.loader.datasets.lists import read_rows
 from paddlevideo.loader.feature_bank import convert_mmaction2
 from paddlevideo.loader.labels import read_labels

@@ -9,7 +9,7 @@ from paddlevideo.config import Config
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.inference.export import export
-from paddlevideo.inference.runtime import Export, read_description
+from paddlevideo.inference.exported import Export, read_description
 from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import write_pickle

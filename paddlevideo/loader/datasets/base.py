@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.loader.datasets.lists import training_classes
+
 
 class Dataset(ABC):
     """The samples of a split.  A subclass has ``sample``, and its constructor sets ``file_path`` and ``records``.
@@ -26,6 +28,7 @@ class Dataset(ABC):
             and exports take names from ``DATASET.label_names`` (``paddlevideo.classes``).
         num_classes: K of ``AVAMetric`` where the data decide it; None: they do not.  The network's is in the YAML.
         has_boxes: samples are key frames with "boxes".
+        in_archives: samples are parts of archives, which the constructor checks; records name no files of their own.
     """
 
     file_path: str
@@ -36,6 +39,7 @@ class Dataset(ABC):
     class_names: Sequence[str] | None = None
     num_classes: int | None = None
     has_boxes: bool = False
+    in_archives: bool = False
 
     def __len__(self) -> int:
         return len(self.records)
@@ -58,6 +62,35 @@ class Dataset(ABC):
     def sampling_weights(self) -> np.ndarray | None:
         """Probability of each record in a training epoch, float64 [N]; None: every record once."""
         return None
+
+    def shuffled(self, rng: np.random.Generator, num_together: int) -> np.ndarray | None:
+        """Order of a training epoch, int64 [N], each record once; None: a permutation.
+
+        Args:
+            num_together: samples of one batch on all ranks together.
+        """
+        return None
+
+    def expect(self, order: np.ndarray) -> None:  # noqa: B027
+        """Announces the indices that this process is going to read, int64 [reads]: a hint, which changes no sample."""
+
+    def stamp(self, index: int) -> list[int] | None:
+        """What changes when the sample's file does; None: its size and time of modification."""
+        return None
+
+    @classmethod
+    def class_names_in(cls, section: Mapping[str, Any]) -> list[str] | None:
+        """Class names that the data of a section of DATASET state, in class-id order; None: they state none.
+
+        Raises:
+            UserError: the data cannot be read.
+        """
+        return training_classes({"train": section})
+
+    @classmethod
+    def findings(cls, section: Mapping[str, Any], num_classes: int | None) -> list[str]:
+        """Mistakes in the data of a section of DATASET, as far as they show without reading samples."""
+        return []
 
     def annotation(self) -> Mapping[str, Any]:
         """What a metric of boxes reads the ground truth from: file_path, label_file, exclude_file, custom_classes."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.base import Dataset
-from paddlevideo.loader.datasets.lists import Labels, Row, check_inside, expanded, read_content
+from paddlevideo.loader.datasets.list_content import read_content
+from paddlevideo.loader.datasets.lists import Labels, Row, check_inside, expanded
+from paddlevideo.loader.datasets.records import Choices, Records
 from paddlevideo.ranges import NonNegativeInt
 from paddlevideo.registry import DATASETS
 
@@ -50,17 +54,16 @@ class FrameDataset(Dataset):
         content = read_content(
             self.file_path, columns, labels, self.data_prefix, allow_outside_root, check=_check_count
         )
-        self.lines, self.remarks = [row.line for row in content.rows], content.remarks
-        self.records = [
+        self.lines, self.remarks, length = content.lines, content.remarks, len(content.lines)
+        self.records = Records(
             {
-                "frame_dir": path,
-                "total_frames": int(row.fields["num_frames"]),
-                "suffix": suffix,
-                "label": label,
-                "index": index,
+                "frame_dir": content.paths,
+                "total_frames": content.num_frames,
+                "suffix": Choices([suffix], np.broadcast_to(np.uint8(0), length)),
+                "label": content.labels,
+                "index": range(length),
             }
-            for index, (row, path, label) in enumerate(zip(content.rows, content.paths, content.labels))
-        ]
+        )
 
     def sample(self, index: int) -> dict:
         """A new sample dict, ready for the pipeline."""

@@ -195,7 +195,7 @@ def format_of(lines: Sequence[tuple[int, str]], fields: Fields, file: str) -> tu
     Raises:
         UserError: a header names two columns of one meaning.
     """
-    header = _header_of(lines[0], fields, file)
+    header = header_of(lines[0], fields, file)
     if header is not None:
         return header, header.title
     white, comma = WhiteSpace(fields), Csv(fields)
@@ -250,7 +250,12 @@ def _several(reading: LineReading) -> str:
     return f"{path} has {len(reading.labels)} labels ({labels}), where one is expected{MULTI_LABEL}"
 
 
-def _header_of(line: tuple[int, str], fields: Fields, file: str) -> CsvWithHeader | None:
+def header_of(line: tuple[int, str], fields: Fields, file: str) -> CsvWithHeader | None:
+    """The form that a first line states if it names all columns; None: it is a sample.
+
+    Raises:
+        UserError: it names two columns of one meaning.
+    """
     number, text = line
     cells = _cells(text)
     columns = [_HEADER_NAMES.get(cell.lower()) for cell in cells]

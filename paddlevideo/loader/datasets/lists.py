@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import MAX_SHOWN, Findings
-from paddlevideo.loader.datasets.list_lines import MULTI_LABEL, Fields, choose, format_of
+from paddlevideo.loader.datasets.list_lines import Fields, WhiteSpace, choose, format_of
+from paddlevideo.loader.datasets.records import MultiHot, Numbers
 from paddlevideo.loader.decode.reader import VideoReadError
 from paddlevideo.loader.labels import refuse_control_characters
 from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
@@ -81,24 +80,38 @@ def read_list(
     with reading(file, "a list of samples"):
         form, title = format_of(lines, fields, file)
     mixed = "" if title == form.title else f" (the list is read as {title})"
-    rows = []
-    for number, text in lines:
-        if form.is_header(number):
-            continue
-        readings = form.readings(text)
-        found = choose(readings, fields.several, exists) if readings else form.plain(text) or form.mistake(text)
-        if isinstance(found, str):
-            noted.add(number, found + mixed)
-            continue
-        row = {"path": found.path, "label": found.labels[0] if len(found.labels) == 1 else ";".join(found.labels)}
-        if found.num_frames is not None:
-            row["num_frames"] = found.num_frames
-        rows.append(Row(number, row, found.labels, "" if readings else mixed))
+    rows = list(rows_of(form, lines, noted, exists, mixed))
     if problems is None:
         noted.raise_if_any()
     if len(lines) == 1 and form.is_header(lines[0][0]):
         raise UserError(f"{file}: the list holds a header and no samples")
     return rows, title
+
+
+def rows_of(
+    form: WhiteSpace,
+    lines: Iterable[tuple[int, str]],
+    problems: Findings,
+    exists: Callable[[str], bool] | None,
+    mixed: str = "",
+) -> Iterator[Row]:
+    """The rows that (number, text) of lines hold in one form; lines that do not fit are noted.
+
+    Args:
+        mixed: end of a message where not all lines have this form.
+    """
+    for number, text in lines:
+        if form.is_header(number):
+            continue
+        readings = form.readings(text)
+        found = choose(readings, form.fields.several, exists) if readings else form.plain(text) or form.mistake(text)
+        if isinstance(found, str):
+            problems.add(number, found + mixed)
+            continue
+        row = {"path": found.path, "label": found.labels[0] if len(found.labels) == 1 else ";".join(found.labels)}
+        if found.num_frames is not None:
+            row["num_frames"] = found.num_frames
+        yield Row(number, row, found.labels, "" if readings else mixed)
 
 
 def parse_label(row: Row, num_classes: int | None, problems: Findings, names: Sequence[str] | None = None) -> int:
@@ -158,110 +171,22 @@ class Labels:
         """What a line holds."""
         return Fields(columns, frozenset(self.names or ()), self.several)
 
+    @property
+    def count(self) -> int | None:
+        """Labels from here on are mistakes; None: any is right."""
+        if self.several and self.num_classes is None:
+            return ClassCount(len(self.names), "the number of class_names")
+        return self.num_classes
+
     def of(self, row: Row, problems: Findings) -> int | tuple[int, ...]:
         """The class index of a row, or the sorted indices; mistakes are noted."""
         if not self.several:
-            return parse_label(row, self.num_classes, problems, self.names)
-        return tuple(sorted({_class_index(t, row, self.num_classes, problems, self.names) for t in row.labels}))
+            return parse_label(row, self.count, problems, self.names)
+        return tuple(sorted({_class_index(t, row, self.count, problems, self.names) for t in row.labels}))
 
-    def arrays(self, labels: Sequence[int | tuple[int, ...]]) -> list[int | np.ndarray]:
-        """Class indices as they are; tuples of them as float32 [K], equal ones sharing their memory."""
-        if not self.several:
-            return list(labels)
-        known = {label: multi_hot(label, self.num_classes or len(self.names)) for label in set(labels)}
-        return [known[label] for label in labels]
-
-
-def multi_hot(label: Sequence[int], num_classes: int) -> np.ndarray:
-    """float32 [K], 1 at each class of ``label``, read only."""
-    hot = np.zeros(num_classes, np.float32)
-    hot[list(label)] = 1.0
-    hot.setflags(write=False)
-    return hot
-
-
-@dataclass
-class ListContent:
-    """The content of a list.
-
-    Args:
-        rows: its lines.
-        paths: on disk.
-        labels: a class index, or a multi-hot float32 [K], per row.
-        remarks: its format, and lines that come twice.
-    """
-
-    rows: list[Row]
-    paths: list[str]
-    labels: list[int | np.ndarray]
-    remarks: list[str]
-
-
-def read_content(
-    file: str,
-    columns: tuple[str, ...],
-    labels: Labels,
-    data_prefix: str | None,
-    allow_outside_root: bool,
-    suffix: str = "",
-    check: Callable[[Row, Findings], None] = lambda row, problems: None,
-) -> ListContent:
-    """A whole list, every mistake of it reported at once.
-
-    Args:
-        columns: the fields of a line, in order, the path first.
-        suffix: appended to every path.
-        check: notes mistakes of the other columns.
-
-    Raises:
-        UserError: the list is missing or empty.
-        ConfigError: bad lines; one clip with two labels.
-    """
-
-    def place(name: str) -> str:
-        return os.path.join(data_prefix, name) if data_prefix else os.path.expanduser(name)
-
-    problems = Findings(file)
-    rows, title = read_list(file, labels.fields(columns), problems, lambda name: os.path.exists(place(name) + suffix))
-    paths, found = [], []
-    for row in rows:
-        paths.append(locate(row, data_prefix, allow_outside_root, problems) + suffix)
-        check(row, problems)
-        found.append(labels.of(row, problems))
-    doubles, others = _doubles(rows, paths, found, problems)
-    problems.raise_if_any()
-    remarks = [f"{printable(file)} is read as {title}: {len(rows)} lines"]
-    for lines, what in ((doubles, "the same label"), (others, "other labels")):
-        if lines:
-            shown = ", ".join(map(str, lines[:_SHOWN])) + (", ..." if len(lines) > _SHOWN else "")
-            many = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
-            what = f"{many} of a clip that comes twice, with {what}; each line counts (line {shown})"
-            remarks.append(f"{printable(file)}: {what}")
-    return ListContent(rows, paths, labels.arrays(found), remarks)
-
-
-_SHOWN = 5  # lines
-
-
-def _doubles(rows: list[Row], paths: list[str], labels: list[Any], problems: Findings) -> tuple[list[int], list[int]]:
-    """Lines of a clip that an earlier line holds as well: with the same labels, and with others, which is a mistake
-    where a clip has one."""
-    first: dict[str, int] = {}
-    doubles, others = [], []
-    for i, path in enumerate(paths):
-        k = first.setdefault(os.path.normpath(path), i)
-        if k == i:
-            continue
-        if labels[k] == labels[i]:
-            doubles.append(rows[i].line)
-            continue
-        here, there = (printable(rows[n].fields["label"]) or "none" for n in (i, k))
-        what = f"{printable(path)} has the label {here} here and {there} in line {rows[k].line}"
-        if isinstance(labels[i], tuple):
-            others.append(rows[i].line)
-        else:
-            problems.add(rows[i].line, f"{what}; take one of them out{MULTI_LABEL}")
-    return doubles, others
+    def column(self, labels: Sequence[int | tuple[int, ...]]) -> Numbers | MultiHot:
+        """The column of class indices, or of tuples of them."""
+        return MultiHot(labels, self.num_classes or len(self.names)) if self.several else Numbers(labels)
 
 
 def locate(row: Row, data_prefix: str | None, allow_outside_root: bool, problems: Findings) -> str:
@@ -295,67 +220,7 @@ def check_inside(path: str, data_prefix: str | None, allow_outside_root: bool) -
 _WAY_OUT = "; if that is wanted, set allow_outside_root: True in this section of DATASET"
 
 
-def drop_missing(dataset: Any, policy: str, where: str) -> str | None:
-    """Checks that all files of a data set exist, before the first step.
-
-    Args:
-        dataset: has ``file_path``, ``records`` and ``lines``.
-        policy: ``raise``, or ``skip``: the records without a file are removed, and the others renumbered.
-        where: key path of the data set's section.
-
-    Returns:
-        What was taken out, as a log line.
-
-    Raises:
-        ConfigError: files are missing, each with its line.
-        UserError: there is not one.
-    """
-    exists = _Existing()
-    names = [record.get("filename") or record["frame_dir"] for record in dataset.records]
-    absent = dict.fromkeys(name for name in dict.fromkeys(names) if not exists(name))
-    if not absent:
-        return None
-    lines = dict(zip(reversed(names), reversed(dataset.lines or [0] * len(names))))  # the first of each
-    if policy == "raise":
-        problems = Findings(dataset.file_path)
-        for name in absent:
-            problems.add(lines[name], f"{printable(name)} does not exist{_hint(name)}")
-        counted = f"{len(absent)} of {len(set(names))} files are missing"
-        problems.raise_if_any(f"{counted} (is data_prefix right? -o {where}.missing=skip goes on without them)")
-    if len(absent) == len(set(names)):
-        raise UserError(f"{dataset.file_path}: not one of its files is there; is {where}.data_prefix right?")
-    kept = [i for i, name in enumerate(names) if name not in absent]
-    gone = [f"{printable(name)} (line {lines[name]})" for name in list(absent)[:_SHOWN]]
-    line = (
-        f"{where}: missing: skip: {len(names) - len(kept)} of {len(names)} samples are left out, since their files do "
-        f"not exist: {', '.join(gone)}{', ...' if len(absent) > _SHOWN else ''}"
-    )
-    dataset.records = [dataset.records[i] for i in kept]
-    dataset.lines = [dataset.lines[i] for i in kept] if dataset.lines else []
-    for i, record in enumerate(dataset.records):
-        record["index"] = i
-    return line
-
-
-class _Existing:
-    """``os.path.exists`` that reads each folder once: lists name many files of few folders."""
-
-    def __init__(self) -> None:
-        self._folders: dict[str, dict[str, bool]] = {}  # folder -> name -> is a link
-
-    def __call__(self, path: str) -> bool:
-        folder, name = os.path.split(path.rstrip(os.sep))
-        if folder not in self._folders:
-            try:
-                with os.scandir(folder or ".") as entries:
-                    self._folders[folder] = {entry.name: entry.is_symlink() for entry in entries}
-            except (OSError, ValueError):
-                self._folders[folder] = {}
-        # a file that is not there by this name may be by another spelling of it
-        return self._folders[folder].get(name, True) is False or os.path.exists(path)
-
-
-def _hint(path: str) -> str:
+def path_hint(path: str) -> str:
     """The likely mistake in a path that does not exist."""
     if "\\" not in path:
         return ""
@@ -443,7 +308,7 @@ def sample_error(record: dict[str, Any], error: Exception) -> UserError:
 
 def _lines(file: str) -> Iterator[tuple[int, str]]:
     if not os.path.exists(file):
-        raise UserError(f"{printable(file)}: no such list file (DATASET file_path){_hint(file)}")
+        raise UserError(f"{printable(file)}: no such list file (DATASET file_path){path_hint(file)}")
     try:
         with open(file, encoding="utf-8-sig", newline=None) as stream:
             for number, line in enumerate(stream, 1):

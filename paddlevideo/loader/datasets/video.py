@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.base import Dataset
+from paddlevideo.loader.datasets.list_content import read_content
 from paddlevideo.loader.datasets.lists import (
     ClassCount,
     Labels,
     check_inside,
     expanded,
-    read_content,
     scan_folder,
 )
+from paddlevideo.loader.datasets.records import Numbers, Records, Texts
 from paddlevideo.ranges import NonNegativeInt
 from paddlevideo.registry import DATASETS
 from paddlevideo.video_files import left_out_files
@@ -64,7 +66,7 @@ class VideoDataset(Dataset):
         self.allow_outside_root = allow_outside_root
         self.class_names, self.multi_label = class_names, multi_label
         self.remarks: list[str] = []
-        self.lines: list[int] = []  # line of each record in the list file
+        self.lines: Sequence[int] = []  # line of each record in the list file
         if os.path.isdir(self.file_path):
             self.records = self._from_folder(num_classes)
         else:
@@ -80,7 +82,7 @@ class VideoDataset(Dataset):
         """Why -> files of a folder that are no samples."""
         return left_out_files(self.file_path) if os.path.isdir(self.file_path) else {}
 
-    def _from_folder(self, num_classes: int | None) -> list[dict]:
+    def _from_folder(self, num_classes: int | None) -> Records:
         if self.multi_label:
             raise UserError(
                 f"{self.file_path}: multi_label: True needs a list (path 0 3 17); class folders give one label"
@@ -94,12 +96,12 @@ class VideoDataset(Dataset):
                 key = num_classes.key if isinstance(num_classes, ClassCount) else ClassCount.key
                 problems.add(0, f"class folder {name!r} is beyond {key} = {num_classes}")
             problems.raise_if_any()
-        return [{"filename": file, "label": label, "index": i} for i, (file, label) in enumerate(files)]
+        paths, labels = Texts.of(file for file, _ in files), Numbers([label for _, label in files])
+        return Records({"filename": paths, "label": labels, "index": range(len(files))})
 
-    def _from_list(self, suffix: str, num_classes: int | None) -> list[dict]:
+    def _from_list(self, suffix: str, num_classes: int | None) -> Records:
         labels = Labels(num_classes, self.class_names, self.multi_label)
         given = (labels, self.data_prefix, self.allow_outside_root, suffix)
         content = read_content(self.file_path, ("path", "label"), *given)
-        self.lines, self.remarks = [row.line for row in content.rows], content.remarks
-        pairs = zip(content.paths, content.labels)
-        return [{"filename": path, "label": label, "index": i} for i, (path, label) in enumerate(pairs)]
+        self.lines, self.remarks = content.lines, content.remarks
+        return Records({"filename": content.paths, "label": content.labels, "index": range(len(content.lines))})

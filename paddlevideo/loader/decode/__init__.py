@@ -5,6 +5,7 @@ with open_video("clip.mp4") as reader:
 """
 
 from paddlevideo.loader.decode.folder import FrameFolder
+from paddlevideo.loader.decode.memory import MemoryVideo
 from paddlevideo.loader.decode.reader import FrameReader, VideoReadError, backends, open_video
 
-__all__ = ["FrameFolder", "FrameReader", "VideoReadError", "backends", "open_video"]
+__all__ = ["FrameFolder", "FrameReader", "MemoryVideo", "VideoReadError", "backends", "open_video"]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
+from paddlevideo.loader.decode.memory import Source, open_bytes
+
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MAX_BOXES = 100_000
 _OGG_HEADER, _OGG_LAST = 27, 0x04  # bytes before a page's table of segments; the flag of a stream's last page
@@ -17,13 +19,13 @@ _DV, _DV_FRAMES = b"\x1f\x07\x00", (120_000, 144_000)  # of 525 lines (NTSC), of
 _TS_SYNC, _TS_PACKETS = 0x47, (188, 192)  # plain; with four bytes of time before each (m2ts)
 
 
-def declared_size(path: str) -> int | None:
+def declared_size(path: Source) -> int | None:
     """Bytes that the file should have at least, or None if the container does not state it.
 
     Raises:
         OSError: the file cannot be opened.
     """
-    with open(path, "rb") as stream:
+    with open_bytes(path) as stream:
         head = stream.read(16)
         if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
             announced = int.from_bytes(head[4:8], "little")
@@ -31,7 +33,7 @@ def declared_size(path: str) -> int | None:
             return announced + 8 if 0 < announced < 0xFFFFFFFF else None
         if head[:4] == _EBML:
             return _matroska(stream)
-        size = os.fstat(stream.fileno()).st_size
+        size = stream.seek(0, os.SEEK_END)
         if head[4:8] == b"ftyp":
             return _mp4(stream, size)
         if head[:4] == b"OggS":

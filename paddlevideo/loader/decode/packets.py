@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import logging as python_logging
-import os
 import threading
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from paddlevideo.errors import printable
 from paddlevideo.loader.decode.container import declared_size
+from paddlevideo.loader.decode.memory import MemoryVideo, Source, open_bytes, size_of
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, VideoReadError
 
 # They are text or lists of other files, not videos: a text file opens as a "tty" movie, a playlist opens other files.
@@ -28,6 +29,8 @@ _TIMED = frozenset({"mov", "matroska", "mpegts", "flv"})
 _STATES_DURATION = frozenset({"matroska", "flv"})
 _WHOLE = frozenset({"mov", "matroska", "flv", "avi"})  # containers that are not cut at any place and go on
 _KEEP_BYTES = 64 << 20
+_PART_BYTES = 4 << 20  # of packets between two looks at their sum
+NO_STAMP = np.iinfo(np.int64).min
 _COPY = "get or copy the file again"
 _TOO_LARGE = "max pixel count"  # FFmpeg's error
 _CUT_OFF = ("File ended prematurely", "partial file")
@@ -38,62 +41,123 @@ _RANDOM_ACCESS = ("mmco: unref short failure", "number of reference frames")
 
 @dataclass
 class PacketTable:
-    """One pass over a file's video packets, in decoding order, without decoding.
+    """What one pass over a file's video packets shows, in decoding order, without decoding.
 
-    ``packets`` holds the packets themselves as long as they are small together; a long video is read again instead.
+    Attributes:
+        pts: presentation time of each, int64 [packets]; ``NO_STAMP``: it has none, nor a decoding time.
+        keys: numbers of the key packets, ascending.
+        discards: numbers of the packets that are decoded and not shown (before an edit list's start), ascending.
+        packets: the packets themselves as long as they are small together; None: read again where they are needed.
+        num_damaged: packets that the container marks, mostly because a part of the stream is missing before.
+        end: latest end of a packet.
     """
 
-    pts: list[int | None] = field(default_factory=list)
-    keyframe: list[bool] = field(default_factory=list)
-    discard: list[bool] = field(default_factory=list)
-    packets: list[Any] | None = field(default_factory=list)
+    pts: np.ndarray
+    keys: np.ndarray
+    discards: np.ndarray
+    packets: list[Any] | None = None
     num_empty: int = 0
-    num_damaged: int = 0  # packets that the container marks, mostly because a part of the stream is missing before
+    num_damaged: int = 0
     damaged_end: bool = False
-    end: int | None = None  # latest end of a packet
+    end: int | None = None
 
-    def add(self, packet: Any, held: int) -> None:
-        """Notes one packet; ``held`` is the number of bytes held so far, this packet included."""
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        self.pts.append(stamp)
-        self.keyframe.append(packet.is_keyframe)
-        self.discard.append(packet.is_discard)
-        self.damaged_end = packet.is_corrupt
-        self.num_damaged += packet.is_corrupt
-        if stamp is not None:
-            self.end = max(stamp + (packet.duration or 0), self.end if self.end is not None else stamp)
-        if held > _KEEP_BYTES:
-            self.packets = None
-        if self.packets is not None:
-            self.packets.append(packet)
+    @functools.cached_property
+    def order(self) -> np.ndarray | None:
+        """Packet numbers by presentation time, int64 [frames], or None where time stamps do not give it.
+
+        Discarded packets are decoded for others to refer to, and are no frames.
+        """
+        pts = self.pts
+        shown = np.delete(np.arange(len(pts)), self.discards)
+        if not len(shown) or (pts == NO_STAMP).any():
+            return None
+        order = shown[np.argsort(pts[shown], kind="stable")]
+        if (np.diff(pts[order]) == 0).any():
+            return None
+        # a stream cut out of a longer one can begin with pictures without their references: only decoding counts those
+        first_key = self.keys[0] if len(self.keys) else None
+        if first_key is None or shown[0] < first_key or pts[order[0]] < pts[first_key]:
+            return None
+        return order
+
+    @functools.cached_property
+    def stamps(self) -> np.ndarray:
+        """Time stamps in display order, int64 [frames]; only where there is an ``order``."""
+        return self.pts[self.order]
+
+
+class _Columns:
+    """Collects packets and keeps what a table needs of them; the packets too while they are small together."""
+
+    def __init__(self):
+        self.waiting: list[Any] = []
+        self.held = self.num_empty = 0
+        self._packets: list[Any] | None = []
+        self._parts: list[tuple[np.ndarray, ...]] = []
+
+    def empty_waiting(self) -> None:
+        """Moves the waiting packets into the columns."""
+        packets, self.waiting = self.waiting, []
+        if self.held > _KEEP_BYTES:
+            self._packets = None
+        if self._packets is not None:
+            self._packets += packets
+        pts = [packet.pts for packet in packets]
+        if None in pts:
+            stamps = (packet.dts if packet.pts is None else packet.pts for packet in packets)
+            pts = [NO_STAMP if stamp is None else stamp for stamp in stamps]
+        flags = ([packet.is_keyframe, packet.is_discard, packet.is_corrupt] for packet in packets)
+        durations = [packet.duration or 0 for packet in packets]
+        part = (np.array(pts, np.int64), np.array(durations, np.int64), np.array(list(flags), bool).reshape(-1, 3))
+        self._parts.append(part)
+
+    def table(self) -> PacketTable:
+        """The table of all packets so far."""
+        self.empty_waiting()
+        pts, durations, flags = (np.concatenate(column) for column in zip(*self._parts))
+        key, discard, corrupt = flags.T
+        ends = (pts + durations)[pts != NO_STAMP]
+        return PacketTable(
+            pts, np.flatnonzero(key), np.flatnonzero(discard), self._packets, self.num_empty,
+            int(corrupt.sum()), bool(len(pts) and corrupt[-1]), int(ends.max()) if len(ends) else None,
+        )  # fmt: skip
 
 
 class OpenVideo:
     """An open file and its video track: the default one, else the largest; never a cover picture.
+
+    Args:
+        quick: FFmpeg decodes no picture to look for what the header lacks; only for a file whose ``digest`` is known to
+            be the same in both ways.
 
     Attributes:
         container, codec: FFmpeg's names.
         track: number of the track among the video tracks.
         stated_fps: the container's average rate, or its guess; 0.0: none.
         count_is_open: whether the container's count is a placeholder, as a writer to a pipe leaves it.
+        at_start: whether no packet has been read.
         timed: whether packets carry presentation times.
         pixel_aspect: width of a pixel divided by its height.
         remarks: what is read in another way than expected, each as a text.
     """
 
-    def __init__(self, path: str, max_pixels: int = MAX_PIXELS):
+    def __init__(self, path: Source, max_pixels: int = MAX_PIXELS, quick: bool = False):
         import av
 
         self.path = path
         with decoder_errors(path, "not_a_video"):
             # "file:" keeps a name such as "http://x" or "a:b.mp4" a file name; the whitelist keeps a crafted file off
             # the net; max_pixels is checked by FFmpeg before it allocates a picture
-            options = {"protocol_whitelist": "file", "max_pixels": str(max_pixels)}
+            in_memory = isinstance(path, MemoryVideo)
+            options = {"protocol_whitelist": "none" if in_memory else "file", "max_pixels": str(max_pixels)}
+            if quick:
+                options["skip_frame"] = "all"
             with error_lines() as lines:  # much of a short file is read here already
-                self._container = av.open(f"file:{path}", options=options)
+                self._container = av.open(open_bytes(path) if in_memory else f"file:{path}", options=options)
         self._open_error = self._of_the_container(lines)
         self._formats = set(self._container.format.name.split(","))
         self.remarks: list[str] = []
+        self.at_start = True
         try:
             if self._formats & _NOT_VIDEOS:
                 raise VideoReadError(path, "not_a_video", "a text or list file")
@@ -115,7 +179,7 @@ class OpenVideo:
         except BaseException:
             self.close()
             raise
-        self.count_is_open = self.stream.frames > os.path.getsize(path) // 8  # a chunk's header alone takes 8 bytes
+        self.count_is_open = self.stream.frames > size_of(path) // 8  # a chunk's header alone takes 8 bytes
         rate = self.stream.average_rate or self.stream.guessed_rate
         self.stated_fps = float(rate) if rate and 0 < rate < _MAX_FPS else 0.0
         self.container = self._container.format.name
@@ -154,7 +218,8 @@ class OpenVideo:
         return chosen
 
     def demux(self) -> Iterator[Any]:
-        """All packets of the video track with content, in decoding order."""
+        """All packets of the video track with content, in decoding order, from the beginning or where ``seek`` led."""
+        self.at_start = False
         with decoder_errors(self.path, "corrupt"):
             for packet in self._container.demux(self.stream):
                 if packet.size:
@@ -196,26 +261,46 @@ class OpenVideo:
         Raises:
             VideoReadError: no packets; fewer than announced; errors on the way.
         """
-        table, held = PacketTable(), 0
+        columns, self.at_start = _Columns(), False
         try:
             with decoder_errors(self.path, "corrupt"), error_lines() as lines:
+                limit = _PART_BYTES
                 for packet in self._container.demux(self.stream):
-                    if packet.size:
-                        held += packet.size
-                        table.add(packet, held)
+                    size = packet.size
+                    if size:
+                        columns.waiting.append(packet)
+                        columns.held += size
+                        if columns.held > limit:
+                            columns.empty_waiting()
+                            limit = columns.held + _PART_BYTES
                     elif packet.dts is not None:
-                        table.num_empty += 1
-            if table.pts:
+                        columns.num_empty += 1
+            table = columns.table()
+            if len(table.pts):
                 self._check_complete(table, self._open_error or self._of_the_container(lines))
         except VideoReadError as error:
             if damaged != "read":
                 raise
             self.remarks.append(f"{error.reason}: {error.detail}; what is there is read")
-        if not table.pts:
+            table = columns.table()
+        if not len(table.pts):
             raise VideoReadError(self.path, "no_frames", "its video track is empty")
         if table.num_damaged:
             self.remarks.append(f"{table.num_damaged} of its packets are marked as damaged; a part may be missing")
         return table
+
+    def digest(self) -> int:
+        """A checksum of what the file's header and FFmpeg's look at its beginning say about the track."""
+        stream, context, container = self.stream, self.context, self._container
+        facts = (
+            self.container, container.duration, container.start_time, len(container.streams), self.track,
+            stream.time_base, stream.frames, stream.duration, stream.start_time, stream.sample_aspect_ratio,
+            stream.average_rate, stream.guessed_rate, len(stream.index_entries), stream.disposition,
+            context.name, context.width, context.height, context.coded_width, context.coded_height,
+            context.has_b_frames, context.extradata, context.profile, context.color_range, context.colorspace,
+            context.color_primaries, context.color_trc, context.field_order, context.bits_per_coded_sample,
+        )  # fmt: skip
+        return zlib.crc32(repr(facts).encode())
 
     def _of_the_container(self, lines: list[Line]) -> str | None:
         """The first error of the container; what the video's parser sees, decoding shows too, with its frame."""
@@ -240,7 +325,7 @@ class OpenVideo:
         if "avi" in self._formats:
             # the header also counts empty chunks ("repeat the last picture"), which the demuxer does not hand out but
             # counts in its time stamps; the index does not count them
-            reached = 1 + max((stamp for stamp in table.pts if stamp is not None), default=0)
+            reached = 1 + max(int(table.pts.max()), 0)
             complete = self.count_is_open or reached >= self.stream.frames - 1 or declared_size(self.path) is not None
             return len(self.stream.index_entries) if complete else self.stream.frames
         return self.stream.frames
@@ -329,7 +414,7 @@ def is_random_access(error: str | None) -> bool:
 
 
 def decode_all(
-    path: str, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS, errors: Errors | None = None
+    path: Source, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS, errors: Errors | None = None
 ) -> Iterator[tuple[Any, int, str | None]]:
     """All frames of a file in display order, each with the number of its packet and the error that damages it.
 
@@ -372,6 +457,7 @@ class Survey:
         size: stored width and height of the first frame.
         orientation: of the first frame (``orientation``).
         remarks: of the source, and what was seen while decoding.
+        stamps: int64 [frames], ascending; None: there are none.
     """
 
     times_s: np.ndarray | None
@@ -381,9 +467,10 @@ class Survey:
     size: tuple[int, int]
     orientation: tuple[bool, bool, bool]
     remarks: list[str]
+    stamps: np.ndarray | None = None
 
 
-def survey(path: str, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS) -> Survey:
+def survey(path: Source, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS) -> Survey:
     """Decodes a file once.
 
     Raises:
@@ -402,7 +489,7 @@ def survey(path: str, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS)
             turned = orientation(frame)
         if (frame.width, frame.height) not in sizes:
             sizes.append((frame.width, frame.height))
-        shown.append(table.pts[number] if number < len(table.pts) else None)
+        shown.append(int(table.pts[number]) if number < len(table.pts) else NO_STAMP)
     if not shown:
         raise VideoReadError(path, "no_frames", _undecodable(source))
     for number, error in errors.of_packet.items():
@@ -412,9 +499,9 @@ def survey(path: str, damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS)
     if num_damaged:
         remarks.append(f"{num_damaged} of {len(shown)} frames are damaged and read as they come")
     # in decoding order where B frames have no presentation times: as a whole they are the same stamps
-    stamps = None if any(stamp is None for stamp in shown) else sorted(shown)
+    stamps = None if NO_STAMP in shown else np.sort(np.array(shown))
     times, fps = clock(stamps, source.time_base, source.stated_fps, len(shown))
-    return Survey(times, fps, len(shown), source, sizes[0], turned, remarks)
+    return Survey(times, fps, len(shown), source, sizes[0], turned, remarks, stamps)
 
 
 def size_remark(sizes: Sequence[tuple[int, int]]) -> str:
@@ -429,24 +516,24 @@ def _undecodable(source: OpenVideo) -> str:
     return "no frame of its video track can be decoded"
 
 
-def clock(stamps: list[int] | None, base: Any, stated_fps: float, count: int) -> tuple[np.ndarray | None, float]:
+def clock(stamps: np.ndarray | None, base: Any, stated_fps: float, count: int) -> tuple[np.ndarray | None, float]:
     """Seconds since the first frame, and the frame rate.
 
     Args:
-        stamps: time stamps in display order, in units of ``base`` seconds; None: there are none.
+        stamps: int64 [count], in display order, in units of ``base`` seconds; None: there are none.
         stated_fps: what the container states or guesses; 0.0: nothing.
     """
     even = np.arange(count) / stated_fps if stated_fps else None
-    if stamps is None or not base or count < 2 or min(np.diff(stamps)) <= 0:
+    if stamps is None or not base or count < 2 or np.diff(stamps).min() <= 0:
         return even, stated_fps
-    times = (np.array(stamps, np.float64) - stamps[0]) * float(base)
+    times = (stamps.astype(np.float64) - stamps[0]) * float(base)
     if even is not None and np.abs(times - even).max() <= float(base) * 1.01:
         return times, stated_fps
     return times, (count - 1) / float(times[-1])
 
 
 @contextmanager
-def decoder_errors(path: str, reason: str) -> Iterator[None]:
+def decoder_errors(path: Source, reason: str) -> Iterator[None]:
     """Turns the library's errors into one that names the file."""
     import av
 
@@ -529,17 +616,21 @@ def upright(image: np.ndarray, turned: tuple[bool, bool, bool]) -> np.ndarray:
     return image[:: -1 if upside_down else 1, :: -1 if left_right else 1]
 
 
-@functools.cache
+_of_thread = threading.local()
+
+
 def _converter() -> Any:
-    # one per process: a converter per frame costs 25 times as much
-    from av.video.reformatter import VideoReformatter
+    # one per thread: a converter per frame costs 25 times as much
+    if not hasattr(_of_thread, "converter"):
+        from av.video.reformatter import VideoReformatter
 
-    return VideoReformatter()
+        _of_thread.converter = VideoReformatter()
+    return _of_thread.converter
 
 
-def _begins_like_mp4(path: str) -> bool:
+def _begins_like_mp4(path: Source) -> bool:
     try:
-        with open(path, "rb") as stream:
-            return os.path.getsize(path) > 8 and stream.read(8)[4:] == b"ftyp"
+        with open_bytes(path) as stream:
+            return size_of(path) > 8 and stream.read(8)[4:] == b"ftyp"
     except OSError:
         return False

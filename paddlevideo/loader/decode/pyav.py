@@ -1,24 +1,28 @@
 """Decodes only the groups of pictures that hold a requested frame, and of these only what the frame depends on.
 
-All packets are read once without decoding, so the exact number of frames and the display index of each packet are known
-before anything is decoded.  Frames that no other refers to are skipped unless requested.  The result equals sequential
-decoding bit for bit (tests/unit/loader/test_decode.py).
+The packets of a file are known before anything is decoded, and with them the exact number of frames and the display
+index of each packet: from the data set's index (``index``), or from reading all of them once without decoding.  Frames
+that no other refers to are skipped unless requested.  The result equals sequential decoding bit for bit
+(tests/unit/loader/test_decode.py).
 
-The packet table of a long video is cached by this process, and its packets are fetched by seeking: clips around the
-key frames of a long video come in a fraction of a second, each after the first.
+Packets that are not held since that reading are fetched by seeking.  The packet table of a long video is cached by this
+process: clips around the key frames of a long video come in a fraction of a second, each after the first.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from paddlevideo.errors import UserError, printable
+from paddlevideo.loader.decode.index import IndexedVideo, described
+from paddlevideo.loader.decode.memory import MemoryVideo, Source
 from paddlevideo.loader.decode.packets import (
+    NO_STAMP,
     Line,
     OpenVideo,
     PacketTable,
@@ -30,10 +34,12 @@ from paddlevideo.loader.decode.packets import (
     to_rgb,
 )
 from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
-from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader
+from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader, OutdatedIndex, VideoReadError
 
 _MAX_CACHED = 16  # 3 MB each, for a quarter of an hour at 30 frames per second
-_cache: dict[tuple[str, int, int], tuple[PacketTable, list[int] | None]] = {}  # of long files, latest last
+_LONG = 5000  # packets
+_NEAR = 10  # packets that are read and left out rather than sought over
+_cache: dict[tuple[str, int, int], PacketTable] = {}  # of long files, latest last
 # Packets that show nothing (VP8), or that this FFmpeg cannot decode (animated WebP): no frames to count
 _NOT_COUNTABLE = frozenset({"vp8", "webp"})
 
@@ -41,33 +47,40 @@ _NOT_COUNTABLE = frozenset({"vp8", "webp"})
 class PyAVReader(FrameReader, backend="pyav"):
     """Exact, selective, one thread.  Streams without usable time stamps are read sequentially instead.
 
-    Memory is that of the requested frames, plus the file's packets where they are below 64 MiB together.
+    Memory is that of the requested frames, plus the file's packets where they were read and are below 64 MiB together.
+
+    Args:
+        is_known: the table comes from an index.
     """
 
-    def __init__(self, source: OpenVideo, table: PacketTable, order: list[int], max_pixels: int):
-        self.path, self._max_pixels = source.path, max_pixels
+    takes_memory = True
+    takes_index = True
+
+    def __init__(self, source: OpenVideo, table: PacketTable, max_pixels: int, is_known: bool = False):
+        self.path, self._max_pixels, self._is_known = source.path, max_pixels, is_known
         self.remarks, self.pixel_aspect = list(source.remarks), source.pixel_aspect
-        self._source, self._table, self._order = source, table, order
-        self._keys = [k for k, flag in enumerate(table.keyframe) if flag]
-        self._index_of_pts = {table.pts[k]: index for index, k in enumerate(order)}
+        self._source, self._table, self._order = source, table, table.order
         self._size = (source.context.width, source.context.height)
-        self._size_is_sure = False
-        stamps = [table.pts[k] for k in order]
-        self._times, self.fps = clock(stamps, source.time_base, source.stated_fps, len(order))
+        self._size_is_sure, self._seeks = False, True
+        self._times, self.fps = clock(table.stamps, source.time_base, source.stated_fps, len(self._order))
 
     @classmethod
-    def open(cls, path: str, max_pixels: int) -> FrameReader:
-        status = os.stat(path)
-        identity = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
-        source = OpenVideo(path, max_pixels)
+    def open(cls, path: Source, max_pixels: int, known: IndexedVideo | None = None) -> FrameReader:
+        if known is not None and known.table is None:
+            return PyAVSequentialReader(path, max_pixels, known=known)
+        identity = _identity(path)
+        source = OpenVideo(path, max_pixels, quick=known is not None and known.quick)
         try:
-            table, order = _cache.pop(identity, None) or _read_all(source)
-            if table.packets is None:
-                _cache[identity] = table, order  # the latest goes to the end
+            if known is not None and source.digest() != known.header:
+                raise OutdatedIndex
+            table = _cache.pop(identity, None) if identity else None
+            table = table or (source.table() if known is None else known.table)
+            if identity and table.packets is None and (known is None or len(table.pts) > _LONG):
+                _cache[identity] = table  # the latest goes to the end
                 if len(_cache) > _MAX_CACHED:
                     del _cache[next(iter(_cache))]
-            if order is not None and source.timed and source.codec not in _NOT_COUNTABLE:
-                return cls(source, table, order, max_pixels)
+            if table.order is not None and source.timed and source.codec not in _NOT_COUNTABLE:
+                return cls(source, table, max_pixels, known is not None)
         except BaseException:
             source.close()
             raise
@@ -79,16 +92,36 @@ class PyAVReader(FrameReader, backend="pyav"):
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         requested = self.checked(indices)
-        clip = FrameBuffer(self.path, requested, each)
-        with error_lines() as lines:
-            for frame in self._decode({self._order[i] for i in requested}, lines):
-                index = self._index_of_pts.get(frame.pts)
-                if index in clip.missing and not frame.is_corrupt:
-                    clip.put(index, self._picture(frame))
-        if clip.missing or lines:
+        try:
+            clip, is_whole = self._get_selected(requested, each)
+        except _OtherPackets:
+            # that seeking does not lead where the table says is no fault of the file
+            seeks, self._seeks = self._seeks, False
+            if seeks:
+                return self.get(requested, each)
+            is_whole = False
+        except VideoReadError:
+            if not self._is_known:
+                raise
+            is_whole = False
+        if not is_whole:
+            if self._is_known:
+                return self._without_index(requested, each)
             clip = FrameBuffer(self.path, requested, each)
             self._get_sequentially(clip)
         return clip.finish()
+
+    def _get_selected(self, requested: list[int], each: EachFrame | None) -> tuple[FrameBuffer, bool]:
+        """The frames that come out of the needed packets, and whether these are all, without an error."""
+        clip = FrameBuffer(self.path, requested, each)
+        stamps = self._table.stamps
+        index_of_stamp = {int(stamps[i]): i for i in requested}
+        with error_lines() as lines:
+            for frame in self._decode(set(self._order[requested].tolist()), lines):
+                index = index_of_stamp.get(frame.pts)
+                if index in clip.missing and not frame.is_corrupt:
+                    clip.put(index, self._picture(frame))
+        return clip, not (clip.missing or lines)
 
     def times(self) -> np.ndarray | None:
         return self._times
@@ -97,6 +130,9 @@ class PyAVReader(FrameReader, backend="pyav"):
         self._source.close()
         self._table.packets = None
 
+    def known(self) -> IndexedVideo | None:
+        return described(self._source, self._max_pixels, len(self), self.fps, table=self._table)
+
     def _decode(self, targets: set[int], lines: list[Line]) -> Iterator[Any]:
         """Frames that come out of the decoder when only the needed runs of packets are fed to it.
 
@@ -104,12 +140,14 @@ class PyAVReader(FrameReader, backend="pyav"):
             lines: takes FFmpeg's errors.
         """
         context, decode = self._source.context, self._source.decode
-        runs = needed_runs(sorted(targets), self._table.pts, self._keys)
+        runs = needed_runs(sorted(targets), self._table.pts, self._table.keys)
         for first, packets in self._packets(runs):
             context.flush_buffers()
-            before = len(lines)
+            before, skipping = len(lines), None
             for k, packet in enumerate(packets, first):
-                context.skip_frame = "DEFAULT" if k in targets else "NONREF"
+                if (k not in targets) is not skipping:
+                    skipping = k not in targets
+                    context.skip_frame = "NONREF" if skipping else "DEFAULT"
                 yield from decode(packet, lines)
             context.skip_frame = "DEFAULT"
             yield from decode(None, lines)
@@ -133,37 +171,24 @@ class PyAVReader(FrameReader, backend="pyav"):
             for first, last in runs:
                 yield first, iter(held[first : last + 1])
             return
-        # a long file: fetch them again, and hold one at a time
-        for first, last in runs:
-            reopened = OpenVideo(self.path, self._max_pixels)
-            try:
-                stream = self._from_before(reopened, first)
-                if stream is None:  # this container does not seek well: from its beginning
-                    reopened.close()
-                    reopened = OpenVideo(self.path, self._max_pixels)
-                    stream = enumerate(reopened.demux())
-                yield first, _between(stream, first, last)
-            finally:
-                reopened.close()
+        # fetched from the open file, one at a time
+        with _Feed(self._source, self._table, self._max_pixels, self._seeks) as feed:
+            for first, last in runs:
+                yield first, feed.run(first, last)
 
-    def _from_before(self, source: OpenVideo, number: int) -> Iterator[tuple[int, Any]] | None:
-        """Numbered packets from at or before key packet ``number`` on; None if seeking does not lead there."""
-        pts = self._table.pts
-        if not source.seek(pts[number]):
-            return None
-        packets = source.demux()
-        found = next(packets, None)
-        stamp = None if found is None else found.pts if found.pts is not None else found.dts
-        # where stamps come twice (discarded packets), the order is unknown
-        at = pts.index(stamp) if pts.count(stamp) == 1 else None
-        if at is None or at > number:
-            return None
-        return enumerate(itertools.chain([found], packets), at)
+    def _without_index(self, requested: list[int], each: EachFrame | None) -> np.ndarray:
+        """The frames as a pass over the whole file gives them, or its error: the entry does not fit, or the decoder
+        reported something."""
+        with type(self).open(self.path, self._max_pixels) as reader:
+            if len(reader) != len(self):
+                detail = f"{len(reader)} frames, its entry in the index of the data set states {len(self)}"
+                raise UserError(f"{printable(self.path)}: {detail}; write the index again: paddlevideo check-data")
+            return reader.get(requested, each)
 
     def _get_sequentially(self, clip: FrameBuffer) -> None:
         """The slow way for frames that did not appear, e.g. where a 'key frame' only begins a gradual refresh, or about
         which the decoder reported something: only decoding from the beginning gives errors of the file itself."""
-        index_of_packet = {number: index for index, number in enumerate(self._order)}
+        index_of_packet = {number: index for index, number in enumerate(self._order.tolist())}
         found, count, damaged = [], 0, False
         for frame, number, damage in decode_all(self.path, max_pixels=self._max_pixels):
             count += 1
@@ -179,29 +204,81 @@ class PyAVReader(FrameReader, backend="pyav"):
             clip.missing.update(found)
 
 
-def _read_all(source: OpenVideo) -> tuple[PacketTable, list[int] | None]:
-    table = source.table()
-    return table, display_order(table)
+def _identity(path: Source) -> tuple[str, int, int] | None:
+    """Of a file that is unchanged; None: content in memory, which is read once."""
+    if isinstance(path, MemoryVideo):
+        return None
+    status = os.stat(path)
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns
 
 
-def display_order(table: PacketTable) -> list[int] | None:
-    """Packet numbers by presentation time, or None where time stamps do not give it.
+class _OtherPackets(Exception):
+    """The packets of the file are not those of the table."""
 
-    Discarded packets (before an edit list's start) are decoded for others to refer to, and are no frames.
+
+class _Feed:
+    """Packets of an open file by their numbers, in ascending runs: read on, or sought where they are far.
+
+    Each packet is compared with the table.  Where seeking leads elsewhere, the file is read from its beginning.
+
+    Args:
+        seeks: False: it is known that seeking leads elsewhere.
     """
-    pts = table.pts
-    shown = [k for k, discard in enumerate(table.discard) if not discard]
-    if not shown or any(stamp is None for stamp in pts) or len({pts[k] for k in shown}) < len(shown):
-        return None
-    order = sorted(shown, key=pts.__getitem__)
-    first_key = next((k for k, flag in enumerate(table.keyframe) if flag), None)
-    # a stream cut out of a longer one can begin with pictures without their references: only decoding counts those
-    if first_key is None or shown[0] < first_key or pts[order[0]] < pts[first_key]:
-        return None
-    return order
+
+    def __init__(self, source: OpenVideo, table: PacketTable, max_pixels: int, seeks: bool):
+        self._source, self._table, self._max_pixels, self._seeks = source, table, max_pixels, seeks
+        self._again: OpenVideo | None = None
+        self._stream = source.demux() if source.at_start else None
+        self._next = 0  # number of the stream's next packet
+
+    def run(self, first: int, last: int) -> Iterator[Any]:
+        """Packets ``first`` to ``last``; ``first`` is a key packet, after the last one of the run before.
+
+        Raises:
+            _OtherPackets: the file has others there.
+        """
+        if self._seeks and (self._stream is None or first - self._next > _NEAR):
+            self._seeks = self._seek(first)
+        if self._stream is None:
+            self._again = OpenVideo(self._source.path, self._max_pixels)
+            self._stream, self._next = self._again.demux(), 0
+        expected = self._table.pts[self._next : last + 1].tolist()
+        while self._next <= last:
+            packet = next(self._stream, None)
+            if packet is None or _stamp(packet) != expected[self._next - last - 1]:
+                raise _OtherPackets
+            self._next += 1
+            if self._next > first:
+                yield packet
+
+    def _seek(self, number: int) -> bool:
+        """Goes to key packet ``number`` or before it; False: it cannot, and there is no stream."""
+        pts, self._stream = self._table.pts, None
+        if not self._source.seek(int(pts[number])):
+            return False
+        packets = self._source.demux()
+        found = next(packets, None)
+        # where stamps come twice (discarded packets), the place is unknown
+        places = np.flatnonzero(pts == _stamp(found)) if found is not None else ()
+        if len(places) != 1 or places[0] > number:
+            return False
+        self._stream, self._next = itertools.chain([found], packets), int(places[0])
+        return True
+
+    def __enter__(self) -> _Feed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._again is not None:
+            self._again.close()
 
 
-def needed_runs(targets: list[int], pts: list[int], keys: list[int]) -> list[tuple[int, int]]:
+def _stamp(packet: Any) -> int:
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    return NO_STAMP if stamp is None else stamp
+
+
+def needed_runs(targets: list[int], pts: np.ndarray, keys: np.ndarray) -> list[tuple[int, int]]:
     """Runs (first, last) of packets to feed, in decoding order, that do not touch each other.
 
     Args:
@@ -210,20 +287,11 @@ def needed_runs(targets: list[int], pts: list[int], keys: list[int]) -> list[tup
         keys: key-frame packets, ascending.
     """
     runs: list[tuple[int, int]] = []
-    for target in targets:
-        at = bisect_right(keys, target) - 1
+    for target, at in zip(targets, (np.searchsorted(keys, targets, side="right") - 1).tolist()):
         if at > 0 and pts[target] < pts[keys[at]]:
             at -= 1  # open group: shown before its key frame, so it also refers to the group before
-        first = keys[at]
+        first = int(keys[at])
         while runs and first <= runs[-1][1] + 1:  # an open group can reach back over more than one run
             first = min(first, runs.pop()[0])
         runs.append((first, target))
     return runs
-
-
-def _between(stream: Iterator[tuple[int, Any]], first: int, last: int) -> Iterator[Any]:
-    for k, packet in stream:
-        if k >= first:
-            yield packet
-        if k == last:
-            return

@@ -9,8 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.loader.decode.packets import decode_all, survey, to_rgb
-from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, EachFrame, FrameBuffer, FrameReader
+from paddlevideo.loader.decode.index import IndexedVideo, described
+from paddlevideo.loader.decode.memory import Source
+from paddlevideo.loader.decode.packets import OpenVideo, Survey, clock, decode_all, survey, to_rgb
+from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, EachFrame, FrameBuffer, FrameReader, OutdatedIndex
 
 _MAX_DIFFERENCE = 30  # levels of 255, mean over a picture; other ways from YUV to RGB differ by less than 10
 
@@ -20,6 +22,7 @@ class SurveyedReader(FrameReader):
 
     Args:
         damaged: ``read``: take what can be decoded, as it comes.
+        known: the file's entry in an index: nothing is decoded when it is opened.
 
     Attributes:
         library: the name of the library that gives the pictures, where it is another than PyAV.
@@ -27,9 +30,15 @@ class SurveyedReader(FrameReader):
 
     library: ClassVar[str | None] = None
 
-    def __init__(self, path: str, max_pixels: int = MAX_PIXELS, damaged: Damaged = "refuse"):
+    def __init__(
+        self,
+        path: Source,
+        max_pixels: int = MAX_PIXELS,
+        damaged: Damaged = "refuse",
+        known: IndexedVideo | None = None,
+    ):
         self.path, self._max_pixels, self._damaged = path, max_pixels, damaged
-        self._seen = survey(path, damaged, max_pixels)
+        self._seen = survey(path, damaged, max_pixels) if known is None else _surveyed(path, max_pixels, known)
         self.fps, self.remarks = self._seen.fps, self._seen.remarks
         self.pixel_aspect = self._seen.source.pixel_aspect
         if self.library and self._seen.source.track:
@@ -61,6 +70,17 @@ class PyAVSequentialReader(SurveyedReader, backend="pyav_sequential"):
     converted and not kept.
     """
 
+    takes_memory = True
+    takes_index = True
+
+    @classmethod
+    def open(cls, path: Source, max_pixels: int, known: IndexedVideo | None = None) -> FrameReader:
+        return cls(path, max_pixels, known=known)
+
+    def known(self) -> IndexedVideo | None:
+        seen = self._seen
+        return described(seen.source, self._max_pixels, len(self), self.fps, seen.remarks, stamps=seen.stamps)
+
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         requested = self.checked(indices)
         clip = FrameBuffer(self.path, requested, each)
@@ -74,3 +94,17 @@ class PyAVSequentialReader(SurveyedReader, backend="pyav_sequential"):
             if index == last:
                 break
         return clip.finish()
+
+
+def _surveyed(path: Source, max_pixels: int, known: IndexedVideo) -> Survey:
+    """The survey of a file by its entry in an index.
+
+    Raises:
+        OutdatedIndex: the entry is that of another file.
+    """
+    with OpenVideo(path, max_pixels, known.quick) as source:
+        if source.digest() != known.header:
+            raise OutdatedIndex
+    times, fps = clock(known.stamps, source.time_base, source.stated_fps, known.num_frames)
+    facts = (source, known.size, known.orientation, source.remarks, known.stamps)
+    return Survey(times, fps, known.num_frames, *facts)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import os
 import pkgutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode.container import declared_size
+from paddlevideo.loader.decode.memory import MemoryVideo, Source, size_of
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import instead_of_a_file
+
+if TYPE_CHECKING:
+    from paddlevideo.loader.decode.index import IndexedVideo, VideoIndex
 
 Reason = Literal[
     "missing", "empty", "not_a_video", "no_video_stream", "too_large", "truncated", "corrupt", "no_frames", "timeout"
@@ -41,6 +47,10 @@ class VideoReadError(UserError):
         return type(self), (self.path, self.reason, self.detail)
 
 
+class OutdatedIndex(Exception):
+    """An opened file is another one than its entry in the index describes."""
+
+
 class FrameReader:
     """A source of frames.  ``len(reader)`` is the exact number of frames; ``fps`` is 0.0 where the source has none.
 
@@ -56,6 +66,8 @@ class FrameReader:
     """
 
     registered: ClassVar[dict[str, type[FrameReader]]] = {}
+    takes_memory: ClassVar[bool] = False  # reads a ``MemoryVideo``
+    takes_index: ClassVar[bool] = False  # ``open`` also takes ``known``, an ``IndexedVideo``
     fps: float = 0.0
     pixel_aspect: float = 1.0
     remarks: Sequence[str] = ()
@@ -66,7 +78,7 @@ class FrameReader:
 
     @classmethod
     def open(cls, path: str, max_pixels: int) -> FrameReader:
-        """A reader for an existing, non-empty file.
+        """A reader for an existing, non-empty file; of a class with ``takes_memory`` also for a ``MemoryVideo``.
 
         Args:
             max_pixels: of one picture; a file with larger ones is refused before memory is taken for them.
@@ -98,6 +110,10 @@ class FrameReader:
     def times(self) -> np.ndarray | None:
         """Seconds from the first frame to each, float64 [len(reader)]; None where the source has no frame rate."""
         return np.arange(len(self)) / self.fps if self.fps else None
+
+    def known(self) -> IndexedVideo | None:
+        """What an index stores of this file; None: it is not to be stored, e.g. because a part is damaged."""
+        return None
 
     def close(self) -> None:
         """Frees the file; may be called twice."""
@@ -167,46 +183,79 @@ def backends() -> list[str]:
 
 
 def open_video(
-    path: str | os.PathLike, backend: str = "pyav", damaged: Damaged = "refuse", max_pixels: int = MAX_PIXELS
+    path: Source,
+    backend: str = "pyav",
+    damaged: Damaged = "refuse",
+    max_pixels: int = MAX_PIXELS,
+    index: VideoIndex | None = None,
 ) -> FrameReader:
     """Opens a video file.
 
     Args:
+        path: of the file, or a ``MemoryVideo``.
         backend: a name from ``backends()``.
         damaged: ``read`` takes what can be decoded of a damaged or cut-off file, as it comes, through
             ``pyav_sequential``.
         max_pixels: of one picture; larger ones are refused.
+        index: of the data set that the file is in, for backends that take one.
 
     Raises:
         VideoReadError: missing, empty, cut off, or not a video.
-        UserError: no such backend, or its library is not installed.
+        UserError: no such backend, or its library is not installed, or it reads files only.
     """
     _discover()
     if backend not in FrameReader.registered:
         raise UserError(f"there is no decode backend {backend!r}{suggest(str(backend), backends())}")
     if damaged not in ("refuse", "read"):
         raise UserError(f"damaged: expected refuse or read, got {damaged!r}")
-    path = os.path.expanduser(os.fspath(path))
-    _check_file(path, damaged)
+    kind, in_memory = FrameReader.registered[backend], isinstance(path, MemoryVideo)
+    if not in_memory:
+        path = os.path.expanduser(os.fspath(path))
+    elif not kind.takes_memory:
+        raise UserError(f"{printable(path)}: decode backend {backend} reads files only; use backend: pyav")
+    if index is None or damaged == "read" or in_memory or not kind.takes_index:
+        _check_file(path, damaged)
+    else:
+        return _by_index(kind, path, max_pixels, index)
     if damaged == "read":
         from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
 
         return PyAVSequentialReader(path, max_pixels, damaged)
-    return FrameReader.registered[backend].open(path, max_pixels)
+    return kind.open(path, max_pixels)
 
 
+def _by_index(kind: type[FrameReader], path: str, max_pixels: int, index: VideoIndex) -> FrameReader:
+    """A reader, by the file's entry in the index if it is the entry of this file."""
+    try:
+        status = os.stat(path)
+        known = index.find(path, status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError):
+        known = None
+    if known is not None and not known.is_unusual:
+        # an error is that of a pass over the file
+        with contextlib.suppress(OutdatedIndex, VideoReadError):
+            return kind.open(path, max_pixels, known=known)
+        known = None
+    _check_file(path, "refuse")
+    reader = kind.open(path, max_pixels)
+    if known is None:
+        reader.remarks = [*reader.remarks, f"not in {index.file} as it is now; paddlevideo check-data writes it again"]
+    return reader
+
+
+@functools.cache
 def _discover() -> None:
     package = __name__.rpartition(".")[0]
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{package}.{module.name}")
 
 
-def _check_file(path: str, damaged: Damaged) -> None:
+def _check_file(path: Source, damaged: Damaged) -> None:
     """Raises for files that backends report differently, or not at all: missing, empty, cut off."""
     try:
-        if not os.path.isfile(path):
+        if not isinstance(path, MemoryVideo) and not os.path.isfile(path):
             raise VideoReadError(path, "missing", instead_of_a_file(path))
-        size = os.path.getsize(path)
+        size = size_of(path)
         if size == 0:
             raise VideoReadError(path, "empty", "0 bytes")
         declared = declared_size(path)

@@ -55,11 +55,19 @@ def time_window(
 
 
 def open_sample(sample: Sample, backend: str, max_pixels: int | None = None) -> Any:
-    """The reader of ``sample["filename"]``, by the sample's ``damaged`` (refuse, the default, or read)."""
-    from paddlevideo.loader.decode import open_video
+    """The reader of ``sample["filename"]``, by the sample's ``damaged`` (refuse, the default, or read) and
+    ``video_index`` (None: without).
 
+
+    Where the sample has the file's bytes as ``content``, they are taken out of it and read.
+    """
+    from paddlevideo.loader.decode import MemoryVideo, open_video
+
+    content = sample.pop("content", None)
+    source = sample["filename"] if content is None else MemoryVideo(sample["filename"], content)
     limit = {} if max_pixels is None else {"max_pixels": max_pixels}
-    return open_video(sample["filename"], backend, sample.get("damaged", "refuse"), **limit)
+    given = sample.get("damaged", "refuse"), sample.get("video_index")
+    return open_video(source, backend, given[0], index=given[1], **limit)
 
 
 def even_frames(reader: Any) -> tuple[int, float, np.ndarray | None]:

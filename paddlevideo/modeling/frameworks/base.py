@@ -34,6 +34,7 @@ class Framework(nn.Layer, ABC):
         classifier_prefixes: of the names of parameters with a shape that depends on K.
         weights_prefix: where this network's names begin in a checkpoint that holds several networks.
         frozen: paths of the layers that do not learn.
+        host_keys: entries of a training batch that are read on the host; they may stay numpy arrays.
     """
 
     num_classes: int
@@ -50,6 +51,7 @@ class Framework(nn.Layer, ABC):
     classifier_prefixes: tuple[str, ...] = ("head.",)
     weights_prefix: str = ""
     frozen: Sequence[str] = ()
+    host_keys: Sequence[str] = ()
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Any], mode: str = "loss") -> dict[str, paddle.Tensor]:

@@ -37,6 +37,7 @@ class FastRCNN(Framework):
     takes_boxes = True
     layouts = ("volumes",)
     head_name = "roi_head"
+    host_keys = (*_SMALL, "sizes")
 
     def __init__(
         self,
@@ -132,13 +133,13 @@ class FastRCNN(Framework):
             raise ValueError(f"mode: expected 'loss', 'predict' or 'features', got {mode!r}")
         if "gt_boxes" not in batch:
             raise UserError("a batch for training has no gt_boxes: DATASET must be of key frames (AVADataset)")
-        # before the backbone: these small arrays are copied before the GPU is busy
         arrays = {key: np.asarray(batch[key]) for key in _SMALL}
-        rng = np.random.default_rng(paddle.randint(0, 2**31 - 1, [1], "int64").item())
+        rng = np.random.default_rng(_host_seed())
         boxes, counts, labels = self.roi_head.draw(arrays, rng)
-        boxes, counts = paddle.to_tensor(boxes), paddle.to_tensor(counts)
-        logits = self._per_box(batch, boxes, counts, self.box_logits, self.num_classes, skip_empty=False)
-        return self.roi_head.bbox_head.loss(logits, paddle.to_tensor(labels))
+        logits = self._per_box(
+            batch, paddle.to_tensor(boxes), counts, self.box_logits, self.num_classes, skip_empty=False
+        )
+        return self.roi_head.bbox_head.loss(logits, labels)
 
     def _evaluate(self, batch: Mapping[str, Any], mode: str) -> dict[str, paddle.Tensor]:
         boxes, counts = batch["boxes"], batch["boxes_num"]
@@ -192,7 +193,7 @@ class FastRCNN(Framework):
         self,
         batch: Mapping[str, Any],
         boxes: paddle.Tensor,
-        boxes_num: paddle.Tensor,
+        boxes_num: np.ndarray | paddle.Tensor,
         compute: Callable[..., paddle.Tensor],
         width: int,
         skip_empty: bool,
@@ -204,6 +205,7 @@ class FastRCNN(Framework):
             skip_empty: leave out samples without boxes; not in training, where batch norms learn from them as well.
         """
         imgs, counts = batch["imgs"], np.asarray(boxes_num)
+        boxes_num = paddle.to_tensor(counts)
         long_term = self._long_term(batch) if compute != self.box_features else ()
         groups = list(_groups(imgs, batch.get("sizes"), counts, skip_empty))
         if not groups:
@@ -240,6 +242,12 @@ class FastRCNN(Framework):
                 f"clips have {imgs.shape[2]} frames, MODEL.backbone.num_seg is {self.num_frames}: set it and clip_len "
                 "of every sampler in PIPELINE to the same number"
             )
+
+
+def _host_seed() -> int:
+    """A draw of Paddle's generator of the CPU, which ``paddle.seed`` sets, too; that of a GPU would be waited for."""
+    place = paddle.CPUPlace()
+    return int(np.asarray(paddle._C_ops.randint(0, 2**31 - 1, [1], paddle.int64, place))[0])
 
 
 def _groups(

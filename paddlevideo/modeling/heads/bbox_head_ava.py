@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -84,12 +85,13 @@ class BBoxHeadAVA(DetectionPart, nn.Layer):
         logits = logits.astype("float32")
         return F.sigmoid(logits) if self.multilabel else F.softmax(logits)
 
-    def loss(self, logits: paddle.Tensor, labels: paddle.Tensor) -> dict[str, paddle.Tensor]:
+    def loss(self, logits: paddle.Tensor, labels: np.ndarray | paddle.Tensor) -> dict[str, paddle.Tensor]:
         """The scalar "loss", and figures of the regions that have a label.
 
         Args:
             logits: [R, K].
-            labels: float [R, K], 0 or 1; rows of zeros and column 0 take no part.
+            labels: float [R, K], 0 or 1; rows of zeros and column 0 take no part.  An array on the host: the number of
+                rows that do is known without waiting for the device.
 
         Returns:
             "loss"; "recall@thr=0.5" and "prec@thr=0.5" of the classes with a probability above 0.5, without
@@ -97,16 +99,16 @@ class BBoxHeadAVA(DetectionPart, nn.Layer):
             regions, 0 to 1; "num_positive", the regions that have a label.
         """
         with paddle.amp.auto_cast(enable=False):
-            logits, labels = logits.astype("float32"), labels.astype("float32")
-            logits, labels = logits[:, 1:], labels[:, 1:]
-            kept = paddle.nonzero(labels.sum(1) > 0).flatten()
-            if kept.shape[0] == 0:
+            logits = logits.astype("float32")[:, 1:]
+            rows = np.asarray(labels).astype("float32")[:, 1:]
+            kept = np.flatnonzero(rows.sum(1) > 0)
+            if not len(kept):
                 return self._of_nothing(logits)
-            logits, labels = paddle.gather(logits, kept), paddle.gather(labels, kept)
+            logits, labels = paddle.gather(logits, paddle.to_tensor(kept)), paddle.to_tensor(rows[kept])
             loss = self._terms(logits, labels).mean()
             with paddle.no_grad():
                 figures = self._figures(logits, labels)
-        return {"loss": loss, **figures, "num_positive": paddle.to_tensor(float(kept.shape[0]))}
+        return {"loss": loss, **figures, "num_positive": paddle.to_tensor(float(len(kept)))}
 
     def convert(self, arrays: Mapping[str, Any], origin: str) -> dict[str, Any]:
         """MMAction2's weights, whose linear layer is transposed; keys without ``roi_head.bbox_head.``."""

@@ -1,14 +1,20 @@
 """``detect``: one call from a video to persons, track ids and actions; equal to the tool, from weights and exports."""
 
 import json
+import multiprocessing
+import os
+import signal
 
 import av
 import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
+from paddlevideo.inference import detector as detector_module
 from paddlevideo.inference.detector import detect
+from paddlevideo.inference.key_frames import ForwardReader
 from paddlevideo.inference.person_detectors import PersonDetector
+from paddlevideo.inference.video_output import OutputVideo
 from paddlevideo.loader.decode import VideoReadError
 from tests.clips import cut, numbered_frames, write_clip
 from tests.tiny_ava import CUSTOM, SIZE_PX
@@ -100,3 +106,37 @@ def test_mistakes_name_what_is_missing(tiny, tiny_ava):
             detect(tiny_ava.video, *arguments, detector=Middle(), device="cpu", say=print)
     with pytest.raises(VideoReadError, match="none.mp4"):
         detect("none.mp4", tiny_ava.folder)
+
+
+def test_a_decoding_process_that_dies_is_named_once(tiny_ava, tmp_path, monkeypatch):
+    parent, picture = os.getpid(), ForwardReader.picture
+
+    def killed(reader, frame):
+        if os.getpid() != parent and reader._next > 100:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return picture(reader, frame)
+
+    monkeypatch.setattr(ForwardReader, "picture", killed)
+    with pytest.raises(UserError) as raised:
+        detect(tiny_ava.video, tiny_ava.folder, detector=Middle(), device="cpu")
+    text = f"{tiny_ava.video}: the process that decodes it died with exit code -9 (killed, mostly by the system's"
+    assert str(raised.value).startswith(text) and multiprocessing.active_children() == []
+
+
+def test_an_output_video_that_cannot_be_written_costs_no_result(tiny_ava, tmp_path):
+    (tmp_path / "file").write_text("")
+    output = OutputVideo(tmp_path / "file" / "out.mp4")
+    result = detect(tiny_ava.video, tiny_ava.folder, detector=Middle(), device="cpu", output=output)
+    assert len(result.key_frames) > 10 and result.written is None
+    assert isinstance(result.not_written, UserError) and "out.mp4: cannot be written" in str(result.not_written)
+
+
+def test_frames_that_would_be_held_for_too_long_are_read_again(tiny_ava, tmp_path, monkeypatch):
+    written = []
+    for most in (1 << 30, 1 << 16):
+        monkeypatch.setattr(detector_module, "_HELD_BYTES", most)
+        output = OutputVideo(tmp_path / f"{most}.mp4")
+        result = detect(tiny_ava.video, tiny_ava.folder, detector=Middle(), device="cpu", output=output)
+        assert f"{most}.mp4, 151 frames" in result.written
+        written.append((tmp_path / f"{most}.mp4").read_bytes())
+    assert written[0] == written[1]

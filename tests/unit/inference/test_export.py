@@ -9,15 +9,10 @@ from paddlevideo.build import deployed_network, pipelines_of
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
 from paddlevideo.inference import export as export_module
-from paddlevideo.inference.export import (
-    Difference,
-    compare,
-    export,
-    random_clips,
-    synthetic_clip,
-)
+from paddlevideo.inference.export import export
+from paddlevideo.inference.export_check import Difference, Reference, compare, random_clips, synthetic_clip
 from paddlevideo.inference.predictor import Predictor
-from paddlevideo.inference.runtime import program_inputs
+from paddlevideo.inference.runtimes.paddle import program_inputs
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import read_pickle, write_pickle
 from tests.tiny_export import LABELS, NUM_CLASSES, tiny_config, write_config, write_weights
@@ -86,7 +81,7 @@ def test_the_comparison_sees_other_weights(tiny):
     head = next(value for value in state.values() if value.shape[-1:] == [NUM_CLASSES] and value.ndim == 2)
     head.set_value(head * 1.1)
     clip = synthetic_clip(pipelines_of(load_config(tiny.config))["test"])
-    assert not compare(framework, tiny.report.program, clip).small
+    assert not compare(Reference.of(framework, clip), tiny.report.program).small
 
 
 def test_a_difference_is_an_error_and_the_earlier_export_stays(tiny, monkeypatch):

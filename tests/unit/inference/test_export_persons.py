@@ -7,7 +7,9 @@ import yaml
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
 from paddlevideo.inference.detector import DetectionSettings
-from paddlevideo.inference.runtime import ExportedModel, Runtime, TrainedNetwork, program_inputs
+from paddlevideo.inference.network import TrainedNetwork
+from paddlevideo.inference.runtimes.base import Runtime
+from paddlevideo.inference.runtimes.paddle import PaddleModel, program_inputs
 from tests.tiny_ava import CUSTOM, tiny_ava_config
 
 
@@ -15,7 +17,7 @@ from tests.tiny_ava import CUSTOM, tiny_ava_config
 def both(tiny_ava):
     """The network and the exported program, as functions of a batch."""
     network = TrainedNetwork(load_config(tiny_ava.config), tiny_ava.weights, "cpu", of_persons=True, say=print)
-    model = ExportedModel(tiny_ava.report.program, tiny_ava.report.params, Runtime(), say=print)
+    model = PaddleModel(tiny_ava.report.program, tiny_ava.report.params, Runtime(), say=print)
     return network.run, model.run
 
 

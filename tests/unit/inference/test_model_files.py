@@ -3,7 +3,8 @@ import json
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtime import find_params, find_program, program_inputs
+from paddlevideo.inference.exported import find_params, find_program
+from paddlevideo.inference.runtimes.paddle import program_inputs
 
 
 def test_either_format_is_found_by_the_others_name_and_reported(tmp_path):

@@ -1,4 +1,7 @@
+import multiprocessing
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -7,8 +10,9 @@ import pytest
 import yaml
 
 from paddlevideo.errors import UserError
+from paddlevideo.inference import predictor as predictor_module
 from paddlevideo.inference.predictor import Prediction, Predictor, to_foreign_layout, to_probabilities
-from paddlevideo.inference.runtime import Runtime
+from paddlevideo.inference.runtimes.base import Runtime
 from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.loader.pipelines import Pipeline
 from tests.tiny_export import LABELS, NUM_CLASSES, tiny_config
@@ -291,3 +295,56 @@ def test_other_names_than_the_models_are_refused_and_another_order_is_mapped(tin
     assert turned.names == LABELS and any("another order" in line for line in reported)
     with pytest.raises(UserError, match="only in inference.yml: eating cake; not there: z"):
         Predictor.from_export(tiny.folder, labels=[*LABELS[:-1], "z"])
+
+
+def test_workers_change_nothing(tiny, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    sources = [tiny.videos[0], tmp_path / "text.mp4", *tiny.videos[1:], tiny.videos[0]]
+    runs = []
+    for num_workers in (0, 1, 2, None):
+        predictor = Predictor.from_export(tiny.folder, batch_size=2, num_workers=num_workers)
+        runs.append(predictor.predict(sources, on_error="skip"))
+    for run in runs:
+        for one, first in zip(run, runs[0], strict=True):
+            assert (one.path, one.error, one.span_s) == (first.path, first.error, first.span_s)
+            assert one.scores is None if first.scores is None else np.array_equal(one.scores, first.scores)
+            assert one.prepare_s > 0 and one.wait_s >= 0
+    assert all(one.wait_s == one.prepare_s for one in runs[0])  # nothing is decoded ahead
+    stream = Predictor.from_export(tiny.folder, num_workers=1).stream(sources)
+    assert next(stream).path == str(tiny.videos[0])
+    with pytest.raises(VideoReadError, match="text.mp4"):
+        next(stream)
+
+
+def test_a_worker_that_dies_is_named_with_its_video(tiny, monkeypatch):
+    parent, clip = os.getpid(), Predictor.clip
+
+    def killed(predictor, source, *rest):
+        if os.getpid() != parent and source == tiny.videos[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return clip(predictor, source, *rest)
+
+    monkeypatch.setattr(Predictor, "clip", killed)
+    stream = Predictor.from_export(tiny.folder, num_workers=1).stream(tiny.videos)
+    with pytest.raises(UserError, match=r"a data worker died .*exit code -9.*fewer --num_workers.*clip \d.mp4"):
+        list(stream)
+    assert multiprocessing.active_children() == []
+
+
+def test_where_processes_cannot_be_forked_one_line_says_so(tiny, monkeypatch):
+    monkeypatch.setattr(predictor_module, "can_fork", lambda: False)
+    lines = []
+    predictor = Predictor.from_export(tiny.folder, num_workers=2, say=lines.append)
+    assert len(predictor.predict(tiny.videos)) == 3 and [line for line in lines if "cannot fork" in line] == lines
+
+
+def test_a_mistake_of_the_pipeline_is_the_same_from_a_worker(tiny):
+    pipeline = tiny_config()["PIPELINE"]["test"]
+    pipeline["transform"][1]["CenterCrop"]["target_size"] = 24
+    texts = []
+    for num_workers in (0, 1):
+        predictor = Predictor.from_export(tiny.folder, pipeline=pipeline, num_workers=num_workers)
+        with pytest.raises(UserError) as raised:
+            predictor.predict(tiny.videos)
+        texts.append(str(raised.value))
+    assert texts[0] == texts[1]

@@ -264,11 +264,13 @@ def test_an_exported_model_gives_the_same(tiny_ava, lfb, predict, tmp_path):
 @pytest.mark.parametrize("fbo", HEADS)
 def test_the_program_equals_the_network_with_any_number_of_people(lfb, fbo):
     from paddlevideo.config import load_config
-    from paddlevideo.inference.runtime import ExportedModel, Runtime, TrainedNetwork, program_inputs
+    from paddlevideo.inference.network import TrainedNetwork
+    from paddlevideo.inference.runtimes.base import Runtime
+    from paddlevideo.inference.runtimes.paddle import PaddleModel, program_inputs
 
     model = getattr(lfb, fbo)
     scorer = TrainedNetwork(load_config(model.config), model.weights, "cpu", of_persons=True, say=print).run
-    program = ExportedModel(model.report.program, model.report.params, Runtime(), say=print)
+    program = PaddleModel(model.report.program, model.report.params, Runtime(), say=print)
     shapes = {spec.name: spec.shape for spec in program_inputs(model.report.program)}
     assert list(shapes) == ["imgs", "boxes", "boxes_num", "long_term", "long_term_filled"]
     assert shapes["long_term"] == (-1, -1, C) and shapes["long_term_filled"] == (-1, -1)
@@ -306,7 +308,7 @@ def test_inference_yml_names_the_window(lfb):
 def test_what_builds_banks_is_exported_as_a_plain_detector(tiny_ava, tmp_path):
     from paddlevideo.config import load_config
     from paddlevideo.inference.export import export
-    from paddlevideo.inference.runtime import program_inputs
+    from paddlevideo.inference.runtimes.paddle import program_inputs
 
     config = tiny_ava_config(tiny_ava.data)
     config["MODEL"]["head"]["shared_head"] = {"name": "LFBInferHead", "lfb_prefix_path": str(tmp_path / "banks")}

@@ -8,8 +8,9 @@ import pytest
 from paddlevideo.build import deployed_network, pipelines_of
 from paddlevideo.config import load_config
 from paddlevideo.inference.export import export
+from paddlevideo.inference.exported import read_description
 from paddlevideo.inference.predictor import Predictor
-from paddlevideo.inference.runtime import Runtime, read_description
+from paddlevideo.inference.runtimes.base import Runtime
 from paddlevideo.modeling.weights import load_weights
 from tests.tiny_export import NUM_CLASSES, tiny_config, write_config, write_weights
 from tests.unit.inference.test_export import network_scores

@@ -10,7 +10,7 @@ import pytest
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode import FrameFolder, VideoReadError, backends, open_video, packets, pyav
 from paddlevideo.loader.decode.container import declared_size
-from paddlevideo.loader.decode.pyav import PyAVReader, display_order, needed_runs
+from paddlevideo.loader.decode.pyav import PyAVReader, needed_runs
 from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
 from tests.clips import cut, damage, frame_numbers, numbered_frames, write_clip, write_frames
 
@@ -121,8 +121,9 @@ def test_long_file_is_not_held(clip, monkeypatch, name):
     monkeypatch.setattr(packets, "_KEEP_BYTES", 1000)
     with open_video(clip(name)) as reader:
         assert reader._table.packets is None
-    with monkeypatch.context() as patch:  # known by now: nothing is read to its end again
-        patch.setattr(pyav, "_read_all", lambda source: pytest.fail("read again"))
+    whole_pass = packets.OpenVideo.table
+    with monkeypatch.context() as patch:  # known by now: only the sequential reader counts again
+        patch.setattr(packets.OpenVideo, "table", lambda file, *given: whole_pass(file, *given) if given else 1 / 0)
         assert_equals_sequential(clip(name))
 
 
@@ -179,17 +180,18 @@ def test_needed_runs():
 
 
 def test_display_order_refuses_doubtful_time_stamps():
-    table = packets.PacketTable(pts=[0, 2, 1], keyframe=[True, False, False], discard=[False] * 3)
-    assert display_order(table) == [0, 2, 1]
+    def order(pts, keys):
+        stamps = np.array([packets.NO_STAMP if stamp is None else stamp for stamp in pts])
+        return packets.PacketTable(stamps, np.flatnonzero(keys), np.array([], int)).order
+
+    assert order([0, 2, 1], [1, 0, 0]).tolist() == [0, 2, 1]
     for pts, keys in (
         ([0, 2, 2], [1, 0, 0]),
         ([0, None, 1], [1, 0, 0]),
         ([0, 2, 1], [0, 1, 0]),
         ([5, 2, 9], [1, 0, 0]),
     ):
-        assert (
-            display_order(packets.PacketTable(pts=pts, keyframe=[bool(k) for k in keys], discard=[False] * 3)) is None
-        )
+        assert order(pts, keys) is None
 
 
 @pytest.mark.parametrize("backend", ["cv2", "decord", "pyav", "pyav_sequential"])

@@ -1,0 +1,297 @@
+"""The files of an exported model: program, weights, ``inference.yml``, and ``NAME.onnx`` where it was converted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paddlevideo.build import normalization_of
+from paddlevideo.config import Config
+from paddlevideo.config.finding import find_config
+from paddlevideo.config.merging import differences
+from paddlevideo.config.reading import read_yaml
+from paddlevideo.errors import ConfigError, DamagedFileError, UserError
+from paddlevideo.extensions import require_declared
+from paddlevideo.inference.runtimes.base import ExportedModel, Runtime, Say
+from paddlevideo.inference.runtimes.choice import onnx_file, open_model, resolved
+from paddlevideo.inference.runtimes.paddle import EXPORT_HINT, PARAMS_SUFFIX, PROGRAM_SUFFIXES
+from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.safe_io import sha256, write_atomic
+
+NEEDS_WEIGHTS = (
+    "{}: a configuration; name the weights (.pdparams) that were trained with it, too, as in load(config, weights) or "
+    "-c CONFIG -w WEIGHTS"
+)
+FILE_NAME = "inference.yml"
+FORMAT_VERSION = 1
+_KINDS = {"str": str, "dict": dict, "int": int}  # annotations of ``Description`` that are checked
+ONE_LABEL, MULTI_LABEL = "probability", "sigmoid"  # kinds of scores
+
+
+def find_program(path: str | Path, say: Say) -> Path:
+    """The program file that ``path`` names: itself, the one of a folder, or the same model in the other format.
+
+    Args:
+        say: receives a line where the other format is taken.
+
+    Raises:
+        UserError: it is not there; a folder holds none or several.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = _program_of_folder(path)
+    if path.is_file():
+        return path
+    stem = path.with_suffix("") if path.suffix in PROGRAM_SUFFIXES else path
+    for suffix in PROGRAM_SUFFIXES:
+        other = stem.with_name(stem.name + suffix)
+        if other.is_file():
+            say(f"{path} is not there; using {other}, the same model in {_generation(suffix)} format")
+            return other
+    try:
+        find_config(path)
+    except UserError:
+        pass
+    else:
+        raise UserError(NEEDS_WEIGHTS.format(path))
+    tried = ", ".join(str(stem) + suffix for suffix in PROGRAM_SUFFIXES)
+    raise UserError(f"{path}: no such model file (looked for {tried}); {EXPORT_HINT}")
+
+
+def _program_of_folder(folder: Path) -> Path:
+    description = read_description(folder)
+    if description is not None:
+        return folder / description.program
+    programs = {p.with_suffix(""): p for p in sorted(folder.glob(f"*{PARAMS_SUFFIX}"))}
+    if len(programs) != 1:
+        what = f"several models ({', '.join(p.name for p in programs.values())})" if programs else "no exported model"
+        raise UserError(f"{folder}: holds {what} and no {FILE_NAME}; name the model file")
+    return next(iter(programs)).with_suffix(PROGRAM_SUFFIXES[0])
+
+
+def find_params(path: str | Path | None, program: Path) -> Path:
+    """The weights file: ``path``, or the one beside the program.
+
+    Raises:
+        UserError: it is not there; Paddle itself would run with arbitrary weights.
+    """
+    params = Path(path) if path is not None else program.with_suffix(PARAMS_SUFFIX)
+    if not params.is_file():
+        raise UserError(f"{params}: no such weights file for {program}; {EXPORT_HINT} beside the model")
+    return params
+
+
+def _generation(suffix: str) -> str:
+    return "Paddle 3's" if suffix == ".json" else "Paddle 2's"
+
+
+@dataclass(frozen=True)
+class Description:
+    """``inference.yml``: everything that prediction needs about an exported model, written beside it by ``export``.
+
+    Args:
+        input: name, dtype, shape (-1: free) and the order of the axes.
+        score_type: ``probability``: of one class out of all, needs no softmax; ``sigmoid``: of every class by itself,
+            for several labels per clip.
+        views: clips x crops that one video gives, averaged inside the model.
+        pipeline: the ``PIPELINE.test`` section, as ``Pipeline.describe()`` gives it.
+        labels: K names, or None.
+        detection: of a model that takes persons' boxes: its inputs, and ``DetectionSettings``; else empty.
+        weights: file name and sha256 of the checkpoint that was exported.
+        files: file name -> sha256, of the program, its weights, and its ONNX form if there is one.
+        runtime: which runtime was the fastest on the machine that timed them, see ``runtimes.choice``; may be empty.
+        imports: file or module -> sha256, of the user's modules that operators of the pipeline are from.
+    """
+
+    model_name: str
+    program: str
+    params: str
+    input: dict[str, Any]
+    output: dict[str, Any]
+    num_classes: int
+    score_type: str
+    views: int
+    avg_type: str | None
+    pipeline: dict[str, Any]
+    labels: list[str] | None = None
+    weights: dict[str, str] = field(default_factory=dict)
+    check: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    detection: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
+    runtime: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def write(self, folder: Path) -> Path:
+        """Writes ``inference.yml`` into ``folder``."""
+        values = asdict(self)
+        for key in ("detection", "imports", "runtime"):
+            if not values[key]:
+                del values[key]
+        ordered = {"format_version": values.pop("format_version"), **values}
+        path = folder / FILE_NAME
+        write_atomic(path, yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120))
+        return path
+
+
+def read_description(folder: Path) -> Description | None:
+    """The description in a folder, or None if there is none.
+
+    Raises:
+        UserError: it is damaged, of a later format, or lacks a key.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        values, _ = read_yaml(path, plain=True)
+    except ConfigError as error:
+        raise DamagedFileError(f"{path}: damaged ({'; '.join(error.problems[:3])}); export the model again") from None
+    if "format_version" not in values:
+        raise UserError(f"{path}: not a description of an exported model; export the model again")
+    if values["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format {values['format_version']}, but this version reads format {FORMAT_VERSION}; "
+            "export the model again with this version, or predict with the one that exported it"
+        )
+    known = {f.name: f for f in fields(Description)}
+    missing = [name for name in ("program", "params", "input", "num_classes", "pipeline") if name not in values]
+    unknown = [name for name in values if name not in known]
+    if missing or unknown:
+        what = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {', '.join(unknown)}"
+        raise UserError(f"{path}: {what}; export the model again")
+    kinds = {name: _KINDS.get(known[name].type.partition("[")[0], object) for name in values}
+    wrong = [f"{name}: expected {kind.__name__}, got {values[name]!r:.80}" for name, kind in kinds.items()
+             if not isinstance(values[name], kind)]  # fmt: skip
+    if wrong:
+        raise DamagedFileError(f"{path}: damaged ({'; '.join(wrong[:3])}); export the model again")
+    defaults = {"model_name": Path(values["program"]).stem, "output": {}, "score_type": ONE_LABEL}
+    values = {**defaults, "views": 1, "avg_type": None, **values}
+    if values["score_type"] not in (ONE_LABEL, MULTI_LABEL):
+        raise UserError(
+            f"{path}: score_type: expected {ONE_LABEL} or {MULTI_LABEL}, got {values['score_type']!r}; export the "
+            "model again"
+        )
+    require_declared(values.get("imports", {}), str(path))
+    return Description(**values)
+
+
+@dataclass(frozen=True)
+class Export:
+    """The files of an exported model; ``description`` is None where no ``inference.yml`` is about it."""
+
+    program: Path
+    params: Path
+    description: Description | None
+
+    @classmethod
+    def find(cls, path: str | Path, params: str | Path | None, say: Say) -> Export:
+        """The exported model that ``path`` names.
+
+        Args:
+            path: its folder, or its program.
+            params: its weights; None: beside the program.
+            say: receives a line where the program has the other format, or ``inference.yml`` is another model's.
+
+        Raises:
+            UserError: files missing, or a damaged ``inference.yml``.
+        """
+        program = find_program(path, say)
+        description = read_description(program.parent)
+        if description is not None and Path(description.program).stem != program.stem:
+            say(f"{program.parent / FILE_NAME} is about {description.program}, not {program.name}: it is not used")
+            description = None
+        return cls(program, find_params(params, program), description)
+
+    @property
+    def file(self) -> Path:
+        """The path of ``inference.yml``, whether it is there or not."""
+        return self.program.parent / FILE_NAME
+
+    def load(self, runtime: Runtime, say: Say) -> ExportedModel:
+        """The model, its files compared with the digests noted at export.
+
+        Args:
+            runtime: what it leaves open is as ``inference.yml`` names for this machine.
+            say: receives a line where that cannot run here.
+
+        Raises:
+            UserError: a file is damaged, or belongs to another export than ``inference.yml``.
+        """
+        files, section = self.program.with_suffix(""), self.description.runtime if self.description else {}
+        runtime = resolved(runtime, section, files, self.file, say)
+        of_paddle = runtime.backend == "paddle"
+        self.check((self.program, self.params if of_paddle else onnx_file(files)))
+        return open_model(self.program, self.params, runtime, say)
+
+    def check(self, paths: Iterable[Path]) -> None:
+        """Compares files with the digests noted at export; one that is not there is left to the one who loads it.
+
+        Raises:
+            UserError: one differs.
+        """
+        for path in paths:
+            noted = self.description.files.get(path.name) if self.description else None
+            if noted is not None and path.is_file() and sha256(path) != noted:
+                raise UserError(
+                    f"{path}: differs from what {FILE_NAME} beside it was written for: damaged, or of another export; "
+                    f"export again, or remove {path.name} from the 'files' of {FILE_NAME} if you changed it on purpose"
+                )
+
+    def pipeline(self, other: Mapping[str, Any] | None = None) -> Pipeline:
+        """The exported pipeline, or another ``PIPELINE.test`` section in its place.
+
+        Raises:
+            ConfigError: the section leaves another normalisation to the model than the exported one, whose
+                normalisation is part of the program.
+            UserError: there is neither.
+        """
+        if self.description is None:
+            if other is not None:
+                return Pipeline(other, "PIPELINE.test")
+            raise UserError(
+                f"{self.file}: not there, so the pipeline of {self.program.name} is unknown; name the configuration "
+                "(--config), or export the model again"
+            )
+        exported = Pipeline.of_export(self.description.pipeline, f"{self.file}: pipeline")
+        if other is None:
+            return exported
+        given = Pipeline(other, "PIPELINE.test")
+        normalization_of({"exported": exported, "test": given}, str(self.file))
+        if given.normalization is not None and exported.normalization is None and not exported.normalizes:
+            what = "PIPELINE.test has a Normalization, the exported pipeline has none; export with it"
+            raise ConfigError(str(self.file), [what])
+        return given
+
+    def section(self, config: Config | None, overrides: Sequence[str], say: Say) -> dict[str, Any] | None:
+        """The ``PIPELINE.test`` of a configuration where it replaces the exported one, else None.
+
+        ``inference.yml`` travels with the weights, so it holds: a configuration that differs is named in one line,
+        since a file that was edited after the export is the usual reason.  An override of ``PIPELINE.test`` is used,
+        with a line.  Without ``inference.yml`` the configuration decides.
+
+        Args:
+            overrides: the ``-o KEY=VALUE`` that are already in ``config``.
+        """
+        own = (config.to_dict().get("PIPELINE") or {}).get("test") if config else None
+        if self.description is None or own is None:
+            return own
+        # defaults of operators may differ in an older export
+        exported = Pipeline.of_export(self.description.pipeline, f"{FILE_NAME}: pipeline").describe()
+        pairs = differences(Pipeline(own, "PIPELINE.test").describe(), exported, "PIPELINE.test", ordered=True)
+        difference = next((f"{path}: here {ours}, exported {theirs}" for path, ours, theirs in pairs), None)
+        if difference is None:
+            return None
+        if any(override.strip().startswith("PIPELINE.test") for override in overrides):
+            say(f"-o PIPELINE.test: using the configuration's preprocessing; {FILE_NAME} differs: {difference}")
+            return own
+        say(
+            f"{config.source} differs from {FILE_NAME}, which was exported with the weights and is used: {difference} "
+            "(-o PIPELINE.test... overrides it)"
+        )
+        return None

@@ -1,0 +1,175 @@
+"""Which runtime a model runs with: what was timed on this machine, under what the caller names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.environment import available_cores, cpu_name
+from paddlevideo.errors import UserError
+from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, installed
+from paddlevideo.inference.runtimes.onnx import SUFFIX, OnnxModel
+from paddlevideo.inference.runtimes.openvino import OpenVinoModel
+from paddlevideo.inference.runtimes.paddle import PaddleModel, program_inputs
+
+# how much faster than Paddle's plain run another choice must be: less is noise
+_LEAST_GAIN = 1.03
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A way to run a model, and how it did.
+
+    Args:
+        ms: fastest run of one clip, by the wall clock; None: it failed.
+        max_difference: largest absolute difference of a score to the network's.
+        agrees: whether the difference can come from rounding.
+        error: why it failed.
+    """
+
+    backend: Backend
+    enable_mkldnn: bool = False
+    precision: str = "fp32"
+    cpu_threads: int = 1
+    ms: float | None = None
+    max_difference: float | None = None
+    agrees: bool = False
+    error: str | None = None
+
+    def __str__(self) -> str:
+        name = {"paddle": "Paddle", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}[self.backend]
+        return name + (" with oneDNN" if self.enable_mkldnn else "") + (", bf16" if self.precision == "bf16" else "")
+
+    def runtime(self, base: Runtime) -> Runtime:
+        """``base`` with these settings."""
+        mkldnn = self.enable_mkldnn if self.backend == "paddle" else None
+        return replace(
+            base, backend=self.backend, enable_mkldnn=mkldnn, precision=self.precision, cpu_threads=self.cpu_threads
+        )
+
+
+def plain(rows: Iterable[Timed]) -> Timed | None:
+    """Paddle without oneDNN, on the most threads; None where it failed."""
+    rows = [row for row in rows if row.backend == "paddle" and not row.enable_mkldnn and row.ms is not None]
+    return max(rows, key=lambda row: row.cpu_threads, default=None)
+
+
+def fastest(rows: Iterable[Timed]) -> Timed | None:
+    """The fastest of those in float32 that agree; Paddle's plain run where none is clearly faster."""
+    rows = [row for row in rows if row.ms is not None and row.agrees and row.precision == "fp32"]
+    best, usual = min(rows, key=lambda row: row.ms, default=None), plain(rows)
+    return usual if best and usual and usual.ms < best.ms * _LEAST_GAIN else best
+
+
+def described(rows: Iterable[Timed], clip: str) -> dict[str, Any]:
+    """The section ``runtime`` of ``inference.yml``; empty if nothing agrees.
+
+    Args:
+        clip: what one run took.
+    """
+    rows = list(rows)
+    best = fastest(rows)
+    if best is None:
+        return {}
+    chosen = {key: value for key, value in asdict(best).items() if key in _KEYS}
+    table = [{key: value for key, value in asdict(row).items() if value is not None} for row in rows]
+    return {**chosen, "cpu": cpu_name(), "cores": available_cores(), "clip": clip, "timed": table}
+
+
+_KEYS = ("backend", "enable_mkldnn", "precision", "cpu_threads")
+
+
+def rows_of(section: Mapping[str, Any], where: str) -> list[Timed]:
+    """The table of a section.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        return [Timed(**row) for row in section["timed"]]
+    except (KeyError, TypeError):
+        raise UserError(f"{where}: runtime: damaged; remove this key, or export the model again") from None
+
+
+def resolved(runtime: Runtime, section: Mapping[str, Any], files: Path, where: Path, say: Say) -> Runtime:
+    """The runtime with a value for all that it leaves open.
+
+    What the caller names holds.  The rest is that of the fastest way that was timed on this processor and can run
+    here; without such a table, Paddle without oneDNN on all cores.
+
+    Args:
+        section: ``runtime`` of ``inference.yml``; may be empty.
+        files: the program without its ending.
+        where: ``inference.yml``.
+        say: receives a line where the chosen way cannot run here.
+    """
+    usual = replace(runtime, backend=runtime.backend or "paddle")
+    if not section or runtime.device() != "cpu":
+        return usual
+    rows = [row for row in rows_of(section, str(where)) if row.ms is not None and _fits(row, runtime)]
+    if not rows:
+        return usual
+    again = f"paddlevideo export --time {where.parent} times them anew"
+    if section.get("cpu") != cpu_name():
+        if runtime.backend is None:
+            say(f"{where}: runtimes were timed on {section.get('cpu')}, not on this {cpu_name()}: "
+                f"{_named(usual)} is used; {again}")  # fmt: skip
+        return usual
+    best = fastest(rows) if runtime.precision == "fp32" else min(rows, key=lambda row: row.ms)
+    here = [row for row in rows if _lacking(row, files) is None]
+    chosen = fastest(here) if runtime.precision == "fp32" else min(here, key=lambda row: row.ms, default=None)
+    if best is not None and chosen != best and runtime.backend is None:
+        say(f"{where}: {best} was the fastest, but {_lacking(best, files)}: "
+            f"{chosen or _named(usual)} is used; {again}")  # fmt: skip
+    if chosen is None:
+        return usual
+    threads = runtime.cpu_threads or min(chosen.cpu_threads, available_cores())
+    return replace(chosen.runtime(runtime), cpu_threads=threads)
+
+
+def _fits(row: Timed, runtime: Runtime) -> bool:
+    """Whether a row is as the caller names, where it names something."""
+    if runtime.precision != row.precision or (runtime.precision == "fp32" and not row.agrees):
+        return False
+    if runtime.backend is not None and runtime.backend != row.backend:
+        return False
+    return runtime.enable_mkldnn is None or (row.backend == "paddle" and runtime.enable_mkldnn == row.enable_mkldnn)
+
+
+def _lacking(row: Timed, files: Path) -> str | None:
+    """Why a row cannot run here; None if it can."""
+    if not installed(row.backend):
+        return f"{row.backend} is not installed"
+    if row.backend != "paddle" and not onnx_file(files).is_file():
+        return f"{onnx_file(files).name} is not there"
+    return None
+
+
+def _named(runtime: Runtime) -> str:
+    return str(Timed(runtime.backend or "paddle", bool(runtime.enable_mkldnn), runtime.precision))
+
+
+def onnx_file(files: Path) -> Path:
+    """``NAME.onnx`` of a program ``NAME``."""
+    return files.with_name(files.name + SUFFIX)
+
+
+def open_model(program: Path, params: Path, runtime: Runtime, say: Say) -> ExportedModel:
+    """The model in the form that the runtime's backend takes.
+
+    Raises:
+        UserError: files that are missing or damaged, a runtime that is not there.
+    """
+    if runtime.backend in (None, "paddle"):
+        return PaddleModel(program, params, runtime, say)
+    file = onnx_file(program.with_suffix(""))
+    runtime.device()
+    if not file.is_file():
+        raise UserError(
+            f"{file}: not there, and backend {runtime.backend} needs it; paddlevideo export --time {file.parent} makes "
+            "it (pip install paddle2onnx)"
+        )
+    kind = OnnxModel if runtime.backend == "onnx" else OpenVinoModel
+    return kind(file, program_inputs(program), runtime)

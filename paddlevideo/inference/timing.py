@@ -1,0 +1,206 @@
+"""Times the ways to run an exported model on this machine, and compares their scores with the network's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.environment import available_cores, cpu_name
+from paddlevideo.errors import UserError
+from paddlevideo.inference.export_check import (
+    Reference,
+    person_batches,
+    random_clips,
+    synthetic_clip,
+    synthetic_key_frame,
+)
+from paddlevideo.inference.exported import FILE_NAME, Export
+from paddlevideo.inference.runtimes.base import Runtime, Say, has_bf16, installed
+from paddlevideo.inference.runtimes.choice import Timed, described, fastest, onnx_file, plain
+from paddlevideo.inference.runtimes.onnx import CONVERTER, can_convert, convert
+from paddlevideo.inference.trial import REQUEST, RESULT, batch_file, one_clip, scores_file
+from paddlevideo.inference.video_bank import WINDOW, Window
+from paddlevideo.memory import clips
+from paddlevideo.safe_io import read_json, read_npz, sha256
+
+_SECONDS = 1.5  # of runs per way, after the comparison
+_LIMIT_S = 900.0
+
+
+def time_runtimes(program: Path, params: Path, reference: Reference, say: Say) -> dict[str, Any]:
+    """The section ``runtime`` of ``inference.yml``; prints the table.
+
+    Every runtime that is installed is tried on all cores, the fastest one then on fewer.  ``NAME.onnx`` is made beside
+    the program where paddle2onnx is installed, and removed again where no runtime gives the network's scores with it.
+
+    Args:
+        program, params: the exported files, or the twin that stands for them.
+        reference: batches with the network's scores.
+        say: receives the lines of the table.
+    """
+    onnx = onnx_file(program.with_suffix(""))
+    note = None if onnx.is_file() else _converted(program, params, onnx)
+    with _folder_of(reference.batches) as folder:
+
+        def tried(row: Timed) -> Timed:
+            return _tried(row, program, params, reference, folder)
+
+        rows = [tried(row) for row in _ways(onnx.is_file())]
+        best = fastest(rows)
+        threads = best.cpu_threads // 2 if best else 0
+        while best and threads:
+            fewer = tried(replace(best, cpu_threads=threads))
+            rows.append(fewer)
+            if fewer.ms is None or fewer.ms >= best.ms:
+                break
+            best, threads = fewer, threads // 2
+    if not any(row.agrees for row in rows if row.backend != "paddle"):
+        onnx.unlink(missing_ok=True)
+    clip = clips(one_clip(dict(reference.batches[0]))["imgs"])
+    section = described(rows, clip)
+    for line in [*_table(rows, clip), *([note] if note else []), _verdict(section, rows)]:
+        say(line)
+    return section
+
+
+def time_export(path: str | Path, say: Say) -> Path:
+    """Times an exported model anew on this machine and writes the choice into its ``inference.yml``.
+
+    The scores of Paddle's plain run are the reference: they were compared with the network at the export.
+
+    Args:
+        path: the folder that export wrote, or its program.
+
+    Returns:
+        ``inference.yml``.
+
+    Raises:
+        UserError: files missing or damaged; Paddle cannot run the model.
+    """
+    export = Export.find(path, None, say)
+    description = export.description
+    if description is None:
+        raise UserError(f"{export.file}: not there; export the model again")
+    onnx = onnx_file(export.program.with_suffix(""))
+    export.check((export.program, export.params, onnx))
+    pipeline, noted = export.pipeline(), description.detection
+    if noted:
+        window = Window(**noted[WINDOW]) if noted.get(WINDOW) else None
+        batches = person_batches(synthetic_key_frame(pipeline), window)
+    else:
+        clip = synthetic_clip(pipeline)
+        batches = [{"imgs": random_clips(clip, 1 if len(clip) > 1 else 2)}]
+        if len(clip) > 1:
+            say(f"each run takes all {len(clip)} views of a clip")
+    with _folder_of(batches) as folder:
+        usual = Timed("paddle", cpu_threads=available_cores())
+        scores, error = _scores(usual, export.program, export.params, len(batches), folder, seconds=0.0)
+    if error is not None:
+        raise UserError(f"{export.program}: Paddle cannot run it: {error}")
+    section = time_runtimes(export.program, export.params, Reference(batches, scores), say)
+    files = {name: digest for name, digest in description.files.items() if name != onnx.name}
+    if onnx.is_file():
+        files[onnx.name] = sha256(onnx)
+    return replace(description, runtime=section, files=files).write(export.file.parent)
+
+
+def _ways(has_onnx: bool) -> Iterator[Timed]:
+    """Every runtime that is installed, on all cores; in bfloat16 too where the CPU has it."""
+    for backend, mkldnn in (("paddle", False), ("paddle", True), ("onnx", False), ("openvino", False)):
+        if not installed(backend) or (backend != "paddle" and not has_onnx):
+            continue
+        way = Timed(backend, mkldnn, cpu_threads=available_cores())
+        yield way
+        if has_bf16() and (mkldnn or backend == "openvino"):
+            yield replace(way, precision="bf16")
+
+
+def _converted(program: Path, params: Path, onnx: Path) -> str | None:
+    """Writes the ONNX form; gives the line that says why there is none."""
+    others = [backend for backend in ("onnx", "openvino") if installed(backend)]
+    if not others:
+        return "not timed: ONNX Runtime, OpenVINO: not installed (pip install 'paddlevideo-suite[onnx,openvino]')"
+    if not can_convert():
+        return f"not timed: ONNX Runtime, OpenVINO: {CONVERTER} is not installed (pip install {CONVERTER})"
+    error = convert(program, params, onnx)
+    return f"not timed: ONNX Runtime, OpenVINO: this model cannot be converted ({error})" if error else None
+
+
+@contextmanager
+def _folder_of(batches: Any) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="paddlevideo-") as name:
+        for number, batch in enumerate(batches):
+            np.savez(batch_file(Path(name), number), **batch)
+        yield Path(name)
+
+
+def _tried(row: Timed, program: Path, params: Path, reference: Reference, folder: Path) -> Timed:
+    scores, error = _scores(row, program, params, len(reference.batches), folder, _SECONDS)
+    if error is not None:
+        return replace(row, error=error)
+    found, ms = reference.difference(scores, str(row)), read_json(folder / RESULT)["ms"]
+    return replace(row, ms=round(ms, 2), max_difference=found.absolute, agrees=found.small)
+
+
+def _scores(
+    row: Timed, program: Path, params: Path, num_batches: int, folder: Path, seconds: float
+) -> tuple[list[np.ndarray], str | None]:
+    """The scores of the folder's batches, or why there are none."""
+    runtime = row.runtime(Runtime(use_gpu=False))
+    request = {"program": str(program.absolute()), "params": str(params.absolute()), "runtime": asdict(runtime)}
+    (folder / REQUEST).write_text(json.dumps({**request, "batches": num_batches, "seconds": seconds}))
+    (folder / RESULT).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "paddlevideo.inference.trial", str(folder)]
+    try:
+        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return [], f"no result within {_LIMIT_S:g} s"
+    if not (folder / RESULT).is_file():
+        return [], _reason(done)
+    arrays = read_npz(scores_file(folder))
+    return [arrays[str(number)] for number in range(num_batches)], None
+
+
+def _environment() -> Mapping[str, str]:
+    """This process's, with this package on the path."""
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode < 0:
+        return f"the process ended with {signal.Signals(-done.returncode).name}"
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else f"exit code {done.returncode}"
+
+
+def _table(rows: list[Timed], clip: str) -> Iterator[str]:
+    yield f"runtimes on {cpu_name()}, {clip}, the fastest run:"
+    for row in rows:
+        threads = f"{row.cpu_threads} thread{'s' * (row.cpu_threads != 1)}"
+        if row.ms is None:
+            yield f"  {row}, {threads}: {row.error}"
+            continue
+        remark = "" if row.agrees else ": too large, not used" if row.precision == "fp32" else ": by --precision only"
+        yield f"  {row}, {threads}: {row.ms:.1f} ms, largest difference of a score {row.max_difference:.1e}{remark}"
+
+
+def _verdict(section: Mapping[str, Any], rows: list[Timed]) -> str:
+    best, usual = fastest(rows), plain(rows)
+    if best is None:
+        return f"no runtime gives the network's scores; {FILE_NAME} names none"
+    gain = f", {usual.ms / best.ms:.1f} times as fast as Paddle without oneDNN" if usual and usual != best else ""
+    threads = f"{best.cpu_threads} thread{'s' * (best.cpu_threads != 1)}"
+    return f"prediction on this processor uses {best}, {threads}{gain}; --backend and other options override it"

@@ -1,0 +1,1 @@
+"""Tar shards: where they are, their index, and reading their members in large pieces."""
