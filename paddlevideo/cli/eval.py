@@ -1,4 +1,4 @@
-"""Scores results files of --test --out again; several files are fused by the weighted sum of their scores.
+"""Scores results files of --test --out again; several files are fused by the weighted sum of their scores; and spans.
 
     paddlevideo eval result.json --metrics top_k_accuracy confusion_matrix --labels data/k400/labels.txt
     paddlevideo eval rgb.json flow.csv --weights 1 1.5 --out fused.json --report fused.html
@@ -10,6 +10,11 @@ MMAction2 writes them, need the list they were made from: --annotations val.list
     paddlevideo eval proposals.pkl --metrics proposal_recall --annotations ava_val.csv
 
 score detections (--out of AVA models) and person boxes against AVA's csv; --exclude names key frames that do not count.
+
+    paddlevideo eval spans.json truth.json --background none --out figures.json
+
+scores spans of time (.json, .csv, .jsonl, .srt, .vtt; several videos in a file) against annotated ones: frame accuracy,
+edit score, F1@10, 25 and 50, and segment mAP at IoU 0.3 to 0.7.
 """
 
 from __future__ import annotations
@@ -18,8 +23,9 @@ import argparse
 import shlex
 import sys
 
-from paddlevideo.cli import options
+from paddlevideo.cli import eval_spans, options
 from paddlevideo.errors import UserError
+from paddlevideo.spans import holds_spans
 
 METRICS = (
     "top_k_accuracy",
@@ -35,7 +41,7 @@ _OF_BOXES = ("mAP", "proposal_recall")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("results", nargs="+", metavar="RESULT", help=".json, .csv or .pkl of --out")
+    add("results", nargs="+", metavar="RESULT", help=".json, .csv or .pkl of --out; of spans two files: SPANS TRUTH")
     add("--metrics", "--eval", nargs="+", choices=METRICS, metavar="NAME",
         help=f"{', '.join(METRICS)} (the accuracies, or for several labels per clip the precisions)")  # fmt: skip
     add("--topk", nargs="+", type=options.at_least(1), default=[1, 5], metavar="K", help="of top_k_accuracy (1 5)")
@@ -46,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--exclude", metavar="FILE", help="of boxes: csv of key frames that do not count")
     add("--custom-classes", nargs="+", type=int, metavar="ID", help="of boxes: only these class ids count")
     add("--iou", type=float, default=0.5, help="of boxes: least overlap of a match (0.5)")
+    add("--background", metavar="NAME", help="of spans: the label of time without an action")
     add("--weights", nargs="+", type=float, metavar="W", help="of each file in the fusion (1 each)")
     add("--softmax", action="store_true", help="scores are logits: make them probabilities before the fusion")
     add("--out", metavar="FILE", help="write the (fused) results as .json, .csv or .pkl")
@@ -54,6 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a line per figure."""
+    if any(holds_spans(path) for path in args.results):
+        return eval_spans.run(args)
+    if args.background:
+        raise UserError("--background: is for two files of spans (.json, .csv, .jsonl, .srt, .vtt)")
     boxes = [name for name in args.metrics or () if name in _OF_BOXES]
     if boxes and (len(args.metrics) > 1 or len(args.results) > 1 or not args.annotations):
         raise UserError(

@@ -1,0 +1,464 @@
+"""Spans of time with a label: what they are, and their files: json, csv, jsonl, SRT and WebVTT.
+
+``json`` holds everything::
+
+    {"format": "paddlevideo.spans", "version": 1,
+     "videos": {"a.mp4": {"duration_s": 12.0, "fps": 25.0, "width": 640, "height": 360}},
+     "classes": ["run", "walk"],
+     "settings": {"window_s": 2.0},
+     "spans": [{"video": "a.mp4", "start_s": 0.5, "end_s": 3.25, "label": "run", "score": 0.91, "person": "3"}]}
+
+``csv`` (``video,start_s,end_s,label``, and ``score``, ``person`` where a span has one) and ``jsonl`` (an object of
+``spans`` per line) hold the spans alone; subtitles hold those of one video without its name and without scores.  All of
+them hold times to the millisecond.  ``write_spans`` returns what the form of a file cannot hold.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from paddlevideo.errors import CONTROL, UserError
+from paddlevideo.findings import Findings
+from paddlevideo.safe_io import read_json, reading, write_atomic
+
+FORMAT = "paddlevideo.spans"
+VERSION = 1
+LONGEST_S = 1e8  # three years; more is no second of a recording
+REQUIRED = ("start_s", "end_s", "label")
+COLUMNS = ("video", *REQUIRED, "score", "person")
+FORMS = {".json": "json", ".csv": "csv", ".jsonl": "jsonl", ".srt": "srt", ".vtt": "vtt"}
+_WAY = "expected a json, csv, jsonl, srt or vtt file of spans"
+_FACTS = ("duration_s", "fps", "width", "height")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time with a label.
+
+    Attributes:
+        start_s, end_s: seconds of the video's clock, 0 at its first frame; rounded to milliseconds; the end is no part.
+        label: class name.
+        score: 0..1; None: annotated.
+        person: an id within the video; None: of the whole picture.
+        video: name of the file; None: the one video at hand.
+
+    Raises:
+        ValueError: no stretch of time, no label, a score outside 0..1.
+    """
+
+    start_s: float
+    end_s: float
+    label: str
+    score: float | None = None
+    person: str | None = None
+    video: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("start_s", "end_s"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value <= LONGEST_S:
+                raise ValueError(f"{name}: expected seconds from 0, got {value!r}")
+            object.__setattr__(self, name, round(float(value), 3) + 0.0)  # -0.0 becomes 0.0
+        if not self.start_s < self.end_s:
+            raise ValueError(
+                f"expected an end at least 0.001 s after the start, got {self.start_s:.3f} to {self.end_s:.3f}"
+            )
+        if self.score is not None and not (_is_number(self.score) and 0 <= self.score <= 1):
+            raise ValueError(f"score: expected 0 to 1, got {self.score!r}")
+        for name in ("label", "person", "video"):
+            value = getattr(self, name)
+            if value is None and name != "label":
+                continue
+            if not isinstance(value, str) or not value.strip() or CONTROL.search(value):
+                raise ValueError(f"{name}: expected a text without control characters, got {value!r}")
+            if value != value.strip():
+                raise ValueError(f"{name}: {value!r} begins or ends with a blank")
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+    def order(self) -> tuple:
+        """The key by which spans are sorted: video, start, end, person, label."""
+        return self.video or "", self.start_s, self.end_s, self.person or "", self.label
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, without what is None."""
+        return {key: getattr(self, key) for key in COLUMNS if getattr(self, key) is not None}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class SpanTable:
+    """The spans of a file, sorted (``Span.order``).
+
+    Attributes:
+        spans: in any order when it is made.
+        videos: name -> duration_s, fps, width, height, as far as known.
+        classes: names, in class-id order; empty: unknown.
+        settings: how the spans were made.
+        source: the file, for messages.
+        lines: line of ``source`` of each span; empty: unknown.
+    """
+
+    spans: Sequence[Span]
+    videos: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    classes: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    source: str = field(default="", compare=False)
+    lines: Sequence[int] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        order = sorted(range(len(self.spans)), key=lambda i: self.spans[i].order())
+        object.__setattr__(self, "lines", tuple(self.lines[i] for i in order) if self.lines else ())
+        object.__setattr__(self, "spans", tuple(self.spans[i] for i in order))
+        object.__setattr__(self, "classes", tuple(self.classes))
+
+    def labels(self) -> list[str]:
+        """The classes, or the labels that occur, sorted."""
+        return list(self.classes) or sorted({span.label for span in self.spans})
+
+    def video_names(self) -> list[str]:
+        """Those of the spans and those without any, sorted."""
+        return sorted({*self.videos, *(span.video for span in self.spans if span.video is not None)})
+
+
+def form_of(path: str | os.PathLike, form: str | None = None) -> str:
+    """The form of a file by its ending.
+
+    Raises:
+        UserError: another ending.
+    """
+    found = form or FORMS.get(Path(path).suffix.lower())
+    if found not in FORMS.values():
+        raise UserError(f"{path}: {_WAY}")
+    return found
+
+
+def holds_spans(path: str | os.PathLike) -> bool:
+    """Whether an existing file is one of spans: by its ending, a json by its ``format``, a csv by its header."""
+    ending = Path(path).suffix.lower()
+    if ending in (".jsonl", ".srt", ".vtt"):
+        return True
+    if ending == ".csv" and Path(path).is_file():
+        with open(path, encoding="utf-8-sig", errors="replace") as stream:
+            header = next(csv.reader([stream.readline()]), [])
+        return set(REQUIRED) <= {name.strip() for name in header}
+    if ending == ".json" and Path(path).is_file():
+        with open(path, encoding="utf-8-sig", errors="replace") as stream:
+            if stream.read(1 << 10).lstrip()[:1] != "{":
+                return False
+        try:
+            return read_json(path).get("format") == FORMAT
+        except UserError:  # which the reader of results explains
+            return False
+    return False
+
+
+def read_spans(path: str | os.PathLike, form: str | None = None) -> SpanTable:
+    """A file of spans.
+
+    Args:
+        form: json, csv, jsonl, srt or vtt; None: by the ending.
+
+    Raises:
+        UserError: no such file, or of another form.
+        ConfigError: entries that are no spans, each with its line.
+    """
+    form, source = form_of(path, form), os.fspath(path)
+    findings = Findings(source)
+    if form == "json":
+        table = _from_json(source, findings)
+        findings.raise_if_any()
+        return table
+    with reading(source, f"a {form} file of spans"):
+        text = Path(source).read_text(encoding="utf-8-sig")
+    entries = list(_READERS[form](text, findings))
+    spans = [(line, span) for line, entry in entries if (span := span_of(entry, line, findings)) is not None]
+    findings.raise_if_any()
+    return SpanTable([span for _, span in spans], source=source, lines=[line for line, _ in spans])
+
+
+def write_spans(path: str | os.PathLike, table: SpanTable, form: str | None = None) -> list[str]:
+    """Writes a file of spans; it is whole or not there.
+
+    Returns:
+        What the form cannot hold, a line each.
+
+    Raises:
+        UserError: subtitles of several videos, or with a person that they cannot hold; the folder is read only.
+    """
+    form = form_of(path, form)
+    videos = {span.video for span in table.spans}
+    if form in ("srt", "vtt") and len(videos) > 1:
+        raise UserError(
+            f"{path}: subtitles are of one video, and the spans are of {len(videos)}; write a file for each"
+        )
+    bracket = next((span.person for span in table.spans if form == "srt" and "]" in (span.person or "")), None)
+    if bracket is not None:
+        raise UserError(f"{path}: srt cannot hold the person {bracket!r}, which has a bracket; write vtt")
+    # of a name that is no UTF-8 the odd bytes become JSON's own escapes
+    write_atomic(path, "".join(_WRITERS[form](table)).encode("utf-8", "backslashreplace"))
+    held = _HELD[form]
+    lost = {
+        "scores": "score" not in held and any(span.score is not None for span in table.spans),
+        "names of videos": "video" not in held and videos not in (set(), {None}),
+        "classes": bool(table.classes),
+        "settings": bool(table.settings),
+        "durations and rates of videos": any(table.videos.values()),
+    }
+    missing = [what for what, is_lost in lost.items() if is_lost and form != "json"]
+    return [f"{path}: {form} holds no {', '.join(missing)}"] if missing else []
+
+
+def span_of(entry: Mapping[str, Any], where: str | int, findings: Findings) -> Span | None:
+    """A span of ``COLUMNS``; None, and a finding, where it is none.  Further keys are of others and ignored."""
+    missing = [key for key in REQUIRED if entry.get(key) in (None, "")]
+    if missing:
+        findings.add(where, f"has no {', '.join(missing)}; expected {', '.join(REQUIRED)}")
+        return None
+    person, video = (None if entry.get(key) in (None, "") else entry[key] for key in ("person", "video"))
+    if isinstance(person, int) and not isinstance(person, bool):
+        person = str(person)
+    try:
+        return Span(entry["start_s"], entry["end_s"], _text(entry["label"]), entry.get("score"), person, video)
+    except ValueError as error:
+        findings.add(where, str(error))
+        return None
+
+
+def _text(label: Any) -> Any:
+    """A class index is its digits."""
+    return str(label) if isinstance(label, int) and not isinstance(label, bool) else label
+
+
+# ---- json
+
+
+def _from_json(source: str, findings: Findings) -> SpanTable:
+    content = read_json(source, "a json file of spans")
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f'{source}: {_WAY}; a json of spans has "format": "{FORMAT}"')
+    if content.get("version") != VERSION:
+        raise UserError(f"{source}: version {content.get('version')!r} of the format, expected {VERSION}")
+    kinds = {"videos": dict, "classes": list, "settings": dict, "spans": list}
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise UserError(f"{source}: {key}: expected a JSON {kind.__name__}")
+    unknown = sorted(content.keys() - {"format", "version", *kinds})
+    if unknown:
+        findings.add(f"{source}: {unknown[0]}", f"unknown key; expected {', '.join(kinds)}")
+    for name, facts in content.get("videos", {}).items():
+        good = isinstance(facts, dict) and all(
+            key in _FACTS and _is_number(value) and value > 0 for key, value in facts.items()
+        )
+        if not good:
+            findings.add(f"{source}: videos.{name}", f"expected numbers above 0 of {', '.join(_FACTS)}, got {facts!r}")
+    classes = content.get("classes", [])
+    if not all(isinstance(name, str) and name for name in classes) or len(set(classes)) < len(classes):
+        findings.add(f"{source}: classes", "expected names, each once")
+    spans = []
+    for number, entry in enumerate(content.get("spans", [])):
+        where = f"{source}: spans[{number}]"
+        if not isinstance(entry, dict):
+            findings.add(where, f"expected an object with {', '.join(REQUIRED)}, got {str(entry)[:80]!r}")
+            continue
+        span = span_of(entry, where, findings)
+        if span is not None and classes and span.label not in classes:
+            findings.add(where, f"label {span.label!r} is not in classes")
+        spans += [span] if span is not None else []
+    findings.raise_if_any()
+    return SpanTable(spans, content.get("videos", {}), classes, content.get("settings", {}), source)
+
+
+def _to_json(table: SpanTable) -> Iterator[str]:
+    head = {
+        "format": FORMAT, "version": VERSION, "videos": {k: dict(v) for k, v in table.videos.items()},
+        "classes": list(table.classes), "settings": dict(table.settings),
+    }  # fmt: skip
+    text = json.dumps(head, indent=1, ensure_ascii=False)
+    rows = ",\n  ".join(_line(span) for span in table.spans)
+    yield f'{text[:-2]},\n "spans": [{f"{chr(10)}  {rows}{chr(10)} " if rows else ""}]\n}}\n'
+
+
+def _line(span: Span) -> str:
+    return json.dumps(span.to_dict(), ensure_ascii=False)
+
+
+# ---- csv and jsonl
+
+
+def _from_csv(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any]]]:
+    with reading(findings.source, "a csv of spans"):
+        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    if not rows:
+        raise UserError(f"{findings.source}: is empty; expected a header with {','.join(REQUIRED)}")
+    header = [name.strip() for name in rows[0][1]]
+    wrong = [name for name in REQUIRED if header.count(name) != 1]
+    wrong += [name for name in COLUMNS if header.count(name) > 1]
+    if wrong:
+        raise UserError(f"{findings.source}:{rows[0][0]}: the header has no {wrong[0]}, or several; expected "
+                        f"{','.join(COLUMNS)}, of which video, score and person may lack")  # fmt: skip
+    for line, cells in rows[1:]:
+        if len(cells) != len(header):
+            findings.add(
+                line, f"has {len(cells)} fields, the header names {len(header)}; a text with a comma is quoted"
+            )
+            continue
+        entry: dict[str, Any] = dict(zip(header, (cell.strip() for cell in cells)))
+        for key in ("start_s", "end_s", "score"):
+            entry[key] = _number(entry.get(key) or None)
+        yield line, entry
+
+
+def _number(text: str | None) -> Any:
+    """A number where the text is one; else the text, which ``Span`` refuses."""
+    if text is None or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
+        return text
+    return float(text)
+
+
+def _to_csv(table: SpanTable) -> Iterator[str]:
+    columns = [
+        c for c in COLUMNS if c not in ("score", "person") or any(getattr(s, c) is not None for s in table.spans)
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for span in table.spans:
+        cells = {**dict.fromkeys(columns, ""), **span.to_dict()}
+        cells |= {"start_s": f"{span.start_s:.3f}", "end_s": f"{span.end_s:.3f}"}
+        writer.writerow([cells[column] for column in columns])
+    yield text.getvalue()
+
+
+def _from_jsonl(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if isinstance(entry, dict):
+            yield number, entry
+        else:
+            findings.add(number, f"expected a JSON object with {', '.join(REQUIRED)}")
+
+
+def _to_jsonl(table: SpanTable) -> Iterator[str]:
+    return (f"{_line(span)}\n" for span in table.spans)
+
+
+# ---- subtitles
+
+_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
+_TIMING = re.compile(rf"{_TIME}\s*-->\s*{_TIME}(?:[ \t].*)?", re.ASCII)
+_PERSON = re.compile(r"\[person ([^\]]*)\] (.+)")
+_VOICE = re.compile(r"<v(?:\.[^\s>]*)*\s+([^>]*)>")
+_TAG = re.compile(r"</?[A-Za-z0-9][^>]*>")
+_ESCAPES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
+
+
+class _Cue(NamedTuple):
+    line: int  # of its timing
+    start_s: float
+    end_s: float
+    text: str
+
+
+def _cues(text: str, findings: Findings) -> Iterator[_Cue]:
+    """Blocks with a timing line; the lines of a cue are joined by a blank."""
+    lines = [line.strip() for line in text.split("\n")]
+    block_of = [(number, line) for number, line in enumerate(lines, 1)]
+    for is_blank, group in itertools.groupby(block_of, key=lambda item: not item[1]):
+        if is_blank:
+            continue
+        block = list(group)
+        if re.match(r"(WEBVTT|NOTE|STYLE|REGION)\b", block[0][1]):
+            continue
+        place = next((k for k, (_, line) in enumerate(block[:2]) if "-->" in line), None)
+        match = None if place is None else _TIMING.fullmatch(block[place][1])
+        if match is None:
+            findings.add(
+                block[place or 0][0], f"expected 'H:MM:SS,mmm --> H:MM:SS,mmm', got {block[place or 0][1][:80]!r}"
+            )
+            continue
+        start_s, end_s = (_seconds(match.groups()[k : k + 4]) for k in (0, 4))
+        yield _Cue(block[place][0], start_s, end_s, " ".join(line for _, line in block[place + 1 :]))
+
+
+def _seconds(parts: Sequence[str | None]) -> float:
+    hours, minutes, seconds, milliseconds = parts
+    return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(milliseconds.ljust(3, "0")) / 1000
+
+
+def _clock(second: float, mark: str) -> str:
+    total = round(second * 1000)
+    minutes, milliseconds = divmod(total, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d}{mark}{milliseconds % 1000:03d}"
+
+
+def _from_srt(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any]]]:
+    for cue in _cues(text, findings):
+        match = _PERSON.fullmatch(cue.text)
+        person, label = match.groups() if match else (None, cue.text)
+        yield cue.line, {"start_s": cue.start_s, "end_s": cue.end_s, "label": label.strip(), "person": person}
+
+
+def _to_srt(table: SpanTable) -> Iterator[str]:
+    for number, span in enumerate(table.spans, 1):
+        marked = span.person is not None or _PERSON.fullmatch(span.label)
+        text = f"[person {span.person or ''}] {span.label}" if marked else span.label
+        yield f"{number}\n{_clock(span.start_s, ',')} --> {_clock(span.end_s, ',')}\n{text}\n\n"
+
+
+def _from_vtt(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any]]]:
+    if not text.startswith("WEBVTT"):
+        findings.add(1, "expected WEBVTT in the first line")
+    for cue in _cues(text, findings):
+        voice = _VOICE.search(cue.text)
+        label, person = _TAG.sub("", cue.text), voice[1].strip() if voice else None
+        for plain, escape in reversed(_ESCAPES):
+            label, person = label.replace(escape, plain), person and person.replace(escape, plain)
+        yield cue.line, {"start_s": cue.start_s, "end_s": cue.end_s, "label": label.strip(), "person": person}
+
+
+def _to_vtt(table: SpanTable) -> Iterator[str]:
+    yield "WEBVTT\n"
+    for span in table.spans:
+        label, person = span.label, span.person
+        for plain, escape in _ESCAPES:
+            label, person = label.replace(plain, escape), person and person.replace(plain, escape)
+        text = label if person is None else f"<v {person}>{label}"
+        yield f"\n{_clock(span.start_s, '.')} --> {_clock(span.end_s, '.')}\n{text}\n"
+
+
+_READERS: dict[str, Callable[[str, Findings], Iterator[tuple[int, dict[str, Any]]]]] = {
+    "csv": _from_csv,
+    "jsonl": _from_jsonl,
+    "srt": _from_srt,
+    "vtt": _from_vtt,
+}
+_WRITERS: dict[str, Callable[[SpanTable], Iterable[str]]] = {
+    "json": _to_json,
+    "csv": _to_csv,
+    "jsonl": _to_jsonl,
+    "srt": _to_srt,
+    "vtt": _to_vtt,
+}
+_HELD = {"json": COLUMNS, "csv": COLUMNS, "jsonl": COLUMNS, "srt": (*REQUIRED, "person"), "vtt": (*REQUIRED, "person")}
