@@ -69,6 +69,7 @@ COMMANDS = Group(
         "check": Command("check a configuration and print it resolved", "check"),
         "export": Command("export a trained model for prediction", "export"),
         "predict": Command("predict the classes of videos", "predict"),
+        "timeline": Command("find what happens when, in a video or from a camera", "timeline"),
         "detect": Command("find people in a video and what they do", "detect"),
         "bank": Command("build a long-term feature bank", "bank"),
         "convert": Command("convert weights of MMAction2, TimeSformer, torchvision and timm", "convert"),

@@ -26,13 +26,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """PaddleVideo's flags, and -w, --num_workers, --top_k, --threshold, --label_file, --out, --on_error."""
-    config = "YAML file; of an exported model only if there is no inference.yml beside it"
-    options.add_config(parser, config, required=False)
-    options.add_weights(parser, "trained weights (.pdparams), with --config")
+    add_model(parser)
     add = parser.add_argument
     add("-i", "--input_file", required=True, nargs="+", metavar="PATH", help="videos, folders of videos, list files")
-    add("--model_file", help="exported model (.json or .pdmodel), or the folder it was exported to")
-    add("--params_file", help="its weights (.pdiparams beside the model)")
     add("-b", "--batch_size", type=options.at_least(1), default=1, help="videos per run of the model (%(default)s)")
     add(
         "--num_workers",
@@ -50,9 +46,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.share,
         help="show the classes of at least this score (0.5 for several labels per clip)",
     )
-    add("--label_file", help="class names, one per line in class-id order (those of inference.yml)")
     add("--out", help="write the results to FILE.json or FILE.csv as well")
     add("--on_error", choices=("raise", "skip"), default="raise", help="a video that cannot be read (%(default)s)")
+    add("--time_test_file", type=options.parse_bool, default=False, help="print how long each video took")
+    add(
+        "--enable_benchmark",
+        type=options.parse_bool,
+        default=False,
+        help="time the first video over and over, print medians",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``make_predictor``: a model, its class names, and where it runs."""
+    config = "YAML file; of an exported model only if there is no inference.yml beside it"
+    options.add_config(parser, config, required=False)
+    options.add_weights(parser, "trained weights (.pdparams), with --config")
+    add = parser.add_argument
+    add("--model_file", help="exported model (.json or .pdmodel), or the folder it was exported to")
+    add("--params_file", help="its weights (.pdiparams beside the model)")
+    add("--label_file", help="class names, one per line in class-id order (those of inference.yml)")
     add("--use_gpu", type=options.parse_bool, help="True: required; default: if Paddle has one")
     add("--use_xpu", type=options.parse_bool, default=False)
     add("--use_npu", type=options.parse_bool, default=False)
@@ -68,13 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--cpu_threads", type=int, help="threads of the model on the CPU (as timed at export, else all cores)")
     add("--disable_glog", type=options.parse_bool, default=True, help="hide Paddle's own log lines (%(default)s)")
-    add("--time_test_file", type=options.parse_bool, default=False, help="print how long each video took")
-    add(
-        "--enable_benchmark",
-        type=options.parse_bool,
-        default=False,
-        help="time the first video over and over, print medians",
-    )
 
 
 def notice(line: str) -> None:
@@ -159,7 +165,7 @@ def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor
         cpu_threads=args.cpu_threads,
         disable_glog=args.disable_glog,
     )
-    more = {"batch_size": args.batch_size, "num_workers": args.num_workers, "say": notice}
+    more = {"batch_size": args.batch_size, "num_workers": getattr(args, "num_workers", 0), "say": notice}
     if args.weights:
         return Predictor.from_config(config, args.weights, runtime.device_of_network(), args.label_file, **more)
     export = Export.find(args.model_file, args.params_file, notice)

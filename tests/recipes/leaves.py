@@ -72,8 +72,11 @@ def reduce(config: dict, lists: dict, output: object) -> dict:
     config["DATASET"].pop("label_names", None)
     for split in ("train", "valid", "test"):
         own = config["DATASET"][split]
-        own |= {"file_path": str(lists[own["format"]]), "data_prefix": ""}
-        own["suffix"] = "img_{:05}.jpg" if own["format"] == "FrameDataset" else ""
+        own["file_path"] = str(lists[own["format"]])
+        if own["format"] == "ShardDataset":
+            own["per_window"] = 1
+            continue
+        own |= {"data_prefix": "", "suffix": "img_{:05}.jpg" if own["format"] == "FrameDataset" else ""}
     config.pop("GRADIENT_ACCUMULATION", None)
     sample = config["PIPELINE"]["test"]["sample"]
     if sample.get("num_clips") == 10 and "frame_interval" in sample:  # 3-D networks: ten clips of three times 256

@@ -1,5 +1,8 @@
 """Shipped configurations at reduced size: a step, a validation, a test, an export; one for each distinct kind."""
 
+import tarfile
+from pathlib import Path
+
 import cv2
 import numpy as np
 import paddle
@@ -26,7 +29,7 @@ from tests.recipes.leaves import (
 )
 from tests.tiny import make_clips, moving_square, run_test
 
-NO_LISTS = {"VideoDataset": "videos", "FrameDataset": "frames", "SpanDataset": "spans"}
+NO_LISTS = {"VideoDataset": "videos", "FrameDataset": "frames", "SpanDataset": "spans", "ShardDataset": "shards"}
 DETECTORS = [file for file in DETECTION if "_demo" not in file.stem]  # the demos are small already, and run
 KINDS = distinct(RECOGNITION, lambda config: reduce(config, NO_LISTS, "out"))
 KINDS += distinct(DETECTORS, lambda config: reduce_detector(config, DETECTION[0].parent, "out"))
@@ -50,7 +53,15 @@ def lists(tmp_path_factory):
     clips = make_clips(folder / "clips", 4)
     spans = [f"{line.rsplit(' ', 1)[0]},0.1,0.9,{line.rsplit(' ', 1)[1]}" for line in clips.read_text().splitlines()]
     (folder / "spans.csv").write_text("\n".join(["video,start_s,end_s,label", *spans]) + "\n")
-    return {"VideoDataset": clips, "FrameDataset": folder / "frames.list", "SpanDataset": folder / "spans.csv"}
+    (folder / "shards").mkdir()
+    with tarfile.open(folder / "shards" / "a-000000.tar", "w") as shard:
+        for i, line in enumerate(clips.read_text().splitlines()):
+            name, label = line.rsplit(" ", 1)
+            (folder / "label").write_text(label)
+            shard.add(name, f"{i}{Path(name).suffix}")
+            shard.add(folder / "label", f"{i}.cls")
+    return {"VideoDataset": clips, "FrameDataset": folder / "frames.list", "SpanDataset": folder / "spans.csv",
+            "ShardDataset": folder / "shards"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ class Transform(ABC):
         gives_tensors: a decoder after which PaddleVideo's operators interpolate normalised floats.
         interpolation: "linear" or "antialias" of an operator that resizes; None: it does not.
         differs: how it differs, on purpose, from PaddleVideo's of the same name and arguments; None: it does not.
+        clip_s: seconds of video that a clip of a sampling step spans, at 30 frames per second; None: all of it.
     """
 
     takes_boxes: bool = False
@@ -32,6 +33,7 @@ class Transform(ABC):
     gives_tensors: bool = False
     interpolation: str | None = None
     differs: str | None = None
+    clip_s: float | None = None
 
     @abstractmethod
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:

@@ -152,6 +152,7 @@ class VideoDecoder(Transform):
         self.backend, self.mode = backend or "pyav", mode
         self.num_seg = num_seg or _WINDOW_FRAMES
         self.sampling_rate, self.target_fps = sampling_rate or 32, target_fps or 30.0
+        self.clip_s = self.num_seg * self.sampling_rate / self.target_fps if mode else None
         # in PaddleVideo, to the operators after it
         self.gives_tensors = backend in ("pyav", "pyav_sequential")
 

@@ -101,6 +101,11 @@ class Pipeline:
         return any(op.normalizes for _, _, op in self._steps)
 
     @property
+    def clip_s(self) -> float | None:
+        """Seconds of a video that a clip spans (frame intervals counted at 30 frames per second); None: all of it."""
+        return next((op.clip_s for _, _, op in self._steps if op.clip_s is not None), None)
+
+    @property
     def entries(self) -> list[Entry]:
         """The operators' places in the registry."""
         return [TRANSFORMS.entry(name) for _, name, _ in self._steps]

@@ -19,6 +19,7 @@ from paddlevideo.registry import TRANSFORMS
 Rng = np.random.Generator
 
 FRAME_0_ONLY = "at most {} frames (num_seg): TSM's test sampling takes frame 0 only, as PaddleVideo's does"
+USUAL_FPS = 30.0  # that frame intervals are meant for
 _DENSE_RANGE = 64
 _DENSE_POSITIONS = 10
 
@@ -233,6 +234,10 @@ class Sampler(Transform):
         self.dense_sample, self.linspace_sample = dense_sample, linspace_sample
         self.sampling_rate, self.target_fps = sampling_rate, target_fps
         self.window_start = window_start or ("first" if valid_mode else "random")
+        if frame_interval is not None:
+            self.clip_s = seg_len * frame_interval / USUAL_FPS
+        elif sampling_rate is not None:
+            self.clip_s = num_seg * sampling_rate / target_fps
 
     def indices(self, n: int, rng: Rng, window: tuple[float, float] | None = None) -> np.ndarray:
         """The frames taken from a video of ``n``: int64 [V, T]."""
@@ -305,6 +310,8 @@ class SampleFrames(Transform):
         self.clip_len, self.frame_interval, self.num_clips = clip_len, frame_interval, num_clips
         self.temporal_jitter, self.out_of_bound_opt = temporal_jitter, out_of_bound_opt
         self.twice_sample, self.test_mode, self.keep_tail_frames = twice_sample, test_mode, keep_tail_frames
+        # of one clip alone: several, or clips of one frame, are spread over the whole video
+        self.clip_s = clip_len * frame_interval / USUAL_FPS if clip_len > 1 else None
 
     def offsets(self, n: int, rng: Rng) -> np.ndarray:
         """Starts of the clips, float64 [number of sets, num_clips]."""

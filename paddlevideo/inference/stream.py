@@ -1,0 +1,445 @@
+"""Frames with their times from a file, a camera or a network address, in order, each decoded once, in bounded memory.
+
+Frames of a file are decoded when they are read.  A live source does not wait: a thread receives and decodes it into a
+buffer that drops its oldest frames when they are not read in time, and connects again when the connection is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from paddlevideo.errors import UserError, printable
+from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.loader.decode.packets import decode_all
+from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged
+
+Say = Callable[[str], None]
+
+# protocols that an address of each scheme may lead to: a playlist must not name local files
+_PROTOCOLS = {
+    "rtsp": "rtsp,rtp,udp,tcp",
+    "rtsps": "rtsps,rtsp,rtp,udp,tcp,tls",
+    "http": "http,https,tcp,tls,crypto,httpproxy",
+    "https": "https,http,tcp,tls,crypto,httpproxy",
+    "rtmp": "rtmp,tcp",
+    "rtmps": "rtmps,rtmp,tcp,tls",
+    "srt": "srt,udp",
+    "udp": "udp",
+}
+_ARRIVAL = frozenset({"mpjpeg"})  # formats without time stamps: the time of arrival counts
+_JUMP_S = 10.0  # a larger step of the time stamps is a new clock
+_STALL_S = 2.0  # without a frame
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_END_S = 1.0  # a recording that ends earlier before its stated end was cut off
+_BYTES_PER_PIXEL = 1.5
+_MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Address:
+    """What a user names as a source.
+
+    Args:
+        text: for FFmpeg.
+        kind: ``file``, ``camera`` or ``network``.
+        shown: for messages and logs: without user name, password and query.
+        format: FFmpeg's name of a camera's format; None: detected.
+    """
+
+    text: str
+    kind: Literal["file", "camera", "network"]
+    shown: str
+    format: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """A path, a camera (``0``, ``/dev/video0``), or an address such as ``rtsp://host/stream``.
+
+        Raises:
+            UserError: a scheme that is not read, or no host.
+        """
+        if re.fullmatch(r"\d{1,2}", text) and not os.path.exists(text):
+            return _camera(text)
+        if re.fullmatch(r"/dev/video\d+", text):
+            return cls(text, "camera", text, "video4linux2,v4l2")
+        scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
+        if scheme is None:
+            return cls(os.path.expanduser(text), "file", printable(text))
+        name = scheme[1].lower()
+        if name not in _PROTOCOLS:
+            way = "write the path alone" if name == "file" else f"expected a path, or one of {', '.join(_PROTOCOLS)}"
+            raise UserError(f"{name}://...: sources of this scheme are not read; {way}")
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise UserError(f"{name}://...: not a valid address ({error})") from None
+        if not host:
+            raise UserError(f"{name}://...: the address has no host; expected e.g. {name}://192.0.2.1/stream")
+        host = f"[{host}]" if ":" in host else host
+        query = "?..." if parts.query else ""
+        shown = f"{name}://{host}{f':{port}' if port else ''}{parts.path}{query}"
+        return cls(text, "network", printable(shown))
+
+
+def _camera(number: str) -> Address:
+    if sys.platform == "linux":
+        return Address(f"/dev/video{number}", "camera", f"/dev/video{number}", "video4linux2,v4l2")
+    if sys.platform == "darwin":
+        return Address(number, "camera", f"camera {number}", "avfoundation")
+    raise UserError(f"camera {number}: cameras are read on Linux and macOS; give an address such as rtsp://host/stream")
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """A picture as the decoder gave it, and when it is shown.
+
+    Args:
+        time_s: since the first frame, by the clock of the packets; a live source that was interrupted goes on by the
+            time that has passed.
+        frame: ``av.VideoFrame``; ``packets.to_rgb`` makes an array of it.
+    """
+
+    time_s: float
+    frame: Any
+
+    @property
+    def num_bytes(self) -> int:
+        """About what it holds of memory."""
+        return int(self.frame.width * self.frame.height * _BYTES_PER_PIXEL)
+
+
+@dataclass
+class Status:
+    """What happened so far; frames unless stated."""
+
+    num_frames: int = 0
+    num_dropped: int = 0  # not read in time
+    num_damaged: int = 0  # packets that could not be decoded
+    num_connections: int = 0
+    num_stalls: int = 0  # longer than 2 s
+    stalled_s: float = 0.0
+
+    def text(self) -> str:
+        """One line."""
+        parts = [f"{self.num_frames} frames"]
+        if self.num_dropped:
+            parts.append(f"{self.num_dropped} dropped (not read in time)")
+        if self.num_damaged:
+            parts.append(f"{self.num_damaged} damaged packets")
+        if self.num_connections > 1:
+            parts.append(f"{self.num_connections - 1} reconnections")
+        if self.num_stalls:
+            parts.append(f"{self.num_stalls} stalls ({self.stalled_s:.1f} s)")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How a live source is received.
+
+    Args:
+        buffer_s: seconds of video that wait to be read, before the oldest are dropped.
+        open_s: limit for opening a connection.
+        read_s: without a packet for so long, the connection counts as lost.
+        outage_s: limit for connecting again; None: none.
+    """
+
+    buffer_s: float = 10.0
+    open_s: float = 10.0
+    read_s: float = 10.0
+    outage_s: float | None = None
+
+
+class FileStream:
+    """The frames of a file.
+
+    Args:
+        damaged: ``read``: take what can be decoded of a damaged video, as it comes.
+
+    Raises:
+        VideoReadError: at the first frame that cannot be read.
+        UserError: the file has no frame rate, so the times of its frames are unknown.
+    """
+
+    live = False
+
+    def __init__(self, address: Address, say: Say, damaged: Damaged = "refuse"):
+        self.address, self.status, self._damaged = address, Status(), damaged
+        with open_video(address.text, damaged=damaged) as reader:
+            self._times, remarks = reader.times(), list(reader.remarks)
+        if self._times is None:
+            raise UserError(f"{address.shown}: the video has no frame rate, so the times of its frames are unknown")
+        for remark in remarks:
+            say(f"{address.shown}: {remark}")
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        with contextlib.closing(decode_all(self.address.text, self._damaged)) as frames:
+            for (frame, _, damage), time_s in zip(frames, self._times.tolist()):
+                if damage is not None and self._damaged == "refuse":
+                    detail = f"frame {self.status.num_frames} is damaged: {damage}"
+                    raise VideoReadError(self.address.text, "corrupt", detail)
+                self.status.num_frames += 1
+                yield TimedFrame(time_s, frame)
+        if self.status.num_frames < len(self._times) and self._damaged == "refuse":
+            detail = f"frame {self.status.num_frames} cannot be decoded"
+            raise VideoReadError(self.address.text, "corrupt", detail)
+
+    def close(self) -> None:
+        """Nothing is open between two frames but the iterator's file."""
+
+
+@dataclass
+class _Clock:
+    """Times since the first frame, from time stamps that may begin anew, or from arrival."""
+
+    last_s: float = -1.0
+    _begun: float | None = None  # monotonic
+    _base_s: float = 0.0
+    _first: int | None = None  # stamp at _base_s
+    _expected_s: float | None = None  # time of the connection's next frame
+
+    def restart(self) -> None:
+        """The next stamp is of another clock."""
+        self._first = self._expected_s = None
+
+    def arrival(self) -> float:
+        """The time of a frame that has just arrived."""
+        now = time.monotonic()
+        self._begun = now if self._begun is None else self._begun
+        return self._later(now - self._begun)
+
+    def time_s(self, stamp: int | None, unit_s: float, period_s: float) -> float:
+        """The frame's time.
+
+        Args:
+            stamp: in units of ``unit_s`` seconds; None: unknown, as of an RTSP connection's first frame.
+            period_s: from one frame to the next, for frames without a stamp.
+        """
+        if stamp is None:
+            shown_s = self.arrival() if self._expected_s is None else self._expected_s
+        else:
+            shown_s = None if self._first is None else self._base_s + (stamp - self._first) * unit_s
+            if shown_s is None or not self.last_s - 1e-9 <= shown_s <= self.last_s + _JUMP_S:
+                goes_on = self._first is None and self._expected_s is not None
+                self._base_s, self._first = self._expected_s if goes_on else self.arrival(), stamp
+                shown_s = self._base_s
+        self._expected_s = shown_s + period_s
+        return self._later(shown_s)
+
+    def _later(self, shown_s: float) -> float:
+        self.last_s = max(shown_s, self.last_s)
+        return self.last_s
+
+
+@dataclass
+class _Buffer:
+    """Frames that wait to be read; the oldest are dropped where they are more than ``length_s`` or 1 GiB."""
+
+    length_s: float
+    status: Status
+    frames: deque[TimedFrame] = field(default_factory=deque)
+    ready: threading.Condition = field(default_factory=threading.Condition)
+    ended: bool = False
+    error: BaseException | None = None
+
+    def put(self, frame: TimedFrame) -> None:
+        with self.ready:
+            self.frames.append(frame)
+            most = max(2, _MAX_BYTES // max(1, frame.num_bytes))
+            while frame.time_s - self.frames[0].time_s > self.length_s or len(self.frames) > most:
+                self.frames.popleft()
+                self.status.num_dropped += 1
+            self.ready.notify()
+
+    def end(self, error: BaseException | None = None) -> None:
+        with self.ready:
+            self.ended, self.error = True, self.error or error
+            self.ready.notify()
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        while True:
+            with self.ready:
+                while not self.frames and not self.ended:
+                    self.ready.wait(0.5)  # so that signals are handled
+                if not self.frames:
+                    if self.error is not None:
+                        raise self.error
+                    return
+                frame = self.frames.popleft()
+            yield frame
+
+
+class LiveStream:
+    """The frames of a camera or a network address.  ``close`` ends the thread that receives them.
+
+    A recording behind an address (its duration is known) is read to its end, and nothing of it is dropped.
+
+    Args:
+        say: receives lost connections and stalls; called by the thread.
+
+    Raises:
+        UserError: when read: the first connection fails, or a later one for ``outage_s``; a recording ends early.
+    """
+
+    def __init__(self, address: Address, say: Say, settings: LiveSettings = LiveSettings()):
+        self.address, self.status, self.live = address, Status(), True
+        self._say, self._settings, self._clock = say, settings, _Clock()
+        self._buffer, self._stop = _Buffer(settings.buffer_s, self.status), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
+        self._frame_at: float | None = None  # monotonic, of the last one
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        return iter(self._buffer)
+
+    def close(self) -> None:
+        """Ends at the next packet, or within the limit for reading one."""
+        self._stop.set()
+        self._buffer.end()
+        self._thread.join(timeout=self._settings.read_s + 1)
+
+    def _run(self) -> None:
+        try:
+            self._receive()
+        except Exception as error:
+            self._buffer.end(error)
+        else:
+            self._buffer.end()
+
+    def _receive(self) -> None:
+        pause_s, lost_at = _FIRST_PAUSE_S, None
+        while not self._stop.is_set():
+            frames_before = self.status.num_frames
+            problem = self._connection()
+            if problem is None or self._stop.is_set():
+                return
+            if not self.status.num_connections:
+                raise UserError(f"{self.address.shown}: {problem}; {self._way_out()}")
+            if self.status.num_frames > frames_before:
+                pause_s, lost_at = _FIRST_PAUSE_S, None
+            now = time.monotonic()
+            lost_at = now if lost_at is None else lost_at
+            outage_s = self._settings.outage_s
+            if outage_s is not None and now - lost_at >= outage_s:
+                raise UserError(f"{self.address.shown}: {problem}; not back after {outage_s:g} s")
+            self._say(f"{self.address.shown}: {problem}; connecting again in {pause_s:g} s")
+            self._stop.wait(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            self._clock.restart()
+
+    def _way_out(self) -> str:
+        if self.address.kind == "camera":
+            return "is a camera connected, and may this user read it?"
+        return "check the address with ffprobe or a player"
+
+    def _connection(self) -> str | None:
+        """Receives until the connection is lost: the cause; or until a recording's end: None."""
+        import av
+
+        settings = self._settings
+        try:
+            with av.open(
+                self.address.text, format=self.address.format, options=self._options(),
+                timeout=(settings.open_s, settings.read_s),
+            ) as container:  # fmt: skip
+                if not container.streams.video:
+                    raise UserError(f"{self.address.shown}: it has no video track")
+                self.status.num_connections += 1
+                stated_s = (container.duration or 0) / 1e6 if self.address.kind == "network" else 0.0
+                if self._decode(container, recorded=stated_s > 0):
+                    return None
+                end_s = self._clock.last_s
+                if stated_s:
+                    if end_s >= stated_s - _END_S:
+                        return None
+                    raise UserError(f"{self.address.shown}: cut off at {end_s:.1f} of {stated_s:.1f} s")
+                return "the connection ended"
+        except av.error.ExitError:
+            return f"nothing received for {settings.read_s if self.status.num_connections else settings.open_s:g} s"
+        except (av.error.FFmpegError, OSError) as error:
+            return printable(getattr(error, "strerror", None) or type(error).__name__)
+
+    def _options(self) -> dict[str, str]:
+        if self.address.kind == "camera":
+            return {}
+        scheme = self.address.text.split(":", 1)[0].lower()
+        options = {"protocol_whitelist": _PROTOCOLS[scheme]}
+        return {**options, "rtsp_transport": "tcp"} if scheme.startswith("rtsp") else options
+
+    def _decode(self, container: Any, recorded: bool) -> bool:
+        """Puts the frames into the buffer; True: ended by ``close``."""
+        import av
+
+        stream = container.streams.video[0]
+        context, arrival = stream.codec_context, container.format.name in _ARRIVAL
+        period_s = 1 / float(stream.average_rate) if stream.average_rate else 0.04
+        if context.width * context.height > MAX_PIXELS:
+            raise UserError(f"{self.address.shown}: pictures of {context.width} x {context.height} are too large")
+        self.live = not recorded
+        for packet in container.demux(stream):
+            if self._stop.is_set():
+                return True
+            try:
+                frames = context.decode(packet)
+            except av.error.EOFError:
+                return False
+            except av.error.FFmpegError:
+                self.status.num_damaged += 1
+                continue
+            for frame in frames:
+                shown_s = (
+                    self._clock.arrival()
+                    if arrival
+                    else self._clock.time_s(frame.pts, float(stream.time_base), period_s)
+                )
+                self._put(TimedFrame(shown_s, frame))
+                while recorded and self._is_full() and not self._stop.is_set():
+                    self._stop.wait(0.02)
+        return False
+
+    def _is_full(self) -> bool:
+        with self._buffer.ready:
+            frames = self._buffer.frames
+            held_bytes = sum(frame.num_bytes for frame in list(frames)[:1]) * len(frames)
+            return bool(frames) and (
+                frames[-1].time_s - frames[0].time_s > 0.8 * self._settings.buffer_s or held_bytes > 0.8 * _MAX_BYTES
+            )
+
+    def _put(self, frame: TimedFrame) -> None:
+        now = time.monotonic()
+        if self._frame_at is not None and self.live and now - self._frame_at > _STALL_S:
+            self.status.num_stalls += 1
+            self.status.stalled_s += now - self._frame_at
+            self._say(f"{self.address.shown}: no picture for {now - self._frame_at:.1f} s")
+        self._frame_at = now
+        self.status.num_frames += 1
+        self._buffer.put(frame)
+
+
+def open_stream(
+    text: str, say: Say, damaged: Damaged = "refuse", settings: LiveSettings = LiveSettings()
+) -> FileStream | LiveStream:
+    """A source of frames.
+
+    Args:
+        text: a path, a camera or an address (``Address.parse``).
+        damaged: of a file.
+        settings: of a live source.
+
+    Raises:
+        VideoReadError: the file cannot be read.
+        UserError: no such source.
+    """
+    address = Address.parse(text)
+    return FileStream(address, say, damaged) if address.kind == "file" else LiveStream(address, say, settings)

@@ -1,0 +1,165 @@
+"""The clips of a stream's windows, decoded and cut by a process of their own while the model runs."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.inference.stream import FileStream, LiveSettings, LiveStream, open_stream
+from paddlevideo.inference.windows import WindowReader, windows
+from paddlevideo.loader.decode.reader import Damaged
+from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.loader.workers import can_fork, error_of, failure_of, follow_parent
+from paddlevideo.settings import DEFAULT_SEED
+
+Say = Callable[[str], None]
+
+_JOIN_S = 3.0
+
+
+@dataclass(frozen=True)
+class ClipOfWindow:
+    """What the model is given of a window.
+
+    Args:
+        start_s, end_s: of the window, since the stream's first frame.
+        imgs: uint8 [V, T, H, W, 3].
+    """
+
+    start_s: float
+    end_s: float
+    imgs: np.ndarray
+
+
+@dataclass
+class StreamClips:
+    """Iterates over the clips of all windows; ``close`` ends the process.
+
+    Args:
+        text: a path, a camera or an address.
+        pipeline: PIPELINE.test; what it reads is a window.
+        window_s, hop_s: see ``windows``.
+        max_fps: frames closer together are passed over; None: all are held.
+        damaged: of a file: ``read`` takes what can be decoded.
+        seed: of the pipeline's generator, ``[seed, 0, number]``.
+        live: how a live source is received.
+        say: receives remarks.
+
+    Attributes:
+        status: what happened to the source, at its end.
+        end_s: end of the last window.
+
+    Raises:
+        UserError: in its turn, when the windows before it have been given.
+    """
+
+    text: str
+    pipeline: Pipeline
+    window_s: float
+    hop_s: float
+    say: Say
+    max_fps: float | None = None
+    damaged: Damaged = "refuse"
+    seed: int = DEFAULT_SEED
+    live: LiveSettings = field(default_factory=LiveSettings)
+    status: str = ""
+    end_s: float = 0.0
+    _process: Any = None
+    _connection: Connection | None = None
+
+    def start(self) -> StreamClips:
+        """Starts the process, which opens the source; before the model is loaded, where that is possible."""
+        if not can_fork():
+            self.say("this process cannot fork another one; it decodes the video itself, between two runs of the model")
+            return self
+        context = multiprocessing.get_context("fork")
+        self._connection, theirs = context.Pipe()
+        arguments = (os.getpid(), self._connection, theirs)
+        self._process = context.Process(target=self._serve, args=arguments, name="stream", daemon=True)
+        self._process.start()
+        theirs.close()
+        return self
+
+    def __iter__(self) -> Iterator[ClipOfWindow]:
+        messages = self._received() if self._process is not None else self._messages()
+        for kind, value in messages:
+            if kind == "clip":
+                self.end_s = max(self.end_s, value.end_s)
+                yield value
+            elif kind == "remark":
+                self.say(value)
+            elif kind == "status":
+                self.status = value
+            else:
+                raise error_of(value)
+
+    def is_ready(self) -> bool:
+        """Whether the next clip is there, so that it costs no waiting."""
+        return self._connection is not None and self._connection.poll()
+
+    def close(self) -> None:
+        """Ends the process, wherever it is."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.join(_JOIN_S)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+
+    def _received(self) -> Iterator[tuple[str, Any]]:
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                self._process.join(_JOIN_S)
+                code = self._process.exitcode
+                raise UserError(f"the process that decodes the video died with exit code {code}") from None
+            if message is None:
+                return
+            yield message
+
+    def _messages(self) -> Iterator[tuple[str, Any]]:
+        """What the process sends; an error is the last of them."""
+        remarks: list[str] = []
+        stream: FileStream | LiveStream | None = None
+        try:
+            stream = open_stream(self.text, remarks.append, self.damaged, self.live)
+            shown = stream.address.shown
+            size: tuple[int, int] | None = None
+            for number, window in enumerate(windows(stream, self.window_s, self.hop_s, shown, self.max_fps)):
+                first = window.frames[0].frame
+                size = size or (first.width, first.height)
+                sample = {"filename": shown, "index": number, "reader": WindowReader(window, shown, size)}
+                sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, number]))
+                while remarks:
+                    yield "remark", remarks.pop(0)
+                yield "clip", ClipOfWindow(window.start_s, window.end_s, sample["imgs"])
+            yield from (("remark", remark) for remark in remarks)
+            yield "status", stream.status.text()
+        except UserError as error:
+            yield from (("remark", remark) for remark in remarks)
+            if stream is not None:
+                yield "status", stream.status.text()
+            yield "error", failure_of(error)
+        finally:
+            if stream is not None:
+                stream.close()
+
+    def _serve(self, parent: int, theirs: Connection, connection: Connection) -> None:
+        """The process: sends a clip when the one before was taken, and decodes the next meanwhile."""
+        follow_parent(parent)
+        theirs.close()  # else the end of the parent's side would not be seen
+        with contextlib.suppress(BrokenPipeError, ConnectionError), contextlib.closing(self._messages()) as messages:
+            for message in messages:
+                connection.send(message)
+            connection.send(None)
+        os._exit(0)  # a thread that waits for a silent address must not delay the end

@@ -1,0 +1,117 @@
+"""What happens when, in a file, from a camera or behind an address: each span as soon as it is known."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.inference.predictor import Predictor
+from paddlevideo.inference.stream import Address, LiveSettings
+from paddlevideo.inference.stream_clips import ClipOfWindow, StreamClips
+from paddlevideo.inference.timeline import Timeline, TimelineSettings
+from paddlevideo.spans import Span, SpanTable
+
+WINDOW_S = 4.0  # of a model that samples all of a video, however long it is
+
+
+def window_of(predictor: Predictor, say: Any) -> float:
+    """Seconds of a window that fit the model: those of its clip.  A model that spreads its frames over the whole video
+    states none; then it is 4 s, and ``say`` receives that."""
+    if predictor.pipeline.clip_s is not None:
+        return predictor.pipeline.clip_s
+    say(
+        f"{predictor.name} spreads its frames over the whole video, so windows of {WINDOW_S:g} s are taken; give the "
+        "length of the clips that it was trained on"
+    )
+    return WINDOW_S
+
+
+@dataclass
+class VideoTimeline:
+    """The spans of one source.
+
+    Args:
+        predictor: the model; its ``batch_size`` windows run together where they are ready.
+        text: a path, a camera or an address.
+        settings: windows, smoothing and hysteresis.
+        max_fps: see ``windows``.
+        live: how a live source is received.
+
+    Attributes:
+        spans: those that are complete.
+        windows_s, scores: of every window: [start, end], and float32 [K]; kept for a file only.
+        status: what happened to the source.
+
+    Raises:
+        UserError: the source cannot be read; spans that were complete before have been given.
+    """
+
+    predictor: Predictor
+    text: str
+    settings: TimelineSettings
+    max_fps: float | None = None
+    live: LiveSettings = field(default_factory=LiveSettings)
+    spans: list[Span] = field(default_factory=list)
+    windows_s: list[tuple[float, float]] = field(default_factory=list)
+    scores: list[np.ndarray] = field(default_factory=list)
+    status: str = ""
+    num_windows: int = 0
+
+    def __post_init__(self) -> None:
+        predictor, settings = self.predictor, self.settings
+        if predictor.names is None:
+            raise UserError(f"{predictor.name}: spans need class names; give the file that holds them (--label_file)")
+        self.address = Address.parse(self.text)
+        self._clips = StreamClips(
+            self.text, predictor.pipeline, settings.window_s, settings.hop_s, predictor._say, self.max_fps,
+            predictor.damaged, predictor.seed, self.live,
+        )  # fmt: skip
+        self._timeline = Timeline(settings, predictor.names, self.address.shown)
+
+    def run(self) -> Iterator[Span]:
+        """Each span when it is complete; those that are open are closed when the source ends or ``run`` is closed."""
+        ended = False
+        try:
+            with contextlib.closing(self._clips.start()) as clips:
+                batch: list[ClipOfWindow] = []
+                try:
+                    for clip in clips:
+                        batch.append(clip)
+                        waits = self.address.kind == "file" or clips.is_ready()
+                        if len(batch) == self.predictor.batch_size or not waits:
+                            yield from self._push(batch)
+                            batch = []
+                except UserError:
+                    yield from self._push(batch)
+                    raise
+                yield from self._push(batch)
+            ended = True
+        finally:
+            self.status = self._clips.status
+            rest = self._timeline.finish()
+            self.spans += rest
+        if ended:
+            yield from rest
+
+    def table(self) -> SpanTable:
+        """The spans for a file."""
+        facts = {"duration_s": round(self._clips.end_s, 3)}
+        return SpanTable(self.spans, {self.address.shown: facts}, list(self.predictor.names), self.settings.to_dict())
+
+    def _push(self, batch: list[ClipOfWindow]) -> Iterator[Span]:
+        if not batch:
+            return
+        rows = self.predictor.scores(np.stack([clip.imgs for clip in batch]))
+        for clip, row in zip(batch, rows):
+            self.num_windows += 1
+            if self.address.kind == "file":
+                self.windows_s.append((clip.start_s, clip.end_s))
+                self.scores.append(row)
+            complete = self._timeline.push(row, clip.start_s, clip.end_s)
+            self.spans += complete
+            yield from complete

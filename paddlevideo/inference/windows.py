@@ -1,0 +1,123 @@
+"""Overlapping windows of a stream of frames, each frame decoded once and held while a window needs it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paddlevideo.errors import UserError
+from paddlevideo.inference.stream import TimedFrame
+from paddlevideo.loader.decode.packets import orientation, to_rgb
+from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader
+
+_SAME_S = 1e-6  # seconds that are equal but for rounding
+_MAX_BYTES = 2 << 30
+_HOLE_S = 1.0  # without a frame for so long, or for 3 frames, a window is not whole
+
+
+@dataclass(frozen=True)
+class Window:
+    """The frames of a stretch of time.
+
+    Args:
+        start_s, end_s: since the stream's first frame; the end is no part.
+        frames: in order, at least one.
+    """
+
+    start_s: float
+    end_s: float
+    frames: Sequence[TimedFrame]
+
+
+class WindowReader(FrameReader):
+    """A window, read like a video file.
+
+    Args:
+        shown: the source's name, for messages.
+        size: width and height as stored, to which pictures of another size are scaled.
+    """
+
+    def __init__(self, window: Window, shown: str, size: tuple[int, int]):
+        self.path, self._frames, self._size = shown, window.frames, size
+        stamps = np.array([each.time_s for each in window.frames])
+        self._times = stamps - stamps[0]
+        self.fps = (len(stamps) - 1) / float(self._times[-1]) if len(stamps) > 1 else 1 / (window.end_s - stamps[0])
+        first = window.frames[0].frame
+        aspect = first.sample_aspect_ratio if hasattr(first, "sample_aspect_ratio") else None
+        self.pixel_aspect = float(aspect) if aspect and 0.1 < aspect < 10 else 1.0
+        if orientation(first)[0]:
+            self.pixel_aspect = 1 / self.pixel_aspect
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def times(self) -> np.ndarray:
+        return self._times
+
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
+        requested = self.checked(indices)
+        clip = FrameBuffer(self.path, requested, each)
+        for index in sorted(set(requested)):
+            clip.put(index, to_rgb(self._frames[index].frame, self._size))
+        return clip.finish()
+
+
+def windows(
+    frames: Iterable[TimedFrame], window_s: float, hop_s: float, shown: str = "video", max_fps: float | None = None
+) -> Iterator[Window]:
+    """Windows that begin at 0, ``hop_s``, 2 ``hop_s``, ..., each given as soon as it is complete.
+
+    At the end there is one more, up to the end of the last frame, where the others do not reach it; of a stream that is
+    shorter than ``window_s`` it is the only one.  Windows in which frames are missing for more than a second (and more
+    than 3 frames) are left out: the source stalled, or frames were dropped.
+
+    Args:
+        window_s, hop_s: above 0; ``hop_s`` may exceed ``window_s``.
+        shown: for messages.
+        max_fps: frames closer together are passed over; None: all are held.
+
+    Raises:
+        UserError: a window's frames take more than 2 GiB.
+    """
+    held: deque[TimedFrame] = deque()
+    number, num_bytes = 0, 0
+    for frame in frames:
+        while frame.time_s >= number * hop_s + window_s - _SAME_S:
+            yield from _cut(held, number * hop_s, number * hop_s + window_s)
+            number += 1
+        if held and max_fps is not None and frame.time_s - held[-1].time_s < 1 / max_fps - _SAME_S:
+            continue
+        held.append(frame)
+        num_bytes += frame.num_bytes
+        # the last window begins anywhere
+        while held[0].time_s < min(number * hop_s, frame.time_s - window_s) - _SAME_S:
+            num_bytes -= held.popleft().num_bytes
+        if num_bytes > _MAX_BYTES:
+            raise UserError(
+                f"{shown}: the frames of a window of {window_s:g} s take more than {_MAX_BYTES >> 30} GiB; give a "
+                "shorter window, or hold fewer frames per second (max_fps)"
+            )
+    if held:
+        period_s = _period_s([each.time_s for each in held], window_s)
+        end_s = held[-1].time_s + period_s
+        reached_s = (number - 1) * hop_s + window_s if number else 0.0
+        if end_s > reached_s + period_s / 2:
+            yield from _cut(held, max(end_s - window_s, 0.0), end_s)
+
+
+def _cut(held: Iterable[TimedFrame], start_s: float, end_s: float) -> Iterator[Window]:
+    """The window, where it is whole."""
+    frames = [each for each in held if start_s - _SAME_S <= each.time_s < end_s - _SAME_S]
+    if frames:
+        times = [each.time_s for each in frames]
+        longest_s = max(np.diff([start_s, *times, end_s]))
+        if longest_s <= max(_HOLE_S, 3 * _period_s(times, end_s - start_s)):
+            yield Window(start_s, end_s, frames)
+
+
+def _period_s(times: list[float], alone_s: float) -> float:
+    """The usual distance of frames; of a single one ``alone_s``."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else alone_s

@@ -1,0 +1,198 @@
+"""One source for files, cameras and addresses: servers on the loopback that end, stall, cut off and never end."""
+
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from paddlevideo.errors import UserError
+from paddlevideo.inference.stream import Address, LiveSettings, open_stream
+from paddlevideo.loader.decode import VideoReadError, open_video
+from paddlevideo.loader.decode.packets import to_rgb
+from tests.clips import damage, frame_numbers, numbered_frames, write_clip
+from tests.servers import RtspServer, files, h264, http_server, jpegs, mjpeg
+
+FAST = LiveSettings(buffer_s=5, open_s=2, read_s=1)
+
+
+def numbers(frames):
+    return frame_numbers(np.stack([to_rgb(each.frame) for each in frames]))
+
+
+@pytest.fixture
+def opened():
+    """``opened(text, ...)``: a stream that is closed at the end, and its remarks."""
+    streams = []
+
+    def open_one(text, settings=FAST, **options):
+        remarks = []
+        streams.append(open_stream(str(text), remarks.append, settings=settings, **options))
+        return streams[-1], remarks
+
+    yield open_one
+    for stream in streams:
+        stream.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "shown"),
+    [
+        ("clip.mp4", "file", "clip.mp4"),
+        ("0", "camera", "/dev/video0"),
+        ("/dev/video3", "camera", "/dev/video3"),
+        ("rtsp://user:secret@10.0.0.1:554/a/b?token=secret", "network", "rtsp://10.0.0.1:554/a/b?..."),
+        ("http://secret@[::1]:80/x", "network", "http://[::1]:80/x"),
+        ("HTTPS://Host/x.m3u8", "network", "https://host/x.m3u8"),
+    ],
+)
+def test_addresses_and_what_is_shown_of_them(text, kind, shown, monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    address = Address.parse(text)
+    assert (address.kind, address.shown) == (kind, shown)
+    assert "secret" not in address.shown
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("file:///etc/passwd", "write the path alone"),
+        ("concat://a|b", "expected a path, or one of rtsp"),
+        ("rtsp://", "has no host"),
+        ("http://host:99999/", "not a valid address"),
+    ],
+)
+def test_addresses_that_are_refused(text, named):
+    with pytest.raises(UserError, match=named):
+        Address.parse(text)
+
+
+def test_a_file_named_like_a_camera_is_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "7").write_bytes(b"x")
+    assert Address.parse("7").kind == "file"
+
+
+def test_a_file_gives_every_frame_with_the_reader_s_time(tmp_path, opened):
+    pts = np.cumsum([0, *[20, 40, 10] * 13]).tolist()
+    path = write_clip(tmp_path / "a.mp4", numbered_frames(40), pts=pts)
+    stream, _ = opened(path)
+    frames = list(stream)
+    assert numbers(frames) == list(range(40))
+    with open_video(path) as reader:
+        assert [each.time_s for each in frames] == reader.times().tolist()
+
+
+def test_a_damaged_file_ends_in_its_error_or_is_read_as_it_comes(tmp_path, opened):
+    whole = write_clip(tmp_path / "whole.mp4", numbered_frames(60), gop=60)
+    path = damage(whole, tmp_path / "a.mp4")
+    with pytest.raises(VideoReadError, match=r"a\.mp4: corrupt"):
+        list(opened(path)[0])
+    assert 0 < len(list(opened(path, damaged="read")[0])) <= 60
+
+
+def test_missing_files_and_refused_connections_are_one_line(opened):
+    with pytest.raises(VideoReadError, match="missing"):
+        opened("no.mp4")
+    with pytest.raises(UserError, match="http://127.0.0.1:9/x: Connection refused; check the address"):
+        list(opened("http://user:secret@127.0.0.1:9/x")[0])
+
+
+def test_an_address_that_is_no_video_is_one_line(tmp_path, opened):
+    (tmp_path / "page.html").write_text("<html>" + "no video " * 100)
+    with http_server(files(tmp_path)) as port, pytest.raises(UserError, match="page.html: Invalid data"):
+        list(opened(f"http://127.0.0.1:{port}/page.html")[0])
+
+
+def test_a_recording_over_http_equals_the_file(tmp_path, opened):
+    path = write_clip(tmp_path / "a.mkv", numbered_frames(50))
+    here = list(opened(path)[0])
+    with http_server(files(tmp_path)) as port:
+        stream, _ = opened(f"http://127.0.0.1:{port}/a.mkv", LiveSettings(buffer_s=0.5, read_s=2))
+        there = []
+        for frame in stream:  # slower than the server, and nothing is dropped
+            there.append(frame)
+            time.sleep(0.005)
+    assert numbers(there) == numbers(here)
+    assert [each.time_s for each in there] == [each.time_s for each in here]
+    assert stream.status.num_dropped == 0
+
+
+def test_a_recording_that_is_cut_off_is_an_error(tmp_path, opened):
+    path = write_clip(tmp_path / "a.mkv", numbered_frames(90))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with http_server(files(tmp_path)) as port, pytest.raises(UserError, match=r"cut off at \d\.\d of 3\.0 s"):
+        list(opened(f"http://127.0.0.1:{port}/a.mkv")[0])
+
+
+def test_a_playlist_must_not_name_local_files(tmp_path, opened):
+    clip = write_clip(tmp_path / "secret.ts", numbered_frames(30), muxer="mpegts")
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nfile://{clip}\n#EXT-X-ENDLIST\n"
+    (tmp_path / "a.m3u8").write_text(playlist)
+    with http_server(files(tmp_path)) as port, pytest.raises(UserError):
+        list(opened(f"http://127.0.0.1:{port}/a.m3u8")[0])
+
+
+def test_a_camera_over_http_that_is_cut_is_connected_again(opened):
+    with http_server(mjpeg(jpegs(40), fps=60, endless=True, cut_after=20)) as port:
+        stream, remarks = opened(f"http://127.0.0.1:{port}/")
+        frames = list(itertools.islice(stream, 60))
+    shown = numbers(frames)
+    assert shown[:15] == list(range(15)) and len(frames) == 60
+    times = [each.time_s for each in frames]
+    assert times == sorted(times) and max(np.diff(times)) > 0.4  # the pause is in the clock
+    assert stream.status.num_connections >= 2
+    assert any("connecting again" in remark for remark in remarks)
+
+
+def test_a_slow_reader_loses_the_oldest_frames_and_they_are_counted(opened):
+    with http_server(mjpeg(jpegs(40), fps=100, endless=True)) as port:
+        stream, _ = opened(f"http://127.0.0.1:{port}/", LiveSettings(buffer_s=0.3, open_s=2, read_s=1))
+        frames = iter(stream)
+        next(frames)
+        time.sleep(1.0)
+        after = next(frames)
+        held = len(stream._buffer.frames)
+    assert stream.status.num_dropped > 20 and held < 45
+    assert after.time_s > 0.5
+
+
+def test_a_source_that_falls_silent_is_connected_again_until_the_limit(opened):
+    silent = threading.Event()
+
+    def on_picture(number):
+        if number == 10:
+            silent.wait(3)
+        return number < 10
+
+    sets, pictures = h264(12)
+    with RtspServer(sets, pictures, on_picture=on_picture) as server:
+        address = f"rtsp://127.0.0.1:{server.port}/cam"
+        stream, remarks = opened(address, LiveSettings(open_s=1, read_s=0.5, outage_s=0.2))
+        frames = []
+        with pytest.raises(UserError, match="not back after 0.2 s"):
+            for frame in stream:
+                frames.append(frame)
+                if len(frames) == 10:
+                    server.__exit__()
+        silent.set()
+    assert numbers(frames)[:5] == [0, 1, 2, 3, 4]
+    assert "nothing received for 0.5 s; connecting again in 0.5 s" in remarks[0]
+
+
+def test_rtsp_with_a_password_gives_the_frames_and_their_clock(opened):
+    sets, pictures = h264(40)
+    with RtspServer(sets, pictures, speed=4, password=("user", "secret")) as server:
+        stream, remarks = opened(f"rtsp://user:secret@127.0.0.1:{server.port}/cam")
+        frames = list(itertools.islice(stream, 30))
+    assert numbers(frames) == list(range(30))
+    assert np.allclose([each.time_s for each in frames], np.arange(30) / 30, atol=0.002)
+    assert "secret" not in " ".join(remarks)
+
+
+def test_a_wrong_password_is_one_line_without_it(opened):
+    sets, pictures = h264(4)
+    with RtspServer(sets, pictures, password=("user", "right")) as server, pytest.raises(UserError) as raised:
+        list(opened(f"rtsp://user:secret@127.0.0.1:{server.port}/cam")[0])
+    assert "nauthorized" in str(raised.value) and "secret" not in str(raised.value)

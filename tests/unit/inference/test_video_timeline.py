@@ -1,0 +1,183 @@
+"""From a source to spans: what the model is given, that a stream gives what the file gives, and how it ends."""
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from paddlevideo.cli.main import main
+from paddlevideo.errors import UserError
+from paddlevideo.inference import stream_clips
+from paddlevideo.inference.predictor import Predictor
+from paddlevideo.inference.stream import TimedFrame, open_stream
+from paddlevideo.inference.timeline import TimelineSettings
+from paddlevideo.inference.video_timeline import VideoTimeline, window_of
+from paddlevideo.inference.windows import windows
+from paddlevideo.loader.decode import open_video
+from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.spans import read_spans
+from tests.clips import damage, numbered_frames, write_clip
+from tests.servers import files, http_server, jpegs, mjpeg
+from tests.tiny_export import tiny_config
+
+SETTINGS = TimelineSettings(window_s=1.0, hop_s=0.5, on=0.3, off=0.2, smoothing="none", min_s=0.0, gap_s=0.0)
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny):
+    return Predictor.from_export(tiny.folder, say=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory):
+    """Pictures in three styles, two seconds each, of 6 s."""
+    rng = np.random.default_rng(5)
+    parts = [numbered_frames(50, seed=0), rng.integers(0, 80, (50, 48, 64, 3), np.uint8), numbered_frames(50, seed=9)]
+    return write_clip(tmp_path_factory.mktemp("long") / "long.mkv", np.concatenate(parts), fps=25)
+
+
+@pytest.fixture
+def command(capsys):
+    """``command("timeline", ...)`` -> code, out, err."""
+
+    def run(*words):
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
+
+    return run
+
+
+def test_a_window_is_scored_like_the_clip_that_holds_it(predictor, long_video):
+    timeline = VideoTimeline(predictor, str(long_video), SETTINGS)
+    list(timeline.run())
+    with open_video(long_video) as reader:
+        for (start, end), scores in zip(timeline.windows_s, timeline.scores):
+            inside = np.flatnonzero((reader.times() >= start - 1e-6) & (reader.times() < end - 1e-6))
+            expected = predictor.predict(reader.get(inside), fps=25)[0].scores
+            np.testing.assert_allclose(scores, expected, atol=1e-6)
+    assert [start for start, _ in timeline.windows_s] == [0.5 * k for k in range(11)]
+
+
+def test_a_stream_gives_the_spans_of_the_file_and_every_frame_is_decoded_once(predictor, long_video):
+    scan = VideoTimeline(predictor, str(long_video), SETTINGS)
+    list(scan.run())
+    scores = np.stack(scan.scores)
+    level = float(scores[:, np.ptp(scores, axis=0).argmax()].mean())
+    settings = dataclasses.replace(SETTINGS, exclusive=False, on=level, off=level)  # so that there are several
+    here = VideoTimeline(predictor, str(long_video), settings)
+    given = list(here.run())
+    assert given == here.spans and len(given) >= 2 and here.status == "150 frames"
+    with http_server(files(long_video.parent)) as port:
+        there = VideoTimeline(predictor, f"http://127.0.0.1:{port}/long.mkv", settings)
+        list(there.run())
+    strip = lambda spans: [(span.start_s, span.end_s, span.label, span.score) for span in spans]  # noqa: E731
+    assert strip(there.spans) == strip(here.spans) and there.status == "150 frames"
+
+
+def test_batches_and_a_process_that_cannot_be_forked_change_nothing(tiny, predictor, long_video, monkeypatch):
+    one = VideoTimeline(predictor, str(long_video), SETTINGS)
+    list(one.run())
+    remarks = []
+    batches = Predictor.from_export(tiny.folder, batch_size=4, say=remarks.append)
+    four = VideoTimeline(batches, str(long_video), SETTINGS)
+    list(four.run())
+    monkeypatch.setattr(stream_clips, "can_fork", lambda: False)
+    here = VideoTimeline(batches, str(long_video), SETTINGS)
+    list(here.run())
+    for other in (four, here):
+        assert other.windows_s == one.windows_s
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-6)
+    assert any("cannot fork" in line for line in remarks)
+
+
+def test_a_file_that_breaks_off_gives_its_spans_and_then_the_error(predictor, tmp_path):
+    whole = write_clip(tmp_path / "whole.mp4", numbered_frames(120), fps=25)
+    broken = damage(whole, tmp_path / "broken.mp4", start=0.7, share=0.05)
+    timeline, given = VideoTimeline(predictor, str(broken), SETTINGS), []
+    with pytest.raises(UserError, match=r"broken\.mp4: corrupt \(frame \d+"):
+        given.extend(timeline.run())
+    assert timeline.num_windows >= 3 and timeline.spans[: len(given)] == given
+    assert not [child for child in multiprocessing.active_children() if child.name == "stream"]
+
+
+def test_frames_are_freed_and_the_process_ends_when_reading_stops(predictor, long_video):
+    timeline = VideoTimeline(predictor, str(long_video), SETTINGS)
+    with contextlib.closing(timeline.run()) as spans:
+        next(spans)
+    assert not [child for child in multiprocessing.active_children() if child.name == "stream"]
+    assert timeline.spans
+
+
+def test_a_model_states_the_length_of_its_clip(predictor):
+    remarks = []
+    assert window_of(predictor, remarks.append) == 4.0 and "give the length of the clips" in remarks[0]
+    section = tiny_config()["PIPELINE"]["test"] | {
+        "sample": {"name": "SampleFrames", "clip_len": 8, "frame_interval": 8, "num_clips": 1}
+    }
+    assert Pipeline(section, "PIPELINE.test").clip_s == pytest.approx(64 / 30)
+
+
+def test_the_command_prints_and_writes_spans(tiny, long_video, tmp_path, command):
+    out = [tmp_path / "a.json", tmp_path / "a.srt"]
+    run = command(
+        "timeline", "-m", tiny.folder, "-i", long_video, "--window_s", 1, "--hop_s", 0.5, "--on", 0.3, "--off", 0.2,
+        "--out", *out,
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    table = read_spans(out[0])
+    assert len(table.spans) == run.out.count("\n") - 1 > 0
+    assert "-->" in out[1].read_text() and table.settings["window_s"] == 1.0
+    assert f"{len(table.spans)} spans of 11 windows; 150 frames" in run.err
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["-i", "no.mp4"], "no.mp4: missing"),
+        (["-i", "file:///x"], "write the path alone"),
+        (["-i", "VIDEO", "--window_s", "0"], "window_s"),
+        (["-i", "VIDEO", "--on", "0.2", "--off", "0.5"], "off: expected at most on"),
+        (["-i", "VIDEO", "--background", "archry"], "did you mean"),
+        (["-i", "VIDEO", "--out", "spans.txt"], "spans.txt: expected"),
+    ],
+)
+def test_mistakes_are_one_line(tiny, long_video, command, words, named):
+    words = [str(long_video) if word == "VIDEO" else word for word in words]
+    run = command("timeline", "-m", tiny.folder, *words)
+    assert run.code == 2 and named in run.err.splitlines()[-1], run.err
+
+
+def test_ctrl_c_ends_a_camera_with_what_it_has(tiny, tmp_path):
+    out = tmp_path / "spans.json"
+    with http_server(mjpeg(jpegs(20), fps=25, endless=True)) as port:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "paddlevideo", "timeline", "-m", tiny.folder, "-i", f"http://u:secret@127.0.0.1:{port}/",
+             "--window_s", "0.4", "--hop_s", "0.2", "--on", "0.1", "--off", "0.05", "--out", out],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ, start_new_session=True,
+        )  # fmt: skip
+        assert "windows of 0.4 s" in process.stdout.readline()
+        open_stream(f"http://127.0.0.1:{port}/", print).close()
+        time.sleep(2.5)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        text, _ = process.communicate(timeout=30)
+    assert process.returncode == 0 and "stopped" in text, text
+    assert read_spans(out).spans and "secret" not in text + out.read_text()
+
+
+def test_what_is_held_of_an_endless_source_does_not_grow():
+    frames = (frame_at(k / 25) for k in range(5000))
+    largest = max(len(window.frames) for window in windows(frames, 2.0, 0.5))
+    assert largest == 50
+
+
+def frame_at(time_s):
+    return TimedFrame(time_s, SimpleNamespace(width=64, height=48))
