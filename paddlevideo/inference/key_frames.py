@@ -40,6 +40,7 @@ class ForwardReader(FrameReader):
 
     Attributes:
         num_decoded: frames so far.
+        on_frame: called whenever a frame was decoded or is converted.
 
     Raises:
         VideoReadError: it cannot be read.
@@ -53,6 +54,7 @@ class ForwardReader(FrameReader):
             self.fps, self._count, self._times = reader.fps, len(reader), reader.times()
             self.remarks, self.pixel_aspect = list(reader.remarks), reader.pixel_aspect
         self.num_decoded = 0
+        self.on_frame: Callable[[], None] = lambda: None
         self._frames: Iterator[tuple[Any, int, str | None]] | None = None
         self._held: dict[int, tuple[Any, str | None]] = {}  # frame, damage
         self._size: tuple[int, int] | None = None  # width and height as stored, of the first frame
@@ -101,6 +103,7 @@ class ForwardReader(FrameReader):
             return False
         frame, _, damage = decoded
         self.num_decoded += 1
+        self.on_frame()
         if self._size is None:
             self._size = frame.width, frame.height
             if orientation(frame)[0]:  # rows became columns, so pixels that were wide are high
@@ -148,6 +151,7 @@ class ForwardReader(FrameReader):
 
     def picture(self, frame: Any) -> np.ndarray:
         """uint8 [H, W, 3] in the size of the first frame."""
+        self.on_frame()
         if (frame.width, frame.height) != self._size:
             remark = size_remark([self._size, (frame.width, frame.height)])
             self.remarks += [remark] if remark not in self.remarks else []

@@ -31,6 +31,8 @@ _WAITING_BYTES = 128 << 20  # waiting for the encoder
 _TRANSFER_BYTES = 1 << 28  # reserved: the largest picture; memory is taken for what is used of it
 _PIECE_BYTES = 16 << 20  # that are copied at once
 _JOIN_S = 5
+_STUCK_S = 300  # without a frame, of a process that is waited for
+_WATCH_S = 1.0
 _KILLED = {-signal.SIGKILL: " (killed, mostly by the system's memory limit)"}
 
 
@@ -66,7 +68,7 @@ class OutputQueue:
             return
         try:
             item = (index, *self._reader.held(index), marks)
-        except VideoReadError as error:
+        except Exception as error:  # raised by ``finish``
             item = error
         self._put(item)
 
@@ -174,76 +176,109 @@ class VideoStage(FrameReader):
 
 
 class VideoProcess(VideoStage):
-    """The same in a process of its own, which decodes ahead while nothing is asked of it."""
+    """The same in a process of its own, which decodes ahead while no request is open.
+
+    It is killed when it makes no progress for ``_STUCK_S`` while this process waits for it.
+    """
 
     def __init__(self, reader: ForwardReader, writer: FrameWriter | None):
         super().__init__(reader, writer)
         self._transfer = mmap.mmap(-1, _TRANSFER_BYTES)
         self._size: tuple[int, int] | None = None
+        self._num_frames = multiprocessing.RawValue("Q", 0)  # decoded or converted by the process
         context = multiprocessing.get_context("fork")
-        self._connection, theirs = context.Pipe()
-        arguments = (os.getpid(), self._connection, theirs, VideoStage(reader, writer), self._transfer)
+        self._connection, child_end = context.Pipe()
+        stage = VideoStage(reader, writer)
+        arguments = (os.getpid(), self._connection, child_end, stage, self._transfer, self._num_frames)
         self._process = context.Process(target=_serve, args=arguments, name="video", daemon=True)
         self._process.start()
-        theirs.close()
+        child_end.close()
+        self._waits, self._num_calls, self._expired_s, self._ended = False, 0, None, threading.Event()
+        threading.Thread(target=self._watch, name="watch video", daemon=True).start()
 
     def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
         wanted, (height, width) = self.checked(indices), self.size()
         most = max(1, _PIECE_BYTES // (height * width * 3))
-        parts = []
+        clip: np.ndarray | None = None
         for start in range(0, len(wanted), most):
-            shape = self._ask("get", wanted[start : start + most])
-            part = np.frombuffer(self._transfer, np.uint8, int(np.prod(shape))).reshape(shape)
-            parts += [part.copy()] if each is None else [each(frame.copy())[None] for frame in part]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            shape = self._request("get", wanted[start : start + most])
+            piece = np.frombuffer(self._transfer, np.uint8, int(np.prod(shape))).reshape(shape)
+            for position, frame in enumerate(piece, start):
+                image = frame if each is None else each(frame)
+                if clip is None:
+                    clip = np.empty((len(wanted), *image.shape), image.dtype)
+                clip[position] = image
+        return clip
 
     def size(self) -> tuple[int, int]:
-        self._size = self._size or self._ask("size")
+        self._size = self._size or self._request("size")
         return self._size
 
     def keep(self, first: int) -> None:
-        self._tell("keep", first)
+        self._send("keep", first)
 
     def show(self, frames: Sequence[tuple[int, Any]]) -> None:
-        self._tell("show", frames)
+        self._send("show", frames)
 
     def finish(self) -> int:
-        return self._ask("finish")
+        return self._request("finish")
 
     def abandon(self) -> None:
-        self._tell("abandon")
+        self._send("abandon")
 
     def num_decoded(self) -> int:
-        return self._ask("num_decoded")
+        return self._request("num_decoded")
 
     def end(self) -> None:
+        self._ended.set()
         self._connection.close()
         self._process.join(_JOIN_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
 
-    def _tell(self, name: str, *arguments: Any) -> None:
-        try:
+    def _send(self, name: str, *arguments: Any) -> None:
+        with self._waiting():
             self._connection.send((name, arguments))
-        except OSError:
-            raise self._died() from None
 
-    def _ask(self, name: str, *arguments: Any) -> Any:
-        self._tell(name, *arguments)
-        try:
+    def _request(self, name: str, *arguments: Any) -> Any:
+        with self._waiting():
+            self._connection.send((name, arguments))
             failure, value, remarks = self._connection.recv()
-        except (EOFError, OSError):
-            raise self._died() from None
         self.remarks += [remark for remark in remarks if remark not in self.remarks]
         if failure is not None:
             raise error_of(failure)
         return value
 
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._waits, self._num_calls = True, self._num_calls + 1
+        try:
+            yield
+        except (EOFError, OSError):
+            raise self._died() from None
+        finally:
+            self._waits = False
+
+    def _watch(self) -> None:
+        """Kills the process where it is stuck, which ends the request that waits for it."""
+        seen, idle_s = None, 0.0  # counted, not read from a clock: both processes may have been suspended
+        while not self._ended.wait(_WATCH_S):
+            progress = self._num_frames.value, self._num_calls
+            idle_s = idle_s + _WATCH_S if self._waits and progress == seen else 0.0
+            seen = progress
+            if idle_s >= _STUCK_S:
+                self._expired_s = idle_s
+                self._process.kill()
+                return
+
     def _died(self) -> UserError:
         self._process.join(_JOIN_S)
         code = self._process.exitcode
         text = f"the process that decodes it died with exit code {code}{_KILLED.get(code, '')}"
+        if self._expired_s is not None:
+            waited = f"no frame for {self._expired_s:g} s"
+            text = f"the process that decodes it timed out ({waited}); is the storage hanging?"
         self.death = UserError(f"{printable(self.path)}: {text}")
         return self.death
 
@@ -252,30 +287,39 @@ _ANSWERED = frozenset({"get", "size", "finish", "num_decoded"})
 
 
 def _serve(
-    parent: int, theirs: Connection, connection: Connection, stage: VideoStage, transfer: mmap.mmap
+    parent: int, parent_end: Connection, connection: Connection, stage: VideoStage, transfer: mmap.mmap, num_frames: Any
 ) -> None:  # fmt: skip
-    """The process of ``VideoProcess``."""
+    """The process of ``VideoProcess``.  The failure of a call without an answer is that of every later one."""
+
+    def count() -> None:
+        num_frames.value += 1
+
     follow_parent(parent)
-    theirs.close()  # else the end of the parent's side would not be seen
+    parent_end.close()  # else its end would not be seen
     reader = stage._reader
     reader.end()  # of the parent's decoder; the file is opened anew
-    last = 0
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent has closed its side
+    reader.on_frame = count
+    last, unanswered = 0, None
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent has closed its end
         while True:
             while not connection.poll() and reader.ahead(last, _AHEAD_BYTES):
                 pass
             name, arguments = connection.recv()
-            failure = value = None
-            try:
-                value = getattr(stage, name)(*arguments)
-                if name == "get":
-                    last = max(arguments[0])
-                    np.frombuffer(transfer, np.uint8, value.size)[:] = value.reshape(-1)
-                    value = value.shape
-            except Exception as error:
-                failure = failure_of(error)
+            failure, value = unanswered, None
+            if unanswered is None:
+                try:
+                    value = getattr(stage, name)(*arguments)
+                    if name == "get":
+                        last = max(arguments[0])
+                        np.frombuffer(transfer, np.uint8, value.size)[:] = value.reshape(-1)
+                        value = value.shape
+                except Exception as error:
+                    failure = failure_of(error)
             if name in _ANSWERED:
                 connection.send((failure, value, list(reader.remarks)))
+            elif failure is not None and unanswered is None:
+                unanswered = failure
+                stage.abandon()
     stage.end()
 
 

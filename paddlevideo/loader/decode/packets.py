@@ -620,12 +620,15 @@ def upright(image: np.ndarray, turned: tuple[bool, bool, bool]) -> np.ndarray:
     return image[:: -1 if upside_down else 1, :: -1 if left_right else 1]
 
 
-_of_thread = threading.local()
+class _OfThread(threading.local):
+    converter: Any = None  # a converter per frame costs 25 times as much
+
+
+_of_thread = _OfThread()
 
 
 def _converter() -> Any:
-    # one per thread: a converter per frame costs 25 times as much
-    if not hasattr(_of_thread, "converter"):
+    if _of_thread.converter is None:
         from av.video.reformatter import VideoReformatter
 
         _of_thread.converter = VideoReformatter()

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference import detection_run
+from paddlevideo.inference import detection_run, video_stage
 from paddlevideo.inference.detector import detect
 from paddlevideo.inference.key_frames import ForwardReader
 from paddlevideo.inference.person_detectors import PersonDetector
 from paddlevideo.inference.video_output import OutputVideo
 from paddlevideo.loader.decode import VideoReadError
+from paddlevideo.video_files import write_video
 from tests.clips import cut, numbered_frames, write_clip
 from tests.tiny_ava import CUSTOM, SIZE_PX
 
@@ -121,6 +122,68 @@ def test_a_decoding_process_that_dies_is_named_once(tiny_ava, tmp_path, monkeypa
         detect(tiny_ava.video, tiny_ava.folder, detector=Middle(), device="cpu")
     text = f"{tiny_ava.video}: the process that decodes it died with exit code -9 (killed, mostly by the system's"
     assert str(raised.value).startswith(text) and multiprocessing.active_children() == []
+
+
+def test_a_decoding_process_that_hangs_is_killed_and_named(tiny_ava, tmp_path, monkeypatch):
+    parent, picture = os.getpid(), ForwardReader.picture
+
+    def stopped(reader, frame):
+        if os.getpid() != parent and reader._next > 100:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return picture(reader, frame)
+
+    monkeypatch.setattr(ForwardReader, "picture", stopped)
+    monkeypatch.setattr(video_stage, "_STUCK_S", 0.5)
+    monkeypatch.setattr(video_stage, "_WATCH_S", 0.25)
+    with pytest.raises(UserError) as raised:
+        detect(tiny_ava.video, tiny_ava.folder, detector=Middle(), device="cpu")
+    text = f"{tiny_ava.video}: the process that decodes it timed out (no frame for 0.5 s); is the storage hanging?"
+    assert str(raised.value) == text and multiprocessing.active_children() == []
+
+
+class Plain:
+    """An output video of frames without marks."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def draw(self, frame, pixel_aspect, marks):
+        return frame
+
+    def write(self, frames):
+        return write_video(self.path, frames, 30)
+
+
+@pytest.mark.parametrize("forked", [True, False])
+@pytest.mark.parametrize("failing", [ForwardReader, video_stage.VideoStage])
+def test_an_output_video_is_whole_or_the_reason_is_raised(tiny_ava, tmp_path, monkeypatch, forked, failing):
+    if not forked and failing is video_stage.VideoStage:
+        pytest.skip("raised by the call itself")
+
+    def broken(reader, index):
+        if index == 5:
+            raise RuntimeError("out of order")
+        return held(reader, index)
+
+    def broken_show(stage, frames):
+        if frames[0][0] == 5:
+            raise RuntimeError("out of order")
+        show(stage, frames)
+
+    held, show = ForwardReader.held, video_stage.VideoStage.show
+    if failing is ForwardReader:
+        monkeypatch.setattr(ForwardReader, "held", broken)
+    else:
+        monkeypatch.setattr(video_stage.VideoStage, "show", broken_show)
+    monkeypatch.setattr(video_stage, "can_fork", lambda: forked)
+    out = tmp_path / "out.mp4"
+    with video_stage.open_stage(ForwardReader(tiny_ava.video), Plain(out), print) as stage:
+        stage.keep(0)
+        for index in range(10):
+            stage.show([(index, None)])
+        with pytest.raises((UserError, RuntimeError), match="out of order"):
+            stage.finish()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_output_video_that_cannot_be_written_costs_no_result(tiny_ava, tmp_path):
