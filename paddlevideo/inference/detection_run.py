@@ -23,8 +23,8 @@ from paddlevideo.inference.key_frames import (
 )
 from paddlevideo.inference.person_actions import KeyFrame, Person, VideoActions
 from paddlevideo.inference.person_detectors import PersonDetector, ProposalFile
-from paddlevideo.inference.tracking import longest_gap_s, tracks_of
-from paddlevideo.inference.video_bank import FirstPass, bank_of_video, bank_rows, with_windows_from
+from paddlevideo.inference.tracking import Track, longest_gap_s, tracks_of
+from paddlevideo.inference.video_bank import FirstPass, bank_of_video, bank_rows, check_channels, with_windows_from
 from paddlevideo.inference.video_stage import VideoStage
 from paddlevideo.loader.pipelines import Pipeline
 
@@ -54,17 +54,29 @@ class DetectionRun:
         self._moments, self._detected_at, self._start, self._end = moments, detected, start, end
         self._video_id, self._detected_s = video_id, np.array([moment.time_s for moment in detected])
         self._size = stage.size()
+        self._position = {moment: number for number, moment in enumerate(detected)}
         self._shows = False
+        # filled in place, so that a key frame is built once and the result keeps what it derives from the times
+        self._tracks: dict[int, Track] = {}
+        self._key_frames, self._num_built = [KeyFrame(moment, []) for moment in moments], 0
+        self._result = VideoActions(
+            stage.path, video_id, self._size, stage.times(), self._key_frames, detector.settings, self._tracks,
+            self._detected_s,
+        )  # fmt: skip
 
     def at_once(self) -> VideoActions:
         """One pass: detection, scores and the output video."""
         found = self._detection([*self._moments, *self._detected_at])
         scored = self._scored(found, self._detector.pipeline)
         links = self._links(found)
+
+        def announce() -> None:
+            self._close_detection()
+            self._announce_scores(found, scored)
+
+        found.on_end = announce
         self._run([found, links, scored], links, scored)
-        self._close_detection()
-        self._announce_scores(scored.rows.runs)
-        return self._result(links, scored)
+        return self._updated(links, scored)
 
     def with_bank(self, path: Path, seconds: Sequence[KeyMoment]) -> VideoActions:
         """Two passes, since a key frame reads the features of others after it: detection with the features of the
@@ -76,25 +88,32 @@ class DetectionRun:
         """
         detector = self._detector
         found = self._detection([*self._moments, *seconds, *self._detected_at])
-        links, stages = self._links(found), []
+        links, scores_bank = self._links(found), []
         bounded, maker = isinstance(self._persons, ProposalFile), detector.bank_detector
+        features: PersonRows | None = None
         if maker is not None and not path.exists():
-            rows = bank_rows(maker, self._stage, seconds, self._start, bounded, detector.batch_size)
-            frames = [rows.maker.frames(number, moment) for number, moment in enumerate(seconds)]
-            stages = [ScoreClips(found, seconds, frames, rows)]
-        run_pass(self._stage, [found, links, *stages])
-        self._close_detection()
-        detector.announce(f"Looking for a feature bank of the video ({path})")
+            check_channels(maker.channels, detector.window, str(maker.origin["config"]))
+            features = bank_rows(maker, self._stage, seconds, self._start, bounded, detector.batch_size)
+            frames = [features.maker.frames(number, moment) for number, moment in enumerate(seconds)]
+            scores_bank = [ScoreClips(found, seconds, frames, features)]
+
+        def announce() -> None:
+            self._close_detection()
+            detector.announce(f"Looking for a feature bank of the video ({path})")
+            if features is not None:
+                features.report(detector.progress, found.num_busy(seconds))
+
+        found.on_end = announce
+        run_pass(self._stage, [found, links, *scores_bank])
         boxes = [found.boxes(moment) for moment in seconds]
         first = FirstPass(self._stage, self._video_id, seconds, boxes, self._start, bounded)
-        features = stages[0].rows if stages else None
         made = bank_of_video(
             path, first, maker, detector.window, detector.batch_size, detector.progress, detector.say, features
         )
         scored = self._scored(found, with_windows_from(detector.pipeline, made))
+        self._announce_scores(found, scored)
         self._run([scored], links, scored)
-        self._announce_scores(scored.rows.runs)
-        return self._result(links, scored)
+        return self._updated(links, scored)
 
     def finished(self, result: VideoActions, reader: ForwardReader) -> VideoActions:
         """The result with what became of the output video."""
@@ -120,70 +139,58 @@ class DetectionRun:
         rows = PersonRows(maker, self._moments, detector.scores, width, detector.batch_size)
         return ScoreClips(found, self._moments, frames, rows)
 
-    def _run(self, stages: Sequence[Any], links: LinkPersons, scored: ScoreClips) -> None:
+    def _run(self, steps: Sequence[Any], links: LinkPersons, scored: ScoreClips) -> None:
         """A pass with the output video, if there is one and its frames need not be held for too long."""
         plan = self._plan
         if plan is None:
-            run_pass(self._stage, stages)
+            run_pass(self._stage, steps)
             return
-        reaches = {index: index for stage in stages for index in stage.at}
+        reaches = {index: index for step in steps for index in step.at}
         reaches |= {index: max(index, last) for index, last in scored.reaches.items()}
-        needs = plan.needs(self._stage.times(), self._detected_s, self._key_times_s)
+        needs = plan.needs(self._stage.times(), self._detected_s, self._result.key_times_s)
         height, width = self._size
         most = int(_HELD_BYTES / (height * width * BYTES_PER_PIXEL))
         marks = functools.partial(self._marks, links, scored)
         shown = ShowFrames(self._stage, reaches, plan.indices, *needs, links, scored, marks, most)
-        run_pass(self._stage, [*stages, shown])
+        run_pass(self._stage, [*steps, shown])
         self._shows = not shown.given_up
-
-    @property
-    def _key_times_s(self) -> np.ndarray:
-        return np.array([moment.time_s for moment in self._moments])
 
     def _marks(self, links: LinkPersons, scored: ScoreClips, indices: np.ndarray) -> list[Any]:
         """What is drawn into frames of the output video, from the detections around them."""
-        times_s = self._stage.times()
-        gap_s = longest_gap_s(float(np.median(np.diff(self._detected_s))) if len(self._detected_s) > 1 else 0.0)
-        first = int(np.searchsorted(self._detected_s[: len(links.ids)], times_s[indices[0]] - gap_s))
-        return self._plan.marks(self._result(links, scored, first), indices, links.first_s, links.last_s)
+        earliest_s = self._result.times_s[indices[0]] - longest_gap_s(self._result.detected_every_s)
+        first = int(np.searchsorted(self._detected_s[: len(links.ids)], earliest_s))
+        return self._plan.marks(self._updated(links, scored, first), indices, links.first_s, links.last_s)
 
-    def _result(self, links: LinkPersons, scored: ScoreClips, first: int = 0) -> VideoActions:
-        """The result of what is done so far.
+    def _updated(self, links: LinkPersons, scored: ScoreClips, first: int = 0) -> VideoActions:
+        """The result with what is done so far.
 
         Args:
             first: detection from which tracks begin.
         """
-        height, width = self._size
         num_linked = len(links.ids)
         tracks = tracks_of(
             [found[:, :4] for found in links.boxes[first:]],
             [moment.time_s for moment in self._detected_at[first:num_linked]],
             links.ids[first:],
         )
-        ids_at = dict(zip(self._detected_at, links.ids))
-        key_frames = [KeyFrame(moment, []) for moment in self._moments]
-        for number in range(scored.rows.num_settled):
-            moment = self._moments[number]
-            persons = zip(ids_at[moment], scored.boxes[number], scored.rows.rows[number], strict=True)
-            key_frames[number] = KeyFrame(
-                moment,
-                [
-                    Person(int(i), to_pixels(box[:4], width, height), box[:4], float(box[4]), row)
-                    for i, box, row in persons
-                ],
+        self._tracks.clear()
+        self._tracks.update(sorted(tracks.items()))
+        height, width = self._size
+        for number in range(self._num_built, scored.rows.num_settled):
+            ids = links.ids[self._position[self._moments[number]]]
+            self._key_frames[number].persons.extend(
+                Person(int(i), to_pixels(box[:4], width, height), box[:4], float(box[4]), row)
+                for i, box, row in zip(ids, scored.boxes[number], scored.rows.rows[number], strict=True)
             )
-        return VideoActions(
-            self._stage.path, self._video_id, self._size, self._stage.times(), key_frames, self._detector.settings,
-            dict(sorted(tracks.items())), self._detected_s,
-        )  # fmt: skip
+        self._num_built = scored.rows.num_settled
+        return self._result
 
     def _close_detection(self) -> None:
         for line in self._persons.account():
             self._detector.say(line)
         self._detector.announce("finish object detection")
 
-    def _announce_scores(self, runs: Sequence[int]) -> None:
+    def _announce_scores(self, found: DetectPersons, scored: ScoreClips) -> None:
         """The progress of the scores, of which the total is known when all persons are."""
         self._detector.announce("Performing SpatioTemporal Action Detection for each clip")
-        for done in runs:
-            self._detector.progress(done, runs[-1])
+        scored.rows.report(self._detector.progress, found.num_busy(self._moments))

@@ -19,7 +19,7 @@ from paddlevideo.inference.video_stage import VideoStage
 _AT_ONCE = 32  # frames that are shown at once where nothing is read any more
 
 
-class Stage:
+class Step:
     """What is done with the frames of a pass, in ascending order.
 
     Attributes:
@@ -38,24 +38,28 @@ class Stage:
         """After the last frame."""
 
 
-def run_pass(reader: VideoStage, stages: Sequence[Stage]) -> None:
-    """Runs the stages over a video, at each frame in their order; each frame is decoded once."""
+def run_pass(reader: VideoStage, steps: Sequence[Step]) -> None:
+    """Runs the steps over a video, at each frame in their order; each frame is decoded once."""
     reader.keep(0)
-    for index in sorted({index for stage in stages for index in stage.at}):
-        for stage in stages:
-            stage.run(index)
-        needed = [first for stage in stages if (first := stage.first_needed(index)) is not None]
+    for index in sorted({index for step in steps for index in step.at}):
+        for step in steps:
+            step.run(index)
+        needed = [first for step in steps if (first := step.first_needed(index)) is not None]
         reader.keep(min(needed, default=index))
-    for stage in stages:
-        stage.finish()
+    for step in steps:
+        step.finish()
+    reader.keep(None)
 
 
-class DetectPersons(Stage):
+class DetectPersons(Step):
     """Detects persons in the frames of some moments.
 
     Args:
         moments: those of all passes, of which each frame is read once.
         progress: called with (frames done, all of them).
+
+    Attributes:
+        on_end: called when the boxes of all moments are there.
     """
 
     def __init__(
@@ -64,14 +68,21 @@ class DetectPersons(Stage):
     ):  # fmt: skip
         self._reader, self._persons, self._progress = reader, persons, progress
         self._boxes: dict[int, np.ndarray] = {}
+        self.on_end: Callable[[], None] = lambda: None
+        self._ended = False
         if isinstance(persons, ProposalFile):  # fractions already; pixels and back would round them
             return
         self._timestamps = {moment.frame_index: moment.timestamp_s for moment in moments}
         self.at = sorted(self._timestamps)
 
     def run(self, index: int) -> None:
-        if len(self._boxes) == len(self.at) or index != self.at[len(self._boxes)]:
-            return
+        if len(self._boxes) < len(self.at) and index == self.at[len(self._boxes)]:
+            self._detect(index)
+        if not self._ended and len(self._boxes) == len(self.at):
+            self._ended = True
+            self.on_end()
+
+    def _detect(self, index: int) -> None:
         frame = self._reader.get([index])
         height, width = frame.shape[1:3]
         (boxes,) = self._persons.detect(frame, [self._timestamps[index]])
@@ -87,8 +98,12 @@ class DetectPersons(Stage):
             return self._persons.boxes_norm(moment.timestamp_s)
         return self._boxes[moment.frame_index]
 
+    def num_busy(self, moments: Sequence[KeyMoment]) -> int:
+        """How many of some moments have persons."""
+        return sum(len(self.boxes(moment)) > 0 for moment in moments)
 
-class LinkPersons(Stage):
+
+class LinkPersons(Step):
     """Gives persons their track ids.
 
     Args:
@@ -122,7 +137,7 @@ class LinkPersons(Stage):
         return None
 
 
-class ScoreClips(Stage):
+class ScoreClips(Step):
     """Gives the persons of key frames their rows, on the clip around each.
 
     Args:
@@ -155,14 +170,14 @@ class ScoreClips(Stage):
         self.rows.finish()
 
 
-class ShowFrames(Stage):
+class ShowFrames(Step):
     """Gives the output video its frames, each when nothing that comes later changes what is drawn into it.
 
     Args:
         reaches: frames at which something may be settled, and the last frame that is read there.
         indices: the frames of the output video, ascending.
         num_detected, num_scored: for each, how many moments must have been linked and scored.
-        links, clips: the stages that do so.
+        links, clips: the steps that do so.
         marks: called with frames of the output video, gives what is drawn into each.
         most_held: frames; where more would have to be held, the pass shows none and ``given_up`` is set.
     """

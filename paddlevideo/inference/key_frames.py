@@ -74,9 +74,10 @@ class ForwardReader(FrameReader):
         first, last = min(wanted), max(wanted)
         if self._frames is None or first < min(self._held, default=self._next):  # backwards: from the start again
             self.end()
-            self._kept_from = None if self._kept_from is None else min(self._kept_from, first)
         if self._kept_from is None:
             self._free(first)
+        else:
+            self._kept_from = min(self._kept_from, first)
         while self._next <= last and self.advance(first):
             pass
         clip = FrameBuffer(self.path, wanted, each)
@@ -326,41 +327,19 @@ def shot_until(timestamp_end: float | None, timestamp_start: float, clip_fps: fl
     return 0, None if timestamp_end is None else round((timestamp_end - timestamp_start) * clip_fps) - 1
 
 
-def person_rows(
-    maker: ClipMaker,
-    moments: Sequence[KeyMoment],
-    persons: Sequence[np.ndarray],
-    compute: Callable[[dict[str, np.ndarray]], np.ndarray],
-    width: int,
-    batch_size: int,
-    progress: Callable[[int, int], None],
-) -> list[np.ndarray]:
-    """Per key frame a row for each of its persons, float32 [n, width]; clips are made where there are persons only.
+class PersonRows:
+    """Per key frame a row for each of its persons, one key frame after the other: a run as soon as a batch is full.
+
+    Clips are made where there are persons only.
 
     Args:
-        persons: per key frame float32 [n, 5]: boxes as fractions of the picture, and scores.
         compute: a batch as the loader's, without ground truth -> float32 [R, width].
         batch_size: key frames per run.
-        progress: called with (key frames done, all of them).
-    """
-    rows = PersonRows(maker, moments, compute, width, batch_size)
-    num_busy = sum(len(boxes) > 0 for boxes in persons)
-    rows.on_run = lambda done: progress(done, num_busy)
-    for number, boxes in enumerate(persons):
-        rows.add(number, boxes)
-    rows.finish()
-    return rows.rows
-
-
-class PersonRows:
-    """``person_rows`` one key frame after the other: a run as soon as a batch is full.
 
     Attributes:
         maker: of the clips.
         rows: per key frame float32 [n, width], of those that are done.
         num_settled: so many key frames from the first on are done.
-        runs: key frames with persons that were done after each run.
-        on_run: called with that number.
     """
 
     def __init__(
@@ -372,13 +351,20 @@ class PersonRows:
         batch_size: int,
     ):
         self.rows = [np.zeros((0, width), np.float32) for _ in moments]
-        self.num_settled, self.runs = 0, []
-        self.on_run: Callable[[int], None] = lambda done: None
+        self.num_settled = 0
+        self._runs: list[int] = []  # key frames with persons that were done after each run
+        self._on_run: Callable[[int], None] = lambda done: None
         self.maker, self._moments, self._compute, self._batch_size = maker, moments, compute, batch_size
         self._waiting: list[tuple[int, int, dict[str, Any]]] = []  # number, persons, sample
 
+    def report(self, progress: Callable[[int, int], None], total: int) -> None:
+        """Calls ``progress`` with (key frames with persons done, ``total``) for each run, those so far among them."""
+        self._on_run = lambda done: progress(done, total)
+        for done in self._runs:
+            progress(done, total)
+
     def add(self, number: int, boxes: np.ndarray) -> None:
-        """The next key frame: float32 [n, 5] as ``person_rows`` takes them."""
+        """The next key frame: float32 [n, 5], boxes as fractions of the picture, and scores."""
         if len(boxes):
             sample = self.maker.sample(number, self._moments[number], boxes[:, :4], boxes[:, 4])
             self._waiting.append((number, len(boxes), sample))
@@ -399,8 +385,8 @@ class PersonRows:
         for number, part in zip(numbers, parts, strict=True):
             self.rows[number] = part
         self._waiting = []
-        self.runs.append(len(numbers) + (self.runs[-1] if self.runs else 0))
-        self.on_run(self.runs[-1])
+        self._runs.append(len(numbers) + (self._runs[-1] if self._runs else 0))
+        self._on_run(self._runs[-1])
 
 
 def open_forward(path: str | Path, say: Say, damaged: Damaged = "refuse") -> ForwardReader:

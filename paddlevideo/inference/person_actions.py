@@ -140,6 +140,13 @@ def names_of(class_ids: Sequence[int], label_file: str | Path | None) -> list[st
 
 # ---- results
 
+_LONE_S = 0.5  # how far from a single key frame its persons are drawn
+
+
+def usual_distance_s(times_s: np.ndarray) -> float:
+    """The median distance between neighbours in seconds; a second where there are none."""
+    return float(np.median(np.diff(times_s))) if len(times_s) > 1 else 2 * _LONE_S
+
 
 @dataclass(frozen=True, eq=False)
 class Person:
@@ -204,6 +211,16 @@ class VideoActions:
     def key_times_s(self) -> np.ndarray:
         """Of the key frames, since the first frame."""
         return np.array([key_frame.moment.time_s for key_frame in self.key_frames])
+
+    @functools.cached_property
+    def key_every_s(self) -> float:
+        """The usual distance between two key frames."""
+        return usual_distance_s(self.key_times_s)
+
+    @functools.cached_property
+    def detected_every_s(self) -> float:
+        """The usual distance between two frames in which persons were detected."""
+        return usual_distance_s(self.detected_s)
 
     @property
     def names(self) -> Sequence[str]:

@@ -185,6 +185,7 @@ def bank_of_video(
     Args:
         detector: None: a bank must be there already; its detector is not compared.
         window: of the network that takes it.
+        progress: called with (key frames done, all of them) where the features are made here.
         rows: the features, where they are there already.
 
     Raises:
@@ -193,19 +194,18 @@ def bank_of_video(
     """
     wanted = first.identity() | dict(detector.origin if detector else {})
     if detector is not None:
-        _check_channels(detector.channels, window, str(detector.origin["config"]))
+        check_channels(detector.channels, window, str(detector.origin["config"]))
     if path.exists() and _is_of(path, wanted, detector, say):
-        _check_channels(feature_bank.FeatureBank(path, verify=False).channels, window, str(path))
+        check_channels(feature_bank.FeatureBank(path, verify=False).channels, window, str(path))
         return path
     if detector is None:
         raise no_detector(path)
     if rows is None:
         rows = bank_rows(detector, first.reader, first.moments, first.timestamp_start, first.bounded, batch_size)
+        rows.report(progress, sum(len(boxes) > 0 for boxes in first.persons))
         for number, boxes in enumerate(first.persons):
             rows.add(number, boxes)
         rows.finish()
-    for done in rows.runs:
-        progress(done, rows.runs[-1])
     features = rows.rows
     frames = [
         feature_bank.BankFrame(first.video_id, math.floor(moment.timestamp_s), rows, boxes[:, 4])
@@ -248,7 +248,8 @@ def _is_of(path: Path, wanted: Mapping[str, str], detector: BankDetector | None,
     return not others
 
 
-def _check_channels(channels: int, window: Window, source: str) -> None:
+def check_channels(channels: int, window: Window, source: str) -> None:
+    """Raises UserError if a bank's features are of another length than a network takes."""
     if channels != window.channels:
         raise UserError(
             f"{source}: features of {channels} channels, but the model takes a feature bank of {window.channels}; name "

@@ -13,14 +13,13 @@ from paddlevideo.ava_files import whole_second
 from paddlevideo.boxes import to_pixels
 from paddlevideo.drawing import NUM_COLOURS, Marked, mark
 from paddlevideo.errors import UserError
-from paddlevideo.inference.person_actions import Person, VideoActions
+from paddlevideo.inference.person_actions import Person, VideoActions, usual_distance_s
 from paddlevideo.inference.tracking import colours_of, free_colour, longest_gap_s
 from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.video_files import write_video
 
-_LONE_S = 0.5  # how far from a single key frame its persons are drawn
 _SLACK_S = 1e-3
 _MOST_FPS = 30.0  # of an output video, unless a rate is given
 
@@ -100,8 +99,8 @@ class OutputPlan:
             detected_s, key_times_s: of all frames with detections and of all key frames.
         """
         now = times_s[self.indices]
-        after = np.searchsorted(detected_s, now + longest_gap_s(_usual(detected_s)), side="right")
-        near = np.searchsorted(key_times_s, now + 1.5 * _usual(key_times_s) + _SLACK_S, side="right")
+        after = np.searchsorted(detected_s, now + longest_gap_s(usual_distance_s(detected_s)), side="right")
+        near = np.searchsorted(key_times_s, now + 1.5 * usual_distance_s(key_times_s) + _SLACK_S, side="right")
         return np.minimum(after + 2, len(detected_s)), near
 
     def marks(
@@ -113,7 +112,7 @@ class OutputPlan:
             result: with the tracks around the frames, and the actions of the key frames around.
             first_s, last_s: of each person's first and last detection so far; persons count from 0 in that order.
         """
-        end_s = float(result.times_s[indices[-1]]) + longest_gap_s(_usual(result.detected_s))
+        end_s = float(result.times_s[indices[-1]]) + longest_gap_s(result.detected_every_s)
         while (person := len(self.colours)) in first_s and first_s[person] <= end_s:
             self.colours[person] = free_colour(person, first_s[person], self.colours, last_s, NUM_COLOURS)
         shown = (self.output.threshold, self.output.top_k, self.colours)
@@ -210,21 +209,16 @@ def persons_at(result: VideoActions, frame_index: int) -> Iterator[tuple[int, np
     which they were found; None if that is further away than one and a half of the key frames' usual distance.
     """
     now = float(result.times_s[frame_index])
-    usual_s = _usual(result.detected_s)
-    times = result.key_times_s
-    near = np.flatnonzero(np.abs(times - now) <= 1.5 * _usual(times) + _SLACK_S)
+    times, most_s = result.key_times_s, 1.5 * result.key_every_s + _SLACK_S
+    first, end = np.searchsorted(times, [now - most_s - _SLACK_S, now + most_s + _SLACK_S])
+    near = first + np.flatnonzero(np.abs(times[first:end] - now) <= most_s)
     persons: dict[int, Person] = {}
     for i in near[np.argsort(-np.abs(times[near] - now), kind="stable")]:  # the nearest last
         persons.update({person.track_id: person for person in result.key_frames[i].persons})
     for number, track in result.tracks.items():
-        box = track.at(now, usual_s)
+        box = track.at(now, result.detected_every_s)
         if box is not None:
             yield number, box, persons.get(number)
-
-
-def _usual(times_s: np.ndarray) -> float:
-    """The median distance in seconds."""
-    return float(np.median(np.diff(times_s))) if len(times_s) > 1 else 2 * _LONE_S
 
 
 def write_csv(path: str | Path, result: VideoActions) -> None:

@@ -138,8 +138,8 @@ class VideoStage(FrameReader):
         """Height and width of the first frame."""
         return self._reader.size()
 
-    def keep(self, first: int) -> None:
-        """Frees the frames before ``first``; those from there on stay."""
+    def keep(self, first: int | None) -> None:
+        """Frees the frames before ``first``; those from there on stay; None: those of the last clip."""
         self._reader.keep(first)
 
     def show(self, frames: Sequence[tuple[int, Any]]) -> None:
@@ -214,7 +214,7 @@ class VideoProcess(VideoStage):
         self._size = self._size or self._request("size")
         return self._size
 
-    def keep(self, first: int) -> None:
+    def keep(self, first: int | None) -> None:
         self._send("keep", first)
 
     def show(self, frames: Sequence[tuple[int, Any]]) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from paddlevideo.inference import key_frames, video_stage
+from paddlevideo.inference import detection_run, key_frames, video_stage
 from paddlevideo.inference.detector import detect
 from paddlevideo.inference.person_detectors import PersonDetector
 from paddlevideo.inference.predictor import Predictor
@@ -100,6 +100,20 @@ def test_the_frames_that_are_held_do_not_grow_with_the_video(tiny_ava, tmp_path,
     detect(tiny_ava.video, tiny_ava.folder, detector=Middle(), output=OutputVideo(tmp_path / "out.mp4"), **options)
     # a second until a box cannot move on, two detections, half of a clip
     assert 40 <= most[0] <= 60
+
+
+def test_what_is_drawn_costs_the_same_at_the_end_of_a_video(tiny_ava, tmp_path, monkeypatch):
+    persons, linked = [], []
+    person, tracks_of = detection_run.Person, detection_run.tracks_of
+    monkeypatch.setattr(detection_run, "Person", lambda *args: persons.append(1) or person(*args))
+    monkeypatch.setattr(detection_run, "tracks_of", lambda *args: linked.append(len(args[0])) or tracks_of(*args))
+    options = {"step": 8, "device": "cpu", "say": lambda line: None}
+    result = detect(
+        tiny_ava.video, tiny_ava.folder, detector=Middle(), output=OutputVideo(tmp_path / "o.mp4"), **options
+    )
+    assert len(persons) == sum(len(key_frame.persons) for key_frame in result.key_frames) > 10
+    *shown, whole = linked
+    assert whole == len(result.detected_s) and len(shown) > 10 and max(shown) <= whole / 2
 
 
 def test_a_clip_of_prediction_costs_what_one_of_training_costs(tiny, counts):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
+from paddlevideo.inference.frame_pass import Step, run_pass
 from paddlevideo.inference.key_frames import (
     ClipMaker,
     ForwardReader,
@@ -12,6 +13,7 @@ from paddlevideo.inference.key_frames import (
     moments_by_step,
     moments_by_time,
 )
+from paddlevideo.inference.video_stage import VideoStage
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.pipelines import Pipeline
 from tests import clips
@@ -53,6 +55,30 @@ def test_frames_read_forward_are_those_of_the_selective_reader(video):
         for indices in ([3], [3, 7, 5], [6, 40, 40, 8], [100, 119], [0, 1], [119], [2]):
             np.testing.assert_array_equal(reader.get(indices), other.get(indices))
             reader.close()  # what a pipeline does after each clip
+
+
+def test_a_clip_before_the_frames_that_are_kept_is_read(video):
+    reader = ForwardReader(video(30))
+    reader.get([0])
+    reader.keep(60)
+    for _ in range(9):
+        assert reader.ahead(0, 1 << 20)
+    assert clips.frame_numbers(reader.get([12, 14])) == [12, 14]
+
+
+def test_after_a_pass_no_more_than_a_clip_is_held(video):
+    class Reads(Step):
+        at = [10, 50]
+
+        def run(self, index):
+            stage.get([index])
+
+    reader = ForwardReader(video(30))
+    stage = VideoStage(reader, None)
+    run_pass(stage, [Reads()])
+    for first in (20, 60, 100):
+        stage.get([first, first + 3])
+        assert min(reader._held) == first
 
 
 def test_every_frame_is_decoded_once_by_clips_that_overlap(video, monkeypatch):
