@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference import detection_run, video_stage
+from paddlevideo.inference import detection_run, detector, video_stage
 from paddlevideo.inference.detector import detect
 from paddlevideo.inference.key_frames import ForwardReader
 from paddlevideo.inference.person_detectors import PersonDetector
@@ -65,6 +65,23 @@ def test_a_detector_of_ones_own_and_key_frames_by_time(tiny_ava):
             detect(tiny_ava.video, tiny_ava.folder, every_s=number)
     with pytest.raises(UserError, match="^step: expected at least 1, got 0; detect_every_s: expected above 0"):
         detect(tiny_ava.video, tiny_ava.folder, step=0, detect_every_s=0)
+
+
+@pytest.mark.parametrize("proposed", [True, False])
+def test_progress_is_announced_in_order_and_as_runs_end(tiny_ava, monkeypatch, proposed):
+    lines, scores = [], detector.ActionDetector.scores
+    monkeypatch.setattr(detector, "_PROGRESS_STEP", 1)
+    monkeypatch.setattr(detector.ActionDetector, "scores", lambda *args: lines.append("run") or scores(*args))
+    options = {"proposals": tiny_ava.proposals} if proposed else {"detector": Middle(), "every_s": 1.0}
+    result = detect(tiny_ava.video, tiny_ava.folder, device="cpu", announce=lines.append, **options)
+    count, seen = len(result.key_frames), 0 if proposed else len(result.detected_s)
+    progress = [f"{done} / {count}" for done in range(1, count + 1)]
+    assert [line for line in lines[3:] if line != "run"] == [
+        *(f"{done} / {seen}" for done in range(1, seen + 1)), "finish object detection",
+        "Performing SpatioTemporal Action Detection for each clip", *progress,
+    ]  # fmt: skip
+    if proposed:  # all persons are known before the first run
+        assert lines[5:] == [line for pair in zip(["run"] * count, progress, strict=True) for line in pair]
 
 
 def test_a_size_that_changes_is_reported_once_when_it_is_seen(tiny_ava, tmp_path):
