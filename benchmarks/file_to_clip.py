@@ -81,7 +81,7 @@ def contestants(path: Path, name: str, train: bool, root: Path | None) -> list[C
     torch, decord = peers.python_of("torch"), peers.python_of("decord")
     found = [
         one("ours, index", peers.ours(), "clip_ours.py:tsm", index=True),
-        one("ours, index, linear", peers.ours(), "clip_ours.py:tsm", index=True, linear=True),
+        one("ours, index, `backend: cv2`", peers.ours(), "clip_ours.py:tsm", index=True, linear=True),
         one("ours, no index", peers.ours(), "clip_ours.py:tsm"),
         *([one("before", peers.ours(root), "clip_ours.py:tsm")] if root else []),
         one("torchcodec exact", torch, "clip_torchcodec.py:clip", mode="exact"),

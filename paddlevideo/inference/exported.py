@@ -225,8 +225,10 @@ class Export:
         """
         files, section = self.program.with_suffix(""), self.description.runtime if self.description else {}
         runtime = resolved(runtime, section, files, self.file, say)
-        of_paddle = runtime.backend == "paddle"
-        self.check((self.program, self.params if of_paddle else onnx_file(files)))
+        of_paddle, onnx = runtime.backend == "paddle", onnx_file(files)
+        self.check((self.program, self.params if of_paddle else onnx))
+        if not of_paddle and self.description and onnx.name not in self.description.files and onnx.is_file():
+            say(f"{onnx}: {FILE_NAME} has no digest of it, so it is used without a comparison: of this model, or not")
         return open_model(self.program, self.params, runtime, say)
 
     def check(self, paths: Iterable[Path]) -> None:

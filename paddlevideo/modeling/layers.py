@@ -13,8 +13,21 @@ from paddle.nn import initializer as init
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.operators import Conv3D, DepthwiseConv2D, ScaleRows
 
-# in place where Paddle can: what goes in is the output of a normalisation or of a sum, which neither keeps
-ACTIVATIONS = {"relu": F.relu_, "relu6": F.relu6, "leaky_relu": F.leaky_relu_}
+
+def relu(x: paddle.Tensor) -> paddle.Tensor:
+    """ReLU, in place in dygraph: for the output of a normalisation or of a sum, which neither keeps.
+
+    A static program has no such operator, and Paddle warns of it.
+    """
+    return F.relu_(x) if paddle.in_dynamic_mode() else F.relu(x)
+
+
+def leaky_relu(x: paddle.Tensor) -> paddle.Tensor:
+    """Leaky ReLU of slope 0.01, in place like ``relu``."""
+    return F.leaky_relu_(x) if paddle.in_dynamic_mode() else F.leaky_relu(x)
+
+
+ACTIVATIONS = {"relu": relu, "relu6": F.relu6, "leaky_relu": leaky_relu}
 
 
 def children(layer: nn.Layer, names: Iterable[str]) -> list[nn.Layer]:
@@ -120,7 +133,7 @@ class ConvBN3D(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[N, C, T, H, W] -> [N, C', T', H', W']."""
         x = self.bn(self.conv(x))
-        return F.relu_(x) if self._relu else x
+        return relu(x) if self._relu else x
 
 
 class DropPath(nn.Layer):

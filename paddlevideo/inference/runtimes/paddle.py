@@ -5,7 +5,11 @@ Paddle 3 writes a program as ``NAME.json``, Paddle 2 wrote ``NAME.pdmodel``; its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +85,7 @@ class PaddleModel(ExportedModel):
         self.name, self.runtime = str(program), runtime
         self.inputs = program_inputs(program)
         self.device = runtime.device()
+        self._uses_onednn = self.device == "cpu" and (runtime.enable_mkldnn or runtime.precision == "bf16")
         self._predictor = _create(program, params, runtime, self.device, say)
         self._handles = [self._predictor.get_input_handle(spec.name) for spec in self.inputs]
 
@@ -89,8 +94,28 @@ class PaddleModel(ExportedModel):
         for handle, array in zip(self._handles, arrays, strict=True):
             handle.reshape(array.shape)
             handle.copy_from_cpu(array)
-        self._predictor.run()
+        with _prints_to_stderr() if self._uses_onednn else contextlib.nullcontext():
+            self._predictor.run()
         return self._predictor.get_output_handle(self._predictor.get_output_names()[0]).copy_to_cpu()
+
+
+@contextlib.contextmanager
+def _prints_to_stderr() -> Iterator[None]:
+    """What C++ prints to file descriptor 1 goes to 2: oneDNN's kernels print there, among a command's results."""
+    if os.name != "posix":
+        yield
+        return
+    flush = ctypes.CDLL(None).fflush  # C's own buffers are written when they are full, or the process ends
+    sys.stdout.flush()
+    flush(None)
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        flush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _create(program: Path, params: Path, runtime: Runtime, device: str, say: Say) -> Any:

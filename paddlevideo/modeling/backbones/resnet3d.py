@@ -14,7 +14,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.backbones.resnet_tsm import BLOCKS, EXPANSION, block_name, paddleclas_names, places
 from paddlevideo.modeling.inflation import from_pictures, inflated, is_of_pictures
-from paddlevideo.modeling.layers import ConvBN3D, children
+from paddlevideo.modeling.layers import ConvBN3D, children, relu
 from paddlevideo.modeling.naming import batch_norm
 from paddlevideo.modeling.non_local import (
     WITH_QUERIES,
@@ -86,7 +86,7 @@ class Residual3D(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[N, C, T, H, W] -> [N, C', T, H', W']."""
-        return F.relu_(self.branch(x) + self.shortcut(x))
+        return relu(self.branch(x) + self.shortcut(x))
 
 
 class Block3D(Residual3D):

@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -327,3 +329,10 @@ def test_a_model_that_the_converted_form_cannot_stand_for_runs_on_paddle(tiny, t
     lines = []
     export(load_config(config), weights, tmp_path / "e", say=lines.append, timing="quick")
     assert read_description(tmp_path / "e").runtime == {} and any("cannot be converted (aborted)" in x for x in lines)
+
+
+def test_what_onednn_prints_is_no_result(tiny):
+    words = ["predict", "-i", str(tiny.videos[0]), "--model_file", str(tiny.folder), "--enable_mkldnn", "True"]
+    run = subprocess.run([sys.executable, "-m", "paddlevideo", *words], capture_output=True, text=True, check=True)
+    lines = [line for line in run.stdout.splitlines() if line]
+    assert lines[0].startswith("Inference model(") and lines[1].startswith("Current video file"), run.stdout
