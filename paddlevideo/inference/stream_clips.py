@@ -81,11 +81,11 @@ class StreamClips:
             self.say("this process cannot fork another one; it decodes the video itself, between two runs of the model")
             return self
         context = multiprocessing.get_context("fork")
-        self._connection, theirs = context.Pipe()
-        arguments = (os.getpid(), self._connection, theirs)
+        self._connection, child_end = context.Pipe()
+        arguments = (os.getpid(), self._connection, child_end)
         self._process = context.Process(target=self._serve, args=arguments, name="stream", daemon=True)
         self._process.start()
-        theirs.close()
+        child_end.close()
         return self
 
     def __iter__(self) -> Iterator[ClipOfWindow]:
@@ -154,10 +154,10 @@ class StreamClips:
             if stream is not None:
                 stream.close()
 
-    def _serve(self, parent: int, theirs: Connection, connection: Connection) -> None:
+    def _serve(self, parent: int, parent_end: Connection, connection: Connection) -> None:
         """The process: sends a clip when the one before was taken, and decodes the next meanwhile."""
         follow_parent(parent)
-        theirs.close()  # else the end of the parent's side would not be seen
+        parent_end.close()  # else its end would not be seen
         with contextlib.suppress(BrokenPipeError, ConnectionError), contextlib.closing(self._messages()) as messages:
             for message in messages:
                 connection.send(message)
