@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from paddlevideo.addresses import secret_in, without_secrets
+from paddlevideo.cli.main import main
 from paddlevideo.config import load_config
 from paddlevideo.errors import ConfigError, DamagedFileError, UserError
 from paddlevideo.loader.build import build_loader
@@ -272,6 +273,13 @@ def test_a_configuration_with_a_key_in_an_address_is_refused(tmp_path, clips, ad
     assert "SECRET" not in str(caught.value)
     with pytest.raises(UserError, match="holds "):
         write_index(address.replace(".npz", ""), tmp_path / "x.npz", None)
+
+
+@pytest.mark.parametrize("arguments", [["{}"], ["videos", "--out", "{}"], ["--index", "{}", "--out", "x.npz"]])
+def test_prepare_shards_prints_no_password(capsys, arguments):
+    code = main(["prepare", "shards", *(text.replace("{}", "http://alice:S3CRET@host/x") for text in arguments)])
+    out, err = capsys.readouterr()
+    assert code == 2 and "http://host/x" in err and "S3CRET" not in out + err
 
 
 def test_an_address_without_a_key_is_taken():
