@@ -37,7 +37,7 @@ class BuildWithShipped(build_py):
 
 EXTRAS = {
     "cpu": ["paddlepaddle>=3.3,<3.4"],
-    "gpu": ["paddlepaddle-gpu>=3.0"],  # from Paddle's own index; see the README
+    "gpu": ["paddlepaddle-gpu>=3.3,<3.4"],  # from Paddle's own index; see the README
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
     "onnx": ["onnxruntime>=1.17", "paddle2onnx>=2.1"],  # person detectors in ONNX; exports

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
-_BLOCK = 1 << 16  # bytes that are looked at together: they stay in the processor's cache
+from paddlevideo.line_blocks import characters, line_blocks
+
 _COLUMNS = 7
 _MAX_NAME = 64  # bytes of a name that are compared as an array
 _MAX_CHARS = 16  # of a number: up to 15 digits and a power of ten are exact, and so is their quotient
@@ -42,22 +43,13 @@ def read_table(data: bytes) -> PlainTable | None:
     num_lines = data.count(b"\n") + (not data.endswith(b"\n"))
     names, values, done = np.empty(num_lines, np.int32), np.empty((num_lines, _COLUMNS)), 0
     try:
-        for block in _blocks(data):
+        for _, block in line_blocks(data):
             name, part = _read(block, codes)
             names[done : done + len(name)], values[done : done + len(name)] = name, part
             done += len(name)
     except ValueError:
         return None
     return PlainTable(codes, names, values)
-
-
-def _blocks(data: bytes) -> Iterator[bytes]:
-    begin = 0
-    while begin < len(data):
-        end = data.rfind(b"\n", begin, begin + _BLOCK) + 1 or data.find(b"\n", begin + _BLOCK) + 1 or len(data)
-        block = data[begin:end]
-        yield block if block.endswith(b"\n") else block + b"\n"
-        begin = end
 
 
 def _read(block: bytes, codes: dict[bytes, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -96,9 +88,7 @@ def _numbers(block: bytes, a: np.ndarray, starts: np.ndarray, ends: np.ndarray) 
     length = ends - starts
     mantissa, decimals = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
     dots, sound = np.zeros(len(starts), np.int64), length <= _MAX_CHARS
-    for k in range(min(int(length.max()), _MAX_CHARS)):
-        here = k < length
-        char = a[np.minimum(starts + k, len(a) - 1)]
+    for here, char in characters(a, starts, length, _MAX_CHARS):
         digit = char - np.uint8(_ZERO)  # wraps round
         is_digit, is_dot = here & (digit <= 9), here & (char == _DOT)
         sound &= ~here | is_digit | is_dot

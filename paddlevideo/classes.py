@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.addresses import without_secrets
 from paddlevideo.ava_files import read_ava_labels
 from paddlevideo.config import Config
 from paddlevideo.config.checking import AUTO
@@ -23,7 +24,6 @@ from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.loader.datasets.lists import ClassCount, expanded
 from paddlevideo.loader.labels import read_labels
-from paddlevideo.loader.shards.storage import without_secrets
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note, write_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
 from paddlevideo.safe_io import DamagedFileError, instead_of_a_file, sha256, write_pickle

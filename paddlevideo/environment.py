@@ -15,6 +15,7 @@ from paddlevideo.errors import UserError
 _CPU_DEFAULTS = {"FLAGS_use_stride_kernel": "0", "OMP_NUM_THREADS": "1"}
 # The wheel's MKL takes a path without AVX on processors that are not Intel's unless MKL_DEBUG_CPU_TYPE names one.
 # float32 products of 1024 x 1024 on an AMD EPYC, GFLOP/s of a core: unset 46, "5" (AVX2) 123, "7" (AVX-512) 235.
+_CPU_INFO = "/proc/cpuinfo"
 _AVX2, _AVX512 = "5", "7"
 _AVX512_PARTS = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
 # glibc's numbers of M_MMAP_MAX (no mappings for single allocations), M_TRIM_THRESHOLD and M_TOP_PAD (bytes)
@@ -33,17 +34,12 @@ def set_cpu_environment() -> None:
     keep_freed_memory()
 
 
-def mkl_cpu_type(cpuinfo: str = "/proc/cpuinfo") -> str:
+def mkl_cpu_type() -> str:
     """The value of MKL_DEBUG_CPU_TYPE: AVX-512 where the processor has all parts that MKL uses, else AVX2.
 
     An instruction that the processor does not have ends the process.
     """
-    try:
-        with open(cpuinfo) as file:
-            flags = next((line.partition(":")[2].split() for line in file if line.startswith("flags")), [])
-    except OSError:
-        return _AVX2
-    return _AVX512 if _AVX512_PARTS.issubset(flags) else _AVX2
+    return _AVX512 if cpu_flags() >= _AVX512_PARTS else _AVX2
 
 
 def keep_freed_memory() -> bool:
@@ -168,7 +164,7 @@ def cpu_flags() -> set[str]:
 def _cpu_table() -> dict[str, str]:
     """What Linux says about the first processor."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
+        with open(_CPU_INFO, encoding="utf-8") as file:
             lines = file.read().partition("\n\n")[0].splitlines()
     except OSError:  # not on Linux
         return {}

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", nargs="?", help="list of videos, or folder of class folders")
     add("--index", metavar="SHARDS", help="write the index of existing shards: a folder, an address, or a pattern "
         "(http://host/train-{000000..000127}.tar)")  # fmt: skip
-    add("--out", type=Path, metavar="DIR", help="folder for the shards; with --index the file for the index")
+    add("--out", metavar="DIR", help="folder for the shards; with --index the file for the index")
     add("--videos", metavar="DIR", help="folder that the list's paths are relative to")
     add("--ending", default="", help="appended to every path of the list, as DATASET.*.suffix is, e.g. .avi")
     add("--labels", metavar="FILE", help="class names, one per line in class-id order (class folders name their own)")
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the shards, or the index of some; 0."""
+    from paddlevideo.addresses import is_address, without_secrets
     from paddlevideo.loader.datasets.lists import expanded
     from paddlevideo.loader.datasets.video import VideoDataset
     from paddlevideo.loader.labels import read_labels
@@ -48,16 +49,20 @@ def run(args: argparse.Namespace) -> int:
 
     if bool(args.source) == bool(args.index):
         raise UserError("name a list or folder of videos, or existing shards (--index), one of them")
+    for value in filter(None, (args.source, args.out)):
+        if is_address(value):
+            raise UserError(f"{without_secrets(value)}: expected a local path; an address goes with --index alone")
+    out = None if args.out is None else Path(args.out)
     names = read_labels(args.labels, args.num_classes) if args.labels else None
     if args.index:
-        index, target = write_index(args.index, args.out, names)
+        index, target = write_index(args.index, out, names)
     else:
-        if args.out is None:
+        if out is None:
             raise UserError("name a folder for the shards (--out)")
         if not args.prefix or set(args.prefix) & set("/\\.") or not args.prefix.isprintable():
             raise UserError(f"--prefix {args.prefix!r}: expected a file name without dots")
-        if os.path.isdir(args.source) and Path(os.path.abspath(args.out)).is_relative_to(os.path.abspath(args.source)):
-            raise UserError(f"{args.out}: lies in {args.source}; the shards need a folder of their own (--out)")
+        if os.path.isdir(args.source) and Path(os.path.abspath(out)).is_relative_to(os.path.abspath(args.source)):
+            raise UserError(f"{out}: lies in {args.source}; the shards need a folder of their own (--out)")
         num_classes = args.num_classes or (len(names) if names else None)
         if args.multi_label and num_classes is None:
             raise UserError("--multi_label needs --num_classes or --labels")
@@ -66,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
             num_classes=num_classes,
         )  # fmt: skip
         settings = ShardSettings(args.prefix, args.shard_mb << 20, args.shard_samples, not args.keep_order, args.jobs)
-        index = write_shards(dataset, dataset.class_names or names, args.out, settings)
-        target = args.out
+        index = write_shards(dataset, dataset.class_names or names, out, settings)
+        target = out
     num_bytes = sum(shard.bytes for shard in index.shards)
     classes = f", {len(index.class_names)} class names" if index.class_names else ", no class names (--labels)"
     print(f"{target}: {len(index)} samples in {len(index.shards)} shards, {num_bytes / 1e6:,.1f} MB{classes}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from paddlevideo.addresses import secret_in
 from paddlevideo.config.reading import join
 from paddlevideo.ranges import component_registry, misspelt, mistakes, near
 from paddlevideo.registry import (
@@ -47,6 +48,7 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
     """
     return [
         *_top_level(data),
+        *_addresses(data, ""),
         *_file_name(data.get("model_name"), "model_name"),
         *_model(data.get("MODEL")),
         *_dataset(data.get("DATASET")),
@@ -84,6 +86,15 @@ def _top_level(data: Mapping[str, Any]) -> Problems:
     for key in ("use_npu", "use_xpu"):
         if data.get(key) is True:
             yield f"{key}: this suite runs on CPUs and NVIDIA GPUs; set it to False"
+
+
+def _addresses(value: Any, where: str) -> Problems:
+    """Addresses with passwords or keys: a configuration is printed, and stored with every resume point."""
+    if isinstance(value, Mapping | list):
+        for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _addresses(part, join(where, key))
+    elif isinstance(value, str) and (problem := secret_in(value)):
+        yield f"{where}: {problem}"
 
 
 def _file_name(value: Any, where: str) -> Problems:

@@ -24,8 +24,11 @@ _MAX_LEVELS = 2
 _CLASS_KEYS = ("name", "framework", "format")
 
 
-def read_with_bases(file: Path, level: int = 0) -> tuple[dict[str, Any], Lines]:
+def read_with_bases(file: Path, children: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Lines]:
     """A configuration file merged over its ``_base_`` files, in their order.
+
+    Args:
+        children: the files whose base it is, outermost first.
 
     Raises:
         ConfigError: more than two levels of inheritance, or a base that is not there.
@@ -33,10 +36,13 @@ def read_with_bases(file: Path, level: int = 0) -> tuple[dict[str, Any], Lines]:
     data, lines = read_yaml(file)
     bases = data.pop("_base_", [])
     bases = [bases] if isinstance(bases, str) else bases
-    if bases and level >= _MAX_LEVELS:
+    if bases and len(children) >= _MAX_LEVELS:
+        chain = " > ".join(path.name for path in (*children, file))
         raise ConfigError(
-            str(file), [f"_base_: more than {_MAX_LEVELS} levels of inheritance; name the bases directly"]
-        )
+            str(children[0]),
+            [f"_base_: more than {_MAX_LEVELS} levels of inheritance ({chain} > {bases[0]}); name the bases of "
+             f"{children[0].name} directly"],
+        )  # fmt: skip
     merge = Merge()
     merged: dict[str, Any] = {}
     for base in bases:
@@ -45,7 +51,7 @@ def read_with_bases(file: Path, level: int = 0) -> tuple[dict[str, Any], Lines]:
         except UserError as error:
             others = ", ".join(sorted(other.name for other in (file.parent / base).parent.glob("*.yaml")))
             raise ConfigError(str(file), [f"_base_: {error}; beside it are: {others or 'no YAML files'}"]) from None
-        base_data, base_lines = read_with_bases(path, level + 1)
+        base_data, base_lines = read_with_bases(path, (*children, file))
         merge.lines.update(base_lines)
         merged = merge(merged, base_data)
     merge.lines.update(lines)

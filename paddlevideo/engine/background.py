@@ -48,7 +48,8 @@ class Background:
 
     def check(self) -> None:
         """Raises the error of a job that has failed; never blocks."""
-        error, self._error = self._error, None
+        with self._idle:
+            error, self._error = self._error, None
         if error is not None:
             raise error
 

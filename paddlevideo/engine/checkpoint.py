@@ -16,7 +16,6 @@ import logging
 import os
 import re
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -109,17 +108,25 @@ class RunFolder:
                 ) from None
             sweep_temporary(folder)
 
-    def release(self) -> None:
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.release(error)
+
+    def release(self, pending: BaseException | None = None) -> None:
         """Gives the lock back when all is written; a killed process gives it back too, by ending.
 
+        Args:
+            pending: the error that ends the run, which is raised by the caller.
+
         Raises:
-            Exception: what was not written; logged instead where another error is on its way.
+            Exception: what was not written; logged instead where an error is pending.
         """
-        ending = sys.exc_info()[1]
         try:
             self.background.wait()
         except Exception as error:
-            if ending is None:
+            if pending is None:
                 raise
             log.error("%s", error)
         finally:

@@ -169,7 +169,7 @@ class Precision:
         """
         if not self._scaler:
             return False
-        scaled = float(self._scaler._scale) > 1.0
+        scaled = self.state_dict()["scale"] > 1.0
         overflow = self._scaler._found_inf
         if overflow:
             self._scaler.step(optimizer)  # leaves the step out by itself, and notes it for update()

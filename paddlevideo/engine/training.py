@@ -57,8 +57,7 @@ def train(config: Config, options: Options) -> Trainer:
     device = distributed.set_up(options.device)
     if options.deterministic:
         use_deterministic_kernels()
-    folder = RunFolder(config.output_dir, settings.model_name, lock=distributed.is_main())
-    try:
+    with RunFolder(config.output_dir, settings.model_name, lock=distributed.is_main()) as folder:
         set_up_logging(folder.path, distributed.rank(), settings.log_level)
         log.info("device %s, %d rank(s), output in %s", device, distributed.world_size(), folder.path)
         point, lost = _start(folder, options, settings.resume_epoch)
@@ -71,8 +70,6 @@ def train(config: Config, options: Options) -> Trainer:
             log.info("the resolved configuration is %s", folder.path / "config.yaml")
         trainer.run()
         return trainer
-    finally:
-        folder.release()
 
 
 def _prepared(config: Config, options: Options, folder: RunFolder, point: checkpoint.ResumePoint | None) -> Trainer:

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.addresses import is_address, without_secrets
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Report, table
 from paddlevideo.loader.decode import MemoryVideo, VideoReadError, open_video
 from paddlevideo.loader.shards.index import ENDING, INDEX_NAME, ShardIndex, read_index
 from paddlevideo.loader.shards.reading import ShardReader
-from paddlevideo.loader.shards.storage import Storage, is_address, without_secrets
+from paddlevideo.loader.shards.storage import Storage
 from paddlevideo.loader.shards.tar import scan_shard
 from paddlevideo.preparation.check_dataset import Depth
 from paddlevideo.preparation.convert_videos import read_all

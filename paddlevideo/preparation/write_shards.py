@@ -23,12 +23,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from paddlevideo.addresses import is_address, without_secrets
 from paddlevideo.errors import DamagedFileError, UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.shards.index import ENDING, INDEX_NAME, ShardIndex, read_index, scan_shards
-from paddlevideo.loader.shards.storage import Storage, is_address, without_secrets
+from paddlevideo.loader.shards.storage import Storage
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 from paddlevideo.safe_io import sweep_temporary, write_atomic
 from paddlevideo.video_files import is_video

@@ -103,3 +103,69 @@ def test_gradients_that_overflow_in_float16_lower_the_scale_and_change_no_weight
     run = train(Config(tsm_config(clips, tmp_path) | {"epochs": 1}), Options())
     assert seen == {"changed": False, "scale": 2.0**15} and run.stepped
     assert "step 1: the gradients overflow in float16; the loss scale is lowered" in (tmp_path / "log.txt").read_text()
+
+
+READS = {
+    "numpy": lambda x: x.numpy(),
+    "tolist": lambda x: x.tolist(),
+    "float": lambda x: float(x[0]),
+    "if": lambda x: bool(x[0] > 0),
+    "array": lambda x: np.asarray(x),
+    "cpu": lambda x: x.cpu(),
+    "to": lambda x: x.to("cpu"),
+    "to_place": lambda x: x.to(device=paddle.CPUPlace()),
+    "copy_to": lambda x: x._copy_to(paddle.CPUPlace(), True),
+    "nonzero": lambda x: paddle.nonzero(x),
+    "method_nonzero": lambda x: x.nonzero(),
+    "where": lambda x: paddle.where(x > 0),
+    "mask": lambda x: x[x > 0],
+    "mask_in_tuple": lambda x: x[(x > 0,)],
+    "set_by_mask": lambda x: x.__setitem__(x > 0, paddle.zeros([2])),
+    "masked_select": lambda x: paddle.masked_select(x, x > 0),
+    "unique": lambda x: paddle.unique(x),
+    "bincount": lambda x: paddle.bincount(x.astype("int32")),
+    "dlpack": lambda x: np.from_dlpack(x),
+    "to_dlpack": lambda x: paddle.utils.dlpack.to_dlpack(x),
+}
+
+
+@pytest.mark.parametrize("way", READS)
+def test_each_way_to_the_host_is_one_read(monkeypatch, way):
+    x, reads = paddle.to_tensor([0.0, 1.0, 2.0]), count_reads(monkeypatch)
+    READS[way](x)
+    assert len(reads) == 1, reads
+
+
+def test_what_stays_on_the_device_is_no_read(monkeypatch):
+    x, reads = paddle.to_tensor([0.0, 1.0, 2.0]), count_reads(monkeypatch)
+    x[1:], x[paddle.to_tensor([0, 2])], x.astype("int64"), x.to("float64"), paddle.where(x > 0, x, x), x * 2
+    assert not reads
+
+
+@pytest.mark.parametrize("way", ["cpu", "to", "copy_to", "nonzero", "mask", "to_dlpack"])
+def test_a_further_read_in_a_step_is_seen(clips, tmp_path, monkeypatch, per_step, way):
+    gradients = Trainer._gradients
+
+    def reading(run, window):
+        loss, sums = gradients(run, window)
+        READS[way](loss.reshape([1]))
+        return loss, sums
+
+    monkeypatch.setattr(Trainer, "_gradients", reading)
+    train(Config(tsm_config(clips, tmp_path) | {"epochs": 1}), Options(max_iters=1))
+    assert [len(reads) for reads in per_step] == [2]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_leaves_no_gradient_in_memory(clips, tmp_path, monkeypatch, accumulate):
+    call, held = Trainer._call, []
+
+    def watched(run, moment):
+        if moment == "after_step":
+            held.append(sum(weight.grad is not None for weight in run.framework.parameters()))
+        call(run, moment)
+
+    monkeypatch.setattr(Trainer, "_call", watched)
+    config = tsm_config(clips, tmp_path) | {"epochs": 1, "GRADIENT_ACCUMULATION": {"num_iters": accumulate}}
+    train(Config(config), Options(max_iters=2))
+    assert held == [0] * (2 // accumulate)

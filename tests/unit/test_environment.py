@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from paddlevideo.environment import keep_freed_memory, mkl_cpu_type
+from paddlevideo import environment
+from paddlevideo.environment import cpu_flags, keep_freed_memory, mkl_cpu_type
 from paddlevideo.errors import UserError
 
 # page faults of touching a freed 40 MB block again, in a fresh process and in a child that it forks
@@ -59,7 +60,9 @@ def test_variable_is_checked(monkeypatch):
         ("fpu avx2", "5"),
     ],
 )
-def test_mkl_uses_avx512_only_where_the_processor_has_it(tmp_path, flags, expected):
+def test_mkl_uses_avx512_only_where_the_processor_has_it(tmp_path, monkeypatch, flags, expected):
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: X\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
-    assert mkl_cpu_type(str(tmp_path / "cpuinfo")) == expected
-    assert mkl_cpu_type(str(tmp_path / "none")) == "5"
+    monkeypatch.setattr(environment, "_CPU_INFO", str(tmp_path / "cpuinfo"))
+    assert mkl_cpu_type() == expected and cpu_flags() == set(flags.split())
+    monkeypatch.setattr(environment, "_CPU_INFO", str(tmp_path / "none"))
+    assert mkl_cpu_type() == "5" and not cpu_flags()

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.line_blocks import characters, line_blocks
 from paddlevideo.loader.datasets.list_lines import Csv, CsvWithHeader, Fields, WhiteSpace, header_of
 
-_BLOCK = 1 << 16  # bytes that are looked at together: they stay in the processor's cache
 _MAX_PATH = 1 << 16
 _MAX_DIGITS = 9
 _LF, _CR, _QUOTE, _COMMA, _DOT, _SLASH, _TILDE, _ZERO = b'\n\r",./~0'
@@ -69,7 +69,7 @@ def read_table(file: str, fields: Fields, num_classes: int | None, relative: boo
     layout = _Layout(isinstance(form, Csv), len(order), {name: order.index(name) for name in fields.columns},
                      num_classes, relative)  # fmt: skip
     parts, others, number = [], [], 0
-    for begin, block in _blocks(data):
+    for begin, block in line_blocks(data):
         try:
             part = layout.read(block)
         except UnicodeDecodeError:
@@ -121,15 +121,6 @@ def _form_of(data: bytes, fields: Fields, file: str) -> WhiteSpace | None:
         return None
 
 
-def _blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Whole lines, and where they begin."""
-    begin = 0
-    while begin < len(data):
-        end = data.rfind(b"\n", begin, begin + _BLOCK) + 1 or data.find(b"\n", begin + _BLOCK) + 1 or len(data)
-        yield begin, data[begin:end]
-        begin = end
-
-
 @dataclass
 class _Part:
     """The lines of a block; places count from its beginning."""
@@ -165,8 +156,6 @@ class _Layout:
         Raises:
             UnicodeDecodeError: the block is not UTF-8.
         """
-        if not block.endswith(b"\n"):
-            block += b"\n"
         a = np.frombuffer(block, np.uint8)
         line_end = np.flatnonzero(a == _LF)
         gap = a <= 32
@@ -241,9 +230,8 @@ def _whole_numbers(a: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple
     """int32 [M]: the numbers, and whether they are such: one to nine digits."""
     length = ends - starts
     values, sound = np.zeros(len(starts), np.int32), length <= _MAX_DIGITS
-    for k in range(min(int(length.max(initial=0)), _MAX_DIGITS)):
-        here = k < length
-        digit = a[np.minimum(starts + k, len(a) - 1)].astype(np.int32) - _ZERO
+    for here, char in characters(a, starts, length, _MAX_DIGITS):
+        digit = char.astype(np.int32) - _ZERO
         sound &= ~here | ((digit >= 0) & (digit <= 9))
         values = np.where(here, values * 10 + np.clip(digit, 0, 9), values)
     return values, sound

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.addresses import is_address, without_secrets
 from paddlevideo.errors import ConfigError, UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.base import Dataset
@@ -16,7 +17,7 @@ from paddlevideo.loader.datasets.lists import ClassCount, expanded
 from paddlevideo.loader.datasets.records import Column, MultiHot, Numbers, Records
 from paddlevideo.loader.shards.index import ENDING, INDEX_NAME, ShardIndex, read_index, scan_shards
 from paddlevideo.loader.shards.reading import ShardReader
-from paddlevideo.loader.shards.storage import MissingFileError, Storage, is_address, without_secrets
+from paddlevideo.loader.shards.storage import MissingFileError, Storage
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import DATASETS
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.addresses import is_address, without_secrets
 from paddlevideo.errors import DamagedFileError, UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.labels import refuse_control_characters
-from paddlevideo.loader.shards.storage import Storage, is_address, without_secrets
+from paddlevideo.loader.shards.storage import Storage
 from paddlevideo.loader.shards.tar import ShardContent, scan_shard
 from paddlevideo.safe_io import read_npz, write_atomic
 

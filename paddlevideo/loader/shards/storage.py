@@ -9,24 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from paddlevideo.addresses import is_address, refuse_secrets, without_secrets
 from paddlevideo.errors import UserError, printable
 from paddlevideo.safe_io import instead_of_a_file
 
 EXTRA = "pip install 'paddlevideo-suite[remote]'"
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_SECRET = re.compile(r"(?<=://)[^/@]*@|\?.*")
 _TRIES, _PAUSE_S = 6, 0.5  # of a request: tries within 15.5 s and what they take
 _STREAM_BYTES = 8 << 20
-
-
-def is_address(path: str) -> bool:
-    """Whether fsspec opens it, ``s3://bucket/folder``; else it is a local path."""
-    return _ADDRESS.match(path) is not None
-
-
-def without_secrets(address: str) -> str:
-    """For messages: without a user's name, password and query, which hold keys and signatures."""
-    return printable(_SECRET.sub("", address) if is_address(address) else address)
 
 
 class MissingFileError(UserError):
@@ -40,11 +29,17 @@ class Storage:
     Args:
         root: the folder's path, or an address.
         options: of fsspec's file system, e.g. ``{"anon": True}``.
+
+    Raises:
+        UserError: the address holds a password or a key.
     """
 
     root: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _opened: tuple[int, Any, str] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        refuse_secrets(self.root)
 
     @property
     def is_local(self) -> bool:
@@ -170,7 +165,7 @@ class Storage:
             try:
                 files, root = url_to_fs(self.root, **self.options)
             except ImportError as error:
-                scheme = self.root.partition("://")[0]
+                scheme = self.root.partition("://")[0].rpartition("::")[2]
                 raise UserError(
                     f"{shown}: fsspec needs a further package for {scheme}:// ({_reason(error)}), e.g. "
                     f"{EXTRA} {_PACKAGES.get(scheme, f'fsspec[{scheme}]')}"
@@ -195,4 +190,4 @@ _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs":
 def _reason(error: Exception) -> str:
     """One line, with addresses shortened to what is no secret."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return printable(re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\")]+", lambda m: without_secrets(m[0]), text)[:300])
+    return printable(re.sub(r"[A-Za-z][A-Za-z0-9+.:-]*://[^\s'\")]+", lambda m: without_secrets(m[0]), text)[:300])

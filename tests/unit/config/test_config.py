@@ -206,7 +206,8 @@ def test_two_levels_of_bases_and_no_third(write):
     write("_base_: a.yaml\nepochs: 1\n", "b.yaml")
     write("_base_: [b.yaml]\nepochs: 2\n", "c.yaml")
     assert load_config(write("_base_: b.yaml\n", "ok.yaml"))["epochs"] == 1
-    assert "levels" in problems(write("_base_: c.yaml\n", "deep.yaml"))[0]
+    deep = problems(write("_base_: c.yaml\n", "deep.yaml"))[0]
+    assert "levels of inheritance (deep.yaml > c.yaml > b.yaml > a.yaml); name the bases of deep.yaml" in deep
     assert "gone.yaml: no such configuration file" in problems(write("_base_: gone.yaml\n", "gone_base.yaml"))[0]
 
 

@@ -122,6 +122,28 @@ def test_an_error_of_training_waits_for_the_point_that_is_being_written(clips, t
     RunFolder(tmp_path, "TSM").release()  # the lock is free
 
 
+def test_a_point_that_was_not_written_is_raised_inside_a_handler_of_another_error(tmp_path, caplog):
+    def full():
+        raise UserError("No space left")
+
+    def failed():
+        folder = RunFolder(tmp_path, "TSM")
+        folder.background.submit(full)
+        return folder
+
+    with pytest.raises(UserError, match="No space left"):  # the handler's error is no pending one
+        try:
+            raise ValueError
+        except ValueError:
+            failed().release()
+    with pytest.raises(UserError, match="No space left"), failed():
+        pass
+    assert not caplog.messages
+    with pytest.raises(ValueError, match="of training"), failed():
+        raise ValueError("of training")
+    assert "No space left" in caplog.text
+
+
 KILLED = """
 import runpy, sys, time
 from paddlevideo.engine.checkpoint import RunFolder

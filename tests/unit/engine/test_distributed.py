@@ -257,6 +257,17 @@ def test_a_nan_clip_on_one_rank_is_named_by_rank_0_and_no_rank_takes_the_step(tm
     assert all(np.isfinite(value).all() for value in weights.values())
 
 
+def test_a_signal_to_one_rank_between_two_exchanges_stops_all_at_the_same_step(tmp_path, clips):
+    config = tsm_config(clips, tmp_path / "run") | {"epochs": 3}
+    script = (str(Path(__file__).with_name("signal_to_one_rank.py")),)
+    done = launch(2, save(config, tmp_path / "run.yaml"), tmp_path / "log", check=False, script=script)
+    assert done.returncode != 0
+    for name in ("log.txt", "log.rank1.txt"):
+        assert "stopped by signal 15; continue with --resume auto" in (tmp_path / "run" / name).read_text()
+    points = sorted(file.stem for file in (tmp_path / "run").glob("TSM_step_*.pdstates"))
+    assert points[-1] == "TSM_step_00000003"
+
+
 def _runs(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from paddlevideo.addresses import secret_in, without_secrets
+from paddlevideo.cli.main import main
+from paddlevideo.config import load_config
 from paddlevideo.errors import ConfigError, DamagedFileError, UserError
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.datasets.records import digest_of
@@ -20,10 +24,11 @@ from paddlevideo.loader.decode import MemoryVideo, VideoReadError, open_video
 from paddlevideo.loader.sampler import BatchPlan
 from paddlevideo.loader.shards import storage as storage_module
 from paddlevideo.loader.shards.index import read_index
-from paddlevideo.loader.shards.storage import Storage, without_secrets
+from paddlevideo.loader.shards.storage import Storage
 from paddlevideo.preparation.write_shards import write_index
 from tests.clips import cut, numbered_frames, write_clip
 from tests.shard_files import http_server, make_shards, make_videos, write_tar
+from tests.tiny import tsm_config
 from tests.unit.loader.fakes import arrays, assert_same
 
 PIPELINE = {
@@ -222,7 +227,7 @@ def test_what_is_missing_at_an_address_is_named(shards, tmp_path, no_pause):
         with pytest.raises(UserError, match="no index beside these shards; write one with paddlevideo prepare shards"):
             loader(f"{address}/other")
     with pytest.raises(UserError, match=r"http://127.0.0.1:9/x/shards.npz: cannot be read, 6 tries \("):
-        loader("http://user:secret@127.0.0.1:9/x")
+        loader("http://127.0.0.1:9/x")
 
 
 def test_a_request_that_fails_once_is_repeated(shards, monkeypatch, no_pause):
@@ -245,7 +250,49 @@ def test_a_request_that_fails_once_is_repeated(shards, monkeypatch, no_pause):
 def test_secrets_stay_out_of_messages():
     assert without_secrets("https://me:pw@host/a?X-Signature=1") == "https://host/a"
     assert without_secrets("data/what?.tar") == "data/what?.tar"
+    for password in ("S3CRET", "p@ss", "p/w", "p:w?x", "12/p"):
+        address = f"simplecache::http://alice:{password}@host/a"
+        assert without_secrets(address) == "simplecache::http://host/a"
+        with pytest.raises(UserError, match="http://host/a holds a user's name or password") as caught:
+            Storage(address)
+        assert password not in str(caught.value) and "alice" not in str(caught.value)
     assert "hush" not in repr(Storage("s3://bucket/x", {"secret": "hush"}))
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://KEY:SECRET@bucket/x", "https://SECRET@host/x", "http://host/x.npz?X-Amz-Signature=SECRET",
+                "https://host/x?sv=1&sig=SECRET", "https://host/x?access_token=SECRET", "http://host/x?api%5Fkey=SECRET"]
+)  # fmt: skip
+def test_a_configuration_with_a_key_in_an_address_is_refused(tmp_path, clips, address):
+    config = tsm_config(clips, tmp_path)
+    config["DATASET"]["test"] = {"format": "ShardDataset", "file_path": "data", "shard_index": address}
+    file = tmp_path / "keys.yaml"
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match="DATASET.test.shard_index: the address .* holds ") as caught:
+        load_config(file)
+    assert "SECRET" not in str(caught.value)
+    with pytest.raises(UserError, match="holds "):
+        write_index(address.replace(".npz", ""), tmp_path / "x.npz", None)
+
+
+@pytest.mark.parametrize("arguments", [["{}"], ["videos", "--out", "{}"], ["--index", "{}", "--out", "x.npz"]])
+def test_prepare_shards_prints_no_password(capsys, arguments):
+    code = main(["prepare", "shards", *(text.replace("{}", "http://alice:S3CRET@host/x") for text in arguments)])
+    out, err = capsys.readouterr()
+    assert code == 2 and "http://host/x" in err and "S3CRET" not in out + err
+
+
+def test_an_address_without_a_key_is_taken():
+    for address in ("s3://bucket/a@b", "http://host:8080/x", "ssh://me@host:22/x", "abfs://box@account.net/x", "http://h/x?v=1",
+                    "github://org:repo@main/x", "zip://a::s3://bucket/b.zip", "data/alice:x@y"):  # fmt: skip
+        assert secret_in(address) is None, address
+
+
+def test_a_chain_of_addresses_is_read(shards, no_pause):
+    fsspec = pytest.importorskip("fsspec")
+    for file in shards.iterdir():
+        fsspec.filesystem("memory").pipe(f"/chained/{file.name}", file.read_bytes())
+    assert_same(arrays(loader(shards).epoch(0)), arrays(loader("simplecache::memory://chained").epoch(0)))
 
 
 def test_an_address_without_fsspec_names_the_pip_line(monkeypatch):

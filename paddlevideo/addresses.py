@@ -1,0 +1,57 @@
+"""Addresses that fsspec opens, ``s3://bucket/a`` or a chain ``simplecache::https://host/a``, and keys in them."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from paddlevideo.errors import UserError, printable
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:://|::.*://)")
+_LINK = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*(?:://|::))")
+# a password may hold @, / and ?; a name alone is a secret of web servers only (ssh://me@host)
+_PASSWORD = re.compile(r"://[^/@:?#]*:.*@|^https?://[^/?#]*@")
+_NO_PASSWORD = re.compile(r"^(?:github|gist)://")  # organisation:repository@revision
+_QUERY_KEY = re.compile(
+    r"[?&;#]([^=&;?#]*(?:token|sig|signature|key|key-?id|secret|passw(?:or)?d|pwd|credentials?|auth|authorization))=",
+    re.I,
+)
+_SHOWN_WITHOUT = re.compile(r"(?<=://)(?:[^/@:?#]*:.*@|[^/@]*@)|\?.*", re.S)
+
+
+def is_address(path: str) -> bool:
+    """Whether fsspec opens it; else it is a local path."""
+    return _ADDRESS.match(path) is not None
+
+
+def without_secrets(address: str) -> str:
+    """For messages: without a user's name, password and query, which hold keys and signatures."""
+    return printable(_SHOWN_WITHOUT.sub("", address) if is_address(address) else address)
+
+
+def secret_in(address: str) -> str | None:
+    """What is wrong with an address that holds a password or a key, without it; None: nothing."""
+    if not is_address(address):
+        return None
+    links = _LINK.split(address)
+    query = _QUERY_KEY.search(unquote(address))
+    if any(_PASSWORD.search(link) and not _NO_PASSWORD.match(link) for link in links):
+        what = "a user's name or password"
+    elif query:
+        what = f"the key {printable(query[1])!r}"
+    else:
+        return None
+    return (
+        f"the address {without_secrets(address)} holds {what}, and a configuration is printed and stored with the run; "
+        "put it into the environment, fsspec's own configuration or a netrc (docs/files.md, Shards)"
+    )
+
+
+def refuse_secrets(address: str) -> None:
+    """
+    Raises:
+        UserError: the address holds a password or a key.
+    """
+    problem = secret_in(address)
+    if problem:
+        raise UserError(problem)
