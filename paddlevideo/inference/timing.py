@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -26,7 +24,7 @@ from paddlevideo.inference.export_check import (
     synthetic_key_frame,
 )
 from paddlevideo.inference.exported import FILE_NAME, Export
-from paddlevideo.inference.runtimes.base import Runtime, Say, has_bf16, installed
+from paddlevideo.inference.runtimes.base import Runtime, Say, has_bf16, installed, run_alone
 from paddlevideo.inference.runtimes.choice import Timed, described, fastest, leading, onnx_file, plain
 from paddlevideo.inference.runtimes.onnx import CONVERTER, can_convert, convert
 from paddlevideo.inference.trial import REQUEST, RESULT, batch_file, one_clip, scores_file
@@ -165,28 +163,18 @@ def _scores(
     (folder / REQUEST).write_text(json.dumps({**request, "batches": num_batches, "seconds": seconds}))
     (folder / RESULT).unlink(missing_ok=True)
     command = [sys.executable, "-m", "paddlevideo.inference.trial", str(folder)]
-    try:
-        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        return [], f"no result within {_LIMIT_S:g} s"
+    error = run_alone(command, _LIMIT_S, _package_path())
     if not (folder / RESULT).is_file():
-        return [], _reason(done)
+        return [], error or "no result"
     arrays = read_npz(scores_file(folder))
     return [arrays[str(number)] for number in range(num_batches)], None
 
 
-def _environment() -> Mapping[str, str]:
-    """This process's, with this package on the path."""
+def _package_path() -> Mapping[str, str]:
+    """The environment variable that makes this package importable."""
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode < 0:
-        return f"the process ended with {signal.Signals(-done.returncode).name}"
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else f"exit code {done.returncode}"
+    return {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _table(rows: list[Timed], clip: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from paddlevideo.inference.runtimes import base, choice, onnx
 from paddlevideo.inference.runtimes.base import Runtime
 from paddlevideo.inference.runtimes.choice import Timed, described, fastest, resolved
 from paddlevideo.modeling.frameworks.base import Recognizer
-from paddlevideo.safe_io import sha256
+from paddlevideo.safe_io import read_json, sha256
 from tests.tiny_export import NUM_CLASSES, write_config, write_weights
 from tests.unit.inference.test_views import three_crop_config
 
@@ -230,9 +230,28 @@ def test_timing_anew_runs_the_model_in_processes_of_their_own(copy, tiny, monkey
 
 def test_a_process_that_aborts_is_a_line_and_no_more(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "_CONVERT", "import os; os.abort()")
-    assert onnx.convert(tmp_path / "a", tmp_path / "b", tmp_path / "c") == "paddle2onnx ended with SIGABRT"
+    assert onnx.convert(tmp_path / "a", tmp_path / "b", tmp_path / "c") == "paddle2onnx: the process ended with SIGABRT"
     monkeypatch.setattr(onnx, "_CONVERT", "raise ValueError('no such operator')")
     assert "no such operator" in onnx.convert(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    monkeypatch.setattr(onnx, "_CONVERT", "import sys, time; open(sys.argv[3], 'w').write('half'); time.sleep(60)")
+    monkeypatch.setattr(onnx, "_LIMIT_S", 0.5)
+    assert onnx.convert(tmp_path / "a", tmp_path / "b", tmp_path / "c") == "paddle2onnx: no result within 0.5 s"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_conversion_installs_nothing(tmp_path, monkeypatch):
+    """paddle2onnx's own choice of a tool has pip install packages into the user's environment."""
+    (tmp_path / "paddle2onnx.py").write_text(
+        "import json, os\n"
+        "def export(program, params, file, **options):\n"
+        "    open(file, 'w').write(json.dumps([options, dict(os.environ)]))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("POLYGRAPHY_AUTOINSTALL_DEPS", "1")
+    assert onnx.convert(tmp_path / "a", tmp_path / "b", tmp_path / "c.onnx") is None
+    options, environment = read_json(tmp_path / "c.onnx")
+    assert options["optimize_tool"] == "None"
+    assert (environment["POLYGRAPHY_AUTOINSTALL_DEPS"], environment["PIP_NO_INDEX"]) == ("0", "1")
 
 
 @pytest.mark.parametrize("arguments", [[], ["-c", "tsm_own_videos", "--time", "x"]])
