@@ -41,7 +41,8 @@ def time_runtimes(program: Path, params: Path, reference: Reference, say: Say) -
     """The section ``runtime`` of ``inference.yml``; prints the table.
 
     Every runtime that is installed is tried on all cores, the fastest one then on fewer.  ``NAME.onnx`` is made beside
-    the program where paddle2onnx is installed, and removed again where no runtime gives the network's scores with it.
+    the program where paddle2onnx is installed, and removed where the runtimes give other scores with it than the
+    network's.  One that is there already and that no runtime here can run stays.
 
     Args:
         program, params: the exported files, or the twin that stands for them.
@@ -49,7 +50,8 @@ def time_runtimes(program: Path, params: Path, reference: Reference, say: Say) -
         say: receives the lines of the table.
     """
     onnx = onnx_file(program.with_suffix(""))
-    note = None if onnx.is_file() else _converted(program, params, onnx)
+    was_there = onnx.is_file()
+    note = _converted(program, params, onnx)
     with _folder_of(reference.batches) as folder:
 
         def tried(row: Timed) -> Timed:
@@ -66,7 +68,9 @@ def time_runtimes(program: Path, params: Path, reference: Reference, say: Say) -
             if fewer.ms is None or fewer.ms >= best.ms:
                 break
             best, threads = fewer, threads // 2
-    if not any(row.agrees for row in rows if row.backend != "paddle"):
+    others = [row for row in rows if row.backend != "paddle"]
+    differs = any(row.ms is not None and row.precision == "fp32" and not row.agrees for row in others)
+    if not any(row.agrees for row in others) and (differs or not was_there):
         onnx.unlink(missing_ok=True)
     clip = clips(one_clip(dict(reference.batches[0]))["imgs"])
     section = described(rows, clip)
@@ -128,10 +132,12 @@ def _ways(has_onnx: bool) -> Iterator[Timed]:
 
 
 def _converted(program: Path, params: Path, onnx: Path) -> str | None:
-    """Writes the ONNX form; gives the line that says why there is none."""
+    """Writes the ONNX form where it is missing; gives the line that says why nothing runs it."""
     others = [backend for backend in ("onnx", "openvino") if installed(backend)]
     if not others:
         return "not timed: ONNX Runtime, OpenVINO: not installed (pip install 'paddlevideo-suite[onnx,openvino]')"
+    if onnx.is_file():
+        return None
     if not can_convert():
         return f"not timed: ONNX Runtime, OpenVINO: {CONVERTER} is not installed (pip install {CONVERTER})"
     error = convert(program, params, onnx)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+import paddlevideo
 from paddlevideo.cli.main import main
 from paddlevideo.config import load_config
 from paddlevideo.environment import cpu_name
@@ -96,7 +97,11 @@ def test_a_runtime_or_file_that_is_missing_is_replaced_with_a_line(place, monkey
 def test_no_table_means_paddle_without_onednn_and_a_damaged_one_is_named(place):
     assert resolved(Runtime(), {}, place / "M", place / "i", print) == Runtime(backend="paddle")
     good = {"backend": "paddle", "ms": 1.0, "agrees": True}
-    for row in ({"ms": 1}, {**good, "ms": "fast"}, {**good, "cpu_threads": 0}, {**good, "backend": "tvm"}, 3):
+    wrong = [
+        {"ms": "fast"}, {"ms": True}, {"ms": float("nan")}, {"cpu_threads": 0}, {"cpu_threads": True}, {"agrees": "no"},
+        {"backend": "tvm"}, {"precision": "fp8"}, {"enable_mkldnn": "yes"}, {"max_difference": "x"}, {"error": 3},
+    ]  # fmt: skip
+    for row in ({"ms": 1}, 3, *({**good, **change} for change in wrong)):
         with pytest.raises(UserError, match="inference.yml: runtime: damaged"):
             chosen(place, Runtime(), timed=[row])
 
@@ -226,6 +231,38 @@ def test_timing_anew_runs_the_model_in_processes_of_their_own(copy, tiny, monkey
     assert "error" in section["timed"][1] and "int8 needs TensorRT" in printed
     before, after = (Predictor.from_export(folder).predict(tiny.videos[0])[0] for folder in (tiny.folder, copy))
     np.testing.assert_allclose(before.scores, after.scores, atol=1e-6)  # of another number of threads
+
+
+@pytest.mark.parametrize(
+    "tries, stays",
+    [
+        ({}, True),  # neither is installed
+        ({"onnx": {"error": "an old version"}}, True),
+        ({"onnx": {"ms": 1.0, "max_difference": 0.5}}, False),
+        (
+            {
+                "onnx": {"ms": 1.0, "max_difference": 0.5},
+                "openvino": {"ms": 1.0, "max_difference": 0.0, "agrees": True},
+            },
+            True,
+        ),
+    ],
+)
+def test_timing_anew_removes_an_onnx_form_only_if_it_gives_other_scores(copy, monkeypatch, capsys, tries, stays):
+    right = {"ms": 1.0, "max_difference": 0.0, "agrees": True}
+    file, tries = copy / "TSM.onnx", {"paddle": right, **tries}
+    file.write_text("graph")
+    monkeypatch.setattr(timing, "_scores", lambda *_, **__: ([], None))
+    monkeypatch.setattr(timing, "_tried", lambda row, *_: dataclasses.replace(row, **tries[row.backend]))
+    monkeypatch.setattr(timing, "installed", lambda backend: backend in tries)
+    assert main(["export", "--time", str(copy)]) == 0
+    assert file.exists() == stays and read_description(copy).files.get("TSM.onnx") == (sha256(file) if stays else None)
+    assert ("ONNX Runtime, OpenVINO: not installed" in capsys.readouterr().out) == (len(tries) == 1)
+
+
+def test_a_timing_that_is_none_of_the_two_is_refused(tiny, tmp_path):
+    with pytest.raises(UserError, match="timing 'fast': expected quick or none"):
+        paddlevideo.export(tiny.config, tiny.weights, tmp_path / "e", timing="fast")
 
 
 def test_a_process_that_aborts_is_a_line_and_no_more(tmp_path, monkeypatch):
