@@ -135,7 +135,7 @@ def _converted(program: Path, params: Path, onnx: Path) -> str | None:
     """Writes the ONNX form where it is missing; gives the line that says why nothing runs it."""
     others = [backend for backend in ("onnx", "openvino") if installed(backend)]
     if not others:
-        return "not timed: ONNX Runtime, OpenVINO: not installed (pip install 'paddlevideo-suite[onnx,openvino]')"
+        return "not timed: ONNX Runtime, OpenVINO: not installed (pip install onnxruntime openvino paddle2onnx)"
     if onnx.is_file():
         return None
     if not can_convert():

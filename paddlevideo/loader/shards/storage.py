@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from paddlevideo.errors import UserError, printable
 from paddlevideo.safe_io import instead_of_a_file
 
-EXTRA = "pip install 'paddlevideo-suite[remote]'"
+_INSTALL = "pip install fsspec aiohttp"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SECRET = re.compile(r"(?<=://)[^/@]*@|\?.*")
 _TRIES, _PAUSE_S = 6, 0.5  # of a request: tries within 15.5 s and what they take
@@ -166,14 +166,14 @@ class Storage:
             try:
                 from fsspec.core import url_to_fs
             except ImportError:
-                raise UserError(f"{shown}: an address needs the Python package fsspec: {EXTRA}") from None
+                raise UserError(f"{shown}: an address needs the Python package fsspec: {_INSTALL}") from None
             try:
                 files, root = url_to_fs(self.root, **self.options)
             except ImportError as error:
                 scheme = self.root.partition("://")[0]
                 raise UserError(
                     f"{shown}: fsspec needs a further package for {scheme}:// ({_reason(error)}), e.g. "
-                    f"{EXTRA} {_PACKAGES.get(scheme, f'fsspec[{scheme}]')}"
+                    f"{_INSTALL} {_PACKAGES.get(scheme, f'fsspec[{scheme}]')}"
                 ) from None
             except Exception as error:
                 raise UserError(f"{shown}: fsspec cannot open it ({_reason(error)})") from None
