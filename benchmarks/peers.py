@@ -5,9 +5,12 @@ They are made on first use under ``benchmarks/.peers`` from the package index, w
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,17 +61,34 @@ def ours_with_runtimes(root: Path = ROOT) -> Interpreter:
 
 
 def python_of(name: str) -> Interpreter:
-    """The interpreter of a peer's environment, made where it is missing.
+    """The interpreter of a peer's environment, made where it is missing; one command makes it, others wait for it.
 
     Raises:
         subprocess.CalledProcessError: its packages cannot be installed.
     """
     packages, folder = PEERS[name], _FOLDER / name
-    ready = folder / "packages.txt"
-    if not ready.is_file() or ready.read_text() != "\n".join(packages):
-        shutil.rmtree(folder, ignore_errors=True)
-        print(f"installing {', '.join(packages)} into {folder}", file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([folder / "bin" / "pip", "install", "--quiet", *packages], check=True)
-        ready.write_text("\n".join(packages))
+    ready, lines = folder / "packages.txt", "\n".join(packages)
+    with _locked(folder):
+        if not ready.is_file() or ready.read_text() != lines:
+            print(f"installing {', '.join(packages)} into {folder}", file=sys.stderr, flush=True)
+            made, old = folder.with_name(f"{name}.new"), folder.with_name(f"{name}.old")
+            shutil.rmtree(made, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", made], check=True)
+            # by the interpreter, which runs from any folder; the scripts beside it name the folder they were made in
+            subprocess.run([made / "bin" / "python", "-m", "pip", "install", "--quiet", *packages], check=True)
+            (made / ready.name).write_text(lines)
+            shutil.rmtree(old, ignore_errors=True)
+            if folder.exists():
+                folder.rename(old)
+            made.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
     return Interpreter(folder / "bin" / "python")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Blocks while another process or thread makes this folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -47,6 +47,7 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
 
 CONFIG_SUFFIX = "_config.yml"
+TIMINGS = ("quick", "none")
 # boxes: x1, y1, x2, y2 in pixels of imgs, those of all clips one after the other; boxes_num: how many each clip has;
 # long_term: S slots of C features, zeros where long_term_filled is false
 _AXES = {"imgs": "NVTHWC", "boxes": "R4", "boxes_num": "N", "long_term": "NSC", "long_term_filled": "NS"}
@@ -89,14 +90,17 @@ def export(
             configuration, ``<save_name>_config.yml``.
         save_name: None: ``model_name``.
         say: receives progress lines.
-        timing: ``quick``: the runtimes on this machine are timed, and ``inference.yml`` names the fastest.
+        timing: ``quick``: the runtimes on this machine are timed, and ``inference.yml`` names the fastest, as the
+            command and ``paddlevideo.export`` do unless told otherwise; ``none``: it names none.
 
     Raises:
-        UserError: weights that do not fit the model key by key, label names that do not fit it, a folder that holds
-            another model's export, or an exported model with scores that differ from the network's.
+        UserError: an unknown timing, weights that do not fit the model key by key, label names that do not fit it, a
+            folder that holds another model's export, or an exported model with scores that differ from the network's.
     """
     from paddlevideo.modeling.weights import load_weights
 
+    if timing not in TIMINGS:
+        raise UserError(f"timing {timing!r}: expected {' or '.join(TIMINGS)}")
     output_dir, name = Path(output_dir), _checked_name(save_name or config["model_name"])
     _refuse_other_export(output_dir, name)
     pipelines = pipelines_with_test(config)

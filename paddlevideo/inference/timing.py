@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -26,7 +24,7 @@ from paddlevideo.inference.export_check import (
     synthetic_key_frame,
 )
 from paddlevideo.inference.exported import FILE_NAME, Export
-from paddlevideo.inference.runtimes.base import Runtime, Say, has_bf16, installed
+from paddlevideo.inference.runtimes.base import Runtime, Say, has_bf16, installed, run_alone
 from paddlevideo.inference.runtimes.choice import Timed, described, fastest, leading, onnx_file, plain
 from paddlevideo.inference.runtimes.onnx import CONVERTER, can_convert, convert
 from paddlevideo.inference.trial import REQUEST, RESULT, batch_file, one_clip, scores_file
@@ -43,7 +41,8 @@ def time_runtimes(program: Path, params: Path, reference: Reference, say: Say) -
     """The section ``runtime`` of ``inference.yml``; prints the table.
 
     Every runtime that is installed is tried on all cores, the fastest one then on fewer.  ``NAME.onnx`` is made beside
-    the program where paddle2onnx is installed, and removed again where no runtime gives the network's scores with it.
+    the program where paddle2onnx is installed, and removed where the runtimes give other scores with it than the
+    network's.  One that is there already and that no runtime here can run stays.
 
     Args:
         program, params: the exported files, or the twin that stands for them.
@@ -51,7 +50,8 @@ def time_runtimes(program: Path, params: Path, reference: Reference, say: Say) -
         say: receives the lines of the table.
     """
     onnx = onnx_file(program.with_suffix(""))
-    note = None if onnx.is_file() else _converted(program, params, onnx)
+    was_there = onnx.is_file()
+    note = _converted(program, params, onnx)
     with _folder_of(reference.batches) as folder:
 
         def tried(row: Timed) -> Timed:
@@ -68,7 +68,9 @@ def time_runtimes(program: Path, params: Path, reference: Reference, say: Say) -
             if fewer.ms is None or fewer.ms >= best.ms:
                 break
             best, threads = fewer, threads // 2
-    if not any(row.agrees for row in rows if row.backend != "paddle"):
+    others = [row for row in rows if row.backend != "paddle"]
+    differs = any(row.ms is not None and row.precision == "fp32" and not row.agrees for row in others)
+    if not any(row.agrees for row in others) and (differs or not was_there):
         onnx.unlink(missing_ok=True)
     clip = clips(one_clip(dict(reference.batches[0]))["imgs"])
     section = described(rows, clip)
@@ -130,10 +132,12 @@ def _ways(has_onnx: bool) -> Iterator[Timed]:
 
 
 def _converted(program: Path, params: Path, onnx: Path) -> str | None:
-    """Writes the ONNX form; gives the line that says why there is none."""
+    """Writes the ONNX form where it is missing; gives the line that says why nothing runs it."""
     others = [backend for backend in ("onnx", "openvino") if installed(backend)]
     if not others:
-        return "not timed: ONNX Runtime, OpenVINO: not installed (pip install 'paddlevideo-suite[onnx,openvino]')"
+        return "not timed: ONNX Runtime, OpenVINO: not installed (pip install onnxruntime openvino paddle2onnx)"
+    if onnx.is_file():
+        return None
     if not can_convert():
         return f"not timed: ONNX Runtime, OpenVINO: {CONVERTER} is not installed (pip install {CONVERTER})"
     error = convert(program, params, onnx)
@@ -165,28 +169,18 @@ def _scores(
     (folder / REQUEST).write_text(json.dumps({**request, "batches": num_batches, "seconds": seconds}))
     (folder / RESULT).unlink(missing_ok=True)
     command = [sys.executable, "-m", "paddlevideo.inference.trial", str(folder)]
-    try:
-        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        return [], f"no result within {_LIMIT_S:g} s"
+    error = run_alone(command, _LIMIT_S, _package_path())
     if not (folder / RESULT).is_file():
-        return [], _reason(done)
+        return [], error or "no result"
     arrays = read_npz(scores_file(folder))
     return [arrays[str(number)] for number in range(num_batches)], None
 
 
-def _environment() -> Mapping[str, str]:
-    """This process's, with this package on the path."""
+def _package_path() -> Mapping[str, str]:
+    """The environment variable that makes this package importable."""
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode < 0:
-        return f"the process ended with {signal.Signals(-done.returncode).name}"
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else f"exit code {done.returncode}"
+    return {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _table(rows: list[Timed], clip: str) -> Iterator[str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
+import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -193,6 +196,32 @@ class ExportedModel(ABC):
         with within_memory("the model's run", arrays[0], "lower --batch_size"):
             output = self.output([np.ascontiguousarray(array) for array in arrays])
         return finite_scores(output, self.name)
+
+
+def run_alone(command: Sequence[str], limit_s: float, variables: Mapping[str, str]) -> str | None:
+    """Runs a command that may abort or hang, its output unseen.
+
+    Args:
+        limit_s: seconds after which it is killed.
+        variables: of its environment, over this process's.
+
+    Returns:
+        Why it failed, in one line; None if it did not.
+    """
+    environment = {**os.environ, **variables}
+    try:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
+            timeout=limit_s,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"no result within {limit_s:g} s"
+    if done.returncode < 0:
+        return f"the process ended with {signal.Signals(-done.returncode).name}"
+    if done.returncode == 0:
+        return None
+    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else f"exit code {done.returncode}"
 
 
 def finite_scores(scores: np.ndarray, model: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -106,11 +107,24 @@ def rows_of(section: Mapping[str, Any], where: str) -> list[Timed]:
         rows = [Timed(**row) for row in section["timed"]]
     except (KeyError, TypeError):
         raise damaged from None
-    for row in rows:
-        numbers = isinstance(row.ms, int | float | None) and type(row.cpu_threads) is int and row.cpu_threads > 0
-        if row.backend not in BACKENDS or row.precision not in PRECISIONS or not numbers:
-            raise damaged
+    if not all(_is_sound(row) for row in rows):
+        raise damaged
     return rows
+
+
+def _is_sound(row: Timed) -> bool:
+    """Whether the fields of a row that was read have their types and ranges."""
+    numbers = [value for value in (row.ms, row.max_difference) if value is not None]
+    return (
+        row.backend in BACKENDS
+        and row.precision in PRECISIONS
+        and type(row.enable_mkldnn) is bool
+        and type(row.agrees) is bool
+        and type(row.cpu_threads) is int
+        and row.cpu_threads > 0
+        and all(type(value) in (int, float) and 0 <= value < math.inf for value in numbers)
+        and isinstance(row.error, str | None)
+    )
 
 
 def resolved(runtime: Runtime, section: Mapping[str, Any], files: Path, where: Path, say: Say) -> Runtime:

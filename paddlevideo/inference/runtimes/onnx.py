@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import signal
-import subprocess
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,20 @@ import numpy as np
 
 from paddlevideo.environment import available_cores
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtimes.base import ExportedModel, InputSpec, Runtime
+from paddlevideo.inference.runtimes.base import ExportedModel, InputSpec, Runtime, run_alone
 from paddlevideo.memory import is_out_of_memory
+from paddlevideo.safe_io import write_atomic
 
 SUFFIX = ".onnx"
 CONVERTER = "paddle2onnx"
 _OPSET = 17
 _CONVERT = (
     "import sys, paddle2onnx; paddle2onnx.export(*sys.argv[1:4], opset_version=int(sys.argv[4]), "
-    "enable_onnx_checker=False, verbose=False)"
+    "enable_onnx_checker=False, verbose=False, optimize_tool='None')"
 )
+# its own choice, polygraphy, installs packages; the runtimes fold constants themselves
+_NO_INSTALLS = {"POLYGRAPHY_AUTOINSTALL_DEPS": "0", "PIP_NO_INDEX": "1"}
+_LIMIT_S = 600.0
 
 
 class OnnxModel(ExportedModel):
@@ -87,13 +91,18 @@ def convert(program: Path, params: Path, target: Path) -> str | None:
 
     Returns:
         Why there is none; None if ``target`` was written.
+
+    Raises:
+        UserError: ``target`` cannot be written.
     """
-    files = [str(program), str(params), str(target)]
-    done = subprocess.run([sys.executable, "-c", _CONVERT, *files, str(_OPSET)], capture_output=True, text=True)
-    if done.returncode == 0 and target.is_file():
-        return None
-    target.unlink(missing_ok=True)
-    if done.returncode < 0:
-        return f"{CONVERTER} ended with {signal.Signals(-done.returncode).name}"
-    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return f"{CONVERTER}: {lines[-1][:200] if lines else f'exit code {done.returncode}'}"
+    with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
+        made = Path(folder, target.name)
+        files = [str(program.absolute()), str(params.absolute()), str(made)]
+        error = run_alone([sys.executable, "-c", _CONVERT, *files, str(_OPSET)], _LIMIT_S, _NO_INSTALLS)
+        if error is None and not made.is_file():
+            error = "wrote no file"
+        if error is not None:
+            return f"{CONVERTER}: {error}"
+        with made.open("rb") as source:
+            write_atomic(target, lambda stream: shutil.copyfileobj(source, stream))
+    return None

@@ -13,7 +13,7 @@ from paddlevideo.addresses import is_address, refuse_secrets, without_secrets
 from paddlevideo.errors import UserError, printable
 from paddlevideo.safe_io import instead_of_a_file
 
-EXTRA = "pip install 'paddlevideo-suite[remote]'"
+_INSTALL = "pip install fsspec aiohttp"
 _TRIES, _PAUSE_S = 6, 0.5  # of a request: tries within 15.5 s and what they take
 _STREAM_BYTES = 8 << 20
 
@@ -161,14 +161,14 @@ class Storage:
             try:
                 from fsspec.core import url_to_fs
             except ImportError:
-                raise UserError(f"{shown}: an address needs the Python package fsspec: {EXTRA}") from None
+                raise UserError(f"{shown}: an address needs the Python package fsspec: {_INSTALL}") from None
             try:
                 files, root = url_to_fs(self.root, **self.options)
             except ImportError as error:
                 scheme = self.root.partition("://")[0].rpartition("::")[2]
                 raise UserError(
                     f"{shown}: fsspec needs a further package for {scheme}:// ({_reason(error)}), e.g. "
-                    f"{EXTRA} {_PACKAGES.get(scheme, f'fsspec[{scheme}]')}"
+                    f"{_INSTALL} {_PACKAGES.get(scheme, f'fsspec[{scheme}]')}"
                 ) from None
             except Exception as error:
                 raise UserError(f"{shown}: fsspec cannot open it ({_reason(error)})") from None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+import paddlevideo
 from paddlevideo.cli.main import main
 from paddlevideo.config import load_config
 from paddlevideo.environment import cpu_name
@@ -24,7 +25,7 @@ from paddlevideo.inference.runtimes import base, choice, onnx
 from paddlevideo.inference.runtimes.base import Runtime
 from paddlevideo.inference.runtimes.choice import Timed, described, fastest, resolved
 from paddlevideo.modeling.frameworks.base import Recognizer
-from paddlevideo.safe_io import sha256
+from paddlevideo.safe_io import read_json, sha256
 from tests.tiny_export import NUM_CLASSES, write_config, write_weights
 from tests.unit.inference.test_views import three_crop_config
 
@@ -98,7 +99,11 @@ def test_a_runtime_or_file_that_is_missing_is_replaced_with_a_line(place, monkey
 def test_no_table_means_paddle_without_onednn_and_a_damaged_one_is_named(place):
     assert resolved(Runtime(), {}, place / "M", place / "i", print) == Runtime(backend="paddle")
     good = {"backend": "paddle", "ms": 1.0, "agrees": True}
-    for row in ({"ms": 1}, {**good, "ms": "fast"}, {**good, "cpu_threads": 0}, {**good, "backend": "tvm"}, 3):
+    wrong = [
+        {"ms": "fast"}, {"ms": True}, {"ms": float("nan")}, {"cpu_threads": 0}, {"cpu_threads": True}, {"agrees": "no"},
+        {"backend": "tvm"}, {"precision": "fp8"}, {"enable_mkldnn": "yes"}, {"max_difference": "x"}, {"error": 3},
+    ]  # fmt: skip
+    for row in ({"ms": 1}, 3, *({**good, **change} for change in wrong)):
         with pytest.raises(UserError, match="inference.yml: runtime: damaged"):
             chosen(place, Runtime(), timed=[row])
 
@@ -230,11 +235,63 @@ def test_timing_anew_runs_the_model_in_processes_of_their_own(copy, tiny, monkey
     np.testing.assert_allclose(before.scores, after.scores, atol=1e-6)  # of another number of threads
 
 
+@pytest.mark.parametrize(
+    "tries, stays",
+    [
+        ({}, True),  # neither is installed
+        ({"onnx": {"error": "an old version"}}, True),
+        ({"onnx": {"ms": 1.0, "max_difference": 0.5}}, False),
+        (
+            {
+                "onnx": {"ms": 1.0, "max_difference": 0.5},
+                "openvino": {"ms": 1.0, "max_difference": 0.0, "agrees": True},
+            },
+            True,
+        ),
+    ],
+)
+def test_timing_anew_removes_an_onnx_form_only_if_it_gives_other_scores(copy, monkeypatch, capsys, tries, stays):
+    right = {"ms": 1.0, "max_difference": 0.0, "agrees": True}
+    file, tries = copy / "TSM.onnx", {"paddle": right, **tries}
+    file.write_text("graph")
+    monkeypatch.setattr(timing, "_scores", lambda *_, **__: ([], None))
+    monkeypatch.setattr(timing, "_tried", lambda row, *_: dataclasses.replace(row, **tries[row.backend]))
+    monkeypatch.setattr(timing, "installed", lambda backend: backend in tries)
+    assert main(["export", "--time", str(copy)]) == 0
+    assert file.exists() == stays and read_description(copy).files.get("TSM.onnx") == (sha256(file) if stays else None)
+    said = "not installed (pip install onnxruntime openvino paddle2onnx)" in capsys.readouterr().out
+    assert said == (len(tries) == 1)
+
+
+def test_a_timing_that_is_none_of_the_two_is_refused(tiny, tmp_path):
+    with pytest.raises(UserError, match="timing 'fast': expected quick or none"):
+        paddlevideo.export(tiny.config, tiny.weights, tmp_path / "e", timing="fast")
+
+
 def test_a_process_that_aborts_is_a_line_and_no_more(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "_CONVERT", "import os; os.abort()")
-    assert onnx.convert(tmp_path / "a", tmp_path / "b", tmp_path / "c") == "paddle2onnx ended with SIGABRT"
+    assert onnx.convert(tmp_path / "a", tmp_path / "b", tmp_path / "c") == "paddle2onnx: the process ended with SIGABRT"
     monkeypatch.setattr(onnx, "_CONVERT", "raise ValueError('no such operator')")
     assert "no such operator" in onnx.convert(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    monkeypatch.setattr(onnx, "_CONVERT", "import sys, time; open(sys.argv[3], 'w').write('half'); time.sleep(60)")
+    monkeypatch.setattr(onnx, "_LIMIT_S", 0.5)
+    assert onnx.convert(tmp_path / "a", tmp_path / "b", tmp_path / "c") == "paddle2onnx: no result within 0.5 s"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_conversion_installs_nothing(tmp_path, monkeypatch):
+    """paddle2onnx's own choice of a tool has pip install packages into the user's environment."""
+    (tmp_path / "paddle2onnx.py").write_text(
+        "import json, os\n"
+        "def export(program, params, file, **options):\n"
+        "    open(file, 'w').write(json.dumps([options, dict(os.environ)]))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("POLYGRAPHY_AUTOINSTALL_DEPS", "1")
+    assert onnx.convert(tmp_path / "a", tmp_path / "b", tmp_path / "c.onnx") is None
+    options, environment = read_json(tmp_path / "c.onnx")
+    assert options["optimize_tool"] == "None"
+    assert (environment["POLYGRAPHY_AUTOINSTALL_DEPS"], environment["PIP_NO_INDEX"]) == ("0", "1")
 
 
 @pytest.mark.parametrize("arguments", [[], ["-c", "tsm_own_videos", "--time", "x"]])
