@@ -259,8 +259,8 @@ def test_timing_anew_removes_an_onnx_form_only_if_it_gives_other_scores(copy, mo
     monkeypatch.setattr(timing, "installed", lambda backend: backend in tries)
     assert main(["export", "--time", str(copy)]) == 0
     assert file.exists() == stays and read_description(copy).files.get("TSM.onnx") == (sha256(file) if stays else None)
-    said = "not installed (pip install onnxruntime openvino paddle2onnx)" in capsys.readouterr().out
-    assert said == (len(tries) == 1)
+    printed = "not installed (pip install onnxruntime openvino paddle2onnx)" in capsys.readouterr().out
+    assert printed == (len(tries) == 1)
 
 
 def test_a_timing_that_is_none_of_the_two_is_refused(tiny, tmp_path):
