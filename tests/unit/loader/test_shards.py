@@ -298,6 +298,14 @@ def test_shards_of_other_programs_are_indexed_once(inside, form):
     assert digest_of(first.records) == digest_of(again.records)
 
 
+def test_attributes_of_macos_are_no_samples(inside):
+    attributes = {"./._k0.mp4": b"x", "./._k0.cls": b"\0\5\x16\7", "./._d": b"x"}
+    write_tar(Path("s/a.tar"), {**attributes, "./k0.mp4": b"video", "./._k1.mp4": b"x", "./k0.cls": b"1"})
+    data = ShardDataset("s")
+    assert len(data) == 1 and data.records[0]["label"] == 1 and data.sample(0)["content"] == b"video"
+    assert "4 members that are neither a video nor a label are not read" in data.remarks[-1]
+
+
 def test_long_names(inside):
     name = "folder/" + "x" * 150
     write_tar(Path("s/a.tar"), {f"{name}.mp4": b"1" * 700, f"{name}.json": b'{"label": 1}'}, format=tarfile.PAX_FORMAT)
@@ -385,6 +393,19 @@ def test_a_shard_that_is_cut_between_two_members(inside):
     for read in (ShardDataset, lambda folder: write_index(folder, None, None)):
         with pytest.raises(DamagedFileError, match=r"s/a\.tar: truncated .* no end mark after 3 samples"):
             read("s")
+
+
+@pytest.mark.parametrize("far", [0, 3 << 20])
+def test_joined_tar_files_are_refused(inside, far):
+    first, second = (write_tar(Path(f"{name}.tar"), members(5)).read_bytes() for name in "ab")
+    Path("s").mkdir()
+    Path("s/c.tar").write_bytes(first + bytes(far) + second)
+    for read in (ShardDataset, lambda folder: write_index(folder, None, None)):
+        message = rf"s/c\.tar: data at byte {len(first) + far}, after the end mark at byte \d+ and 5 samples"
+        with pytest.raises(DamagedFileError, match=message):
+            read("s")
+    Path("s/c.tar").write_bytes(first + bytes(far))
+    assert len(ShardDataset("s")) == 5
 
 
 def test_a_damaged_header_is_no_end(inside):
