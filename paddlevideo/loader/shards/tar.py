@@ -150,7 +150,7 @@ def _read_members(source: Any, place: str, content: ShardContent, whole: bool) -
                     content.samples.append(ShardSample(key))
                 if is_video(f"x.{ending}"):
                     _set_video(content.samples[-1], member, place)
-                    content.samples[-1].digest = _digest(archive.extractfile(member)) if whole else ""
+                    content.samples[-1].digest = digest_of(archive.extractfile(member)) if whole else ""
                 elif ending.lower() in _LABEL_ENDINGS:
                     if member.size > _MAX_LABEL_BYTES:
                         where = f"{place}: member {printable(member.name)}"
@@ -219,7 +219,8 @@ def _labels(text: bytes, ending: str, where: str) -> tuple[int | str, ...] | Non
     return tuple(values)
 
 
-def _digest(stream: BinaryIO) -> str:
+def digest_of(stream: BinaryIO) -> str:
+    """SHA-256 of the rest of a stream."""
     digest = hashlib.sha256()
     while piece := stream.read(_PIECE):
         digest.update(piece)
