@@ -267,8 +267,8 @@ def _check_shards(storage: Storage, index: ShardIndex, path: str) -> str | None:
     """
     if not storage.is_local:
         return None
-    newer = [shard for shard in changed_since(storage, index, path) if shard.sha256]
-    newest = newest_change(storage, [shard.name for shard in newer])
+    newer = {shard.name for shard in changed_since(storage, index, path) if shard.sha256}
+    newest = newest_change(storage, newer)
     problems, known = Findings(printable(storage.root)), {shard.name for shard in index.shards}
     for shard in index.shards:
         try:
@@ -279,7 +279,7 @@ def _check_shards(storage: Storage, index: ShardIndex, path: str) -> str | None:
         if size != shard.bytes:
             what = "truncated, or written again since" if size < shard.bytes else "written again since"
             problems.add(shard.name, f"{size} bytes, {shard.bytes} in the index: {what}")
-        elif shard in newer and _content(storage, shard) != shard.sha256:
+        elif shard.name in newer and _content(storage, shard) != shard.sha256:
             way = f"paddlevideo prepare shards --index {printable(storage.root)} writes the index again"
             problems.add(
                 shard.name, f"written again since: not the SHA-256 in the index, {size} bytes as before; {way}"
