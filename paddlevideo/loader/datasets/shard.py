@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ from paddlevideo.loader.shards.tar import digest_of
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import DATASETS
 
+log = logging.getLogger("paddlevideo")
 _LANES = 8  # numbers of workers that divide it read whole windows
 _MIB = 1 << 20
 
@@ -269,6 +271,10 @@ def _check_shards(storage: Storage, index: ShardIndex, path: str) -> str | None:
         return None
     newer = {shard.name for shard in changed_since(storage, index, path) if shard.sha256}
     newest = newest_change(storage, newer)
+    if newer:
+        num_bytes = sum(shard.bytes for shard in index.shards if shard.name in newer)
+        reading = "%s: %d shards are newer than their index; their SHA-256 is compared (%.1f GB are read)"
+        log.info(reading, printable(storage.root), len(newer), num_bytes / 1e9)
     problems, known = Findings(printable(storage.root)), {shard.name for shard in index.shards}
     for shard in index.shards:
         try:
