@@ -156,7 +156,7 @@ def _check_set(
 def _check_files(source: ShardSource, index: ShardIndex, check: ShardCheck) -> list[int]:
     """Compares each shard with the index; numbers of those that fit."""
     storage, sound = source.storage, []
-    place = without_secrets(source.file_path)
+    place, ids = without_secrets(source.file_path), {name: k for k, name in enumerate(index.class_names or ())}
     for number, shard in enumerate(index.shards):
         try:
             content = scan_shard(storage, shard.name, whole=True)
@@ -171,12 +171,21 @@ def _check_files(source: ShardSource, index: ShardIndex, check: ShardCheck) -> l
             check.add("shard", source.split, place, 0, f"{storage.place(shard.name)}: SHA-256 mismatch with the index")
         elif places != [(index.name(row), int(index.offset[row]), int(index.size[row])) for row in rows.tolist()]:
             check.add("shard", source.split, place, 0, f"{storage.place(shard.name)}: other samples than in the index")
+        elif [_class_indices(sample.labels, ids) for sample in content.samples] != [
+            index.labels_of(row).tolist() for row in rows.tolist()
+        ]:
+            check.add("shard", source.split, place, 0, f"{storage.place(shard.name)}: other labels than in the index")
         else:
             sound.append(number)
     if storage.is_local:
         for name in sorted(set(storage.names(ENDING)) - {shard.name for shard in index.shards}):
             check.add("shard", source.split, place, 0, f"{storage.place(name)}: not in the index")
     return sound
+
+
+def _class_indices(labels: Sequence[int | str], ids: Mapping[str, int]) -> list[int]:
+    """-1: a name that is no class."""
+    return [ids.get(one, -1) if isinstance(one, str) else one for one in labels]
 
 
 def _probe(rows: list[int], source: ShardSource, depth: Depth, backend: str) -> list[tuple[str, str, str]]:

@@ -28,7 +28,15 @@ from paddlevideo.errors import DamagedFileError, UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.decode import VideoReadError, open_video
-from paddlevideo.loader.shards.index import ENDING, INDEX_NAME, ShardIndex, read_index, scan_shards
+from paddlevideo.loader.shards.index import (
+    ENDING,
+    INDEX_NAME,
+    ShardIndex,
+    mark_compared,
+    newest_change,
+    read_index,
+    scan_shards,
+)
 from paddlevideo.loader.shards.storage import Storage
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 from paddlevideo.safe_io import sweep_temporary, write_atomic
@@ -136,8 +144,11 @@ def write_index(source: str, out: Path | None, class_names: Sequence[str] | None
     if class_names is None and target.is_file():
         with contextlib.suppress(DamagedFileError):
             class_names = read_index(str(target)).class_names
+    newest = newest_change(storage, names)
     index = scan_shards(storage, names, class_names, whole=True)
     index.write(target)
+    if newest:
+        mark_compared(target, newest)
     return index, target
 
 

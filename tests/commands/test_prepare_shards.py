@@ -19,7 +19,7 @@ from paddlevideo.safe_io import read_pickle
 from paddlevideo.settings import Options
 from tests.clips import cut
 from tests.faults.stopping import equal, train_until_sigterm
-from tests.shard_files import make_videos
+from tests.shard_files import make_videos, write_tar
 from tests.tiny import ROOT, make_clips, save, tsm_config
 
 
@@ -183,6 +183,19 @@ def test_check_data_reads_every_byte(videos, tmp_path, capsys):
     assert report["counts"] == {"shard": 2}
     assert main(["check", "-c", str(save(config, tmp_path / "c.yaml"))]) == 2
     assert "shard-000002.tar: no such file" in capsys.readouterr().err
+
+
+def test_check_data_compares_labels_without_digests(videos, tmp_path):
+    clip = Path("videos/run/clip 0.mp4").read_bytes()
+    write_tar(Path("a/x.tar"), {"k.mp4": clip, "k.cls": b"0"})
+    ShardDataset("a")
+    config = config_of("a", tmp_path)
+    del config["DATASET"]["train"], config["DATASET"]["test"]
+    assert check(config, tmp_path)[1]["counts"] == {"no_digest": 1, "no_samples": 1}
+    write_tar(Path("a/x.tar"), {"k.mp4": clip, "k.cls": b"1"})
+    report = check(config, tmp_path)[1]
+    assert report["counts"]["shard"] == 1
+    assert "x.tar: other labels than in the index" in json.dumps(report["findings"])
 
 
 def test_check_data_finds_labels_leaks_and_addresses(videos, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,24 @@ from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import ClassCount, expanded
 from paddlevideo.loader.datasets.records import Column, MultiHot, Numbers, Records
-from paddlevideo.loader.shards.index import ENDING, INDEX_NAME, ShardIndex, read_index, scan_shards
+from paddlevideo.loader.shards.index import (
+    ENDING,
+    INDEX_NAME,
+    Shard,
+    ShardIndex,
+    changed_since,
+    mark_compared,
+    newest_change,
+    read_index,
+    scan_shards,
+)
 from paddlevideo.loader.shards.reading import ShardReader
 from paddlevideo.loader.shards.storage import MissingFileError, Storage
+from paddlevideo.loader.shards.tar import digest_of
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import DATASETS
 
+log = logging.getLogger("paddlevideo")
 _LANES = 8  # numbers of workers that divide it read whole windows
 _MIB = 1 << 20
 
@@ -36,7 +49,7 @@ class ShardDataset(Dataset):
     Args:
         file_path: folder of the shards, or an address that fsspec opens (``s3://bucket/train``, ``http://...``).
         shard_index: file or address of the index (``paddlevideo prepare shards``); None: ``shards.npz`` beside them.
-            Where a local folder has none, the headers are read once and it is written.
+            Where a local folder has none, the headers are read once and it is written; again where shards changed.
         window: neighbouring samples of a shard that are read together and shuffled among each other.
         per_window: samples that a batch takes from one window, where its size is a multiple (``batch_size`` below it
             makes ranks share windows).  Shards that are sorted by class need 1, and hold more.
@@ -76,7 +89,6 @@ class ShardDataset(Dataset):
         self.remarks: list[str] = []
         self._storage = Storage(self.file_path, storage_options or {})
         self._index = self._read_index(shard_index, storage_options)
-        _check_shards(self._storage, self._index)
         self.class_names = self._index.class_names if class_names is None else class_names
         labels = _mapped(self._index, class_names, without_secrets(self.file_path))
         if not multi_label and not self._index.one_label_each:
@@ -167,22 +179,40 @@ class ShardDataset(Dataset):
             raise UserError(
                 f"{shown}: no such index; paddlevideo prepare shards --index FOLDER --out {shown} writes it"
             )
+        index = None
         try:
             if is_address(path) or os.path.isfile(path):
-                return read_index(path, options)
+                index = read_index(path, options)
         except MissingFileError:
             folder = without_secrets(self.file_path)
             raise UserError(
                 f"{shown}: no index beside these shards; write one with paddlevideo prepare shards --index {folder} "
                 "--out FILE and name it: shard_index: FILE"
             ) from None
-        index = scan_shards(self._storage, self._storage.names(ENDING), None, whole=False)
+        if index is not None and not self._is_outdated(index, path):
+            remark = _check_shards(self._storage, index, path)
+            self.remarks += [remark] if remark else []
+            return index
+        why = "" if index is None else " again, since some changed after it was written"
+        names = self._storage.names(ENDING)
+        newest = newest_change(self._storage, names)
+        index = scan_shards(self._storage, names, None, whole=False)
         try:
             index.write(path)
-            self.remarks.append(f"{shown}: written from the headers of {len(index.shards)} shards")
+            mark_compared(path, newest)
+            self.remarks.append(f"{shown}: written from the headers of {len(index.shards)} shards{why}")
         except UserError as error:
             self.remarks.append(f"{error}; the headers are read at every start")
         return index
+
+    def _is_outdated(self, index: ShardIndex, path: str) -> bool:
+        """Whether an index that was written from the headers of the same shards lacks their latest content."""
+        if not self._storage.is_local or is_address(path) or all(shard.sha256 for shard in index.shards):
+            return False
+        if self._storage.names(ENDING) != sorted(shard.name for shard in index.shards):
+            return False
+        sizes = [self._storage.size(shard.name) for shard in index.shards]
+        return sizes != [shard.bytes for shard in index.shards] or bool(changed_since(self._storage, index, path))
 
 
 class _Names(Column):
@@ -229,14 +259,23 @@ def _index_path(section: Mapping[str, Any]) -> str | None:
     return f"{(folder if is_address(folder) else expanded(folder)).rstrip('/')}/{INDEX_NAME}"
 
 
-def _check_shards(storage: Storage, index: ShardIndex) -> None:
-    """Compares a local folder with its index; at an address a shard is compared when it is read.
+def _check_shards(storage: Storage, index: ShardIndex, path: str) -> str | None:
+    """Compares a local folder with its index; at an address the samples are compared when they are read.
+
+    Returns:
+        A remark on shards that were put there after the index and are those that it describes.
 
     Raises:
-        ConfigError: shards that are missing, of another size, or not in the index, all at once.
+        ConfigError: shards that are missing, of another size or content, or not in the index, all at once.
     """
     if not storage.is_local:
-        return
+        return None
+    newer = {shard.name for shard in changed_since(storage, index, path) if shard.sha256}
+    newest = newest_change(storage, newer)
+    if newer:
+        num_bytes = sum(shard.bytes for shard in index.shards if shard.name in newer)
+        reading = "%s: %d shards are newer than their index; their SHA-256 is compared (%.1f GB are read)"
+        log.info(reading, printable(storage.root), len(newer), num_bytes / 1e9)
     problems, known = Findings(printable(storage.root)), {shard.name for shard in index.shards}
     for shard in index.shards:
         try:
@@ -247,10 +286,25 @@ def _check_shards(storage: Storage, index: ShardIndex) -> None:
         if size != shard.bytes:
             what = "truncated, or written again since" if size < shard.bytes else "written again since"
             problems.add(shard.name, f"{size} bytes, {shard.bytes} in the index: {what}")
+        elif shard.name in newer and _content(storage, shard) != shard.sha256:
+            way = f"paddlevideo prepare shards --index {printable(storage.root)} writes the index again"
+            problems.add(
+                shard.name, f"written again since: not the SHA-256 in the index, {size} bytes as before; {way}"
+            )
     for name in storage.names(ENDING):
         if name not in known:
             problems.add(name, "a shard that the index lacks; paddlevideo prepare shards --index writes it again")
     problems.raise_if_any()
+    if not newer:
+        return None
+    known = "" if mark_compared(path, newest) else ", which cannot be noted: they are read whole at every start"
+    return f"{len(newer)} shards are newer than {printable(path)} and have the SHA-256 in it{known}"
+
+
+def _content(storage: Storage, shard: Shard) -> str:
+    """SHA-256 of a shard's file."""
+    with storage.open(shard.name) as stream:
+        return digest_of(stream)
 
 
 def _mapped(index: ShardIndex, class_names: Sequence[str] | None, shown: str) -> np.ndarray:

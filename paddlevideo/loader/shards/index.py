@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -171,6 +172,39 @@ def scan_shards(storage: Storage, names: Sequence[str], class_names: Sequence[st
     if not names:
         raise UserError(f"{without_secrets(storage.root)}: no shards in it (looked for *{ENDING})")
     return index_of(storage, names, (scan_shard(storage, name, whole) for name in names), class_names)
+
+
+def newest_change(storage: Storage, names: Iterable[str]) -> int:
+    """When the newest of some files of a local folder was written or put there, ns; 0: an address, or none is there."""
+    return max(_change_times(storage, names).values(), default=0)
+
+
+def changed_since(storage: Storage, index: ShardIndex, path: str | os.PathLike) -> list[Shard]:
+    """Shards of a local folder that were written, or put there, after the index file."""
+    if not storage.is_local or is_address(str(path)):
+        return []
+    times, written = _change_times(storage, [shard.name for shard in index.shards]), os.stat(path).st_mtime_ns
+    return [shard for shard in index.shards if times.get(shard.name, 0) > written]
+
+
+def mark_compared(path: str | os.PathLike, newest: int) -> bool:
+    """Gives an index file the time of the newest shard that it was compared with; whether this was possible."""
+    try:
+        os.utime(path, ns=(newest, newest))
+    except OSError:
+        return False
+    return True
+
+
+def _change_times(storage: Storage, names: Iterable[str]) -> dict[str, int]:
+    """Per file that is there, the later of the times of its content and of its entry: the first can be carried over
+    from another file (``cp -p``, ``rsync -a``), the second cannot."""
+    times = {}
+    for name in names if storage.is_local else ():
+        with contextlib.suppress(OSError):
+            status = os.stat(os.path.join(storage.root, name))
+            times[name] = max(status.st_mtime_ns, status.st_ctime_ns)
+    return times
 
 
 def read_index(path: str, options: Mapping[str, Any] | None = None) -> ShardIndex:

@@ -20,6 +20,7 @@ BLOCK = tarfile.BLOCKSIZE
 _MAX_LABEL_BYTES = 1 << 20
 _LABEL_ENDINGS = ("json", "cls", "txt")  # in this order; the first that is there counts
 _LABEL_KEYS = ("label", "labels", "cls", "class")  # of a json
+_ATTRIBUTES = "._"  # macOS stores those of k.mp4 as ._k.mp4 (AppleDouble)
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20  # bytes read from a stream at once
 
@@ -68,7 +69,7 @@ def scan_shard(storage: Storage, name: str, whole: bool) -> ShardContent:
         whole: read all of it, one piece after the other, for its digest; else only headers and labels.
 
     Raises:
-        DamagedFileError: it is no tar file, is cut off, or has no end mark.
+        DamagedFileError: it is no tar file, is cut off, or has no end mark or more data after it.
         UserError: a sample without a video or label; a label that cannot be read; the file cannot be read.
     """
     place = storage.place(name)
@@ -79,12 +80,13 @@ def scan_shard(storage: Storage, name: str, whole: bool) -> ShardContent:
         stream.seek(0)
         source = _Hashed(stream) if whole else stream
         end = _read_members(source, place, content, whole)
-        tail = storage.read(name, end, min(content.num_bytes, end + 2 * BLOCK))
-        if len(tail) < BLOCK or any(tail):
+        tail = storage.read(name, end, min(content.num_bytes, end + _PIECE))
+        if len(tail) < BLOCK or any(tail[: 2 * BLOCK]):
             raise DamagedFileError(
                 f"{place}: truncated or damaged at byte {end}: no end mark after {len(content.samples)} samples; get "
                 "or write the shard again"
             )
+        _refuse_more(storage, name, end, tail, content)
         if whole:
             content.sha256 = source.finish()
     for sample in content.samples:
@@ -110,6 +112,22 @@ def check_header(block: bytes, name: str, size: int) -> str | None:
     return None
 
 
+def _refuse_more(storage: Storage, name: str, end: int, tail: bytes, content: ShardContent) -> None:
+    """
+    Raises:
+        DamagedFileError: something other than zeros after the end mark, as in tar files joined by ``cat``.
+    """
+    at = end
+    while tail:
+        if rest := tail.lstrip(b"\0"):
+            raise DamagedFileError(
+                f"{storage.place(name)}: data at byte {at + len(tail) - len(rest)}, after the end mark at byte {end} "
+                f"and {len(content.samples)} samples, as in tar files joined by cat; keep each as a shard of its own"
+            )
+        at += len(tail)
+        tail = storage.read(name, at, min(content.num_bytes, at + _PIECE)) if at < content.num_bytes else b""
+
+
 def _read_members(source: Any, place: str, content: ShardContent, whole: bool) -> int:
     """Fills ``content.samples``; the place of the end mark."""
     keys: set[str] = set()
@@ -122,6 +140,9 @@ def _read_members(source: Any, place: str, content: ShardContent, whole: bool) -
                 if not member.isfile():
                     raise UserError(f"{place}: member {printable(member.name)}: a link or device, expected files only")
                 key, ending = _split(member.name)
+                if member.name.rpartition("/")[2].startswith(_ATTRIBUTES):
+                    content.num_other += 1
+                    continue
                 if not content.samples or content.samples[-1].key != key:
                     if key in keys:
                         raise UserError(f"{place}: the members {printable(key)}.* do not follow each other")
@@ -129,7 +150,7 @@ def _read_members(source: Any, place: str, content: ShardContent, whole: bool) -
                     content.samples.append(ShardSample(key))
                 if is_video(f"x.{ending}"):
                     _set_video(content.samples[-1], member, place)
-                    content.samples[-1].digest = _digest(archive.extractfile(member)) if whole else ""
+                    content.samples[-1].digest = digest_of(archive.extractfile(member)) if whole else ""
                 elif ending.lower() in _LABEL_ENDINGS:
                     if member.size > _MAX_LABEL_BYTES:
                         where = f"{place}: member {printable(member.name)}"
@@ -198,7 +219,8 @@ def _labels(text: bytes, ending: str, where: str) -> tuple[int | str, ...] | Non
     return tuple(values)
 
 
-def _digest(stream: BinaryIO) -> str:
+def digest_of(stream: BinaryIO) -> str:
+    """SHA-256 of the rest of a stream."""
     digest = hashlib.sha256()
     while piece := stream.read(_PIECE):
         digest.update(piece)

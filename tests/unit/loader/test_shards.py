@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -345,6 +346,14 @@ def test_shards_of_other_programs_are_indexed_once(inside, form):
     assert digest_of(first.records) == digest_of(again.records)
 
 
+def test_attributes_of_macos_are_no_samples(inside):
+    attributes = {"./._k0.mp4": b"x", "./._k0.cls": b"\0\5\x16\7", "./._d": b"x"}
+    write_tar(Path("s/a.tar"), {**attributes, "./k0.mp4": b"video", "./._k1.mp4": b"x", "./k0.cls": b"1"})
+    data = ShardDataset("s")
+    assert len(data) == 1 and data.records[0]["label"] == 1 and data.sample(0)["content"] == b"video"
+    assert "4 members that are neither a video nor a label are not read" in data.remarks[-1]
+
+
 def test_long_names(inside):
     name = "folder/" + "x" * 150
     write_tar(Path("s/a.tar"), {f"{name}.mp4": b"1" * 700, f"{name}.json": b'{"label": 1}'}, format=tarfile.PAX_FORMAT)
@@ -434,6 +443,19 @@ def test_a_shard_that_is_cut_between_two_members(inside):
             read("s")
 
 
+@pytest.mark.parametrize("far", [0, 3 << 20])
+def test_joined_tar_files_are_refused(inside, far):
+    first, second = (write_tar(Path(f"{name}.tar"), members(5)).read_bytes() for name in "ab")
+    Path("s").mkdir()
+    Path("s/c.tar").write_bytes(first + bytes(far) + second)
+    for read in (ShardDataset, lambda folder: write_index(folder, None, None)):
+        message = rf"s/c\.tar: data at byte {len(first) + far}, after the end mark at byte \d+ and 5 samples"
+        with pytest.raises(DamagedFileError, match=message):
+            read("s")
+    Path("s/c.tar").write_bytes(first + bytes(far))
+    assert len(ShardDataset("s")) == 5
+
+
 def test_a_damaged_header_is_no_end(inside):
     content = bytearray(write_tar(Path("s/a.tar"), members(5)).read_bytes())
     place = content.index(b"part/3.left.mp4")
@@ -484,6 +506,56 @@ def test_another_content_of_the_same_size(copied):
         UserError, match=r"train-000000\.tar: member 00000001-\S+: .* the shard is damaged or was written"
     ):
         data.sample(1)
+
+
+def rewritten(path, old, new):
+    """Writes other content of the same size, with the times of the content before."""
+    status, content = path.stat(), path.read_bytes()
+    path.write_bytes(content.replace(old, new))
+    assert path.stat().st_size == status.st_size and path.read_bytes() != content
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_other_labels_of_the_same_size_are_read_again_from_the_headers(inside):
+    write_tar(Path("s/a.tar"), members(4, lambda k: {"cls": b"5"}))
+    assert {record["label"] for record in ShardDataset("s").records} == {5}
+    time.sleep(0.02)  # the clock of files has steps
+    rewritten(Path("s/a.tar"), b"5" + bytes(511), b"7" + bytes(511))
+    data = ShardDataset("s")
+    assert {record["label"] for record in data.records} == {7}
+    assert "written from the headers of 1 shards again, since some changed after it was written" in data.remarks[0]
+    assert len(ShardDataset("s").remarks) == 1
+    write_tar(Path("s/a.tar"), members(300))
+    assert len(ShardDataset("s")) == 300
+
+
+def test_other_labels_in_place_of_prepared_ones_stop_the_run(copied):
+    rewritten(copied / "train-000001.tar", b'{"label": 0, "classes": ["run"]', b'{"label": 1, "classes": ["run"]')
+    assert ShardDataset.findings({"file_path": str(copied)}, 2)
+    with pytest.raises(ConfigError) as error:
+        ShardDataset(str(copied))
+    assert len(error.value.problems) == 1
+    assert "train-000001.tar: written again since: not the SHA-256 in the index" in error.value.problems[0]
+    write_index(str(copied), None, None)
+    assert [record["label"] for record in ShardDataset(str(copied)).records] == [0] * 6 + [1] * 14
+
+
+def test_copied_shards_are_compared_by_digest_once(shards, tmp_path, monkeypatch):
+    (tmp_path / "s").mkdir()
+    for name in sorted(os.listdir(shards), reverse=True):  # the index last but one
+        shutil.copy2(shards / name, tmp_path / "s")
+    before = (tmp_path / "s/shards.npz").read_bytes()
+    opened = []
+    monkeypatch.setattr(Storage, "open", lambda self, name, o=Storage.open: opened.append(name) or o(self, name))
+    wanted = "4 shards are newer than "
+    monkeypatch.setattr(os, "utime", lambda *_, **__: (_ for _ in ()).throw(PermissionError()))
+    refused = ShardDataset(str(tmp_path / "s")).remarks[0]
+    assert wanted in refused and "they are read whole at every start" in refused and len(opened) == 4
+    monkeypatch.undo()
+    monkeypatch.setattr(Storage, "open", lambda self, name, o=Storage.open: opened.append(name) or o(self, name))
+    assert ShardDataset(str(tmp_path / "s")).remarks[0].endswith("and have the SHA-256 in it") and len(opened) == 8
+    assert len(ShardDataset(str(tmp_path / "s")).remarks) == 1 and len(opened) == 8
+    assert (tmp_path / "s/shards.npz").read_bytes() == before
 
 
 def test_a_shard_that_is_cut_while_it_is_read(copied):
