@@ -33,5 +33,5 @@ def _index(path):
 
     file, folder, status = os.path.join(tempfile.mkdtemp(), "index"), os.path.dirname(path), os.stat(path)
     with open_video(path) as reader:
-        write_index(file, folder, {path: (status.st_size, status.st_mtime_ns, packed(reader.known()))})
+        write_index(file, {folder: {path: (status.st_size, status.st_mtime_ns, packed(reader.known()))}})
     return VideoIndex(file, folder)

@@ -246,10 +246,10 @@ def check_lists(lists: Sequence[ListSource], settings: CheckSettings) -> Check:
     for source in lists:
         _read(source, check, settings, classes)
     _probe_all(check, settings)
-    places = {source.file: place_of(source.file, source.data_prefix, source.index) for source in lists}
+    places = {(s.split, s.file): place_of(s.file, s.data_prefix, s.index) for s in lists}
     for entry in check.entries:
         _check_entry(entry, check.probes[entry.source], check)
-        check.indexes.add(places[entry.file], entry.source.path, check.probes[entry.source].entry)
+        check.indexes.add(places[entry.split, entry.file], entry.source.path, check.probes[entry.source].entry)
     _compare_content(check, settings)
     if pattern:
         _compare_recordings(check, pattern)

@@ -239,3 +239,29 @@ def test_the_index_of_the_videos_is_written(place, run_tool):
     assert "index of 2 videos: other/val.list.videoindex" in done.out
     done, _ = check(run_tool, "--list", "val.list", "--index", "train.list")  # no folder
     assert done.code == 0 and "no index of the videos" in done.out and "--index" in done.out
+
+
+def test_one_index_holds_a_list_used_with_two_roots_and_lists_of_one_name(place, run_tool):
+    """Of the files of both, whichever set is read: else a check writes what the next data set finds missing."""
+    from paddlevideo.loader.decode.index import VideoIndex, place_of
+    from paddlevideo.preparation.check_dataset import CheckSettings, ListSource, check_lists
+
+    def missing(index, root, name):
+        status = Path(root, name).stat()
+        return index.find(f"{root}/{name}", status.st_size, status.st_mtime_ns) is None
+
+    for root, number in (("ra", 0), ("rb", 1)):
+        Path(root).mkdir()
+        shutil.copy(f"videos/v{number}.mp4", f"{root}/a.mp4")
+    Path("a.list").write_text("a.mp4 0\n")
+    sources = [ListSource(split, "a.list", root) for split, root in (("train", "ra"), ("valid", "rb"))]
+    assert check_lists(sources, CheckSettings()).indexes.write() == ["index of 2 videos: a.list.videoindex"]
+    for root in ("ra", "rb"):
+        assert not missing(VideoIndex(*place_of("a.list", root)), root, "a.mp4")
+    Path("other").mkdir()
+    for root in ("ra", "rb"):
+        shutil.copy("a.list", f"{root}/a.list")
+    sources = [ListSource(split, f"{root}/a.list", root, index="other") for split, root in (("x", "ra"), ("y", "rb"))]
+    assert check_lists(sources, CheckSettings()).indexes.write() == ["index of 2 videos: other/a.list.videoindex"]
+    for root in ("ra", "rb"):
+        assert not missing(VideoIndex(*place_of(f"{root}/a.list", root, "other")), root, "a.mp4")

@@ -65,7 +65,7 @@ def indexed(path):
     status = os.stat(path)
     with open_video(path) as reader:
         entries = {str(path): (status.st_size, status.st_mtime_ns, packed(reader.known()))}
-    write_index(f"{path}.videoindex", str(path.parent), entries)
+    write_index(f"{path}.videoindex", {str(path.parent): entries})
     return VideoIndex(f"{path}.videoindex", str(path.parent))
 
 

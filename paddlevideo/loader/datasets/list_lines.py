@@ -107,7 +107,7 @@ class WhiteSpace:
     def _readings(self, splits: Iterable[tuple[str, list[str]]]) -> Iterator[LineReading]:
         counted = "num_frames" in self.fields.columns
         for path, rest in splits:
-            count = rest.pop(0) if counted else None
+            count = rest.pop(0) if counted and rest else None
             labels = self.fields.labels(rest, self.separator) if rest else None
             if labels is not None and (count is None or count.isdecimal()):
                 yield LineReading(path, labels, count)

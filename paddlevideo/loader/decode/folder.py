@@ -78,6 +78,8 @@ class FrameFolder(FrameReader):
         except OSError as error:
             raise VideoReadError(file, "corrupt", f"not a readable image ({error.strerror})") from error
         image = self._decoder.decode(data)
+        if image is None and data:
+            image = self._decoder.decode_file(file)
         if image is None:
             raise VideoReadError(file, "corrupt" if data else "empty", "not a readable image")
         return image

@@ -26,7 +26,7 @@ from paddlevideo.loader.decode.packets import OpenVideo, PacketTable, error_line
 from paddlevideo.safe_io import reading, write_atomic
 
 ENDING = ".videoindex"
-_MAGIC, _VERSION = b"PVINDEX\0", 1
+_MAGIC, _VERSION = b"PVINDEX\0", 2
 _HEADER = struct.Struct("<8sIIQQ28x")  # magic, version, checksum of the next two, videos, bytes of the variable parts
 _SEQUENTIAL, _UNUSUAL, _QUICK, _STAMPED, _TURNED, _LEFT_RIGHT, _UPSIDE_DOWN = (1 << bit for bit in range(7))
 _RECORD = np.dtype(
@@ -128,13 +128,14 @@ class VideoIndex:
 
     def find(self, path: str, size: int, mtime_ns: int) -> IndexedVideo | None:
         """What is known of a file; None: nothing, or it was another file then, or its entry is damaged."""
-        key = _key(path, self._root)
-        at = int(np.searchsorted(self._keys, np.uint64(key)))
-        if at == len(self._keys) or int(self._keys[at]) != key:
-            return None
-        record = self._records[at]
-        if (int(record["size"]), int(record["mtime_ns"])) != (size, mtime_ns):
-            return None
+        key = np.uint64(_key(path, self._root))
+        first, end = (int(np.searchsorted(self._keys, key, side)) for side in ("left", "right"))
+        for record in self._records[first:end]:  # several where a list is used with several roots
+            if (int(record["size"]), int(record["mtime_ns"])) == (size, mtime_ns):
+                return self._read(record)
+        return None
+
+    def _read(self, record: np.void) -> IndexedVideo | None:
         begin, length = int(record["offset"]), int(record["length"])
         part = self._parts[begin : begin + length].tobytes()
         return _unpacked(record, part) if int(record["check"]) == _checksum(record, part) else None
@@ -154,21 +155,24 @@ def place_of(file_path: str, data_prefix: str | None, index: str = "auto") -> tu
     return os.path.join(folder, os.path.basename(file_path) + ENDING), root
 
 
-def write_index(file: str, root: str, entries: Mapping[str, tuple[int, int, bytes]]) -> None:
+def write_index(file: str, entries: Mapping[str, Mapping[str, tuple[int, int, bytes]]]) -> None:
     """Writes the index of videos by path, whole or not at all.
 
     Args:
-        entries: path -> size and modification time (ns) of the file, and what ``packed`` gives.
+        entries: root (as ``place_of`` gives it) -> path -> size and modification time (ns) of the file, and what
+            ``packed`` gives.  Files of one path below two roots are told apart by their sizes and times.
 
     Raises:
         UserError: the folder cannot be written to; an existing index is unchanged.
     """
-    root = os.path.abspath(root)
-    by_key = {_key(path, root): entry for path, entry in entries.items()}
-    keys = np.array(sorted(by_key), "<u8")
+    by_key = {
+        (_key(path, os.path.abspath(root)), size, mtime_ns): entry
+        for root, videos in entries.items()
+        for path, (size, mtime_ns, entry) in videos.items()
+    }
+    keys = np.array(sorted(key for key, _, _ in by_key), "<u8")
     records, parts, offset = np.zeros(len(keys), _RECORD), [], 0
-    for at, key in enumerate(keys.tolist()):
-        size, mtime_ns, entry = by_key[key]
+    for at, ((key, size, mtime_ns), entry) in enumerate(sorted(by_key.items())):
         records[at] = np.frombuffer(entry[: _RECORD.itemsize], _RECORD)[0]
         part = entry[_RECORD.itemsize :]
         records[at]["key"], records[at]["size"], records[at]["mtime_ns"] = key, size, mtime_ns
@@ -204,6 +208,7 @@ def packed(video: IndexedVideo) -> bytes | None:
         record["keys"], record["discards"] = len(table.keys), len(table.discards)
         listed = [] if len(table.keys) == count else [table.keys]
         part += b"".join(numbers.astype("<u4").tobytes() for numbers in [*listed, table.discards])
+        part += table.checks.tobytes()
     return record.tobytes() + part
 
 
@@ -236,7 +241,8 @@ def _unpacked(record: np.void, part: bytes) -> IndexedVideo:
         else:
             keys = np.frombuffer(part, "<u4", num_keys, at).astype(np.int64)
             at += 4 * num_keys
-        table = PacketTable(values, keys, np.frombuffer(part, "<u4", int(record["discards"]), at).astype(np.int64))
+        discards = np.frombuffer(part, "<u4", int(record["discards"]), at).astype(np.int64)
+        table = PacketTable(values, keys, discards, np.frombuffer(part, np.uint8, count, at + 4 * len(discards)))
     orientation = tuple(bool(flags & flag) for flag in (_TURNED, _LEFT_RIGHT, _UPSIDE_DOWN))
     size = int(record["width"]), int(record["height"])
     return IndexedVideo(

@@ -40,6 +40,13 @@ class PictureDecoder:
         image = self._decode_jpeg(data) if self._jpeg is not None and data.startswith(_JPEG) else None
         return self._decode_any(data) if image is None else image
 
+    def decode_file(self, file: str) -> np.ndarray | None:
+        """As ``decode``, of a file whose content it gives None for: OpenCV reads a JPEG that is cut off from a file,
+        and not from memory."""
+        import cv2
+
+        return self._as_rgb(cv2.imread(file, cv2.IMREAD_COLOR))
+
     def _decode_jpeg(self, data: bytes) -> np.ndarray | None:
         """None: OpenCV reads it, or says that it is damaged."""
         try:
@@ -58,6 +65,11 @@ class PictureDecoder:
         import cv2
 
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        return self._as_rgb(image)
+
+    def _as_rgb(self, image: np.ndarray | None) -> np.ndarray | None:
+        import cv2
+
         return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=self._scratch(image.shape))
 
     def _scratch(self, shape: tuple[int, ...]) -> np.ndarray:

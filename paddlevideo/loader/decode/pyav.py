@@ -30,6 +30,7 @@ from paddlevideo.loader.decode.packets import (
     decode_all,
     error_lines,
     is_random_access,
+    size_check,
     size_remark,
     to_rgb,
 )
@@ -245,10 +246,11 @@ class _Feed:
         if self._stream is None:
             self._again = OpenVideo(self._source.path, self._max_pixels)
             self._stream, self._next = self._again.demux(), 0
-        expected = self._table.pts[self._next : last + 1].tolist()
+        table = self._table
+        expected = list(zip(table.pts[self._next : last + 1].tolist(), table.checks[self._next : last + 1].tolist()))
         while self._next <= last:
             packet = next(self._stream, None)
-            if packet is None or _stamp(packet) != expected[self._next - last - 1]:
+            if packet is None or (_stamp(packet), size_check(packet)) != expected[self._next - last - 1]:
                 raise _OtherPackets
             self._next += 1
             if self._next > first:

@@ -10,6 +10,7 @@ import numpy as np
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.decode.reader import EachFrame, VideoReadError
 from paddlevideo.loader.pipelines.base import Transform
+from paddlevideo.ranges import mistakes
 from paddlevideo.registry import TRANSFORMS, Entry
 
 _BOXES_LEFT = (
@@ -87,8 +88,21 @@ class Pipeline:
 
         ``describe`` writes the interpolation of every operator.  A file that lacks it is from before that: then all
         were linear, whatever their ``backend``.
+
+        Raises:
+            ConfigError: also where the value of an argument is missing (YAML then has None), as in an edited file.
         """
-        return cls(section, where, unstated_interpolation="linear")
+        pipeline = cls(section, where, unstated_interpolation="linear")
+        empty = [
+            line
+            for (here, name, _), (_, spec) in zip(pipeline._steps, _specs(pipeline._section, where))
+            for p in TRANSFORMS.entry(name).parameters or ()
+            if spec.get(p.name, p) is None and (p.required or p.default is not None)
+            for line in mistakes(None, p.annotation, f"{here}.{p.name}")
+        ]
+        if empty:
+            raise ConfigError(where, empty)
+        return pipeline
 
     @property
     def normalization(self) -> Any | None:

@@ -11,6 +11,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.inference import export as export_module
 from paddlevideo.inference.export import export
 from paddlevideo.inference.export_check import Difference, Reference, compare, random_clips, synthetic_clip
+from paddlevideo.inference.exported import read_description
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.runtimes.paddle import program_inputs
 from paddlevideo.modeling.weights import load_weights
@@ -162,3 +163,15 @@ def test_averaging_of_probabilities_is_not_softmaxed_again(tiny, tmp_path):
 def test_the_exported_program_holds_no_path_of_this_machine(tiny):
     text = (tiny.folder / "TSM.json").read_text()
     assert json.loads(text) and str(tiny.root) not in text
+
+
+def test_a_description_that_is_cut_off_is_one_line(tiny, tmp_path):
+    """Wherever it ends before the digests of its files: what is left may be YAML with empty values."""
+    text = (tiny.folder / "inference.yml").read_text()
+    end = text.index("\nfiles:") + 1
+    cuts = [at + 1 for at in range(end) if text[at] in "\n:"]
+    assert any(text[:cut].endswith("num_seg:") for cut in cuts)
+    for cut in cuts:
+        (tmp_path / "inference.yml").write_text(text[:cut])
+        with pytest.raises(UserError, match="inference.yml.*export the model again"):
+            read_description(tmp_path)

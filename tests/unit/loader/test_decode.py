@@ -182,7 +182,9 @@ def test_needed_runs():
 def test_display_order_refuses_doubtful_time_stamps():
     def order(pts, keys):
         stamps = np.array([packets.NO_STAMP if stamp is None else stamp for stamp in pts])
-        return packets.PacketTable(stamps, np.flatnonzero(keys), np.array([], int)).order
+        return packets.PacketTable(
+            stamps, np.flatnonzero(keys), np.array([], int), np.zeros(len(stamps), np.uint8)
+        ).order
 
     assert order([0, 2, 1], [1, 0, 0]).tolist() == [0, 2, 1]
     for pts, keys in (

@@ -47,7 +47,7 @@ def indexed(*paths, root):
         status = os.stat(path)
         with open_video(path) as reader:
             entries[str(path)] = (status.st_size, status.st_mtime_ns, packed(reader.known()))
-    write_index(str(root / "a.videoindex"), str(root), entries)
+    write_index(str(root / "a.videoindex"), {str(root): entries})
     return VideoIndex(str(root / "a.videoindex"), str(root))
 
 
@@ -130,6 +130,31 @@ def test_packets_that_are_others_than_in_the_index(tmp_path, monkeypatch, is_lon
                     reader.get([3, 29])  # the file ends before
 
 
+@pytest.mark.parametrize("change", [7, -3, 256])
+def test_a_packet_of_another_size_is_read_without_the_index(tmp_path, monkeypatch, change):
+    """The sizes of packets are damaged in place: the file's size, time, header and time stamps are as they were."""
+    path = tmp_path / "a.mp4"
+    write_clip(path, numbered_frames(30), codec="mjpeg")
+    index, before, data = indexed(path, root=tmp_path), path.stat(), bytearray(path.read_bytes())
+    at = data.index(b"stsz") + 16 + 4 * 20
+    data[at : at + 4] = (int.from_bytes(data[at : at + 4], "big") + change).to_bytes(4, "big")
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    calls, without = [], PyAVReader._without_index
+    monkeypatch.setattr(PyAVReader, "_without_index", lambda *given: calls.append(1) or without(*given))
+    assert outcome(path, index, [19]) == outcome(path, None, [19]) and not calls
+    assert outcome(path, index, [20]) == outcome(path, None, [20]) and calls
+
+
+def test_an_index_of_an_older_version_is_named(folder, index):
+    data = bytearray(Path(index.file).read_bytes())
+    data[8] = 1
+    Path(index.file + "1").write_bytes(data)
+    shutil.copy(index.file + "1", folder / "old.videoindex")
+    found, line = indexing.index_of("old", str(folder), str(folder))
+    assert found is None and "old.videoindex" in line and "check-data" in line
+
+
 @pytest.mark.parametrize("name", ["plain.mp4", "matroska.mkv", "mjpeg.avi", "transport.ts", "vp9.webm", "stream.flv"])
 @pytest.mark.parametrize("how", ["cut", "noise", "empty", "gone"])
 def test_errors_are_those_without_an_index(folder, tmp_path, name, how):
@@ -162,7 +187,8 @@ def test_files_with_remarks_of_a_whole_pass_have_no_shortcut(folder, tmp_path):
         known = reader.known()
     assert known.is_unusual
     status = path.stat()
-    write_index(str(tmp_path / "b"), str(tmp_path), {str(path): (status.st_size, status.st_mtime_ns, packed(known))})
+    entry = status.st_size, status.st_mtime_ns, packed(known)
+    write_index(str(tmp_path / "b"), {str(tmp_path): {str(path): entry}})
     with open_video(path, index=VideoIndex(str(tmp_path / "b"), str(tmp_path))) as reader:
         assert not reader._is_known and not reader.remarks
 

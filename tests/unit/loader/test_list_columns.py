@@ -184,3 +184,11 @@ def test_class_folders_are_columns(tmp_path):
         f"{tmp_path}/d/run/b.mp4",
     ]
     assert drop_missing(data, "raise", "DATASET.train") is None
+
+
+def test_a_quoted_path_alone_is_one_mistake_of_its_line(folder):
+    """Frames have a count after the path; in quotes it may have nothing after it."""
+    for line in ('"run/a.mp4"', '"run/a.mp4" '):
+        (folder / "x.list").write_text(f"run/a.mp4,4,0\n{line}\n")
+        with pytest.raises(UserError, match=r"x\.list:2|line 2"):
+            FrameDataset("x.list", num_classes=4, multi_label=True, class_names=["jump", "run", "wave hands", "sit"])

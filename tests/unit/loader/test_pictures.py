@@ -68,6 +68,23 @@ def test_every_kind_of_file_has_the_pixels_of_opencv(size):
             assert read is None or np.array_equal(found, read[:, :, ::-1]), name
 
 
+@pytest.mark.parametrize("backend", ["simplejpeg", "cv2"])
+@pytest.mark.parametrize("kind", [{}, {"progressive": True}])
+def test_a_file_that_is_cut_off_has_the_pixels_that_opencv_reads(tmp_path, backend, kind):
+    whole, file = encoded(picture(256, 341), **kind), tmp_path / "img_00001.jpg"
+    for cut in (0, 1, 2, 3, 10, 40, len(whole) // 2, len(whole) - 20):
+        file.write_bytes(whole[: len(whole) - cut])
+        expected, reader = cv2.imread(str(file)), FrameFolder(tmp_path, 1, decoder=PictureDecoder(backend))
+        assert (expected is None) == (cut == len(whole) - 20)
+        if expected is None:
+            with pytest.raises(VideoReadError, match="not a readable image"):
+                reader.get([0])
+        else:
+            assert np.array_equal(reader.get([0])[0], expected[:, :, ::-1])
+            if cut <= 2:  # only the end marker is missing
+                assert np.array_equal(expected, cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR))
+
+
 def test_simplejpeg_decodes_what_is_plain(monkeypatch):
     decoded, decode = [], simplejpeg.decode_jpeg
     monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *a, **k: decoded.append(a[0]) or decode(*a, **k))

@@ -265,3 +265,15 @@ def test_timesformer_file_with_normalization_first():
     assert (
         np.abs(done - (out / 255 - 0.45) / 0.225).max() < 1 / 255 / 0.225
     )  # fixed-point weights and rounding: below one grey level
+
+
+@pytest.mark.parametrize(("step", "key"), [("sample", "num_seg"), ("sample", "seg_len"), ("scale", "short_size")])
+def test_an_exported_argument_without_a_value_is_named(step, key):
+    section = {
+        "sample": {"name": "Sampler", "num_seg": 4, "seg_len": 1, "valid_mode": True, "select_left": True},
+        "scale": {"name": "Scale", "short_size": 72, "fixed_ratio": False, "interpolation": "linear"},
+    }
+    assert Pipeline.of_export(section, "x").describe() == section
+    section[step][key] = None
+    with pytest.raises(ConfigError, match=rf"x\.{step}\.{key}: expected .* got None"):
+        Pipeline.of_export(section, "x")
