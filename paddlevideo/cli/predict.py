@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     config = options.read_model_config(args)
     top_k = args.top_k or top_k_of(config)
     videos = find_videos(args.input_file, notice)
-    predictor = make_predictor(args, config)
+    predictor = make_predictor(args, config, args.num_workers)
     threshold = args.threshold
     if threshold is None and predictor.multi_label and top_k is None:
         threshold = _THRESHOLD
@@ -146,8 +146,8 @@ def top_k_of(config: Config | None) -> int | None:
     return top_k
 
 
-def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor:
-    """The predictor that the flags and the configuration describe."""
+def make_predictor(args: argparse.Namespace, config: Config | None, num_workers: int | None = 0) -> Predictor:
+    """The predictor that the flags of ``add_model`` and ``--batch_size``, and the configuration describe."""
     from paddlevideo.inference.exported import Export
     from paddlevideo.inference.predictor import Predictor
     from paddlevideo.inference.runtimes.base import Runtime
@@ -165,7 +165,7 @@ def make_predictor(args: argparse.Namespace, config: Config | None) -> Predictor
         cpu_threads=args.cpu_threads,
         disable_glog=args.disable_glog,
     )
-    more = {"batch_size": args.batch_size, "num_workers": getattr(args, "num_workers", 0), "say": notice}
+    more = {"batch_size": args.batch_size, "num_workers": num_workers, "say": notice}
     if args.weights:
         return Predictor.from_config(config, args.weights, runtime.device_of_network(), args.label_file, **more)
     export = Export.find(args.model_file, args.params_file, notice)

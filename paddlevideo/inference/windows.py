@@ -10,7 +10,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.stream import TimedFrame
-from paddlevideo.loader.decode.packets import orientation, to_rgb
+from paddlevideo.loader.decode.packets import to_rgb
 from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader
 
 _SAME_S = 1e-6  # seconds that are equal but for rounding
@@ -45,11 +45,6 @@ class WindowReader(FrameReader):
         stamps = np.array([each.time_s for each in window.frames])
         self._times = stamps - stamps[0]
         self.fps = (len(stamps) - 1) / float(self._times[-1]) if len(stamps) > 1 else 1 / (window.end_s - stamps[0])
-        first = window.frames[0].frame
-        aspect = first.sample_aspect_ratio if hasattr(first, "sample_aspect_ratio") else None
-        self.pixel_aspect = float(aspect) if aspect and 0.1 < aspect < 10 else 1.0
-        if orientation(first)[0]:
-            self.pixel_aspect = 1 / self.pixel_aspect
 
     def __len__(self) -> int:
         return len(self._frames)
