@@ -62,7 +62,13 @@ def run(args: argparse.Namespace) -> int:
     live = LiveSettings(buffer_s=args.buffer_s, outage_s=args.outage_s)
     timeline = VideoTimeline(predictor, args.input, settings, args.max_fps, live)
     print(f"{timeline.address.shown}: windows of {settings.window_s:g} s every {settings.hop_s:g} s", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def stop(*_: object) -> None:
+        timeline.stopped = True  # an exception that is raised in a library's callback ends there
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     shown = 0
     try:
         with closing(timeline.run()) as spans:

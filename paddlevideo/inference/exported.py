@@ -165,13 +165,13 @@ def read_description(folder: Path) -> Description | None:
     if missing or unknown:
         what = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {', '.join(unknown)}"
         raise UserError(f"{path}: {what}; export the model again")
-    if "files" not in values:  # every export has it, after the pipeline and the labels
-        raise DamagedFileError(f"{path}: cut off, or edited (it has no 'files'); export the model again")
     kinds = {name: _KINDS.get(known[name].type.partition("[")[0], object) for name in values}
     wrong = [f"{name}: expected {kind.__name__}, got {values[name]!r:.80}" for name, kind in kinds.items()
              if not isinstance(values[name], kind)]  # fmt: skip
     if wrong:
         raise DamagedFileError(f"{path}: damaged ({'; '.join(wrong[:3])}); export the model again")
+    if "files" not in values:  # every export has it, after the pipeline and the labels
+        raise DamagedFileError(f"{path}: cut off, or edited (it has no 'files'); export the model again")
     defaults = {"model_name": Path(values["program"]).stem, "output": {}, "score_type": ONE_LABEL}
     values = {**defaults, "views": 1, "avg_type": None, **values}
     if values["score_type"] not in (ONE_LABEL, MULTI_LABEL):

@@ -46,6 +46,7 @@ class VideoTimeline:
         spans: those that are complete.
         windows_s, scores: of every window: [start, end], and float32 [K]; kept for a file only.
         status: what happened to the source.
+        stopped: set by a signal handler: ends ``run`` after the next window.
 
     Raises:
         UserError: the source cannot be read; spans that were complete before have been given.
@@ -61,6 +62,7 @@ class VideoTimeline:
     scores: list[np.ndarray] = field(default_factory=list)
     status: str = ""
     num_windows: int = 0
+    stopped: bool = False
 
     def __post_init__(self) -> None:
         predictor, settings = self.predictor, self.settings
@@ -81,6 +83,8 @@ class VideoTimeline:
                 batch: list[ClipOfWindow] = []
                 try:
                     for clip in clips:
+                        if self.stopped:
+                            break
                         batch.append(clip)
                         waits = self.address.kind == "file" or clips.is_ready()
                         if len(batch) == self.predictor.batch_size or not waits:

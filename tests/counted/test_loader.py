@@ -58,7 +58,8 @@ def test_an_indexed_video_is_not_passed_over(folder, monkeypatch, with_index):
             status = os.stat(file)
             with open_video(file) as reader:
                 entries[str(file)] = status.st_size, status.st_mtime_ns, packed(reader.known())
-        write_index(*place_of(str(folder), None), entries)
+        file, root = place_of(str(folder), None)
+        write_index(file, {root: entries})
         monkeypatch.setattr(pyav, "_cache", {})
     table, passes = OpenVideo.table, []
 

@@ -168,7 +168,7 @@ def test_ctrl_c_ends_a_camera_with_what_it_has(tiny, tmp_path):
         open_stream(f"http://127.0.0.1:{port}/", print).close()
         time.sleep(2.5)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        text, _ = process.communicate(timeout=30)
+        text, _ = process.communicate(timeout=90)
     assert process.returncode == 0 and "stopped" in text, text
     assert read_spans(out).spans and "secret" not in text + out.read_text()
 
