@@ -23,7 +23,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +94,8 @@ class Span:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, without what is None."""
-        return {key: getattr(self, key) for key in COLUMNS if getattr(self, key) is not None}
+        values = asdict(self)
+        return {key: values[key] for key in COLUMNS if values[key] is not None}
 
 
 def _is_number(value: Any) -> bool:
