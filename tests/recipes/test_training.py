@@ -12,6 +12,8 @@ from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
+from paddlevideo.loader.decode.array import ArrayReader
+from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.registry import BACKBONES
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
@@ -128,6 +130,29 @@ def test_every_kind_tests_and_exports(file, small, tmp_path):
     assert 0.0 <= figures["mAP@0.5IOU"] <= 1.0 if file in DETECTION else figures["num_samples"] == 2
     report = export(config, weights, tmp_path / "inference", say=lambda line: None)
     assert report.program.is_file() and report.num_classes == run.framework.num_classes
+
+
+class Recorded(ArrayReader):
+    """100 grey pictures of 96 x 128 at 10 per second; ``indices`` has those that were read."""
+
+    def __init__(self):
+        super().__init__(np.broadcast_to(np.uint8(90), (100, 96, 128, 3)), fps=10.0)
+        self.indices = set()
+
+    def get(self, indices, each=None):
+        self.indices |= set(map(int, indices))
+        return super().get(indices, each)
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+@pytest.mark.parametrize("file", RECOGNITION, ids=name_of)
+def test_every_recipe_reads_frames_of_a_span_only(file, mode):
+    """So each of them trains on labelled spans of long videos, with SpanDataset's samples."""
+    pipeline = Pipeline(load_config(file).section("PIPELINE")[mode], f"PIPELINE.{mode}")
+    reader = Recorded()
+    sample = {"reader": reader, "label": 0, "index": 0, "start_s": 2.0, "end_s": 4.0}
+    pipeline(sample, np.random.default_rng(0))
+    assert reader.indices and reader.indices <= set(range(20, 40))
 
 
 def test_every_backbone_has_a_reduced_size():
