@@ -14,7 +14,7 @@ import signal
 import sys
 from contextlib import closing
 
-from paddlevideo.cli import options, predict
+from paddlevideo.cli import options, predict, span_options
 from paddlevideo.errors import UserError
 
 
@@ -28,13 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--window_s", type=float, metavar="S", help="seconds of a window (those of the model's clip)")
     add("--hop_s", type=float, metavar="S", help="seconds from window to window (window_s / 4)")
     add("--max_fps", type=float, metavar="F", help="hold at most F frames per second (all)")
-    add("--smoothing", choices=("median", "exponential", "none"), default="median", help="of scores (%(default)s)")
-    add("--smooth_s", type=float, metavar="S", help="width of the median or time constant (window_s / 2)")
-    add("--on", type=options.share, default=0.6, help="a span begins at this score (%(default)s)")
-    add("--off", type=options.share, default=0.4, help="and ends below this one (%(default)s)")
-    add("--min_s", type=float, metavar="S", help="shorter spans are dropped (window_s / 2)")
-    add("--gap_s", type=float, metavar="S", help="spans of a class at most so far apart are one (window_s / 2)")
-    add("--background", metavar="CLASS", help="the class that is no span")
+    span_options.add_rule(parser)
     add("--out", nargs="+", default=[], metavar="FILE", help="write the spans: .json, .jsonl, .csv, .srt, .vtt")
     buffered = "of a live source: seconds that wait for the model before the oldest are dropped (%(default)s)"
     add("--buffer_s", type=float, default=10.0, metavar="S", help=buffered)
@@ -56,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
     predictor = predict.make_predictor(args, options.read_model_config(args))
     settings = TimelineSettings(
         window_s=window_of(predictor, predict.notice) if args.window_s is None else args.window_s,
-        hop_s=args.hop_s, smoothing=args.smoothing, smooth_s=args.smooth_s, on=args.on, off=args.off,
-        min_s=args.min_s, gap_s=args.gap_s, exclusive=not predictor.multi_label, background=args.background,
-    )  # fmt: skip
+        hop_s=args.hop_s,
+        exclusive=not predictor.multi_label,
+        **span_options.rule_of(args),
+    )
     live = LiveSettings(buffer_s=args.buffer_s, outage_s=args.outage_s)
     timeline = VideoTimeline(predictor, args.input, settings, args.max_fps, live)
     print(f"{timeline.address.shown}: windows of {settings.window_s:g} s every {settings.hop_s:g} s", flush=True)
