@@ -70,16 +70,19 @@ def test_a_score_between_off_and_on_holds_a_span_and_begins_none():
 
 
 def test_a_person_who_leaves_and_comes_back_continues_within_the_gap():
-    there = {t: (0.9, 0.0) for t in (0, 1, 2, 6, 7)}
+    there = dict.fromkeys((0, 1, 2, 6, 7), (0.9, 0.0))
     assert rows(video({3: there}).spans(gap_s=3).spans) == [("3", "walk", 0, 7.5)]
     assert rows(video({3: there}).spans(gap_s=2.9).spans) == [("3", "walk", 0, 2.5), ("3", "walk", 5.5, 7.5)]
-    other = {3: {t: (0.9, 0.0) for t in (0, 1, 2)}, 8: {t: (0.9, 0.0) for t in (6, 7)}}  # another id continues nothing
+    other = {
+        3: dict.fromkeys((0, 1, 2), (0.9, 0.0)),
+        8: dict.fromkeys((6, 7), (0.9, 0.0)),
+    }  # another id continues nothing
     assert [span.person for span in video(other).spans(gap_s=9).spans] == ["3", "8"]
 
 
 def test_classes_of_a_softmax_exclude_one_another():
     of_one = video({3: {t: (0.8 if t < 4 else 0.15, 0.1 if t < 4 else 0.75) for t in range(8)}})
-    both = video({3: {t: (0.5, 0.45) for t in range(8)}})
+    both = video({3: dict.fromkeys(range(8), (0.5, 0.45))})
     softmax = replace(SETTINGS, multi_label=False)
     assert rows(replace(of_one, settings=softmax).spans().spans) == [("3", "walk", 0, 3.5), ("3", "wave", 3.5, 7.5)]
     assert rows(replace(both, settings=softmax).spans(on=0.4).spans) == [("3", "walk", 0, 7.5)]
@@ -106,9 +109,8 @@ def test_key_frame_by_key_frame_is_all_at_once_whatever_the_order_of_persons():
 
 
 def test_key_frames_that_share_a_frame_count_once():
-    result = video({3: {t: (0.9, 0.0) for t in range(SECONDS)}})
-    double = replace(result, key_frames=[frame for frame in result.key_frames for _ in range(2)])
-    double.__dict__["key_times_s"] = result.key_times_s
+    result = video({3: dict.fromkeys(range(SECONDS), (0.9, 0.0))})
+    double = replace(result, key_frames=[*result.key_frames[:4], *result.key_frames[3:]])
     assert double.spans().spans == result.spans().spans
 
 
