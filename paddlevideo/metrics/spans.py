@@ -77,6 +77,11 @@ def score_spans(predicted: SpanTable, truth: SpanTable, background: str | None =
     empty = [key for key in true if not found.get(key) and true[key]]
     if empty:
         result.notes.append(f"{len(empty)} of {len(true)} annotated videos have no predicted span: {_some(empty)}")
+    unknown = [key for key, spans in found.items() if key[1] and spans and key not in true]
+    if unknown:
+        result.notes.append(
+            f"{len(unknown)} predicted persons are not annotated: {_some(unknown)}; persons are compared by their ids"
+        )
     overlapping = [key for key, spans in true.items() if _overlap(spans)]
     if overlapping:
         names = f"frame_accuracy, edit and f1 need one label per moment; annotations overlap in {_some(overlapping)}"

@@ -106,6 +106,9 @@ def test_several_videos_and_persons():
     swapped = [Span(0, 5, "a", 0.9, "2", "x"), Span(2, 5, "a", 0.8, "1", "x"), spans[2]]
     result = score_spans(SpanTable(swapped), truth)
     assert result.figures["mAP@0.7"] == 0.75 and result.figures["mAP@0.6"] == 1
+    renamed = score_spans(SpanTable([Span(0, 5, "a", 0.9, "7", "x"), *spans[1:]]), truth)
+    assert "1 predicted persons are not annotated: x (person 7); persons are compared by their ids" in renamed.notes
+    assert renamed.figures["mAP@0.3"] < 1
     with pytest.raises(UserError, match="has spans of persons"):
         score_spans(SpanTable([Span(0, 5, "a", 0.9, None, "x")]), truth)
 
