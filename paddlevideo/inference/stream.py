@@ -7,6 +7,7 @@ buffer that drops its oldest frames when they are not read in time, and connects
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import sys
@@ -119,16 +120,22 @@ class TimedFrame:
         return int(self.frame.width * self.frame.height * _BYTES_PER_PIXEL)
 
 
-@dataclass
-class Status:
-    """What happened so far; frames unless stated."""
+class Status(ctypes.Structure):
+    """What happened so far, all zero at first; plain memory, so that a process can read what another one counts.
 
-    num_frames: int = 0
-    num_dropped: int = 0  # not read in time
-    num_damaged: int = 0  # packets that could not be decoded
-    num_connections: int = 0
-    num_stalls: int = 0  # longer than 2 s
-    stalled_s: float = 0.0
+    Attributes:
+        num_frames: decoded.
+        num_dropped: frames that were not read in time.
+        num_damaged: packets that could not be decoded.
+        num_connections: opened.
+        num_stalls: longer than 2 s without a frame.
+        stalled_s: of these.
+    """
+
+    _fields_ = (
+        *((f"num_{name}", ctypes.c_int64) for name in ("frames", "dropped", "damaged", "connections", "stalls")),
+        ("stalled_s", ctypes.c_double),
+    )
 
     def text(self) -> str:
         """One line."""
@@ -166,6 +173,7 @@ class FileStream:
 
     Args:
         damaged: ``read``: take what can be decoded of a damaged video, as it comes.
+        status: what is counted in; None: a new one.
 
     Raises:
         VideoReadError: at the first frame that cannot be read.
@@ -174,8 +182,8 @@ class FileStream:
 
     live = False
 
-    def __init__(self, address: Address, say: Say, damaged: Damaged = "refuse"):
-        self.address, self.status, self._damaged = address, Status(), damaged
+    def __init__(self, address: Address, say: Say, damaged: Damaged = "refuse", status: Status | None = None):
+        self.address, self.status, self._damaged = address, status or Status(), damaged
         with open_video(address.text, damaged=damaged) as reader:
             self._times, remarks = reader.times(), list(reader.remarks)
         if self._times is None:
@@ -287,17 +295,21 @@ class LiveStream:
 
     Args:
         say: receives lost connections and stalls; called by the thread.
+        status: what is counted in; None: a new one.
 
     Raises:
         UserError: when read: the first connection fails, or a later one for ``outage_s``; a recording ends early.
     """
 
-    def __init__(self, address: Address, say: Say, settings: LiveSettings = LiveSettings()):
-        self.address, self.status, self.live = address, Status(), True
+    def __init__(
+        self, address: Address, say: Say, settings: LiveSettings = LiveSettings(), status: Status | None = None
+    ):
+        self.address, self.status, self.live = address, status or Status(), True
         self._say, self._settings, self._clock = say, settings, _Clock()
         self._buffer, self._stop = _Buffer(settings.buffer_s, self.status), threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
         self._frame_at: float | None = None  # monotonic, of the last one
+        self._is_lost = False  # the connection, until the next frame
         self._thread.start()
 
     def __iter__(self) -> Iterator[TimedFrame]:
@@ -333,7 +345,8 @@ class LiveStream:
             outage_s = self._settings.outage_s
             if outage_s is not None and now - lost_at >= outage_s:
                 raise UserError(f"{self.address.shown}: {problem}; not back after {outage_s:g} s")
-            self._say(f"{self.address.shown}: {problem}; connecting again in {pause_s:g} s")
+            self._is_lost = True
+            self._say(f"{self.address.shown}: connection lost ({problem}); connecting again in {pause_s:g} s")
             self._stop.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             self._clock.restart()
@@ -418,28 +431,36 @@ class LiveStream:
 
     def _put(self, frame: TimedFrame) -> None:
         now = time.monotonic()
-        if self._frame_at is not None and self.live and now - self._frame_at > _STALL_S:
+        silent_s = 0.0 if self._frame_at is None or not self.live else now - self._frame_at
+        if silent_s > _STALL_S:
             self.status.num_stalls += 1
-            self.status.stalled_s += now - self._frame_at
-            self._say(f"{self.address.shown}: no picture for {now - self._frame_at:.1f} s")
-        self._frame_at = now
+            self.status.stalled_s += silent_s
+        if self._is_lost:
+            self._say(f"{self.address.shown}: connected again; no picture for {silent_s:.1f} s")
+        elif silent_s > _STALL_S:
+            self._say(f"{self.address.shown}: no picture for {silent_s:.1f} s")
+        self._frame_at, self._is_lost = now, False
         self.status.num_frames += 1
         self._buffer.put(frame)
 
 
 def open_stream(
-    text: str, say: Say, damaged: Damaged = "refuse", settings: LiveSettings = LiveSettings()
-) -> FileStream | LiveStream:
+    text: str, say: Say, damaged: Damaged = "refuse", settings: LiveSettings = LiveSettings(),
+    status: Status | None = None,
+) -> FileStream | LiveStream:  # fmt: skip
     """A source of frames.
 
     Args:
         text: a path, a camera or an address (``Address.parse``).
         damaged: of a file.
         settings: of a live source.
+        status: what is counted in; None: a new one.
 
     Raises:
         VideoReadError: the file cannot be read.
         UserError: no such source.
     """
     address = Address.parse(text)
-    return FileStream(address, say, damaged) if address.kind == "file" else LiveStream(address, say, settings)
+    if address.kind == "file":
+        return FileStream(address, say, damaged, status)
+    return LiveStream(address, say, settings, status)
