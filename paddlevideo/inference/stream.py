@@ -159,12 +159,14 @@ class LiveSettings:
         buffer_s: seconds of video that wait to be read, before the oldest are dropped.
         open_s: limit for opening a connection.
         read_s: without a packet for so long, the connection counts as lost.
+        picture_s: without a picture for so long, although packets arrive, as well; above the distance of key pictures.
         outage_s: limit for connecting again; None: none.
     """
 
     buffer_s: float = 10.0
     open_s: float = 10.0
     read_s: float = 10.0
+    picture_s: float = 30.0
     outage_s: float | None = None
 
 
@@ -336,7 +338,7 @@ class LiveStream:
             problem = self._connection()
             if problem is None or self._stop.is_set():
                 return
-            if not self.status.num_connections:
+            if not self.status.num_frames:
                 raise UserError(f"{self.address.shown}: {problem}; {self._way_out()}")
             if self.status.num_frames > frames_before:
                 pause_s, lost_at = _FIRST_PAUSE_S, None
@@ -360,7 +362,7 @@ class LiveStream:
         """Receives until the connection is lost: the cause; or until a recording's end: None."""
         import av
 
-        settings = self._settings
+        settings, limit_s, stated_s = self._settings, self._settings.open_s, 0.0
         try:
             with av.open(
                 self.address.text, format=self.address.format, options=self._options(),
@@ -369,40 +371,52 @@ class LiveStream:
                 if not container.streams.video:
                     raise UserError(f"{self.address.shown}: it has no video track")
                 self.status.num_connections += 1
+                limit_s = settings.read_s
                 stated_s = (container.duration or 0) / 1e6 if self.address.kind == "network" else 0.0
                 if self._decode(container, recorded=stated_s > 0):
                     return None
-                end_s = self._clock.last_s
-                if stated_s:
-                    if end_s >= stated_s - _END_S:
-                        return None
-                    raise UserError(f"{self.address.shown}: cut off at {end_s:.1f} of {stated_s:.1f} s")
-                return "the connection ended"
+                problem = "the connection ended"
         except av.error.ExitError:
-            return f"nothing received for {settings.read_s if self.status.num_connections else settings.open_s:g} s"
+            problem = f"nothing received for {limit_s:g} s"
         except (av.error.FFmpegError, OSError) as error:
-            return printable(getattr(error, "strerror", None) or type(error).__name__)
+            problem = printable(getattr(error, "strerror", None) or type(error).__name__)
+        end_s = self._clock.last_s
+        if not stated_s:
+            return problem
+        if end_s >= stated_s - _END_S:
+            return None
+        # a recording that is opened again begins anew
+        raise UserError(f"{self.address.shown}: cut off at {max(end_s, 0):.1f} of {stated_s:.1f} s ({problem})")
 
     def _options(self) -> dict[str, str]:
+        options = {"max_pixels": str(MAX_PIXELS)}  # FFmpeg decodes pictures when it opens
         if self.address.kind == "camera":
-            return {}
+            return options
         scheme = self.address.text.split(":", 1)[0].lower()
-        options = {"protocol_whitelist": _PROTOCOLS[scheme]}
+        options["protocol_whitelist"] = _PROTOCOLS[scheme]
         return {**options, "rtsp_transport": "tcp"} if scheme.startswith("rtsp") else options
 
     def _decode(self, container: Any, recorded: bool) -> bool:
-        """Puts the frames into the buffer; True: ended by ``close``."""
+        """Puts the frames into the buffer; True: ended by ``close``.
+
+        Raises:
+            TimeoutError: no picture for ``picture_s``.
+        """
         import av
 
         stream = container.streams.video[0]
         context, arrival = stream.codec_context, container.format.name in _ARRIVAL
         period_s = 1 / float(stream.average_rate) if stream.average_rate else 0.04
+        context.options = {"max_pixels": str(MAX_PIXELS)}  # of later pictures, which may be larger
         if context.width * context.height > MAX_PIXELS:
             raise UserError(f"{self.address.shown}: pictures of {context.width} x {context.height} are too large")
         self.live = not recorded
+        picture_s, picture_at = self._settings.picture_s, time.monotonic()
         for packet in container.demux(stream):
             if self._stop.is_set():
                 return True
+            if time.monotonic() - picture_at > picture_s:
+                raise TimeoutError(0, f"no picture could be decoded for {picture_s:g} s")
             try:
                 frames = context.decode(packet)
             except av.error.EOFError:
@@ -419,6 +433,7 @@ class LiveStream:
                 self._put(TimedFrame(shown_s, frame))
                 while recorded and self._is_full() and not self._stop.is_set():
                     self._stop.wait(0.02)
+                picture_at = time.monotonic()
         return False
 
     def _is_full(self) -> bool:
