@@ -41,10 +41,11 @@ class VideoTimeline:
         settings: windows, smoothing and hysteresis.
         max_fps: see ``windows``.
         live: how a live source is received.
+        keep_scores: keep ``windows_s`` and ``scores``, which grow with the length of the video.
 
     Attributes:
         spans: those that are complete.
-        windows_s, scores: of every window: [start, end], and float32 [K]; kept for a file only.
+        windows_s, scores: of every window: [start, end], and float32 [K]; empty without ``keep_scores``.
         status: what happened to the source.
         stopped: set by a signal handler: ends ``run`` after the next window.
 
@@ -63,6 +64,7 @@ class VideoTimeline:
     status: str = ""
     num_windows: int = 0
     stopped: bool = False
+    keep_scores: bool = False
 
     def __post_init__(self) -> None:
         predictor, settings = self.predictor, self.settings
@@ -96,7 +98,7 @@ class VideoTimeline:
                 yield from self._push(batch)
             ended = True
         finally:
-            self.status = self._clips.status
+            self.status = self._clips.status.text()
             rest = self._timeline.finish()
             self.spans += rest
         if ended:
@@ -113,7 +115,7 @@ class VideoTimeline:
         rows = self.predictor.scores(np.stack([clip.imgs for clip in batch]))
         for clip, row in zip(batch, rows):
             self.num_windows += 1
-            if self.address.kind == "file":
+            if self.keep_scores:
                 self.windows_s.append((clip.start_s, clip.end_s))
                 self.scores.append(row)
             complete = self._timeline.push(row, clip.start_s, clip.end_s)

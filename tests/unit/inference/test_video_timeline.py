@@ -57,7 +57,7 @@ def command(capsys):
 
 
 def test_a_window_is_scored_like_the_clip_that_holds_it(predictor, long_video):
-    timeline = VideoTimeline(predictor, str(long_video), SETTINGS)
+    timeline = VideoTimeline(predictor, str(long_video), SETTINGS, keep_scores=True)
     list(timeline.run())
     with open_video(long_video) as reader:
         for (start, end), scores in zip(timeline.windows_s, timeline.scores):
@@ -68,7 +68,7 @@ def test_a_window_is_scored_like_the_clip_that_holds_it(predictor, long_video):
 
 
 def test_a_stream_gives_the_spans_of_the_file_and_every_frame_is_decoded_once(predictor, long_video):
-    scan = VideoTimeline(predictor, str(long_video), SETTINGS)
+    scan = VideoTimeline(predictor, str(long_video), SETTINGS, keep_scores=True)
     list(scan.run())
     scores = np.stack(scan.scores)
     level = float(scores[:, np.ptp(scores, axis=0).argmax()].mean())
@@ -84,14 +84,14 @@ def test_a_stream_gives_the_spans_of_the_file_and_every_frame_is_decoded_once(pr
 
 
 def test_batches_and_a_process_that_cannot_be_forked_change_nothing(tiny, predictor, long_video, monkeypatch):
-    one = VideoTimeline(predictor, str(long_video), SETTINGS)
+    one = VideoTimeline(predictor, str(long_video), SETTINGS, keep_scores=True)
     list(one.run())
     remarks = []
     batches = Predictor.from_export(tiny.folder, batch_size=4, say=remarks.append)
-    four = VideoTimeline(batches, str(long_video), SETTINGS)
+    four = VideoTimeline(batches, str(long_video), SETTINGS, keep_scores=True)
     list(four.run())
     monkeypatch.setattr(stream_clips, "can_fork", lambda: False)
-    here = VideoTimeline(batches, str(long_video), SETTINGS)
+    here = VideoTimeline(batches, str(long_video), SETTINGS, keep_scores=True)
     list(here.run())
     for other in (four, here):
         assert other.windows_s == one.windows_s
