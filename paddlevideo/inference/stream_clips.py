@@ -38,6 +38,11 @@ class ClipOfWindow:
     end_s: float
     imgs: np.ndarray
 
+    @property
+    def time_s(self) -> float:
+        """The time from which on it is known."""
+        return self.end_s
+
 
 @dataclass
 class StreamClips:
@@ -98,6 +103,8 @@ class StreamClips:
                 self.say(value)
             elif kind == "status":
                 self.status = value
+            elif kind == "end":
+                self.end_s = value
             else:
                 raise error_of(value)
 
@@ -133,16 +140,10 @@ class StreamClips:
         stream: FileStream | LiveStream | None = None
         try:
             stream = open_stream(self.text, remarks.append, self.damaged, self.live)
-            shown = stream.address.shown
-            size: tuple[int, int] | None = None
-            for number, window in enumerate(windows(stream, self.window_s, self.hop_s, shown, self.max_fps)):
-                first = window.frames[0].frame
-                size = size or (first.width, first.height)
-                sample = {"filename": shown, "index": number, "reader": WindowReader(window, shown, size)}
-                sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, number]))
+            for message in self._cut(stream):
                 while remarks:
                     yield "remark", remarks.pop(0)
-                yield "clip", ClipOfWindow(window.start_s, window.end_s, sample["imgs"])
+                yield message
             yield from (("remark", remark) for remark in remarks)
             yield "status", stream.status.text()
         except UserError as error:
@@ -153,6 +154,17 @@ class StreamClips:
         finally:
             if stream is not None:
                 stream.close()
+
+    def _cut(self, stream: FileStream | LiveStream) -> Iterator[tuple[str, Any]]:
+        """The messages with clips; perhaps one with the stream's end."""
+        shown = stream.address.shown
+        size: tuple[int, int] | None = None
+        for number, window in enumerate(windows(stream, self.window_s, self.hop_s, shown, self.max_fps)):
+            first = window.frames[0].frame
+            size = size or (first.width, first.height)
+            sample = {"filename": shown, "index": number, "reader": WindowReader(window, shown, size)}
+            sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, number]))
+            yield "clip", ClipOfWindow(window.start_s, window.end_s, sample["imgs"])
 
     def _serve(self, parent: int, parent_end: Connection, connection: Connection) -> None:
         """The process: sends a clip when the one before was taken, and decodes the next meanwhile."""
