@@ -39,6 +39,11 @@ class ClipOfWindow:
     end_s: float
     imgs: np.ndarray
 
+    @property
+    def time_s(self) -> float:
+        """The time from which on it is known."""
+        return self.end_s
+
 
 @dataclass
 class StreamClips:
@@ -98,6 +103,8 @@ class StreamClips:
             if kind == "clip":
                 self.end_s = max(self.end_s, value.end_s)
                 yield value
+            elif kind == "end":
+                self.end_s = value
             else:
                 raise error_of(value)
 
@@ -151,7 +158,7 @@ class StreamClips:
                 stream.close()
 
     def _cut(self, stream: FileStream | LiveStream) -> Iterator[tuple[str, Any]]:
-        """The messages with clips."""
+        """The messages with clips; perhaps one with the stream's end."""
         shown = stream.address.shown
         size: tuple[int, int] | None = None
         for number, window in enumerate(windows(stream, self.window_s, self.hop_s, shown, self.max_fps)):

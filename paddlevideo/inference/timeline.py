@@ -274,10 +274,15 @@ class Timeline:
             if apart_s <= 0:
                 raise ValueError(f"the window at {window.centre_s:g} s follows that at {self._last.centre_s:g} s")
             if apart_s > max(self.settings.window_s, _STALL * self.settings.hop_s) + _SAME_S:
-                spans += self._taken(self._smoother.finish())
-                self._hysteresis.stall()
+                spans += self.stall()
         self._last = window
         return spans + self._taken(self._smoother.push(window))
+
+    def stall(self) -> list[Span]:
+        """The next window does not continue those before, however near it is; gives the spans that are complete."""
+        spans = self._taken(self._smoother.finish())
+        self._hysteresis.stall()
+        return spans
 
     def finish(self, end_s: float | None = None) -> list[Span]:
         """The spans that are left; nothing can be pushed after.

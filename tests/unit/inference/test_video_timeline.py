@@ -17,6 +17,7 @@ from paddlevideo.cli.main import main
 from paddlevideo.errors import UserError
 from paddlevideo.inference import stream_clips
 from paddlevideo.inference.predictor import Predictor
+from paddlevideo.inference.step_outputs import StepScores
 from paddlevideo.inference.stream import TimedFrame, open_stream
 from paddlevideo.inference.timeline import TimelineSettings
 from paddlevideo.inference.video_timeline import VideoTimeline, window_of
@@ -56,21 +57,25 @@ def command(capsys):
     return run
 
 
+def scores_of(predictor, path):
+    """The scores of all windows."""
+    steps = StepScores()
+    list(VideoTimeline(predictor, str(path), SETTINGS, observers=[steps.add]).run())
+    return steps
+
+
 def test_a_window_is_scored_like_the_clip_that_holds_it(predictor, long_video):
-    timeline = VideoTimeline(predictor, str(long_video), SETTINGS, keep_scores=True)
-    list(timeline.run())
+    steps = scores_of(predictor, long_video)
     with open_video(long_video) as reader:
-        for (start, end), scores in zip(timeline.windows_s, timeline.scores):
+        for (start, end), scores in zip(steps.windows_s, steps.scores):
             inside = np.flatnonzero((reader.times() >= start - 1e-6) & (reader.times() < end - 1e-6))
             expected = predictor.predict(reader.get(inside), fps=25)[0].scores
             np.testing.assert_allclose(scores, expected, atol=1e-6)
-    assert [start for start, _ in timeline.windows_s] == [0.5 * k for k in range(11)]
+    assert [start for start, _ in steps.windows_s] == [0.5 * k for k in range(11)]
 
 
 def test_a_stream_gives_the_spans_of_the_file_and_every_frame_is_decoded_once(predictor, long_video):
-    scan = VideoTimeline(predictor, str(long_video), SETTINGS, keep_scores=True)
-    list(scan.run())
-    scores = np.stack(scan.scores)
+    scores = np.stack(scores_of(predictor, long_video).scores)
     level = float(scores[:, np.ptp(scores, axis=0).argmax()].mean())
     settings = dataclasses.replace(SETTINGS, exclusive=False, on=level, off=level)  # so that there are several
     here = VideoTimeline(predictor, str(long_video), settings)
@@ -84,15 +89,12 @@ def test_a_stream_gives_the_spans_of_the_file_and_every_frame_is_decoded_once(pr
 
 
 def test_batches_and_a_process_that_cannot_be_forked_change_nothing(tiny, predictor, long_video, monkeypatch):
-    one = VideoTimeline(predictor, str(long_video), SETTINGS, keep_scores=True)
-    list(one.run())
+    one = scores_of(predictor, long_video)
     remarks = []
     batches = Predictor.from_export(tiny.folder, batch_size=4, say=remarks.append)
-    four = VideoTimeline(batches, str(long_video), SETTINGS, keep_scores=True)
-    list(four.run())
+    four = scores_of(batches, long_video)
     monkeypatch.setattr(stream_clips, "can_fork", lambda: False)
-    here = VideoTimeline(batches, str(long_video), SETTINGS, keep_scores=True)
-    list(here.run())
+    here = scores_of(batches, long_video)
     for other in (four, here):
         assert other.windows_s == one.windows_s
         np.testing.assert_allclose(other.scores, one.scores, atol=1e-6)
