@@ -37,6 +37,7 @@ from demo.motion import (
     place,
 )
 from paddlevideo.cli.command import run_command
+from paddlevideo.safe_io import write_atomic
 from paddlevideo.spans import Span, SpanTable, write_spans
 from paddlevideo.video_files import each_frame_alone, write_video
 
@@ -193,6 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         truth = long.result()
     (name,) = truth.videos
     spans = [Span(span.start_s, span.end_s, span.label, video="long.mp4") for span in truth.spans]
+    write_atomic(args.out / "labels.txt", "".join(f"{name}\n" for name in LABELS))
     write_spans(args.out / "truth.json", SpanTable(spans, {"long.mp4": truth.videos[name]}, LABELS))
     print(f"{args.out}: long.mp4 and {args.train} + {args.val} videos")
     return 0

@@ -145,9 +145,7 @@ def _check_files(args: argparse.Namespace, sources: Sequence[str]) -> None:
         check_video_name(args.video)
         require_encoder()
         if Address.parse(sources[0]).kind != "file":
-            raise UserError(
-                f"--video {args.video}: needs a second pass, over a file; record the source to one first"
-            )
+            raise UserError(f"--video {args.video}: needs a second pass, over a file; record the source to one first")
         if Path(args.video).resolve() == Path(sources[0]).expanduser().resolve():
             raise UserError(f"--video {args.video}: is the input; give another name")
 
