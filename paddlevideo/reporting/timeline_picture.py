@@ -33,7 +33,7 @@ def timeline_picture(
         levels: scores at which lines are drawn.
     """
     tables = [*rows.values()]
-    videos = sorted({name for table in tables for name in table.video_names()})
+    videos = sorted({name for table in tables for name in table.video_names()}) or [""]
     every = SpanTable([span for table in tables for span in table.spans], classes=tables[-1].classes)
     colours = every.colours()
     ends = [facts.get("duration_s", 0.0) for table in tables for facts in table.videos.values()]
