@@ -126,7 +126,7 @@ def _sources(inputs: Sequence[str]) -> list[str]:
 def _check_files(args: argparse.Namespace, sources: Sequence[str]) -> None:
     """Whether what is to be written can be, before any work is done."""
     from paddlevideo.inference.stream import Address
-    from paddlevideo.spans import form_of
+    from paddlevideo.spans import form_of, read_spans
     from paddlevideo.video_files import check_video_name, require_encoder
 
     subtitles = [path for path in (*args.out, *filter(None, [args.srt])) if form_of(path) in ("srt", "vtt")]
@@ -139,6 +139,8 @@ def _check_files(args: argparse.Namespace, sources: Sequence[str]) -> None:
         raise UserError(
             f"--truth {args.truth}: is a row of --plot, which is not given; figures come from paddlevideo eval"
         )
+    if args.truth:
+        read_spans(args.truth)
     if args.plot and Path(args.plot).suffix.lower() != ".png":
         raise UserError(f"--plot {args.plot}: expected a name that ends in .png")
     if args.video:
