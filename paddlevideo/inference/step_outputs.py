@@ -13,6 +13,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.stream_clips import ClipOfWindow
+from paddlevideo.safe_io import write_atomic
 
 _SUFFIXES = (".csv", ".jsonl")
 _COLUMNS = ("time_s", "label", "score")
@@ -83,6 +84,17 @@ class StepScores:
         """Holds those of a step."""
         self.windows_s.append((clip.start_s, clip.end_s))
         self.scores.append(scores)
+
+    def write(self, path: str | Path, names: Sequence[str]) -> None:
+        """Writes a csv with a row per step: ``start_s``, ``end_s``, and the score of each class.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        rows = [("start_s", "end_s", *names)]
+        for (start_s, end_s), scores in zip(self.windows_s, self.scores):
+            rows.append((f"{start_s:.3f}", f"{end_s:.3f}", *(f"{score:.4f}" for score in scores.tolist())))
+        write_atomic(path, "".join(map(_row, rows)))
 
 
 def _row(values: Sequence[object]) -> str:

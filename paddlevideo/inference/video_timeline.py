@@ -112,7 +112,7 @@ class VideoTimeline:
 
     def table(self) -> SpanTable:
         """The spans for a file."""
-        facts = {"duration_s": round(self._clips.end_s, 3)}
+        facts = {"duration_s": round(self._clips.end_s, 3)} if self._clips.end_s else {}
         return SpanTable(self.spans, {self.address.shown: facts}, list(self.predictor.names), self.settings.to_dict())
 
     def _push(self, batch: list[ClipOfWindow]) -> Iterator[Span]:
