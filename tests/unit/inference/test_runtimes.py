@@ -224,7 +224,7 @@ def test_export_notes_the_choice_and_prints_the_table(tiny, tmp_path, monkeypatc
 
 def test_timing_anew_runs_the_model_in_processes_of_their_own(copy, tiny, monkeypatch, capsys):
     ways = [Timed("paddle", cpu_threads=1), Timed("paddle", precision="int8", cpu_threads=1)]
-    monkeypatch.setattr(timing, "_ways", lambda has_onnx: ways)
+    monkeypatch.setattr(timing, "_ways", lambda files: ways)
     monkeypatch.setattr(timing, "can_convert", lambda: False)
     assert main(["export", "--time", str(copy)]) == 0
     printed = capsys.readouterr().out

@@ -57,7 +57,7 @@ BOXES = np.array(
 )
 
 
-@pytest.mark.parametrize(("ratio", "aligned"), [(0, True), (2, True)])
+@pytest.mark.parametrize(("ratio", "aligned"), [(0, True), (2, True), (0, False), (2, False)])
 def test_regions_are_those_of_a_plain_roi_align(ratio, aligned):
     maps = np.random.default_rng(0).standard_normal((2, 3, 6, 8)).astype("float32")
     counts = paddle.to_tensor(np.array([3, 5], "int32"))
