@@ -29,6 +29,7 @@ NEEDS_WEIGHTS = (
 FILE_NAME = "inference.yml"
 FORMAT_VERSION = 1
 _KINDS = {"str": str, "dict": dict, "int": int}  # annotations of ``Description`` that are checked
+CONVERTED = {".onnx": "onnx", ".xml": "openvino"}  # ending -> backend
 ONE_LABEL, MULTI_LABEL = "probability", "sigmoid"  # kinds of scores
 
 
@@ -224,6 +225,11 @@ class Export:
         Raises:
             UserError: files missing, or a damaged ``inference.yml``.
         """
+        if Path(path).suffix in CONVERTED:
+            backend = CONVERTED[Path(path).suffix]
+            raise UserError(
+                f"{path}: name its folder and the runtime: --model_file {Path(path).parent} --backend {backend}"
+            )
         converted = _converted(Path(path)) if params is None else None
         program = converted or find_program(path, say)
         description = read_description(program.parent)

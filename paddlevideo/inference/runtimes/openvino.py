@@ -65,8 +65,7 @@ def write_ir(source: Path, target: Path) -> str | None:
     import openvino
 
     try:
-        model = openvino.convert_model(source)
-        openvino.save_model(model, target, compress_to_fp16=False)
+        openvino.save_model(openvino.Core().read_model(str(source)), str(target), compress_to_fp16=False)
     except Exception as error:  # of the library's C++ part
         return f"OpenVINO: {' '.join(str(error).split())[:200]}"
     return None

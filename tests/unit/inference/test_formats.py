@@ -70,6 +70,12 @@ def test_prediction_needs_no_file_of_paddle(made, tiny, tmp_path, backend):
         load(folder, device="cpu", backend="paddle")
 
 
+@pytest.mark.parametrize("file, backend", [("TSM.onnx", "onnx"), ("TSM.xml", "openvino")])
+def test_a_form_that_is_named_by_itself_is_refused_with_the_way_out(made, file, backend):
+    with pytest.raises(UserError, match=f"{file}: name its folder .*--model_file .* --backend {backend}"):
+        load(made[0] / file, device="cpu")
+
+
 def test_the_first_form_that_is_there_and_installed_is_taken(made, tmp_path, monkeypatch):
     assert load(made[0], device="cpu").model.runtime.backend == "paddle"
     folder = without_paddle(made[0], "TSM", tmp_path / "e")
@@ -92,7 +98,7 @@ def test_a_form_that_was_changed_is_refused(made, tmp_path, file, backend):
 
 def test_a_backend_without_its_form_names_the_way_out(tiny):
     for backend, library in (("onnx", "onnxruntime"), ("openvino", "openvino")):
-        way = rf"use --backend paddle; or paddlevideo export --time .*--format {backend} \(pip install paddle2onnx {library}"
+        way = f"--backend paddle; or paddlevideo export --time .*--format {backend} .pip install paddle2onnx {library}"
         with pytest.raises(UserError, match=way):
             load(tiny.folder, device="cpu", backend=backend)
 
