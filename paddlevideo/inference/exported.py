@@ -225,7 +225,7 @@ class Export:
         Raises:
             UserError: files missing, or a damaged ``inference.yml``.
         """
-        if Path(path).suffix in CONVERTED:
+        if Path(path).suffix in CONVERTED and not Path(path).is_dir():
             backend = CONVERTED[Path(path).suffix]
             raise UserError(
                 f"{path}: name its folder and the runtime: --model_file {Path(path).parent} --backend {backend}"
