@@ -303,15 +303,16 @@ def _work_folder(output_dir: Path) -> Iterator[Path]:
 
 
 def _move_to_target(folder: Path, output_dir: Path) -> None:
-    """Every file by a rename; ``inference.yml``, which has the digests of the others, comes last.  The ONNX form of an
-    earlier export, which has other weights, is removed first."""
+    """Every file by a rename; ``inference.yml``, which has the digests of the others, comes last.  The ONNX forms of an
+    earlier export, which have other weights, are removed first."""
     files = sorted(folder.iterdir(), key=lambda file: (file.name == FILE_NAME, file.name))
     for file in files:
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
     for program in (file for file in files if file.suffix in PROGRAM_SUFFIXES):
-        if not onnx_file(program.with_suffix("")).is_file():
-            onnx_file(output_dir / program.stem).unlink(missing_ok=True)
+        for precision in ("fp32", "int8"):
+            if not onnx_file(program.with_suffix(""), precision).is_file():
+                onnx_file(output_dir / program.stem, precision).unlink(missing_ok=True)
     for file in files:
         os.replace(file, output_dir / file.name)
 

@@ -102,8 +102,9 @@ class Description:
         labels: K names, or None.
         detection: of a model that takes persons' boxes: its inputs, and ``DetectionSettings``; else empty.
         weights: file name and sha256 of the checkpoint that was exported.
-        files: file name -> sha256, of the program, its weights, and its ONNX form if there is one.
+        files: file name -> sha256, of the program, its weights, and its ONNX forms if there are any.
         runtime: which runtime was the fastest on the machine that timed them, see ``runtimes.choice``; may be empty.
+        int8: what ``NAME.int8.onnx`` was calibrated on, and its cost, see ``inference.quantisation``; may be empty.
         imports: file or module -> sha256, of the user's modules that operators of the pipeline are from.
     """
 
@@ -125,12 +126,13 @@ class Description:
     files: dict[str, str] = field(default_factory=dict)
     imports: dict[str, str] = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
+    int8: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> Path:
         """Writes ``inference.yml`` into ``folder``."""
         values = asdict(self)
-        for key in ("detection", "imports", "runtime"):
+        for key in ("detection", "imports", "runtime", "int8"):
             if not values[key]:
                 del values[key]
         ordered = {"format_version": values.pop("format_version"), **values}
@@ -227,7 +229,7 @@ class Export:
         """
         files, section = self.program.with_suffix(""), self.description.runtime if self.description else {}
         runtime = resolved(runtime, section, files, self.file, say)
-        of_paddle, onnx = runtime.backend == "paddle", onnx_file(files)
+        of_paddle, onnx = runtime.backend == "paddle", onnx_file(files, runtime.precision)
         self.check((self.program, self.params if of_paddle else onnx))
         if not of_paddle and self.description and onnx.name not in self.description.files and onnx.is_file():
             say(f"{onnx}: {FILE_NAME} has no digest of it, so it is used without a comparison: of this model, or not")

@@ -19,7 +19,7 @@ from paddlevideo.inference.runtimes.base import (
     Say,
     installed,
 )
-from paddlevideo.inference.runtimes.onnx import SUFFIX, OnnxModel
+from paddlevideo.inference.runtimes.onnx import INT8_SUFFIX, SUFFIX, OnnxModel
 from paddlevideo.inference.runtimes.openvino import OpenVinoModel
 from paddlevideo.inference.runtimes.paddle import PaddleModel, program_inputs
 
@@ -185,9 +185,9 @@ def _named(runtime: Runtime) -> str:
     return str(Timed(runtime.backend or "paddle", bool(runtime.enable_mkldnn), runtime.precision))
 
 
-def onnx_file(files: Path) -> Path:
-    """``NAME.onnx`` of a program ``NAME``."""
-    return files.with_name(files.name + SUFFIX)
+def onnx_file(files: Path, precision: str = "fp32") -> Path:
+    """``NAME.onnx`` of a program ``NAME``; in int8 ``NAME.int8.onnx``."""
+    return files.with_name(files.name + (INT8_SUFFIX if precision == "int8" else SUFFIX))
 
 
 def open_model(program: Path, params: Path, runtime: Runtime, say: Say) -> ExportedModel:
@@ -198,8 +198,13 @@ def open_model(program: Path, params: Path, runtime: Runtime, say: Say) -> Expor
     """
     if runtime.backend in (None, "paddle"):
         return PaddleModel(program, params, runtime, say)
-    file = onnx_file(program.with_suffix(""))
+    file = onnx_file(program.with_suffix(""), runtime.precision)
     runtime.device()
+    if not file.is_file() and runtime.precision == "int8":
+        raise UserError(
+            f"{file}: not there, and precision int8 needs it; paddlevideo export --int8 {file.parent} "
+            "--calibration LIST makes it"
+        )
     if not file.is_file():
         raise UserError(
             f"{file}: not there, and backend {runtime.backend} needs it; paddlevideo export --time {file.parent} makes "
