@@ -28,6 +28,7 @@ from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.runtimes.base import ExportedModel, Runtime, Say, require_installed
 from paddlevideo.inference.runtimes.choice import onnx_file
 from paddlevideo.inference.runtimes.onnx import CONVERTER, OnnxModel, can_convert, convert
+from paddlevideo.inference.runtimes.paddle import program_inputs
 from paddlevideo.loader.datasets.lists import ClassCount
 from paddlevideo.loader.datasets.video import VideoDataset
 from paddlevideo.loader.decode import VideoReadError
@@ -195,6 +196,7 @@ def quantise(
     target = onnx_file(files, "int8")
     with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
         source, made = _float_file(export, Path(folder)), Path(folder, target.name)
+        say(f"calibrating on {len(part)} clips of {clips.name}, measuring on {len(rest)} of {rest.name}")
         of_paddle = export.load(Runtime(backend="paddle"), say)
         of_float = OnnxModel(source, of_paddle.inputs, Runtime(backend="onnx"))
         predictor = Predictor(of_float, export.pipeline(), description.model_name, say=say)
@@ -265,8 +267,12 @@ def _checked(export: Export) -> Description:
         raise UserError(f"{export.file}: not there, so the pipeline is unknown; export the model again")
     if description.detection:
         raise UserError(
-            f"{export.program}: takes persons' boxes as well as clips; int8 is made of models of whole clips"
+            f"{export.program}: a detection model, which takes persons' boxes as well as clips; int8 is made of models "
+            "of clips alone"
         )
+    inputs = [spec.name for spec in program_inputs(export.program)]
+    if len(inputs) != 1:
+        raise UserError(f"{export.program}: has the inputs {', '.join(inputs)}; int8 is made of models of clips alone")
     export.check((export.program, export.params, onnx_file(export.program.with_suffix(""))))
     return description
 
