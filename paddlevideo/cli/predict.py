@@ -70,7 +70,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("--use_xpu", type=options.parse_bool, default=False)
     add("--use_npu", type=options.parse_bool, default=False)
     options.add_backend(parser)
-    add("--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32")
+    precision = "of the model; int8: what paddlevideo export --int8 made, with --backend onnx (%(default)s)"
+    add("--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32", help=precision)
     add("--ir_optim", type=options.parse_bool, default=True, help="graph optimisation (%(default)s)")
     add("--use_tensorrt", type=options.parse_bool, default=False)
     add("--gpu_mem", type=int, default=8000, help="MB that Paddle reserves on the GPU (%(default)s)")
