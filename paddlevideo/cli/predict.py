@@ -21,7 +21,8 @@ _THRESHOLD = 0.5  # from which a class of several is shown
 
 if TYPE_CHECKING:
     from paddlevideo.config import Config
-    from paddlevideo.inference.predictor import Prediction, Predictor
+    from paddlevideo.inference.predictions import Prediction
+    from paddlevideo.inference.predictor import Predictor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +91,8 @@ def notice(line: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts; 0 if at least one video was read."""
-    from paddlevideo.inference.predictor import benchmark, check_out, write_predictions
+    from paddlevideo.inference.prediction_time import benchmark
+    from paddlevideo.inference.predictions import check_out, write_predictions
     from paddlevideo.video_files import find_videos
 
     out = check_out(args.out) if args.out else None
@@ -125,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
 
 def show(prediction: Prediction, top_k: int | None, threshold: float | None, times: bool) -> None:
     """Prints one video's classes, or why it has none."""
-    from paddlevideo.inference.predictor import lines_of
+    from paddlevideo.inference.predictions import lines_of
 
     if prediction.error is not None:
         notice(f"skipped: {prediction.error}")

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from paddlevideo.loader.decode.index import IndexedVideo, VideoIndex
 
 Reason = Literal[
-    "missing", "empty", "not_a_video", "no_video_stream", "too_large", "truncated", "corrupt", "no_frames", "timeout"
+    "missing", "empty", "not_a_video", "no_video_stream", "too_large", "truncated", "corrupt", "no_frames", "timeout",
+    "crashed",
 ]  # fmt: skip
 Damaged = Literal["refuse", "read"]
 EachFrame = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] -> uint8 [H', W', 3]
