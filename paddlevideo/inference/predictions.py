@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,11 +91,11 @@ def check_out(path: str | Path) -> Path:
     """The path for ``write_predictions``, checked before any work is done.
 
     Raises:
-        UserError: neither .json nor .csv.
+        UserError: another ending than .json, .csv and .jsonl.
     """
     path = Path(path)
     if path.suffix.lower() not in OUT_SUFFIXES:
-        raise UserError(f"--out {path}: expected a name that ends in .json or .csv")
+        raise UserError(f"--out {path}: expected a name that ends in .json, .csv or .jsonl")
     return path
 
 
@@ -112,14 +113,16 @@ def write_predictions(
 
 
 def _as_json(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> str:
-    records = []
-    for prediction in predictions:
-        if prediction.error is not None:
-            records.append({"path": prediction.path, "error": prediction.error})
-            continue
-        top = [{"class": i, "score": score, "name": name} for i, score, name in prediction.best(top_k, threshold)]
-        records.append({"path": prediction.path, "top": top, "scores": [float(s) for s in prediction.scores]})
+    records = [{"path": each.path, **record_of(each, top_k, threshold)} for each in predictions]
     return json.dumps(records, indent=1, ensure_ascii=False) + "\n"
+
+
+def record_of(prediction: Prediction, top_k: int | None, threshold: float | None) -> dict[str, Any]:
+    """``{"top": [{"class", "score", "name"}], "scores": [K]}``, or ``{"error"}``."""
+    if prediction.error is not None:
+        return {"error": prediction.error}
+    top = [{"class": i, "score": score, "name": name} for i, score, name in prediction.best(top_k, threshold)]
+    return {"top": top, "scores": [float(s) for s in prediction.scores]}
 
 
 def _as_csv(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> str:

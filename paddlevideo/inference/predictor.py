@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +40,7 @@ from paddlevideo.loader.pipelines.decode import FrameDecoder
 from paddlevideo.loader.workers import can_fork, error_of, failure_of
 from paddlevideo.memory import OutOfMemoryError
 from paddlevideo.registry import TRANSFORMS
+from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED
 
 Source = str | PathLike | np.ndarray
@@ -45,6 +48,19 @@ Source = str | PathLike | np.ndarray
 TIMEOUT_S = 300.0  # of one clip
 _MIN_VIDEOS, _MAX_WORKERS = 4, 8  # fewer videos are decoded before workers have begun
 _MAX_FAILED = 64  # videos without a clip that wait for those before them
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from: its files, and MODEL of its configuration where they need one."""
+
+    files: tuple[Path, ...] = ()
+    network: Mapping[str, Any] | None = None
+
+    def digest(self) -> str:
+        """Of their content."""
+        network = json.dumps(self.network, sort_keys=True, default=str).encode()
+        return sha256(*self.files, io.BytesIO(network))
 
 
 class Predictor:
@@ -63,6 +79,7 @@ class Predictor:
         num_workers: processes that decode a list of videos while the model runs; 0: this one; None: one per core but
             one, at most 8, and none for less than 4 videos.
         timeout_s: seconds for reading and transforming one clip; 0: no limit.
+        origin: of the model.
     """
 
     def __init__(
@@ -78,6 +95,7 @@ class Predictor:
         say: Say = to_stderr,
         num_workers: int | None = None,
         timeout_s: float = TIMEOUT_S,
+        origin: Origin = Origin(),
     ):
         if batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, got {batch_size}")
@@ -86,6 +104,7 @@ class Predictor:
         self.model, self.pipeline, self.name, self.names, self.multi_label = model, pipeline, name, names, multi_label
         self.batch_size, self.seed, self.damaged = batch_size, seed, damaged
         self.num_workers, self.timeout_s, self._say = num_workers, timeout_s, say
+        self.origin = origin
         # trained on extracted frames: of a video file the same frames are read directly
         names_of_steps = [step.get("name") for step in pipeline.describe().values() if isinstance(step, Mapping)]
         self._of_frames = any(name in TRANSFORMS and TRANSFORMS.get(name) is FrameDecoder for name in names_of_steps)
@@ -125,7 +144,8 @@ class Predictor:
             raise _takes_boxes(export.program)
         name = description.model_name if description else export.program.stem
         multi_label = description is not None and description.score_type == MULTI_LABEL
-        return cls(model, steps, name, names, multi_label, say=say, **more)
+        origin = Origin((export.program, export.params))
+        return cls(model, steps, name, names, multi_label, say=say, origin=origin, **more)
 
     @classmethod
     def from_config(
@@ -147,7 +167,8 @@ class Predictor:
         names = _names(labels, model.classes.names and list(model.classes.names), str(weights), count, say)
         more = {"damaged": damaged_of(config), **more}
         multi_label = model.framework.multi_label
-        return cls(model, model.pipeline, config["model_name"], names, multi_label, say=say, **more)
+        origin = Origin((Path(weights),), config.to_dict().get("MODEL"))
+        return cls(model, model.pipeline, config["model_name"], names, multi_label, say=say, origin=origin, **more)
 
     def predict(
         self, sources: Source | Iterable[Source], on_error: Literal["raise", "skip"] = "raise", fps: float = 30.0
@@ -255,7 +276,7 @@ class Predictor:
         wanted = self.num_workers
         if wanted is None:
             wanted = min(available_cores() - 1, _MAX_WORKERS) if count >= _MIN_VIDEOS else 0
-        wanted = min(wanted, count) if count > 1 else 0
+        wanted = min(wanted, count)
         if wanted and not can_fork():
             self._say("this process cannot fork workers; it decodes the videos itself, one after the other")
             return 0
