@@ -158,11 +158,11 @@ def read_line(line: str, file: Path) -> ListLine:
     Returns:
         The video; where none is there, what stands before the numbers.
     """
-    names = _readings(line)
+    names, folder = _readings(line), os.path.dirname(file)
     for name in names:
-        for path in (Path(name), file.parent / name):
-            if path.is_file():
-                return ListLine(path, _label_of(line, name))
+        for path in (name, os.path.join(folder, name)):
+            if os.path.isfile(path):
+                return ListLine(Path(path), _label_of(line, name))
     name = names[min(1, len(names) - 1)]
     return ListLine(Path(name), _label_of(line, name))
 

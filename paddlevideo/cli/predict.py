@@ -82,6 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="time the first video over and over, print medians",
     )
+    actors = "as a Ray Data job of N actors (as many as the cluster has room for); pip install 'ray[data]'"
+    many.add_argument("--ray", type=options.at_least(1), nargs="?", const=0, metavar="N", help=actors)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

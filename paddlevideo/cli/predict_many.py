@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING
 
 from paddlevideo.cli import options
 from paddlevideo.environment import available_cores
 from paddlevideo.errors import UserError
+
+if TYPE_CHECKING:
+    from paddlevideo.inference.many import Output
+    from paddlevideo.inference.predictor import Predictor
+    from paddlevideo.inference.ray_job import RayJob
 
 _MAX_WORKERS = 8
 
@@ -18,7 +25,7 @@ def refuse(args: argparse.Namespace) -> None:
         UserError: an option of a .jsonl file without one.
     """
     given = {"--scores": not args.scores, "--retry_failed": args.retry_failed, "--rank": args.rank is not None,
-             "--num_ranks": args.num_ranks is not None}  # fmt: skip
+             "--num_ranks": args.num_ranks is not None, "--ray": args.ray is not None}  # fmt: skip
     wrong = [name for name, is_given in given.items() if is_given]
     if wrong:
         raise UserError(f"{wrong[0]}: is for many videos; add --out FILE.jsonl")
@@ -31,6 +38,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.time_test_file or args.enable_benchmark:
         raise UserError("--time_test_file and --enable_benchmark: print times; leave out --out FILE.jsonl")
+    if args.ray is not None:
+        from paddlevideo.inference.ray_job import require_ray
+
+        require_ray()
     config = options.read_model_config(args)
     top_k = args.top_k or top_k_of(config)
     # at least one process: a crash of a decoder is an error of one video then
@@ -40,7 +51,27 @@ def run(args: argparse.Namespace) -> int:
         top_k=top_k, threshold=threshold_of(args, predictor, top_k), scores=args.scores,
         retry_failed=args.retry_failed, rank=args.rank, num_ranks=args.num_ranks, on_error=args.on_error or "skip",
     )  # fmt: skip
+    lines = None
+    if args.ray is not None:
+        lines = _ray_job(args, output, num_workers).lines
     notice(f"Inference model({predictor.name})...")
-    counts = asdict(predict_many(predictor, args.input_file, args.out, output, notice))
+    counts = asdict(predict_many(predictor, args.input_file, args.out, output, notice, lines))
     notice(", ".join(f"{name} {count}" for name, count in counts.items()))
     return 0
+
+
+def _ray_job(args: argparse.Namespace, output: Output, num_workers: int) -> RayJob:
+    from paddlevideo.inference.ray_job import RayJob
+
+    if output.share() != (0, 1):
+        raise UserError("--ray: has actors in place of ranks; leave out --rank and --num_ranks")
+    num_workers = 1 if args.num_workers is None else num_workers
+    gpu = args.use_gpu is True
+    return RayJob(partial(_of_actor, args, num_workers), output, args.ray or None, 1 + num_workers, gpu)
+
+
+def _of_actor(args: argparse.Namespace, num_workers: int) -> Predictor:
+    """The predictor of an actor."""
+    from paddlevideo.cli.predict import make_predictor
+
+    return make_predictor(args, options.read_model_config(args), num_workers, args.timeout_s)

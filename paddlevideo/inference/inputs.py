@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from array import array
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from paddlevideo.errors import UserError, printable
 from paddlevideo.safe_io import address_scheme
 from paddlevideo.video_files import LIST_SUFFIXES, ListLine, Say, read_line, videos_of_folder
 
+_NUM_RECENT = 256  # inputs whose paths are not looked up again
 KEY_BYTES = 16  # of a digest; two of a million are equal with a probability of 1e-27
 
 
@@ -40,6 +42,9 @@ class VideoInputs(Sequence[str]):
 
     Lines of a list are looked up when they are used: a video that is not there is an error of that video.
 
+    Attributes:
+        at: the input of an index, its path looked up.
+
     Args:
         inputs: files, folders and list files.
         say: receives a line per folder and list.
@@ -54,6 +59,7 @@ class VideoInputs(Sequence[str]):
         for name in inputs:
             self._add(name, say)
         self._occurrences = self._count()
+        self.at = functools.lru_cache(maxsize=_NUM_RECENT)(self._look_up)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -61,15 +67,13 @@ class VideoInputs(Sequence[str]):
     def __getitem__(self, index: int) -> str:
         return self.at(index).path
 
-    def at(self, index: int) -> VideoInput:
-        """An input, its path looked up."""
-        text, file = self.text(index), self._list_of(index)
-        line = ListLine(Path(text).expanduser()) if file is None else read_line(text, file)
-        return VideoInput(text, str(line.path), line.label, int(self._occurrences[index]))
+    def _look_up(self, index: int) -> VideoInput:
+        text, file, occurrence = self.row(index)
+        return read_input(os.fsdecode(text), file, occurrence)
 
-    def text(self, index: int) -> str:
-        """An input as it is listed."""
-        return os.fsdecode(self._bytes(index))
+    def row(self, index: int) -> tuple[bytes, Path | None, int]:
+        """An input as it is listed, its list, and which of the inputs with this text it is."""
+        return self._bytes(index), self._list_of(index), int(self._occurrences[index])
 
     def keys(self) -> np.ndarray:
         """What identifies each input, S16 [M]: its text, and which of the inputs with this text it is."""
@@ -128,6 +132,12 @@ class VideoInputs(Sequence[str]):
     def _append(self, text: bytes) -> None:
         self._data += text
         self._ends.append(len(self._data))
+
+
+def read_input(text: str, file: Path | None, occurrence: int = 1) -> VideoInput:
+    """An input, its path looked up; see ``VideoInputs.row``."""
+    line = ListLine(Path(text).expanduser()) if file is None else read_line(text, file)
+    return VideoInput(text, str(line.path), line.label, occurrence)
 
 
 def key_of(text: bytes, occurrence: int = 1) -> bytes:

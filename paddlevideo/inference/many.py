@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from paddlevideo import environment
 from paddlevideo.errors import UserError
-from paddlevideo.inference.inputs import KEY_BYTES, VideoInputs
+from paddlevideo.inference.inputs import KEY_BYTES, VideoInput, VideoInputs
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.result_lines import FORMAT, ResultLines, heads_of, line_of, part_path, parts_of
 from paddlevideo.inference.runtimes.base import Say, to_stderr
@@ -69,12 +70,32 @@ class Counts:
     failed: int
 
 
+Line = tuple[bytes, bool]  # and whether it is a result
+
+
+class Inputs(Protocol):
+    """Paths of videos by their index among all."""
+
+    def __getitem__(self, index: int) -> str: ...
+
+    def at(self, index: int) -> VideoInput:
+        """An input with its path and label."""
+
+
+def lines_of(predictor: Predictor, videos: Inputs, indices: np.ndarray, output: Output) -> Iterator[Line]:
+    """The lines of these inputs, in their order."""
+    for index, prediction in zip(indices, predictor.stream(videos, output.on_error, indices=indices)):
+        line = line_of(videos.at(int(index)), prediction, output.top_k, output.threshold, output.scores)
+        yield line, prediction.error is None
+
+
 def predict_many(
     predictor: Predictor,
     inputs: Sequence[str | Path],
     out: str | Path,
     output: Output | None = None,
     say: Say = to_stderr,
+    lines: Callable[[VideoInputs, np.ndarray], Iterator[Line]] | None = None,
 ) -> Counts:
     """Predicts the videos that are not in the file yet; each is a line, also one that fails.
 
@@ -83,21 +104,17 @@ def predict_many(
         inputs: videos, folders and list files; numbers after a path in a list are the ``label`` of its line.
         out: ends in .jsonl.
         say: receives the progress.
+        lines: makes the lines of these inputs; None: in this process.
 
     Raises:
         UserError: the file is of another model or other options, or another process writes it.
     """
     output = output or Output()
     videos = VideoInputs(inputs, say)
-
-    def lines(todo: np.ndarray) -> Iterator[tuple[bytes, bool]]:
-        stream = predictor.stream(videos, output.on_error, indices=todo)
-        for index, prediction in zip(todo, stream):
-            line = line_of(videos.at(index), prediction, output.top_k, output.threshold, output.scores)
-            yield line, prediction.error is None
-
     run = ManyRun(videos, Path(out), run_of(predictor, output), output, say)
-    return run.write(lines(run.todo))
+    made = lines(videos, run.todo) if lines else lines_of(predictor, videos, run.todo, output)
+    with contextlib.closing(made):
+        return run.write(made)
 
 
 def run_of(predictor: Predictor, output: Output) -> dict[str, Any]:
@@ -149,7 +166,7 @@ class ManyRun:
                 f"{len(self.todo)} to go"
             )
 
-    def write(self, lines: Iterable[tuple[bytes, bool]]) -> Counts:
+    def write(self, lines: Iterable[Line]) -> Counts:
         """Appends the lines of ``todo``, each with whether it is a result.
 
         Raises:

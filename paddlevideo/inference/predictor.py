@@ -104,7 +104,7 @@ class Predictor:
         self.model, self.pipeline, self.name, self.names, self.multi_label = model, pipeline, name, names, multi_label
         self.batch_size, self.seed, self.damaged = batch_size, seed, damaged
         self.num_workers, self.timeout_s, self._say = num_workers, timeout_s, say
-        self.origin = origin
+        self.origin, self._proven = origin, False  # whether a video went through the pipeline and the model
         # trained on extracted frames: of a video file the same frames are read directly
         names_of_steps = [step.get("name") for step in pipeline.describe().values() if isinstance(step, Mapping)]
         self._of_frames = any(name in TRANSFORMS and TRANSFORMS.get(name) is FrameDecoder for name in names_of_steps)
@@ -205,18 +205,18 @@ class Predictor:
         if isinstance(sources, (str, PathLike, np.ndarray)):
             sources = [sources]
         batch: list[_Item] = []
-        skip, any_done = on_error == "skip", False
+        skip = on_error == "skip"
         with contextlib.closing(self._prepared(sources, fps, indices)) as items:
             for item in items:
-                if item.error is not None and not (skip and (any_done or isinstance(item.error, VideoReadError))):
-                    yield from self._run(batch, skip and any_done)
+                if item.error is not None and not (skip and (self._proven or isinstance(item.error, VideoReadError))):
+                    yield from self._run(batch, skip)
                     raise item.error
                 batch.append(item)
                 num_clips = sum(each.error is None for each in batch)
                 if num_clips in (0, self.batch_size) or len(batch) >= num_clips + _MAX_FAILED:
-                    yield from self._run(batch, skip and any_done)
-                    batch, any_done = [], any_done or num_clips > 0
-            yield from self._run(batch, skip and any_done)
+                    yield from self._run(batch, skip)
+                    batch = []
+            yield from self._run(batch, skip)
 
     def scores(self, imgs: np.ndarray) -> np.ndarray:
         """Probabilities, float32 [N, K], of clips that went through the pipeline: uint8 [N, V, T, H, W, 3]."""
@@ -323,7 +323,7 @@ class Predictor:
             try:
                 rows = self.scores(np.stack(clips))
             except UserError as error:
-                if not skip or isinstance(error, OutOfMemoryError):
+                if not (skip and self._proven) or isinstance(error, OutOfMemoryError):
                     raise
                 for item in [replace(batch[0], error=error)] if len(batch) == 1 else batch:
                     yield from self._run([item], skip)
@@ -331,7 +331,7 @@ class Predictor:
             infer_s = (time.perf_counter() - start) / len(clips)
             if self.names is not None and len(self.names) != rows.shape[1]:
                 raise UserError(f"{len(self.names)} class names, but the model has {rows.shape[1]} classes")
-            scores = iter(rows)
+            scores, self._proven = iter(rows), True
         for item in batch:
             if item.error is None:
                 times = {"span_s": item.span_s, "prepare_s": item.prepare_s, "infer_s": infer_s, "wait_s": item.wait_s}
