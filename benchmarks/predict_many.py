@@ -142,7 +142,12 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=8, metavar="N")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(header(f"python -m benchmarks.predict_many --videos {' '.join(map(str, args.videos))}", 0))
+        print(
+            header(
+                f"python -m benchmarks.predict_many --videos {' '.join(map(str, args.videos))} --batch_size {args.batch_size}",
+                0,
+            )
+        )
         table(args.videos, Path(folder), args.batch_size)
 
 
