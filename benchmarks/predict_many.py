@@ -142,12 +142,8 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=8, metavar="N")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(
-            header(
-                f"python -m benchmarks.predict_many --videos {' '.join(map(str, args.videos))} --batch_size {args.batch_size}",
-                0,
-            )
-        )
+        words = f"--videos {' '.join(map(str, args.videos))} --batch_size {args.batch_size}"
+        print(header(f"python -m benchmarks.predict_many {words}", 0))
         table(args.videos, Path(folder), args.batch_size)
 
 

@@ -19,9 +19,9 @@ def test_paths_are_those_of_find_videos(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "list.csv").write_text('\ufeffa clip.mp4 3,4\r\nb.mp4\nc 7\n\n"c 7" 1\nb.mp4,2\nb.mp4 0;3', "utf-8")
-    given, said = [tmp_path / "list.csv", "b.mp4", tmp_path / "folder", "~/none.mp4"], ([], [])
-    videos = VideoInputs(given, said[0].append)
-    assert list(videos) == [str(path) for path in find_videos(given, said[1].append)] and said[0] == said[1]
+    given, reported = [tmp_path / "list.csv", "b.mp4", tmp_path / "folder", "~/none.mp4"], ([], [])
+    videos = VideoInputs(given, reported[0].append)
+    assert list(videos) == [str(path) for path in find_videos(given, reported[1].append)] and reported[0] == reported[1]
     assert [videos.at(i).label for i in range(6)] == [[3, 4], None, None, 1, 2, [0, 3]]
     assert videos.at(9).text == "~/none.mp4" and "~" not in videos[9]
 
