@@ -107,9 +107,11 @@ def predict_many(
         lines: makes the lines of these inputs; None: in this process.
 
     Raises:
-        UserError: the file is of another model or other options, or another process writes it.
+        UserError: the file is of another model or other options, or another process writes it; all videos fail.
     """
     output = output or Output()
+    if Path(out).suffix.lower() != ".jsonl":
+        raise UserError(f"{out}: expected a name that ends in .jsonl")
     videos = VideoInputs(inputs, say)
     run = ManyRun(videos, Path(out), run_of(predictor, output), output, say)
     made = lines(videos, run.todo) if lines else lines_of(predictor, videos, run.todo, output)
@@ -155,7 +157,7 @@ class ManyRun:
         status = state.of_inputs[mine]
         wanted = status != _DONE if output.retry_failed else status == _NONE
         self.todo, self._total = mine[wanted], len(mine)
-        self._any_done = bool((state.of_inputs == _DONE).any())
+        self._any_done, self._is_rank = bool((state.of_inputs == _DONE).any()), num_ranks > 1
         if (status != _NONE).any():
             failed = int((status == _FAILED).sum())
             errors = (
@@ -170,7 +172,7 @@ class ManyRun:
         """Appends the lines of ``todo``, each with whether it is a result.
 
         Raises:
-            UserError: no video could be read, in this run or before.
+            UserError: no video could be read, in this run or before; not of a rank: the launcher would end the others.
         """
         counts, begun_s = [0, 0], time.monotonic()
         reported_s = begun_s
@@ -185,8 +187,8 @@ class ManyRun:
             self._file.close()
         if sum(counts):
             self._report(sum(counts), counts[1], time.monotonic() - begun_s)
-        if counts[1] and not counts[0] and not self._any_done:
-            raise UserError(f"none of {counts[1]} videos could be read; {self._file.path} has the reasons")
+        if not counts[0] and not self._any_done and not self._is_rank:
+            raise UserError(f"none of {self._total} videos could be read; {self._file.path} has the reasons")
         return Counts(self._total, self._total - len(self.todo), *counts)
 
     def _report(self, done: int, failed: int, seconds: float) -> None:

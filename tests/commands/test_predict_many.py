@@ -28,9 +28,9 @@ def lines_of(*files):
 
 @pytest.fixture
 def listed(tiny, tmp_path):
-    """A list of 30 lines with labels: 24 videos, one of them twice, a text, a missing one, and four others."""
+    """A list of 18 lines with labels: videos, one line twice, a text, and a missing file."""
     lines = []
-    for i in range(28):
+    for i in range(16):
         name = f"{i}.mp4"
         if i == 5:
             (tmp_path / name).write_text("no video")
@@ -70,7 +70,7 @@ def test_the_same_command_continues_and_cuts_off_half_a_line(tiny, listed, run_t
         done = run_tool("predict", *words, out)
         assert (done.code, out.read_bytes() == whole) == (0, True), done.err
         lines = max(whole[:size].count(b"\n") - 1, 0)
-        assert (f"{lines} of 30 are in {out}" in done.err) == (lines > 0)
+        assert (f"{lines} of 18 are in {out}" in done.err) == (lines > 0)
     assert "scores" not in lines_of(out)["0.mp4 0", 1]
 
 
@@ -81,10 +81,21 @@ def test_errors_are_repeated_on_request(tiny, listed, run_tool, tmp_path):
     shutil.copy(tiny.videos[0], tmp_path / "9.mp4")
     before = out.read_bytes()
     done = run_tool("predict", *words)
-    assert out.read_bytes() == before and "30 of 30" in done.err and "(--retry_failed); 0 to go" in done.err
+    assert out.read_bytes() == before and "18 of 18" in done.err and "(--retry_failed); 0 to go" in done.err
     assert run_tool("predict", *words, "--retry_failed").code == 0
     added = [json.loads(line) for line in out.read_bytes()[len(before) :].splitlines()]
     assert [(record["input"], "error" in record) for record in added] == [("5.mp4 0", True), ("9.mp4 4", False)]
+
+
+def test_where_all_videos_fail_the_command_does(tiny, run_tool, tmp_path):
+    out = tmp_path / "results.jsonl"
+    words = ["-i", "none.mp4", "--model_file", tiny.folder, "--out", out]
+    for _ in range(2):  # the second one has nothing to do
+        done = run_tool("predict", *words)
+        assert done.code == 2 and f"none of 1 videos could be read; {out}" in done.err.splitlines()[-1]
+    assert run_tool("predict", *words, "--rank", 0, "--num_ranks", 2).code == 0
+    assert run_tool("predict", *words, "--on_error", "raise", "--retry_failed").code == 2
+    assert len(lines_of(out)) == 1
 
 
 def test_a_file_of_another_run_is_refused(tiny, listed, run_tool, tmp_path):
@@ -117,7 +128,7 @@ def test_ranks_share_the_videos_and_another_number_of_them_continues(tiny, liste
     parts = sorted(tmp_path.glob("two.*"))
     assert [part.name for part in parts] == ["two.rank-0-of-2.jsonl", "two.rank-1-of-2.jsonl"]
     assert lines_of(*parts) == lines_of(tmp_path / "one.jsonl")
-    for part, lines in zip(parts, (4, 9)):  # both were killed
+    for part, lines in zip(parts, (3, 6)):  # both were killed
         part.write_bytes(b"".join(part.read_bytes().splitlines(True)[:lines]) + b'{"path": "ha')
     for rank in range(3):
         assert run_tool("predict", *words, out, "--rank", rank, "--num_ranks", 3).code == 0
@@ -135,13 +146,13 @@ def test_killed_twice_and_continued_every_video_is_there_once(tiny, listed, tmp_
             list(map(str, command)), env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
         )
 
-    for lines in (6, 15):
+    for lines in (4, 11):
         with start() as process:
             while not out.exists() or out.read_bytes().count(b"\n") < lines:
                 time.sleep(0.01)
                 assert process.poll() is None, process.stderr.read()
             process.send_signal(signal.SIGSTOP)
-            if lines == 6:
+            if lines == 4:
                 with start() as second:
                     assert "another process is writing it" in second.communicate()[1]
             process.send_signal(signal.SIGKILL)
