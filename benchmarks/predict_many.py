@@ -1,6 +1,7 @@
 """Many tiny videos through ``paddlevideo predict --out results.jsonl``, killed twice, and as two ranks:
 
     python -m benchmarks.predict_many --videos 1000 10000
+    python -m benchmarks.predict_many --lines 2000 1000000         # memory of a list, without a model
 
 Every video must be in the results once; memory must not grow with the number of videos.
 """
@@ -16,8 +17,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -135,13 +137,55 @@ def _difference(one: dict[str, tuple], two: dict[str, tuple]) -> str:
     return f"{labels}, largest difference of a score {largest:.1e}"
 
 
+class _NoModel:
+    """The members of a predictor that a run uses; its scores are constant."""
+
+    name, names, seed, damaged = "none", None, 0, "refuse"
+    origin = SimpleNamespace(digest=lambda: "0" * 64)
+    pipeline = SimpleNamespace(describe=dict)
+
+    def stream(self, sources: Sequence[str], on_error: str, indices: Sequence[int]) -> Iterator[object]:
+        """A result per index."""
+        from paddlevideo.inference.predictions import Prediction
+
+        scores = np.linspace(0, 1, 400, dtype=np.float32)
+        for index in indices:
+            yield Prediction(sources[index], scores)
+
+
+def of_list(count: int, folder: Path) -> None:
+    """Prints a row: a list of which all but 1000 lines are in the results."""
+    from paddlevideo.inference.many import Output, predict_many, run_of
+
+    listing, out, output = folder / "list.txt", folder / "results.jsonl", Output(top_k=1)
+    with listing.open("w") as lines, out.open("w") as results:
+        results.write(json.dumps({"run": run_of(_NoModel(), output)}) + "\n")
+        for number in range(count):
+            text = f"some/folder/of/videos/video_{number:08d}.mp4 {number % 400}"
+            lines.write(text + "\n")
+            if number < count - 1000:
+                record = {"path": text.split()[0], "input": text, "label": number % 400, "top": [], "scores": [0.5] * 8}
+                results.write(json.dumps(record) + "\n")
+    before_mb, cpu_s = _peak_mb(os.getpid()), time.process_time()
+    counts = predict_many(_NoModel(), [listing], out, output, say=lambda line: None)
+    row(count, counts.before, counts.predicted, f"{time.process_time() - cpu_s:.1f}", f"{before_mb:.0f}",
+        f"{_peak_mb(os.getpid()):.0f}")  # fmt: skip
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, nargs="+", default=[1000, 10000], metavar="N")
+    parser.add_argument("--lines", type=int, nargs="+", metavar="N")
     parser.add_argument("--batch_size", type=int, default=8, metavar="N")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if args.lines:
+            print(header(f"python -m benchmarks.predict_many --lines {' '.join(map(str, args.lines))}", 0))
+            head("lines", "in the results before", "predicted", "CPU s", "peak MB before", "peak MB")
+            for count in args.lines:
+                of_list(count, Path(folder))
+            return
         words = f"--videos {' '.join(map(str, args.videos))} --batch_size {args.batch_size}"
         print(header(f"python -m benchmarks.predict_many {words}", 0))
         table(args.videos, Path(folder), args.batch_size)
