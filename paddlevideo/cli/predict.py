@@ -2,6 +2,7 @@
 
     paddlevideo predict -i clip.mp4 --model_file inference/TSM
     paddlevideo predict -i clip.mp4 -c CFG -w best.pdparams
+    paddlevideo predict -i list.txt --model_file inference/TSM --out results.jsonl
 
 The preprocessing, the class names and the type of the scores come from inference.yml beside an exported model, or from
 the configuration of trained weights.
@@ -63,18 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     bad = "a video that cannot be read ends the command, or is a result with an error (raise; of .jsonl: skip)"
     add("--on_error", choices=("raise", "skip"), help=bad)
-    many = parser.add_argument_group("many videos, with --out FILE.jsonl")
-    many.add_argument(
-        "--scores", type=options.parse_bool, default=True, help="False: without the scores of all classes"
-    )
-    many.add_argument("--retry_failed", action="store_true", help="predict those again that have an error in the file")
-    of_launcher = "(of paddle.distributed.launch)"
-    many.add_argument(
-        "--rank", type=options.at_least(0), metavar="K", help=f"this process's number, from 0 {of_launcher}"
-    )
-    many.add_argument(
-        "--num_ranks", type=options.at_least(1), metavar="N", help=f"processes that share the videos {of_launcher}"
-    )
     add("--time_test_file", type=options.parse_bool, default=False, help="print how long each video took")
     add(
         "--enable_benchmark",
@@ -82,8 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="time the first video over and over, print medians",
     )
-    actors = "as a Ray Data job of N actors (as many as the cluster has room for); pip install 'ray[data]'"
-    many.add_argument("--ray", type=options.at_least(1), nargs="?", const=0, metavar="N", help=actors)
+    predict_many.add_arguments(parser)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

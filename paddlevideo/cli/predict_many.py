@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 _MAX_WORKERS = 8
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """--scores, --retry_failed, --rank, --num_ranks, --ray."""
+    add = parser.add_argument_group("many videos, with --out FILE.jsonl").add_argument
+    add("--scores", type=options.parse_bool, default=True, help="False: without the scores of all classes")
+    add("--retry_failed", action="store_true", help="predict those again that have an error in the file")
+    rank = "this process's number, from 0 (of paddle.distributed.launch)"
+    add("--rank", type=options.at_least(0), metavar="K", help=rank)
+    ranks = "processes that share the videos (of paddle.distributed.launch)"
+    add("--num_ranks", type=options.at_least(1), metavar="N", help=ranks)
+    actors = "as a Ray Data job of N actors (as many as the cluster has room for); pip install 'ray[data]'"
+    add("--ray", type=options.at_least(1), nargs="?", const=0, metavar="N", help=actors)
+
+
 def refuse(args: argparse.Namespace) -> None:
     """
     Raises:

@@ -52,15 +52,15 @@ _MAX_FAILED = 64  # videos without a clip that wait for those before them
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model comes from: its files, and MODEL of its configuration where they need one."""
+    """Where a model comes from: its files, and what else decides it: MODEL of a configuration, a precision."""
 
     files: tuple[Path, ...] = ()
-    network: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
 
     def digest(self) -> str:
-        """Of their content."""
-        network = json.dumps(self.network, sort_keys=True, default=str).encode()
-        return sha256(*self.files, io.BytesIO(network))
+        """Of the content of both."""
+        settings = json.dumps(self.settings, sort_keys=True, default=str).encode()
+        return sha256(*self.files, io.BytesIO(settings))
 
 
 class Predictor:
@@ -99,6 +99,8 @@ class Predictor:
     ):
         if batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, got {batch_size}")
+        if not timeout_s >= 0:
+            raise UserError(f"timeout_s: expected seconds from 0 on, got {timeout_s:g}")
         if num_workers is not None and num_workers < 0:
             raise UserError(f"num_workers: expected at least 0, got {num_workers}")
         self.model, self.pipeline, self.name, self.names, self.multi_label = model, pipeline, name, names, multi_label
@@ -144,7 +146,7 @@ class Predictor:
             raise _takes_boxes(export.program)
         name = description.model_name if description else export.program.stem
         multi_label = description is not None and description.score_type == MULTI_LABEL
-        origin = Origin((export.program, export.params))
+        origin = Origin((export.program, export.params), {"precision": runtime.precision})
         return cls(model, steps, name, names, multi_label, say=say, origin=origin, **more)
 
     @classmethod
