@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("paddlevideo")
 
 Reason = Literal[
-    "missing", "empty", "not_a_video", "no_video_stream", "too_large", "truncated", "corrupt", "no_frames", "timeout"
+    "missing", "empty", "not_a_video", "no_video_stream", "too_large", "truncated", "corrupt", "no_frames", "timeout",
+    "crashed",
 ]  # fmt: skip
 Damaged = Literal["refuse", "read"]
 EachFrame = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] -> uint8 [H', W', 3]
