@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from paddlevideo.addresses import without_secrets
 from paddlevideo.errors import UserError, printable
 from paddlevideo.safe_io import address_scheme, write_atomic
 
@@ -76,6 +77,9 @@ def left_out_text(counts: Mapping[str, int]) -> str:
     return f"{total} file{'s are' if total != 1 else ' is'} left out: {parts}"
 
 
+_FROM_FILES = "videos are read from files: download it first"
+
+
 def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambda line: None) -> list[Path]:
     """The videos that the inputs name, in order; of a folder those directly in it, sorted by name.
 
@@ -90,7 +94,7 @@ def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambd
     found: list[Path] = []
     for name in inputs:
         if address_scheme(name):
-            raise UserError(f"{printable(name)}: an address; videos are read from files: download it first")
+            raise UserError(f"{without_secrets(str(name))}: an address; {_FROM_FILES}")
         entry = Path(name).expanduser()
         if entry.is_dir():
             videos, left_out = _of_folder(entry)
@@ -126,6 +130,8 @@ def _of_list(file: Path) -> list[Path]:
 
 
 def _of_line(line: str, file: Path, number: int) -> Path:
+    if address_scheme(line):
+        raise UserError(f"{file}, line {number}: {without_secrets(line)}: an address; {_FROM_FILES}")
     names = [line]
     match = _QUOTED.match(line)
     if match:
