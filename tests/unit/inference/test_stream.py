@@ -193,14 +193,14 @@ def test_a_redirection_must_not_name_local_files(tmp_path, opened):
 
 
 def test_a_local_playlist_is_no_video_and_nothing_in_it_is_fetched(tmp_path, opened):
-    asked = threading.Event()
-    with http_server(answer(lambda handler: asked.set())) as port:
+    requested = threading.Event()
+    with http_server(answer(lambda handler: requested.set())) as port:
         text = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nhttp://127.0.0.1:{port}/a.ts\n#EXT-X-ENDLIST\n"
         for name in ("a.m3u8", "a.mp4"):
             (tmp_path / name).write_text(text)
             with pytest.raises(VideoReadError, match="not_a_video"):
                 opened(tmp_path / name)
-    assert not asked.is_set()
+    assert not requested.is_set()
 
 
 def test_hls_gives_the_frames_of_its_segments(tmp_path, opened):
