@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 FPS, CLASSES = 5, 4
-SLOW_S, CUT_S = 60, 5.0
+SLOW_S, CUT_S = 120, 5.0
 _SAMPLE_S = 0.5
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
