@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from paddlevideo.addresses import without_secrets
 from paddlevideo.errors import UserError, printable
 from paddlevideo.safe_io import address_scheme, write_atomic
 
@@ -100,7 +101,7 @@ def find_videos(inputs: Sequence[str | Path], say: Say = lambda line: None) -> l
     found: list[Path] = []
     for name in inputs:
         if address_scheme(name):
-            raise UserError(f"{printable(name)}: an address; videos are read from files: download it first")
+            raise address_refused(name)
         entry = Path(name).expanduser()
         if entry.is_dir():
             videos, left_out = videos_of_folder(entry)
@@ -131,6 +132,11 @@ def videos_of_folder(folder: Path) -> tuple[list[str], str]:
     return [os.path.join(folder, name) for name in videos], left_out
 
 
+def address_refused(text: str | Path, where: str = "") -> UserError:
+    """The refusal of an address where a file is expected; without its user name and password."""
+    return UserError(f"{where}{without_secrets(str(text))}: an address; videos are read from files: download it first")
+
+
 def _of_list(file: Path) -> list[Path]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -141,6 +147,8 @@ def _of_list(file: Path) -> list[Path]:
         raise UserError(f"{file}: an empty list; expected one video path per line")
     videos = []
     for number, line in lines:
+        if address_scheme(line):
+            raise address_refused(line, f"{file}, line {number}: ")
         video = read_line(line, file).path
         if not video.is_file():
             raise UserError(f"{file}, line {number}: there is no video {printable(video)}")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from paddlevideo.errors import UserError, printable
+from paddlevideo.errors import UserError
 from paddlevideo.safe_io import address_scheme
-from paddlevideo.video_files import LIST_SUFFIXES, ListLine, Say, read_line, videos_of_folder
+from paddlevideo.video_files import LIST_SUFFIXES, ListLine, Say, address_refused, read_line, videos_of_folder
 
 _NUM_RECENT = 256  # inputs whose paths are not looked up again
 KEY_BYTES = 16  # of a digest; two of a million are equal with a probability of 1e-27
@@ -99,7 +99,7 @@ class VideoInputs(Sequence[str]):
 
     def _add(self, name: str | Path, say: Say) -> None:
         if address_scheme(name):
-            raise UserError(f"{printable(name)}: an address; videos are read from files: download it first")
+            raise address_refused(name)
         entry, first = Path(name).expanduser(), len(self)
         if entry.is_dir():
             self._parts.append((first, None))
@@ -121,7 +121,9 @@ class VideoInputs(Sequence[str]):
         first = len(self)
         try:
             with file.open(encoding="utf-8-sig") as lines:
-                for line in map(str.strip, lines):
+                for number, line in enumerate(map(str.strip, lines), 1):
+                    if address_scheme(line):
+                        raise address_refused(line, f"{file}, line {number}: ")
                     if line:
                         self._append(line.encode())
         except UnicodeDecodeError as error:
