@@ -12,6 +12,7 @@ import pytest
 from paddlevideo.cli.main import main
 from paddlevideo.errors import EXIT_INTERRUPTED, UserError
 from paddlevideo.inference.detector import ActionDetector, StoppedDetection, detect
+from paddlevideo.inference.person_actions import DetectionSettings
 from paddlevideo.inference.person_detectors import PersonDetector
 from paddlevideo.inference.video_output import OutputVideo
 from paddlevideo.inference.video_stage import VideoProcess
@@ -207,3 +208,15 @@ def test_a_background_class_has_no_spans(whole):
     assert label not in {span.label for span in whole.spans(on=0.5, background=label).spans}
     with pytest.raises(UserError, match="background"):
         whole.spans(background="nothing")
+
+
+def test_the_head_decides_whether_actions_exclude_one_another(whole, tiny_ava):
+    assert whole.settings.multi_label and not whole.spans().settings["exclusive"]
+    softmax = ["MODEL.head.bbox_head.multilabel=False"]
+    result = detect(tiny_ava.video, tiny_ava.config, tiny_ava.weights, detector=Two(), every_s=2.0, device="cpu",
+                    overrides=softmax)  # fmt: skip
+    assert not result.settings.multi_label and result.spans().settings["exclusive"]
+    described = result.settings.describe()
+    assert DetectionSettings.of_description(described, "inference.yml") == result.settings
+    del described["multi_label"]  # an export from before it was noted
+    assert DetectionSettings.of_description(described, "inference.yml").multi_label

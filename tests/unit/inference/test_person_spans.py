@@ -134,7 +134,8 @@ def test_a_person_corrects_the_spans_in_an_annotation_tool(form, name, tmp_path)
     content = merged([read_any(tmp_path / file, options=import_options(None, None))
                       for file in ("spans.json", "people.csv")])  # fmt: skip
     lost = write_any(tmp_path / name, content, form)
-    assert lost == [f"{tmp_path / name}: {form} holds no scores"]
+    idle = f"{tmp_path / name}: 2 boxes of persons who do nothing then are left out; cvat holds them"
+    assert lost == [f"{tmp_path / name}: {form} holds no scores", *([idle] if form == "label_studio" else [])]
     found = read_any(tmp_path / name, options=import_options(FPS, None))
     assert found.table.spans == tuple(replace(span, score=None, video=found.table.spans[0].video)
                                       for span in table.spans)  # fmt: skip
