@@ -10,7 +10,7 @@ and with --csv and --json AVA's result format and a JSON file.  The model is a c
 (--model_file).
 
 --spans writes what each person does over time, as paddlevideo timeline does for whole pictures; window_s there is the
-distance of key frames.  --people writes the boxes of the tracks with the actions of the spans: a table that
+length of the model's clip, hop_s the distance of key frames.  --people writes the boxes of the tracks with the actions of the spans: a table that
 paddlevideo prepare people trains on, and that paddlevideo prepare spans takes beside the spans for CVAT and Label
 Studio.  After Ctrl-C, or where a video fails, the files hold what was found until then.
 

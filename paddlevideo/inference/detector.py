@@ -47,6 +47,7 @@ from paddlevideo.inference.video_bank import (
 from paddlevideo.inference.video_stage import open_stage
 from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.loader.pipelines.sampling import USUAL_FPS
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import Checked
@@ -265,6 +266,12 @@ class ActionDetector:
                 f"{len(self.settings.names)} columns; its labels and classes are those of another model"
             )
         return rows
+
+    @property
+    def clip_s(self) -> float | None:
+        """Seconds of the clip around a key frame; None: its sampling step does not state them."""
+        clip_s = self.pipeline.clip_s
+        return None if clip_s is None else clip_s * USUAL_FPS / self.settings.clip_fps
 
     def progress(self, done: int, total: int) -> None:
         """Announces every tenth and the last."""

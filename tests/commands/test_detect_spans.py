@@ -62,6 +62,7 @@ def test_the_spans_are_of_the_key_frames_scores(command, tiny_ava):
     assert {span.video for span in table.spans} == {str(tiny_ava.video)}
     facts = table.videos[str(tiny_ava.video)]
     assert (facts["fps"], facts["width"], facts["height"]) == (30, 128, 96)
+    assert table.settings["window_s"] == pytest.approx(16 / 30) and table.settings["hop_s"] == 0.5
     for record in json.loads(Path("k.json").read_text()):  # every score agrees with whether a span covers it
         assert record["video"] == str(tiny_ava.video)
         for person in record["persons"]:

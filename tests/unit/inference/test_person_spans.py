@@ -62,6 +62,12 @@ def test_two_persons_with_actions_that_overlap_and_change():
     assert (table.settings["hop_s"], table.settings["on"], table.settings["exclusive"]) == (1.0, 0.6, False)
 
 
+def test_the_rule_is_in_seconds_of_the_models_clip():
+    settings = replace(video(TWO), clip_s=4.0).spans(gap_s=0.5).settings
+    assert (settings["window_s"], settings["hop_s"], settings["smooth_s"], settings["min_s"]) == (4, 1, 2, 2)
+    assert settings["gap_s"] == 0.5
+
+
 def test_a_score_between_off_and_on_holds_a_span_and_begins_none():
     result = video({3: {t: (0.7 if t == 2 else 0.5, 0.5) for t in range(6)}})
     assert rows(result.spans().spans) == [("3", "walk", 1.5, 5.5)]
