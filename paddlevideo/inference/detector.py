@@ -82,7 +82,7 @@ class StoppedDetection(KeyboardInterrupt):
     """Ctrl-C during detection.
 
     Attributes:
-        result: the key frames that are scored, and the tracks; without an output video.
+        result: the key frames that are scored, and the tracks; the output video may be missing, but is never a part.
     """
 
     def __init__(self, result: VideoActions):
@@ -364,6 +364,7 @@ def detect(
     Raises:
         VideoReadError: the video cannot be read.
         UserError: a model, a detector, boxes or a feature bank that are missing or do not fit.
+        StoppedDetection: a KeyboardInterrupt, with what was found until then.
     """
     chosen = config_of(model, weights, [overrides] if isinstance(overrides, str) else overrides, imports)
     reader = video if isinstance(video, ForwardReader) else open_forward(video, say, damaged_of(chosen))
