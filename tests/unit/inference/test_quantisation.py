@@ -285,7 +285,8 @@ def test_a_converted_transformer_of_three_crops_in_int8(tiny, videos, tmp_path):
     lines = []
     file = quantise(tmp_path / "e", videos, num_calibration=4, say=lines.append)
     noted = read_description(tmp_path / "e")
-    assert file == tmp_path / "e" / "TSM.int8.onnx" and {"TSM.onnx", "TSM.int8.onnx"} < set(noted.files)
+    assert file == tmp_path / "e" / "TimeSformer.int8.onnx"
+    assert {"TimeSformer.onnx", "TimeSformer.int8.onnx"} < set(noted.files)
     assert 0 < noted.int8["cost"]["max_difference"] < 0.05
     assert noted.int8["cost"]["mb"]["int8"] < noted.int8["cost"]["mb"]["float"]
     assert lines[0].startswith("calibrating on 4 clips of ") and "measuring on 2 of" in lines[0]
