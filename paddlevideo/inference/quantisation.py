@@ -1,7 +1,8 @@
 """``NAME.int8.onnx``: an exported model in 8-bit integers, calibrated on videos, and what that costs in accuracy.
 
-Convolutions and linear layers are quantised, weights per channel; products of two activations, softmax and
-normalisations stay in float32.  No command chooses this form by itself: ``--precision int8 --backend onnx`` runs it.
+Convolutions and linear layers are quantised, weights per channel, with the activations and pooling between them;
+products of two activations, softmax, normalisations and sums stay in float32.  No command chooses this form by itself:
+``--precision int8 --backend onnx`` runs it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from paddlevideo.video_files import find_videos, is_video
 
 NUM_CALIBRATION = 100
 _TOP_K = (1, 5)
+_OPERATORS = ["Conv", "MatMul", "Gemm", "Relu", "Clip", "MaxPool"]  # the last three between integer layers only
 _EXPECTED = "expected a list of videos (path label per line), a folder of class folders, or a folder of videos"
 
 
@@ -358,7 +360,7 @@ def _calibrate(source: Path, target: Path, batches: Iterator[dict[str, np.ndarra
         # normalisations are folded into the convolutions before them, as ONNX Runtime does when it loads a model
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantize_static(
-            str(prepared), str(target), Batches(), op_types_to_quantize=["Conv", "MatMul", "Gemm"], per_channel=True,
+            str(prepared), str(target), Batches(), op_types_to_quantize=_OPERATORS, per_channel=True,
             # 7-bit weights: sums of 8-bit products overflow on processors without VNNI, and scores would depend on it
             reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax, extra_options={"MatMulConstBOnly": True},
