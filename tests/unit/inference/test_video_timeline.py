@@ -22,11 +22,13 @@ from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.step_outputs import StepScores
 from paddlevideo.inference.stream import TimedFrame
 from paddlevideo.inference.timeline import TimelineSettings
+from paddlevideo.inference.timeline_video import write_timeline_video
 from paddlevideo.inference.video_timeline import VideoTimeline, window_of
 from paddlevideo.inference.windows import windows
 from paddlevideo.loader.decode import open_video
+from paddlevideo.loader.decode.packets import OpenVideo
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.spans import read_spans
+from paddlevideo.spans import SpanTable, read_spans
 from tests.clips import damage, numbered_frames, write_clip
 from tests.servers import files, http_server, jpegs, mjpeg
 from tests.tiny_export import tiny_config
@@ -191,6 +193,15 @@ def test_the_video_is_the_source_with_labels_and_the_bar(tiny, tmp_path, command
     span = spans[0]
     colour = bar[:, int((span.start_s + span.end_s) / 2 / (length_s + 0.05) * width)].mean(axis=0)
     assert np.abs(colour - colour_of(0)).max() < 40  # of the only label
+
+
+def test_the_video_decodes_every_frame_once_more(long_video, tmp_path, monkeypatch):
+    count, decode = [], OpenVideo.decode
+    monkeypatch.setattr(OpenVideo, "decode", lambda *given: count.append(frames := decode(*given)) or frames)
+    write_timeline_video(tmp_path / "out.mp4", str(long_video), SpanTable([]))
+    assert sum(map(len, count)) == 150
+    with open_video(tmp_path / "out.mp4") as made:
+        assert len(made) == 150
 
 
 def test_a_folder_gives_one_file_and_a_video_that_cannot_be_read_is_a_line(tiny, long_video, tmp_path, command):
