@@ -211,12 +211,14 @@ def form_files(backend: Backend, files: Path) -> tuple[Path, ...]:
 def files_of(backend: Backend, files: Path, precision: str = "fp32") -> tuple[Path, ...]:
     """The files that a backend runs, all of them there; none if one is missing.
 
-    OpenVINO runs ``NAME.onnx`` where its own files are not there; in int8 both run ``NAME.int8.onnx``.
+    OpenVINO runs ``NAME.onnx`` where its own files are not there.
     """
-    choices = [(onnx_file(files, precision),)] if precision == "int8" else [form_files(backend, files)]
+    choices = [form_files(backend, files)]
+    if backend == "onnx":
+        choices = [(onnx_file(files, precision),)]
     if backend == "paddle":  # Paddle 2's format; weights may have another name
         choices = [(files.with_name(files.name + suffix),) for suffix in PROGRAM_SUFFIXES]
-    if backend == "openvino" and precision != "int8":
+    if backend == "openvino":
         choices.append((onnx_file(files),))
     return next((found for found in choices if all(file.is_file() for file in found)), ())
 
@@ -230,21 +232,20 @@ def open_model(program: Path, params: Path, runtime: Runtime, say: Say) -> Expor
     backend, stem = runtime.backend or "paddle", program.with_suffix("")
     runtime.device()
     found = files_of(backend, stem, runtime.precision)
+    if not found and backend == "onnx" and runtime.precision == "int8":
+        raise UserError(
+            f"{onnx_file(stem, 'int8')}: not there, and precision int8 needs it; paddlevideo export --int8 "
+            f"{stem.parent} --calibration LIST makes it"
+        )
     if not found:
-        raise _not_there(backend, stem, runtime.precision)
+        raise _not_there(backend, stem)
     if backend == "paddle":
         return PaddleModel(program, params, runtime, say)
     return (OnnxModel if backend == "onnx" else OpenVinoModel)(found[0], runtime)
 
 
-def _not_there(backend: Backend, stem: Path, precision: str) -> UserError:
+def _not_there(backend: Backend, stem: Path) -> UserError:
     """The refusal of a backend without its files, with the ways out."""
-    if backend != "paddle" and precision == "int8":
-        file = onnx_file(stem, precision)
-        return UserError(
-            f"{file}: not there, and precision int8 needs it; paddlevideo export --int8 {file.parent} "
-            "--calibration LIST makes it"
-        )
     file, again = form_files(backend, stem)[0], "export the model again"
     ways = [f"use {_shown(other)}" for other in BACKENDS if files_of(other, stem)]
     if backend != "paddle":

@@ -17,7 +17,7 @@ from paddlevideo.inference.export_check import random_clips
 from paddlevideo.inference.exported import MULTI_LABEL, Export, read_description
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.quantisation import Cost, LabelledVideos, lines_of, quantise
-from paddlevideo.inference.runtimes.base import InputSpec, Runtime
+from paddlevideo.inference.runtimes.base import Runtime
 from paddlevideo.inference.runtimes.choice import Timed, described, fastest, resolved
 from paddlevideo.inference.runtimes.onnx import OnnxModel
 from paddlevideo.loader.decode import VideoReadError
@@ -198,9 +198,8 @@ def test_int8_scores_of_a_small_network_are_close_to_float(tmp_path):
     source = write_network(tmp_path / "M.onnx")
     clips = random_clips(np.zeros(SHAPE, np.uint8), 12)
     quantisation._calibrate(source, tmp_path / "M.int8.onnx", iter([{"imgs": clip[None]} for clip in clips[:8]]))
-    inputs = [InputSpec("imgs", (-1, *SHAPE), "uint8")]
-    usual = OnnxModel(source, inputs, Runtime(backend="onnx"))(clips)
-    scores = OnnxModel(tmp_path / "M.int8.onnx", inputs, INT8)(clips)
+    usual = OnnxModel(source, Runtime(backend="onnx"))(clips)
+    scores = OnnxModel(tmp_path / "M.int8.onnx", INT8)(clips)
     np.testing.assert_allclose(scores, usual, atol=0.02)
     assert np.abs(scores - usual).max() > 1e-6  # it is another network
     import onnx
@@ -301,7 +300,7 @@ def test_int8_is_never_chosen_by_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "installed", lambda backend: True)
     usual = Timed("paddle", cpu_threads=2, ms=100.0, max_difference=0.0, agrees=True)
     quick = Timed("onnx", precision="int8", cpu_threads=2, ms=1.0, max_difference=0.0, agrees=True)
-    for name in ("M.onnx", "M.int8.onnx"):
+    for name in ("M.json", "M.onnx", "M.int8.onnx"):
         (tmp_path / name).touch()
     assert fastest([usual, quick]) == usual
     found = resolved(Runtime(), described([usual, quick], "1 clip"), tmp_path / "M", tmp_path / "inference.yml", print)
