@@ -301,7 +301,7 @@ def test_int8_is_never_chosen_by_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "installed", lambda backend: True)
     usual = Timed("paddle", cpu_threads=2, ms=100.0, max_difference=0.0, agrees=True)
     quick = Timed("onnx", precision="int8", cpu_threads=2, ms=1.0, max_difference=0.0, agrees=True)
-    for name in ("M.onnx", "M.int8.onnx"):
+    for name in ("M.json", "M.onnx", "M.int8.onnx"):
         (tmp_path / name).touch()
     assert fastest([usual, quick]) == usual
     found = resolved(Runtime(), described([usual, quick], "1 clip"), tmp_path / "M", tmp_path / "inference.yml", print)
