@@ -22,7 +22,7 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import read_json
 
 # largest difference of a probability between the exported model and the network; and, since among 400 classes all
-# probabilities may be small, the largest ratio, less one, of those above the floor: a sigmoid of ONNX Runtime is exact to
+# probabilities may be small, the largest ratio, less one, of those above the floor: ONNX Runtime's sigmoid is exact to
 # 1e-7, however small it is
 TOLERANCE = 1e-4
 RATIO_TOLERANCE = 1e-2
