@@ -15,7 +15,7 @@ import numpy as np
 from paddlevideo.errors import UserError, printable
 from paddlevideo.safe_io import write_atomic
 
-OUT_SUFFIXES = (".json", ".csv", ".jsonl")
+OUT_SUFFIXES = (".json", ".csv")  # .jsonl is written by ``result_lines``
 
 
 @dataclass(frozen=True, eq=False)
