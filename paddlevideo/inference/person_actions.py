@@ -249,9 +249,9 @@ class VideoActions:
     def spans(self, **rule: Any) -> SpanTable:
         """What each person does over time: spans with ``person``, the track id, and ``video``, the path.
 
-        A key frame's scores stand for the time up to the middle between it and the next one; the classes of a model
-        of one action per person (softmax) exclude one another.  A person who is lost and found again under the same id
-        continues within ``gap_s``.
+        A key frame's scores stand for the time around it (``PersonTimelines``); the classes of a model of one action
+        per person (softmax) exclude one another.  A person who is lost and found again under the same id continues
+        within ``gap_s``.
 
         Args:
             rule: fields of ``TimelineSettings``: on, off, smoothing, smooth_s, min_s, gap_s, background; ``hop_s`` is

@@ -75,10 +75,11 @@ def test_a_score_between_off_and_on_holds_a_span_and_begins_none():
     assert rows(result.spans(off=0.6).spans) == [("3", "walk", 1.5, 2.5)]
 
 
-def test_a_person_who_leaves_and_comes_back_continues_within_the_gap():
-    there = dict.fromkeys((0, 1, 2, 6, 7), (0.9, 0.0))
-    assert rows(video({3: there}).spans(gap_s=3).spans) == [("3", "walk", 0, 7.5)]
-    assert rows(video({3: there}).spans(gap_s=2.9).spans) == [("3", "walk", 0, 2.5), ("3", "walk", 5.5, 7.5)]
+@pytest.mark.parametrize("clip_s", [None, 4.0])
+def test_a_person_who_leaves_and_comes_back_continues_within_the_gap(clip_s):
+    result = replace(video({3: dict.fromkeys((0, 1, 2, 6, 7), (0.9, 0.0))}), clip_s=clip_s)
+    assert rows(result.spans(gap_s=3).spans) == [("3", "walk", 0, 7.5)]
+    assert rows(result.spans(gap_s=2.9).spans) == [("3", "walk", 0, 2.5), ("3", "walk", 5.5, 7.5)]
     other = {
         3: dict.fromkeys((0, 1, 2), (0.9, 0.0)),
         8: dict.fromkeys((6, 7), (0.9, 0.0)),
