@@ -13,7 +13,7 @@ import numpy as np
 from paddlevideo.ava_files import read_ava_labels
 from paddlevideo.classes import RESERVED, UNKNOWN, Classes
 from paddlevideo.config import Config
-from paddlevideo.errors import UserError, printable
+from paddlevideo.errors import UserError
 from paddlevideo.inference.key_frames import ForwardReader, KeyMoment
 from paddlevideo.inference.timeline import PersonTimelines, TimelineSettings
 from paddlevideo.inference.tracking import Track
@@ -260,7 +260,7 @@ class VideoActions:
         Raises:
             UserError: values that cannot be, or a background that is no class.
         """
-        every_s, name = self.key_every_s, printable(self.path)
+        every_s, name = self.key_every_s, self.path
         own = {"window_s": self.clip_s or every_s, "hop_s": every_s, "exclusive": not self.settings.multi_label}
         settings = TimelineSettings(**{**own, **rule})
         classes = self.names[1:]

@@ -55,12 +55,19 @@ class Address:
         kind: ``file``, ``camera`` or ``network``.
         shown: for messages and logs: without user name, password and query.
         format: FFmpeg's name of a camera's format; None: detected.
+        path: of a file, as it was given.
     """
 
     text: str
     kind: Literal["file", "camera", "network"]
     shown: str
     format: str | None = None
+    path: str | None = None
+
+    @property
+    def name(self) -> str:
+        """For data: a file's path, which ``shown`` has escaped; of others ``shown``."""
+        return self.shown if self.path is None else self.path
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -75,7 +82,7 @@ class Address:
             return cls(text, "camera", text, "video4linux2,v4l2")
         scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
         if scheme is None:
-            return cls(os.path.expanduser(text), "file", printable(text))
+            return cls(os.path.expanduser(text), "file", printable(text), path=text)
         name = scheme[1].lower()
         if name not in _PROTOCOLS:
             way = "write the path alone" if name == "file" else f"expected a path, or one of {', '.join(_PROTOCOLS)}"

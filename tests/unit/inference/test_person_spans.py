@@ -1,5 +1,7 @@
 """``VideoActions.spans``: what each person does over time; and the table of persons beside it."""
 
+import csv
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +12,9 @@ from paddlevideo.inference.key_frames import KeyMoment
 from paddlevideo.inference.person_actions import DetectionSettings, KeyFrame, Person, VideoActions
 from paddlevideo.inference.timeline import PersonTimelines, TimelineSettings
 from paddlevideo.inference.tracking import tracks_of
-from paddlevideo.inference.video_output import spans_of_videos, write_people
+from paddlevideo.inference.video_output import spans_of_videos, write_json, write_people
 from paddlevideo.preparation.span_files import import_options, merged, read_any, write_any
+from paddlevideo.safe_io import read_json
 from paddlevideo.spans import Span, SpanTable, write_spans
 
 SETTINGS = DetectionSettings([0, 3, 7], ["(reserved)", "walk", "wave"])
@@ -160,6 +163,18 @@ def test_the_table_of_persons_has_the_actions_of_each_moment(tmp_path):
     assert "clips/a.mp4,5.000,0.60000,0.25000,0.75000,1.00000,wave,8" in lines
     assert "clips/a.mp4,8.000,0.10000,0.20000,0.30000,0.80000,,3" in lines
     assert lines[-1].startswith("b.mp4,1.000,") and lines[-1].endswith(",walk,3")
+
+
+@pytest.mark.parametrize("name", [" lead.mp4", "Screen\u202fPM.mp4", os.fsdecode(b"caf\xe9.mp4")])
+def test_all_files_name_the_video_as_it_was_given(name, tmp_path):
+    result = video(TWO, name)
+    table = spans_of_videos([result])
+    assert {span.video for span in table.spans} == {name} == set(table.videos)
+    write_people(tmp_path / "p.csv", [result], table)
+    with open(tmp_path / "p.csv", encoding="utf-8", errors="surrogateescape") as file:
+        assert {row["video"] for row in csv.DictReader(file)} == {name}
+    write_json(tmp_path / "k.json", [result], 0.5)
+    assert {frame["video"] for frame in read_json(tmp_path / "k.json")} == {name}
 
 
 def test_spans_of_several_videos_carry_their_video():

@@ -92,6 +92,15 @@ def test_a_stream_gives_the_spans_of_the_file_and_every_frame_is_decoded_once(pr
     assert strip(there.spans) == strip(here.spans) and there.status == "150 frames"
 
 
+@pytest.mark.parametrize("name", [" lead.mkv", "Screen\u202fPM.mkv ", "a\nb.mkv", os.fsdecode(b"caf\xe9.mkv")])
+def test_the_spans_name_the_file_as_it_was_given(name, predictor, long_video, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.symlink(long_video, name)
+    here = VideoTimeline(predictor, name, dataclasses.replace(SETTINGS, on=0.0, off=0.0))
+    assert list(here.run()) and {span.video for span in here.spans} == {name} == set(here.table().videos)
+    assert here.address.shown.isprintable()
+
+
 def test_batches_and_a_process_that_cannot_be_forked_change_nothing(tiny, predictor, long_video, monkeypatch):
     one = scores_of(predictor, long_video)
     remarks = []
