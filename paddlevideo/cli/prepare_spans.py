@@ -73,6 +73,9 @@ def run(args: argparse.Namespace) -> int:
         print(printable(line))
     if args.out.suffix.lower() in _ENDINGS:
         lost = write_any(args.out, content, args.to)
+        if folder is None and not args.fps and {args.to, args.out.suffix.lower()} & {"cvat", ".xml"}:
+            lost.append("frames are counted at the rate that the file of spans states; --videos counts those of a "
+                        "video with a variable rate")  # fmt: skip
         print("\n".join([f"{len(table.spans)} spans of {_videos(table)}: {args.out}", *(f"note: {x}" for x in lost)]))
         return 0
     return _split(args, content.table)

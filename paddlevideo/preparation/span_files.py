@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.decode import open_video
@@ -33,11 +35,13 @@ class SpanContent:
         table: the spans; videos are named with the ending that the file gives them.
         people: boxes of persons over time, where the file has them.
         lines: what was read, dropped, and read in one of several ways.
+        times_s: of every frame, float64 [frames], of the videos whose frames are not evenly spaced.
     """
 
     table: SpanTable
     people: list[PersonBox] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    times_s: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def read_any(path: Path, form: str = "auto", options: ImportOptions | None = None) -> SpanContent:
@@ -106,7 +110,8 @@ def write_any(path: Path, content: SpanContent, form: str | None = None) -> list
     if form not in TOOLS:
         lost = write_spans(path, table, form)
         return lost + ([f"{path}: {len(content.people)} boxes of persons are left out"] if content.people else [])
-    tracks = WrittenTracks(table, content.people)
+    # Label Studio counts frames at an even rate whatever the video's are
+    tracks = WrittenTracks(table, content.people, content.times_s if form == "cvat" else None)
     if any(span.video is None for span in table.spans):
         raise UserError(f"{path}: {form} names the video of a span, which is not known (--video)")
     if form == "cvat":
@@ -133,8 +138,8 @@ def write_any(path: Path, content: SpanContent, form: str | None = None) -> list
 
 def _shift_s(span: Span, tracks: WrittenTracks) -> float:
     first, behind = tracks.frames_of(span)
-    rate = tracks.rate(span.video)
-    return max(abs(first / rate - span.start_s), abs(behind / rate - span.end_s))
+    clock = tracks.clock(span.video)
+    return max(abs(clock.second(first) - span.start_s), abs(clock.second(behind) - span.end_s))
 
 
 def merged(contents: Sequence[SpanContent], video: str | None = None) -> SpanContent:
@@ -170,6 +175,7 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
     findings = Findings(content.table.source)
     names: dict[str, str] = {}
     facts: dict[str, dict[str, float]] = {}
+    times_s: dict[str, np.ndarray] = {}
     for video in content.table.video_names():
         name = folder.name_of(_stem(video, folder))
         if name is None:
@@ -181,6 +187,8 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
             fps = folder.fps_of(name)
             duration_s = round(float(times[-1]) + 1 / fps if times is not None else len(reader) / fps, 3)
             facts[names[video]] = {"duration_s": duration_s, "fps": fps, "width": width, "height": height}
+        if (uneven := folder.times_s(name)) is not None:
+            times_s[names[video]] = uneven
     findings.raise_if_any()
     spans = []
     for span in content.table.spans:
@@ -195,7 +203,7 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
             findings.add(0, text)
         spans.append(replace(span, video=name))
     findings.raise_if_any()
-    return replace(content, table=replace(content.table, spans=spans, videos=facts, lines=()))
+    return replace(content, table=replace(content.table, spans=spans, videos=facts, lines=()), times_s=times_s)
 
 
 def _stem(video: str, folder: VideoFolder) -> str:

@@ -195,7 +195,7 @@ def _attributes(box: ElementTree.Element) -> dict[str, str]:
 def cvat_video(table: SpanTable, tracks: WrittenTracks) -> bytes:
     """CVAT for video 1.1, of one video: a task needs a label ``person`` with a text attribute ``action``.
 
-    Times become frames, of the video's ``fps``.  A track is a person from the first to the last box, with all the
+    Times become frames, by the video's ``fps`` or the times of its frames.  A track is a person from the first to the last box, with all the
     actions of a frame in the attribute, or a span of the whole picture.
 
     Raises:
