@@ -24,6 +24,7 @@ PICTURE_NEEDED = "expected names as video/img_00031.jpg or video_00031.jpg; --vi
 
 _PEOPLE = {"person", "people", "human", "actor", "pedestrian", "player"}  # labels that name whom, not what they do
 _TRUE, _FALSE = {"true", "yes", "1"}, {"", "false", "no", "none", "null", "0", "__undefined__", "_default"}
+_NAMELIKE = {"none", "null", "0"}  # of _FALSE, what a class may be called, too
 _PARTS = re.compile(r"[;|,](?![^()]*\))")  # "talk to (e.g., self)" is one name
 _WORD = r"(?:img|image|frame|pic)"
 _NUMBER_ONLY = re.compile(rf"(?:{_WORD}[_-]?)?(?P<number>\d{{1,9}})", re.IGNORECASE)
@@ -305,7 +306,8 @@ class PersonCollector:
                     if word.lower() in _TRUE and (wanted is None or word != "1"):
                         found += self.names(name, f"attribute {name!r}")
                     elif word.lower() in _FALSE and (wanted is None or word != "0"):
-                        continue
+                        if word.lower() in _NAMELIKE:
+                            self.note(f"values of {name!r} are {word!r} and taken for no action")
                     elif wanted is None and is_number(word):
                         self.note(f"values of {name!r} are numbers and taken for no action (--attribute {name})")
                     else:
@@ -345,6 +347,11 @@ class PersonCollector:
 def parts_of(text: str) -> list[str]:
     """The names in a text, parted by ``;``, ``|`` or ``,`` outside of brackets."""
     return [part.strip() for part in _PARTS.split(text) if part.strip()]
+
+
+def is_name(word: str) -> bool:
+    """Whether an attribute's value is read as the name of an action: not as true or false, and not as a number."""
+    return word.lower() not in _TRUE | _FALSE and not is_number(word)
 
 
 def video_name(name: str) -> str:
