@@ -38,6 +38,7 @@ REQUIRED = ("start_s", "end_s", "label")
 COLUMNS = ("video", *REQUIRED, "score", "person")
 FORMS = {".json": "json", ".csv": "csv", ".jsonl": "jsonl", ".srt": "srt", ".vtt": "vtt"}
 _WAY = "expected a json, csv, jsonl, srt or vtt file of spans"
+_LEAST_FPS, _ROUNDING_S = 5.0, 0.001
 _FACTS = ("duration_s", "fps", "width", "height")
 _BYTES = re.compile(r"[\ud800-\udfff]")  # surrogates: bytes that are no UTF-8, and those that stand for none
 _NO_BYTES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
@@ -154,6 +155,18 @@ class SpanTable:
     def video_names(self) -> list[str]:
         """Those of the spans and those without any, sorted."""
         return sorted({*self.videos, *(span.video for span in self.spans if span.video is not None)})
+
+
+def behind_end(span: Span, facts: Mapping[str, float]) -> str | None:
+    """What is wrong with a span that begins at its video's end, or ends more than a frame after it.
+
+    Args:
+        facts: of the video; without ``duration_s`` nothing is wrong, without ``fps`` a frame is 0.2 s.
+    """
+    length_s = facts.get("duration_s", math.inf)
+    if span.start_s < length_s and span.end_s <= length_s + 1 / facts.get("fps", _LEAST_FPS) + _ROUNDING_S:
+        return None
+    return f"a span is from {span.start_s:.3f} to {span.end_s:.3f} s, but the video lasts {length_s:.3f} s"
 
 
 def form_of(path: str | os.PathLike, form: str | None = None) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.decode import open_video
+from paddlevideo.loader.decode.part import last_picture_s
 from paddlevideo.preparation.importers.cvat import cvat_video
 from paddlevideo.preparation.importers.label_studio import label_studio_tasks
 from paddlevideo.preparation.importers.people import (
@@ -29,7 +30,7 @@ from paddlevideo.preparation.importers.tracks import WrittenTracks
 from paddlevideo.preparation.person_annotations import VideoFolder, guess_form, read_people, split_names
 from paddlevideo.safe_io import instead_of_a_file, write_atomic
 from paddlevideo.spans import FORMS as OWN
-from paddlevideo.spans import Span, SpanTable, holds_spans, read_spans, write_spans
+from paddlevideo.spans import Span, SpanTable, behind_end, holds_spans, read_spans, write_spans
 
 TOOLS = ("label_studio", "cvat")
 FORMS = (*OWN.values(), *TOOLS)
@@ -244,7 +245,7 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
     """The spans with their videos as paths below the folder, and those videos' durations, rates and sizes.
 
     Raises:
-        ConfigError: there is no such video, or it ends before a span.
+        ConfigError: there is no such video, or it ends before the end of a span.
     """
     findings = Findings(content.table.source)
     names: dict[str, str] = {}
@@ -259,7 +260,8 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
         with open_video(folder.root / names[video]) as reader:
             times, (height, width) = reader.times(), reader.get([0]).shape[1:3]
             fps = folder.fps_of(name)
-            duration_s = round(float(times[-1]) + 1 / fps if times is not None else len(reader) / fps, 3)
+            end_s = len(reader) / fps if times is None else float(times[-1]) + last_picture_s(times, fps)
+            duration_s = round(end_s, 3)
             facts[names[video]] = {"duration_s": duration_s, "fps": fps, "width": width, "height": height}
         if (uneven := folder.times_s(name)) is not None:
             times_s[names[video]] = uneven
@@ -270,11 +272,8 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
             findings.add(0, "a span names no video (--video)")
             continue
         name = names[span.video]
-        if span.start_s >= facts[name]["duration_s"]:
-            text = (
-                f"{name}: a span begins at {span.start_s:.3f} s, but the video lasts {facts[name]['duration_s']:.3f} s"
-            )
-            findings.add(0, text)
+        if late := behind_end(span, facts[name]):
+            findings.add(0, f"{name}: {late}")
         spans.append(replace(span, video=name))
     findings.raise_if_any()
     return replace(content, table=replace(content.table, spans=spans, videos=facts, lines=()), times_s=times_s)

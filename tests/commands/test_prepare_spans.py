@@ -206,7 +206,7 @@ def test_spans_of_a_video_with_a_variable_rate_keep_their_times(ending, tmp_path
     seconds = [k / 25 for k in range(200)] + [8 + k / 5 for k in range(40)]
     (tmp_path / "v").mkdir()
     write_clip(tmp_path / "v/a.mp4", np.full((240, 32, 48, 3), 90, "uint8"), pts=[round(600 * s) for s in seconds])
-    (tmp_path / "a.csv").write_text("video,start_s,end_s,label\na.mp4,2,4,run\na.mp4,10,14,walk\na.mp4,15,15.8,run\n")
+    (tmp_path / "a.csv").write_text("video,start_s,end_s,label\na.mp4,2,4,run\na.mp4,10,14,walk\na.mp4,15,16,run\n")
     tool, videos = f"{tmp_path}/o.{ending}", ["--videos", f"{tmp_path}/v"]
     form = ["--to", "label_studio"] if ending == "json" else []
     assert main(["prepare", "spans", f"{tmp_path}/a.csv", *videos, *form, "--out", tool]) == 0
@@ -243,6 +243,7 @@ def test_the_command_converts_and_refuses(videos, capsys):
     assert "8 spans of 4 videos" in capsys.readouterr().out
     assert main(["prepare", "spans", f"{out}.json", "--out", f"{out}.jsonl"]) == 0
     assert read_spans(f"{out}.jsonl").spans == read_spans(table).spans
+    write_spans(videos / "late.csv", SpanTable([Span(2, 3.2, "run", video="in/0.mp4")]))
     write_spans(videos / "one.srt", SpanTable([Span(0, 1, "run")]))
     for words, text in [
         ([table, "--out", f"{out}.srt"], "subtitles are of one video"),
@@ -251,6 +252,10 @@ def test_the_command_converts_and_refuses(videos, capsys):
         ([table, "--out", out, "--to", "srt"], "SpanDataset reads json, csv and jsonl"),
         ([videos / "one.srt", "--video", "no.mp4", "--videos", videos / "videos", "--out", out], "no video 'no.mp4'"),
         ([videos / "no.csv", "--out", out], "no such file"),
+        (
+            [videos / "late.csv", "--videos", videos / "videos", "--out", out],
+            "2.000 to 3.200 s, but the video lasts 3.000",
+        ),
     ]:
         assert main(["prepare", "spans", *map(str, words)]) == 2
         assert text in capsys.readouterr().err, words

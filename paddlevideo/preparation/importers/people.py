@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
+from paddlevideo.loader.decode.part import last_picture_s
 from paddlevideo.video_files import VIDEO_ENDINGS, is_video
 
 LONGEST_S = 86400.0  # of a video that is not there
@@ -73,7 +75,8 @@ class Clock:
 
     Args:
         fps: frames per second.
-        times_s: of every frame, float64 [frames], where they are not evenly spaced; after them ``fps`` counts on.
+        times_s: of every frame, float64 [frames], where they are not evenly spaced; after them all are as long as the
+            last one (``last_picture_s``).
     """
 
     fps: float
@@ -83,13 +86,17 @@ class Clock:
         if self.times_s is None:
             return frame / self.fps
         last = len(self.times_s) - 1
-        return float(np.interp(frame, np.arange(last + 1), self.times_s)) + max(frame - last, 0.0) / self.fps
+        return float(np.interp(frame, np.arange(last + 1), self.times_s)) + max(frame - last, 0.0) * self._last_s
 
     def frame(self, second: float) -> float:
         if self.times_s is None:
             return second * self.fps
         late_s = max(second - float(self.times_s[-1]), 0.0)
-        return float(np.interp(second, self.times_s, np.arange(len(self.times_s)))) + late_s * self.fps
+        return float(np.interp(second, self.times_s, np.arange(len(self.times_s)))) + late_s / self._last_s
+
+    @cached_property
+    def _last_s(self) -> float:
+        return last_picture_s(self.times_s, self.fps)
 
 
 @dataclass(frozen=True)
