@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import math
 import os
 import re
@@ -406,9 +407,9 @@ class LiveStream:
         raise UserError(f"{self.address.shown}: cut off at {end_s:.1f}{of} s ({problem})")
 
     def _is_file(self, container: Any) -> bool:
-        """Whether a server sends a file, however long it lasts: one of known size, and no list of other files."""
+        """Whether a server sends a file, however long it lasts."""
         over_http = self.address.text.lower().startswith("http")
-        return over_http and container.size > 0 and not _ENDLESS & set(container.format.name.split(","))
+        return over_http and not _ENDLESS & set(container.format.name.split(","))
 
     def _options(self) -> dict[str, str]:
         options = {"max_pixels": str(MAX_PIXELS)}  # FFmpeg decodes pictures when it opens
@@ -435,7 +436,7 @@ class LiveStream:
             raise UserError(f"{self.address.shown}: pictures of {context.width} x {context.height} are too large")
         self.live, self._clock.recorded = not recorded, recorded
         picture_s, picture_at = self._settings.picture_s, time.monotonic()
-        for packet in container.demux(stream):
+        for packet in _packets(container, stream, recorded):
             if self._stop.is_set():
                 return True
             if time.monotonic() - picture_at > picture_s:
@@ -480,6 +481,17 @@ class LiveStream:
         self._frame_at, self._is_lost = now, False
         self.status.num_frames += 1
         self._buffer.put(frame)
+
+
+def _packets(container: Any, stream: Any, recorded: bool) -> Iterator[Any]:
+    """The packets of a track, and None where the server of a recording states no size and closes the connection: FFmpeg
+    cannot tell that end from a loss."""
+    try:
+        yield from container.demux(stream)
+    except OSError as error:
+        if not recorded or container.size > 0 or error.errno != errno.EIO:
+            raise
+        yield None
 
 
 def _stated_s(container: Any) -> float:

@@ -166,6 +166,26 @@ def test_a_recording_that_is_cut_off_is_an_error(tmp_path, opened):
         list(opened(f"http://127.0.0.1:{port}/a.mkv")[0])
 
 
+def sent(data, *, of=None):
+    """For ``answer``: these bytes, of so many that are announced; None: nothing is announced."""
+
+    def send(handler):
+        answer_with(200, "video/mp2t", **({} if of is None else {"Content-Length": str(of)}))(handler)
+        handler.wfile.write(data)
+
+    return send
+
+
+def test_a_recording_without_duration_ends_with_its_file_and_not_with_its_connection(tmp_path, opened):
+    data = write_clip(tmp_path / "a.ts", numbered_frames(90), muxer="mpegts").read_bytes()
+    with http_server(answer(sent(data))) as port:
+        stream, remarks = opened(f"http://127.0.0.1:{port}/a.ts")
+        assert numbers(list(stream)) == list(range(90)) and remarks == []
+    named = r"cut off at \d\.\d s \(Input/output error\)"
+    with http_server(answer(sent(data[: len(data) // 2], of=len(data)))) as port, pytest.raises(UserError, match=named):
+        list(opened(f"http://127.0.0.1:{port}/a.ts")[0])
+
+
 def test_a_playlist_must_not_name_local_files(tmp_path, opened):
     clip = write_clip(tmp_path / "secret.ts", numbered_frames(30), muxer="mpegts")
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nfile://{clip}\n#EXT-X-ENDLIST\n"
