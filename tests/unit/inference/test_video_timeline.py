@@ -24,7 +24,7 @@ from paddlevideo.inference.stream import TimedFrame
 from paddlevideo.inference.timeline import TimelineSettings
 from paddlevideo.inference.timeline_video import write_timeline_video
 from paddlevideo.inference.video_timeline import VideoTimeline, window_of
-from paddlevideo.inference.windows import windows
+from paddlevideo.inference.windows import Windows
 from paddlevideo.loader.decode import open_video
 from paddlevideo.loader.decode.packets import OpenVideo
 from paddlevideo.loader.pipelines import Pipeline
@@ -256,7 +256,7 @@ def test_a_camera_that_is_cut_goes_on_shows_it_and_ctrl_c_ends_it_with_what_it_h
 
 def test_what_is_held_of_an_endless_source_does_not_grow():
     frames = (frame_at(k / 25) for k in range(5000))
-    largest = max(len(window.frames) for window in windows(frames, 2.0, 0.5))
+    largest = max(len(window.frames) for window in Windows(frames, 2.0, 0.5))
     assert largest == 50
 
 
