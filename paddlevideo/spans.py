@@ -38,7 +38,7 @@ REQUIRED = ("start_s", "end_s", "label")
 COLUMNS = ("video", *REQUIRED, "score", "person")
 FORMS = {".json": "json", ".csv": "csv", ".jsonl": "jsonl", ".srt": "srt", ".vtt": "vtt"}
 _WAY = "expected a json, csv, jsonl, srt or vtt file of spans"
-_FACTS = ("duration_s", "fps", "width", "height")
+_FACTS = ("duration_s", "read_to_s", "fps", "width", "height")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class SpanTable:
 
     Attributes:
         spans: in any order when it is made.
-        videos: name -> duration_s, fps, width, height, as far as known.
+        videos: name -> duration_s, fps, width, height, as far as known; read_to_s: the spans are of a part, which ends
+            there.
         classes: names, in class-id order; empty: unknown.
         settings: how the spans were made.
         source: the file, for messages.

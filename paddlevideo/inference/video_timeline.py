@@ -49,6 +49,7 @@ class VideoTimeline:
         spans: those that are complete.
         status: what happened to the source.
         stopped: set by a signal handler: ends ``run`` after the next window.
+        is_part: the source was not read to its end: an error, or a file that was stopped.
 
     Raises:
         UserError: the source cannot be read; spans that were complete before have been given.
@@ -64,6 +65,8 @@ class VideoTimeline:
     status: str = ""
     num_windows: int = 0
     stopped: bool = False
+    is_part: bool = False
+    _problem: UserError | None = None
     unit: ClassVar[str] = "windows"
     _cutter: ClassVar[type[StreamClips]] = StreamClips
 
@@ -88,36 +91,51 @@ class VideoTimeline:
         ended = False
         try:
             with contextlib.closing(self._clips.start()) as clips:
-                batch: list[ClipOfWindow] = []
-                try:
-                    for clip in clips:
-                        if self.stopped:
-                            break
-                        batch.append(clip)
-                        waits = self.address.kind == "file" or clips.is_ready()
-                        if len(batch) == self.predictor.batch_size or not waits:
-                            yield from self._push(batch)
-                            batch = []
-                except UserError:
+                for batch in self._batches(clips):
                     yield from self._push(batch)
-                    raise
-                yield from self._push(batch)
+                if self._problem is not None:
+                    raise self._problem
             ended = True
         finally:
             self.status = self._clips.status.text()
-            rest = self._timeline.finish(self._clips.end_s if ended and not self.stopped else None)
+            whole = ended and not self.stopped
+            self.is_part = self._problem is not None or (self.address.kind == "file" and not whole)
+            rest = self._timeline.finish(self._clips.end_s if whole else None)
             self.spans += rest
         if ended:
             yield from rest
 
+    @property
+    def read_to_s(self) -> float:
+        """End of the last window."""
+        return self._clips.end_s
+
     def table(self) -> SpanTable:
         """The spans for a file."""
-        facts = {"duration_s": round(self._clips.end_s, 3)} if self._clips.end_s else {}
+        key = "read_to_s" if self.is_part else "duration_s"
+        facts = {key: round(self.read_to_s, 3)} if self.read_to_s else {}
         return SpanTable(self.spans, {self.address.shown: facts}, list(self.predictor.names), self.settings.to_dict())
 
+    def _batches(self, clips: StreamClips) -> Iterator[list[ClipOfWindow]]:
+        """What runs together; those before an error of the source are complete, and ``_problem`` is set."""
+        incoming, batch = iter(clips), []
+        while not self.stopped:
+            try:
+                clip = next(incoming, None)
+            except UserError as error:
+                self._problem = error
+                break
+            if clip is None:
+                break
+            batch.append(clip)
+            waits = self.address.kind == "file" or clips.is_ready()
+            if len(batch) == self.predictor.batch_size or not waits:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
     def _push(self, batch: list[ClipOfWindow]) -> Iterator[Span]:
-        if not batch:
-            return
         rows = self.predictor.scores(np.stack([clip.imgs for clip in batch]))
         for clip, row in zip(batch, rows):
             yield from self._take(clip, row)

@@ -156,7 +156,7 @@ def test_the_command_prints_and_writes_spans(tiny, long_video, tmp_path, command
         (["-i", "VIDEO", "--out", "spans.txt"], "spans.txt: expected"),
         (["-i", "VIDEO", "--srt", "spans.csv"], "--srt spans.csv: expected a name that ends in .srt or .vtt"),
         (["-i", "VIDEO", "--video", "out.gif"], "out.gif: expected a name that ends in .mp4"),
-        (["-i", "VIDEO", "--video", "VIDEO"], "is the input"),
+        (["-i", "VIDEO", "--video", "VIDEO"], "is an input (-i)"),
         (["-i", "rtsp://127.0.0.1/x", "--video", "out.mp4"], "needs a second pass, over a file"),
         (["-i", "VIDEO", "--plot", "out.jpg"], "out.jpg: expected a name that ends in .png"),
         (["-i", "VIDEO", "--truth", "truth.json"], "is a row of --plot"),
