@@ -112,7 +112,7 @@ class _Search:
             timeline.observers = self.files.observers(self.predictor.names)
             failed = True
             try:
-                _follow(timeline)
+                _follow(timeline, self.files)
                 failed = False
             except UserError as error:
                 if len(self.sources) == 1:
@@ -178,7 +178,7 @@ def _timeline(args: argparse.Namespace, predictor: Predictor, source: str) -> Vi
     return kind(predictor, source, settings, args.max_fps, live)
 
 
-def _follow(timeline: VideoTimeline) -> None:
+def _follow(timeline: VideoTimeline, files: timeline_files.Files) -> None:
     """Prints the spans of one source as they close, those that its end closes, and what it was."""
     print(f"{timeline.address.shown}: {timeline.steps}", flush=True)
     shown = 0
@@ -186,6 +186,7 @@ def _follow(timeline: VideoTimeline) -> None:
         with closing(timeline.run()) as spans:
             for span in spans:
                 shown += 1
+                files.add(span)
                 _show(span)
     finally:
         for span in timeline.spans[shown:]:  # those that the end closed

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from paddlevideo.cli.outputs import check_outputs, model_files
 from paddlevideo.errors import UserError
-from paddlevideo.spans import SpanTable, form_of, read_spans, write_spans
+from paddlevideo.spans import Span, SpanTable, form_of, read_spans, write_spans
 
 if TYPE_CHECKING:
-    from paddlevideo.inference.step_outputs import StepLabels, StepScores
+    from paddlevideo.inference.step_outputs import SpanLines, StepLabels, StepScores
     from paddlevideo.inference.stream_clips import ClipOfWindow
     from paddlevideo.loader.decode.reader import Damaged
 
@@ -46,6 +46,7 @@ class Files:
         args: of ``add_files``.
         spans: files of spans.
         is_file: the sources are files.
+        lines: of the files of ``spans`` that grow while the sources are read.
         labels: of ``--labels_out``.
         steps: holds all scores, where a file needs them.
     """
@@ -53,6 +54,7 @@ class Files:
     args: argparse.Namespace
     spans: Sequence[str]
     is_file: bool
+    lines: Sequence[SpanLines] = ()
     labels: StepLabels | None = None
     steps: StepScores | None = None
     table: SpanTable | None = field(default=None, init=False)
@@ -64,7 +66,7 @@ class Files:
         Raises:
             UserError: another ending than expected, a file of one video for several, no encoder; see ``check_outputs``.
         """
-        from paddlevideo.inference.step_outputs import StepLabels, StepScores
+        from paddlevideo.inference.step_outputs import SpanLines, StepLabels, StepScores
         from paddlevideo.inference.stream import Address
 
         spans = [*args.out, *filter(None, [args.srt])]
@@ -100,7 +102,8 @@ class Files:
         check_outputs([*(("--out", path) for path in args.out), *one], [*read, *model_files(args, ("truth",))])
         held = StepScores() if is_file and len(sources) == 1 and (args.plot or args.scores) else None
         labels = StepLabels(args.labels_out) if args.labels_out else None
-        return cls(args, spans, is_file, labels, held)
+        lines = [SpanLines(path) for path in spans if form_of(path) == "jsonl"]
+        return cls(args, spans, is_file, lines, labels, held)
 
     def observers(self, names: Sequence[str]) -> list[Callable]:
         """Of a timeline's steps.
@@ -116,6 +119,15 @@ class Files:
         if self.args.progress:
             observers.append(_Progress())
         return observers
+
+    def add(self, span: Span) -> None:
+        """Writes a complete span into the files that grow.
+
+        Raises:
+            UserError: one cannot be written.
+        """
+        for lines in self.lines:
+            lines.add(span)
 
     def writes(self, tables: Sequence[SpanTable], names: Sequence[str]) -> list[Callable[[], list[str] | None]]:
         """What writes the files of spans, the scores and the picture; each gives remarks and raises UserError.

@@ -1,4 +1,4 @@
-"""What observes the steps of a timeline: the best class of each, written as it comes, and the scores of all."""
+"""What is written while a timeline runs: the best class of each step and the spans; and the scores of all steps."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.inference.stream_clips import ClipOfWindow
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.spans import Span
 
 _SUFFIXES = (".csv", ".jsonl")
 _COLUMNS = ("time_s", "label", "score")
@@ -60,10 +61,30 @@ class StepLabels:
 def _write(path: Path, text: str, mode: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, mode, encoding="utf-8", newline="") as file:
+        with open(path, mode, encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(text)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+class SpanLines:
+    """A ``.jsonl`` with a line per span, there as soon as the span is complete; the first one empties the file.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path, self._begun = Path(path), False
+
+    def add(self, span: Span) -> None:
+        """Writes its line.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        _write(self.path, json.dumps(span.to_dict(), ensure_ascii=False) + "\n", "a" if self._begun else "w")
+        self._begun = True
 
 
 @dataclass

@@ -49,6 +49,7 @@ class VideoTimeline:
         spans: those that are complete.
         status: what happened to the source.
         stopped: set by a signal handler: ends ``run`` after the next window.
+        read_to_s: end of the last window that was scored.
         is_part: the source was not read to its end: an error, or a file that was stopped.
 
     Raises:
@@ -65,6 +66,7 @@ class VideoTimeline:
     status: str = ""
     num_windows: int = 0
     stopped: bool = False
+    read_to_s: float = 0.0
     is_part: bool = False
     _problem: UserError | None = None
     unit: ClassVar[str] = "windows"
@@ -105,15 +107,10 @@ class VideoTimeline:
         if ended:
             yield from rest
 
-    @property
-    def read_to_s(self) -> float:
-        """End of the last window."""
-        return self._clips.end_s
-
     def table(self) -> SpanTable:
         """The spans for a file."""
-        key = "read_to_s" if self.is_part else "duration_s"
-        facts = {key: round(self.read_to_s, 3)} if self.read_to_s else {}
+        end_s = self.read_to_s if self.is_part else self._clips.end_s
+        facts = {"read_to_s" if self.is_part else "duration_s": round(end_s, 3)} if end_s else {}
         return SpanTable(self.spans, {self.address.shown: facts}, list(self.predictor.names), self.settings.to_dict())
 
     def _batches(self, clips: StreamClips) -> Iterator[list[ClipOfWindow]]:
@@ -142,7 +139,7 @@ class VideoTimeline:
 
     def _take(self, clip: ClipOfWindow, row: np.ndarray) -> Iterator[Span]:
         """The spans that are complete with a window's scores."""
-        self.num_windows += 1
+        self.num_windows, self.read_to_s = self.num_windows + 1, clip.end_s
         for observe in self.observers:
             observe(clip, row)
         yield from self._complete(self._timeline.push(row, clip.start_s, clip.end_s))

@@ -274,6 +274,22 @@ def test_a_signal_ends_a_list_of_files_with_what_was_found(
     assert handlers == [signal.getsignal(k) for k in (signal.SIGINT, signal.SIGTERM)]
 
 
+def test_lines_of_spans_are_there_as_soon_as_they_are_complete(tiny, long_video, tmp_path, command, monkeypatch):
+    file, runs, held = tmp_path / "a.jsonl", [], []
+
+    def scores(self, batch):
+        runs.append(len(batch))
+        held.append(read_spans(file).spans if file.is_file() else ())
+        return np.eye(len(self.names), dtype=np.float32)[
+            [int(len(runs) > 4)]
+        ]  # of another class from the fifth window on
+
+    monkeypatch.setattr(Predictor, "scores", scores)
+    words = ["--window_s", 1, "--hop_s", 0.5, "--smoothing", "none", "--min_s", 0, "--gap_s", 0]
+    assert command("timeline", "-m", tiny.folder, "-i", long_video, *words, "--out", file).code == 0
+    assert len(runs) == 11 and held[4] == () and len(held[8]) == 1 and len(read_spans(file).spans) == 2
+
+
 def test_the_command_runs_in_a_thread(tiny, long_video):
     codes = []
     words = ["timeline", "-m", str(tiny.folder), "-i", str(long_video), "--window_s", "2"]
