@@ -218,9 +218,8 @@ def write_atomic(path: str | os.PathLike, write: bytes | str | Callable[[BinaryI
         os.replace(temporary, path)
     except OSError as error:
         _remove(temporary)
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); the existing file was left unchanged"
-        ) from error
+        unchanged = "; the existing file was left unchanged" if os.path.exists(path) else ""
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}){unchanged}") from error
     except BaseException:  # an error of the writer, or Ctrl-C
         _remove(temporary)
         raise

@@ -39,7 +39,7 @@ COLUMNS = ("video", *REQUIRED, "score", "person")
 FORMS = {".json": "json", ".csv": "csv", ".jsonl": "jsonl", ".srt": "srt", ".vtt": "vtt"}
 _WAY = "expected a json, csv, jsonl, srt or vtt file of spans"
 _LEAST_FPS, _ROUNDING_S = 5.0, 0.001
-_FACTS = ("duration_s", "fps", "width", "height")
+_FACTS = ("duration_s", "read_to_s", "fps", "width", "height")
 _BYTES = re.compile(r"[\ud800-\udfff]")  # surrogates: bytes that are no UTF-8, and those that stand for none
 _NO_BYTES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 
@@ -118,7 +118,8 @@ class SpanTable:
 
     Attributes:
         spans: in any order when it is made.
-        videos: name -> duration_s, fps, width, height, as far as known.
+        videos: name -> duration_s, fps, width, height, as far as known; read_to_s: the spans are of a part, which ends
+            there.
         classes: names, in class-id order; empty: unknown.
         settings: how the spans were made.
         source: the file, for messages.

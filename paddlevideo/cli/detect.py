@@ -21,11 +21,14 @@ the detector that made the banks of the model's training (--bank-config, --bank-
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.cli import options, span_options
+from paddlevideo.cli.interruption import Interruption
+from paddlevideo.cli.outputs import check_outputs, failures_of, model_files, raise_first
 from paddlevideo.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from paddlevideo.inference.video_output import OutputVideo
 
 OUTPUT = "ava_det_demo.mp4"
+_READ = ("proposals", "detector", "detector_config", "detection_model_weights", "bank", "bank_config", "bank_weights")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts; 0 if the video was read to its end."""
+    """Predicts; 0 if all videos were read to their ends."""
     _check(args)
     from paddlevideo.inference.detector import BoxSource, Search, StoppedDetection, detect_with, load_detector
     from paddlevideo.inference.key_frames import open_forward
@@ -137,22 +141,36 @@ def run(args: argparse.Namespace) -> int:
     boxes = BoxSource(found_by, args.detector_config, args.proposals, args.det_score_thr, args.device)
     search = Search(args.predict_stepsize, args.action_every, args.detect_every, args.video_id, args.timestamp_start)
     results: list[VideoActions] = []
-    try:
-        for reader in readers:
-            output = _output(args, reader.path)
-            folder = Path(args.out_filename or args.csv or args.json or "").parent
-            result = detect_with(model, reader, boxes, bank=args.bank, bank_folder=folder, output=output, search=search)
-            results.append(result)
-            if result.not_written is not None:
-                raise result.not_written
-            if result.written is not None:
-                to_stderr(result.written)
-    except StoppedDetection as stopped:
-        to_stderr("stopped; writing what was found")
-        results.append(stopped.result)
-        raise
-    finally:
-        _write(args, results)
+    errors, is_stopped = [], False
+    with Interruption() as interruption:
+        try:
+            for reader in readers:
+                output = _output(args, reader.path)
+                folder = Path(args.out_filename or args.csv or args.json or "").parent
+                result = detect_with(
+                    model, reader, boxes, bank=args.bank, bank_folder=folder, output=output, search=search
+                )
+                results.append(result)
+                if result.not_written is not None:
+                    raise result.not_written
+                if result.written is not None:
+                    to_stderr(result.written)
+                if interruption.signal is not None:  # its exception ended in a library's callback
+                    raise KeyboardInterrupt
+        except StoppedDetection as stopped:
+            results += [stopped.result] if stopped.result.key_frames else []
+            is_stopped = True
+        except KeyboardInterrupt:
+            is_stopped = True
+        except BaseException as error:  # raised again when the files are written
+            errors.append(error)
+        if is_stopped:
+            to_stderr(f"stopped; {'writing what was found' if results else 'nothing was scored, no file is written'}")
+        with interruption.held():
+            errors += failures_of(_writes(args, results), to_stderr)
+    raise_first(errors, to_stderr)
+    if is_stopped:
+        return interruption.exit_code
     print("finish write !")
     return 0
 
@@ -180,6 +198,7 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"--spans {path}: subtitles are of one video, and {len(args.video_path)} are given")
     if args.people and Path(args.people).suffix.lower() != ".csv":
         raise UserError(f"--people {args.people}: expected a name ending in .csv")
+    _check_files(args, several)
     if args.detection_model_name and not (args.detector or args.detection_model_weights or args.proposals):
         raise UserError(
             f"--detection_model_name {args.detection_model_name}: PaddleDetection's models are not downloaded here; "
@@ -187,40 +206,58 @@ def _check(args: argparse.Namespace) -> None:
         )
 
 
+def _check_files(args: argparse.Namespace, several: bool) -> None:
+    """
+    Raises:
+        UserError: see ``check_outputs``.
+    """
+    flags = [(f"--{name}", getattr(args, name)) for name in ("csv", "json", "people")]
+    drawn = args.video_path if several else ["one"]
+    flags += [("--out-filename", str(_output_path(args, video))) for video in drawn if args.out_filename]
+    outputs = [*flags, *(("--spans", path) for path in args.spans)]
+    inputs = [("--video_path", path) for path in args.video_path]
+    check_outputs([(flag, path) for flag, path in outputs if path], [*inputs, *model_files(args, _READ)])
+
+
+def _output_path(args: argparse.Namespace, video: str) -> Path:
+    several = len(args.video_path) > 1
+    return Path(args.out_filename, Path(video).stem + ".mp4") if several else Path(args.out_filename)
+
+
 def _output(args: argparse.Namespace, video: str) -> OutputVideo | None:
     from paddlevideo.inference.video_output import OutputVideo
 
     if not args.out_filename:
         return None
-    several = len(args.video_path) > 1
-    path = Path(args.out_filename, Path(video).stem + ".mp4") if several else args.out_filename
-    return OutputVideo(path, args.action_score_thr, args.top_k, args.output_stepsize, args.output_fps)
+    return OutputVideo(
+        _output_path(args, video), args.action_score_thr, args.top_k, args.output_stepsize, args.output_fps
+    )
 
 
-def _write(args: argparse.Namespace, results: Sequence[VideoActions]) -> None:
-    """The files of the videos that are finished, and of one that was stopped; none where there are none."""
-    from paddlevideo.inference.runtimes.base import to_stderr
+def _writes(args: argparse.Namespace, results: Sequence[VideoActions]) -> list[Callable[[], list[str]]]:
+    """What writes the files of the videos that are finished, and of one that was stopped; none where there are none."""
     from paddlevideo.inference.video_output import spans_of_videos, write_csv, write_json, write_people
     from paddlevideo.spans import write_spans
 
     if not results:
-        return
-    if args.csv:
-        write_csv(args.csv, results)
-        to_stderr(f"csv: {args.csv}")
-    if args.json:
-        write_json(args.json, results, args.action_score_thr)
-        to_stderr(f"json: {args.json}")
-    if not args.spans and not args.people:
-        return
-    table = spans_of_videos(results, **span_options.rule_of(args))
-    for path in args.spans:
-        for remark in write_spans(path, table):
-            to_stderr(remark)
-        to_stderr(f"spans: {path}, {len(table.spans)} of {len(results)} video{'s' * (len(results) > 1)}")
-    if args.people:
-        write_people(args.people, results, table)
-        to_stderr(f"people: {args.people}")
+        return []
+    table = spans_of_videos(results, **span_options.rule_of(args)) if args.spans or args.people else None
+    of_videos = f"of {len(results)} video{'s' * (len(results) > 1)}"
+
+    def write_table(path: str) -> list[str]:
+        return [*write_spans(path, table), f"spans: {path}, {len(table.spans)} {of_videos}"]
+
+    def written(flag: str, path: str, write: Callable[[], None]) -> list[str]:
+        write()
+        return [f"{flag}: {path}"]
+
+    writes = {
+        "csv": (args.csv, lambda: write_csv(args.csv, results)),
+        "json": (args.json, lambda: write_json(args.json, results, args.action_score_thr)),
+        "people": (args.people, lambda: write_people(args.people, results, table)),
+    }
+    named = [partial(written, flag, path, write) for flag, (path, write) in writes.items() if path]
+    return [*named, *(partial(write_table, path) for path in args.spans)]
 
 
 def announce(line: str) -> None:

@@ -5,26 +5,29 @@
     paddlevideo timeline --model_file inference/TSM -i rtsp://192.0.2.1/stream --out spans.json
     paddlevideo timeline -c CFG -w best.pdparams -i 0
 
-With -c and -w a network with shift_mode: online runs frame by frame (--by).  Ctrl-C ends a camera or an address; what
-was found until then is written.  -m is short for --model_file.
+With -c and -w a network with shift_mode: online runs frame by frame (--by).  Ctrl-C ends a camera or an address; of a
+file it is an interruption (exit code 130).  What was found until then is written.  -m is short for --model_file.
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from paddlevideo.cli import options, predict, span_options, timeline_files
+from paddlevideo.cli.interruption import Interruption
+from paddlevideo.cli.outputs import failures_of, raise_first
 from paddlevideo.errors import UserError, printable
 
 if TYPE_CHECKING:
     from paddlevideo.inference.predictor import Predictor
     from paddlevideo.inference.video_timeline import VideoTimeline
+    from paddlevideo.spans import SpanTable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,45 +52,92 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints and writes spans; 0 also after Ctrl-C, and if at least one of several videos was read."""
+    """Prints and writes spans; 0 also after Ctrl-C of a live source, and if one of several videos was read whole."""
     sources = _sources(args.input)
     files = timeline_files.Files.checked(args, sources)
     if args.max_fps is not None and not args.max_fps > 0:
         raise UserError(f"--max_fps: expected frames per second above 0, got {args.max_fps:g}")
     predictor = predict.make_predictor(args, options.read_model_config(args))
-    timelines: list[VideoTimeline] = []
-
-    def stop(*_: object) -> None:
-        for timeline in timelines[-1:]:
-            timeline.stopped = True  # an exception that is raised in a library's callback ends there
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    failed = 0
-    try:
-        for source in sources:
-            timelines.append(_timeline(args, predictor, source))
-            timelines[-1].observers = files.observers(predictor.names)
+    search, errors = _Search(args, predictor, sources, files), []
+    with Interruption(search.stop) as interruption:
+        try:
+            search.run(interruption)
+        except KeyboardInterrupt:
+            search.is_stopped = True
+        except BaseException as error:  # raised again when the files are written
+            errors.append(error)
+        whole = not errors and not search.is_stopped
+        if search.is_stopped:
+            found = "writing what was found" if search.tables else "no window was scored, and no file is written"
+            predict.notice(f"stopped; {found}")
+        with interruption.held():
+            errors += failures_of(files.writes(search.tables, predictor.names), predict.notice)
+        if args.video and not whole:
+            predict.notice(f"{args.video}: not written, as the video was not read to its end")
+        elif args.video:
             try:
-                _follow(timelines[-1])
+                errors += failures_of([lambda: files.draw(sources[0], predictor.damaged)], predict.notice)
+            except KeyboardInterrupt:
+                search.is_stopped = True
+                predict.notice(f"stopped; {args.video} is not written")
+    raise_first(errors, predict.notice)
+    return interruption.exit_code if search.is_stopped and files.is_file else 0
+
+
+@dataclass
+class _Search:
+    """All sources, one after the other.
+
+    Attributes:
+        tables: of the spans of those that were read, the last one perhaps in part.
+        is_stopped: by a signal.
+    """
+
+    args: argparse.Namespace
+    predictor: Predictor
+    sources: Sequence[str]
+    files: timeline_files.Files
+    tables: list[SpanTable] = field(default_factory=list)
+    is_stopped: bool = False
+    _current: VideoTimeline | None = None
+
+    def run(self, interruption: Interruption) -> None:
+        """
+        Raises:
+            UserError: the only source fails, or no video was read to its end.
+        """
+        num_unread = num_part = 0
+        for source in self.sources:
+            timeline = self._current = _timeline(self.args, self.predictor, source)
+            timeline.observers = self.files.observers(self.predictor.names)
+            failed = True
+            try:
+                _follow(timeline, self.files)
+                failed = False
             except UserError as error:
-                if len(sources) == 1:
+                if len(self.sources) == 1:
                     raise
-                predict.notice(f"skipped: {error}")
-                failed += 1
-    except KeyboardInterrupt:
-        predict.notice("stopped; writing what was found")
-    finally:
-        if timelines:
-            files.write_spans(timelines)
-    if failed == len(sources):
-        raise UserError(f"none of {failed} videos could be read")
-    if failed:
-        predict.notice(f"{failed} of {len(sources)} videos could not be read")
-    if timelines:
-        files.draw(timelines[0], sources[0], predictor.damaged)
-    return 0
+                part = f"{timeline.address.shown}: read to {timeline.read_to_s:.1f} s, then: "
+                predict.notice(f"{part if timeline.num_windows else 'skipped: '}{error}")
+                num_unread, num_part = num_unread + (not timeline.num_windows), num_part + (timeline.num_windows > 0)
+            finally:
+                if timeline.num_windows or not (failed or timeline.stopped):
+                    self.tables.append(timeline.table())  # not the timeline, which holds a process
+            if interruption.signal is not None:
+                self.is_stopped = True
+                return
+        count = len(self.sources)
+        if num_unread + num_part == count:
+            raise UserError(f"none of {count} videos could be read{' to its end' if num_part else ''}")
+        if num_unread:
+            predict.notice(f"{num_unread} of {count} videos could not be read")
+        if num_part:
+            predict.notice(f"{num_part} of {count} videos were read in part (read_to_s in a json)")
+
+    def stop(self) -> None:
+        """Ends the current source after its next window."""
+        if self._current is not None:
+            self._current.stopped = True
 
 
 def _sources(inputs: Sequence[str]) -> list[str]:
@@ -128,7 +178,7 @@ def _timeline(args: argparse.Namespace, predictor: Predictor, source: str) -> Vi
     return kind(predictor, source, settings, args.max_fps, live)
 
 
-def _follow(timeline: VideoTimeline) -> None:
+def _follow(timeline: VideoTimeline, files: timeline_files.Files) -> None:
     """Prints the spans of one source as they close, those that its end closes, and what it was."""
     print(f"{timeline.address.shown}: {timeline.steps}", flush=True)
     shown = 0
@@ -136,11 +186,15 @@ def _follow(timeline: VideoTimeline) -> None:
         with closing(timeline.run()) as spans:
             for span in spans:
                 shown += 1
+                files.add(span)
                 _show(span)
     finally:
         for span in timeline.spans[shown:]:  # those that the end closed
             _show(span)
-        predict.notice(f"{len(timeline.spans)} spans of {timeline.num_windows} {timeline.unit}; {timeline.status}")
+        part = f"; read to {timeline.read_to_s:.1f} s" if timeline.is_part else ""
+        predict.notice(
+            f"{len(timeline.spans)} spans of {timeline.num_windows} {timeline.unit}; {timeline.status}{part}"
+        )
 
 
 def _show(span: object) -> None:

@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paddlevideo.cli import predict
+from paddlevideo.cli.outputs import check_outputs, model_files
 from paddlevideo.errors import UserError
+from paddlevideo.spans import Span, SpanTable, form_of, read_spans, write_spans
 
 if TYPE_CHECKING:
-    from paddlevideo.inference.step_outputs import StepLabels, StepScores
+    from paddlevideo.inference.step_outputs import SpanLines, StepLabels, StepScores
     from paddlevideo.inference.stream_clips import ClipOfWindow
-    from paddlevideo.inference.video_timeline import VideoTimeline
-    from paddlevideo.spans import SpanTable
+    from paddlevideo.loader.decode.reader import Damaged
 
 _OF_ONE_VIDEO = ("--srt", "--video", "--labels_out", "--scores")
 
@@ -45,12 +45,16 @@ class Files:
     Args:
         args: of ``add_files``.
         spans: files of spans.
+        is_file: the sources are files.
+        lines: of the files of ``spans`` that grow while the sources are read.
         labels: of ``--labels_out``.
         steps: holds all scores, where a file needs them.
     """
 
     args: argparse.Namespace
     spans: Sequence[str]
+    is_file: bool
+    lines: Sequence[SpanLines] = ()
     labels: StepLabels | None = None
     steps: StepScores | None = None
     table: SpanTable | None = field(default=None, init=False)
@@ -60,11 +64,10 @@ class Files:
         """Whether what is to be written can be, before any work is done.
 
         Raises:
-            UserError: another ending than expected, a file of one video for several, no encoder.
+            UserError: another ending than expected, a file of one video for several, no encoder; see ``check_outputs``.
         """
-        from paddlevideo.inference.step_outputs import StepLabels, StepScores
+        from paddlevideo.inference.step_outputs import SpanLines, StepLabels, StepScores
         from paddlevideo.inference.stream import Address
-        from paddlevideo.spans import form_of, read_spans
 
         spans = [*args.out, *filter(None, [args.srt])]
         subtitles = [path for path in spans if form_of(path) in ("srt", "vtt")]
@@ -93,23 +96,23 @@ class Files:
                 "name a file as --input"
             )
         if args.video:
-            _check_video(args.video, sources[0], is_file)
+            _check_video(args.video, is_file)
+        one = [(flag, getattr(args, flag[2:])) for flag in (*_OF_ONE_VIDEO, "--plot") if getattr(args, flag[2:])]
+        read = [("-i", path) for path in {*args.input, *sources} if Address.parse(path).kind == "file"]
+        check_outputs([*(("--out", path) for path in args.out), *one], [*read, *model_files(args, ("truth",))])
         held = StepScores() if is_file and len(sources) == 1 and (args.plot or args.scores) else None
         labels = StepLabels(args.labels_out) if args.labels_out else None
-        return cls(args, spans, labels, held)
+        lines = [SpanLines(path) for path in spans if form_of(path) == "jsonl"]
+        return cls(args, spans, is_file, lines, labels, held)
 
     def observers(self, names: Sequence[str]) -> list[Callable]:
-        """Of a timeline's steps; the file of labels is begun.
+        """Of a timeline's steps.
 
         Args:
             names: of the K classes.
-
-        Raises:
-            UserError: the file of labels cannot be written.
         """
         observers: list[Callable] = []
         if self.labels is not None:
-            self.labels.begin()
             observers.append(partial(self.labels.add, names=names))
         if self.steps is not None:
             observers.append(self.steps.add)
@@ -117,46 +120,50 @@ class Files:
             observers.append(_Progress())
         return observers
 
-    def write_spans(self, timelines: Sequence[VideoTimeline]) -> None:
-        """Writes the spans of all sources into every file of spans, and the scores.
+    def add(self, span: Span) -> None:
+        """Writes a complete span into the files that grow.
 
         Raises:
-            UserError: a file cannot be written.
+            UserError: one cannot be written.
         """
-        from paddlevideo.spans import SpanTable, write_spans
+        for lines in self.lines:
+            lines.add(span)
 
-        tables = [timeline.table() for timeline in timelines if timeline.num_windows] or [timelines[0].table()]
+    def writes(self, tables: Sequence[SpanTable], names: Sequence[str]) -> list[Callable[[], list[str] | None]]:
+        """What writes the files of spans, the scores and the picture; each gives remarks and raises UserError.
+
+        Args:
+            tables: of the sources; without any, nothing is written, so that earlier results stay.
+            names: of the K classes.
+        """
+        if not tables:
+            return []
         spans = [span for table in tables for span in table.spans]
         videos = {name: facts for table in tables for name, facts in table.videos.items()}
         self.table = SpanTable(spans, videos, tables[0].classes, tables[0].settings)
-        for path in self.spans:
-            for remark in write_spans(path, self.table):
-                predict.notice(remark)
+        writes: list[Callable[[], list[str] | None]] = [partial(write_spans, path, self.table) for path in self.spans]
         if self.args.scores:
-            self.steps.write(self.args.scores, timelines[0].predictor.names)
+            writes.append(partial(self.steps.write, self.args.scores, names))
+        return [*writes, self._plot] if self.args.plot else writes
 
-    def draw(self, timeline: VideoTimeline, source: str, damaged: str) -> None:
-        """Draws the picture and the video.
+    def draw(self, source: str, damaged: Damaged) -> list[str]:
+        """Writes the video with its labels, when ``writes`` has been called; gives a line.
 
         Args:
-            timeline: the first one.
             source: its path.
             damaged: how the file was read.
-        """
-        if self.args.plot:
-            self._plot()
-        if self.args.video and timeline.stopped:
-            predict.notice(f"{self.args.video}: not written, as the video was not read to its end")
-        elif self.args.video:
-            from paddlevideo.inference.timeline_video import write_timeline_video
 
-            predict.notice(write_timeline_video(self.args.video, source, self.table, damaged))
+        Raises:
+            UserError: it cannot be written.
+        """
+        from paddlevideo.inference.timeline_video import write_timeline_video
+
+        return [write_timeline_video(self.args.video, source, self.table, damaged)]
 
     def _plot(self) -> None:
         from paddlevideo.metrics.spans import with_names_of
         from paddlevideo.reporting.contact_sheet import write_png
         from paddlevideo.reporting.timeline_picture import timeline_picture
-        from paddlevideo.spans import read_spans
 
         rows = {"found": self.table}
         if self.args.truth:
@@ -166,7 +173,7 @@ class Files:
         write_png(self.args.plot, timeline_picture(rows, *steps, levels=(self.args.on, self.args.off)))
 
 
-def _check_video(path: str, source: str, is_file: bool) -> None:
+def _check_video(path: str, is_file: bool) -> None:
     """
     Raises:
         UserError: the video with labels cannot be written.
@@ -177,8 +184,6 @@ def _check_video(path: str, source: str, is_file: bool) -> None:
     require_encoder()
     if not is_file:
         raise UserError(f"--video {path}: needs a second pass, over a file; record the source to one first")
-    if Path(path).resolve() == Path(source).expanduser().resolve():
-        raise UserError(f"--video {path}: is the input; give another name")
 
 
 class _Progress:

@@ -130,9 +130,9 @@ class DetectionRun:
     def so_far(self, reader: ForwardReader) -> VideoActions:
         """The result of a run that was interrupted: the key frames up to the last one that is scored."""
         if self._pass is None:
-            return replace(self._result, reader=reader, key_frames=[])
+            return replace(self._result, reader=reader, key_frames=[], is_part=True)
         result = self._updated(*self._pass)
-        return replace(result, reader=reader, key_frames=self._key_frames[: self._num_built])
+        return replace(result, reader=reader, key_frames=self._key_frames[: self._num_built], is_part=True)
 
     def _detection(self, moments: Sequence[KeyMoment]) -> DetectPersons:
         return DetectPersons(self._stage, self._persons, moments, self._detector.progress)

@@ -200,6 +200,7 @@ class VideoActions:
         written: a line on the output video, where one was asked for.
         not_written: why it could not be.
         clip_s: seconds of the clip around a key frame that the model scores; None: unknown.
+        is_part: detection was interrupted; ``key_frames`` end earlier than the video.
     """
 
     path: str
@@ -214,6 +215,7 @@ class VideoActions:
     written: str | None = None
     not_written: UserError | None = None
     clip_s: float | None = None
+    is_part: bool = False
 
     @functools.cached_property
     def key_times_s(self) -> np.ndarray:
@@ -271,6 +273,7 @@ class VideoActions:
                 found += timelines.push(last_s, {str(p.track_id): p.scores[1:] for p in key_frame.persons})
         height, width = self.size
         facts = {"duration_s": self.duration_s, "fps": round(self.fps, 6), "width": width, "height": height}
+        facts |= {"read_to_s": round(last_s + every_s / 2, 3)} if self.is_part and last_s >= 0 else {}
         return SpanTable(found + timelines.finish(), {name: facts}, classes, settings.to_dict())
 
     def actions(self, person: Person, threshold: float, most: int | None = None) -> list[tuple[int, str, float]]:

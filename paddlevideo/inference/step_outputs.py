@@ -1,4 +1,4 @@
-"""What observes the steps of a timeline: the best class of each, written as it comes, and the scores of all."""
+"""What is written while a timeline runs: the best class of each step and the spans; and the scores of all steps."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.inference.stream_clips import ClipOfWindow
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.spans import Span
 
 _SUFFIXES = (".csv", ".jsonl")
 _COLUMNS = ("time_s", "label", "score")
@@ -33,20 +34,13 @@ class StepLabels:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._begun = False
         self._is_csv = self.path.suffix.lower() == ".csv"
         if self.path.suffix.lower() not in _SUFFIXES:
             raise UserError(f"--labels_out {path}: expected a name that ends in {' or '.join(_SUFFIXES)}")
 
-    def begin(self) -> None:
-        """Empties the file.
-
-        Raises:
-            UserError: it cannot be written.
-        """
-        self._write(_row(_COLUMNS) if self._is_csv else "", "w")
-
     def add(self, clip: ClipOfWindow, scores: np.ndarray, names: Sequence[str]) -> None:
-        """Writes the line of a step.
+        """Writes the line of a step; the first one empties the file.
 
         Args:
             scores: float [K].
@@ -58,14 +52,39 @@ class StepLabels:
         best = int(np.argmax(scores))
         values = (round(float(clip.time_s), 3), names[best], round(float(scores[best]), 6))
         line = json.dumps(dict(zip(_COLUMNS, values)), ensure_ascii=False) + "\n"
-        self._write(_row(values) if self._is_csv else line, "a")
+        if not self._begun:
+            _write(self.path, _row(_COLUMNS) if self._is_csv else "", "w")
+            self._begun = True
+        _write(self.path, _row(values) if self._is_csv else line, "a")
 
-    def _write(self, text: str, mode: str) -> None:
-        try:
-            with open(self.path, mode, encoding="utf-8", newline="") as file:
-                file.write(text)
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot write ({error.strerror})") from None
+
+def _write(path: Path, text: str, mode: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, mode, encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+class SpanLines:
+    """A ``.jsonl`` with a line per span, there as soon as the span is complete; the first one empties the file.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path, self._begun = Path(path), False
+
+    def add(self, span: Span) -> None:
+        """Writes its line.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        _write(self.path, json.dumps(span.to_dict(), ensure_ascii=False) + "\n", "a" if self._begun else "w")
+        self._begun = True
 
 
 @dataclass

@@ -125,6 +125,8 @@ class StreamClips:
             self._process.join()
         self._say_remarks()
         self._remarks.close()
+        self._process.close()
+        self._process = None
 
     def _received(self) -> Iterator[tuple[str, Any]]:
         while True:

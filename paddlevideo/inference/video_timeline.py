@@ -49,6 +49,8 @@ class VideoTimeline:
         spans: those that are complete.
         status: what happened to the source.
         stopped: set by a signal handler: ends ``run`` after the next window.
+        read_to_s: end of the last window that was scored.
+        is_part: the source was not read to its end: an error, or a file that was stopped.
 
     Raises:
         UserError: the source cannot be read; spans that were complete before have been given.
@@ -64,6 +66,9 @@ class VideoTimeline:
     status: str = ""
     num_windows: int = 0
     stopped: bool = False
+    read_to_s: float = 0.0
+    is_part: bool = False
+    _problem: UserError | None = None
     unit: ClassVar[str] = "windows"
     _cutter: ClassVar[type[StreamClips]] = StreamClips
 
@@ -88,43 +93,53 @@ class VideoTimeline:
         ended = False
         try:
             with contextlib.closing(self._clips.start()) as clips:
-                batch: list[ClipOfWindow] = []
-                try:
-                    for clip in clips:
-                        if self.stopped:
-                            break
-                        batch.append(clip)
-                        waits = self.address.kind == "file" or clips.is_ready()
-                        if len(batch) == self.predictor.batch_size or not waits:
-                            yield from self._push(batch)
-                            batch = []
-                except UserError:
+                for batch in self._batches(clips):
                     yield from self._push(batch)
-                    raise
-                yield from self._push(batch)
+                if self._problem is not None:
+                    raise self._problem
             ended = True
         finally:
             self.status = self._clips.status.text()
-            rest = self._timeline.finish(self._clips.end_s if ended and not self.stopped else None)
+            whole = ended and not self.stopped
+            self.is_part = self._problem is not None or (self.address.kind == "file" and not whole)
+            rest = self._timeline.finish(self._clips.end_s if whole else None)
             self.spans += rest
         if ended:
             yield from rest
 
     def table(self) -> SpanTable:
         """The spans for a file."""
-        facts = {"duration_s": round(self._clips.end_s, 3)} if self._clips.end_s else {}
+        end_s = self.read_to_s if self.is_part else self._clips.end_s
+        facts = {"read_to_s" if self.is_part else "duration_s": round(end_s, 3)} if end_s else {}
         return SpanTable(self.spans, {self.address.name: facts}, list(self.predictor.names), self.settings.to_dict())
 
+    def _batches(self, clips: StreamClips) -> Iterator[list[ClipOfWindow]]:
+        """What runs together; those before an error of the source are complete, and ``_problem`` is set."""
+        incoming, batch = iter(clips), []
+        while not self.stopped:
+            try:
+                clip = next(incoming, None)
+            except UserError as error:
+                self._problem = error
+                break
+            if clip is None:
+                break
+            batch.append(clip)
+            waits = self.address.kind == "file" or clips.is_ready()
+            if len(batch) == self.predictor.batch_size or not waits:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
     def _push(self, batch: list[ClipOfWindow]) -> Iterator[Span]:
-        if not batch:
-            return
         rows = self.predictor.scores(np.stack([clip.imgs for clip in batch]))
         for clip, row in zip(batch, rows):
             yield from self._take(clip, row)
 
     def _take(self, clip: ClipOfWindow, row: np.ndarray) -> Iterator[Span]:
         """The spans that are complete with a window's scores."""
-        self.num_windows += 1
+        self.num_windows, self.read_to_s = self.num_windows + 1, clip.end_s
         for observe in self.observers:
             observe(clip, row)
         yield from self._complete(self._timeline.push(row, clip.start_s, clip.end_s))

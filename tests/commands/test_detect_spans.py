@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from paddlevideo.cli.main import main
-from paddlevideo.errors import EXIT_INTERRUPTED, UserError
+from paddlevideo.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, UserError
+from paddlevideo.inference import video_output
 from paddlevideo.inference.detector import ActionDetector, StoppedDetection, detect
 from paddlevideo.inference.person_actions import DetectionSettings
 from paddlevideo.inference.person_detectors import PersonDetector
@@ -124,23 +126,26 @@ def test_finished_videos_are_written_where_a_later_one_fails(command, tiny_ava, 
     assert command("--spans", "s.json", "--out-filename", "", videos=two[1:])[0] == 2 and not Path("s.json").exists()
 
 
-def test_ctrl_c_writes_what_was_found(command, whole, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGTERM, EXIT_TERMINATED)])
+def test_a_signal_writes_what_was_found(number, expected, command, whole, monkeypatch, tmp_path):
     scores, runs = ActionDetector.scores, []
 
     def interrupted(self, batch):
         runs.append(batch)
         if len(runs) == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return scores(self, batch)
 
     monkeypatch.setattr(ActionDetector, "scores", interrupted)
     code, _, err = command("--spans", "s.json", "--json", "k.json", "--csv", "r.csv", *RULE)
-    assert code == EXIT_INTERRUPTED and "stopped; writing what was found" in err
+    assert code == expected and "stopped; writing what was found" in err
     records = json.loads(Path("k.json").read_text())
     assert 3 <= len(records) <= 5 and all(len(record["persons"]) == 2 for record in records)
     times = [frame.time_s for frame in whole.key_frames[: len(records)]]
     assert [record["time_s"] for record in records] == pytest.approx(times, abs=1e-6)
     assert max(span.end_s for span in read_spans("s.json").spans) <= times[-1] + whole.key_every_s
+    (facts,) = read_spans("s.json").videos.values()
+    assert facts["read_to_s"] == pytest.approx(times[-1] + whole.key_every_s / 2, abs=1e-3)
     assert {path.name for path in tmp_path.iterdir()} == {"s.json", "k.json", "r.csv"}  # and no part of a video
 
 
@@ -174,6 +179,8 @@ def test_ctrl_c_while_the_video_is_finished_keeps_everything_else(place, whole, 
     ("words", "message"),
     [
         (("--spans", "s.txt"), "s.txt: expected a json, csv, jsonl, srt or vtt file of spans"),
+        (("--csv", "/proc/a.csv", "--spans", "s.json"), "--csv /proc/a.csv: cannot be written (/proc: "),
+        (("--csv", "a.csv", "--people", "a.csv"), "--people a.csv: is the file of --csv, too"),
         (("--people", "p.json"), "--people p.json: expected a name ending in .csv"),
         (("--on", 0.2), "off: expected at most on, which is 0.2, got 0.4"),
         (("--background", "nothing"), "background: 'nothing' is not among the 6 classes"),
@@ -183,6 +190,25 @@ def test_mistakes_are_found_before_detection(words, message, command, monkeypatc
     monkeypatch.setattr(ActionDetector, "predict", lambda *_: pytest.fail("detection began"))
     code, _, err = command(*words)
     assert code == 2 and message in err
+
+
+def test_no_output_video_is_an_input(command, tiny_ava, tmp_path):
+    videos = [shutil.copy(file, tmp_path / file.name) for file in sorted(tiny_ava.video.parent.glob("*.mp4"))]
+    before = [file.read_bytes() for file in videos]
+    for words, named in ((("--out-filename", videos[0].name), videos[:1]), (("--out-filename", "."), videos)):
+        code, _, err = command(*words, videos=named)
+        assert code == 2 and f"--out-filename {videos[0].name}: is an input (--video_path)" in err
+    assert [file.read_bytes() for file in videos] == before
+
+
+def test_every_other_file_is_written_where_one_fails(command, monkeypatch, tmp_path):
+    def full(path, *rest):
+        raise UserError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(video_output, "write_csv", full)
+    code, _, err = command("--csv", "a.csv", "--json", "a.json", "--spans", "s.json", "--out-filename", "", *RULE)
+    assert code == 2 and "a.csv: cannot be written" in err.splitlines()[-1]
+    assert {file.name for file in tmp_path.iterdir()} == {"a.json", "s.json"}
 
 
 @pytest.mark.parametrize(

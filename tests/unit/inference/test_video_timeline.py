@@ -5,18 +5,21 @@ import dataclasses
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from paddlevideo.cli import timeline_files
 from paddlevideo.cli.main import main
 from paddlevideo.drawing import colour_of
-from paddlevideo.errors import UserError
+from paddlevideo.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, UserError
 from paddlevideo.inference import stream_clips
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.step_outputs import StepScores
@@ -165,11 +168,14 @@ def test_the_command_prints_and_writes_spans(tiny, long_video, tmp_path, command
         (["-i", "VIDEO", "--out", "spans.txt"], "spans.txt: expected"),
         (["-i", "VIDEO", "--srt", "spans.csv"], "--srt spans.csv: expected a name that ends in .srt or .vtt"),
         (["-i", "VIDEO", "--video", "out.gif"], "out.gif: expected a name that ends in .mp4"),
-        (["-i", "VIDEO", "--video", "VIDEO"], "is the input"),
+        (["-i", "VIDEO", "--video", "VIDEO"], "is an input (-i)"),
         (["-i", "rtsp://127.0.0.1/x", "--video", "out.mp4"], "needs a second pass, over a file"),
         (["-i", "VIDEO", "--plot", "out.jpg"], "out.jpg: expected a name that ends in .png"),
         (["-i", "VIDEO", "--truth", "truth.json"], "is a row of --plot"),
         (["-i", "VIDEO", "VIDEO"], "is named twice"),
+        (["-i", "VIDEO", "--out", "a.csv", "--scores", "./a.csv"], "--scores ./a.csv: is the file of --out, too"),
+        (["-i", "VIDEO", "--out", "a.csv", "a.csv"], "--out a.csv: is the file of --out, too"),
+        (["-i", "VIDEO", "--out", "/proc/a.csv"], "--out /proc/a.csv: cannot be written (/proc: "),
         (["-i", "VIDEO", "0"], "/dev/video0: a camera or an address is a source of its own"),
         (["-i", "VIDEO", "b.mp4", "--srt", "a.srt"], "--srt a.srt: is of one video, and 2 are read"),
     ],
@@ -178,6 +184,128 @@ def test_mistakes_are_one_line(tiny, long_video, command, words, named):
     words = [str(long_video) if word == "VIDEO" else word for word in words]
     run = command("timeline", "-m", tiny.folder, *words)
     assert run.code == 2 and named in run.err.splitlines()[-1], run.err
+
+
+@pytest.mark.parametrize("written", ["truth.csv", "list.csv", "other.csv", "export/tiny.json"])
+def test_no_output_replaces_what_is_read(written, tiny, long_video, tmp_path, command):
+    shutil.copytree(tiny.folder, tmp_path / "export")
+    next((tmp_path / "export").glob("*.json")).rename(tmp_path / "export" / "tiny.json")
+    next((tmp_path / "export").glob("*.pdiparams")).rename(tmp_path / "export" / "tiny.pdiparams")
+    (tmp_path / "truth.csv").write_text("start_s,end_s,label\n0,1,x\n")
+    (tmp_path / "list.csv").write_text(f"{long_video}\n")
+    (tmp_path / "other.csv").hardlink_to(tmp_path / "list.csv")
+    before = (tmp_path / written).read_bytes()
+    run = command(
+        "timeline", "-m", tmp_path / "export", "-i", tmp_path / "list.csv", "--truth", tmp_path / "truth.csv",
+        "--plot", tmp_path / "p.png", "--out", tmp_path / written,
+    )  # fmt: skip
+    assert run.code == 2 and f"{written}: is an input (-" in run.err
+    assert (tmp_path / written).read_bytes() == before
+
+
+def test_a_source_that_cannot_be_read_leaves_earlier_results(tiny, tmp_path, command):
+    flags = {"--out": "a.csv", "--labels_out": "b.csv", "--scores": "c.csv"}
+    files = {flag: tmp_path / name for flag, name in flags.items()}
+    for file in files.values():
+        file.write_text("earlier")
+    words = [word for pair in files.items() for word in pair]
+    assert command("timeline", "-m", tiny.folder, "-i", tmp_path / "typo.mp4", *words).code == 2
+    assert [file.read_text() for file in files.values()] == ["earlier"] * 3
+
+
+def test_every_other_file_is_written_where_one_fails(tiny, long_video, tmp_path, command, monkeypatch):
+    write_spans = timeline_files.write_spans
+
+    def full(path, table):
+        if path.endswith(".json"):
+            raise UserError(f"{path}: cannot be written (No space left on device)")
+        return write_spans(path, table)
+
+    monkeypatch.setattr(timeline_files, "write_spans", full)
+    names = {"--out": ["a.json", "a.csv"], "--srt": ["a.srt"], "--plot": ["a.png"], "--video": ["a.mp4"]}
+    words = [word for flag, files in names.items() for word in (flag, *(tmp_path / file for file in files))]
+    run = command("timeline", "-m", tiny.folder, "-i", long_video, *words, "--window_s", 1)
+    assert (
+        run.code == 2
+        and run.err.splitlines()[-1] == f"error: {tmp_path}/a.json: cannot be written (No space left on device)"
+    )
+    assert {file.name for file in tmp_path.iterdir()} == {"a.csv", "a.srt", "a.png", "a.mp4"}
+
+
+def test_an_error_of_an_observer_is_raised_once(tiny, long_video):
+    rows = []
+
+    def observe(clip, scores):
+        rows.append(clip.start_s)
+        if len(rows) == 6:
+            raise UserError("labels.csv: cannot be written (No space left on device)")
+
+    batches = Predictor.from_export(tiny.folder, batch_size=4, say=lambda line: None)
+    with pytest.raises(UserError, match="No space left"):
+        list(VideoTimeline(batches, str(long_video), SETTINGS, observers=[observe]).run())
+    assert rows == [0.5 * k for k in range(6)]
+
+
+def test_a_video_leaves_no_file_open(predictor, long_video):
+    run, held = [], []
+    for _ in range(4):
+        run.append(VideoTimeline(predictor, str(long_video), SETTINGS))
+        list(run[-1].run())
+        held.append(len(os.listdir("/proc/self/fd")))
+    assert held[1:] == held[:1] * 3
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "swallowed"),
+    [(signal.SIGINT, EXIT_INTERRUPTED, False), (signal.SIGTERM, EXIT_TERMINATED, True)],
+)
+def test_a_signal_ends_a_list_of_files_with_what_was_found(
+    number, code, swallowed, tiny, long_video, tmp_path, command, monkeypatch
+):
+    (tmp_path / "b.mkv").symlink_to(long_video)
+    scores, runs, handlers = Predictor.scores, [], [signal.getsignal(k) for k in (signal.SIGINT, signal.SIGTERM)]
+
+    def interrupted(self, batch):
+        runs.append(len(batch))
+        if len(runs) == 4:
+            with contextlib.suppress(KeyboardInterrupt) if swallowed else contextlib.nullcontext():
+                for _ in range(3):
+                    os.kill(os.getpid(), number)
+        return scores(self, batch)
+
+    monkeypatch.setattr(Predictor, "scores", interrupted)
+    words = ["--window_s", 1, "--hop_s", 0.5, "--on", 0.1, "--off", 0.05, "--out", tmp_path / "a.json"]
+    run = command("timeline", "-m", tiny.folder, "-i", long_video, tmp_path / "b.mkv", *words)
+    assert run.code == code and "stopped; writing what was found" in run.err, run.err
+    table = read_spans(tmp_path / "a.json")
+    (facts,) = table.videos.values()
+    assert table.spans and facts.keys() == {"read_to_s"} and 2 <= facts["read_to_s"] <= 3.5
+    assert handlers == [signal.getsignal(k) for k in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_lines_of_spans_are_there_as_soon_as_they_are_complete(tiny, long_video, tmp_path, command, monkeypatch):
+    file, runs, held = tmp_path / "a.jsonl", [], []
+
+    def scores(self, batch):
+        runs.append(len(batch))
+        held.append(read_spans(file).spans if file.is_file() else ())
+        return np.eye(len(self.names), dtype=np.float32)[
+            [int(len(runs) > 4)]
+        ]  # of another class from the fifth window on
+
+    monkeypatch.setattr(Predictor, "scores", scores)
+    words = ["--window_s", 1, "--hop_s", 0.5, "--smoothing", "none", "--min_s", 0, "--gap_s", 0]
+    assert command("timeline", "-m", tiny.folder, "-i", long_video, *words, "--out", file).code == 0
+    assert len(runs) == 11 and held[4] == () and len(held[8]) == 1 and len(read_spans(file).spans) == 2
+
+
+def test_the_command_runs_in_a_thread(tiny, long_video):
+    codes = []
+    words = ["timeline", "-m", str(tiny.folder), "-i", str(long_video), "--window_s", "2"]
+    thread = threading.Thread(target=lambda: codes.append(main(words)))
+    thread.start()
+    thread.join()
+    assert codes == [0]
 
 
 def test_the_video_is_the_source_with_labels_and_the_bar(tiny, tmp_path, command):
@@ -228,6 +356,19 @@ def test_a_folder_gives_one_file_and_a_video_that_cannot_be_read_is_a_line(tiny,
     assert alone.code == 0
     assert [*read_spans(tmp_path / "one.json").spans] == [s for s in table.spans if s.video.endswith("c.mkv")]
     assert command(*words, "-i", folder / "b.mkv", tmp_path / "no.mkv").code == 2
+
+
+def test_a_damaged_video_of_a_list_is_marked(tiny, long_video, tmp_path, command):
+    whole = write_clip(tmp_path / "whole.mp4", numbered_frames(120), fps=25)
+    broken = damage(whole, tmp_path / "broken.mp4", start=0.7, share=0.05)
+    words = ["--window_s", 1, "--hop_s", 0.5, "--on", 0.1, "--off", 0.05, "--out", tmp_path / "a.json"]
+    run = command("timeline", "-m", tiny.folder, "-i", broken, long_video, *words)
+    assert run.code == 0 and "1 of 2 videos were read in part (read_to_s in a json)" in run.err, run.err
+    videos = read_spans(tmp_path / "a.json").videos
+    assert videos[str(long_video)] == {"duration_s": 6.0} and videos[str(broken)].keys() == {"read_to_s"}
+    read_to_s = videos[str(broken)]["read_to_s"]
+    assert 2 <= read_to_s < 4 and f"{broken}: read to {read_to_s:.1f} s, then: {broken}: corrupt" in run.err
+    assert command("timeline", "-m", tiny.folder, "-i", broken, tmp_path / "no.mkv", *words).code == 2
 
 
 def test_a_camera_that_is_cut_goes_on_shows_it_and_ctrl_c_ends_it_with_what_it_has(tiny, tmp_path):
