@@ -41,7 +41,7 @@ class VideoTimeline:
         predictor: the model; its ``batch_size`` windows run together where they are ready.
         text: a path, a camera or an address.
         settings: windows, smoothing and hysteresis.
-        max_fps: see ``windows``.
+        max_fps: see ``Windows``.
         live: how a live source is received.
         observers: each receives every window and its scores, before the spans that they complete.
 
