@@ -26,6 +26,8 @@ from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.decode.packets import decode_all
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged
+from paddlevideo.ranges import NonNegative, Positive
+from paddlevideo.settings import Checked
 
 Say = Callable[[str], None]
 
@@ -171,7 +173,7 @@ class Status(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class LiveSettings:
+class LiveSettings(Checked):
     """How a live source is received.
 
     Args:
@@ -180,13 +182,16 @@ class LiveSettings:
         read_s: without a packet for so long, the connection counts as lost.
         picture_s: without a picture for so long, although packets arrive, as well; above the distance of key pictures.
         outage_s: limit for connecting again; None: none.
+
+    Raises:
+        UserError: values that the annotations do not allow.
     """
 
-    buffer_s: float = 10.0
-    open_s: float = 10.0
-    read_s: float = 10.0
-    picture_s: float = 30.0
-    outage_s: float | None = None
+    buffer_s: Positive = 10.0
+    open_s: Positive = 10.0
+    read_s: Positive = 10.0
+    picture_s: Positive = 30.0
+    outage_s: NonNegative | None = None
 
 
 class FileStream:

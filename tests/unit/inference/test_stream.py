@@ -365,3 +365,11 @@ def test_a_wrong_password_is_one_line_without_it(opened):
     with RtspServer(sets, pictures, password=("user", "right")) as server, pytest.raises(UserError) as raised:
         list(opened(f"rtsp://user:secret@127.0.0.1:{server.port}/cam")[0])
     assert "nauthorized" in str(raised.value) and "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "values", [{"buffer_s": -1.0}, {"buffer_s": float("nan")}, {"open_s": 0.0}, {"outage_s": -0.5}], ids=str
+)
+def test_times_of_a_live_source_that_cannot_be_are_refused(values):
+    with pytest.raises(UserError, match=rf"{next(iter(values))}: expected"):
+        LiveSettings(**values)
