@@ -81,7 +81,7 @@ class VideoTimeline:
             self.text, predictor.pipeline, settings.window_s, settings.hop_s, predictor._say, self.max_fps,
             predictor.damaged, predictor.seed, self.live,
         )  # fmt: skip
-        self._timeline = Timeline(settings, predictor.names, self.address.shown)
+        self._timeline = Timeline(settings, predictor.names, self.address.name)
 
     @property
     def steps(self) -> str:
@@ -111,7 +111,7 @@ class VideoTimeline:
         """The spans for a file."""
         end_s = self.read_to_s if self.is_part else self._clips.end_s
         facts = {"read_to_s" if self.is_part else "duration_s": round(end_s, 3)} if end_s else {}
-        return SpanTable(self.spans, {self.address.shown: facts}, list(self.predictor.names), self.settings.to_dict())
+        return SpanTable(self.spans, {self.address.name: facts}, list(self.predictor.names), self.settings.to_dict())
 
     def _batches(self, clips: StreamClips) -> Iterator[list[ClipOfWindow]]:
         """What runs together; those before an error of the source are complete, and ``_problem`` is set."""
