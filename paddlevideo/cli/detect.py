@@ -147,9 +147,10 @@ def run(args: argparse.Namespace) -> int:
             for reader in readers:
                 output = _output(args, reader.path)
                 folder = Path(args.out_filename or args.csv or args.json or "").parent
-                result = detect_with(
-                    model, reader, boxes, bank=args.bank, bank_folder=folder, output=output, search=search
-                )
+                with interruption.interruptible():
+                    result = detect_with(
+                        model, reader, boxes, bank=args.bank, bank_folder=folder, output=output, search=search
+                    )
                 results.append(result)
                 if result.not_written is not None:
                     raise result.not_written
@@ -166,8 +167,7 @@ def run(args: argparse.Namespace) -> int:
             errors.append(error)
         if is_stopped:
             to_stderr(f"stopped; {'writing what was found' if results else 'nothing was scored, no file is written'}")
-        with interruption.held():
-            errors += failures_of(_writes(args, results), to_stderr)
+        errors += failures_of(_writes(args, results), to_stderr)
     raise_first(errors, to_stderr)
     if is_stopped:
         return interruption.exit_code

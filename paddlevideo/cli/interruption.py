@@ -15,9 +15,10 @@ _AT_ONCE_S = 5.0  # a second signal so soon is the same one: a terminal, a launc
 
 
 class Interruption:
-    """In its block Ctrl-C and SIGTERM call ``stop`` and raise KeyboardInterrupt; after it, handlers are as before.
+    """In its block Ctrl-C and SIGTERM are noted; after it, handlers are as before.
 
-    In another thread than the main one, which receives no signals, it does nothing.
+    Work that may end anywhere is in a block of ``interruptible``.  Outside of these nothing is raised, so that what was
+    found is kept and written.  In another thread than the main one, which receives no signals, it does nothing.
 
     Args:
         stop: sets what ends the work, for an exception that is raised in a library's callback, where it ends.
@@ -27,7 +28,7 @@ class Interruption:
     """
 
     def __init__(self, stop: Callable[[], None] = lambda: None):
-        self._stop, self._held, self._at_s = stop, False, 0.0
+        self._stop, self._raises, self._at_s = stop, False, 0.0
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -47,19 +48,22 @@ class Interruption:
         return EXIT_TERMINATED if self.signal == signal.SIGTERM else EXIT_INTERRUPTED
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """In this block signals are ignored: files are written."""
-        self._held = True
+    def interruptible(self) -> Iterator[None]:
+        """In this block a signal calls ``stop`` and raises KeyboardInterrupt; at once, where there was one before."""
         try:
+            self._raises = True
+            if self.signal is not None:
+                raise KeyboardInterrupt
             yield
         finally:
-            self._held = False
+            self._raises = False
 
     def _received(self, number: int, _: object) -> None:
         now = time.monotonic()
-        if self._held or (self.signal is not None and now - self._at_s < _AT_ONCE_S):
+        if self.signal is not None and now - self._at_s < _AT_ONCE_S:
             return
         if self.signal is None:
             self.signal, self._at_s = number, now
         self._stop()
-        raise KeyboardInterrupt
+        if self._raises:
+            raise KeyboardInterrupt

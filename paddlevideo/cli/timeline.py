@@ -66,20 +66,21 @@ def run(args: argparse.Namespace) -> int:
             search.is_stopped = True
         except BaseException as error:  # raised again when the files are written
             errors.append(error)
+        reason = "the video was not read to its end" if errors else "the command was stopped"
         whole = not errors and not search.is_stopped
         if search.is_stopped:
             found = "writing what was found" if search.tables else "no window was scored, and no file is written"
             predict.notice(f"stopped; {found}")
-        with interruption.held():
-            errors += failures_of(files.writes(search.tables, predictor.names), predict.notice)
+        errors += failures_of(files.writes(search.tables, predictor.names), predict.notice)
         if args.video and not whole:
-            predict.notice(f"{args.video}: not written, as the video was not read to its end")
+            predict.notice(f"{args.video}: not written, as {reason}")
         elif args.video:
             try:
-                errors += failures_of([lambda: files.draw(sources[0], predictor.damaged)], predict.notice)
+                with interruption.interruptible():
+                    errors += failures_of([lambda: files.draw(sources[0], predictor.damaged)], predict.notice)
             except KeyboardInterrupt:
                 search.is_stopped = True
-                predict.notice(f"stopped; {args.video} is not written")
+                predict.notice(f"{args.video}: not written, as the command was stopped")
     raise_first(errors, predict.notice)
     return interruption.exit_code if search.is_stopped and files.is_file else 0
 
@@ -112,7 +113,8 @@ class _Search:
             timeline.observers = self.files.observers(self.predictor.names)
             failed = True
             try:
-                _follow(timeline, self.files)
+                with interruption.interruptible():
+                    _follow(timeline, self.files)
                 failed = False
             except UserError as error:
                 if len(self.sources) == 1:

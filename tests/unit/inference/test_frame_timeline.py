@@ -203,7 +203,7 @@ def test_windows_of_the_same_network_are_one_flag_away(command, tmp_path):
         (["--window_s", 1, "-b", 2], "batch_size: frame by frame"),
         (["--window_s", 1, "--max_fps", 5], "max_fps: frame by frame"),
         (["--labels_out", "labels.txt"], "labels.txt: expected a name that ends in .csv or .jsonl"),
-        (["--window_s", 1, "--labels_out", "no/folder/labels.csv"], "cannot write"),
+        (["--window_s", 1, "--labels_out", "/proc/labels.csv"], "cannot be written"),
     ],
 )
 def test_mistakes_are_one_line(command, words, named):

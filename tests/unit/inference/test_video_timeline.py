@@ -255,6 +255,20 @@ def test_a_video_leaves_no_file_open(predictor, long_video):
     assert held[1:] == held[:1] * 3
 
 
+def test_a_signal_while_files_are_written_ends_the_video_alone(tiny, long_video, tmp_path, command, monkeypatch):
+    write_spans = timeline_files.write_spans
+
+    def interrupted(path, table):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return write_spans(path, table)
+
+    monkeypatch.setattr(timeline_files, "write_spans", interrupted)
+    words = ["--out", tmp_path / "a.json", tmp_path / "a.csv", "--video", tmp_path / "a.mp4", "--window_s", 2]
+    run = command("timeline", "-m", tiny.folder, "-i", long_video, *words)
+    assert run.code == EXIT_TERMINATED and "a.mp4: not written, as the command was stopped" in run.err, run.err
+    assert {file.name for file in tmp_path.iterdir()} == {"a.json", "a.csv"}
+
+
 @pytest.mark.parametrize(
     ("number", "code", "swallowed"),
     [(signal.SIGINT, EXIT_INTERRUPTED, False), (signal.SIGTERM, EXIT_TERMINATED, True)],
