@@ -219,6 +219,13 @@ def test_spans_of_a_video_with_a_variable_rate_keep_their_times(ending, tmp_path
         assert found.end_s == pytest.approx(span.end_s, abs=moved_s)
 
 
+def test_a_span_within_a_frame_is_the_frame_that_is_shown(tmp_path):
+    table = SpanTable([Span(19.97, 20, "run", video="a.mp4"), Span(1.025, 1.035, "run", video="a.mp4")], TABLE.videos)
+    write_any(tmp_path / "a.xml", SpanContent(table))
+    found = read_any(tmp_path / "a.xml", options=import_options(FPS, None)).table
+    assert [(span.start_s, span.end_s) for span in found.spans] == [(1.0, 1.04), (19.96, 20.0)]
+
+
 def test_spans_are_split_by_video(videos, capsys):
     out = videos / "mine"
     words = ["prepare", "spans", str(videos / "all.csv"), "--videos", str(videos / "videos"), "--out", str(out)]

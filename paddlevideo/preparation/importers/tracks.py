@@ -17,6 +17,7 @@ from paddlevideo.preparation.importers.people import Clock, PersonBox, PersonCol
 from paddlevideo.spans import Span, SpanTable
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # the box around the whole picture
+_SAME = 1e-6  # of a frame
 _CLOSE = 1e-4  # of the picture's side
 
 
@@ -225,8 +226,9 @@ class WrittenTracks:
     def frames_of(self, span: Span) -> tuple[int, int]:
         """The first frame and the one behind the last; at least one frame."""
         clock = self.clock(span.video)
-        first = round(clock.frame(span.start_s))
-        return first, max(round(clock.frame(span.end_s)), first + 1)
+        start, end = clock.frame(span.start_s), clock.frame(span.end_s)
+        first = min(round(start), math.ceil(end - _SAME) - 1)  # never behind the frame at which it ends
+        return first, max(round(end), first + 1)
 
     def keys(self, span: Span) -> list[tuple[int, tuple[float, ...]]]:
         """Frames and boxes (fractions) of the span's person: its first and last frame, and those with a box between."""
