@@ -77,7 +77,7 @@ def main() -> int:
         paths += [f"DATASET.{split}.file_path={folder}/{name}.json", f"DATASET.{split}.data_prefix={folder}"]
     overrides = [*(paths if folder != "demo/long" else []), *args.override]
     demo = Demo(folder, args.seed, overrides)
-    short = ["--train", "20", "--val", "4"]
+    short = ["--train", "60", "--val", "8"]
     demo.run("render the videos", ["-m", "demo.scenes", "--out", folder, "--seed", str(args.seed), *short])
     given = [word for override in overrides for word in ("-o", override)]
     demo.run("train on spans", ["main.py", "-c", CONFIG, "--validate", "--seed", str(args.seed), *given])
