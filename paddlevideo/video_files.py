@@ -166,13 +166,18 @@ def read_line(line: str, file: Path) -> ListLine:
     Returns:
         The video; where none is there, what stands before the numbers.
     """
-    names, folder = _readings(line), os.path.dirname(file)
-    for name in names:
-        for path in (name, os.path.join(folder, name)):
-            if os.path.isfile(path):
-                return ListLine(Path(path), _label_of(line, name))
+    for path, name in paths_of_line(line, file):
+        if os.path.isfile(path):
+            return ListLine(Path(path), _label_of(line, name))
+    names = _readings(line)
     name = names[min(1, len(names) - 1)]
     return ListLine(Path(name), _label_of(line, name))
+
+
+def paths_of_line(line: str, file: Path) -> list[tuple[str, str]]:
+    """The paths that a line of a list can mean, and what of the line each is; the first one that is there counts."""
+    folder = os.path.dirname(file)
+    return [(path, name) for name in _readings(line) for path in (name, os.path.join(folder, name))]
 
 
 def _readings(line: str) -> list[str]:
