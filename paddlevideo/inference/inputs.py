@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from paddlevideo.errors import UserError
 from paddlevideo.safe_io import address_scheme
 from paddlevideo.video_files import (
     LIST_SUFFIXES,
     ListLine,
     Say,
     address_refused,
+    lines_of_list,
     paths_of_line,
     read_line,
     videos_of_folder,
@@ -127,7 +127,8 @@ class VideoInputs(Sequence[str]):
                 self._append(os.fsencode(video))
         elif entry.suffix.lower() in LIST_SUFFIXES and entry.is_file():
             self._parts.append((first, entry))
-            self._add_list(entry)
+            for _, line in lines_of_list(entry):
+                self._append(line.encode())
             left_out = ""
         else:
             self._parts.append((first, None))
@@ -135,20 +136,6 @@ class VideoInputs(Sequence[str]):
             return
         count = len(self) - first
         say(f"{count} video{'s' if count != 1 else ''} found in {entry}{left_out}")
-
-    def _add_list(self, file: Path) -> None:
-        first = len(self)
-        try:
-            with file.open(encoding="utf-8-sig") as lines:
-                for number, line in enumerate(map(str.strip, lines), 1):
-                    if address_scheme(line):
-                        raise address_refused(line, f"{file}, line {number}: ")
-                    if line:
-                        self._append(line.encode())
-        except UnicodeDecodeError as error:
-            raise UserError(f"{file}: not a UTF-8 text file of video paths ({error.reason})") from None
-        if len(self) == first:
-            raise UserError(f"{file}: an empty list; expected one video path per line")
 
     def _append(self, text: bytes) -> None:
         self._data += text
