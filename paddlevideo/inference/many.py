@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
@@ -20,6 +20,7 @@ from paddlevideo.inference.inputs import KEY_BYTES, VideoInput, VideoInputs
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.result_lines import FORMAT, Head, ResultLines, heads_of, line_of, part_path, parts_of
 from paddlevideo.inference.runtimes.base import Say, to_stderr
+from paddlevideo.loader.decode.reader import backend_of_config
 
 _REPORT_S = 10.0
 _BLOCK = 1 << 14  # results that are looked up at once
@@ -126,12 +127,21 @@ def run_of(predictor: Predictor, output: Output) -> dict[str, Any]:
         "version": 1,
         "model": predictor.name,
         "weights": predictor.origin.digest()[:16],
-        "preprocessing": _digest([predictor.pipeline.describe(), predictor.seed, predictor.damaged]),
+        "preprocessing": _digest([_steps_here(predictor.pipeline.describe()), predictor.seed, predictor.damaged]),
         "classes": _digest(list(predictor.names) if predictor.names is not None else None),
         "top_k": output.top_k,
         "threshold": output.threshold,
         "scores": output.scores,
     }
+
+
+def _steps_here(steps: Mapping[str, Any]) -> Any:
+    """A pipeline with the backends that read here in place of the named ones."""
+
+    def replaced(step: dict[str, Any]) -> dict[str, Any]:
+        return {**step, "backend": backend_of_config(step["backend"])} if "backend" in step else step
+
+    return json.loads(json.dumps(steps, default=str), object_hook=replaced)
 
 
 def _digest(value: Any) -> str:
