@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -138,22 +138,34 @@ def address_refused(text: str | Path, where: str = "") -> UserError:
 
 
 def _of_list(file: Path) -> list[Path]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not a UTF-8 text file of video paths ({error.reason})") from None
-    lines = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not lines:
-        raise UserError(f"{file}: an empty list; expected one video path per line")
     videos = []
-    for number, line in lines:
-        if address_scheme(line):
-            raise address_refused(line, f"{file}, line {number}: ")
+    for number, line in lines_of_list(file):
         video = read_line(line, file).path
         if not video.is_file():
             raise UserError(f"{file}, line {number}: there is no video {printable(video)}")
         videos.append(video)
     return videos
+
+
+def lines_of_list(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a list that hold something, without white space around them, and their numbers.
+
+    Raises:
+        UserError: it is empty, holds an address, or is not UTF-8.
+    """
+    empty = True
+    try:
+        with file.open(encoding="utf-8-sig") as lines:  # a line ends with CR or LF: names may hold other separators
+            for number, line in enumerate(map(str.strip, lines), 1):
+                if address_scheme(line):
+                    raise address_refused(line, f"{file}, line {number}: ")
+                if line:
+                    empty = False
+                    yield number, line
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a UTF-8 text file of video paths ({error.reason})") from None
+    if empty:
+        raise UserError(f"{file}: an empty list; expected one video path per line")
 
 
 def read_line(line: str, file: Path) -> ListLine:
@@ -166,13 +178,18 @@ def read_line(line: str, file: Path) -> ListLine:
     Returns:
         The video; where none is there, what stands before the numbers.
     """
-    names, folder = _readings(line), os.path.dirname(file)
-    for name in names:
-        for path in (name, os.path.join(folder, name)):
-            if os.path.isfile(path):
-                return ListLine(Path(path), _label_of(line, name))
+    for path, name in paths_of_line(line, file):
+        if os.path.isfile(path):
+            return ListLine(Path(path), _label_of(line, name))
+    names = _readings(line)
     name = names[min(1, len(names) - 1)]
     return ListLine(Path(name), _label_of(line, name))
+
+
+def paths_of_line(line: str, file: Path) -> list[tuple[str, str]]:
+    """The paths that a line of a list can mean, and what of the line each is; the first one that is there counts."""
+    folder = os.path.dirname(file)
+    return [(path, name) for name in _readings(line) for path in (name, os.path.join(folder, name))]
 
 
 def _readings(line: str) -> list[str]:

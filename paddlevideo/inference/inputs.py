@@ -12,9 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from paddlevideo.errors import UserError
 from paddlevideo.safe_io import address_scheme
-from paddlevideo.video_files import LIST_SUFFIXES, ListLine, Say, address_refused, read_line, videos_of_folder
+from paddlevideo.video_files import (
+    LIST_SUFFIXES,
+    ListLine,
+    Say,
+    address_refused,
+    lines_of_list,
+    paths_of_line,
+    read_line,
+    videos_of_folder,
+)
 
 _NUM_RECENT = 256  # inputs whose paths are not looked up again
 KEY_BYTES = 16  # of a digest; two of a million are equal with a probability of 1e-27
@@ -28,7 +36,7 @@ class VideoInput:
         text: as it is listed.
         path: of the video.
         label: the whole numbers after it in a list; None: none.
-        occurrence: 1, 2, ... of inputs with the same text.
+        occurrence: 1, 2, ... of inputs with the same text, in lists of one folder.
     """
 
     text: str
@@ -76,9 +84,18 @@ class VideoInputs(Sequence[str]):
         return self._bytes(index), self._list_of(index), int(self._occurrences[index])
 
     def keys(self) -> np.ndarray:
-        """What identifies each input, S16 [M]: its text, and which of the inputs with this text it is."""
+        """Digests, S16 [M], of each input's text, and which of the inputs with this text it is.
+
+        Inputs with equal keys are in lists of different folders; ``can_be_at`` tells their videos apart.
+        """
         texts = (key_of(self._bytes(i), int(n)) for i, n in enumerate(self._occurrences))
         return np.fromiter(texts, f"S{KEY_BYTES}", len(self))
+
+    def can_be_at(self, index: int, path: str) -> bool:
+        """Whether a path is one that an input can mean; nothing is looked up."""
+        text, file = os.fsdecode(self._bytes(index)), self._list_of(index)
+        paths = [str(Path(text).expanduser())] if file is None else [str(Path(p)) for p, _ in paths_of_line(text, file)]
+        return path in paths or os.path.abspath(path) in map(os.path.abspath, paths)
 
     def _bytes(self, index: int) -> bytes:
         return bytes(self._data[self._ends[index - 1] if index else 0 : self._ends[index]])
@@ -87,8 +104,10 @@ class VideoInputs(Sequence[str]):
         return next(file for first, file in reversed(self._parts) if first <= index)
 
     def _count(self) -> np.ndarray:
-        """int32 [M]: 1, 2, ... of inputs with the same text."""
-        texts = np.fromiter((key_of(self._bytes(i)) for i in range(len(self))), f"S{KEY_BYTES}", len(self))
+        """int32 [M]: 1, 2, ... of inputs with the same text, in lists of one folder."""
+        folders = {file: os.fsencode(os.path.abspath(file.parent)) + b"\0" if file else b"" for _, file in self._parts}
+        places = (key_of(folders[self._list_of(i)] + self._bytes(i)) for i in range(len(self)))
+        texts = np.fromiter(places, f"S{KEY_BYTES}", len(self))
         order = np.argsort(texts, kind="stable")
         texts = texts[order]
         first = np.flatnonzero(np.concatenate([[True], texts[1:] != texts[:-1]])) if len(texts) else order
@@ -108,7 +127,8 @@ class VideoInputs(Sequence[str]):
                 self._append(os.fsencode(video))
         elif entry.suffix.lower() in LIST_SUFFIXES and entry.is_file():
             self._parts.append((first, entry))
-            self._add_list(entry)
+            for _, line in lines_of_list(entry):
+                self._append(line.encode())
             left_out = ""
         else:
             self._parts.append((first, None))
@@ -116,20 +136,6 @@ class VideoInputs(Sequence[str]):
             return
         count = len(self) - first
         say(f"{count} video{'s' if count != 1 else ''} found in {entry}{left_out}")
-
-    def _add_list(self, file: Path) -> None:
-        first = len(self)
-        try:
-            with file.open(encoding="utf-8-sig") as lines:
-                for number, line in enumerate(map(str.strip, lines), 1):
-                    if address_scheme(line):
-                        raise address_refused(line, f"{file}, line {number}: ")
-                    if line:
-                        self._append(line.encode())
-        except UnicodeDecodeError as error:
-            raise UserError(f"{file}: not a UTF-8 text file of video paths ({error.reason})") from None
-        if len(self) == first:
-            raise UserError(f"{file}: an empty list; expected one video path per line")
 
     def _append(self, text: bytes) -> None:
         self._data += text

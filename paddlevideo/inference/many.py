@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
@@ -18,8 +18,9 @@ from paddlevideo import environment
 from paddlevideo.errors import UserError
 from paddlevideo.inference.inputs import KEY_BYTES, VideoInput, VideoInputs
 from paddlevideo.inference.predictor import Predictor
-from paddlevideo.inference.result_lines import FORMAT, ResultLines, heads_of, line_of, part_path, parts_of
+from paddlevideo.inference.result_lines import FORMAT, Head, ResultLines, heads_of, line_of, part_path, parts_of
 from paddlevideo.inference.runtimes.base import Say, to_stderr
+from paddlevideo.loader.decode.reader import backend_of_config
 
 _REPORT_S = 10.0
 _BLOCK = 1 << 14  # results that are looked up at once
@@ -126,12 +127,21 @@ def run_of(predictor: Predictor, output: Output) -> dict[str, Any]:
         "version": 1,
         "model": predictor.name,
         "weights": predictor.origin.digest()[:16],
-        "preprocessing": _digest([predictor.pipeline.describe(), predictor.seed, predictor.damaged]),
+        "preprocessing": _digest([_steps_here(predictor.pipeline.describe()), predictor.seed, predictor.damaged]),
         "classes": _digest(list(predictor.names) if predictor.names is not None else None),
         "top_k": output.top_k,
         "threshold": output.threshold,
         "scores": output.scores,
     }
+
+
+def _steps_here(steps: Mapping[str, Any]) -> Any:
+    """A pipeline with the backends that read here in place of the named ones."""
+
+    def replaced(step: dict[str, Any]) -> dict[str, Any]:
+        return {**step, "backend": backend_of_config(step["backend"])} if "backend" in step else step
+
+    return json.loads(json.dumps(steps, default=str), object_hook=replaced)
 
 
 def _digest(value: Any) -> str:
@@ -148,23 +158,28 @@ class ManyRun:
     def __init__(self, videos: VideoInputs, out: Path, run: dict[str, Any], output: Output, say: Say):
         rank, num_ranks = output.share()
         self._file, self._say = ResultLines(part_path(out, rank, num_ranks), run), say
-        state = _State(videos.keys())
-        state.add(self._file.heads())
-        for path, ranks in parts_of(out).items():
-            if path != self._file.path:
-                state.add(heads_of(path, run, others_write=ranks == num_ranks > 1))
+        state = _State(videos)
+        try:
+            state.add(self._file.heads())
+            for path, ranks in parts_of(out).items():
+                if path != self._file.path:
+                    state.add(heads_of(path, run, others_write=ranks == num_ranks > 1))
+        except BaseException:
+            self._file.close()
+            raise
         mine = np.arange(rank, len(videos), num_ranks)
         status = state.of_inputs[mine]
         wanted = status != _DONE if output.retry_failed else status == _NONE
         self.todo, self._total = mine[wanted], len(mine)
         self._any_done, self._is_rank = bool((state.of_inputs == _DONE).any()), num_ranks > 1
         if (status != _NONE).any():
+            where = out if num_ranks == 1 else f"the files of {out}"
             failed = int((status == _FAILED).sum())
             errors = (
                 f", {failed} of them with an error{'' if output.retry_failed or not failed else ' (--retry_failed)'}"
             )
             say(
-                f"{int((status != _NONE).sum())} of {len(mine)} are in {out}{errors if failed else ''}; "
+                f"{int((status != _NONE).sum())} of {len(mine)} are in {where}{errors if failed else ''}; "
                 f"{len(self.todo)} to go"
             )
 
@@ -198,22 +213,20 @@ class ManyRun:
 
 
 class _State:
-    """Whether each input has a line.
+    """Whether each input has a line."""
 
-    Args:
-        keys: S16 [M], each once.
-    """
-
-    def __init__(self, keys: np.ndarray):
-        self._order = np.argsort(keys)
+    def __init__(self, videos: VideoInputs):
+        keys, self._videos = videos.keys(), videos
+        self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
         self.of_inputs = np.full(len(keys), _NONE, np.int8)
 
-    def add(self, heads: Iterator[tuple[bytes, bool]]) -> None:
-        """Takes lines, (key, whether it is a result); those of other inputs count nothing."""
+    def add(self, heads: Iterator[Head]) -> None:
+        """Takes lines; those of other inputs count nothing, and a result counts more than an error."""
         while block := list(islice(heads, _BLOCK)):
-            keys = np.array([key for key, _ in block], f"S{KEY_BYTES}")
-            status = np.where([good for _, good in block], _DONE, _FAILED).astype(np.int8)
-            places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-            found = self._keys[places] == keys
-            np.maximum.at(self.of_inputs, self._order[places[found]], status[found])
+            keys = np.array([key for key, _, _ in block], f"S{KEY_BYTES}")
+            ranges = np.searchsorted(self._keys, keys).tolist(), np.searchsorted(self._keys, keys, "right").tolist()
+            for (_, path, good), begin, end in zip(block, *ranges):
+                for index in self._order[begin:end].tolist():
+                    if self._videos.can_be_at(index, path):
+                        self.of_inputs[index] = max(self.of_inputs[index], _DONE if good else _FAILED)

@@ -106,15 +106,16 @@ def write_predictions(
 
     JSON: a list of ``{"path", "top": [{"class", "score", "name"}], "scores": [K]}``, or ``{"path", "error"}``; with a
     threshold ``top`` holds the classes of at least that score.  CSV: one row per video, ``path, class_1, score_1,
-    name_1, ..., error``, as many as the video with the most classes needs.
+    name_1, ..., error``, as many as the video with the most classes needs.  Of a file name that is not UTF-8, JSON
+    holds escapes (``\\udcff``), and CSV the bytes.
     """
     as_text = _as_json if path.suffix.lower() == ".json" else _as_csv
     write_atomic(path, as_text(predictions, top_k, threshold))
 
 
-def _as_json(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> str:
+def _as_json(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> bytes:
     records = [{"path": each.path, **record_of(each, top_k, threshold)} for each in predictions]
-    return json.dumps(records, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(records, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def record_of(prediction: Prediction, top_k: int | None, threshold: float | None) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def record_of(prediction: Prediction, top_k: int | None, threshold: float | None
     return {"top": top, "scores": [float(s) for s in prediction.scores]}
 
 
-def _as_csv(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> str:
+def _as_csv(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> bytes:
     k = max([len(p.best(top_k, threshold)) for p in predictions if p.error is None], default=1)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
@@ -138,4 +139,4 @@ def _as_csv(predictions: Sequence[Prediction], top_k: int | None, threshold: flo
         best = prediction.best(top_k, threshold)
         cells = [cell for i, score, name in best for cell in (i, repr(score), name or "")]
         writer.writerow([prediction.path, *cells, *[""] * (len(titles) - len(cells)), ""])
-    return stream.getvalue()
+    return stream.getvalue().encode("utf-8", "surrogateescape")

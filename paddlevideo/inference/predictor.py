@@ -30,6 +30,7 @@ from paddlevideo.inference.network import TrainedNetwork, config_of, damaged_of
 from paddlevideo.inference.paddlevideo_export import to_foreign_layout, to_probabilities
 from paddlevideo.inference.predictions import Prediction
 from paddlevideo.inference.runtimes.base import Backend, ExportedModel, Runtime, Say, refuse_backend, to_stderr
+from paddlevideo.inference.runtimes.choice import onnx_file
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.loader.decode.reader import Damaged
@@ -56,6 +57,18 @@ class Origin:
 
     files: tuple[Path, ...] = ()
     settings: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of_export(cls, export: Export, precision: str) -> Origin:
+        """By the digests in ``inference.yml``, which hold where files of other runtimes alone are left; of a file
+        without one, by its content."""
+        files = [export.program, export.params]
+        if precision == "int8":  # quantised again, it gives other scores
+            files.append(onnx_file(export.program.with_suffix(""), precision))
+        noted = export.description.files if export.description else {}
+        digests = {file.name: noted[file.name] for file in files if file.name in noted}
+        others = tuple(file for file in files if file.name not in noted)
+        return cls(others, {"precision": precision, "files": digests})
 
     def digest(self) -> str:
         """Of the content of both."""
@@ -146,7 +159,7 @@ class Predictor:
             raise _takes_boxes(export.program)
         name = description.model_name if description else export.program.stem
         multi_label = description is not None and description.score_type == MULTI_LABEL
-        origin = Origin((export.program, export.params), {"precision": runtime.precision})
+        origin = Origin.of_export(export, runtime.precision)
         return cls(model, steps, name, names, multi_label, say=say, origin=origin, **more)
 
     @classmethod
@@ -169,7 +182,7 @@ class Predictor:
         names = _names(labels, model.classes.names and list(model.classes.names), str(weights), count, say)
         more = {"damaged": damaged_of(config), **more}
         multi_label = model.framework.multi_label
-        origin = Origin((Path(weights),), config.to_dict().get("MODEL"))
+        origin = Origin((Path(weights),), _without_pretrained(config.to_dict().get("MODEL")))
         return cls(model, model.pipeline, config["model_name"], names, multi_label, say=say, origin=origin, **more)
 
     def predict(
@@ -213,6 +226,10 @@ class Predictor:
                 if item.error is not None and not (skip and (self._proven or isinstance(item.error, VideoReadError))):
                     yield from self._run(batch, skip)
                     raise item.error
+                shapes = {each.imgs.shape for each in batch if each.error is None}
+                if item.error is None and shapes - {item.imgs.shape}:
+                    yield from self._run(batch, skip)
+                    batch = []
                 batch.append(item)
                 num_clips = sum(each.error is None for each in batch)
                 if num_clips in (0, self.batch_size) or len(batch) >= num_clips + _MAX_FAILED:
@@ -355,6 +372,13 @@ class Predictor:
                 f"({'[V, T, H, W, 3]' if not self._foreign else 'its own order'}); "
                 "the configuration is not the one it was exported with"
             )
+
+
+def _without_pretrained(section: Any) -> Any:
+    """MODEL without the weights that it begins training with."""
+    if isinstance(section, Mapping):
+        return {key: _without_pretrained(value) for key, value in section.items() if key != "pretrained"}
+    return section
 
 
 def _name(source: Source, index: int) -> str:

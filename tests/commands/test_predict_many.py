@@ -155,7 +155,7 @@ def test_killed_twice_and_continued_every_video_is_there_once(tiny, listed, tmp_
             process.send_signal(signal.SIGSTOP)
             if lines == 4:
                 with start() as second:
-                    assert "another process is writing it" in second.communicate()[1]
+                    assert "another run is writing it" in second.communicate()[1]
             process.send_signal(signal.SIGKILL)
     with start() as process:
         error = process.communicate()[1]

@@ -23,9 +23,21 @@ def test_a_list_file_is_read_as_data_sets_write_them(tmp_path):
     touch(tmp_path, "a clip.mp4", "b.mp4", "c.mp4", "d 7")
     content = "\ufeffa clip.mp4\r\nb.mp4 4\r\n\r\n" + f"{tmp_path / 'c.mp4'},2\nd 7\na clip.mp4 3,4"
     content += '\nb.mp4 0;3;17\n"d 7" 1\nc.mp4 ;'
+    touch(tmp_path, "a\u2028b\x0c.mp4")
+    content += "\na\u2028b\x0c.mp4 3"  # separators of str.splitlines, not of lines
     (tmp_path / "list.txt").write_text(content, encoding="utf-8", newline="")
     names = [p.name for p in find_videos([tmp_path / "list.txt"])]
-    assert names == ["a clip.mp4", "b.mp4", "c.mp4", "d 7", "a clip.mp4", "b.mp4", "d 7", "c.mp4"]
+    assert names.pop() == "a\u2028b\x0c.mp4"
+    assert names == [
+        "a clip.mp4",
+        "b.mp4",
+        "c.mp4",
+        "d 7",
+        "a clip.mp4",
+        "b.mp4",
+        "d 7",
+        "c.mp4",
+    ]
 
 
 def test_what_a_list_lacks_is_named_with_its_line(tmp_path):

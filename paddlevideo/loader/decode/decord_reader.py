@@ -24,9 +24,10 @@ class DecordReader(SurveyedReader, backend="decord"):
     def __init__(self, path: str, max_pixels: int = MAX_PIXELS):
         try:
             import decord
-        except ImportError as error:
+        except Exception as error:  # also of its shared libraries
             raise UserError(
-                "backend 'decord' needs: pip install 'paddlevideo-suite[decord]'  (or use backend: pyav)"
+                f"backend 'decord' cannot be imported ({type(error).__name__}: {error}); it needs: "
+                "pip install 'paddlevideo-suite[decord]'  (or use backend: pyav)"
             ) from error
         super().__init__(path, max_pixels)
         if self._seen.source.container == "mpegts":

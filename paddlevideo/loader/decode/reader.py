@@ -189,23 +189,32 @@ def backends() -> list[str]:
 
 
 def backend_of_config(backend: str) -> str:
-    """The backend for one that a configuration names: ``pyav`` for decord where that is not installed.
+    """The backend for one that a configuration names: ``pyav`` for decord where that cannot be imported.
 
     PaddleVideo's files name decord, which no file needs: ``pyav`` reads all that it reads.  The replacement is logged
     once per process, when a pipeline is built, which is before worker processes begin.
     """
-    if backend != "decord" or importlib.util.find_spec("decord") is not None:
+    if backend != "decord" or has_decord():
         return backend
-    _log_decord_is_missing()
     return "pyav"
 
 
 @functools.cache
-def _log_decord_is_missing() -> None:
+def has_decord() -> bool:
+    """Whether decord can be imported; where it cannot, a line in the log has the reason."""
+    try:
+        import decord  # noqa: F401
+    except ImportError:
+        reason = "is not installed"
+    except Exception as error:  # of its shared libraries, of an import hook
+        reason = f"cannot be imported ({' '.join(f'{type(error).__name__}: {error}'.split()):.200})"
+    else:
+        return True
     log.warning(
-        "backend decord: decord is not installed, so the exact reader (pyav) decodes the frames; they differ where "
+        f"backend decord: decord {reason}, so the exact reader (pyav) decodes the frames; they differ where "
         "decord gives wrong ones (open groups of pictures); pip install 'paddlevideo-suite[decord]' installs it"
     )
+    return False
 
 
 def open_video(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from paddlevideo.errors import UserError
 from paddlevideo.loader.decode import open_video, reader
 from paddlevideo.loader.decode.pyav import PyAVReader
 from paddlevideo.loader.pipelines import Pipeline
@@ -26,9 +27,9 @@ WITHOUT = "import sys; sys.modules['decord'] = None; from paddlevideo.cli.main i
 def no_decord(monkeypatch):
     """``import decord`` fails."""
     monkeypatch.setitem(sys.modules, "decord", None)
-    reader._log_decord_is_missing.cache_clear()
+    reader.has_decord.cache_clear()
     yield
-    reader._log_decord_is_missing.cache_clear()
+    reader.has_decord.cache_clear()
 
 
 def with_decord_named(config):
@@ -62,6 +63,22 @@ def test_the_exact_reader_replaces_it_with_one_line(no_decord, tmp_path, caplog)
     assert [record.getMessage().count(LINE) for record in caplog.records] == [1] and PIP in caplog.text
     # what an export writes stays what the configuration names
     assert pipelines[0].describe()["decode"]["backend"] == "decord"
+
+
+@pytest.mark.parametrize("error", [OSError("libavcodec.so: no such file"), RuntimeError("blocked")])
+def test_one_that_cannot_be_imported_is_replaced_with_the_reason(no_decord, monkeypatch, caplog, error):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "decord":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "decord")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    assert reader.backend_of_config("decord") == reader.backend_of_config("decord") == "pyav"
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert f"cannot be imported ({type(error).__name__}: {error})" in line
+    with pytest.raises(UserError, match="decord' cannot be imported .*pip install"):
+        open_video(__file__, "decord")
 
 
 def test_it_is_taken_where_it_is_installed(tmp_path, caplog):
