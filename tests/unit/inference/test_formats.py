@@ -4,11 +4,14 @@ import contextlib
 import importlib.util
 import io
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
+from benchmarks import export_formats
+from paddlevideo.build import deployed_network
 from paddlevideo.cli.main import main
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
@@ -179,3 +182,29 @@ def test_detection_needs_no_file_of_paddle(tiny_ava, tmp_path):
     assert len(found[0]) > 2
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], atol=1e-5)
+
+
+# ---- the benchmark
+
+
+def test_the_benchmark_gives_a_form_that_export_would_refuse_a_row(monkeypatch):
+    clip, scores = np.zeros((1, 4, 32, 32, 3), np.uint8), np.full((1, 3), 0.25, np.float32)
+    forms = {"paddle": 0.0, "onnx": 0.5, "openvino": 0.125}
+    network = SimpleNamespace(takes_boxes=False, input_spec=lambda batch: [])
+    monkeypatch.setattr(export_formats, "save_program", lambda *given: None)
+    monkeypatch.setattr(export_formats, "write_formats", lambda *given: None)
+    monkeypatch.setattr(export_formats.Reference, "of", lambda *given: Reference([{"imgs": clip[None]}], [scores]))
+    monkeypatch.setattr(
+        export_formats,
+        "open_model",
+        lambda program, params, runtime, say: SimpleNamespace(run=lambda batch: scores + forms[runtime.backend]),
+    )
+    assert export_formats.differences(network, clip, None) == forms
+
+
+def test_conditioned_normalisations_have_no_variance_below_the_median(tiny):
+    network, clip = deployed_network(load_config(tiny.config)), np.zeros((1, 4, 32, 32, 3), np.uint8)
+    export_formats.prepared(network, clip, None, conditioned=True)
+    norms = [layer for layer in network.sublayers() if hasattr(layer, "_variance")]
+    variances = [layer._variance.numpy() for layer in norms]
+    assert len(variances) > 10 and all(2 * v.min() > np.median(v) > 0 for v in variances)
