@@ -19,11 +19,17 @@ def tiny_config(avg_type: str = "score", **dataset: object) -> dict:
     return {
         "MODEL": {
             "framework": "Recognizer2D",
-            "backbone": {"name": "ResNetTSM", "depth": 18, "num_seg": 4, "pretrained": "data/not-there.pdparams"},
+            "backbone": {
+                "name": "ResNetTSM",
+                "depth": 18,
+                "num_seg": 4,
+                "width": 4,
+                "pretrained": "data/not-there.pdparams",
+            },
             "head": {
                 "name": "TSMHead",
                 "num_classes": NUM_CLASSES,
-                "in_channels": 512,
+                "in_channels": 32,
                 "drop_ratio": 0.5,
                 "std": 0.01,
             },

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
     add(*out, dest="out", default="./inference", metavar="DIR", help=f"folder for the exported files {default}")
     parser.set_defaults(folder_flag=out[0], override_flag="--override" if script else "-o")
     formats = "forms to write, of paddle, onnx, openvino (paddle, and onnx where timing takes it)"
-    add("--format", type=lambda text: text.split(","), metavar="F,F", help=formats)
+    add("--format", type=lambda text: [name.strip() for name in text.split(",")], metavar="F,F", help=formats)
     add("--timing", choices=("quick", "none"), default="quick", help="time the runtimes on this machine (%(default)s)")
     add("--time", metavar="DIR", help="time the runtimes for an exported model on this machine, and nothing else")
     add("--int8", metavar="DIR", help="quantise an exported model to 8-bit integers, and print what that costs")

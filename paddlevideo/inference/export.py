@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -38,17 +40,18 @@ from paddlevideo.inference.exported import FILE_NAME, MULTI_LABEL, ONE_LABEL, De
 from paddlevideo.inference.formats import checked_formats, compare_formats, write_formats
 from paddlevideo.inference.network import pipelines_with_test
 from paddlevideo.inference.person_actions import DetectionSettings
-from paddlevideo.inference.runtimes.base import BACKENDS, Say
+from paddlevideo.inference.runtimes.base import BACKENDS, Backend, Say
 from paddlevideo.inference.runtimes.choice import form_files, onnx_file
 from paddlevideo.inference.runtimes.onnx import convert
 from paddlevideo.inference.runtimes.paddle import PARAMS_SUFFIX, PROGRAM_SUFFIXES
 from paddlevideo.inference.timing import time_runtimes
-from paddlevideo.inference.video_bank import WINDOW, window_of
+from paddlevideo.inference.video_bank import WINDOW, Window, window_of
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
 
 CONFIG_SUFFIX = "_config.yml"
 TIMINGS = ("quick", "none")
+_WORK, _NEW_S = ".export-", 60.0  # a folder that new may not be locked yet
 # boxes: x1, y1, x2, y2 in pixels of imgs, those of all clips one after the other; boxes_num: how many each clip has;
 # long_term: S slots of C features, zeros where long_term_filled is false
 _AXES = {"imgs": "NVTHWC", "boxes": "R4", "boxes_num": "N", "long_term": "NSC", "long_term_filled": "NS"}
@@ -131,14 +134,8 @@ def export(
             specs = framework.input_spec({"imgs": clip[None], **(window.empty(1) if window else {})})
             inputs = [_described(spec) for spec in specs]
             program = _save_program(framework, specs, folder / name)
-            with _checked_form(framework, program, clip) as (checked, part):
-                reference = Reference.of(framework, part, window)
-                difference = _compared(reference, checked, say)
-                write_formats(checked, others)
-                of_others = compare_formats(checked, others, reference, say)
-                if checked != program:
-                    write_formats(program, others)
-                runtime = _timed(checked, program, reference, say, formats is None) if timing == "quick" else {}
+            converts = formats is None if timing == "quick" else None
+            difference, of_others, runtime = _with_forms(framework, program, clip, window, others, converts, say)
             for line in lines:
                 say(line)
             description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path))
@@ -157,6 +154,31 @@ def export(
         max_difference=difference.absolute,
         format_differences={form: found.absolute for form, found in of_others.items()},
     )
+
+
+def _with_forms(
+    framework: Any,
+    program: Path,
+    clip: np.ndarray,
+    window: Window | None,
+    others: Sequence[Backend],
+    converts: bool | None,
+    say: Say,
+) -> tuple[Difference, Mapping[Backend, Difference], dict[str, Any]]:
+    """Writes the other forms; the differences of the program and of each form, and the section ``runtime``.
+
+    Args:
+        converts: as of ``_timed``; None: nothing is timed.
+    """
+    with _checked_form(framework, program, clip) as (checked, part):
+        reference = Reference.of(framework, part, window)
+        difference = _compared(reference, checked, say)
+        write_formats(checked, others)
+        of_others = compare_formats(checked, others, reference, say)
+        if checked != program:
+            write_formats(program, others)
+        runtime = {} if converts is None else _timed(checked, program, reference, say, converts)
+    return difference, of_others, runtime
 
 
 @contextmanager
@@ -309,15 +331,41 @@ def _work_folder(output_dir: Path) -> Iterator[Path]:
     existed = output_dir.is_dir()
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        holder = tempfile.TemporaryDirectory(prefix=".export-", dir=output_dir)
+        _sweep(output_dir)
+        holder = tempfile.TemporaryDirectory(prefix=_WORK, dir=output_dir)
     except OSError as error:
         raise UserError(f"{output_dir}: cannot be written to ({error.strerror})") from None
     try:
-        with holder as folder:
+        with holder as folder, _locked(Path(folder)):
             yield Path(folder)
     finally:
         if not existed and not any(output_dir.iterdir()):
             output_dir.rmdir()
+
+
+def _sweep(output_dir: Path) -> None:
+    """Removes the hidden folders of exports that were killed."""
+    for leftover in output_dir.glob(f"{_WORK}*"):
+        with _locked(leftover) as free:
+            if free and time.time() - leftover.stat().st_mtime > _NEW_S:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Whether no other process holds the folder; if so, this one does within the block, until it ends."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # held, or a file system without locks of folders
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 def _move_to_target(folder: Path, output_dir: Path) -> None:

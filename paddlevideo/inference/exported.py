@@ -17,7 +17,7 @@ from paddlevideo.config.reading import read_yaml
 from paddlevideo.errors import ConfigError, DamagedFileError, UserError
 from paddlevideo.extensions import require_declared
 from paddlevideo.inference.runtimes.base import ExportedModel, Runtime, Say
-from paddlevideo.inference.runtimes.choice import files_of, open_model, resolved
+from paddlevideo.inference.runtimes.choice import doubt, files_of, open_model, resolved
 from paddlevideo.inference.runtimes.paddle import EXPORT_HINT, PARAMS_SUFFIX, PROGRAM_SUFFIXES
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
@@ -251,7 +251,7 @@ class Export:
 
         Args:
             runtime: what it leaves open is as ``inference.yml`` names for this machine.
-            say: receives a line where that cannot run here.
+            say: receives a line where that cannot run here, and where its scores were not compared or differ.
 
         Raises:
             UserError: a file is damaged, or belongs to another export than ``inference.yml``.
@@ -267,6 +267,9 @@ class Export:
                     f"{file}: {FILE_NAME} has no digest of it, so it is used without a comparison: of this model, or "
                     "not"
                 )
+        line = self.description and doubt(runtime, section, self.description.check, self.file)
+        if line:
+            say(line)
         return open_model(self.program, self.params, runtime, say)
 
     def check(self, paths: Iterable[Path]) -> None:

@@ -22,21 +22,23 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.environment import available_cores, cpu_name
-from paddlevideo.errors import UserError, printable
+from paddlevideo.errors import UserError
 from paddlevideo.inference.export_check import Reference
 from paddlevideo.inference.exported import FILE_NAME, MULTI_LABEL, Description, Export
+from paddlevideo.inference.inputs import VideoInputs
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.runtimes.base import ExportedModel, Runtime, Say, require_installed
-from paddlevideo.inference.runtimes.choice import onnx_file
+from paddlevideo.inference.runtimes.choice import files_of, onnx_file
 from paddlevideo.inference.runtimes.onnx import CONVERTER, OnnxModel, can_convert, convert
 from paddlevideo.inference.runtimes.paddle import program_inputs
 from paddlevideo.loader.datasets.lists import ClassCount
 from paddlevideo.loader.datasets.video import VideoDataset
 from paddlevideo.loader.decode import VideoReadError
+from paddlevideo.loader.fetch import time_limit
 from paddlevideo.metrics.topk import mean_average_precision, predictions, top_k_accuracy
 from paddlevideo.safe_io import instead_of_a_file, sha256, write_atomic
 from paddlevideo.settings import DEFAULT_SEED
-from paddlevideo.video_files import find_videos, is_video
+from paddlevideo.video_files import is_video
 
 NUM_CALIBRATION = 100
 _TOP_K = (1, 5)
@@ -61,7 +63,8 @@ class LabelledVideos:
     def read(cls, path: str | Path, description: Description) -> LabelledVideos:
         """The videos of a list as testing takes it, of class folders, or without labels of a folder or a list of paths.
 
-        A relative path of a list counts from here, else from the list's folder.
+        A relative path of a list counts from here, else from the list's folder.  A list of which most lines are paths
+        alone has no labels.  A video that is not there is an error of that video, when it is read.
 
         Args:
             description: of the model, whose classes the labels are.
@@ -72,23 +75,22 @@ class LabelledVideos:
         path = Path(path).expanduser()
         if not path.exists() or is_video(path.name):
             raise UserError(f"{path}: {'a video' if path.exists() else instead_of_a_file(path)}; {_EXPECTED}")
-        if path.is_dir() and not any(entry.is_dir() and entry.name[0] != "." for entry in path.iterdir()):
-            return cls(str(path), [str(video) for video in find_videos([path])])
-        if path.is_file() and _holds_paths_only(path):
-            return cls(str(path), [str(video) for video in find_videos([path])])
+        if path.is_dir():
+            has_labels = any(entry.is_dir() and entry.name[0] != "." for entry in path.iterdir())
+        else:
+            has_labels = not _holds_paths(path)
+        if not has_labels:
+            return cls(str(path), list(VideoInputs([path], lambda line: None)))
         multi_label = description.score_type == MULTI_LABEL
         count = ClassCount(description.num_classes, f"num_classes of {FILE_NAME}")
-        for folder in (None, str(path.parent)):
-            dataset = VideoDataset(
-                str(path), folder, allow_outside_root=True, class_names=description.labels, multi_label=multi_label,
-                num_classes=count,
-            )  # fmt: skip
-            records = [dataset.records[index] for index in range(len(dataset.records))]
-            if os.path.exists(records[0]["filename"]):
-                break
-        else:
-            raise UserError(f"{path}: there is no video {printable(records[0]['filename'])}")
-        return cls(str(path), [str(r["filename"]) for r in records], np.array([r["label"] for r in records]))
+        dataset = VideoDataset(
+            str(path), allow_outside_root=True, class_names=description.labels, multi_label=multi_label,
+            num_classes=count,
+        )  # fmt: skip
+        records = [dataset.records[index] for index in range(len(dataset.records))]
+        names = [str(record["filename"]) for record in records]
+        paths = [name if os.path.exists(name) else os.path.join(path.parent, name) for name in names]
+        return cls(str(path), paths, np.array([record["label"] for record in records]))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -104,11 +106,15 @@ class LabelledVideos:
         return self.part(np.sort(order[:count])), self.part(np.sort(order[count:]))
 
 
-def _holds_paths_only(file: Path) -> bool:
-    """Whether every line, as a whole, is the path of a file."""
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines()]
-    paths = [(Path(line), file.parent / line) for line in lines if line and "\0" not in line]
-    return bool(paths) and all(path.is_file() or below.is_file() for path, below in paths)
+def _holds_paths(file: Path) -> bool:
+    """Whether most lines, as a whole, are paths of videos, there or not."""
+    with file.open(encoding="utf-8-sig", errors="replace") as text:
+        lines = [line.replace("\0", " ") for line in map(str.strip, text) if line]
+    return 2 * sum(is_video(line) or _is_there(line, file.parent) for line in lines) > len(lines)
+
+
+def _is_there(path: str, folder: Path) -> bool:
+    return os.path.exists(path) or os.path.exists(folder / path)
 
 
 @dataclass(frozen=True)
@@ -262,7 +268,7 @@ def _checked(export: Export) -> Description:
     """The description of an export that can be quantised, its files compared with their digests.
 
     Raises:
-        UserError: there is none, or it takes more than clips.
+        UserError: there is none, it takes more than clips, or Paddle's files are gone.
     """
     description = export.description
     if description is None:
@@ -272,6 +278,8 @@ def _checked(export: Export) -> Description:
             f"{export.program}: a detection model, which takes persons' boxes as well as clips; int8 is made of models "
             "of clips alone"
         )
+    if not files_of("paddle", export.program.with_suffix("")):
+        raise UserError(f"{export.program}: not there; int8 is compared with Paddle's program, export the model again")
     inputs = [spec.name for spec in program_inputs(export.program)]
     if len(inputs) != 1:
         raise UserError(f"{export.program}: has the inputs {', '.join(inputs)}; int8 is made of models of clips alone")
@@ -320,7 +328,8 @@ class _Clips:
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         for index, path in enumerate(self.videos.paths):
             try:
-                imgs = self._predictor.clip(path, index)["imgs"]
+                with time_limit(path, self._predictor.timeout_s):
+                    imgs = self._predictor.clip(path, index)["imgs"]
             except VideoReadError as error:
                 if self._on_error == "raise":
                     raise

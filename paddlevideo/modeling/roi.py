@@ -66,13 +66,14 @@ def roi_align(
 def pooled_to(maps: paddle.Tensor, size: int) -> paddle.Tensor:
     """[N, C, T, h, w] -> [N, C, T, size, size], the mean of each part; parts overlap where they do not divide h, w.
 
-    Two products with matrices of any h, w, which every runtime takes; the pool of Paddle has no form in ONNX.
+    Two products of float32 with matrices of any h, w, which every runtime takes; Paddle's pool has no form in ONNX.
     """
     height, width = maps.shape[3:]
     if not paddle.in_dynamic_mode():  # may be free
         height, width = (paddle.shape(maps)[axis].astype("int64") for axis in (3, 4))
     rows, columns = _parts(height, size), _parts(width, size)  # [size, h], [size, w]
-    return paddle.matmul(paddle.matmul(rows, maps), columns, transpose_y=True)
+    with paddle.amp.auto_cast(enable=False):  # products are in half precision otherwise, which the pool is not
+        return paddle.matmul(paddle.matmul(rows, maps), columns, transpose_y=True)
 
 
 def _parts(length: int | paddle.Tensor, size: int) -> paddle.Tensor:

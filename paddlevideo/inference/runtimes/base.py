@@ -23,6 +23,9 @@ Backend = Literal["paddle", "onnx", "openvino"]
 BACKENDS = ("paddle", "onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino"}
+_END_WITH_PARENT = (  # prctl(PR_SET_PDEATHSIG, SIGKILL)
+    "import ctypes, sys; sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); "
+)
 
 
 def to_stderr(line: str) -> None:
@@ -204,17 +207,19 @@ class ExportedModel(ABC):
         return finite_scores(output, self.name)
 
 
-def run_alone(command: Sequence[str], limit_s: float, variables: Mapping[str, str]) -> str | None:
-    """Runs a command that may abort or hang, its output unseen.
+def run_alone(code: str, arguments: Sequence[str], limit_s: float, variables: Mapping[str, str]) -> str | None:
+    """Runs Python code that may abort or hang in a process that ends with this one, its output unseen.
 
     Args:
+        code: as of ``python -c``.
+        arguments: ``sys.argv[1:]`` there.
         limit_s: seconds after which it is killed.
         variables: of its environment, over this process's.
 
     Returns:
         Why it failed, in one line; None if it did not.
     """
-    environment = {**os.environ, **variables}
+    command, environment = [sys.executable, "-c", _END_WITH_PARENT + code, *arguments], {**os.environ, **variables}
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,33 @@ def resolved(runtime: Runtime, section: Mapping[str, Any], files: Path, where: P
         return usual
     threads = runtime.cpu_threads or min(chosen.cpu_threads, available_cores())
     return replace(chosen.runtime(runtime), cpu_threads=threads)
+
+
+def doubt(runtime: Runtime, section: Mapping[str, Any], compared: Container[str], where: Path) -> str | None:
+    """Why the scores of a resolved runtime may differ from the network's; None: they were compared, and agree.
+
+    A precision other than float32 is one that the caller names, at a cost that is known to differ.
+
+    Args:
+        section: ``runtime`` of ``inference.yml``; may be empty.
+        compared: the forms that export compared.
+        where: ``inference.yml``.
+    """
+    if runtime.precision != "fp32":
+        return None
+    way = (runtime.backend, bool(runtime.enable_mkldnn))
+    rows = rows_of(section, str(where)) if section else []
+    rows = [row for row in rows if row.ms is not None and row.precision == "fp32"]
+    rows = [row for row in rows if (row.backend, row.enable_mkldnn) == way]
+    if any(row.agrees for row in rows):
+        return None
+    if rows:
+        apart = min(row.max_difference or 0.0 for row in rows)
+        return f"{where}: {rows[0]} gave other scores than the network when it was timed (difference {apart:.1e})"
+    if runtime.backend in (None, "paddle", *compared):
+        return None
+    again = f"paddlevideo export --time {where.parent} compares it"
+    return f"{where}: {_named(runtime)} was not compared with the network; {again}"
 
 
 def _fits(row: Timed, runtime: Runtime) -> bool:

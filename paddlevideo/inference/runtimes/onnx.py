@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,7 +104,7 @@ def convert(program: Path, params: Path, target: Path) -> str | None:
     with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
         made = Path(folder, target.name)
         files = [str(program.absolute()), str(params.absolute()), str(made)]
-        error = run_alone([sys.executable, "-c", _CONVERT, *files, str(_OPSET)], _LIMIT_S, _NO_INSTALLS)
+        error = run_alone(_CONVERT, [*files, str(_OPSET)], _LIMIT_S, _NO_INSTALLS)
         if error is None and not made.is_file():
             error = "wrote no file"
         if error is not None:

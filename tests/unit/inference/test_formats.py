@@ -1,12 +1,17 @@
 """The forms for other runtimes: what export writes and refuses, and prediction without Paddle's files."""
 
+import contextlib
 import importlib.util
+import io
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
+from benchmarks import export_formats
+from paddlevideo.build import deployed_network
 from paddlevideo.cli.main import main
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
@@ -14,7 +19,8 @@ from paddlevideo.inference import export as export_module
 from paddlevideo.inference import formats as formats_module
 from paddlevideo.inference.detector import detect
 from paddlevideo.inference.export import export
-from paddlevideo.inference.exported import read_description
+from paddlevideo.inference.export_check import Reference, random_clips
+from paddlevideo.inference.formats import compare_formats, write_formats
 from paddlevideo.inference.predictor import load
 from paddlevideo.inference.runtimes import choice
 from paddlevideo.inference.runtimes.onnx import OnnxModel
@@ -28,10 +34,14 @@ PADDLES = ("{}.json", "{}.pdiparams")
 
 @pytest.fixture(scope="module")
 def made(tiny, tmp_path_factory):
-    """The folder of a recognition model in all forms, and the lines printed."""
-    folder, lines = tmp_path_factory.mktemp("forms") / "TSM", []
-    report = export(load_config(tiny.config), tiny.weights, folder, say=lines.append, formats=("openvino", "onnx"))
-    return folder, lines, report
+    """The folder of a recognition model in all forms, the lines printed, and what timing was given."""
+    folder, printed, converts = tmp_path_factory.mktemp("forms"), io.StringIO(), []
+    (folder / "TSM.int8.onnx").touch()  # of an earlier export
+    words = ["-c", str(tiny.config), "-w", str(tiny.weights), "--out", str(folder), "--format", "paddle, openvino,onnx"]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(export_module, "time_runtimes", lambda *given: converts.append(given[-1]) or {})
+        assert main(["export", *words]) == 0
+    return folder, printed.getvalue().splitlines(), converts
 
 
 def without_paddle(folder, name, target, *others):
@@ -47,15 +57,16 @@ def files_of(folder):
 
 
 def test_every_form_is_written_with_its_digest_and_its_difference(made):
-    folder, lines, report = made
+    folder, lines, converts = made
     noted = yaml.safe_load((folder / "inference.yml").read_text())
     files = {"TSM.json", "TSM.pdiparams", "TSM.onnx", "TSM.xml", "TSM.bin"}
     assert {*files_of(folder)} == files | {"inference.yml", "TSM_config.yml"}
     assert noted["files"] == {name: digest for name, digest in files_of(folder).items() if name in files}
     for form in FORMS:
-        assert 0 <= noted["check"][form]["max_difference"] == report.format_differences[form] < 1e-5
+        assert 0 <= noted["check"][form]["max_difference"] < 1e-5
         assert any(line.startswith(f"format {form} against the network, largest difference") for line in lines)
-    assert noted["check"]["max_difference"] == report.max_difference and "runtime" not in noted
+    assert 0 <= noted["check"]["max_difference"] < 1e-5 and "runtime" not in noted
+    assert converts == [False]  # timing converts only where no format is named
 
 
 @pytest.mark.parametrize("backend", FORMS)
@@ -63,7 +74,7 @@ def test_prediction_needs_no_file_of_paddle(made, tiny, tmp_path, backend):
     expected = [p.scores for p in load(made[0], device="cpu").predict(tiny.videos)]
     others = ["TSM.xml", "TSM.bin"] if backend == "onnx" else ["TSM.onnx"]
     folder = without_paddle(made[0], "TSM", tmp_path / "e", *others)
-    for path, chosen in ((folder, None), (folder, backend), (folder / "TSM.json", None), (folder / "TSM", None)):
+    for path, chosen in ((folder, None), (folder / "TSM.json", backend), (folder / "TSM", None)):
         predictor = load(path, device="cpu", backend=chosen, batch_size=2)
         assert predictor.model.runtime.backend == backend
         np.testing.assert_allclose([p.scores for p in predictor.predict(tiny.videos)], expected, atol=1e-5)
@@ -118,13 +129,14 @@ def test_the_commands_run_without_paddles_files(made, tiny, tmp_path, capsys):
 # ---- what export refuses
 
 
-def test_a_form_that_differs_is_refused_and_the_earlier_export_stays(made, tiny, monkeypatch):
-    before, real = files_of(made[0]), OnnxModel.output
-    monkeypatch.setattr(formats_module, "convert", lambda *files: shutil.copy(made[0] / "TSM.onnx", files[-1]) and None)
+def test_a_form_that_differs_is_refused(made, monkeypatch):
+    program, real = made[0] / "TSM.json", OnnxModel.output
+    batch = {"imgs": random_clips(np.zeros((1, 4, 32, 32, 3), np.uint8))}
+    reference = Reference([batch], [load(made[0], device="cpu", backend="paddle").model.run(batch)])
+    assert compare_formats(program, ["onnx"], reference, print)["onnx"].small
     monkeypatch.setattr(OnnxModel, "output", lambda self, arrays: real(self, arrays) + np.float32(2e-4))
     with pytest.raises(UserError, match="TSM: format onnx differs from the network: .*0.0002.*nothing was written"):
-        export(load_config(tiny.config), tiny.weights, made[0], say=print, formats=["onnx"])
-    assert files_of(made[0]) == before
+        compare_formats(program, ["onnx"], reference, print)
 
 
 @pytest.mark.parametrize(
@@ -148,22 +160,11 @@ def test_a_form_that_cannot_be_made_is_refused_at_once(tiny, tmp_path, monkeypat
     assert not (tmp_path / "e").exists()
 
 
-def test_a_model_that_cannot_be_converted_is_refused(tiny, tmp_path, monkeypatch):
+def test_a_model_that_cannot_be_converted_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(formats_module, "convert", lambda *files: "paddle2onnx: the process ended with SIGABRT")
     with pytest.raises(UserError, match="TSM: format onnx: this model cannot be converted .*SIGABRT.*without --format"):
-        export(load_config(tiny.config), tiny.weights, tmp_path / "e", say=print, formats=["onnx"])
-    assert not (tmp_path / "e").exists()
-
-
-def test_named_formats_are_all_that_is_written(made, tiny, tmp_path, monkeypatch):
-    """Timing converts only where no format is named; earlier forms are of other weights."""
-    converts = []
-    monkeypatch.setattr(export_module, "time_runtimes", lambda *given: converts.append(given[-1]) or {})
-    folder = shutil.copytree(made[0], tmp_path / "e")
-    words = ["export", "-c", str(tiny.config), "-w", str(tiny.weights), "--out", str(folder), "--format", "paddle"]
-    assert main(words) == 0 and converts == [False]
-    assert {*read_description(folder).files} == {"TSM.json", "TSM.pdiparams"}
-    assert not any((folder / f"TSM.{ending}").exists() for ending in ("onnx", "xml", "bin"))
+        write_formats(tmp_path / "TSM.json", ["onnx"])
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- persons
@@ -181,3 +182,29 @@ def test_detection_needs_no_file_of_paddle(tiny_ava, tmp_path):
     assert len(found[0]) > 2
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], atol=1e-5)
+
+
+# ---- the benchmark
+
+
+def test_the_benchmark_gives_a_form_that_export_would_refuse_a_row(monkeypatch):
+    clip, scores = np.zeros((1, 4, 32, 32, 3), np.uint8), np.full((1, 3), 0.25, np.float32)
+    forms = {"paddle": 0.0, "onnx": 0.5, "openvino": 0.125}
+    network = SimpleNamespace(takes_boxes=False, input_spec=lambda batch: [])
+    monkeypatch.setattr(export_formats, "save_program", lambda *given: None)
+    monkeypatch.setattr(export_formats, "write_formats", lambda *given: None)
+    monkeypatch.setattr(export_formats.Reference, "of", lambda *given: Reference([{"imgs": clip[None]}], [scores]))
+    monkeypatch.setattr(
+        export_formats,
+        "open_model",
+        lambda program, params, runtime, say: SimpleNamespace(run=lambda batch: scores + forms[runtime.backend]),
+    )
+    assert export_formats.differences(network, clip, None) == forms
+
+
+def test_conditioned_normalisations_have_no_variance_below_the_median(tiny):
+    network, clip = deployed_network(load_config(tiny.config)), np.zeros((1, 4, 32, 32, 3), np.uint8)
+    export_formats.prepared(network, clip, None, conditioned=True)
+    norms = [layer for layer in network.sublayers() if hasattr(layer, "_variance")]
+    variances = [layer._variance.numpy() for layer in norms]
+    assert len(variances) > 10 and all(2 * v.min() > np.median(v) > 0 for v in variances)

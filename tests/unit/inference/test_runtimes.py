@@ -2,9 +2,12 @@
 
 import dataclasses
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,6 +82,25 @@ def test_the_fastest_in_float32_that_agrees_is_noted_and_noise_keeps_paddle():
 )
 def test_what_the_caller_names_holds_and_the_rest_is_the_fastest(place, runtime, wanted):
     assert chosen(place, runtime) == (wanted, [])
+
+
+def test_scores_that_differ_or_were_not_compared_are_a_line(place):
+    def line(runtime, rows=ROWS, compared=()):
+        found = resolved(
+            runtime, described(rows, "1 clip") if rows else {}, place / "M", place / "inference.yml", print
+        )
+        return choice.doubt(found, described(rows, "1 clip") if rows else {}, compared, place / "inference.yml")
+
+    assert "OpenVINO gave other scores than the network when it was timed (difference 5.0e-01)" in line(
+        Runtime(backend="openvino")
+    )
+    assert f"OpenVINO was not compared with the network; paddlevideo export --time {place}" in line(
+        Runtime(backend="openvino"), rows=[], compared=("onnx",)
+    )
+    assert line(Runtime(backend="openvino"), rows=[], compared=("onnx", "openvino")) is None
+    for runtime in (Runtime(), Runtime(backend="onnx"), Runtime(precision="bf16")):
+        assert line(runtime) is None
+    assert line(Runtime(), rows=[]) is None
 
 
 def test_another_processor_uses_paddle_with_a_line_on_how_to_time_anew(place):
@@ -280,6 +302,51 @@ def test_a_process_that_aborts_is_a_line_and_no_more(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="by a signal of Linux")
+def test_a_process_that_is_run_alone_ends_with_a_killed_parent(tmp_path):
+    file, code = (
+        tmp_path / "pid",
+        "import os, sys, time; open(sys.argv[1], 'w').write(f'{os.getpid()} '); time.sleep(90)",
+    )
+    call = f"from paddlevideo.inference.runtimes.base import run_alone; run_alone({code!r}, [{str(file)!r}], 90, {{}})"
+    parent = subprocess.Popen([sys.executable, "-c", call])
+    try:
+        assert within_s(60, lambda: file.is_file() and file.read_text().endswith(" "))
+    finally:
+        parent.kill()
+        parent.wait()
+    status = Path("/proc", file.read_text().strip(), "stat")
+    assert within_s(10, lambda: not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def within_s(seconds, condition):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_folders_of_killed_exports_are_removed_and_those_of_others_stay(tmp_path):
+    old = [tmp_path / name for name in (".export-killed", ".export-held", "kept")]
+    for folder in old:
+        folder.mkdir()
+        (folder / "M.json").touch()
+        os.utime(folder, (0, 0))
+    code = (
+        "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(old[1])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with export_module._work_folder(tmp_path) as folder:
+            assert {path.name for path in tmp_path.iterdir()} == {".export-held", "kept", folder.name}
+            os.utime(folder, (0, 0))
+            export_module._sweep(tmp_path)  # of another export into the same folder
+            assert folder.is_dir()
+        other.stdin.close()
+
+
 def test_a_conversion_installs_nothing(tmp_path, monkeypatch):
     """paddle2onnx's own choice of a tool has pip install packages into the user's environment."""
     (tmp_path / "paddle2onnx.py").write_text(
@@ -352,12 +419,7 @@ def test_the_onnx_form_runs_at_any_batch_after_its_digest_was_compared(copy, bac
         Predictor.from_export(copy, runtime=Runtime(backend=backend))
 
 
-def test_an_export_over_another_one_leaves_no_onnx_of_other_weights(tiny, copy):
-    (copy / "TSM.onnx").touch()
-    export(load_config(tiny.config), tiny.weights, copy, say=lambda line: None)
-    assert not (copy / "TSM.onnx").exists()
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("paddle2onnx") is None, reason="paddle2onnx is not installed")
 @pytest.mark.parametrize("backend, library", [("onnx", "onnxruntime"), ("openvino", "openvino")])
 def test_a_converted_model_gives_the_network_s_scores(tiny, tmp_path, backend, library):

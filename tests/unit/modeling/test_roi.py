@@ -1,10 +1,12 @@
 """Region features against a plain RoIAlign, and the extractor's pools, pathways and edges."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.modeling.roi import SingleRoIExtractor3D, owners, roi_align
+from paddlevideo.modeling.roi import SingleRoIExtractor3D, owners, pooled_to, roi_align
 
 STRIDE = 16
 
@@ -130,3 +132,19 @@ def test_gradients_reach_the_map_and_boxes_without_area_give_none():
     regions, _ = SingleRoIExtractor3D(output_size=2)(x, paddle.to_tensor(BOXES[:1]), paddle.to_tensor([1, 0], "int32"))
     regions.sum().backward()
     assert np.isfinite(x.grad.numpy()).all() and x.grad.numpy()[0].any() and not x.grad.numpy()[1].any()
+
+
+def test_the_context_is_pooled_in_float32_under_amp(monkeypatch):
+    """A product is in half precision under AMP, where a pool is not."""
+    states, inside, product = [], [], paddle.matmul
+
+    @contextmanager
+    def auto_cast(enable=True):
+        states.append(enable)
+        yield
+        states.pop()
+
+    monkeypatch.setattr(paddle.amp, "auto_cast", auto_cast)
+    monkeypatch.setattr(paddle, "matmul", lambda *given, **named: inside.append([*states]) or product(*given, **named))
+    pooled_to(paddle.ones([1, 2, 1, 4, 6]), 2)
+    assert inside == [[False], [False]]
