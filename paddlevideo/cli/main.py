@@ -1,12 +1,14 @@
 """The command ``paddlevideo`` and the printed names ``main.py`` and ``tools/*.py``.
 
 A command is a module of this folder with ``add_arguments(parser)`` and ``run(args) -> int``, imported when it is named.
+Other packages add commands by an entry point of the group ``paddlevideo.commands``: the command's name, and such a module.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 from paddlevideo.errors import UserError
 
 NAME = "paddlevideo"
+ENTRY_POINTS = "paddlevideo.commands"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Command:
 
     Args:
         about: its line in the list of commands.
-        module: the module of ``paddlevideo.cli``.
+        module: the module of ``paddlevideo.cli``; with dots, of another package.
         variant: further arguments of the module's ``add_arguments``.
     """
 
@@ -104,13 +107,20 @@ SCRIPTS: dict[str, Command | Group] = {
 }
 
 
+def commands() -> Group:
+    """``COMMANDS``, and those of installed packages; a name of ``COMMANDS`` stays what it is."""
+    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    others = {entry.name: Command(f"of the package {entry.value.partition('.')[0]}", entry.value) for entry in found}
+    return Group(COMMANDS.about, {**others, **COMMANDS.commands})
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """``paddlevideo COMMAND ...``; returns the exit code.
 
     Args:
         argv: the words after the command's name (those of the process).
     """
-    return run_command(lambda: execute(COMMANDS, NAME, sys.argv[1:] if argv is None else argv))
+    return run_command(lambda: execute(commands(), NAME, sys.argv[1:] if argv is None else argv))
 
 
 def run_script(name: str, argv: Sequence[str] | None = None) -> int:
@@ -136,7 +146,8 @@ def execute(command: Command | Group, prog: str, argv: Sequence[str]) -> int:
             raise UserError(f"{prog}: there is no command {word!r}; expected one of {', '.join(command.commands)}")
         command, prog = command.commands[word], f"{prog} {word}"
     set_cpu_environment()
-    module = importlib.import_module(f"paddlevideo.cli.{command.module}")
+    name = command.module if "." in command.module else f"paddlevideo.cli.{command.module}"
+    module = importlib.import_module(name)
     parser = argparse.ArgumentParser(
         prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

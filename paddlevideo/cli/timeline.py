@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import time
 from contextlib import closing
 
 from paddlevideo.cli import options, predict
@@ -36,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--gap_s", type=float, metavar="S", help="spans of a class at most so far apart are one (window_s / 2)")
     add("--background", metavar="CLASS", help="the class that is no span")
     add("--out", nargs="+", default=[], metavar="FILE", help="write the spans: .json, .jsonl, .csv, .srt, .vtt")
+    add("--scores", metavar="FILE", help="write the scores of every window of a file: .csv")
+    add("--progress", action="store_true", help="print to stderr how far the source was read, once a second")
     buffered = "of a live source: seconds that wait for the model before the oldest are dropped (%(default)s)"
     add("--buffer_s", type=float, default=10.0, metavar="S", help=buffered)
     add("--outage_s", type=float, metavar="S", help="of a live source: end when it is lost for so long (never)")
@@ -50,7 +53,10 @@ def run(args: argparse.Namespace) -> int:
 
     for path in args.out:
         form_of(path)
-    Address.parse(args.input)
+    if Address.parse(args.input).kind != "file" and args.scores:
+        raise UserError("--scores: the scores of a camera or an address are not kept; name a file as --input")
+    if args.scores and not args.scores.lower().endswith(".csv"):
+        raise UserError(f"--scores {args.scores}: expected a name that ends in .csv")
     if args.max_fps is not None and not args.max_fps > 0:
         raise UserError(f"--max_fps: expected frames per second above 0, got {args.max_fps:g}")
     predictor = predict.make_predictor(args, options.read_model_config(args))
@@ -60,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         min_s=args.min_s, gap_s=args.gap_s, exclusive=not predictor.multi_label, background=args.background,
     )  # fmt: skip
     live = LiveSettings(buffer_s=args.buffer_s, outage_s=args.outage_s)
-    timeline = VideoTimeline(predictor, args.input, settings, args.max_fps, live)
+    progress = {"progress": _Progress()} if args.progress else {}
+    timeline = VideoTimeline(predictor, args.input, settings, args.max_fps, live, **progress)
     print(f"{timeline.address.shown}: windows of {settings.window_s:g} s every {settings.hop_s:g} s", flush=True)
 
     def stop(*_: object) -> None:
@@ -84,8 +91,23 @@ def run(args: argparse.Namespace) -> int:
         for path in args.out:
             for remark in write_spans(path, table):
                 predict.notice(f"{path}: {remark}")
+        if args.scores:
+            timeline.write_scores(args.scores)
         predict.notice(f"{len(timeline.spans)} spans of {timeline.num_windows} windows; {timeline.status}")
     return 0
+
+
+class _Progress:
+    """Prints ``at 12.0 s`` to stderr, at most once a second."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, end_s: float) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + 1.0
+            print(f"at {end_s:.1f} s", file=sys.stderr, flush=True)
 
 
 def _show(span: object) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +17,7 @@ from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.stream import Address, LiveSettings
 from paddlevideo.inference.stream_clips import ClipOfWindow, StreamClips
 from paddlevideo.inference.timeline import Timeline, TimelineSettings
+from paddlevideo.safe_io import write_atomic
 from paddlevideo.spans import Span, SpanTable
 
 WINDOW_S = 4.0  # of a model that samples all of a video, however long it is
@@ -41,6 +45,7 @@ class VideoTimeline:
         settings: windows, smoothing and hysteresis.
         max_fps: see ``windows``.
         live: how a live source is received.
+        progress: receives the end of the last window that was scored, in seconds.
 
     Attributes:
         spans: those that are complete.
@@ -57,6 +62,7 @@ class VideoTimeline:
     settings: TimelineSettings
     max_fps: float | None = None
     live: LiveSettings = field(default_factory=LiveSettings)
+    progress: Callable[[float], None] = lambda end_s: None
     spans: list[Span] = field(default_factory=list)
     windows_s: list[tuple[float, float]] = field(default_factory=list)
     scores: list[np.ndarray] = field(default_factory=list)
@@ -119,3 +125,13 @@ class VideoTimeline:
             complete = self._timeline.push(row, clip.start_s, clip.end_s)
             self.spans += complete
             yield from complete
+        self.progress(batch[-1].end_s)
+
+    def write_scores(self, path: str | os.PathLike) -> None:
+        """Writes a csv with a row per window of a file: ``start_s``, ``end_s``, and the score of each class."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("start_s", "end_s", *self.predictor.names))
+        for (start_s, end_s), row in zip(self.windows_s, self.scores):
+            writer.writerow((f"{start_s:.3f}", f"{end_s:.3f}", *(f"{score:.4f}" for score in row.tolist())))
+        write_atomic(path, text.getvalue())
