@@ -1,8 +1,8 @@
 """Files of JSON lines that only grow: which of their entries are current.
 
 An entry with ``"replaces": ID`` takes the place of the one whose ``"id"`` is ID; with ``"removed": true`` it leaves
-nothing in its place, and can itself be replaced.  Every other entry is current, those without ``id`` among them, so that
-a file without these keys is read as it is.  An entry is replaced once: what replaces it has an id of its own.
+nothing in its place, and can itself be replaced.  Every other entry is current, those without ``id`` among them, so
+that a file without these keys is read as it is.  An entry is replaced once: what replaces it has an id of its own.
 """
 
 from __future__ import annotations

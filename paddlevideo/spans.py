@@ -9,8 +9,9 @@
      "spans": [{"video": "a.mp4", "start_s": 0.5, "end_s": 3.25, "label": "run", "score": 0.91, "person": "3"}]}
 
 ``csv`` (``video,start_s,end_s,label``, and ``score``, ``person`` where a span has one) and ``jsonl`` (an object of
-``spans`` per line; lines may replace others, see ``journals``) hold the spans alone; subtitles hold those of one video without its name and without scores.  All of
-them hold times to the millisecond.  ``write_spans`` returns what the form of a file cannot hold.
+``spans`` per line; lines may replace others, see ``journals``) hold the spans alone; subtitles hold those of one video
+without its name and without scores.  All of them hold times to the millisecond.  ``write_spans`` returns what the form
+of a file cannot hold.
 """
 
 from __future__ import annotations

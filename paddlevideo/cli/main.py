@@ -1,7 +1,7 @@
 """The command ``paddlevideo`` and the printed names ``main.py`` and ``tools/*.py``.
 
 A command is a module of this folder with ``add_arguments(parser)`` and ``run(args) -> int``, imported when it is named.
-Other packages add commands by an entry point of the group ``paddlevideo.commands``: the command's name, and such a module.
+Other packages add commands by entry points of the group ``paddlevideo.commands``: a name, and such a module.
 """
 
 from __future__ import annotations

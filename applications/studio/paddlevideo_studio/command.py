@@ -30,8 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--detector", metavar="MODEL", help="finds people for a model of people: an .onnx file, or hog (the project's)")
     add("--port", type=options.at_least(0), default=8080, help="(%(default)s); 0: a free one")
     add("--host", default="127.0.0.1", help="address to bind (%(default)s)")
-    add("--token", help="required of every request; also as the variable PADDLEVIDEO_STUDIO_TOKEN, which ps does not show")
-    add("--allow_host", action="append", default=[], metavar="NAME", help="another name of this server; may be repeated")
+    add(
+        "--token",
+        help="required of every request; also as the variable PADDLEVIDEO_STUDIO_TOKEN, which ps does not show",
+    )
+    add(
+        "--allow_host", action="append", default=[], metavar="NAME", help="another name of this server; may be repeated"
+    )
     add("--docs", action="store_true", help="serve /docs and /openapi.json")
     add("--max_upload_gb", type=options.positive, default=8.0, help="of one video (%(default)s)")
     add("--queue", type=options.at_least(1), default=16, help="jobs that may wait (%(default)s)")
@@ -48,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     from paddlevideo_studio.project import Project
     from paddlevideo_studio.security import Access
-    from paddlevideo_studio.server import Limits, make_app, open_socket
+    from paddlevideo_studio.server import make_app, open_socket
+    from paddlevideo_studio.studio import Limits
 
     token = args.token or os.environ.get("PADDLEVIDEO_STUDIO_TOKEN")
     if token is not None and len(token) < _SHORTEST:
@@ -60,7 +66,10 @@ def run(args: argparse.Namespace) -> int:
         )
     with Project.open(args.project) as project:
         for folder in args.model:
-            print(f"model {project.models.add_folder(folder).id}: {folder}", file=sys.stderr)
+            model = project.models.add_folder(folder)
+            print(f"model {model.id}: {folder}", file=sys.stderr)
+            if project.settings.model is None:
+                project.use(model)
         if args.detector:
             project.change(detector=args.detector)
         listener = open_socket(args.host, args.port)

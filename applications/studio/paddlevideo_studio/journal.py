@@ -1,7 +1,7 @@
 """A file of JSON lines that only grows: spans or boxes of persons, a line for every change.
 
-What is current follows from ``paddlevideo.journals``, so the package's readers read the file as it is.  Besides the keys
-of a span or a box, a line has
+What is current follows from ``paddlevideo.journals``, so the package's readers read the file as it is.  Besides the
+keys of a span or a box, a line has
 
 - ``id``: 16 hex digits, ``replaces`` and ``removed``: see ``paddlevideo.journals``
 - ``by``: ``human``, or ``model N``
@@ -81,6 +81,10 @@ class Journal:
         """The line of that id."""
         return self._by_id.get(key)
 
+    def stands(self, key: str) -> bool:
+        """Whether the line of that id, be it one that removes another, is not replaced."""
+        return key in self._current
+
     def append(self, entries: Sequence[Mapping[str, Any]], by: str, change: str | None = None) -> list[Entry]:
         """Writes entries, all of them or none.
 
@@ -107,7 +111,9 @@ class Journal:
             os.fsync(self._file)
         except OSError as error:
             os.ftruncate(self._file, size)
-            raise UserError(f"{self.path}: cannot be written ({error.strerror or error}); nothing was changed") from error
+            raise UserError(
+                f"{self.path}: cannot be written ({error.strerror or error}); nothing was changed"
+            ) from error
         for line in lines:
             self._take(line)
         return lines
@@ -142,7 +148,11 @@ class Journal:
         return next(reversed(done), None)
 
     def _take(self, entry: Entry) -> None:
-        if not isinstance(entry.get("id"), str) or entry["id"] in self._by_id or not isinstance(entry.get("video"), str):
+        if (
+            not isinstance(entry.get("id"), str)
+            or entry["id"] in self._by_id
+            or not isinstance(entry.get("video"), str)
+        ):
             raise ValueError("expected an object with an id that no other line has, and a video")
         self._current.add(len(self._lines), entry)
         self._lines.append(entry)

@@ -58,7 +58,9 @@ def transcode(source: Path, target: Path, progress: Callable[[float], None]) -> 
                     shown = 1 / aspect if orientation(timed.frame)[0] else aspect
                     track.codec_context.sample_aspect_ratio = Fraction(shown).limit_denominator(255)
                 elif (track.width, track.height) != (width + width % 2, height + height % 2):
-                    raise UserError(f"{source.name}: its pictures change their size at {timed.time_s:.1f} s; convert it")
+                    raise UserError(
+                        f"{source.name}: its pictures change their size at {timed.time_s:.1f} s; convert it"
+                    )
                 image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
                 picture.pts, picture.time_base = round(timed.time_s * _TICKS), Fraction(1, _TICKS)

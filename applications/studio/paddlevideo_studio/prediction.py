@@ -1,0 +1,76 @@
+"""Prediction of one file by a model of the project: the command, in a process with limits, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from paddlevideo_studio.inspection import BOUNDS
+from paddlevideo_studio.jobs import QueueFull
+from paddlevideo_studio.limited import environment, run_module
+from paddlevideo_studio.work import COMMAND
+
+_TIME_S = 3600.0
+
+
+class Predictions:
+    """Args:
+    most: how many may wait, besides the one that runs.
+    """
+
+    def __init__(self, most: int):
+        self._most, self._count = most, 0
+        self.turn = asyncio.Semaphore(1)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place in the queue; taken before the file is received.
+
+        Raises:
+            QueueFull: there is none.
+        """
+        if self._count > self._most:
+            raise QueueFull
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+
+    def run(self, model: Path, kind: str, file: Path, name: str, detector: str | None) -> dict[str, Any]:
+        """``{"content"}``, or ``{"error", "status"}``."""
+        found = run_module("inspection", [file, "--name", name], BOUNDS.time_s)
+        if "error" in found:
+            return {"error": f"{name}: {found['error']}", "status": 415}
+        with tempfile.TemporaryDirectory(prefix="paddlevideo-studio-") as folder:
+            out = Path(folder) / "out.json"
+            words = ["timeline", "--model_file", model, "-i", file, "--out", out]
+            if kind == "people":
+                words = ["detect", "--model_file", model, "--video_path", file, "--detector", detector or "hog"]
+                words += ["--json", out, "--out-filename", ""]
+            try:
+                done = subprocess.run(
+                    [*COMMAND, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, env=environment(),
+                    cwd=folder, timeout=_TIME_S, start_new_session=True,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                return {"error": f"{name}: prediction takes longer than {_TIME_S:g} s", "status": 422}
+            if done.returncode:
+                lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
+                return {"error": lines[-1].replace(str(file), name), "status": 422}
+            content = json.loads(out.read_text(encoding="utf-8"))
+        return {"content": _named(content, str(file), name)}
+
+
+def _named(content: Any, file: str, name: str) -> Any:
+    """A file of spans with the name that the person gave the video."""
+    if isinstance(content, dict):
+        content["videos"] = {name if key == file else key: facts for key, facts in content["videos"].items()}
+        content["spans"] = [{**span, "video": name} for span in content["spans"]]
+    return content

@@ -1,0 +1,70 @@
+"""The body of a request to a file: counted while it streams, with room left on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+BLOCK = 1 << 20
+_RESERVE = 1 << 30  # bytes of the disk that stay free
+_LOOK_EVERY = 64 << 20  # bytes between two looks at the disk
+
+
+class TooLarge(Exception):
+    """More bytes than allowed."""
+
+
+class DiskFull(Exception):
+    """Not enough free space."""
+
+
+def check_room(folder: Path, num_bytes: int) -> None:
+    """
+    Raises:
+        DiskFull: ``num_bytes`` more would leave less than 1 GB.
+    """
+    if shutil.disk_usage(folder).free < num_bytes + _RESERVE:
+        raise DiskFull
+
+
+async def receive_file(stream: AsyncIterator[bytes], target: Path, most: int, stated: int | None) -> int:
+    """Writes a body to a file, and returns its size; nothing is left where it fails.
+
+    Args:
+        stated: the size by the request's header, or None.
+
+    Raises:
+        TooLarge, DiskFull: see above.
+        starlette.requests.ClientDisconnect: the body ends early.
+    """
+    if stated is not None and stated > most:
+        raise TooLarge
+    check_room(target.parent, stated or 0)
+    size, looked, waiting = 0, 0, bytearray()
+    try:
+        with open(target, "xb") as file:
+            async for block in stream:
+                waiting += block
+                size += len(block)
+                if size > most:
+                    raise TooLarge
+                if len(waiting) >= BLOCK:
+                    await asyncio.to_thread(file.write, bytes(waiting))
+                    waiting.clear()
+                if size - looked >= _LOOK_EVERY:
+                    looked = size
+                    check_room(target.parent, 0)
+            await asyncio.to_thread(_finish, file, bytes(waiting))
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return size
+
+
+def _finish(file, rest: bytes) -> None:
+    file.write(rest)
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,226 @@
+"""The kinds of jobs: which commands each runs, and what becomes of its results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.errors import UserError
+from paddlevideo.metrics.spans import span_iou
+from paddlevideo.safe_io import read_json
+from paddlevideo.spans import read_spans
+from paddlevideo_studio.inspection import BOUNDS
+from paddlevideo_studio.jobs import Finish, Job
+from paddlevideo_studio.journal import HUMAN, Entry
+from paddlevideo_studio.limited import run_module
+from paddlevideo_studio.models import Model
+from paddlevideo_studio.project import Project
+from paddlevideo_studio.videos import Video
+
+COMMAND = [sys.executable, "-m", "paddlevideo"]
+SPANS, SCORES, PERSONS = "spans.json", "scores.csv", "persons.json"
+SAME = 0.5  # IoU of spans of a class that are the same
+# options of an analysis -> those of ``paddlevideo timeline``
+NUMBERS = ("window_s", "hop_s", "smooth_s", "on", "off", "min_s", "gap_s")
+TEXTS = ("smoothing", "background")
+
+
+def transcode_steps(project: Project, video: Video) -> list[list[str]]:
+    """The upload to what a browser plays."""
+    source, target = project.videos.originals / video.original, project.videos.folder / f"{video.id}.mp4"
+    return [[sys.executable, "-m", "paddlevideo_studio.transcode", str(source), str(target)]]
+
+
+def finish_transcode(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
+    """The video is ready, or failed."""
+    with project.lock:
+        video = project.videos.get(job.video or "")
+        if video is None:  # removed meanwhile
+            return {}
+        if not done:
+            project.videos.write(replace(video, state="failed", error=f"it cannot be converted (job {job.id})"))
+        else:
+            target = project.videos.folder / f"{video.id}.mp4"
+            words = [target, "--name", target.name, "--pictures", project.videos.folder / video.id]
+            found = run_module("inspection", words, BOUNDS.time_s)
+            if "error" in found:
+                project.videos.write(replace(video, state="failed", error=found["error"]))
+            else:
+                project.videos.write(replace(video.with_facts(found), file=target.name, state="ready", error=None))
+    project.announce("video", job.video)
+    return {}
+
+
+def settings_words(settings: dict[str, Any]) -> list[str]:
+    """The options of an analysis as words of the command.
+
+    Raises:
+        UserError: an unknown option, or a value of another type.
+    """
+    words: list[str] = []
+    for name, value in settings.items():
+        if name in NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+            words += [f"--{name}", f"{value:g}"]
+        elif name in TEXTS and isinstance(value, str) and value and not value.startswith("-"):
+            words += [f"--{name}", value]
+        else:
+            raise UserError(
+                f"settings: {name}: expected a number for {', '.join(NUMBERS)}, a text for {', '.join(TEXTS)}"
+            )
+    return words
+
+
+def analyse_steps(
+    project: Project, video: Video, model: Model, settings: dict[str, Any], folder: Path
+) -> list[list[str]]:
+    """``paddlevideo timeline``, or ``detect`` for a model of people."""
+    source, weights = str(project.videos.path(video)), str(project.models.path(model))
+    if model.kind == "people":
+        if settings:
+            raise UserError("settings: a model of people has none; they are those of paddlevideo timeline")
+        detector = ["--detector", project.settings.detector or "hog"]
+        out = ["--json", str(folder / PERSONS), "--out-filename", ""]
+        return [[*COMMAND, "detect", "--model_file", weights, "--video_path", source, *detector, *out]]
+    out = ["--out", str(folder / SPANS), "--scores", str(folder / SCORES), "--progress"]
+    return [[*COMMAND, "timeline", "--model_file", weights, "-i", source, *settings_words(settings), *out]]
+
+
+def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
+    """Replaces what models found in the video before, apart from what a person has decided."""
+    video = project.videos.get(job.video or "")
+    if not done or video is None:
+        return {}
+    by = f"model {job.model}"
+    with project.lock:
+        if (folder / PERSONS).is_file():
+            result = _take_boxes(project, video, read_json(folder / PERSONS), by, job.id)
+            project.announce("people", {"video": video.id})
+        else:
+            spans = [span.to_dict() for span in read_spans(folder / SPANS).spans]
+            result = _take_spans(project, video, spans, by, job.id)
+        project.announce("spans", {"video": video.id})
+        project.announce("video", video.id)
+    return result
+
+
+def _take_spans(project: Project, video: Video, spans: Sequence[Entry], by: str, run: int) -> dict[str, Any]:
+    decided = _decided(project, video)
+    found, added = [], []
+    for number, span in enumerate(spans):
+        entry = {**span, "id": _id_of(run, number), "video": video.file, "run": run}
+        found.append(entry)
+        if project.spans.entry(entry["id"]) is None and not any(_same(entry, other) for other in decided):
+            added.append(entry)
+    project.add_classes([span["label"] for span in added])
+    gone = [
+        {"video": video.file, "removed": True, "replaces": entry["id"]}
+        for entry in project.spans.current(video.file)
+        if entry["by"] != HUMAN and entry["id"] not in {each["id"] for each in found}
+    ]
+    if gone or added:
+        project.spans.append([*gone, *added], by)
+    return {"spans": len(found), "added": len(added), "checked_before": len(found) - len(added)}
+
+
+def _decided(project: Project, video: Video) -> list[Entry]:
+    """Spans that a person made, and those of models that a person changed or removed."""
+    decided = []
+    for line in project.spans.lines(video.file):
+        entry: Entry | None = line if line["by"] == HUMAN and project.spans.stands(line["id"]) else None
+        while entry is not None:  # back to what a model found
+            decided += [entry] if "label" in entry else []
+            entry = project.spans.entry(entry.get("replaces", ""))
+    return decided
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    if one["label"] != other["label"] or one.get("person") != other.get("person"):
+        return False
+    return span_iou(*((each["start_s"], each["end_s"]) for each in (one, other))) >= SAME
+
+
+def _id_of(run: int, number: int | str) -> str:
+    """The same whenever the results of a run are taken, so that none is taken twice."""
+    return hashlib.sha256(f"{run}:{number}".encode()).hexdigest()[:16]
+
+
+def _take_boxes(project: Project, video: Video, key_frames: Any, by: str, run: int) -> dict[str, Any]:
+    """The boxes of a run, where no person has drawn any: corrected tracks are not mixed with found ones."""
+    current = project.people.current(video.file)
+    by_hand = {entry["person"] for entry in current if entry["by"] == HUMAN}
+    added, names = [], {}
+    for key_frame in key_frames:
+        for number, person in enumerate(key_frame["persons"]):
+            actions = [action["label"] for action in person["actions"]]
+            names |= dict.fromkeys(actions)
+            entry = {
+                "id": _id_of(run, f"{key_frame['frame_index']}:{number}"), "video": video.file,
+                "time_s": key_frame["time_s"], "box": person["box_norm"], "units": "fractions",
+                "person": str(person["id"]), "actions": actions, "score": round(person["score"], 4), "run": run,
+            }  # fmt: skip
+            if entry["person"] not in by_hand and project.people.entry(entry["id"]) is None:
+                added.append(entry)
+    gone = [
+        {"video": video.file, "removed": True, "replaces": entry["id"]}
+        for entry in current
+        if entry["by"] != HUMAN and entry["person"] not in by_hand and entry.get("run") != run
+    ]
+    project.add_classes(list(names))
+    if gone or added:
+        project.people.append([*gone, *added], by)
+    return {"boxes": sum(len(frame["persons"]) for frame in key_frames), "added": len(added)}
+
+
+def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
+    """Adds the exported model, and uses it unless it is worse than the one in use.
+
+    The last step of a training leaves ``export/`` and ``figures.json``: ``{"held_out": {"name", "value"}, "previous":
+    {...} or null}``.
+    """
+    if not done:
+        return {}
+    figures = read_json(folder / "figures.json", "the figures of a training")
+    held_out, previous = figures.get("held_out"), figures.get("previous")
+    with project.lock:
+        name = f"{project.settings.name}-{job.id}"
+        model = project.models.add_folder(folder / "export", name, job.id, held_out, previous)
+        worse = bool(held_out and previous and held_out["value"] < previous["value"])
+        values = {} if worse else {"model": model.id}
+        project.change(trained=job.created, **values)
+    project.announce("models", {})
+    return {"model": model.id, "held_out": held_out, "previous": previous, "used": not worse}
+
+
+FINISHES: dict[str, Finish] = {
+    "transcode": finish_transcode,
+    "analyse": finish_analyse,
+    "train": finish_training,
+    "teach": finish_training,
+}
+
+
+def scores_of(folder: Path) -> dict[str, Any]:
+    """The score curve of a run; without rows where it has none."""
+    import csv
+
+    file = folder / SCORES
+    if not file.is_file():
+        return {"classes": [], "windows_s": [], "scores": []}
+    with open(file, encoding="utf-8", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    numbers = [[float(cell) for cell in row] for row in rows]
+    return {"classes": header[2:], "windows_s": [row[:2] for row in numbers], "scores": [row[2:] for row in numbers]}
+
+
+def run_spans(folder: Path) -> list[dict[str, Any]]:
+    """The spans of a run, as the command wrote them."""
+    file = folder / SPANS
+    if not file.is_file():
+        return []
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return [{key: span[key] for key in span if key != "video"} for span in content["spans"]]
