@@ -156,7 +156,7 @@ def test_a_line_of_jsonl_replaces_another(tmp_path):
     ]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     table = read_spans(file)
-    assert [(s.start_s, s.end_s, s.label, s.score) for s in table.spans] == [(0, 1.25, "walk", None), (4, 5, "stand", None)]
+    assert [(s.start_s, s.end_s, s.label) for s in table.spans] == [(0, 1.25, "walk"), (4, 5, "stand")]
     assert list(table.lines) == [6, 3]
     undo = {"id": "f", "replaces": "d", "start_s": 2, "end_s": 3, "label": "run", "score": 0.5}
     file.write_text(file.read_text() + json.dumps(undo) + "\n")

@@ -260,6 +260,8 @@ class Jobs:
             write_atomic(self.folder(job) / "job.json", content)
             self._jobs[job.id] = job
         self._project.announce("job", job.id)
+        if job.video is not None:
+            self._project.announce("video", job.video)
 
 
 def _is_locked(file: Path) -> bool:

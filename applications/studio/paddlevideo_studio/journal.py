@@ -56,6 +56,7 @@ class Journal:
         self.path = path
         self._lines: list[Entry] = []
         self._by_id: dict[str, Entry] = {}
+        self._replaced_by: dict[str, str] = {}
         self._current = CurrentEntries[int]()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
@@ -130,13 +131,19 @@ class Journal:
                 content: Entry = {"video": video, "removed": True, "by": HUMAN}
             else:
                 content = {key: value for key, value in before.items() if key not in BOOKKEEPING}
-            lines.append({**content, "replaces": entry["id"], "undoes": change})
+            lines.append({**content, "replaces": self._newest(entry["id"]), "undoes": change})
         self.append(lines, HUMAN)
         return True
 
     def can_undo(self, video: str) -> bool:
         """Whether ``undo`` finds a change."""
         return self._last_change(video) is not None
+
+    def _newest(self, key: str) -> str:
+        """The line that stands where the line of that id was."""
+        while key in self._replaced_by:
+            key = self._replaced_by[key]
+        return key
 
     def _last_change(self, video: str) -> str | None:
         done: dict[str, None] = {}
@@ -157,6 +164,8 @@ class Journal:
         self._current.add(len(self._lines), entry)
         self._lines.append(entry)
         self._by_id[entry["id"]] = entry
+        if "replaces" in entry:
+            self._replaced_by[entry["replaces"]] = entry["id"]
 
 
 def _complete_lines(file: int) -> Iterator[Entry]:

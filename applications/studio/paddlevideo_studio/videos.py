@@ -128,7 +128,7 @@ def clean_name(name: str) -> str:
         text = (
             f"{stem[: _LONGEST_NAME - len(ending) - 1]}{dot}{ending}" if 0 < len(ending) < 10 else text[:_LONGEST_NAME]
         )
-    return text.strip(" .") or "video"
+    return text if text.strip(". ") else "video"
 
 
 def _read(file: Path) -> Video:

@@ -52,7 +52,6 @@ def finish_transcode(project: Project, job: Job, folder: Path, done: bool) -> di
                 project.videos.write(replace(video, state="failed", error=found["error"]))
             else:
                 project.videos.write(replace(video.with_facts(found), file=target.name, state="ready", error=None))
-    project.announce("video", job.video)
     return {}
 
 
@@ -104,7 +103,6 @@ def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict
             spans = [span.to_dict() for span in read_spans(folder / SPANS).spans]
             result = _take_spans(project, video, spans, by, job.id)
         project.announce("spans", {"video": video.id})
-        project.announce("video", video.id)
     return result
 
 

@@ -54,7 +54,6 @@ def analyse(studio: State, key: str, body: Analysis) -> dict[str, Any]:
             lambda folder: analyse_steps(studio.project, video, model, body.settings, folder),
             video=video.id, model=model.id, total_s=video.duration_s, options=body.settings,
         )  # fmt: skip
-    studio.project.announce("video", video.id)
     return job_view(studio.jobs, job)
 
 
@@ -87,10 +86,7 @@ def get_log(studio: State, number: int, tail: int = Query(_MOST_LOG, ge=1, le=_M
 @router.post("/jobs/{number}/cancel")
 def cancel_job(studio: State, number: int) -> dict[str, Any]:
     """Ends a job."""
-    job = studio.jobs.cancel(find_job(studio, number))
-    if job.video is not None:
-        studio.project.announce("video", job.video)
-    return job_view(studio.jobs, job)
+    return job_view(studio.jobs, studio.jobs.cancel(find_job(studio, number)))
 
 
 @router.get("/events")
