@@ -7,12 +7,13 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
+from paddlevideo_studio.project import Project
+
 from paddlevideo.cli.main import main
 from paddlevideo.loader.datasets.spans import SpanDataset
 from paddlevideo.preparation.importers.people import ImportOptions
 from paddlevideo.preparation.person_annotations import read_people
 from paddlevideo.spans import read_spans
-from paddlevideo_studio.project import Project
 from tests.studio.conftest import TYPE
 
 SPAN = {"start_s": 0.48, "end_s": 1.52, "label": "walk"}

@@ -11,10 +11,11 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
-from paddlevideo.errors import UserError
-from paddlevideo.spans import read_spans
 from paddlevideo_studio.journal import HUMAN, Changed, Journal
 from paddlevideo_studio.limited import environment
+
+from paddlevideo.errors import UserError
+from paddlevideo.spans import read_spans
 
 SPAN = {"video": "a.mp4", "start_s": 1.0, "end_s": 2.0, "label": "run"}
 

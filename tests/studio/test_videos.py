@@ -8,13 +8,14 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
-from paddlevideo.errors import UserError
-from paddlevideo.loader.decode import open_video
 from paddlevideo_studio import uploads
 from paddlevideo_studio.inspection import MAX_PIXELS
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.studio import Limits
 from paddlevideo_studio.videos import clean_name
+
+from paddlevideo.errors import UserError
+from paddlevideo.loader.decode import open_video
 from tests.clips import frame_numbers, numbered_frames, write_clip
 from tests.studio.conftest import TYPE
 

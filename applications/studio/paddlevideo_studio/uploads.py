@@ -10,6 +10,7 @@ from pathlib import Path
 
 BLOCK = 1 << 20
 _RESERVE = 1 << 30  # bytes of the disk that stay free
+_DISCARD = 64 << 20  # bytes
 _LOOK_EVERY = 64 << 20  # bytes between two looks at the disk
 
 
@@ -41,6 +42,7 @@ async def receive_file(stream: AsyncIterator[bytes], target: Path, most: int, st
         starlette.requests.ClientDisconnect: the body ends early.
     """
     if stated is not None and stated > most:
+        await _discard(stream)
         raise TooLarge
     check_room(target.parent, stated or 0)
     size, looked, waiting = 0, 0, bytearray()
@@ -50,6 +52,7 @@ async def receive_file(stream: AsyncIterator[bytes], target: Path, most: int, st
                 waiting += block
                 size += len(block)
                 if size > most:
+                    await _discard(stream)
                     raise TooLarge
                 if len(waiting) >= BLOCK:
                     await asyncio.to_thread(file.write, bytes(waiting))
@@ -62,6 +65,15 @@ async def receive_file(stream: AsyncIterator[bytes], target: Path, most: int, st
         target.unlink(missing_ok=True)
         raise
     return size
+
+
+async def _discard(stream: AsyncIterator[bytes]) -> None:
+    """Reads on for a while: a connection that is closed while the client sends loses the answer."""
+    size = 0
+    async for block in stream:
+        size += len(block)
+        if size > _DISCARD:
+            return
 
 
 def _finish(file, rest: bytes) -> None:
