@@ -1,4 +1,5 @@
 # make demo: the whole job on a small data set that it makes; make demo-ava: the same for action detection.
+# make demo-long: what happens when, in a video of 12 minutes.
 # make test: the tests.  Each does its own set-up.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ export FLAGS_use_stride_kernel ?= 0
 export OMP_NUM_THREADS ?= 1
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo demo-ava test test-slow lint format bench clean
+.PHONY: setup demo demo-ava demo-long test test-slow lint format bench clean
 
 setup: $(VENV)/.ready
 
@@ -25,6 +26,9 @@ demo: setup
 
 demo-ava: setup
 	$(BIN)/python -m demo.run_ava
+
+demo-long: setup
+	$(BIN)/python -m demo.run_long
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow'

@@ -46,6 +46,7 @@ EXTRAS = {
     "openvino": ["openvino>=2024.4", "paddle2onnx>=2.1"],  # exports
     "remote": ["fsspec>=2024.2", "aiohttp>=3.9"],  # shards at addresses; s3fs, gcsfs, adlfs for those stores
     "jpeg": ["simplejpeg>=1.8"],  # folders of JPEG files, faster
+    "decord": ["decord>=0.6"],  # YAML files that name it; x86-64 Linux and Windows; pip check fails with its wheel
     "test": [
         "pytest>=8",
         "pytest-xdist>=3",
@@ -54,6 +55,8 @@ EXTRAS = {
         "scikit-learn>=1.4",
         "onnx>=1.15",
         "onnxruntime>=1.17",
+        "paddle2onnx>=2.1",
+        "openvino>=2024.4",
         "fsspec>=2024.2",
         "aiohttp>=3.9",
         "simplejpeg>=1.8",
@@ -87,8 +90,6 @@ setup(
         "opencv-contrib-python-headless>=4.8",
         "av>=17",
         "pillow>=10",  # PaddleVideo's resizing; Paddle needs it anyway
-        # decord has wheels for these machines only; it is used when a YAML names it
-        'decord>=0.6; platform_machine in "x86_64 AMD64" and sys_platform != "darwin"',
         "PyYAML>=6",
         "safetensors>=0.4",
         "tqdm>=4.60",

@@ -149,10 +149,15 @@ def draw_sprite(rng: np.random.Generator, digits: np.ndarray) -> np.ndarray:
 
 def choose_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Background and shape, float32 [3] RGB in 0..255, of different luma."""
-    luma = np.array([0.299, 0.587, 0.114])
     ground = np.array(BACKGROUNDS[rng.integers(len(BACKGROUNDS))], np.float32)
+    return ground, choose_colour(rng, ground)
+
+
+def choose_colour(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
+    """A shape's colour on this background."""
+    luma = np.array([0.299, 0.587, 0.114])
     clear = [c for c in FOREGROUNDS if abs(float((np.array(c) - ground) @ luma)) >= MIN_CONTRAST]
-    return ground, np.array(clear[rng.integers(len(clear))], np.float32)
+    return np.array(clear[rng.integers(len(clear))], np.float32)
 
 
 def choose_frame(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int]:

@@ -98,6 +98,7 @@ def export(
     name: str | None = None,
     imports: Sequence[str] = (),
     timing: str = "quick",
+    formats: Sequence[str] | None = None,
 ) -> ExportReport:
     """Exports a trained model for prediction and compares the result with the network; ``paddlevideo export``.
 
@@ -109,9 +110,11 @@ def export(
         name: of the files; None: ``model_name``.
         imports: as of ``train``.
         timing: ``quick``: the runtimes on this machine are timed, and prediction uses the fastest; ``none``: Paddle.
+        formats: of ``paddle`` (always written), ``onnx``, ``openvino``: these forms and no others; None: Paddle's, and
+            ``NAME.onnx`` where timing finds a runtime for it.
 
     Raises:
-        UserError: as ``train``; or the exported model gives other scores than the network.
+        UserError: as ``train``; or a form that cannot be made, or gives other scores than the network.
     """
     from paddlevideo.config import Config, load_config
 
@@ -122,7 +125,7 @@ def export(
     set_cpu_environment()
     from paddlevideo.inference.export import export as write_export
 
-    return write_export(config, weights, out, name, timing=timing)
+    return write_export(config, weights, out, name, timing=timing, formats=formats)
 
 
 _NO_CHANGES = "overrides and imports belong to the reading of a file; this configuration is a Config already"

@@ -1,4 +1,4 @@
-"""Boxes, ids and actions drawn into frames."""
+"""Boxes, ids and actions drawn into frames, and bars of spans below them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _FONT, _WHITE = cv2.FONT_HERSHEY_SIMPLEX, (255, 255, 255)
 _READABLE_PX = 360  # a picture with a smaller short side is enlarged before text is drawn
 _TEXT_SHARE = 1 / 31  # of the short side: the height of a line of text
 _COVER = 0.8  # opacity of a label
+_GROUND = 40  # grey of time without a bar
 # dark enough for white text, and far from one another for most kinds of sight; RGB
 _COLOURS = (
     (0, 97, 168),
@@ -69,7 +70,7 @@ def mark(frame: np.ndarray, people: Sequence[Marked]) -> np.ndarray:
     picture = cv2.resize(np.ascontiguousarray(frame), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
     picture = frame.copy() if factor == 1 else picture
     height, width = picture.shape[:2]
-    line_px = max(13, round(min(height, width) * _TEXT_SHARE))
+    line_px = _line_px(height, width)
     thickness = max(1, round(line_px / 8))
     corners = [_corners(one.box_px, factor, height, width) for one in people]
     for one, (left, top, right, bottom) in zip(people, corners):
@@ -81,6 +82,75 @@ def mark(frame: np.ndarray, people: Sequence[Marked]) -> np.ndarray:
             others = [box for box in corners if box is not corner]
             placed.append(_free_place(label.width, label.height, corner, placed, others, (height, width), thickness))
             _write(picture, label, placed[-1][:2], colour_of(one.colour))
+    return picture
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A stretch of time to draw: its start and end as shares of the whole, and the number of its colour."""
+
+    start: float
+    end: float
+    colour: int
+
+
+def lanes(bars: Sequence[Bar]) -> list[list[Bar]]:
+    """Bars in as few rows as they fit in without overlapping, the earliest first; at least one row."""
+    rows: list[list[Bar]] = [[]]
+    for bar in sorted(bars, key=lambda bar: (bar.start, bar.end)):
+        row = next((row for row in rows if not row or row[-1].end <= bar.start + 1e-9), None)
+        if row is None:
+            rows.append(row := [])
+        row.append(bar)
+    return rows
+
+
+def draw_bars(picture: np.ndarray, bars: Sequence[Bar]) -> None:
+    """Fills uint8 [H, W, 3] with the lanes of some bars, which share its height; what no bar covers stays."""
+    rows = lanes(bars)
+    height, width = picture.shape[:2]
+    for number, row in enumerate(rows):
+        top, bottom = (height * k // len(rows) for k in (number, number + 1))
+        for bar in row:
+            left, right = round(bar.start * width), round(bar.end * width)
+            picture[top:bottom, left : max(right, left + 1)] = colour_of(bar.colour)
+
+
+def bars_picture(bars: Sequence[Bar], height: int, width: int) -> np.ndarray:
+    """What ``with_bars`` draws below frames of this size: uint8 [h, W * f, 3], with f = ``enlargement(H, W)``."""
+    factor = enlargement(height, width)
+    line_px = _line_px(height * factor, width * factor)
+    picture = np.full((line_px * max(1, min(len(lanes(bars)), 4)) + 4, width * factor, 3), _GROUND, np.uint8)
+    draw_bars(picture[2:-2], bars)
+    return picture
+
+
+def with_bars(frame: np.ndarray, lines: Sequence[tuple[int, str]], below: np.ndarray, share: float) -> np.ndarray:
+    """A copy of a frame with labels in its corner and bars below.
+
+    Args:
+        frame: uint8 [H, W, 3] RGB.
+        lines: number of the colour, and text, of each label.
+        below: of ``bars_picture``.
+        share: where the frame is, as a share of the whole: a line across the bars.
+
+    Returns:
+        uint8 [H * f + h, W * f, 3].
+    """
+    factor = enlargement(*frame.shape[:2])
+    picture = cv2.resize(np.ascontiguousarray(frame), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    height, width = picture.shape[:2]
+    picture = np.concatenate([picture, below])
+    line_px = _line_px(height, width)
+    top = line_px // 3
+    for colour, text in lines:
+        label = _label([drawable(text)], line_px, width - line_px)
+        if top + label.height > height:
+            break
+        _write(picture, label, (line_px // 3, top), colour_of(colour))
+        top += label.height
+    at, half = round(share * (width - 1)), max(1, line_px // 12)
+    picture[height:, max(0, at - half) : at + half + 1] = _WHITE
     return picture
 
 
@@ -118,6 +188,10 @@ def _label(lines: Sequence[str], line_px: int, room: int) -> _Label:
         shortened.append(line)
     width = min(room, max((width_of(line) for line in shortened), default=0) + 2 * margin)
     return _Label(tuple(shortened), line_px, scale, width)
+
+
+def _line_px(height: int, width: int) -> int:
+    return max(13, round(min(height, width) * _TEXT_SHARE))
 
 
 def _pen(line_px: int) -> int:

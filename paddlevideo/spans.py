@@ -139,6 +139,11 @@ class SpanTable:
         """The classes, or the labels that occur, sorted."""
         return list(self.classes) or sorted({span.label for span in self.spans})
 
+    def colours(self) -> dict[str, int]:
+        """Label -> number of its colour in pictures: the labels that occur, in the order of the classes."""
+        occurring = {span.label for span in self.spans}
+        return {label: k for k, label in enumerate(label for label in self.labels() if label in occurring)}
+
     def video_names(self) -> list[str]:
         """Those of the spans and those without any, sorted."""
         return sorted({*self.videos, *(span.video for span in self.spans if span.video is not None)})

@@ -2,11 +2,17 @@
 
     paddlevideo detect -c CFG -w best.pdparams --video_path clip.mp4 --detector yolo.onnx
     paddlevideo detect --model_file inference/SlowOnly_AVA --video_path clip.mp4 --detector yolo.onnx
+    paddlevideo detect --model_file inference/SlowOnly_AVA --video_path a.mp4 b.mp4 --spans spans.json --out-filename ""
 
 Persons come from a detector, several times a second, or from a file of boxes, and are tracked, so that each has one id.
 At key frames their actions are scored on the clip around.  The result is a video with boxes, ids, actions and scores,
 and with --csv and --json AVA's result format and a JSON file.  The model is a checkpoint (-c, -w) or an exported one
 (--model_file).
+
+--spans writes what each person does over time, as paddlevideo timeline does for whole pictures; window_s there is the
+distance of key frames.  --people writes the boxes of the tracks with the actions of the spans: a table that
+paddlevideo prepare people trains on, and that paddlevideo prepare spans takes beside the spans for CVAT and Label
+Studio.  After Ctrl-C, or where a video fails, the files hold what was found until then.
 
 A model that takes a long-term feature bank gets one of this video: a first pass makes it, a key frame a second, with
 the detector that made the banks of the model's training (--bank-config, --bank-weights), and keeps it (--bank).
@@ -15,10 +21,18 @@ the detector that made the banks of the model's training (--bank-config, --bank-
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from paddlevideo.cli import options
+from paddlevideo.cli import options, span_options
 from paddlevideo.errors import UserError
+
+if TYPE_CHECKING:
+    from paddlevideo.inference.person_actions import VideoActions
+    from paddlevideo.inference.video_output import OutputVideo
+
+OUTPUT = "ava_det_demo.mp4"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     needed = "YAML file the model was trained with; not needed for an exported model"
     options.add_config(parser, needed, required=False)
-    add("--video_path", required=True, metavar="FILE", help="the video")
+    add("--video_path", required=True, nargs="+", metavar="FILE", help="the video, or several")
     options.add_weights(parser, "trained weights (.pdparams), with --config")
     add("--model_file", metavar="FILE", help="an exported model (.json), or its folder")
     add("--params_file", metavar="FILE", help="its weights (.pdiparams beside the model)")
@@ -77,12 +91,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="frames per second of the output video (the video's, at most 30)",
     )
-    add("--out-filename", default="ava_det_demo.mp4", metavar="FILE", help="the output video (%(default)s); '': none")
+    more = f"the output video ({OUTPUT}); '': none; of several videos a folder, for files of their names"
+    add("--out-filename", metavar="FILE", help=more)
     add("--action-score-thr", type=float, default=0.5, metavar="S", help="least score of an action shown (%(default)s)")
     add("--top-k", type=options.at_least(1), default=3, metavar="K", help="actions shown per person (%(default)s)")
     add("--label-file", metavar="FILE", help="names of the actions (those of the model)")
     add("--csv", metavar="FILE", help="write AVA's result format: video,second,box,action,score,person")
     add("--json", metavar="FILE", help="write key frames, people and actions")
+    add("--spans", nargs="+", default=[], metavar="FILE", help="write spans: .json, .jsonl, .csv, .srt, .vtt")
+    span_options.add_rule(parser)
+    add("--people", metavar="FILE", help="write a table of the tracks' boxes (.csv), with the actions of the spans")
     add(
         "--batch_size",
         type=options.at_least(1),
@@ -98,66 +116,111 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts; 0 if the video was read to its end."""
-    if bool(args.bank_config) != bool(args.bank_weights):
-        raise UserError("arguments --bank-config and --bank-weights: give both or none")
-    from paddlevideo.inference.detector import detect
+    _check(args)
+    from paddlevideo.inference.detector import BoxSource, Search, StoppedDetection, detect_with, load_detector
+    from paddlevideo.inference.key_frames import open_forward
+    from paddlevideo.inference.network import damaged_of
     from paddlevideo.inference.runtimes.base import to_stderr
-    from paddlevideo.inference.video_output import OutputVideo, write_csv, write_json
+    from paddlevideo.inference.timeline import PersonTimelines, TimelineSettings
+
+    config = options.read_model_config(args)
+    readers = [open_forward(path, to_stderr, damaged_of(config)) for path in args.video_path]
+    model = load_detector(
+        args.model_file or config, args.weights, labels=args.label_file, bank_config=args.bank_config,
+        bank_weights=args.bank_weights, device=args.device, backend=args.backend, cpu_threads=args.cpu_threads,
+        batch_size=args.batch_size, say=to_stderr, announce=announce, params=args.params_file, config=config,
+        overrides=args.override,
+    )  # fmt: skip
+    rule = TimelineSettings(1.0, **span_options.rule_of(args))
+    PersonTimelines(rule, model.settings.names[1:])  # so that a mistake in the rule ends it now
+    found_by = args.detector or args.detection_model_weights
+    boxes = BoxSource(found_by, args.detector_config, args.proposals, args.det_score_thr, args.device)
+    search = Search(args.predict_stepsize, args.action_every, args.detect_every, args.video_id, args.timestamp_start)
+    results: list[VideoActions] = []
+    try:
+        for reader in readers:
+            output = _output(args, reader.path)
+            folder = Path(args.out_filename or args.csv or args.json or "").parent
+            result = detect_with(model, reader, boxes, bank=args.bank, bank_folder=folder, output=output, search=search)
+            results.append(result)
+            if result.not_written is not None:
+                raise result.not_written
+            if result.written is not None:
+                to_stderr(result.written)
+    except StoppedDetection as stopped:
+        to_stderr("stopped; writing what was found")
+        results.append(stopped.result)
+        raise
+    finally:
+        _write(args, results)
+    print("finish write !")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Rejects options that contradict each other, before anything is loaded.  Sets ``out_filename``."""
+    from paddlevideo.spans import form_of
     from paddlevideo.video_files import check_video_name
 
-    if args.out_filename:
+    several = len(args.video_path) > 1
+    if bool(args.bank_config) != bool(args.bank_weights):
+        raise UserError("arguments --bank-config and --bank-weights: give both or none")
+    for flag in ("bank", "video_id") if several else ():
+        if getattr(args, flag):
+            raise UserError(f"--{flag.replace('_', '-')} is of one video, and {len(args.video_path)} are given")
+    if several and args.out_filename is None:
+        raise UserError("--out-filename: several videos need a folder, or '' for no output videos")
+    if several and len({Path(path).stem for path in args.video_path}) < len(args.video_path):
+        raise UserError("--video_path: two of the videos have the same name, which the results could not tell apart")
+    args.out_filename = OUTPUT if args.out_filename is None else args.out_filename
+    if args.out_filename and not several:
         check_video_name(args.out_filename)
-    config = options.read_model_config(args)
+    for path in args.spans:
+        if form_of(path) in ("srt", "vtt") and several:
+            raise UserError(f"--spans {path}: subtitles are of one video, and {len(args.video_path)} are given")
+    if args.people and Path(args.people).suffix.lower() != ".csv":
+        raise UserError(f"--people {args.people}: expected a name ending in .csv")
     if args.detection_model_name and not (args.detector or args.detection_model_weights or args.proposals):
         raise UserError(
             f"--detection_model_name {args.detection_model_name}: PaddleDetection's models are not downloaded here; "
             "export it there (tools/export_model.py) and name the folder: --detector FOLDER"
         )
-    output = None
-    if args.out_filename:
-        shown = (args.action_score_thr, args.top_k, args.output_stepsize, args.output_fps)
-        output = OutputVideo(args.out_filename, *shown)
-    result = detect(
-        args.video_path,
-        args.model_file or config,
-        args.weights,
-        params=args.params_file,
-        config=config,
-        overrides=args.override,
-        detector=args.detector or args.detection_model_weights,
-        detector_config=args.detector_config,
-        proposals=args.proposals,
-        min_person_score=args.det_score_thr,
-        labels=args.label_file,
-        bank=args.bank,
-        bank_folder=Path(args.out_filename or args.csv or args.json or "").parent,
-        bank_config=args.bank_config,
-        bank_weights=args.bank_weights,
-        device=args.device,
-        backend=args.backend,
-        cpu_threads=args.cpu_threads,
-        batch_size=args.batch_size,
-        step=args.predict_stepsize,
-        every_s=args.action_every,
-        detect_every_s=args.detect_every,
-        video_id=args.video_id,
-        timestamp_start=args.timestamp_start,
-        say=to_stderr,
-        announce=announce,
-        output=output,
-    )
+
+
+def _output(args: argparse.Namespace, video: str) -> OutputVideo | None:
+    from paddlevideo.inference.video_output import OutputVideo
+
+    if not args.out_filename:
+        return None
+    several = len(args.video_path) > 1
+    path = Path(args.out_filename, Path(video).stem + ".mp4") if several else args.out_filename
+    return OutputVideo(path, args.action_score_thr, args.top_k, args.output_stepsize, args.output_fps)
+
+
+def _write(args: argparse.Namespace, results: Sequence[VideoActions]) -> None:
+    """The files of the videos that are finished, and of one that was stopped; none where there are none."""
+    from paddlevideo.inference.runtimes.base import to_stderr
+    from paddlevideo.inference.video_output import spans_of_videos, write_csv, write_json, write_people
+    from paddlevideo.spans import write_spans
+
+    if not results:
+        return
     if args.csv:
-        write_csv(args.csv, result)
+        write_csv(args.csv, results)
         to_stderr(f"csv: {args.csv}")
     if args.json:
-        write_json(args.json, result, args.action_score_thr)
+        write_json(args.json, results, args.action_score_thr)
         to_stderr(f"json: {args.json}")
-    if result.not_written is not None:
-        raise result.not_written
-    if result.written is not None:
-        to_stderr(result.written)
-    print("finish write !")
-    return 0
+    if not args.spans and not args.people:
+        return
+    table = spans_of_videos(results, **span_options.rule_of(args))
+    for path in args.spans:
+        for remark in write_spans(path, table):
+            to_stderr(remark)
+        to_stderr(f"spans: {path}, {len(table.spans)} of {len(results)} video{'s' * (len(results) > 1)}")
+    if args.people:
+        write_people(args.people, results, table)
+        to_stderr(f"people: {args.people}")
 
 
 def announce(line: str) -> None:

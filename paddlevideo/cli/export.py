@@ -1,10 +1,14 @@
 """Exports a trained model for prediction: program, weights and inference.yml, compared with the network.
 
     paddlevideo export -c CFG -w best.pdparams --out inference/TSM
+    paddlevideo export -c CFG -w best.pdparams --out inference/TSM --format paddle,onnx,openvino
     paddlevideo export --time inference/TSM
 
 The runtimes that are installed (Paddle, ONNX Runtime, OpenVINO) are timed for a second or two each, and inference.yml
 names the fastest one that gives the network's scores; --time repeats this for an export on another machine.
+--format names the forms to write, each compared with the network in its own runtime: paddle (always written), onnx
+(NAME.onnx) and openvino (NAME.xml, NAME.bin); timing then tries these and no others.  Without it, timing writes
+NAME.onnx beside Paddle's files where a runtime that is installed takes it.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
     )
     add(*out, dest="out", default="./inference", metavar="DIR", help=f"folder for the exported files {default}")
     parser.set_defaults(folder_flag=out[0], override_flag="--override" if script else "-o")
+    formats = "forms to write, of paddle, onnx, openvino (paddle, and onnx where timing takes it)"
+    add("--format", type=lambda text: text.split(","), metavar="F,F", help=formats)
     add("--timing", choices=("quick", "none"), default="quick", help="time the runtimes on this machine (%(default)s)")
     add("--time", metavar="DIR", help="time the runtimes for an exported model on this machine, and nothing else")
     add("--save_name", default=None, help="name of the files (the configuration's model_name)")
@@ -63,5 +69,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from paddlevideo import api
 
-    api.export(args.config, args.weights, args.out, args.override, args.save_name, args.imports, args.timing)
+    more = {"timing": args.timing, "formats": args.format}
+    api.export(args.config, args.weights, args.out, args.override, args.save_name, args.imports, **more)
     return 0

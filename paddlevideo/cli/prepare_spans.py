@@ -3,11 +3,13 @@
     paddlevideo prepare spans project.json --videos my/videos --out data/mine --val 0.2
     paddlevideo prepare spans spans.json --out spans.srt
     paddlevideo prepare spans spans.json --out annotations.xml
+    paddlevideo prepare spans spans.json people.csv --out annotations.xml
     paddlevideo prepare spans spans.csv --to label_studio --fps 25 --out tasks.json
 
 Files of spans: this suite's .json, .csv (video,start_s,end_s,label) and .jsonl; .srt and .vtt; Label Studio's JSON
 (TimelineLabels; VideoRectangle: the spans of persons), CVAT for video 1.1 (tracks: the actions of persons; a box around
-the whole picture is no person), VIA 3.  Several files may be given.
+the whole picture is no person), VIA 3.  Several files may be given; a table of persons (paddlevideo detect --people)
+beside spans of persons gives these their boxes.
 
 --out FILE writes one file, in the form of its ending (.xml: CVAT); what that cannot hold is named.  --out DIR writes
 train.json, val.json (whole videos each; test.json with --test) and classes.txt, for SpanDataset

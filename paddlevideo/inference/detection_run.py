@@ -56,6 +56,7 @@ class DetectionRun:
         self._size = stage.size()
         self._position = {moment: number for number, moment in enumerate(detected)}
         self._shows = False
+        self._pass: tuple[LinkPersons, ScoreClips] | None = None  # whose steps give the result
         # filled in place, so that a key frame is built once and the result keeps what it derives from the times
         self._tracks: dict[int, Track] = {}
         self._key_frames, self._num_built = [KeyFrame(moment, []) for moment in moments], 0
@@ -69,6 +70,7 @@ class DetectionRun:
         found = self._detection([*self._moments, *self._detected_at])
         scored = self._scored(found, self._detector.pipeline)
         links = self._links(found)
+        self._pass = links, scored
 
         def announce() -> None:
             self._close_detection()
@@ -111,6 +113,7 @@ class DetectionRun:
             path, first, maker, detector.window, detector.batch_size, detector.progress, detector.say, features
         )
         scored = self._scored(found, with_windows_from(detector.pipeline, made))
+        self._pass = links, scored
         self._announce_scores(found, scored)
         self._run([scored], links, scored)
         return self._updated(links, scored)
@@ -123,6 +126,13 @@ class DetectionRun:
             return replace(result, reader=reader, written=self._plan.account(self._stage.finish(), result.times_s))
         except UserError as error:  # raised by the caller when the other results are kept
             return replace(result, reader=reader, not_written=error)
+
+    def so_far(self, reader: ForwardReader) -> VideoActions:
+        """The result of a run that was interrupted: the key frames up to the last one that is scored."""
+        if self._pass is None:
+            return replace(self._result, reader=reader, key_frames=[])
+        result = self._updated(*self._pass)
+        return replace(result, reader=reader, key_frames=self._key_frames[: self._num_built])
 
     def _detection(self, moments: Sequence[KeyMoment]) -> DetectPersons:
         return DetectPersons(self._stage, self._persons, moments, self._detector.progress)
@@ -169,7 +179,7 @@ class DetectionRun:
         """
         num_linked = len(links.ids)
         tracks = tracks_of(
-            [found[:, :4] for found in links.boxes[first:]],
+            [found[:, :4] for found in links.boxes[first:num_linked]],
             [moment.time_s for moment in self._detected_at[first:num_linked]],
             links.ids[first:],
         )
@@ -178,10 +188,10 @@ class DetectionRun:
         height, width = self._size
         for number in range(self._num_built, scored.rows.num_settled):
             ids = links.ids[self._position[self._moments[number]]]
-            self._key_frames[number].persons.extend(
+            self._key_frames[number].persons[:] = [  # at once, since an interrupted run is continued by ``so_far``
                 Person(int(i), to_pixels(box[:4], width, height), box[:4], float(box[4]), row)
                 for i, box, row in zip(ids, scored.boxes[number], scored.rows.rows[number], strict=True)
-            )
+            ]
         self._num_built = scored.rows.num_settled
         return self._result
 

@@ -45,6 +45,7 @@ from paddlevideo.inference.video_bank import (
     without_windows,
 )
 from paddlevideo.inference.video_stage import open_stage
+from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.safe_io import sha256
@@ -53,6 +54,7 @@ from paddlevideo.settings import Checked
 if TYPE_CHECKING:
     from paddlevideo.inference.video_output import OutputVideo
 
+_NO_BANK = "--bank: the model reads no feature bank; leave --bank, --bank-config, --bank-weights out"
 _PROGRESS_STEP = 10  # key frames between two lines of progress
 
 
@@ -75,6 +77,18 @@ class Search(Checked):
     timestamp_start: float | None = None
 
 
+class StoppedDetection(KeyboardInterrupt):
+    """Ctrl-C during detection.
+
+    Attributes:
+        result: the key frames that are scored, and the tracks; without an output video.
+    """
+
+    def __init__(self, result: VideoActions):
+        super().__init__()
+        self.result = result
+
+
 @dataclass
 class ActionDetector:
     """A detection model with its preprocessing.
@@ -87,6 +101,7 @@ class ActionDetector:
         bank_detector: makes the feature bank; None: it must be there.
         batch_size: key frames per run.
         max_gap_s: seconds for which a person may be missed and keep the track id.
+        damaged: ``read``: take what can be decoded of a damaged video, as it comes.
         say: receives remarks.
         announce: receives the steps and their progress, ``10 / 37``.
     """
@@ -98,6 +113,7 @@ class ActionDetector:
     bank_detector: BankDetector | None = None
     batch_size: int = 1
     max_gap_s: float = MAX_GAP_S
+    damaged: Damaged = "refuse"
     say: Say = to_stderr
     announce: Say = lambda line: None
 
@@ -183,9 +199,10 @@ class ActionDetector:
         Raises:
             VideoReadError: the video cannot be read.
             UserError: no second of the file of boxes lies in the video; no feature bank and nothing that makes it.
+            StoppedDetection: a KeyboardInterrupt, with what was found until then.
         """
         search = search or Search()
-        reader = video if isinstance(video, ForwardReader) else open_forward(video, self.say)
+        reader = video if isinstance(video, ForwardReader) else open_forward(video, self.say, self.damaged)
         num_remarks = len(reader.remarks)
         video_id = search.video_id or Path(reader.path).stem
         start, end = search.timestamp_start, None
@@ -199,14 +216,20 @@ class ActionDetector:
         plan = output.plan(reader) if output else None
         with open_stage(reader, plan, self.say) as stage:
             run = DetectionRun(self, stage, plan, persons, moments, detected, start, end, video_id)
-            if self.window:
-                path = Path(bank or bank_name(video_id))
-                result = run.with_bank(path, seconds)
-            else:
-                result = run.at_once()
-            result = run.finished(result, reader)
+            try:
+                if self.window:
+                    path = Path(bank or bank_name(video_id))
+                    result = run.with_bank(path, seconds)
+                else:
+                    result = run.at_once()
+                result = run.finished(result, reader)
+            except KeyboardInterrupt:
+                raise StoppedDetection(run.so_far(reader)) from None
         if result.written is None and result.not_written is None and output is not None:
-            result = _written_later(result, output)
+            try:
+                result = _written_later(result, output)
+            except KeyboardInterrupt:
+                raise StoppedDetection(result) from None
         for remark in reader.remarks[num_remarks:]:
             self.say(f"{reader.path}: {remark}")
         return result
@@ -335,21 +358,47 @@ def detect(
         VideoReadError: the video cannot be read.
         UserError: a model, a detector, boxes or a feature bank that are missing or do not fit.
     """
+    chosen = config_of(model, weights, [overrides] if isinstance(overrides, str) else overrides, imports)
+    reader = video if isinstance(video, ForwardReader) else open_forward(video, say, damaged_of(chosen))
+    found = load_detector(
+        model if chosen is None else chosen, weights, labels=labels, bank_config=bank_config, bank_weights=bank_weights,
+        device=device, backend=backend, cpu_threads=cpu_threads, batch_size=batch_size, say=say, announce=announce,
+        params=params, config=config, overrides=overrides,
+    )  # fmt: skip
+    boxes = BoxSource(detector, detector_config, proposals, min_person_score, device)
+    return detect_with(found, reader, boxes, bank=bank, bank_folder=bank_folder, output=output, search=Search(**search))
+
+
+def load_detector(
+    model: str | Path | Config,
+    weights: str | Path | None = None,
+    *,
+    labels: str | Path | None = None,
+    bank_config: str | Path | None = None,
+    bank_weights: str | Path | None = None,
+    device: str = "auto",
+    backend: Backend | None = None,
+    cpu_threads: int | None = None,
+    batch_size: int = 1,
+    say: Say = to_stderr,
+    announce: Say = lambda line: None,
+    params: str | Path | None = None,
+    config: Config | None = None,
+    overrides: Sequence[str] = (),
+) -> ActionDetector:
+    """A detection model, for any number of videos; the arguments are those of ``detect``."""
     set_cpu_environment()
     overrides = [overrides] if isinstance(overrides, str) else overrides
-    where, chosen = Search(**search), config_of(model, weights, overrides, imports)
-    reader = video if isinstance(video, ForwardReader) else open_forward(video, say, damaged_of(chosen))
-    video_id = where.video_id or Path(reader.path).stem
+    chosen = config_of(model, weights, overrides)
     more = {"labels": labels, "batch_size": batch_size, "say": say, "announce": announce}
     if chosen is None:
         runtime = Runtime.on(device, backend, cpu_threads)
         found = ActionDetector.from_export(model, params, config, overrides, runtime, **more)
     else:
         refuse_backend(backend)
-        found = ActionDetector.from_config(chosen, weights, device, **more)
-    bank_path = Path(bank or Path(bank_folder) / bank_name(video_id))
-    if found.window is None and (bank or bank_config):
-        raise UserError("--bank: the model reads no feature bank; leave --bank, --bank-config, --bank-weights out")
+        found = ActionDetector.from_config(chosen, weights, device, damaged=damaged_of(chosen), **more)
+    if bank_config and found.window is None:
+        raise UserError(_NO_BANK)
     if bank_config:
         maker = _without_labels(load_config(bank_config, uses=("test",)))
         found.bank_detector = bank_detector_of(TrainedNetwork(maker, bank_weights, device, True, say))
@@ -358,19 +407,48 @@ def detect(
             "the model's own backbone makes the feature bank; the banks of training usually come from the detector "
             "before it, which --bank-config CFG --bank-weights FILE name"
         )
-    elif found.window and not bank_path.exists():  # announced now rather than after the detection of persons
-        raise no_detector(bank_path)
-    if proposals and detector:
-        raise UserError("--proposals and a detector are both named; leave one of them out")
-    if isinstance(detector, PersonDetector):
-        persons = detector
-    elif proposals:
-        least = found.settings.person_det_score_thr if min_person_score is None else min_person_score
-        persons = ProposalFile(proposals, video_id, least, found.settings.num_max_proposals)
-    else:
-        least = 0.5 if min_person_score is None else min_person_score
-        persons = open_detector(str(detector or HOG), least, detector_config, Runtime.on(device), say)
-    return found.predict(reader, persons, where, bank_path, output)
+    return found
+
+
+@dataclass(frozen=True)
+class BoxSource:
+    """Where the boxes of persons come from; the fields are arguments of ``detect``."""
+
+    detector: str | Path | PersonDetector | None = None
+    detector_config: str | Path | None = None
+    proposals: str | Path | None = None
+    min_person_score: float | None = None
+    device: str = "auto"
+
+    def open(self, settings: DetectionSettings, video_id: str, say: Say) -> PersonDetector:
+        """The persons of one video."""
+        if self.proposals and self.detector:
+            raise UserError("--proposals and a detector are both named; leave one of them out")
+        if isinstance(self.detector, PersonDetector):
+            return self.detector
+        if self.proposals:
+            least = settings.person_det_score_thr if self.min_person_score is None else self.min_person_score
+            return ProposalFile(self.proposals, video_id, least, settings.num_max_proposals)
+        least = 0.5 if self.min_person_score is None else self.min_person_score
+        return open_detector(str(self.detector or HOG), least, self.detector_config, Runtime.on(self.device), say)
+
+
+def detect_with(
+    model: ActionDetector, reader: ForwardReader, boxes: BoxSource, *, bank: str | Path | None = None,
+    bank_folder: str | Path = "", output: OutputVideo | None = None, search: Search,
+) -> VideoActions:  # fmt: skip
+    """``detect`` on one video with a model that is loaded.
+
+    Args:
+        reader: the video; other arguments as of ``detect``.
+    """
+    video_id = search.video_id or Path(reader.path).stem
+    path = Path(bank or Path(bank_folder) / bank_name(video_id))
+    if bank and model.window is None:
+        raise UserError(_NO_BANK)
+    if model.window and not model.bank_detector and not path.exists():  # before the detection of persons
+        raise no_detector(path)
+    return model.predict(reader, boxes.open(model.settings, video_id, model.say), search, path, output)
 
 
 def bank_name(video_id: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,10 +35,11 @@ from paddlevideo.inference.export_check import (
     synthetic_key_frame,
 )
 from paddlevideo.inference.exported import FILE_NAME, MULTI_LABEL, ONE_LABEL, Description, read_description
+from paddlevideo.inference.formats import checked_formats, compare_formats, write_formats
 from paddlevideo.inference.network import pipelines_with_test
 from paddlevideo.inference.person_actions import DetectionSettings
-from paddlevideo.inference.runtimes.base import Say
-from paddlevideo.inference.runtimes.choice import onnx_file
+from paddlevideo.inference.runtimes.base import BACKENDS, Say
+from paddlevideo.inference.runtimes.choice import form_files, onnx_file
 from paddlevideo.inference.runtimes.onnx import convert
 from paddlevideo.inference.runtimes.paddle import PARAMS_SUFFIX, PROGRAM_SUFFIXES
 from paddlevideo.inference.timing import time_runtimes
@@ -60,6 +61,7 @@ class ExportReport:
     Args:
         input_shape: of one batch, -1 for N: (-1, V, T, H, W, 3); with persons' boxes H and W are -1, too.
         max_difference: largest absolute difference of probabilities, exported against dygraph.
+        format_differences: the same of each other form, ``onnx`` and ``openvino``.
     """
 
     program: Path
@@ -67,6 +69,7 @@ class ExportReport:
     input_shape: tuple[int, ...]
     num_classes: int
     max_difference: float
+    format_differences: Mapping[str, float]
 
 
 def export(
@@ -76,6 +79,7 @@ def export(
     save_name: str | None = None,
     say: Say = print,
     timing: Literal["none", "quick"] = "none",
+    formats: Sequence[str] | None = None,
 ) -> ExportReport:
     """Exports a trained model and compares the result with the network.
 
@@ -92,15 +96,19 @@ def export(
         say: receives progress lines.
         timing: ``quick``: the runtimes on this machine are timed, and ``inference.yml`` names the fastest, as the
             command and ``paddlevideo.export`` do unless told otherwise; ``none``: it names none.
+        formats: of ``paddle`` (always written), ``onnx``, ``openvino``: these forms and no others are written, or it
+            is an error.  None: Paddle's, and ``<save_name>.onnx`` where timing finds a runtime for it.
 
     Raises:
-        UserError: an unknown timing, weights that do not fit the model key by key, label names that do not fit it, a
-            folder that holds another model's export, or an exported model with scores that differ from the network's.
+        UserError: an unknown timing or format, a form that cannot be made, weights that do not fit the model key by
+            key, label names that do not fit it, a folder that holds another model's export, or an exported model with
+            scores that differ from the network's.
     """
     from paddlevideo.modeling.weights import load_weights
 
     if timing not in TIMINGS:
         raise UserError(f"timing {timing!r}: expected {' or '.join(TIMINGS)}")
+    others = checked_formats(formats or ())
     output_dir, name = Path(output_dir), _checked_name(save_name or config["model_name"])
     _refuse_other_export(output_dir, name)
     pipelines = pipelines_with_test(config)
@@ -126,13 +134,18 @@ def export(
             with _checked_form(framework, program, clip) as (checked, part):
                 reference = Reference.of(framework, part, window)
                 difference = _compared(reference, checked, say)
-                runtime = _timed(checked, program, reference, say) if timing == "quick" else {}
+                write_formats(checked, others)
+                of_others = compare_formats(checked, others, reference, say)
+                if checked != program:
+                    write_formats(program, others)
+                runtime = _timed(checked, program, reference, say, formats is None) if timing == "quick" else {}
             for line in lines:
                 say(line)
-            description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path), difference)
+            description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path))
+            check = difference.describe() | {form: found.describe() for form, found in of_others.items()}
             detection = {"inputs": inputs, **settings.describe()} if settings else {}
             detection |= {WINDOW: window.describe()} if window else {}
-            replace(description, detection=detection, runtime=runtime).write(folder)
+            replace(description, check=check, detection=detection, runtime=runtime).write(folder)
             write_atomic(folder / (name + CONFIG_SUFFIX), config.to_yaml())
             _move_to_target(folder, output_dir)
     say(f"model ({config['model_name']}) has been already saved in ({output_dir}).")
@@ -142,6 +155,7 @@ def export(
         input_shape=tuple(inputs[0]["shape"]),
         num_classes=framework.num_classes,
         max_difference=difference.absolute,
+        format_differences={form: found.absolute for form, found in of_others.items()},
     )
 
 
@@ -169,10 +183,10 @@ def _compared(reference: Reference, program: Path, say: Say) -> Difference:
     return difference
 
 
-def _timed(checked: Path, program: Path, reference: Reference, say: Say) -> dict[str, Any]:
-    """The section ``runtime``; ``NAME.onnx`` beside the program where a runtime takes it."""
-    section = time_runtimes(checked, checked.with_suffix(PARAMS_SUFFIX), reference, say)
-    if checked != program and onnx_file(checked.with_suffix("")).is_file():
+def _timed(checked: Path, program: Path, reference: Reference, say: Say, converts: bool) -> dict[str, Any]:
+    """The section ``runtime``; with ``converts``, ``NAME.onnx`` beside the program where a runtime takes it."""
+    section = time_runtimes(checked, checked.with_suffix(PARAMS_SUFFIX), reference, say, converts)
+    if converts and checked != program and onnx_file(checked.with_suffix("")).is_file():
         error = convert(program, program.with_suffix(PARAMS_SUFFIX), onnx_file(program.with_suffix("")))
         if error:
             say(f"{program.stem}: cannot be converted ({error}); Paddle runs it")
@@ -235,11 +249,10 @@ def _describe(
     inputs: list[dict[str, Any]],
     labels: list[str] | None,
     params_path: Path,
-    difference: Difference,
 ) -> Description:
     import paddle
 
-    params, onnx = program.with_suffix(PARAMS_SUFFIX), onnx_file(program.with_suffix(""))
+    params = program.with_suffix(PARAMS_SUFFIX)
     return Description(
         model_name=config["model_name"],
         program=program.name,
@@ -253,15 +266,19 @@ def _describe(
         pipeline=pipeline.describe(),
         labels=labels,
         weights={"file": params_path.name, "sha256": sha256(params_path)},
-        check={"max_difference": difference.absolute, "max_ratio": difference.ratio},
         versions={
             "paddlevideo": paddlevideo.__version__,
             "paddle": paddle.__version__,
             "python": platform.python_version(),
         },
-        files={file.name: sha256(file) for file in (program, params, onnx) if file.is_file()},
+        files={file.name: sha256(file) for file in (program, params, *_others(program)) if file.is_file()},
         imports=sources_of(pipeline.entries),
     )
+
+
+def _others(program: Path) -> list[Path]:
+    """The files of other runtimes that a program may have beside it."""
+    return [file for form in BACKENDS[1:] for file in form_files(form, program.with_suffix(""))]
 
 
 def _checked_name(name: str) -> str:
@@ -303,15 +320,16 @@ def _work_folder(output_dir: Path) -> Iterator[Path]:
 
 
 def _move_to_target(folder: Path, output_dir: Path) -> None:
-    """Every file by a rename; ``inference.yml``, which has the digests of the others, comes last.  The ONNX form of an
-    earlier export, which has other weights, is removed first."""
+    """Every file by a rename; ``inference.yml``, which has the digests of the others, comes last.  Forms of an earlier
+    export for other runtimes, which have other weights, are removed first."""
     files = sorted(folder.iterdir(), key=lambda file: (file.name == FILE_NAME, file.name))
     for file in files:
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
     for program in (file for file in files if file.suffix in PROGRAM_SUFFIXES):
-        if not onnx_file(program.with_suffix("")).is_file():
-            onnx_file(output_dir / program.stem).unlink(missing_ok=True)
+        for form in _others(program):
+            if not form.is_file():
+                (output_dir / form.name).unlink(missing_ok=True)
     for file in files:
         os.replace(file, output_dir / file.name)
 

@@ -26,8 +26,11 @@ from paddlevideo.safe_io import read_json
 TOLERANCE = 1e-4
 RATIO_TOLERANCE = 1e-2
 _RATIO_FLOOR = 1e-6
-# clips, and persons in each, of the batches compared: several clips, one of them empty; then another size of picture
-_PERSONS = ((1,), (4, 0, 3))
+# clips, and persons in each, of the batches compared: the first has whole pictures, all others small ones
+_PERSONS = ((1,), (0,), (7,), (40,), (40, 0, 7), (0, 0, 0))
+_SMALL_PX = 32
+# of one batch, whose first clip then is a batch of its own
+_CLIPS = 3
 CHECKED_VIEWS = 2  # of a clip: enough to see views that are folded wrongly
 
 
@@ -71,12 +74,15 @@ def person_batches(clip: np.ndarray, window: Window | None = None, seed: int = 0
     """Seeded batches with persons to compare the program with the network on.
 
     Args:
-        clip: [1, T, H, W, 3]; the second batch has pictures of half its height and three quarters of its width.
+        clip: [1, T, H, W, 3]; from the second batch on pictures have a quarter of its height and three eighths of its
+            width, 32 pixels at least: another size, and little work.
         window: of a network that takes a feature bank; a random half of its slots is filled.
     """
     rng = np.random.default_rng(seed)
     batches = []
-    for persons, part in zip(_PERSONS, (clip, clip[:, :, : clip.shape[2] // 2, : clip.shape[3] * 3 // 4])):
+    down, across = (max(side * eighths // 8, min(side, _SMALL_PX)) for side, eighths in zip(clip.shape[2:4], (2, 3)))
+    for number, persons in enumerate(_PERSONS):
+        part = clip[:, :, :down, :across] if number else clip
         height, width = part.shape[2:4]
         corners = np.sort(rng.uniform(0, 1, (sum(persons), 2, 2)), axis=1) * [width - 1, height - 1]
         batches.append(
@@ -105,6 +111,10 @@ class Difference:
     absolute: float
     ratio: float
 
+    def describe(self) -> dict[str, float]:
+        """Plain data for ``inference.yml``."""
+        return {"max_difference": self.absolute, "max_ratio": self.ratio}
+
     @property
     def small(self) -> bool:
         """Whether it can come from rounding; not so if it is NaN."""
@@ -126,15 +136,18 @@ class Reference:
 
     @classmethod
     def of(cls, framework: Any, clip: np.ndarray, window: Window | None = None) -> Reference:
-        """Of a network, on seeded clips like ``clip``: two in one batch, or with persons."""
+        """Of a network, on seeded clips like ``clip``: three in one batch, and the first alone; or with persons."""
         import paddle
 
-        batches = person_batches(clip, window) if framework.takes_boxes else [{"imgs": random_clips(clip)}]
+        batches = person_batches(clip, window) if framework.takes_boxes else [{"imgs": random_clips(clip, _CLIPS)}]
         scores = []
         for batch in batches:
             with paddle.no_grad():  # as --test does
                 tensors = {key: paddle.to_tensor(value) for key, value in batch.items()}
                 scores.append(framework(tensors, mode="predict")["scores"].numpy())
+        if not framework.takes_boxes:  # what the network gives a clip does not depend on the others
+            batches.append({"imgs": batches[0]["imgs"][:1]})
+            scores.append(scores[0][:1])
         return cls(batches, scores)
 
     def difference(self, scores: Sequence[np.ndarray], name: str) -> Difference:
@@ -152,7 +165,7 @@ class Reference:
                 raise UserError(f"{name}: exported, it gives scores {list(got.shape)}, the network "
                                 f"{list(expected.shape)}")  # fmt: skip
             ratios = np.abs(got / np.maximum(expected, _RATIO_FLOOR) - 1.0)[expected > _RATIO_FLOOR]
-            differences = float(np.abs(got - expected).max()), float(ratios.max(initial=0.0))
+            differences = float(np.abs(got - expected).max(initial=0.0)), float(ratios.max(initial=0.0))
             worst = Difference(*np.maximum((worst.absolute, worst.ratio), differences).tolist())  # NaN stays
         return worst
 

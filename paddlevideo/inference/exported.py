@@ -1,4 +1,4 @@
-"""The files of an exported model: program, weights, ``inference.yml``, and ``NAME.onnx`` where it was converted."""
+"""The files of an exported model: program, weights, ``inference.yml``, and the forms for ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paddlevideo.config.reading import read_yaml
 from paddlevideo.errors import ConfigError, DamagedFileError, UserError
 from paddlevideo.extensions import require_declared
 from paddlevideo.inference.runtimes.base import ExportedModel, Runtime, Say
-from paddlevideo.inference.runtimes.choice import onnx_file, open_model, resolved
+from paddlevideo.inference.runtimes.choice import files_of, open_model, resolved
 from paddlevideo.inference.runtimes.paddle import EXPORT_HINT, PARAMS_SUFFIX, PROGRAM_SUFFIXES
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
@@ -29,6 +29,7 @@ NEEDS_WEIGHTS = (
 FILE_NAME = "inference.yml"
 FORMAT_VERSION = 1
 _KINDS = {"str": str, "dict": dict, "int": int}  # annotations of ``Description`` that are checked
+CONVERTED = {".onnx": "onnx", ".xml": "openvino"}  # ending -> backend
 ONE_LABEL, MULTI_LABEL = "probability", "sigmoid"  # kinds of scores
 
 
@@ -73,6 +74,21 @@ def _program_of_folder(folder: Path) -> Path:
     return next(iter(programs)).with_suffix(PROGRAM_SUFFIXES[0])
 
 
+def _converted(path: Path) -> Path | None:
+    """The program that ``path`` names, where it is gone and ``inference.yml`` and a form for another runtime are there;
+    else None."""
+    folder = path if path.is_dir() else path.parent
+    description = read_description(folder) if (folder / FILE_NAME).is_file() else None
+    if description is None:
+        return None
+    program = folder / description.program
+    stem = program.with_suffix("")
+    if path != folder and path.name not in (stem.name, *(stem.name + suffix for suffix in PROGRAM_SUFFIXES)):
+        return None
+    gone = not files_of("paddle", stem)
+    return program if gone and (files_of("onnx", stem) or files_of("openvino", stem)) else None
+
+
 def find_params(path: str | Path | None, program: Path) -> Path:
     """The weights file: ``path``, or the one beside the program.
 
@@ -102,7 +118,9 @@ class Description:
         labels: K names, or None.
         detection: of a model that takes persons' boxes: its inputs, and ``DetectionSettings``; else empty.
         weights: file name and sha256 of the checkpoint that was exported.
-        files: file name -> sha256, of the program, its weights, and its ONNX form if there is one.
+        check: largest difference of a score to the network's, ``max_difference``, and its ratio, ``max_ratio``; of
+            forms for other runtimes the same under ``onnx`` and ``openvino``.
+        files: file name -> sha256, of the program, its weights, and its forms for other runtimes.
         runtime: which runtime was the fastest on the machine that timed them, see ``runtimes.choice``; may be empty.
         imports: file or module -> sha256, of the user's modules that operators of the pipeline are from.
     """
@@ -185,7 +203,11 @@ def read_description(folder: Path) -> Description | None:
 
 @dataclass(frozen=True)
 class Export:
-    """The files of an exported model; ``description`` is None where no ``inference.yml`` is about it."""
+    """The files of an exported model; ``description`` is None where no ``inference.yml`` is about it.
+
+    Args:
+        program, params: may be gone where ``inference.yml`` and the files of another runtime are there.
+    """
 
     program: Path
     params: Path
@@ -203,12 +225,19 @@ class Export:
         Raises:
             UserError: files missing, or a damaged ``inference.yml``.
         """
-        program = find_program(path, say)
+        if Path(path).suffix in CONVERTED and not Path(path).is_dir():
+            backend = CONVERTED[Path(path).suffix]
+            raise UserError(
+                f"{path}: name its folder and the runtime: --model_file {Path(path).parent} --backend {backend}"
+            )
+        converted = _converted(Path(path)) if params is None else None
+        program = converted or find_program(path, say)
         description = read_description(program.parent)
         if description is not None and Path(description.program).stem != program.stem:
             say(f"{program.parent / FILE_NAME} is about {description.program}, not {program.name}: it is not used")
             description = None
-        return cls(program, find_params(params, program), description)
+        return cls(program, converted.with_suffix(PARAMS_SUFFIX) if converted else find_params(params, program),
+                   description)  # fmt: skip
 
     @property
     def file(self) -> Path:
@@ -227,10 +256,15 @@ class Export:
         """
         files, section = self.program.with_suffix(""), self.description.runtime if self.description else {}
         runtime = resolved(runtime, section, files, self.file, say)
-        of_paddle, onnx = runtime.backend == "paddle", onnx_file(files)
-        self.check((self.program, self.params if of_paddle else onnx))
-        if not of_paddle and self.description and onnx.name not in self.description.files and onnx.is_file():
-            say(f"{onnx}: {FILE_NAME} has no digest of it, so it is used without a comparison: of this model, or not")
+        of_paddle = runtime.backend == "paddle"
+        used = (self.program, self.params) if of_paddle else files_of(runtime.backend, files)
+        self.check(used)
+        for file in () if of_paddle or self.description is None else used:
+            if file.name not in self.description.files:
+                say(
+                    f"{file}: {FILE_NAME} has no digest of it, so it is used without a comparison: of this model, or "
+                    "not"
+                )
         return open_model(self.program, self.params, runtime, say)
 
     def check(self, paths: Iterable[Path]) -> None:

@@ -13,9 +13,11 @@ import numpy as np
 from paddlevideo.ava_files import read_ava_labels
 from paddlevideo.classes import RESERVED, UNKNOWN, Classes
 from paddlevideo.config import Config
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.key_frames import ForwardReader, KeyMoment
+from paddlevideo.inference.timeline import PersonTimelines, TimelineSettings
 from paddlevideo.inference.tracking import Track
+from paddlevideo.spans import SpanTable
 
 # ---- settings
 
@@ -33,6 +35,7 @@ class DetectionSettings:
         person_det_score_thr: least score of a person of a file.
         num_max_proposals: boxes per key frame of a file.
         action_thr: least score that the csv lists.
+        multi_label: a person may do several things at once (sigmoid); False: one of all (softmax).
     """
 
     class_ids: Sequence[int]
@@ -43,13 +46,15 @@ class DetectionSettings:
     person_det_score_thr: float = 0.9
     num_max_proposals: int = 1000
     action_thr: float = 0.002
+    multi_label: bool = True
 
     @classmethod
     def of_config(cls, config: Config, framework: Any, classes: Classes = UNKNOWN) -> DetectionSettings:
         """From DATASET.test (or .valid, .train) and METRIC of a configuration.
 
         Args:
-            framework: the network: ``num_classes`` (K, the reserved column among them) and ``action_thr``.
+            framework: the network: ``num_classes`` (K, the reserved column among them), ``action_thr`` and
+                ``one_action``.
             classes: the weights' own, which take precedence over the configuration's.
 
         Raises:
@@ -87,6 +92,7 @@ class DetectionSettings:
             person_det_score_thr=first("person_det_score_thr", cls.person_det_score_thr),
             num_max_proposals=first("num_max_proposals", cls.num_max_proposals),
             action_thr=framework.action_thr,
+            multi_label=not framework.one_action,
         )
 
     @classmethod
@@ -97,10 +103,10 @@ class DetectionSettings:
             UserError: a key is missing.
         """
         known = [field.name for field in fields(cls)]
-        missing = [key for key in known if key not in values]
+        missing = [key for key in known if key not in values and key != "multi_label"]  # older files lack it
         if missing:
             raise UserError(f"{where}: detection lacks {', '.join(missing)}; export the model again")
-        return cls(**{key: values[key] for key in known})
+        return cls(**{key: values[key] for key in known if key in values})
 
     def describe(self) -> dict[str, Any]:
         """Plain data for ``inference.yml``."""
@@ -226,6 +232,45 @@ class VideoActions:
     def names(self) -> Sequence[str]:
         """K names, of every column of a person's scores."""
         return self.settings.names
+
+    @property
+    def fps(self) -> float:
+        """Frames per second on average; 1 of a single frame."""
+        length_s = float(self.times_s[-1] - self.times_s[0])
+        return (len(self.times_s) - 1) / length_s if length_s > 0 else 1.0
+
+    @property
+    def duration_s(self) -> float:
+        """Of the video; the last frame counts as long as the others do on average."""
+        return round(float(self.times_s[-1]) + 1 / self.fps, 3)
+
+    def spans(self, **rule: Any) -> SpanTable:
+        """What each person does over time: spans with ``person``, the track id, and ``video``, the path.
+
+        A key frame's scores stand for the time up to the middle between it and the next one; the classes of a model
+        of one action per person (softmax) exclude one another.  A person who is lost and found again under the same id
+        continues within ``gap_s``.
+
+        Args:
+            rule: fields of ``TimelineSettings``: on, off, smoothing, smooth_s, min_s, gap_s, background; ``window_s``
+                and ``hop_s`` are the usual distance of key frames.
+
+        Raises:
+            UserError: values that cannot be, or a background that is no class.
+        """
+        every_s, name = self.key_every_s, printable(self.path)
+        settings = TimelineSettings(
+            **{"window_s": every_s, "hop_s": every_s, "exclusive": not self.settings.multi_label, **rule}
+        )
+        classes = self.names[1:]
+        timelines, found, last_s = PersonTimelines(settings, classes, name, self.duration_s), [], -1.0
+        for key_frame in self.key_frames:
+            if key_frame.time_s > last_s:  # two seconds of a file of boxes may share a frame
+                last_s = key_frame.time_s
+                found += timelines.push(last_s, {str(p.track_id): p.scores[1:] for p in key_frame.persons})
+        height, width = self.size
+        facts = {"duration_s": self.duration_s, "fps": round(self.fps, 6), "width": width, "height": height}
+        return SpanTable(found + timelines.finish(), {name: facts}, classes, settings.to_dict())
 
     def actions(self, person: Person, threshold: float, most: int | None = None) -> list[tuple[int, str, float]]:
         """(action id, name, score) of the scores from ``threshold`` on, best first."""

@@ -7,6 +7,7 @@ buffer that drops its oldest frames when they are not read in time, and connects
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import sys
@@ -119,16 +120,22 @@ class TimedFrame:
         return int(self.frame.width * self.frame.height * _BYTES_PER_PIXEL)
 
 
-@dataclass
-class Status:
-    """What happened so far; frames unless stated."""
+class Status(ctypes.Structure):
+    """What happened so far, all zero at first; plain memory, so that a process can read what another one counts.
 
-    num_frames: int = 0
-    num_dropped: int = 0  # not read in time
-    num_damaged: int = 0  # packets that could not be decoded
-    num_connections: int = 0
-    num_stalls: int = 0  # longer than 2 s
-    stalled_s: float = 0.0
+    Attributes:
+        num_frames: decoded.
+        num_dropped: frames that were not read in time.
+        num_damaged: packets that could not be decoded.
+        num_connections: opened.
+        num_stalls: longer than 2 s without a frame.
+        stalled_s: of these.
+    """
+
+    _fields_ = (
+        *((f"num_{name}", ctypes.c_int64) for name in ("frames", "dropped", "damaged", "connections", "stalls")),
+        ("stalled_s", ctypes.c_double),
+    )
 
     def text(self) -> str:
         """One line."""
@@ -152,12 +159,14 @@ class LiveSettings:
         buffer_s: seconds of video that wait to be read, before the oldest are dropped.
         open_s: limit for opening a connection.
         read_s: without a packet for so long, the connection counts as lost.
+        picture_s: without a picture for so long, although packets arrive, as well; above the distance of key pictures.
         outage_s: limit for connecting again; None: none.
     """
 
     buffer_s: float = 10.0
     open_s: float = 10.0
     read_s: float = 10.0
+    picture_s: float = 30.0
     outage_s: float | None = None
 
 
@@ -166,6 +175,7 @@ class FileStream:
 
     Args:
         damaged: ``read``: take what can be decoded of a damaged video, as it comes.
+        status: what is counted in; None: a new one.
 
     Raises:
         VideoReadError: at the first frame that cannot be read.
@@ -174,8 +184,8 @@ class FileStream:
 
     live = False
 
-    def __init__(self, address: Address, say: Say, damaged: Damaged = "refuse"):
-        self.address, self.status, self._damaged = address, Status(), damaged
+    def __init__(self, address: Address, say: Say, damaged: Damaged = "refuse", status: Status | None = None):
+        self.address, self.status, self._damaged = address, status or Status(), damaged
         with open_video(address.text, damaged=damaged) as reader:
             self._times, remarks = reader.times(), list(reader.remarks)
         if self._times is None:
@@ -287,17 +297,21 @@ class LiveStream:
 
     Args:
         say: receives lost connections and stalls; called by the thread.
+        status: what is counted in; None: a new one.
 
     Raises:
         UserError: when read: the first connection fails, or a later one for ``outage_s``; a recording ends early.
     """
 
-    def __init__(self, address: Address, say: Say, settings: LiveSettings = LiveSettings()):
-        self.address, self.status, self.live = address, Status(), True
+    def __init__(
+        self, address: Address, say: Say, settings: LiveSettings = LiveSettings(), status: Status | None = None
+    ):
+        self.address, self.status, self.live = address, status or Status(), True
         self._say, self._settings, self._clock = say, settings, _Clock()
         self._buffer, self._stop = _Buffer(settings.buffer_s, self.status), threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
         self._frame_at: float | None = None  # monotonic, of the last one
+        self._is_lost = False  # the connection, until the next frame
         self._thread.start()
 
     def __iter__(self) -> Iterator[TimedFrame]:
@@ -324,7 +338,7 @@ class LiveStream:
             problem = self._connection()
             if problem is None or self._stop.is_set():
                 return
-            if not self.status.num_connections:
+            if not self.status.num_frames:
                 raise UserError(f"{self.address.shown}: {problem}; {self._way_out()}")
             if self.status.num_frames > frames_before:
                 pause_s, lost_at = _FIRST_PAUSE_S, None
@@ -333,7 +347,8 @@ class LiveStream:
             outage_s = self._settings.outage_s
             if outage_s is not None and now - lost_at >= outage_s:
                 raise UserError(f"{self.address.shown}: {problem}; not back after {outage_s:g} s")
-            self._say(f"{self.address.shown}: {problem}; connecting again in {pause_s:g} s")
+            self._is_lost = True
+            self._say(f"{self.address.shown}: connection lost ({problem}); connecting again in {pause_s:g} s")
             self._stop.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             self._clock.restart()
@@ -347,7 +362,7 @@ class LiveStream:
         """Receives until the connection is lost: the cause; or until a recording's end: None."""
         import av
 
-        settings = self._settings
+        settings, limit_s, stated_s = self._settings, self._settings.open_s, 0.0
         try:
             with av.open(
                 self.address.text, format=self.address.format, options=self._options(),
@@ -356,40 +371,52 @@ class LiveStream:
                 if not container.streams.video:
                     raise UserError(f"{self.address.shown}: it has no video track")
                 self.status.num_connections += 1
+                limit_s = settings.read_s
                 stated_s = (container.duration or 0) / 1e6 if self.address.kind == "network" else 0.0
                 if self._decode(container, recorded=stated_s > 0):
                     return None
-                end_s = self._clock.last_s
-                if stated_s:
-                    if end_s >= stated_s - _END_S:
-                        return None
-                    raise UserError(f"{self.address.shown}: cut off at {end_s:.1f} of {stated_s:.1f} s")
-                return "the connection ended"
+                problem = "the connection ended"
         except av.error.ExitError:
-            return f"nothing received for {settings.read_s if self.status.num_connections else settings.open_s:g} s"
+            problem = f"nothing received for {limit_s:g} s"
         except (av.error.FFmpegError, OSError) as error:
-            return printable(getattr(error, "strerror", None) or type(error).__name__)
+            problem = printable(getattr(error, "strerror", None) or type(error).__name__)
+        end_s = self._clock.last_s
+        if not stated_s:
+            return problem
+        if end_s >= stated_s - _END_S:
+            return None
+        # a recording that is opened again begins anew
+        raise UserError(f"{self.address.shown}: cut off at {max(end_s, 0):.1f} of {stated_s:.1f} s ({problem})")
 
     def _options(self) -> dict[str, str]:
+        options = {"max_pixels": str(MAX_PIXELS)}  # FFmpeg decodes pictures when it opens
         if self.address.kind == "camera":
-            return {}
+            return options
         scheme = self.address.text.split(":", 1)[0].lower()
-        options = {"protocol_whitelist": _PROTOCOLS[scheme]}
+        options["protocol_whitelist"] = _PROTOCOLS[scheme]
         return {**options, "rtsp_transport": "tcp"} if scheme.startswith("rtsp") else options
 
     def _decode(self, container: Any, recorded: bool) -> bool:
-        """Puts the frames into the buffer; True: ended by ``close``."""
+        """Puts the frames into the buffer; True: ended by ``close``.
+
+        Raises:
+            TimeoutError: no picture for ``picture_s``.
+        """
         import av
 
         stream = container.streams.video[0]
         context, arrival = stream.codec_context, container.format.name in _ARRIVAL
         period_s = 1 / float(stream.average_rate) if stream.average_rate else 0.04
+        context.options = {"max_pixels": str(MAX_PIXELS)}  # of later pictures, which may be larger
         if context.width * context.height > MAX_PIXELS:
             raise UserError(f"{self.address.shown}: pictures of {context.width} x {context.height} are too large")
         self.live = not recorded
+        picture_s, picture_at = self._settings.picture_s, time.monotonic()
         for packet in container.demux(stream):
             if self._stop.is_set():
                 return True
+            if time.monotonic() - picture_at > picture_s:
+                raise TimeoutError(0, f"no picture could be decoded for {picture_s:g} s")
             try:
                 frames = context.decode(packet)
             except av.error.EOFError:
@@ -406,6 +433,7 @@ class LiveStream:
                 self._put(TimedFrame(shown_s, frame))
                 while recorded and self._is_full() and not self._stop.is_set():
                     self._stop.wait(0.02)
+                picture_at = time.monotonic()
         return False
 
     def _is_full(self) -> bool:
@@ -418,28 +446,36 @@ class LiveStream:
 
     def _put(self, frame: TimedFrame) -> None:
         now = time.monotonic()
-        if self._frame_at is not None and self.live and now - self._frame_at > _STALL_S:
+        silent_s = 0.0 if self._frame_at is None or not self.live else now - self._frame_at
+        if silent_s > _STALL_S:
             self.status.num_stalls += 1
-            self.status.stalled_s += now - self._frame_at
-            self._say(f"{self.address.shown}: no picture for {now - self._frame_at:.1f} s")
-        self._frame_at = now
+            self.status.stalled_s += silent_s
+        if self._is_lost:
+            self._say(f"{self.address.shown}: connected again; no picture for {silent_s:.1f} s")
+        elif silent_s > _STALL_S:
+            self._say(f"{self.address.shown}: no picture for {silent_s:.1f} s")
+        self._frame_at, self._is_lost = now, False
         self.status.num_frames += 1
         self._buffer.put(frame)
 
 
 def open_stream(
-    text: str, say: Say, damaged: Damaged = "refuse", settings: LiveSettings = LiveSettings()
-) -> FileStream | LiveStream:
+    text: str, say: Say, damaged: Damaged = "refuse", settings: LiveSettings = LiveSettings(),
+    status: Status | None = None,
+) -> FileStream | LiveStream:  # fmt: skip
     """A source of frames.
 
     Args:
         text: a path, a camera or an address (``Address.parse``).
         damaged: of a file.
         settings: of a live source.
+        status: what is counted in; None: a new one.
 
     Raises:
         VideoReadError: the file cannot be read.
         UserError: no such source.
     """
     address = Address.parse(text)
-    return FileStream(address, say, damaged) if address.kind == "file" else LiveStream(address, say, settings)
+    if address.kind == "file":
+        return FileStream(address, say, damaged, status)
+    return LiveStream(address, say, settings, status)

@@ -7,13 +7,14 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference.stream import FileStream, LiveSettings, LiveStream, open_stream
+from paddlevideo.inference.stream import FileStream, LiveSettings, LiveStream, Status, open_stream
 from paddlevideo.inference.windows import WindowReader, windows
 from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.pipelines import Pipeline
@@ -38,6 +39,11 @@ class ClipOfWindow:
     end_s: float
     imgs: np.ndarray
 
+    @property
+    def time_s(self) -> float:
+        """The time from which on it is known."""
+        return self.end_s
+
 
 @dataclass
 class StreamClips:
@@ -51,10 +57,10 @@ class StreamClips:
         damaged: of a file: ``read`` takes what can be decoded.
         seed: of the pipeline's generator, ``[seed, 0, number]``.
         live: how a live source is received.
-        say: receives remarks.
+        say: receives remarks, also while no clip is ready.
 
     Attributes:
-        status: what happened to the source, at its end.
+        status: what has happened to the source; current, whatever the process waits for.
         end_s: end of the last window.
 
     Raises:
@@ -70,10 +76,11 @@ class StreamClips:
     damaged: Damaged = "refuse"
     seed: int = DEFAULT_SEED
     live: LiveSettings = field(default_factory=LiveSettings)
-    status: str = ""
+    status: Status = field(default_factory=lambda: RawValue(Status))
     end_s: float = 0.0
     _process: Any = None
     _connection: Connection | None = None
+    _remarks: Connection | None = None
 
     def start(self) -> StreamClips:
         """Starts the process, which opens the source; before the model is loaded, where that is possible."""
@@ -81,23 +88,23 @@ class StreamClips:
             self.say("this process cannot fork another one; it decodes the video itself, between two runs of the model")
             return self
         context = multiprocessing.get_context("fork")
-        self._connection, child_end = context.Pipe()
-        arguments = (os.getpid(), self._connection, child_end)
+        self._connection, clips_end = context.Pipe()
+        self._remarks, remarks_end = context.Pipe()
+        arguments = (os.getpid(), clips_end, remarks_end)
         self._process = context.Process(target=self._serve, args=arguments, name="stream", daemon=True)
         self._process.start()
-        child_end.close()
+        clips_end.close()
+        remarks_end.close()
         return self
 
     def __iter__(self) -> Iterator[ClipOfWindow]:
-        messages = self._received() if self._process is not None else self._messages()
+        messages = self._received() if self._process is not None else self._messages(self.say)
         for kind, value in messages:
             if kind == "clip":
                 self.end_s = max(self.end_s, value.end_s)
                 yield value
-            elif kind == "remark":
-                self.say(value)
-            elif kind == "status":
-                self.status = value
+            elif kind == "end":
+                self.end_s = value
             else:
                 raise error_of(value)
 
@@ -107,58 +114,72 @@ class StreamClips:
 
     def close(self) -> None:
         """Ends the process, wherever it is."""
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            self._process.join(_JOIN_S)
-            if self._process.is_alive():
-                self._process.kill()
-                self._process.join()
+        if self._process is None:
+            return
+        self._connection.close()
+        self._process.join(_JOIN_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._say_remarks()
+        self._remarks.close()
 
     def _received(self) -> Iterator[tuple[str, Any]]:
         while True:
+            while not self._connection.poll():
+                wait([self._connection, self._remarks])
+                self._say_remarks()
             try:
                 message = self._connection.recv()
             except (EOFError, OSError):
                 self._process.join(_JOIN_S)
                 code = self._process.exitcode
                 raise UserError(f"the process that decodes the video died with exit code {code}") from None
+            self._say_remarks()
             if message is None:
                 return
             yield message
 
-    def _messages(self) -> Iterator[tuple[str, Any]]:
+    def _say_remarks(self) -> None:
+        with contextlib.suppress(EOFError, OSError):  # the process has ended
+            while self._remarks.poll():
+                self.say(self._remarks.recv())
+
+    def _messages(self, say: Say) -> Iterator[tuple[str, Any]]:
         """What the process sends; an error is the last of them."""
-        remarks: list[str] = []
         stream: FileStream | LiveStream | None = None
         try:
-            stream = open_stream(self.text, remarks.append, self.damaged, self.live)
-            shown = stream.address.shown
-            size: tuple[int, int] | None = None
-            for number, window in enumerate(windows(stream, self.window_s, self.hop_s, shown, self.max_fps)):
-                first = window.frames[0].frame
-                size = size or (first.width, first.height)
-                sample = {"filename": shown, "index": number, "reader": WindowReader(window, shown, size)}
-                sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, number]))
-                while remarks:
-                    yield "remark", remarks.pop(0)
-                yield "clip", ClipOfWindow(window.start_s, window.end_s, sample["imgs"])
-            yield from (("remark", remark) for remark in remarks)
-            yield "status", stream.status.text()
+            stream = open_stream(self.text, say, self.damaged, self.live, self.status)
+            yield from self._cut(stream)
         except UserError as error:
-            yield from (("remark", remark) for remark in remarks)
-            if stream is not None:
-                yield "status", stream.status.text()
             yield "error", failure_of(error)
         finally:
             if stream is not None:
                 stream.close()
 
-    def _serve(self, parent: int, parent_end: Connection, connection: Connection) -> None:
+    def _cut(self, stream: FileStream | LiveStream) -> Iterator[tuple[str, Any]]:
+        """The messages with clips; perhaps one with the stream's end."""
+        shown = stream.address.shown
+        size: tuple[int, int] | None = None
+        for number, window in enumerate(windows(stream, self.window_s, self.hop_s, shown, self.max_fps)):
+            first = window.frames[0].frame
+            size = size or (first.width, first.height)
+            sample = {"filename": shown, "index": number, "reader": WindowReader(window, shown, size)}
+            sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, number]))
+            yield "clip", ClipOfWindow(window.start_s, window.end_s, sample["imgs"])
+
+    def _serve(self, parent: int, connection: Connection, remarks: Connection) -> None:
         """The process: sends a clip when the one before was taken, and decodes the next meanwhile."""
         follow_parent(parent)
-        parent_end.close()  # else its end would not be seen
-        with contextlib.suppress(BrokenPipeError, ConnectionError), contextlib.closing(self._messages()) as messages:
+        for parent_end in (self._connection, self._remarks):  # else the end of the parent's would not be seen
+            parent_end.close()
+
+        def say(line: str) -> None:
+            with contextlib.suppress(OSError):
+                remarks.send(line)
+
+        messages = self._messages(say)
+        with contextlib.suppress(BrokenPipeError, ConnectionError), contextlib.closing(messages):
             for message in messages:
                 connection.send(message)
             connection.send(None)

@@ -218,6 +218,16 @@ class _Hysteresis:
         return [] if self._present in (None, self._background) else [self._present]
 
 
+def _background_of(settings: TimelineSettings, classes: Sequence[str]) -> int | None:
+    """The column of the background class."""
+    name = settings.background
+    if name is None:
+        return None
+    if name not in classes:
+        raise UserError(f"background: {name!r} is not among the {len(classes)} classes{suggest(name, classes)}")
+    return classes.index(name)
+
+
 class Timeline:
     """Takes the scores of one window after the other and gives the spans that are complete.
 
@@ -235,13 +245,8 @@ class Timeline:
         self, settings: TimelineSettings, classes: Sequence[str], video: str | None = None, person: str | None = None
     ):
         self.settings, self.classes, self._video, self._person = settings, tuple(classes), video, person
-        name = settings.background
-        if name is not None and name not in self.classes:
-            raise UserError(
-                f"background: {name!r} is not among the {len(self.classes)} classes{suggest(name, classes)}"
-            )
         self._smoother = _Smoother(settings)
-        self._hysteresis = _Hysteresis(settings, None if name is None else self.classes.index(name))
+        self._hysteresis = _Hysteresis(settings, _background_of(settings, self.classes))
         self._last: _Window | None = None
 
     def push(self, scores: np.ndarray, start_s: float, end_s: float, centre_s: float | None = None) -> list[Span]:
@@ -269,10 +274,15 @@ class Timeline:
             if apart_s <= 0:
                 raise ValueError(f"the window at {window.centre_s:g} s follows that at {self._last.centre_s:g} s")
             if apart_s > max(self.settings.window_s, _STALL * self.settings.hop_s) + _SAME_S:
-                spans += self._taken(self._smoother.finish())
-                self._hysteresis.stall()
+                spans += self.stall()
         self._last = window
         return spans + self._taken(self._smoother.push(window))
+
+    def stall(self) -> list[Span]:
+        """The next window does not continue those before, however near it is; gives the spans that are complete."""
+        spans = self._taken(self._smoother.finish())
+        self._hysteresis.stall()
+        return spans
 
     def finish(self, end_s: float | None = None) -> list[Span]:
         """The spans that are left; nothing can be pushed after.
@@ -334,6 +344,9 @@ class PersonTimelines:
         classes: K names.
         video: of the spans.
         end_s: of the video; None: unknown.
+
+    Raises:
+        UserError: the background class is not among the classes.
     """
 
     def __init__(
@@ -344,6 +357,7 @@ class PersonTimelines:
         end_s: float | None = None,
     ):
         self.settings, self._classes, self._video = settings, tuple(classes), video
+        _background_of(settings, self._classes)  # also where no person ever comes
         self._end_s = np.inf if end_s is None else end_s
         self._timelines: dict[str, tuple[Timeline, float]] = {}  # person -> its timeline, end of the last window
         self._wait_s = max(settings.window_s, _STALL * settings.hop_s) + settings.gap_s + settings.hop_s

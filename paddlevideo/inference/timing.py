@@ -25,7 +25,16 @@ from paddlevideo.inference.export_check import (
 )
 from paddlevideo.inference.exported import FILE_NAME, Export
 from paddlevideo.inference.runtimes.base import Runtime, Say, has_bf16, installed, run_alone
-from paddlevideo.inference.runtimes.choice import Timed, described, fastest, leading, onnx_file, plain
+from paddlevideo.inference.runtimes.choice import (
+    Timed,
+    described,
+    fastest,
+    files_of,
+    form_files,
+    leading,
+    onnx_file,
+    plain,
+)
 from paddlevideo.inference.runtimes.onnx import CONVERTER, can_convert, convert
 from paddlevideo.inference.trial import REQUEST, RESULT, batch_file, one_clip, scores_file
 from paddlevideo.inference.video_bank import WINDOW, Window
@@ -37,27 +46,28 @@ _SECONDS = 1.5  # of runs per way, after the comparison
 _LIMIT_S = 900.0
 
 
-def time_runtimes(program: Path, params: Path, reference: Reference, say: Say) -> dict[str, Any]:
+def time_runtimes(program: Path, params: Path, reference: Reference, say: Say, converts: bool = True) -> dict[str, Any]:
     """The section ``runtime`` of ``inference.yml``; prints the table.
 
-    Every runtime that is installed is tried on all cores, the fastest one then on fewer.  ``NAME.onnx`` is made beside
-    the program where paddle2onnx is installed, and removed where the runtimes give other scores with it than the
-    network's.  One that is there already and that no runtime here can run stays.
+    Every runtime that is installed is tried on all cores, the fastest one then on fewer.  With ``converts``,
+    ``NAME.onnx`` is made beside the program where paddle2onnx is installed, and removed where the runtimes give other
+    scores with it than the network's.  One that is there already and that no runtime here can run stays.
 
     Args:
         program, params: the exported files, or the twin that stands for them.
         reference: batches with the network's scores.
         say: receives the lines of the table.
+        converts: False: only the forms that are there are tried, and none is removed.
     """
     onnx = onnx_file(program.with_suffix(""))
     was_there = onnx.is_file()
-    note = _converted(program, params, onnx)
+    note = _converted(program, params, onnx) if converts else None
     with _folder_of(reference.batches) as folder:
 
         def tried(row: Timed) -> Timed:
             return _tried(row, program, params, reference, folder)
 
-        rows = [tried(row) for row in _ways(onnx.is_file())]
+        rows = [tried(row) for row in _ways(program.with_suffix(""))]
         for row in leading(rows, _TWICE):  # what else the machine did meanwhile hits them all alike
             rows[rows.index(row)] = replace(row, ms=min(row.ms, tried(row).ms or row.ms))
         best = fastest(rows)
@@ -70,7 +80,7 @@ def time_runtimes(program: Path, params: Path, reference: Reference, say: Say) -
             best, threads = fewer, threads // 2
     others = [row for row in rows if row.backend != "paddle"]
     differs = any(row.ms is not None and row.precision == "fp32" and not row.agrees for row in others)
-    if not any(row.agrees for row in others) and (differs or not was_there):
+    if converts and not any(row.agrees for row in others) and (differs or not was_there):
         onnx.unlink(missing_ok=True)
     clip = clips(one_clip(dict(reference.batches[0]))["imgs"])
     section = described(rows, clip)
@@ -97,8 +107,13 @@ def time_export(path: str | Path, say: Say) -> Path:
     description = export.description
     if description is None:
         raise UserError(f"{export.file}: not there; export the model again")
-    onnx = onnx_file(export.program.with_suffix(""))
-    export.check((export.program, export.params, onnx))
+    stem = export.program.with_suffix("")
+    if not files_of("paddle", stem):
+        raise UserError(
+            f"{export.program}: not there; timing compares all runtimes with Paddle, export the model again"
+        )
+    onnx = onnx_file(stem)
+    export.check((export.program, export.params, onnx, *form_files("openvino", stem)))
     pipeline, noted = export.pipeline(), description.detection
     if noted:
         window = Window(**noted[WINDOW]) if noted.get(WINDOW) else None
@@ -120,10 +135,10 @@ def time_export(path: str | Path, say: Say) -> Path:
     return replace(description, runtime=section, files=files).write(export.file.parent)
 
 
-def _ways(has_onnx: bool) -> Iterator[Timed]:
-    """Every runtime that is installed, on all cores; in bfloat16 too where the CPU has it."""
+def _ways(files: Path) -> Iterator[Timed]:
+    """Every runtime that is installed and has its files, on all cores; in bfloat16 too where the CPU has it."""
     for backend, mkldnn in (("paddle", False), ("paddle", True), ("onnx", False), ("openvino", False)):
-        if not installed(backend) or (backend != "paddle" and not has_onnx):
+        if not installed(backend) or not files_of(backend, files):
             continue
         way = Timed(backend, mkldnn, cpu_threads=available_cores())
         yield way

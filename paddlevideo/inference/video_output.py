@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from paddlevideo.ava_files import whole_second
 from paddlevideo.boxes import to_pixels
 from paddlevideo.drawing import NUM_COLOURS, Marked, mark
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.person_actions import Person, VideoActions, usual_distance_s
 from paddlevideo.inference.tracking import colours_of, free_colour, longest_gap_s
 from paddlevideo.loader.decode import FrameReader
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.spans import Span, SpanTable
 from paddlevideo.video_files import write_video
 
 _SLACK_S = 1e-3
@@ -221,7 +226,7 @@ def persons_at(result: VideoActions, frame_index: int) -> Iterator[tuple[int, np
             yield number, box, persons.get(number)
 
 
-def write_csv(path: str | Path, result: VideoActions) -> None:
+def write_csv(path: str | Path, results: Sequence[VideoActions]) -> None:
     """AVA's result format with the person's track id as a ninth field.
 
     A line is ``video_id,second,x1,y1,x2,y2,action_id,score,person_id``: boxes as fractions and scores with three
@@ -230,11 +235,18 @@ def write_csv(path: str | Path, result: VideoActions) -> None:
     Raises:
         UserError: the video's name holds a comma, a quote or a line end; the file cannot be written.
     """
-    if set(result.video_id) & set(',"\r\n'):
-        raise UserError(
-            f"{path}: the video id {result.video_id!r} holds a comma, a quote or a line end; use --video-id"
-        )
-    settings, lines = result.settings, []
+    lines: list[str] = []
+    for result in results:
+        if set(result.video_id) & set(',"\r\n'):
+            raise UserError(
+                f"{path}: the video id {result.video_id!r} holds a comma, a quote or a line end; use --video-id"
+            )
+        lines += _csv_lines(result)
+    write_atomic(path, "".join(lines))
+
+
+def _csv_lines(result: VideoActions) -> Iterator[str]:
+    settings = result.settings
     for key_frame in result.key_frames:
         second = whole_second(round(key_frame.moment.timestamp_s, 3))
         for person in key_frame.persons:
@@ -242,19 +254,20 @@ def write_csv(path: str | Path, result: VideoActions) -> None:
             for k in range(1, len(settings.names)):
                 if person.scores[k] > settings.action_thr:
                     action, score = settings.class_ids[k], person.scores[k]
-                    lines.append(f"{result.video_id},{second},{box},{action},{score:.3f},{person.track_id}\n")
-    write_atomic(path, "".join(lines))
+                    yield f"{result.video_id},{second},{box},{action},{score:.3f},{person.track_id}\n"
 
 
-def write_json(path: str | Path, result: VideoActions, threshold: float) -> None:
-    """A list of key frames: ``{time_s, frame_index, persons: [{id, box_px, box_norm, score, actions: [{id, label,
-    score}]}]}``; ``time_s`` counts from the first frame, boxes are x1, y1, x2, y2, actions those from ``threshold`` on.
+def write_json(path: str | Path, results: Sequence[VideoActions], threshold: float) -> None:
+    """A list of key frames: ``{video, time_s, frame_index, persons: [{id, box_px, box_norm, score, actions: [{id,
+    label, score}]}]}``; ``time_s`` counts from the first frame, boxes are x1, y1, x2, y2, actions those from
+    ``threshold`` on.
 
     Raises:
         UserError: the file cannot be written.
     """
     records = [
         {
+            "video": printable(result.path),
             "time_s": round(key_frame.moment.time_s, 6),
             "frame_index": key_frame.moment.frame_index,
             "persons": [
@@ -271,7 +284,44 @@ def write_json(path: str | Path, result: VideoActions, threshold: float) -> None
                 for person in key_frame.persons
             ],
         }
+        for result in results
         for key_frame in result.key_frames
     ]
     lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
     write_atomic(path, f"[\n{lines}\n]\n")
+
+
+def spans_of_videos(results: Sequence[VideoActions], **rule: Any) -> SpanTable:
+    """The spans of several videos in one table; see ``VideoActions.spans``.
+
+    The settings of the table are the first video's; ``window_s`` and ``hop_s`` of others follow their key frames.
+    """
+    tables = [result.spans(**rule) for result in results]
+    spans = [span for table in tables for span in table.spans]
+    facts = {name: facts for table in tables for name, facts in table.videos.items()}
+    return replace(tables[0], spans=spans, videos=facts)
+
+
+def write_people(path: str | Path, results: Sequence[VideoActions], table: SpanTable) -> None:
+    """A table of all boxes of the tracks: ``video,time_s,x1,y1,x2,y2,actions,person``.
+
+    Boxes are fractions of the picture; ``actions`` are the labels of the person's spans then, parted by ``;``.
+
+    Args:
+        table: the spans.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("video", "time_s", "x1", "y1", "x2", "y2", "actions", "person"))
+    spans: dict[tuple[str | None, str | None], list[Span]] = defaultdict(list)
+    for span in table.spans:
+        spans[span.video, span.person].append(span)
+    for result in results:
+        name, rows = printable(result.path), []
+        for person, track in result.tracks.items():
+            own = spans[name, str(person)]
+            for time_s, box in zip(track.times_s.tolist(), track.boxes.tolist()):
+                labels = [span.label for span in own if span.start_s <= time_s < span.end_s]
+                rows.append((name, f"{time_s:.3f}", *(f"{x:.5f}" for x in box), ";".join(labels), person))
+        writer.writerows(sorted(rows, key=lambda row: (float(row[1]), row[-1])))
+    write_atomic(path, text.getvalue())

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,8 +14,9 @@ from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.stream import Address, LiveSettings
 from paddlevideo.inference.stream_clips import ClipOfWindow, StreamClips
 from paddlevideo.inference.timeline import Timeline, TimelineSettings
-from paddlevideo.safe_io import write_atomic
 from paddlevideo.spans import Span, SpanTable
+
+OnScores = Callable[[ClipOfWindow, np.ndarray], None]
 
 WINDOW_S = 4.0  # of a model that samples all of a video, however long it is
 
@@ -45,11 +43,10 @@ class VideoTimeline:
         settings: windows, smoothing and hysteresis.
         max_fps: see ``windows``.
         live: how a live source is received.
-        progress: receives the end of the last window that was scored, in seconds.
+        observers: each receives every window and its scores, before the spans that they complete.
 
     Attributes:
         spans: those that are complete.
-        windows_s, scores: of every window: [start, end], and float32 [K]; kept for a file only.
         status: what happened to the source.
         stopped: set by a signal handler: ends ``run`` after the next window.
 
@@ -62,24 +59,29 @@ class VideoTimeline:
     settings: TimelineSettings
     max_fps: float | None = None
     live: LiveSettings = field(default_factory=LiveSettings)
-    progress: Callable[[float], None] = lambda end_s: None
+    observers: list[OnScores] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
-    windows_s: list[tuple[float, float]] = field(default_factory=list)
-    scores: list[np.ndarray] = field(default_factory=list)
     status: str = ""
     num_windows: int = 0
     stopped: bool = False
+    unit: ClassVar[str] = "windows"
+    _cutter: ClassVar[type[StreamClips]] = StreamClips
 
     def __post_init__(self) -> None:
         predictor, settings = self.predictor, self.settings
         if predictor.names is None:
             raise UserError(f"{predictor.name}: spans need class names; give the file that holds them (--label_file)")
         self.address = Address.parse(self.text)
-        self._clips = StreamClips(
+        self._clips = self._cutter(
             self.text, predictor.pipeline, settings.window_s, settings.hop_s, predictor._say, self.max_fps,
             predictor.damaged, predictor.seed, self.live,
         )  # fmt: skip
         self._timeline = Timeline(settings, predictor.names, self.address.shown)
+
+    @property
+    def steps(self) -> str:
+        """What is scored, in words."""
+        return f"windows of {self.settings.window_s:g} s every {self.settings.hop_s:g} s"
 
     def run(self) -> Iterator[Span]:
         """Each span when it is complete; those that are open are closed when the source ends or ``run`` is closed."""
@@ -102,15 +104,15 @@ class VideoTimeline:
                 yield from self._push(batch)
             ended = True
         finally:
-            self.status = self._clips.status
-            rest = self._timeline.finish()
+            self.status = self._clips.status.text()
+            rest = self._timeline.finish(self._clips.end_s if ended and not self.stopped else None)
             self.spans += rest
         if ended:
             yield from rest
 
     def table(self) -> SpanTable:
         """The spans for a file."""
-        facts = {"duration_s": round(self._clips.end_s, 3)}
+        facts = {"duration_s": round(self._clips.end_s, 3)} if self._clips.end_s else {}
         return SpanTable(self.spans, {self.address.shown: facts}, list(self.predictor.names), self.settings.to_dict())
 
     def _push(self, batch: list[ClipOfWindow]) -> Iterator[Span]:
@@ -118,20 +120,15 @@ class VideoTimeline:
             return
         rows = self.predictor.scores(np.stack([clip.imgs for clip in batch]))
         for clip, row in zip(batch, rows):
-            self.num_windows += 1
-            if self.address.kind == "file":
-                self.windows_s.append((clip.start_s, clip.end_s))
-                self.scores.append(row)
-            complete = self._timeline.push(row, clip.start_s, clip.end_s)
-            self.spans += complete
-            yield from complete
-        self.progress(batch[-1].end_s)
+            yield from self._take(clip, row)
 
-    def write_scores(self, path: str | os.PathLike) -> None:
-        """Writes a csv with a row per window of a file: ``start_s``, ``end_s``, and the score of each class."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("start_s", "end_s", *self.predictor.names))
-        for (start_s, end_s), row in zip(self.windows_s, self.scores):
-            writer.writerow((f"{start_s:.3f}", f"{end_s:.3f}", *(f"{score:.4f}" for score in row.tolist())))
-        write_atomic(path, text.getvalue())
+    def _take(self, clip: ClipOfWindow, row: np.ndarray) -> Iterator[Span]:
+        """The spans that are complete with a window's scores."""
+        self.num_windows += 1
+        for observe in self.observers:
+            observe(clip, row)
+        yield from self._complete(self._timeline.push(row, clip.start_s, clip.end_s))
+
+    def _complete(self, spans: list[Span]) -> Iterator[Span]:
+        self.spans += spans
+        yield from spans

@@ -1,4 +1,5 @@
-"""Overlapping windows of a stream of frames, each frame decoded once and held while a window needs it."""
+"""Overlapping windows of a stream of frames, each frame decoded once and held while a window needs it; single frames at
+even steps."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader
 
 _SAME_S = 1e-6  # seconds that are equal but for rounding
 _MAX_BYTES = 2 << 30
+_RECENT = 9  # frames whose distances count as usual
 _HOLE_S = 1.0  # without a frame for so long, or for 3 frames, a window is not whole
 
 
@@ -116,3 +118,58 @@ def _cut(held: Iterable[TimedFrame], start_s: float, end_s: float) -> Iterator[W
 def _period_s(times: list[float], alone_s: float) -> float:
     """The usual distance of frames; of a single one ``alone_s``."""
     return float(np.median(np.diff(times))) if len(times) > 1 else alone_s
+
+
+@dataclass(frozen=True)
+class Step:
+    """The frame that is shown at a time.
+
+    Args:
+        time_s: since the stream's first frame; a multiple of ``step_s``.
+        frame: what is shown then.
+        begins: it is the first one, or frames are missing before it.
+    """
+
+    time_s: float
+    frame: TimedFrame
+    begins: bool
+
+
+class Steps:
+    """The frames that are shown at 0, ``step_s``, 2 ``step_s``, ..., each given when the frame after it is there.
+
+    A frame of a slow stream is given several times.  Where frames are missing for more than a second (and more than 3
+    frames) there are no steps: the source stalled, or frames were dropped.
+
+    Attributes:
+        end_s: end of the last frame, when all have been given.
+    """
+
+    def __init__(self, frames: Iterable[TimedFrame], step_s: float):
+        self._frames, self._step_s = frames, step_s
+        self._number, self._begins = 0, True
+        self.end_s = 0.0
+
+    def __iter__(self) -> Iterator[Step]:
+        held: TimedFrame | None = None
+        times: deque[float] = deque(maxlen=_RECENT)
+        for frame in self._frames:
+            if held is not None:
+                period_s = _period_s([*times], np.inf)
+                missing = frame.time_s - held.time_s > max(_HOLE_S, 3 * period_s)
+                yield from self._until(held, held.time_s + period_s if missing else frame.time_s)
+                if missing:
+                    times.clear()
+            if not times:  # the first one, or the first one again
+                self._number = max(self._number, int(np.ceil((frame.time_s - _SAME_S) / self._step_s)))
+                self._begins = True
+            times.append(frame.time_s)
+            held = frame
+        if held is not None:
+            self.end_s = held.time_s + _period_s([*times], self._step_s)
+            yield from self._until(held, self.end_s)
+
+    def _until(self, held: TimedFrame, end_s: float) -> Iterator[Step]:
+        while self._number * self._step_s < end_s - _SAME_S:
+            yield Step(self._number * self._step_s, held, self._begins)
+            self._number, self._begins = self._number + 1, False

@@ -19,6 +19,9 @@ The background class is left out of all but the frame accuracy.  For the first t
 predictions that overlap the one with the higher score holds, then the earlier one; adjoining spans of one label are one
 segment.  Annotations that overlap have no such figures.
 
+Videos are the same where their names are, or where one name is the end of the other's path (``a/b.mp4`` of
+``/data/a/b.mp4``), of several the longest; a note states it.
+
 *Source*: edit and F1: Lea et al. 2016, 2017; Farha and Gall 2019 (MS-TCN), in 0..1 rather than per cent.  Segment mAP:
 ActivityNet's evaluation; THUMOS14's own does not interpolate.  Predictions of equal score are in the order of video and
 time; in ActivityNet's they are in any order.
@@ -29,7 +32,8 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -66,10 +70,11 @@ def score_spans(predicted: SpanTable, truth: SpanTable, background: str | None =
         background: the label of spans that are no action.
 
     Raises:
-        UserError: no annotated span, a predicted video that is not among the annotated ones, or spans of persons
-            against spans of none.
+        UserError: no annotated span, a predicted video that is not among the annotated ones or may be several of them,
+            or spans of persons against spans of none.
     """
     result = SpanFigures()
+    predicted = with_names_of(truth, predicted, result.notes)
     found, true = (_sequences(table, background) for table in (predicted, truth))
     if not any(true.values()):
         raise UserError(f"{truth.source}: no annotated span" + (f" but of {background!r}" if background else ""))
@@ -77,6 +82,11 @@ def score_spans(predicted: SpanTable, truth: SpanTable, background: str | None =
     empty = [key for key in true if not found.get(key) and true[key]]
     if empty:
         result.notes.append(f"{len(empty)} of {len(true)} annotated videos have no predicted span: {_some(empty)}")
+    unknown = [key for key, spans in found.items() if key[1] and spans and key not in true]
+    if unknown:
+        result.notes.append(
+            f"{len(unknown)} predicted persons are not annotated: {_some(unknown)}; persons are compared by their ids"
+        )
     overlapping = [key for key, spans in true.items() if _overlap(spans)]
     if overlapping:
         names = f"frame_accuracy, edit and f1 need one label per moment; annotations overlap in {_some(overlapping)}"
@@ -100,6 +110,57 @@ def _sequences(table: SpanTable, background: str | None) -> Sequences:
         if span.label != background:
             spans.append(span)
     return dict(sequences)
+
+
+def with_names_of(truth: SpanTable, predicted: SpanTable, notes: list[str]) -> SpanTable:
+    """The predictions with the names of the annotated videos, where one name is the end of the other's path.
+
+    Raises:
+        UserError: a name that fits several annotated videos, or several names that fit one.
+    """
+    annotated: dict[str, list[str]] = defaultdict(list)  # file name -> names
+    for name in truth.video_names():
+        annotated[_parts(name)[-1]].append(name)
+    names = {name: _fitting(name, annotated[_parts(name)[-1]]) for name in predicted.video_names()}
+    origins: dict[str, list[str]] = defaultdict(list)
+    for name, others in names.items():
+        origins[others[0]].append(name)
+    for source, target, several in (
+        *((predicted.source, truth.source, [name, *others]) for name, others in names.items() if len(others) > 1),
+        *((truth.source, predicted.source, [other, *found]) for other, found in origins.items() if len(found) > 1),
+    ):
+        texts = ", ".join(map(repr, several[1 : 1 + _SHOWN]))
+        raise UserError(
+            f"{source}: the video {several[0]!r} may be any of {len(several) - 1} of {target}: {texts}; give both "
+            "files the same names"
+        )
+    changed = [name for name, (other,) in names.items() if name != other]
+    if not changed:
+        return predicted
+    text = f"{len(changed)} videos have another path in the annotations; the first is {changed[0]!r}, there "
+    notes.append(text + repr(names[changed[0]][0]))
+    spans = [span if span.video is None else replace(span, video=names[span.video][0]) for span in predicted.spans]
+    videos = {names[name][0]: facts for name, facts in predicted.videos.items()}
+    return SpanTable(spans, videos, predicted.classes, predicted.settings, predicted.source)
+
+
+def _fitting(name: str, candidates: Sequence[str]) -> list[str]:
+    """The name itself where it is a candidate or none fits; else those that share the most parts with it."""
+    if name in candidates:
+        return [name]
+    shared = {other: _shared_end(_parts(name), _parts(other)) for other in candidates}
+    most = max(shared.values(), default=0)
+    return [other for other in candidates if shared[other] == most] if most else [name]
+
+
+def _shared_end(a: tuple[str, ...], b: tuple[str, ...]) -> int:
+    """The parts of the shorter path where the longer one ends with it, else 0."""
+    count = min(len(a), len(b))
+    return count if a[-count:] == b[-count:] else 0
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return PurePosixPath(name.replace("\\", "/")).parts or (name,)
 
 
 def _matched(found: Sequences, true: Sequences, predicted: SpanTable, truth: SpanTable) -> Sequences:

@@ -23,8 +23,11 @@ def relu(x: paddle.Tensor) -> paddle.Tensor:
 
 
 def leaky_relu(x: paddle.Tensor) -> paddle.Tensor:
-    """Leaky ReLU of slope 0.01, in place like ``relu``."""
-    return F.leaky_relu_(x) if paddle.in_dynamic_mode() else F.leaky_relu(x)
+    """Leaky ReLU of slope 0.01, in place like ``relu``.
+
+    In a static program it is a product and a maximum: paddle2onnx 2.1 converts the operator with another slope.
+    """
+    return F.leaky_relu_(x) if paddle.in_dynamic_mode() else paddle.maximum(x, 0.01 * x)
 
 
 ACTIVATIONS = {"relu": relu, "relu6": F.relu6, "leaky_relu": leaky_relu}
@@ -42,7 +45,19 @@ def max_over_positions(x: paddle.Tensor) -> paddle.Tensor:
     Paddle 3.3 on CPUs gives unwritten memory as the gradient of ``max``, ``amax``, ``min`` and ``amin`` over several
     axes of a tensor with five or more (``x.amax([2, 3, 4])``); over a single axis, or all of them, it is right.
     """
-    return x.flatten(2).amax(-1)
+    if paddle.in_dynamic_mode():
+        return x.flatten(2).amax(-1)
+    while x.ndim > 2:  # ONNX Runtime cannot flatten a tensor without rows
+        x = x.max(-1)
+    return x
+
+
+def max_over(x: paddle.Tensor, axis: int, keepdim: bool = False) -> paddle.Tensor:
+    """The maximum over an axis; equal largest values share its gradient.
+
+    A static program has ``max``, which gives each of them the whole gradient: ``amax`` has no form in ONNX.
+    """
+    return x.amax(axis, keepdim) if paddle.in_dynamic_mode() else x.max(axis, keepdim)
 
 
 class ConvBN(nn.Layer):

@@ -12,6 +12,7 @@ from paddle.nn import functional as F
 from paddle.vision import ops
 
 from paddlevideo.modeling.heads.base import DetectionPart
+from paddlevideo.modeling.layers import max_over
 from paddlevideo.ranges import NonNegativeInt, PositiveInt
 from paddlevideo.registry import HEADS
 
@@ -51,13 +52,36 @@ def roi_align(
     """
     low, high = boxes[:, :2], boxes[:, 2:]
     real = (high > low).astype("float32").prod(1)  # [R]
-    boxes = paddle.concat([low, paddle.maximum(high, low + _LEAST_PX)], axis=1)
+    # without the shift by half a pixel of the map a box has at least one; paddle2onnx 2.1 converts aligned boxes only
+    shift, least = (0.0, _LEAST_PX) if aligned else (stride / 2, stride)
+    boxes = paddle.concat([low + shift, paddle.maximum(high, low + least) + shift], axis=1)
     ratio = sampling_ratio if sampling_ratio > 0 else -1
     with paddle.amp.auto_cast(enable=False):
         out = ops.roi_align(
-            features.astype("float32"), boxes, boxes_num, output_size, 1.0 / stride, ratio, aligned=aligned
+            features.astype("float32"), boxes, boxes_num, output_size, 1.0 / stride, ratio, aligned=True
         )
     return out * real.reshape([-1, 1, 1, 1])
+
+
+def pooled_to(maps: paddle.Tensor, size: int) -> paddle.Tensor:
+    """[N, C, T, h, w] -> [N, C, T, size, size], the mean of each part; parts overlap where they do not divide h, w.
+
+    Two products with matrices of any h, w, which every runtime takes; the pool of Paddle has no form in ONNX.
+    """
+    height, width = maps.shape[3:]
+    if not paddle.in_dynamic_mode():  # may be free
+        height, width = (paddle.shape(maps)[axis].astype("int64") for axis in (3, 4))
+    rows, columns = _parts(height, size), _parts(width, size)  # [size, h], [size, w]
+    return paddle.matmul(paddle.matmul(rows, maps), columns, transpose_y=True)
+
+
+def _parts(length: int | paddle.Tensor, size: int) -> paddle.Tensor:
+    """float32 [size, length]: the weight of each position in each part of ``F.adaptive_avg_pool2d``."""
+    part = paddle.arange(size, dtype="int64").unsqueeze(1)  # [size, 1]
+    start, end = part * length // size, ((part + 1) * length + size - 1) // size  # [size, 1]
+    place = paddle.arange(length, dtype="int64").unsqueeze(0)  # [1, length]
+    inside = paddle.logical_and(place >= start, place < end).astype("float32")
+    return inside / (end - start).astype("float32")
 
 
 @paddle.jit.not_to_static
@@ -118,9 +142,7 @@ class SingleRoIExtractor3D(DetectionPart, nn.Layer):
         frames = [context.squeeze(2)] if self.with_temporal_pool else paddle.unbind(context, axis=2)
         regions = paddle.stack([roi_align(frame, boxes, boxes_num, *options) for frame in frames], axis=2)
         if self.with_global:
-            # in three dimensions: Paddle 3.3's predictor cannot load the pool over two
-            size = [len(frames), self.output_size, self.output_size]
-            whole = F.adaptive_avg_pool3d(context, size).astype("float32")  # [N, C, T', s, s]
+            whole = pooled_to(context.astype("float32"), self.output_size)  # [N, C, T', s, s]
             regions = paddle.concat([regions, paddle.gather(whole, owners(boxes, boxes_num))], axis=1)
         return regions, context
 
@@ -136,7 +158,7 @@ class SingleRoIExtractor3D(DetectionPart, nn.Layer):
                 value = paddle.index_select(value, paddle.to_tensor(nearest), axis=2)
             if self.with_temporal_pool:
                 average = self.temporal_pool_mode == "avg"
-                value = value.mean(2, keepdim=True) if average else value.amax(2, keepdim=True)
+                value = value.mean(2, keepdim=True) if average else max_over(value, 2, keepdim=True)
             if _differ_in_size(value, maps[0]):
                 shape = [value.shape[2], *maps[0].shape[3:]]
                 value = F.interpolate(value, shape, mode="nearest", data_format="NCDHW")

@@ -41,7 +41,8 @@ class SpanContent:
 
 
 def read_any(path: Path, form: str = "auto", options: ImportOptions | None = None) -> SpanContent:
-    """The spans of a file of ``FORMS``, or of another form of ``prepare people`` that holds segments or tracks.
+    """The spans of a file of ``FORMS``, or of another form of ``prepare people`` that holds segments or tracks; of a
+    table of persons their boxes alone.
 
     Args:
         form: ``auto``: by ending and content.
@@ -58,7 +59,7 @@ def read_any(path: Path, form: str = "auto", options: ImportOptions | None = Non
     form = guess_form(path) if form == "auto" else form
     people = read_people(path, form, options or ImportOptions(_no_rate, own_rate=True), summary)
     segments = [*summary.segments, *_joined(summary.track_segments)]
-    if not segments:
+    if not segments and not any(person.person is not None for person in people):
         raise UserError(f"{path}: no segment and no track with an action in it (read as {form})")
     findings = Findings(str(path))
     spans = []
@@ -139,6 +140,9 @@ def merged(contents: Sequence[SpanContent], video: str | None = None) -> SpanCon
 
     Args:
         video: of spans whose file does not name it.
+
+    Raises:
+        UserError: boxes of persons and no file of spans.
     """
     spans = [replace(s, video=s.video or video) for content in contents for s in content.table.spans]
     facts: dict[str, Mapping[str, float]] = {}
@@ -147,7 +151,10 @@ def merged(contents: Sequence[SpanContent], video: str | None = None) -> SpanCon
     classes = dict.fromkeys(name for content in contents for name in content.table.classes)
     if classes:  # files without the list of their classes add those that occur
         classes |= dict.fromkeys(sorted(span.label for span in spans))
-    settings = contents[0].table.settings if len(contents) == 1 else {}
+    with_settings = [content.table.settings for content in contents if content.table.spans]
+    settings = with_settings[0] if len(with_settings) == 1 else {}
+    if not spans and not facts and any(content.people for content in contents):
+        raise UserError(f"{contents[0].table.source}: boxes of persons without spans; name the file of spans, too")
     table = SpanTable(spans, facts, list(classes), settings, contents[0].table.source)
     return SpanContent(table, [p for c in contents for p in c.people], [line for c in contents for line in c.lines])
 

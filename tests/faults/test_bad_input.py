@@ -53,6 +53,8 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("backend", ["pyav", "pyav_sequential", "cv2", "decord"])
 @pytest.mark.parametrize("name", REASONS)
 def test_reason_and_file_are_named(folder, name, backend):
+    if backend == "decord":
+        pytest.importorskip("decord")
     with pytest.raises(VideoReadError) as caught:
         open_video(folder / name, backend).get([0])
     error = caught.value

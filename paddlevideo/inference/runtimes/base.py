@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 Backend = Literal["paddle", "onnx", "openvino"]
 BACKENDS = ("paddle", "onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-_LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino"}
+LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 def to_stderr(line: str) -> None:
@@ -45,7 +45,7 @@ class Runtime:
 
     Args:
         backend: ``paddle``, ``onnx`` (ONNX Runtime) or ``openvino``, the latter two on the CPU; None: the one that
-            ``inference.yml`` names for this machine, else ``paddle``.
+            ``inference.yml`` names for this machine, else the first of these that has its files.
         use_gpu: True: required; None: if Paddle has one; False: CPU.
         precision: fp16 needs a GPU; bf16 a CPU that has it, with oneDNN or OpenVINO; int8 needs TensorRT and a
             quantised model.
@@ -240,7 +240,7 @@ def finite_scores(scores: np.ndarray, model: str) -> np.ndarray:
 
 def installed(backend: str) -> bool:
     """Whether the library of a backend is there."""
-    return backend == "paddle" or importlib.util.find_spec(_LIBRARIES[backend]) is not None
+    return backend == "paddle" or importlib.util.find_spec(LIBRARIES[backend]) is not None
 
 
 def refuse_backend(backend: str | None) -> None:
@@ -258,7 +258,7 @@ def require_installed(backend: str) -> None:
         UserError: the library of a backend is missing.
     """
     if not installed(backend):
-        raise UserError(f"backend {backend}: {_LIBRARIES[backend]} is not installed: pip install {_LIBRARIES[backend]}")
+        raise UserError(f"backend {backend}: {LIBRARIES[backend]} is not installed: pip install {LIBRARIES[backend]}")
 
 
 def _require_bf16(device: str, runtime: Runtime) -> None:

@@ -12,6 +12,7 @@ from paddlevideo.environment import available_cores, cpu_name
 from paddlevideo.errors import UserError
 from paddlevideo.inference.runtimes.base import (
     BACKENDS,
+    LIBRARIES,
     PRECISIONS,
     Backend,
     ExportedModel,
@@ -19,9 +20,9 @@ from paddlevideo.inference.runtimes.base import (
     Say,
     installed,
 )
-from paddlevideo.inference.runtimes.onnx import SUFFIX, OnnxModel
+from paddlevideo.inference.runtimes.onnx import CONVERTER, SUFFIX, OnnxModel
 from paddlevideo.inference.runtimes.openvino import OpenVinoModel
-from paddlevideo.inference.runtimes.paddle import PaddleModel, program_inputs
+from paddlevideo.inference.runtimes.paddle import PARAMS_SUFFIX, PROGRAM_SUFFIXES, PaddleModel
 
 # how much faster than Paddle's plain run another choice must be: less is noise
 _LEAST_GAIN = 1.03
@@ -131,7 +132,8 @@ def resolved(runtime: Runtime, section: Mapping[str, Any], files: Path, where: P
     """The runtime with a value for all that it leaves open.
 
     What the caller names holds.  The rest is that of the fastest way that was timed on this processor and can run
-    here; without such a table, Paddle without oneDNN on all cores.
+    here; without such a table, Paddle without oneDNN on all cores, and where its files are gone, the first of ONNX
+    Runtime and OpenVINO that has its files and is installed.
 
     Args:
         section: ``runtime`` of ``inference.yml``; may be empty.
@@ -139,7 +141,7 @@ def resolved(runtime: Runtime, section: Mapping[str, Any], files: Path, where: P
         where: ``inference.yml``.
         say: receives a line where the chosen way cannot run here.
     """
-    usual = replace(runtime, backend=runtime.backend or "paddle")
+    usual = replace(runtime, backend=runtime.backend or _usual(files))
     if not section or runtime.device() != "cpu":
         return usual
     rows = [row for row in rows_of(section, str(where)) if row.ms is not None and _fits(row, runtime)]
@@ -176,9 +178,15 @@ def _lacking(row: Timed, files: Path) -> str | None:
     """Why a row cannot run here; None if it can."""
     if not installed(row.backend):
         return f"{row.backend} is not installed"
-    if row.backend != "paddle" and not onnx_file(files).is_file():
-        return f"{onnx_file(files).name} is not there"
+    if not files_of(row.backend, files):
+        return f"{form_files(row.backend, files)[0].name} is not there"
     return None
+
+
+def _usual(files: Path) -> Backend:
+    """The first backend that has its files and is installed; ``paddle`` if none has."""
+    able = (backend for backend in BACKENDS if files_of(backend, files) and installed(backend))
+    return next(able, "paddle")
 
 
 def _named(runtime: Runtime) -> str:
@@ -190,20 +198,55 @@ def onnx_file(files: Path) -> Path:
     return files.with_name(files.name + SUFFIX)
 
 
+def form_files(backend: Backend, files: Path) -> tuple[Path, ...]:
+    """What export writes for a backend: ``NAME.json`` and ``.pdiparams``, ``.onnx``, or ``.xml`` and ``.bin``.
+
+    Args:
+        files: the program without its ending.
+    """
+    suffixes = {"paddle": (PROGRAM_SUFFIXES[0], PARAMS_SUFFIX), "onnx": (SUFFIX,), "openvino": (".xml", ".bin")}
+    return tuple(files.with_name(files.name + suffix) for suffix in suffixes[backend])
+
+
+def files_of(backend: Backend, files: Path) -> tuple[Path, ...]:
+    """The files that a backend runs, all of them there; none if one is missing.
+
+    OpenVINO runs ``NAME.onnx`` where its own files are not there.
+    """
+    choices = [form_files(backend, files)]
+    if backend == "paddle":  # Paddle 2's format; weights may have another name
+        choices = [(files.with_name(files.name + suffix),) for suffix in PROGRAM_SUFFIXES]
+    if backend == "openvino":
+        choices.append((onnx_file(files),))
+    return next((found for found in choices if all(file.is_file() for file in found)), ())
+
+
 def open_model(program: Path, params: Path, runtime: Runtime, say: Say) -> ExportedModel:
     """The model in the form that the runtime's backend takes.
 
     Raises:
         UserError: files that are missing or damaged, a runtime that is not there.
     """
-    if runtime.backend in (None, "paddle"):
-        return PaddleModel(program, params, runtime, say)
-    file = onnx_file(program.with_suffix(""))
+    backend, stem = runtime.backend or "paddle", program.with_suffix("")
     runtime.device()
-    if not file.is_file():
-        raise UserError(
-            f"{file}: not there, and backend {runtime.backend} needs it; paddlevideo export --time {file.parent} makes "
-            "it (pip install paddle2onnx)"
-        )
-    kind = OnnxModel if runtime.backend == "onnx" else OpenVinoModel
-    return kind(file, program_inputs(program), runtime)
+    found = files_of(backend, stem)
+    if not found:
+        raise _not_there(backend, stem)
+    if backend == "paddle":
+        return PaddleModel(program, params, runtime, say)
+    return (OnnxModel if backend == "onnx" else OpenVinoModel)(found[0], runtime)
+
+
+def _not_there(backend: Backend, stem: Path) -> UserError:
+    """The refusal of a backend without its files, with the ways out."""
+    file, again = form_files(backend, stem)[0], "export the model again"
+    ways = [f"use {_shown(other)}" for other in BACKENDS if files_of(other, stem)]
+    if backend != "paddle":
+        again += f" with --format {backend} (pip install {CONVERTER} {LIBRARIES[backend]})"
+        if files_of("paddle", stem):
+            again = f"paddlevideo export --time {stem.parent} makes {onnx_file(stem).name}, or {again}"
+    return UserError(f"{file}: not there, and backend {backend} needs it; {'; or '.join([*ways, again])}")
+
+
+def _shown(backend: Backend) -> str:
+    return f"--backend {backend}" + ("" if installed(backend) else f" (pip install {LIBRARIES[backend]})")

@@ -35,15 +35,14 @@ class OnnxModel(ExportedModel):
 
     Args:
         file: ``.onnx``.
-        inputs: of the program that it was made of.
         runtime: threads; graph optimisation.
 
     Raises:
         UserError: no onnxruntime, a damaged file.
     """
 
-    def __init__(self, file: Path, inputs: Sequence[InputSpec], runtime: Runtime):
-        self.name, self.inputs, self.runtime, self.device = str(file), inputs, runtime, runtime.device()
+    def __init__(self, file: Path, runtime: Runtime):
+        self.name, self.runtime, self.device = str(file), runtime, runtime.device()
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -55,6 +54,7 @@ class OnnxModel(ExportedModel):
             self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common class of their own
             raise unloadable(file, "ONNX Runtime", error) from None
+        self.inputs = [_input_of(one) for one in self._session.get_inputs()]
 
     def output(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """As ``ExportedModel.output``."""
@@ -63,6 +63,13 @@ class OnnxModel(ExportedModel):
             return self._session.run(None, given)[0]
         except Exception as error:
             raise unrunnable(self.name, "ONNX Runtime", error) from error
+
+
+def _input_of(given: Any) -> InputSpec:
+    """Of ``tensor(uint8)`` and axes that are numbers, or names where they are free."""
+    kind = given.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(n if isinstance(n, int) and n > 0 else -1 for n in given.shape)
+    return InputSpec(given.name, shape, {"float": "float32", "double": "float64"}.get(kind, kind))
 
 
 def unloadable(file: Path, library: str, error: Exception) -> UserError:
@@ -103,6 +110,38 @@ def convert(program: Path, params: Path, target: Path) -> str | None:
             error = "wrote no file"
         if error is not None:
             return f"{CONVERTER}: {error}"
+        if b"RoiAlign" in made.read_bytes():
+            _set_owners(made)
         with made.open("rb") as source:
             write_atomic(target, lambda stream: shutil.copyfileobj(source, stream))
     return None
+
+
+def _set_owners(file: Path) -> None:
+    """Connects every RoiAlign with the clip of each box, by ``boxes_num``: paddle2onnx 2.1 puts the first for all."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.load(file)
+    nodes = list(model.graph.node)
+    numbers = [helper.make_tensor(f"owner.{n}", TensorProto.INT64, [1], [n]) for n in (0, 1)]
+    scalars = [helper.make_tensor(f"owner.scalar{n}", TensorProto.INT64, [], [n]) for n in (0, 1)]
+    model.graph.initializer.extend([*numbers, *scalars])
+    owners = [
+        helper.make_node("Cast", ["boxes_num"], ["owner.counts"], to=TensorProto.INT64),  # [N]
+        helper.make_node("CumSum", ["owner.counts", "owner.scalar0"], ["owner.ends"]),
+        helper.make_node("Unsqueeze", ["owner.ends", "owner.0"], ["owner.columns"]),  # [1, N]
+        helper.make_node("Shape", ["boxes"], ["owner.shape"], start=0, end=1),
+        helper.make_node("Squeeze", ["owner.shape"], ["owner.rows"]),
+        helper.make_node("Range", ["owner.scalar0", "owner.rows", "owner.scalar1"], ["owner.places"]),  # [R]
+        helper.make_node("Unsqueeze", ["owner.places", "owner.1"], ["owner.lines"]),  # [R, 1]
+        helper.make_node("GreaterOrEqual", ["owner.lines", "owner.columns"], ["owner.after"]),  # [R, N]
+        helper.make_node("Cast", ["owner.after"], ["owner.ones"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["owner.ones", "owner.1"], ["owner"], keepdims=0),  # [R]
+    ]
+    for node in nodes:
+        if node.op_type == "RoiAlign":
+            node.input[2] = "owner"
+    del model.graph.node[:]
+    model.graph.node.extend([*owners, *nodes])
+    onnx.save(model, file)

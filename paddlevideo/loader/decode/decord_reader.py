@@ -25,7 +25,9 @@ class DecordReader(SurveyedReader, backend="decord"):
         try:
             import decord
         except ImportError as error:
-            raise UserError("backend 'decord' needs: pip install decord  (or use backend: pyav)") from error
+            raise UserError(
+                "backend 'decord' needs: pip install 'paddlevideo-suite[decord]'  (or use backend: pyav)"
+            ) from error
         super().__init__(path, max_pixels)
         if self._seen.source.container == "mpegts":
             raise self.unable("gives wrong frames of transport streams")

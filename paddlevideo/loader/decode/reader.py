@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.util
+import logging
 import os
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -21,6 +23,8 @@ from paddlevideo.safe_io import instead_of_a_file
 
 if TYPE_CHECKING:
     from paddlevideo.loader.decode.index import IndexedVideo, VideoIndex
+
+log = logging.getLogger("paddlevideo")
 
 Reason = Literal[
     "missing", "empty", "not_a_video", "no_video_stream", "too_large", "truncated", "corrupt", "no_frames", "timeout"
@@ -180,6 +184,26 @@ def backends() -> list[str]:
     """Names of all backends, sorted."""
     _discover()
     return sorted(FrameReader.registered)
+
+
+def backend_of_config(backend: str) -> str:
+    """The backend for one that a configuration names: ``pyav`` for decord where that is not installed.
+
+    PaddleVideo's files name decord, which no file needs: ``pyav`` reads all that it reads.  The replacement is logged
+    once per process, when a pipeline is built, which is before worker processes begin.
+    """
+    if backend != "decord" or importlib.util.find_spec("decord") is not None:
+        return backend
+    _log_decord_is_missing()
+    return "pyav"
+
+
+@functools.cache
+def _log_decord_is_missing() -> None:
+    log.warning(
+        "backend decord: decord is not installed, so the exact reader (pyav) decodes the frames; they differ where "
+        "decord gives wrong ones (open groups of pictures); pip install 'paddlevideo-suite[decord]' installs it"
+    )
 
 
 def open_video(

@@ -8,7 +8,7 @@ import numpy as np
 
 from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.errors import UserError
-from paddlevideo.loader.decode.reader import FrameReader, VideoReadError
+from paddlevideo.loader.decode.reader import FrameReader, VideoReadError, backend_of_config
 from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.decode import open_sample
 from paddlevideo.loader.pipelines.sample_boxes import boxes_to_pixels
@@ -86,7 +86,7 @@ class RawFrameDecode(Transform):
     Sets ``imgs`` uint8 [1, T, H, W, 3]; boxes become pixels of it.
 
     Args:
-        backend: for videos: pyav, pyav_sequential, decord or cv2.
+        backend: for videos: pyav, pyav_sequential, decord (pyav where it is not installed) or cv2.
 
     *Source*: MMAction2's and PaddleVideo's RawFrameDecode (folders only).
     """
@@ -94,7 +94,7 @@ class RawFrameDecode(Transform):
     takes_boxes = True
 
     def __init__(self, backend: Literal["pyav", "pyav_sequential", "decord", "cv2"] = "pyav"):
-        self.backend = backend
+        self.backend = backend_of_config(backend)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         from paddlevideo.loader.decode import FrameFolder

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.errors import UserError
+from paddlevideo.loader.decode.reader import backend_of_config
 from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
@@ -114,7 +115,8 @@ class VideoDecoder(Transform):
 
     Args:
         backend: pyav (exact, decodes only what is needed), pyav_sequential, decord or cv2.  None: pyav.  PaddleVideo's
-            default is cv2, whose frames are the same; only ``JitterScale`` depends on which one is written.
+            default is cv2, whose frames are the same; only ``JitterScale`` depends on which one is written.  decord is
+            pyav where it is not installed (``backend_of_config``).
         mode: the PP-TimeSformer time window; train and valid draw its start, test begins with the video.  None: no
             window.
         num_seg: number of frames the window is made for.
@@ -149,7 +151,7 @@ class VideoDecoder(Transform):
         if num_clips != 1:
             raise ValueError(f"num_clips must be 1, got {num_clips}; a sampler takes several clips (SampleFrames)")
         self.max_pixels = max_pixels
-        self.backend, self.mode = backend or "pyav", mode
+        self.backend, self.mode = backend_of_config(backend or "pyav"), mode
         self.num_seg = num_seg or _WINDOW_FRAMES
         self.sampling_rate, self.target_fps = sampling_rate or 32, target_fps or 30.0
         self.clip_s = self.num_seg * self.sampling_rate / self.target_fps if mode else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.loader.decode.reader import EachFrame, VideoReadError
 from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.ranges import mistakes
@@ -17,6 +19,8 @@ _BOXES_LEFT = (
     "it would move the pixels and leave the boxes; on key frames use Resize, RandomRescale, JitterScale, RandomCrop, "
     "CenterCrop or Flip"
 )
+
+_TRIAL_FRAMES, _TRIAL_SIDE = 64, 16  # of a black clip, with which the reading step is found
 
 
 def _each_frame(op: Transform) -> EachFrame | None:
@@ -172,9 +176,32 @@ class Pipeline:
             TransformError: an operator cannot take this clip.
             VideoReadError: the file cannot be decoded (from the reader, unchanged).
         """
+        return self._run(sample, rng, 0)
+
+    def on_pictures(self, sample: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """Runs the steps after the one that reads the frames: for pictures that are there.
+
+        Args:
+            sample: with ``imgs``: uint8 [V, T, H, W, 3]; left as it is.
+            rng, returns, raises: as of a call.
+        """
+        return self._run(sample, rng, self._num_reading)
+
+    @cached_property
+    def _num_reading(self) -> int:
+        """How many steps it takes until the frames are read, of any video."""
+        sample: Any = {"filename": "a clip in memory", "index": 0}
+        sample["reader"] = ArrayReader(np.zeros((_TRIAL_FRAMES, _TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8))
+        for number, (_, _, op) in enumerate(self._steps, 1):
+            sample = op(sample, np.random.default_rng(0))
+            if "imgs" in sample:
+                return number
+        raise UserError(f"{self.where}: no step reads frames; add a sampler")
+
+    def _run(self, sample: Mapping[str, Any], rng: np.random.Generator, first: int) -> dict[str, Any]:
         sample = dict(sample)
         try:
-            for (here, name, op), each in zip(self._steps, self._each):
+            for (here, name, op), each in zip(self._steps[first:], self._each[first:]):
                 try:
                     if "boxes" in sample and not op.takes_boxes:
                         raise UserError(_BOXES_LEFT)

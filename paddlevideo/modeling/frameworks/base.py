@@ -28,6 +28,7 @@ class Framework(nn.Layer, ABC):
         avg_type: how views are averaged: "score", "prob" or "none"; None: there are no views.
         multi_label: the classes do not exclude one another, and scores are every class's own.
         takes_boxes: clips come with boxes, and scores are theirs.
+        frame_by_frame: it also takes the frames of a stream one by one (``stream``).
         action_thr: scores above it are worth reporting; None: no such threshold.
         needs_long_term: batches must have long-term features, of ``long_term_channels`` values.
         bank_request: the feature bank that a test run writes (``BankRequest``), or None.
@@ -44,6 +45,7 @@ class Framework(nn.Layer, ABC):
     avg_type: str | None = None
     multi_label: bool = False
     takes_boxes: bool = False
+    frame_by_frame: bool = False
     action_thr: float | None = None
     needs_long_term: bool = False
     long_term_channels: int = 0

@@ -95,6 +95,11 @@ class FastRCNN(Framework):
         """Scores above it are worth reporting."""
         return self.roi_head.action_thr
 
+    @property
+    def one_action(self) -> bool:
+        """Whether scores are of one class out of all (softmax), rather than of every class by itself."""
+        return not self.roi_head.bbox_head.multilabel
+
     def input_spec(self, batch: Mapping[str, Any]) -> list[paddle.static.InputSpec]:
         """The axes of ``predict_scores`` for a static program: N, H, W and R are free; V, T as in ``batch["imgs"]``.
 

@@ -19,6 +19,11 @@ class Recognizer2D(Recognizer):
 
     layouts = ("frames",)
 
+    @property
+    def frame_by_frame(self) -> bool:
+        """Whether ``stream`` is there: no frame sees a later one."""
+        return self.backbone.shift_mode == "online"
+
     def clip_logits(self, imgs: paddle.Tensor) -> paddle.Tensor:
         """Logits [N * V, K] of clips [N, V, T, H, W, 3]."""
         x = imgs.reshape([-1, *imgs.shape[3:]]).transpose([0, 3, 1, 2])  # [N * V * T, 3, H, W]
@@ -43,7 +48,7 @@ class Recognizer2D(Recognizer):
         Raises:
             ConfigError: the backbone's shift takes later frames.
         """
-        if self.backbone.shift_mode != "online":
+        if not self.frame_by_frame:
             problem = "MODEL.backbone.shift_mode: a stream needs 'online', and weights trained with it"
             raise ConfigError("MODEL", [problem])
         state = ShiftState(past)

@@ -14,7 +14,7 @@ from paddle.nn import initializer as init
 
 from paddlevideo.errors import ConfigError
 from paddlevideo.modeling.heads.base import DetectionPart
-from paddlevideo.modeling.layers import max_over_positions
+from paddlevideo.modeling.layers import max_over, max_over_positions
 from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
@@ -74,7 +74,7 @@ class BBoxHeadAVA(DetectionPart, nn.Layer):
         """Region features [R, C, T, h, w] -> logits [R, K]."""
         if self.dropout_before_pool:
             regions = self.dropout(regions)
-        pooled = regions.mean(2) if self.temporal_pool_type == "avg" else regions.amax(2)  # [R, C, h, w]
+        pooled = regions.mean(2) if self.temporal_pool_type == "avg" else max_over(regions, 2)  # [R, C, h, w]
         pooled = pooled.mean([2, 3]) if self.spatial_pool_type == "avg" else max_over_positions(pooled)  # [R, C]
         if not self.dropout_before_pool:
             pooled = self.dropout(pooled)

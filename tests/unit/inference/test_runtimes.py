@@ -224,7 +224,7 @@ def test_export_notes_the_choice_and_prints_the_table(tiny, tmp_path, monkeypatc
 
 def test_timing_anew_runs_the_model_in_processes_of_their_own(copy, tiny, monkeypatch, capsys):
     ways = [Timed("paddle", cpu_threads=1), Timed("paddle", precision="int8", cpu_threads=1)]
-    monkeypatch.setattr(timing, "_ways", lambda has_onnx: ways)
+    monkeypatch.setattr(timing, "_ways", lambda files: ways)
     monkeypatch.setattr(timing, "can_convert", lambda: False)
     assert main(["export", "--time", str(copy)]) == 0
     printed = capsys.readouterr().out
@@ -347,7 +347,7 @@ def test_the_onnx_form_runs_at_any_batch_after_its_digest_was_compared(copy, bac
     with pytest.raises(UserError, match="TSM.onnx: .* cannot load it"):
         Predictor.from_export(copy)
     (copy / "TSM.onnx").unlink()
-    with pytest.raises(UserError, match=r"TSM.onnx: not there, .* paddlevideo export --time"):
+    with pytest.raises(UserError, match=r"TSM.(onnx|xml): not there, .* paddlevideo export --time"):
         Predictor.from_export(copy, runtime=Runtime(backend=backend))
 
 
@@ -377,7 +377,7 @@ def test_a_model_that_the_converted_form_cannot_stand_for_runs_on_paddle(tiny, t
     config = write_config(tmp_path, three_crop_config("score"))
     weights = write_weights(config, tmp_path / "w.pdparams", tiny.videos)
 
-    def timed(program, params, reference: Reference, say):
+    def timed(program, params, reference: Reference, say, converts):
         choice.onnx_file(program.with_suffix("")).touch()
         return described([ORT], "1 clip")
 

@@ -178,7 +178,7 @@ def test_a_source_that_falls_silent_is_connected_again_until_the_limit(opened):
                     server.__exit__()
         silent.set()
     assert numbers(frames)[:5] == [0, 1, 2, 3, 4]
-    assert "nothing received for 0.5 s; connecting again in 0.5 s" in remarks[0]
+    assert "connection lost (nothing received for 0.5 s); connecting again in 0.5 s" in remarks[0]
 
 
 def test_rtsp_with_a_password_gives_the_frames_and_their_clock(opened):

@@ -145,6 +145,18 @@ def test_a_stall_is_time_without_scores():
     assert spans_of(np.ones((6, 1)), times, bridged, ["run"]) == [Span(0, 14, "run", 1)]
 
 
+def test_a_stall_can_be_stated_where_the_windows_are_near():
+    def spans(stalled):
+        timeline, given = Timeline(PLAIN, CLASSES), []
+        for number, (start_s, end_s) in enumerate([(0, 2), (1, 3), (3.5, 4), (3.5, 4.5)]):
+            given += timeline.stall() if stalled and number == 2 else []
+            given += timeline.push([0, 0.9, 0], start_s, end_s)
+        return [(span.start_s, span.end_s) for span in given + timeline.finish()]
+
+    assert spans(stalled=True) == [(0, 3), (3.5, 4.5)]
+    assert spans(stalled=False) == [(0, 4.5)]
+
+
 def test_exclusive_classes_never_overlap_and_the_background_is_no_span():
     settings = TimelineSettings(2.0, hop_s=1.0, smoothing="none", min_s=0, gap_s=3, background="nothing")
     run, walk, nothing = [0, 1, 0], [0, 0, 1], [1, 0, 0]

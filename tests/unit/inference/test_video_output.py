@@ -126,7 +126,7 @@ def test_with_a_step_every_nth_frame_is_shown():
 
 
 def test_the_csv_is_avas_result_format_with_the_persons_id(tmp_path):
-    write_csv(tmp_path / "r.csv", actions({1: {4: 0.1}, 2.5: {4: 0.2}}))
+    write_csv(tmp_path / "r.csv", [actions({1: {4: 0.1}, 2.5: {4: 0.2}})])
     assert (tmp_path / "r.csv").read_text().splitlines() == [
         "v,901,0.100,0.200,0.300,0.800,3,0.400,4",
         "v,901,0.100,0.200,0.300,0.800,7,0.900,4",

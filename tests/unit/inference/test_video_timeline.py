@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from paddlevideo.cli.main import main
+from paddlevideo.drawing import colour_of
 from paddlevideo.errors import UserError
 from paddlevideo.inference import stream_clips
 from paddlevideo.inference.predictor import Predictor
+from paddlevideo.inference.step_outputs import StepScores
 from paddlevideo.inference.stream import TimedFrame, open_stream
 from paddlevideo.inference.timeline import TimelineSettings
 from paddlevideo.inference.video_timeline import VideoTimeline, window_of
@@ -56,21 +58,25 @@ def command(capsys):
     return run
 
 
+def scores_of(predictor, path):
+    """The scores of all windows."""
+    steps = StepScores()
+    list(VideoTimeline(predictor, str(path), SETTINGS, observers=[steps.add]).run())
+    return steps
+
+
 def test_a_window_is_scored_like_the_clip_that_holds_it(predictor, long_video):
-    timeline = VideoTimeline(predictor, str(long_video), SETTINGS)
-    list(timeline.run())
+    steps = scores_of(predictor, long_video)
     with open_video(long_video) as reader:
-        for (start, end), scores in zip(timeline.windows_s, timeline.scores):
+        for (start, end), scores in zip(steps.windows_s, steps.scores):
             inside = np.flatnonzero((reader.times() >= start - 1e-6) & (reader.times() < end - 1e-6))
             expected = predictor.predict(reader.get(inside), fps=25)[0].scores
             np.testing.assert_allclose(scores, expected, atol=1e-6)
-    assert [start for start, _ in timeline.windows_s] == [0.5 * k for k in range(11)]
+    assert [start for start, _ in steps.windows_s] == [0.5 * k for k in range(11)]
 
 
 def test_a_stream_gives_the_spans_of_the_file_and_every_frame_is_decoded_once(predictor, long_video):
-    scan = VideoTimeline(predictor, str(long_video), SETTINGS)
-    list(scan.run())
-    scores = np.stack(scan.scores)
+    scores = np.stack(scores_of(predictor, long_video).scores)
     level = float(scores[:, np.ptp(scores, axis=0).argmax()].mean())
     settings = dataclasses.replace(SETTINGS, exclusive=False, on=level, off=level)  # so that there are several
     here = VideoTimeline(predictor, str(long_video), settings)
@@ -84,15 +90,12 @@ def test_a_stream_gives_the_spans_of_the_file_and_every_frame_is_decoded_once(pr
 
 
 def test_batches_and_a_process_that_cannot_be_forked_change_nothing(tiny, predictor, long_video, monkeypatch):
-    one = VideoTimeline(predictor, str(long_video), SETTINGS)
-    list(one.run())
+    one = scores_of(predictor, long_video)
     remarks = []
     batches = Predictor.from_export(tiny.folder, batch_size=4, say=remarks.append)
-    four = VideoTimeline(batches, str(long_video), SETTINGS)
-    list(four.run())
+    four = scores_of(batches, long_video)
     monkeypatch.setattr(stream_clips, "can_fork", lambda: False)
-    here = VideoTimeline(batches, str(long_video), SETTINGS)
-    list(here.run())
+    here = scores_of(batches, long_video)
     for other in (four, here):
         assert other.windows_s == one.windows_s
         np.testing.assert_allclose(other.scores, one.scores, atol=1e-6)
@@ -148,12 +151,62 @@ def test_the_command_prints_and_writes_spans(tiny, long_video, tmp_path, command
         (["-i", "VIDEO", "--on", "0.2", "--off", "0.5"], "off: expected at most on"),
         (["-i", "VIDEO", "--background", "archry"], "did you mean"),
         (["-i", "VIDEO", "--out", "spans.txt"], "spans.txt: expected"),
+        (["-i", "VIDEO", "--srt", "spans.csv"], "--srt spans.csv: expected a name that ends in .srt or .vtt"),
+        (["-i", "VIDEO", "--video", "out.gif"], "out.gif: expected a name that ends in .mp4"),
+        (["-i", "VIDEO", "--video", "VIDEO"], "is the input"),
+        (["-i", "rtsp://127.0.0.1/x", "--video", "out.mp4"], "needs a second pass, over a file"),
+        (["-i", "VIDEO", "--plot", "out.jpg"], "out.jpg: expected a name that ends in .png"),
+        (["-i", "VIDEO", "--truth", "truth.json"], "is a row of --plot"),
+        (["-i", "VIDEO", "VIDEO"], "is named twice"),
+        (["-i", "VIDEO", "0"], "/dev/video0: a camera or an address is a source of its own"),
+        (["-i", "VIDEO", "b.mp4", "--srt", "a.srt"], "--srt a.srt: is of one video, and 2 are read"),
     ],
 )
 def test_mistakes_are_one_line(tiny, long_video, command, words, named):
     words = [str(long_video) if word == "VIDEO" else word for word in words]
     run = command("timeline", "-m", tiny.folder, *words)
     assert run.code == 2 and named in run.err.splitlines()[-1], run.err
+
+
+def test_the_video_is_the_source_with_labels_and_the_bar(tiny, tmp_path, command):
+    stamps = np.cumsum([0, *[20, 20, 40] * 29]).tolist()  # a rate that varies, 600 ticks a second
+    path = write_clip(tmp_path / "a.mp4", numbered_frames(88, 96, 160), pts=stamps, rotation=90)
+    words = ["--window_s", 1, "--hop_s", 0.5, "--on", 0.1, "--off", 0.05, "--smoothing", "none"]
+    files = {"--video": tmp_path / "out.mp4", "--srt": tmp_path / "out.srt", "--plot": tmp_path / "out.png"}
+    files["--out"] = tmp_path / "spans.json"
+    run = command("timeline", "-m", tiny.folder, "-i", path, *words, *sum(([k, v] for k, v in files.items()), []))
+    assert run.code == 0, run.err
+    spans = read_spans(files["--out"]).spans
+    assert files["--srt"].read_text().count("-->") == len(spans) > 0
+    with open_video(path) as source, open_video(files["--video"]) as made:
+        length_s = source.times()[-1]
+        assert abs(made.times()[-1] - length_s) < 0.05
+        (frame,), (first, last) = source.get([0]), made.get([0, len(made) - 1])
+    height, width = (4 * side for side in frame.shape[:2])  # upright: 160 x 96, enlarged for the text
+    assert first.shape[1] == width and 10 < first.shape[0] - height < 60
+    bar = first[height + 6 : -6].astype(int)
+    cursor = [int(np.argmax(part[height:].astype(int).min(axis=2).mean(axis=0))) for part in (first, last)]
+    assert cursor[0] < 5 and cursor[1] > 0.93 * width
+    span = spans[0]
+    colour = bar[:, int((span.start_s + span.end_s) / 2 / (length_s + 0.05) * width)].mean(axis=0)
+    assert np.abs(colour - colour_of(0)).max() < 40  # of the only label
+
+
+def test_a_folder_gives_one_file_and_a_video_that_cannot_be_read_is_a_line(tiny, long_video, tmp_path, command):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mkv", "c.mkv"):
+        (folder / name).symlink_to(long_video)
+    (folder / "b.mkv").write_bytes(b"no video")
+    words = ["timeline", "-m", tiny.folder, "--window_s", 1, "--hop_s", 0.5, "--on", 0.1, "--off", 0.05]
+    run = command(*words, "-i", folder, "--out", tmp_path / "all.json")
+    assert run.code == 0 and "skipped: " in run.err and "1 of 3 videos could not be read" in run.err
+    table = read_spans(tmp_path / "all.json")
+    assert {span.video for span in table.spans} == {str(folder / name) for name in ("a.mkv", "c.mkv")}
+    alone = command(*words, "-i", folder / "c.mkv", "--out", tmp_path / "one.json")
+    assert alone.code == 0
+    assert [*read_spans(tmp_path / "one.json").spans] == [s for s in table.spans if s.video.endswith("c.mkv")]
+    assert command(*words, "-i", folder / "b.mkv", tmp_path / "no.mkv").code == 2
 
 
 def test_ctrl_c_ends_a_camera_with_what_it_has(tiny, tmp_path):

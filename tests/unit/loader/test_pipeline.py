@@ -9,9 +9,10 @@ import yaml
 
 from paddlevideo.errors import ConfigError
 from paddlevideo.loader.decode import FrameReader, VideoReadError
+from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.loader.pipelines import Pipeline, TransformError
 from paddlevideo.loader.pipelines.sampling import Sampler
-from tests.clips import write_clip
+from tests.clips import numbered_frames, write_clip
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -277,3 +278,17 @@ def test_an_exported_argument_without_a_value_is_named(step, key):
     section[step][key] = None
     with pytest.raises(ConfigError, match=rf"x\.{step}\.{key}: expected .* got None"):
         Pipeline.of_export(section, "x")
+
+
+@pytest.mark.parametrize("crop", ["CenterCrop", "TenCrop", "RandomCrop"])
+def test_pictures_that_are_there_skip_only_what_reads_them(crop):
+    section = {
+        "decode": {"name": "VideoDecoder"},
+        "sample": {"name": "Sampler", "num_seg": 3, "seg_len": 1, "valid_mode": True},
+        "transform": [{"Scale": {"short_size": 40}}, {crop: {"target_size": 32}}],
+    }
+    pipeline, pictures = Pipeline(section, "PIPELINE.test"), numbered_frames(3)
+    whole = pipeline({"filename": "", "reader": ArrayReader(pictures)}, np.random.default_rng(1))["imgs"]
+    for number, picture in enumerate(pictures):
+        given = pipeline.on_pictures({"filename": "", "imgs": picture[None, None]}, np.random.default_rng(1))["imgs"]
+        assert np.array_equal(given, whole[:, number : number + 1])

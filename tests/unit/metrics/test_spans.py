@@ -106,8 +106,36 @@ def test_several_videos_and_persons():
     swapped = [Span(0, 5, "a", 0.9, "2", "x"), Span(2, 5, "a", 0.8, "1", "x"), spans[2]]
     result = score_spans(SpanTable(swapped), truth)
     assert result.figures["mAP@0.7"] == 0.75 and result.figures["mAP@0.6"] == 1
+    renamed = score_spans(SpanTable([Span(0, 5, "a", 0.9, "7", "x"), *spans[1:]]), truth)
+    assert "1 predicted persons are not annotated: x (person 7); persons are compared by their ids" in renamed.notes
+    assert renamed.figures["mAP@0.3"] < 1
     with pytest.raises(UserError, match="has spans of persons"):
         score_spans(SpanTable([Span(0, 5, "a", 0.9, None, "x")]), truth)
+
+
+@pytest.mark.parametrize(
+    ("found", "annotated", "right"),
+    [
+        (["/data/v/a.mp4", "/data/v/b.mp4"], ["a.mp4", "b.mp4"], True),
+        (["a.mp4"], ["v/a.mp4", "v/b.mp4"], True),
+        (["/data/v/a.mp4", "/data/w/a.mp4"], ["v/a.mp4", "w/a.mp4"], True),
+        (["/data/v/a.mp4"], ["a.mp4", "v/a.mp4"], True),  # the longer end; the other one has no prediction
+        ([r"C:\data\a.mp4"], ["a.mp4", "b.mp4"], True),
+        (["a.mp4", "w/a.mp4"], ["a.mp4", "b.mp4"], False),
+        (["a.mp4"], ["v/a.mp4", "w/a.mp4"], False),
+        (["w/a.mp4"], ["v/a.mp4", "v/b.mp4"], None),
+    ],
+)
+def test_videos_are_found_by_the_end_of_their_path(found, annotated, right):
+    spans = [Span(0, 5, "a", 0.9, None, name) for name in found]
+    truth = SpanTable([Span(0, 5, "a", None, None, name) for name in annotated], source="truth")
+    if right:
+        result = score_spans(SpanTable(spans, source="found"), truth)
+        assert result.classes["a"]["predicted"] == len(found) and "have another path" in result.notes[0]
+        assert result.classes["a"]["AP@0.7"] == pytest.approx(len(found) / len(annotated))
+    else:
+        with pytest.raises(UserError, match="may be any of 2" if right is False else "not in truth"):
+            score_spans(SpanTable(spans, source="found"), truth)
 
 
 def test_what_is_left_out_is_noted():
