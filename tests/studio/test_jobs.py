@@ -117,7 +117,7 @@ def test_a_restarted_server_finds_jobs_that_run_have_ended_and_are_lost(start):
     assert state(jobs, running) == "done" and jobs.log(running) == "whole\n"
 
 
-def test_a_job_whose_processes_were_killed_is_lost_and_names_its_command(start):
+def test_a_job_of_killed_processes_is_lost_and_names_its_command(start):
     jobs = start()
     job = submit(jobs, [sys.executable, "-m", "paddlevideo", "check", "-c", "x y"], [*SLEEP])
     job = submit(jobs, SLEEP)

@@ -98,7 +98,7 @@ def test_no_path_leads_out_of_the_pages(client, video):
         assert "def make_app" not in answer.text and "<img" not in answer.text
 
 
-def test_what_browsers_are_told(client, video):
+def test_headers_for_browsers(client, video):
     for path in ("/", "/api/project", f"/api/videos/{video['id']}/media", "/static/index.html", "/nowhere"):
         headers = client.get(path).headers
         assert "default-src 'self'" in headers["content-security-policy"]
@@ -107,7 +107,7 @@ def test_what_browsers_are_told(client, video):
         assert "access-control-allow-origin" not in headers
 
 
-def test_the_docs_are_served_where_they_are_asked_for(serve):
+def test_the_docs_are_served_with_their_flag(serve):
     client = serve(docs=True)
     paths = client.get("/openapi.json").json()["paths"]
     assert "/api/videos/{key}/spans" in paths and "<script" not in client.get("/docs").text

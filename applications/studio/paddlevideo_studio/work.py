@@ -12,6 +12,8 @@ from typing import Any
 
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.spans import span_iou
+from paddlevideo.preparation.importers.people import ImportOptions
+from paddlevideo.preparation.person_annotations import read_people
 from paddlevideo.safe_io import read_json
 from paddlevideo.spans import read_spans
 from paddlevideo_studio.inspection import BOUNDS
@@ -23,7 +25,7 @@ from paddlevideo_studio.project import Project
 from paddlevideo_studio.videos import Video
 
 COMMAND = [sys.executable, "-m", "paddlevideo"]
-SPANS, SCORES, PERSONS = "spans.json", "scores.csv", "persons.json"
+SPANS, SCORES, PEOPLE = "spans.json", "scores.csv", "people.csv"
 SAME = 0.5  # IoU of spans of a class that are the same
 # options of an analysis -> those of ``paddlevideo timeline``
 NUMBERS = ("window_s", "hop_s", "smooth_s", "on", "off", "min_s", "gap_s")
@@ -79,30 +81,30 @@ def analyse_steps(
 ) -> list[list[str]]:
     """``paddlevideo timeline``, or ``detect`` for a model of people."""
     source, weights = str(project.videos.path(video)), str(project.models.path(model))
+    words = settings_words(settings)
     if model.kind == "people":
-        if settings:
-            raise UserError("settings: a model of people has none; they are those of paddlevideo timeline")
+        if "window_s" in settings or "hop_s" in settings:
+            raise UserError("settings: a model of people has no window_s and hop_s")
         detector = ["--detector", project.settings.detector or "hog"]
-        out = ["--json", str(folder / PERSONS), "--out-filename", ""]
-        return [[*COMMAND, "detect", "--model_file", weights, "--video_path", source, *detector, *out]]
+        out = ["--spans", str(folder / SPANS), "--people", str(folder / PEOPLE), "--out-filename", ""]
+        return [[*COMMAND, "detect", "--model_file", weights, "--video_path", source, *detector, *words, *out]]
     out = ["--out", str(folder / SPANS), "--scores", str(folder / SCORES), "--progress"]
-    return [[*COMMAND, "timeline", "--model_file", weights, "-i", source, *settings_words(settings), *out]]
+    return [[*COMMAND, "timeline", "--model_file", weights, "-i", source, *words, *out]]
 
 
 def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
     """Replaces what models found in the video before, apart from what a person has decided."""
-    video = project.videos.get(job.video or "")
-    if not done or video is None:
+    video, model = project.videos.get(job.video or ""), project.models.get(job.model)
+    if not done or video is None or model is None:
         return {}
     by = f"model {job.model}"
     with project.lock:
-        if (folder / PERSONS).is_file():
-            result = _take_boxes(project, video, read_json(folder / PERSONS), by, job.id)
-            project.announce("people", {"video": video.id})
-        else:
-            spans = [span.to_dict() for span in read_spans(folder / SPANS).spans]
-            result = _take_spans(project, video, spans, by, job.id)
+        spans = [span.to_dict() for span in read_spans(folder / SPANS).spans]
+        result = _take_spans(project, video, spans, by, job.id)
         project.announce("spans", {"video": video.id})
+        if (folder / PEOPLE).is_file():
+            result |= _take_boxes(project, video, _boxes(folder / PEOPLE, video, model.classes), by, job.id)
+            project.announce("people", {"video": video.id})
     return result
 
 
@@ -147,31 +149,41 @@ def _id_of(run: int, number: int | str) -> str:
     return hashlib.sha256(f"{run}:{number}".encode()).hexdigest()[:16]
 
 
-def _take_boxes(project: Project, video: Video, key_frames: Any, by: str, run: int) -> dict[str, Any]:
-    """The boxes of a run, where no person has drawn any: corrected tracks are not mixed with found ones."""
+def _boxes(file: Path, video: Video, classes: Sequence[str]) -> list[Entry]:
+    """The boxes of a table of people."""
+    if len(file.read_text(encoding="utf-8").splitlines()) < 2:  # it has a header alone: no person was found
+        return []
+    people = read_people(file, "csv", ImportOptions(lambda name: video.fps, labels=dict(enumerate(classes))))
+    sides = (video.width, video.height) * 2
+    return [
+        {
+            "video": video.file, "time_s": round(person.time_s, 3), "units": "fractions", "person": person.person,
+            "box": [round(v / side if person.in_pixels else v, 6) for v, side in zip(person.box, sides)],
+            "actions": list(person.actions),
+        }
+        for person in people
+        if person.person is not None
+    ]  # fmt: skip
+
+
+def _take_boxes(project: Project, video: Video, boxes: Sequence[Entry], by: str, run: int) -> dict[str, Any]:
+    """The boxes of a run, but of persons whose boxes a person has corrected: both would be one track."""
     current = project.people.current(video.file)
     by_hand = {entry["person"] for entry in current if entry["by"] == HUMAN}
-    added, names = [], {}
-    for key_frame in key_frames:
-        for number, person in enumerate(key_frame["persons"]):
-            actions = [action["label"] for action in person["actions"]]
-            names |= dict.fromkeys(actions)
-            entry = {
-                "id": _id_of(run, f"{key_frame['frame_index']}:{number}"), "video": video.file,
-                "time_s": key_frame["time_s"], "box": person["box_norm"], "units": "fractions",
-                "person": str(person["id"]), "actions": actions, "score": round(person["score"], 4), "run": run,
-            }  # fmt: skip
-            if entry["person"] not in by_hand and project.people.entry(entry["id"]) is None:
-                added.append(entry)
+    added = [
+        {**entry, "id": key, "run": run}
+        for number, entry in enumerate(boxes)
+        if entry["person"] not in by_hand and project.people.entry(key := _id_of(run, f"box {number}")) is None
+    ]
     gone = [
         {"video": video.file, "removed": True, "replaces": entry["id"]}
         for entry in current
         if entry["by"] != HUMAN and entry["person"] not in by_hand and entry.get("run") != run
     ]
-    project.add_classes(list(names))
+    project.add_classes([action for entry in added for action in entry["actions"]])
     if gone or added:
         project.people.append([*gone, *added], by)
-    return {"boxes": sum(len(frame["persons"]) for frame in key_frames), "added": len(added)}
+    return {"boxes": len(boxes), "boxes_added": len(added)}
 
 
 def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
