@@ -31,7 +31,9 @@ def test_it_holds_the_package_the_yaml_files_and_the_label_lists(installed):
     files = {file.relative_to(installed) for file in installed.rglob("*") if file.is_file()}
     assert {file.parts[0] for file in files} == {"paddlevideo", "paddlevideo_studio"}
     studio = ROOT / "applications/studio"
-    of_studio = {file for file in studio.rglob("*") if file.is_file() and file.suffix != ".pyc"} - {*studio.glob("*.md")}
+    of_studio = {file for file in studio.rglob("*") if file.is_file() and file.suffix != ".pyc"} - {
+        *studio.glob("*.md")
+    }
     assert {file for file in files if file.parts[0] != "paddlevideo"} == {f.relative_to(studio) for f in of_studio}
     files = {file for file in files if file.parts[0] == "paddlevideo"}
     shipped = {file for file in files if file.suffix != ".py"}

@@ -20,6 +20,7 @@ from paddlevideo_studio.limited import environment
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.work import settings_words
 
+KEEP_S = 60.0
 _SPANS, _REMARKS = 100, 20
 _PATIENCE_S = 10.0
 _SPAN = re.compile(r"\s*(\d+\.\d{3})\s+(\d+\.\d{3})  (\d\.\d{3})  (.+)")
@@ -39,6 +40,11 @@ class Live:
     _process: subprocess.Popen | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def folder(self) -> Path:
+        """The last minute, as received."""
+        return self.project.root / "live"
+
     def view(self) -> dict[str, Any]:
         """A Live; the address without user name, password and query."""
         return {
@@ -56,6 +62,7 @@ class Live:
         if address.kind == "file":
             raise UserError("source: expected a camera (0, /dev/video0) or an address (rtsp://...); files are uploaded")
         words = ["timeline", "--model_file", str(model), "-i", source, *settings_words(settings)]
+        words += ["--keep", str(self.folder), "--keep_s", f"{KEEP_S:g}"]
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 raise UserError("source: another one runs; stop it first")

@@ -114,6 +114,10 @@ class VideoStore:
         """What is played, analysed and trained on."""
         return self.folder / video.file
 
+    def renamed(self, video: Video, ending: str) -> Video:
+        """The description with another ending of the name, which is not stored."""
+        return replace(video, name=Path(video.name).stem + ending)
+
     def new(self, name: str) -> Video:
         """A description with a new id, which is not stored."""
         return Video(new_id(), clean_name(name))

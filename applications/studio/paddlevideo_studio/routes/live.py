@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from paddlevideo.errors import UserError
+from paddlevideo.inference.recording import join_parts
+from paddlevideo_studio.routes.videos import take_upload
 from paddlevideo_studio.studio import State
 
 router = APIRouter(prefix="/api/live", tags=["live"])
@@ -42,3 +47,19 @@ def stop_live(studio: State) -> dict[str, Any]:
     """Ends it."""
     studio.live.stop()
     return studio.live.view()
+
+
+@router.post("/save", status_code=201)
+async def save_live(studio: State) -> dict[str, Any]:
+    """The last minute of the source as a video of the project."""
+    videos = studio.project.videos
+    video = videos.new(f"live {datetime.now():%Y-%m-%d %H.%M.%S}.mp4")
+    try:
+        try:
+            file = await asyncio.to_thread(join_parts, studio.live.folder, videos.folder / f".upload-{video.id}")
+        except UserError:
+            raise HTTPException(409, "nothing of a live source is kept yet") from None
+        return await take_upload(studio, file, videos.renamed(video, file.suffix))
+    finally:
+        for file in videos.folder.glob(f".upload-{video.id}*"):
+            file.unlink(missing_ok=True)

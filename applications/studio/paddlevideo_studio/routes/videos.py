@@ -50,16 +50,21 @@ async def upload_video(studio: State, request: Request, name: str = Query(max_le
     temporary = studio.project.videos.folder / f".upload-{video.id}"
     try:
         await receive_file(request.stream(), temporary, studio.limits.upload_bytes, stated_size(request))
-        async with _inspections:
-            words = [temporary, "--name", video.name, "--pictures", studio.project.videos.folder / video.id]
-            found = await asyncio.to_thread(run_module, "inspection", words, BOUNDS.time_s)
-        if "error" in found:
-            for picture in studio.project.videos.folder.glob(f"{video.id}.*"):
-                picture.unlink(missing_ok=True)
-            raise HTTPException(415, f"{video.name}: {found['error']}")
-        video = await asyncio.to_thread(take_file, studio, temporary, video, found)
+        return await take_upload(studio, temporary, video)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+async def take_upload(studio: Studio, file: Path, video: Video) -> dict[str, Any]:
+    """Inspects a file and makes it a video of the project; 415 where it is none."""
+    async with _inspections:
+        words = [file, "--name", video.name, "--pictures", studio.project.videos.folder / video.id]
+        found = await asyncio.to_thread(run_module, "inspection", words, BOUNDS.time_s)
+    if "error" in found:
+        for picture in studio.project.videos.folder.glob(f"{video.id}.*"):
+            picture.unlink(missing_ok=True)
+        raise HTTPException(415, f"{video.name}: {found['error']}")
+    video = await asyncio.to_thread(take_file, studio, file, video, found)
     return await asyncio.to_thread(studio.shown, video)
 
 
