@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
+from paddlevideo_studio import training
 from paddlevideo_studio.training import split, write_lists
 
 from paddlevideo.cli.main import main
@@ -16,6 +17,7 @@ from paddlevideo.spans import read_spans
 from tests.studio.conftest import TYPE
 from tests.studio.test_annotations import put
 from tests.studio.test_videos import wait
+from tests.tiny import save, tsm_config
 
 SETTINGS = {"window_s": 0.5, "hop_s": 0.125, "on": 0.25, "off": 0.22, "min_s": 0.05, "gap_s": 0.01, "smoothing": "none"}
 WORDS = [word for name, value in SETTINGS.items() for word in (f"--{name}", str(value))]
@@ -133,6 +135,31 @@ def test_whole_videos_are_held_out_and_stay_so(client, upload, project, tmp_path
     assert len(read_spans(tmp_path / "data" / "train.json").spans) == 6
     assert Path(tmp_path / "data" / "classes.txt").read_text().splitlines() == ["walk", "run"]
     assert client.get("/api/project").json()["counts"]["corrections"] == 8
+
+
+@pytest.mark.slow
+def test_full_training_makes_a_model_with_a_held_out_figure(client, upload, project, tmp_path, monkeypatch):
+    for n in range(3):
+        each = upload(f"{n}.mp4")
+        put(client, each, {"start_s": 0, "end_s": 1, "label": "walk"}, {"start_s": 1, "end_s": 2, "label": "run"})
+    config = tsm_config(tmp_path, tmp_path)
+    for part in ("train", "valid", "test"):
+        config["DATASET"][part] = {"format": "SpanDataset", "file_path": "not there"}
+    save(config, tmp_path / "tiny.yaml")
+    monkeypatch.setattr(training, "CONFIGS", tmp_path)
+    body = {"mode": "full", "config": "tiny", "override": ["log_interval=2"]}
+    for wrong in ({"config": "../tiny"}, {"override": ["imports=[a.py]"]}, {"override": ["output_dir=/"]}):
+        assert client.post("/api/train", json={**body, **wrong}).status_code == 422
+    answer = client.post("/api/train", json=body)
+    assert answer.status_code == 202, answer.text
+    job = wait(client, answer.json()["id"], 300)
+    assert job["state"] == "done", client.get(f"/api/jobs/{job['id']}/log").text[-3000:]
+    result = job["result"]
+    assert result["model"] == 1 and result["held_out"]["name"] == "top1" and result["used"]
+    shown = client.get("/api/models").json()
+    assert shown["model"] == 1 and shown["models"][0]["classes"] == ["walk", "run"]
+    assert client.get("/api/project").json()["counts"]["corrections"] == 0
+    assert [step.split()[1] for step in job["command"].split(" && ")[:2]] == ["train", "export"]
 
 
 def test_cancelling_an_analysis_leaves_the_video_as_it_was(client, video, model):

@@ -24,9 +24,9 @@ def files(project):
     return {p.name for folder in ("videos", "originals") for p in (project.root / folder).iterdir()}
 
 
-def wait(client, number):
+def wait(client, number, limit_s=120):
     """The job when it has ended."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + limit_s
     while (job := client.get(f"/api/jobs/{number}").json())["state"] in ("queued", "running"):
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -18,6 +18,7 @@ from paddlevideo.cli.main import COMMANDS
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.person_annotations import split_names
 from paddlevideo.safe_io import write_atomic
+from paddlevideo.shipped import ROOT
 from paddlevideo.spans import Span, SpanTable, write_spans
 from paddlevideo_studio.journal import HUMAN
 from paddlevideo_studio.project import Project
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 TEACH = "teach"
 _HELD_OUT = 0.25  # of the videos
+CONFIGS = ROOT / "configs"
+_FIXED = ("imports", "output_dir", "model_name")
 _FIGURES = "paddlevideo_studio.figures"
 
 
@@ -63,9 +66,8 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
     except UserError as error:
         raise HTTPException(409, str(error)) from None
     if wanted.mode == "full":
-        from paddlevideo.config.finding import find_config
-
-        find_config(wanted.config)
+        wanted = replace(wanted, config=str(shipped_config(wanted.config or "")))
+        check_overrides(wanted.override)
     model = project.models.get(project.settings.model)
     if wanted.mode == "head" and model is None:
         raise HTTPException(409, "no model is in use, whose backbone a head could be trained on")
@@ -78,6 +80,32 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
     kind = "teach" if wanted.mode == "head" else "train"
     options = {"mode": wanted.mode, "config": wanted.config, "override": list(wanted.override)}
     return studio.jobs.submit(kind, plan, model=model.id if model else None, options=options)
+
+
+def shipped_config(name: str) -> Path:
+    """The configuration of that file name that comes with the package; a path could name any file of this machine.
+
+    Raises:
+        UserError: there is none, or several.
+    """
+    stem = name.removesuffix(".yaml")
+    found = [file for file in sorted(CONFIGS.rglob("*.yaml")) if file.stem == stem and "_base_" not in file.parts]
+    if len(found) != 1:
+        raise UserError(
+            f"config: expected the name of a configuration of the package, e.g. tsm_own_spans, got {name!r}"
+        )
+    return found[0]
+
+
+def check_overrides(changes: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: no ``key=value``, or the key names modules to import or another folder to write to.
+    """
+    for change in changes:
+        key = change.partition("=")[0]
+        if "=" not in change or not key.strip() or key.split(".")[0].strip() in _FIXED:
+            raise UserError(f"override: expected key=value, and none of {', '.join(_FIXED)}, got {change!r:.80}")
 
 
 def split(project: Project) -> dict[str, SpanTable]:
