@@ -20,7 +20,7 @@ COOKIE = "paddlevideo_studio"
 MAX_BODY = 1 << 20  # bytes of a request that is no upload
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _UPLOADS = frozenset({"/api/videos", "/api/predict"})  # which count their bytes themselves
-_LARGER = {"/api/import": 64 << 20}
+_LARGER = {"/api/import": 16 << 20}
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
 from dataclasses import asdict
 from typing import Any
 
+from paddlevideo.spans import LONGEST_S
 from paddlevideo_studio.jobs import Job, Jobs
 from paddlevideo_studio.journal import HUMAN, Entry
 from paddlevideo_studio.models import Model
@@ -72,11 +74,18 @@ def spans_view(project: Project, video: Video) -> dict[str, Any]:
     return {"spans": [span_view(entry) for entry in entries], "can_undo": project.spans.can_undo(video.file)}
 
 
-def people_view(project: Project, video: Video) -> dict[str, Any]:
-    """The boxes of a video."""
-    entries = sorted(project.people.current(video.file), key=lambda e: (person_order(e["person"]), e["time_s"]))
-    persons = list(dict.fromkeys(entry["person"] for entry in entries))
-    boxes = [{key: entry[key] for key in _BOX if key in entry} for entry in entries]
+def people_view(project: Project, video: Video, from_s: float = 0.0, to_s: float = LONGEST_S) -> dict[str, Any]:
+    """The boxes of a video between two seconds, with those of each person that are interpolated to."""
+    tracks: dict[str, list[Entry]] = defaultdict(list)
+    for entry in sorted(project.people.current(video.file), key=lambda entry: entry["time_s"]):
+        tracks[entry["person"]].append(entry)
+    boxes = []
+    for person in sorted(tracks, key=person_order):
+        track = tracks[person]
+        first = max(bisect_right(track, from_s, key=lambda entry: entry["time_s"]) - 1, 0)
+        last = bisect_left(track, to_s, key=lambda entry: entry["time_s"]) + 1
+        boxes += [{key: entry[key] for key in _BOX if key in entry} for entry in track[first:last]]
+    persons = sorted(tracks, key=person_order)
     return {"people": boxes, "persons": persons, "can_undo": project.people.can_undo(video.file)}
 
 

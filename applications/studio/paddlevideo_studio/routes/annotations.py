@@ -117,11 +117,11 @@ def change_spans(studio: State, key: str, body: SpanChanges) -> dict[str, Any]:
 
 
 @router.get("/people")
-def get_people(studio: State, key: str) -> dict[str, Any]:
-    """The current boxes."""
+def get_people(studio: State, key: str, from_s: float = 0.0, to_s: float = LONGEST_S) -> dict[str, Any]:
+    """The current boxes between two seconds; of each person also the one before and the one after."""
     video = studio.video(key)
     with studio.project.lock:
-        return people_view(studio.project, video)
+        return people_view(studio.project, video, from_s, to_s)
 
 
 @router.put("/people")
