@@ -29,13 +29,15 @@ class Command:
 
     Args:
         about: its line in the list of commands.
-        module: the module of ``paddlevideo.cli``; with dots, of another package.
+        module: the module of ``package``.
         variant: further arguments of the module's ``add_arguments``.
+        package: "" where ``module`` is the whole name.
     """
 
     about: str
     module: str
     variant: tuple[str, ...] = ()
+    package: str = "paddlevideo.cli"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ SCRIPTS: dict[str, Command | Group] = {
 def commands() -> Group:
     """``COMMANDS``, and those of installed packages; a name of ``COMMANDS`` stays what it is."""
     found = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    others = {entry.name: Command(f"of the package {entry.value.partition('.')[0]}", entry.value) for entry in found}
+    others = {
+        entry.name: Command(f"of the package {entry.value.partition('.')[0]}", entry.value, package="")
+        for entry in found
+    }
     return Group(COMMANDS.about, {**others, **COMMANDS.commands})
 
 
@@ -146,8 +151,7 @@ def execute(command: Command | Group, prog: str, argv: Sequence[str]) -> int:
             raise UserError(f"{prog}: there is no command {word!r}; expected one of {', '.join(command.commands)}")
         command, prog = command.commands[word], f"{prog} {word}"
     set_cpu_environment()
-    name = command.module if "." in command.module else f"paddlevideo.cli.{command.module}"
-    module = importlib.import_module(name)
+    module = importlib.import_module(f"{command.package}.{command.module}".lstrip("."))
     parser = argparse.ArgumentParser(
         prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

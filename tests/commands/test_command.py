@@ -46,6 +46,27 @@ def test_the_list_names_every_command(capsys):
     assert "there is no command 'trian'" in capsys.readouterr().err
 
 
+def test_other_packages_add_commands_by_entry_points(tmp_path, monkeypatch, capsys):
+    (tmp_path / "greeting.py").write_text(
+        '"""Greets."""\n\n\ndef add_arguments(parser):\n    parser.add_argument("--name")\n\n\n'
+        'def run(args):\n    print(f"hello {args.name}")\n    return 0\n'
+    )
+    (tmp_path / "greeting-1.0.dist-info").mkdir()
+    (tmp_path / "greeting-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n"
+    )
+    points = "[paddlevideo.commands]\ngreet = greeting\ngreet-all = greeting\ntrain = greeting\n"
+    (tmp_path / "greeting-1.0.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["--help"]) == 0
+    assert "\n  greet-all " in capsys.readouterr().out
+    assert main(["greet", "--name", "you"]) == 0
+    assert capsys.readouterr().out == "hello you\n"
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])  # a command of the package stays what it is
+    assert "Trains a video model" in capsys.readouterr().out
+
+
 def test_every_script_is_a_printed_name_and_every_printed_name_a_script():
     files = {str(file.relative_to(ROOT)) for file in (ROOT / "tools").rglob("*.py")} - {"tools/check_parity.py"}
     assert files | {"main.py"} == set(SCRIPTS)
