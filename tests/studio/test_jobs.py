@@ -96,7 +96,7 @@ def test_cancel_ends_all_processes_of_a_job(start, project):
     until(lambda: file.is_file() and file.read_text())
     jobs.cancel(job)
     until(lambda: state(jobs, job) == "cancelled")
-    until(lambda: not Path(f"/proc/{file.read_text()}").exists() or b"Z" in _status(file.read_text()))
+    until(lambda: not Path(f"/proc/{file.read_text()}").exists() or b"Z" in _status(file.read_text()), 5)
 
 
 def _status(pid):

@@ -19,6 +19,7 @@ from paddlevideo.cli import options
 from paddlevideo.errors import UserError
 
 _GB = 1 << 30
+_END_S = 2  # open streams of events are ended then
 _SHORTEST = 8  # characters of a token
 
 
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         shown = f"[{args.host}]" if ":" in args.host else args.host
         print(f"{args.project}: http://{shown}:{port}{'/?token=...' if token else ''}", flush=True)
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
+            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_END_S
         )
         uvicorn.Server(config).run(sockets=[listener])
     return 0

@@ -53,7 +53,6 @@ def make_app(project: Project, access: Access, limits: Limits, docs: bool = Fals
             yield
         finally:
             project.listeners.remove(events.publish)
-            events.close()
             live.stop()
             jobs.close()
 

@@ -32,7 +32,7 @@ def check_room(folder: Path, num_bytes: int) -> None:
 
 
 async def receive_file(stream: AsyncIterator[bytes], target: Path, most: int, stated: int | None) -> int:
-    """Writes a body to a file, and returns its size; nothing is left where it fails.
+    """Writes a body to a file, and returns its size; where it fails, a part is left for the caller to remove.
 
     Args:
         stated: the size by the request's header, or None.
@@ -46,24 +46,20 @@ async def receive_file(stream: AsyncIterator[bytes], target: Path, most: int, st
         raise TooLarge
     check_room(target.parent, stated or 0)
     size, looked, waiting = 0, 0, bytearray()
-    try:
-        with open(target, "xb") as file:
-            async for block in stream:
-                waiting += block
-                size += len(block)
-                if size > most:
-                    await _discard(stream)
-                    raise TooLarge
-                if len(waiting) >= BLOCK:
-                    await asyncio.to_thread(file.write, bytes(waiting))
-                    waiting.clear()
-                if size - looked >= _LOOK_EVERY:
-                    looked = size
-                    check_room(target.parent, 0)
-            await asyncio.to_thread(_finish, file, bytes(waiting))
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
+    with open(target, "xb") as file:
+        async for block in stream:
+            waiting += block
+            size += len(block)
+            if size > most:
+                await _discard(stream)
+                raise TooLarge
+            if len(waiting) >= BLOCK:
+                await asyncio.to_thread(file.write, bytes(waiting))
+                waiting.clear()
+            if size - looked >= _LOOK_EVERY:
+                looked = size
+                check_room(target.parent, 0)
+        await asyncio.to_thread(_finish, file, bytes(waiting))
     return size
 
 
