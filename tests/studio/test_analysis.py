@@ -87,10 +87,11 @@ def test_a_file_is_predicted_and_not_kept(client, project, model, clip, tmp_path
 
 
 def test_a_full_queue_of_predictions_refuses(client, model):
-    places = client.app._app.state.studio.predictions
-    places._count = 5
-    answer = client.post("/api/predict", content=b"x", headers=TYPE)
-    assert answer.status_code == 429 and answer.headers["retry-after"] == "5"
+    state = client.app._app.state.studio
+    state.predictions.places._count, state.uploads._count = 5, 8
+    for path in ("/api/predict", "/api/videos?name=a.mp4"):
+        answer = client.post(path, content=b"x", headers=TYPE)
+        assert answer.status_code == 429 and answer.headers["retry-after"] == "5"
 
 
 def test_models_are_exports_of_this_suite(project, tiny, tmp_path, client):

@@ -9,7 +9,7 @@ pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
 from paddlevideo_studio import command
 from paddlevideo_studio.limited import environment
-from paddlevideo_studio.security import COOKIE, Access
+from paddlevideo_studio.security import Access
 
 from paddlevideo.cli.command import run_command
 from tests.studio.conftest import TYPE
@@ -30,10 +30,10 @@ def test_without_the_token_nothing_is_served(serve):
     answer = client.get("/", params={"token": TOKEN}, follow_redirects=False)
     assert answer.status_code == 303 and answer.headers["location"] == "/"
     cookie = answer.headers["set-cookie"]
-    assert COOKIE in cookie and "HttpOnly" in cookie and "SameSite=strict" in cookie
+    assert "paddlevideo_studio_8080=" in cookie and "HttpOnly" in cookie and "SameSite=strict" in cookie
     assert client.get("/api/project").status_code == 200  # the client holds the cookie now
     client.cookies.clear()
-    assert client.get("/api/project", headers={"Cookie": f"{COOKIE}=x; a={TOKEN}"}).status_code == 401
+    assert client.get("/api/project", headers={"Cookie": f"paddlevideo_studio_8080=x; a={TOKEN}"}).status_code == 401
 
 
 HOSTS = [

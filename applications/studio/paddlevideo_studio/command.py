@@ -45,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serves until Ctrl-C or SIGTERM."""
+    if sys.platform == "win32":
+        raise UserError("the studio runs on Linux and macOS; on Windows run it in WSL")
     try:
         import fastapi  # noqa: F401
         import uvicorn

@@ -6,14 +6,12 @@ import asyncio
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from paddlevideo_studio.inspection import BOUNDS
-from paddlevideo_studio.jobs import QueueFull
 from paddlevideo_studio.limited import environment, run_module
+from paddlevideo_studio.uploads import Places
 from paddlevideo_studio.work import COMMAND
 
 _TIME_S = 3600.0
@@ -25,23 +23,8 @@ class Predictions:
     """
 
     def __init__(self, most: int):
-        self._most, self._count = most, 0
+        self.places = Places(most + 1)
         self.turn = asyncio.Semaphore(1)
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place in the queue; taken before the file is received.
-
-        Raises:
-            QueueFull: there is none.
-        """
-        if self._count > self._most:
-            raise QueueFull
-        self._count += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
 
     def run(self, model: Path, kind: str, file: Path, name: str, detector: str | None) -> dict[str, Any]:
         """``{"content"}``, or ``{"error", "status"}``."""

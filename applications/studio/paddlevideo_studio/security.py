@@ -16,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "paddlevideo_studio"
 MAX_BODY = 1 << 20  # bytes of a request that is no upload
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _UPLOADS = frozenset({"/api/videos", "/api/predict"})  # which count their bytes themselves
@@ -77,8 +76,20 @@ class Access:
         if self.token is None:
             return True
         given = headers.get("authorization", "")
-        found = given[len("bearer ") :] if given.lower().startswith("bearer ") else _cookie(headers)
+        found = given[len("bearer ") :] if given.lower().startswith("bearer ") else self._cookie(headers)
         return self.matches(found)
+
+    @property
+    def cookie(self) -> str:
+        """The cookie's name; a browser sends cookies to all ports of a host."""
+        return f"paddlevideo_studio_{self.port}"
+
+    def _cookie(self, headers: Headers) -> str:
+        try:
+            found = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
+        except CookieError:
+            return ""
+        return found.value if found is not None else ""
 
     def matches(self, text: str) -> bool:
         """Whether a text is the token; takes the same time for every text of its length."""
@@ -103,14 +114,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _cookie(headers: Headers) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found is not None else ""
 
 
 class Guard:
@@ -145,7 +148,7 @@ class Guard:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["method"] == "GET" and scope["path"] == "/" and access.matches(given):
             answer = RedirectResponse("/", status_code=303)
-            answer.set_cookie(COOKIE, access.token or "", httponly=True, samesite="strict", path="/")
+            answer.set_cookie(access.cookie, access.token or "", httponly=True, samesite="strict", path="/")
             return answer
         return _error(401, "a token is needed: open /?token=TOKEN once, or send Authorization: Bearer TOKEN")
 

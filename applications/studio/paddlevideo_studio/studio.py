@@ -15,6 +15,7 @@ from paddlevideo_studio.live import Live
 from paddlevideo_studio.models import Model
 from paddlevideo_studio.prediction import Predictions
 from paddlevideo_studio.project import Project
+from paddlevideo_studio.uploads import Places
 from paddlevideo_studio.videos import Video
 from paddlevideo_studio.views import Counts, job_view, video_view
 
@@ -25,11 +26,13 @@ class Limits:
     upload_bytes: of one video.
     queue: jobs that may wait.
     predictions: that may wait.
+    uploads: at once.
     """
 
     upload_bytes: int = 8 << 30
     queue: int = 16
     predictions: int = 4
+    uploads: int = 8
 
 
 @dataclass
@@ -42,6 +45,10 @@ class Studio:
     predictions: Predictions
     limits: Limits
     events: Events = field(default_factory=Events)
+    uploads: Places = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.uploads = Places(self.limits.uploads)
 
     def video(self, key: str) -> Video:
         """The video of an id; 404."""

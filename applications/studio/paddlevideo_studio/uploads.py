@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from paddlevideo_studio.jobs import QueueFull
 
 BLOCK = 1 << 20
 _RESERVE = 1 << 30  # bytes of the disk that stay free
@@ -20,6 +23,32 @@ class TooLarge(Exception):
 
 class DiskFull(Exception):
     """Not enough free space."""
+
+
+class Places:
+    """So many requests at once, and no more.
+
+    Args:
+        most: of them.
+    """
+
+    def __init__(self, most: int):
+        self._most, self._count = most, 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A place; taken before a body is received, in the server's loop.
+
+        Raises:
+            QueueFull: there is none.
+        """
+        if self._count >= self._most:
+            raise QueueFull
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
 
 
 def check_room(folder: Path, num_bytes: int) -> None:

@@ -40,20 +40,19 @@ def transcode_steps(project: Project, video: Video) -> list[list[str]]:
 
 def finish_transcode(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
     """The video is ready, or failed."""
+    target = project.videos.folder / f"{job.video}.mp4"
+    found = {"error": f"it cannot be converted (job {job.id})"}
+    if done:  # outside of the lock, as it takes seconds
+        words = [target, "--name", target.name, "--pictures", target.with_suffix("")]
+        found = run_module("inspection", words, BOUNDS.time_s)
     with project.lock:
         video = project.videos.get(job.video or "")
         if video is None:  # removed meanwhile
             return {}
-        if not done:
-            project.videos.write(replace(video, state="failed", error=f"it cannot be converted (job {job.id})"))
+        if "error" in found:
+            project.videos.write(replace(video, state="failed", error=found["error"]))
         else:
-            target = project.videos.folder / f"{video.id}.mp4"
-            words = [target, "--name", target.name, "--pictures", project.videos.folder / video.id]
-            found = run_module("inspection", words, BOUNDS.time_s)
-            if "error" in found:
-                project.videos.write(replace(video, state="failed", error=found["error"]))
-            else:
-                project.videos.write(replace(video.with_facts(found), file=target.name, state="ready", error=None))
+            project.videos.write(replace(video.with_facts(found), file=target.name, state="ready", error=None))
     return {}
 
 
@@ -196,9 +195,9 @@ def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dic
         return {}
     figures = read_json(folder / "figures.json", "the figures of a training")
     held_out, previous = figures.get("held_out"), figures.get("previous")
+    name = f"{project.settings.name}-{job.id}"
+    model = project.models.add_folder(folder / "export", name, job.id, held_out, previous)
     with project.lock:
-        name = f"{project.settings.name}-{job.id}"
-        model = project.models.add_folder(folder / "export", name, job.id, held_out, previous)
         worse = bool(held_out and previous and held_out["value"] < previous["value"])
         values = {} if worse else {"model": model.id}
         project.change(trained=job.created, **values)

@@ -91,24 +91,24 @@ async def import_spans(
 
 def _take(studio: Studio, body: bytes, filename: str, key: str | None, form: str) -> dict[str, Any]:
     project = studio.project
+    given = studio.ready(key) if key is not None else None
     with tempfile.TemporaryDirectory(prefix="paddlevideo-studio-") as folder:
         file = Path(folder) / f"spans{Path(filename).suffix.lower()}"
         file.write_bytes(body)
-        with project.lock:
-            given = studio.ready(key) if key is not None else None
-            options = replace(import_options(None, None), fps_of=lambda name: _named(studio, name, given).fps)
-            try:
-                content = read_any(file, form, options)
-            except UserError as error:
-                raise UserError(str(error).replace(str(file), printable(filename)).replace("\n", " ")) from None
-            found = [(_named(studio, span.video, given), span) for span in content.table.spans]
-            late = next((s for v, s in found if s.start_s >= v.duration_s), None)
-            if late is not None:
-                raise UserError(f"a span begins at {late.start_s:.3f} s, after the end of its video")
-            project.add_classes([span.label for _, span in found])
-            entries = [{**replace(span, score=None, video=v.file).to_dict()} for v, span in found]
-            if entries:
-                project.spans.append(entries, HUMAN, project.new_change())
+        options = replace(import_options(None, None), fps_of=lambda name: _named(studio, name, given).fps)
+        try:
+            table = read_any(file, form, options).table
+        except UserError as error:
+            raise UserError(str(error).replace(str(file), printable(filename)).replace("\n", " ")) from None
+    with project.lock:
+        found = [(_named(studio, span.video, given), span) for span in table.spans]
+        late = next((s for v, s in found if s.start_s >= v.duration_s), None)
+        if late is not None:
+            raise UserError(f"a span begins at {late.start_s:.3f} s, after the end of its video")
+        project.add_classes([span.label for _, span in found])
+        entries = [replace(span, score=None, video=v.file).to_dict() for v, span in found]
+        if entries:
+            project.spans.append(entries, HUMAN, project.new_change())
     videos = {v.id for v, _ in found}
     for each in videos:
         project.announce("spans", {"video": each})

@@ -40,7 +40,7 @@ async def predict(
     chosen = studio.model(model)
     folder = studio.project.videos.folder
     file = folder / f".upload-{new_id()}"
-    with studio.predictions.place():
+    with studio.predictions.places.one():
         try:
             await receive_file(request.stream(), file, studio.limits.upload_bytes, stated_size(request))
             async with studio.predictions.turn:

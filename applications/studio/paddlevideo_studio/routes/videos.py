@@ -48,11 +48,12 @@ async def upload_video(studio: State, request: Request, name: str = Query(max_le
     """The body is the file."""
     video = studio.project.videos.new(name)
     temporary = studio.project.videos.folder / f".upload-{video.id}"
-    try:
-        await receive_file(request.stream(), temporary, studio.limits.upload_bytes, stated_size(request))
-        return await take_upload(studio, temporary, video)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with studio.uploads.one():
+        try:
+            await receive_file(request.stream(), temporary, studio.limits.upload_bytes, stated_size(request))
+            return await take_upload(studio, temporary, video)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 async def take_upload(studio: Studio, file: Path, video: Video) -> dict[str, Any]:
