@@ -45,6 +45,7 @@ EXTRAS = {
     "onnx": ["onnxruntime>=1.17", "paddle2onnx>=2.1"],  # person detectors in ONNX; exports
     "openvino": ["openvino>=2024.4", "paddle2onnx>=2.1"],  # exports
     "remote": ["fsspec>=2024.2", "aiohttp>=3.9"],  # shards at addresses; s3fs, gcsfs, adlfs for those stores
+    "ray": ["ray[data]>=2.9"],  # predict --ray
     "jpeg": ["simplejpeg>=1.8"],  # folders of JPEG files, faster
     "decord": ["decord>=0.6"],  # YAML files that name it; x86-64 Linux and Windows; pip check fails with its wheel
     "test": [

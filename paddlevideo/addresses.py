@@ -12,10 +12,11 @@ _LINK = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*(?:://|::))")
 # a password may hold @, / and ?; a name alone is a secret of web servers only (ssh://me@host)
 _PASSWORD = re.compile(r"://[^/@:?#]*:.*@|^https?://[^/?#]*@")
 _NO_PASSWORD = re.compile(r"^(?:github|gist)://")  # organisation:repository@revision
-_QUERY_KEY = re.compile(
-    r"[?&;#]([^=&;?#]*(?:token|sig|signature|key|key-?id|secret|passw(?:or)?d|pwd|credentials?|auth|authorization))=",
-    re.I,
-)
+_SECRET_NAME = r"[^=&;?#]*(?:token|sig|signature|key|key-?id|secret|passw(?:or)?d|pwd|credentials?|auth|authorization)"
+_QUERY_KEY = re.compile(rf"[?&;#]({_SECRET_NAME})=", re.I)
+_OPTION_KEY = re.compile(rf"{_SECRET_NAME}|connection_?string", re.I)
+_NO_TOKENS = {"", "anon", "browser", "cache", "cloud", "google_default"}  # ways to log in that gcsfs names by its token
+_WHERE_TO = "put it into the environment, fsspec's own configuration or a netrc (docs/files.md, Shards)"
 _SHOWN_WITHOUT = re.compile(r"(?<=://)(?:[^/@:?#]*:.*@|[^/@]*@)|\?.*", re.S)
 
 
@@ -43,8 +44,15 @@ def secret_in(address: str) -> str | None:
         return None
     return (
         f"the address {without_secrets(address)} holds {what}, and a configuration is printed and stored with the run; "
-        "put it into the environment, fsspec's own configuration or a netrc (docs/files.md, Shards)"
+        f"{_WHERE_TO}"
     )
+
+
+def secret_option(name: object, value: object) -> str | None:
+    """What is wrong with one of ``storage_options`` that is a password or a key, without it; None: nothing."""
+    if not isinstance(value, str) or value in _NO_TOKENS or not _OPTION_KEY.fullmatch(str(name)):
+        return None
+    return f"is a password or a key, and a configuration is printed and stored with the run; {_WHERE_TO}"
 
 
 def refuse_secrets(address: str) -> None:

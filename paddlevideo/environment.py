@@ -88,12 +88,21 @@ def use_device(device: str = "auto") -> str:
         why = "no GPU is visible" if paddle.is_compiled_with_cuda() else "this PaddlePaddle is the CPU build"
         raise UserError(f"--device {device}: {why}; use --device cpu, or install paddlepaddle-gpu (README, Install)")
     if device == "gpu" and world_size() > 1:
-        device = f"gpu:{paddle.distributed.ParallelEnv().device_id}"  # which is there on GPUs alone
+        device = f"gpu:{gpu_number()}"
     try:
         paddle.set_device(device)
     except ValueError as error:
         raise UserError(f"--device {device}: {' '.join(str(error).split())}; expected cpu, gpu or gpu:N") from None
     return device
+
+
+def gpu_number() -> int:
+    """The GPU of this rank: the one that Paddle's launcher gave to it, else 0."""
+    if world_size() == 1:
+        return 0
+    import paddle
+
+    return paddle.distributed.ParallelEnv().device_id  # which is there on GPUs alone
 
 
 def hide_paddle_remarks(glog: bool = True) -> None:

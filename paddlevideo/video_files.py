@@ -6,12 +6,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from paddlevideo.addresses import without_secrets
 from paddlevideo.errors import UserError, printable
 from paddlevideo.safe_io import address_scheme, write_atomic
 
@@ -28,6 +30,7 @@ _QUOTED = re.compile(r'"((?:[^"]|"")*)"[\s,]')  # '"a 7.mp4" 0'
 # endings of the videos that are written -> FFmpeg's container
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 TO_WATCH = {"crf": "20", "preset": "veryfast"}  # x264's options
+Say = Callable[[str], None]
 BESIDE, HIDDEN = "beside the class folders", "hidden"
 
 
@@ -76,7 +79,15 @@ def left_out_text(counts: Mapping[str, int]) -> str:
     return f"{total} file{'s are' if total != 1 else ' is'} left out: {parts}"
 
 
-def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambda line: None) -> list[Path]:
+@dataclass(frozen=True)
+class ListLine:
+    """A line of a list: its video, and the whole numbers after it, one or several; None: none."""
+
+    path: Path
+    label: int | list[int] | None = None
+
+
+def find_videos(inputs: Sequence[str | Path], say: Say = lambda line: None) -> list[Path]:
     """The videos that the inputs name, in order; of a folder those directly in it, sorted by name.
 
     Args:
@@ -90,28 +101,40 @@ def find_videos(inputs: Sequence[str | Path], say: Callable[[str], None] = lambd
     found: list[Path] = []
     for name in inputs:
         if address_scheme(name):
-            raise UserError(f"{printable(name)}: an address; videos are read from files: download it first")
+            raise address_refused(name)
         entry = Path(name).expanduser()
         if entry.is_dir():
-            videos, left_out = _of_folder(entry)
+            videos, left_out = videos_of_folder(entry)
         elif entry.suffix.lower() in LIST_SUFFIXES and entry.is_file():
             videos, left_out = _of_list(entry), ""
         else:
             found.append(entry)  # the reader names a missing or unreadable file
             continue
         say(f"{len(videos)} video{'s' if len(videos) != 1 else ''} found in {entry}{left_out}")
-        found += videos
+        found += map(Path, videos)
     return found
 
 
-def _of_folder(folder: Path) -> tuple[list[Path], str]:
-    """The videos, and a text on the other files."""
-    entries = [p for p in folder.iterdir() if not p.is_dir() and not p.name.startswith(".")]
-    videos = sorted(p for p in entries if is_video(p.name))  # the reader names one that is no regular file
+def videos_of_folder(folder: Path) -> tuple[list[str], str]:
+    """The videos directly in a folder, sorted by name, and a text on the other files.
+
+    Raises:
+        UserError: there are none.
+    """
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+    videos = sorted(name for name in names if is_video(name))  # the reader names one that is no regular file
     if not videos:
         raise UserError(f"{folder}: no videos directly in this folder; looked for {', '.join(VIDEO_ENDINGS)}")
-    counts = Counter(p.suffix.lower() or "without an ending" for p in entries if not is_video(p.name))
-    return videos, f"; {left_out_text(dict(sorted(counts.items())))}" if counts else ""
+    endings = (os.path.splitext(name)[1].lower() for name in names if not is_video(name))
+    counts = Counter(ending or "without an ending" for ending in endings)
+    left_out = f"; {left_out_text(dict(sorted(counts.items())))}" if counts else ""
+    return [os.path.join(folder, name) for name in videos], left_out
+
+
+def address_refused(text: str | Path, where: str = "") -> UserError:
+    """The refusal of an address where a file is expected; without its user name and password."""
+    return UserError(f"{where}{without_secrets(str(text))}: an address; videos are read from files: download it first")
 
 
 def _of_list(file: Path) -> list[Path]:
@@ -119,25 +142,52 @@ def _of_list(file: Path) -> list[Path]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not a UTF-8 text file of video paths ({error.reason})") from None
-    videos = [_of_line(line.strip(), file, number) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not videos:
+    lines = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not lines:
         raise UserError(f"{file}: an empty list; expected one video path per line")
+    videos = []
+    for number, line in lines:
+        if address_scheme(line):
+            raise address_refused(line, f"{file}, line {number}: ")
+        video = read_line(line, file).path
+        if not video.is_file():
+            raise UserError(f"{file}, line {number}: there is no video {printable(video)}")
+        videos.append(video)
     return videos
 
 
-def _of_line(line: str, file: Path, number: int) -> Path:
-    names = [line]
-    match = _QUOTED.match(line)
-    if match:
-        names = [match.group(1).replace('""', '"')] * 2
-    elif match := _LABEL.match(line):
-        names.append(match.group(1))
-        names.append(line.replace(",", " ").split()[0])
+def read_line(line: str, file: Path) -> ListLine:
+    """The video of a line and its labels; where several paths can be meant, the first one that is there.
+
+    Args:
+        line: without white space around it.
+        file: the list; relative paths count from here, else from its folder.
+
+    Returns:
+        The video; where none is there, what stands before the numbers.
+    """
+    names, folder = _readings(line), os.path.dirname(file)
     for name in names:
-        for path in (Path(name), file.parent / name):
-            if path.is_file():
-                return path
-    raise UserError(f"{file}, line {number}: there is no video {printable(names[1] if match else line)}")
+        for path in (name, os.path.join(folder, name)):
+            if os.path.isfile(path):
+                return ListLine(Path(path), _label_of(line, name))
+    name = names[min(1, len(names) - 1)]
+    return ListLine(Path(name), _label_of(line, name))
+
+
+def _readings(line: str) -> list[str]:
+    """What of a line can be the path."""
+    if match := _QUOTED.match(line):
+        return [match.group(1).replace('""', '"')]
+    if match := _LABEL.match(line):
+        return [line, match.group(1), line.replace(",", " ").split()[0]]
+    return [line]
+
+
+def _label_of(line: str, name: str) -> int | list[int] | None:
+    rest = line[len(name) :] if line.startswith(name) else line.rpartition('"')[2]
+    labels = [int(word) for word in re.split(r"[\s,;]+", rest) if word.isdecimal()]
+    return labels[0] if len(labels) == 1 else labels or None
 
 
 def check_video_name(path: str | Path) -> Path:

@@ -45,18 +45,47 @@ def http_server(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterato
         thread.join()
 
 
-def mjpeg(pictures: list[bytes], fps: float = 50.0, endless: bool = False, cut_after: int | None = None) -> type:
+def answer(body: Callable[[BaseHTTPRequestHandler], None]) -> type:
+    """A handler that answers every request by ``body``, until the client leaves."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            with contextlib.suppress(OSError):
+                body(self)
+
+    return Handler
+
+
+def answer_with(status: int, content_type: str = "text/html", **headers: str) -> Callable:
+    """For ``answer``: a status and headers, and nothing more."""
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in {"Content-Type": content_type, **headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+
+    return send
+
+
+def mjpeg(
+    pictures: list[bytes], fps: float = 50.0, endless: bool = False, cut_after: int | None = None, cut_s: float = 0.0
+) -> type:
     """A handler that sends pictures as a camera does.
 
     Args:
         cut_after: pictures after which the first connection is closed, in the middle of one.
+        cut_s: seconds from then on in which requests get status 503.
     """
-    numbers = iter(range(1 << 30))
+    numbers, back_at = iter(range(1 << 30)), [0.0]
 
     class Handler(BaseHTTPRequestHandler):
         connections = 0
 
         def do_GET(self):
+            if time.monotonic() < back_at[0]:
+                self.send_error(503)
+                return
             type(self).connections += 1
             first = type(self).connections == 1
             self.send_response(200)
@@ -67,6 +96,7 @@ def mjpeg(pictures: list[bytes], fps: float = 50.0, endless: bool = False, cut_a
                     if not endless and sent >= len(pictures):
                         return
                     if first and cut_after is not None and sent >= cut_after:
+                        back_at[0] = time.monotonic() + cut_s
                         return
                     data = pictures[sent % len(pictures)]
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"

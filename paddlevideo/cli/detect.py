@@ -10,9 +10,9 @@ and with --csv and --json AVA's result format and a JSON file.  The model is a c
 (--model_file).
 
 --spans writes what each person does over time, as paddlevideo timeline does for whole pictures; window_s there is the
-distance of key frames.  --people writes the boxes of the tracks with the actions of the spans: a table that
-paddlevideo prepare people trains on, and that paddlevideo prepare spans takes beside the spans for CVAT and Label
-Studio.  After Ctrl-C, or where a video fails, the files hold what was found until then.
+length of the model's clip, hop_s the distance of key frames.  --people writes the boxes of the tracks with the actions
+of the spans: a table that paddlevideo prepare people trains on, and that paddlevideo prepare spans takes beside the
+spans for CVAT and Label Studio.  After Ctrl-C, or where a video fails, the files hold what was found until then.
 
 A model that takes a long-term feature bank gets one of this video: a first pass makes it, a key frame a second, with
 the detector that made the banks of the model's training (--bank-config, --bank-weights), and keeps it (--bank).

@@ -3,12 +3,15 @@
     paddlevideo export -c CFG -w best.pdparams --out inference/TSM
     paddlevideo export -c CFG -w best.pdparams --out inference/TSM --format paddle,onnx,openvino
     paddlevideo export --time inference/TSM
+    paddlevideo export --int8 inference/TSM --calibration val.list
 
 The runtimes that are installed (Paddle, ONNX Runtime, OpenVINO) are timed for a second or two each, and inference.yml
 names the fastest one that gives the network's scores; --time repeats this for an export on another machine.
 --format names the forms to write, each compared with the network in its own runtime: paddle (always written), onnx
 (NAME.onnx) and openvino (NAME.xml, NAME.bin); timing then tries these and no others.  Without it, timing writes
 NAME.onnx beside Paddle's files where a runtime that is installed takes it.
+--int8 quantises an export, calibrated on videos, and prints what that costs in accuracy on others; predict and timeline
+run the result with --precision int8 --backend onnx.
 """
 
 from __future__ import annotations
@@ -47,6 +50,22 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
     add("--format", type=lambda text: text.split(","), metavar="F,F", help=formats)
     add("--timing", choices=("quick", "none"), default="quick", help="time the runtimes on this machine (%(default)s)")
     add("--time", metavar="DIR", help="time the runtimes for an exported model on this machine, and nothing else")
+    add("--int8", metavar="DIR", help="quantise an exported model to 8-bit integers, and print what that costs")
+    add("--calibration", metavar="LIST", help="with --int8: a list or a folder of videos, which give the ranges")
+    add("--evaluation", metavar="LIST", help="with --int8: what the cost is measured on (the rest of --calibration)")
+    add(
+        "--num_calibration",
+        type=options.at_least(1),
+        default=100,
+        metavar="N",
+        help="most videos that calibrate (%(default)s)",
+    )
+    add(
+        "--on_error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="with --int8: a video that cannot be read (%(default)s)",
+    )
     add("--save_name", default=None, help="name of the files (the configuration's model_name)")
 
 
@@ -57,8 +76,22 @@ def run(args: argparse.Namespace) -> int:
             f"{args.folder_flag} {args.out}: here {args.folder_flag} names the folder of the export; a value of the "
             f"configuration changes with {args.override_flag} {args.out} (a folder of that name is ./{args.out})"
         )
-    if bool(args.time) == bool(args.config):
-        raise UserError("name the configuration to export (-c CFG), or an exported model to time (--time DIR)")
+    if sum(map(bool, (args.config, args.time, args.int8))) != 1:
+        raise UserError(
+            "name the configuration to export (-c CFG), or an exported model to time (--time DIR) or to quantise "
+            "(--int8 DIR --calibration LIST)"
+        )
+    if bool(args.int8) != bool(args.calibration) or (args.evaluation and not args.int8):
+        raise UserError("--int8 DIR, --calibration LIST: one needs the other; --evaluation LIST needs both")
+    if args.int8:
+        from paddlevideo.environment import set_cpu_environment
+        from paddlevideo.inference.quantisation import quantise
+
+        set_cpu_environment()
+        declare_all(args.imports)
+        file = quantise(args.int8, args.calibration, args.evaluation, args.num_calibration, args.on_error)
+        print(f"written to {file}")
+        return 0
     if args.time:
         from paddlevideo.environment import set_cpu_environment
         from paddlevideo.inference.timing import time_export

@@ -2,6 +2,7 @@
 
     paddlevideo predict -i clip.mp4 --model_file inference/TSM
     paddlevideo predict -i clip.mp4 -c CFG -w best.pdparams
+    paddlevideo predict -i list.txt --model_file inference/TSM --out results.jsonl
 
 The preprocessing, the class names and the type of the scores come from inference.yml beside an exported model, or from
 the configuration of trained weights.
@@ -12,16 +13,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paddlevideo.cli import options
+from paddlevideo.cli import options, predict_many
 from paddlevideo.errors import UserError
 
 _THRESHOLD = 0.5  # from which a class of several is shown
 
 if TYPE_CHECKING:
     from paddlevideo.config import Config
-    from paddlevideo.inference.predictor import Prediction, Predictor
+    from paddlevideo.inference.predictions import Prediction
+    from paddlevideo.inference.predictor import Predictor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +49,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.share,
         help="show the classes of at least this score (0.5 for several labels per clip)",
     )
-    add("--out", help="write the results to FILE.json or FILE.csv as well")
-    add("--on_error", choices=("raise", "skip"), default="raise", help="a video that cannot be read (%(default)s)")
+    add(
+        "--timeout_s",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="seconds for reading one video; 0: no limit (%(default)g)",
+    )
+    add(
+        "--out",
+        metavar="FILE",
+        help="write the results to FILE.json or FILE.csv as well; FILE.jsonl: only there, line by line, for many "
+        "videos: the same command continues after a stop",
+    )
+    bad = "a video that cannot be read ends the command, or is a result with an error (raise; of .jsonl: skip)"
+    add("--on_error", choices=("raise", "skip"), help=bad)
     add("--time_test_file", type=options.parse_bool, default=False, help="print how long each video took")
     add(
         "--enable_benchmark",
@@ -55,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="time the first video over and over, print medians",
     )
+    predict_many.add_arguments(parser)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +87,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("--use_xpu", type=options.parse_bool, default=False)
     add("--use_npu", type=options.parse_bool, default=False)
     options.add_backend(parser)
-    add("--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32")
+    precision = "of the model; int8: what paddlevideo export --int8 made, with --backend onnx (%(default)s)"
+    add("--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32", help=precision)
     add("--ir_optim", type=options.parse_bool, default=True, help="graph optimisation (%(default)s)")
     add("--use_tensorrt", type=options.parse_bool, default=False)
     add("--gpu_mem", type=int, default=8000, help="MB that Paddle reserves on the GPU (%(default)s)")
@@ -90,23 +108,25 @@ def notice(line: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts; 0 if at least one video was read."""
-    from paddlevideo.inference.predictor import benchmark, check_out, write_predictions
+    if Path(args.out or "").suffix.lower() == ".jsonl":
+        return predict_many.run(args)
+    predict_many.refuse(args)
+    from paddlevideo.inference.prediction_time import benchmark
+    from paddlevideo.inference.predictions import check_out, write_predictions
     from paddlevideo.video_files import find_videos
 
     out = check_out(args.out) if args.out else None
     config = options.read_model_config(args)
     top_k = args.top_k or top_k_of(config)
     videos = find_videos(args.input_file, notice)
-    predictor = make_predictor(args, config, args.num_workers)
-    threshold = args.threshold
-    if threshold is None and predictor.multi_label and top_k is None:
-        threshold = _THRESHOLD
+    predictor = make_predictor(args, config, args.num_workers, args.timeout_s)
+    threshold = threshold_of(args, predictor, top_k)
     print(f"Inference model({predictor.name})...")
     if args.enable_benchmark:
         print(benchmark(predictor, videos[0]))
     done: list[Prediction] = []
     try:
-        for prediction in predictor.stream(videos, args.on_error):
+        for prediction in predictor.stream(videos, args.on_error or "raise"):
             done.append(prediction)
             show(prediction, top_k, threshold, args.time_test_file)
     except BrokenPipeError:  # the reader of stdout, e.g. head, has ended
@@ -125,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 
 def show(prediction: Prediction, top_k: int | None, threshold: float | None, times: bool) -> None:
     """Prints one video's classes, or why it has none."""
-    from paddlevideo.inference.predictor import lines_of
+    from paddlevideo.inference.predictions import lines_of
 
     if prediction.error is not None:
         notice(f"skipped: {prediction.error}")
@@ -134,6 +154,11 @@ def show(prediction: Prediction, top_k: int | None, threshold: float | None, tim
     if times:
         named = {"prepare": prediction.prepare_s, "wait": prediction.wait_s, "model": prediction.infer_s}
         print("\ttime:", ", ".join(f"{name} {seconds * 1e3:.1f} ms" for name, seconds in named.items()), flush=True)
+
+
+def threshold_of(args: argparse.Namespace, predictor: Predictor, top_k: int | None) -> float | None:
+    """``--threshold``; of several labels per clip 0.5 without ``--top_k``."""
+    return _THRESHOLD if args.threshold is None and predictor.multi_label and top_k is None else args.threshold
 
 
 def top_k_of(config: Config | None) -> int | None:
@@ -146,7 +171,9 @@ def top_k_of(config: Config | None) -> int | None:
     return top_k
 
 
-def make_predictor(args: argparse.Namespace, config: Config | None, num_workers: int | None = 0) -> Predictor:
+def make_predictor(
+    args: argparse.Namespace, config: Config | None, num_workers: int | None = 0, timeout_s: float = 0.0
+) -> Predictor:
     """The predictor that the flags of ``add_model`` and ``--batch_size``, and the configuration describe."""
     from paddlevideo.inference.exported import Export
     from paddlevideo.inference.predictor import Predictor
@@ -165,7 +192,7 @@ def make_predictor(args: argparse.Namespace, config: Config | None, num_workers:
         cpu_threads=args.cpu_threads,
         disable_glog=args.disable_glog,
     )
-    more = {"batch_size": args.batch_size, "num_workers": num_workers, "say": notice}
+    more = {"batch_size": args.batch_size, "num_workers": num_workers, "timeout_s": timeout_s, "say": notice}
     if args.weights:
         return Predictor.from_config(config, args.weights, runtime.device_of_network(), args.label_file, **more)
     export = Export.find(args.model_file, args.params_file, notice)

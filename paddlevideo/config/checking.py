@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from paddlevideo.addresses import secret_in
+from paddlevideo.addresses import secret_in, secret_option
 from paddlevideo.config.reading import join
 from paddlevideo.ranges import component_registry, misspelt, mistakes, near
 from paddlevideo.registry import (
@@ -88,11 +88,15 @@ def _top_level(data: Mapping[str, Any]) -> Problems:
             yield f"{key}: this suite runs on CPUs and NVIDIA GPUs; set it to False"
 
 
-def _addresses(value: Any, where: str) -> Problems:
-    """Addresses with passwords or keys: a configuration is printed, and stored with every resume point."""
+def _addresses(value: Any, where: str, are_options: bool = False) -> Problems:
+    """Passwords and keys, in addresses and ``storage_options``: a configuration is printed, and stored with every
+    resume point."""
     if isinstance(value, Mapping | list):
         for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from _addresses(part, join(where, key))
+            if are_options and (problem := secret_option(key, part)):
+                yield f"{join(where, key)}: {problem}"
+            else:
+                yield from _addresses(part, join(where, key), are_options or key == "storage_options")
     elif isinstance(value, str) and (problem := secret_in(value)):
         yield f"{where}: {problem}"
 

@@ -62,7 +62,7 @@ class DetectionRun:
         self._key_frames, self._num_built = [KeyFrame(moment, []) for moment in moments], 0
         self._result = VideoActions(
             stage.path, video_id, self._size, stage.times(), self._key_frames, detector.settings, self._tracks,
-            self._detected_s,
+            self._detected_s, clip_s=detector.clip_s,
         )  # fmt: skip
 
     def at_once(self) -> VideoActions:

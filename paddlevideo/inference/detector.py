@@ -47,6 +47,7 @@ from paddlevideo.inference.video_bank import (
 from paddlevideo.inference.video_stage import open_stage
 from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.loader.pipelines.sampling import USUAL_FPS
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import Checked
@@ -81,7 +82,7 @@ class StoppedDetection(KeyboardInterrupt):
     """Ctrl-C during detection.
 
     Attributes:
-        result: the key frames that are scored, and the tracks; without an output video.
+        result: the key frames that are scored, and the tracks; the output video may be missing, but is never a part.
     """
 
     def __init__(self, result: VideoActions):
@@ -266,6 +267,12 @@ class ActionDetector:
             )
         return rows
 
+    @property
+    def clip_s(self) -> float | None:
+        """Seconds of the clip around a key frame; None: its sampling step does not state them."""
+        clip_s = self.pipeline.clip_s
+        return None if clip_s is None else clip_s * USUAL_FPS / self.settings.clip_fps
+
     def progress(self, done: int, total: int) -> None:
         """Announces every tenth and the last."""
         if done % _PROGRESS_STEP == 0 or done == total:
@@ -357,6 +364,7 @@ def detect(
     Raises:
         VideoReadError: the video cannot be read.
         UserError: a model, a detector, boxes or a feature bank that are missing or do not fit.
+        StoppedDetection: a KeyboardInterrupt, with what was found until then.
     """
     chosen = config_of(model, weights, [overrides] if isinstance(overrides, str) else overrides, imports)
     reader = video if isinstance(video, ForwardReader) else open_forward(video, say, damaged_of(chosen))

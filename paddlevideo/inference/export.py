@@ -278,7 +278,8 @@ def _describe(
 
 def _others(program: Path) -> list[Path]:
     """The files of other runtimes that a program may have beside it."""
-    return [file for form in BACKENDS[1:] for file in form_files(form, program.with_suffix(""))]
+    stem = program.with_suffix("")
+    return [*(file for form in BACKENDS[1:] for file in form_files(form, stem)), onnx_file(stem, "int8")]
 
 
 def _checked_name(name: str) -> str:

@@ -122,6 +122,7 @@ class Description:
             forms for other runtimes the same under ``onnx`` and ``openvino``.
         files: file name -> sha256, of the program, its weights, and its forms for other runtimes.
         runtime: which runtime was the fastest on the machine that timed them, see ``runtimes.choice``; may be empty.
+        int8: what ``NAME.int8.onnx`` was calibrated on, and its cost, see ``inference.quantisation``; may be empty.
         imports: file or module -> sha256, of the user's modules that operators of the pipeline are from.
     """
 
@@ -143,12 +144,13 @@ class Description:
     files: dict[str, str] = field(default_factory=dict)
     imports: dict[str, str] = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
+    int8: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> Path:
         """Writes ``inference.yml`` into ``folder``."""
         values = asdict(self)
-        for key in ("detection", "imports", "runtime"):
+        for key in ("detection", "imports", "runtime", "int8"):
             if not values[key]:
                 del values[key]
         ordered = {"format_version": values.pop("format_version"), **values}
@@ -257,7 +259,7 @@ class Export:
         files, section = self.program.with_suffix(""), self.description.runtime if self.description else {}
         runtime = resolved(runtime, section, files, self.file, say)
         of_paddle = runtime.backend == "paddle"
-        used = (self.program, self.params) if of_paddle else files_of(runtime.backend, files)
+        used = (self.program, self.params) if of_paddle else files_of(runtime.backend, files, runtime.precision)
         self.check(used)
         for file in () if of_paddle or self.description is None else used:
             if file.name not in self.description.files:

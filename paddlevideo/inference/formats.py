@@ -27,9 +27,9 @@ def checked_formats(names: Sequence[str]) -> list[Backend]:
     Raises:
         UserError: another name, or a package that is missing.
     """
-    unknown = sorted({*names} - {*BACKENDS})
-    if unknown or isinstance(names, str):
-        raise UserError(f"formats: {', '.join(unknown) or names}: expected a list of {', '.join(BACKENDS)}")
+    unknown = [names] if isinstance(names, str) else sorted({*names} - {*BACKENDS})
+    if unknown:
+        raise UserError(f"formats: {', '.join(unknown)}: expected a list of {', '.join(BACKENDS)}")
     formats = [name for name in BACKENDS[1:] if name in names]
     for name in formats:
         lacking = [] if can_convert() else [CONVERTER]

@@ -199,6 +199,7 @@ class VideoActions:
         reader: the open video, for drawing.
         written: a line on the output video, where one was asked for.
         not_written: why it could not be.
+        clip_s: seconds of the clip around a key frame that the model scores; None: unknown.
     """
 
     path: str
@@ -212,6 +213,7 @@ class VideoActions:
     reader: ForwardReader | None = None
     written: str | None = None
     not_written: UserError | None = None
+    clip_s: float | None = None
 
     @functools.cached_property
     def key_times_s(self) -> np.ndarray:
@@ -252,16 +254,15 @@ class VideoActions:
         continues within ``gap_s``.
 
         Args:
-            rule: fields of ``TimelineSettings``: on, off, smoothing, smooth_s, min_s, gap_s, background; ``window_s``
-                and ``hop_s`` are the usual distance of key frames.
+            rule: fields of ``TimelineSettings``: on, off, smoothing, smooth_s, min_s, gap_s, background; ``hop_s`` is
+                the usual distance of key frames, ``window_s`` the length of the clip around each (unknown: hop_s).
 
         Raises:
             UserError: values that cannot be, or a background that is no class.
         """
         every_s, name = self.key_every_s, printable(self.path)
-        settings = TimelineSettings(
-            **{"window_s": every_s, "hop_s": every_s, "exclusive": not self.settings.multi_label, **rule}
-        )
+        own = {"window_s": self.clip_s or every_s, "hop_s": every_s, "exclusive": not self.settings.multi_label}
+        settings = TimelineSettings(**{**own, **rule})
         classes = self.names[1:]
         timelines, found, last_s = PersonTimelines(settings, classes, name, self.duration_s), [], -1.0
         for key_frame in self.key_frames:

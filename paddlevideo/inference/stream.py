@@ -356,8 +356,9 @@ class LiveStream:
             outage_s = self._settings.outage_s
             if outage_s is not None and now - lost_at >= outage_s:
                 raise UserError(f"{self.address.shown}: {problem}; not back after {outage_s:g} s")
+            happened = "not connected" if self._is_lost else "connection lost"
             self._is_lost = True
-            self._say(f"{self.address.shown}: connection lost ({problem}); connecting again in {pause_s:g} s")
+            self._say(f"{self.address.shown}: {happened} ({problem}); connecting again in {pause_s:g} s")
             self._stop.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             self._clock.restart()

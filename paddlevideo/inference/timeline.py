@@ -340,7 +340,8 @@ class PersonTimelines:
     a stall and ``gap_s`` has ended, and is no longer held.
 
     Args:
-        settings: with ``window_s`` and ``hop_s`` as the distance of key frames; actions are mostly not exclusive.
+        settings: ``hop_s`` is the distance of key frames, ``window_s`` the length of the clip that each is scored on;
+            actions are mostly not exclusive.
         classes: K names.
         video: of the spans.
         end_s: of the video; None: unknown.

@@ -32,8 +32,6 @@ class BatchSource:
     num_classes: int | None = None
     rank: int = 0
     option: ClassVar[str] = "DATASET.num_workers"
-    num_ahead: ClassVar[int] = 0
-    on_host: ClassVar[bool] = False
 
     @property
     def timeout_s(self) -> float:

@@ -12,7 +12,6 @@ import atexit
 import contextlib
 import functools
 import logging
-import math
 import multiprocessing
 import os
 import signal
@@ -60,14 +59,10 @@ class TaskSource(Protocol):
     Attributes:
         timeout_s: time limit of one clip; 0: none.
         option: the setting of the number of workers, for messages.
-        num_ahead: batches that are made ahead, of all workers together; at least two of each.
-        on_host: batches stay in the host's memory, also where Paddle uses a GPU.
     """
 
     timeout_s: float
     option: str
-    num_ahead: int
-    on_host: bool
 
     def make(self, epoch: int, number: int, indices: np.ndarray) -> dict[str, Any]:
         """The batch: arrays, and what JSON can hold."""
@@ -160,8 +155,6 @@ def _batches_of_one_set(source: TaskSource, tasks: list[Task], num_workers: int)
         num_workers=num_workers,
         worker_init_fn=functools.partial(_start_worker, os.getpid(), source, activity, tasks),
         use_shared_memory=True,
-        prefetch_factor=max(2, math.ceil(source.num_ahead / num_workers)),
-        places=[paddle.CPUPlace()] if source.on_host else None,
         timeout=_POLL_S,
     )
     iterator = iter(loader)
@@ -169,7 +162,7 @@ def _batches_of_one_set(source: TaskSource, tasks: list[Task], num_workers: int)
     atexit.register(shut_down)  # before multiprocessing's own exit, which would wait for workers that ignore SIGTERM
     _disable_sigchld_handler(iterator)
     try:
-        limit_s = _limit(source.timeout_s)
+        limit_s = hang_limit_s(source.timeout_s)
         for _, _, indices in tasks:
             with _watch(iterator, activity, limit_s) as watch:
                 try:
@@ -275,7 +268,7 @@ def _disable_sigchld_handler(iterator: Any) -> None:
     core._erase_process_pids(id(iterator))
 
 
-def _limit(timeout_s: float) -> float | None:
+def hang_limit_s(timeout_s: float) -> float | None:
     """Seconds at one clip after which a worker must be stuck where the clip's own time limit does not reach."""
     return 2 * timeout_s + 30 if timeout_s > 0 else None
 

@@ -118,6 +118,8 @@ def write_any(path: Path, content: SpanContent, form: str | None = None) -> list
         lost.append(f"{path}: {form} holds no scores")
     if boxless := tracks.without_boxes():
         lost.append(f"{path}: {boxless} spans of persons have no box: they are written as spans of the picture")
+    if form == "label_studio" and (idle := tracks.idle()):
+        lost.append(f"{path}: {idle} boxes of persons who do nothing then are left out; cvat holds them")
     if form == "cvat" and any(span.person and not span.person.isdecimal() for span in table.spans):
         lost.append(f"{path}: cvat numbers tracks: names of persons are not kept")
     tracked = [span.label for span in table.spans if form == "cvat" or tracks.keys(span)]

@@ -91,7 +91,7 @@ def test_a_bad_video_is_named_and_what_was_done_is_kept(tiny, model, run_tool, t
         (["-i", "none.mp4"], "none.mp4"),
         (["-i", "VIDEO", "--use_gpu", "True"], "--use_gpu=False"),
         (["-i", "VIDEO", "--use_tensorrt", "yes"], "--use_tensorrt=False"),
-        (["-i", "VIDEO", "--out", "x.xlsx"], ".json or .csv"),
+        (["-i", "VIDEO", "--out", "x.xlsx"], ".json, .csv or .jsonl"),
         (["-i", "VIDEO", "-o", "a=1"], "--config"),
         (["-i", "VIDEO", "--label_file", "none.txt"], "none.txt"),
         (["-i", "VIDEO", "--use_gpu", "maybe"], "expected true or false"),

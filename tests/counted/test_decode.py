@@ -8,6 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from paddlevideo.inference.stream import open_stream
+from paddlevideo.inference.windows import windows
 from paddlevideo.loader.decode import open_video
 from paddlevideo.loader.decode.index import VideoIndex, packed, write_index
 from paddlevideo.loader.decode.packets import OpenVideo
@@ -111,3 +113,12 @@ def test_a_long_file_is_opened_once_per_clip(folder, counts, monkeypatch, with_i
         expected = EXPECTED["gop12.mp4"]
         assert counts["fed"] == expected["fed"] and counts["packets"] == expected["packets"]
         assert counts["seeks"] == expected["seeks"]
+
+
+@pytest.mark.parametrize("name", ["gop12.mp4", "gop250.mp4", "intra.avi"])
+def test_a_stream_decodes_each_frame_once_however_its_windows_overlap(folder, counts, name):
+    stream = open_stream(str(folder / name), print)
+    found = list(windows(stream, 2.0, 0.25))
+    assert len(found) == 33 and sum(len(window.frames) for window in found) == 33 * 60
+    assert counts["frames"] == stream.status.num_frames == NUM
+    assert counts["passes"] == 1 and counts["seeks"] == 0

@@ -46,7 +46,7 @@ def test_an_export_runs_network_and_program_once_on_few_views(tiny, tmp_path, co
     counted["network"].clear()
     report = export(load_config(config), weights, tmp_path / "exported", say=lambda line: None)
     assert report.input_shape[:2] == (-1, 3)
-    assert counted == {"network": [4], "program": [4], "loads": 1}  # two clips of two views
+    assert counted == {"network": [6], "program": [6, 2], "loads": 1}  # three clips of two views, and one alone
 
 
 def test_a_prediction_loads_once_and_runs_once_per_batch(tiny, counted):

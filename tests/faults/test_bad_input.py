@@ -172,3 +172,9 @@ def test_time_limit_leaves_a_foreign_alarm_alone():
             assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
     finally:
         signal.signal(signal.SIGALRM, mine)
+
+
+def test_an_address_is_not_opened_as_a_video_and_its_password_is_not_shown():
+    with pytest.raises(VideoReadError, match="rtsp://127.0.0.1/x: missing .no such file; it is an address") as caught:
+        open_video("rtsp://user:secret@127.0.0.1/x")
+    assert "secret" not in str(caught.value)

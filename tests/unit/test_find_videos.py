@@ -46,3 +46,16 @@ def test_empty_folder_and_empty_list_are_errors(tmp_path):
 def test_inputs_keep_their_order_and_missing_files_are_left_to_the_reader(tmp_path):
     (a,) = touch(tmp_path / "folder", "a.mp4")
     assert find_videos(["x.mp4", tmp_path / "folder", "none.txt"]) == [type(a)("x.mp4"), a, type(a)("none.txt")]
+
+
+def test_addresses_are_not_fetched_and_their_passwords_are_not_shown(tmp_path):
+    address = "http://user:secret@127.0.0.1:9/a.mp4"
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{address} 3\n")
+    for given, named in (
+        (address, "http://127.0.0.1:9/a.mp4: an address"),
+        (listed, "line 1: http://127.0.0.1:9/a.mp4"),
+    ):
+        with pytest.raises(UserError, match=named) as raised:
+            find_videos([given])
+        assert "secret" not in str(raised.value) and "download it first" in str(raised.value)

@@ -47,8 +47,8 @@ class Runtime:
         backend: ``paddle``, ``onnx`` (ONNX Runtime) or ``openvino``, the latter two on the CPU; None: the one that
             ``inference.yml`` names for this machine, else the first of these that has its files.
         use_gpu: True: required; None: if Paddle has one; False: CPU.
-        precision: fp16 needs a GPU; bf16 a CPU that has it, with oneDNN or OpenVINO; int8 needs TensorRT and a
-            quantised model.
+        precision: fp16 needs a GPU; bf16 a CPU that has it, with oneDNN or OpenVINO; int8 ``NAME.int8.onnx`` and
+            backend ``onnx``, or TensorRT and a quantised model.
         use_tensorrt: through Paddle's TensorRT engine; Paddle's own wheels mostly lack it.
         gpu_mem_mb: memory that Paddle reserves on the GPU at once.
         enable_mkldnn: oneDNN of Paddle on the CPU; None: as ``inference.yml`` names, else off.
@@ -101,8 +101,11 @@ class Runtime:
             raise UserError("precision fp16 needs a GPU: Paddle has no such kernels on a CPU; use --precision=fp32")
         if self.precision == "bf16":
             _require_bf16(device, self)
-        if self.precision == "int8" and not self.use_tensorrt:
-            raise UserError("precision int8 needs TensorRT and a quantised model; use --precision=fp32")
+        if self.precision == "int8" and self.backend != "onnx" and not self.use_tensorrt:
+            raise UserError(
+                "precision int8 needs TensorRT and a quantised model, or --backend onnx and the file that paddlevideo "
+                "export --int8 makes; use --precision=fp32"
+            )
         if self.use_tensorrt:
             _require_tensorrt(device)
         if self.cpu_threads is not None and self.cpu_threads < 1:
@@ -130,8 +133,11 @@ class Runtime:
             raise UserError(f"backend {self.backend}: runs on the CPU here; add --use_gpu=False (--device cpu)")
         if self.enable_mkldnn:
             raise UserError(f"enable_mkldnn: is of backend paddle, not of {self.backend}; leave one of them out")
-        if self.precision not in ("fp32", *(("bf16",) if self.backend == "openvino" else ())):
-            raise UserError(f"precision {self.precision}: backend {self.backend} runs in float32; leave it out")
+        other = "bf16" if self.backend == "openvino" else "int8"
+        if self.precision not in ("fp32", other):
+            raise UserError(
+                f"precision {self.precision}: backend {self.backend} runs in float32 or {other}; leave it out"
+            )
         require_installed(self.backend)
 
     def _required_device(self) -> str:

@@ -20,7 +20,7 @@ from paddlevideo.inference.runtimes.base import (
     Say,
     installed,
 )
-from paddlevideo.inference.runtimes.onnx import CONVERTER, SUFFIX, OnnxModel
+from paddlevideo.inference.runtimes.onnx import CONVERTER, INT8_SUFFIX, SUFFIX, OnnxModel
 from paddlevideo.inference.runtimes.openvino import OpenVinoModel
 from paddlevideo.inference.runtimes.paddle import PARAMS_SUFFIX, PROGRAM_SUFFIXES, PaddleModel
 
@@ -193,9 +193,9 @@ def _named(runtime: Runtime) -> str:
     return str(Timed(runtime.backend or "paddle", bool(runtime.enable_mkldnn), runtime.precision))
 
 
-def onnx_file(files: Path) -> Path:
-    """``NAME.onnx`` of a program ``NAME``."""
-    return files.with_name(files.name + SUFFIX)
+def onnx_file(files: Path, precision: str = "fp32") -> Path:
+    """``NAME.onnx`` of a program ``NAME``; in int8 ``NAME.int8.onnx``."""
+    return files.with_name(files.name + (INT8_SUFFIX if precision == "int8" else SUFFIX))
 
 
 def form_files(backend: Backend, files: Path) -> tuple[Path, ...]:
@@ -208,12 +208,14 @@ def form_files(backend: Backend, files: Path) -> tuple[Path, ...]:
     return tuple(files.with_name(files.name + suffix) for suffix in suffixes[backend])
 
 
-def files_of(backend: Backend, files: Path) -> tuple[Path, ...]:
+def files_of(backend: Backend, files: Path, precision: str = "fp32") -> tuple[Path, ...]:
     """The files that a backend runs, all of them there; none if one is missing.
 
     OpenVINO runs ``NAME.onnx`` where its own files are not there.
     """
     choices = [form_files(backend, files)]
+    if backend == "onnx":
+        choices = [(onnx_file(files, precision),)]
     if backend == "paddle":  # Paddle 2's format; weights may have another name
         choices = [(files.with_name(files.name + suffix),) for suffix in PROGRAM_SUFFIXES]
     if backend == "openvino":
@@ -229,7 +231,12 @@ def open_model(program: Path, params: Path, runtime: Runtime, say: Say) -> Expor
     """
     backend, stem = runtime.backend or "paddle", program.with_suffix("")
     runtime.device()
-    found = files_of(backend, stem)
+    found = files_of(backend, stem, runtime.precision)
+    if not found and backend == "onnx" and runtime.precision == "int8":
+        raise UserError(
+            f"{onnx_file(stem, 'int8')}: not there, and precision int8 needs it; paddlevideo export --int8 "
+            f"{stem.parent} --calibration LIST makes it"
+        )
     if not found:
         raise _not_there(backend, stem)
     if backend == "paddle":

@@ -18,7 +18,7 @@ from paddlevideo.inference.runtimes.base import ExportedModel, InputSpec, Runtim
 from paddlevideo.memory import is_out_of_memory
 from paddlevideo.safe_io import write_atomic
 
-SUFFIX = ".onnx"
+SUFFIX, INT8_SUFFIX = ".onnx", ".int8.onnx"
 CONVERTER = "paddle2onnx"
 _OPSET = 17
 _CONVERT = (

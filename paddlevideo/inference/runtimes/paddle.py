@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.environment import available_cores
+from paddlevideo.environment import available_cores, gpu_number
 from paddlevideo.errors import UserError
 from paddlevideo.inference.runtimes.base import ExportedModel, InputSpec, Runtime, Say
 from paddlevideo.safe_io import read_json, reading
@@ -141,7 +141,7 @@ def _config(program: Path, params: Path, runtime: Runtime, device: str, use_mkld
     kinds = {"fp16": PrecisionType.Half, "int8": PrecisionType.Int8}
     precision = kinds.get(runtime.precision, PrecisionType.Float32)
     if device == "gpu":
-        config.enable_use_gpu(runtime.gpu_mem_mb, 0, precision)
+        config.enable_use_gpu(runtime.gpu_mem_mb, gpu_number(), precision)
         if runtime.use_tensorrt:
             config.enable_tensorrt_engine(max_batch_size=8, precision_mode=precision)
     elif device == "xpu":

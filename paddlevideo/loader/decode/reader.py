@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from paddlevideo.addresses import without_secrets
 from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode.container import declared_size
 from paddlevideo.loader.decode.memory import MemoryVideo, Source, size_of
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("paddlevideo")
 
 Reason = Literal[
-    "missing", "empty", "not_a_video", "no_video_stream", "too_large", "truncated", "corrupt", "no_frames", "timeout"
+    "missing", "empty", "not_a_video", "no_video_stream", "too_large", "truncated", "corrupt", "no_frames", "timeout",
+    "crashed",
 ]  # fmt: skip
 Damaged = Literal["refuse", "read"]
 EachFrame = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] -> uint8 [H', W', 3]
@@ -45,7 +47,7 @@ class VideoReadError(UserError):
 
     def __init__(self, path: str | os.PathLike, reason: Reason, detail: str):
         self.path, self.reason, self.detail = os.fspath(path), reason, detail
-        super().__init__(f"{printable(self.path)}: {reason} ({printable(detail)})")
+        super().__init__(f"{without_secrets(self.path)}: {reason} ({printable(detail)})")
 
     def __reduce__(self):
         return type(self), (self.path, self.reason, self.detail)

@@ -12,6 +12,7 @@ from paddlevideo.loader.decode.reader import FrameReader, VideoReadError, backen
 from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.decode import open_sample
 from paddlevideo.loader.pipelines.sample_boxes import boxes_to_pixels
+from paddlevideo.loader.pipelines.sampling import USUAL_FPS
 from paddlevideo.ranges import PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
@@ -71,6 +72,7 @@ class SampleAVAFrames(Transform):
 
     def __init__(self, clip_len: PositiveInt, frame_interval: PositiveInt = 2, test_mode: bool = False):
         self.clip_len, self.frame_interval, self.test_mode = clip_len, frame_interval, test_mode
+        self.clip_s = clip_len * frame_interval / USUAL_FPS
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         if "timestamp_s" not in sample:

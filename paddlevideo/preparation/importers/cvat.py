@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.importers.people import PICTURE_NEEDED, PersonCollector, upright
-from paddlevideo.preparation.importers.tracks import WHOLE, PersonTrack, TrackKey, WrittenTracks, add_tracks
+from paddlevideo.preparation.importers.tracks import PersonTrack, TrackKey, WrittenTracks, add_tracks
 from paddlevideo.spans import Span, SpanTable
 
 # what CVAT adds to people's own attributes, in XML and where it exports to other forms
@@ -195,8 +195,8 @@ def _attributes(box: ElementTree.Element) -> dict[str, str]:
 def cvat_video(table: SpanTable, tracks: WrittenTracks) -> bytes:
     """CVAT for video 1.1, of one video: a task needs a label ``person`` with a text attribute ``action``.
 
-    Times become frames, of the video's ``fps``.  A track is a person, with all the actions of a frame in the attribute,
-    or a span of the whole picture.
+    Times become frames, of the video's ``fps``.  A track is a person from the first to the last box, with all the
+    actions of a frame in the attribute, or a span of the whole picture.
 
     Raises:
         UserError: spans of several videos, of none, or of one whose rate or size is not known.
@@ -215,15 +215,15 @@ def cvat_video(table: SpanTable, tracks: WrittenTracks) -> bytes:
     size = ElementTree.SubElement(task, "original_size")
     for key, value in (("width", width), ("height", height)):
         ElementTree.SubElement(size, key).text = str(value)
-    groups: dict[str | int, list[Span]] = defaultdict(list)
+    groups: dict[str | int, list[Span]] = {person: [] for person in tracks.persons(name)}
     for place, span in enumerate(table.spans):
-        groups[span.person if tracks.keys(span) else place].append(span)
+        groups.setdefault(span.person if tracks.keys(span) else place, []).append(span)
     free = (number for number in range(10**9) if str(number) not in groups)
     for key, spans in groups.items():
         own = isinstance(key, str) and key.isdecimal()
         identity = key if own else str(next(free))
         element = ElementTree.SubElement(root, "track", {"id": identity, "label": "person", "source": "manual"})
-        for frame, box, actions in _keys(spans, tracks):
+        for frame, box, actions in _keys(spans, name, key if isinstance(key, str) else None, tracks):
             outside = actions is None
             sides = (side * value for side, value in zip((width, height, width, height), box))
             corners = {corner: f"{side:.6g}" for corner, side in zip(("xtl", "ytl", "xbr", "ybr"), sides)}
@@ -234,14 +234,13 @@ def cvat_video(table: SpanTable, tracks: WrittenTracks) -> bytes:
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
-def _keys(spans: list[Span], tracks: WrittenTracks) -> Iterator[tuple[int, tuple[float, ...], tuple[str, ...] | None]]:
-    """Frame, box and actions of each key of a track; no actions (None) after the end of all."""
-    boxes: dict[int, tuple[float, ...]] = {}
+def _keys(
+    spans: list[Span], video: str, person: str | None, tracks: WrittenTracks
+) -> Iterator[tuple[int, tuple[float, ...], tuple[str, ...] | None]]:
+    """Frame, box and actions of each key of a track; no actions (None) behind its end."""
     ranges = [(*tracks.frames_of(span), span.label) for span in spans]
-    for span, (first, behind, _) in zip(spans, ranges):
-        keys = tracks.keys(span) or [(first, WHOLE)]
-        boxes |= dict(keys)
-        boxes[behind] = tracks.box_at(span, behind)
-    for frame, box in sorted(boxes.items()):
+    shown = tracks.frames(video, person)
+    end = max([frame + 1 for frame in shown] + [behind for _, behind, _ in ranges])
+    for frame in sorted({*shown, end, *(frame for first, behind, _ in ranges for frame in (first, behind))}):
         actions = tuple(label for first, behind, label in ranges if first <= frame < behind)
-        yield frame, box, actions or None
+        yield frame, tracks.box_at(video, person, frame), None if frame == end else actions

@@ -223,24 +223,44 @@ class WrittenTracks:
 
     def keys(self, span: Span) -> list[tuple[int, tuple[float, ...]]]:
         """Frames and boxes (fractions) of the span's person: its first and last frame, and those with a box between."""
-        boxes = self._boxes.get((span.video, span.person))
-        if not boxes or span.person is None:
+        shown = self.frames(span.video, span.person)
+        if not shown:
             return []
-        rate, (first, behind) = self.rate(span.video), self.frames_of(span)
-        frames = {first, behind - 1} | {round(time_s * rate) for time_s, _ in boxes}
-        return [(frame, self.box_at(span, frame)) for frame in sorted(frames) if first <= frame < behind]
+        first, behind = self.frames_of(span)
+        frames = sorted({first, behind - 1, *shown})
+        return [(frame, self.box_at(span.video, span.person, frame)) for frame in frames if first <= frame < behind]
 
-    def box_at(self, span: Span, frame: int) -> tuple[float, ...]:
-        """The box of the span's person at a frame; without boxes, the whole picture."""
-        boxes = self._boxes.get((span.video, span.person)) if span.person is not None else None
+    def persons(self, video: str) -> list[str]:
+        """The persons with boxes, in the order of appearance."""
+        return [person for name, person in self._boxes if name == video]
+
+    def frames(self, video: str, person: str | None) -> list[int]:
+        """The frames with a box of a person, ascending; none of None."""
+        boxes = self._boxes.get((video, person), []) if person is not None else []
+        return sorted({round(time_s * self.rate(video)) for time_s, _ in boxes})
+
+    def box_at(self, video: str, person: str | None, frame: int) -> tuple[float, ...]:
+        """The box of a person at a frame; of one without boxes, and of None, the whole picture."""
+        boxes = self._boxes.get((video, person)) if person is not None else None
         if not boxes:
             return WHOLE
-        times_s, second = [time_s for time_s, _ in boxes], frame / self.rate(span.video)
+        times_s, second = [time_s for time_s, _ in boxes], frame / self.rate(video)
         return tuple(float(np.interp(second, times_s, column)) for column in zip(*(box for _, box in boxes)))
 
     def without_boxes(self) -> int:
         """Number of spans of persons who have no boxes."""
         return sum(span.person is not None and not self.keys(span) for span in self._table.spans)
+
+    def idle(self) -> int:
+        """Number of boxes at frames at which their person has no span."""
+        ranges: dict[tuple[str, str | None], list[tuple[int, int]]] = defaultdict(list)
+        for span in self._table.spans:
+            ranges[span.video, span.person].append(self.frames_of(span))
+        return sum(
+            not any(first <= frame < behind for first, behind in ranges[video, person])
+            for video, person in self._boxes
+            for frame in self.frames(video, person)
+        )
 
     def _fractions(self, video: str, person: PersonBox) -> tuple[float, ...]:
         if not person.in_pixels:

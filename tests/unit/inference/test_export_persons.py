@@ -110,7 +110,7 @@ def test_custom_classes_must_make_the_networks_classes(tiny_ava, tmp_path):
 def test_a_label_file_that_is_not_here_is_named_with_its_key_and_the_way_out(tiny_ava, tmp_path):
     from types import SimpleNamespace
 
-    network = SimpleNamespace(num_classes=len(CUSTOM) + 1, action_thr=0.1)
+    network = SimpleNamespace(num_classes=len(CUSTOM) + 1, action_thr=0.1, one_action=False)
     config = load_config(tiny_ava.config, ["DATASET.test.label_file=none.txt"])
     message = "DATASET.test.label_file: none.txt: no such label file; override DATASET.test.label_file=null"
     with pytest.raises(UserError, match=message):

@@ -326,8 +326,9 @@ def test_a_worker_that_dies_is_named_with_its_video(tiny, monkeypatch):
 
     monkeypatch.setattr(Predictor, "clip", killed)
     stream = Predictor.from_export(tiny.folder, num_workers=1).stream(tiny.videos)
-    with pytest.raises(UserError, match=r"a data worker died .*exit code -9.*fewer --num_workers.*clip \d.mp4"):
-        list(stream)
+    assert next(stream).path == str(tiny.videos[0])
+    with pytest.raises(VideoReadError, match=r"clip 1.mp4: crashed .*exit code -9.*fewer --num_workers.*tried twice"):
+        next(stream)
     assert multiprocessing.active_children() == []
 
 

@@ -40,12 +40,13 @@ ROWS = [PLAIN, ONEDNN, BF16, ORT, WRONG, FAILED]
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with NAME.onnx on a machine that has every runtime."""
+    """A folder with NAME.json and NAME.onnx on a machine that has every runtime."""
     monkeypatch.setattr(choice, "installed", lambda backend: True)
     monkeypatch.setattr(base, "installed", lambda backend: True)
     monkeypatch.setattr(base, "has_bf16", lambda: True)
     monkeypatch.setattr(choice, "available_cores", lambda: 2)
-    (tmp_path / "M.onnx").touch()
+    for ending in ("json", "onnx"):
+        (tmp_path / f"M.{ending}").touch()
     return tmp_path
 
 

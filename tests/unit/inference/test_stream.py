@@ -1,6 +1,9 @@
 """One source for files, cameras and addresses: servers on the loopback that end, stall, cut off and never end."""
 
 import itertools
+import os
+import socket
+import struct
 import threading
 import time
 
@@ -12,9 +15,11 @@ from paddlevideo.inference.stream import Address, LiveSettings, open_stream
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.decode.packets import to_rgb
 from tests.clips import damage, frame_numbers, numbered_frames, write_clip
-from tests.servers import RtspServer, files, h264, http_server, jpegs, mjpeg
+from tests.servers import RtspServer, answer, answer_with, files, h264, http_server, jpegs, mjpeg
 
 FAST = LiveSettings(buffer_s=5, open_s=2, read_s=1)
+PLAYLIST, HEAD = "application/vnd.apple.mpegurl", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n"
+PART = b"--b\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8"
 
 
 def numbers(frames):
@@ -134,6 +139,114 @@ def test_a_playlist_must_not_name_local_files(tmp_path, opened):
         list(opened(f"http://127.0.0.1:{port}/a.m3u8")[0])
 
 
+def endless(content_type, first, more, pause_s=0.0):
+    """For ``answer``: never ends."""
+
+    def send(handler):
+        if content_type is None:
+            handler.wfile.write(b"HTTP/1.0 200 OK\r\n")
+        else:
+            answer_with(200, content_type)(handler)
+        handler.wfile.write(first)
+        while True:
+            handler.wfile.write(more)
+            time.sleep(pause_s)
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (answer_with(404), "404 Not Found"),
+        (answer_with(401), "401 Unauthorized"),
+        (answer_with(302, Location="/x"), "error"),
+        (endless(None, b"", b"X-A: " + b"a" * 1000 + b"\r\n"), "nothing received for 0.5 s"),
+        (endless("video/mp4", b"", b"\0", 0.1), "nothing received for 0.5 s"),
+        (endless("video/mp4", b"", os.urandom(1 << 16)), "Invalid data|nothing received"),
+        (endless(PLAYLIST, HEAD, b"#EXTINF:1,\na.ts\n" * 500), "nothing received|Invalid data"),
+        (endless("multipart/x-mixed-replace; boundary=b", PART, b"a" * 65536), "nothing received for 0.5 s"),
+    ],
+    ids=["404", "401", "redirects", "headers", "trickle", "garbage", "playlist", "picture"],
+)  # fmt: skip
+def test_servers_that_are_wrong_slow_or_endless_are_one_line_within_the_limits(opened, capfd, body, named):
+    begun = time.monotonic()
+    with http_server(answer(body)) as port, pytest.raises(UserError, match=named) as raised:
+        list(opened(f"http://user:secret@127.0.0.1:{port}/x", LiveSettings(open_s=0.5, read_s=0.5))[0])
+    assert time.monotonic() - begun < 5
+    text = str(raised.value) + "".join(capfd.readouterr())  # FFmpeg writes to the file descriptor
+    assert "\n" not in str(raised.value) and "secret" not in text
+
+
+def test_an_address_that_answers_nothing_is_one_line(opened):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for scheme in ("http", "rtsp"):
+            with pytest.raises(UserError, match=f"{scheme}://127.0.0.1:[0-9]+/x: "):
+                list(opened(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/x", LiveSettings(open_s=0.5))[0])
+
+
+def test_a_redirection_must_not_name_local_files(tmp_path, opened):
+    clip = write_clip(tmp_path / "a.mkv", numbered_frames(30))
+    for target in (f"file://{clip}", f"concat:{clip}", str(clip)):
+        with http_server(answer(answer_with(302, Location=target))) as port, pytest.raises(UserError):
+            list(opened(f"http://127.0.0.1:{port}/x")[0])
+
+
+def test_a_local_playlist_is_no_video_and_nothing_in_it_is_fetched(tmp_path, opened):
+    requested = threading.Event()
+    with http_server(answer(lambda handler: requested.set())) as port:
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nhttp://127.0.0.1:{port}/a.ts\n#EXT-X-ENDLIST\n"
+        for name in ("a.m3u8", "a.mp4"):
+            (tmp_path / name).write_text(text)
+            with pytest.raises(VideoReadError, match="not_a_video"):
+                opened(tmp_path / name)
+    assert not requested.is_set()
+
+
+def test_hls_gives_the_frames_of_its_segments(tmp_path, opened):
+    segments = []
+    for k in range(3):
+        frames = numbered_frames(60)[20 * k : 20 * k + 20]
+        path = write_clip(
+            tmp_path / f"{k}.ts", frames, muxer="mpegts", bframes=0, pts=range(20 * k, 20 * k + 20), ticks=30
+        )
+        segments.append(f"#EXTINF:{20 / 30:.6f},\n{path.name}\n")
+    head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:0\n"
+    (tmp_path / "a.m3u8").write_text(head + "".join(segments) + "#EXT-X-ENDLIST\n")
+    with http_server(files(tmp_path)) as port:
+        stream, _ = opened(f"http://127.0.0.1:{port}/a.m3u8")
+        frames = list(stream)
+    assert numbers(frames) == list(range(60)) and stream.status.num_dropped == 0
+
+
+def announced(picture, side=60000):
+    """The JPEG with another size in its header."""
+    at = picture.index(b"\xff\xc0") + 5
+    return picture[:at] + struct.pack(">HH", side, side) + picture[at + 4 :]
+
+
+def test_pictures_that_are_too_large_or_damaged_end_in_one_line(opened):
+    pictures, settings = jpegs(10), LiveSettings(open_s=2, read_s=1, picture_s=0.5, outage_s=0.1)
+    large = [announced(picture) for picture in pictures]
+    named = "no picture could be decoded for 0.5 s; check the address"
+    with http_server(mjpeg(large, endless=True)) as port, pytest.raises(UserError, match=named):
+        list(opened(f"http://127.0.0.1:{port}/", settings)[0])
+    with http_server(mjpeg([*pictures, *large * 20], fps=100)) as port:
+        stream, remarks = opened(f"http://127.0.0.1:{port}/", settings)
+        frames = []
+        with pytest.raises(UserError, match=r"not back after 0\.1 s"):
+            frames.extend(stream)
+        assert stream.status.num_frames == 10 and stream.status.num_damaged > 10
+    assert "connection lost (no picture could be decoded for 0.5 s)" in remarks[0]
+
+
+def test_a_camera_that_is_not_there_is_one_line(opened):
+    if os.path.exists("/dev/video63"):
+        pytest.skip("there is a camera")
+    with pytest.raises(UserError, match="/dev/video63: No such file or directory; is a camera connected"):
+        list(opened("/dev/video63")[0])
+
+
 def test_a_camera_over_http_that_is_cut_is_connected_again(opened):
     with http_server(mjpeg(jpegs(40), fps=60, endless=True, cut_after=20)) as port:
         stream, remarks = opened(f"http://127.0.0.1:{port}/")
@@ -143,7 +256,8 @@ def test_a_camera_over_http_that_is_cut_is_connected_again(opened):
     times = [each.time_s for each in frames]
     assert times == sorted(times) and max(np.diff(times)) > 0.4  # the pause is in the clock
     assert stream.status.num_connections >= 2
-    assert any("connecting again" in remark for remark in remarks)
+    assert "connection lost (Input/output error); connecting again in 0.5 s" in remarks[0]
+    assert "connected again; no picture for 0." in remarks[1]
 
 
 def test_a_slow_reader_loses_the_oldest_frames_and_they_are_counted(opened):

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,13 +20,15 @@ from paddlevideo.errors import UserError
 from paddlevideo.inference import stream_clips
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.step_outputs import StepScores
-from paddlevideo.inference.stream import TimedFrame, open_stream
+from paddlevideo.inference.stream import TimedFrame
 from paddlevideo.inference.timeline import TimelineSettings
+from paddlevideo.inference.timeline_video import write_timeline_video
 from paddlevideo.inference.video_timeline import VideoTimeline, window_of
 from paddlevideo.inference.windows import windows
 from paddlevideo.loader.decode import open_video
+from paddlevideo.loader.decode.packets import OpenVideo
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.spans import read_spans
+from paddlevideo.spans import SpanTable, read_spans
 from tests.clips import damage, numbered_frames, write_clip
 from tests.servers import files, http_server, jpegs, mjpeg
 from tests.tiny_export import tiny_config
@@ -192,6 +195,15 @@ def test_the_video_is_the_source_with_labels_and_the_bar(tiny, tmp_path, command
     assert np.abs(colour - colour_of(0)).max() < 40  # of the only label
 
 
+def test_the_video_decodes_every_frame_once_more(long_video, tmp_path, monkeypatch):
+    count, decode = [], OpenVideo.decode
+    monkeypatch.setattr(OpenVideo, "decode", lambda *given: count.append(frames := decode(*given)) or frames)
+    write_timeline_video(tmp_path / "out.mp4", str(long_video), SpanTable([]))
+    assert sum(map(len, count)) == 150
+    with open_video(tmp_path / "out.mp4") as made:
+        assert len(made) == 150
+
+
 def test_a_folder_gives_one_file_and_a_video_that_cannot_be_read_is_a_line(tiny, long_video, tmp_path, command):
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -209,21 +221,28 @@ def test_a_folder_gives_one_file_and_a_video_that_cannot_be_read_is_a_line(tiny,
     assert command(*words, "-i", folder / "b.mkv", tmp_path / "no.mkv").code == 2
 
 
-def test_ctrl_c_ends_a_camera_with_what_it_has(tiny, tmp_path):
+def test_a_camera_that_is_cut_goes_on_shows_it_and_ctrl_c_ends_it_with_what_it_has(tiny, tmp_path):
     out = tmp_path / "spans.json"
-    with http_server(mjpeg(jpegs(20), fps=25, endless=True)) as port:
+    with http_server(mjpeg(jpegs(20), fps=25, endless=True, cut_after=60, cut_s=1.5)) as port:
         process = subprocess.Popen(
             [sys.executable, "-m", "paddlevideo", "timeline", "-m", tiny.folder, "-i", f"http://u:secret@127.0.0.1:{port}/",
              "--window_s", "0.4", "--hop_s", "0.2", "--on", "0.1", "--off", "0.05", "--out", out],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ, start_new_session=True,
         )  # fmt: skip
-        assert "windows of 0.4 s" in process.stdout.readline()
-        open_stream(f"http://127.0.0.1:{port}/", print).close()
-        time.sleep(2.5)
+        lines = []
+        while not lines or (lines[-1] and "connected again" not in lines[-1]):
+            lines.append(process.stdout.readline())
+        time.sleep(1.5)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        text, _ = process.communicate(timeout=90)
+        text = "".join(lines) + process.communicate(timeout=90)[0]
     assert process.returncode == 0 and "stopped" in text, text
-    assert read_spans(out).spans and "secret" not in text + out.read_text()
+    assert "connection lost (Input/output error); connecting again in 0.5 s" in text
+    silent_s = float(re.search(r"connected again; no picture for ([0-9.]+) s", text)[1])
+    assert re.search(r"windows; \d+ frames, 1 reconnections", text), text
+    spans = read_spans(out).spans
+    assert silent_s >= 1.5 and not [span for span in spans if span.start_s < 2.7 and span.end_s > 2.4 + silent_s - 0.3]
+    assert [span for span in spans if span.end_s < 3] and [span for span in spans if span.start_s > 2.4]
+    assert "secret" not in text + out.read_text()
 
 
 def test_what_is_held_of_an_endless_source_does_not_grow():

@@ -191,7 +191,7 @@ def stop_worker(sample, rng):
 
 @pytest.mark.parametrize("stuck", [DeafPipeline(), stop_worker], ids=["in a read", "stopped"])
 def test_a_stuck_worker_is_ended(dataset, monkeypatch, stuck):
-    monkeypatch.setattr(workers, "_limit", lambda *_: 1.0)
+    monkeypatch.setattr(workers, "hang_limit_s", lambda *_: 1.0)
     with pytest.raises(
         UserError, match=r"data workers timed out \(no batch for 1 s\) on the batch starting with .*clip_"
     ):
@@ -199,8 +199,8 @@ def test_a_stuck_worker_is_ended(dataset, monkeypatch, stuck):
 
 
 def test_the_limit_of_workers_is_one_clips_whatever_the_batch(dataset, monkeypatch):
-    assert workers._limit(60) == 150 and workers._limit(0) is None
-    monkeypatch.setattr(workers, "_limit", lambda *_: 1.0)
+    assert workers.hang_limit_s(60) == 150 and workers.hang_limit_s(0) is None
+    monkeypatch.setattr(workers, "hang_limit_s", lambda *_: 1.0)
     assert len(list(loader_of(dataset, 11, num_workers=1, pipeline=SlowPipeline()).epoch(0))) == 2  # 2.2 s each
 
 

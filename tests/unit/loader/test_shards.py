@@ -276,6 +276,28 @@ def test_a_configuration_with_a_key_in_an_address_is_refused(tmp_path, clips, ad
         write_index(address.replace(".npz", ""), tmp_path / "x.npz", None)
 
 
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ({"anon": True, "client_kwargs": {"trust_env": True}, "token": "anon"}, None),
+        ({"key": "SECRET"}, "key"),
+        ({"client_kwargs": {"aws_secret_access_key": "SECRET"}}, "client_kwargs.aws_secret_access_key"),
+        ({"sas_token": "SECRET"}, "sas_token"),
+    ],
+)
+def test_a_configuration_with_a_key_in_its_storage_options_is_refused(tmp_path, clips, options, refused):
+    config = tsm_config(clips, tmp_path)
+    config["DATASET"]["test"] = {"format": "ShardDataset", "file_path": "data", "storage_options": options}
+    file = tmp_path / "keys.yaml"
+    file.write_text(yaml.safe_dump(config))
+    if refused is None:
+        assert load_config(file)["DATASET"]["test"]["storage_options"]["token"] == "anon"
+        return
+    with pytest.raises(ConfigError, match=f"test.storage_options.{refused}: is a password or a key") as caught:
+        load_config(file)
+    assert "SECRET" not in str(caught.value)
+
+
 @pytest.mark.parametrize("arguments", [["{}"], ["videos", "--out", "{}"], ["--index", "{}", "--out", "x.npz"]])
 def test_prepare_shards_prints_no_password(capsys, arguments):
     code = main(["prepare", "shards", *(text.replace("{}", "http://alice:S3CRET@host/x") for text in arguments)])

@@ -39,6 +39,7 @@ def test_curves_are_drawn_over_the_centres_of_the_windows():
         return np.abs(column - colour).max(axis=1).min()
 
     assert near(5, colour_of(0)) < 60 and near(15, colour_of(1)) < 60 and near(5, colour_of(1)) > 60
+    assert near(8.7, colour_of(0)) < 60 and near(10.3, colour_of(1)) < 60  # centres 9 and 10, where the label changes
     assert (curves == 255).mean() > 0.9
 
 
