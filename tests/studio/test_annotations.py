@@ -71,17 +71,24 @@ def test_what_is_refused_changes_nothing(client, video, project):
     assert (project.root / "spans.jsonl").stat().st_size == size
 
 
-def test_classes_are_renamed_in_their_spans(client, video):
+def test_classes_are_renamed_in_their_spans(client, video, project):
     put(client, video, SPAN)
+    put(client, video, {**BOX, "actions": ["run", "walk"]}, what="people")
     classes = [{"name": "stroll", "was": "walk"}, {"name": "run"}, {"name": "<b>", "colour": "#123456"}]
     found = client.patch("/api/project", json={"classes": classes}).json()
     assert [each["name"] for each in found["classes"]] == ["stroll", "run", "<b>"]
     assert found["classes"][0]["colour"] == "#2d6cec" and found["counts"]["checked"] == 1
     assert [s["label"] for s in client.get(f"/api/videos/{video['id']}/spans").json()["spans"]] == ["stroll"]
+    assert client.get(f"/api/videos/{video['id']}/people").json()["people"][0]["actions"] == ["run", "stroll"]
     answer = client.patch("/api/project", json={"classes": [{"name": "run"}]})
-    assert answer.status_code == 422 and "spans have the class 'stroll'" in answer.json()["error"]
+    assert answer.status_code == 422 and "spans or boxes have the class 'stroll'" in answer.json()["error"]
     for wrong in ([{"name": "a"}, {"name": "a"}], [{"name": " a"}], [{"name": "a", "colour": "red"}]):
         assert client.patch("/api/project", json={"classes": wrong}).status_code == 422
+    (span,) = client.get(f"/api/videos/{video['id']}/spans").json()["spans"]
+    put(client, video, {"id": span["id"], "removed": True})
+    put(client, video, {**BOX, "actions": []}, what="people")
+    client.post(f"/api/videos/{video['id']}/undo", json={"what": "spans"})
+    assert "stroll" in project.class_names()
 
 
 def test_the_package_reads_the_journal_as_it_is(client, video, project, tmp_path):

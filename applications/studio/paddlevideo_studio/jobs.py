@@ -213,6 +213,8 @@ class Jobs:
             self._end(job, "lost", "the machine or the process was stopped; the command repeats it")
         elif ending["code"]:
             lines = self.log(job).strip().splitlines()[-_ERROR_LINES:]
+            if ending["code"] < 0:
+                lines.append(f"ended by signal {-ending['code']}; 9: out of memory, mostly")
             self._end(job, "failed", "\n".join(lines) or f"exit code {ending['code']}")
         else:
             self._end(job, "done")

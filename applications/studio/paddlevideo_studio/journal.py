@@ -103,6 +103,8 @@ class Journal:
         replaced = [line["replaces"] for line in lines if "replaces" in line]
         if len({*replaced}) < len(replaced) or any(key not in self._current for key in replaced):
             raise Changed
+        if not lines:
+            return []
         text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines).encode()
         size = os.fstat(self._file).st_size
         try:

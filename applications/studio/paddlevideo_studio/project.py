@@ -88,7 +88,7 @@ class Project:
         file = root / "project.json"
         if root.exists() and not root.is_dir():
             raise UserError(f"{root}: is a file; expected a folder for the project")
-        if root.is_dir() and not file.is_file() and any(p for p in root.iterdir() if p.name != ".lock"):
+        if root.is_dir() and not file.is_file() and any(not p.name.startswith(".") for p in root.iterdir()):
             raise UserError(f"{root}: has files, but no project.json; name a folder that is empty or not there")
         for name in ("videos", "originals", "models", "runs"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -174,17 +174,22 @@ class Project:
             renamed = {was: name for name, _, was in wanted if was is not None and was != name}
             if unknown := renamed.keys() - had.keys():
                 raise UserError(f"classes: there is no class {min(unknown)!r} to rename")
-            spans = self.spans.current()
-            lost = {span["label"] for span in spans} - {*renamed} - {*names}
-            if lost:
-                raise UserError(f"classes: spans have the class {min(lost)!r}; change or remove them first")
+            spans, boxes = self.spans.current(), self.people.current()
+            used = {span["label"] for span in spans} | {action for box in boxes for action in box["actions"]}
+            if lost := used - {*renamed} - {*names}:
+                raise UserError(f"classes: spans or boxes have the class {min(lost)!r}; change or remove them first")
             moved = [
                 {**content_of(span), "label": renamed[span["label"]], "replaces": span["id"]}
                 for span in spans
                 if span["label"] in renamed
             ]
-            if moved:
-                self.spans.append(moved, HUMAN)
+            self.spans.append(moved, HUMAN)
+            moved = [
+                {**content_of(box), "actions": [renamed.get(a, a) for a in box["actions"]], "replaces": box["id"]}
+                for box in boxes
+                if renamed.keys() & {*box["actions"]}
+            ]
+            self.people.append(moved, HUMAN)
             colours = [colour or had.get(was or name) for name, colour, was in wanted]
             pairs = zip(names, colours)
             self.change(classes=with_colours([ProjectClass(n, c) if c else n for n, c in pairs]))

@@ -8,6 +8,7 @@ folder as long as it runs, by which a restarted server finds it.  Imports the st
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 
 _NICE = 5  # the pages come first
+_OOM_SCORE = "500"
 
 
 def main() -> int:
@@ -31,6 +33,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     os.nice(_NICE)
+    with contextlib.suppress(OSError):  # where memory is full, Linux ends the job and not the server
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     code = 0
     with open(folder / "log.txt", "ab", buffering=0) as log:
         for words in steps:

@@ -121,8 +121,7 @@ def _take_spans(project: Project, video: Video, spans: Sequence[Entry], by: str,
         for entry in project.spans.current(video.file)
         if entry["by"] != HUMAN and entry["id"] not in {each["id"] for each in found}
     ]
-    if gone or added:
-        project.spans.append([*gone, *added], by)
+    project.spans.append([*gone, *added], by)
     return {"spans": len(found), "added": len(added), "checked_before": len(found) - len(added)}
 
 
@@ -180,8 +179,7 @@ def _take_boxes(project: Project, video: Video, boxes: Sequence[Entry], by: str,
         if entry["by"] != HUMAN and entry["person"] not in by_hand and entry.get("run") != run
     ]
     project.add_classes([action for entry in added for action in entry["actions"]])
-    if gone or added:
-        project.people.append([*gone, *added], by)
+    project.people.append([*gone, *added], by)
     return {"boxes": len(boxes), "boxes_added": len(added)}
 
 

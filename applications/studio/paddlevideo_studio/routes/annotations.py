@@ -160,6 +160,8 @@ def undo(studio: State, key: str, body: Undo) -> dict[str, Any]:
         journal, view = {"spans": (project.spans, spans_view), "people": (project.people, people_view)}[body.what]
         if not video.file or not journal.undo(video.file):
             raise HTTPException(409, "nothing is left to undo")
+        names = [[entry["label"]] if "label" in entry else entry["actions"] for entry in journal.current(video.file)]
+        project.add_classes([name for each in names for name in each])  # of a class that was renamed or removed since
         project.announce(body.what, {"video": video.id})
         return view(project, video)
 
