@@ -61,7 +61,7 @@ def inspect(file: Path, name: str) -> tuple[dict[str, Any], Any]:
     ending = Path(name).suffix.lower().lstrip(".")
     container = "webm" if ending == "webm" and "webm" in video.container else "mp4" if "mp4" in video.container else ""
     codec, pixels = video.stream.codec_context.codec.canonical_name, video.stream.codec_context.pix_fmt
-    playable = codec in _CODECS.get(container, ()) and pixels in _PIXELS and abs(_offset_s(video)) < 0.5 / fps
+    playable = codec in _CODECS.get(container, ()) and pixels in _PIXELS and abs(_start_s(video)) < 0.5 / fps
     facts = {
         "duration_s": round(float(times[-1]) + 1 / fps, 3), "fps": round(fps, 6), "num_frames": count, "even": even,
         "times_s": None if even else [round(float(second), 4) for second in times],
@@ -70,12 +70,10 @@ def inspect(file: Path, name: str) -> tuple[dict[str, Any], Any]:
     return facts, video
 
 
-def _offset_s(video: Any) -> float:
-    """From the container's start, where a browser's clock begins, to the first frame, where the suite's does."""
-    container, stream = video.stream.container, video.stream
-    if container.start_time is None or stream.start_time is None:
-        return 0.0
-    return float(stream.start_time * stream.time_base) - container.start_time / 1e6
+def _start_s(video: Any) -> float:
+    """The first frame by the file's own time stamps: a browser's clock begins at their 0, and not at that frame."""
+    start = video.stream.start_time
+    return 0.0 if start is None else float(start * video.stream.time_base)
 
 
 def _frames(video: Any) -> Any:
