@@ -28,7 +28,7 @@ class Command:
     """One command.
 
     Args:
-        about: its line in the list of commands.
+        about: its line in the list of commands; "": the first line of the module's docstring.
         module: the module of ``package``.
         variant: further arguments of the module's ``add_arguments``.
         package: "" where ``module`` is the whole name.
@@ -112,10 +112,7 @@ SCRIPTS: dict[str, Command | Group] = {
 def commands() -> Group:
     """``COMMANDS``, and those of installed packages; a name of ``COMMANDS`` stays what it is."""
     found = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    others = {
-        entry.name: Command(f"of the package {entry.value.partition('.')[0]}", entry.value, package="")
-        for entry in found
-    }
+    others = {entry.name: Command("", entry.value, package="") for entry in found}
     return Group(COMMANDS.about, {**others, **COMMANDS.commands})
 
 
@@ -164,7 +161,19 @@ def execute(command: Command | Group, prog: str, argv: Sequence[str]) -> int:
 def _listing(group: Group, prog: str) -> str:
     """The list of a group's commands."""
     width = max(map(len, group.commands)) + 2
-    lines = [f"  {name:{width}}{command.about}" for name, command in group.commands.items()]
+    lines = [
+        f"  {name:{width}}{command.about or _first_line(command.module)}" for name, command in group.commands.items()
+    ]
     return "\n".join(
         [f"usage: {prog} COMMAND ...", "", group.about, "", *lines, "", f"{prog} COMMAND --help lists its options."]
     )
+
+
+def _first_line(module: str) -> str:
+    """Of a module's docstring, as a line of the list of commands."""
+    try:
+        text = importlib.import_module(module).__doc__ or module
+    except ImportError as error:
+        return f"{module} cannot be imported ({error})"
+    line = text.strip().splitlines()[0].rstrip(".")
+    return line[:1].lower() + line[1:]

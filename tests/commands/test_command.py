@@ -4,6 +4,7 @@ import ast
 import importlib
 import os
 import pkgutil
+import re
 import resource
 import subprocess
 import sys
@@ -55,11 +56,13 @@ def test_other_packages_add_commands_by_entry_points(tmp_path, monkeypatch, caps
     (tmp_path / "greeting-1.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n"
     )
-    points = "[paddlevideo.commands]\ngreet = greeting\ngreet-all = greeting\ntrain = greeting\n"
+    points = "[paddlevideo.commands]\ngreet = greeting\ngreet-all = greeting\ntrain = greeting\ngone = nowhere\n"
     (tmp_path / "greeting-1.0.dist-info" / "entry_points.txt").write_text(points)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert main(["--help"]) == 0
-    assert "\n  greet-all " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert re.search(r"\n  greet-all +greets\n", out) and re.search(r"\n  train +train a model\n", out)
+    assert re.search(r"\n  gone +nowhere cannot be imported", out)
     assert main(["greet", "--name", "you"]) == 0
     assert capsys.readouterr().out == "hello you\n"
     with pytest.raises(SystemExit):

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
 from paddlevideo_studio import training
+from paddlevideo_studio.studio import Limits
 from paddlevideo_studio.training import split, write_lists
 
 from paddlevideo.cli.main import main
@@ -161,6 +162,17 @@ def test_full_training_makes_a_model_with_a_held_out_figure(client, upload, proj
     assert shown["model"] == 1 and shown["models"][0]["classes"] == ["walk", "run"]
     assert client.get("/api/project").json()["counts"]["corrections"] == 0
     assert [step.split()[1] for step in job["command"].split(" && ")[:2]] == ["train", "export"]
+
+
+def test_a_full_queue_of_jobs_refuses(serve, clip, model):
+    client = serve(limits=Limits(queue=1))
+    keys = [client.post("/api/videos?name=a.mp4", content=clip.read_bytes()).json()["id"] for _ in range(3)]
+    answers = [client.post(f"/api/videos/{key}/analyse", json={}) for key in keys]
+    assert [a.status_code for a in answers] in ([202, 429, 429], [202, 202, 429])  # the first may run already
+    assert answers[-1].headers["retry-after"] == "5" and "queue is full" in answers[-1].json()["error"]
+    for job in client.get("/api/jobs").json()["jobs"]:
+        client.post(f"/api/jobs/{job['id']}/cancel")
+        assert wait(client, job["id"])["state"] == "cancelled"
 
 
 def test_cancelling_an_analysis_leaves_the_video_as_it_was(client, video, model):

@@ -37,6 +37,7 @@ def test_spans_and_the_last_minute_of_a_camera(client, model, project):  # noqa:
     assert not any("secret" in text for text in texts)
 
 
+@pytest.mark.slow
 def test_a_cut_camera_is_a_remark_and_goes_on(client, model):  # noqa: F811
     with http_server(mjpeg(jpegs(40), fps=50, endless=True, cut_after=60)) as port:
         source = f"http://127.0.0.1:{port}/"

@@ -1,4 +1,4 @@
-"""A page on which a person finds, corrects and teaches actions in own videos.
+"""Find, correct and teach actions in own videos on a page.
 
     paddlevideo studio --project my_project --model inference/TSM
     paddlevideo studio --project my_project --host 0.0.0.0 --token SECRET
