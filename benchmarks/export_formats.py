@@ -61,8 +61,8 @@ def network_of(config: str, size: int, seed: int) -> tuple[Any, np.ndarray, Wind
     return network, clip, window
 
 
-def prepared(network: Any, clip: np.ndarray, window: Window | None) -> Any:
-    """The network with statistics of the clips and logits that tell classes apart."""
+def prepared(network: Any, clip: np.ndarray, window: Window | None, deviation: float = _DEVIATION) -> Any:
+    """The network with statistics of the clips and logits of a standard deviation that tells classes apart."""
     import paddle
     from paddle import nn
 
@@ -78,7 +78,7 @@ def prepared(network: Any, clip: np.ndarray, window: Window | None) -> Any:
     logits = np.log(np.maximum(scores, 1e-12)) - (np.log1p(-np.minimum(scores, 1 - 1e-7)) if network.multi_label else 0)
     last = [layer for layer in network.sublayers() if isinstance(layer, nn.Linear)][-1]
     with paddle.no_grad():
-        last.weight.set_value(last.weight * float(_DEVIATION / logits.std(1).mean()))
+        last.weight.set_value(last.weight * float(deviation / logits.std(1).mean()))
     return network
 
 
