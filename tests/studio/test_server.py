@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
 import httpx
+from paddlevideo_studio.limited import environment
 
 from paddlevideo.spans import read_spans
 from tests.studio.conftest import TYPE
@@ -143,6 +146,24 @@ def test_a_server_that_is_killed_while_it_saves_leaves_a_readable_project(tmp_pa
     with running(folder) as (_, port):
         found = httpx.get(f"http://127.0.0.1:{port}/api/videos/{key}/spans", timeout=30).json()["spans"]
         assert len(found) >= sum(saved)
+
+
+def test_videos_and_options_of_the_command_line(tmp_path, clip):
+    (tmp_path / "b.mp4").write_bytes(b"no video")
+    words = ["--add", clip, tmp_path / "b.mp4", "--analysis", "window_s=2", "smoothing=none"]
+    for _ in range(2):  # the second time it is there
+        with running(tmp_path / "p", *words) as (process, port):
+            url = f"http://127.0.0.1:{port}/api"
+            assert [v["name"] for v in httpx.get(f"{url}/videos", timeout=60).json()["videos"]] == ["clip.mp4"]
+            assert httpx.get(f"{url}/project").json()["analysis"] == {"window_s": 2, "smoothing": "none"}
+            process.terminate()
+            assert "not added: b.mp4: " in process.communicate(timeout=20)[1]
+    for wrong, text in (("windows=2", "settings: windows"), ("on=high", "expected a number")):
+        done = subprocess.run(
+            [sys.executable, "-m", "paddlevideo_studio", "--project", str(tmp_path / "p"), "--analysis", wrong],
+            env=environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 2 and text in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_the_server_ends_at_a_signal_while_pages_listen(tmp_path):

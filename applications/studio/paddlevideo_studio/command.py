@@ -13,6 +13,7 @@ import argparse
 import ipaddress
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from paddlevideo.cli import options
@@ -28,6 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--project", required=True, type=Path, metavar="DIR", help="folder of the project")
     add("--model", action="append", default=[], type=Path, metavar="DIR", help="exported model to add; may be repeated")
+    add(
+        "--add",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="VIDEO",
+        help="videos to add, by names that are not there yet",
+    )
+    rule = "options of paddlevideo timeline for every analysis of the project, e.g. window_s=2 on=0.5"
+    add("--analysis", nargs="+", default=[], metavar="KEY=VALUE", help=rule)
     add("--detector", metavar="MODEL", help="finds people for a model of people: an .onnx file, or hog (the project's)")
     add("--port", type=options.at_least(0), default=8080, help="(%(default)s); 0: a free one")
     add("--host", default="127.0.0.1", help="address to bind (%(default)s)")
@@ -67,19 +78,24 @@ def run(args: argparse.Namespace) -> int:
             f"--host {args.host}: others can reach this address, so a --token is needed: a secret of {_SHORTEST} "
             "characters or more"
         )
+    missing = next((file for file in args.add if not file.is_file()), None)
+    if missing is not None:
+        raise UserError(f"--add {missing}: no such file")
     with Project.open(args.project) as project:
         for folder in args.model:
             model = project.models.add_folder(folder)
             print(f"model {model.id}: {folder}", file=sys.stderr)
             if project.settings.model is None:
                 project.use(model)
+        if args.analysis:
+            project.change(analysis=read_settings(args.analysis))
         if args.detector:
             project.change(detector=args.detector)
         listener = open_socket(args.host, args.port)
         port = listener.getsockname()[1]
         access = Access.of(args.host, port, token, args.allow_host)
         limits = Limits(upload_bytes=int(args.max_upload_gb * _GB), queue=args.queue)
-        app = make_app(project, access, limits, docs=args.docs)
+        app = make_app(project, access, limits, args.docs, args.add)
         shown = f"[{args.host}]" if ":" in args.host else args.host
         print(f"{args.project}: http://{shown}:{port}{'/?token=...' if token else ''}", flush=True)
         config = uvicorn.Config(
@@ -97,3 +113,22 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def read_settings(words: Sequence[str]) -> dict[str, float | str]:
+    """Options of an analysis of ``KEY=VALUE``.
+
+    Raises:
+        UserError: an option that there is not, or a value of another type.
+    """
+    from paddlevideo_studio.work import NUMBERS, settings_words
+
+    settings: dict[str, float | str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        try:
+            settings[key] = float(value) if key in NUMBERS else value
+        except ValueError:
+            raise UserError(f"--analysis {word}: expected a number") from None
+    settings_words(settings)
+    return settings

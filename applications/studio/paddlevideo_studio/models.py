@@ -93,8 +93,9 @@ class ModelStore:
             return same
         number = max((int(p.name) for p in self.folder.iterdir() if re.fullmatch(r"\d+", p.name)), default=0) + 1
         kind = "people" if description.detection else "timeline"
-        name = name or export.program.parent.resolve().name
-        model = Model(number, name, kind, tuple(description.labels), run, held_out, previous, now())
+        model = Model(
+            number, name or description.model_name, kind, tuple(description.labels), run, held_out, previous, now()
+        )
         temporary = self.folder / f".new-{number}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()

@@ -11,8 +11,10 @@ from typing import Any
 
 from paddlevideo_studio.inspection import BOUNDS
 from paddlevideo_studio.limited import environment, run_module
+from paddlevideo_studio.models import Model
+from paddlevideo_studio.project import Project
 from paddlevideo_studio.uploads import Places
-from paddlevideo_studio.work import COMMAND
+from paddlevideo_studio.work import COMMAND, settings_for, settings_words
 
 _TIME_S = 3600.0
 
@@ -26,17 +28,18 @@ class Predictions:
         self.places = Places(most + 1)
         self.turn = asyncio.Semaphore(1)
 
-    def run(self, model: Path, kind: str, file: Path, name: str, detector: str | None) -> dict[str, Any]:
+    def run(self, project: Project, model: Model, file: Path, name: str) -> dict[str, Any]:
         """``{"content"}``, or ``{"error", "status"}``."""
         found = run_module("inspection", [file, "--name", name], BOUNDS.time_s)
         if "error" in found:
             return {"error": f"{name}: {found['error']}", "status": 415}
         with tempfile.TemporaryDirectory(prefix="paddlevideo-studio-") as folder:
             out = Path(folder) / "out.json"
-            words = ["timeline", "--model_file", model, "-i", file, "--out", out]
-            if kind == "people":
-                words = ["detect", "--model_file", model, "--video_path", file, "--detector", detector or "hog"]
-                words += ["--json", out, "--out-filename", ""]
+            weights, rule = project.models.path(model), settings_words(settings_for(project, model, {}))
+            words = ["timeline", "--model_file", weights, "-i", file, *rule, "--out", out]
+            if model.kind == "people":
+                words = ["detect", "--model_file", weights, "--video_path", file, *rule]
+                words += ["--detector", project.settings.detector or "hog", "--json", out, "--out-filename", ""]
             try:
                 done = subprocess.run(
                     [*COMMAND, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, env=environment(),

@@ -49,6 +49,7 @@ class ProjectSettings:
         model: number of the model in use, or None.
         detector: finds persons for a model of people; None: hog.
         trained: the last change of the journal that a training has seen, or None.
+        analysis: options of ``paddlevideo timeline`` that every analysis has, unless it states others.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ProjectSettings:
     model: int | None = None
     detector: str | None = None
     trained: str | None = None
+    analysis: dict[str, float | str] = field(default_factory=dict)
 
 
 @dataclass

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
+import shutil
 import socket
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from paddlevideo_studio.live import Live
 from paddlevideo_studio.prediction import Predictions
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.routes import ROUTERS
+from paddlevideo_studio.routes.videos import take_upload
 from paddlevideo_studio.security import Access, Guard, error_body
 from paddlevideo_studio.studio import Limits, Studio
 from paddlevideo_studio.uploads import DiskFull, TooLarge
@@ -34,11 +38,13 @@ _RETRY_S = "5"
 _BACKLOG = 512
 
 
-def make_app(project: Project, access: Access, limits: Limits, docs: bool = False) -> ASGIApp:
+def make_app(project: Project, access: Access, limits: Limits, docs: bool = False, add: Sequence[Path] = ()) -> ASGIApp:
     """The whole server of an open project.
 
     Args:
         docs: serve /docs and /openapi.json.
+        add: videos to add when it starts, unless the project has one of that name; one that cannot be read is named on
+            stderr, and left out.
     """
 
     @asynccontextmanager
@@ -49,6 +55,7 @@ def make_app(project: Project, access: Access, limits: Limits, docs: bool = Fals
         jobs = Jobs(project, FINISHES, limits.queue)
         live, predictions = Live(project), Predictions(limits.predictions)
         app.state.studio = Studio(project, jobs, live, predictions, limits, events)
+        await _add_videos(app.state.studio, add)
         try:
             yield
         finally:
@@ -68,6 +75,22 @@ def make_app(project: Project, access: Access, limits: Limits, docs: bool = Fals
     app.add_api_route("/", _index, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return Guard(app, access)
+
+
+async def _add_videos(studio: Studio, files: Sequence[Path]) -> None:
+    videos = studio.project.videos
+    for file in files:
+        video = videos.new(file.name)
+        if any(other.name == video.name for other in videos):
+            continue
+        temporary = videos.folder / f".upload-{video.id}"
+        try:
+            await asyncio.to_thread(shutil.copyfile, file, temporary)
+            await take_upload(studio, temporary, video)
+        except (HTTPException, OSError) as error:
+            print(f"not added: {getattr(error, 'detail', error)}", file=sys.stderr)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _index() -> FileResponse:

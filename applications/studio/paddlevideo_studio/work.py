@@ -29,6 +29,7 @@ SPANS, SCORES, PEOPLE = "spans.json", "scores.csv", "people.csv"
 SAME = 0.5  # IoU of spans of a class that are the same
 # options of an analysis -> those of ``paddlevideo timeline``
 NUMBERS = ("window_s", "hop_s", "smooth_s", "on", "off", "min_s", "gap_s")
+_WINDOWS = ("window_s", "hop_s")
 TEXTS = ("smoothing", "background")
 
 
@@ -75,6 +76,12 @@ def settings_words(settings: dict[str, Any]) -> list[str]:
     return words
 
 
+def settings_for(project: Project, model: Model, given: dict[str, Any]) -> dict[str, Any]:
+    """The project's options of an analysis with those given; a model of people has no windows."""
+    own = {k: v for k, v in project.settings.analysis.items() if model.kind != "people" or k not in _WINDOWS}
+    return {**own, **given}
+
+
 def analyse_steps(
     project: Project, video: Video, model: Model, settings: dict[str, Any], folder: Path
 ) -> list[list[str]]:
@@ -82,7 +89,7 @@ def analyse_steps(
     source, weights = str(project.videos.path(video)), str(project.models.path(model))
     words = settings_words(settings)
     if model.kind == "people":
-        if "window_s" in settings or "hop_s" in settings:
+        if settings.keys() & {*_WINDOWS}:
             raise UserError("settings: a model of people has no window_s and hop_s")
         detector = ["--detector", project.settings.detector or "hog"]
         out = ["--spans", str(folder / SPANS), "--people", str(folder / PEOPLE), "--out-filename", ""]

@@ -14,7 +14,7 @@ from paddlevideo_studio.jobs import Job
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.training import TrainRequest, submit_training
 from paddlevideo_studio.views import job_view
-from paddlevideo_studio.work import analyse_steps
+from paddlevideo_studio.work import analyse_steps, settings_for
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 _MOST_LOG = 1 << 20
@@ -49,10 +49,11 @@ def analyse(studio: State, key: str, body: Analysis) -> dict[str, Any]:
         video, model = studio.ready(key), studio.model(body.model)
         if studio.jobs.active(video.id) is not None:
             raise HTTPException(409, "a job of this video is queued or running")
+        settings = settings_for(studio.project, model, body.settings)
         job = studio.jobs.submit(
             "analyse",
-            lambda folder: analyse_steps(studio.project, video, model, body.settings, folder),
-            video=video.id, model=model.id, total_s=video.duration_s, options=body.settings,
+            lambda folder: analyse_steps(studio.project, video, model, settings, folder),
+            video=video.id, model=model.id, total_s=video.duration_s, options=settings,
         )  # fmt: skip
     return job_view(studio.jobs, job)
 

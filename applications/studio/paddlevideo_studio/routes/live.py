@@ -14,6 +14,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.inference.recording import join_parts
 from paddlevideo_studio.routes.videos import take_upload
 from paddlevideo_studio.studio import State
+from paddlevideo_studio.work import settings_for
 
 router = APIRouter(prefix="/api/live", tags=["live"])
 
@@ -38,7 +39,9 @@ def start_live(studio: State, body: Source) -> dict[str, Any]:
     model = studio.model(body.model)
     if model.kind == "people":
         raise HTTPException(409, "a model of people reads files; use one of timelines for a live source")
-    studio.live.start(body.source, studio.project.models.path(model), body.settings)
+    studio.live.start(
+        body.source, studio.project.models.path(model), settings_for(studio.project, model, body.settings)
+    )
     return studio.live.view()
 
 

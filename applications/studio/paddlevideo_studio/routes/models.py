@@ -44,11 +44,7 @@ async def predict(
         try:
             await receive_file(request.stream(), file, studio.limits.upload_bytes, stated_size(request))
             async with studio.predictions.turn:
-                path = studio.project.models.path(chosen)
-                detector = studio.project.settings.detector
-                result = await asyncio.to_thread(
-                    studio.predictions.run, path, chosen.kind, file, clean_name(name), detector
-                )
+                result = await asyncio.to_thread(studio.predictions.run, studio.project, chosen, file, clean_name(name))
         finally:
             file.unlink(missing_ok=True)
     if "error" in result:

@@ -12,6 +12,7 @@ from paddlevideo import __version__
 from paddlevideo_studio.project import check_name
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.training import can_teach
+from paddlevideo_studio.work import settings_words
 
 router = APIRouter(prefix="/api/project", tags=["project"])
 
@@ -30,6 +31,7 @@ class ProjectChange(BaseModel):
     name: str | None = None
     kind: Literal["timeline", "people"] | None = None
     classes: list[ClassChange] | None = None
+    analysis: dict[str, float | str] | None = None
 
 
 def shown(studio: Studio) -> dict[str, Any]:
@@ -45,7 +47,8 @@ def shown(studio: Studio) -> dict[str, Any]:
     limits = {"upload_bytes": studio.limits.upload_bytes, "queue": studio.limits.queue}
     return {
         "name": settings.name, "kind": settings.kind, "classes": [asdict(each) for each in settings.classes],
-        "model": settings.model, "counts": counts, "limits": limits, "can_teach": can_teach(), "version": __version__,
+        "model": settings.model, "analysis": settings.analysis, "counts": counts, "limits": limits,
+        "can_teach": can_teach(), "version": __version__,
     }  # fmt: skip
 
 
@@ -62,6 +65,9 @@ def change_project(studio: State, change: ProjectChange) -> dict[str, Any]:
         values: dict[str, Any] = {"kind": change.kind} if change.kind else {}
         if change.name is not None:
             values["name"] = check_name(change.name, "name")
+        if change.analysis is not None:
+            settings_words(change.analysis)
+            values["analysis"] = change.analysis
         if change.classes is not None:
             studio.project.set_classes([(each.name, each.colour, each.was) for each in change.classes])
         if values:
