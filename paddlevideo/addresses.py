@@ -17,7 +17,9 @@ _QUERY_KEY = re.compile(rf"[?&;#]({_SECRET_NAME})=", re.I)
 _OPTION_KEY = re.compile(rf"{_SECRET_NAME}|connection_?string", re.I)
 _NO_TOKENS = {"", "anon", "browser", "cache", "cloud", "google_default"}  # ways to log in that gcsfs names by its token
 _WHERE_TO = "put it into the environment, fsspec's own configuration or a netrc (docs/files.md, Shards)"
-_SHOWN_WITHOUT = re.compile(r"(?<=://)(?:[^/@:?#]*:.*@|[^/@]*@)|\?.*", re.S)
+_SHOWN_WITHOUT = re.compile(r"(?<=://)(?:[^/@:?#]*:.*@|[^/@]*@)", re.S)
+_QUERY = re.compile(r"(?<=\?).+", re.S)
+_VALUE = re.compile(rf"({_SECRET_NAME})=[^&;?#]*", re.I)  # in paths of video recorders: /user=a&password=b
 
 
 def is_address(path: str) -> bool:
@@ -26,8 +28,11 @@ def is_address(path: str) -> bool:
 
 
 def without_secrets(address: str) -> str:
-    """For messages: without a user's name, password and query, which hold keys and signatures."""
-    return printable(_SHOWN_WITHOUT.sub("", address) if is_address(address) else address)
+    """For messages: without a user's name and password, and with ``...`` for what else holds keys and signatures: the
+    query, and the value of a password in the path."""
+    if is_address(address):
+        address = _VALUE.sub(r"\1=...", _QUERY.sub("...", _SHOWN_WITHOUT.sub("", address)))
+    return printable(address)
 
 
 def secret_in(address: str) -> str | None:

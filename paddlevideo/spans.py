@@ -40,7 +40,10 @@ REQUIRED = ("start_s", "end_s", "label")
 COLUMNS = ("video", *REQUIRED, "score", "person")
 FORMS = {".json": "json", ".csv": "csv", ".jsonl": "jsonl", ".srt": "srt", ".vtt": "vtt"}
 _WAY = "expected a json, csv, jsonl, srt or vtt file of spans"
+_LEAST_FPS, _ROUNDING_S = 5.0, 0.001
 _FACTS = ("duration_s", "fps", "width", "height")
+_BYTES = re.compile(r"[\ud800-\udfff]")  # surrogates: bytes that are no UTF-8, and those that stand for none
+_NO_BYTES = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ class Span:
         label: class name.
         score: 0..1; None: annotated.
         person: an id within the video; None: of the whole picture.
-        video: name of the file; None: the one video at hand.
+        video: name of the file, any that a file can have; None: the one video at hand.
 
     Raises:
-        ValueError: no stretch of time, no label, a score outside 0..1.
+        ValueError: no stretch of time, no label, a score outside 0..1, a name that no file can have.
     """
 
     start_s: float
@@ -77,14 +80,16 @@ class Span:
             )
         if self.score is not None and not (_is_number(self.score) and 0 <= self.score <= 1):
             raise ValueError(f"score: expected 0 to 1, got {self.score!r}")
-        for name in ("label", "person", "video"):
+        for name in ("label", "person"):
             value = getattr(self, name)
             if value is None and name != "label":
                 continue
-            if not isinstance(value, str) or not value.strip() or CONTROL.search(value):
-                raise ValueError(f"{name}: expected a text without control characters, got {value!r}")
+            if not isinstance(value, str) or not value.strip() or CONTROL.search(value) or _BYTES.search(value):
+                raise ValueError(f"{name}: expected a text of UTF-8 without control characters, got {value!r}")
             if value != value.strip():
                 raise ValueError(f"{name}: {value!r} begins or ends with a blank")
+        if self.video is not None and not _is_file_name(self.video):
+            raise ValueError(f"video: expected the name of a file, got {self.video!r}")
 
     @property
     def duration_s(self) -> float:
@@ -98,6 +103,11 @@ class Span:
         """Plain data, without what is None."""
         values = asdict(self)
         return {key: values[key] for key in COLUMNS if values[key] is not None}
+
+
+def _is_file_name(value: Any) -> bool:
+    """Blanks at the ends, line breaks and bytes that are no UTF-8 (``surrogateescape``) may be in it."""
+    return isinstance(value, str) and value != "" and "\0" not in value and not _NO_BYTES.search(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -149,6 +159,18 @@ class SpanTable:
         return sorted({*self.videos, *(span.video for span in self.spans if span.video is not None)})
 
 
+def behind_end(span: Span, facts: Mapping[str, float]) -> str | None:
+    """What is wrong with a span that begins at its video's end, or ends more than a frame after it.
+
+    Args:
+        facts: of the video; without ``duration_s`` nothing is wrong, without ``fps`` a frame is 0.2 s.
+    """
+    length_s = facts.get("duration_s", math.inf)
+    if span.start_s < length_s and span.end_s <= length_s + 1 / facts.get("fps", _LEAST_FPS) + _ROUNDING_S:
+        return None
+    return f"a span is from {span.start_s:.3f} to {span.end_s:.3f} s, but the video lasts {length_s:.3f} s"
+
+
 def form_of(path: str | os.PathLike, form: str | None = None) -> str:
     """The form of a file by its ending.
 
@@ -197,8 +219,14 @@ def read_spans(path: str | os.PathLike, form: str | None = None) -> SpanTable:
         table = _from_json(source, findings)
         findings.raise_if_any()
         return table
-    with reading(source, f"a {form} file of spans"):
-        text = Path(source).read_text(encoding="utf-8-sig")
+    names = form == "csv"  # which holds names of files as they are, line breaks and odd bytes among them
+    with (
+        reading(source, f"a {form} file of spans"),
+        open(
+            source, encoding="utf-8-sig", errors="surrogateescape" if names else None, newline="" if names else None
+        ) as stream,
+    ):
+        text = stream.read()
     entries = list(_READERS[form](text, findings))
     if form == "jsonl":
         entries = current(entries, findings.add)
@@ -225,8 +253,9 @@ def write_spans(path: str | os.PathLike, table: SpanTable, form: str | None = No
     bracket = next((span.person for span in table.spans if form == "srt" and "]" in (span.person or "")), None)
     if bracket is not None:
         raise UserError(f"{path}: srt cannot hold the person {bracket!r}, which has a bracket; write vtt")
-    # of a name that is no UTF-8 the odd bytes become JSON's own escapes
-    write_atomic(path, "".join(_WRITERS[form](table)).encode("utf-8", "backslashreplace"))
+    # bytes of a name that are no UTF-8: JSON has escapes for them
+    errors = "surrogateescape" if form == "csv" else "backslashreplace"
+    write_atomic(path, "".join(_WRITERS[form](table)).encode("utf-8", errors))
     held = _HELD[form]
     lost = {
         "scores": "score" not in held and any(span.score is not None for span in table.spans),
@@ -334,7 +363,7 @@ def _from_csv(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, An
                 line, f"has {len(cells)} fields, the header names {len(header)}; a text with a comma is quoted"
             )
             continue
-        entry: dict[str, Any] = dict(zip(header, (cell.strip() for cell in cells)))
+        entry: dict[str, Any] = {name: cell if name == "video" else cell.strip() for name, cell in zip(header, cells)}
         for key in ("start_s", "end_s", "score"):
             entry[key] = _number(entry.get(key) or None)
         yield line, entry
@@ -352,12 +381,13 @@ def _to_csv(table: SpanTable) -> Iterator[str]:
         c for c in COLUMNS if c not in ("score", "person") or any(getattr(s, c) is not None for s in table.spans)
     ]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer, quoting = (csv.writer(text, lineterminator="\n", quoting=q) for q in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
     writer.writerow(columns)
     for span in table.spans:
         cells = {**dict.fromkeys(columns, ""), **span.to_dict()}
         cells |= {"start_s": f"{span.start_s:.3f}", "end_s": f"{span.end_s:.3f}"}
-        writer.writerow([cells[column] for column in columns])
+        name = cells["video"]  # of which a reader skips blanks before it, but for quoted ones
+        (writer if name == name.strip() and not CONTROL.search(name) else quoting).writerow([cells[c] for c in columns])
     yield text.getvalue()
 
 

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--videos", type=Path, metavar="DIR", help="folder of the videos")
     add("--fps", type=options.positive, help="frames per second, where frames are counted (the videos' own)")
     add("--video", metavar="NAME", help="the video of files that do not name it")
+    add("--attribute", metavar="NAME", help="of annotation of tools: the attribute that holds the actions (all)")
     add("--labels", type=Path, metavar="FILE", help="class names in this order (those annotated, by the alphabet)")
     add("--annotated", action="store_true", help="only spans without a score: those of a person, not of a model")
     add("--val", type=options.share, default=0.2, metavar="SHARE", help="of the videos, to validate on (%(default)s)")
@@ -59,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
 
     folder = VideoFolder(args.videos, fps=args.fps) if args.videos else None
     names = read_labels(args.labels) if args.labels else []
-    import_as = replace(import_options(args.fps, folder), labels=dict(enumerate(names)), video=args.video)
+    import_as = replace(
+        import_options(args.fps, folder), labels=dict(enumerate(names)), video=args.video, attribute=args.attribute
+    )
     content = merged([read_any(file, args.format, import_as) for file in args.files], args.video)
     if args.annotated:
         kept = [span for span in content.table.spans if span.score is None]
@@ -79,6 +82,9 @@ def run(args: argparse.Namespace) -> int:
         print(printable(line))
     if args.out.suffix.lower() in _ENDINGS:
         lost = write_any(args.out, content, args.to)
+        if folder is None and not args.fps and {args.to, args.out.suffix.lower()} & {"cvat", ".xml"}:
+            lost.append("frames are counted at the rate that the file of spans states; --videos counts those of a "
+                        "video with a variable rate")  # fmt: skip
         print("\n".join([f"{len(table.spans)} spans of {_videos(table)}: {args.out}", *(f"note: {x}" for x in lost)]))
         return 0
     return _split(args, content.table)

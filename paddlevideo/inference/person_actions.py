@@ -13,7 +13,7 @@ import numpy as np
 from paddlevideo.ava_files import read_ava_labels
 from paddlevideo.classes import RESERVED, UNKNOWN, Classes
 from paddlevideo.config import Config
-from paddlevideo.errors import UserError, printable
+from paddlevideo.errors import UserError
 from paddlevideo.inference.key_frames import ForwardReader, KeyMoment
 from paddlevideo.inference.timeline import PersonTimelines, TimelineSettings
 from paddlevideo.inference.tracking import Track
@@ -249,9 +249,9 @@ class VideoActions:
     def spans(self, **rule: Any) -> SpanTable:
         """What each person does over time: spans with ``person``, the track id, and ``video``, the path.
 
-        A key frame's scores stand for the time up to the middle between it and the next one; the classes of a model
-        of one action per person (softmax) exclude one another.  A person who is lost and found again under the same id
-        continues within ``gap_s``.
+        A key frame's scores stand for the time around it (``PersonTimelines``); the classes of a model of one action
+        per person (softmax) exclude one another.  A person who is lost and found again under the same id continues
+        within ``gap_s``.
 
         Args:
             rule: fields of ``TimelineSettings``: on, off, smoothing, smooth_s, min_s, gap_s, background; ``hop_s`` is
@@ -260,7 +260,7 @@ class VideoActions:
         Raises:
             UserError: values that cannot be, or a background that is no class.
         """
-        every_s, name = self.key_every_s, printable(self.path)
+        every_s, name = self.key_every_s, self.path
         own = {"window_s": self.clip_s or every_s, "hop_s": every_s, "exclusive": not self.settings.multi_label}
         settings = TimelineSettings(**{**own, **rule})
         classes = self.names[1:]

@@ -180,8 +180,8 @@ def _coding(part: Path) -> tuple[Path, str, bytes] | None:
 
 
 def kept(ring: PacketRing | None, packets: Iterator[Any]) -> Iterator[Any]:
-    """The packets, each added to the ring when the next one is taken."""
+    """The packets, each added to the ring when the next one is taken; None, at a recording's end, is none."""
     for packet in packets:
         yield packet
-        if ring is not None:
+        if ring is not None and packet is not None:
             ring.add(packet)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import math
 import os
 import re
 import sys
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from paddlevideo.addresses import without_secrets
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.recording import PacketRing, kept
 from paddlevideo.loader.decode import VideoReadError, open_video
@@ -39,10 +42,14 @@ _PROTOCOLS = {
     "udp": "udp",
 }
 _ARRIVAL = frozenset({"mpjpeg"})  # formats without time stamps: the time of arrival counts
-_JUMP_S = 10.0  # a larger step of the time stamps is a new clock
+_ENDLESS = frozenset({"mpjpeg", "hls", "dash"})  # a playlist or a camera over HTTP, unless it states its duration
+_STATES_END = frozenset({"matroska", "flv"})  # the stamp of the end, not the length
+_STATES_LENGTH = frozenset({"mov", "avi", "hls", "dash", "rtsp"})  # of others FFmpeg guesses it, e.g. by the bit rate
+_JUMP_S = 10.0  # a larger step of a live source's time stamps is a new clock
 _STALL_S = 2.0  # without a frame
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _END_S = 1.0  # a recording that ends earlier before its stated end was cut off
+_PERIOD_S = 0.04  # of a source without a rate
 _BYTES_PER_PIXEL = 1.5
 _MAX_BYTES = 1 << 30
 
@@ -54,14 +61,21 @@ class Address:
     Args:
         text: for FFmpeg.
         kind: ``file``, ``camera`` or ``network``.
-        shown: for messages and logs: without user name, password and query.
+        shown: for messages and logs (``without_secrets``).
         format: FFmpeg's name of a camera's format; None: detected.
+        path: of a file, as it was given.
     """
 
     text: str
     kind: Literal["file", "camera", "network"]
     shown: str
     format: str | None = None
+    path: str | None = None
+
+    @property
+    def name(self) -> str:
+        """For data: a file's path, which ``shown`` has escaped; of others ``shown``."""
+        return self.shown if self.path is None else self.path
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -76,22 +90,23 @@ class Address:
             return cls(text, "camera", text, "video4linux2,v4l2")
         scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
         if scheme is None:
-            return cls(os.path.expanduser(text), "file", printable(text))
+            return cls(os.path.expanduser(text), "file", printable(text), path=text)
         name = scheme[1].lower()
         if name not in _PROTOCOLS:
             way = "write the path alone" if name == "file" else f"expected a path, or one of {', '.join(_PROTOCOLS)}"
             raise UserError(f"{name}://...: sources of this scheme are not read; {way}")
+        authority = re.split(r"[/?#]", text[scheme.end() :], maxsplit=1)[0]
+        encode = "in a user name or password, / ? # and @ are written %2F %3F %23 and %40, as is an @ after the host"
+        if "@" in text[scheme.end() + len(authority) :] and ":" in authority:
+            raise UserError(f"{name}://...: it is not clear where the host begins; {encode}")
         try:
             parts = urlsplit(text)
-            host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise UserError(f"{name}://...: not a valid address ({error})") from None
+            host = parts.hostname if parts.port != 0 else None
+        except ValueError:  # its text holds a part of the address, perhaps of the password
+            raise UserError(f"{name}://...: not a valid address; expected {name}://host:port/path; {encode}") from None
         if not host:
             raise UserError(f"{name}://...: the address has no host; expected e.g. {name}://192.0.2.1/stream")
-        host = f"[{host}]" if ":" in host else host
-        query = "?..." if parts.query else ""
-        shown = f"{name}://{host}{f':{port}' if port else ''}{parts.path}{query}"
-        return cls(text, "network", printable(shown))
+        return cls(text, "network", without_secrets(name + text[len(name) :]))
 
 
 def _camera(number: str) -> Address:
@@ -110,10 +125,14 @@ class TimedFrame:
         time_s: since the first frame, by the clock of the packets; a live source that was interrupted goes on by the
             time that has passed.
         frame: ``av.VideoFrame``; ``packets.to_rgb`` makes an array of it.
+        period_s: from one frame to the next, by the rate that the source states.
+        live: of a source that stalls, and whose frames may be dropped; in a file a picture is shown until the next one.
     """
 
     time_s: float
     frame: Any
+    period_s: float = _PERIOD_S
+    live: bool = False
 
     @property
     def num_bytes(self) -> int:
@@ -192,7 +211,7 @@ class FileStream:
     def __init__(self, address: Address, say: Say, damaged: Damaged = "refuse", status: Status | None = None):
         self.address, self.status, self._damaged = address, status or Status(), damaged
         with open_video(address.text, damaged=damaged) as reader:
-            self._times, remarks = reader.times(), list(reader.remarks)
+            self._times, self._fps, remarks = reader.times(), reader.fps, list(reader.remarks)
         if self._times is None:
             raise UserError(f"{address.shown}: the video has no frame rate, so the times of its frames are unknown")
         for remark in remarks:
@@ -205,7 +224,7 @@ class FileStream:
                     detail = f"frame {self.status.num_frames} is damaged: {damage}"
                     raise VideoReadError(self.address.text, "corrupt", detail)
                 self.status.num_frames += 1
-                yield TimedFrame(time_s, frame)
+                yield TimedFrame(time_s, frame, 1 / self._fps)
         if self.status.num_frames < len(self._times) and self._damaged == "refuse":
             detail = f"frame {self.status.num_frames} cannot be decoded"
             raise VideoReadError(self.address.text, "corrupt", detail)
@@ -219,6 +238,7 @@ class _Clock:
     """Times since the first frame, from time stamps that may begin anew, or from arrival."""
 
     last_s: float = -1.0
+    recorded: bool = False  # the stamps are those of one file
     _begun: float | None = None  # monotonic
     _base_s: float = 0.0
     _first: int | None = None  # stamp at _base_s
@@ -245,8 +265,9 @@ class _Clock:
             shown_s = self.arrival() if self._expected_s is None else self._expected_s
         else:
             shown_s = None if self._first is None else self._base_s + (stamp - self._first) * unit_s
-            if shown_s is None or not self.last_s - 1e-9 <= shown_s <= self.last_s + _JUMP_S:
-                goes_on = self._first is None and self._expected_s is not None
+            longest_s = math.inf if self.recorded else _JUMP_S
+            if shown_s is None or not self.last_s - 1e-9 <= shown_s <= self.last_s + longest_s:
+                goes_on = (self._first is None or self.recorded) and self._expected_s is not None
                 self._base_s, self._first = self._expected_s if goes_on else self.arrival(), stamp
                 shown_s = self._base_s
         self._expected_s = shown_s + period_s
@@ -259,7 +280,8 @@ class _Clock:
 
 @dataclass
 class _Buffer:
-    """Frames that wait to be read; the oldest are dropped where they are more than ``length_s`` or 1 GiB."""
+    """Frames that wait to be read; the oldest of a live source are dropped where they are more than ``length_s`` or
+    1 GiB."""
 
     length_s: float
     status: Status
@@ -272,7 +294,7 @@ class _Buffer:
         with self.ready:
             self.frames.append(frame)
             most = max(2, _MAX_BYTES // max(1, frame.num_bytes))
-            while frame.time_s - self.frames[0].time_s > self.length_s or len(self.frames) > most:
+            while frame.live and (frame.time_s - self.frames[0].time_s > self.length_s or len(self.frames) > most):
                 self.frames.popleft()
                 self.status.num_dropped += 1
             self.ready.notify()
@@ -298,7 +320,8 @@ class _Buffer:
 class LiveStream:
     """The frames of a camera or a network address.  ``close`` ends the thread that receives them.
 
-    A recording behind an address (its duration is known) is read to its end, and nothing of it is dropped.
+    A recording behind an address (a file over HTTP, or a source whose duration is known) is read to its end like a
+    file, and nothing of it is dropped.
 
     Args:
         say: receives lost connections and stalls; called by the thread.
@@ -372,7 +395,7 @@ class LiveStream:
         """Receives until the connection is lost: the cause; or until a recording's end: None."""
         import av
 
-        settings, limit_s, stated_s = self._settings, self._settings.open_s, 0.0
+        settings, limit_s, stated_s, recorded = self._settings, self._settings.open_s, 0.0, False
         try:
             with av.open(
                 self.address.text, format=self.address.format, options=self._options(),
@@ -382,21 +405,27 @@ class LiveStream:
                     raise UserError(f"{self.address.shown}: it has no video track")
                 self.status.num_connections += 1
                 limit_s = settings.read_s
-                stated_s = (container.duration or 0) / 1e6 if self.address.kind == "network" else 0.0
-                if self._decode(container, recorded=stated_s > 0):
+                stated_s = _stated_s(container) if self.address.kind == "network" else 0.0
+                recorded = stated_s > 0 or self._is_file(container)
+                if self._decode(container, recorded) or (recorded and not stated_s):
                     return None
                 problem = "the connection ended"
         except av.error.ExitError:
             problem = f"nothing received for {limit_s:g} s"
         except (av.error.FFmpegError, OSError) as error:
             problem = printable(getattr(error, "strerror", None) or type(error).__name__)
-        end_s = self._clock.last_s
-        if not stated_s:
+        if not recorded:
             return problem
-        if end_s >= stated_s - _END_S:
+        end_s, of = max(self._clock.last_s, 0), f" of {stated_s:.1f}" if stated_s else ""
+        if stated_s and end_s >= stated_s - _END_S:
             return None
         # a recording that is opened again begins anew
-        raise UserError(f"{self.address.shown}: cut off at {max(end_s, 0):.1f} of {stated_s:.1f} s ({problem})")
+        raise UserError(f"{self.address.shown}: cut off at {end_s:.1f}{of} s ({problem})")
+
+    def _is_file(self, container: Any) -> bool:
+        """Whether a server sends a file, however long it lasts."""
+        over_http = self.address.text.lower().startswith("http")
+        return over_http and not _ENDLESS & set(container.format.name.split(","))
 
     def _options(self) -> dict[str, str]:
         options = {"max_pixels": str(MAX_PIXELS)}  # FFmpeg decodes pictures when it opens
@@ -416,15 +445,16 @@ class LiveStream:
 
         stream = container.streams.video[0]
         context, arrival = stream.codec_context, container.format.name in _ARRIVAL
-        period_s = 1 / float(stream.average_rate) if stream.average_rate else 0.04
+        rate = stream.average_rate or stream.guessed_rate
+        period_s = 1 / float(rate) if rate else _PERIOD_S
         context.options = {"max_pixels": str(MAX_PIXELS)}  # of later pictures, which may be larger
         if context.width * context.height > MAX_PIXELS:
             raise UserError(f"{self.address.shown}: pictures of {context.width} x {context.height} are too large")
-        self.live = not recorded
+        self.live, self._clock.recorded = not recorded, recorded
         picture_s, picture_at = self._settings.picture_s, time.monotonic()
         if self._ring is not None:
             self._ring.connected(stream, arrival)
-        for packet in kept(self._ring, container.demux(stream)):
+        for packet in kept(self._ring, _packets(container, stream, recorded)):
             if self._stop.is_set():
                 return True
             if time.monotonic() - picture_at > picture_s:
@@ -442,7 +472,7 @@ class LiveStream:
                     if arrival
                     else self._clock.time_s(frame.pts, float(stream.time_base), period_s)
                 )
-                self._put(TimedFrame(shown_s, frame))
+                self._put(TimedFrame(shown_s, frame, period_s, self.live))
                 while recorded and self._is_full() and not self._stop.is_set():
                     self._stop.wait(0.02)
                 picture_at = time.monotonic()
@@ -469,6 +499,26 @@ class LiveStream:
         self._frame_at, self._is_lost = now, False
         self.status.num_frames += 1
         self._buffer.put(frame)
+
+
+def _packets(container: Any, stream: Any, recorded: bool) -> Iterator[Any]:
+    """The packets of a track, and None where the server of a recording states no size and closes the connection: FFmpeg
+    cannot tell that end from a loss."""
+    try:
+        yield from container.demux(stream)
+    except OSError as error:
+        if not recorded or container.size > 0 or error.errno != errno.EIO:
+            raise
+        yield None
+
+
+def _stated_s(container: Any) -> float:
+    """How long the source lasts, in seconds; 0: it does not state that."""
+    names = set(container.format.name.split(","))
+    if not container.duration or not names & (_STATES_END | _STATES_LENGTH):
+        return 0.0
+    begun_s = (container.start_time or 0) / 1e6 if names & _STATES_END else 0.0
+    return max(container.duration / 1e6 - max(begun_s, 0.0), 0.0)
 
 
 def open_stream(

@@ -15,7 +15,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.stream import FileStream, LiveSettings, LiveStream, Status, open_stream
-from paddlevideo.inference.windows import WindowReader, windows
+from paddlevideo.inference.windows import WindowReader, Windows, check_max_fps
 from paddlevideo.loader.decode.reader import Damaged
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.workers import can_fork, error_of, failure_of, follow_parent
@@ -52,8 +52,7 @@ class StreamClips:
     Args:
         text: a path, a camera or an address.
         pipeline: PIPELINE.test; what it reads is a window.
-        window_s, hop_s: see ``windows``.
-        max_fps: frames closer together are passed over; None: all are held.
+        window_s, hop_s, max_fps: see ``Windows``.
         damaged: of a file: ``read`` takes what can be decoded.
         seed: of the pipeline's generator, ``[seed, 0, number]``.
         live: how a live source is received.
@@ -61,10 +60,10 @@ class StreamClips:
 
     Attributes:
         status: what has happened to the source; current, whatever the process waits for.
-        end_s: end of the last window.
+        end_s: end of the last window; when all have been given, of the stream.
 
     Raises:
-        UserError: in its turn, when the windows before it have been given.
+        UserError: of the source, in its turn, when the windows before it have been given; ``max_fps`` is too small.
     """
 
     text: str
@@ -81,6 +80,9 @@ class StreamClips:
     _process: Any = None
     _connection: Connection | None = None
     _remarks: Connection | None = None
+
+    def __post_init__(self) -> None:
+        check_max_fps(self.max_fps, self.window_s)
 
     def start(self) -> StreamClips:
         """Starts the process, which opens the source; before the model is loaded, where that is possible."""
@@ -158,15 +160,17 @@ class StreamClips:
                 stream.close()
 
     def _cut(self, stream: FileStream | LiveStream) -> Iterator[tuple[str, Any]]:
-        """The messages with clips; perhaps one with the stream's end."""
+        """The messages with clips, and one with the stream's end."""
         shown = stream.address.shown
         size: tuple[int, int] | None = None
-        for number, window in enumerate(windows(stream, self.window_s, self.hop_s, shown, self.max_fps)):
+        found = Windows(stream, self.window_s, self.hop_s, shown, self.max_fps)
+        for number, window in enumerate(found):
             first = window.frames[0].frame
             size = size or (first.width, first.height)
             sample = {"filename": shown, "index": number, "reader": WindowReader(window, shown, size)}
             sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, number]))
             yield "clip", ClipOfWindow(window.start_s, window.end_s, sample["imgs"])
+        yield "end", found.end_s
 
     def _serve(self, parent: int, connection: Connection, remarks: Connection) -> None:
         """The process: sends a clip when the one before was taken, and decodes the next meanwhile."""

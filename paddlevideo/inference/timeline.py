@@ -5,8 +5,8 @@ Windows of ``window_s`` seconds, one every ``hop_s``, are scored by a network.  
 1. A window's scores stand for the time around its centre: up to the middle between its centre and the next one's,
    which is ``centre +- hop_s / 2``.  The first window also stands for the time before, from its own start on, the last
    one for the time up to its own end.
-2. Where windows are missing (the centres are further apart than ``window_s`` and than 1.5 hops: a stall) the time
-   between the windows has no scores: every class is off there, and smoothing begins anew after it.
+2. Where windows are missing (the centres are further apart than ``window_s`` and than 1.5 hops; of key frames than 1.5
+   hops: a stall) the time between the windows has no scores: every class is off there, and smoothing begins anew.
 3. Scores are smoothed: by the median of the windows whose centres are within ``smooth_s / 2``, or exponentially with
    the time constant ``smooth_s``.
 4. A span of a class begins where its score reaches ``on``, and ends where it falls below ``off``.  Of ``exclusive``
@@ -35,7 +35,7 @@ from paddlevideo.spans import Span
 _SAME_S = 1e-6  # seconds that are equal but for rounding
 _STALL = 1.5  # hops without a window
 _DIGITS = 6  # of a score
-_LEAST_S = 0.001  # a span is timed in milliseconds
+_MS, _LEAST_S = 3, 0.001  # a span is timed in milliseconds
 
 
 @dataclass(frozen=True)
@@ -236,15 +236,22 @@ class Timeline:
     Args:
         classes: K names, in the order of the scores.
         video, person: of the spans.
+        stall_s: centres that are further apart are not continued; None: ``window_s``, or 1.5 hops if that is more.
 
     Raises:
         UserError: the background class is not among the classes.
     """
 
     def __init__(
-        self, settings: TimelineSettings, classes: Sequence[str], video: str | None = None, person: str | None = None
+        self,
+        settings: TimelineSettings,
+        classes: Sequence[str],
+        video: str | None = None,
+        person: str | None = None,
+        stall_s: float | None = None,
     ):
         self.settings, self.classes, self._video, self._person = settings, tuple(classes), video, person
+        self._stall_s = max(settings.window_s, _STALL * settings.hop_s) if stall_s is None else stall_s
         self._smoother = _Smoother(settings)
         self._hysteresis = _Hysteresis(settings, _background_of(settings, self.classes))
         self._last: _Window | None = None
@@ -273,7 +280,7 @@ class Timeline:
             apart_s = window.centre_s - self._last.centre_s
             if apart_s <= 0:
                 raise ValueError(f"the window at {window.centre_s:g} s follows that at {self._last.centre_s:g} s")
-            if apart_s > max(self.settings.window_s, _STALL * self.settings.hop_s) + _SAME_S:
+            if apart_s > self._stall_s + _SAME_S:
                 spans += self.stall()
         self._last = window
         return spans + self._taken(self._smoother.push(window))
@@ -298,17 +305,18 @@ class Timeline:
 
     def _spans(self, runs: Iterable[tuple[int, _Run]]) -> list[Span]:
         least_s = max(self.settings.min_s, _LEAST_S) - _SAME_S
+        timed = [(k, run, round(run.start_s, _MS), round(run.end_s, _MS)) for k, run in runs]
         spans = [
             Span(
-                run.start_s,
-                run.end_s,
+                start_s,
+                end_s,
                 self.classes[k],
                 round(min(run.weighted / run.weight_s, 1.0), _DIGITS),
                 self._person,
                 self._video,
             )
-            for k, run in runs
-            if run.end_s - run.start_s >= least_s
+            for k, run, start_s, end_s in timed
+            if end_s - start_s >= least_s
         ]
         return sorted(spans, key=Span.order)
 
@@ -336,8 +344,9 @@ def spans_of(
 class PersonTimelines:
     """The same for each person: scores of key frames to spans of (person, action).
 
-    A key frame stands for the time around it, ``hop_s / 2`` before and after.  A person who is missing for longer than
-    a stall and ``gap_s`` has ended, and is no longer held.
+    A key frame stands for the time around it: up to the middle between it and the next one, and ``hop_s / 2`` where
+    the next one is further away than 1.5 hops, however long the clips around both are.  A person who is missing for
+    longer than that and ``gap_s`` has ended, and is no longer held.
 
     Args:
         settings: ``hop_s`` is the distance of key frames, ``window_s`` the length of the clip that each is scored on;
@@ -361,7 +370,8 @@ class PersonTimelines:
         _background_of(settings, self._classes)  # also where no person ever comes
         self._end_s = np.inf if end_s is None else end_s
         self._timelines: dict[str, tuple[Timeline, float]] = {}  # person -> its timeline, end of the last window
-        self._wait_s = max(settings.window_s, _STALL * settings.hop_s) + settings.gap_s + settings.hop_s
+        self._stall_s = _STALL * settings.hop_s
+        self._wait_s = self._stall_s + settings.gap_s + settings.hop_s
 
     def __len__(self) -> int:
         """The persons who are held."""
@@ -395,4 +405,4 @@ class PersonTimelines:
         return [span for person in [*self._timelines] for span in self.end(person)]
 
     def _new(self, person: str) -> Timeline:
-        return Timeline(self.settings, self._classes, self._video, person)
+        return Timeline(self.settings, self._classes, self._video, person, self._stall_s)

@@ -16,7 +16,7 @@ import numpy as np
 from paddlevideo.ava_files import whole_second
 from paddlevideo.boxes import to_pixels
 from paddlevideo.drawing import NUM_COLOURS, Marked, mark
-from paddlevideo.errors import UserError, printable
+from paddlevideo.errors import UserError
 from paddlevideo.inference.person_actions import Person, VideoActions, usual_distance_s
 from paddlevideo.inference.tracking import colours_of, free_colour, longest_gap_s
 from paddlevideo.loader.decode import FrameReader
@@ -267,7 +267,7 @@ def write_json(path: str | Path, results: Sequence[VideoActions], threshold: flo
     """
     records = [
         {
-            "video": printable(result.path),
+            "video": result.path,
             "time_s": round(key_frame.moment.time_s, 6),
             "frame_index": key_frame.moment.frame_index,
             "persons": [
@@ -288,7 +288,8 @@ def write_json(path: str | Path, results: Sequence[VideoActions], threshold: flo
         for key_frame in result.key_frames
     ]
     lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
-    write_atomic(path, f"[\n{lines}\n]\n")
+    # bytes of a name that are no UTF-8 become JSON's own escapes
+    write_atomic(path, f"[\n{lines}\n]\n".encode("utf-8", "backslashreplace"))
 
 
 def spans_of_videos(results: Sequence[VideoActions], **rule: Any) -> SpanTable:
@@ -317,11 +318,11 @@ def write_people(path: str | Path, results: Sequence[VideoActions], table: SpanT
     for span in table.spans:
         spans[span.video, span.person].append(span)
     for result in results:
-        name, rows = printable(result.path), []
+        name, rows = result.path, []
         for person, track in result.tracks.items():
             own = spans[name, str(person)]
             for time_s, box in zip(track.times_s.tolist(), track.boxes.tolist()):
                 labels = [span.label for span in own if span.start_s <= time_s < span.end_s]
                 rows.append((name, f"{time_s:.3f}", *(f"{x:.5f}" for x in box), ";".join(labels), person))
         writer.writerows(sorted(rows, key=lambda row: (float(row[1]), row[-1])))
-    write_atomic(path, text.getvalue())
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))

@@ -76,7 +76,7 @@ class VideoTimeline:
             self.text, predictor.pipeline, settings.window_s, settings.hop_s, predictor._say, self.max_fps,
             predictor.damaged, predictor.seed, self.live,
         )  # fmt: skip
-        self._timeline = Timeline(settings, predictor.names, self.address.shown)
+        self._timeline = Timeline(settings, predictor.names, self.address.name)
 
     @property
     def steps(self) -> str:
@@ -113,7 +113,7 @@ class VideoTimeline:
     def table(self) -> SpanTable:
         """The spans for a file."""
         facts = {"duration_s": round(self._clips.end_s, 3)} if self._clips.end_s else {}
-        return SpanTable(self.spans, {self.address.shown: facts}, list(self.predictor.names), self.settings.to_dict())
+        return SpanTable(self.spans, {self.address.name: facts}, list(self.predictor.names), self.settings.to_dict())
 
     def _push(self, batch: list[ClipOfWindow]) -> Iterator[Span]:
         if not batch:

@@ -3,6 +3,7 @@ even steps."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader
 _SAME_S = 1e-6  # seconds that are equal but for rounding
 _MAX_BYTES = 2 << 30
 _RECENT = 9  # frames whose distances count as usual
-_HOLE_S = 1.0  # without a frame for so long, or for 3 frames, a window is not whole
+_HOLE_S, _HOLE_FRAMES = 1.0, 3  # a hole is longer than both where a source stalls, and than one of them in a file
+_LEAST_FRAMES = 2  # of a window
 
 
 @dataclass(frozen=True)
@@ -62,57 +64,101 @@ class WindowReader(FrameReader):
         return clip.finish()
 
 
-def windows(
-    frames: Iterable[TimedFrame], window_s: float, hop_s: float, shown: str = "video", max_fps: float | None = None
-) -> Iterator[Window]:
+class Windows:
     """Windows that begin at 0, ``hop_s``, 2 ``hop_s``, ..., each given as soon as it is complete.
 
     At the end there is one more, up to the end of the last frame, where the others do not reach it; of a stream that is
-    shorter than ``window_s`` it is the only one.  Windows in which frames are missing for more than a second (and more
-    than 3 frames) are left out: the source stalled, or frames were dropped.
+    shorter than ``window_s`` it is the only one.
+
+    In a file a picture is shown until the next one: a window that begins in a hole (more than a second, or than 3
+    frames, before its first frame) begins with the picture that is shown then.  A live source stalls, and its frames
+    are dropped: windows in which they are missing for more than a second (and more than 3 frames) are left out.
 
     Args:
         window_s, hop_s: above 0; ``hop_s`` may exceed ``window_s``.
         shown: for messages.
         max_fps: frames closer together are passed over; None: all are held.
 
+    Attributes:
+        end_s: end of the last frame, when all windows have been given; of a live source, of the last window.
+
     Raises:
-        UserError: a window's frames take more than 2 GiB.
+        UserError: ``max_fps`` holds fewer than 2 frames per window; a window's frames take more than 2 GiB.
     """
-    held: deque[TimedFrame] = deque()
-    number, num_bytes = 0, 0
-    for frame in frames:
-        while frame.time_s >= number * hop_s + window_s - _SAME_S:
-            yield from _cut(held, number * hop_s, number * hop_s + window_s)
-            number += 1
-        if held and max_fps is not None and frame.time_s - held[-1].time_s < 1 / max_fps - _SAME_S:
-            continue
-        held.append(frame)
-        num_bytes += frame.num_bytes
-        # the last window begins anywhere
-        while held[0].time_s < min(number * hop_s, frame.time_s - window_s) - _SAME_S:
-            num_bytes -= held.popleft().num_bytes
-        if num_bytes > _MAX_BYTES:
-            raise UserError(
-                f"{shown}: the frames of a window of {window_s:g} s take more than {_MAX_BYTES >> 30} GiB; give a "
-                "shorter window, or hold fewer frames per second (max_fps)"
-            )
-    if held:
-        period_s = _period_s([each.time_s for each in held], window_s)
-        end_s = held[-1].time_s + period_s
-        reached_s = (number - 1) * hop_s + window_s if number else 0.0
-        if end_s > reached_s + period_s / 2:
-            yield from _cut(held, max(end_s - window_s, 0.0), end_s)
 
+    def __init__(
+        self,
+        frames: Iterable[TimedFrame],
+        window_s: float,
+        hop_s: float,
+        shown: str = "video",
+        max_fps: float | None = None,
+    ):
+        check_max_fps(max_fps, window_s)
+        self._frames, self._window_s, self._hop_s, self._shown = frames, window_s, hop_s, shown
+        self._least_s = 0.0 if max_fps is None else 1 / max_fps  # between two frames that are held
+        self._held: deque[TimedFrame] = deque()
+        self.end_s = self._reached_s = 0.0
 
-def _cut(held: Iterable[TimedFrame], start_s: float, end_s: float) -> Iterator[Window]:
-    """The window, where it is whole."""
-    frames = [each for each in held if start_s - _SAME_S <= each.time_s < end_s - _SAME_S]
-    if frames:
+    def __iter__(self) -> Iterator[Window]:
+        held, window_s = self._held, self._window_s
+        number, num_bytes, recent = 0, 0, deque[float](maxlen=_RECENT)
+        last: TimedFrame | None = None
+        for frame in self._frames:
+            if last is not None and last is not held[-1] and frame.time_s - last.time_s > self._least_s:
+                held.append(last)  # passed over, but then shown for long
+                num_bytes += last.num_bytes
+            while frame.time_s >= number * self._hop_s + window_s - _SAME_S:
+                yield from self._cut(number * self._hop_s, number * self._hop_s + window_s)
+                number += 1
+            last = frame
+            recent.append(frame.time_s)
+            if held and frame.time_s - held[-1].time_s < self._least_s - _SAME_S:
+                continue
+            held.append(frame)
+            num_bytes += frame.num_bytes
+            # the last window begins anywhere, and perhaps with the picture before
+            start_s = min(number * self._hop_s, frame.time_s - window_s)
+            while len(held) > 1 and held[1].time_s < start_s - _SAME_S:
+                num_bytes -= held.popleft().num_bytes
+            if num_bytes > _MAX_BYTES:
+                raise UserError(
+                    f"{self._shown}: the frames of a window of {window_s:g} s take more than {_MAX_BYTES >> 30} GiB; "
+                    "give a shorter window, or hold fewer frames per second (max_fps)"
+                )
+        if last is not None:
+            period_s = _period_s([*recent], last.period_s)
+            end_s = last.time_s + period_s
+            if end_s > self._reached_s + period_s / 2:
+                yield from self._cut(max(end_s - window_s, 0.0), end_s)
+            self.end_s = self.end_s if last.live else end_s
+
+    def _cut(self, start_s: float, end_s: float) -> Iterator[Window]:
+        """The window; of a live source, where it is whole."""
+        self._reached_s = end_s
+        frames = [each for each in self._held if start_s - _SAME_S <= each.time_s < end_s - _SAME_S]
         times = [each.time_s for each in frames]
-        longest_s = max(np.diff([start_s, *times, end_s]))
-        if longest_s <= max(_HOLE_S, 3 * _period_s(times, end_s - start_s)):
-            yield Window(start_s, end_s, frames)
+        period_s = _HOLE_FRAMES * _period_s(times, end_s - start_s)
+        if self._held[-1].live:
+            if not frames or max(np.diff([start_s, *times, end_s])) > max(_HOLE_S, period_s):
+                return
+            self.end_s = end_s
+        elif not frames or times[0] - start_s > max(min(_HOLE_S, period_s), self._least_s):
+            before = [each for each in self._held if each.time_s < start_s]
+            frames = [dataclasses.replace(before[-1], time_s=start_s), *frames]
+        yield Window(start_s, end_s, frames)
+
+
+def check_max_fps(max_fps: float | None, window_s: float) -> None:
+    """
+    Raises:
+        UserError: ``max_fps`` holds fewer than 2 frames per window.
+    """
+    if max_fps is not None and max_fps * window_s < _LEAST_FRAMES - _SAME_S:
+        raise UserError(
+            f"max_fps: expected at least {_LEAST_FRAMES / window_s:g}, which are {_LEAST_FRAMES} frames of a window of "
+            f"{window_s:g} s, got {max_fps:g}"
+        )
 
 
 def _period_s(times: list[float], alone_s: float) -> float:
@@ -127,7 +173,7 @@ class Step:
     Args:
         time_s: since the stream's first frame; a multiple of ``step_s``.
         frame: what is shown then.
-        begins: it is the first one, or frames are missing before it.
+        begins: it is the first one, or a live source stalled before it.
     """
 
     time_s: float
@@ -138,8 +184,8 @@ class Step:
 class Steps:
     """The frames that are shown at 0, ``step_s``, 2 ``step_s``, ..., each given when the frame after it is there.
 
-    A frame of a slow stream is given several times.  Where frames are missing for more than a second (and more than 3
-    frames) there are no steps: the source stalled, or frames were dropped.
+    A frame is given several times where it is shown for long.  Where frames of a live source are missing for more than
+    a second (and more than 3 frames) there are no steps: the source stalled, or frames were dropped.
 
     Attributes:
         end_s: end of the last frame, when all have been given.
@@ -156,7 +202,7 @@ class Steps:
         for frame in self._frames:
             if held is not None:
                 period_s = _period_s([*times], np.inf)
-                missing = frame.time_s - held.time_s > max(_HOLE_S, 3 * period_s)
+                missing = frame.live and frame.time_s - held.time_s > max(_HOLE_S, _HOLE_FRAMES * period_s)
                 yield from self._until(held, held.time_s + period_s if missing else frame.time_s)
                 if missing:
                     times.clear()
@@ -166,7 +212,7 @@ class Steps:
             times.append(frame.time_s)
             held = frame
         if held is not None:
-            self.end_s = held.time_s + _period_s([*times], self._step_s)
+            self.end_s = held.time_s + _period_s([*times], held.period_s)
             yield from self._until(held, self.end_s)
 
     def _until(self, held: TimedFrame, end_s: float) -> Iterator[Step]:

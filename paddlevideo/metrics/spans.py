@@ -199,7 +199,8 @@ def _ms(second: float) -> int:
 def _durations(predicted: SpanTable, truth: SpanTable, notes: list[str]) -> dict[str, int]:
     """Milliseconds of every video; of one whose duration no file has, up to its last span."""
     names = {*truth.video_names(), *(span.video or "" for span in truth.spans)}
-    stated = {name: facts.get("duration_s", 0) for t in (predicted, truth) for name, facts in t.videos.items()}
+    facts_of = [item for table in (predicted, truth) for item in table.videos.items()]
+    stated = {name: facts["duration_s"] for name, facts in facts_of if "duration_s" in facts}
     ends: dict[str, float] = defaultdict(float)
     single = next(iter(names)) if len(names) == 1 else None
     if single is not None:  # which one of the files need not name

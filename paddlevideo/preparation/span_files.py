@@ -4,22 +4,33 @@ to training and validation."""
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
 from paddlevideo.loader.decode import open_video
+from paddlevideo.loader.decode.part import last_picture_s
 from paddlevideo.preparation.importers.cvat import cvat_video
 from paddlevideo.preparation.importers.label_studio import label_studio_tasks
-from paddlevideo.preparation.importers.people import ImportOptions, ImportSummary, PersonBox, Segment, parts_of
+from paddlevideo.preparation.importers.people import (
+    ImportOptions,
+    ImportSummary,
+    PersonBox,
+    Segment,
+    is_name,
+    parts_of,
+    video_name,
+)
 from paddlevideo.preparation.importers.tracks import WrittenTracks
 from paddlevideo.preparation.person_annotations import VideoFolder, guess_form, read_people, split_names
 from paddlevideo.safe_io import instead_of_a_file, write_atomic
 from paddlevideo.spans import FORMS as OWN
-from paddlevideo.spans import Span, SpanTable, holds_spans, read_spans, write_spans
+from paddlevideo.spans import Span, SpanTable, behind_end, holds_spans, read_spans, write_spans
 
 TOOLS = ("label_studio", "cvat")
 FORMS = (*OWN.values(), *TOOLS)
@@ -33,11 +44,13 @@ class SpanContent:
         table: the spans; videos are named with the ending that the file gives them.
         people: boxes of persons over time, where the file has them.
         lines: what was read, dropped, and read in one of several ways.
+        times_s: of every frame, float64 [frames], of the videos whose frames are not evenly spaced.
     """
 
     table: SpanTable
     people: list[PersonBox] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    times_s: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def read_any(path: Path, form: str = "auto", options: ImportOptions | None = None) -> SpanContent:
@@ -71,6 +84,7 @@ def read_any(path: Path, form: str = "auto", options: ImportOptions | None = Non
             findings.add(segment.where, str(error))
     findings.raise_if_any()
     lines = [f"dropped: {count} {why}" for why, count in summary.dropped.items()]
+    lines += [f"note: {count} {what}" for what, count in summary.remarks.items()]
     return SpanContent(SpanTable(spans, source=str(path)), people, lines)
 
 
@@ -81,10 +95,10 @@ def _no_rate(video: str) -> float:
 
 
 def _joined(segments: Iterable[Segment]) -> list[Segment]:
-    """Adjoining stretches of one action of one person as one."""
+    """Adjoining stretches of one action of one person as one; of no person, those of one track."""
     joined: dict[tuple, list[Segment]] = defaultdict(list)
     for segment in sorted(segments, key=lambda segment: segment.start_s):
-        own = joined[segment.video, segment.person, segment.label]
+        own = joined[segment.video, segment.person or (segment.where,), segment.label]
         if own and segment.start_s <= own[-1].end_s + 1e-6:
             own[-1] = replace(own[-1], end_s=max(own[-1].end_s, segment.end_s))
         else:
@@ -95,8 +109,10 @@ def _joined(segments: Iterable[Segment]) -> list[Segment]:
 def write_any(path: Path, content: SpanContent, form: str | None = None) -> list[str]:
     """Writes ``FORMS``: by the ending (``.xml``: cvat), Label Studio's where ``form`` states it.
 
+    A file for an annotation tool is read again, and compared.
+
     Returns:
-        What the form cannot hold, a line each.
+        What the form cannot hold, and what is read back otherwise, a line each.
 
     Raises:
         UserError: an unknown ending, or the form cannot hold the spans.
@@ -106,13 +122,15 @@ def write_any(path: Path, content: SpanContent, form: str | None = None) -> list
     if form not in TOOLS:
         lost = write_spans(path, table, form)
         return lost + ([f"{path}: {len(content.people)} boxes of persons are left out"] if content.people else [])
-    tracks = WrittenTracks(table, content.people)
+    # Label Studio counts frames at an even rate whatever the video's are
+    tracks = WrittenTracks(table, content.people, content.times_s if form == "cvat" else None)
     if any(span.video is None for span in table.spans):
         raise UserError(f"{path}: {form} names the video of a span, which is not known (--video)")
     if form == "cvat":
         write_atomic(path, cvat_video(table, tracks))
     else:
-        write_atomic(path, json.dumps(label_studio_tasks(table, tracks), indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(label_studio_tasks(table, tracks), indent=1, ensure_ascii=False) + "\n"
+        write_atomic(path, text.encode("utf-8", "backslashreplace"))
     lost = []
     if any(span.score is not None for span in table.spans):
         lost.append(f"{path}: {form} holds no scores")
@@ -128,13 +146,75 @@ def write_any(path: Path, content: SpanContent, form: str | None = None) -> list
     moved = max((_shift_s(span, tracks) for span in table.spans), default=0.0)
     if moved > 0.0005:
         lost.append(f"{path}: {form} counts frames: times moved by up to {moved:.3f} s")
-    return lost
+    ticked = sorted({span.label for span in table.spans if form == "cvat" and not is_name(span.label)})
+    if ticked:
+        lost.append(f"{path}: cvat: {', '.join(map(repr, ticked))}: each is a checkbox of the label person, as its "
+                    "name is also a value")  # fmt: skip
+    return lost + [f"{path}: {line}" for line in _misread(path, form, table, tracks)]
+
+
+_Read = tuple[str, str, int, int, str | None]  # video, label, first frame and the one behind the last, person
+
+
+def _misread(path: Path, form: str, table: SpanTable, tracks: WrittenTracks) -> list[str]:
+    """What reading the file gives otherwise than it was written, but for what ``form`` never holds: a line per label.
+
+    Times are compared by their frames, persons where the form has their names.
+    """
+    if not table.spans:
+        return []
+    names = {_base(name, form): name for name in table.video_names()}
+    full = {video_name(name): name for name in names.values()} | names
+    options = ImportOptions(
+        lambda video: tracks.rate(full[video]),
+        times_of=lambda video: tracks.clock(full[video]).times_s,
+        labels=dict(enumerate(table.labels())),
+        own_rate=True,
+    )
+    try:
+        found = read_any(path, form, options).table.spans
+    except (UserError, KeyError) as error:
+        return [f"it cannot be read back ({' '.join(str(error).split())})"]
+    kept = {span.person for span in table.spans if span.person and (form != "cvat" or span.person.isdecimal())}
+
+    def read_of(span: Span, frames: tuple[int, int], has_boxes: bool) -> _Read:
+        return _base(span.video, form), span.label, *frames, span.person if has_boxes and span.person in kept else None
+
+    def frames_of(span: Span) -> tuple[int, int]:
+        clock = tracks.clock(names.get(_base(span.video, form), next(iter(names.values()))))
+        return round(clock.frame(span.start_s)), round(clock.frame(span.end_s))
+
+    written = Counter(read_of(span, tracks.frames_of(span), bool(tracks.keys(span))) for span in table.spans)
+    read = Counter(read_of(span, frames_of(span), True) for span in found)
+    missing, others = [*(written - read).elements()], [*(read - written).elements()]
+    lines = []
+    for label in sorted({row[1] for row in missing}):
+        rows = [row for row in missing if row[1] == label]
+        near = sorted(
+            (row for row in others if row[2] < rows[0][3] and row[3] > rows[0][2]), key=lambda row: row[1] != label
+        )
+        instead = f"{_frames(near[0])} of {near[0][1]!r}" if near else "nothing"
+        lines.append(
+            f"{len(rows)} spans of {label!r} are read back otherwise; the first: {_frames(rows[0])}; read: {instead}"
+        )
+    return lines
+
+
+def _frames(row: _Read) -> str:
+    who = f"{row[0]!r}, " + (f"person {row[4]}, " if row[4] else "")
+    return f"{who}frames {row[2]} to {row[3] - 1}"
+
+
+def _base(video: str | None, form: str) -> str:
+    """The name by which a file of a tool has a video; CVAT's has no folders."""
+    name = video_name(video or "")
+    return name.rpartition("/")[2] if form == "cvat" else name
 
 
 def _shift_s(span: Span, tracks: WrittenTracks) -> float:
     first, behind = tracks.frames_of(span)
-    rate = tracks.rate(span.video)
-    return max(abs(first / rate - span.start_s), abs(behind / rate - span.end_s))
+    clock = tracks.clock(span.video)
+    return max(abs(clock.second(first) - span.start_s), abs(clock.second(behind) - span.end_s))
 
 
 def merged(contents: Sequence[SpanContent], video: str | None = None) -> SpanContent:
@@ -165,11 +245,12 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
     """The spans with their videos as paths below the folder, and those videos' durations, rates and sizes.
 
     Raises:
-        ConfigError: there is no such video, or it ends before a span.
+        ConfigError: there is no such video, or it ends before the end of a span.
     """
     findings = Findings(content.table.source)
     names: dict[str, str] = {}
     facts: dict[str, dict[str, float]] = {}
+    times_s: dict[str, np.ndarray] = {}
     for video in content.table.video_names():
         name = folder.name_of(_stem(video, folder))
         if name is None:
@@ -179,8 +260,11 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
         with open_video(folder.root / names[video]) as reader:
             times, (height, width) = reader.times(), reader.get([0]).shape[1:3]
             fps = folder.fps_of(name)
-            duration_s = round(float(times[-1]) + 1 / fps if times is not None else len(reader) / fps, 3)
+            end_s = len(reader) / fps if times is None else float(times[-1]) + last_picture_s(times, fps)
+            duration_s = round(end_s, 3)
             facts[names[video]] = {"duration_s": duration_s, "fps": fps, "width": width, "height": height}
+        if (uneven := folder.times_s(name)) is not None:
+            times_s[names[video]] = uneven
     findings.raise_if_any()
     spans = []
     for span in content.table.spans:
@@ -188,14 +272,11 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
             findings.add(0, "a span names no video (--video)")
             continue
         name = names[span.video]
-        if span.start_s >= facts[name]["duration_s"]:
-            text = (
-                f"{name}: a span begins at {span.start_s:.3f} s, but the video lasts {facts[name]['duration_s']:.3f} s"
-            )
-            findings.add(0, text)
+        if late := behind_end(span, facts[name]):
+            findings.add(0, f"{name}: {late}")
         spans.append(replace(span, video=name))
     findings.raise_if_any()
-    return replace(content, table=replace(content.table, spans=spans, videos=facts, lines=()))
+    return replace(content, table=replace(content.table, spans=spans, videos=facts, lines=()), times_s=times_s)
 
 
 def _stem(video: str, folder: VideoFolder) -> str:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from paddlevideo.drawing import Bar, colour_of, draw_bars, drawable
+from paddlevideo.errors import printable
 from paddlevideo.spans import SpanTable
 
 _FONT, _SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
@@ -42,7 +43,7 @@ def timeline_picture(
     for video in videos:
         for name, table in rows.items():
             spans = [span for span in table.spans if span.video in (video, None)]
-            lines.append((name if len(videos) == 1 else f"{name} {video}", spans))
+            lines.append((name if len(videos) == 1 else f"{name} {printable(video)}", spans))
     legend = _legend(colours)
     curves_px = _CURVES_PX + _GAP if len(windows_s) else 0
     height = _GAP + len(lines) * (_BAR_PX + _GAP) + curves_px + _LINE_PX + _GAP + len(legend)

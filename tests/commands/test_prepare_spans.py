@@ -128,6 +128,56 @@ def test_what_a_form_cannot_hold_is_named(tmp_path):
         write_any(tasks, SpanContent(SpanTable([Span(0, 1, "a", video="a")])), "label_studio")
 
 
+@pytest.mark.parametrize(("form", "name"), [("label_studio", "a.json"), ("cvat", "a.xml")])
+@pytest.mark.parametrize("person", [None, "3"])
+def test_names_that_are_values_too_are_read_back(form, name, person, tmp_path):
+    labels = ["0", "1", "7", "1e5", "nan", "none", "No", "true", "run", "action"]
+    spans = [
+        Span(k * 0.4, k * 0.4 + 0.8, label, None, person, "a.mp4") for k, label in enumerate(labels)
+    ]  # they overlap
+    lost = write_any(tmp_path / name, SpanContent(SpanTable(spans, TABLE.videos), boxes()), form)
+    assert not any("read back" in line for line in lost)
+    assert any("'0', '1', '1e5', '7', 'No', 'nan', 'none', 'true': each is a checkbox" in line for line in lost) == (
+        form == "cvat"
+    )
+    assert read_any(tmp_path / name, options=import_options(FPS, None)).table.spans == SpanTable(spans).spans
+
+
+@pytest.mark.parametrize(
+    ("label", "person", "form", "line"),
+    [
+        ("run", None, "cvat", None),  # adjoining spans stay two
+        ("run", None, "label_studio", None),
+        ("run", "3", "cvat", "'a', person 3, frames 0 to 24; read: 'a', person 3, frames 0 to 49 of 'run'"),
+        ("two  gaps", None, "cvat", "'a', frames 0 to 24; read: 'a', frames 0 to 24 of 'two gaps'"),
+        ("person", "3", "label_studio", "'a', person 3, frames 0 to 24; read: nothing"),
+    ],
+)
+def test_what_is_read_back_otherwise_is_named(label, person, form, line, tmp_path):
+    spans = [Span(0, 1, label, None, person, "a.mp4"), Span(1, 2, label, None, person, "a.mp4")]
+    file = tmp_path / ("a.xml" if form == "cvat" else "a.json")
+    lost = write_any(file, SpanContent(SpanTable(spans, TABLE.videos), boxes()), form)
+    if line is None:
+        assert not any("read back" in text for text in lost)
+        assert read_any(file, options=import_options(FPS, None)).table.spans == tuple(spans)
+    else:
+        assert f"{file}: 2 spans of {label!r} are read back otherwise; the first: {line}" in lost
+
+
+def test_what_a_file_of_a_tool_is_taken_for_is_printed(tmp_path, capsys):
+    boxes_ = [f'<box frame="{k}" outside="{int(k == 9)}" xtl="0" ytl="0" xbr="30" ybr="40">'
+              f'<attribute name="action">{text}</attribute></box>' for k, text in ((0, "none"), (3, "7"), (6, "run"),
+                                                                                  (9, ""))]  # fmt: skip
+    track = f'<track id="0" label="person">{"".join(boxes_)}</track>'
+    (tmp_path / "a.xml").write_text(f"<annotations><meta><source>a.mp4</source></meta>{track}</annotations>")
+    words = ["prepare", "spans", f"{tmp_path}/a.xml", "--fps", "1", "--out", f"{tmp_path}/o.csv"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "values of 'action' are 'none' and taken for no action" in out and "are numbers and taken for no" in out
+    assert main([*words, "--attribute", "action"]) == 0
+    assert [span.label for span in read_spans(tmp_path / "o.csv").spans] == ["7", "run"]
+
+
 def test_prepare_people_still_takes_whole_pictures_for_persons(tmp_path):
     write_any(tmp_path / "a.xml", SpanContent(SpanTable(SPANS[:1], TABLE.videos)))
     content = read_any(tmp_path / "a.xml", options=import_options(FPS, None))
@@ -148,6 +198,25 @@ def videos(tmp_path):
     lines = [f"in/{k}.mp4,{s},{s + 1},{name}\n" for k in range(4) for s, name in enumerate(["run", "walk"])]
     (tmp_path / "all.csv").write_text("video,start_s,end_s,label\n" + "".join(lines))
     return tmp_path
+
+
+@pytest.mark.parametrize("ending", ["xml", "json"])
+def test_spans_of_a_video_with_a_variable_rate_keep_their_times(ending, tmp_path, capsys):
+    """8 s at 25 frames a second, then 8 s at 5."""
+    seconds = [k / 25 for k in range(200)] + [8 + k / 5 for k in range(40)]
+    (tmp_path / "v").mkdir()
+    write_clip(tmp_path / "v/a.mp4", np.full((240, 32, 48, 3), 90, "uint8"), pts=[round(600 * s) for s in seconds])
+    (tmp_path / "a.csv").write_text("video,start_s,end_s,label\na.mp4,2,4,run\na.mp4,10,14,walk\na.mp4,15,16,run\n")
+    tool, videos = f"{tmp_path}/o.{ending}", ["--videos", f"{tmp_path}/v"]
+    form = ["--to", "label_studio"] if ending == "json" else []
+    assert main(["prepare", "spans", f"{tmp_path}/a.csv", *videos, *form, "--out", tool]) == 0
+    assert "times moved" in capsys.readouterr().out if form else "note" not in capsys.readouterr().out
+    back = [*videos, "--out", f"{tmp_path}/back.csv"]
+    assert main(["prepare", "spans", tool, *back]) == 0
+    for found, span in zip(read_spans(tmp_path / "back.csv").spans, read_spans(tmp_path / "a.csv").spans, strict=True):
+        moved_s = 0.5 / 14 if form else 0.0011  # Label Studio counts frames at an even rate
+        assert (found.label, found.start_s) == (span.label, pytest.approx(span.start_s, abs=moved_s))
+        assert found.end_s == pytest.approx(span.end_s, abs=moved_s)
 
 
 def test_spans_are_split_by_video(videos, capsys):
@@ -184,6 +253,7 @@ def test_the_command_converts_and_refuses(videos, capsys):
     assert "8 spans of 4 videos" in capsys.readouterr().out
     assert main(["prepare", "spans", f"{out}.json", "--out", f"{out}.jsonl"]) == 0
     assert read_spans(f"{out}.jsonl").spans == read_spans(table).spans
+    write_spans(videos / "late.csv", SpanTable([Span(2, 3.2, "run", video="in/0.mp4")]))
     write_spans(videos / "one.srt", SpanTable([Span(0, 1, "run")]))
     for words, text in [
         ([table, "--out", f"{out}.srt"], "subtitles are of one video"),
@@ -192,6 +262,10 @@ def test_the_command_converts_and_refuses(videos, capsys):
         ([table, "--out", out, "--to", "srt"], "SpanDataset reads json, csv and jsonl"),
         ([videos / "one.srt", "--video", "no.mp4", "--videos", videos / "videos", "--out", out], "no video 'no.mp4'"),
         ([videos / "no.csv", "--out", out], "no such file"),
+        (
+            [videos / "late.csv", "--videos", videos / "videos", "--out", out],
+            "2.000 to 3.200 s, but the video lasts 3.000",
+        ),
     ]:
         assert main(["prepare", "spans", *map(str, words)]) == 2
         assert text in capsys.readouterr().err, words

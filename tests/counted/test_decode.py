@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.inference.stream import open_stream
-from paddlevideo.inference.windows import windows
+from paddlevideo.inference.windows import Windows
 from paddlevideo.loader.decode import open_video
 from paddlevideo.loader.decode.index import VideoIndex, packed, write_index
 from paddlevideo.loader.decode.packets import OpenVideo
@@ -118,7 +118,7 @@ def test_a_long_file_is_opened_once_per_clip(folder, counts, monkeypatch, with_i
 @pytest.mark.parametrize("name", ["gop12.mp4", "gop250.mp4", "intra.avi"])
 def test_a_stream_decodes_each_frame_once_however_its_windows_overlap(folder, counts, name):
     stream = open_stream(str(folder / name), print)
-    found = list(windows(stream, 2.0, 0.25))
+    found = list(Windows(stream, 2.0, 0.25))
     assert len(found) == 33 and sum(len(window.frames) for window in found) == 33 * 60
     assert counts["frames"] == stream.status.num_frames == NUM
     assert counts["passes"] == 1 and counts["seeks"] == 0

@@ -1,6 +1,7 @@
 """Spans of time with a label, and their files."""
 
 import json
+import os
 
 import pytest
 
@@ -56,6 +57,27 @@ def test_tables_hold_the_spans(form, tmp_path):
     assert write_spans(file, FULL) == [f"{file}: {form} holds no classes, settings, durations and rates of videos"]
     assert read_spans(file).spans == FULL.spans and holds_spans(file)
     assert write_spans(file, ONE) == [] and read_spans(file) == ONE
+
+
+NAMES = [" lead.mp4", "trail.mp4 ", " ", "Screen Recording\u202fPM.mov", "\u3000a.mp4", "a\nb\r.mp4", 'say "a, b".mp4',
+         os.fsdecode(b"caf\xe9.mp4"), "caf\\udce9.mp4"]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "jsonl"])
+def test_names_of_files_are_held_exactly(form, tmp_path):
+    file = tmp_path / f"a.{form}"
+    table = SpanTable([Span(0, 1, "run", 0.5, None, name) for name in NAMES], dict.fromkeys(NAMES, {"fps": 25.0}))
+    write_spans(file, table)
+    assert read_spans(file).spans == table.spans and len(table.spans) == len(NAMES)
+    assert form != "json" or read_spans(file).videos == table.videos
+
+
+def test_names_that_no_file_has_and_labels_of_odd_bytes():
+    for video in ("", "a\0b", "\ud800"):
+        with pytest.raises(ValueError, match="video: expected the name of a file"):
+            Span(0, 1, "run", video=video)
+    with pytest.raises(ValueError, match="label: expected a text of UTF-8"):
+        Span(0, 1, os.fsdecode(b"caf\xe9"))
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt"])

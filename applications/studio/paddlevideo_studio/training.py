@@ -104,7 +104,7 @@ def check_overrides(changes: Sequence[str]) -> None:
     """
     for change in changes:
         key = change.partition("=")[0]
-        if "=" not in change or not key.strip() or key.split(".")[0].strip() in _FIXED:
+        if "=" not in change or not change.isprintable() or not key.strip() or key.split(".")[0].strip() in _FIXED:
             raise UserError(f"override: expected key=value, and none of {', '.join(_FIXED)}, got {change!r:.80}")
 
 

@@ -67,7 +67,7 @@ def settings_words(settings: dict[str, Any]) -> list[str]:
     for name, value in settings.items():
         if name in NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
             words += [f"--{name}", f"{value:g}"]
-        elif name in TEXTS and isinstance(value, str) and value and not value.startswith("-"):
+        elif name in TEXTS and isinstance(value, str) and value.isprintable() and value[:1] not in ("", "-"):
             words += [f"--{name}", value]
         else:
             raise UserError(

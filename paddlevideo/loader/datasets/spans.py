@@ -13,7 +13,7 @@ from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import Row, check_inside, expanded, locate, parse_label
 from paddlevideo.ranges import NonNegative, NonNegativeInt, Positive
 from paddlevideo.registry import DATASETS
-from paddlevideo.spans import SpanTable, read_spans
+from paddlevideo.spans import SpanTable, behind_end, read_spans
 
 _LEAST = 0.5  # of the length of a background sample, that free time must have
 
@@ -44,7 +44,7 @@ class SpanDataset(Dataset):
 
     Raises:
         UserError: the file is missing or holds no spans; no free time for background samples.
-        ConfigError: bad lines, all at once.
+        ConfigError: bad lines, and spans behind the ``duration_s`` of their video, all at once.
     """
 
     def __init__(
@@ -79,6 +79,9 @@ class SpanDataset(Dataset):
         nothing = None
         if background is not None:
             nothing = parse_label(Row(0, {"label": str(background)}), num_classes, problems, class_names)
+        for row, span in zip(self._rows(table), table.spans):
+            if late := behind_end(span, table.videos.get(span.video, {})):
+                problems.add(row.line, f"{span.video}: {late}")
         problems.raise_if_any()
         self.remarks = [f"{printable(self.file_path)}: {len(labels)} spans of {len(set(paths))} videos"]
         self.records = [

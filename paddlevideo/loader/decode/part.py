@@ -12,6 +12,19 @@ from paddlevideo.loader.decode.reader import EachFrame, FrameReader
 _ROUNDING_S = 0.0005  # spans are timed in milliseconds
 
 
+def last_picture_s(times: np.ndarray, fps: float) -> float:
+    """Seconds for which the last frame is shown, which its time stamp does not state.
+
+    Where the rate changes it is that of the end: the shorter distance of the two before it, and ``1 / fps`` at least.
+
+    Args:
+        times: of every frame in seconds, float64 [frames].
+        fps: frames per second on average.
+    """
+    distances = np.diff(times[-3:])
+    return max(1 / fps, float(distances.min()) if len(distances) else 0.0)
+
+
 class PartReader(FrameReader):
     """The frames of a reader whose time stamps are from ``start_s`` up to ``end_s``, which is no part; at least the one
     that is shown at ``start_s``.
@@ -27,7 +40,7 @@ class PartReader(FrameReader):
         times = reader.times()
         if times is None:
             raise UserError("a span in seconds needs the rate of the frames: fps in this section of DATASET")
-        if start_s >= times[-1] + 1 / reader.fps:
+        if start_s >= times[-1] + last_picture_s(times, reader.fps):
             raise UserError(
                 f"the span from {start_s:.3f} to {end_s:.3f} s begins after the last frame, at {times[-1]:.3f} s"
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.importers.people import PICTURE_NEEDED, PersonCollector, upright
+from paddlevideo.preparation.importers.people import PICTURE_NEEDED, PersonCollector, is_name, upright
 from paddlevideo.preparation.importers.tracks import PersonTrack, TrackKey, WrittenTracks, add_tracks
 from paddlevideo.spans import Span, SpanTable
 
@@ -195,8 +195,9 @@ def _attributes(box: ElementTree.Element) -> dict[str, str]:
 def cvat_video(table: SpanTable, tracks: WrittenTracks) -> bytes:
     """CVAT for video 1.1, of one video: a task needs a label ``person`` with a text attribute ``action``.
 
-    Times become frames, of the video's ``fps``.  A track is a person from the first to the last box, with all the
-    actions of a frame in the attribute, or a span of the whole picture.
+    Times become frames, by the video's ``fps`` or the times of its frames.  A track is a person from the first to the
+    last box, with all the actions of a frame in the attribute, or a span of the whole picture.  A class whose name is
+    a number, or means true or false, is an attribute of that name instead: a checkbox of the label.
 
     Raises:
         UserError: spans of several videos, of none, or of one whose rate or size is not known.
@@ -222,6 +223,7 @@ def cvat_video(table: SpanTable, tracks: WrittenTracks) -> bytes:
     for key, spans in groups.items():
         own = isinstance(key, str) and key.isdecimal()
         identity = key if own else str(next(free))
+        ticked = sorted({span.label for span in spans if not is_name(span.label)})
         element = ElementTree.SubElement(root, "track", {"id": identity, "label": "person", "source": "manual"})
         for frame, box, actions in _keys(spans, name, key if isinstance(key, str) else None, tracks):
             outside = actions is None
@@ -229,7 +231,10 @@ def cvat_video(table: SpanTable, tracks: WrittenTracks) -> bytes:
             corners = {corner: f"{side:.6g}" for corner, side in zip(("xtl", "ytl", "xbr", "ybr"), sides)}
             flags = {"outside": str(int(outside)), "occluded": "0", "keyframe": "1", "z_order": "0"}
             shape = ElementTree.SubElement(element, "box", {"frame": str(frame), **flags, **corners})
-            ElementTree.SubElement(shape, "attribute", {"name": "action"}).text = ";".join(actions or ())
+            named = {"action": ";".join(filter(is_name, actions or ()))}
+            named |= {label: str(label in (actions or ())).lower() for label in ticked}
+            for attribute, text in named.items():
+                ElementTree.SubElement(shape, "attribute", {"name": attribute}).text = text
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 

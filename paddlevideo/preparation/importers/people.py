@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.findings import Findings
+from paddlevideo.loader.decode.part import last_picture_s
 from paddlevideo.video_files import VIDEO_ENDINGS, is_video
 
 LONGEST_S = 86400.0  # of a video that is not there
@@ -24,6 +26,7 @@ PICTURE_NEEDED = "expected names as video/img_00031.jpg or video_00031.jpg; --vi
 
 _PEOPLE = {"person", "people", "human", "actor", "pedestrian", "player"}  # labels that name whom, not what they do
 _TRUE, _FALSE = {"true", "yes", "1"}, {"", "false", "no", "none", "null", "0", "__undefined__", "_default"}
+_NAMELIKE = {"none", "null", "0"}  # of _FALSE, what a class may be called, too
 _PARTS = re.compile(r"[;|,](?![^()]*\))")  # "talk to (e.g., self)" is one name
 _WORD = r"(?:img|image|frame|pic)"
 _NUMBER_ONLY = re.compile(rf"(?:{_WORD}[_-]?)?(?P<number>\d{{1,9}})", re.IGNORECASE)
@@ -72,7 +75,8 @@ class Clock:
 
     Args:
         fps: frames per second.
-        times_s: of every frame, float64 [frames], where they are not evenly spaced; after them ``fps`` counts on.
+        times_s: of every frame, float64 [frames], where they are not evenly spaced; after them all are as long as the
+            last one (``last_picture_s``).
     """
 
     fps: float
@@ -82,13 +86,17 @@ class Clock:
         if self.times_s is None:
             return frame / self.fps
         last = len(self.times_s) - 1
-        return float(np.interp(frame, np.arange(last + 1), self.times_s)) + max(frame - last, 0.0) / self.fps
+        return float(np.interp(frame, np.arange(last + 1), self.times_s)) + max(frame - last, 0.0) * self._last_s
 
     def frame(self, second: float) -> float:
         if self.times_s is None:
             return second * self.fps
         late_s = max(second - float(self.times_s[-1]), 0.0)
-        return float(np.interp(second, self.times_s, np.arange(len(self.times_s)))) + late_s * self.fps
+        return float(np.interp(second, self.times_s, np.arange(len(self.times_s)))) + late_s / self._last_s
+
+    @cached_property
+    def _last_s(self) -> float:
+        return last_picture_s(self.times_s, self.fps)
 
 
 @dataclass(frozen=True)
@@ -305,7 +313,8 @@ class PersonCollector:
                     if word.lower() in _TRUE and (wanted is None or word != "1"):
                         found += self.names(name, f"attribute {name!r}")
                     elif word.lower() in _FALSE and (wanted is None or word != "0"):
-                        continue
+                        if word.lower() in _NAMELIKE:
+                            self.note(f"values of {name!r} are {word!r} and taken for no action")
                     elif wanted is None and is_number(word):
                         self.note(f"values of {name!r} are numbers and taken for no action (--attribute {name})")
                     else:
@@ -345,6 +354,11 @@ class PersonCollector:
 def parts_of(text: str) -> list[str]:
     """The names in a text, parted by ``;``, ``|`` or ``,`` outside of brackets."""
     return [part.strip() for part in _PARTS.split(text) if part.strip()]
+
+
+def is_name(word: str) -> bool:
+    """Whether an attribute's value is read as the name of an action: not as true or false, and not as a number."""
+    return word.lower() not in _TRUE | _FALSE and not is_number(word)
 
 
 def video_name(name: str) -> str:

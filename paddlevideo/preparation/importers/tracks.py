@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -180,13 +180,16 @@ class WrittenTracks:
     Args:
         table: with ``fps`` of every video, and its ``width`` and ``height`` where boxes are in its pixels.
         people: boxes of persons over time, by the names that the spans have; others are left out.
+        times_s: of every frame, float64 [frames], of the videos whose frames are not evenly spaced.
 
     Raises:
         UserError: a video without a rate, or boxes in pixels without the size of the picture.
     """
 
-    def __init__(self, table: SpanTable, people: Sequence[PersonBox] = ()):
-        self._table = table
+    def __init__(
+        self, table: SpanTable, people: Sequence[PersonBox] = (), times_s: Mapping[str, np.ndarray] | None = None
+    ):
+        self._table, self._times_s = table, times_s or {}
         self._boxes: dict[tuple[str, str | None], list[tuple[float, tuple[float, ...]]]] = defaultdict(list)
         self._videos = {video_name(name): name for name in table.video_names()}
         for person in sorted(people, key=lambda person: person.time_s):
@@ -203,6 +206,10 @@ class WrittenTracks:
             )
         return float(fps)
 
+    def clock(self, video: str) -> Clock:
+        """Seconds of its frames."""
+        return Clock(self.rate(video), self._times_s.get(video))
+
     def size_px(self, video: str) -> tuple[int, int]:
         """Width and height."""
         facts = self._table.videos.get(video, {})
@@ -213,13 +220,13 @@ class WrittenTracks:
     def num_frames(self, video: str) -> int:
         """Of the video, or up to its last span where the duration is not known."""
         ends = [span.end_s for span in self._table.spans if span.video == video]
-        return round(max([self._table.videos.get(video, {}).get("duration_s", 0.0), *ends]) * self.rate(video))
+        return round(self.clock(video).frame(max([self._table.videos.get(video, {}).get("duration_s", 0.0), *ends])))
 
     def frames_of(self, span: Span) -> tuple[int, int]:
         """The first frame and the one behind the last; at least one frame."""
-        rate = self.rate(span.video)
-        first = round(span.start_s * rate)
-        return first, max(round(span.end_s * rate), first + 1)
+        clock = self.clock(span.video)
+        first = round(clock.frame(span.start_s))
+        return first, max(round(clock.frame(span.end_s)), first + 1)
 
     def keys(self, span: Span) -> list[tuple[int, tuple[float, ...]]]:
         """Frames and boxes (fractions) of the span's person: its first and last frame, and those with a box between."""
@@ -237,14 +244,15 @@ class WrittenTracks:
     def frames(self, video: str, person: str | None) -> list[int]:
         """The frames with a box of a person, ascending; none of None."""
         boxes = self._boxes.get((video, person), []) if person is not None else []
-        return sorted({round(time_s * self.rate(video)) for time_s, _ in boxes})
+        clock = self.clock(video) if boxes else None
+        return sorted({round(clock.frame(time_s)) for time_s, _ in boxes})
 
     def box_at(self, video: str, person: str | None, frame: int) -> tuple[float, ...]:
         """The box of a person at a frame; of one without boxes, and of None, the whole picture."""
         boxes = self._boxes.get((video, person)) if person is not None else None
         if not boxes:
             return WHOLE
-        times_s, second = [time_s for time_s, _ in boxes], frame / self.rate(video)
+        times_s, second = [time_s for time_s, _ in boxes], self.clock(video).second(frame)
         return tuple(float(np.interp(second, times_s, column)) for column in zip(*(box for _, box in boxes)))
 
     def without_boxes(self) -> int:

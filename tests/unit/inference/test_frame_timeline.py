@@ -13,7 +13,7 @@ from paddlevideo.config import load_config
 from paddlevideo.inference.frame_timeline import FrameTimeline
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.step_outputs import StepScores
-from paddlevideo.inference.stream import TimedFrame
+from paddlevideo.inference.stream import FileStream, TimedFrame
 from paddlevideo.inference.timeline import TimelineSettings
 from paddlevideo.inference.windows import Steps
 from paddlevideo.loader.decode import open_video
@@ -94,10 +94,24 @@ def test_a_stream_gives_the_spans_of_the_file(predictor, video):
         assert one[0] == other[0] and np.array_equal(one[1], other[1])
 
 
-def test_after_a_stall_the_network_begins_anew(predictor, tmp_path):
-    pictures = numbered_frames(70)
-    stamps = [24 * k + (1800 if k >= 40 else 0) for k in range(70)]  # 3 s are missing
-    path = write_clip(tmp_path / "gap.mkv", pictures, fps=25, pts=stamps)
+@pytest.fixture(scope="module")
+def gap(tmp_path_factory):
+    """From 1.6 to 4.6 s there is no frame."""
+    stamps = [24 * k + (1800 if k >= 40 else 0) for k in range(70)]
+    return write_clip(tmp_path_factory.mktemp("gap") / "gap.mkv", numbered_frames(70), fps=25, pts=stamps)
+
+
+def test_in_a_file_the_network_takes_the_picture_that_is_shown_meanwhile(predictor, gap):
+    timeline, found = scored(predictor, gap)
+    assert [time_s for time_s, _ in found] == [HOP_S * k for k in range(24)]
+    assert timeline.table().videos[str(gap)]["duration_s"] == 5.8
+
+
+def test_after_a_stall_the_network_begins_anew(predictor, gap, monkeypatch):
+    frames, path = FileStream.__iter__, gap
+    monkeypatch.setattr(
+        FileStream, "__iter__", lambda self: (dataclasses.replace(each, live=True) for each in frames(self))
+    )
     steps = StepScores()
     timeline, found = scored(predictor, path, steps=steps)
     rest = [(time_s, row) for time_s, row in found if time_s > 2]
@@ -121,13 +135,13 @@ def test_every_crop_is_a_stream_of_its_own(build, video, avg_type):
     np.testing.assert_allclose(found[NUM_SEG - 1][1], wide.predict(pictures)[0].scores, atol=1e-6)
 
 
-def frame_at(time_s):
-    return TimedFrame(time_s, SimpleNamespace(width=64, height=48))
+def frame_at(time_s, live):
+    return TimedFrame(time_s, SimpleNamespace(width=64, height=48), 0.1, live)
 
 
-def taken(times_s, step_s):
+def taken(times_s, step_s, live=True):
     """(step, time of the frame that is shown, begins), and the end."""
-    steps = Steps([frame_at(time_s) for time_s in times_s], step_s)
+    steps = Steps([frame_at(time_s, live) for time_s in times_s], step_s)
     return [(step.time_s, step.frame.time_s, step.begins) for step in steps], steps.end_s
 
 
@@ -140,7 +154,10 @@ def test_a_step_takes_the_frame_that_is_shown_then():
     assert late == [(0.5, 0.5, True)]
     gap, _ = taken([0, 0.1, 0.2, 0.3, 5.3, 5.4, 5.5], 0.25)
     assert gap == [(0, 0, True), (0.25, 0.2, False), (5.5, 5.5, True)]
-    assert taken([], 0.25) == ([], 0.0)
+    held, end_s = taken([0, 0.1, 0.2, 0.3, 1.4], 0.25, live=False)
+    assert held == [(0, 0, True), (0.25, 0.2, False), *((0.25 * k, 0.3, False) for k in range(2, 6))]
+    assert end_s == pytest.approx(1.5)
+    assert taken([], 0.25) == ([], 0.0) and taken([0], 0.25) == ([(0, 0, True)], 0.1)
 
 
 @pytest.fixture

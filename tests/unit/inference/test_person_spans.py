@@ -1,5 +1,7 @@
 """``VideoActions.spans``: what each person does over time; and the table of persons beside it."""
 
+import csv
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +12,9 @@ from paddlevideo.inference.key_frames import KeyMoment
 from paddlevideo.inference.person_actions import DetectionSettings, KeyFrame, Person, VideoActions
 from paddlevideo.inference.timeline import PersonTimelines, TimelineSettings
 from paddlevideo.inference.tracking import tracks_of
-from paddlevideo.inference.video_output import spans_of_videos, write_people
+from paddlevideo.inference.video_output import spans_of_videos, write_json, write_people
 from paddlevideo.preparation.span_files import import_options, merged, read_any, write_any
+from paddlevideo.safe_io import read_json
 from paddlevideo.spans import Span, SpanTable, write_spans
 
 SETTINGS = DetectionSettings([0, 3, 7], ["(reserved)", "walk", "wave"])
@@ -75,10 +78,11 @@ def test_a_score_between_off_and_on_holds_a_span_and_begins_none():
     assert rows(result.spans(off=0.6).spans) == [("3", "walk", 1.5, 2.5)]
 
 
-def test_a_person_who_leaves_and_comes_back_continues_within_the_gap():
-    there = dict.fromkeys((0, 1, 2, 6, 7), (0.9, 0.0))
-    assert rows(video({3: there}).spans(gap_s=3).spans) == [("3", "walk", 0, 7.5)]
-    assert rows(video({3: there}).spans(gap_s=2.9).spans) == [("3", "walk", 0, 2.5), ("3", "walk", 5.5, 7.5)]
+@pytest.mark.parametrize("clip_s", [None, 4.0])
+def test_a_person_who_leaves_and_comes_back_continues_within_the_gap(clip_s):
+    result = replace(video({3: dict.fromkeys((0, 1, 2, 6, 7), (0.9, 0.0))}), clip_s=clip_s)
+    assert rows(result.spans(gap_s=3).spans) == [("3", "walk", 0, 7.5)]
+    assert rows(result.spans(gap_s=2.9).spans) == [("3", "walk", 0, 2.5), ("3", "walk", 5.5, 7.5)]
     other = {
         3: dict.fromkeys((0, 1, 2), (0.9, 0.0)),
         8: dict.fromkeys((6, 7), (0.9, 0.0)),
@@ -159,6 +163,18 @@ def test_the_table_of_persons_has_the_actions_of_each_moment(tmp_path):
     assert "clips/a.mp4,5.000,0.60000,0.25000,0.75000,1.00000,wave,8" in lines
     assert "clips/a.mp4,8.000,0.10000,0.20000,0.30000,0.80000,,3" in lines
     assert lines[-1].startswith("b.mp4,1.000,") and lines[-1].endswith(",walk,3")
+
+
+@pytest.mark.parametrize("name", [" lead.mp4", "Screen\u202fPM.mp4", os.fsdecode(b"caf\xe9.mp4")])
+def test_all_files_name_the_video_as_it_was_given(name, tmp_path):
+    result = video(TWO, name)
+    table = spans_of_videos([result])
+    assert {span.video for span in table.spans} == {name} == set(table.videos)
+    write_people(tmp_path / "p.csv", [result], table)
+    with open(tmp_path / "p.csv", encoding="utf-8", errors="surrogateescape") as file:
+        assert {row["video"] for row in csv.DictReader(file)} == {name}
+    write_json(tmp_path / "k.json", [result], 0.5)
+    assert {frame["video"] for frame in read_json(tmp_path / "k.json")} == {name}
 
 
 def test_spans_of_several_videos_carry_their_video():

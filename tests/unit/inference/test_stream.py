@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import socket
 import struct
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.stream import Address, LiveSettings, open_stream
+from paddlevideo.inference.windows import Steps, Windows
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.decode.packets import to_rgb
 from tests.clips import damage, frame_numbers, numbered_frames, write_clip
@@ -49,7 +51,10 @@ def opened():
         ("/dev/video3", "camera", "/dev/video3"),
         ("rtsp://user:secret@10.0.0.1:554/a/b?token=secret", "network", "rtsp://10.0.0.1:554/a/b?..."),
         ("http://secret@[::1]:80/x", "network", "http://[::1]:80/x"),
-        ("HTTPS://Host/x.m3u8", "network", "https://host/x.m3u8"),
+        ("HTTPS://Host/x.m3u8", "network", "https://Host/x.m3u8"),
+        ("rtsp://h/user=me&password=secret&channel=1", "network", "rtsp://h/user=me&password=...&channel=1"),
+        ("rtsp://h/user=me_password=secret_channel=1.sdp", "network", "rtsp://h/user=me_password=..."),
+        ("rtsp://me:p%2Fsecret@h/x", "network", "rtsp://h/x"),
     ],
 )
 def test_addresses_and_what_is_shown_of_them(text, kind, shown, monkeypatch):
@@ -66,11 +71,14 @@ def test_addresses_and_what_is_shown_of_them(text, kind, shown, monkeypatch):
         ("concat://a|b", "expected a path, or one of rtsp"),
         ("rtsp://", "has no host"),
         ("http://host:99999/", "not a valid address"),
+        *((f"rtsp://me:{password}@h/s", "written %2F") for password in ("12/secret", "secr/et", "se?cret", "se#cret")),
+        ("rtsp://me:secret\u2100@h/s", "not a valid address"),
     ],
 )
 def test_addresses_that_are_refused(text, named):
-    with pytest.raises(UserError, match=named):
+    with pytest.raises(UserError, match=named) as raised:
         Address.parse(text)
+    assert not re.search("12|secr|cret", str(raised.value))
 
 
 def test_a_file_named_like_a_camera_is_the_file(tmp_path, monkeypatch):
@@ -110,18 +118,45 @@ def test_an_address_that_is_no_video_is_one_line(tmp_path, opened):
         list(opened(f"http://127.0.0.1:{port}/page.html")[0])
 
 
-def test_a_recording_over_http_equals_the_file(tmp_path, opened):
-    path = write_clip(tmp_path / "a.mkv", numbered_frames(50))
+LATE = {"pts": range(125, 175), "ticks": 25}  # begins at 5 s
+HOLE = {"pts": [*range(25), *range(325, 350)], "ticks": 25}  # a picture is shown for 12 s
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "options"),
+    [
+        ("a.mkv", 50, {}),
+        ("late.mkv", 50, LATE),
+        ("late.mp4", 50, LATE),
+        ("hole.mkv", 50, HOLE),
+        ("hole.mp4", 50, HOLE),
+        ("a.ts", 50, {"muxer": "mpegts"}),
+        ("a.h264", 50, {"muxer": "h264"}),
+        ("live.mkv", 50, {"muxer": "matroska", "muxer_options": {"live": "1"}}),  # of unknown duration
+        ("one.mkv", 1, {}),
+        ("one.ts", 1, {"muxer": "mpegts"}),
+    ],
+)
+def test_a_recording_over_http_equals_the_file(tmp_path, opened, name, count, options):
+    path = write_clip(tmp_path / name, numbered_frames(count), fps=25, **options)
     here = list(opened(path)[0])
     with http_server(files(tmp_path)) as port:
-        stream, _ = opened(f"http://127.0.0.1:{port}/a.mkv", LiveSettings(buffer_s=0.5, read_s=2))
+        stream, remarks = opened(f"http://127.0.0.1:{port}/{name}", LiveSettings(buffer_s=0.5, read_s=2, outage_s=1))
         there = []
         for frame in stream:  # slower than the server, and nothing is dropped
             there.append(frame)
             time.sleep(0.005)
-    assert numbers(there) == numbers(here)
-    assert [each.time_s for each in there] == [each.time_s for each in here]
-    assert stream.status.num_dropped == 0
+    assert numbers(there) == numbers(here) == list(range(count)) and remarks == []
+    np.testing.assert_allclose([each.time_s for each in there], [each.time_s for each in here], atol=1e-9)
+    assert stream.status.num_dropped == 0 and stream.status.num_connections == 1
+    end_s = 14.0 if options is HOLE else count * here[0].period_s if count == 1 else count / 25
+    for kind, lengths in ((Windows, (1.0, 0.5)), (Steps, (0.25,))):
+        cut = [kind(frames, *lengths) for frames in (here, there)]
+        found = [list(each) for each in cut]
+        assert len(found[0]) == len(found[1]) and [each.end_s for each in cut] == pytest.approx([end_s, end_s])
+        if kind is Windows:
+            assert [numbers(w.frames) for w in found[0]] == [numbers(w.frames) for w in found[1]]
+            assert found[0][-1].end_s == pytest.approx(end_s)
 
 
 def test_a_recording_that_is_cut_off_is_an_error(tmp_path, opened):
@@ -129,6 +164,26 @@ def test_a_recording_that_is_cut_off_is_an_error(tmp_path, opened):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     with http_server(files(tmp_path)) as port, pytest.raises(UserError, match=r"cut off at \d\.\d of 3\.0 s"):
         list(opened(f"http://127.0.0.1:{port}/a.mkv")[0])
+
+
+def sent(data, *, of=None):
+    """For ``answer``: these bytes, of so many that are announced; None: nothing is announced."""
+
+    def send(handler):
+        answer_with(200, "video/mp2t", **({} if of is None else {"Content-Length": str(of)}))(handler)
+        handler.wfile.write(data)
+
+    return send
+
+
+def test_a_recording_without_duration_ends_with_its_file_and_not_with_its_connection(tmp_path, opened):
+    data = write_clip(tmp_path / "a.ts", numbered_frames(90), muxer="mpegts").read_bytes()
+    with http_server(answer(sent(data))) as port:
+        stream, remarks = opened(f"http://127.0.0.1:{port}/a.ts")
+        assert numbers(list(stream)) == list(range(90)) and remarks == []
+    named = r"cut off at \d\.\d s \(Input/output error\)"
+    with http_server(answer(sent(data[: len(data) // 2], of=len(data)))) as port, pytest.raises(UserError, match=named):
+        list(opened(f"http://127.0.0.1:{port}/a.ts")[0])
 
 
 def test_a_playlist_must_not_name_local_files(tmp_path, opened):

@@ -157,6 +157,16 @@ def test_a_stall_can_be_stated_where_the_windows_are_near():
     assert spans(stalled=False) == [(0, 4.5)]
 
 
+def test_a_span_is_as_long_as_its_rounded_times():
+    settings = TimelineSettings(0.001, hop_s=0.001, smoothing="none", min_s=0, gap_s=0, exclusive=False)
+    times = windows(3000, 0.001, 0.001, first_s=0.0)
+    scores = np.zeros((len(times), 3))
+    scores[::2, 1] = 1.0
+    shifted = spans_of(scores, times + 0.0005, settings, CLASSES)  # both ends between two milliseconds
+    assert shifted and all(span.duration_s > 0.0009 for span in shifted)
+    assert len(spans_of(scores, times, settings, CLASSES)) == 1500
+
+
 def test_exclusive_classes_never_overlap_and_the_background_is_no_span():
     settings = TimelineSettings(2.0, hop_s=1.0, smoothing="none", min_s=0, gap_s=3, background="nothing")
     run, walk, nothing = [0, 1, 0], [0, 0, 1], [1, 0, 0]

@@ -24,7 +24,7 @@ from paddlevideo.inference.stream import TimedFrame
 from paddlevideo.inference.timeline import TimelineSettings
 from paddlevideo.inference.timeline_video import write_timeline_video
 from paddlevideo.inference.video_timeline import VideoTimeline, window_of
-from paddlevideo.inference.windows import windows
+from paddlevideo.inference.windows import Windows
 from paddlevideo.loader.decode import open_video
 from paddlevideo.loader.decode.packets import OpenVideo
 from paddlevideo.loader.pipelines import Pipeline
@@ -90,6 +90,15 @@ def test_a_stream_gives_the_spans_of_the_file_and_every_frame_is_decoded_once(pr
         list(there.run())
     strip = lambda spans: [(span.start_s, span.end_s, span.label, span.score) for span in spans]  # noqa: E731
     assert strip(there.spans) == strip(here.spans) and there.status == "150 frames"
+
+
+@pytest.mark.parametrize("name", [" lead.mkv", "Screen\u202fPM.mkv ", "a\nb.mkv", os.fsdecode(b"caf\xe9.mkv")])
+def test_the_spans_name_the_file_as_it_was_given(name, predictor, long_video, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.symlink(long_video, name)
+    here = VideoTimeline(predictor, name, dataclasses.replace(SETTINGS, on=0.0, off=0.0))
+    assert list(here.run()) and {span.video for span in here.spans} == {name} == set(here.table().videos)
+    assert here.address.shown.isprintable()
 
 
 def test_batches_and_a_process_that_cannot_be_forked_change_nothing(tiny, predictor, long_video, monkeypatch):
@@ -247,7 +256,7 @@ def test_a_camera_that_is_cut_goes_on_shows_it_and_ctrl_c_ends_it_with_what_it_h
 
 def test_what_is_held_of_an_endless_source_does_not_grow():
     frames = (frame_at(k / 25) for k in range(5000))
-    largest = max(len(window.frames) for window in windows(frames, 2.0, 0.5))
+    largest = max(len(window.frames) for window in Windows(frames, 2.0, 0.5))
     assert largest == 50
 
 

@@ -249,7 +249,7 @@ def test_a_request_that_fails_once_is_repeated(shards, monkeypatch, no_pause):
 
 
 def test_secrets_stay_out_of_messages():
-    assert without_secrets("https://me:pw@host/a?X-Signature=1") == "https://host/a"
+    assert without_secrets("https://me:pw@host/a?X-Signature=1") == "https://host/a?..."
     assert without_secrets("data/what?.tar") == "data/what?.tar"
     for password in ("S3CRET", "p@ss", "p/w", "p:w?x", "12/p"):
         address = f"simplecache::http://alice:{password}@host/a"

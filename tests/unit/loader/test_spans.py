@@ -1,5 +1,6 @@
 """Spans of videos as samples: which frames are read, background, windows, and a whole training."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from paddlevideo.loader.datasets.spans import SpanDataset
 from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.loader.decode.part import PartReader
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.spans import Span, SpanTable, write_spans
 from tests import tiny
 from tests.clips import write_clip
 
@@ -78,6 +80,24 @@ def test_frames_from_the_start_up_to_the_end():
         PartReader(numbered(), 10.0, 11.0)
     with pytest.raises(UserError, match="needs the rate of the frames"):
         PartReader(numbered(fps=0.0), 0.0, 1.0)
+
+
+@pytest.mark.parametrize(("times", "last_s"), [([0, 0.04, 0.08, 0.28, 0.48], 0.68), ([0, 0.04, 0.08, 15.08], 20.1066)])
+def test_the_last_picture_lasts_to_the_end_of_the_video(times, last_s):
+    """At the rate of the end; a picture after a hole as long as those are on average."""
+    reader = numbered(len(times), (len(times) - 1) / times[-1])
+    reader.times = lambda: np.array(times, float)
+    assert PartReader(reader, last_s - 0.001, last_s).get([0])[0, 0, 0, 0] == len(times) - 1
+    with pytest.raises(UserError, match="begins after the last frame"):
+        PartReader(reader, last_s + 0.001, last_s + 1)
+
+
+@pytest.mark.parametrize(("start_s", "end_s", "fits"), [(14, 16.04, True), (15, 99, False), (16, 16.02, False)])
+def test_spans_behind_the_stated_end_are_refused(start_s, end_s, fits, tmp_path):
+    facts = {"a.mp4": {"duration_s": 16.0, "fps": 25.0}}
+    write_spans(tmp_path / "a.json", SpanTable([Span(start_s, end_s, "run", video="a.mp4")], facts))
+    with contextlib.nullcontext() if fits else pytest.raises(ConfigError, match="a.mp4: .* the video lasts 16.000 s"):
+        assert len(SpanDataset(str(tmp_path / "a.json"), class_names=NAMES, num_classes=3)) == 1
 
 
 def test_a_window_of_a_longer_span_is_drawn_by_the_sample_s_generator():

@@ -52,6 +52,15 @@ def test_the_background_class_is_time_without_a_span():
     assert score_spans(table((0, 5, "run", 1.0)), truth).figures["frame_accuracy"] == 0.5
 
 
+@pytest.mark.parametrize("facts", [{"fps": 25.0}, {}])
+def test_a_duration_that_one_file_states_counts(facts):
+    spans, videos = [Span(0, 5, "run", 1.0, None, "a.mp4")], [{"a.mp4": {"duration_s": 100.0}}, {"a.mp4": facts}]
+    truth = [Span(0, 10, "run", None, None, "a.mp4")]
+    for stated, other in (videos, videos[::-1]):
+        result = score_spans(SpanTable(spans, stated), SpanTable(truth, other))
+        assert result.figures["frame_accuracy"] == pytest.approx(0.95) and result.notes == []
+
+
 def test_edit_score():
     assert edit_score("abc", "abc") == 1 and edit_score("", "") == 1 and edit_score("a", "") == 0
     assert edit_score("kitten", "sitting") == pytest.approx(1 - 3 / 7)

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
-from paddlevideo.errors import CONTROL, UserError
+from paddlevideo.errors import UserError
 from paddlevideo.spans import LONGEST_S, Span
 from paddlevideo_studio.journal import HUMAN, Entry, Journal
 from paddlevideo_studio.project import content_of
@@ -213,6 +213,6 @@ def _check_class(label: str, names: set[str]) -> None:
 
 
 def _person(text: str) -> str:
-    if not text.strip() or text != text.strip() or len(text) > 64 or CONTROL.search(text):
-        raise UserError("person: expected 1 to 64 characters without a blank at the ends")
+    if not text.strip() or text != text.strip() or len(text) > 64 or not text.isprintable():
+        raise UserError("person: expected 1 to 64 printable characters without a blank at the ends")
     return text
