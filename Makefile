@@ -1,5 +1,5 @@
 # make demo: the whole job on a small data set that it makes; make demo-ava: the same for action detection.
-# make demo-long: what happens when, in a video of 12 minutes.
+# make demo-long: what happens when, in a video of 12 minutes; make studio: the page, on a project of that demo.
 # make test: the tests.  Each does its own set-up.
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ export FLAGS_use_stride_kernel ?= 0
 export OMP_NUM_THREADS ?= 1
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo demo-ava demo-long test test-slow lint format bench clean
+.PHONY: setup demo demo-ava demo-long studio test-studio test test-slow lint format bench clean
 
 setup: $(VENV)/.ready
 
@@ -29,6 +29,14 @@ demo-ava: setup
 
 demo-long: setup
 	$(BIN)/python -m demo.run_long
+
+studio: setup
+	@test -f demo/long/inference/inference.yml || $(BIN)/python -m demo.run_long
+	$(BIN)/paddlevideo studio --project demo/studio --model demo/long/inference \
+	    --add demo/long/long.mp4 demo/long/val/*.mp4 --analysis window_s=2 hop_s=1 smooth_s=6 on=0.5 off=0.2
+
+test-studio: setup
+	$(BIN)/python -m pytest tests/studio
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow'

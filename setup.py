@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "paddlevideo/__init__.py").read_text()).group(1)
 README = HERE / "README.md"
 
+STUDIO = "applications/studio"
 SHIPPED = ("configs/**/*.yaml", "data/*/labels.txt")  # below paddlevideo/ in an installed package; see shipped.py
 
 
@@ -19,7 +20,8 @@ class BuildWithShipped(build_py):
 
     def run(self):
         if not self.editable_mode:  # modules that are gone do not come back from an earlier build
-            shutil.rmtree(Path(self.build_lib, "paddlevideo"), ignore_errors=True)
+            for package in ("paddlevideo", "paddlevideo_studio"):
+                shutil.rmtree(Path(self.build_lib, package), ignore_errors=True)
         super().run()
         for source, target in self._shipped():
             Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,11 @@ EXTRAS = {
         "fsspec>=2024.2",
         "aiohttp>=3.9",
         "simplejpeg>=1.8",
+        "fastapi>=0.110",
+        "uvicorn>=0.27",
+        "httpx>=0.27",
     ],
+    "studio": ["fastapi>=0.110", "uvicorn>=0.27"],  # the page of applications/studio
     "demo": ["scikit-learn>=1.4"],  # its hand-written digits
 }
 
@@ -70,9 +76,14 @@ setup(
     long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["paddlevideo", "paddlevideo.*"]),
+    packages=[*find_packages(include=["paddlevideo", "paddlevideo.*"]), *find_packages(STUDIO)],
+    package_dir={"paddlevideo_studio": f"{STUDIO}/paddlevideo_studio"},
+    package_data={"paddlevideo_studio": ["static/*", "static/*/*"]},
     cmdclass={"build_py": BuildWithShipped},
-    entry_points={"console_scripts": ["paddlevideo = paddlevideo.cli.main:main"]},
+    entry_points={
+        "console_scripts": ["paddlevideo = paddlevideo.cli.main:main"],
+        "paddlevideo.commands": ["studio = paddlevideo_studio.command"],
+    },
     python_requires=">=3.11",
     install_requires=[
         "numpy>=1.26",

@@ -9,8 +9,9 @@
      "spans": [{"video": "a.mp4", "start_s": 0.5, "end_s": 3.25, "label": "run", "score": 0.91, "person": "3"}]}
 
 ``csv`` (``video,start_s,end_s,label``, and ``score``, ``person`` where a span has one) and ``jsonl`` (an object of
-``spans`` per line) hold the spans alone; subtitles hold those of one video without its name and without scores.  All of
-them hold times to the millisecond.  ``write_spans`` returns what the form of a file cannot hold.
+``spans`` per line; lines may replace others, see ``journals``) hold the spans alone; subtitles hold those of one video
+without its name and without scores.  All of them hold times to the millisecond.  ``write_spans`` returns what the form
+of a file cannot hold.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any, NamedTuple
 
 from paddlevideo.errors import CONTROL, UserError
 from paddlevideo.findings import Findings
+from paddlevideo.journals import current
 from paddlevideo.safe_io import read_json, reading, write_atomic
 
 FORMAT = "paddlevideo.spans"
@@ -227,6 +229,8 @@ def read_spans(path: str | os.PathLike, form: str | None = None) -> SpanTable:
     ):
         text = stream.read()
     entries = list(_READERS[form](text, findings))
+    if form == "jsonl":
+        entries = current(entries, findings.add)
     spans = [(line, span) for line, entry in entries if (span := span_of(entry, line, findings)) is not None]
     findings.raise_if_any()
     return SpanTable([span for _, span in spans], source=source, lines=[line for line, _ in spans])

@@ -1,12 +1,14 @@
 """The command ``paddlevideo`` and the printed names ``main.py`` and ``tools/*.py``.
 
 A command is a module of this folder with ``add_arguments(parser)`` and ``run(args) -> int``, imported when it is named.
+Other packages add commands by entry points of the group ``paddlevideo.commands``: a name, and such a module.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from paddlevideo.environment import hide_paddle_remarks, set_cpu_environment
 from paddlevideo.errors import UserError
 
 NAME = "paddlevideo"
+ENTRY_POINTS = "paddlevideo.commands"
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,16 @@ class Command:
     """One command.
 
     Args:
-        about: its line in the list of commands.
-        module: the module of ``paddlevideo.cli``.
+        about: its line in the list of commands; "": the first line of the module's docstring.
+        module: the module of ``package``.
         variant: further arguments of the module's ``add_arguments``.
+        package: "" where ``module`` is the whole name.
     """
 
     about: str
     module: str
     variant: tuple[str, ...] = ()
+    package: str = "paddlevideo.cli"
 
 
 @dataclass(frozen=True)
@@ -104,13 +109,20 @@ SCRIPTS: dict[str, Command | Group] = {
 }
 
 
+def commands() -> Group:
+    """``COMMANDS``, and those of installed packages; a name of ``COMMANDS`` stays what it is."""
+    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    others = {entry.name: Command("", entry.value, package="") for entry in found}
+    return Group(COMMANDS.about, {**others, **COMMANDS.commands})
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """``paddlevideo COMMAND ...``; returns the exit code.
 
     Args:
         argv: the words after the command's name (those of the process).
     """
-    return run_command(lambda: execute(COMMANDS, NAME, sys.argv[1:] if argv is None else argv))
+    return run_command(lambda: execute(commands(), NAME, sys.argv[1:] if argv is None else argv))
 
 
 def run_script(name: str, argv: Sequence[str] | None = None) -> int:
@@ -136,7 +148,7 @@ def execute(command: Command | Group, prog: str, argv: Sequence[str]) -> int:
             raise UserError(f"{prog}: there is no command {word!r}; expected one of {', '.join(command.commands)}")
         command, prog = command.commands[word], f"{prog} {word}"
     set_cpu_environment()
-    module = importlib.import_module(f"paddlevideo.cli.{command.module}")
+    module = importlib.import_module(f"{command.package}.{command.module}".lstrip("."))
     parser = argparse.ArgumentParser(
         prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -149,7 +161,19 @@ def execute(command: Command | Group, prog: str, argv: Sequence[str]) -> int:
 def _listing(group: Group, prog: str) -> str:
     """The list of a group's commands."""
     width = max(map(len, group.commands)) + 2
-    lines = [f"  {name:{width}}{command.about}" for name, command in group.commands.items()]
+    lines = [
+        f"  {name:{width}}{command.about or _first_line(command.module)}" for name, command in group.commands.items()
+    ]
     return "\n".join(
         [f"usage: {prog} COMMAND ...", "", group.about, "", *lines, "", f"{prog} COMMAND --help lists its options."]
     )
+
+
+def _first_line(module: str) -> str:
+    """Of a module's docstring, as a line of the list of commands."""
+    try:
+        text = importlib.import_module(module).__doc__ or module
+    except ImportError as error:
+        return f"{module} cannot be imported ({error})"
+    line = text.strip().splitlines()[0].rstrip(".")
+    return line[:1].lower() + line[1:]

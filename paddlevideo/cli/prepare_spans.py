@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--video", metavar="NAME", help="the video of files that do not name it")
     add("--attribute", metavar="NAME", help="of annotation of tools: the attribute that holds the actions (all)")
     add("--labels", type=Path, metavar="FILE", help="class names in this order (those annotated, by the alphabet)")
+    add("--annotated", action="store_true", help="only spans without a score: those of a person, not of a model")
     add("--val", type=options.share, default=0.2, metavar="SHARE", help="of the videos, to validate on (%(default)s)")
     add("--test", type=options.share, default=0.0, metavar="SHARE", help="of the videos, to test on (%(default)s)")
     add("--seed", type=options.at_least(0), default=0, help="of the split")
@@ -63,6 +64,11 @@ def run(args: argparse.Namespace) -> int:
         import_options(args.fps, folder), labels=dict(enumerate(names)), video=args.video, attribute=args.attribute
     )
     content = merged([read_any(file, args.format, import_as) for file in args.files], args.video)
+    if args.annotated:
+        kept = [span for span in content.table.spans if span.score is None]
+        if not kept:
+            raise UserError(f"{content.table.source}: every span has a score, so none is annotated (--annotated)")
+        content = replace(content, table=replace(content.table, spans=kept, lines=()))
     table = content.table
     if unknown := sorted({span.label for span in table.spans} - {*names}) if names else []:
         raise UserError(f"{args.labels}: has no class {unknown[0]!r}, which {table.source} has")

@@ -48,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     timeline_files.add_files(parser)
     buffered = "of a live source: seconds that wait for the model before the oldest are dropped (%(default)s)"
     add("--buffer_s", type=float, default=10.0, metavar="S", help=buffered)
+    keep = "of a live source: keep its last seconds in this folder as they are received, in files of some seconds"
+    add("--keep", metavar="DIR", help=keep)
+    add("--keep_s", type=options.positive, default=60.0, metavar="S", help="so many of them (%(default)s)")
     add("--outage_s", type=float, metavar="S", help="of a live source: end when it is lost for so long (never)")
 
 
@@ -175,7 +178,7 @@ def _timeline(args: argparse.Namespace, predictor: Predictor, source: str) -> Vi
     settings = TimelineSettings(
         window_s=window_s, hop_s=hop_s, exclusive=not predictor.multi_label, **span_options.rule_of(args)
     )
-    live = LiveSettings(buffer_s=args.buffer_s, outage_s=args.outage_s)
+    live = LiveSettings(buffer_s=args.buffer_s, outage_s=args.outage_s, keep=args.keep, keep_s=args.keep_s)
     kind = FrameTimeline if by_frame else VideoTimeline
     return kind(predictor, source, settings, args.max_fps, live)
 

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from paddlevideo.addresses import without_secrets
 from paddlevideo.errors import UserError, printable
+from paddlevideo.inference.recording import PacketRing, kept
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.decode.packets import decode_all
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged
@@ -182,6 +183,8 @@ class LiveSettings(Checked):
         read_s: without a packet for so long, the connection counts as lost.
         picture_s: without a picture for so long, although packets arrive, as well; above the distance of key pictures.
         outage_s: limit for connecting again; None: none.
+        keep: folder that holds the last seconds as received, see ``recording``; None: they are not kept.
+        keep_s: so many of them.
 
     Raises:
         UserError: values that the annotations do not allow.
@@ -192,6 +195,8 @@ class LiveSettings(Checked):
     read_s: Positive = 10.0
     picture_s: Positive = 30.0
     outage_s: NonNegative | None = None
+    keep: str | None = None
+    keep_s: Positive = 60.0
 
 
 class FileStream:
@@ -340,6 +345,7 @@ class LiveStream:
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
         self._frame_at: float | None = None  # monotonic, of the last one
         self._is_lost = False  # the connection, until the next frame
+        self._ring = PacketRing(settings.keep, settings.keep_s, say) if settings.keep else None
         self._thread.start()
 
     def __iter__(self) -> Iterator[TimedFrame]:
@@ -358,6 +364,9 @@ class LiveStream:
             self._buffer.end(error)
         else:
             self._buffer.end()
+        finally:
+            if self._ring is not None:
+                self._ring.close()
 
     def _receive(self) -> None:
         pause_s, lost_at = _FIRST_PAUSE_S, None
@@ -448,7 +457,9 @@ class LiveStream:
             raise UserError(f"{self.address.shown}: pictures of {context.width} x {context.height} are too large")
         self.live, self._clock.recorded = not recorded, recorded
         picture_s, picture_at = self._settings.picture_s, time.monotonic()
-        for packet in _packets(container, stream, recorded):
+        if self._ring is not None:
+            self._ring.connected(stream, arrival)
+        for packet in kept(self._ring, _packets(container, stream, recorded)):
             if self._stop.is_set():
                 return True
             if time.monotonic() - picture_at > picture_s:

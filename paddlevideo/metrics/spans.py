@@ -284,7 +284,7 @@ def segment_counts(predicted: Sequence[Segment], annotated: Sequence[Segment], l
     taken = [False] * len(annotated)
     hits = 0
     for segment in predicted:
-        overlaps = [_iou(segment, other) * (segment[2] == other[2]) for other in annotated]
+        overlaps = [span_iou(segment, other) * (segment[2] == other[2]) for other in annotated]
         best = int(np.argmax(overlaps)) if overlaps else 0
         if overlaps and overlaps[best] >= least and not taken[best]:
             taken[best] = True
@@ -292,7 +292,8 @@ def segment_counts(predicted: Sequence[Segment], annotated: Sequence[Segment], l
     return hits, len(predicted) - hits, len(annotated) - hits
 
 
-def _iou(a: tuple, b: tuple) -> float:
+def span_iou(a: tuple, b: tuple) -> float:
+    """Intersection over union of two stretches of time: start and end first."""
     shared = min(a[1], b[1]) - max(a[0], b[0])
     return shared / (a[1] - a[0] + b[1] - b[0] - shared) if shared > 0 else 0.0
 
@@ -336,7 +337,7 @@ def average_precision(
     for place, i in enumerate(np.argsort([-(span.score or 0.0) for span, _ in predicted], kind="stable")):
         span, key = predicted[i]
         own = (_ms(span.start_s), _ms(span.end_s))
-        overlaps = [0.0 if taken[key][j] else _iou(own, other) for j, other in enumerate(times.get(key, ()))]
+        overlaps = [0.0 if taken[key][j] else span_iou(own, other) for j, other in enumerate(times.get(key, ()))]
         best = int(np.argmax(overlaps)) if overlaps else 0
         if overlaps and overlaps[best] >= least:
             taken[key][best] = True

@@ -141,6 +141,20 @@ def test_coco_of_videos_and_of_named_categories(tmp_path):
     assert one.actions == two.actions == ("walk",)
 
 
+def test_a_line_of_jsonl_replaces_another(tmp_path):
+    box = {"video": "v", "time_s": 1, "box": [0.1, 0.1, 0.2, 0.2], "actions": ["walk"]}
+    lines = [
+        {**box, "id": "a"}, {**box, "id": "b"}, {**box, "time_s": 2}, {"id": "c", "replaces": "a", "removed": True},
+        {**box, "id": "d", "replaces": "b", "box": [0.1, 0.1, 0.4, 0.4]},
+    ]  # fmt: skip
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = read_people(tmp_path / "a.jsonl", "auto", ImportOptions(lambda _: 25.0))
+    assert [(p.time_s, p.box[2]) for p in found] == [(2, 0.2), (1, 0.4)]
+    (tmp_path / "a.jsonl").write_text(json.dumps({**box, "replaces": "x"}) + "\n")
+    with pytest.raises(UserError, match="a.jsonl:1: replaces 'x', which no entry before it is"):
+        read_people(tmp_path / "a.jsonl", "auto", ImportOptions(lambda _: 25.0))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "reported"),
     [

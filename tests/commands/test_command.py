@@ -4,6 +4,7 @@ import ast
 import importlib
 import os
 import pkgutil
+import re
 import resource
 import subprocess
 import sys
@@ -44,6 +45,29 @@ def test_the_list_names_every_command(capsys):
     assert "class-weights" in capsys.readouterr().out
     assert main(["trian"]) == 2
     assert "there is no command 'trian'" in capsys.readouterr().err
+
+
+def test_other_packages_add_commands_by_entry_points(tmp_path, monkeypatch, capsys):
+    (tmp_path / "greeting.py").write_text(
+        '"""Greets."""\n\n\ndef add_arguments(parser):\n    parser.add_argument("--name")\n\n\n'
+        'def run(args):\n    print(f"hello {args.name}")\n    return 0\n'
+    )
+    (tmp_path / "greeting-1.0.dist-info").mkdir()
+    (tmp_path / "greeting-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n"
+    )
+    points = "[paddlevideo.commands]\ngreet = greeting\ngreet-all = greeting\ntrain = greeting\ngone = nowhere\n"
+    (tmp_path / "greeting-1.0.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"\n  greet-all +greets\n", out) and re.search(r"\n  train +train a model\n", out)
+    assert re.search(r"\n  gone +nowhere cannot be imported", out)
+    assert main(["greet", "--name", "you"]) == 0
+    assert capsys.readouterr().out == "hello you\n"
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])  # a command of the package stays what it is
+    assert "Trains a video model" in capsys.readouterr().out
 
 
 def test_every_script_is_a_printed_name_and_every_printed_name_a_script():

@@ -29,7 +29,13 @@ def run(installed, *words, cwd):
 
 def test_it_holds_the_package_the_yaml_files_and_the_label_lists(installed):
     files = {file.relative_to(installed) for file in installed.rglob("*") if file.is_file()}
-    assert {file.parts[0] for file in files} == {"paddlevideo"}
+    assert {file.parts[0] for file in files} == {"paddlevideo", "paddlevideo_studio"}
+    studio = ROOT / "applications/studio"
+    of_studio = {file for file in studio.rglob("*") if file.is_file() and file.suffix != ".pyc"} - {
+        *studio.glob("*.md")
+    }
+    assert {file for file in files if file.parts[0] != "paddlevideo"} == {f.relative_to(studio) for f in of_studio}
+    files = {file for file in files if file.parts[0] == "paddlevideo"}
     shipped = {file for file in files if file.suffix != ".py"}
     wanted = [*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("data/*/labels.txt")]
     assert shipped == {"paddlevideo" / file.relative_to(ROOT) for file in wanted} and len(shipped) > 100

@@ -244,6 +244,16 @@ def test_spans_are_split_by_video(videos, capsys):
     assert "4 videos cannot be parted" in capsys.readouterr().err
 
 
+def test_annotated_spans_are_those_without_a_score(tmp_path, capsys):
+    found = [Span(0, 1, "run", 0.9, None, "a.mp4"), Span(2, 3, "walk", None, None, "a.mp4")]
+    write_spans(tmp_path / "a.json", SpanTable(found))
+    words = ["prepare", "spans", str(tmp_path / "a.json"), "--annotated", "--out", str(tmp_path / "b.json")]
+    assert main(words) == 0 and read_spans(tmp_path / "b.json").spans == (found[1],)
+    write_spans(tmp_path / "a.json", SpanTable(found[:1]))
+    assert main(words) == 2
+    assert "every span has a score, so none is annotated" in capsys.readouterr().err
+
+
 def test_the_command_converts_and_refuses(videos, capsys):
     table, out = videos / "all.csv", videos / "out"
     assert main(["prepare", "spans", str(table), "--to", "label_studio", "--fps", "10", "--out", f"{out}.json"]) == 0

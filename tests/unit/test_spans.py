@@ -164,3 +164,25 @@ def test_results_of_recognition_are_no_spans(tmp_path):
     (tmp_path / "a.csv").write_text("path,label,predicted,0,1\n")
     (tmp_path / "a.json").write_text("[]")
     assert not holds_spans(tmp_path / "a.csv") and not holds_spans(tmp_path / "a.json")
+
+
+def test_a_line_of_jsonl_replaces_another(tmp_path):
+    file = tmp_path / "a.jsonl"
+    lines = [
+        {"id": "a", "start_s": 0, "end_s": 1, "label": "run", "score": 0.5},
+        {"id": "b", "start_s": 2, "end_s": 3, "label": "run", "score": 0.5},
+        {"start_s": 4, "end_s": 5, "label": "stand"},
+        {"id": "c", "replaces": "a", "start_s": 0, "end_s": 1.5, "label": "walk"},
+        {"id": "d", "replaces": "b", "removed": True},
+        {"id": "e", "replaces": "c", "start_s": 0, "end_s": 1.25, "label": "walk"},
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = read_spans(file)
+    assert [(s.start_s, s.end_s, s.label) for s in table.spans] == [(0, 1.25, "walk"), (4, 5, "stand")]
+    assert list(table.lines) == [6, 3]
+    undo = {"id": "f", "replaces": "d", "start_s": 2, "end_s": 3, "label": "run", "score": 0.5}
+    file.write_text(file.read_text() + json.dumps(undo) + "\n")
+    assert len(read_spans(file).spans) == 3
+    file.write_text(file.read_text() + json.dumps({**undo, "id": "g", "replaces": "a"}) + "\n")
+    with pytest.raises(ConfigError, match="a.jsonl:8: replaces 'a', which no entry before it is, or which is replaced"):
+        read_spans(file)

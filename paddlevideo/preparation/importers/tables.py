@@ -11,6 +11,7 @@ from typing import Any
 
 from paddlevideo.boxes import from_corner
 from paddlevideo.errors import UserError
+from paddlevideo.journals import current
 from paddlevideo.preparation.importers.people import PersonCollector, is_number, shown
 from paddlevideo.preparation.list_files import csv_cells, text_lines
 
@@ -23,6 +24,7 @@ _HEADER = (
 )
 _MAX_FRACTION = 2.0  # coordinates above are pixels; a fraction may reach a little outside of the picture
 _AVA_FIELDS = (7, 8)
+_OBJECT = "expected an object with video, time_s, box [x1, y1, x2, y2], actions [names], person"
 _NO_VIDEO = "no video; --video names that of a whole file"
 
 
@@ -64,20 +66,25 @@ def read_csv(path: Path, found: PersonCollector) -> None:
 
 
 def read_jsonl(path: Path, found: PersonCollector) -> None:
-    """An object per line and person."""
-    records = []
+    """An object per line and person; lines may replace others, see ``journals``."""
+    entries = []
     for where, text in text_lines(path):
         try:
             record = json.loads(text)
         except (ValueError, RecursionError) as error:
             found.findings.add(where, f"not JSON ({error})")
             continue
-        needed = {"box"} if found.options.video else {"box", "video"}
-        if not isinstance(record, dict) or not needed <= record.keys() or not {"time_s", "frame"} & record.keys():
-            text = "expected an object with video, time_s, box [x1, y1, x2, y2], actions [names], person"
-            found.findings.add(where, text)
-            continue
-        records.append((where, record))
+        if isinstance(record, dict):
+            entries.append((where, record))
+        else:
+            found.findings.add(where, _OBJECT)
+    records = []
+    needed = {"box"} if found.options.video else {"box", "video"}
+    for where, record in current(entries, found.findings.add):
+        if needed <= record.keys() and {"time_s", "frame"} & record.keys():
+            records.append((where, record))
+        else:
+            found.findings.add(where, _OBJECT)
     _table(records, found, found.options.box_format == "xywh")
 
 

@@ -1,0 +1,257 @@
+"""A project: a folder that people can read without this program.
+
+project.json    name, kind, classes with colours, the model in use
+videos/         ID.mp4 (or .webm): what is played, analysed and trained on; ID.json, ID.jpg, ID.strip.jpg
+originals/      uploads that a browser does not play
+spans.jsonl     spans, people.jsonl boxes of persons: see ``journal``; videos are named as below videos/
+models/N/       an exported model; model.json beside its files
+runs/N/         job.json, log.txt, and what the job made
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.errors import CONTROL, UserError
+from paddlevideo.safe_io import read_json, sweep_temporary, write_atomic
+from paddlevideo_studio.journal import HUMAN, Journal, new_id
+from paddlevideo_studio.models import Model, ModelStore
+from paddlevideo_studio.videos import VideoStore
+
+FORMAT, VERSION = "paddlevideo.studio", 1
+KINDS = ("timeline", "people")
+# that colour-blind people tell apart: blue, orange, green, purple, red, teal, brown, pink
+COLOURS = ("#2d6cec", "#d1700f", "#10885a", "#7c4dc4", "#d0342c", "#0f8a94", "#8a5a2b", "#c6438f")
+LONGEST_NAME = 200
+MOST_CLASSES = 1000
+_FEW_CLASSES = 40
+
+
+@dataclass(frozen=True)
+class ProjectClass:
+    """A class; ``colour`` is ``#rrggbb``."""
+
+    name: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class ProjectSettings:
+    """``project.json``.
+
+    Args:
+        model: number of the model in use, or None.
+        detector: finds persons for a model of people; None: hog.
+        trained: the last change of the journal that a training has seen, or None.
+        analysis: options of ``paddlevideo timeline`` that every analysis has, unless it states others.
+    """
+
+    name: str
+    kind: str = "timeline"
+    classes: tuple[ProjectClass, ...] = ()
+    model: int | None = None
+    detector: str | None = None
+    trained: str | None = None
+    analysis: dict[str, float | str] = field(default_factory=dict)
+
+
+@dataclass
+class Project:
+    """An open project; ``lock`` is held around every look at it and every change.
+
+    Attributes:
+        listeners: receive an event's name and its data, after a change.
+    """
+
+    root: Path
+    settings: ProjectSettings
+    videos: VideoStore
+    models: ModelStore
+    spans: Journal
+    people: Journal
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    listeners: list[Callable[[str, Any], None]] = field(default_factory=list)
+    _guard: Any = None
+
+    @classmethod
+    def open(cls, root: Path) -> Project:
+        """The project in a folder, which is made where it is not there or empty.
+
+        Raises:
+            UserError: the folder is something else, a file of it is damaged, or another server has it open.
+        """
+        root = root.expanduser().resolve()
+        file = root / "project.json"
+        if root.exists() and not root.is_dir():
+            raise UserError(f"{root}: is a file; expected a folder for the project")
+        if root.is_dir() and not file.is_file() and any(not p.name.startswith(".") for p in root.iterdir()):
+            raise UserError(f"{root}: has files, but no project.json; name a folder that is empty or not there")
+        for name in ("videos", "originals", "models", "runs"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        guard = open(root / ".lock", "w")  # noqa: SIM115 (held as long as the project is open)
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            guard.close()
+            raise UserError(f"{root}: another studio has this project open; end that one first") from None
+        try:
+            for folder in (root, root / "videos", root / "models", root / "runs"):
+                sweep_temporary(folder)
+            settings = _read_settings(file) if file.is_file() else ProjectSettings(root.name or "project")
+            stores = VideoStore(root), ModelStore(root / "models")
+            project = cls(root, settings, *stores, Journal(root / "spans.jsonl"), Journal(root / "people.jsonl"))
+        except BaseException:
+            guard.close()
+            raise
+        project._guard = guard
+        if not file.is_file():
+            project.change()
+        return project
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees its files."""
+        self.spans.close()
+        self.people.close()
+        self._guard.close()
+
+    def announce(self, event: str, data: Any) -> None:
+        """Hands an event to the listeners."""
+        for listener in [*self.listeners]:
+            listener(event, data)
+
+    def change(self, **values: Any) -> None:
+        """Sets fields of ``ProjectSettings`` and writes ``project.json``."""
+        with self.lock:
+            settings = replace(self.settings, **values)
+            content = {"format": FORMAT, "version": VERSION, **asdict(settings)}
+            write_atomic(self.root / "project.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            self.settings = settings
+        self.announce("project", {})
+
+    def use(self, model: Model) -> None:
+        """Sets the model in use; a project without classes gets those of the model, unless they are many."""
+        with self.lock:
+            self.change(model=model.id)
+            if not self.settings.classes and len(model.classes) <= _FEW_CLASSES:
+                self.add_classes(model.classes)
+        self.announce("models", {})
+
+    def class_names(self) -> list[str]:
+        """In the order of the project."""
+        return [each.name for each in self.settings.classes]
+
+    def add_classes(self, names: Sequence[str]) -> None:
+        """Adds those that it does not have, each with the next colour."""
+        with self.lock:
+            new = [name for name in dict.fromkeys(names) if name not in self.class_names()]
+            if new:
+                self.change(classes=with_colours([*self.settings.classes, *new]))
+
+    def set_classes(self, wanted: Sequence[tuple[str, str | None, str | None]]) -> None:
+        """Sets the classes.
+
+        Args:
+            wanted: name, colour or None, and the name that it had before or None: its spans get the new one.
+
+        Raises:
+            UserError: a bad name or colour, a name twice, or spans have a class that is not among them.
+        """
+        names = [check_name(name, "class") for name, _, _ in wanted]
+        if len({*names}) < len(names) or len(names) > MOST_CLASSES:
+            raise UserError(f"classes: expected at most {MOST_CLASSES} names, each once")
+        with self.lock:
+            had = {each.name: each.colour for each in self.settings.classes}
+            renamed = {was: name for name, _, was in wanted if was is not None and was != name}
+            if unknown := renamed.keys() - had.keys():
+                raise UserError(f"classes: there is no class {min(unknown)!r} to rename")
+            spans, boxes = self.spans.current(), self.people.current()
+            used = {span["label"] for span in spans} | {action for box in boxes for action in box["actions"]}
+            if lost := used - {*renamed} - {*names}:
+                raise UserError(f"classes: spans or boxes have the class {min(lost)!r}; change or remove them first")
+            moved = [
+                {**content_of(span), "label": renamed[span["label"]], "replaces": span["id"]}
+                for span in spans
+                if span["label"] in renamed
+            ]
+            self.spans.append(moved, HUMAN)
+            moved = [
+                {**content_of(box), "actions": [renamed.get(a, a) for a in box["actions"]], "replaces": box["id"]}
+                for box in boxes
+                if renamed.keys() & {*box["actions"]}
+            ]
+            self.people.append(moved, HUMAN)
+            colours = [colour or had.get(was or name) for name, colour, was in wanted]
+            pairs = zip(names, colours)
+            self.change(classes=with_colours([ProjectClass(n, c) if c else n for n, c in pairs]))
+
+    def corrections(self) -> int:
+        """Spans by a person that the last training has not seen."""
+        with self.lock:
+            seen = self.settings.trained or ""
+            return sum(1 for span in self.spans.current() if span["by"] == HUMAN and span["at"] > seen)
+
+    def new_change(self) -> str:
+        """Names a step of undo."""
+        return new_id()
+
+
+def content_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """What a journal's entry is about, with who made it."""
+    from paddlevideo_studio.journal import BOOKKEEPING
+
+    return {key: value for key, value in entry.items() if key not in BOOKKEEPING}
+
+
+def with_colours(classes: Sequence[ProjectClass | str]) -> tuple[ProjectClass, ...]:
+    """Classes, where one without a colour gets the least used of ``COLOURS``."""
+    done: list[ProjectClass] = []
+    used = [each.colour for each in classes if isinstance(each, ProjectClass)]
+    for each in classes:
+        if isinstance(each, str):
+            each = ProjectClass(each, min(COLOURS, key=used.count))
+            used.append(each.colour)
+        done.append(each)
+    return tuple(done)
+
+
+def check_name(name: str, what: str) -> str:
+    """A name that people give.
+
+    Raises:
+        UserError: empty, longer than 200 characters, with control characters, or with a blank at an end.
+    """
+    if not name or len(name) > LONGEST_NAME or CONTROL.search(name) or name != name.strip() or not name.isprintable():
+        raise UserError(f"{what}: expected 1 to {LONGEST_NAME} printable characters without a blank at the ends")
+    return name
+
+
+def _read_settings(file: Path) -> ProjectSettings:
+    content = read_json(file, "the studio's project.json")
+    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
+        raise UserError(f"{file}: expected the format {FORMAT}, version {VERSION}")
+    known = {each.name for each in fields(ProjectSettings)}
+    values = {key: value for key, value in content.items() if key not in ("format", "version")}
+    if unknown := sorted(values.keys() - known):
+        raise UserError(f"{file}: unknown key {unknown[0]!r}; expected {', '.join(sorted(known))}")
+    try:
+        values["classes"] = tuple(
+            ProjectClass(check_name(each["name"], "class"), str(each["colour"])) for each in values.get("classes", ())
+        )
+        settings = ProjectSettings(**values)
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{file}: not as the studio writes it ({error!r}); mend it, or restore a copy") from None
+    if settings.kind not in KINDS:
+        raise UserError(f"{file}: kind: expected {' or '.join(KINDS)}, got {settings.kind!r}")
+    return settings

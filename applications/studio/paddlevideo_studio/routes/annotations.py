@@ -1,0 +1,218 @@
+"""Spans and boxes of persons: read, changed in steps, taken back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.exceptions import HTTPException
+
+from paddlevideo.errors import UserError
+from paddlevideo.spans import LONGEST_S, Span
+from paddlevideo_studio.journal import HUMAN, Entry, Journal
+from paddlevideo_studio.project import content_of
+from paddlevideo_studio.studio import State, Studio
+from paddlevideo_studio.videos import Video
+from paddlevideo_studio.views import people_view, spans_view
+from paddlevideo_studio.work import run_spans
+
+router = APIRouter(prefix="/api/videos/{key}", tags=["annotations"])
+_MOST = 10_000  # changes of one request
+_SLACK_S = 1.0  # behind the video's end
+
+
+class _Change(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    id: str | None = None
+    removed: bool = False
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> _Change:
+        if self.removed and self.id is None:
+            raise ValueError("removed needs an id")
+        return self
+
+
+class SpanChange(_Change):
+    """A new span, one in the place of ``id``, or ``removed``."""
+
+    start_s: float | None = None
+    end_s: float | None = None
+    label: str | None = None
+    person: str | None = None
+
+
+class BoxChange(_Change):
+    """A new box, one in the place of ``id``, or ``removed``."""
+
+    time_s: float | None = None
+    box: tuple[float, float, float, float] | None = None
+    person: str | None = None
+    actions: list[str] = Field(default_factory=list, max_length=100)
+
+
+class SpanChanges(BaseModel):
+    """One step of undo."""
+
+    changes: list[SpanChange] = Field(min_length=1, max_length=_MOST)
+
+
+class BoxChanges(BaseModel):
+    """One step of undo."""
+
+    changes: list[BoxChange] = Field(min_length=1, max_length=_MOST)
+
+
+class Undo(BaseModel):
+    """Which journal."""
+
+    what: Literal["spans", "people"]
+
+
+class PersonChange(BaseModel):
+    """Another name of a person, from a second on."""
+
+    person: str
+    to: str
+    from_s: float = 0.0
+
+
+@router.get("/spans")
+def get_spans(studio: State, key: str, run: int | None = None) -> dict[str, Any]:
+    """The current spans; those of a run as the model found them."""
+    video = studio.video(key)
+    if run is not None:
+        job = studio.jobs.get(run)
+        if job is None or job.kind != "analyse" or job.video != video.id:
+            raise HTTPException(404, "there is no such analysis of this video")
+        return {"run": run, "model": job.model, "spans": run_spans(studio.jobs.folder(job))}
+    with studio.project.lock:
+        return spans_view(studio.project, video)
+
+
+@router.put("/spans")
+def change_spans(studio: State, key: str, body: SpanChanges) -> dict[str, Any]:
+    """Changes spans, all of them or none."""
+    with studio.project.lock:
+        video = studio.ready(key)
+        names = set(studio.project.class_names())
+
+        def entry(change: SpanChange) -> Entry:
+            if change.start_s is None or change.end_s is None or change.label is None:
+                raise UserError("a span needs start_s, end_s and label")
+            try:
+                span = Span(change.start_s, change.end_s, change.label, None, change.person or None, video.file)
+            except ValueError as error:
+                raise UserError(str(error)) from None
+            _check_time(span.end_s, video)
+            _check_class(span.label, names)
+            return span.to_dict()
+
+        _apply(studio, studio.project.spans, video, body.changes, entry)
+        studio.project.announce("spans", {"video": video.id})
+        return spans_view(studio.project, video)
+
+
+@router.get("/people")
+def get_people(studio: State, key: str, from_s: float = 0.0, to_s: float = LONGEST_S) -> dict[str, Any]:
+    """The current boxes between two seconds; of each person also the one before and the one after."""
+    video = studio.video(key)
+    with studio.project.lock:
+        return people_view(studio.project, video, from_s, to_s)
+
+
+@router.put("/people")
+def change_people(studio: State, key: str, body: BoxChanges) -> dict[str, Any]:
+    """Changes boxes, all of them or none."""
+    with studio.project.lock:
+        video = studio.ready(key)
+        names = set(studio.project.class_names())
+
+        def entry(change: BoxChange) -> Entry:
+            if change.time_s is None or change.box is None or change.person is None:
+                raise UserError("a box needs time_s, box and person")
+            if not 0 <= change.time_s <= LONGEST_S:
+                raise UserError(f"time_s: expected seconds from 0, got {change.time_s!r}")
+            _check_time(change.time_s, video)
+            x1, y1, x2, y2 = change.box
+            if not (all(map(math.isfinite, change.box)) and 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+                raise UserError(f"box: expected fractions x1 < x2 and y1 < y2 from 0 to 1, got {list(change.box)}")
+            for action in change.actions:
+                _check_class(action, names)
+            return {
+                "video": video.file, "time_s": round(change.time_s, 3), "box": [round(v, 6) for v in change.box],
+                "units": "fractions", "person": _person(change.person), "actions": list(dict.fromkeys(change.actions)),
+            }  # fmt: skip
+
+        _apply(studio, studio.project.people, video, body.changes, entry)
+        studio.project.announce("people", {"video": video.id})
+        return people_view(studio.project, video)
+
+
+@router.post("/undo")
+def undo(studio: State, key: str, body: Undo) -> dict[str, Any]:
+    """Takes the last step back."""
+    with studio.project.lock:
+        project, video = studio.project, studio.video(key)
+        journal, view = {"spans": (project.spans, spans_view), "people": (project.people, people_view)}[body.what]
+        if not video.file or not journal.undo(video.file):
+            raise HTTPException(409, "nothing is left to undo")
+        names = [[entry["label"]] if "label" in entry else entry["actions"] for entry in journal.current(video.file)]
+        project.add_classes([name for each in names for name in each])  # of a class that was renamed or removed since
+        project.announce(body.what, {"video": video.id})
+        return view(project, video)
+
+
+@router.post("/persons")
+def rename_person(studio: State, key: str, body: PersonChange) -> dict[str, Any]:
+    """Merges a person with another, or splits one at a second."""
+    with studio.project.lock:
+        project, video = studio.project, studio.ready(key)
+        to, change, count = _person(body.to), project.new_change(), 0
+        for journal, start in ((project.people, "time_s"), (project.spans, "start_s")):
+            moved = [
+                {**content_of(entry), "person": to, "replaces": entry["id"], "by": HUMAN}
+                for entry in journal.current(video.file)
+                if entry.get("person") == body.person and entry[start] >= body.from_s
+            ]
+            if moved:
+                journal.append(moved, HUMAN, change)
+                count += len(moved)
+        if not count:
+            raise HTTPException(404, "no box and no span of this person begins there")
+        for what in ("people", "spans"):
+            project.announce(what, {"video": video.id})
+        return people_view(project, video)
+
+
+def _apply(studio: Studio, journal: Journal, video: Video, changes: list, entry_of: Callable[[Any], Entry]) -> None:
+    """Writes changes as one step."""
+    entries = []
+    for change in changes:
+        entry = {"video": video.file, "removed": True} if change.removed else entry_of(change)
+        if change.id is not None:
+            before = journal.entry(change.id)
+            if before is None or before["video"] != video.file:
+                raise HTTPException(409, "it was changed or removed since; load again")
+            entry["replaces"] = change.id
+        entries.append(entry)
+    journal.append(entries, HUMAN, studio.project.new_change())
+
+
+def _check_time(second: float, video: Video) -> None:
+    if second > video.duration_s + _SLACK_S:
+        raise UserError(f"the video lasts {video.duration_s:.2f} s, and the change is at {second:.2f} s")
+
+
+def _check_class(label: str, names: set[str]) -> None:
+    if label not in names:
+        raise UserError(f"there is no class {label!r:.80} in this project; add it first (PATCH /api/project)")
+
+
+def _person(text: str) -> str:
+    if not text.strip() or text != text.strip() or len(text) > 64 or not text.isprintable():
+        raise UserError("person: expected 1 to 64 printable characters without a blank at the ends")
+    return text

@@ -1,0 +1,98 @@
+"""Jobs: analyse, train, progress, cancel; and the stream of events."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from paddlevideo_studio.events import MOST_STREAMS, TooManyStreams
+from paddlevideo_studio.jobs import Job
+from paddlevideo_studio.studio import State, Studio
+from paddlevideo_studio.training import TrainRequest, submit_training
+from paddlevideo_studio.views import job_view
+from paddlevideo_studio.work import analyse_steps, settings_for
+
+router = APIRouter(prefix="/api", tags=["jobs"])
+_MOST_LOG = 1 << 20
+
+
+class Analysis(BaseModel):
+    """With which model, and how."""
+
+    model: int | None = None
+    settings: dict[str, float | str] = Field(default_factory=dict)
+
+
+class Training(BaseModel):
+    """``head``: a head on the frozen backbone; ``full``: the ordinary training of a configuration."""
+
+    mode: Literal["head", "full"]
+    config: str | None = Field(None, max_length=200)
+    override: list[str] = Field(default_factory=list, max_length=50)
+
+
+def find_job(studio: Studio, number: int) -> Job:
+    job = studio.jobs.get(number)
+    if job is None:
+        raise HTTPException(404, "there is no such job")
+    return job
+
+
+@router.post("/videos/{key}/analyse", status_code=202)
+def analyse(studio: State, key: str, body: Analysis) -> dict[str, Any]:
+    """Finds the spans of a video."""
+    with studio.project.lock:
+        video, model = studio.ready(key), studio.model(body.model)
+        if studio.jobs.active(video.id) is not None:
+            raise HTTPException(409, "a job of this video is queued or running")
+        settings = settings_for(studio.project, model, body.settings)
+        job = studio.jobs.submit(
+            "analyse",
+            lambda folder: analyse_steps(studio.project, video, model, settings, folder),
+            video=video.id, model=model.id, total_s=video.duration_s, options=settings,
+        )  # fmt: skip
+    return job_view(studio.jobs, job)
+
+
+@router.post("/train", status_code=202)
+def train(studio: State, body: Training) -> dict[str, Any]:
+    """Trains on what persons have annotated."""
+    wanted = TrainRequest(body.mode, body.config, tuple(body.override))
+    with studio.project.lock:
+        return job_view(studio.jobs, submit_training(studio, wanted))
+
+
+@router.get("/jobs")
+def list_jobs(studio: State) -> dict[str, Any]:
+    """All jobs, newest first."""
+    return {"jobs": [job_view(studio.jobs, job) for job in studio.jobs]}
+
+
+@router.get("/jobs/{number}")
+def get_job(studio: State, number: int) -> dict[str, Any]:
+    """One job."""
+    return job_view(studio.jobs, find_job(studio, number))
+
+
+@router.get("/jobs/{number}/log", response_class=PlainTextResponse)
+def get_log(studio: State, number: int, tail: int = Query(_MOST_LOG, ge=1, le=_MOST_LOG)) -> str:
+    """The last bytes of a job's log."""
+    return studio.jobs.log(find_job(studio, number), tail)
+
+
+@router.post("/jobs/{number}/cancel")
+def cancel_job(studio: State, number: int) -> dict[str, Any]:
+    """Ends a job."""
+    return job_view(studio.jobs, studio.jobs.cancel(find_job(studio, number)))
+
+
+@router.get("/events")
+async def events(studio: State) -> StreamingResponse:
+    """Server-sent events."""
+    if studio.events.is_full():
+        raise TooManyStreams(f"{MOST_STREAMS} pages listen already")
+    return StreamingResponse(studio.events.stream(studio.render), media_type="text/event-stream")

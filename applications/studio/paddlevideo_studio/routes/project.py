@@ -1,0 +1,75 @@
+"""The project's name, kind and classes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from paddlevideo import __version__
+from paddlevideo_studio.project import check_name
+from paddlevideo_studio.studio import State, Studio
+from paddlevideo_studio.training import can_teach
+from paddlevideo_studio.work import settings_words
+
+router = APIRouter(prefix="/api/project", tags=["project"])
+
+
+class ClassChange(BaseModel):
+    """A class; ``was``: the name that it had."""
+
+    name: str
+    colour: str | None = Field(None, pattern=r"^#[0-9a-fA-F]{6}$")
+    was: str | None = None
+
+
+class ProjectChange(BaseModel):
+    """What of the project is set; all of it optional."""
+
+    name: str | None = None
+    kind: Literal["timeline", "people"] | None = None
+    classes: list[ClassChange] | None = None
+    analysis: dict[str, float | str] | None = None
+
+
+def shown(studio: Studio) -> dict[str, Any]:
+    project = studio.project
+    with project.lock:
+        current, settings = project.spans.current(), project.settings
+        counts = {
+            "videos": len(project.videos),
+            "spans": len(current),
+            "checked": sum(entry["by"] == "human" for entry in current),
+            "corrections": project.corrections(),
+        }
+    limits = {"upload_bytes": studio.limits.upload_bytes, "queue": studio.limits.queue}
+    return {
+        "name": settings.name, "kind": settings.kind, "classes": [asdict(each) for each in settings.classes],
+        "model": settings.model, "analysis": settings.analysis, "counts": counts, "limits": limits,
+        "can_teach": can_teach(), "version": __version__,
+    }  # fmt: skip
+
+
+@router.get("")
+def get_project(studio: State) -> dict[str, Any]:
+    """The project."""
+    return shown(studio)
+
+
+@router.patch("")
+def change_project(studio: State, change: ProjectChange) -> dict[str, Any]:
+    """Sets name, kind, classes."""
+    with studio.project.lock:
+        values: dict[str, Any] = {"kind": change.kind} if change.kind else {}
+        if change.name is not None:
+            values["name"] = check_name(change.name, "name")
+        if change.analysis is not None:
+            settings_words(change.analysis)
+            values["analysis"] = change.analysis
+        if change.classes is not None:
+            studio.project.set_classes([(each.name, each.colour, each.was) for each in change.classes])
+        if values:
+            studio.project.change(**values)
+    return shown(studio)

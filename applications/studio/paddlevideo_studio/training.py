@@ -1,0 +1,188 @@
+"""Training on what persons have annotated: the lists, and the commands.
+
+Whole videos are held out: a video stays on its side in all trainings, so that figures of models compare.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.exceptions import HTTPException
+
+from paddlevideo.classes import Classes
+from paddlevideo.cli.main import COMMANDS
+from paddlevideo.errors import UserError
+from paddlevideo.preparation.person_annotations import split_names
+from paddlevideo.safe_io import write_atomic
+from paddlevideo.shipped import ROOT
+from paddlevideo.spans import Span, SpanTable, write_spans
+from paddlevideo_studio.journal import HUMAN
+from paddlevideo_studio.project import Project
+from paddlevideo_studio.work import COMMAND
+
+if TYPE_CHECKING:
+    from paddlevideo_studio.jobs import Job
+    from paddlevideo_studio.studio import Studio
+
+TEACH = "teach"
+_HELD_OUT = 0.25  # of the videos
+CONFIGS = ROOT / "configs"
+_FIXED = ("imports", "output_dir", "model_name")
+_FIGURES = "paddlevideo_studio.figures"
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What is trained: ``head`` or ``full``; of the latter the configuration, and its ``-o``."""
+
+    mode: str
+    config: str | None = None
+    override: tuple[str, ...] = ()
+
+
+def can_teach() -> bool:
+    """Whether the package has the command that trains a head."""
+    return TEACH in COMMANDS.commands
+
+
+def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
+    """Writes the lists and adds the job.
+
+    Raises:
+        HTTPException: 501 without the command, 409 with too little annotation.
+        UserError: no configuration.
+    """
+    project = studio.project
+    if wanted.mode == "head" and not can_teach():
+        raise HTTPException(501, f"this version of paddlevideo has no command {TEACH!r}, which trains a head")
+    if wanted.mode == "full" and not wanted.config:
+        raise UserError("config: full training needs a configuration, e.g. tsm_own_spans")
+    try:
+        parts = split(project)
+    except UserError as error:
+        raise HTTPException(409, str(error)) from None
+    if wanted.mode == "full":
+        wanted = replace(wanted, config=str(shipped_config(wanted.config or "")))
+        check_overrides(wanted.override)
+    model = project.models.get(project.settings.model)
+    if wanted.mode == "head" and model is None:
+        raise HTTPException(409, "no model is in use, whose backbone a head could be trained on")
+
+    def plan(folder: Path) -> list[list[str]]:
+        write_lists(project, parts, folder / "data")
+        steps = teach_steps if wanted.mode == "head" else full_steps
+        return steps(project, folder, wanted)
+
+    kind = "teach" if wanted.mode == "head" else "train"
+    options = {"mode": wanted.mode, "config": wanted.config, "override": list(wanted.override)}
+    return studio.jobs.submit(kind, plan, model=model.id if model else None, options=options)
+
+
+def shipped_config(name: str) -> Path:
+    """The configuration of that file name that comes with the package; a path could name any file of this machine.
+
+    Raises:
+        UserError: there is none, or several.
+    """
+    stem = name.removesuffix(".yaml")
+    found = [file for file in sorted(CONFIGS.rglob("*.yaml")) if file.stem == stem and "_base_" not in file.parts]
+    if len(found) != 1:
+        raise UserError(
+            f"config: expected the name of a configuration of the package, e.g. tsm_own_spans, got {name!r}"
+        )
+    return found[0]
+
+
+def check_overrides(changes: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: no ``key=value``, or the key names modules to import or another folder to write to.
+    """
+    for change in changes:
+        key = change.partition("=")[0]
+        if "=" not in change or not change.isprintable() or not key.strip() or key.split(".")[0].strip() in _FIXED:
+            raise UserError(f"override: expected key=value, and none of {', '.join(_FIXED)}, got {change!r:.80}")
+
+
+def split(project: Project) -> dict[str, SpanTable]:
+    """``train`` and ``val``: the spans by persons, whole videos each; stores which videos are held out.
+
+    Raises:
+        UserError: spans of fewer than two videos.
+    """
+    keys = ("start_s", "end_s", "label", "score", "person", "video")
+    spans = [Span(**{key: entry.get(key) for key in keys}) for entry in project.spans.current() if entry["by"] == HUMAN]
+    names = sorted({span.video for span in spans})
+    if len(names) < 2:
+        raise UserError(
+            f"spans by a person in {len(names)} video{'s' * (len(names) != 1)}: training needs two or more videos, of "
+            "which some are held out; check or mark spans in another one"
+        )
+    videos = {name: project.videos.of_file(name) for name in names}
+    sides = {name: video.held_out for name, video in videos.items() if video is not None and video.held_out is not None}
+    _assign(names, spans, sides)
+    for name, video in videos.items():
+        if video is not None and video.held_out is None:
+            project.videos.write(replace(video, held_out=sides[name]))
+    classes = [name for name in project.class_names() if any(span.label == name for span in spans)]
+    facts = {name: video.facts() for name, video in videos.items() if video is not None}
+    return {
+        part: SpanTable(
+            [span for span in spans if sides[span.video] is held_out],
+            {name: facts[name] for name in names if sides[name] is held_out and name in facts},
+            classes,
+        )
+        for part, held_out in (("train", False), ("val", True))
+    }
+
+
+def _assign(names: Sequence[str], spans: Sequence[Span], sides: dict[str, bool]) -> None:
+    """Gives a side to every video that has none."""
+    new = [name for name in names if name not in sides]
+    labels = {name: {span.label for span in spans if span.video == name} for name in new}
+    if not sides:
+        held_out = set(split_names(labels, {"val": _HELD_OUT}, 0)["val"])
+        sides.update({name: name in held_out for name in new})
+        return
+    for name in new:  # the classes of held-out videos are those of the first ones, mostly
+        share = sum(sides.values()) / len(sides)
+        sides[name] = share < _HELD_OUT
+    if len({*(sides[name] for name in names)}) < 2:  # videos of one side alone are left
+        last = new[-1] if new else names[-1]
+        sides[last] = not sides[last]
+
+
+def write_lists(project: Project, parts: dict[str, SpanTable], folder: Path) -> None:
+    """``train.json``, ``val.json`` and ``classes.txt``, as ``paddlevideo prepare spans`` writes them."""
+    for part, table in parts.items():
+        write_spans(folder / f"{part}.json", table)
+    write_atomic(folder / "classes.txt", Classes(tuple(parts["train"].classes)).text())
+
+
+def teach_steps(project: Project, folder: Path, wanted: TrainRequest) -> list[list[str]]:
+    """``paddlevideo teach``: the exported model of a head, and its figures on the held-out videos."""
+    model = project.models.path(project.models.get(project.settings.model))
+    data = folder / "data"
+    words = ["--model_file", str(model), "--train", str(data / "train.json"), "--val", str(data / "val.json")]
+    words += ["--videos", str(project.videos.folder), "--out", str(folder / "export")]
+    return [[*COMMAND, TEACH, *words, "--figures", str(folder / "figures.json")]]
+
+
+def full_steps(project: Project, folder: Path, wanted: TrainRequest) -> list[list[str]]:
+    """``paddlevideo train`` and ``export`` of a configuration whose DATASET is spans."""
+    data, videos = folder / "data", project.videos.folder
+    changes = [f"DATASET.label_names={data / 'classes.txt'}", "model_name=studio"]
+    for part, file in (("train", "train"), ("valid", "val"), ("test", "val")):
+        changes += [f"DATASET.{part}.file_path={data / file}.json", f"DATASET.{part}.data_prefix={videos}"]
+    changes = [*changes, *wanted.override, f"output_dir={folder / 'out'}"]
+    config = ["-c", wanted.config or "", *(word for change in changes for word in ("-o", change))]
+    best = str(folder / "out" / "studio_best.pdparams")
+    return [
+        [*COMMAND, "train", "--validate", *config],
+        [*COMMAND, "export", *config, "-w", best, "--out", str(folder / "export"), "--timing", "none"],
+        [sys.executable, "-m", _FIGURES, str(folder)],
+    ]

@@ -1,0 +1,240 @@
+"""The kinds of jobs: which commands each runs, and what becomes of its results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.errors import UserError
+from paddlevideo.metrics.spans import span_iou
+from paddlevideo.preparation.importers.people import ImportOptions
+from paddlevideo.preparation.person_annotations import read_people
+from paddlevideo.safe_io import read_json
+from paddlevideo.spans import read_spans
+from paddlevideo_studio.inspection import BOUNDS
+from paddlevideo_studio.jobs import Finish, Job
+from paddlevideo_studio.journal import HUMAN, Entry
+from paddlevideo_studio.limited import run_module
+from paddlevideo_studio.models import Model
+from paddlevideo_studio.project import Project
+from paddlevideo_studio.videos import Video
+
+COMMAND = [sys.executable, "-m", "paddlevideo"]
+SPANS, SCORES, PEOPLE = "spans.json", "scores.csv", "people.csv"
+SAME = 0.5  # IoU of spans of a class that are the same
+# options of an analysis -> those of ``paddlevideo timeline``
+NUMBERS = ("window_s", "hop_s", "smooth_s", "on", "off", "min_s", "gap_s")
+_WINDOWS = ("window_s", "hop_s")
+TEXTS = ("smoothing", "background")
+
+
+def transcode_steps(project: Project, video: Video) -> list[list[str]]:
+    """The upload to what a browser plays."""
+    source, target = project.videos.originals / video.original, project.videos.folder / f"{video.id}.mp4"
+    return [[sys.executable, "-m", "paddlevideo_studio.transcode", str(source), str(target)]]
+
+
+def finish_transcode(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
+    """The video is ready, or failed."""
+    target = project.videos.folder / f"{job.video}.mp4"
+    found = {"error": f"it cannot be converted (job {job.id})"}
+    if done:  # outside of the lock, as it takes seconds
+        words = [target, "--name", target.name, "--pictures", target.with_suffix("")]
+        found = run_module("inspection", words, BOUNDS.time_s)
+    with project.lock:
+        video = project.videos.get(job.video or "")
+        if video is None:  # removed meanwhile
+            return {}
+        if "error" in found:
+            project.videos.write(replace(video, state="failed", error=found["error"]))
+        else:
+            project.videos.write(replace(video.with_facts(found), file=target.name, state="ready", error=None))
+    return {}
+
+
+def settings_words(settings: dict[str, Any]) -> list[str]:
+    """The options of an analysis as words of the command.
+
+    Raises:
+        UserError: an unknown option, or a value of another type.
+    """
+    words: list[str] = []
+    for name, value in settings.items():
+        if name in NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+            words += [f"--{name}", f"{value:g}"]
+        elif name in TEXTS and isinstance(value, str) and value.isprintable() and value[:1] not in ("", "-"):
+            words += [f"--{name}", value]
+        else:
+            raise UserError(
+                f"settings: {name}: expected a number for {', '.join(NUMBERS)}, a text for {', '.join(TEXTS)}"
+            )
+    return words
+
+
+def settings_for(project: Project, model: Model, given: dict[str, Any]) -> dict[str, Any]:
+    """The project's options of an analysis with those given; a model of people has no windows."""
+    own = {k: v for k, v in project.settings.analysis.items() if model.kind != "people" or k not in _WINDOWS}
+    return {**own, **given}
+
+
+def analyse_steps(
+    project: Project, video: Video, model: Model, settings: dict[str, Any], folder: Path
+) -> list[list[str]]:
+    """``paddlevideo timeline``, or ``detect`` for a model of people."""
+    source, weights = str(project.videos.path(video)), str(project.models.path(model))
+    words = settings_words(settings)
+    if model.kind == "people":
+        if settings.keys() & {*_WINDOWS}:
+            raise UserError("settings: a model of people has no window_s and hop_s")
+        detector = ["--detector", project.settings.detector or "hog"]
+        out = ["--spans", str(folder / SPANS), "--people", str(folder / PEOPLE), "--out-filename", ""]
+        return [[*COMMAND, "detect", "--model_file", weights, "--video_path", source, *detector, *words, *out]]
+    out = ["--out", str(folder / SPANS), "--scores", str(folder / SCORES), "--progress"]
+    return [[*COMMAND, "timeline", "--model_file", weights, "-i", source, *words, *out]]
+
+
+def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
+    """Replaces what models found in the video before, apart from what a person has decided."""
+    video, model = project.videos.get(job.video or ""), project.models.get(job.model)
+    if not done or video is None or model is None:
+        return {}
+    by = f"model {job.model}"
+    with project.lock:
+        spans = [span.to_dict() for span in read_spans(folder / SPANS).spans]
+        result = _take_spans(project, video, spans, by, job.id)
+        project.announce("spans", {"video": video.id})
+        if (folder / PEOPLE).is_file():
+            result |= _take_boxes(project, video, _boxes(folder / PEOPLE, video, model.classes), by, job.id)
+            project.announce("people", {"video": video.id})
+    return result
+
+
+def _take_spans(project: Project, video: Video, spans: Sequence[Entry], by: str, run: int) -> dict[str, Any]:
+    decided = _decided(project, video)
+    found, added = [], []
+    for number, span in enumerate(spans):
+        entry = {**span, "id": _id_of(run, number), "video": video.file, "run": run}
+        found.append(entry)
+        if project.spans.entry(entry["id"]) is None and not any(_same(entry, other) for other in decided):
+            added.append(entry)
+    project.add_classes([span["label"] for span in added])
+    gone = [
+        {"video": video.file, "removed": True, "replaces": entry["id"]}
+        for entry in project.spans.current(video.file)
+        if entry["by"] != HUMAN and entry["id"] not in {each["id"] for each in found}
+    ]
+    project.spans.append([*gone, *added], by)
+    return {"spans": len(found), "added": len(added), "checked_before": len(found) - len(added)}
+
+
+def _decided(project: Project, video: Video) -> list[Entry]:
+    """Spans that a person made, and those of models that a person changed or removed."""
+    decided = []
+    for line in project.spans.lines(video.file):
+        entry: Entry | None = line if line["by"] == HUMAN and project.spans.stands(line["id"]) else None
+        while entry is not None:  # back to what a model found
+            decided += [entry] if "label" in entry else []
+            entry = project.spans.entry(entry.get("replaces", ""))
+    return decided
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    if one["label"] != other["label"] or one.get("person") != other.get("person"):
+        return False
+    return span_iou(*((each["start_s"], each["end_s"]) for each in (one, other))) >= SAME
+
+
+def _id_of(run: int, number: int | str) -> str:
+    """The same whenever the results of a run are taken, so that none is taken twice."""
+    return hashlib.sha256(f"{run}:{number}".encode()).hexdigest()[:16]
+
+
+def _boxes(file: Path, video: Video, classes: Sequence[str]) -> list[Entry]:
+    """The boxes of a table of people."""
+    if len(file.read_text(encoding="utf-8").splitlines()) < 2:  # it has a header alone: no person was found
+        return []
+    people = read_people(file, "csv", ImportOptions(lambda name: video.fps, labels=dict(enumerate(classes))))
+    sides = (video.width, video.height) * 2
+    return [
+        {
+            "video": video.file, "time_s": round(person.time_s, 3), "units": "fractions", "person": person.person,
+            "box": [round(v / side if person.in_pixels else v, 6) for v, side in zip(person.box, sides)],
+            "actions": list(person.actions),
+        }
+        for person in people
+        if person.person is not None
+    ]  # fmt: skip
+
+
+def _take_boxes(project: Project, video: Video, boxes: Sequence[Entry], by: str, run: int) -> dict[str, Any]:
+    """The boxes of a run, but of persons whose boxes a person has corrected: both would be one track."""
+    current = project.people.current(video.file)
+    by_hand = {entry["person"] for entry in current if entry["by"] == HUMAN}
+    added = [
+        {**entry, "id": key, "run": run}
+        for number, entry in enumerate(boxes)
+        if entry["person"] not in by_hand and project.people.entry(key := _id_of(run, f"box {number}")) is None
+    ]
+    gone = [
+        {"video": video.file, "removed": True, "replaces": entry["id"]}
+        for entry in current
+        if entry["by"] != HUMAN and entry["person"] not in by_hand and entry.get("run") != run
+    ]
+    project.add_classes([action for entry in added for action in entry["actions"]])
+    project.people.append([*gone, *added], by)
+    return {"boxes": len(boxes), "boxes_added": len(added)}
+
+
+def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
+    """Adds the exported model, and uses it unless it is worse than the one in use.
+
+    The last step of a training leaves ``export/`` and ``figures.json``: ``{"held_out": {"name", "value"}, "previous":
+    {...} or null}``.
+    """
+    if not done:
+        return {}
+    figures = read_json(folder / "figures.json", "the figures of a training")
+    held_out, previous = figures.get("held_out"), figures.get("previous")
+    name = f"{project.settings.name}-{job.id}"
+    model = project.models.add_folder(folder / "export", name, job.id, held_out, previous)
+    with project.lock:
+        worse = bool(held_out and previous and held_out["value"] < previous["value"])
+        values = {} if worse else {"model": model.id}
+        project.change(trained=job.created, **values)
+    project.announce("models", {})
+    return {"model": model.id, "held_out": held_out, "previous": previous, "used": not worse}
+
+
+FINISHES: dict[str, Finish] = {
+    "transcode": finish_transcode,
+    "analyse": finish_analyse,
+    "train": finish_training,
+    "teach": finish_training,
+}
+
+
+def scores_of(folder: Path) -> dict[str, Any]:
+    """The score curve of a run; without rows where it has none."""
+    import csv
+
+    file = folder / SCORES
+    if not file.is_file():
+        return {"classes": [], "windows_s": [], "scores": []}
+    with open(file, encoding="utf-8", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    numbers = [[float(cell) for cell in row] for row in rows]
+    return {"classes": header[2:], "windows_s": [row[:2] for row in numbers], "scores": [row[2:] for row in numbers]}
+
+
+def run_spans(folder: Path) -> list[dict[str, Any]]:
+    """The spans of a run, as the command wrote them."""
+    file = folder / SPANS
+    if not file.is_file():
+        return []
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return [{key: span[key] for key in span if key != "video"} for span in content["spans"]]

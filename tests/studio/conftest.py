@@ -1,0 +1,67 @@
+"""A project in a temporary folder, its server in this process, and a client of it."""
+
+import pytest
+
+from tests.clips import numbered_frames, write_clip
+
+HOST = "http://127.0.0.1:8080"
+TYPE = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """An mp4 of four seconds."""
+    return write_clip(tmp_path_factory.mktemp("studio") / "clip.mp4", numbered_frames(100), 25)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """An open project with two classes."""
+    from paddlevideo_studio.project import Project
+
+    with Project.open(tmp_path / "project") as project:
+        project.add_classes(["walk", "run"])
+        yield project
+
+
+@pytest.fixture
+def serve(project):
+    """``serve(access=..., limits=...)`` -> a client; the server ends with the test."""
+    from contextlib import ExitStack
+
+    from paddlevideo_studio.security import Access
+    from paddlevideo_studio.server import make_app
+    from paddlevideo_studio.studio import Limits
+    from starlette.testclient import TestClient
+
+    with ExitStack() as stack:
+
+        def start(token=None, limits=None, docs=False, base=HOST):
+            access = Access.of("127.0.0.1", 8080, token)
+            app = make_app(project, access, limits or Limits(), docs)
+            return stack.enter_context(TestClient(app, base_url=base))
+
+        yield start
+
+
+@pytest.fixture
+def client(serve):
+    return serve()
+
+
+@pytest.fixture
+def upload(client, clip):
+    """``upload(name)`` -> Video."""
+
+    def send(name="a.mp4", content=None):
+        answer = client.post("/api/videos", params={"name": name}, content=content or clip.read_bytes(), headers=TYPE)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    return send
+
+
+@pytest.fixture
+def video(upload):
+    """One uploaded video."""
+    return upload()

@@ -1,0 +1,93 @@
+"""What ``paddlevideo detect`` writes of a video, in the project: boxes and spans of persons."""
+
+import argparse
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the studio's packages are not installed")
+
+from paddlevideo_studio.jobs import Job
+from paddlevideo_studio.models import Model
+from paddlevideo_studio.work import NUMBERS, TEXTS, analyse_steps, finish_analyse
+
+from paddlevideo.cli import detect, timeline
+from paddlevideo.errors import UserError
+from paddlevideo.spans import Span, SpanTable, write_spans
+from tests.studio.test_annotations import put
+
+PEOPLE = """video,time_s,x1,y1,x2,y2,actions,person
+a.mp4,0.000,0.10000,0.20000,0.30000,0.90000,"talk to (e.g., self);walk",1
+a.mp4,0.200,0.11000,0.20000,0.31000,0.90000,"talk to (e.g., self)",1
+a.mp4,0.200,0.50000,0.20000,0.70000,0.90000,,2
+"""
+MODEL = Model(1, "people", "people", ("walk", "talk to (e.g., self)", "fly"))
+
+
+@pytest.fixture
+def analyse(client, video, project, tmp_path):
+    """``analyse(run)`` -> the result of a run of the model of people."""
+    project.models._models[1] = MODEL
+
+    def run(number, people=PEOPLE):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "people.csv").write_text(people)
+        write_spans(folder / "spans.json", SpanTable([Span(0, 0.2, "walk", 0.8, "1", "a.mp4")]))
+        return finish_analyse(project, Job(number, "analyse", [], video["id"], 1), folder, True)
+
+    return run
+
+
+def test_boxes_and_spans_of_persons_are_taken_once(analyse, client, video):
+    wanted = {"spans": 1, "added": 1, "checked_before": 0, "boxes": 3, "boxes_added": 3}
+    assert analyse(1) == wanted
+    url = f"/api/videos/{video['id']}"
+    people = client.get(f"{url}/people").json()
+    assert [(b["person"], b["time_s"], b["actions"], b["by"]) for b in people["people"]] == [
+        ("1", 0.0, ["talk to (e.g., self)", "walk"], "model 1"), ("1", 0.2, ["talk to (e.g., self)"], "model 1"),
+        ("2", 0.2, [], "model 1"),
+    ]  # fmt: skip
+    assert [s["person"] for s in client.get(f"{url}/spans").json()["spans"]] == ["1"]
+    assert "fly" not in [each["name"] for each in client.get("/api/project").json()["classes"]]
+    assert analyse(2) == wanted and len(client.get(f"{url}/people").json()["people"]) == 3
+
+
+def test_tracks_that_a_person_corrected_stay(analyse, client, video):
+    analyse(1)
+    url = f"/api/videos/{video['id']}"
+    box = client.get(f"{url}/people").json()["people"][0]
+    change = {key: box[key] for key in ("id", "time_s", "person", "actions")} | {"box": [0.0, 0.0, 0.5, 0.5]}
+    put(client, video, change, what="people")
+    assert analyse(2)["boxes_added"] == 1
+    found = client.get(f"{url}/people").json()["people"]
+    assert [(b["person"], b["box"][0], b["by"]) for b in found] == [
+        ("1", 0.0, "human"), ("1", 0.11, "model 1"), ("2", 0.5, "model 1")
+    ]  # fmt: skip
+
+
+def test_a_video_without_persons_has_none(analyse, client, video):
+    assert analyse(1, PEOPLE.splitlines()[0] + "\n")["boxes"] == 0
+
+
+def test_a_part_of_the_boxes_has_those_that_are_interpolated_to(client, video):
+    box = {"box": [0.1, 0.2, 0.3, 0.9], "person": "1"}
+    put(
+        client, video, *({**box, "time_s": t} for t in (0, 1, 2, 3)), {**box, "person": "2", "time_s": 0}, what="people"
+    )
+    part = client.get(f"/api/videos/{video['id']}/people", params={"from_s": 1.2, "to_s": 1.8}).json()
+    assert [(b["person"], b["time_s"]) for b in part["people"]] == [("1", 1.0), ("1", 2.0), ("2", 0.0)]
+
+
+def test_the_commands_have_the_options_that_the_studio_gives(client, video, project):
+    settings = {**dict.fromkeys(NUMBERS, 0.5), "smoothing": "none", "background": "walk"}
+    assert {*settings} == {*NUMBERS, *TEXTS}
+    of_people = {key: value for key, value in settings.items() if key not in ("window_s", "hop_s")}
+    stored = project.videos.get(video["id"])
+    for model, module, own in ((MODEL, detect, of_people), (Model(1, "t", "timeline", ("a",)), timeline, settings)):
+        (words,) = analyse_steps(project, stored, model, own, project.root)
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        module.add_arguments(parser)
+        args = parser.parse_args(words[4:])
+        assert (args.on, args.smoothing, args.background) == (0.5, "none", "walk")
+    with pytest.raises(UserError, match="has no window_s"):
+        analyse_steps(project, stored, MODEL, settings, project.root)
