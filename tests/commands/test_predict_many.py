@@ -132,7 +132,8 @@ def test_ranks_share_the_videos_and_another_number_of_them_continues(tiny, liste
     for part, lines in zip(parts, (3, 6)):  # both were killed
         part.write_bytes(b"".join(part.read_bytes().splitlines(True)[:lines]) + b'{"path": "ha')
     for rank in range(3):
-        assert run_tool("predict", *words, out, "--rank", rank, "--num_ranks", 3).code == 0
+        done = run_tool("predict", *words, out, "--rank", rank, "--num_ranks", 3)
+        assert done.code == 0 and f"of 6 are in the files of {out}" in done.err
     parts = sorted(tmp_path.glob("two.*"))
     assert len(parts) == 5 and lines_of(*parts) == lines_of(tmp_path / "one.jsonl")
 
