@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -34,6 +35,10 @@ def escaped(text: str, encoding: str | None = None) -> str:
 
 @contextlib.contextmanager
 def escaped_output() -> Iterator[None]:
-    """Both standard streams escape within the block."""
-    with contextlib.redirect_stdout(_Escaping(sys.stdout)), contextlib.redirect_stderr(_Escaping(sys.stderr)):
+    """Both standard streams escape within the block; what is written to a closed one is lost."""
+    with contextlib.ExitStack() as entered:
+        nowhere = entered.enter_context(open(os.devnull, "w"))
+        # None: closed before Python began (``>&-``)
+        entered.enter_context(contextlib.redirect_stdout(_Escaping(sys.stdout or nowhere)))
+        entered.enter_context(contextlib.redirect_stderr(_Escaping(sys.stderr or nowhere)))
         yield

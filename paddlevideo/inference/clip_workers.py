@@ -61,8 +61,11 @@ class ClipWorkers:
         self._failures: dict[int, int] = {}  # position -> processes that died or hung with it
         self._num_unborn = 0  # processes in a row that did not begin
 
-    def clips(self, indices: Sequence[int]) -> Iterator[Made]:
-        """The clips of these videos in their order.  A video whose process dies or hangs is tried twice.
+    def clips(self, indices: Sequence[int], ordered: bool = True) -> Iterator[tuple[int, Made]]:
+        """The index and clip of each of these videos.  A video whose process dies or hangs is tried twice.
+
+        Args:
+            ordered: in their order, so that a slow video delays all after it; else as they are done.
 
         Raises:
             UserError: processes do not begin.
@@ -72,11 +75,11 @@ class ClipWorkers:
         atexit.register(self.close)  # before multiprocessing's own exit: the processes ignore its SIGTERM
         try:
             self._workers = [_Worker(self._make, deque()) for _ in range(self._num_workers)]
-            for position in range(len(indices)):
-                while position not in done:
-                    num_dealt = self._deal(indices, num_dealt, position)
+            for num_given in range(len(indices)):
+                while (position := num_given if ordered else next(iter(done), None)) not in done:
+                    num_dealt = self._deal(indices, num_dealt, num_given)
                     self._receive(indices, done)
-                yield done.pop(position)
+                yield int(indices[position]), done.pop(position)
         finally:
             self.close()
             atexit.unregister(self.close)
@@ -87,9 +90,9 @@ class ClipWorkers:
             worker.kill()
         self._workers = []
 
-    def _deal(self, indices: Sequence[int], num_dealt: int, position: int) -> int:
+    def _deal(self, indices: Sequence[int], num_dealt: int, num_given: int) -> int:
         """Gives each process its next videos; the number of those that were given so far."""
-        last = min(len(indices), position + self._depth * self._num_workers)
+        last = min(len(indices), num_given + self._depth * self._num_workers)
         while num_dealt < last:
             worker = min(self._workers, key=lambda each: len(each.positions))
             if len(worker.positions) >= self._depth:

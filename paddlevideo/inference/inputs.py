@@ -94,7 +94,10 @@ class VideoInputs(Sequence[str]):
     def can_be_at(self, index: int, path: str) -> bool:
         """Whether a path is one that an input can mean; nothing is looked up."""
         text, file = os.fsdecode(self._bytes(index)), self._list_of(index)
-        paths = [str(Path(text).expanduser())] if file is None else [str(Path(p)) for p, _ in paths_of_line(text, file)]
+        if file is None:
+            paths = [text, os.path.expanduser(text)]
+        else:
+            paths = [each for each, _ in paths_of_line(text, file)]
         return path in paths or os.path.abspath(path) in map(os.path.abspath, paths)
 
     def _bytes(self, index: int) -> bytes:

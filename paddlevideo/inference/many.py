@@ -84,9 +84,9 @@ class Inputs(Protocol):
 
 
 def lines_of(predictor: Predictor, videos: Inputs, indices: np.ndarray, output: Output) -> Iterator[Line]:
-    """The lines of these inputs, in their order."""
-    for index, prediction in zip(indices, predictor.stream(videos, output.on_error, indices=indices)):
-        line = line_of(videos.at(int(index)), prediction, output.top_k, output.threshold, output.scores)
+    """The lines of these inputs, as they are done: a slow video delays no other one."""
+    for index, prediction in predictor.numbered(videos, output.on_error, indices=indices, ordered=False):
+        line = line_of(videos.at(index), prediction, output.top_k, output.threshold, output.scores)
         yield line, prediction.error is None
 
 

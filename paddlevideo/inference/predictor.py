@@ -215,27 +215,44 @@ class Predictor:
         Args:
             indices: which of a sequence of sources, and in which order; None: all.
         """
+        with contextlib.closing(self.numbered(sources, on_error, fps, indices)) as found:
+            for _, prediction in found:
+                yield prediction
+
+    def numbered(
+        self,
+        sources: Source | Iterable[Source],
+        on_error: Literal["raise", "skip"] = "raise",
+        fps: float = 30.0,
+        indices: Sequence[int] | None = None,
+        ordered: bool = True,
+    ) -> Iterator[tuple[int, Prediction]]:
+        """As ``stream``, each prediction with the index of its source.
+
+        Args:
+            ordered: in the order of the sources; else as worker processes have decoded them.
+        """
         if on_error not in ("raise", "skip"):
             raise UserError(f"on_error: expected raise or skip, got {on_error!r}")
         if isinstance(sources, (str, PathLike, np.ndarray)):
             sources = [sources]
         batch: list[_Item] = []
         skip = on_error == "skip"
-        with contextlib.closing(self._prepared(sources, fps, indices)) as items:
+        with contextlib.closing(self._prepared(sources, fps, indices, ordered)) as items:
             for item in items:
                 if item.error is not None and not (skip and (self._proven or isinstance(item.error, VideoReadError))):
-                    yield from self._run(batch, skip)
+                    yield from zip([each.index for each in batch], self._run(batch, skip))
                     raise item.error
                 shapes = {each.imgs.shape for each in batch if each.error is None}
                 if item.error is None and shapes - {item.imgs.shape}:
-                    yield from self._run(batch, skip)
+                    yield from zip([each.index for each in batch], self._run(batch, skip))
                     batch = []
                 batch.append(item)
                 num_clips = sum(each.error is None for each in batch)
                 if num_clips in (0, self.batch_size) or len(batch) >= num_clips + _MAX_FAILED:
-                    yield from self._run(batch, skip)
+                    yield from zip([each.index for each in batch], self._run(batch, skip))
                     batch = []
-            yield from self._run(batch, skip)
+            yield from zip([each.index for each in batch], self._run(batch, skip))
 
     def scores(self, imgs: np.ndarray) -> np.ndarray:
         """Probabilities, float32 [N, K], of clips that went through the pipeline: uint8 [N, V, T, H, W, 3]."""
@@ -245,13 +262,15 @@ class Predictor:
         imgs = to_foreign_layout(imgs, self._input.shape, pair)
         return to_probabilities(self.model.run({self._input.name: imgs}))
 
-    def _prepared(self, sources: Iterable[Source], fps: float, indices: Sequence[int] | None) -> Iterator[_Item]:
+    def _prepared(
+        self, sources: Iterable[Source], fps: float, indices: Sequence[int] | None, ordered: bool
+    ) -> Iterator[_Item]:
         """The sources' clips in order; where there are workers, the next ones are decoded while the model runs."""
         if isinstance(sources, Sequence):
             indices = range(len(sources)) if indices is None else indices
             num_workers = self._num_workers(sources, len(indices))
             if num_workers:
-                yield from self._from_workers(sources, fps, indices, num_workers)
+                yield from self._from_workers(sources, fps, indices, num_workers, ordered)
                 return
             numbered = ((int(index), sources[index]) for index in indices)
         else:
@@ -261,7 +280,7 @@ class Predictor:
             yield replace(item, wait_s=item.prepare_s)
 
     def _from_workers(
-        self, sources: Sequence[Source], fps: float, indices: Sequence[int], num_workers: int
+        self, sources: Sequence[Source], fps: float, indices: Sequence[int], num_workers: int, ordered: bool
     ) -> Iterator[_Item]:
         preparer, remarks = copy.copy(self), []
         preparer._say = remarks.append  # reported by the parent, each in its turn
@@ -277,16 +296,16 @@ class Predictor:
             return str(sources[index])
 
         workers = ClipWorkers(make, path_of, num_workers, self.batch_size + 1, self.timeout_s)
-        with contextlib.closing(workers.clips(indices)) as clips:
-            for index in indices:
+        with contextlib.closing(workers.clips(indices, ordered)) as clips:
+            for _ in indices:
                 start = time.perf_counter()
-                header, imgs = next(clips)
+                index, (header, imgs) = next(clips)
                 wait_s = time.perf_counter() - start
                 for remark in header.get("remarks", ()):
                     self._say(remark)
                 error = error_of(header["error"]) if "error" in header else None
                 prepare_s, span_s = header.get("prepare_s", wait_s), header.get("span_s")
-                yield _Item(path_of(index), imgs, prepare_s, error, span_s, wait_s)
+                yield _Item(index, path_of(index), imgs, prepare_s, error, span_s, wait_s)
 
     def _num_workers(self, sources: Sequence[Source], count: int) -> int:
         """Processes for so many of these sources; 0: this one."""
@@ -330,8 +349,8 @@ class Predictor:
             with time_limit(name, self.timeout_s):
                 sample = self.clip(source, index, fps)
         except UserError as error:  # raised in its turn, after those before it
-            return _Item(name, None, time.perf_counter() - start, error)
-        return _Item(name, sample["imgs"], time.perf_counter() - start, span_s=sample.get("span_s"))
+            return _Item(index, name, None, time.perf_counter() - start, error)
+        return _Item(index, name, sample["imgs"], time.perf_counter() - start, span_s=sample.get("span_s"))
 
     def _run(self, batch: Sequence[_Item], skip: bool) -> Iterator[Prediction]:
         """The predictions of a batch; with ``skip`` an error of the model is that of the clip that causes it."""
@@ -387,6 +406,7 @@ def _name(source: Source, index: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Item:
+    index: int
     name: str
     imgs: np.ndarray | None
     prepare_s: float

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlevideo.cli.command import run_command
 from paddlevideo.cli.main import COMMANDS, SCRIPTS, Group, main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,3 +142,13 @@ def test_what_a_command_imports_when_it_runs_is_there():
                 names = {alias.name for alias in node.names} - {*dir(module)} - modules
                 gone += [f"{file.name}: {node.module}.{name}" for name in names]
     assert not gone
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_an_output_that_is_closed_is_no_error(monkeypatch, name):
+    monkeypatch.setattr(sys, name, None)
+
+    def write():
+        print("a line", file=getattr(sys, name), flush=True)
+
+    assert run_command(write) == 0 and getattr(sys, name) is None

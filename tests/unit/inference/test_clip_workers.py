@@ -19,10 +19,12 @@ def clip(index):
     return {"index": index}, np.full((2, 3), index, np.int16)
 
 
-def run(make, count=12, num_workers=2, num_ahead=3, timeout_s=0.0):
+def run(make, count=12, num_workers=2, num_ahead=3, timeout_s=0.0, ordered=True):
     workers = ClipWorkers(make, "{}.mp4".format, num_workers, num_ahead, timeout_s)
-    with contextlib.closing(workers.clips(range(0, 10 * count, 10))) as clips:
-        return list(clips)
+    with contextlib.closing(workers.clips(range(0, 10 * count, 10), ordered)) as clips:
+        indices, found = zip(*clips)
+    assert (list(indices) if ordered else sorted(indices)) == list(range(0, 10 * count, 10))
+    return found if ordered else indices
 
 
 @pytest.mark.parametrize("num_workers, num_ahead", [(1, 1), (2, 3), (3, 50)])
@@ -35,6 +37,17 @@ def test_clips_come_in_their_order(num_workers, num_ahead):
         assert header == {"index": 10 * position} and np.array_equal(imgs, clip(10 * position)[1])
         assert imgs.dtype == np.int16
     assert multiprocessing.active_children() == []
+
+
+def test_a_slow_video_delays_no_other_one_where_order_does_not_matter():
+    """All that wait behind it in its process's queue come after it."""
+
+    def make(index):
+        time.sleep(0.8 if index == 10 else 0.01)
+        return clip(index)
+
+    indices = run(make, 12, 2, 3, ordered=False)
+    assert indices.index(10) >= 10
 
 
 def test_no_more_clips_are_made_than_are_wanted_ahead():

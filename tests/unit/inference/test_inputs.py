@@ -149,3 +149,13 @@ def test_equal_lines_of_lists_in_two_folders_are_two_inputs(tmp_path, monkeypatc
     assert todo("B/l.txt", "A/l.txt") == [("B/a.mp4", 1)]
     assert todo("A/l.txt", "B/l.txt", "A/again.txt") == [("A/a.mp4", 2)]
     assert todo(tmp_path / "A" / "l.txt", "./B/l.txt") == []
+
+
+def test_a_result_counts_more_than_an_error_after_it(tmp_path):
+    """``cat`` of the files of several runs puts them in any order."""
+    videos = VideoInputs(["a.mp4", "b.mp4"], lambda line: None)
+    lines = b'{"path": "a.mp4", "top": []}\n{"path": "a.mp4", "error": "x"}\n{"path": "b.mp4", "error": "x"}\n'
+    (tmp_path / "r.jsonl").write_bytes(json.dumps({"run": RUN}).encode() + b"\n" + lines)
+    run = ManyRun(videos, tmp_path / "r.jsonl", RUN, Output(retry_failed=True), lambda line: None)
+    assert run.todo.tolist() == [1]
+    run.write([(b'{"path": "b.mp4", "error": "x"}\n', False)])
