@@ -39,7 +39,7 @@ test-studio: setup
 	$(BIN)/python -m pytest tests/studio
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow'
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow' --ignore tests/studio
 
 test-slow: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
