@@ -144,13 +144,15 @@ class _NoModel:
     origin = SimpleNamespace(digest=lambda: "0" * 64)
     pipeline = SimpleNamespace(describe=dict)
 
-    def stream(self, sources: Sequence[str], on_error: str, indices: Sequence[int]) -> Iterator[object]:
-        """A result per index."""
+    def numbered(
+        self, sources: Sequence[str], on_error: str, indices: Sequence[int], ordered: bool
+    ) -> Iterator[tuple[int, object]]:
+        """Each index and its result."""
         from paddlevideo.inference.predictions import Prediction
 
         scores = np.linspace(0, 1, 400, dtype=np.float32)
         for index in indices:
-            yield Prediction(sources[index], scores)
+            yield int(index), Prediction(sources[index], scores)
 
 
 def of_list(count: int, folder: Path) -> None:
