@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -173,6 +174,12 @@ def _gpu_lacking() -> str | None:
     return None
 
 
+_live: weakref.WeakSet[ExportedModel] = weakref.WeakSet()
+_inherited: list[ExportedModel] = []
+if os.name == "posix":
+    os.register_at_fork(after_in_child=lambda: _inherited.extend(_live))
+
+
 class ExportedModel(ABC):
     """An exported model, loaded: arrays in, arrays out.
 
@@ -187,6 +194,12 @@ class ExportedModel(ABC):
     inputs: Sequence[InputSpec]
     device: str
     runtime: Runtime
+
+    def __new__(cls, *_: object, **__: object) -> ExportedModel:
+        """A model that a forked process keeps: there its threads are gone, and OpenVINO waits for them when freed."""
+        model = super().__new__(cls)
+        _live.add(model)
+        return model
 
     @abstractmethod
     def output(self, arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -345,6 +346,27 @@ def test_folders_of_killed_exports_are_removed_and_those_of_others_stay(tmp_path
             export_module._sweep(tmp_path)  # of another export into the same folder
             assert folder.is_dir()
         other.stdin.close()
+
+
+def test_a_forked_process_does_not_free_a_model():
+    """OpenVINO's threads are not there, and freeing a model would wait for them without an end."""
+
+    class Model(base.ExportedModel):
+        def __init__(self, name):
+            self.name = name
+
+        def output(self, arrays):
+            return arrays[0]
+
+    models = [Model(name="M")]
+    alive = weakref.ref(models[0])
+    child = os.fork()
+    if child == 0:
+        models.clear()
+        os._exit(0 if alive() is not None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    models.clear()
+    assert alive() is None
 
 
 def test_a_conversion_installs_nothing(tmp_path, monkeypatch):
