@@ -4,6 +4,8 @@ import contextlib
 import importlib.util
 import io
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -115,15 +117,19 @@ def test_a_backend_without_its_form_names_the_way_out(tiny):
             load(tiny.folder, device="cpu", backend=backend)
 
 
-def test_the_commands_run_without_paddles_files(made, tiny, tmp_path, capsys):
+def test_the_commands_run_without_paddles_files(made, tiny, tmp_path):
     folder = without_paddle(made[0], "TSM", tmp_path / "e")
-    shown = []
-    for more in ([], ["--backend", "openvino"]):
-        assert main(["predict", "-i", str(tiny.videos[0]), "--model_file", str(folder), *more]) == 0
-        shown.append(capsys.readouterr().out)
-    assert "top-1 class" in shown[0] and shown[0].split("score")[0] == shown[1].split("score")[0]
-    assert main(["timeline", "-i", str(tiny.videos[0]), "--model_file", str(folder), "--backend", "onnx"]) == 0
-    assert main(["predict", "-i", str(tiny.videos[0]), "--model_file", str(folder), "--backend", "paddle"]) == 2
+
+    def command(name, *more):
+        words = [name, "-i", str(tiny.videos[0]), "--model_file", str(folder), *more]
+        return subprocess.run([sys.executable, "-m", "paddlevideo", *words], capture_output=True, text=True)
+
+    shown = [command("predict"), command("predict", "--backend", "openvino")]
+    assert [run.returncode for run in shown] == [0, 0], [run.stderr for run in shown]
+    assert "top-1 class" in shown[0].stdout
+    assert shown[0].stdout.split("score")[0] == shown[1].stdout.split("score")[0]
+    assert command("timeline", "--backend", "onnx").returncode == 0
+    assert command("predict", "--backend", "paddle").returncode == 2
 
 
 # ---- what export refuses
