@@ -10,7 +10,7 @@ export FLAGS_use_stride_kernel ?= 0
 export OMP_NUM_THREADS ?= 1
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo demo-ava demo-long studio test-studio test test-slow lint format bench clean
+.PHONY: setup demo demo-ava demo-long studio test-studio test-openvino test test-slow lint format bench clean
 
 setup: $(VENV)/.ready
 
@@ -37,6 +37,12 @@ studio: setup
 
 test-studio: setup
 	$(BIN)/python -m pytest tests/studio
+
+# OpenVINO is not in the test extra: a process that holds its models through thousands of other tests, with forks, crashed
+test-openvino: setup
+	$(BIN)/python -m pip install --quiet --editable '.[openvino]'
+	for file in tests/unit/inference/test_formats.py tests/unit/inference/test_runtimes.py tests/models/test_formats.py; do \
+	    $(BIN)/python -m pytest $$file || exit 1; done
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow' --ignore tests/studio

@@ -42,7 +42,8 @@ EXTRAS = {
     "gpu": ["paddlepaddle-gpu>=3.3,<3.4"],  # from Paddle's own index; see the README
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
-    "onnx": ["onnxruntime>=1.17", "paddle2onnx>=2.1"],  # person detectors in ONNX; exports
+    # person detectors in ONNX; exports; ml_dtypes: of its quantisation, which does not require it
+    "onnx": ["onnxruntime>=1.17", "paddle2onnx>=2.1", "ml_dtypes>=0.4"],
     "openvino": ["openvino>=2024.4", "paddle2onnx>=2.1"],  # exports
     "remote": ["fsspec>=2024.2", "aiohttp>=3.9"],  # shards at addresses; s3fs, gcsfs, adlfs for those stores
     "ray": ["ray[data]>=2.9"],  # predict --ray
@@ -57,7 +58,7 @@ EXTRAS = {
         "onnx>=1.15",
         "onnxruntime>=1.17",
         "paddle2onnx>=2.1",
-        "openvino>=2024.4",
+        "ml_dtypes>=0.4",
         "fsspec>=2024.2",
         "aiohttp>=3.9",
         "simplejpeg>=1.8",
