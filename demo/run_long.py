@@ -20,8 +20,8 @@ from demo.run import ROOT, Demo
 from paddlevideo.spans import Span, read_spans
 
 CONFIG = "demo/scenes.yaml"
-# Windows are as long as clip_s of the training.  The other values were chosen on the videos of seeds 0 and 1, for scenes
-# that last for minutes and follow one another without a pause.
+# Windows are as long as clip_s of the training.  The other values were chosen on the videos of seeds 0 and 1, for
+# scenes that last for minutes and follow one another without a pause.
 WINDOWS = {"window_s": 2, "hop_s": 1, "smooth_s": 6, "on": 0.5, "off": 0.2}
 FILES = {
     "out": "spans.json",
