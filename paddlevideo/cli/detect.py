@@ -184,7 +184,7 @@ def _check(args: argparse.Namespace) -> None:
     if bool(args.bank_config) != bool(args.bank_weights):
         raise UserError("arguments --bank-config and --bank-weights: give both or none")
     for flag in ("bank", "video_id") if several else ():
-        if getattr(args, flag):
+        if vars(args)[flag]:
             raise UserError(f"--{flag.replace('_', '-')} is of one video, and {len(args.video_path)} are given")
     if several and args.out_filename is None:
         raise UserError("--out-filename: several videos need a folder, or '' for no output videos")
@@ -211,7 +211,7 @@ def _check_files(args: argparse.Namespace, several: bool) -> None:
     Raises:
         UserError: see ``check_outputs``.
     """
-    flags = [(f"--{name}", getattr(args, name)) for name in ("csv", "json", "people")]
+    flags = [(f"--{name}", vars(args)[name]) for name in ("csv", "json", "people")]
     drawn = args.video_path if several else ["one"]
     flags += [("--out-filename", str(_output_path(args, video))) for video in drawn if args.out_filename]
     outputs = [*flags, *(("--spans", path) for path in args.spans)]

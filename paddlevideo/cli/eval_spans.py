@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
 
     if len(args.results) != 2:
         raise UserError(f"{args.results[0]}: spans; expected two files: SPANS TRUTH")
-    used = [f"--{name}" for name, value in _DEFAULTS.items() if getattr(args, name) != value]
+    used = [f"--{name}" for name, value in _DEFAULTS.items() if vars(args)[name] != value]
     if used:
         raise UserError(f"{used[0]}: is not for spans, whose options are --background and --out")
     if args.out and Path(args.out).suffix.lower() != ".json":

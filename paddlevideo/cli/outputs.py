@@ -46,7 +46,7 @@ def model_files(args: argparse.Namespace, more: Sequence[str] = ()) -> Iterator[
         more: further flags of files that are read, as attributes of ``args``.
     """
     for name in (*_OF_MODEL, *more):
-        path = getattr(args, name)
+        path = vars(args)[name]
         if path:
             yield f"--{name}", path
         if name == "model_file" and path and os.path.isdir(path):

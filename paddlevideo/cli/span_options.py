@@ -24,4 +24,4 @@ def add_rule(parser: argparse.ArgumentParser) -> None:
 
 def rule_of(args: argparse.Namespace) -> dict[str, Any]:
     """The values of ``add_rule``'s options, by the names that ``TimelineSettings`` has."""
-    return {name: getattr(args, name) for name in NAMES}
+    return {name: vars(args)[name] for name in NAMES}

@@ -75,7 +75,7 @@ class Files:
             raise UserError(f"--srt {args.srt}: expected a name that ends in .srt or .vtt")
         is_file = Address.parse(sources[0]).kind == "file"
         if len(sources) > 1:
-            named = [(flag, getattr(args, flag[2:])) for flag in _OF_ONE_VIDEO]
+            named = [(flag, vars(args)[flag[2:]]) for flag in _OF_ONE_VIDEO]
             for flag, path in (*named, *(("--out", path) for path in subtitles)):
                 if path:
                     raise UserError(
@@ -97,7 +97,7 @@ class Files:
             )
         if args.video:
             _check_video(args.video, is_file)
-        one = [(flag, getattr(args, flag[2:])) for flag in (*_OF_ONE_VIDEO, "--plot") if getattr(args, flag[2:])]
+        one = [(flag, vars(args)[flag[2:]]) for flag in (*_OF_ONE_VIDEO, "--plot") if vars(args)[flag[2:]]]
         read = [("-i", path) for path in {*args.input, *sources} if Address.parse(path).kind == "file"]
         check_outputs([*(("--out", path) for path in args.out), *one], [*read, *model_files(args, ("truth",))])
         held = StepScores() if is_file and len(sources) == 1 and (args.plot or args.scores) else None
