@@ -17,7 +17,16 @@ export const t = (key, values = {}) => (strings[key] ?? key).replace(/\{(\w+)\}/
 
 export function label(element, text) {
   element.setAttribute("aria-label", text);
-  element.title = text;
+  if (element.tagName === "BUTTON") element.title = text;
+}
+
+/** Puts other children into an element; the focus stays at the same place. */
+export function redraw(root, children) {
+  const places = () => [...root.querySelectorAll("button, select, input, textarea")];
+  const at = places().indexOf(document.activeElement), scrolled = root.scrollTop;
+  root.replaceChildren(...children.flat(2).filter(Boolean));
+  root.scrollTop = scrolled;
+  if (at >= 0) places()[at]?.focus({ preventScroll: true });
 }
 
 /** An element; children are elements or texts, never markup. */

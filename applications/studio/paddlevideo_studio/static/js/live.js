@@ -1,6 +1,6 @@
 // The Live page: a camera or an address, spans as they close, the last minute kept.
 import { api } from "./api.js";
-import { $, attempt, clock, field, h, say, t } from "./dom.js";
+import { $, attempt, clock, field, h, redraw, say, t } from "./dom.js";
 import { colourOf, model, state, update, watch } from "./store.js";
 
 const MOST = 100;
@@ -30,11 +30,11 @@ function render() {
     running ? h("button", { type: "button", class: "filled", onclick: save }, t("save_minute")) : null);
   const spans = [...live.spans].reverse().map((span) => h("tr", {}, h("td", {}, `${clock(span.start_s)} – ${clock(span.end_s)}`),
     h("td", {}, h("span", { class: "swatch", style: { background: colourOf(span.label) } }), ` ${span.label}`), h("td", {}, span.score?.toFixed(2) ?? "")));
-  $("#live").replaceChildren(h("h2", {}, t("live")), h("p", { class: "hint" }, t(model() ? "live_hint" : "no_model")), form,
+  redraw($("#live"), [h("h2", {}, t("live")), h("p", { class: "hint" }, t(model() ? "live_hint" : "no_model")), form,
     h("p", { role: "status" }, t(`live_${live.state}`, { source: live.source ?? "" })),
-    ...(live.error ? [h("pre", { class: "error" }, live.error)] : []),
+    live.error && h("pre", { class: "error" }, live.error),
     h("table", {}, h("thead", {}, h("tr", {}, ["time", "class", "score"].map((key) => h("th", {}, t(key))))), h("tbody", {}, spans)),
-    ...(live.remarks.length ? [h("h3", {}, t("remarks")), h("pre", {}, live.remarks.join("\n"))] : []));
+    live.remarks.length ? [h("h3", {}, t("remarks")), h("pre", {}, live.remarks.join("\n"))] : null]);
 }
 
 export const start = () => watch("live models project language", render);

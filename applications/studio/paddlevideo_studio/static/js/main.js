@@ -1,6 +1,6 @@
 // Loads the project, listens to the server, and binds the top bar, the rows and the keys.
 import { api, download, listen, send } from "./api.js";
-import { $, attempt, field, h, language, label, loadStrings, openDialog, options, say, t } from "./dom.js";
+import { $, attempt, field, h, language, label, loadStrings, openDialog, options, redraw, say, t } from "./dom.js";
 import * as live from "./live.js";
 import * as models from "./models.js";
 import * as people from "./people.js";
@@ -129,19 +129,18 @@ function renderRows() {
 }
 
 function renderPanel() {
-  const side = $("#side"), focused = document.activeElement?.closest("#side .card");
-  const top = side.scrollTop;
-  side.replaceChildren(...(onPeople() ? people.panel() : timeline.panel()).flat(2).filter(Boolean));
-  side.scrollTop = top;
-  if (focused) (side.querySelector(".card[aria-current=true]") ?? side.querySelector(".card"))?.focus({ preventScroll: true });
+  const onCard = document.activeElement?.closest("#side .card");
+  redraw($("#side"), onPeople() ? people.panel() : timeline.panel());
+  if (onCard) ($("#side .card[aria-current=true]") ?? $("#side .card"))?.focus({ preventScroll: true });
   timeline.atPlayhead(player.now());
 }
 
+let dismissed = null; // number of a job whose notice was closed
 function renderNotice() {
   const job = state.video && (timeline.failedJob() ?? newestJob((each) => each.video === state.video && isActive(each)));
-  const close = h("button", { class: "quiet more", "aria-label": t("close"), onclick: () => { $("#job").hidden = true; } }, "×");
-  $("#job").hidden = !job;
-  if (job) $("#job").replaceChildren(...models.jobCard(job).flat().filter(Boolean), close);
+  const close = h("button", { class: "quiet more", "aria-label": t("close"), onclick: () => { dismissed = job.id; renderNotice(); } }, "×");
+  $("#job").hidden = !job || job.id === dismissed;
+  if (job) redraw($("#job"), [models.jobCard(job), close]);
 }
 
 function renderCompare() {
@@ -169,7 +168,7 @@ const KEYS = {
   ArrowUp: () => (onPeople() ? people.nextPerson(-1) : stepSpan(-1)), ArrowDown: () => (onPeople() ? people.nextPerson(1) : stepSpan(1)),
   Enter: () => (onPeople() ? people.keepKeyFrame() : timeline.keep()), n: () => !onPeople() && video() && timeline.createHere(),
   i: () => !onPeople() && timeline.setEdge("start_s"), o: () => !onPeople() && timeline.setEdge("end_s"), m: () => !onPeople() && timeline.findSimilar(),
-  Delete: () => (onPeople() ? people.removeKeyFrame() : timeline.removeSpan()), u: undo, c: timeline.classDialog,
+  Delete: () => (onPeople() ? people.removeKeyFrame() : timeline.removeSpan()), u: undo, c: timeline.editClasses,
   "+": () => tracks.zoom(0.5), "=": () => tracks.zoom(0.5), "-": () => tracks.zoom(2), "?": keysDialog,
 };
 KEYS.Backspace = KEYS.Delete;
@@ -203,7 +202,8 @@ async function begin() {
     tracks.setLength(video()?.duration_s ?? 1);
   });
   watch("tab spans scores other project selected people person video times language", renderRows);
-  watch("tab spans scores other project selected people person video videos similar jobs language", renderPanel);
+  watch("tab spans scores other project selected people person video videos similar language", renderPanel);
+  watch("jobs", () => state.similar && renderPanel());
   watch("tab video jobs language", renderNotice);
   watch("models scores videos video other language", renderCompare);
   watch("people person tab project", player.paint);

@@ -1,6 +1,6 @@
 // The Models page: models with their held-out figures, jobs with their logs; and the dialog that trains.
 import { api } from "./api.js";
-import { $, attempt, clock, field, h, openDialog, options, say, t } from "./dom.js";
+import { $, attempt, field, h, openDialog, options, redraw, say, t } from "./dom.js";
 import { isActive, state, update, watch } from "./store.js";
 
 const POINT = /loss[:=]?\s*([\d.]+(?:e-?\d+)?)/g, MOST_JOBS = 30, EVERY_MS = 2000;
@@ -95,10 +95,10 @@ function render() {
   };
   const heads = ["model", "classes", "held_out", "before", "created", ""].map((key) => h("th", {}, key && t(key)));
   const jobs = [...state.jobs.values()].sort((a, b) => b.id - a.id).slice(0, MOST_JOBS);
-  $("#models").replaceChildren(h("h2", {}, t("models")),
+  redraw($("#models"), [h("h2", {}, t("models")),
     state.models.length ? h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, [...state.models].reverse().map(row))) : h("p", {}, t("no_model")),
     h("p", { class: "hint" }, t("held_out_hint")), h("h2", {}, t("jobs")),
-    jobs.length ? h("ul", { class: "jobs" }, jobs.map((job) => h("li", {}, jobCard(job).filter(Boolean)))) : h("p", {}, t("no_jobs")));
+    jobs.length ? h("ul", { class: "jobs" }, jobs.map((job) => h("li", {}, jobCard(job).filter(Boolean)))) : h("p", {}, t("no_jobs"))]);
 }
 
 export function start() {

@@ -25,7 +25,7 @@ export function rows() {
     const column = scores?.classes.indexOf(name) ?? -1;
     return column >= 0 && at.length ? { times: at, values: scores.scores.map((row) => row[column]) } : null;
   };
-  const byClass = Map.groupBy ? Map.groupBy(state.spans, (span) => span.label) : group(state.spans);
+  const byClass = group(state.spans);
   return [...named].map(([name, colour]) => ({
     text: name, colour, name,
     bars: (byClass.get(name) ?? []).map(barOf),
@@ -37,7 +37,7 @@ export function rows() {
 
 function group(spans) {
   const groups = new Map();
-  for (const span of spans) groups.set(span.label, [...(groups.get(span.label) ?? []), span]);
+  for (const span of spans) groups.get(span.label)?.push(span) ?? groups.set(span.label, [span]);
   return groups;
 }
 
@@ -128,11 +128,7 @@ export async function findSimilar() {
   if (job) update({ similar: { job: job.id, label: span.label, found: null } });
 }
 
-export function classDialog() {
-  editClasses();
-}
-
-function editClasses() {
+export function editClasses() {
   const draft = classes().map((each) => ({ ...each, was: each.name }));
   const table = h("div", { class: "classes" });
   const row = (each) => {

@@ -75,7 +75,7 @@ export async function upload(files) {
       update({ videos: state.videos, uploads: state.uploads.filter((other) => other !== each) });
       if (!state.video) openVideo(made.id);
     } catch (error) {
-      each.error = error.message;
+      each.error = error.message.replace(`${each.file.name}: `, "");
       update({ uploads: state.uploads.filter((other) => other !== each || each.error) });
     }
   }
