@@ -3,6 +3,7 @@
 import pytest
 
 from tests.clips import numbered_frames, write_clip
+from tests.studio.browser import chromium, open_page, page, studio  # noqa: F401 (fixtures)
 
 HOST = "http://127.0.0.1:8080"
 TYPE = {"Content-Type": "application/octet-stream"}
