@@ -24,7 +24,12 @@ def test_what_goes_wrong_on_a_page_is_found(page):
     assert problems(page) == []
     page.evaluate(FAULTS)
     found = "\n".join(problems(page))
-    for text in ("console: a fault", "uncaught: thrown", "/api/videos/0000000000000000: 404", "Content Security Policy"):
+    for text in (
+        "console: a fault",
+        "uncaught: thrown",
+        "/api/videos/0000000000000000: 404",
+        "Content Security Policy",
+    ):
         assert text in found
         expect(page, text)
     with pytest.raises(AssertionError, match="no problem with 'a fault'"):

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -20,6 +22,7 @@ from paddlevideo.spans import read_spans
 from tests.studio.conftest import TYPE
 from tests.studio.running import memory_bytes, raw, running
 
+pytestmark = pytest.mark.xdist_group("server")  # one server for the module
 SPAN = {"start_s": 0.48, "end_s": 1.52, "label": "walk"}
 
 
@@ -166,11 +169,18 @@ def test_videos_and_options_of_the_command_line(tmp_path, clip):
         assert done.returncode == 2 and text in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_the_server_ends_at_a_signal_while_pages_listen(tmp_path):
-    with (
-        running(tmp_path / "p") as (process, port),
-        httpx.stream("GET", f"http://127.0.0.1:{port}/api/events", timeout=30) as stream,
-    ):
-        next(stream.iter_lines())
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_the_server_ends_at_a_signal_while_pages_listen(tmp_path, number):
+    with running(tmp_path / "p") as (process, port), ExitStack() as stack:
+        for _ in range(3):
+            page = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            page.sendall(f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            head = page.recv(1 << 16)
+            assert head.startswith(b"HTTP/1.1 200") and b"text/event-stream" in head
+        begun = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(20) in (130, -number)
+        assert time.monotonic() - begun < 5
+        assert process.stderr.read() in ("", "interrupted\n")
+        while page.recv(1 << 16):  # what it still sent, and the end
+            pass
