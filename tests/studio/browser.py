@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,21 +100,18 @@ def page(studio: Studio, open_page: Callable[..., Any]) -> Any:
     return open_page(studio.url)
 
 
-class started:  # noqa: N801 (a context manager)
-    """``with started(folder, *words of the command) as studio``."""
+@contextmanager
+def started(folder: Path, *words: object) -> Iterator[Studio]:
+    """A studio with a client.
 
-    def __init__(self, folder: Path, *words: object):
-        self._folder, self._running = folder, running(folder, *words)
-
-    def __enter__(self) -> Studio:
-        process, port = self._running.__enter__()
+    Args:
+        folder: of the project.
+        words: further ones of the command.
+    """
+    with running(folder, *words) as (process, port):
         url = f"http://127.0.0.1:{port}"
-        self._client = httpx.Client(base_url=url, timeout=100)
-        return Studio(f"{url}/", self._client, self._folder, process)
-
-    def __exit__(self, *error: Any) -> None:
-        self._client.close()
-        self._running.__exit__(*error)
+        with httpx.Client(base_url=url, timeout=100) as client:
+            yield Studio(f"{url}/", client, folder, process)
 
 
 def _watch(page: Any, found: list[str]) -> None:

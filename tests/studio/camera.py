@@ -1,4 +1,4 @@
-"""A camera for tests of live sources: motion JPEG over HTTP on the loopback, in real time, whose connection can be cut."""
+"""A camera for tests of live sources: motion JPEG over HTTP on the loopback, whose connection can be cut."""
 
 from __future__ import annotations
 

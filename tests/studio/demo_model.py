@@ -7,6 +7,7 @@ fourth one, which it was never shown: a head has to be taught for it.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import subprocess
 import sys
@@ -18,15 +19,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo import scenes
-from demo.motion import load_digits
+from demo.motion import QUANTISER, choose_frame, load_digits
+from demo.scenes import scene_frames
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.spans import Span, SpanTable, read_spans, write_spans
+from paddlevideo.video_files import each_frame_alone, write_video
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "demo" / "scenes.yaml"
 CLASSES = ("left", "clockwise", "approach")  # that the model is trained on
-NEW_CLASS = "down"
+NEW_CLASS = "blink"
 # Windows are as long as clip_s of the configuration; the rest is for scenes that follow one another without a pause.
 SETTINGS = {"window_s": 2, "hop_s": 1, "smooth_s": 3, "on": 0.5, "off": 0.2}
 FPS = 10
@@ -85,20 +87,40 @@ def render_videos(
     """Writes ``count`` videos below ``PART/``, and their spans as ``PART.json``; two scenes in a row differ."""
     images, number = load_digits(), _PARTS.index(part)
     digits = images[:1200] if part == "train" else images[1400:]
-    before, scenes.SIZE_PX = scenes.SIZE_PX, SIDE_PX
-    try:
-        tables = []
-        for index in range(count):
-            key = [files.seed, number, index]
-            parts = draw_scenes(np.random.default_rng([*key, 1]), classes, num_scenes, scene_s)
-            path = files.folder / part / f"{index}.mp4"
-            path.parent.mkdir(exist_ok=True)
-            tables.append(scenes.render_scenes(path, parts, key, FPS, digits))
-    finally:
-        scenes.SIZE_PX = before
-    videos = {name: facts for table in tables for name, facts in table.videos.items()}
-    spans = [span for table in tables for span in table.spans]
+    spans, videos = [], {}
+    for index in range(count):
+        key, name = [files.seed, number, index], f"{part}/{index}.mp4"
+        parts = draw_scenes(np.random.default_rng([*key, 1]), classes, num_scenes, scene_s)
+        lengths = [(label, round(seconds * FPS)) for label, seconds in parts]
+        (files.folder / part).mkdir(exist_ok=True)
+        frames = draw_frames(lengths, np.random.default_rng(key), digits)
+        write_video(files.folder / name, frames, FPS, each_frame_alone(QUANTISER))
+        ends = [*itertools.accumulate((length for _, length in lengths), initial=0)]
+        spans += [Span(a / FPS, b / FPS, label, video=name) for (label, _), a, b in zip(lengths, ends, ends[1:])]
+        videos[name] = {"duration_s": ends[-1] / FPS, "fps": FPS}
     write_spans(files.folder / f"{part}.json", SpanTable(spans, videos, tuple(classes)))
+
+
+def draw_frames(
+    lengths: Sequence[tuple[str, int]], rng: np.random.Generator, digits: np.ndarray
+) -> Iterator[np.ndarray]:
+    """The frames, uint8 [H, W, 3], of scenes of so many frames each."""
+    size = choose_frame(rng, SIDE_PX)
+    for label, length in lengths:
+        if label == NEW_CLASS:
+            yield from blink_frames(length, rng, size)
+        else:
+            yield from scene_frames(label, length, FPS, rng, size, digits)
+
+
+def blink_frames(num_frames: int, rng: np.random.Generator, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """A chequered picture that is inverted every half second: what no motion of the demo looks like."""
+    width, height = size
+    cell = round(min(size) / rng.uniform(3, 5))
+    board = (np.add.outer(np.arange(height) // cell, np.arange(width) // cell) % 2).astype(bool)[..., None]
+    dark, light = rng.integers(0, 90, 3), rng.integers(165, 256, 3)
+    for index in range(num_frames):
+        yield np.where(board ^ (index * 2 // FPS % 2 == 1), dark, light).astype(np.uint8)
 
 
 def draw_scenes(

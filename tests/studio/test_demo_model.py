@@ -35,6 +35,6 @@ def test_it_finds_most_spans_of_further_videos(demo_model, demo_videos, tmp_path
 
 def test_a_new_class_is_in_the_videos_and_never_found(demo_model, new_class_videos, tmp_path):
     assert len(new_class_videos) >= 4
-    for video, truth in new_class_videos:
-        assert {span.label for span in truth} == {*CLASSES, NEW_CLASS}
+    assert all({span.label for span in truth} == {*CLASSES, NEW_CLASS} for _, truth in new_class_videos)
+    video = new_class_videos[0][0]
     assert {span.label for span in found_in(demo_model, video, tmp_path / "out.json")} <= {*CLASSES}
