@@ -39,6 +39,7 @@ NUM_VIDEOS, NUM_SCENES, SCENE_S = 2, 5, (8.0, 10.0)
 NUM_NEW, NEW_SCENES, NEW_SCENE_S = 4, 6, (5.0, 7.0)
 EPOCHS = 12
 _PARTS = ("train", "videos", "new")
+ANALYSIS = ["--analysis", *(f"{name}={value}" for name, value in SETTINGS.items())]  # words of the studio
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def render_videos(
     digits = images[:1200] if part == "train" else images[1400:]
     spans, videos = [], {}
     for index in range(count):
-        key, name = [files.seed, number, index], f"{part}/{index}.mp4"
+        key, name = [files.seed, number, index], f"{part}/{part}-{index}.mp4"
         parts = draw_scenes(np.random.default_rng([*key, 1]), classes, num_scenes, scene_s)
         lengths = [(label, round(seconds * FPS)) for label, seconds in parts]
         (files.folder / part).mkdir(exist_ok=True)
