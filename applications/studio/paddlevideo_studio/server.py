@@ -38,18 +38,26 @@ _RETRY_S = "5"
 _BACKLOG = 512
 
 
-def make_app(project: Project, access: Access, limits: Limits, docs: bool = False, add: Sequence[Path] = ()) -> ASGIApp:
+def make_app(
+    project: Project,
+    access: Access,
+    limits: Limits,
+    docs: bool = False,
+    add: Sequence[Path] = (),
+    events: Events | None = None,
+) -> ASGIApp:
     """The whole server of an open project.
 
     Args:
         docs: serve /docs and /openapi.json.
         add: videos to add when it starts, unless the project has one of that name; one that cannot be read is named on
             stderr, and left out.
+        events: of the pages; ``serve`` closes them before the server ends.
     """
+    events = events or Events()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        events = Events()
         events.start()
         project.listeners.append(events.publish)
         jobs = Jobs(project, FINISHES, limits.queue)
@@ -75,6 +83,25 @@ def make_app(project: Project, access: Access, limits: Limits, docs: bool = Fals
     app.add_api_route("/", _index, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return Guard(app, access)
+
+
+def serve(app: ASGIApp, listener: socket.socket, events: Events, patience_s: int) -> None:
+    """Serves until SIGINT or SIGTERM; then ends the streams of events first, which pages would hold open for ever.
+
+    Args:
+        patience_s: for what is being answered then, whole seconds.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            events.close()
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=patience_s
+    )
+    Server(config).run(sockets=[listener])
 
 
 async def _add_videos(studio: Studio, files: Sequence[Path]) -> None:

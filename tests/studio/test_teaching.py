@@ -1,0 +1,61 @@
+"""T3, its server part: a few corrected spans of a new class, a head trained on them, and another timeline by it."""
+
+import time
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the studio's packages are not installed")
+
+from paddlevideo_studio.training import can_teach
+
+from tests.studio.browser import started
+from tests.studio.demo_model import ANALYSIS, CLASSES, NEW_CLASS
+from tests.studio.test_annotations import put
+from tests.studio.test_videos import wait
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("demo model"),
+    pytest.mark.skipif(not can_teach(), reason="this version has no command teach"),
+]
+LIMIT_S = 180
+NUM_SPANS = 2  # of each of three videos
+
+
+def chosen(truth):
+    """A span of the new class, and one of another."""
+    new = next(span for span in truth if span.label == NEW_CLASS)
+    return [new, next(span for span in truth if span.label != NEW_CLASS)]
+
+
+def test_a_head_is_taught_from_six_spans_and_finds_a_new_class(demo_model, new_class_videos, tmp_path):
+    files = [path for path, _ in new_class_videos]
+    with started(tmp_path / "project", "--model", demo_model, "--add", *files, *ANALYSIS) as studio:
+        client = studio.client
+        client.patch("/api/project", json={"classes": [{"name": name} for name in (*CLASSES, NEW_CLASS)]})
+        *taught, last = client.get("/api/videos").json()["videos"]
+        begun = time.monotonic()
+        for video, (_, truth) in zip(taught, new_class_videos):
+            spans = [{"start_s": s.start_s, "end_s": s.end_s, "label": s.label} for s in chosen(truth)]
+            assert len(put(client, video, *spans)["spans"]) == NUM_SPANS
+        assert client.get("/api/project").json()["can_teach"]
+        before = labels(client, last)
+        answer = client.post("/api/train", json={"mode": "head"})
+        assert answer.status_code == 202, answer.text
+        job = wait(client, answer.json()["id"], LIMIT_S)
+        assert job["state"] == "done", client.get(f"/api/jobs/{job['id']}/log").text[-3000:]
+        assert time.monotonic() - begun < LIMIT_S
+        result, models = job["result"], client.get("/api/models").json()["models"]
+        assert 0 <= result["held_out"]["value"] <= 1 and result["previous"]["name"] == result["held_out"]["name"]
+        assert [model["id"] for model in models] == [1, result["model"]] and NEW_CLASS in models[1]["classes"]
+        client.post(f"/api/models/{result['model']}/use").raise_for_status()
+        after = labels(client, last)
+        assert after != before and NEW_CLASS in {label for label, _, _ in after}
+
+
+def labels(client, video):
+    """What an analysis by the model in use finds."""
+    job = wait(client, client.post(f"/api/videos/{video['id']}/analyse", json={}).json()["id"])
+    assert job["state"] == "done", client.get(f"/api/jobs/{job['id']}/log").text[-3000:]
+    found = client.get(f"/api/videos/{video['id']}/spans").json()["spans"]
+    return [(span["label"], span["start_s"], span["end_s"]) for span in found]
