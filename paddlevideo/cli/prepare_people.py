@@ -8,6 +8,9 @@ x1 y1 x2 y2, actions, person, and width and height where boxes are in pixels and
 COCO json; VIA 2 or 3 json or csv; CVAT xml of a task, job or project (video 1.1: tracks, interpolated to one box a
 second; or images 1.1); Label Studio json.  Several files may be given.  Seconds count from a video's first frame.
 
+With --every_s the boxes of a person in tables are key frames: the box is interpolated between two of them, the actions
+of the first hold until the next, and the data set has everybody at every such second.
+
 A summary counts the boxes: read, dropped and why, resampled, merged, and how many each class has.
 
 Written to --out: train.csv, val.csv (whole videos each; test.csv with --test), *_excluded.csv, labels.pbtxt,
@@ -33,13 +36,16 @@ from paddlevideo.config import load_config
 from paddlevideo.config.finding import find_config
 from paddlevideo.errors import UserError, printable
 from paddlevideo.preparation.check_ava import AvaSource, check_ava
+from paddlevideo.preparation.importers.people import PersonBox
 from paddlevideo.preparation.person_annotations import (
     FORMS,
+    TABLES,
     Annotation,
     ImportOptions,
     ImportSummary,
     VideoFolder,
     class_names,
+    guess_form,
     merge_spellings,
     read_detected,
     read_people,
@@ -51,6 +57,7 @@ from paddlevideo.preparation.person_annotations import (
     write_segments,
     write_split,
 )
+from paddlevideo.preparation.person_tracks import sampled
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.shipped import ROOT
 
@@ -82,6 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--picture_fps", type=float, help="pictures per second, where pictures' numbers count time (the videos' fps)")
     add("--first_number", type=int, help="of a video's first picture (0 as CVAT exports a video's, else 1)")
     add("--every", type=float, default=1.0, metavar="S", help="seconds between the key frames of tracks (%(default)s)")
+    more = "seconds between samples of persons, also of those in tables (tables: each box as it stands)"
+    add("--every_s", type=options.positive, metavar="S", help=more)
     add("--labels", type=Path, metavar="FILE", help="classes in this order (those annotated, by the alphabet)")
     add("--proposals", type=Path, metavar="FILE", help="a detector's boxes (.pkl, .npz, .json), for all sets")
     add("--exclude", type=Path, metavar="FILE", help="key frames not to use: video,second lines")
@@ -107,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         fps_of=folder.fps_of,
         picture_fps=args.picture_fps,
         first_number=args.first_number,
-        every_s=args.every,
+        every_s=args.every_s or args.every,
         attribute=args.attribute,
         units=args.units,
         box_format=args.box_format,
@@ -118,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         times_of=folder.times_s,
     )
     imported = ImportSummary()
-    people = [person for file in args.annotations for person in read_people(file, args.format, options, imported)]
+    people = [person for file in args.annotations for person in read_file(file, args, options, imported)]
     annotation = resolve(merge_spellings(people, given, imported), folder, imported)
     print("\n".join(map(printable, imported.lines(annotation.people))))
     if imported.segments:
@@ -149,6 +158,15 @@ def _check(args: argparse.Namespace) -> None:
     rates = [rate for rate in (args.fps, args.picture_fps) if rate is not None]
     if not all(0 < rate < math.inf for rate in rates) or not math.isfinite(args.start_s):
         raise UserError("--fps and --picture_fps are above 0, --start_s is a number of seconds")
+
+
+def read_file(
+    file: Path, args: argparse.Namespace, import_as: ImportOptions, imported: ImportSummary
+) -> list[PersonBox]:
+    """The persons of one file; with ``--every_s`` those of tables at every such second."""
+    form = guess_form(file) if args.format == "auto" else args.format
+    people = read_people(file, form, import_as, imported)
+    return sampled(people, args.every_s, imported) if args.every_s and form in TABLES else people
 
 
 def write_files(

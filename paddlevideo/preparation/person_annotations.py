@@ -56,6 +56,7 @@ _READERS: dict[str, Callable[[Path, PersonCollector], None]] = {
     "label_studio": read_label_studio,
 }
 FORMS = tuple(_READERS)
+TABLES = ("csv", "jsonl", "ava")  # whose rows are boxes at any moments
 _COMMENTS = 20  # lines at the head of VIA's csv
 _MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
 _MIN_INSIDE = 0.5  # share of a box that must lie within the picture
