@@ -80,7 +80,7 @@ def read_people(path: Path, form: str, options: ImportOptions, summary: ImportSu
     with safe_io.reading(path, f"a {form} file as expected"):
         _READERS[form](path, found)
     people = found.finish()
-    if not people and not found.summary.segments:
+    if not people and not found.summary.segments and not found.summary.track_segments:
         raise UserError(f"{path}: no person is annotated in it (read as {form})")
     return people
 

@@ -35,6 +35,7 @@ from paddlevideo.spans import Span, SpanTable, behind_end, holds_spans, read_spa
 
 TOOLS = ("label_studio", "cvat")
 FORMS = (*OWN.values(), *TOOLS)
+BOXES = "people"
 
 
 @dataclass
@@ -68,20 +69,32 @@ def read_any(
     Raises:
         UserError, ConfigError: no such file, not of that form, bad entries, or none that is a span.
     """
+    content = read_content(path, form, options, from_boxes)
+    if not content.table.spans and content.people and all(person.person is None for person in content.people):
+        raise UserError(f"{path}: no segment and no track with an action in it")
+    return content
+
+
+def read_content(
+    path: Path, form: str = "auto", options: ImportOptions | None = None, from_boxes: bool = False
+) -> SpanContent:
+    """``read_any``, also of files that hold nothing but boxes without a person.
+
+    Args:
+        form: also ``people``: a file of boxes of persons, in any form of ``prepare people``.
+    """
     if not path.is_file():
         raise UserError(f"{path}: {instead_of_a_file(path)}")
-    is_table = form == "auto" and holds_boxes(path)
+    is_table = form == BOXES or (form == "auto" and holds_boxes(path))
     in_own = form == "auto" and (path.suffix.lower() in (".srt", ".vtt") or holds_spans(path))
     if not is_table and (in_own or form in OWN.values()):
         return SpanContent(read_spans(path, None if form == "auto" else form))
     summary = ImportSummary()
-    form = guess_form(path) if form == "auto" else form
+    form = guess_form(path) if form in ("auto", BOXES) else form
     people = read_people(path, form, options or ImportOptions(_no_rate, own_rate=True), summary)
     if from_boxes and form in TABLES:
         summary.track_segments += action_segments(people, summary)
     segments = [*summary.segments, *_joined(summary.track_segments)]
-    if not segments and not any(person.person is not None for person in people):
-        raise UserError(f"{path}: no segment and no track with an action in it (read as {form})")
     findings = Findings(str(path))
     spans = []
     for segment in segments:
