@@ -35,8 +35,10 @@ from paddlevideo.cli import options
 from paddlevideo.config import load_config
 from paddlevideo.config.finding import find_config
 from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import Findings
 from paddlevideo.preparation.check_ava import AvaSource, check_ava
-from paddlevideo.preparation.importers.people import PersonBox
+from paddlevideo.preparation.importers.people import PersonBox, video_name
+from paddlevideo.preparation.list_files import text_lines
 from paddlevideo.preparation.person_annotations import (
     FORMS,
     TABLES,
@@ -96,6 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--exclude", type=Path, metavar="FILE", help="key frames not to use: video,second lines")
     add("--val", type=float, default=0.2, metavar="SHARE", help="of the videos, to validate on (%(default)s)")
     add("--test", type=float, default=0.0, metavar="SHARE", help="of the videos, to test on; 0: as --val (%(default)s)")
+    more = "names of the videos to validate on, one a line (instead of --val)"
+    add("--val_videos", type=Path, metavar="FILE", help=more)
     add("--seed", type=int, default=0, help="of the split")
     add(
         "--jobs",
@@ -136,7 +140,10 @@ def run(args: argparse.Namespace) -> int:
     if not annotation.people:
         raise UserError(f"{args.annotations[0]}: no boxes of people, which a detector of actions needs, only segments")
     names = class_names(annotation, given)
-    parts = split_videos(annotation, {"val": args.val, "test": args.test}, args.seed)
+    if args.val_videos:
+        parts = held_out(annotation, args.val_videos, folder)
+    else:
+        parts = split_videos(annotation, {"val": args.val, "test": args.test}, args.seed)
     counts = write_files(args, annotation, names, parts)
     suffix = "" if args.frames else folder.video_suffix(annotation.videos())
     text = configuration(args, names, set(parts), suffix)
@@ -153,6 +160,8 @@ def _check(args: argparse.Namespace) -> None:
     """Rejects options that contradict each other."""
     if bool(args.videos) == bool(args.frames):
         raise UserError("name --videos or --frames, one of them")
+    if args.val_videos and args.test:
+        raise UserError("--val_videos: there is no --test beside it")
     if not (0 <= args.val < 1 and 0 <= args.test < 1 and 0 < args.every < math.inf):
         raise UserError("--val and --test are shares from 0 to 1, --every is above 0")
     rates = [rate for rate in (args.fps, args.picture_fps) if rate is not None]
@@ -167,6 +176,25 @@ def read_file(
     form = guess_form(file) if args.format == "auto" else args.format
     people = read_people(file, form, import_as, imported)
     return sampled(people, args.every_s, imported) if args.every_s and form in TABLES else people
+
+
+def held_out(annotation: Annotation, file: Path, folder: VideoFolder) -> dict[str, list[str]]:
+    """``train`` and ``val``: the videos that a file names.
+
+    Raises:
+        ConfigError: a line is no annotated video.
+        UserError: all videos, or none, are held out.
+    """
+    videos, named, findings = annotation.videos(), set(), Findings(str(file))
+    for where, text in text_lines(file):
+        name = folder.name_of(video_name(text.strip()))
+        if name not in videos:
+            findings.add(where, f"{text.strip()!r} is none of the {len(videos)} annotated videos")
+        named.add(name)
+    findings.raise_if_any()
+    if not 0 < len(named) < len(videos):
+        raise UserError(f"{file}: holds out {len(named)} of {len(videos)} videos; expected some, and some to train on")
+    return {"train": [name for name in videos if name not in named], "val": sorted(named)}
 
 
 def write_files(
