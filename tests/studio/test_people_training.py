@@ -1,5 +1,8 @@
 """Training of a detector of actions on the boxes of a project, and analyses with it."""
 
+import re
+
+import numpy as np
 import pytest
 import yaml
 
@@ -89,3 +92,38 @@ def test_a_training_makes_a_model_of_people_that_analyses(client, people, projec
     assert client.get("/api/project").json()["counts"]["corrections"] == 0
     words = [step.split()[1:3] for step in job["command"].split(" && ")]
     assert words[0] == ["prepare", "people"] and [w[0] for w in words[1:3]] == ["train", "export"]
+    _analyse(client, people[0], project, tmp_path)
+
+
+def _analyse(client, video, project, folder):
+    """With the model that was trained, and a detector that finds one person in every picture."""
+    project.change(detector=str(one_person(folder / "one.onnx")), kind="people")
+    url = f"/api/videos/{video['id']}"
+    before = client.get(f"{url}/people").json()["people"]
+    answer = client.post(f"{url}/analyse", json={"settings": {"on": 0.3, "off": 0.2}})
+    assert answer.status_code == 202, answer.text
+    job = wait(client, answer.json()["id"], 120)
+    log = client.get(f"/api/jobs/{job['id']}/log").text
+    assert job["state"] == "done", log[-3000:]
+    assert re.search(r"^at \d+\.\d s$", log, re.MULTILINE)
+    assert job["result"]["boxes"] > 10 and "--detector" in job["command"]
+    found = client.get(f"{url}/people").json()
+    new = [box for box in found["people"] if box["by"] == "model 1"]
+    assert len(new) == job["result"]["boxes_added"] == len(found["people"]) - len(before)
+    assert new[0]["box"] == pytest.approx([0.25, 0.25, 0.5, 0.75], abs=0.01)
+    run = client.get(f"{url}/spans", params={"run": job["id"]}).json()
+    assert (run["run"], run["model"]) == (job["id"], 1) and len(run["spans"]) == job["result"]["spans"]
+    assert all(span["person"] for span in run["spans"])
+
+
+def one_person(path):
+    """An ONNX detector whose output is constant: rows x1, y1, x2, y2, score of pictures of 64 x 48."""
+    library = pytest.importorskip("onnx", reason="onnx, which writes the graph, is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    helper, rows = library.helper, np.array([[[16, 12, 32, 36, 0.9]]], np.float32)
+    node = helper.make_node("Constant", [], ["rows"], value=library.numpy_helper.from_array(rows))
+    images = helper.make_tensor_value_info("images", library.TensorProto.FLOAT, [1, 3, 48, 64])
+    out = helper.make_tensor_value_info("rows", library.TensorProto.FLOAT, [None] * 3)
+    graph = helper.make_graph([node], "g", [images], [out])
+    library.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), str(path))
+    return path
