@@ -76,6 +76,7 @@ COMMANDS = Group(
         "predict": Command("predict the classes of videos", "predict"),
         "timeline": Command("find what happens when, in a video or from a camera", "timeline"),
         "detect": Command("find people in a video and what they do", "detect"),
+        "persons": Command("find people in a video and their tracks, without a model of actions", "persons"),
         "bank": Command("build a long-term feature bank", "bank"),
         "convert": Command("convert weights of MMAction2, TimeSformer, torchvision and timm", "convert"),
         "browse": Command("draw clips before and after their pipeline", "browse"),

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     rule = "options of paddlevideo timeline for every analysis of the project, e.g. window_s=2 on=0.5"
     add("--analysis", nargs="+", default=[], metavar="KEY=VALUE", help=rule)
-    add("--detector", metavar="MODEL", help="finds people for a model of people: an .onnx file, or hog (the project's)")
+    add("--detector", metavar="MODEL", help="finds people: an .onnx file, or hog (the project's)")
     add("--port", type=options.at_least(0), default=8080, help="(%(default)s); 0: a free one")
     add("--host", default="127.0.0.1", help="address to bind (%(default)s)")
     add(
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         if args.analysis:
             project.change(analysis=read_settings(args.analysis))
         if args.detector:
-            project.change(detector=args.detector)
+            project.change(detector=detector_of(args.detector))
         listener = open_socket(args.host, args.port)
         port = listener.getsockname()[1]
         access = Access.of(args.host, port, token, args.allow_host)
@@ -102,6 +102,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.project}: http://{shown}:{port}{'/?token=...' if token else ''}", flush=True)
         serve(app, listener, events, _PATIENCE_S)
     return 0
+
+
+def detector_of(text: str) -> str:
+    """``hog``, or the whole path of a detector's file or folder, wherever the next server is started.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = Path(text).expanduser()
+    if text.lower() != "hog" and not path.exists():
+        raise UserError(f"--detector {text}: no such file; expected hog, an .onnx file or a PaddleDetection export")
+    return "hog" if text.lower() == "hog" else str(path.resolve())
 
 
 def is_loopback(host: str) -> bool:

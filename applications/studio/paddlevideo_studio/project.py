@@ -197,10 +197,11 @@ class Project:
             self.change(classes=with_colours([ProjectClass(n, c) if c else n for n, c in pairs]))
 
     def corrections(self) -> int:
-        """Spans by a person that the last training has not seen."""
+        """Spans by a person, in a project of people boxes, that the last training has not seen."""
         with self.lock:
             seen = self.settings.trained or ""
-            return sum(1 for span in self.spans.current() if span["by"] == HUMAN and span["at"] > seen)
+            journal = self.people if self.settings.kind == "people" else self.spans
+            return sum(1 for entry in journal.current() if entry["by"] == HUMAN and entry["at"] > seen)
 
     def new_change(self) -> str:
         """Names a step of undo."""

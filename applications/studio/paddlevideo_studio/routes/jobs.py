@@ -14,7 +14,7 @@ from paddlevideo_studio.jobs import Job
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.training import TrainRequest, submit_training
 from paddlevideo_studio.views import job_view
-from paddlevideo_studio.work import analyse_steps, settings_for
+from paddlevideo_studio.work import analyse_steps, detect_steps, settings_for
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 _MOST_LOG = 1 << 20
@@ -25,6 +25,12 @@ class Analysis(BaseModel):
 
     model: int | None = None
     settings: dict[str, float | str] = Field(default_factory=dict)
+
+
+class Detection(BaseModel):
+    """Seconds between the key frames of a person."""
+
+    every_s: float = Field(1.0, ge=0.04, le=60)
 
 
 class Training(BaseModel):
@@ -54,6 +60,21 @@ def analyse(studio: State, key: str, body: Analysis) -> dict[str, Any]:
             "analyse",
             lambda folder: analyse_steps(studio.project, video, model, settings, folder),
             video=video.id, model=model.id, total_s=video.duration_s, options=settings,
+        )  # fmt: skip
+    return job_view(studio.jobs, job)
+
+
+@router.post("/videos/{key}/detect", status_code=202)
+def detect(studio: State, key: str, body: Detection) -> dict[str, Any]:
+    """Finds the persons of a video, without a model of actions."""
+    with studio.project.lock:
+        video = studio.ready(key)
+        if studio.jobs.active(video.id) is not None:
+            raise HTTPException(409, "a job of this video is queued or running")
+        job = studio.jobs.submit(
+            "detect",
+            lambda folder: detect_steps(studio.project, video, body.every_s, folder),
+            video=video.id, total_s=video.duration_s, options={"every_s": body.every_s},
         )  # fmt: skip
     return job_view(studio.jobs, job)
 

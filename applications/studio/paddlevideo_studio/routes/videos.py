@@ -21,7 +21,7 @@ from paddlevideo_studio.project import Project, check_name
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.uploads import receive_file
 from paddlevideo_studio.videos import Video
-from paddlevideo_studio.views import Counts, video_view
+from paddlevideo_studio.views import Counts, job_view, video_view
 from paddlevideo_studio.work import scores_of, transcode_steps
 
 router = APIRouter(prefix="/api/videos", tags=["videos"])
@@ -140,6 +140,21 @@ def _clear(project: Project, video: Video) -> None:
         current = journal.current(video.file) if video.file else []
         if current:
             journal.append([{"video": video.file, "removed": True, "replaces": each["id"]} for each in current], HUMAN)
+
+
+@router.post("/{key}/retry", status_code=202)
+def retry_transcode(studio: State, key: str) -> dict[str, Any]:
+    """Transcodes a video again that could not be."""
+    with studio.project.lock:
+        video = studio.video(key)
+        if video.state != "failed" or not (studio.project.videos.originals / video.original).is_file():
+            raise HTTPException(409, f"the video is {video.state}; only a conversion that failed can be repeated")
+        if studio.jobs.active(video.id) is not None:
+            raise HTTPException(409, "a job of this video is queued or running")
+        job = submit_transcode(studio, video)
+        studio.project.videos.write(replace(video, state="preparing", error=None))
+    studio.project.announce("video", video.id)
+    return job_view(studio.jobs, job)
 
 
 @router.get("/{key}/media")
