@@ -27,6 +27,7 @@ NEEDS_WEIGHTS = (
     "-c CONFIG -w WEIGHTS"
 )
 FILE_NAME = "inference.yml"
+CONFIG_SUFFIX = "_config.yml"  # after the export's name: its configuration, resolved
 FORMAT_VERSION = 1
 _KINDS = {"str": str, "dict": dict, "int": int}  # annotations of ``Description`` that are checked
 CONVERTED = {".onnx": "onnx", ".xml": "openvino"}  # ending -> backend
