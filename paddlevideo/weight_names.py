@@ -29,6 +29,8 @@ class WeightNames:
         program, params: the files of the exported model.
         names: parameter of the network -> variable of the program.
         classes: as ``Classes.describe`` gives them.
+        features: SHA-256 of all that the input of the classifier depends on: of two exports that differ in the
+            classifier alone it is the same.
     """
 
     file: Path
@@ -36,6 +38,7 @@ class WeightNames:
     params: Path
     names: Mapping[str, str]
     classes: Mapping[str, Any]
+    features: str
 
 
 def is_export(path: str | os.PathLike) -> bool:
@@ -44,19 +47,22 @@ def is_export(path: str | os.PathLike) -> bool:
     return path.suffix == PARAMS or (path.is_dir() and any(path.glob(f"*{PARAMS}")))
 
 
-def write_names(program: Path, params: Path, names: Mapping[str, str], classes: Mapping[str, Any]) -> Path:
+def write_names(
+    program: Path, params: Path, names: Mapping[str, str], classes: Mapping[str, Any], features: str
+) -> Path:
     """Writes ``NAME_names.json`` beside the program."""
     file = params.with_name(params.stem + SUFFIX)
     digests = {each.name: sha256(each) for each in (program, params)}
-    write_manifest(file, {"files": digests, "classes": dict(classes), "names": dict(names)})
+    write_manifest(file, {"files": digests, "classes": dict(classes), "names": dict(names), "features": features})
     return file
 
 
-def read_names(path: str | os.PathLike) -> WeightNames:
+def read_names(path: str | os.PathLike, check: bool = True) -> WeightNames:
     """The names of exported weights.
 
     Args:
         path: ``NAME.pdiparams``, or its folder.
+        check: compare program and weights with their digests.
 
     Raises:
         UserError: there are none, as in exports of earlier versions; a folder of several models.
@@ -69,20 +75,20 @@ def read_names(path: str | os.PathLike) -> WeightNames:
             f"{params}: has no {file.name} beside it, so its weights have no names; export it again with this version"
         )
     content = read_note(file, "export the model again")
-    digests, names, classes = (content.get(key) for key in ("files", "names", "classes"))
-    tables = all(isinstance(table, dict) for table in (digests, names, classes))
-    if not tables or params.name not in digests or len(digests) != 2:
+    digests, names, classes, features = (content.get(key) for key in ("files", "names", "classes", "features"))
+    typed = all(isinstance(table, dict) for table in (digests, names, classes)) and isinstance(features, str)
+    if not typed or params.name not in digests or len(digests) != 2:
         raise DamagedFileError(f"{file}: not as export writes it; export the model again")
     (program,) = (params.with_name(Path(name).name) for name in digests if name != params.name)
     for each in (program, params):
         if not each.is_file():
             raise UserError(f"{each}: {instead_of_a_file(each)}, but {file.name} is about it; export the model again")
-        if sha256(each) != digests[each.name]:
+        if check and sha256(each) != digests[each.name]:
             raise DamagedFileError(
                 f"{each}: SHA-256 mismatch with {file.name} beside it: damaged, or of another export; export the model "
                 "again"
             )
-    return WeightNames(file, program, params, names, classes)
+    return WeightNames(file, program, params, names, classes, features)
 
 
 def _params_of(path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +34,31 @@ def names_of(network: Any, program: Path) -> dict[str, str]:
         for key, tensor in network.state_dict().items()
         if tensor.name in variables and _equal(tensor, variables[tensor.name])
     }
+
+
+CLASSIFIER = "head.fc."  # of parameters' names: the last layer, on features
+
+
+def digest_of_features(network: Any, model: Mapping[str, Any]) -> str:
+    """SHA-256 of what the input of the classifier depends on: MODEL without its numbers of classes, and the weights
+    without those of the classifier.
+
+    Args:
+        model: the section MODEL.
+    """
+    digest = hashlib.sha256(json.dumps(_without(model), sort_keys=True, default=str).encode())
+    for key, tensor in sorted(network.state_dict().items()):
+        if not key.startswith(CLASSIFIER):
+            array = tensor.numpy()
+            digest.update(f"{key} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _without(section: Any) -> Any:
+    if isinstance(section, Mapping):
+        return {key: _without(value) for key, value in section.items() if key not in ("num_classes", "pretrained")}
+    return section
 
 
 def _equal(one: Any, other: Any) -> bool:
