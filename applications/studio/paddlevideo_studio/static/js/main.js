@@ -1,6 +1,6 @@
 // Loads the project, listens to the server, and binds the top bar, the rows and the keys.
 import { api, download, listen, send } from "./api.js";
-import { $, attempt, field, h, language, label, loadStrings, openDialog, options, redraw, say, t } from "./dom.js";
+import { $, attempt, field, h, inTurn, language, loadStrings, openDialog, options, redraw, say, t } from "./dom.js";
 import * as live from "./live.js";
 import * as models from "./models.js";
 import * as people from "./people.js";
@@ -9,7 +9,7 @@ import * as timeline from "./timeline.js";
 import { Tracks } from "./tracks.js";
 import * as videos from "./videos.js";
 import {
-  compareWith, isActive, loadPeople, loadScores, loadSpans, model, newestJob, openVideo, queue, selected, state, undo, update, video, watch,
+  compareWith, isActive, loadPeople, loadScores, loadSpans, model, newestJob, openVideo, selected, state, undo, update, video, watch,
 } from "./store.js";
 
 const TABS = ["timeline", "people", "live", "models"], FORMS = ["json", "csv", "jsonl", "srt", "vtt", "label_studio", "cvat"];
@@ -189,7 +189,7 @@ function key(event) {
   const action = digit === null ? KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key] : () => (onPeople() ? people.toggleAction(digit) : timeline.setClass(digit));
   if (!action) return;
   event.preventDefault();
-  if (video()?.state === "ready" || ["?", "c"].includes(event.key)) action();
+  if (video()?.state === "ready" || ["?", "c"].includes(event.key)) inTurn(action);
 }
 
 async function begin() {
