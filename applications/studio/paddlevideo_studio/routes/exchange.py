@@ -46,7 +46,8 @@ def export(
     with studio.project.lock:
         chosen = [studio.video(video)] if video is not None else [v for v in studio.project.videos if v.file]
         named = _names_of(chosen, names == "own")
-        people = people_of(studio.project, named, lambda entry: by is None or entry["by"] == HUMAN)
+        of_human = by == HUMAN and form in PERSON_FORMS  # spans of a person keep the boxes that a model found
+        people = people_of(studio.project, named, lambda entry: not of_human or entry["by"] == HUMAN)
         content = _content(studio, named, by == HUMAN, people) if form in FORMS else None
     ending = _ENDINGS.get(form, f".{form}")
     with tempfile.TemporaryDirectory(prefix="paddlevideo-studio-") as folder:
