@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from paddlevideo import __version__
 from paddlevideo.errors import UserError
 from paddlevideo_studio.adding import add_videos
+from paddlevideo_studio.compression import JsonCompression
 from paddlevideo_studio.events import Events, TooManyStreams
 from paddlevideo_studio.jobs import Jobs, QueueFull
 from paddlevideo_studio.journal import Changed
@@ -79,7 +80,7 @@ def make_app(
         app.add_api_route("/docs", _docs_page, include_in_schema=False)
     app.add_api_route("/", _index, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    return Guard(app, access)
+    return Guard(JsonCompression(app), access)
 
 
 def serve(app: ASGIApp, listener: socket.socket, events: Events, patience_s: int) -> None:
