@@ -66,7 +66,7 @@ def test_new_classes_are_found_and_old_ones_stay(place, tiny):
     assert second["per_class"]["held_out"]["walk"]["AP@0.5"] == second["per_class"]["held_out"]["run"]["AP@0.5"] == 1
 
 
-def test_the_export_is_an_ordinary_one_whose_spans_have_the_held_out_figures(place):
+def test_spans_of_the_new_export_have_the_held_out_figures(place):
     out = place.root / "spans.json"
     words = ["-i", str(place.videos / "w.mp4"), "--out", str(out), *WORDS, *RULE]
     assert main(["timeline", "--model_file", str(place.root / "model2"), *words]) == 0
