@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 # what Paddle's CPU build runs fastest with; what is set outside stays
 export FLAGS_use_stride_kernel ?= 0
 export OMP_NUM_THREADS ?= 1
-JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# nproc gives OMP_NUM_THREADS where that is set
+JOBS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 
 .PHONY: setup demo demo-ava demo-long studio test-studio test-openvino test test-slow lint format bench clean
 

@@ -47,6 +47,16 @@ def is_export(path: str | os.PathLike) -> bool:
     return path.suffix == PARAMS or (path.is_dir() and any(path.glob(f"*{PARAMS}")))
 
 
+def weights_file(path: str | os.PathLike) -> Path:
+    """The file that holds the weights of a path: itself, or the ``.pdiparams`` in the folder of an export.
+
+    Raises:
+        UserError: a folder of several models.
+    """
+    path = Path(path).expanduser()
+    return _params_of(path) if path.is_dir() and is_export(path) else path
+
+
 def write_names(
     program: Path, params: Path, names: Mapping[str, str], classes: Mapping[str, Any], features: str
 ) -> Path:

@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     for span in spans:
         print(f"{span.similarity:7.4f} {span.start_s:10.3f} {span.end_s:10.3f}  {printable(span.video)}")
     if args.out:
-        asked = {"video": query, "start_s": args.start_s, "end_s": args.end_s}
-        content = {"query": asked, "found": [asdict(span) for span in spans]}
+        query_of = {"video": query, "start_s": args.start_s, "end_s": args.end_s}
+        content = {"query": query_of, "found": [asdict(span) for span in spans]}
         write_atomic(args.out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return 0
 

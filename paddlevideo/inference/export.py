@@ -56,7 +56,7 @@ from paddlevideo.inference.video_bank import WINDOW, Window, window_of
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
 from paddlevideo.weight_names import SUFFIX as NAMES_SUFFIX
-from paddlevideo.weight_names import is_export, read_names, write_names
+from paddlevideo.weight_names import weights_file, write_names
 
 TIMINGS = ("quick", "none")
 _WORK, _NEW_S = ".export-", 60.0  # a folder that new may not be locked yet
@@ -288,7 +288,7 @@ def _describe(
 
     params = program.with_suffix(PARAMS_SUFFIX)
     names = program.with_name(program.stem + NAMES_SUFFIX)
-    source = read_names(params_path).params if is_export(params_path) else params_path
+    source = weights_file(params_path)
     return Description(
         model_name=config["model_name"],
         program=program.name,

@@ -43,6 +43,7 @@ from paddlevideo.memory import OutOfMemoryError
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED
+from paddlevideo.weight_names import weights_file
 
 Source = str | PathLike | np.ndarray
 
@@ -186,7 +187,7 @@ class Predictor:
         names = _names(labels, model.classes.names and list(model.classes.names), str(weights), count, say)
         more = {"damaged": damaged_of(config), **more}
         multi_label = model.framework.multi_label
-        origin = Origin((Path(weights),), _without_pretrained(config.to_dict().get("MODEL")))
+        origin = Origin((weights_file(weights),), _without_pretrained(config.to_dict().get("MODEL")))
         return cls(model, model.pipeline, config["model_name"], names, multi_label, say=say, origin=origin, **more)
 
     def predict(

@@ -1,8 +1,8 @@
 """Where in videos something like a span happens: nearest neighbours of its feature among all windows.
 
-The feature of a stretch of time is the mean of those of its windows, on features that have mean 0 and deviation 1 over
-all videos.  Two are compared by the cosine between them.  Found spans have the length of the query, do not overlap one
-another nor the query, and come in the order of their similarity.
+The feature of the query is the mean of those of its windows, on features that have mean 0 and deviation 1 over all
+videos.  The similarity of a stretch of time is the mean cosine between that and the features of its windows.  Found
+spans have the length of the query, do not overlap one another nor the query, and come in the order of similarity.
 """
 
 from __future__ import annotations
@@ -53,11 +53,10 @@ def similar_spans(
     lead_s = (own.centres_s[inside[0]] + own.centres_s[inside[-1]]) / 2 - start_s  # to the middle of its windows
     candidates: list[Found] = []
     for name, each in videos.items():
-        run = min(count, len(each.features))
-        sums = np.cumsum(np.pad(scaled[name], ((1, 0), (0, 0))), axis=0)
-        means = (sums[run:] - sums[:-run]) / run  # [W - run + 1, C]
-        similarities = means @ query / np.maximum(np.linalg.norm(means, axis=1) * np.linalg.norm(query), 1e-12)
-        middles = (each.centres_s[: len(means)] + each.centres_s[run - 1 :]) / 2
+        run, rows = min(count, len(each.features)), scaled[name]
+        cosines = rows @ query / np.maximum(np.linalg.norm(rows, axis=1) * np.linalg.norm(query), 1e-12)  # [W]
+        similarities = np.convolve(cosines, np.full(run, 1 / run), "valid")  # [W - run + 1]
+        middles = (each.centres_s[: len(similarities)] + each.centres_s[run - 1 :]) / 2
         begins = np.clip(middles - lead_s, 0, max(each.end_s - length_s, 0))
         candidates += [
             Found(name, round(float(begin), _MS), round(min(float(begin) + length_s, each.end_s), _MS), float(value))

@@ -4,6 +4,7 @@ import json
 import zipfile
 from io import BytesIO
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
@@ -14,7 +15,8 @@ from paddlevideo_studio.work import finish_detect
 
 from paddlevideo.ava_files import read_ava_csv
 from paddlevideo.cli.main import main
-from tests.commands.annotation_forms import BASE
+from tests.clips import numbered_frames, write_clip
+from tests.commands.annotation_forms import BASE, EXPORTS
 from tests.studio.conftest import TYPE
 from tests.studio.test_annotations import BOX, put
 
@@ -145,3 +147,24 @@ def test_persons_of_a_video_are_found_by_a_job(client, video, project):
     assert job["state"] == "done", job
     assert " --detector hog --every_s 0.5 " in job["command"] and job["command"].startswith("paddlevideo persons -i ")
     assert job["result"]["boxes"] == len(client.get(f"{url}/people").json()["people"])
+
+
+@pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.__name__)
+def test_annotation_of_every_tool_gives_its_boxes(client, upload, tmp_path, export):
+    """Files that need no option of ``prepare people`` but the video."""
+    clip = write_clip(tmp_path / "clip.mp4", numbered_frames(40, 64, 80), 10).read_bytes()
+    box, names = np.array([0.1, 0.2, 0.5, 0.9]), {"a": [["walk"], ["walk", "run"]], "b": [["run"], []]}
+    truth = [(v, t, box, names[v][t - 1], k) for v in "ab" for t in (1, 2) for k in (0, 1)]
+    truth = [(v, t, b + 0.05 * k, n, k) for v, t, b, n, k in truth]
+    videos = {name: upload(f"{name}.mp4", clip) for name in "ab"}
+    for name, text, options in export(truth):
+        if set(options) - {"video"}:
+            pytest.skip(f"needs {', '.join(options)}")
+        params = {"filename": name, "form": "people"}
+        params |= {"video": videos[options["video"]]["id"]} if options else {}
+        answer = client.post("/api/import", params=params, content=text.encode(), headers=TYPE)
+        assert answer.status_code == 200, answer.text
+    for name, video in videos.items():
+        found = {(t, tuple(np.round(b, 2)), tuple(sorted(a))) for _, t, b, a in people_of(client, video)}
+        wanted = {(t, tuple(np.round(b, 2)), tuple(sorted(n))) for v, t, b, n, _ in truth if v == name}
+        assert wanted <= found, export.__name__

@@ -1,61 +1,83 @@
-"""T3, its server part: a few corrected spans of a new class, a head trained on them, and another timeline by it."""
-
-import time
+"""Head training and similar spans as jobs of the studio, whole."""
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
-from paddlevideo_studio.training import can_teach
-
-from tests.studio.browser import started
-from tests.studio.demo_model import ANALYSIS, CLASSES, NEW_CLASS
+from paddlevideo.spans import read_spans
+from tests.scenes import NONE, SCENE_S, WINDOWS, write_scenes
+from tests.studio.conftest import TYPE
 from tests.studio.test_annotations import put
 from tests.studio.test_videos import wait
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("demo model"),
-    pytest.mark.skipif(not can_teach(), reason="this version has no command teach"),
-]
-LIMIT_S = 180
-NUM_SPANS = 2  # of each of three videos
+SCENES = [["walk", NONE, "run"], ["run", "walk", NONE], ["walk", "run", NONE, "walk"]]
 
 
-def chosen(truth):
-    """A span of the new class, and one of another."""
-    new = next(span for span in truth if span.label == NEW_CLASS)
-    return [new, next(span for span in truth if span.label != NEW_CLASS)]
+@pytest.fixture
+def model(project, tiny):
+    model = project.models.add_folder(tiny.folder)
+    project.use(model)
+    return model
 
 
-def test_a_head_is_taught_from_six_spans_and_finds_a_new_class(demo_model, new_class_videos, tmp_path):
-    files = [path for path, _ in new_class_videos]
-    with started(tmp_path / "project", "--model", demo_model, "--add", *files, *ANALYSIS) as studio:
-        client = studio.client
-        client.patch("/api/project", json={"classes": [{"name": name} for name in (*CLASSES, NEW_CLASS)]})
-        *taught, last = client.get("/api/videos").json()["videos"]
-        begun = time.monotonic()
-        for video, (_, truth) in zip(taught, new_class_videos):
-            spans = [{"start_s": s.start_s, "end_s": s.end_s, "label": s.label} for s in chosen(truth)]
-            assert len(put(client, video, *spans)["spans"]) == NUM_SPANS
-        assert client.get("/api/project").json()["can_teach"]
-        before = labels(client, last)
-        answer = client.post("/api/train", json={"mode": "head"})
-        assert answer.status_code == 202, answer.text
-        job = wait(client, answer.json()["id"], LIMIT_S)
-        assert job["state"] == "done", client.get(f"/api/jobs/{job['id']}/log").text[-3000:]
-        assert time.monotonic() - begun < LIMIT_S
-        result, models = job["result"], client.get("/api/models").json()["models"]
-        assert 0 <= result["held_out"]["value"] <= 1 and result["previous"]["name"] == result["held_out"]["name"]
-        assert [model["id"] for model in models] == [1, result["model"]] and NEW_CLASS in models[1]["classes"]
-        client.post(f"/api/models/{result['model']}/use").raise_for_status()
-        after = labels(client, last)
-        assert after != before and NEW_CLASS in {label for label, _, _ in after}
+@pytest.fixture
+def videos(client, project, tmp_path):
+    """Uploaded videos whose spans a person has marked."""
+    found = []
+    for number, kinds in enumerate(SCENES):
+        file = tmp_path / f"{number}.mp4"
+        spans = write_scenes(file, kinds, number)
+        answer = client.post(f"/api/videos?name={file.name}", content=file.read_bytes(), headers=TYPE)
+        found.append(answer.json())
+        put(client, found[-1], *({k: vars(s)[k] for k in ("start_s", "end_s", "label")} for s in spans))
+    project.change(analysis={**WINDOWS, "on": 0.5, "off": 0.3})
+    return found
 
 
-def labels(client, video):
-    """What an analysis by the model in use finds."""
-    job = wait(client, client.post(f"/api/videos/{video['id']}/analyse", json={}).json()["id"])
+def run(client, url, body):
+    answer = client.post(url, json=body)
+    assert answer.status_code == 202, answer.text
+    job = wait(client, answer.json()["id"], 120)
     assert job["state"] == "done", client.get(f"/api/jobs/{job['id']}/log").text[-3000:]
-    found = client.get(f"/api/videos/{video['id']}/spans").json()["spans"]
-    return [(span["label"], span["start_s"], span["end_s"]) for span in found]
+    return job
+
+
+def test_a_head_is_taught_used_and_taught_again(client, videos, project, model):
+    entry = {"video": project.videos.get(videos[0]["id"]).file, "start_s": 3.0, "end_s": 4.2, "label": "run"}
+    project.spans.append([entry], "model 1")
+    job = run(client, "/api/train", {"mode": "head"})
+    assert job["kind"] == "teach" and job["command"].startswith("paddlevideo teach --model_file")
+    folder = project.root / "runs" / str(job["id"])
+    assert [s.to_dict() for s in read_spans(folder / "data" / "ignore.json").spans] == [entry]
+    assert " --window_s 1 --hop_s 0.5 --on 0.5 --off 0.3 " in job["command"]
+    result = job["result"]
+    assert result["used"] and result["held_out"]["value"] > result["previous"]["value"]
+    shown = client.get("/api/models").json()
+    assert shown["model"] == 2 and shown["models"][-1]["classes"][:7] == [*model.classes, "walk", "run"]
+    names = [each["name"] for each in client.get("/api/project").json()["classes"]]
+    assert {*shown["models"][-1]["classes"]} - {*model.classes} <= {*names}
+    before = {file: file.stat().st_mtime_ns for file in project.features.iterdir()}
+    assert len(before) == len(SCENES)
+    assert {"TSM_names.json", "TSM_config.yml"} <= {file.name for file in (project.root / "models" / "2").iterdir()}
+    again = run(client, "/api/train", {"mode": "head"})
+    assert again["model"] == 2 and f"({len(SCENES)} from " in client.get(f"/api/jobs/{again['id']}/log").text
+    assert before == {file: file.stat().st_mtime_ns for file in project.features.iterdir()}
+
+
+def test_similar_spans_of_all_videos(client, videos, model):
+    url = f"/api/videos/{videos[0]['id']}/similar"
+    job = run(client, url, {"start_s": 0, "end_s": SCENE_S, "top": 3})
+    assert job["kind"] == "similar" and job["video"] is None and job["model"] == model.id
+    found = job["result"]["found"]
+    assert len(found) == 3 and [*found[0]] == ["video", "start_s", "end_s", "similarity"]
+    wanted = {(videos[1]["id"], 1), (videos[2]["id"], 0), (videos[2]["id"], 3)}
+    assert {(each["video"], round(each["start_s"] / SCENE_S)) for each in found} == wanted
+    for body in ({"start_s": 2, "end_s": 2}, {"start_s": 50, "end_s": 60}, {"start_s": 0, "end_s": 1, "top": 51}):
+        assert client.post(url, json=body).status_code == 422
+    assert client.post(url, json={"start_s": 0, "end_s": 1, "model": 9}).status_code == 404
+    assert client.post("/api/videos/0123456789abcdef/similar", json={"start_s": 0, "end_s": 1}).status_code == 404
+
+
+def test_a_head_needs_a_model_in_use(client, videos):
+    assert client.post("/api/train", json={"mode": "head"}).status_code == 409
+    assert "can_teach" not in client.get("/api/project").json()

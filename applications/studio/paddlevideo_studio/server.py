@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
-import shutil
 import socket
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +17,8 @@ from starlette.types import ASGIApp
 
 from paddlevideo import __version__
 from paddlevideo.errors import UserError
+from paddlevideo_studio.adding import add_videos
+from paddlevideo_studio.compression import JsonCompression
 from paddlevideo_studio.events import Events, TooManyStreams
 from paddlevideo_studio.jobs import Jobs, QueueFull
 from paddlevideo_studio.journal import Changed
@@ -27,7 +26,6 @@ from paddlevideo_studio.live import Live
 from paddlevideo_studio.prediction import Predictions
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.routes import ROUTERS
-from paddlevideo_studio.routes.videos import take_upload
 from paddlevideo_studio.security import Access, Guard, error_body
 from paddlevideo_studio.studio import Limits, Studio
 from paddlevideo_studio.uploads import DiskFull, TooLarge
@@ -63,7 +61,7 @@ def make_app(
         jobs = Jobs(project, FINISHES, limits.queue)
         live, predictions = Live(project), Predictions(limits.predictions)
         app.state.studio = Studio(project, jobs, live, predictions, limits, events)
-        await _add_videos(app.state.studio, add)
+        await add_videos(app.state.studio, add)
         try:
             yield
         finally:
@@ -82,7 +80,7 @@ def make_app(
         app.add_api_route("/docs", _docs_page, include_in_schema=False)
     app.add_api_route("/", _index, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    return Guard(app, access)
+    return Guard(JsonCompression(app), access)
 
 
 def serve(app: ASGIApp, listener: socket.socket, events: Events, patience_s: int) -> None:
@@ -102,22 +100,6 @@ def serve(app: ASGIApp, listener: socket.socket, events: Events, patience_s: int
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=patience_s
     )
     Server(config).run(sockets=[listener])
-
-
-async def _add_videos(studio: Studio, files: Sequence[Path]) -> None:
-    videos = studio.project.videos
-    for file in files:
-        video = videos.new(file.name)
-        if any(other.name == video.name for other in videos):
-            continue
-        temporary = videos.folder / f".upload-{video.id}"
-        try:
-            await asyncio.to_thread(shutil.copyfile, file, temporary)
-            await take_upload(studio, temporary, video)
-        except (HTTPException, OSError) as error:
-            print(f"not added: {getattr(error, 'detail', error)}", file=sys.stderr)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _index() -> FileResponse:

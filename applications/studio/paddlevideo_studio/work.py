@@ -239,19 +239,6 @@ FINISHES: dict[str, Finish] = {
 }
 
 
-def scores_of(folder: Path) -> dict[str, Any]:
-    """The score curve of a run; without rows where it has none."""
-    import csv
-
-    file = folder / SCORES
-    if not file.is_file():
-        return {"classes": [], "windows_s": [], "scores": []}
-    with open(file, encoding="utf-8", newline="") as stream:
-        header, *rows = csv.reader(stream)
-    numbers = [[float(cell) for cell in row] for row in rows]
-    return {"classes": header[2:], "windows_s": [row[:2] for row in numbers], "scores": [row[2:] for row in numbers]}
-
-
 def run_spans(folder: Path) -> list[dict[str, Any]]:
     """The spans of a run, as the command wrote them."""
     file = folder / SPANS

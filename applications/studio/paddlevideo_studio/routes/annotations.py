@@ -125,8 +125,10 @@ def get_people(studio: State, key: str, from_s: float = 0.0, to_s: float = LONGE
 
 
 @router.put("/people")
-def change_people(studio: State, key: str, body: BoxChanges) -> dict[str, Any]:
-    """Changes boxes, all of them or none."""
+def change_people(
+    studio: State, key: str, body: BoxChanges, from_s: float = 0.0, to_s: float = LONGEST_S
+) -> dict[str, Any]:
+    """Changes boxes, all of them or none; answers as ``get_people``."""
     with studio.project.lock:
         video = studio.ready(key)
         names = set(studio.project.class_names())
@@ -149,7 +151,7 @@ def change_people(studio: State, key: str, body: BoxChanges) -> dict[str, Any]:
 
         _apply(studio, studio.project.people, video, body.changes, entry)
         _tell(studio, video, "people")
-        return people_view(studio.project, video)
+        return people_view(studio.project, video, from_s, to_s)
 
 
 @router.post("/undo")

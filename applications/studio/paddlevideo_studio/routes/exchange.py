@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.preparation.importers.people import Clock, PersonBox
+from paddlevideo.preparation.importers.people import Clock, PersonBox, video_name
 from paddlevideo.preparation.importers.tables import is_ava
 from paddlevideo.preparation.person_files import PERSON_FORMS, read_ava_archive, write_person_file
 from paddlevideo.preparation.span_files import BOXES, FORMS, SpanContent, import_options, read_content, write_any
@@ -46,7 +46,8 @@ def export(
     with studio.project.lock:
         chosen = [studio.video(video)] if video is not None else [v for v in studio.project.videos if v.file]
         named = _names_of(chosen, names == "own")
-        people = people_of(studio.project, named, lambda entry: by is None or entry["by"] == HUMAN)
+        of_human = by == HUMAN and form in PERSON_FORMS  # spans of a person keep the boxes that a model found
+        people = people_of(studio.project, named, lambda entry: not of_human or entry["by"] == HUMAN)
         content = _content(studio, named, by == HUMAN, people) if form in FORMS else None
     ending = _ENDINGS.get(form, f".{form}")
     with tempfile.TemporaryDirectory(prefix="paddlevideo-studio-") as folder:
@@ -189,12 +190,9 @@ def _named(studio: Studio, name: str | None, given: Video | None) -> Video:
     """The video that a file names, by its id or by a name that one video has."""
     if given is not None:
         return given
-    stem = Path(name or "").stem
-    found = [
-        v
-        for v in studio.project.videos
-        if v.file and (name in (v.file, v.name, v.id, Path(v.name).stem) or stem == v.id)
-    ]
+    base = Path(name or "").name  # a file may name it with its folders
+    wanted = {name, base, video_name(base)}
+    found = [v for v in studio.project.videos if v.file and wanted & {v.file, v.name, v.id, video_name(v.name)}]
     if len(found) != 1:
         why = "no video" if not found else "several videos"
         raise UserError(f"the project has {why} named {printable(name or '')!r}; choose the video of this file")
