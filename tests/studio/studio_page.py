@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tests.studio.browser import screenshot
+
 # Of js/tracks.js: where rows and seconds are on the canvas.
 RULER_PX, LANE_PX, CURVE_PX, GAP_PX, LEFT_PX, RIGHT_PX = 26, 24, 24, 6, 124, 12
-STORE = "import('/static/js/store.js')"
+STORE = """const { state, video, queue } = await import("/static/js/store.js");
+    const box_of = (state, person, time_s) => state.people.find((box) => box.person === person && box.time_s === time_s);
+"""
 LIMIT_MS = 60_000
 
 
@@ -26,20 +31,23 @@ class StudioPage:
 
     def get(self, expression: str) -> Any:
         """What a JavaScript expression over the store's ``state``, ``video()`` and ``queue()`` gives."""
-        return self.page.evaluate(f"async () => {{ const {{ state, video, queue }} = await {STORE}; return {expression}; }}")
+        return self.page.evaluate(f"async () => {{ {STORE} return {expression}; }}")
 
     def until(self, expression: str, limit_s: float = 60) -> None:
         """Waits until such an expression is true, which may ``await``."""
-        assert self.page.evaluate(
+        held = self.page.evaluate(
             f"""async () => {{
-                const {{ state, video, queue }} = await {STORE}, end = performance.now() + {1000 * limit_s};
+                {STORE} const end = performance.now() + {1000 * limit_s};
                 for (;;) {{
                     if ({expression}) return true;
                     if (performance.now() > end) return false;
                     await new Promise((done) => setTimeout(done, 30));
                 }}
             }}"""
-        ), f"not within {limit_s} s: {expression}"
+        )
+        if not held:
+            screenshot(self.page, "failed")
+        assert held, f"not within {limit_s} s: {expression}"
 
     def press(self, *keys: str) -> None:
         """Presses keys, one after the other."""
@@ -61,6 +69,14 @@ class StudioPage:
         """Waits until the video of that name can be played and its spans are there."""
         self.until(f"video()?.name == {name!r} && state.times && document.querySelector('video').readyState >= 1")
 
+    def add_class(self, name: str) -> None:
+        """In the dialog of the classes."""
+        self.press("c")
+        self.page.get_by_role("button", name="Add a class").click()
+        self.page.locator("#dialog input:not([type=color])").last.fill(name)
+        self.page.locator("#dialog").get_by_role("button", name="Save").click()
+        self.until(f"state.project.classes.at(-1).name === {json.dumps(name)} && !document.querySelector('#dialog').open")
+
     def analyse(self, limit_s: float = 120) -> None:
         """A click on Analyse; waits for its end."""
         self.page.click("#analyse")
@@ -81,17 +97,18 @@ class StudioPage:
         """Of the playhead."""
         return self.page.evaluate("document.querySelector('video').currentTime")
 
-    def at(self, second: float, row: int = -1) -> tuple[float, float]:
-        """The point of the window where a second is on the first lane of a row of the canvas, zoomed out; of rows
-        with one lane and a curve each; -1: the ruler."""
+    def at(self, second: float, label: str | None = None) -> tuple[float, float]:
+        """The point of the window where a second is on the row of a class, zoomed out, where no spans overlap; on the
+        ruler without a class."""
         box = self.page.locator("#lanes").bounding_box()
         scale = (box["width"] - LEFT_PX - RIGHT_PX) / self.get("video().duration_s")
-        y = RULER_PX + row * (LANE_PX + CURVE_PX + GAP_PX) + LANE_PX / 2 if row >= 0 else RULER_PX / 2
+        y = RULER_PX / 2
+        if label is not None:
+            names = self.get("state.project.classes.map((each) => each.name)")
+            curved = self.get("state.scores?.scores.length ? state.scores.classes : []")
+            heights = [LANE_PX + GAP_PX + CURVE_PX * (name in curved) for name in names[: names.index(label)]]
+            y = RULER_PX + sum(heights) + LANE_PX / 2
         return box["x"] + LEFT_PX + second * scale, box["y"] + y
-
-    def row_of(self, label: str) -> int:
-        """The row of a class."""
-        return self.get("state.project.classes.map((each) => each.name)").index(label)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """With the mouse's button down."""

@@ -36,7 +36,7 @@ def test_a_video_is_uploaded_and_analysed_and_its_spans_are_those_of_the_command
     assert page.locator("#side .card").count() == len(spans)
     assert page.locator(".video[aria-current=true] .words").text_content() == f"0 of {len(spans)} checked"
     for span in spans[1:3]:
-        middle = on.at((span["start_s"] + span["end_s"]) / 2, on.row_of(span["label"]))
+        middle = on.at((span["start_s"] + span["end_s"]) / 2, span["label"])
         assert on.colours(middle) > 1  # hatched
         page.mouse.click(*middle)
         on.until(f"state.selected === '{span['id']}' && !document.querySelector('video').seeking")
@@ -82,15 +82,15 @@ def test_a_dragged_edge_is_one_line_on_a_frame_and_outlasts_the_server(open_page
         page.locator("#offline").wait_for(state="hidden")
         on.until_current()
         assert on.get("state.spans") == after and on.get("video().checked") == 2
-        assert page.locator(".video .words").text_content() == f"2 of {len(after)} checked"
+        assert page.locator(".video[aria-current=true] .words").text_content() == f"2 of {len(after)} checked"
         PROBLEMS[page].clear()  # requests to a server that is gone
 
 
 def trim(on, span, by_s):
     """Drags the end of a span on the canvas."""
-    row, checked = on.row_of(span["label"]), on.get("video().checked")
-    x, y = on.at(span["end_s"], row)
-    on.drag((x - 2, y), (on.at(span["end_s"] + by_s, row)[0] - 2, y))
+    label, checked = span["label"], on.get("video().checked")
+    x, y = on.at(span["end_s"], label)
+    on.drag((x - 2, y), (on.at(span["end_s"] + by_s, label)[0] - 2, y))
     on.until(f"video().checked === {checked + 1}")
     on.until_current()
 
@@ -100,13 +100,8 @@ def test_names_with_markup_are_texts_and_a_refused_file_says_why(page, studio, d
     content = demo_videos[1][0].read_bytes()
     page.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": content})
     on.open_video(name)
-    on.press("c")
-    page.get_by_role("button", name="Add a class").click()
-    page.locator("#dialog input:not([type=color])").last.fill(MARKUP)
-    page.locator("#dialog").get_by_role("button", name="Save").click()
-    on.until(f"state.project.classes.at(-1).name === '{MARKUP}'")
-    number = on.row_of(MARKUP) + 1
-    on.press("n", str(number))
+    on.add_class(MARKUP)
+    on.press("n", "4")
     on.until(f"state.spans[0]?.label === '{MARKUP}'")
     page.set_input_files("#file", {"name": "<b>notes.mp4", "mimeType": "video/mp4", "buffer": b"not a video" * 99})
     refused = page.locator("#uploads .refused")

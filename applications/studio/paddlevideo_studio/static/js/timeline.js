@@ -198,12 +198,12 @@ export function atPlayhead(second) {
 
 /** The small picture of the strip that is nearest to a second. */
 function thumbnail(each, second) {
-  const { strip } = each, width = 56;
+  const { strip } = each;
   if (!strip) return h("span", { class: "thumb" });
-  const k = Math.min(Math.max(Math.round(second / strip.every_s - 0.5), 0), strip.num - 1), scale = width / strip.width;
+  const width = Math.min(56, (44 * strip.width) / strip.height), k = Math.min(Math.max(Math.round(second / strip.every_s - 0.5), 0), strip.num - 1), scale = width / strip.width;
   const rowsOf = Math.ceil(strip.num / strip.columns), height = strip.height * scale;
   return h("span", { class: "thumb", style: {
-    height: `${height}px`, backgroundImage: `url(/api/videos/${each.id}/strip)`,
+    width: `${width}px`, height: `${height}px`, backgroundImage: `url(/api/videos/${each.id}/strip)`,
     backgroundSize: `${strip.columns * width}px ${rowsOf * height}px`,
     backgroundPosition: `${-(k % strip.columns) * width}px ${-Math.floor(k / strip.columns) * height}px`,
   } });

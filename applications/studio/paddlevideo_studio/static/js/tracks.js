@@ -1,11 +1,11 @@
 // Rows of bars over time on a canvas: a ruler, a row per class or person, curves of scores, a playhead.
 import { clock, isDark } from "./dom.js";
 
-const RULER = 26, LANE = 24, CURVE = 24, THIN = 8, GAP = 6, EDGE = 6, CLOSEST_S = 0.5;
+const RULER = 26, LANE = 24, CURVE = 24, THIN = 8, GAP = 6, EDGE = 6, CLOSEST_S = 0.5, SETTLES_MS = 200;
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200];
 
 /**
- * `on`: seek(second), select(bar), trim(bar, start_s, end_s), create(row, second), snap(second) -> second.
+ * `on`: seek(second), select(bar), trim(bar, start_s, end_s), create(row, second), shown(from, to), snap(second) -> second.
  * A row: { text, colour, bars, marks?, curve?, others?, otherCurve? }; a bar: { start_s, end_s, colour, solid, text, of };
  * a curve: { times, values }, both ascending in time; marks are seconds.
  */
@@ -65,6 +65,8 @@ export class Tracks {
     this.from = Math.min(Math.max(from, 0), this.length - span);
     this.to = this.from + span;
     this.draw();
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => this.on.shown(this.from, this.to), SETTLES_MS);
   }
 
   zoom(factor, at = this.second) {
@@ -182,7 +184,8 @@ export class Tracks {
       pen.fillStyle = "#eceef2";
       pen.fillRect(x, RULER - 4, 1, height);
       pen.fillStyle = "#565e6c";
-      pen.fillText(clock(second, step < 1 ? 1 : 0), x + 3, RULER / 2);
+      const text = clock(second, step < 1 ? 1 : 0);
+      if (x + 3 + pen.measureText(text).width < width) pen.fillText(text, x + 3, RULER / 2);
     }
   }
 
@@ -216,6 +219,11 @@ export class Tracks {
     const x = this.x(tried.start_s), end = this.x(tried.end_s);
     if (end < this.left || x > this.root.clientWidth) return;
     const width = Math.max(end - x, 2), isChosen = this.chosen !== null && bar.of === this.chosen;
+    if (width < 4 && !isChosen) { // thousands of them are seen at once
+      pen.fillStyle = bar.solid ? bar.colour : `${bar.colour}90`;
+      pen.fillRect(x, y, width, height);
+      return;
+    }
     pen.beginPath();
     pen.roundRect(x, y, width, height, Math.min(4, width / 2));
     pen.fillStyle = bar.solid ? bar.colour : this.hatched(pen, bar.colour);
