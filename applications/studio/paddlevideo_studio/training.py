@@ -150,15 +150,15 @@ def write_lists(project: Project, parts: dict[str, SpanTable], folder: Path) -> 
 
 
 def unchecked(project: Project, parts: dict[str, SpanTable]) -> SpanTable:
-    """The spans of the lists' videos that models found and no person has checked: time that is not trained on."""
-    videos = {name for part in parts.values() for name in part.video_names()}
-    keys = ("start_s", "end_s", "label", "score", "video")
+    """Time that is not trained on: all of a video in which spans that models found wait to be checked.
+
+    The time that a person has annotated counts all the same.  Without the rest, a video of which half is checked would
+    teach that nothing happens in the other half.
+    """
+    left = {entry["video"]: entry["label"] for entry in project.spans.current() if entry["by"] != HUMAN}
+    lengths = {name: facts["duration_s"] for part in parts.values() for name, facts in part.videos.items()}
     return SpanTable(
-        [
-            Span(**{key: entry.get(key) for key in keys})
-            for entry in project.spans.current()
-            if entry["by"] != HUMAN and entry["video"] in videos
-        ]
+        [Span(0.0, lengths[name], left[name], video=name) for name in sorted(left.keys() & lengths.keys())]
     )
 
 
