@@ -32,7 +32,7 @@ def test_ignored_time_is_no_background_and_leaves_annotated_time_alone():
         -1,
         -1,
         -1,
-    ]  # the window [3, 5] has half a second of ignored time
+    ]  # [3, 5], partly ignored
 
 
 def test_of_several_labels_ignored_time_counts_for_what_is_annotated_alone():
