@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -12,7 +13,7 @@ from paddlevideo import __version__
 from paddlevideo_studio.project import check_name
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.training import can_teach
-from paddlevideo_studio.work import settings_words
+from paddlevideo_studio.work import HOG, settings_words
 
 router = APIRouter(prefix="/api/project", tags=["project"])
 
@@ -48,7 +49,7 @@ def shown(studio: Studio) -> dict[str, Any]:
     return {
         "name": settings.name, "kind": settings.kind, "classes": [asdict(each) for each in settings.classes],
         "model": settings.model, "analysis": settings.analysis, "counts": counts, "limits": limits,
-        "can_teach": can_teach(), "version": __version__,
+        "detector": Path(settings.detector or HOG).name, "can_teach": can_teach(), "version": __version__,
     }  # fmt: skip
 
 
