@@ -6,7 +6,7 @@ no person before the first box and after the last one.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -96,14 +96,21 @@ def sampled(people: Sequence[PersonBox], every_s: float, summary: ImportSummary)
     for tracks in by_video.values():
         moments, num_between, num_lost = moments_of([found.track for found in tracks], _CLOCK, every_s)
         times_s = _with_all(tracks, moments.values())
-        own = [person for time_s in times_s for found in tracks if (person := found.at(time_s)) is not None]
-        samples += own
+        own = [person for found in tracks for person in _within(found, times_s)]
+        samples += sorted(own, key=lambda person: person.time_s)
         summary.remarks[f"boxes were sampled from key frames, one every {every_s:g} s (--every_s)"] += len(own)
         if num_between:
             summary.remarks[f"samples lie between, where an action is shorter than {every_s:g} s"] += num_between
         if num_lost:
             summary.dropped[f"stretches of persons without an action, shorter than {every_s:g} s"] += num_lost
     return samples
+
+
+def _within(found: KeyFrames, times_s: Sequence[float]) -> list[PersonBox]:
+    """A person at those of some ascending moments that are between the first and the last key frame."""
+    first_s, last_s = (moment / _CLOCK.fps for moment in found.range_ms)
+    part = times_s[bisect_left(times_s, first_s) : bisect_right(times_s, last_s)]
+    return [person for time_s in part if (person := found.at(time_s)) is not None]
 
 
 def _with_all(tracks: Sequence[KeyFrames], times_s: Iterable[float]) -> list[float]:

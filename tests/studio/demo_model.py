@@ -109,19 +109,19 @@ def draw_frames(
     size = choose_frame(rng, SIDE_PX)
     for label, length in lengths:
         if label == NEW_CLASS:
-            yield from blink_frames(length, rng, size)
+            yield from blink_frames(length, size)
         else:
             yield from scene_frames(label, length, FPS, rng, size, digits)
 
 
-def blink_frames(num_frames: int, rng: np.random.Generator, size: tuple[int, int]) -> Iterator[np.ndarray]:
+def blink_frames(num_frames: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
     """A chequered picture that is inverted every half second: what no motion of the demo looks like."""
     width, height = size
-    cell = round(min(size) / rng.uniform(3, 5))
-    board = (np.add.outer(np.arange(height) // cell, np.arange(width) // cell) % 2).astype(bool)[..., None]
-    dark, light = rng.integers(0, 90, 3), rng.integers(165, 256, 3)
+    cell = min(size) // 4
+    board = (np.add.outer(np.arange(height) // cell, np.arange(width) // cell) % 2)[..., None]
     for index in range(num_frames):
-        yield np.where(board ^ (index * 2 // FPS % 2 == 1), dark, light).astype(np.uint8)
+        inverted = index * 2 // FPS % 2
+        yield np.where(board == inverted, 20, 235).repeat(3, axis=2).astype(np.uint8)
 
 
 def draw_scenes(

@@ -91,3 +91,16 @@ def test_the_commands_have_the_options_that_the_studio_gives(client, video, proj
         assert (args.on, args.smoothing, args.background) == (0.5, "none", "walk")
     with pytest.raises(UserError, match="has no window_s"):
         analyse_steps(project, stored, MODEL, settings, project.root)
+
+
+def test_a_person_made_by_hand_is_none_of_the_model_s(analyse, client, video):
+    """The model's person "1" gets a name of its own, in boxes and spans alike."""
+    box = {"time_s": 1.0, "box": [0.7, 0.2, 0.9, 0.9], "person": "1"}
+    put(client, video, box, what="people")
+    assert analyse(1)["boxes_added"] == 3
+    url = f"/api/videos/{video['id']}"
+    found = client.get(f"{url}/people").json()
+    assert [(b["person"], b["by"]) for b in found["people"]] == [
+        ("1", "human"), ("2", "model 1"), ("3", "model 1"), ("3", "model 1")
+    ]  # fmt: skip
+    assert [s["person"] for s in client.get(f"{url}/spans").json()["spans"]] == ["3"]

@@ -10,11 +10,13 @@ import pytest
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
 from paddlevideo_studio.boxes import DETECTOR
+from paddlevideo_studio.command import detector_of
 from paddlevideo_studio.jobs import Job
 from paddlevideo_studio.work import finish_detect
 
 from paddlevideo.ava_files import read_ava_csv
 from paddlevideo.cli.main import main
+from paddlevideo.errors import UserError
 from tests.clips import numbered_frames, write_clip
 from tests.commands.annotation_forms import BASE, EXPORTS
 from tests.studio.conftest import TYPE
@@ -168,3 +170,14 @@ def test_annotation_of_every_tool_gives_its_boxes(client, upload, tmp_path, expo
         found = {(t, tuple(np.round(b, 2)), tuple(sorted(a))) for _, t, b, a in people_of(client, video)}
         wanted = {(t, tuple(np.round(b, 2)), tuple(sorted(n))) for v, t, b, n, _ in truth if v == name}
         assert wanted <= found, export.__name__
+
+
+def test_the_detector_is_kept_as_a_whole_path_and_shown_by_its_name(client, project, tmp_path, monkeypatch):
+    assert client.get("/api/project").json()["detector"] == "hog"
+    (tmp_path / "yolo.onnx").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    project.change(detector=detector_of("yolo.onnx"))
+    assert project.settings.detector == str(tmp_path / "yolo.onnx") and detector_of("HOG") == "hog"
+    assert client.get("/api/project").json()["detector"] == "yolo.onnx"
+    with pytest.raises(UserError, match="no such file; expected hog, an .onnx file"):
+        detector_of("other.onnx")

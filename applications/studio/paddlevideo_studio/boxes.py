@@ -115,10 +115,9 @@ def take_boxes(
     project: Project, video: Video, boxes: Sequence[Entry], by: str, run: int, id_of: Callable[[int, str], str]
 ) -> dict[str, Any]:
     """The boxes of a run in place of those of earlier ones, but of persons whose boxes a person has corrected: both
-    would be one track.  A person of the run whose name only a person has used gets another name."""
+    would be one track."""
     current = project.people.current(video.file)
-    kept, own = _corrected(project, video, current)
-    boxes = _renamed(boxes, own)
+    kept, _ = _corrected(project, video, current)
     added = [
         {**entry, "id": key, "run": run}
         for number, entry in enumerate(boxes)
@@ -146,11 +145,16 @@ def _corrected(project: Project, video: Video, current: Sequence[Entry]) -> tupl
     return (by_hand & found) | decided, by_hand - found
 
 
-def _renamed(boxes: Sequence[Entry], own: set[str]) -> list[Entry]:
-    names = _free_names({entry["person"] for entry in boxes} | own)
-    clashes = dict.fromkeys(entry["person"] for entry in boxes if entry["person"] in own)
-    others = {person: next(names) for person in clashes}
-    return [{**entry, "person": others.get(entry["person"], entry["person"])} for entry in boxes]
+def with_own_names(project: Project, video: Video, *found: Sequence[Entry]) -> list[list[Entry]]:
+    """Boxes and spans of a run; persons in it get other names than those that were made by hand alone."""
+    _, own = _corrected(project, video, project.people.current(video.file))
+    persons = dict.fromkeys(entry.get("person") for entries in found for entry in entries)
+    names = _free_names({*persons} | own)
+    others = {person: next(names) for person in persons if person in own}
+    return [
+        [{**entry, "person": others[entry["person"]]} if entry.get("person") in others else entry for entry in entries]
+        for entries in found
+    ]
 
 
 def people_of(project: Project, names: dict[str, str], wanted: Callable[[Entry], bool]) -> list[PersonBox]:

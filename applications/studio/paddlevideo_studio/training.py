@@ -36,11 +36,16 @@ FIGURES = "paddlevideo_studio.figures"
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What is trained: ``head`` or ``full``; of the latter the configuration, and its ``-o``."""
+    """What is trained: ``head`` or ``full``; of the latter the configuration, and its ``-o``.
+
+    Args:
+        of: ``timeline``, spans, or ``people``, boxes; None: the project's kind.
+    """
 
     mode: str
     config: str | None = None
     override: tuple[str, ...] = ()
+    of: str | None = None
 
 
 def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
@@ -53,9 +58,9 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
     project = studio.project
     if wanted.mode == "full" and not wanted.config:
         raise UserError("config: full training needs a configuration, e.g. tsm_own_spans")
-    of_people = project.settings.kind == "people"
+    of_people = (wanted.of or project.settings.kind) == "people"
     if of_people and wanted.mode == "head":
-        raise UserError("mode: a project of people trains whole models: full, with a config of detection")
+        raise UserError("mode: models of people are trained whole: full, with a config of detection")
     if wanted.mode == "full":
         wanted = replace(wanted, config=str(shipped_config(wanted.config or "")))
         check_overrides(wanted.override)
@@ -150,15 +155,15 @@ def write_lists(project: Project, parts: dict[str, SpanTable], folder: Path) -> 
 
 
 def unchecked(project: Project, parts: dict[str, SpanTable]) -> SpanTable:
-    """The spans of the lists' videos that models found and no person has checked: time that is not trained on."""
-    videos = {name for part in parts.values() for name in part.video_names()}
-    keys = ("start_s", "end_s", "label", "score", "video")
+    """Time that is not trained on: all of a video in which spans that models found wait to be checked.
+
+    The time that a person has annotated counts all the same.  Without the rest, a video of which half is checked would
+    teach that nothing happens in the other half.
+    """
+    left = {entry["video"]: entry["label"] for entry in project.spans.current() if entry["by"] != HUMAN}
+    lengths = {name: facts["duration_s"] for part in parts.values() for name, facts in part.videos.items()}
     return SpanTable(
-        [
-            Span(**{key: entry.get(key) for key in keys})
-            for entry in project.spans.current()
-            if entry["by"] != HUMAN and entry["video"] in videos
-        ]
+        [Span(0.0, lengths[name], left[name], video=name) for name in sorted(left.keys() & lengths.keys())]
     )
 
 

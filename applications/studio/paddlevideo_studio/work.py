@@ -14,7 +14,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.metrics.spans import span_iou
 from paddlevideo.safe_io import read_json
 from paddlevideo.spans import read_spans
-from paddlevideo_studio.boxes import DETECTOR, read_boxes, take_boxes
+from paddlevideo_studio.boxes import DETECTOR, read_boxes, take_boxes, with_own_names
 from paddlevideo_studio.inspection import BOUNDS
 from paddlevideo_studio.jobs import Finish, Job
 from paddlevideo_studio.journal import HUMAN, Entry
@@ -113,6 +113,7 @@ def finish_detect(project: Project, job: Job, folder: Path, done: bool) -> dict[
         return {}
     boxes = read_boxes(folder / PEOPLE, video, ())
     with project.lock:
+        (boxes,) = with_own_names(project, video, boxes)
         result = take_boxes(project, video, boxes, DETECTOR, job.id, _id_of)
         project.announce("people", {"video": video.id})
     return {"persons": len({entry["person"] for entry in boxes}), **result}
@@ -124,12 +125,15 @@ def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict
     if not done or video is None or model is None:
         return {}
     by = f"model {job.model}"
+    spans = [span.to_dict() for span in read_spans(folder / SPANS).spans]
+    of_people = (folder / PEOPLE).is_file()
+    boxes = read_boxes(folder / PEOPLE, video, model.classes) if of_people else []
     with project.lock:
-        spans = [span.to_dict() for span in read_spans(folder / SPANS).spans]
+        if of_people:
+            spans, boxes = with_own_names(project, video, spans, boxes)
         result = _take_spans(project, video, spans, by, job.id)
         project.announce("spans", {"video": video.id})
-        if (folder / PEOPLE).is_file():
-            boxes = read_boxes(folder / PEOPLE, video, model.classes)
+        if of_people:
             result |= take_boxes(project, video, boxes, by, job.id, _id_of)
             project.announce("people", {"video": video.id})
     return result
@@ -218,10 +222,7 @@ def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dic
     held_out, previous = figures.get("held_out"), figures.get("previous")
     name = f"{project.settings.name}-{job.id}"
     model = project.models.add_folder(folder / "export", name, job.id, held_out, previous)
-    before = project.models.get(job.model)
     with project.lock:
-        if job.kind == "teach" and before is not None:
-            project.add_classes([each for each in model.classes if each not in before.classes])
         worse = bool(held_out and previous and held_out["value"] < previous["value"])
         values = {} if worse else {"model": model.id}
         project.change(trained=job.created, **values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks
@@ -13,7 +14,7 @@ from paddlevideo import __version__
 from paddlevideo_studio import adding
 from paddlevideo_studio.project import check_name
 from paddlevideo_studio.studio import State, Studio
-from paddlevideo_studio.work import settings_words
+from paddlevideo_studio.work import HOG, settings_words
 
 router = APIRouter(prefix="/api", tags=["project"])
 
@@ -43,13 +44,14 @@ def shown(studio: Studio) -> dict[str, Any]:
             "videos": len(project.videos),
             "spans": len(current),
             "checked": sum(entry["by"] == "human" for entry in current),
-            "corrections": project.corrections(),
+            "corrections": project.corrections(project.spans),
+            "people_corrections": project.corrections(project.people),
         }
     limits = {"upload_bytes": studio.limits.upload_bytes, "queue": studio.limits.queue}
     return {
         "name": settings.name, "kind": settings.kind, "classes": [asdict(each) for each in settings.classes],
         "model": settings.model, "analysis": settings.analysis, "counts": counts, "limits": limits,
-        "example": adding.has_example(), "version": __version__,
+        "detector": Path(settings.detector or HOG).name, "example": adding.has_example(), "version": __version__,
     }  # fmt: skip
 
 
