@@ -11,7 +11,7 @@ const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800
  */
 export class Tracks {
   constructor(root, playhead, on) {
-    Object.assign(this, { root, playhead, on, rows: [], from: 0, to: 1, length: 1, second: 0, chosen: null, drag: null });
+    Object.assign(this, { root, playhead, on, rows: [], width: 0, from: 0, to: 1, length: 1, second: 0, chosen: null, drag: null });
     this.canvas = root.querySelector("canvas");
     this.extent = root.lastElementChild;
     this.patterns = new Map();
@@ -73,8 +73,8 @@ export class Tracks {
     this.show(at - (at - this.from) * factor, at + (this.to - at) * factor);
   }
 
-  get left() { return this.root.clientWidth < 500 ? 72 : 124; }
-  get scale() { return (this.root.clientWidth - this.left - 12) / (this.to - this.from); }
+  get left() { return this.width < 500 ? 72 : 124; }
+  get scale() { return (this.width - this.left - 12) / (this.to - this.from); }
   x(second) { return this.left + (second - this.from) * this.scale; }
 
   /** What is under a pointer: { second, row, bar, edge }. */
@@ -145,7 +145,7 @@ export class Tracks {
 
   placePlayhead() {
     const x = this.x(this.second);
-    this.playhead.hidden = x < this.left - 1 || x > this.root.clientWidth;
+    this.playhead.hidden = x < this.left - 1 || x > this.width;
     this.playhead.style.transform = `translateX(${x}px)`;
   }
 
@@ -153,6 +153,7 @@ export class Tracks {
     const began = performance.now(), { root, canvas } = this;
     const width = root.clientWidth, height = root.clientHeight, ratio = devicePixelRatio || 1;
     if (!width || !height) return;
+    this.width = width;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
       Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
@@ -217,7 +218,7 @@ export class Tracks {
   drawBar(pen, bar, y, height) {
     const tried = this.drag?.tried && this.drag.bar === bar ? this.drag.tried : bar;
     const x = this.x(tried.start_s), end = this.x(tried.end_s);
-    if (end < this.left || x > this.root.clientWidth) return;
+    if (end < this.left || x > this.width) return;
     const width = Math.max(end - x, 2), isChosen = this.chosen !== null && bar.of === this.chosen;
     if (width < 4 && !isChosen) { // thousands of them are seen at once
       pen.fillStyle = bar.solid ? bar.colour : `${bar.colour}90`;
