@@ -22,7 +22,7 @@ CUT_S = 6  # from here on the third one has another number, as a tracker gives i
 def studio(chromium, tmp_path):
     """A project with a rendered video and the boxes of its persons, found by a model: 1, 2, 3, and 9 who is 3."""
     truth = make_video(SCENE, tmp_path, SETTINGS, with_frames=False)
-    file = tmp_path / "videos" / f"{SCENE.name(SETTINGS)}.mp4"
+    file = (tmp_path / "videos" / f"{SCENE.name(SETTINGS)}.mp4").rename(tmp_path / "stage_1.mp4")
     with started(tmp_path / "project", "--add", file) as running:
         assert len(running.client.get("/api/videos").json()["videos"]) == 1
     with Project.open(tmp_path / "project") as project:
@@ -63,7 +63,7 @@ def test_persons_boxes_and_actions(page, studio):
     (first, second) = on.get("state.people.filter((box) => box.person === '1').slice(1, 3)")
     cards.filter(has_text="Person 1").click()
     seek(on, first["time_s"])
-    screenshot(page, "people")
+    screenshot(page, "studio_people")
     assert axe(page) == []
     x1, y1, x2, y2 = first["box"]
     on.drag(point(on, x2, y2), point(on, x2 + 0.1, y2 + 0.1))

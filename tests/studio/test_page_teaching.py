@@ -1,14 +1,16 @@
 """A person corrects six spans on the page, trains the head, and sees that the new model finds other spans."""
 
+import os
 import time
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
-from tests.studio.browser import screenshot, started
+from tests.studio.browser import PICTURES, screenshot, started
 from tests.studio.demo_model import ANALYSIS, CLASSES, NEW_CLASS
 from tests.studio.studio_page import StudioPage, labelled
+from tests.studio.test_annotations import put
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("demo model")]
 LIMIT_S = 180
@@ -73,6 +75,35 @@ def test_six_corrections_teach_a_new_class(page, studio, new_class_videos):
     screenshot(page, "compared")
     assert labelled(on.get("state.other.spans")) == before
     assert time.monotonic() - begun < LIMIT_S
+
+
+@pytest.mark.skipif(not os.environ.get(PICTURES), reason=f"{PICTURES} is not set")
+def test_the_picture_of_the_pages_in_the_documents(open_page, demo_model, demo_videos, new_class_videos, tmp_path):
+    """A head is taught on three videos, another one is analysed by both models and checked in part."""
+    files = []
+    for number, (path, _) in enumerate([*new_class_videos, demo_videos[0]], 1):
+        files.append(tmp_path / f"scenes_{number}.mp4")
+        files[-1].write_bytes(path.read_bytes())
+    with started(tmp_path / "demo", "--model", demo_model, "--add", *files, *ANALYSIS) as studio:
+        videos = studio.client.get("/api/videos").json()["videos"]
+        studio.client.patch("/api/project", json={"classes": [{"name": name} for name in (*CLASSES, NEW_CLASS)]})
+        for video, (_, truth) in zip(videos[:3], new_class_videos):
+            put(studio.client, video, *({k: vars(s)[k] for k in ("start_s", "end_s", "label")} for s in truth))
+        page = open_page(studio.url)
+        on = StudioPage(page)
+        on.open_video("scenes_4.mp4")
+        on.analyse()
+        page.click("#train")
+        page.locator("#dialog").get_by_role("button", name="Begin").click()
+        on.until("state.project.model === 2 && [...state.jobs.values()].every((job) => job.ended)", LIMIT_S)
+        on.analyse()
+        for count in (1, 2, 3):
+            on.press("Enter")
+            on.until(f"video().checked === {count}")
+        page.select_option("#compare", "1")
+        page.locator("#said").wait_for(state="hidden")
+        page.mouse.move(640, 200)
+        screenshot(page, "studio_timeline")
 
 
 def choose(on, truth):

@@ -104,6 +104,7 @@ class Live:
 
     def _take_remark(self, line: str) -> None:
         self.remarks.append(printable(line))
+        self._announce()
 
     def _wait(self, process: subprocess.Popen) -> None:
         code = process.wait()

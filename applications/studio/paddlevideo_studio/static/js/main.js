@@ -203,6 +203,7 @@ async function begin() {
   watch("tab video", showTab);
   watch("video", () => {
     player.load();
+    $(".lanes-box").hidden = !video();
     tracks.setLength(video()?.duration_s ?? 1);
   });
   watch("tab spans scores other project selected people person video times language", renderRows);
@@ -228,7 +229,9 @@ async function begin() {
     update({ language: language() });
   });
   for (const button of $("#tabs").children) button.onclick = () => update({ tab: button.dataset.tab });
-  for (const button of document.querySelectorAll(".sheet")) button.onclick = () => $(`#${button.dataset.sheet}`).classList.toggle("open");
+  for (const button of document.querySelectorAll(".sheet")) button.onclick = () => {
+    for (const each of ["videos", "side"]) $(`#${each}`).classList.toggle("open", each === button.dataset.sheet && !$(`#${each}`).classList.contains("open"));
+  };
   $("#compare").onchange = (event) => (event.target.value ? compareWith(Number(event.target.value)) : update({ other: null }));
   addEventListener("keydown", key);
   update({ tab: TABS.includes(wanted[0]) ? wanted[0] : "timeline", language: language() });

@@ -93,10 +93,11 @@ function render() {
       h("td", {}, figure(each.held_out)), h("td", {}, figure(each.previous)), h("td", {}, new Date(each.created).toLocaleString(document.documentElement.lang)),
       h("td", {}, inUse ? t("in_use") : h("button", { onclick: () => use(each.id) }, t("use"))));
   };
-  const heads = ["model", "classes", "held_out", "before", "created", ""].map((key) => h("th", {}, key && t(key)));
+  const heads = ["model", "classes", "held_out", "before", "created"].map((key) => h("th", {}, t(key)));
+  const table = () => h("table", {}, h("thead", {}, h("tr", {}, heads, h("td"))), h("tbody", {}, [...state.models].reverse().map(row)));
   const jobs = [...state.jobs.values()].sort((a, b) => b.id - a.id).slice(0, MOST_JOBS);
   redraw($("#models"), [h("h2", {}, t("models")),
-    state.models.length ? h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, [...state.models].reverse().map(row))) : h("p", {}, t("no_model")),
+    state.models.length ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("models") }, table()) : h("p", {}, t("no_model")),
     h("p", { class: "hint" }, t("held_out_hint")), h("h2", {}, t("jobs")),
     jobs.length ? h("ul", { class: "jobs" }, jobs.map((job) => h("li", {}, jobCard(job).filter(Boolean)))) : h("p", {}, t("no_jobs"))]);
 }

@@ -20,10 +20,15 @@ function inWords(each) {
   return each.analysed.length ? t("nothing_found") : t("not_analysed");
 }
 
+function choose(id) {
+  $("#videos").classList.remove("open"); // the sheet of a small window
+  openVideo(id);
+}
+
 function card(each) {
   let made = cards.get(each.id);
   if (!made) {
-    const open = h("button", { class: "video", onclick: () => openVideo(each.id) },
+    const open = h("button", { class: "video", onclick: () => choose(each.id) },
       h("img", { src: `/api/videos/${each.id}/thumbnail`, alt: "", loading: "lazy", width: 64, height: 48 }),
       h("span", { class: "name" }), h("span", { class: "words" }), h("span", { class: "meter" }, h("i")));
     const more = h("button", { class: "quiet more", onclick: () => remove(each.id) }, "×");
