@@ -55,6 +55,9 @@ class PacketRing:
 
         if self._stream is None or not packet.size or (packet.dts is None and not self._arrival):
             return
+        if packet.is_corrupt:  # its end was lost; what follows may need it, up to a key frame
+            self.close()
+            return
         now = time.monotonic()
         try:
             if packet.is_keyframe and (self._output is None or now - self._begun >= _PART_S):

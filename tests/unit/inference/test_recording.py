@@ -11,7 +11,7 @@ from paddlevideo.inference.recording import join_parts, parts_of
 from paddlevideo.inference.stream import LiveSettings, open_stream
 from paddlevideo.loader.decode import open_video
 from tests.clips import frame_numbers
-from tests.servers import RtspServer, h264, http_server, jpegs, mjpeg
+from tests.servers import RtspServer, answer, h264, http_server, jpegs, mjpeg
 
 
 def settings(folder, keep_s=60.0):
@@ -71,6 +71,28 @@ def test_a_cut_connection_begins_a_part(tmp_path):
     assert len(parts_of(tmp_path / "ring")) == 2
     with open_video(join_parts(tmp_path / "ring", tmp_path / "saved")) as video:
         assert len(video) >= 25
+
+
+def test_a_picture_that_a_cut_connection_left_half_is_not_kept(tmp_path):
+    pictures, sent = jpegs(10), []
+
+    def half_at_last(request):
+        request.send_response(200)
+        request.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        request.end_headers()
+        for number, content in enumerate(pictures):
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+            whole = number < len(pictures) - 1
+            request.wfile.write(head + (content + b"\r\n" if whole else content[: len(content) // 2]))
+            time.sleep(0.02)
+        sent.append(1)
+
+    with http_server(answer(half_at_last)) as port:
+        received(f"http://127.0.0.1:{port}/", tmp_path / "ring", 25)
+    assert len(sent) > 1
+    with open_video(join_parts(tmp_path / "ring", tmp_path / "saved")) as video:
+        found = frame_numbers(video.get(range(len(video))))
+    assert len(found) > 12 and max(found) < 9
 
 
 def test_an_empty_ring_is_named(tmp_path):
