@@ -27,6 +27,7 @@ from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note, write_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
 from paddlevideo.safe_io import DamagedFileError, instead_of_a_file, sha256, write_pickle
+from paddlevideo.weight_names import is_export, read_names
 
 log = logging.getLogger("paddlevideo")
 
@@ -140,6 +141,9 @@ def write_weights(path: Path, arrays: Mapping[str, Any], classes: Classes, about
 def classes_of_weights(path: str | Path) -> Classes:
     """The classes that a weights file was trained on, from its note or from its resume point's manifest.
 
+    Args:
+        path: ``.pdparams``; or exported weights, a ``.pdiparams`` or its folder.
+
     Returns:
         Unknown classes where there is neither.
 
@@ -147,6 +151,9 @@ def classes_of_weights(path: str | Path) -> Classes:
         UserError: the file is missing; the note is damaged, or was written for other weights.
     """
     path = Path(path).expanduser()
+    if is_export(path):
+        names = read_names(path)
+        return Classes.of(names.classes, str(names.file))
     if not path.is_file():
         raise UserError(f"{path}: {instead_of_a_file(path)}")
     note, manifest = path.with_name(path.name + NOTE), path.with_suffix(SUFFIX)

@@ -75,6 +75,8 @@ COMMANDS = Group(
         "export": Command("export a trained model for prediction", "export"),
         "predict": Command("predict the classes of videos", "predict"),
         "timeline": Command("find what happens when, in a video or from a camera", "timeline"),
+        "teach": Command("teach an exported model new classes on annotated spans, in a minute", "teach"),
+        "similar": Command("find where in videos something like a span happens", "similar"),
         "detect": Command("find people in a video and what they do", "detect"),
         "persons": Command("find people in a video and their tracks, without a model of actions", "persons"),
         "bank": Command("build a long-term feature bank", "bank"),

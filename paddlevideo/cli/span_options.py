@@ -19,7 +19,7 @@ def add_rule(parser: argparse.ArgumentParser) -> None:
     add("--off", type=options.share, default=0.4, help="and ends below this one (%(default)s)")
     add("--min_s", type=float, metavar="S", help="shorter spans are dropped (window_s / 2)")
     add("--gap_s", type=float, metavar="S", help="spans of a class at most so far apart are one (window_s / 2)")
-    add("--background", metavar="CLASS", help="the class that is no span")
+    add("--background", metavar="CLASS", help="the class that is no span (that of the model, if it was taught one)")
 
 
 def rule_of(args: argparse.Namespace) -> dict[str, Any]:

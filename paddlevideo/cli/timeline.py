@@ -175,9 +175,9 @@ def _timeline(args: argparse.Namespace, predictor: Predictor, source: str) -> Vi
         window_s = window_of(predictor, predict.notice)
     if by_frame:
         window_s, hop_s = frame_hop_s(predictor, window_s, hop_s)
-    settings = TimelineSettings(
-        window_s=window_s, hop_s=hop_s, exclusive=not predictor.multi_label, **span_options.rule_of(args)
-    )
+    rule = span_options.rule_of(args)
+    rule["background"] = rule["background"] or predictor.background
+    settings = TimelineSettings(window_s=window_s, hop_s=hop_s, exclusive=not predictor.multi_label, **rule)
     live = LiveSettings(buffer_s=args.buffer_s, outage_s=args.outage_s, keep=args.keep, keep_s=args.keep_s)
     kind = FrameTimeline if by_frame else VideoTimeline
     return kind(predictor, source, settings, args.max_fps, live)

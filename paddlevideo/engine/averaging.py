@@ -25,6 +25,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights, read_weights
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED, EMASettings
+from paddlevideo.weight_names import weights_file
 
 if TYPE_CHECKING:
     from paddlevideo.engine.trainer import Trainer
@@ -499,7 +500,7 @@ def average_files(
     if bn_batches:
         mean, renewed = _renewed(mean, config, bn_batches, target)
     record = {
-        "sources": [{"file": file.name, "sha256": sha256(file)} for file in files],
+        "sources": [{"file": file.name, "sha256": sha256(weights_file(file))} for file in files],
         "weights": list(weights) if weights else "equal",
         "config": config.source if config else None,
         "bn_batches": bn_batches,

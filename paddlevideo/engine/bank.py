@@ -28,6 +28,7 @@ from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED, Options
+from paddlevideo.weight_names import weights_file
 
 log = logging.getLogger("paddlevideo")
 
@@ -68,7 +69,7 @@ def build_bank(
     loader = loader_for(config, "test", framework.num_classes, seed, pipeline=pipelines.get("test"))
     records = loader.dataset.records
     size = batch_size or config.settings.batches.test_batch_size
-    digest = sha256(Path(options.weights).expanduser())
+    digest = sha256(weights_file(options.weights))
     plan = {
         "weights": digest,
         "split": split,

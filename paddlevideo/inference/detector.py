@@ -51,6 +51,7 @@ from paddlevideo.loader.pipelines.sampling import USUAL_FPS
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import Checked
+from paddlevideo.weight_names import weights_file
 
 if TYPE_CHECKING:
     from paddlevideo.inference.video_output import OutputVideo
@@ -299,7 +300,7 @@ def bank_detector_of(model: TrainedNetwork) -> BankDetector:
     pipeline.refuse_boxes()
     described = [config.section("MODEL"), pipeline.describe(), settings.clip_fps, settings.timestamp_end]
     origin = {
-        "weights_sha256": sha256(Path(model.name).expanduser()),
+        "weights_sha256": sha256(weights_file(model.name)),
         "settings_sha256": hashlib.sha256(json.dumps(described, default=str, sort_keys=True).encode()).hexdigest(),
         "model": str(config["model_name"]),
         "config": str(config.source),

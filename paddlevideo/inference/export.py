@@ -36,7 +36,14 @@ from paddlevideo.inference.export_check import (
     synthetic_clip,
     synthetic_key_frame,
 )
-from paddlevideo.inference.exported import FILE_NAME, MULTI_LABEL, ONE_LABEL, Description, read_description
+from paddlevideo.inference.exported import (
+    CONFIG_SUFFIX,
+    FILE_NAME,
+    MULTI_LABEL,
+    ONE_LABEL,
+    Description,
+    read_description,
+)
 from paddlevideo.inference.formats import checked_formats, compare_formats, write_formats
 from paddlevideo.inference.network import pipelines_with_test
 from paddlevideo.inference.person_actions import DetectionSettings
@@ -48,8 +55,9 @@ from paddlevideo.inference.timing import time_runtimes
 from paddlevideo.inference.video_bank import WINDOW, Window, window_of
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
+from paddlevideo.weight_names import SUFFIX as NAMES_SUFFIX
+from paddlevideo.weight_names import weights_file, write_names
 
-CONFIG_SUFFIX = "_config.yml"
 TIMINGS = ("quick", "none")
 _WORK, _NEW_S = ".export-", 60.0  # a folder that new may not be locked yet
 # boxes: x1, y1, x2, y2 in pixels of imgs, those of all clips one after the other; boxes_num: how many each clip has;
@@ -92,9 +100,9 @@ def export(
     Args:
         config: MODEL, PIPELINE.test, ``model_name``; class names come from the weights, where these have none from
             ``DATASET.label_names`` or the training's class folders.
-        params_path: the ``.pdparams`` file.
-        output_dir: folder for ``<save_name>.json``, ``<save_name>.pdiparams``, ``inference.yml`` and the resolved
-            configuration, ``<save_name>_config.yml``.
+        params_path: the ``.pdparams`` file; or an earlier export, its ``.pdiparams`` or its folder.
+        output_dir: folder for ``<save_name>.json``, ``<save_name>.pdiparams``, ``inference.yml``, the resolved
+            configuration, ``<save_name>_config.yml``, and the parameters' names, ``<save_name>_names.json``.
         save_name: None: ``model_name``.
         say: receives progress lines.
         timing: ``quick``: the runtimes on this machine are timed, and ``inference.yml`` names the fastest, as the
@@ -107,6 +115,7 @@ def export(
             key, label names that do not fit it, a folder that holds another model's export, or an exported model with
             scores that differ from the network's.
     """
+    from paddlevideo.modeling.exported_weights import digest_of_features, names_of
     from paddlevideo.modeling.weights import load_weights
 
     if timing not in TIMINGS:
@@ -138,6 +147,9 @@ def export(
             difference, of_others, runtime = _with_forms(framework, program, clip, window, others, converts, say)
             for line in lines:
                 say(line)
+            names = names_of(framework, program)
+            features = digest_of_features(framework, config.section("MODEL"))
+            write_names(program, program.with_suffix(PARAMS_SUFFIX), names, classes.describe(), features)
             description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path))
             check = difference.describe() | {form: found.describe() for form, found in of_others.items()}
             detection = {"inputs": inputs, **settings.describe()} if settings else {}
@@ -275,6 +287,8 @@ def _describe(
     import paddle
 
     params = program.with_suffix(PARAMS_SUFFIX)
+    names = program.with_name(program.stem + NAMES_SUFFIX)
+    source = weights_file(params_path)
     return Description(
         model_name=config["model_name"],
         program=program.name,
@@ -287,13 +301,13 @@ def _describe(
         avg_type=framework.avg_type,
         pipeline=pipeline.describe(),
         labels=labels,
-        weights={"file": params_path.name, "sha256": sha256(params_path)},
+        weights={"file": source.name, "sha256": sha256(source)},
         versions={
             "paddlevideo": paddlevideo.__version__,
             "paddle": paddle.__version__,
             "python": platform.python_version(),
         },
-        files={file.name: sha256(file) for file in (program, params, *_others(program)) if file.is_file()},
+        files={file.name: sha256(file) for file in (program, params, names, *_others(program)) if file.is_file()},
         imports=sources_of(pipeline.entries),
     )
 

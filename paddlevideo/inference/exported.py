@@ -27,6 +27,7 @@ NEEDS_WEIGHTS = (
     "-c CONFIG -w WEIGHTS"
 )
 FILE_NAME = "inference.yml"
+CONFIG_SUFFIX = "_config.yml"  # after the export's name: its configuration, resolved
 FORMAT_VERSION = 1
 _KINDS = {"str": str, "dict": dict, "int": int}  # annotations of ``Description`` that are checked
 CONVERTED = {".onnx": "onnx", ".xml": "openvino"}  # ending -> backend
@@ -124,6 +125,7 @@ class Description:
         runtime: which runtime was the fastest on the machine that timed them, see ``runtimes.choice``; may be empty.
         int8: what ``NAME.int8.onnx`` was calibrated on, and its cost, see ``inference.quantisation``; may be empty.
         imports: file or module -> sha256, of the user's modules that operators of the pipeline are from.
+        background: the class of time in which nothing happens, where one was taught; else None.
     """
 
     model_name: str
@@ -145,12 +147,13 @@ class Description:
     imports: dict[str, str] = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
     int8: dict[str, Any] = field(default_factory=dict)
+    background: str | None = None
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> Path:
         """Writes ``inference.yml`` into ``folder``."""
         values = asdict(self)
-        for key in ("detection", "imports", "runtime", "int8"):
+        for key in ("detection", "imports", "runtime", "int8", "background"):
             if not values[key]:
                 del values[key]
         ordered = {"format_version": values.pop("format_version"), **values}

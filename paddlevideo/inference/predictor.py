@@ -43,6 +43,7 @@ from paddlevideo.memory import OutOfMemoryError
 from paddlevideo.registry import TRANSFORMS
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED
+from paddlevideo.weight_names import weights_file
 
 Source = str | PathLike | np.ndarray
 
@@ -93,6 +94,7 @@ class Predictor:
             one, at most 8, and none for less than 4 videos.
         timeout_s: seconds for reading and transforming one clip; 0: no limit.
         origin: of the model.
+        background: name of the class that is no span; None: the model has none.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Predictor:
         num_workers: int | None = None,
         timeout_s: float = TIMEOUT_S,
         origin: Origin = Origin(),
+        background: str | None = None,
     ):
         if batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, got {batch_size}")
@@ -119,6 +122,7 @@ class Predictor:
         self.model, self.pipeline, self.name, self.names, self.multi_label = model, pipeline, name, names, multi_label
         self.batch_size, self.seed, self.damaged = batch_size, seed, damaged
         self.num_workers, self.timeout_s, self._say = num_workers, timeout_s, say
+        self.background = background
         self.origin, self._proven = origin, False  # whether a video went through the pipeline and the model
         # trained on extracted frames: of a video file the same frames are read directly
         names_of_steps = [step.get("name") for step in pipeline.describe().values() if isinstance(step, Mapping)]
@@ -160,7 +164,8 @@ class Predictor:
         name = description.model_name if description else export.program.stem
         multi_label = description is not None and description.score_type == MULTI_LABEL
         origin = Origin.of_export(export, runtime.precision)
-        return cls(model, steps, name, names, multi_label, say=say, origin=origin, **more)
+        background = description.background if description is not None and labels is None else None
+        return cls(model, steps, name, names, multi_label, say=say, origin=origin, background=background, **more)
 
     @classmethod
     def from_config(
@@ -182,7 +187,7 @@ class Predictor:
         names = _names(labels, model.classes.names and list(model.classes.names), str(weights), count, say)
         more = {"damaged": damaged_of(config), **more}
         multi_label = model.framework.multi_label
-        origin = Origin((Path(weights),), _without_pretrained(config.to_dict().get("MODEL")))
+        origin = Origin((weights_file(weights),), _without_pretrained(config.to_dict().get("MODEL")))
         return cls(model, model.pipeline, config["model_name"], names, multi_label, say=say, origin=origin, **more)
 
     def predict(

@@ -14,6 +14,7 @@ from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.stream import Address, LiveSettings
 from paddlevideo.inference.stream_clips import ClipOfWindow, StreamClips
 from paddlevideo.inference.timeline import Timeline, TimelineSettings
+from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.spans import Span, SpanTable
 
 OnScores = Callable[[ClipOfWindow, np.ndarray], None]
@@ -24,10 +25,15 @@ WINDOW_S = 4.0  # of a model that samples all of a video, however long it is
 def window_of(predictor: Predictor, say: Any) -> float:
     """Seconds of a window that fit the model: those of its clip.  A model that spreads its frames over the whole video
     states none; then it is 4 s, and ``say`` receives that."""
-    if predictor.pipeline.clip_s is not None:
-        return predictor.pipeline.clip_s
+    return window_of_pipeline(predictor.pipeline, predictor.name, say)
+
+
+def window_of_pipeline(pipeline: Pipeline, name: str, say: Any) -> float:
+    """The same of a model's pipeline."""
+    if pipeline.clip_s is not None:
+        return pipeline.clip_s
     say(
-        f"{predictor.name} spreads its frames over the whole video, so windows of {WINDOW_S:g} s are taken; give the "
+        f"{name} spreads its frames over the whole video, so windows of {WINDOW_S:g} s are taken; give the "
         "length of the clips that it was trained on"
     )
     return WINDOW_S

@@ -16,8 +16,10 @@ from paddle import nn
 from paddlevideo.errors import UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.modeling.backbones.base import Backbone
+from paddlevideo.modeling.exported_weights import read_exported
 from paddlevideo.modeling.naming import network_of
 from paddlevideo.safe_io import instead_of_a_file, read_pickle
+from paddlevideo.weight_names import is_export
 
 log = logging.getLogger("paddlevideo")
 
@@ -78,9 +80,17 @@ class KeyReport:
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of a ``.pdparams`` file (PaddleVideo's, PaddleClas', or this suite's), without running anything of it.
 
+    Args:
+        path: of the file; or exported weights: ``NAME.pdiparams``, or the folder that export wrote.
+
     Raises:
-        UserError: the file is missing, damaged, names code, or holds something else than arrays.
+        UserError: the file is missing, damaged, names code, or holds something else than arrays; an export of an
+            earlier version, which has no ``NAME_names.json``.
     """
+    if is_export(path):
+        arrays = dict(read_exported(path))
+        refuse_non_finite(arrays, path, "the training that it was exported from has diverged")
+        return arrays
     content = read_pickle(Path(path).expanduser())
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: expected a table of arrays, got {type(content).__name__}")
@@ -153,7 +163,7 @@ def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.
     Raises:
         UserError: the file is missing or unsafe, or a key is missing or has another shape without such a reason.
     """
-    if not Path(path).expanduser().is_file():
+    if not (Path(path).expanduser().is_file() or is_export(path)):
         raise UserError(
             f"{where}: {path}: {instead_of_a_file(path)}; get it from the model's page, or start without it: "
             f"-o {where}=null"

@@ -18,6 +18,7 @@ from paddlevideo.metrics.base import Metric
 from paddlevideo.reporting.page import ReportPage, write_report
 from paddlevideo.reporting.results import ClipFiles, check_name, files_of
 from paddlevideo.safe_io import sha256
+from paddlevideo.weight_names import weights_file
 
 log = logging.getLogger("paddlevideo")
 
@@ -105,4 +106,4 @@ class ReportFiles:
         return folder, f"_{Path(self.weights).stem}_{digest[:8]}"
 
     def _digest(self) -> str:
-        return sha256(Path(self.weights).expanduser())
+        return sha256(weights_file(self.weights))

@@ -151,12 +151,3 @@ def test_a_missing_package_is_one_line_with_the_pip_line(tmp_path, monkeypatch, 
     assert run_command(lambda: command.run(args)) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "pip install 'paddlevideo-suite[studio]'" in err
-
-
-def test_head_training_names_what_is_missing(client):
-    from paddlevideo_studio.training import can_teach
-
-    if can_teach():
-        pytest.skip("this version has the command")
-    answer = client.post("/api/train", json={"mode": "head"})
-    assert answer.status_code == 501 and "teach" in answer.json()["error"]

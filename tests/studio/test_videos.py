@@ -34,7 +34,8 @@ def wait(client, number, limit_s=120):
     return job
 
 
-def test_a_video_that_browsers_play_is_kept_as_it_is(client, video, project, clip):
+def test_a_video_that_browsers_play_is_kept_as_it_is(client, upload, project, clip):
+    video = upload()
     facts = {"state": "ready", "duration_s": 4.0, "fps": 25.0, "num_frames": 100, "even": True, "width": 64}
     assert {key: video[key] for key in facts} == facts and not video["transcoded"]
     url = f"/api/videos/{video['id']}"

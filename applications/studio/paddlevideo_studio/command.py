@@ -20,7 +20,7 @@ from paddlevideo.cli import options
 from paddlevideo.errors import UserError
 
 _GB = 1 << 30
-_END_S = 2  # open streams of events are ended then
+_PATIENCE_S = 2  # with requests that are being answered when the server is to end
 _SHORTEST = 8  # characters of a token
 
 
@@ -60,14 +60,15 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("the studio runs on Linux and macOS; on Windows run it in WSL")
     try:
         import fastapi  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError(
             f"the studio needs the package {error.name}: pip install 'paddlevideo-suite[studio]' (or: fastapi uvicorn)"
         ) from None
+    from paddlevideo_studio.events import Events
     from paddlevideo_studio.project import Project
     from paddlevideo_studio.security import Access
-    from paddlevideo_studio.server import make_app, open_socket
+    from paddlevideo_studio.server import make_app, open_socket, serve
     from paddlevideo_studio.studio import Limits
 
     token = args.token or os.environ.get("PADDLEVIDEO_STUDIO_TOKEN")
@@ -95,13 +96,11 @@ def run(args: argparse.Namespace) -> int:
         port = listener.getsockname()[1]
         access = Access.of(args.host, port, token, args.allow_host)
         limits = Limits(upload_bytes=int(args.max_upload_gb * _GB), queue=args.queue)
-        app = make_app(project, access, limits, args.docs, args.add)
+        events = Events()
+        app = make_app(project, access, limits, args.docs, args.add, events)
         shown = f"[{args.host}]" if ":" in args.host else args.host
         print(f"{args.project}: http://{shown}:{port}{'/?token=...' if token else ''}", flush=True)
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_END_S
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        serve(app, listener, events, _PATIENCE_S)
     return 0
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError
+from paddlevideo.inference.exported import CONFIG_SUFFIX
 from paddlevideo.safe_io import read_json, write_atomic
+from paddlevideo.weight_names import SUFFIX as NAMES_SUFFIX
 from paddlevideo_studio.journal import now
 
 
@@ -99,7 +101,9 @@ class ModelStore:
         temporary = self.folder / f".new-{number}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        for file in {"inference.yml", export.program.name, export.params.name, *description.files}:
+        stem = export.program.stem
+        beside = {f"{stem}{suffix}" for suffix in (CONFIG_SUFFIX, NAMES_SUFFIX)}  # what a head is taught with
+        for file in {"inference.yml", export.program.name, export.params.name, *description.files, *beside}:
             if (found := export.program.parent / Path(file).name).is_file():
                 shutil.copyfile(found, temporary / found.name)
         write_atomic(temporary / "model.json", json.dumps(asdict(model), indent=1, ensure_ascii=False) + "\n")

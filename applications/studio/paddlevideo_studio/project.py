@@ -6,6 +6,7 @@ originals/      uploads that a browser does not play
 spans.jsonl     spans, people.jsonl boxes of persons: see ``journal``; videos are named as below videos/
 models/N/       an exported model; model.json beside its files
 runs/N/         job.json, log.txt, and what the job made
+features/       of windows of the videos; made again where it is removed
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ class Project:
     lock: threading.RLock = field(default_factory=threading.RLock)
     listeners: list[Callable[[str, Any], None]] = field(default_factory=list)
     _guard: Any = None
+
+    @property
+    def features(self) -> Path:
+        """The folder of the features that ``teach`` and ``similar`` share."""
+        return self.root / "features"
 
     @classmethod
     def open(cls, root: Path) -> Project:

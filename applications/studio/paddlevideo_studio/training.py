@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from starlette.exceptions import HTTPException
 
 from paddlevideo.classes import Classes
-from paddlevideo.cli.main import COMMANDS
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.shipped import ROOT
@@ -23,13 +22,13 @@ from paddlevideo_studio import people_training
 from paddlevideo_studio.held_out import sides_of
 from paddlevideo_studio.journal import HUMAN
 from paddlevideo_studio.project import Project
-from paddlevideo_studio.work import COMMAND
+from paddlevideo_studio.work import COMMAND, settings_words
 
 if TYPE_CHECKING:
     from paddlevideo_studio.jobs import Job
     from paddlevideo_studio.studio import Studio
 
-TEACH = "teach"
+TEACH, IGNORE = "teach", "ignore.json"
 CONFIGS = ROOT / "configs"
 _FIXED = ("imports", "output_dir", "model_name")
 FIGURES = "paddlevideo_studio.figures"
@@ -44,21 +43,14 @@ class TrainRequest:
     override: tuple[str, ...] = ()
 
 
-def can_teach() -> bool:
-    """Whether the package has the command that trains a head."""
-    return TEACH in COMMANDS.commands
-
-
 def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
     """Writes the lists and adds the job.
 
     Raises:
-        HTTPException: 501 without the command, 409 with too little annotation.
+        HTTPException: 409 with too little annotation, or without a model in use.
         UserError: no configuration.
     """
     project = studio.project
-    if wanted.mode == "head" and not can_teach():
-        raise HTTPException(501, f"this version of paddlevideo has no command {TEACH!r}, which trains a head")
     if wanted.mode == "full" and not wanted.config:
         raise UserError("config: full training needs a configuration, e.g. tsm_own_spans")
     of_people = project.settings.kind == "people"
@@ -82,12 +74,17 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
             people_training.write_lists(project, parts, folder / "data")
             return people_training.steps(project, folder, wanted.config or "", wanted.override)
         write_lists(project, parts, folder / "data")
+        if wanted.mode == "head":
+            write_spans(folder / "data" / IGNORE, unchecked(project, parts))
         steps = teach_steps if wanted.mode == "head" else full_steps
         return steps(project, folder, wanted)
 
     kind = "teach" if wanted.mode == "head" else "train"
     options = {"mode": wanted.mode, "config": wanted.config, "override": list(wanted.override)}
-    return studio.jobs.submit(kind, plan, model=model.id if model else None, options=options)
+    total_s = sum(facts.get("duration_s", 0.0) for part in parts.values() for facts in part.videos.values())
+    total_s = total_s if wanted.mode == "head" else 0.0
+    number = model.id if model else None
+    return studio.jobs.submit(kind, plan, model=number, total_s=total_s, options=options)
 
 
 def shipped_config(name: str) -> Path:
@@ -152,12 +149,26 @@ def write_lists(project: Project, parts: dict[str, SpanTable], folder: Path) -> 
     write_atomic(folder / "classes.txt", Classes(tuple(parts["train"].classes)).text())
 
 
+def unchecked(project: Project, parts: dict[str, SpanTable]) -> SpanTable:
+    """Time that is not trained on: all of a video in which spans that models found wait to be checked.
+
+    The time that a person has annotated counts all the same.  Without the rest, a video of which half is checked would
+    teach that nothing happens in the other half.
+    """
+    left = {entry["video"]: entry["label"] for entry in project.spans.current() if entry["by"] != HUMAN}
+    lengths = {name: facts["duration_s"] for part in parts.values() for name, facts in part.videos.items()}
+    return SpanTable(
+        [Span(0.0, lengths[name], left[name], video=name) for name in sorted(left.keys() & lengths.keys())]
+    )
+
+
 def teach_steps(project: Project, folder: Path, wanted: TrainRequest) -> list[list[str]]:
     """``paddlevideo teach``: the exported model of a head, and its figures on the held-out videos."""
     model = project.models.path(project.models.get(project.settings.model))
     data = folder / "data"
     words = ["--model_file", str(model), "--train", str(data / "train.json"), "--val", str(data / "val.json")]
-    words += ["--videos", str(project.videos.folder), "--out", str(folder / "export")]
+    words += ["--ignore", str(data / IGNORE), "--videos", str(project.videos.folder), "--out", str(folder / "export")]
+    words += ["--features", str(project.features), *settings_words(project.settings.analysis)]
     return [[*COMMAND, TEACH, *words, "--figures", str(folder / "figures.json")]]
 
 

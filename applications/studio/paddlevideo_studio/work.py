@@ -25,7 +25,8 @@ from paddlevideo_studio.videos import Video
 
 HOG = "hog"  # the detector of a project that has none
 COMMAND = [sys.executable, "-m", "paddlevideo"]
-SPANS, SCORES, PEOPLE = "spans.json", "scores.csv", "people.csv"
+SPANS, SCORES, PEOPLE, SIMILAR = "spans.json", "scores.csv", "people.csv", "similar.json"
+MOST_SIMILAR = 50
 SAME = 0.5  # IoU of spans of a class that are the same
 # options of an analysis -> those of ``paddlevideo timeline``
 NUMBERS = ("window_s", "hop_s", "smooth_s", "on", "off", "min_s", "gap_s")
@@ -178,6 +179,37 @@ def _id_of(run: int, number: int | str) -> str:
     return hashlib.sha256(f"{run}:{number}".encode()).hexdigest()[:16]
 
 
+def similar_steps(
+    project: Project, video: Video, model: Model, stretch: tuple[float, float], top: int, folder: Path
+) -> list[list[str]]:
+    """``paddlevideo similar`` over all videos that are ready.
+
+    Args:
+        stretch: start and end of the query, in seconds.
+    """
+    if model.kind == "people":
+        raise UserError("model: a model of people has no windows to compare; choose a model of kind timeline")
+    settings = {key: value for key, value in settings_for(project, model, {}).items() if key in _WINDOWS}
+    files = [str(project.videos.path(each)) for each in project.videos if each.state == "ready"]
+    words = ["--model_file", str(project.models.path(model)), "--video", str(project.videos.path(video))]
+    words += ["--start_s", f"{stretch[0]:.3f}", "--end_s", f"{stretch[1]:.3f}", "--top", str(top)]
+    words += ["--features", str(project.features), *settings_words(settings), "--out", str(folder / SIMILAR)]
+    return [[*COMMAND, "similar", *words, "--videos", *files]]
+
+
+def finish_similar(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
+    """The spans that were found, with the videos' ids."""
+    if not done:
+        return {}
+    keys = ("start_s", "end_s", "similarity")
+    found = []
+    for entry in read_json(folder / SIMILAR, "the spans that were found")["found"]:
+        video = project.videos.of_file(Path(entry["video"]).name)
+        if video is not None:  # else removed meanwhile
+            found.append({"video": video.id, **{key: entry[key] for key in keys}})
+    return {"found": found[:MOST_SIMILAR]}
+
+
 def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
     """Adds the exported model, and uses it unless it is worse than the one in use.
 
@@ -190,7 +222,10 @@ def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dic
     held_out, previous = figures.get("held_out"), figures.get("previous")
     name = f"{project.settings.name}-{job.id}"
     model = project.models.add_folder(folder / "export", name, job.id, held_out, previous)
+    before = project.models.get(job.model)
     with project.lock:
+        if job.kind == "teach" and before is not None:
+            project.add_classes([each for each in model.classes if each not in before.classes])
         worse = bool(held_out and previous and held_out["value"] < previous["value"])
         values = {} if worse else {"model": model.id}
         project.change(trained=job.created, **values)
@@ -204,6 +239,7 @@ FINISHES: dict[str, Finish] = {
     "detect": finish_detect,
     "train": finish_training,
     "teach": finish_training,
+    "similar": finish_similar,
 }
 
 

@@ -6,7 +6,6 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import paddle
@@ -20,6 +19,7 @@ from paddlevideo.modeling.weights import load_weights
 from paddlevideo.ranges import RuntimeConfig
 from paddlevideo.registry import FRAMEWORKS, LOSSES, suggest
 from paddlevideo.safe_io import sha256
+from paddlevideo.weight_names import weights_file
 
 log = logging.getLogger("paddlevideo")
 
@@ -349,7 +349,7 @@ def _build(model: Model, normalization: Any) -> Recognizer:
         network = build_framework(section, normalization)
         if model.weights:
             log.info("%s.weights %s", model.where, load_weights(network, model.weights))
-            model.weights_sha256 = sha256(Path(model.weights).expanduser())
+            model.weights_sha256 = sha256(weights_file(model.weights))
         elif model.frozen:
             log.warning("%s: is frozen and has no weights file: a checkpoint must bring its weights", model.where)
     except ConfigError as error:

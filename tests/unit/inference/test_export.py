@@ -39,7 +39,8 @@ def network_scores(framework, imgs):
 
 
 def test_writes_the_program_its_weights_and_what_predict_needs(tiny):
-    assert sorted(files_of(tiny.folder)) == ["TSM.json", "TSM.pdiparams", "TSM_config.yml", "inference.yml"]
+    files = ["TSM.json", "TSM.pdiparams", "TSM_config.yml", "TSM_names.json", "inference.yml"]
+    assert sorted(files_of(tiny.folder)) == files
     noted = yaml.safe_load((tiny.folder / "inference.yml").read_text())
     assert noted["model_name"] == "TSM"
     assert noted["input"] == {"name": "imgs", "dtype": "uint8", "shape": [-1, 1, 4, 32, 32, 3], "axes": "NVTHWC"}

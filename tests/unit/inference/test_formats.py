@@ -61,7 +61,7 @@ def files_of(folder):
 def test_every_form_is_written_with_its_digest_and_its_difference(made):
     folder, lines, converts = made
     noted = yaml.safe_load((folder / "inference.yml").read_text())
-    files = {"TSM.json", "TSM.pdiparams", "TSM.onnx", "TSM.xml", "TSM.bin"}
+    files = {"TSM.json", "TSM_names.json", "TSM.pdiparams", "TSM.onnx", "TSM.xml", "TSM.bin"}
     assert {*files_of(folder)} == files | {"inference.yml", "TSM_config.yml"}
     assert noted["files"] == {name: digest for name, digest in files_of(folder).items() if name in files}
     for form in FORMS:

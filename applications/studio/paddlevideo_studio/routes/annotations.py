@@ -112,7 +112,7 @@ def change_spans(studio: State, key: str, body: SpanChanges) -> dict[str, Any]:
             return span.to_dict()
 
         _apply(studio, studio.project.spans, video, body.changes, entry)
-        studio.project.announce("spans", {"video": video.id})
+        _tell(studio, video, "spans")
         return spans_view(studio.project, video)
 
 
@@ -150,7 +150,7 @@ def change_people(
             }  # fmt: skip
 
         _apply(studio, studio.project.people, video, body.changes, entry)
-        studio.project.announce("people", {"video": video.id})
+        _tell(studio, video, "people")
         return people_view(studio.project, video, from_s, to_s)
 
 
@@ -164,7 +164,7 @@ def undo(studio: State, key: str, body: Undo) -> dict[str, Any]:
             raise HTTPException(409, "nothing is left to undo")
         names = [[entry["label"]] if "label" in entry else entry["actions"] for entry in journal.current(video.file)]
         project.add_classes([name for each in names for name in each])  # of a class that was renamed or removed since
-        project.announce(body.what, {"video": video.id})
+        _tell(studio, video, body.what)
         return view(project, video)
 
 
@@ -185,8 +185,7 @@ def rename_person(studio: State, key: str, body: PersonChange) -> dict[str, Any]
                 count += len(moved)
         if not count:
             raise HTTPException(404, "no box and no span of this person begins there")
-        for what in ("people", "spans"):
-            project.announce(what, {"video": video.id})
+        _tell(studio, video, "people", "spans")
         return people_view(project, video)
 
 
@@ -202,6 +201,13 @@ def _apply(studio: Studio, journal: Journal, video: Video, changes: list, entry_
             entry["replaces"] = change.id
         entries.append(entry)
     journal.append(entries, HUMAN, studio.project.new_change())
+
+
+def _tell(studio: Studio, video: Video, *journals: str) -> None:
+    """Events of a change: the journals', and the video's, whose counts are others now."""
+    for what in journals:
+        studio.project.announce(what, {"video": video.id})
+    studio.project.announce("video", video.id)
 
 
 def _check_time(second: float, video: Video) -> None:

@@ -9,12 +9,14 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from paddlevideo.errors import UserError
+from paddlevideo.spans import LONGEST_S
 from paddlevideo_studio.events import MOST_STREAMS, TooManyStreams
 from paddlevideo_studio.jobs import Job
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.training import TrainRequest, submit_training
 from paddlevideo_studio.views import job_view
-from paddlevideo_studio.work import analyse_steps, detect_steps, settings_for
+from paddlevideo_studio.work import MOST_SIMILAR, analyse_steps, detect_steps, settings_for, similar_steps
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 _MOST_LOG = 1 << 20
@@ -31,6 +33,15 @@ class Detection(BaseModel):
     """Seconds between the key frames of a person."""
 
     every_s: float = Field(1.0, ge=0.04, le=60)
+
+
+class Similar(BaseModel):
+    """A stretch of a video."""
+
+    start_s: float = Field(ge=0, le=LONGEST_S)
+    end_s: float = Field(ge=0, le=LONGEST_S)
+    model: int | None = None
+    top: int = Field(20, ge=1, le=MOST_SIMILAR)
 
 
 class Training(BaseModel):
@@ -76,6 +87,26 @@ def detect(studio: State, key: str, body: Detection) -> dict[str, Any]:
             lambda folder: detect_steps(studio.project, video, body.every_s, folder),
             video=video.id, total_s=video.duration_s, options={"every_s": body.every_s},
         )  # fmt: skip
+    return job_view(studio.jobs, job)
+
+
+@router.post("/videos/{key}/similar", status_code=202)
+def similar(studio: State, key: str, body: Similar) -> dict[str, Any]:
+    """Finds where in all videos something like a stretch of one happens."""
+    if not body.start_s < body.end_s:
+        raise UserError(f"end_s: expected more than start_s, which is {body.start_s:g}, got {body.end_s:g}")
+    with studio.project.lock:
+        video, model = studio.ready(key), studio.model(body.model)
+        if body.start_s >= video.duration_s:
+            raise UserError(f"start_s: expected less than the video's {video.duration_s:g} s, got {body.start_s:g}")
+        stretch = (body.start_s, body.end_s)
+        job = studio.jobs.submit(
+            "similar",
+            lambda folder: similar_steps(studio.project, video, model, stretch, body.top, folder),
+            model=model.id,
+            total_s=sum(each.duration_s for each in studio.project.videos if each.state == "ready"),
+            options={"video": video.id, "start_s": body.start_s, "end_s": body.end_s, "top": body.top},
+        )
     return job_view(studio.jobs, job)
 
 

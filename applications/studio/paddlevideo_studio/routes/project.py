@@ -6,16 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, BackgroundTasks
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 
 from paddlevideo import __version__
+from paddlevideo_studio import adding
 from paddlevideo_studio.project import check_name
 from paddlevideo_studio.studio import State, Studio
-from paddlevideo_studio.training import can_teach
 from paddlevideo_studio.work import HOG, settings_words
 
-router = APIRouter(prefix="/api/project", tags=["project"])
+router = APIRouter(prefix="/api", tags=["project"])
 
 
 class ClassChange(BaseModel):
@@ -49,17 +50,17 @@ def shown(studio: Studio) -> dict[str, Any]:
     return {
         "name": settings.name, "kind": settings.kind, "classes": [asdict(each) for each in settings.classes],
         "model": settings.model, "analysis": settings.analysis, "counts": counts, "limits": limits,
-        "detector": Path(settings.detector or HOG).name, "can_teach": can_teach(), "version": __version__,
+        "detector": Path(settings.detector or HOG).name, "example": adding.has_example(), "version": __version__,
     }  # fmt: skip
 
 
-@router.get("")
+@router.get("/project")
 def get_project(studio: State) -> dict[str, Any]:
     """The project."""
     return shown(studio)
 
 
-@router.patch("")
+@router.patch("/project")
 def change_project(studio: State, change: ProjectChange) -> dict[str, Any]:
     """Sets name, kind, classes."""
     with studio.project.lock:
@@ -74,3 +75,12 @@ def change_project(studio: State, change: ProjectChange) -> dict[str, Any]:
         if values:
             studio.project.change(**values)
     return shown(studio)
+
+
+@router.post("/example", status_code=202)
+def take_example(studio: State, tasks: BackgroundTasks) -> dict[str, Any]:
+    """Adds the model and the videos of ``make demo-long``, one after the other."""
+    if not adding.has_example():
+        raise HTTPException(404, "there is no example: make demo-long in a checkout makes it")
+    tasks.add_task(adding.add_example, studio)
+    return {}

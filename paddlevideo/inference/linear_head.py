@@ -1,0 +1,263 @@
+"""A linear classifier on features, fitted by logistic regression that is pulled towards an earlier one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+STRENGTHS = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)  # of the pull, from the strongest on
+_USUAL = 0.01  # where nothing can be left out to choose by
+_ITERATIONS, _TOLERANCE, _MEMORY = 200, 1e-5, 10
+_LEAST = 1e-12  # of a probability
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """
+    Args:
+        weight: float32 [C, K].
+        bias: float32 [K].
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """float32 [W, K] of features [W, C]."""
+        return features @ self.weight + self.bias
+
+    def scores(self, features: np.ndarray, multi_label: bool) -> np.ndarray:
+        """Probabilities, float32 [W, K]: of one class out of all, or of every class by itself."""
+        logits = self.logits(features)
+        return _sigmoid(logits) if multi_label else np.exp(logits - _log_sum(logits)[:, None])
+
+    def with_classes(self, count: int, multi_label: bool) -> LinearHead:
+        """The same with zeros for further classes.
+
+        Of classes that exclude one another the mean of all rows is subtracted first, which leaves the scores as they
+        are: a row of zeros then is that of an average class.
+        """
+        weight, bias = self.weight, self.bias
+        if not multi_label:
+            weight, bias = weight - weight.mean(1, keepdims=True), bias - bias.mean()
+        more = count - len(bias)
+        return LinearHead(np.pad(weight, ((0, 0), (0, more))), np.pad(bias, (0, more)))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a head is fitted to.
+
+    Args:
+        features: float32 [S, C].
+        targets: float32 [S, K]: 1 and 0; rows of classes that exclude one another have a single 1.
+        counts: float32 [S, K]: 0 where the target is unknown, else 1.
+        groups: int [S]: samples of a group are left out together.
+    """
+
+    features: np.ndarray
+    targets: np.ndarray
+    counts: np.ndarray
+    groups: np.ndarray
+
+    def part(self, chosen: np.ndarray) -> Samples:
+        """Those of a mask [S]."""
+        return Samples(self.features[chosen], self.targets[chosen], self.counts[chosen], self.groups[chosen])
+
+    def weights(self, multi_label: bool) -> np.ndarray:
+        """float64 [S, K]: every class weighs the same; of several labels its positives as much as its negatives.
+
+        They sum to 1, of several labels for each class; 0 for classes that have no sample (none of one kind).
+        """
+        positives = self.targets * self.counts
+        sums = positives.sum(0)
+        if not multi_label:
+            share = np.where(sums > 0, 1 / np.maximum(sums, 1), 0)
+            weights = np.repeat((self.targets * share).sum(1, keepdims=True), self.targets.shape[1], 1)
+            return weights / max(weights[:, 0].sum(), _LEAST)
+        negatives = (1 - self.targets) * self.counts
+        lost = negatives.sum(0)
+        known = (sums > 0) & (lost > 0)
+        weights = positives / np.maximum(sums, 1) + negatives / np.maximum(lost, 1)
+        return np.where(known, weights / 2, 0.0)
+
+    def taught(self, multi_label: bool) -> np.ndarray:
+        """bool [K]: the classes that can be learned from these samples."""
+        positive = (self.targets * self.counts).sum(0) > 0
+        return positive & (((1 - self.targets) * self.counts).sum(0) > 0) if multi_label else positive
+
+
+def fit(samples: Samples, prior: LinearHead, strength: float, multi_label: bool) -> LinearHead:
+    """The head that fits the samples, pulled towards ``prior``; classes without a sample keep its rows.
+
+    Minimises the weighted cross entropy plus ``strength / 2`` times the squared distance to the prior, on features of
+    mean 0 and deviation 1, with L-BFGS; the bias is pulled, too.
+    """
+    features = samples.features.astype(np.float64)
+    mean, deviation = features.mean(0), features.std(0)
+    deviation = np.where(deviation > 1e-6 * max(deviation.max(), 1e-12), deviation, np.inf)  # constant: no use
+    scaled = np.concatenate([(features - mean) / deviation, np.ones((len(features), 1))], 1)  # [S, C + 1]
+    taught = samples.taught(multi_label)
+    start = prior.logits(samples.features).astype(np.float64)
+    # the change lies in the space of the samples, which is smaller where they are few
+    basis = np.linalg.qr(scaled.T)[0] if len(scaled) < scaled.shape[1] else None
+    inputs = scaled if basis is None else scaled @ basis
+    targets, weights = samples.targets[:, taught].astype(np.float64), samples.weights(multi_label)[:, taught]
+    if multi_label:
+        loss = _logistic(start[:, taught], targets, weights)
+    else:
+        rest = _log_sum(start[:, ~taught]) if not taught.all() else np.full(len(start), -np.inf)
+        loss = _softmax(start[:, taught], targets, weights[:, 0], rest)
+
+    def objective(change: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = loss(inputs @ change)
+        return value + strength / 2 * float((change**2).sum()), inputs.T @ slope + strength * change
+
+    change = _minimum(objective, np.zeros((inputs.shape[1], int(taught.sum()))))
+    change = change if basis is None else basis @ change  # [C + 1, number of taught classes]
+    weight, bias = prior.weight.astype(np.float64), prior.bias.astype(np.float64)
+    slopes = change[:-1] / deviation[:, None]
+    weight[:, taught] += slopes
+    bias[taught] += change[-1] - mean @ slopes
+    return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def choose_strength(
+    samples: Samples, prior: LinearHead, multi_label: bool, on_fit: Callable[[int, int], None]
+) -> float:
+    """How strong the pull is: groups are left out in turn, and the loss on them decides.
+
+    Of the strengths whose loss is within a standard error of the lowest one it is the strongest.
+
+    Args:
+        on_fit: receives the number of fits that are done, and of all.
+    """
+    groups = np.unique(samples.groups)
+    if len(groups) < 2:
+        return _USUAL
+    losses = np.full((len(STRENGTHS), len(groups)), np.nan)
+    for column, group in enumerate(groups):
+        out = samples.groups == group
+        rest, left_out = samples.part(~out), samples.part(out)
+        for row, strength in enumerate(STRENGTHS):
+            if (rest.taught(multi_label)).sum() >= (1 if multi_label else 2):
+                head = fit(rest, prior, strength, multi_label)
+                losses[row, column] = _loss(head, left_out, rest.taught(multi_label), multi_label)
+            on_fit(column * len(STRENGTHS) + row + 1, losses.size)
+    losses = losses[:, np.isfinite(losses).all(0)]
+    if not losses.shape[1]:
+        return _USUAL
+    means = losses.mean(1)
+    best = int(np.argmin(means))
+    error = losses[best].std() / np.sqrt(losses.shape[1]) if losses.shape[1] > 1 else 0.0
+    return next(strength for strength, mean in zip(STRENGTHS, means) if mean <= means[best] + error)
+
+
+def _loss(head: LinearHead, samples: Samples, known: np.ndarray, multi_label: bool) -> float:
+    """Balanced cross entropy on samples of classes that the head was fitted to; NaN: there are none."""
+    counts = samples.counts * known
+    if not multi_label:
+        counts = counts * (samples.targets * known).sum(1, keepdims=True)
+    samples = Samples(samples.features, samples.targets * known, counts, samples.groups)
+    scores = np.maximum(head.scores(samples.features, multi_label).astype(np.float64), _LEAST)
+    positives = samples.targets * counts
+    sums = positives.sum(0)
+    if not (sums > 0).any():
+        return float("nan")
+    losses = -(positives * np.log(scores)).sum(0)[sums > 0] / sums[sums > 0]
+    if multi_label:
+        negatives = (1 - samples.targets) * counts
+        lost = negatives.sum(0)
+        others = -(negatives * np.log(np.maximum(1 - scores, _LEAST))).sum(0)[lost > 0] / lost[lost > 0]
+        losses = np.concatenate([losses, others])
+    return float(losses.mean())
+
+
+Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+def _softmax(start: np.ndarray, targets: np.ndarray, weights: np.ndarray, rest: np.ndarray) -> Loss:
+    """Of changes of the logits [S, k]: the loss and its slope.
+
+    Args:
+        weights: [S].
+        rest: [S], log of the summed exponentials of all other classes, which do not change.
+    """
+
+    def loss(change: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = start + change
+        total = np.logaddexp(_log_sum(logits), rest)
+        probabilities = np.exp(logits - total[:, None])
+        value = float((weights * (total - (logits * targets).sum(1))).sum())
+        return value, weights[:, None] * (probabilities - targets)
+
+    return loss
+
+
+def _logistic(start: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Loss:
+    """The same of classes each by itself.
+
+    Args:
+        weights: [S, k].
+    """
+
+    def loss(change: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = start + change
+        value = float((weights * (np.logaddexp(0, logits) - targets * logits)).sum())
+        return value, weights * (_sigmoid(logits) - targets)
+
+    return loss
+
+
+def _minimum(objective: Loss, start: np.ndarray) -> np.ndarray:
+    """Of a convex function that gives its value and slope: L-BFGS with a backtracking search."""
+    place, (value, slope) = start, objective(start)
+    steps: list[tuple[np.ndarray, np.ndarray, float]] = []
+    scale = max(float(np.abs(slope).max()), _LEAST)
+    for _ in range(_ITERATIONS):
+        if np.abs(slope).max() <= _TOLERANCE * scale:
+            break
+        direction = -_times_inverse(steps, slope)
+        descent = float((direction * slope).sum())
+        length = 1.0
+        while length > 1e-10:
+            there = place + length * direction
+            new_value, new_slope = objective(there)
+            if new_value <= value + 1e-4 * length * descent:
+                break
+            length /= 2
+        else:
+            break
+        moved, turned = there - place, new_slope - slope
+        product = float((moved * turned).sum())
+        if product > _LEAST * float((turned**2).sum()):
+            steps = [*steps, (moved, turned, product)][-_MEMORY:]
+        place, value, slope = there, new_value, new_slope
+    return place
+
+
+def _times_inverse(steps: Sequence[tuple[np.ndarray, np.ndarray, float]], slope: np.ndarray) -> np.ndarray:
+    """The slope times the approximate inverse of the second derivative."""
+    found, factors = slope.copy(), []
+    for moved, turned, product in reversed(steps):
+        factor = float((moved * found).sum()) / product
+        factors.append(factor)
+        found -= factor * turned
+    if steps:
+        moved, turned, product = steps[-1]
+        found *= product / float((turned**2).sum())
+    for (moved, turned, product), factor in zip(steps, reversed(factors)):
+        found += (factor - float((turned * found).sum()) / product) * moved
+    return found
+
+
+def _log_sum(logits: np.ndarray) -> np.ndarray:
+    """log of the summed exponentials of rows [S, K] -> [S]."""
+    highest = logits.max(1)
+    return highest + np.log(np.exp(logits - highest[:, None]).sum(1))
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(logits / 2))

@@ -1,0 +1,351 @@
+"""A new linear head on the frozen backbone of an exported model, trained on annotated spans within a minute.
+
+- Samples are the windows of ``paddlevideo timeline``, labelled as ``window_labels`` states; their features are computed
+  once (``window_features``).
+- Classes are those of the model, then new ones in the order of the training list.  A class of the model without a
+  sample keeps its weights.
+- Unmarked time of the annotated videos is the background class: the one that is named, or that of the model, or, where
+  at least 10 windows and a twentieth of all are unmarked, a new one called ``background``.  Of a model with several
+  labels per clip it is none of the classes.
+- How strongly the head is pulled to the old one is chosen on training videos that are left out in turn; of a single
+  video on its spans.
+- Both models are measured on the held-out videos, by the rule from scores to spans of ``timeline``.  A found span with
+  more than half of its time in ignored time does not count.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.errors import UserError, printable
+from paddlevideo.inference.exported import MULTI_LABEL, read_description
+from paddlevideo.inference.linear_head import LinearHead, Samples, choose_strength, fit
+from paddlevideo.inference.runtimes.base import Say
+from paddlevideo.inference.timeline import TimelineSettings, spans_of
+from paddlevideo.inference.window_features import FeatureFolder, TaughtFrom, WindowFeatures
+from paddlevideo.inference.window_labels import WindowLabels, label_windows, time_without
+from paddlevideo.metrics.spans import SpanFigures, score_spans
+from paddlevideo.safe_io import sha256
+from paddlevideo.spans import Span, SpanTable
+
+BACKGROUND = "background"
+_LEAST_UNMARKED, _LEAST_SHARE = 10, 0.05  # windows that make a background class
+_MOST_GROUPS = 5  # that are left out in turn
+_HEADLINE = {"f1@50": "F1@50", "mAP": "mAP"}  # the first one that there is
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is taught, and how.
+
+    Args:
+        train, val: annotated spans; videos are named as below ``videos``.
+        ignored: spans that no person has checked.
+        videos: the folder of the videos.
+        rule: ``TimelineSettings`` of held-out figures, but for ``exclusive``.
+        background: name of the class of unmarked time; None: see the module.
+        no_background: unmarked time is not used.
+        seed: of the order in which training videos are left out.
+        device, batch_size: of the network.
+    """
+
+    train: SpanTable
+    val: SpanTable
+    ignored: SpanTable
+    videos: Path
+    rule: Mapping[str, Any]
+    background: str | None = None
+    no_background: bool = False
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class _Video:
+    """A video of a list with its features and labels."""
+
+    name: str
+    features: WindowFeatures
+    labels: WindowLabels
+    ignored: Sequence[Span]
+
+
+def teach(
+    model: TaughtFrom,
+    lesson: Lesson,
+    out: Path,
+    folder: FeatureFolder,
+    say: Say,
+    on_time: Callable[[float], None] = lambda time_s: None,
+) -> dict[str, Any]:
+    """Writes an export with a new head, and gives its figures.
+
+    Args:
+        out: the export's folder.
+        folder: of the features.
+        on_time: receives how many seconds of all videos have features.
+
+    Returns:
+        ``held_out`` and ``previous``: ``{"name", "value"}`` of the new and of the old model on the held-out videos;
+        ``figures``, ``classes`` and counts.
+
+    Raises:
+        UserError: a video that is trained on is held out, too; too few windows or classes; see ``TaughtFrom`` and
+            ``FeatureNetwork``.
+    """
+    from paddlevideo.inference.feature_network import FeatureNetwork
+
+    description = model.export.description
+    files = {part: _files(table, lesson.videos) for part, table in (("train", lesson.train), ("val", lesson.val))}
+    _refuse_both(files)
+    multi_label = description.score_type == MULTI_LABEL
+    old = tuple(description.labels)
+    classes = [*old, *dict.fromkeys(_labels(lesson.train, old))]
+    start = time.monotonic()
+    network = FeatureNetwork(model, lesson.device, lesson.batch_size, say)
+    found = [*folder.all_of([*files["train"].values(), *files["val"].values()], lambda: network, on_time)]
+    features_s = time.monotonic() - start
+    say(
+        f"features of {len(found)} videos, {sum(len(each.features) for each in found)} windows, in {features_s:.1f} s "
+        f"({folder.num_read} from {folder.folder})"
+    )
+    start = time.monotonic()
+    num_train = len(files["train"])
+    parts = [*zip(files["train"], found[:num_train])], [*zip(files["val"], found[num_train:])]
+    train = [_labelled(name, each, lesson.train, lesson.ignored, classes) for name, each in parts[0]]
+    _say_lost(train, say)
+    background = _background(lesson, description.background, multi_label, train, say)
+    if background is not None and background not in classes:
+        classes.append(background)
+        train = [replace(each, labels=_wider(each.labels, len(classes))) for each in train]
+    samples = _samples(train, classes, background, multi_label, lesson.seed)
+    _check(samples, classes, multi_label, lesson.train)
+    prior = network.head.with_classes(len(classes), multi_label)
+    strength = choose_strength(samples, prior, multi_label, lambda k, n: say(f"epoch:[ {k}/{n + 1} ]"))
+    head = fit(samples, prior, strength, multi_label)
+    say(f"head of {len(classes)} classes on {len(samples.features)} windows in {time.monotonic() - start:.1f} s")
+    val = [_labelled(name, each, lesson.val, lesson.ignored, [*classes, *_labels(lesson.val, classes)])
+           for name, each in parts[1]]  # fmt: skip
+    settings = {**lesson.rule, "exclusive": not multi_label}
+    new_figures = _measure(head, classes, val, lesson.val, {**settings, "background": background}, background)
+    old_background = background if background in old else description.background
+    old_figures = _measure(network.head, old, val, lesson.val, {**settings, "background": old_background}, background)
+    _export(network, head, classes, out, background, say)
+    taught = [name for name, is_taught in zip(classes, samples.taught(multi_label)) if is_taught]
+    return {
+        **_compared(new_figures, old_figures),
+        "classes": classes, "taught": taught, "new_classes": classes[len(old) :], "background": background,
+        "windows": {name: int(count) for name, count in zip(classes, (samples.targets * samples.counts).sum(0))},
+        "strength": strength, "features_s": round(features_s, 2), "head_s": round(time.monotonic() - start, 2),
+        "videos": {"train": len(train), "val": len(val)}, "settings": settings,
+    }  # fmt: skip
+
+
+def _files(table: SpanTable, folder: Path) -> dict[str, Path]:
+    """The videos of a list, by name.
+
+    Raises:
+        UserError: a span names no video, or a person.
+    """
+    for span in table.spans:
+        if span.video is None or span.person is not None:
+            what = "a span without the name of its video" if span.video is None else "spans of persons"
+            raise UserError(f"{table.source}: {what}; expected spans of whole pictures, each with its video")
+    names = dict.fromkeys([*table.videos, *(span.video for span in table.spans)])
+    if not names:
+        raise UserError(f"{table.source}: names no video")
+    return {name: folder / name for name in sorted(names)}
+
+
+def _refuse_both(files: Mapping[str, Mapping[str, Path]]) -> None:
+    """
+    Raises:
+        UserError: a video is in both lists, by its name or by its content.
+    """
+    twice = sorted(files["train"].keys() & files["val"].keys())
+    if not twice:
+        sizes = {path.stat().st_size for path in files["train"].values() if path.is_file()}
+        same = [name for name, path in files["val"].items() if path.is_file() and path.stat().st_size in sizes]
+        digests = {sha256(path) for path in files["train"].values() if same and path.is_file()}
+        twice = [name for name in same if sha256(files["val"][name]) in digests]
+    if twice:
+        raise UserError(
+            f"--val: {printable(twice[0])}: is a video of --train, too; a held-out video must not be trained on"
+        )
+
+
+def _labels(table: SpanTable, known: Sequence[str]) -> list[str]:
+    """Labels of spans that are not known, in the order of the table's classes, then of time."""
+    used = dict.fromkeys(span.label for span in table.spans)
+    ordered = [*(name for name in table.classes if name in used), *used]
+    return [name for name in dict.fromkeys(ordered) if name not in known]
+
+
+def _labelled(
+    name: str, features: WindowFeatures, table: SpanTable, ignored: SpanTable, classes: Sequence[str]
+) -> _Video:
+    spans, unchecked = ([span for span in each.spans if span.video == name] for each in (table, ignored))
+    return _Video(name, features, label_windows(features.windows_s, spans, unchecked, classes), unchecked)
+
+
+def _wider(labels: WindowLabels, count: int) -> WindowLabels:
+    more = ((0, 0), (0, count - labels.shares.shape[1]))
+    return replace(labels, shares=np.pad(labels.shares, more), near=np.pad(labels.near, more))
+
+
+def _say_lost(videos: Sequence[_Video], say: Say) -> None:
+    lost = sum(video.labels.num_lost for video in videos)
+    if lost:
+        say(f"{lost} spans are too short for a window of their own, and are not trained on; a smaller --hop_s has more")
+
+
+def _background(lesson: Lesson, own: str | None, multi_label: bool, train: Sequence[_Video], say: Say) -> str | None:
+    """The class of unmarked time; see the module."""
+    unmarked = sum(int((video.labels.unmarked & video.labels.used).sum()) for video in train)
+    total = sum(len(video.labels.used) for video in train)
+    if lesson.no_background:
+        say(f"unmarked time ({unmarked} windows) is not used")
+        return None
+    name = lesson.background or own
+    if name is None and not multi_label and unmarked >= max(_LEAST_UNMARKED, _LEAST_SHARE * total):
+        name = BACKGROUND
+    if name is not None:
+        say(f"unmarked time ({unmarked} windows) is the class {name!r}, which is no span")
+    elif multi_label:
+        say(f"unmarked time ({unmarked} windows) is none of the classes")
+    else:
+        say(f"unmarked time ({unmarked} of {total} windows) is too short for a background class, and is not used")
+    return name
+
+
+def _samples(
+    videos: Sequence[_Video], classes: Sequence[str], background: str | None, multi_label: bool, seed: int
+) -> Samples:
+    """All windows that are used; a group is a video, of a single one a span and what is near it."""
+    place = classes.index(background) if background is not None else None
+    parts: list[tuple[np.ndarray, ...]] = []
+    for number, video in enumerate(videos):
+        if multi_label:
+            targets, counts = video.labels.several(place)
+            chosen = counts.any(1)
+        else:
+            single = video.labels.single(place)
+            chosen = single >= 0
+            targets = np.eye(len(classes), dtype=np.float32)[single]
+            counts = np.ones_like(targets)
+        groups = np.full(len(chosen), number) if len(videos) > 1 else video.labels.span
+        parts.append((video.features.features[chosen], targets[chosen], counts[chosen], groups[chosen]))
+    features, targets, counts, groups = (np.concatenate(column) for column in zip(*parts))
+    names, groups = np.unique(groups, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names)) % min(max(len(names), 1), _MOST_GROUPS)
+    return Samples(features, targets, counts, order[groups] if len(names) else groups)
+
+
+def _check(samples: Samples, classes: Sequence[str], multi_label: bool, table: SpanTable) -> None:
+    """
+    Raises:
+        UserError: nothing can be learned from the samples.
+    """
+    if not len(samples.features):
+        raise UserError(
+            f"{table.source}: no window of its videos is in a span; give longer spans, or a shorter --window_s and "
+            "--hop_s"
+        )
+    taught = [name for name, is_taught in zip(classes, samples.taught(multi_label)) if is_taught]
+    if len(taught) < (1 if multi_label else 2):
+        only = f"only of {taught[0]!r}" if taught else "of classes that every window has"
+        raise UserError(
+            f"{table.source}: all windows are {only}; a head needs spans of two classes, or unmarked time "
+            "(--background NAME)"
+        )
+
+
+@dataclass(frozen=True)
+class _Figures:
+    spans: SpanFigures
+    window_accuracy: float | None
+    headline: tuple[str, float]
+
+
+def _measure(
+    head: LinearHead,
+    classes: Sequence[str],
+    videos: Sequence[_Video],
+    truth: SpanTable,
+    settings: Mapping[str, Any],
+    background: str | None,
+) -> _Figures:
+    """Figures of a head on held-out videos; it may lack classes of the truth."""
+    rule, found, facts = TimelineSettings(**settings), [], {}
+    right = total = 0
+    for video in videos:
+        scores = head.scores(video.features.features, not rule.exclusive)
+        spans = spans_of(scores, video.features.windows_s, rule, classes, video.name, video.features.end_s)
+        found += [span for span in spans if not _mostly_ignored(span, video.ignored)]
+        facts[video.name] = {"duration_s": round(video.features.end_s, 3)}
+        single, best = video.labels.single(None), scores.argmax(1)
+        right += int((best == single)[single >= 0].sum())
+        total += int((single >= 0).sum())
+    figures = score_spans(SpanTable(found, facts, classes), truth, background)
+    key = next((key for key in _HEADLINE if key in figures.figures), "mAP")
+    return _Figures(figures, right / total if total else None, (_HEADLINE[key], figures.figures.get(key, 0.0)))
+
+
+def _mostly_ignored(span: Span, ignored: Sequence[Span]) -> bool:
+    shared = sum(
+        max(0.0, min(span.end_s, end_s) - max(span.start_s, start_s)) for start_s, end_s in time_without(ignored, ())
+    )
+    return shared > span.duration_s / 2
+
+
+def _compared(new: _Figures, old: _Figures) -> dict[str, Any]:
+    def headline(figures: _Figures) -> dict[str, Any]:
+        name, value = figures.headline
+        return {"name": name, "value": round(value, 4)}
+
+    def all_of(figures: _Figures) -> dict[str, Any]:
+        values = {name: round(value, 4) for name, value in figures.spans.figures.items()}
+        accuracy = figures.window_accuracy
+        return values | {"window_accuracy": accuracy if accuracy is None else round(accuracy, 4)}
+
+    return {
+        "held_out": headline(new), "previous": headline(old),
+        "figures": {"held_out": all_of(new), "previous": all_of(old)},
+        "per_class": {"held_out": new.spans.classes, "previous": old.spans.classes},
+        "notes": list(dict.fromkeys([*new.spans.notes, *old.spans.notes])),
+    }  # fmt: skip
+
+
+def _export(
+    network: Any, head: LinearHead, classes: Sequence[str], out: Path, background: str | None, say: Say
+) -> None:
+    """Writes the export of the network with another head."""
+    from paddlevideo.classes import Classes, count_key, write_weights
+    from paddlevideo.config import Config
+    from paddlevideo.inference.export import export
+    from paddlevideo.registry import FRAMEWORKS
+
+    data = network.config.to_dict()
+    data["MODEL"] = FRAMEWORKS.get(data["MODEL"]["framework"]).deployed(data["MODEL"])[0]
+    *path, last = count_key(Config(data)).split(".")
+    table = data
+    for key in path:
+        table = table[key]
+    table[last] = len(classes)
+    arrays = {key: tensor.numpy() for key, tensor in network.framework.state_dict().items()}
+    arrays |= {"head.fc.weight": head.weight, "head.fc.bias": head.bias}
+    with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
+        weights = Path(folder) / f"{data['model_name']}.pdparams"
+        write_weights(weights, arrays, Classes(tuple(classes)), {"step": 0})
+        export(Config(data, network.config.source), weights, out, say=lambda line: None)
+    description = read_description(out)
+    if background is not None:
+        replace(description, background=background).write(out)
