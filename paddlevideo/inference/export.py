@@ -148,6 +148,8 @@ def export(
             for line in lines:
                 say(line)
             names = names_of(framework, program)
+            if missing := len(framework.state_dict()) - len(names):
+                say(f"{missing} weights are no part of the program: the export cannot be read back as a checkpoint")
             features = digest_of_features(framework, config.section("MODEL"))
             write_names(program, program.with_suffix(PARAMS_SUFFIX), names, classes.describe(), features)
             description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path))

@@ -9,7 +9,8 @@ import numpy as np
 
 STRENGTHS = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)  # of the pull, from the strongest on
 _USUAL = 0.01  # where nothing can be left out to choose by
-_ITERATIONS, _TOLERANCE, _MEMORY = 200, 1e-5, 10
+_ITERATIONS, _FEW_ITERATIONS, _TOLERANCE, _MEMORY = 200, 30, 1e-4, 10
+_MOST = 2000  # samples to choose by
 _LEAST = 1e-12  # of a probability
 
 
@@ -89,62 +90,89 @@ class Samples:
         return positive & (((1 - self.targets) * self.counts).sum(0) > 0) if multi_label else positive
 
 
-def fit(samples: Samples, prior: LinearHead, strength: float, multi_label: bool) -> LinearHead:
-    """The head that fits the samples, pulled towards ``prior``; classes without a sample keep its rows.
+class Fitting:
+    """The weighted cross entropy of samples, as a function of the change of an earlier head.
 
-    Minimises the weighted cross entropy plus ``strength / 2`` times the squared distance to the prior, on features of
-    mean 0 and deviation 1, with L-BFGS; the bias is pulled, too.
+    Features are scaled to mean 0 and deviation 1 first.  Classes without a sample keep their rows.
+
+    Args:
+        prior: the earlier head.
     """
-    features = samples.features.astype(np.float64)
-    mean, deviation = features.mean(0), features.std(0)
-    deviation = np.where(deviation > 1e-6 * max(deviation.max(), 1e-12), deviation, np.inf)  # constant: no use
-    scaled = np.concatenate([(features - mean) / deviation, np.ones((len(features), 1))], 1)  # [S, C + 1]
-    taught = samples.taught(multi_label)
-    start = prior.logits(samples.features).astype(np.float64)
-    # the change lies in the space of the samples, which is smaller where they are few
-    basis = np.linalg.qr(scaled.T)[0] if len(scaled) < scaled.shape[1] else None
-    inputs = scaled if basis is None else scaled @ basis
-    targets, weights = samples.targets[:, taught].astype(np.float64), samples.weights(multi_label)[:, taught]
-    if multi_label:
-        loss = _logistic(start[:, taught], targets, weights)
-    else:
-        rest = _log_sum(start[:, ~taught]) if not taught.all() else np.full(len(start), -np.inf)
-        loss = _softmax(start[:, taught], targets, weights[:, 0], rest)
 
-    def objective(change: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = loss(inputs @ change)
-        return value + strength / 2 * float((change**2).sum()), inputs.T @ slope + strength * change
+    def __init__(self, samples: Samples, prior: LinearHead, multi_label: bool):
+        mean, deviation = samples.features.mean(0, np.float64), samples.features.std(0, dtype=np.float64)
+        useless = deviation <= 1e-6 * max(float(deviation.max()), _LEAST)  # constant
+        self._mean, self._deviation = mean, np.where(useless, np.inf, deviation)
+        scaled = ((samples.features - mean) / self._deviation).astype(np.float32)
+        self._inputs = np.concatenate([scaled, np.ones((len(scaled), 1), np.float32)], 1)  # [S, C + 1]
+        self._prior, self.taught = prior, samples.taught(multi_label)
+        start = prior.logits(samples.features).astype(np.float64)
+        targets, weights = samples.targets[:, self.taught], samples.weights(multi_label)[:, self.taught]
+        if multi_label:
+            self._loss = _logistic(start[:, self.taught], targets, weights)
+        else:
+            others = start[:, ~self.taught]
+            rest = _log_sum(others) if others.shape[1] else np.full(len(start), -np.inf)
+            self._loss = _softmax(start[:, self.taught], targets, weights[:, 0], rest)
 
-    change = _minimum(objective, np.zeros((inputs.shape[1], int(taught.sum()))))
-    change = change if basis is None else basis @ change  # [C + 1, number of taught classes]
-    weight, bias = prior.weight.astype(np.float64), prior.bias.astype(np.float64)
-    slopes = change[:-1] / deviation[:, None]
-    weight[:, taught] += slopes
-    bias[taught] += change[-1] - mean @ slopes
-    return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
+    def change(self, strength: float, start: np.ndarray | None = None, iterations: int = _ITERATIONS) -> np.ndarray:
+        """The change [C + 1, number of taught classes] that minimises the cross entropy plus ``strength / 2`` times
+        its own square; the last row is that of the bias.
+
+        Args:
+            start: where the search begins; None: no change.
+        """
+
+        def objective(change: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = self._loss((self._inputs @ change.astype(np.float32)).astype(np.float64))
+            slopes = (self._inputs.T @ slope.astype(np.float32)).astype(np.float64)
+            return value + strength / 2 * float((change**2).sum()), slopes + strength * change
+
+        start = np.zeros((self._inputs.shape[1], int(self.taught.sum()))) if start is None else start
+        return _minimum(objective, start, iterations)
+
+    def head(self, change: np.ndarray) -> LinearHead:
+        """The changed head, for features that are not scaled."""
+        weight, bias = self._prior.weight.astype(np.float64), self._prior.bias.astype(np.float64)
+        slopes = change[:-1] / self._deviation[:, None]
+        weight[:, self.taught] += slopes
+        bias[self.taught] += change[-1] - self._mean @ slopes
+        return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def fit(samples: Samples, prior: LinearHead, strength: float, multi_label: bool) -> LinearHead:
+    """The head that fits the samples, pulled towards ``prior`` (``Fitting``)."""
+    fitting = Fitting(samples, prior, multi_label)
+    return fitting.head(fitting.change(strength))
 
 
 def choose_strength(
-    samples: Samples, prior: LinearHead, multi_label: bool, on_fit: Callable[[int, int], None]
+    samples: Samples, prior: LinearHead, multi_label: bool, seed: int, on_fit: Callable[[int, int], None]
 ) -> float:
     """How strong the pull is: groups are left out in turn, and the loss on them decides.
 
     Of the strengths whose loss is within a standard error of the lowest one it is the strongest.
 
     Args:
+        seed: of the 2000 samples that are taken where there are more.
         on_fit: receives the number of fits that are done, and of all.
     """
     groups = np.unique(samples.groups)
     if len(groups) < 2:
         return _USUAL
+    if len(samples.features) > _MOST:
+        chosen = np.zeros(len(samples.features), bool)
+        chosen[np.random.default_rng(seed).permutation(len(chosen))[:_MOST]] = True
+        samples = samples.part(chosen)
     losses = np.full((len(STRENGTHS), len(groups)), np.nan)
     for column, group in enumerate(groups):
         out = samples.groups == group
-        rest, left_out = samples.part(~out), samples.part(out)
+        fitting, left_out = Fitting(samples.part(~out), prior, multi_label), samples.part(out)
+        change = None
         for row, strength in enumerate(STRENGTHS):
-            if (rest.taught(multi_label)).sum() >= (1 if multi_label else 2):
-                head = fit(rest, prior, strength, multi_label)
-                losses[row, column] = _loss(head, left_out, rest.taught(multi_label), multi_label)
+            if fitting.taught.sum() >= (1 if multi_label else 2):
+                change = fitting.change(strength, change, _FEW_ITERATIONS)
+                losses[row, column] = _loss(fitting.head(change), left_out, fitting.taught, multi_label)
             on_fit(column * len(STRENGTHS) + row + 1, losses.size)
     losses = losses[:, np.isfinite(losses).all(0)]
     if not losses.shape[1]:
@@ -211,12 +239,12 @@ def _logistic(start: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Lo
     return loss
 
 
-def _minimum(objective: Loss, start: np.ndarray) -> np.ndarray:
+def _minimum(objective: Loss, start: np.ndarray, iterations: int) -> np.ndarray:
     """Of a convex function that gives its value and slope: L-BFGS with a backtracking search."""
     place, (value, slope) = start, objective(start)
     steps: list[tuple[np.ndarray, np.ndarray, float]] = []
     scale = max(float(np.abs(slope).max()), _LEAST)
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         if np.abs(slope).max() <= _TOLERANCE * scale:
             break
         direction = -_times_inverse(steps, slope)

@@ -129,7 +129,7 @@ def teach(
     samples = _samples(train, classes, background, multi_label, lesson.seed)
     _check(samples, classes, multi_label, lesson.train)
     prior = network.head.with_classes(len(classes), multi_label)
-    strength = choose_strength(samples, prior, multi_label, lambda k, n: say(f"epoch:[ {k}/{n + 1} ]"))
+    strength = choose_strength(samples, prior, multi_label, lesson.seed, lambda k, n: say(f"epoch:[ {k}/{n + 1} ]"))
     head = fit(samples, prior, strength, multi_label)
     say(f"head of {len(classes)} classes on {len(samples.features)} windows in {time.monotonic() - start:.1f} s")
     val = [_labelled(name, each, lesson.val, lesson.ignored, [*classes, *_labels(lesson.val, classes)])

@@ -12,6 +12,7 @@ from paddlevideo.inference.export_check import TOLERANCE, Reference
 from paddlevideo.inference.formats import compare_formats, write_formats
 from paddlevideo.inference.runtimes.base import BACKENDS, LIBRARIES
 from paddlevideo.inference.video_bank import Window
+from paddlevideo.modeling.exported_weights import names_of, variables_of
 from tests.models.sections import FRAMES, RECOGNIZERS, SIZES, build
 from tests.unit.modeling.test_fast_rcnn import KINDS, T, detector
 
@@ -75,3 +76,19 @@ def test_every_form_gives_the_network_s_scores(name, tmp_path):
     found = compare_formats(tmp_path / "m.json", forms, reference, print)
     assert found.keys() == {*forms}
     assert all(difference.absolute <= TOLERANCE for difference in found.values()), found
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in NAMES]
+)
+def test_every_weight_is_found_again_in_the_program(name, tmp_path):
+    network, clip = network_of(name)
+    network.eval()
+    window = WINDOW if network.takes_boxes and network.needs_long_term else None
+    specs = network.input_spec({"imgs": clip[None], **(window.empty(1) if window else {})})
+    save_program(network, specs, tmp_path / "m")
+    names = names_of(network, tmp_path / "m.json")
+    assert names.keys() == network.state_dict().keys()
+    variables = variables_of(tmp_path / "m.json")
+    for key, tensor in network.state_dict().items():
+        assert np.array_equal(variables[names[key]].numpy(), tensor.numpy()), key

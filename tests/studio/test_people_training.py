@@ -43,7 +43,7 @@ def test_boxes_of_the_detector_are_trained_on_where_a_person_has_their_track(cli
     }  # fmt: skip
     assert len(parts.held_out) == 1 and parts.classes == ["walk", "run"]
     assert people_training.split(project).held_out == parts.held_out
-    assert client.get("/api/project").json()["counts"]["corrections"] == 12
+    assert client.get("/api/project").json()["counts"]["people_corrections"] == 12
 
 
 def test_what_cannot_be_trained_is_refused(client, upload, project):
@@ -89,7 +89,7 @@ def test_a_training_makes_a_model_of_people_that_analyses(client, people, projec
     assert job["result"]["held_out"]["name"] == "mAP@0.5IOU" and job["result"]["used"]
     shown = client.get("/api/models").json()
     assert shown["model"] == 1 and shown["models"][0]["kind"] == "people"
-    assert client.get("/api/project").json()["counts"]["corrections"] == 0
+    assert client.get("/api/project").json()["counts"]["people_corrections"] == 0
     words = [step.split()[1:3] for step in job["command"].split(" && ")]
     assert words[0] == ["prepare", "people"] and [w[0] for w in words[1:3]] == ["train", "export"]
     _analyse(client, people[0], project, tmp_path)

@@ -36,11 +36,16 @@ FIGURES = "paddlevideo_studio.figures"
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What is trained: ``head`` or ``full``; of the latter the configuration, and its ``-o``."""
+    """What is trained: ``head`` or ``full``; of the latter the configuration, and its ``-o``.
+
+    Args:
+        of: ``timeline``, spans, or ``people``, boxes; None: the project's kind.
+    """
 
     mode: str
     config: str | None = None
     override: tuple[str, ...] = ()
+    of: str | None = None
 
 
 def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
@@ -53,9 +58,9 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
     project = studio.project
     if wanted.mode == "full" and not wanted.config:
         raise UserError("config: full training needs a configuration, e.g. tsm_own_spans")
-    of_people = project.settings.kind == "people"
+    of_people = (wanted.of or project.settings.kind) == "people"
     if of_people and wanted.mode == "head":
-        raise UserError("mode: a project of people trains whole models: full, with a config of detection")
+        raise UserError("mode: models of people are trained whole: full, with a config of detection")
     if wanted.mode == "full":
         wanted = replace(wanted, config=str(shipped_config(wanted.config or "")))
         check_overrides(wanted.override)

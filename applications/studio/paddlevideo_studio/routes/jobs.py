@@ -50,6 +50,7 @@ class Training(BaseModel):
     mode: Literal["head", "full"]
     config: str | None = Field(None, max_length=200)
     override: list[str] = Field(default_factory=list, max_length=50)
+    of: Literal["timeline", "people"] | None = None
 
 
 def find_job(studio: Studio, number: int) -> Job:
@@ -113,7 +114,7 @@ def similar(studio: State, key: str, body: Similar) -> dict[str, Any]:
 @router.post("/train", status_code=202)
 def train(studio: State, body: Training) -> dict[str, Any]:
     """Trains on what persons have annotated."""
-    wanted = TrainRequest(body.mode, body.config, tuple(body.override))
+    wanted = TrainRequest(body.mode, body.config, tuple(body.override), body.of)
     with studio.project.lock:
         return job_view(studio.jobs, submit_training(studio, wanted))
 

@@ -44,7 +44,8 @@ def shown(studio: Studio) -> dict[str, Any]:
             "videos": len(project.videos),
             "spans": len(current),
             "checked": sum(entry["by"] == "human" for entry in current),
-            "corrections": project.corrections(),
+            "corrections": project.corrections(project.spans),
+            "people_corrections": project.corrections(project.people),
         }
     limits = {"upload_bytes": studio.limits.upload_bytes, "queue": studio.limits.queue}
     return {

@@ -60,7 +60,10 @@ const EVENTS = {
     if (id === state.video) loadSpans();
     EVENTS.project();
   },
-  people: ({ video: id }) => id === state.video && loadPeople(),
+  people: ({ video: id }) => {
+    if (id === state.video) loadPeople();
+    EVENTS.project();
+  },
   project: async () => update({ project: await api("GET", "project") }),
 };
 
@@ -74,7 +77,7 @@ function offer(button, reason, isNext) {
 }
 
 function topBar() {
-  const { project } = state, current = model(), open = video(), corrections = project?.counts.corrections ?? 0;
+  const { project } = state, current = model(), open = video(), corrections = project?.counts[onPeople() ? "people_corrections" : "corrections"] ?? 0;
   for (const button of $("#tabs").children) button.setAttribute("aria-current", button.dataset.tab === state.tab ? "page" : "false");
   const held = current?.held_out, was = current?.previous;
   $("#model-line").replaceChildren(...(current ? [t("model"), " ", h("b", {}, current.name), held && ` · ${t("held_out")} ${held.name} `,

@@ -19,16 +19,16 @@ const use = (number) => attempt(async () => {
 });
 
 export function trainDialog() {
-  const people = state.project.kind === "people";
+  const people = state.tab === "people";
   const mode = h("select", { name: "mode" }, options(people ? [["full", t("train_full")]] : [["head", t("train_head")], ["full", t("train_full")]]));
-  const config = h("input", { name: "config", value: people ? "ava_custom" : "tsm_own_spans" });
+  const config = h("input", { name: "config", value: people ? "slowonly_kinetics_pretrained_r50_4x16x1_20e_ava_rgb" : "tsm_own_spans" });
   const changes = h("textarea", { rows: 3, placeholder: "epochs=20" }), more = h("div", { hidden: !people }, field(t("config"), config), field(t("overrides"), changes));
   mode.onchange = () => { more.hidden = mode.value === "head"; };
   const begin = (event) => {
     event.preventDefault();
     const full = { config: config.value.trim(), override: changes.value.split("\n").map((line) => line.trim()).filter(Boolean) };
     attempt(async () => {
-      await api("POST", "train", { mode: mode.value, ...(mode.value === "full" ? full : {}) });
+      await api("POST", "train", { mode: mode.value, of: people ? "people" : "timeline", ...(mode.value === "full" ? full : {}) });
       dialog.close();
       say(t("training_queued"));
     });
