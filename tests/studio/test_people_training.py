@@ -53,7 +53,7 @@ def test_what_cannot_be_trained_is_refused(client, upload, project):
     answer = client.post("/api/train", json=body)
     assert answer.status_code == 409 and "persons by a person in 1 video:" in answer.json()["error"]
     for wrong, text in (({"config": "tsm_own_spans"}, "of no detector of actions"), ({"config": None}, "config: "),
-                        ({"mode": "head"}, "trained whole")):  # fmt: skip
+                        ({"mode": "head"}, "are trained whole")):  # fmt: skip
         answer = client.post("/api/train", json={**body, **wrong})
         assert answer.status_code == 422 and text in answer.json()["error"]
 

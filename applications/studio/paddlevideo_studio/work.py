@@ -222,10 +222,7 @@ def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dic
     held_out, previous = figures.get("held_out"), figures.get("previous")
     name = f"{project.settings.name}-{job.id}"
     model = project.models.add_folder(folder / "export", name, job.id, held_out, previous)
-    before = project.models.get(job.model)
     with project.lock:
-        if job.kind == "teach" and before is not None:
-            project.add_classes([each for each in model.classes if each not in before.classes])
         worse = bool(held_out and previous and held_out["value"] < previous["value"])
         values = {} if worse else {"model": model.id}
         project.change(trained=job.created, **values)
