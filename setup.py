@@ -67,6 +67,7 @@ EXTRAS = {
         "httpx>=0.27",
     ],
     "studio": ["fastapi>=0.110", "uvicorn>=0.27"],  # the page of applications/studio
+    "browser": ["playwright>=1.48", "axe-playwright-python>=0.1.4"],  # tests of its pages, in Debian's chromium
     "demo": ["scikit-learn>=1.4"],  # its hand-written digits
 }
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from paddlevideo.cli import options, span_options
 from paddlevideo.cli.interruption import Interruption
 from paddlevideo.cli.outputs import check_outputs, failures_of, model_files, raise_first
+from paddlevideo.cli.reading_progress import ReadingProgress
 from paddlevideo.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", metavar="FILE", help="write key frames, people and actions")
     add("--spans", nargs="+", default=[], metavar="FILE", help="write spans: .json, .jsonl, .csv, .srt, .vtt")
     span_options.add_rule(parser)
+    add("--progress", action="store_true", help="print to stderr how far the video was scored, once a second")
     add("--people", metavar="FILE", help="write a table of the tracks' boxes (.csv), with the actions of the spans")
     add(
         "--batch_size",
@@ -128,12 +130,13 @@ def run(args: argparse.Namespace) -> int:
     from paddlevideo.inference.timeline import PersonTimelines, TimelineSettings
 
     config = options.read_model_config(args)
+    progress = ReadingProgress() if args.progress else lambda time_s: None
     readers = [open_forward(path, to_stderr, damaged_of(config)) for path in args.video_path]
     model = load_detector(
         args.model_file or config, args.weights, labels=args.label_file, bank_config=args.bank_config,
         bank_weights=args.bank_weights, device=args.device, backend=args.backend, cpu_threads=args.cpu_threads,
         batch_size=args.batch_size, say=to_stderr, announce=announce, params=args.params_file, config=config,
-        overrides=args.override,
+        overrides=args.override, on_second=progress,
     )  # fmt: skip
     rule = TimelineSettings(1.0, **span_options.rule_of(args))
     PersonTimelines(rule, model.settings.names[1:])  # so that a mistake in the rule ends it now

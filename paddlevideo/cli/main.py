@@ -78,6 +78,7 @@ COMMANDS = Group(
         "teach": Command("teach an exported model new classes on annotated spans, in a minute", "teach"),
         "similar": Command("find where in videos something like a span happens", "similar"),
         "detect": Command("find people in a video and what they do", "detect"),
+        "persons": Command("find people in a video and their tracks, without a model of actions", "persons"),
         "bank": Command("build a long-term feature bank", "bank"),
         "convert": Command("convert weights of MMAction2, TimeSformer, torchvision and timm", "convert"),
         "browse": Command("draw clips before and after their pipeline", "browse"),

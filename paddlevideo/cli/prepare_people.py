@@ -8,6 +8,9 @@ x1 y1 x2 y2, actions, person, and width and height where boxes are in pixels and
 COCO json; VIA 2 or 3 json or csv; CVAT xml of a task, job or project (video 1.1: tracks, interpolated to one box a
 second; or images 1.1); Label Studio json.  Several files may be given.  Seconds count from a video's first frame.
 
+With --every_s the boxes of a person in tables are key frames: the box is interpolated between two of them, the actions
+of the first hold until the next, and the data set has everybody at every such second.
+
 A summary counts the boxes: read, dropped and why, resampled, merged, and how many each class has.
 
 Written to --out: train.csv, val.csv (whole videos each; test.csv with --test), *_excluded.csv, labels.pbtxt,
@@ -32,14 +35,19 @@ from paddlevideo.cli import options
 from paddlevideo.config import load_config
 from paddlevideo.config.finding import find_config
 from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import Findings
 from paddlevideo.preparation.check_ava import AvaSource, check_ava
+from paddlevideo.preparation.importers.people import PersonBox, video_name
+from paddlevideo.preparation.list_files import text_lines
 from paddlevideo.preparation.person_annotations import (
     FORMS,
+    TABLES,
     Annotation,
     ImportOptions,
     ImportSummary,
     VideoFolder,
     class_names,
+    guess_form,
     merge_spellings,
     read_detected,
     read_people,
@@ -51,6 +59,7 @@ from paddlevideo.preparation.person_annotations import (
     write_segments,
     write_split,
 )
+from paddlevideo.preparation.person_tracks import sampled
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.shipped import ROOT
 
@@ -82,11 +91,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--picture_fps", type=float, help="pictures per second, where pictures' numbers count time (the videos' fps)")
     add("--first_number", type=int, help="of a video's first picture (0 as CVAT exports a video's, else 1)")
     add("--every", type=float, default=1.0, metavar="S", help="seconds between the key frames of tracks (%(default)s)")
+    more = "seconds between samples of persons, also of those in tables (tables: each box as it stands)"
+    add("--every_s", type=options.positive, metavar="S", help=more)
     add("--labels", type=Path, metavar="FILE", help="classes in this order (those annotated, by the alphabet)")
     add("--proposals", type=Path, metavar="FILE", help="a detector's boxes (.pkl, .npz, .json), for all sets")
     add("--exclude", type=Path, metavar="FILE", help="key frames not to use: video,second lines")
     add("--val", type=float, default=0.2, metavar="SHARE", help="of the videos, to validate on (%(default)s)")
     add("--test", type=float, default=0.0, metavar="SHARE", help="of the videos, to test on; 0: as --val (%(default)s)")
+    more = "names of the videos to validate on, one a line (instead of --val)"
+    add("--val_videos", type=Path, metavar="FILE", help=more)
     add("--seed", type=int, default=0, help="of the split")
     add(
         "--jobs",
@@ -107,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         fps_of=folder.fps_of,
         picture_fps=args.picture_fps,
         first_number=args.first_number,
-        every_s=args.every,
+        every_s=args.every_s or args.every,
         attribute=args.attribute,
         units=args.units,
         box_format=args.box_format,
@@ -118,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         times_of=folder.times_s,
     )
     imported = ImportSummary()
-    people = [person for file in args.annotations for person in read_people(file, args.format, options, imported)]
+    people = [person for file in args.annotations for person in read_file(file, args, options, imported)]
     annotation = resolve(merge_spellings(people, given, imported), folder, imported)
     print("\n".join(map(printable, imported.lines(annotation.people))))
     if imported.segments:
@@ -127,7 +140,10 @@ def run(args: argparse.Namespace) -> int:
     if not annotation.people:
         raise UserError(f"{args.annotations[0]}: no boxes of people, which a detector of actions needs, only segments")
     names = class_names(annotation, given)
-    parts = split_videos(annotation, {"val": args.val, "test": args.test}, args.seed)
+    if args.val_videos:
+        parts = held_out(annotation, args.val_videos, folder)
+    else:
+        parts = split_videos(annotation, {"val": args.val, "test": args.test}, args.seed)
     counts = write_files(args, annotation, names, parts)
     suffix = "" if args.frames else folder.video_suffix(annotation.videos())
     text = configuration(args, names, set(parts), suffix)
@@ -144,11 +160,41 @@ def _check(args: argparse.Namespace) -> None:
     """Rejects options that contradict each other."""
     if bool(args.videos) == bool(args.frames):
         raise UserError("name --videos or --frames, one of them")
+    if args.val_videos and args.test:
+        raise UserError("--val_videos: there is no --test beside it")
     if not (0 <= args.val < 1 and 0 <= args.test < 1 and 0 < args.every < math.inf):
         raise UserError("--val and --test are shares from 0 to 1, --every is above 0")
     rates = [rate for rate in (args.fps, args.picture_fps) if rate is not None]
     if not all(0 < rate < math.inf for rate in rates) or not math.isfinite(args.start_s):
         raise UserError("--fps and --picture_fps are above 0, --start_s is a number of seconds")
+
+
+def read_file(
+    file: Path, args: argparse.Namespace, import_as: ImportOptions, imported: ImportSummary
+) -> list[PersonBox]:
+    """The persons of one file; with ``--every_s`` those of tables at every such second."""
+    form = guess_form(file) if args.format == "auto" else args.format
+    people = read_people(file, form, import_as, imported)
+    return sampled(people, args.every_s, imported) if args.every_s and form in TABLES else people
+
+
+def held_out(annotation: Annotation, file: Path, folder: VideoFolder) -> dict[str, list[str]]:
+    """``train`` and ``val``: the videos that a file names.
+
+    Raises:
+        ConfigError: a line is no annotated video.
+        UserError: all videos, or none, are held out.
+    """
+    videos, named, findings = annotation.videos(), set(), Findings(str(file))
+    for where, text in text_lines(file):
+        name = folder.name_of(video_name(text.strip()))
+        if name not in videos:
+            findings.add(where, f"{text.strip()!r} is none of the {len(videos)} annotated videos")
+        named.add(name)
+    findings.raise_if_any()
+    if not 0 < len(named) < len(videos):
+        raise UserError(f"{file}: holds out {len(named)} of {len(videos)} videos; expected some, and some to train on")
+    return {"train": [name for name in videos if name not in named], "val": sorted(named)}
 
 
 def write_files(

@@ -46,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--video", metavar="NAME", help="the video of files that do not name it")
     add("--attribute", metavar="NAME", help="of annotation of tools: the attribute that holds the actions (all)")
     add("--labels", type=Path, metavar="FILE", help="class names in this order (those annotated, by the alphabet)")
+    more = "spans of what the persons of tables do: the actions of a box hold until the person's next one"
+    add("--from_boxes", action="store_true", help=more)
     add("--annotated", action="store_true", help="only spans without a score: those of a person, not of a model")
     add("--val", type=options.share, default=0.2, metavar="SHARE", help="of the videos, to validate on (%(default)s)")
     add("--test", type=options.share, default=0.0, metavar="SHARE", help="of the videos, to test on (%(default)s)")
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     import_as = replace(
         import_options(args.fps, folder), labels=dict(enumerate(names)), video=args.video, attribute=args.attribute
     )
-    content = merged([read_any(file, args.format, import_as) for file in args.files], args.video)
+    content = merged([read_any(file, args.format, import_as, args.from_boxes) for file in args.files], args.video)
     if args.annotated:
         kept = [span for span in content.table.spans if span.score is None]
         if not kept:

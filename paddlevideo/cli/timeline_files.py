@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.cli.outputs import check_outputs, model_files
+from paddlevideo.cli.reading_progress import ReadingProgress
 from paddlevideo.errors import UserError
 from paddlevideo.spans import Span, SpanTable, form_of, read_spans, write_spans
 
 if TYPE_CHECKING:
     from paddlevideo.inference.step_outputs import SpanLines, StepLabels, StepScores
-    from paddlevideo.inference.stream_clips import ClipOfWindow
     from paddlevideo.loader.decode.reader import Damaged
 
 _OF_ONE_VIDEO = ("--srt", "--video", "--labels_out", "--scores")
@@ -117,7 +115,8 @@ class Files:
         if self.steps is not None:
             observers.append(self.steps.add)
         if self.args.progress:
-            observers.append(_Progress())
+            progress = ReadingProgress()
+            observers.append(lambda clip, scores: progress(clip.end_s))
         return observers
 
     def add(self, span: Span) -> None:
@@ -184,16 +183,3 @@ def _check_video(path: str, is_file: bool) -> None:
     require_encoder()
     if not is_file:
         raise UserError(f"--video {path}: needs a second pass, over a file; record the source to one first")
-
-
-class _Progress:
-    """Prints ``at 12.0 s`` to stderr, at most once a second."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def __call__(self, clip: ClipOfWindow, scores: object) -> None:
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + 1.0
-            print(f"at {clip.end_s:.1f} s", file=sys.stderr, flush=True)

@@ -147,7 +147,7 @@ class DetectionRun:
         frames = [maker.frames(number, moment) for number, moment in enumerate(self._moments)]
         width = len(detector.settings.names)
         rows = PersonRows(maker, self._moments, detector.scores, width, detector.batch_size)
-        return ScoreClips(found, self._moments, frames, rows)
+        return ScoreClips(found, self._moments, frames, rows, detector.on_second)
 
     def _run(self, steps: Sequence[Any], links: LinkPersons, scored: ScoreClips) -> None:
         """A pass with the output video, if there is one and its frames need not be held for too long."""

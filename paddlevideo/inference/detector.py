@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +106,7 @@ class ActionDetector:
         damaged: ``read``: take what can be decoded of a damaged video, as it comes.
         say: receives remarks.
         announce: receives the steps and their progress, ``10 / 37``.
+        on_second: called with the second of each key frame that is scored.
     """
 
     model: TrainedNetwork | ExportedModel
@@ -118,6 +119,7 @@ class ActionDetector:
     damaged: Damaged = "refuse"
     say: Say = to_stderr
     announce: Say = lambda line: None
+    on_second: Callable[[float], None] = lambda time_s: None
 
     def __post_init__(self) -> None:
         self.pipeline.refuse_boxes()
@@ -394,12 +396,13 @@ def load_detector(
     params: str | Path | None = None,
     config: Config | None = None,
     overrides: Sequence[str] = (),
+    on_second: Callable[[float], None] = lambda time_s: None,
 ) -> ActionDetector:
-    """A detection model, for any number of videos; the arguments are those of ``detect``."""
+    """A detection model, for any number of videos; the arguments are those of ``detect`` and ``ActionDetector``."""
     set_cpu_environment()
     overrides = [overrides] if isinstance(overrides, str) else overrides
     chosen = config_of(model, weights, overrides)
-    more = {"labels": labels, "batch_size": batch_size, "say": say, "announce": announce}
+    more = {"labels": labels, "batch_size": batch_size, "say": say, "announce": announce, "on_second": on_second}
     if chosen is None:
         runtime = Runtime.on(device, backend, cpu_threads)
         found = ActionDetector.from_export(model, params, config, overrides, runtime, **more)

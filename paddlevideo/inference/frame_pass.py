@@ -143,11 +143,14 @@ class ScoreClips(Step):
     Args:
         moments: the key frames, in order of time.
         frames: the frames that the clip of each reads.
+        on_second: called with the second of each key frame when its clip is made.
     """
 
     def __init__(
-        self, detected: DetectPersons, moments: Sequence[KeyMoment], frames: Sequence[np.ndarray], rows: PersonRows
-    ):
+        self, detected: DetectPersons, moments: Sequence[KeyMoment], frames: Sequence[np.ndarray], rows: PersonRows,
+        on_second: Callable[[float], None] = lambda time_s: None,
+    ):  # fmt: skip
+        self._on_second = on_second
         self.rows, self._detected, self._moments, self._done = rows, detected, moments, 0
         self.boxes: list[np.ndarray] = []
         self.at = sorted({moment.frame_index for moment in moments})
@@ -162,6 +165,7 @@ class ScoreClips(Step):
             number = len(self.boxes)
             self.boxes.append(self._detected.boxes(self._moments[number]))
             self.rows.add(number, self.boxes[number])
+            self._on_second(self._moments[number].time_s)
 
     def first_needed(self, index: int) -> int | None:
         return int(self._first_of_rest[len(self.boxes)]) if len(self.boxes) < len(self._moments) else None

@@ -4,8 +4,9 @@ A window is a sample of a class if its centre is in a span of it and three quart
 span) are in the other.  Windows across a boundary, and those that are samples of two classes that exclude one another,
 are left out.  A span that no window has its centre in has the window whose centre is the nearest.
 
-Unmarked windows have at most a quarter of their time in spans.  No window with ignored time is used: that of spans
-which a model found and a person has not checked yet, apart from the time that is annotated.
+Unmarked windows have at most a quarter of their time in spans.  Ignored time is that of spans which a model found and
+a person has not checked yet, apart from the time that is annotated: a window with some of it is a sample of the class
+that its annotated part shows, and of nothing else.
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ class WindowLabels:
         found = np.where(others, -1, found)
         if background is not None:
             found = np.where(self.unmarked, background, found)
-        return np.where(self.used, found, -1)
+        return np.where(self.used | self.shares.any(1), found, -1)
 
     def several(self, background: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Targets and counts, float32 [W, K]; a count is 0 where a window is across the boundary of the class."""
-        targets, counts = self.shares.copy(), self.used[:, None] & (self.shares | ~self.near)
+        targets, counts = self.shares.copy(), self.shares | (self.used[:, None] & ~self.near)
         if background is not None:
             targets[:, background] |= self.unmarked
-            counts[:, background] = self.used & (self.unmarked | self.shares.any(1))
+            counts[:, background] = (self.used & self.unmarked) | self.shares.any(1)
         return targets.astype(np.float32), counts.astype(np.float32)
 
 

@@ -95,13 +95,17 @@ def find_file(folder: Path, *names: str) -> Path:
     raise UserError(f"{folder}: {what}; expected {' or '.join(names)} (--annotations)")
 
 
-def text_lines(file: Path) -> Iterator[tuple[str, str]]:
-    """(``file:line``, text) of all lines that are not blank, ends stripped."""
+def text_lines(file: Path, ends: str | None = None) -> Iterator[tuple[str, str]]:
+    """(``file:line``, text) of all lines that are not blank, ends stripped.
+
+    Args:
+        ends: the characters that are stripped; None: all blanks.  A tab at the end may stand before an empty field.
+    """
     try:
         with file.open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield f"{file}:{number}", line.strip()
+                    yield f"{file}:{number}", line.strip(ends)
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except OSError as error:

@@ -56,6 +56,7 @@ _READERS: dict[str, Callable[[Path, PersonCollector], None]] = {
     "label_studio": read_label_studio,
 }
 FORMS = tuple(_READERS)
+TABLES = ("csv", "jsonl", "ava")  # whose rows are boxes at any moments
 _COMMENTS = 20  # lines at the head of VIA's csv
 _MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
 _MIN_INSIDE = 0.5  # share of a box that must lie within the picture
@@ -79,7 +80,7 @@ def read_people(path: Path, form: str, options: ImportOptions, summary: ImportSu
     with safe_io.reading(path, f"a {form} file as expected"):
         _READERS[form](path, found)
     people = found.finish()
-    if not people and not found.summary.segments:
+    if not people and not found.summary.segments and not found.summary.track_segments:
         raise UserError(f"{path}: no person is annotated in it (read as {form})")
     return people
 

@@ -27,13 +27,15 @@ from paddlevideo.preparation.importers.people import (
     video_name,
 )
 from paddlevideo.preparation.importers.tracks import WrittenTracks
-from paddlevideo.preparation.person_annotations import VideoFolder, guess_form, read_people, split_names
+from paddlevideo.preparation.person_annotations import TABLES, VideoFolder, guess_form, read_people, split_names
+from paddlevideo.preparation.person_tracks import action_segments
 from paddlevideo.safe_io import instead_of_a_file, write_atomic
 from paddlevideo.spans import FORMS as OWN
 from paddlevideo.spans import Span, SpanTable, behind_end, holds_spans, read_spans, write_spans
 
 TOOLS = ("label_studio", "cvat")
 FORMS = (*OWN.values(), *TOOLS)
+BOXES = "people"
 
 
 @dataclass
@@ -53,27 +55,46 @@ class SpanContent:
     times_s: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def read_any(path: Path, form: str = "auto", options: ImportOptions | None = None) -> SpanContent:
+def read_any(
+    path: Path, form: str = "auto", options: ImportOptions | None = None, from_boxes: bool = False
+) -> SpanContent:
     """The spans of a file of ``FORMS``, or of another form of ``prepare people`` that holds segments or tracks; of a
     table of persons their boxes alone.
 
     Args:
         form: ``auto``: by ending and content.
         options: for annotation tools: rates of videos, names that are not parted.
+        from_boxes: a table of persons gives the spans of their actions, too (``action_segments``).
 
     Raises:
         UserError, ConfigError: no such file, not of that form, bad entries, or none that is a span.
     """
+    content = read_content(path, form, options, from_boxes)
+    if not content.table.spans and content.people and all(person.person is None for person in content.people):
+        raise UserError(f"{path}: no segment and no track with an action in it")
+    return content
+
+
+def read_content(
+    path: Path, form: str = "auto", options: ImportOptions | None = None, from_boxes: bool = False
+) -> SpanContent:
+    """``read_any``, also of files that hold nothing but boxes without a person.
+
+    Args:
+        form: also ``people``: a file of boxes of persons, in any form of ``prepare people``.
+    """
     if not path.is_file():
         raise UserError(f"{path}: {instead_of_a_file(path)}")
-    if form in OWN.values() or (form == "auto" and (path.suffix.lower() in (".srt", ".vtt") or holds_spans(path))):
+    is_table = form == BOXES or (form == "auto" and holds_boxes(path))
+    in_own = form == "auto" and (path.suffix.lower() in (".srt", ".vtt") or holds_spans(path))
+    if not is_table and (in_own or form in OWN.values()):
         return SpanContent(read_spans(path, None if form == "auto" else form))
     summary = ImportSummary()
-    form = guess_form(path) if form == "auto" else form
+    form = guess_form(path) if form in ("auto", BOXES) else form
     people = read_people(path, form, options or ImportOptions(_no_rate, own_rate=True), summary)
+    if from_boxes and form in TABLES:
+        summary.track_segments += action_segments(people, summary)
     segments = [*summary.segments, *_joined(summary.track_segments)]
-    if not segments and not any(person.person is not None for person in people):
-        raise UserError(f"{path}: no segment and no track with an action in it (read as {form})")
     findings = Findings(str(path))
     spans = []
     for segment in segments:
@@ -86,6 +107,19 @@ def read_any(path: Path, form: str = "auto", options: ImportOptions | None = Non
     lines = [f"dropped: {count} {why}" for why, count in summary.dropped.items()]
     lines += [f"note: {count} {what}" for what, count in summary.remarks.items()]
     return SpanContent(SpanTable(spans, source=str(path)), people, lines)
+
+
+def holds_boxes(path: Path) -> bool:
+    """Whether a ``.jsonl`` file is of boxes of persons and not of spans: by its first line."""
+    if path.suffix.lower() != ".jsonl":
+        return False
+    with open(path, encoding="utf-8-sig", errors="replace") as stream:
+        first = next((line for line in stream if line.strip()), "")
+    try:
+        entry = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(entry, dict) and "box" in entry
 
 
 def _no_rate(video: str) -> float:
@@ -236,7 +270,11 @@ def merged(contents: Sequence[SpanContent], video: str | None = None) -> SpanCon
     with_settings = [content.table.settings for content in contents if content.table.spans]
     settings = with_settings[0] if len(with_settings) == 1 else {}
     if not spans and not facts and any(content.people for content in contents):
-        raise UserError(f"{contents[0].table.source}: boxes of persons without spans; name the file of spans, too")
+        source = contents[0].table.source
+        raise UserError(
+            f"{source}: boxes of persons without spans; name the file of spans, too, or give --from_boxes, which makes "
+            "spans of the boxes' actions"
+        )
     table = SpanTable(spans, facts, list(classes), settings, contents[0].table.source)
     return SpanContent(table, [p for c in contents for p in c.people], [line for c in contents for line in c.lines])
 

@@ -401,3 +401,8 @@ def test_frames_of_a_variable_rate_are_timed_by_their_time_stamps(tmp_path):
     assert [(p.time_s, round(p.box[0], 3)) for p in people] == [(s, 9.0 + s) for s in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)]
     table = "video,frame,x1,y1,x2,y2,actions\n" + "".join(f"a,{k},5,5,30,40,walk\n" for k in (0, 9, 12))
     assert [p.time_s for p in read(tmp_path, "a.csv", table, **own)] == pytest.approx([0, 0.9, 3.0])
+
+
+def test_an_empty_last_field_after_a_tab_is_one(tmp_path):
+    text = "video\ttime_s\tx1\ty1\tx2\ty2\tactions\na\t1\t0\t0\t20\t20\twalk\na\t2\t0\t0\t20\t20\t\n"
+    assert [p.actions for p in read(tmp_path, "tabs.csv", text)] == [("walk",), ()]

@@ -328,3 +328,30 @@ def test_the_command_checks_a_configuration(sound, tmp_path, capsys):
     assert main(["check-data", *command, "-o", "DATASET.train.timestamp_start=900"]) == 1
     content = json.loads(report.read_text())
     assert content["findings"][0]["kind"] == "time" and content["findings"][0]["line"] == 1
+
+
+def test_key_frames_of_tables_are_sampled(rendered, tmp_path):
+    """Two key frames of each person give every second between them."""
+    first = [row for row in rendered[1] if row[1] in (1, 3)]
+    assert convert((rendered[0], first), tmp_path, "jsonl", "--val", "0.25") == 0
+    rows = read_ava_csv(tmp_path / "data/train.csv")
+    assert {float(t) for t in rows.timestamp} == {1.0, 3.0}
+    assert convert((rendered[0], first), tmp_path, "jsonl", "--val", "0.25", "--every_s", "1") == 0
+    rows = read_ava_csv(tmp_path / "data/train.csv")
+    assert {float(t) for t in rows.timestamp} == {1.0, 2.0, 3.0}
+    own = [(float(rows.timestamp[i]), rows.boxes[i]) for i in range(len(rows)) if rows.video[i] == rows.entity[i] == 0]
+    boxes = dict(own)
+    np.testing.assert_allclose(boxes[2.0], (boxes[1.0] + boxes[3.0]) / 2, atol=0.0011)
+
+
+def test_named_videos_are_held_out(rendered, tmp_path):
+    videos = sorted({video for video, *_ in rendered[1]})
+    names = tmp_path / "val.txt"
+    names.write_text(f"{videos[1]}.mp4\n{videos[3]}\n")
+    assert convert(rendered, tmp_path, "csv", "--val_videos", str(names)) == 0
+    assert sorted(read_ava_csv(tmp_path / "data/val.csv").videos) == [videos[1], videos[3]]
+    assert sorted(read_ava_csv(tmp_path / "data/train.csv").videos) == [videos[0], videos[2]]
+    for text, wrong in (("other.mp4\n", "'other.mp4' is none of the 4"), ("\n".join(videos), "holds out 4 of 4")):
+        names.write_text(text)
+        with pytest.raises(UserError, match=wrong):
+            convert(rendered, tmp_path, "csv", "--val_videos", str(names))

@@ -1,8 +1,12 @@
 """A project in a temporary folder, its server in this process, and a client of it."""
 
+import shutil
+
 import pytest
 
 from tests.clips import numbered_frames, write_clip
+from tests.studio.browser import chromium, open_page, page, studio  # noqa: F401 (fixtures)
+from tests.studio.demo_model import demo_files, demo_model, demo_videos, new_class_videos  # noqa: F401 (fixtures)
 
 HOST = "http://127.0.0.1:8080"
 TYPE = {"Content-Type": "application/octet-stream"}
@@ -61,7 +65,29 @@ def upload(client, clip):
     return send
 
 
+@pytest.fixture(scope="session")
+def uploaded(tmp_path_factory, clip):
+    """The folder of a project with ``clip`` as its one video."""
+    from paddlevideo_studio.project import Project
+    from paddlevideo_studio.security import Access
+    from paddlevideo_studio.server import make_app
+    from paddlevideo_studio.studio import Limits
+    from starlette.testclient import TestClient
+
+    folder = tmp_path_factory.mktemp("uploaded") / "project"
+    with Project.open(folder) as project:
+        app = make_app(project, Access.of("127.0.0.1", 8080, None), Limits())
+        with TestClient(app, base_url=HOST) as client:
+            assert client.post("/api/videos?name=a.mp4", content=clip.read_bytes(), headers=TYPE).status_code == 201
+    return folder
+
+
 @pytest.fixture
-def video(upload):
-    """One uploaded video."""
-    return upload()
+def video(client, project, uploaded):
+    """A video as its upload left it in another project; that takes half a second once, and not in every test."""
+    from paddlevideo_studio.videos import VideoStore
+
+    (found,) = VideoStore(uploaded)
+    shutil.copytree(uploaded / "videos", project.root / "videos", dirs_exist_ok=True)
+    project.videos.write(found)
+    return client.get(f"/api/videos/{found.id}").json()

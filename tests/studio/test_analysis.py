@@ -96,7 +96,7 @@ def test_a_file_is_predicted_and_not_kept(client, project, model, clip, tmp_path
 
 
 def test_a_full_queue_of_predictions_refuses(client, model):
-    state = client.app._app.state.studio
+    state = client.app._app._app.state.studio
     state.predictions.places._count, state.uploads._count = 5, 8
     for path in ("/api/predict", "/api/videos?name=a.mp4"):
         answer = client.post(path, content=b"x", headers=TYPE)

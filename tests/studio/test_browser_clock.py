@@ -1,19 +1,13 @@
 """A browser shows at a second the frame that the suite reads there, of files as they are and of transcoded ones."""
 
-import shutil
 import time
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
-pytest.importorskip("playwright", reason="playwright is not installed")
-
-import httpx
 
 from tests.clips import SQUARES, numbered_frames, write_clip
-from tests.studio.running import running
 
-CHROMIUM = shutil.which("chromium")
 NUM = 100
 EVEN = [n * 24 for n in range(NUM)]  # of 600 a second
 CLIPS = {
@@ -31,9 +25,10 @@ SHOWN = """async ([url, second, squares]) => {
     video.src = url;
     await new Promise((done, failed) => { video.onloadeddata = done; video.onerror = () => failed(video.error); });
   }
+  const shown = new Promise(done => video.requestVideoFrameCallback(done));  // none where the frame stays the same
   video.currentTime = second;
   await new Promise(done => { video.onseeked = done; });
-  await new Promise(done => setTimeout(done, 150));
+  await Promise.race([shown, new Promise(done => setTimeout(done, 150))]);
   const canvas = Object.assign(document.createElement("canvas"), {width: video.videoWidth, height: video.videoHeight});
   const context = canvas.getContext("2d"), side = Math.floor(canvas.width / squares);
   context.drawImage(video, 0, 0);
@@ -44,24 +39,18 @@ SHOWN = """async ([url, second, squares]) => {
 }"""
 
 
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser clock")]
+
+
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+def opened(chromium, studio):
     """A client and a page of a studio."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    folder = tmp_path_factory.mktemp("clock") / "project"
-    with running(folder) as (_, port), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        page = browser.new_page()
-        page.goto(f"http://127.0.0.1:{port}/")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=100) as client:
-            yield client, page
-        browser.close()
+    page = chromium.new_page()
+    page.goto(studio.url)
+    yield studio.client, page
+    page.close()
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("name", CLIPS)
 def test_a_browser_shows_the_frame_that_the_suite_reads(opened, tmp_path, name):
     client, page = opened

@@ -3,23 +3,25 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
 import httpx
-from paddlevideo_studio.limited import environment
 
+from paddlevideo.cli.main import main
 from paddlevideo.spans import read_spans
 from tests.studio.conftest import TYPE
 from tests.studio.running import memory_bytes, raw, running
+from tests.studio.test_jobs import until
 
+pytestmark = pytest.mark.xdist_group("server")  # one server for the module
 SPAN = {"start_s": 0.48, "end_s": 1.52, "label": "walk"}
 
 
@@ -139,7 +141,7 @@ def test_a_server_that_is_killed_while_it_saves_leaves_a_readable_project(tmp_pa
 
         writer = threading.Thread(target=save)
         writer.start()
-        time.sleep(1.0)
+        until(lambda: len(saved) > 4)
         os.kill(process.pid, signal.SIGKILL)
         writer.join()
     assert len(read_spans(folder / "spans.jsonl").spans) >= sum(saved) > 0
@@ -158,19 +160,27 @@ def test_videos_and_options_of_the_command_line(tmp_path, clip):
             assert httpx.get(f"{url}/project").json()["analysis"] == {"window_s": 2, "smoothing": "none"}
             process.terminate()
             assert "not added: b.mp4: " in process.communicate(timeout=20)[1]
-    for wrong, text in (("windows=2", "settings: windows"), ("on=high", "expected a number")):
-        done = subprocess.run(
-            [sys.executable, "-m", "paddlevideo_studio", "--project", str(tmp_path / "p"), "--analysis", wrong],
-            env=environment(), capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 2 and text in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_the_server_ends_at_a_signal_while_pages_listen(tmp_path):
-    with (
-        running(tmp_path / "p") as (process, port),
-        httpx.stream("GET", f"http://127.0.0.1:{port}/api/events", timeout=30) as stream,
-    ):
-        next(stream.iter_lines())
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)
+@pytest.mark.parametrize(("wrong", "text"), [("windows=2", "settings: windows"), ("on=high", "expected a number")])
+def test_wrong_options_of_an_analysis_are_refused_in_one_line(tmp_path, capsys, wrong, text):
+    assert main(["studio", "--project", str(tmp_path / "p"), "--analysis", wrong]) == 2
+    error = capsys.readouterr().err
+    assert text in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_the_server_ends_at_a_signal_while_pages_listen(tmp_path, number):
+    with running(tmp_path / "p") as (process, port), ExitStack() as stack:
+        for _ in range(3):
+            page = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            page.sendall(f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            head = page.recv(1 << 16)
+            assert head.startswith(b"HTTP/1.1 200") and b"text/event-stream" in head
+        begun = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(20) in (130, -number)
+        assert time.monotonic() - begun < 5
+        assert process.stderr.read() in ("", "interrupted\n")
+        while page.recv(1 << 16):  # what it still sent, and the end
+            pass

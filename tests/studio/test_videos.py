@@ -1,5 +1,6 @@
 """Uploads: what is taken, what is refused and why, what is played."""
 
+import dataclasses
 import time
 import zipfile
 
@@ -33,7 +34,8 @@ def wait(client, number, limit_s=120):
     return job
 
 
-def test_a_video_that_browsers_play_is_kept_as_it_is(client, video, project, clip):
+def test_a_video_that_browsers_play_is_kept_as_it_is(client, upload, project, clip):
+    video = upload()
     facts = {"state": "ready", "duration_s": 4.0, "fps": 25.0, "num_frames": 100, "even": True, "width": 64}
     assert {key: video[key] for key in facts} == facts and not video["transcoded"]
     url = f"/api/videos/{video['id']}"
@@ -183,3 +185,26 @@ def test_a_project_is_opened_once_and_a_wrong_folder_is_named(project, tmp_path)
     (tmp_path / "wrong" / "project.json").write_text('{"format": "x"}')
     with pytest.raises(UserError, match=r"project.json: expected the format paddlevideo.studio, version 1"):
         Project.open(tmp_path / "wrong")
+
+
+def test_a_conversion_that_failed_is_repeated(client, upload, project, tmp_path):
+    import shutil
+
+    good = upload("a.avi", write_clip(tmp_path / "a.avi", numbered_frames(20), 25, "mpeg4").read_bytes())
+    original = project.videos.originals / project.videos.get(good["id"]).original
+    assert client.post(f"/api/videos/{good['id']}/retry").status_code == 409  # it is being prepared
+    assert wait(client, good["job"])["state"] == "done"
+    assert client.post(f"/api/videos/{good['id']}/retry").status_code == 409  # it is ready
+    shutil.copy(original, tmp_path / "kept.avi")
+    original.write_bytes(b"x")
+    video = project.videos.get(good["id"])
+    project.videos.write(dataclasses.replace(video, state="failed", error="broken"))
+    job = client.post(f"/api/videos/{good['id']}/retry")
+    assert job.status_code == 202 and job.json()["kind"] == "transcode"
+    assert client.get(f"/api/videos/{good['id']}").json()["state"] in ("preparing", "failed")
+    assert wait(client, job.json()["id"])["state"] == "failed"
+    assert client.get(f"/api/videos/{good['id']}").json()["state"] == "failed"
+    shutil.copy(tmp_path / "kept.avi", original)
+    assert wait(client, client.post(f"/api/videos/{good['id']}/retry").json()["id"])["state"] == "done"
+    shown = client.get(f"/api/videos/{good['id']}").json()
+    assert (shown["state"], shown["error"]) == ("ready", None)

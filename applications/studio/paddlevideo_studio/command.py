@@ -20,7 +20,7 @@ from paddlevideo.cli import options
 from paddlevideo.errors import UserError
 
 _GB = 1 << 30
-_END_S = 2  # open streams of events are ended then
+_PATIENCE_S = 2  # with requests that are being answered when the server is to end
 _SHORTEST = 8  # characters of a token
 
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     rule = "options of paddlevideo timeline for every analysis of the project, e.g. window_s=2 on=0.5"
     add("--analysis", nargs="+", default=[], metavar="KEY=VALUE", help=rule)
-    add("--detector", metavar="MODEL", help="finds people for a model of people: an .onnx file, or hog (the project's)")
+    add("--detector", metavar="MODEL", help="finds people: an .onnx file, or hog (the project's)")
     add("--port", type=options.at_least(0), default=8080, help="(%(default)s); 0: a free one")
     add("--host", default="127.0.0.1", help="address to bind (%(default)s)")
     add(
@@ -60,14 +60,15 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("the studio runs on Linux and macOS; on Windows run it in WSL")
     try:
         import fastapi  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError(
             f"the studio needs the package {error.name}: pip install 'paddlevideo-suite[studio]' (or: fastapi uvicorn)"
         ) from None
+    from paddlevideo_studio.events import Events
     from paddlevideo_studio.project import Project
     from paddlevideo_studio.security import Access
-    from paddlevideo_studio.server import make_app, open_socket
+    from paddlevideo_studio.server import make_app, open_socket, serve
     from paddlevideo_studio.studio import Limits
 
     token = args.token or os.environ.get("PADDLEVIDEO_STUDIO_TOKEN")
@@ -90,19 +91,29 @@ def run(args: argparse.Namespace) -> int:
         if args.analysis:
             project.change(analysis=read_settings(args.analysis))
         if args.detector:
-            project.change(detector=args.detector)
+            project.change(detector=detector_of(args.detector))
         listener = open_socket(args.host, args.port)
         port = listener.getsockname()[1]
         access = Access.of(args.host, port, token, args.allow_host)
         limits = Limits(upload_bytes=int(args.max_upload_gb * _GB), queue=args.queue)
-        app = make_app(project, access, limits, args.docs, args.add)
+        events = Events()
+        app = make_app(project, access, limits, args.docs, args.add, events)
         shown = f"[{args.host}]" if ":" in args.host else args.host
         print(f"{args.project}: http://{shown}:{port}{'/?token=...' if token else ''}", flush=True)
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_END_S
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        serve(app, listener, events, _PATIENCE_S)
     return 0
+
+
+def detector_of(text: str) -> str:
+    """``hog``, or the whole path of a detector's file or folder, wherever the next server is started.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = Path(text).expanduser()
+    if text.lower() != "hog" and not path.exists():
+        raise UserError(f"--detector {text}: no such file; expected hog, an .onnx file or a PaddleDetection export")
+    return "hog" if text.lower() == "hog" else str(path.resolve())
 
 
 def is_loopback(host: str) -> bool:

@@ -20,12 +20,19 @@ class Events:
     """Hands events of any thread to the pages."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[tuple[str, Any]]] = set()
+        self._queues: set[asyncio.Queue[tuple[str, Any] | None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Called in the server's loop."""
         self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """Ends all streams; called in the server's loop."""
+        self._closed = True
+        for queue in self._queues:
+            _put(queue, None)
 
     def is_full(self) -> bool:
         """Whether no further page may listen."""
@@ -46,16 +53,18 @@ class Events:
         Args:
             render: an event as published to what is sent; None: nothing.
         """
-        queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(_WAITING)
+        queue: asyncio.Queue[tuple[str, Any] | None] = asyncio.Queue(_WAITING)
         self._queues.add(queue)
         try:
             yield ": open\n\n"
-            while True:
+            while not self._closed:
                 try:
                     item = await asyncio.wait_for(queue.get(), _COMMENT_S)
                 except TimeoutError:
                     yield ":\n\n"
                     continue
+                if item is None:
+                    return
                 shown = await asyncio.to_thread(render, *item)
                 if shown is not None:
                     yield f"event: {shown[0]}\ndata: {json.dumps(shown[1], ensure_ascii=False)}\n\n"

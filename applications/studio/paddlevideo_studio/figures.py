@@ -13,13 +13,13 @@ from pathlib import Path
 
 from paddlevideo.safe_io import read_json, write_atomic
 
-_NAMES = ("top1", "mAP")  # of the metrics of clips
+_NAMES = ("top1", "mAP", "mAP@0.5IOU")  # of the metrics of clips, and of persons
 
 
 def held_out(lines: list[dict]) -> dict | None:
     """The best validation figure of a training."""
     for name in _NAMES:
-        values = [line[name] for line in lines if line.get("mode") == "val" and name in line]
+        values = [line[name] for line in lines if line.get("mode") == "val" and line.get(name) is not None]
         if values:
             return {"name": name, "value": round(max(values), 4)}
     return None

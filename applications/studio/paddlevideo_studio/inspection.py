@@ -138,6 +138,15 @@ def _write_jpeg(path: Path, image: Any) -> None:
     write_atomic(path, content.tobytes())
 
 
+def _in_words(error: UserError, file: Path) -> str:
+    """A reader's error without the upload's temporary path and its kind's underscores, and what may help."""
+    text = printable(str(error)).replace(str(file), "the file").removeprefix("the file: ")
+    kind, _, rest = text.partition(" ")
+    if "_" in kind:
+        text = f"{kind.replace('_', ' ')} {rest}"
+    return f"{text}. If a player shows it, convert it: ffmpeg -i FILE NEW.mp4"
+
+
 def main() -> int:
     """The process."""
     parser = argparse.ArgumentParser()
@@ -151,7 +160,7 @@ def main() -> int:
         if args.pictures:
             facts["strip"] = pictures(video, facts, args.pictures)
     except UserError as error:
-        facts = {"error": printable(str(error)).replace(str(args.file), "the file").removeprefix("the file: ")}
+        facts = {"error": _in_words(error, args.file)}
     except MemoryError:
         facts = {"error": f"decoding it takes more than {BOUNDS.memory_bytes >> 30} GB of memory"}
     print(json.dumps(facts))

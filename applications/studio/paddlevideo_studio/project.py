@@ -202,11 +202,11 @@ class Project:
             pairs = zip(names, colours)
             self.change(classes=with_colours([ProjectClass(n, c) if c else n for n, c in pairs]))
 
-    def corrections(self) -> int:
-        """Spans by a person that the last training has not seen."""
+    def corrections(self, journal: Journal) -> int:
+        """Entries by a person that the last training has not seen."""
         with self.lock:
             seen = self.settings.trained or ""
-            return sum(1 for span in self.spans.current() if span["by"] == HUMAN and span["at"] > seen)
+            return sum(1 for entry in journal.current() if entry["by"] == HUMAN and entry["at"] > seen)
 
     def new_change(self) -> str:
         """Names a step of undo."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
-import shutil
 import socket
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +17,8 @@ from starlette.types import ASGIApp
 
 from paddlevideo import __version__
 from paddlevideo.errors import UserError
+from paddlevideo_studio.adding import add_videos
+from paddlevideo_studio.compression import JsonCompression
 from paddlevideo_studio.events import Events, TooManyStreams
 from paddlevideo_studio.jobs import Jobs, QueueFull
 from paddlevideo_studio.journal import Changed
@@ -27,7 +26,6 @@ from paddlevideo_studio.live import Live
 from paddlevideo_studio.prediction import Predictions
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.routes import ROUTERS
-from paddlevideo_studio.routes.videos import take_upload
 from paddlevideo_studio.security import Access, Guard, error_body
 from paddlevideo_studio.studio import Limits, Studio
 from paddlevideo_studio.uploads import DiskFull, TooLarge
@@ -38,24 +36,32 @@ _RETRY_S = "5"
 _BACKLOG = 512
 
 
-def make_app(project: Project, access: Access, limits: Limits, docs: bool = False, add: Sequence[Path] = ()) -> ASGIApp:
+def make_app(
+    project: Project,
+    access: Access,
+    limits: Limits,
+    docs: bool = False,
+    add: Sequence[Path] = (),
+    events: Events | None = None,
+) -> ASGIApp:
     """The whole server of an open project.
 
     Args:
         docs: serve /docs and /openapi.json.
         add: videos to add when it starts, unless the project has one of that name; one that cannot be read is named on
             stderr, and left out.
+        events: of the pages; ``serve`` closes them before the server ends.
     """
+    events = events or Events()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        events = Events()
         events.start()
         project.listeners.append(events.publish)
         jobs = Jobs(project, FINISHES, limits.queue)
         live, predictions = Live(project), Predictions(limits.predictions)
         app.state.studio = Studio(project, jobs, live, predictions, limits, events)
-        await _add_videos(app.state.studio, add)
+        await add_videos(app.state.studio, add)
         try:
             yield
         finally:
@@ -74,23 +80,26 @@ def make_app(project: Project, access: Access, limits: Limits, docs: bool = Fals
         app.add_api_route("/docs", _docs_page, include_in_schema=False)
     app.add_api_route("/", _index, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    return Guard(app, access)
+    return Guard(JsonCompression(app), access)
 
 
-async def _add_videos(studio: Studio, files: Sequence[Path]) -> None:
-    videos = studio.project.videos
-    for file in files:
-        video = videos.new(file.name)
-        if any(other.name == video.name for other in videos):
-            continue
-        temporary = videos.folder / f".upload-{video.id}"
-        try:
-            await asyncio.to_thread(shutil.copyfile, file, temporary)
-            await take_upload(studio, temporary, video)
-        except (HTTPException, OSError) as error:
-            print(f"not added: {getattr(error, 'detail', error)}", file=sys.stderr)
-        finally:
-            temporary.unlink(missing_ok=True)
+def serve(app: ASGIApp, listener: socket.socket, events: Events, patience_s: int) -> None:
+    """Serves until SIGINT or SIGTERM; then ends the streams of events first, which pages would hold open for ever.
+
+    Args:
+        patience_s: for what is being answered then, whole seconds.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            events.close()
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=patience_s
+    )
+    Server(config).run(sockets=[listener])
 
 
 def _index() -> FileResponse:

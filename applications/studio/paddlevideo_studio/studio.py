@@ -15,6 +15,7 @@ from paddlevideo_studio.live import Live
 from paddlevideo_studio.models import Model
 from paddlevideo_studio.prediction import Predictions
 from paddlevideo_studio.project import Project
+from paddlevideo_studio.scores import Curves
 from paddlevideo_studio.uploads import Places
 from paddlevideo_studio.videos import Video
 from paddlevideo_studio.views import Counts, job_view, video_view
@@ -45,6 +46,7 @@ class Studio:
     predictions: Predictions
     limits: Limits
     events: Events = field(default_factory=Events)
+    curves: Curves = field(default_factory=Curves)
     uploads: Places = field(init=False)
 
     def __post_init__(self) -> None:

@@ -15,10 +15,11 @@ from starlette.exceptions import HTTPException
 
 from paddlevideo.classes import Classes
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.person_annotations import split_names
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.shipped import ROOT
 from paddlevideo.spans import Span, SpanTable, write_spans
+from paddlevideo_studio import people_training
+from paddlevideo_studio.held_out import sides_of
 from paddlevideo_studio.journal import HUMAN
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.work import COMMAND, settings_words
@@ -28,19 +29,23 @@ if TYPE_CHECKING:
     from paddlevideo_studio.studio import Studio
 
 TEACH, IGNORE = "teach", "ignore.json"
-_HELD_OUT = 0.25  # of the videos
 CONFIGS = ROOT / "configs"
 _FIXED = ("imports", "output_dir", "model_name")
-_FIGURES = "paddlevideo_studio.figures"
+FIGURES = "paddlevideo_studio.figures"
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What is trained: ``head`` or ``full``; of the latter the configuration, and its ``-o``."""
+    """What is trained: ``head`` or ``full``; of the latter the configuration, and its ``-o``.
+
+    Args:
+        of: ``timeline``, spans, or ``people``, boxes; None: the project's kind.
+    """
 
     mode: str
     config: str | None = None
     override: tuple[str, ...] = ()
+    of: str | None = None
 
 
 def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
@@ -53,18 +58,26 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
     project = studio.project
     if wanted.mode == "full" and not wanted.config:
         raise UserError("config: full training needs a configuration, e.g. tsm_own_spans")
-    try:
-        parts = split(project)
-    except UserError as error:
-        raise HTTPException(409, str(error)) from None
+    of_people = (wanted.of or project.settings.kind) == "people"
+    if of_people and wanted.mode == "head":
+        raise UserError("mode: models of people are trained whole: full, with a config of detection")
     if wanted.mode == "full":
         wanted = replace(wanted, config=str(shipped_config(wanted.config or "")))
         check_overrides(wanted.override)
+    if of_people:
+        people_training.check_config(Path(wanted.config or ""))
+    try:
+        parts = people_training.split(project) if of_people else split(project)
+    except UserError as error:
+        raise HTTPException(409, str(error)) from None
     model = project.models.get(project.settings.model)
     if wanted.mode == "head" and model is None:
         raise HTTPException(409, "no model is in use, whose backbone a head could be trained on")
 
     def plan(folder: Path) -> list[list[str]]:
+        if of_people:
+            people_training.write_lists(project, parts, folder / "data")
+            return people_training.steps(project, folder, wanted.config or "", wanted.override)
         write_lists(project, parts, folder / "data")
         if wanted.mode == "head":
             write_spans(folder / "data" / IGNORE, unchecked(project, parts))
@@ -73,8 +86,9 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
 
     kind = "teach" if wanted.mode == "head" else "train"
     options = {"mode": wanted.mode, "config": wanted.config, "override": list(wanted.override)}
-    total_s = sum(facts.get("duration_s", 0.0) for part in parts.values() for facts in part.videos.values())
-    total_s = total_s if wanted.mode == "head" else 0.0
+    total_s = 0.0
+    if wanted.mode == "head":
+        total_s = sum(facts.get("duration_s", 0.0) for part in parts.values() for facts in part.videos.values())
     number = model.id if model else None
     return studio.jobs.submit(kind, plan, model=number, total_s=total_s, options=options)
 
@@ -119,12 +133,9 @@ def split(project: Project) -> dict[str, SpanTable]:
             f"spans by a person in {len(names)} video{'s' * (len(names) != 1)}: training needs two or more videos, of "
             "which some are held out; check or mark spans in another one"
         )
+    labels = {name: {span.label for span in spans if span.video == name} for name in names}
     videos = {name: project.videos.of_file(name) for name in names}
-    sides = {name: video.held_out for name, video in videos.items() if video is not None and video.held_out is not None}
-    _assign(names, spans, sides)
-    for name, video in videos.items():
-        if video is not None and video.held_out is None:
-            project.videos.write(replace(video, held_out=sides[name]))
+    sides = sides_of(project, labels)
     classes = [name for name in project.class_names() if any(span.label == name for span in spans)]
     facts = {name: video.facts() for name, video in videos.items() if video is not None}
     return {
@@ -137,22 +148,6 @@ def split(project: Project) -> dict[str, SpanTable]:
     }
 
 
-def _assign(names: Sequence[str], spans: Sequence[Span], sides: dict[str, bool]) -> None:
-    """Gives a side to every video that has none."""
-    new = [name for name in names if name not in sides]
-    labels = {name: {span.label for span in spans if span.video == name} for name in new}
-    if not sides:
-        held_out = set(split_names(labels, {"val": _HELD_OUT}, 0)["val"])
-        sides.update({name: name in held_out for name in new})
-        return
-    for name in new:  # the classes of held-out videos are those of the first ones, mostly
-        share = sum(sides.values()) / len(sides)
-        sides[name] = share < _HELD_OUT
-    if len({*(sides[name] for name in names)}) < 2:  # videos of one side alone are left
-        last = new[-1] if new else names[-1]
-        sides[last] = not sides[last]
-
-
 def write_lists(project: Project, parts: dict[str, SpanTable], folder: Path) -> None:
     """``train.json``, ``val.json`` and ``classes.txt``, as ``paddlevideo prepare spans`` writes them."""
     for part, table in parts.items():
@@ -161,15 +156,15 @@ def write_lists(project: Project, parts: dict[str, SpanTable], folder: Path) -> 
 
 
 def unchecked(project: Project, parts: dict[str, SpanTable]) -> SpanTable:
-    """The spans of the lists' videos that models found and no person has checked: time that is not trained on."""
-    videos = {name for part in parts.values() for name in part.video_names()}
-    keys = ("start_s", "end_s", "label", "score", "video")
+    """Time that is not trained on: all of a video in which spans that models found wait to be checked.
+
+    The time that a person has annotated counts all the same.  Without the rest, a video of which half is checked would
+    teach that nothing happens in the other half.
+    """
+    left = {entry["video"]: entry["label"] for entry in project.spans.current() if entry["by"] != HUMAN}
+    lengths = {name: facts["duration_s"] for part in parts.values() for name, facts in part.videos.items()}
     return SpanTable(
-        [
-            Span(**{key: entry.get(key) for key in keys})
-            for entry in project.spans.current()
-            if entry["by"] != HUMAN and entry["video"] in videos
-        ]
+        [Span(0.0, lengths[name], left[name], video=name) for name in sorted(left.keys() & lengths.keys())]
     )
 
 
@@ -195,5 +190,5 @@ def full_steps(project: Project, folder: Path, wanted: TrainRequest) -> list[lis
     return [
         [*COMMAND, "train", "--validate", *config],
         [*COMMAND, "export", *config, "-w", best, "--out", str(folder / "export"), "--timing", "none"],
-        [sys.executable, "-m", _FIGURES, str(folder)],
+        [sys.executable, "-m", FIGURES, str(folder)],
     ]

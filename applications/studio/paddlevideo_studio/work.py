@@ -12,10 +12,9 @@ from typing import Any
 
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.spans import span_iou
-from paddlevideo.preparation.importers.people import ImportOptions
-from paddlevideo.preparation.person_annotations import read_people
 from paddlevideo.safe_io import read_json
 from paddlevideo.spans import read_spans
+from paddlevideo_studio.boxes import DETECTOR, read_boxes, take_boxes, with_own_names
 from paddlevideo_studio.inspection import BOUNDS
 from paddlevideo_studio.jobs import Finish, Job
 from paddlevideo_studio.journal import HUMAN, Entry
@@ -24,6 +23,7 @@ from paddlevideo_studio.models import Model
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.videos import Video
 
+HOG = "hog"  # the detector of a project that has none
 COMMAND = [sys.executable, "-m", "paddlevideo"]
 SPANS, SCORES, PEOPLE, SIMILAR = "spans.json", "scores.csv", "people.csv", "similar.json"
 MOST_SIMILAR = 50
@@ -92,11 +92,31 @@ def analyse_steps(
     if model.kind == "people":
         if settings.keys() & {*_WINDOWS}:
             raise UserError("settings: a model of people has no window_s and hop_s")
-        detector = ["--detector", project.settings.detector or "hog"]
-        out = ["--spans", str(folder / SPANS), "--people", str(folder / PEOPLE), "--out-filename", ""]
+        detector = ["--detector", project.settings.detector or HOG]
+        out = ["--spans", str(folder / SPANS), "--people", str(folder / PEOPLE), "--out-filename", "", "--progress"]
         return [[*COMMAND, "detect", "--model_file", weights, "--video_path", source, *detector, *words, *out]]
     out = ["--out", str(folder / SPANS), "--scores", str(folder / SCORES), "--progress"]
     return [[*COMMAND, "timeline", "--model_file", weights, "-i", source, *words, *out]]
+
+
+def detect_steps(project: Project, video: Video, every_s: float, folder: Path) -> list[list[str]]:
+    """``paddlevideo persons``: boxes of persons, without a model of actions."""
+    words = ["-i", str(project.videos.path(video)), "--detector", project.settings.detector or HOG]
+    words += ["--every_s", f"{every_s:g}", "--out", str(folder / PEOPLE), "--progress"]
+    return [[*COMMAND, "persons", *words]]
+
+
+def finish_detect(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
+    """Replaces boxes that were found before, apart from persons that a person has corrected."""
+    video = project.videos.get(job.video or "")
+    if not done or video is None:
+        return {}
+    boxes = read_boxes(folder / PEOPLE, video, ())
+    with project.lock:
+        (boxes,) = with_own_names(project, video, boxes)
+        result = take_boxes(project, video, boxes, DETECTOR, job.id, _id_of)
+        project.announce("people", {"video": video.id})
+    return {"persons": len({entry["person"] for entry in boxes}), **result}
 
 
 def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
@@ -105,12 +125,16 @@ def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict
     if not done or video is None or model is None:
         return {}
     by = f"model {job.model}"
+    spans = [span.to_dict() for span in read_spans(folder / SPANS).spans]
+    of_people = (folder / PEOPLE).is_file()
+    boxes = read_boxes(folder / PEOPLE, video, model.classes) if of_people else []
     with project.lock:
-        spans = [span.to_dict() for span in read_spans(folder / SPANS).spans]
+        if of_people:
+            spans, boxes = with_own_names(project, video, spans, boxes)
         result = _take_spans(project, video, spans, by, job.id)
         project.announce("spans", {"video": video.id})
-        if (folder / PEOPLE).is_file():
-            result |= _take_boxes(project, video, _boxes(folder / PEOPLE, video, model.classes), by, job.id)
+        if of_people:
+            result |= take_boxes(project, video, boxes, by, job.id, _id_of)
             project.announce("people", {"video": video.id})
     return result
 
@@ -153,42 +177,6 @@ def _same(one: Entry, other: Entry) -> bool:
 def _id_of(run: int, number: int | str) -> str:
     """The same whenever the results of a run are taken, so that none is taken twice."""
     return hashlib.sha256(f"{run}:{number}".encode()).hexdigest()[:16]
-
-
-def _boxes(file: Path, video: Video, classes: Sequence[str]) -> list[Entry]:
-    """The boxes of a table of people."""
-    if len(file.read_text(encoding="utf-8").splitlines()) < 2:  # it has a header alone: no person was found
-        return []
-    people = read_people(file, "csv", ImportOptions(lambda name: video.fps, labels=dict(enumerate(classes))))
-    sides = (video.width, video.height) * 2
-    return [
-        {
-            "video": video.file, "time_s": round(person.time_s, 3), "units": "fractions", "person": person.person,
-            "box": [round(v / side if person.in_pixels else v, 6) for v, side in zip(person.box, sides)],
-            "actions": list(person.actions),
-        }
-        for person in people
-        if person.person is not None
-    ]  # fmt: skip
-
-
-def _take_boxes(project: Project, video: Video, boxes: Sequence[Entry], by: str, run: int) -> dict[str, Any]:
-    """The boxes of a run, but of persons whose boxes a person has corrected: both would be one track."""
-    current = project.people.current(video.file)
-    by_hand = {entry["person"] for entry in current if entry["by"] == HUMAN}
-    added = [
-        {**entry, "id": key, "run": run}
-        for number, entry in enumerate(boxes)
-        if entry["person"] not in by_hand and project.people.entry(key := _id_of(run, f"box {number}")) is None
-    ]
-    gone = [
-        {"video": video.file, "removed": True, "replaces": entry["id"]}
-        for entry in current
-        if entry["by"] != HUMAN and entry["person"] not in by_hand and entry.get("run") != run
-    ]
-    project.add_classes([action for entry in added for action in entry["actions"]])
-    project.people.append([*gone, *added], by)
-    return {"boxes": len(boxes), "boxes_added": len(added)}
 
 
 def similar_steps(
@@ -234,10 +222,7 @@ def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dic
     held_out, previous = figures.get("held_out"), figures.get("previous")
     name = f"{project.settings.name}-{job.id}"
     model = project.models.add_folder(folder / "export", name, job.id, held_out, previous)
-    before = project.models.get(job.model)
     with project.lock:
-        if job.kind == "teach" and before is not None:
-            project.add_classes([each for each in model.classes if each not in before.classes])
         worse = bool(held_out and previous and held_out["value"] < previous["value"])
         values = {} if worse else {"model": model.id}
         project.change(trained=job.created, **values)
@@ -248,23 +233,11 @@ def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dic
 FINISHES: dict[str, Finish] = {
     "transcode": finish_transcode,
     "analyse": finish_analyse,
+    "detect": finish_detect,
     "train": finish_training,
     "teach": finish_training,
     "similar": finish_similar,
 }
-
-
-def scores_of(folder: Path) -> dict[str, Any]:
-    """The score curve of a run; without rows where it has none."""
-    import csv
-
-    file = folder / SCORES
-    if not file.is_file():
-        return {"classes": [], "windows_s": [], "scores": []}
-    with open(file, encoding="utf-8", newline="") as stream:
-        header, *rows = csv.reader(stream)
-    numbers = [[float(cell) for cell in row] for row in rows]
-    return {"classes": header[2:], "windows_s": [row[:2] for row in numbers], "scores": [row[2:] for row in numbers]}
 
 
 def run_spans(folder: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -207,15 +207,7 @@ def cvat_video(table: SpanTable, tracks: WrittenTracks) -> bytes:
         raise UserError(f"CVAT's form is of one video, and the spans are of {len(videos)}; write a file for each")
     (name,) = videos
     width, height = tracks.size_px(name)
-    root = ElementTree.Element("annotations")
-    ElementTree.SubElement(root, "version").text = "1.1"
-    task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
-    facts = {"name": name, "size": tracks.num_frames(name), "mode": "interpolation", "source": name}
-    for key, value in facts.items():
-        ElementTree.SubElement(task, key).text = str(value)
-    size = ElementTree.SubElement(task, "original_size")
-    for key, value in (("width", width), ("height", height)):
-        ElementTree.SubElement(size, key).text = str(value)
+    root = new_task(name, tracks.num_frames(name), (width, height))
     groups: dict[str | int, list[Span]] = {person: [] for person in tracks.persons(name)}
     for place, span in enumerate(table.spans):
         groups.setdefault(span.person if tracks.keys(span) else place, []).append(span)
@@ -226,15 +218,47 @@ def cvat_video(table: SpanTable, tracks: WrittenTracks) -> bytes:
         ticked = sorted({span.label for span in spans if not is_name(span.label)})
         element = ElementTree.SubElement(root, "track", {"id": identity, "label": "person", "source": "manual"})
         for frame, box, actions in _keys(spans, name, key if isinstance(key, str) else None, tracks):
-            outside = actions is None
-            sides = (side * value for side, value in zip((width, height, width, height), box))
-            corners = {corner: f"{side:.6g}" for corner, side in zip(("xtl", "ytl", "xbr", "ybr"), sides)}
-            flags = {"outside": str(int(outside)), "occluded": "0", "keyframe": "1", "z_order": "0"}
-            shape = ElementTree.SubElement(element, "box", {"frame": str(frame), **flags, **corners})
-            named = {"action": ";".join(filter(is_name, actions or ()))}
-            named |= {label: str(label in (actions or ())).lower() for label in ticked}
-            for attribute, text in named.items():
-                ElementTree.SubElement(shape, "attribute", {"name": attribute}).text = text
+            add_box(element, frame, box, (width, height), actions, ticked)
+    return to_bytes(root)
+
+
+def new_task(name: str, num_frames: int, size_px: tuple[int, int]) -> ElementTree.Element:
+    """The root of CVAT for video 1.1 with the description of one video."""
+    root = ElementTree.Element("annotations")
+    ElementTree.SubElement(root, "version").text = "1.1"
+    task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
+    facts = {"name": name, "size": num_frames, "mode": "interpolation", "source": name}
+    for key, value in facts.items():
+        ElementTree.SubElement(task, key).text = str(value)
+    size = ElementTree.SubElement(task, "original_size")
+    for key, value in zip(("width", "height"), size_px):
+        ElementTree.SubElement(size, key).text = str(value)
+    return root
+
+
+def add_box(
+    track: ElementTree.Element, frame: int, box: Sequence[float], size_px: tuple[int, int],
+    actions: Sequence[str] | None, ticked: Sequence[str],
+) -> None:  # fmt: skip
+    """A key of a track.
+
+    Args:
+        box: x1, y1, x2, y2 as fractions of the picture.
+        actions: None: the person is gone from this frame on.
+        ticked: classes that are checkboxes of their names.
+    """
+    sides = (side * value for side, value in zip((*size_px, *size_px), box))
+    corners = {corner: f"{side:.6g}" for corner, side in zip(("xtl", "ytl", "xbr", "ybr"), sides)}
+    flags = {"outside": str(int(actions is None)), "occluded": "0", "keyframe": "1", "z_order": "0"}
+    shape = ElementTree.SubElement(track, "box", {"frame": str(frame), **flags, **corners})
+    named = {"action": ";".join(filter(is_name, actions or ()))}
+    named |= {label: str(label in (actions or ())).lower() for label in ticked}
+    for attribute, text in named.items():
+        ElementTree.SubElement(shape, "attribute", {"name": attribute}).text = text
+
+
+def to_bytes(root: ElementTree.Element) -> bytes:
+    """The file."""
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 

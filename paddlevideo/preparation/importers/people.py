@@ -117,6 +117,7 @@ class ImportOptions:
         last_s_of: the second of a video's last frame.
         times_of: the seconds of a video's frames, if they are not evenly spaced.
         own_rate: the rate that a file states counts, and not that of ``fps_of``.
+        key_frames: tracks give the boxes that were drawn, and are not looked up every ``every_s``.
     """
 
     fps_of: Callable[[str], float]
@@ -132,6 +133,7 @@ class ImportOptions:
     last_s_of: Callable[[str], float] = lambda _: LONGEST_S
     times_of: Callable[[str], np.ndarray | None] = lambda _: None
     own_rate: bool = False
+    key_frames: bool = False
 
 
 @dataclass

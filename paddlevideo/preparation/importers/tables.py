@@ -36,7 +36,7 @@ def is_ava(path: Path) -> bool:
 
 def read_csv(path: Path, found: PersonCollector) -> None:
     """A line per person and moment; fields are parted by ``,`` ``;`` or tabs, as the header is."""
-    lines = list(text_lines(path))
+    lines = list(text_lines(path, " \r\n"))
     titles = lines[0][1] if lines else ""
     separator = max(_SEPARATORS, key=titles.count)
     rows = csv_cells(lines, separator)

@@ -115,8 +115,11 @@ def add_tracks(
         for start, stop, actions in track.stretches():  # of half frames
             times_s = clock.second(start + 0.5), clock.second(stop + 0.5)
             found.add_track_segments(track.where, video, *times_s, actions, person)
+    if found.options.key_frames:
+        _add_keys(sound, video, clock, found, in_pixels, size_px)
+        return
     every_s = max(found.options.every_s, 1 / clock.fps)  # never finer than frames
-    moments, num_between, num_lost = _moments(sound, clock, every_s)
+    moments, num_between, num_lost = moments_of(sound, clock, every_s)
     taken = 0
     for frame, second in sorted(moments.items()):
         if second > last_s + BEYOND_S:  # before a key at which the person is gone
@@ -135,6 +138,28 @@ def add_tracks(
         found.drop(f"stretches of tracks without an action, shorter than {every}", num_lost)
 
 
+def _add_keys(
+    tracks: Sequence[PersonTrack], video: str, clock: Clock, found: PersonCollector, in_pixels: bool,
+    size_px: tuple[int, int] | None,
+) -> None:  # fmt: skip
+    """The boxes that were drawn, and where a person leaves the last frame before."""
+    for track in tracks:
+        if track.is_whole(size_px if in_pixels else (1, 1)):
+            continue
+        frames = {key.frame for key in track.keys if key.shown}
+        for key, following in zip(track.keys, track.keys[1:]):
+            if key.shown and key.stays and not following.shown and following.frame - 1 > key.frame:
+                frames.add(following.frame - 1)
+        gaps = sum(not key.shown for key in track.keys[:-1] if key.frame > min(frames, default=0))
+        if gaps:
+            found.note("times a person was gone between two boxes: the box is interpolated there", gaps)
+        for frame in sorted(frames):
+            seen = track.at(frame)
+            if seen is not None:
+                second = round(clock.second(frame), 6)
+                found.add(f"{track.where}, frame {frame}", video, second, *seen, track.person, in_pixels, size_px)
+
+
 def _mistake(track: PersonTrack, video: str, clock: Clock, last_s: float, step: int) -> str | None:
     """What is wrong with a track: two boxes at one frame, or a key after the video's end."""
     shown = [key for key in track.keys if key.shown]
@@ -148,7 +173,7 @@ def _mistake(track: PersonTrack, video: str, clock: Clock, last_s: float, step: 
     return f"frame {late.frame} is second {clock.second(late.frame):g}, but {video} lasts from 0 to {last_s:.2f} s"
 
 
-def _moments(tracks: Sequence[PersonTrack], clock: Clock, every_s: float) -> tuple[dict[float, float], int, int]:
+def moments_of(tracks: Sequence[PersonTrack], clock: Clock, every_s: float) -> tuple[dict[float, float], int, int]:
     """When tracks are looked up.
 
     Returns:

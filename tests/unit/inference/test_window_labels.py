@@ -1,3 +1,5 @@
+"""Which windows of an annotated video are samples of what."""
+
 import numpy as np
 
 from paddlevideo.inference.window_labels import label_windows, time_without
@@ -37,7 +39,7 @@ def test_ignored_time_is_used_for_nothing_but_what_is_annotated():
     spans, ignored = [Span(0, 4, "run")], [Span(3, 7, "walk", 0.5)]
     assert time_without(ignored, spans) == [(4, 7)]
     found = single(spans, ignored, background=2)
-    assert {centre for centre, k in found.items() if k == 0} == {1.0, 1.5, 2.0, 2.5, 3.0}
+    assert {centre for centre, k in found.items() if k == 0} == {1.0, 1.5, 2.0, 2.5, 3.0, 3.5}
     assert {centre for centre, k in found.items() if k == 2} == {8.0, 8.5, 9.0, 9.5}
 
 
@@ -48,3 +50,30 @@ def test_several_labels_hold_at_once_and_boundaries_are_unknown():
     assert row[1.0] == ([1, 0, 0], [1, 1, 1])
     assert row[4.0] == ([1, 1, 0], [1, 1, 1])
     assert row[5.0] == ([0, 1, 0], [0, 1, 1])  # half of it runs
+
+
+SECONDS = np.array([(start, start + 2.0) for start in range(9)])  # of 2 s, one a second
+SPANS = [Span(2.0, 5.0, "run")]
+
+
+def labels(ignored):
+    return label_windows(SECONDS, SPANS, ignored, ["walk", "run", "none"])
+
+
+def test_windows_in_a_span_are_its_class_and_others_are_unmarked():
+    assert [*labels([]).single(2)] == [2, -1, 1, 1, -1, 2, 2, 2, 2]
+    assert [*labels([]).single(None)] == [-1, -1, 1, 1, -1, -1, -1, -1, -1]
+
+
+def test_ignored_time_is_no_background_and_leaves_annotated_time_alone():
+    whole = labels([Span(0.0, 10.0, "walk")])
+    assert [*whole.single(2)] == [-1, -1, 1, 1, -1, -1, -1, -1, -1]
+    short = label_windows(SECONDS, [Span(3.5, 5.0, "run")], [Span(0.0, 10.0, "walk")], ["walk", "run", "none"])
+    assert [*short.single(2)] == [-1, -1, -1, 1, -1, -1, -1, -1, -1]  # [3, 5], partly ignored
+
+
+def test_of_several_labels_ignored_time_counts_for_what_is_annotated_alone():
+    targets, counts = labels([Span(0.0, 10.0, "walk")]).several(None)
+    assert [*targets[:, 1]] == [0, 0, 1, 1, 0, 0, 0, 0, 0]
+    assert counts[0].sum() == 0 and counts[6].sum() == 0
+    assert [*counts[2]] == [1, 1, 1]  # it lies in annotated time, in which there is no other class

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -46,12 +46,13 @@ class SpanChange(_Change):
 
 
 class BoxChange(_Change):
-    """A new box, one in the place of ``id``, or ``removed``."""
+    """A new box, one in the place of ``id``, or ``removed``; ``hold``: the boxes after it get its actions, too."""
 
     time_s: float | None = None
     box: tuple[float, float, float, float] | None = None
     person: str | None = None
     actions: list[str] = Field(default_factory=list, max_length=100)
+    hold: bool = False
 
 
 class SpanChanges(BaseModel):
@@ -112,7 +113,7 @@ def change_spans(studio: State, key: str, body: SpanChanges) -> dict[str, Any]:
             return span.to_dict()
 
         _apply(studio, studio.project.spans, video, body.changes, entry)
-        studio.project.announce("spans", {"video": video.id})
+        _tell(studio, video, "spans")
         return spans_view(studio.project, video)
 
 
@@ -125,8 +126,10 @@ def get_people(studio: State, key: str, from_s: float = 0.0, to_s: float = LONGE
 
 
 @router.put("/people")
-def change_people(studio: State, key: str, body: BoxChanges) -> dict[str, Any]:
-    """Changes boxes, all of them or none."""
+def change_people(
+    studio: State, key: str, body: BoxChanges, from_s: float = 0.0, to_s: float = LONGEST_S
+) -> dict[str, Any]:
+    """Changes boxes, all of them or none; answers as ``get_people``."""
     with studio.project.lock:
         video = studio.ready(key)
         names = set(studio.project.class_names())
@@ -147,9 +150,32 @@ def change_people(studio: State, key: str, body: BoxChanges) -> dict[str, Any]:
                 "units": "fractions", "person": _person(change.person), "actions": list(dict.fromkeys(change.actions)),
             }  # fmt: skip
 
-        _apply(studio, studio.project.people, video, body.changes, entry)
-        studio.project.announce("people", {"video": video.id})
-        return people_view(studio.project, video)
+        current = studio.project.people.current(video.file)
+        _apply(studio, studio.project.people, video, [*body.changes, *_held(body.changes, current)], entry)
+        _tell(studio, video, "people")
+        return people_view(studio.project, video, from_s, to_s)
+
+
+def _held(changes: Sequence[BoxChange], current: Sequence[Entry]) -> list[BoxChange]:
+    """The boxes after those with ``hold``: of the same person, up to the first with other actions than were held there
+    before."""
+    own = {change.id for change in changes}
+    following: dict[str, BoxChange] = {}
+    for change in changes:
+        if not change.hold or change.time_s is None:
+            continue
+        track = [entry for entry in current if entry["person"] == change.person]
+        track.sort(key=lambda entry: entry["time_s"])
+        held: set[str] = set()
+        for entry in track:
+            if entry["id"] == change.id or entry["time_s"] <= change.time_s:
+                held = {*entry["actions"]}
+            elif {*entry["actions"]} != held:
+                break
+            elif entry["id"] not in own:
+                keys = ("id", "time_s", "box", "person")
+                following[entry["id"]] = BoxChange(**{key: entry[key] for key in keys}, actions=change.actions)
+    return [*following.values()]
 
 
 @router.post("/undo")
@@ -162,7 +188,7 @@ def undo(studio: State, key: str, body: Undo) -> dict[str, Any]:
             raise HTTPException(409, "nothing is left to undo")
         names = [[entry["label"]] if "label" in entry else entry["actions"] for entry in journal.current(video.file)]
         project.add_classes([name for each in names for name in each])  # of a class that was renamed or removed since
-        project.announce(body.what, {"video": video.id})
+        _tell(studio, video, body.what)
         return view(project, video)
 
 
@@ -183,8 +209,7 @@ def rename_person(studio: State, key: str, body: PersonChange) -> dict[str, Any]
                 count += len(moved)
         if not count:
             raise HTTPException(404, "no box and no span of this person begins there")
-        for what in ("people", "spans"):
-            project.announce(what, {"video": video.id})
+        _tell(studio, video, "people", "spans")
         return people_view(project, video)
 
 
@@ -200,6 +225,13 @@ def _apply(studio: Studio, journal: Journal, video: Video, changes: list, entry_
             entry["replaces"] = change.id
         entries.append(entry)
     journal.append(entries, HUMAN, studio.project.new_change())
+
+
+def _tell(studio: Studio, video: Video, *journals: str) -> None:
+    """Events of a change: the journals', and the video's, whose counts are others now."""
+    for what in journals:
+        studio.project.announce(what, {"video": video.id})
+    studio.project.announce("video", video.id)
 
 
 def _check_time(second: float, video: Video) -> None:

@@ -16,7 +16,7 @@ from paddlevideo_studio.jobs import Job
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.training import TrainRequest, submit_training
 from paddlevideo_studio.views import job_view
-from paddlevideo_studio.work import MOST_SIMILAR, analyse_steps, settings_for, similar_steps
+from paddlevideo_studio.work import MOST_SIMILAR, analyse_steps, detect_steps, settings_for, similar_steps
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 _MOST_LOG = 1 << 20
@@ -27,6 +27,12 @@ class Analysis(BaseModel):
 
     model: int | None = None
     settings: dict[str, float | str] = Field(default_factory=dict)
+
+
+class Detection(BaseModel):
+    """Seconds between the key frames of a person."""
+
+    every_s: float = Field(1.0, ge=0.04, le=60)
 
 
 class Similar(BaseModel):
@@ -44,6 +50,7 @@ class Training(BaseModel):
     mode: Literal["head", "full"]
     config: str | None = Field(None, max_length=200)
     override: list[str] = Field(default_factory=list, max_length=50)
+    of: Literal["timeline", "people"] | None = None
 
 
 def find_job(studio: Studio, number: int) -> Job:
@@ -65,6 +72,21 @@ def analyse(studio: State, key: str, body: Analysis) -> dict[str, Any]:
             "analyse",
             lambda folder: analyse_steps(studio.project, video, model, settings, folder),
             video=video.id, model=model.id, total_s=video.duration_s, options=settings,
+        )  # fmt: skip
+    return job_view(studio.jobs, job)
+
+
+@router.post("/videos/{key}/detect", status_code=202)
+def detect(studio: State, key: str, body: Detection) -> dict[str, Any]:
+    """Finds the persons of a video, without a model of actions."""
+    with studio.project.lock:
+        video = studio.ready(key)
+        if studio.jobs.active(video.id) is not None:
+            raise HTTPException(409, "a job of this video is queued or running")
+        job = studio.jobs.submit(
+            "detect",
+            lambda folder: detect_steps(studio.project, video, body.every_s, folder),
+            video=video.id, total_s=video.duration_s, options={"every_s": body.every_s},
         )  # fmt: skip
     return job_view(studio.jobs, job)
 
@@ -92,7 +114,7 @@ def similar(studio: State, key: str, body: Similar) -> dict[str, Any]:
 @router.post("/train", status_code=202)
 def train(studio: State, body: Training) -> dict[str, Any]:
     """Trains on what persons have annotated."""
-    wanted = TrainRequest(body.mode, body.config, tuple(body.override))
+    wanted = TrainRequest(body.mode, body.config, tuple(body.override), body.of)
     with studio.project.lock:
         return job_view(studio.jobs, submit_training(studio, wanted))
 

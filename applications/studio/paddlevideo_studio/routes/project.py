@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, BackgroundTasks
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 
 from paddlevideo import __version__
+from paddlevideo_studio import adding
 from paddlevideo_studio.project import check_name
 from paddlevideo_studio.studio import State, Studio
-from paddlevideo_studio.work import settings_words
+from paddlevideo_studio.work import HOG, settings_words
 
-router = APIRouter(prefix="/api/project", tags=["project"])
+router = APIRouter(prefix="/api", tags=["project"])
 
 
 class ClassChange(BaseModel):
@@ -41,23 +44,24 @@ def shown(studio: Studio) -> dict[str, Any]:
             "videos": len(project.videos),
             "spans": len(current),
             "checked": sum(entry["by"] == "human" for entry in current),
-            "corrections": project.corrections(),
+            "corrections": project.corrections(project.spans),
+            "people_corrections": project.corrections(project.people),
         }
     limits = {"upload_bytes": studio.limits.upload_bytes, "queue": studio.limits.queue}
     return {
         "name": settings.name, "kind": settings.kind, "classes": [asdict(each) for each in settings.classes],
         "model": settings.model, "analysis": settings.analysis, "counts": counts, "limits": limits,
-        "version": __version__,
+        "detector": Path(settings.detector or HOG).name, "example": adding.has_example(), "version": __version__,
     }  # fmt: skip
 
 
-@router.get("")
+@router.get("/project")
 def get_project(studio: State) -> dict[str, Any]:
     """The project."""
     return shown(studio)
 
 
-@router.patch("")
+@router.patch("/project")
 def change_project(studio: State, change: ProjectChange) -> dict[str, Any]:
     """Sets name, kind, classes."""
     with studio.project.lock:
@@ -72,3 +76,12 @@ def change_project(studio: State, change: ProjectChange) -> dict[str, Any]:
         if values:
             studio.project.change(**values)
     return shown(studio)
+
+
+@router.post("/example", status_code=202)
+def take_example(studio: State, tasks: BackgroundTasks) -> dict[str, Any]:
+    """Adds the model and the videos of ``make studio``, one after the other."""
+    if not adding.has_example():
+        raise HTTPException(404, "there is no example: python -m demo.run_studio in a checkout makes it")
+    tasks.add_task(adding.add_example, studio)
+    return {}

@@ -13,16 +13,18 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from paddlevideo.spans import LONGEST_S
 from paddlevideo_studio.inspection import BOUNDS
 from paddlevideo_studio.jobs import Job, QueueFull
 from paddlevideo_studio.journal import HUMAN
 from paddlevideo_studio.limited import run_module
 from paddlevideo_studio.project import Project, check_name
+from paddlevideo_studio.scores import NO_CURVE
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.uploads import receive_file
 from paddlevideo_studio.videos import Video
-from paddlevideo_studio.views import Counts, video_view
-from paddlevideo_studio.work import scores_of, transcode_steps
+from paddlevideo_studio.views import Counts, job_view, video_view
+from paddlevideo_studio.work import SCORES, transcode_steps
 
 router = APIRouter(prefix="/api/videos", tags=["videos"])
 _inspections = asyncio.Semaphore(1)  # one upload is decoded at a time
@@ -142,6 +144,21 @@ def _clear(project: Project, video: Video) -> None:
             journal.append([{"video": video.file, "removed": True, "replaces": each["id"]} for each in current], HUMAN)
 
 
+@router.post("/{key}/retry", status_code=202)
+def retry_transcode(studio: State, key: str) -> dict[str, Any]:
+    """Transcodes a video again that could not be."""
+    with studio.project.lock:
+        video = studio.video(key)
+        if video.state != "failed" or not (studio.project.videos.originals / video.original).is_file():
+            raise HTTPException(409, f"the video is {video.state}; only a conversion that failed can be repeated")
+        if studio.jobs.active(video.id) is not None:
+            raise HTTPException(409, "a job of this video is queued or running")
+        job = submit_transcode(studio, video)
+        studio.project.videos.write(replace(video, state="preparing", error=None))
+    studio.project.announce("video", video.id)
+    return job_view(studio.jobs, job)
+
+
 @router.get("/{key}/media")
 def get_media(studio: State, key: str) -> FileResponse:
     """What a browser plays; Range."""
@@ -177,12 +194,20 @@ def get_times(studio: State, key: str) -> dict[str, Any]:
 
 
 @router.get("/{key}/scores")
-def get_scores(studio: State, key: str, model: int | None = None) -> dict[str, Any]:
-    """The score curve of the newest analysis (by a model)."""
+def get_scores(
+    studio: State,
+    key: str,
+    model: int | None = None,
+    from_s: float = 0.0,
+    to_s: float = LONGEST_S,
+    most: int | None = Query(None, ge=1, le=100_000),
+) -> dict[str, Any]:
+    """The score curve of the newest analysis (by a model), or a part of it; reduced to ``most`` windows."""
     video = studio.video(key)
     found = [j for j in studio.jobs if j.kind == "analyse" and j.state == "done" and j.video == video.id]
     wanted = studio.project.settings.model if model is None else model
     job = next((job for job in found if job.model == wanted), None) or (found[0] if found and model is None else None)
     if job is None:
-        return {"model": model, "run": None, "classes": [], "windows_s": [], "scores": []}
-    return {"model": job.model, "run": job.id, **scores_of(studio.jobs.folder(job))}
+        return {"model": model, "run": None, **NO_CURVE.shown(from_s, to_s, most)}
+    curve = studio.curves.get(studio.jobs.folder(job) / SCORES)
+    return {"model": job.model, "run": job.id, **curve.shown(from_s, to_s, most)}

@@ -1,0 +1,116 @@
+// What the page knows, and who is told when it changes; and the changes of spans and boxes.
+import { api } from "./api.js";
+import { attempt } from "./dom.js";
+
+export const state = {
+  tab: "timeline", online: true,
+  project: null, models: [], jobs: new Map(), videos: new Map(), uploads: [],
+  video: null, // id of the open one
+  spans: [], scores: null, times: null, selected: null, canUndo: false, // of the open one
+  people: [], persons: [], person: null, canUndoPeople: false,
+  other: null, // the second model: { model, spans, scores }
+  similar: null, // what resembles a span
+  live: { state: "off", spans: [], remarks: [] },
+};
+const watchers = [];
+let changed = null;
+
+/** Calls `render` once after any of these keys was set. */
+export function watch(keys, render) {
+  watchers.push([new Set(keys.split(" ")), render]);
+}
+
+/** Sets values; those who watch them are called once, after the current task. */
+export function update(values) {
+  Object.assign(state, values);
+  if (changed === null) {
+    changed = new Set();
+    queueMicrotask(() => {
+      const keys = changed;
+      changed = null;
+      for (const [watched, render] of watchers) if ([...keys].some((key) => watched.has(key))) render();
+    });
+  }
+  for (const key of Object.keys(values)) changed.add(key);
+}
+
+export const video = () => state.videos.get(state.video);
+export const classes = () => state.project?.classes ?? [];
+export const colourOf = (name) => classes().find((each) => each.name === name)?.colour ?? "#5c6470";
+export const model = () => state.models.find((each) => each.id === state.project?.model);
+export const selected = () => state.spans.find((span) => span.id === state.selected);
+export const isHuman = (span) => span.by === "human";
+/** Spans that no person has checked, the least certain first. */
+export const queue = () => state.spans.filter((span) => !isHuman(span)).sort((a, b) => (a.score ?? 0) - (b.score ?? 0));
+export const newestJob = (test) => [...state.jobs.values()].filter(test).sort((a, b) => b.id - a.id)[0];
+export const isActive = (job) => job?.state === "queued" || job?.state === "running";
+
+export async function openVideo(id) {
+  const blank = { spans: [], scores: null, times: null, selected: null, people: [], persons: [], person: null };
+  update({ video: id, ...blank, other: null, similar: null, canUndo: false, canUndoPeople: false });
+  if (state.videos.get(id)?.state !== "ready") return;
+  const times = await attempt(() => api("GET", `videos/${id}/times`));
+  if (state.video === id) update({ times });
+  await Promise.all([loadSpans(), loadScores(), loadPeople()]);
+}
+
+const take = (id, answer) => {
+  if (answer && state.video === id) update({ spans: answer.spans, canUndo: answer.can_undo });
+};
+const takePeople = (id, answer) => {
+  const { people, persons, can_undo: canUndoPeople } = answer ?? {};
+  if (answer && state.video === id) update({ people, persons, canUndoPeople });
+};
+
+export async function loadSpans(id = state.video) {
+  take(id, await attempt(() => api("GET", `videos/${id}/spans`)));
+}
+
+export async function loadPeople(id = state.video) {
+  takePeople(id, await attempt(() => api("GET", `videos/${id}/people`)));
+}
+
+export async function loadScores(id = state.video) {
+  const scores = await attempt(() => api("GET", `videos/${id}/scores`));
+  if (scores && state.video === id) update({ scores });
+}
+
+/** One step of undo.  After a refusal the current spans are shown again. */
+export async function changeSpans(changes, id = state.video) {
+  const answer = await attempt(() => api("PUT", `videos/${id}/spans`, { changes }));
+  if (!answer) return void (await loadSpans(id));
+  take(id, answer);
+  const last = changes.at(-1);
+  const made = last.removed ? null : answer.spans.find((span) => isHuman(span) && span.label === last.label &&
+    Math.abs(span.start_s - last.start_s) < 0.002 && Math.abs(span.end_s - last.end_s) < 0.002);
+  if (state.video === id) update({ selected: made?.id ?? null });
+}
+
+export async function changePeople(changes, id = state.video) {
+  const answer = await attempt(() => api("PUT", `videos/${id}/people`, { changes }));
+  if (answer) takePeople(id, answer);
+  else await loadPeople(id);
+}
+
+export async function renamePerson(body, id = state.video) {
+  takePeople(id, await attempt(() => api("POST", `videos/${id}/persons`, body)));
+  await loadSpans(id);
+}
+
+export async function undo() {
+  const what = state.tab === "people" ? "people" : "spans", id = state.video;
+  const answer = await attempt(() => api("POST", `videos/${id}/undo`, { what }));
+  (what === "people" ? takePeople : take)(id, answer);
+}
+
+/** The spans of the newest analysis of the open video by a model; null: it has not analysed the video. */
+export async function compareWith(number) {
+  const id = state.video;
+  const job = newestJob((each) => each.kind === "analyse" && each.state === "done" && each.video === id && each.model === number);
+  if (!job) return update({ other: null });
+  const [found, scores] = await Promise.all([
+    attempt(() => api("GET", `videos/${id}/spans?run=${job.id}`)),
+    attempt(() => api("GET", `videos/${id}/scores?model=${number}`)),
+  ]);
+  if (found && state.video === id) update({ other: { model: number, spans: found.spans, scores } });
+}
