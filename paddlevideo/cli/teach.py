@@ -44,7 +44,7 @@ def add_windows(parser: argparse.ArgumentParser) -> None:
     add("--features", type=Path, metavar="DIR", help="folder that keeps the features of windows (beside --out)")
     add("--window_s", type=options.positive, metavar="S", help="seconds of a window (those of the model's clip)")
     add("--hop_s", type=options.positive, metavar="S", help="seconds from window to window (window_s / 4)")
-    add("-b", "--batch_size", type=options.at_least(1), default=8, help="windows per run of the network (%(default)s)")
+    add("-b", "--batch_size", type=options.at_least(1), default=4, help="windows per run of the network (%(default)s)")
     options.add_device(parser)
     options.add_imports(parser)
 
