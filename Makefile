@@ -1,5 +1,5 @@
 # make demo: the whole job on a small data set that it makes; make demo-ava: the same for action detection.
-# make demo-long: what happens when, in a video of 12 minutes; make studio: the page, on a project of that demo.
+# make demo-long: what happens when, in a video of 12 minutes; make studio: the page, on a project with a small model.
 # make test: the tests.  Each does its own set-up.
 
 PYTHON ?= python3
@@ -32,9 +32,9 @@ demo-long: setup
 	$(BIN)/python -m demo.run_long
 
 studio: setup
-	@test -f demo/long/inference/inference.yml || $(BIN)/python -m demo.run_long
-	$(BIN)/paddlevideo studio --project demo/studio --model demo/long/inference \
-	    --add demo/long/long.mp4 demo/long/val/*.mp4 --analysis window_s=2 hop_s=1 smooth_s=6 on=0.5 off=0.2
+	$(BIN)/python -m demo.run_studio
+	$(BIN)/paddlevideo studio --project demo/studio/project --model demo/studio/export \
+	    --add demo/studio/new/*.mp4 demo/studio/videos/*.mp4 --analysis window_s=2 hop_s=1 smooth_s=3 on=0.5 off=0.2
 
 # with its pages in Debian's chromium, where that is there or can be installed
 test-studio: setup

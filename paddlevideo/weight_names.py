@@ -18,6 +18,7 @@ from paddlevideo.safe_io import instead_of_a_file, sha256
 
 SUFFIX = "_names.json"
 PARAMS = ".pdiparams"
+CLASSIFIER = "head.fc."  # of parameters' names: the last layer, on features
 
 
 @dataclass(frozen=True)

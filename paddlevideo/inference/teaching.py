@@ -25,15 +25,18 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
+from paddlevideo.inference.export import export
 from paddlevideo.inference.exported import MULTI_LABEL, read_description
 from paddlevideo.inference.linear_head import LinearHead, Samples, choose_strength, fit
-from paddlevideo.inference.runtimes.base import Say
+from paddlevideo.inference.runtimes.base import BACKENDS, Say
+from paddlevideo.inference.runtimes.choice import files_of
 from paddlevideo.inference.timeline import TimelineSettings, spans_of
 from paddlevideo.inference.window_features import FeatureFolder, TaughtFrom, WindowFeatures
 from paddlevideo.inference.window_labels import WindowLabels, label_windows, time_without
 from paddlevideo.metrics.spans import SpanFigures, score_spans
 from paddlevideo.safe_io import sha256
 from paddlevideo.spans import Span, SpanTable
+from paddlevideo.weight_names import CLASSIFIER
 
 BACKGROUND = "background"
 _LEAST_UNMARKED, _LEAST_SHARE = 10, 0.05  # windows that make a background class
@@ -104,48 +107,45 @@ def teach(
     from paddlevideo.inference.feature_network import FeatureNetwork
 
     description = model.export.description
+    multi_label, old = description.score_type == MULTI_LABEL, tuple(description.labels)
     files = {part: _files(table, lesson.videos) for part, table in (("train", lesson.train), ("val", lesson.val))}
     _refuse_both(files)
-    multi_label = description.score_type == MULTI_LABEL
-    old = tuple(description.labels)
-    classes = [*old, *dict.fromkeys(_labels(lesson.train, old))]
     start = time.monotonic()
     network = FeatureNetwork(model, lesson.device, lesson.batch_size, say)
-    found = [*folder.all_of([*files["train"].values(), *files["val"].values()], lambda: network, on_time)]
-    features_s = time.monotonic() - start
-    say(
-        f"features of {len(found)} videos, {sum(len(each.features) for each in found)} windows, in {features_s:.1f} s "
-        f"({folder.num_read} from {folder.folder})"
-    )
-    start = time.monotonic()
-    num_train = len(files["train"])
-    parts = [*zip(files["train"], found[:num_train])], [*zip(files["val"], found[num_train:])]
-    train = [_labelled(name, each, lesson.train, lesson.ignored, classes) for name, each in parts[0]]
-    _say_lost(train, say)
+    found = iter([*folder.all_of([*files["train"].values(), *files["val"].values()], lambda: network, on_time)])
+    features = {part: {name: next(found) for name in files[part]} for part in files}
+    features_s, start = time.monotonic() - start, time.monotonic()
+    num_windows = sum(len(each.features) for part in features.values() for each in part.values())
+    num_videos = sum(map(len, files.values()))
+    say(f"features of {num_videos} videos, {num_windows} windows, in {features_s:.1f} s "
+        f"({folder.num_read} from {folder.folder})")  # fmt: skip
+    classes = [*old, *_labels(lesson.train, old)]
+    train = _labelled(features["train"], lesson.train, lesson.ignored, classes)
     background = _background(lesson, description.background, multi_label, train, say)
     if background is not None and background not in classes:
         classes.append(background)
-        train = [replace(each, labels=_wider(each.labels, len(classes))) for each in train]
+        train = _labelled(features["train"], lesson.train, lesson.ignored, classes)
+    _say_left_out(train, lesson.val, classes, say)
     samples = _samples(train, classes, background, multi_label, lesson.seed)
     _check(samples, classes, multi_label, lesson.train)
     prior = network.head.with_classes(len(classes), multi_label)
     strength = choose_strength(samples, prior, multi_label, lesson.seed, lambda k, n: say(f"epoch:[ {k}/{n + 1} ]"))
     head = fit(samples, prior, strength, multi_label)
-    say(f"head of {len(classes)} classes on {len(samples.features)} windows in {time.monotonic() - start:.1f} s")
-    val = [_labelled(name, each, lesson.val, lesson.ignored, [*classes, *_labels(lesson.val, classes)])
-           for name, each in parts[1]]  # fmt: skip
-    settings = {**lesson.rule, "exclusive": not multi_label}
-    new_figures = _measure(head, classes, val, lesson.val, {**settings, "background": background}, background)
+    head_s = time.monotonic() - start
+    say(f"head of {len(classes)} classes on {len(samples.features)} windows in {head_s:.1f} s")
+    val = _labelled(features["val"], lesson.val, lesson.ignored, [*classes, *_labels(lesson.val, classes)])
+    rule = {**lesson.rule, "exclusive": not multi_label}
     old_background = background if background in old else description.background
-    old_figures = _measure(network.head, old, val, lesson.val, {**settings, "background": old_background}, background)
-    _export(network, head, classes, out, background, say)
+    new_figures = _measure(head, classes, val, lesson.val, {**rule, "background": background}, background)
+    old_figures = _measure(network.head, old, val, lesson.val, {**rule, "background": old_background}, background)
+    _export(model, network, head, classes, out, background, say)
     taught = [name for name, is_taught in zip(classes, samples.taught(multi_label)) if is_taught]
     return {
         **_compared(new_figures, old_figures),
         "classes": classes, "taught": taught, "new_classes": classes[len(old) :], "background": background,
         "windows": {name: int(count) for name, count in zip(classes, (samples.targets * samples.counts).sum(0))},
-        "strength": strength, "features_s": round(features_s, 2), "head_s": round(time.monotonic() - start, 2),
-        "videos": {"train": len(train), "val": len(val)}, "settings": settings,
+        "strength": strength, "features_s": round(features_s, 2), "head_s": round(head_s, 2),
+        "videos": {part: len(names) for part, names in files.items()}, "settings": rule,
     }  # fmt: skip
 
 
@@ -190,21 +190,24 @@ def _labels(table: SpanTable, known: Sequence[str]) -> list[str]:
 
 
 def _labelled(
-    name: str, features: WindowFeatures, table: SpanTable, ignored: SpanTable, classes: Sequence[str]
-) -> _Video:
-    spans, unchecked = ([span for span in each.spans if span.video == name] for each in (table, ignored))
-    return _Video(name, features, label_windows(features.windows_s, spans, unchecked, classes), unchecked)
+    features: Mapping[str, WindowFeatures], table: SpanTable, ignored: SpanTable, classes: Sequence[str]
+) -> list[_Video]:
+    """The videos of a list, with labels of these classes."""
+    videos = []
+    for name, each in features.items():
+        spans, unchecked = ([span for span in part.spans if span.video == name] for part in (table, ignored))
+        videos.append(_Video(name, each, label_windows(each.windows_s, spans, unchecked, classes), unchecked))
+    return videos
 
 
-def _wider(labels: WindowLabels, count: int) -> WindowLabels:
-    more = ((0, 0), (0, count - labels.shares.shape[1]))
-    return replace(labels, shares=np.pad(labels.shares, more), near=np.pad(labels.near, more))
-
-
-def _say_lost(videos: Sequence[_Video], say: Say) -> None:
-    lost = sum(video.labels.num_lost for video in videos)
+def _say_left_out(train: Sequence[_Video], val: SpanTable, classes: Sequence[str], say: Say) -> None:
+    lost = sum(video.labels.num_lost for video in train)
     if lost:
         say(f"{lost} spans are too short for a window of their own, and are not trained on; a smaller --hop_s has more")
+    unknown = _labels(val, classes)
+    if unknown:
+        say(f"{len(unknown)} classes of the held-out videos are not taught, so none of them is found: "
+            f"{', '.join(map(printable, unknown[:5]))}")  # fmt: skip
 
 
 def _background(lesson: Lesson, own: str | None, multi_label: bool, train: Sequence[_Video], say: Say) -> str | None:
@@ -325,12 +328,13 @@ def _compared(new: _Figures, old: _Figures) -> dict[str, Any]:
 
 
 def _export(
-    network: Any, head: LinearHead, classes: Sequence[str], out: Path, background: str | None, say: Say
-) -> None:
-    """Writes the export of the network with another head."""
+    model: TaughtFrom, network: Any, head: LinearHead, classes: Sequence[str], out: Path, background: str | None,
+    say: Say,
+) -> None:  # fmt: skip
+    """Writes the export of the network with another head, in the forms that the old one has; the runtimes are as fast
+    as they were, so what was timed holds."""
     from paddlevideo.classes import Classes, count_key, write_weights
     from paddlevideo.config import Config
-    from paddlevideo.inference.export import export
     from paddlevideo.registry import FRAMEWORKS
 
     data = network.config.to_dict()
@@ -341,11 +345,25 @@ def _export(
         table = table[key]
     table[last] = len(classes)
     arrays = {key: tensor.numpy() for key, tensor in network.framework.state_dict().items()}
-    arrays |= {"head.fc.weight": head.weight, "head.fc.bias": head.bias}
+    arrays |= {f"{CLASSIFIER}weight": head.weight, f"{CLASSIFIER}bias": head.bias}
+    stem, name = model.export.program.with_suffix(""), model.export.program.stem
+    forms = [form for form in BACKENDS[1:] if files_of(form, stem)]
     with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
-        weights = Path(folder) / f"{data['model_name']}.pdparams"
-        write_weights(weights, arrays, Classes(tuple(classes)), {"step": 0})
-        export(Config(data, network.config.source), weights, out, say=lambda line: None)
-    description = read_description(out)
-    if background is not None:
-        replace(description, background=background).write(out)
+        weights = Path(folder) / f"{name}.pdparams"
+        write_weights(weights, arrays, Classes(tuple(classes)), {"taught_from": model.names.file.name})
+        config = Config(data, network.config.source)
+        try:
+            export(config, weights, out, name, say=_silent, formats=forms)
+        except UserError as error:
+            if not forms:
+                raise
+            say(f"{error}; the new model has Paddle's form alone")
+            forms = []
+            export(config, weights, out, name, say=_silent)
+    runtime = model.export.description.runtime
+    same = forms == [form for form in BACKENDS[1:] if files_of(form, stem)]
+    replace(read_description(out), background=background, runtime=runtime if same else {}).write(out)
+
+
+def _silent(line: str) -> None:
+    """Of an export whose lines are those of the first one."""

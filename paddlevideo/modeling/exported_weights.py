@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 
 from paddlevideo.errors import DamagedFileError
-from paddlevideo.weight_names import read_names
+from paddlevideo.weight_names import CLASSIFIER, read_names
 
 
 def variables_of(program: Path) -> dict[str, Any]:
@@ -34,9 +34,6 @@ def names_of(network: Any, program: Path) -> dict[str, str]:
         for key, tensor in network.state_dict().items()
         if tensor.name in variables and _equal(tensor, variables[tensor.name])
     }
-
-
-CLASSIFIER = "head.fc."  # of parameters' names: the last layer, on features
 
 
 def digest_of_features(network: Any, model: Mapping[str, Any]) -> str:

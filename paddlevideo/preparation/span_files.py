@@ -270,7 +270,11 @@ def merged(contents: Sequence[SpanContent], video: str | None = None) -> SpanCon
     with_settings = [content.table.settings for content in contents if content.table.spans]
     settings = with_settings[0] if len(with_settings) == 1 else {}
     if not spans and not facts and any(content.people for content in contents):
-        raise UserError(f"{contents[0].table.source}: boxes of persons without spans; name the file of spans, too")
+        source = contents[0].table.source
+        raise UserError(
+            f"{source}: boxes of persons without spans; name the file of spans, too, or give --from_boxes, which makes "
+            "spans of the boxes' actions"
+        )
     table = SpanTable(spans, facts, list(classes), settings, contents[0].table.source)
     return SpanContent(table, [p for c in contents for p in c.people], [line for c in contents for line in c.lines])
 

@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
+from demo.run_studio import CLASSES, NEW_CLASS, SETTINGS, run_command
 from paddlevideo.metrics.spans import span_iou
 from paddlevideo.spans import read_spans
-from tests.studio.demo_model import CLASSES, NEW_CLASS, SETTINGS, run_command
 
 WORDS = [word for name, value in SETTINGS.items() for word in (f"--{name}", value)]
 

@@ -16,15 +16,15 @@ def test_a_project_without_a_demo_has_no_example(client, monkeypatch, tmp_path):
 
 
 def test_the_example_is_the_demos_model_and_its_videos(client, monkeypatch, tmp_path, clip, tiny):
-    for name in ("long.mp4", "val/val_0.mp4"):
+    for name in ("videos/videos-0.mp4", "new/new-0.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(clip, tmp_path / name)
-    shutil.copytree(tiny.folder, tmp_path / "inference")
+    shutil.copytree(tiny.folder, tmp_path / "export")
     monkeypatch.setattr(adding, "EXAMPLE", tmp_path)
     assert client.get("/api/project").json()["example"] is True
     assert client.post("/api/example").status_code == 202
     names = [video["name"] for video in client.get("/api/videos").json()["videos"]]
-    assert names == ["long.mp4", "val_0.mp4"]
+    assert names == ["new-0.mp4", "videos-0.mp4"]
     project = client.get("/api/project").json()
     assert project["model"] == 1
     assert project["analysis"]["hop_s"] == 1

@@ -6,8 +6,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
+from demo.run_studio import CLASSES, NEW_CLASS
 from tests.studio.browser import started
-from tests.studio.demo_model import ANALYSIS, CLASSES, NEW_CLASS
+from tests.studio.demo_model import ANALYSIS
 from tests.studio.test_annotations import put
 from tests.studio.test_videos import wait
 

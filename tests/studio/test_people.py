@@ -104,3 +104,26 @@ def test_a_person_made_by_hand_is_none_of_the_model_s(analyse, client, video):
         ("1", "human"), ("2", "model 1"), ("3", "model 1"), ("3", "model 1")
     ]  # fmt: skip
     assert [s["person"] for s in client.get(f"{url}/spans").json()["spans"]] == ["3"]
+
+
+def test_an_action_is_held_over_the_boxes_of_a_track(client, video, project):
+    """Begun at 1 s and ended at 2.5 s on a track of the detector, with one change each."""
+    line = {"video": project.videos.get(video["id"]).file, "box": [0.1, 0.2, 0.3, 0.9], "units": "fractions"}
+    project.people.append([{**line, "time_s": t, "person": "1", "actions": []} for t in (0, 1, 2, 3)], "detector")
+    project.people.append([{**line, "time_s": 2.0, "person": "2", "actions": []}], "detector")
+
+    def actions():
+        found = client.get(f"/api/videos/{video['id']}/people").json()["people"]
+        return [(b["time_s"], *b["actions"]) for b in found if b["person"] == "1"]
+
+    first = client.get(f"/api/videos/{video['id']}/people").json()["people"][1]
+    box = {"box": [0.1, 0.2, 0.3, 0.9], "person": "1", "hold": True}
+    put(client, video, {**box, "id": first["id"], "time_s": 1.0, "actions": ["walk"]}, what="people")
+    assert actions() == [(0,), (1, "walk"), (2, "walk"), (3, "walk")]
+    put(client, video, {**box, "time_s": 2.5, "actions": []}, what="people")
+    assert actions() == [(0,), (1, "walk"), (2, "walk"), (2.5,), (3,)]
+    put(client, video, {**box, "time_s": 0.5, "actions": ["run"]}, what="people")
+    assert actions() == [(0,), (0.5, "run"), (1, "walk"), (2, "walk"), (2.5,), (3,)]
+    client.post(f"/api/videos/{video['id']}/undo", json={"what": "people"})
+    client.post(f"/api/videos/{video['id']}/undo", json={"what": "people"})
+    assert actions() == [(0,), (1, "walk"), (2, "walk"), (3, "walk")]

@@ -16,9 +16,9 @@ from paddlevideo.shipped import ROOT
 if TYPE_CHECKING:
     from paddlevideo_studio.studio import Studio
 
-EXAMPLE = ROOT / "demo" / "long"  # of ``make demo-long``; an installed package has none
-# for scenes that follow one another without a pause, as demo.run_long has it
-_ANALYSIS = {"window_s": 2.0, "hop_s": 1.0, "smooth_s": 6.0, "on": 0.5, "off": 0.2}
+EXAMPLE = ROOT / "demo" / "studio"  # of ``python -m demo.run_studio``; an installed package has none
+# for scenes that follow one another without a pause, as demo.run_studio has it
+_ANALYSIS = {"window_s": 2.0, "hop_s": 1.0, "smooth_s": 3.0, "on": 0.5, "off": 0.2}
 
 
 async def add_videos(studio: Studio, files: Sequence[Path]) -> None:
@@ -42,14 +42,14 @@ async def add_videos(studio: Studio, files: Sequence[Path]) -> None:
 
 def has_example() -> bool:
     """Whether the demo's videos and its model are there."""
-    return (EXAMPLE / "inference" / "inference.yml").is_file() and (EXAMPLE / "long.mp4").is_file()
+    return (EXAMPLE / "export" / "inference.yml").is_file()
 
 
 async def add_example(studio: Studio) -> None:
     """Adds the demo's model, uses it unless another one is in use, and adds the demo's videos."""
     project = studio.project
-    model = await asyncio.to_thread(project.models.add_folder, EXAMPLE / "inference")
+    model = await asyncio.to_thread(project.models.add_folder, EXAMPLE / "export")
     if project.settings.model is None:
         project.use(model)
         project.change(analysis={**_ANALYSIS, **project.settings.analysis})
-    await add_videos(studio, [EXAMPLE / "long.mp4", *sorted((EXAMPLE / "val").glob("*.mp4"))])
+    await add_videos(studio, sorted(EXAMPLE.glob("new/*.mp4")) + sorted(EXAMPLE.glob("videos/*.mp4")))

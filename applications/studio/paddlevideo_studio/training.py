@@ -86,8 +86,9 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
 
     kind = "teach" if wanted.mode == "head" else "train"
     options = {"mode": wanted.mode, "config": wanted.config, "override": list(wanted.override)}
-    total_s = sum(facts.get("duration_s", 0.0) for part in parts.values() for facts in part.videos.values())
-    total_s = total_s if wanted.mode == "head" else 0.0
+    total_s = 0.0
+    if wanted.mode == "head":
+        total_s = sum(facts.get("duration_s", 0.0) for part in parts.values() for facts in part.videos.values())
     number = model.id if model else None
     return studio.jobs.submit(kind, plan, model=number, total_s=total_s, options=options)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -46,12 +46,13 @@ class SpanChange(_Change):
 
 
 class BoxChange(_Change):
-    """A new box, one in the place of ``id``, or ``removed``."""
+    """A new box, one in the place of ``id``, or ``removed``; ``hold``: the boxes after it get its actions, too."""
 
     time_s: float | None = None
     box: tuple[float, float, float, float] | None = None
     person: str | None = None
     actions: list[str] = Field(default_factory=list, max_length=100)
+    hold: bool = False
 
 
 class SpanChanges(BaseModel):
@@ -149,9 +150,32 @@ def change_people(
                 "units": "fractions", "person": _person(change.person), "actions": list(dict.fromkeys(change.actions)),
             }  # fmt: skip
 
-        _apply(studio, studio.project.people, video, body.changes, entry)
+        current = studio.project.people.current(video.file)
+        _apply(studio, studio.project.people, video, [*body.changes, *_held(body.changes, current)], entry)
         _tell(studio, video, "people")
         return people_view(studio.project, video, from_s, to_s)
+
+
+def _held(changes: Sequence[BoxChange], current: Sequence[Entry]) -> list[BoxChange]:
+    """The boxes after those with ``hold``: of the same person, up to the first with other actions than were held there
+    before."""
+    own = {change.id for change in changes}
+    following: dict[str, BoxChange] = {}
+    for change in changes:
+        if not change.hold or change.time_s is None:
+            continue
+        track = [entry for entry in current if entry["person"] == change.person]
+        track.sort(key=lambda entry: entry["time_s"])
+        held: set[str] = set()
+        for entry in track:
+            if entry["id"] == change.id or entry["time_s"] <= change.time_s:
+                held = {*entry["actions"]}
+            elif {*entry["actions"]} != held:
+                break
+            elif entry["id"] not in own:
+                keys = ("id", "time_s", "box", "person")
+                following[entry["id"]] = BoxChange(**{key: entry[key] for key in keys}, actions=change.actions)
+    return [*following.values()]
 
 
 @router.post("/undo")

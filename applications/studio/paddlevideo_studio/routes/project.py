@@ -80,8 +80,8 @@ def change_project(studio: State, change: ProjectChange) -> dict[str, Any]:
 
 @router.post("/example", status_code=202)
 def take_example(studio: State, tasks: BackgroundTasks) -> dict[str, Any]:
-    """Adds the model and the videos of ``make demo-long``, one after the other."""
+    """Adds the model and the videos of ``make studio``, one after the other."""
     if not adding.has_example():
-        raise HTTPException(404, "there is no example: make demo-long in a checkout makes it")
+        raise HTTPException(404, "there is no example: python -m demo.run_studio in a checkout makes it")
     tasks.add_task(adding.add_example, studio)
     return {}

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+from paddlevideo.inference.linear_head import Fitting, LinearHead, Samples, choose_strength, fit
+
+C = 6
+
+
+def clouds(classes, count=40, seed=0, spread=0.6):
+    """Samples around the corners of a cube, a corner per class; groups of ten."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(classes, count)
+    corners = np.random.default_rng(9).choice([-1.0, 1.0], (8, C))
+    features = (corners[labels] + rng.normal(0, spread, (len(labels), C)) * [1, 1, 1, 1, 1, 0] + 5).astype(np.float32)
+    return features, labels, np.tile(np.arange(count) // 10, len(classes))
+
+
+def samples_of(features, labels, groups, num_classes):
+    targets = np.eye(num_classes, dtype=np.float32)[labels]
+    return Samples(features, targets, np.ones_like(targets), groups)
+
+
+def none(count):
+    return LinearHead(np.zeros((C, count), np.float32), np.zeros(count, np.float32))
+
+
+def test_the_slope_of_the_loss_is_its_slope():
+    features, labels, groups = clouds([0, 2])
+    rng = np.random.default_rng(1)
+    prior = LinearHead(rng.normal(size=(C, 4)).astype(np.float32), rng.normal(size=4).astype(np.float32))
+    for multi_label in (False, True):
+        fitting = Fitting(samples_of(features, labels, groups, 4), prior, multi_label)
+        logits = rng.normal(size=(len(features), 2))
+        value, slope = fitting._loss(logits)
+        step = rng.normal(size=logits.shape) * 1e-6
+        assert fitting._loss(logits + step)[0] - value == pytest.approx(float((slope * step).sum()), rel=1e-3)
+
+
+def test_classes_are_learned_and_a_class_without_samples_keeps_its_row():
+    features, labels, groups = clouds([0, 1, 3])
+    rng = np.random.default_rng(1)
+    prior = LinearHead(rng.normal(0, 0.1, (C, 4)).astype(np.float32), np.zeros(4, np.float32))
+    head = fit(samples_of(features, labels, groups, 4), prior, 0.01, False)
+    assert (head.logits(features).argmax(1) == labels).mean() > 0.95
+    assert np.array_equal(head.weight[:, 2], prior.weight[:, 2]) and head.bias[2] == prior.bias[2]
+    scores = head.scores(features, False)
+    np.testing.assert_allclose(scores.sum(1), 1, atol=1e-5)
+    again = fit(samples_of(features, labels, groups, 4), prior, 0.01, False)
+    assert np.array_equal(again.weight, head.weight)
+
+
+def test_the_pull_decides_how_far_the_head_moves():
+    samples = samples_of(*clouds([0, 1]), 2)
+    far, near, nowhere = (fit(samples, none(2), strength, False) for strength in (1e-3, 1.0, 1e6))
+    assert np.abs(far.weight).sum() > 3 * np.abs(near.weight).sum() > 0
+    assert np.abs(nowhere.weight).max() < 1e-4
+
+
+def test_rare_classes_weigh_as_much_as_frequent_ones():
+    features, labels, groups = clouds([0, 1], count=100, spread=2.0)
+    few = (labels == 0) | (np.arange(len(labels)) % 10 == 0)
+    samples = samples_of(features[few], labels[few], groups[few], 2)
+    scores = fit(samples, none(2), 0.01, False).scores(features, False).argmax(1)
+    recalls = [(scores[labels == k] == k).mean() for k in (0, 1)]
+    assert min(recalls) > 0.6
+
+
+def test_the_strength_is_chosen_on_groups_that_are_left_out():
+    fits = []
+    clear = samples_of(*clouds([0, 1, 2], spread=0.3), 3)
+    features, labels, groups = clouds([0, 1, 2], spread=0.3)
+    labels = np.random.default_rng(3).integers(0, 3, len(labels))  # nothing to learn
+    noise = samples_of(features, labels, groups, 3)
+    strengths = [
+        choose_strength(each, none(3), False, 0, lambda *counts: fits.append(counts)) for each in (clear, noise)
+    ]
+    assert strengths[0] < 0.01 and strengths[1] == 10.0
+    assert fits[23] == fits[-1] == (24, 24)
+
+
+def test_several_labels_are_learned_each_by_itself():
+    features, labels, groups = clouds([0, 1, 2])
+    targets = np.eye(4, dtype=np.float32)[labels]
+    targets[labels == 2, 0] = 1  # the third kind has two labels
+    counts = np.ones_like(targets)
+    counts[labels == 0, 1] = 0  # of which it is unknown whether they show the second one
+    prior = LinearHead(np.ones((C, 4), np.float32), np.zeros(4, np.float32))
+    head = fit(Samples(features, targets, counts, groups), prior, 0.001, True)
+    found = head.scores(features, True) > 0.5
+    assert ((found[:, :3] == targets[:, :3]) | (counts[:, :3] == 0)).mean() > 0.97
+    assert np.array_equal(head.weight[:, 3], prior.weight[:, 3])
+
+
+def test_more_classes_leave_the_scores_as_they_are():
+    rng = np.random.default_rng(0)
+    head = LinearHead(rng.normal(size=(C, 3)).astype(np.float32), rng.normal(size=3).astype(np.float32))
+    features = rng.normal(size=(5, C)).astype(np.float32)
+    wider = head.with_classes(5, False).logits(features)
+    ratio = np.exp(wider[:, :3]) / np.exp(wider[:, :3]).sum(1, keepdims=True)
+    np.testing.assert_allclose(ratio, head.scores(features, False), atol=1e-5)
+    assert np.abs(wider[:, 3:]).max() == 0
+    assert np.array_equal(head.with_classes(5, True).logits(features)[:, :3], head.logits(features))
