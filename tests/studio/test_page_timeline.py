@@ -31,6 +31,7 @@ def test_a_video_is_uploaded_and_analysed_and_its_spans_are_those_of_the_command
     on.upload(file)
     on.open_video(file.name)
     on.analyse()
+    assert page.evaluate("document.activeElement.id") == "lanes"  # Enter keeps a span, and does not analyse again
     spans, fps = on.get("state.spans"), on.get("video().fps")
     assert len(spans) >= 4 and {span["by"] for span in spans} == {"model 1"}
     assert page.locator("#side .card").count() == len(spans)

@@ -234,6 +234,9 @@ async function begin() {
   };
   $("#compare").onchange = (event) => (event.target.value ? compareWith(Number(event.target.value)) : update({ other: null }));
   addEventListener("keydown", key);
+  addEventListener("click", (event) => { // Enter and Space after a click are of the rows, not of the button once more
+    if (event.detail && event.target.closest(".bar button, #controls button")) $("#lanes").focus({ preventScroll: true });
+  }, true);
   update({ tab: TABS.includes(wanted[0]) ? wanted[0] : "timeline", language: language() });
   let wasOnline = null;
   listen(EVENTS, (online) => {
