@@ -9,7 +9,7 @@ _EVERY_S = 1.0
 
 
 class ReadingProgress:
-    """Prints ``at 12.0 s`` to stderr, at most once a second; called with seconds of the video."""
+    """Prints ``at 12.0 s`` to stderr, at most once a second; called with seconds of a video, or of all of them."""
 
     def __init__(self) -> None:
         self._next = 0.0

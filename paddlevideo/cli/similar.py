@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paddlevideo.cli import options
-from paddlevideo.cli.teach import Progress, add_windows, notice, windows_of
+from paddlevideo.cli.reading_progress import ReadingProgress
+from paddlevideo.cli.teach import add_windows, notice, windows_of
 from paddlevideo.errors import UserError, printable
 
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
         return FeatureNetwork(model, args.device, args.batch_size, notice)
 
-    found = dict(zip(videos, folder.all_of([Path(name) for name in videos], network, Progress())))
+    found = dict(zip(videos, folder.all_of([Path(name) for name in videos], network, ReadingProgress())))
     if args.start_s >= found[query].end_s:
         raise UserError(f"--start_s {args.start_s:g}: {printable(query)} ends at {found[query].end_s:g} s")
     spans = similar_spans(found, query, args.start_s, args.end_s, args.top)

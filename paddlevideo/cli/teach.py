@@ -15,10 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
 from paddlevideo.cli import options, span_options
+from paddlevideo.cli.reading_progress import ReadingProgress
 from paddlevideo.errors import UserError
 
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     features = args.features or args.out.with_name(f"{args.out.name}_features")
     folder = FeatureFolder(features, model, window_s, hop_s, notice)
-    figures = teach(model, lesson, args.out, folder, _say, Progress())
+    figures = teach(model, lesson, args.out, folder, _say, ReadingProgress())
     if args.figures:
         write_atomic(args.figures, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     held_out, previous = figures["held_out"], figures["previous"]
@@ -102,19 +102,6 @@ def notice(line: str) -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-class Progress:
-    """Prints ``at 12.0 s`` to stderr, the time of all videos that is done, at most once a second."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def __call__(self, time_s: float) -> None:
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + 1.0
-            notice(f"at {time_s:.1f} s")
 
 
 def _check_out(args: argparse.Namespace) -> None:

@@ -72,6 +72,10 @@ export async function attempt(action) {
   }
 }
 
+let turn = Promise.resolve();
+/** Runs an action when those before it have ended: each of two quick presses sees what the one before has changed. */
+export const inTurn = (action) => { turn = turn.then(() => attempt(action)); };
+
 /** A modal dialog with a title; Escape closes it. */
 export function openDialog(title, ...children) {
   const dialog = $("#dialog");

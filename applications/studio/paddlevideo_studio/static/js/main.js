@@ -1,6 +1,6 @@
 // Loads the project, listens to the server, and binds the top bar, the rows and the keys.
 import { api, download, listen, send } from "./api.js";
-import { $, attempt, field, h, language, label, loadStrings, openDialog, options, redraw, say, t } from "./dom.js";
+import { $, attempt, field, h, inTurn, language, loadStrings, openDialog, options, redraw, say, t } from "./dom.js";
 import * as live from "./live.js";
 import * as models from "./models.js";
 import * as people from "./people.js";
@@ -9,10 +9,10 @@ import * as timeline from "./timeline.js";
 import { Tracks } from "./tracks.js";
 import * as videos from "./videos.js";
 import {
-  compareWith, isActive, loadPeople, loadScores, loadSpans, model, newestJob, openVideo, queue, selected, state, undo, update, video, watch,
+  compareWith, isActive, loadPeople, loadScores, loadSpans, model, newestJob, openVideo, refineScores, selected, state, undo, update, video, watch,
 } from "./store.js";
 
-const TABS = ["timeline", "people", "live", "models"], FORMS = ["json", "csv", "jsonl", "srt", "vtt", "label_studio", "cvat"];
+const TABS = ["timeline", "people", "live", "models"], FORMS = ["json", "csv", "jsonl", "srt", "vtt", "label_studio", "cvat"], BOXES = ["people_csv", "people_jsonl", "people_ava", "people_cvat"];
 const wanted = location.hash.slice(1).split("/"); // page and video of an address that was kept
 const onPeople = () => state.tab === "people";
 const tracks = new Tracks($("#lanes"), $("#playhead"), {
@@ -20,6 +20,7 @@ const tracks = new Tracks($("#lanes"), $("#playhead"), {
   select: (bar, second) => (onPeople() ? people.choose(bar.of, player.snap(second)) : timeline.choose(bar.of)),
   trim: (bar, start_s, end_s) => !onPeople() && timeline.trim(bar.of, start_s, end_s),
   create: (row, second) => !onPeople() && video() && timeline.create(row.name, second, tracks.to - tracks.from),
+  shown: refineScores,
   snap: player.snap,
 });
 
@@ -94,7 +95,7 @@ function topBar() {
 }
 
 function exportDialog() {
-  const form = h("select", {}, options(FORMS.map((each) => [each, t(`form_${each}`)]))), open = video();
+  const form = h("select", {}, options((onPeople() ? [...BOXES, ...FORMS] : [...FORMS, ...BOXES]).map((each) => [each, t(`form_${each}`)]))), open = video();
   const whole = h("select", {}, options([[open?.id ?? "", open?.name ?? t("all_videos")], ...(open ? [["", t("all_videos")]] : [])]));
   const human = h("input", { type: "checkbox" }), file = h("input", { type: "file" });
   const save = (event) => {
@@ -192,7 +193,7 @@ function key(event) {
   const action = digit === null ? KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key] : () => (onPeople() ? people.toggleAction(digit) : timeline.setClass(digit));
   if (!action) return;
   event.preventDefault();
-  if (video()?.state === "ready" || ["?", "c"].includes(event.key)) action();
+  if (video()?.state === "ready" || ["?", "c"].includes(event.key)) inTurn(action);
 }
 
 async function begin() {

@@ -68,9 +68,9 @@ const frameStart = () => Math.round(player.frameTime(player.frameAt(player.now()
 /** Sets the box or the actions of a person at the playhead: its key frame there is replaced, or one is made. */
 function setKeyFrame(person, values) {
   const here = boxAt(keyFrames().get(person) ?? [], player.now());
-  const { time_s, box, actions } = { time_s: here?.key?.time_s ?? frameStart(), box: here?.box, actions: here?.actions ?? [], ...values };
+  const { time_s, box, actions, hold } = { hold: false, time_s: here?.key?.time_s ?? frameStart(), box: here?.box, actions: here?.actions ?? [], ...values };
   if (!box) return say(t("no_box_here"), true);
-  return changePeople([{ ...(here?.key ? { id: here.key.id } : {}), time_s, box, person, actions }]);
+  return changePeople([{ ...(here?.key ? { id: here.key.id } : {}), time_s, box, person, actions, hold }]);
 }
 
 /** 1-9: the chosen person begins or ends an action at the playhead. */
@@ -80,7 +80,7 @@ export function toggleAction(index, person = state.person) {
   const here = boxAt(keyFrames().get(person) ?? [], player.now());
   if (!name || !here) return name && say(t("no_box_here"), true);
   const has = here.actions.includes(name);
-  return setKeyFrame(person, { actions: has ? here.actions.filter((each) => each !== name) : [...here.actions, name] });
+  return setKeyFrame(person, { hold: true, actions: has ? here.actions.filter((each) => each !== name) : [...here.actions, name] });
 }
 
 export function removeKeyFrame() {

@@ -12,6 +12,7 @@ export const state = {
   similar: null, // what resembles a span
   live: { state: "off", spans: [], remarks: [] },
 };
+const MOST_WINDOWS = 4000; // about three for each column of pixels
 const watchers = [];
 let changed = null;
 
@@ -71,8 +72,21 @@ export async function loadPeople(id = state.video) {
 }
 
 export async function loadScores(id = state.video) {
-  const scores = await attempt(() => api("GET", `videos/${id}/scores`));
+  const scores = await attempt(() => api("GET", `videos/${id}/scores?most=${MOST_WINDOWS}`));
   if (scores && state.video === id) update({ scores });
+}
+
+/** Puts every window of a part in, where the curve of the whole video is reduced. */
+export async function refineScores(from_s, to_s, id = state.video) {
+  const whole = state.scores?.whole ?? state.scores;
+  if (!whole?.reduced) return;
+  const query = new URLSearchParams({ model: whole.model, from_s, to_s, most: MOST_WINDOWS });
+  const part = await attempt(() => api("GET", `videos/${id}/scores?${query}`));
+  if (!part?.scores.length || part.run !== whole.run || (state.scores?.whole ?? state.scores) !== whole) return;
+  const start = part.windows_s[0][0], end = part.windows_s.at(-1)[1];
+  const before = whole.windows_s.filter((each) => each[1] <= start).length, after = whole.windows_s.findIndex((each) => each[0] >= end);
+  const joined = (key) => [...whole[key].slice(0, before), ...part[key], ...(after < 0 ? [] : whole[key].slice(after))];
+  update({ scores: { ...whole, windows_s: joined("windows_s"), scores: joined("scores"), whole } });
 }
 
 /** One step of undo.  After a refusal the current spans are shown again. */

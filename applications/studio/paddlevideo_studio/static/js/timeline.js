@@ -1,6 +1,6 @@
 // The Timeline page: a row per class; at the right the scores at the playhead and what is to be checked.
 import { api } from "./api.js";
-import { $, attempt, clock, field, h, label, openDialog, say, t } from "./dom.js";
+import { attempt, clock, field, h, inTurn, label, openDialog, say, t } from "./dom.js";
 import * as player from "./player.js";
 import {
   changeSpans, classes, colourOf, isHuman, isActive, loadSpans, newestJob, openVideo, queue, selected, state, update, video,
@@ -170,7 +170,7 @@ export function panel() {
     const number = classes().findIndex((each) => each.name === name) + 1, bar = h("i", { style: { background: colour } });
     const value = h("span", { class: "value" });
     const key = number > 0 && number <= 9 ? h("kbd", {}, String(number)) : h("span", { class: "swatch", style: { background: colour } });
-    const line = h("button", { class: "score", onclick: () => setClass(number - 1) }, key, h("span", { class: "name" }, name), h("span", { class: "meter" }, bar), value);
+    const line = h("button", { class: "score", onclick: () => inTurn(() => setClass(number - 1)) }, key, h("span", { class: "name" }, name), h("span", { class: "meter" }, bar), value);
     return { name, line, bar, value };
   });
   const left = queue();
@@ -198,12 +198,12 @@ export function atPlayhead(second) {
 
 /** The small picture of the strip that is nearest to a second. */
 function thumbnail(each, second) {
-  const { strip } = each, width = 56;
+  const { strip } = each;
   if (!strip) return h("span", { class: "thumb" });
-  const k = Math.min(Math.max(Math.round(second / strip.every_s - 0.5), 0), strip.num - 1), scale = width / strip.width;
+  const width = Math.min(56, (44 * strip.width) / strip.height), k = Math.min(Math.max(Math.round(second / strip.every_s - 0.5), 0), strip.num - 1), scale = width / strip.width;
   const rowsOf = Math.ceil(strip.num / strip.columns), height = strip.height * scale;
   return h("span", { class: "thumb", style: {
-    height: `${height}px`, backgroundImage: `url(/api/videos/${each.id}/strip)`,
+    width: `${width}px`, height: `${height}px`, backgroundImage: `url(/api/videos/${each.id}/strip)`,
     backgroundSize: `${strip.columns * width}px ${rowsOf * height}px`,
     backgroundPosition: `${-(k % strip.columns) * width}px ${-Math.floor(k / strip.columns) * height}px`,
   } });
@@ -221,7 +221,7 @@ function spanCard(span, index) {
 function chosenPanel() {
   const span = selected();
   if (!span) return null;
-  const button = (key, action) => h("button", { onclick: action }, t(key));
+  const button = (key, action) => h("button", { onclick: () => inTurn(action) }, t(key));
   return h("div", { class: "chosen" }, h("p", {}, h("b", {}, span.label), ` · ${times(span)}`),
     h("p", {}, isHuman(span) ? t("by_person") : t("by_model", { by: span.by, score: span.score?.toFixed(2) ?? "" })),
     h("p", { class: "row" }, isHuman(span) ? null : button("keep", keep), button("remove", removeSpan), button("more_like", findSimilar)));

@@ -1,17 +1,17 @@
 // Rows of bars over time on a canvas: a ruler, a row per class or person, curves of scores, a playhead.
 import { clock, isDark } from "./dom.js";
 
-const RULER = 26, LANE = 24, CURVE = 24, THIN = 8, GAP = 6, EDGE = 6, CLOSEST_S = 0.5;
+const RULER = 26, LANE = 24, CURVE = 24, THIN = 8, GAP = 6, EDGE = 6, CLOSEST_S = 0.5, SETTLES_MS = 200;
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200];
 
 /**
- * `on`: seek(second), select(bar), trim(bar, start_s, end_s), create(row, second), snap(second) -> second.
+ * `on`: seek(second), select(bar), trim(bar, start_s, end_s), create(row, second), shown(from, to), snap(second) -> second.
  * A row: { text, colour, bars, marks?, curve?, others?, otherCurve? }; a bar: { start_s, end_s, colour, solid, text, of };
  * a curve: { times, values }, both ascending in time; marks are seconds.
  */
 export class Tracks {
   constructor(root, playhead, on) {
-    Object.assign(this, { root, playhead, on, rows: [], from: 0, to: 1, length: 1, second: 0, chosen: null, drag: null });
+    Object.assign(this, { root, playhead, on, rows: [], width: 0, from: 0, to: 1, length: 1, second: 0, chosen: null, drag: null });
     this.canvas = root.querySelector("canvas");
     this.extent = root.lastElementChild;
     this.patterns = new Map();
@@ -65,14 +65,16 @@ export class Tracks {
     this.from = Math.min(Math.max(from, 0), this.length - span);
     this.to = this.from + span;
     this.draw();
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => this.on.shown(this.from, this.to), SETTLES_MS);
   }
 
   zoom(factor, at = this.second) {
     this.show(at - (at - this.from) * factor, at + (this.to - at) * factor);
   }
 
-  get left() { return this.root.clientWidth < 500 ? 72 : 124; }
-  get scale() { return (this.root.clientWidth - this.left - 12) / (this.to - this.from); }
+  get left() { return this.width < 500 ? 72 : 124; }
+  get scale() { return (this.width - this.left - 12) / (this.to - this.from); }
   x(second) { return this.left + (second - this.from) * this.scale; }
 
   /** What is under a pointer: { second, row, bar, edge }. */
@@ -143,7 +145,7 @@ export class Tracks {
 
   placePlayhead() {
     const x = this.x(this.second);
-    this.playhead.hidden = x < this.left - 1 || x > this.root.clientWidth;
+    this.playhead.hidden = x < this.left - 1 || x > this.width;
     this.playhead.style.transform = `translateX(${x}px)`;
   }
 
@@ -151,6 +153,7 @@ export class Tracks {
     const began = performance.now(), { root, canvas } = this;
     const width = root.clientWidth, height = root.clientHeight, ratio = devicePixelRatio || 1;
     if (!width || !height) return;
+    this.width = width;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
       Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
@@ -182,7 +185,8 @@ export class Tracks {
       pen.fillStyle = "#eceef2";
       pen.fillRect(x, RULER - 4, 1, height);
       pen.fillStyle = "#565e6c";
-      pen.fillText(clock(second, step < 1 ? 1 : 0), x + 3, RULER / 2);
+      const text = clock(second, step < 1 ? 1 : 0);
+      if (x + 3 + pen.measureText(text).width < width) pen.fillText(text, x + 3, RULER / 2);
     }
   }
 
@@ -214,8 +218,13 @@ export class Tracks {
   drawBar(pen, bar, y, height) {
     const tried = this.drag?.tried && this.drag.bar === bar ? this.drag.tried : bar;
     const x = this.x(tried.start_s), end = this.x(tried.end_s);
-    if (end < this.left || x > this.root.clientWidth) return;
+    if (end < this.left || x > this.width) return;
     const width = Math.max(end - x, 2), isChosen = this.chosen !== null && bar.of === this.chosen;
+    if (width < 4 && !isChosen) { // thousands of them are seen at once
+      pen.fillStyle = bar.solid ? bar.colour : `${bar.colour}90`;
+      pen.fillRect(x, y, width, height);
+      return;
+    }
     pen.beginPath();
     pen.roundRect(x, y, width, height, Math.min(4, width / 2));
     pen.fillStyle = bar.solid ? bar.colour : this.hatched(pen, bar.colour);
