@@ -18,11 +18,11 @@ _PATTERNS = {NONE: 40, "walk": 41, "run": 42, "jump": 43}
 
 
 def _frames(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """uint8 [T, 48, 64, 3]: the pattern of a kind, which moves by up to 2 pixels, with noise."""
+    """uint8 [T, 48, 64, 3]: the pattern of a kind, which moves by a pixel, with noise."""
     blocks = np.random.default_rng(_PATTERNS[kind]).integers(30, 226, (6, 8, 3))
     pattern = np.kron(blocks, np.ones((8, 8, 1)))
-    frames = [np.roll(pattern, rng.integers(3), axis=1) for _ in range(round(SCENE_S * FPS))]
-    return np.clip(np.stack(frames) + rng.normal(0, 8, (len(frames), 48, 64, 1)), 0, 255).astype(np.uint8)
+    frames = [np.roll(pattern, rng.integers(2), axis=1) for _ in range(round(SCENE_S * FPS))]
+    return np.clip(np.stack(frames) + rng.normal(0, 4, (len(frames), 48, 64, 1)), 0, 255).astype(np.uint8)
 
 
 def write_scenes(path: Path, kinds: Sequence[str], seed: int) -> list[Span]:

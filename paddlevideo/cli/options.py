@@ -79,7 +79,11 @@ def read_run_config(args: argparse.Namespace, uses: Sequence[str] = SPLITS) -> C
     return load_run_config(args.config, args.override, uses, args.imports)
 
 
-def add_weights(parser: argparse.ArgumentParser, help: str = "trained weights, .pdparams", required=False) -> None:
+def add_weights(
+    parser: argparse.ArgumentParser,
+    help: str = "trained weights: .pdparams, or the folder of an export",
+    required=False,
+) -> None:
     """``-w``."""
     parser.add_argument("-w", "--weights", required=required, metavar="FILE", help=help)
 

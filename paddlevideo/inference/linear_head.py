@@ -10,6 +10,7 @@ import numpy as np
 STRENGTHS = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)  # of the pull, from the strongest on
 _USUAL = 0.01  # where nothing can be left out to choose by
 _ITERATIONS, _FEW_ITERATIONS, _TOLERANCE, _MEMORY = 200, 30, 1e-4, 10
+_SAME_LOSS = 0.02  # of strengths that are as good
 _MOST = 2000  # samples to choose by
 _LEAST = 1e-12  # of a probability
 
@@ -151,7 +152,7 @@ def choose_strength(
 ) -> float:
     """How strong the pull is: groups are left out in turn, and the loss on them decides.
 
-    Of the strengths whose loss is within a standard error of the lowest one it is the strongest.
+    Of the strengths whose loss is within a standard error (and within 0.02) of the lowest one it is the strongest.
 
     Args:
         seed: of the 2000 samples that are taken where there are more.
@@ -179,7 +180,7 @@ def choose_strength(
         return _USUAL
     means = losses.mean(1)
     best = int(np.argmin(means))
-    error = losses[best].std() / np.sqrt(losses.shape[1]) if losses.shape[1] > 1 else 0.0
+    error = max(losses[best].std() / np.sqrt(losses.shape[1]), _SAME_LOSS)
     return next(strength for strength, mean in zip(STRENGTHS, means) if mean <= means[best] + error)
 
 

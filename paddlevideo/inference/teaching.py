@@ -10,7 +10,7 @@
 - How strongly the head is pulled to the old one is chosen on training videos that are left out in turn; of a single
   video on its spans.
 - Both models are measured on the held-out videos, by the rule from scores to spans of ``timeline``.  A found span with
-  more than half of its time in ignored time does not count.
+  more than half of its time in ignored time, which is not annotated, does not count.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ class Lesson:
 
 @dataclass(frozen=True)
 class _Video:
-    """A video of a list with its features and labels."""
+    """A video of a list with its features and labels, and its ignored time in seconds."""
 
     name: str
     features: WindowFeatures
     labels: WindowLabels
-    ignored: Sequence[Span]
+    ignored_s: Sequence[tuple[float, float]]
 
 
 def teach(
@@ -196,7 +196,8 @@ def _labelled(
     videos = []
     for name, each in features.items():
         spans, unchecked = ([span for span in part.spans if span.video == name] for part in (table, ignored))
-        videos.append(_Video(name, each, label_windows(each.windows_s, spans, unchecked, classes), unchecked))
+        labels = label_windows(each.windows_s, spans, unchecked, classes)
+        videos.append(_Video(name, each, labels, time_without(unchecked, spans)))
     return videos
 
 
@@ -292,7 +293,7 @@ def _measure(
     for video in videos:
         scores = head.scores(video.features.features, not rule.exclusive)
         spans = spans_of(scores, video.features.windows_s, rule, classes, video.name, video.features.end_s)
-        found += [span for span in spans if not _mostly_ignored(span, video.ignored)]
+        found += [span for span in spans if not _mostly_ignored(span, video.ignored_s)]
         facts[video.name] = {"duration_s": round(video.features.end_s, 3)}
         single, best = video.labels.single(None), scores.argmax(1)
         right += int((best == single)[single >= 0].sum())
@@ -302,10 +303,8 @@ def _measure(
     return _Figures(figures, right / total if total else None, (_HEADLINE[key], figures.figures.get(key, 0.0)))
 
 
-def _mostly_ignored(span: Span, ignored: Sequence[Span]) -> bool:
-    shared = sum(
-        max(0.0, min(span.end_s, end_s) - max(span.start_s, start_s)) for start_s, end_s in time_without(ignored, ())
-    )
+def _mostly_ignored(span: Span, ignored_s: Sequence[tuple[float, float]]) -> bool:
+    shared = sum(max(0.0, min(span.end_s, end_s) - max(span.start_s, start_s)) for start_s, end_s in ignored_s)
     return shared > span.duration_s / 2
 
 
@@ -323,7 +322,7 @@ def _compared(new: _Figures, old: _Figures) -> dict[str, Any]:
         "held_out": headline(new), "previous": headline(old),
         "figures": {"held_out": all_of(new), "previous": all_of(old)},
         "per_class": {"held_out": new.spans.classes, "previous": old.spans.classes},
-        "notes": list(dict.fromkeys([*new.spans.notes, *old.spans.notes])),
+        "notes": [*new.spans.notes, *(f"previous model: {note}" for note in old.spans.notes)],
     }  # fmt: skip
 
 

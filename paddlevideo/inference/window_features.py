@@ -6,10 +6,11 @@ pipeline and the windows.  So a model with another head uses the same files.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,9 +21,10 @@ from paddlevideo.errors import DamagedFileError, UserError, printable
 from paddlevideo.inference.exported import CONFIG_SUFFIX, Export
 from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.safe_io import instead_of_a_file, read_npz, sha256, write_atomic
+from paddlevideo.safe_io import instead_of_a_file, read_json, read_npz, sha256, write_atomic
 from paddlevideo.weight_names import WeightNames, read_names
 
+DIGESTS = "videos.json"  # path -> size, time of change, SHA-256: so that large videos are not read for it each time
 VERSION = 1  # of the files: part of their names
 _ARRAYS = {"windows_s": 2, "features": 2, "end_s": 0}  # name -> axes
 FULL_TRAINING = "train it whole instead: paddlevideo train (docs/long_videos.md)"
@@ -125,6 +127,12 @@ class FeatureFolder:
     say: Say
     num_read: int = 0
     num_computed: int = 0
+    _digests: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        with contextlib.suppress(UserError):  # not there, or damaged: the videos are read again
+            found = read_json(self.folder / DIGESTS)
+            self._digests = found if isinstance(found, dict) else {}
 
     def all_of(
         self,
@@ -159,15 +167,25 @@ class FeatureFolder:
             before_s += found.end_s
             on_time(before_s)
             yield found
+        write_atomic(self.folder / DIGESTS, json.dumps(self._digests, indent=1, ensure_ascii=False) + "\n")
 
     def file_of(self, video: Path) -> Path:
         """The file of a video's features, there or not."""
         about = {
-            "version": VERSION, "video": sha256(video), "model": self.model.names.features,
+            "version": VERSION, "video": self._digest(video), "model": self.model.names.features,
             "pipeline": self.model.pipeline.describe(), "window_s": self.window_s, "hop_s": self.hop_s,
         }  # fmt: skip
         key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
         return self.folder / f"{key[:32]}.npz"
+
+    def _digest(self, video: Path) -> str:
+        """SHA-256 of a video; of one that has not changed since, as noted in the folder."""
+        status, name = video.stat(), str(video.resolve())
+        state = [status.st_size, status.st_mtime_ns]
+        noted = self._digests.get(name)
+        if not isinstance(noted, list) or noted[:2] != state or not isinstance(noted[-1], str):
+            noted = self._digests[name] = [*state, sha256(video)]
+        return noted[-1]
 
     def _read(self, file: Path) -> WindowFeatures | None:
         if not file.is_file():

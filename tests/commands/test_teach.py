@@ -11,9 +11,10 @@ import pytest
 
 from paddlevideo.cli.main import main
 from paddlevideo.errors import UserError
+from paddlevideo.inference import window_features
 from paddlevideo.inference.exported import read_description
 from paddlevideo.inference.window_features import FeatureFolder, TaughtFrom
-from paddlevideo.safe_io import read_json, read_npz
+from paddlevideo.safe_io import read_json, read_npz, sha256
 from paddlevideo.spans import Span, SpanTable, read_spans, write_spans
 from tests.scenes import NONE, WINDOWS, write_list
 
@@ -95,7 +96,7 @@ def test_features_are_computed_once_also_for_the_next_model(place, capsys):
     model = TaughtFrom.find(place.root / "model1", print)
     damaged = FeatureFolder(folder, model, *WINDOWS.values(), print).file_of(place.videos / "d.mp4")
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    files = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    files = {file: file.stat().st_mtime_ns for file in folder.glob("*.npz")}
     assert damaged in files and len(files) == 6  # of two models, which have one backbone
     capsys.readouterr()
     again = teach(place.root, place.root / "model1", "train2.json", "val2.json", "again")
@@ -103,7 +104,7 @@ def test_features_are_computed_once_also_for_the_next_model(place, capsys):
     assert again["held_out"] == place.figures[1]["held_out"]
     assert f"{damaged}: damaged" in captured.err and "it is computed again" in captured.err
     assert "(2 from " in captured.out
-    assert [file for file in folder.iterdir() if file.stat().st_mtime_ns != files.get(file)] == [damaged]
+    assert [file for file in folder.glob("*.npz") if file.stat().st_mtime_ns != files.get(file)] == [damaged]
     assert set(read_npz(damaged)) == {"windows_s", "features", "end_s"}
 
 
@@ -116,6 +117,20 @@ def test_ignored_time_is_not_trained_on(place, tiny):
     before = place.figures[0]["windows"]
     assert figures["windows"]["background"] == before["background"] - 3 == 7
     assert all(figures["windows"][name] == before[name] for name in ("walk", "run"))
+
+
+def test_found_spans_in_ignored_time_do_not_count_and_annotated_ones_do(place, tiny):
+    table = read_spans(place.root / "val1.json")
+    part = SpanTable([s for s in table.spans if s.label == "walk"], table.videos)  # its run is not annotated
+    write_spans(place.root / "part.json", part)
+    write_spans(place.root / "whole.json", SpanTable([Span(0.0, 12.0, "run", 0.5, video="v.mp4")]))
+    words = ("train1.json", "part.json", "part", "f.json")
+    counted = teach(place.root, tiny.folder, *words)
+    ignored = teach(place.root, tiny.folder, *words, "--ignore", place.root / "whole.json")
+    notes = [note for note in counted["notes"] if not note.startswith("previous model: ")]
+    assert "not annotated: run" in notes[0] and "not annotated: run" not in str(ignored["notes"])
+    assert ignored["per_class"]["held_out"]["walk"]["predicted"] == 2
+    assert ignored["held_out"]["value"] == 1 > counted["held_out"]["value"]
 
 
 def test_unmarked_time_has_the_given_name_or_is_not_used(place, tiny):
@@ -154,6 +169,25 @@ def test_refusals_are_one_line(place, tiny, tmp_path, capsys, request):
     assert "export it again with this version" in refused(root, earlier, capsys)
     assert "is the folder of --model_file" in refused(root, tiny.folder, capsys, "train1.json", "val1.json",
                                                       "--out", tiny.folder)  # fmt: skip
+
+
+def test_a_video_is_read_for_its_digest_once_until_it_changes(place, tmp_path, monkeypatch):
+    video, read = tmp_path / "a.mp4", []
+    shutil.copy(place.videos / "a.mp4", video)
+    model = TaughtFrom.find(place.root / "model1", print)
+    monkeypatch.setattr(window_features, "sha256", lambda file: read.append(file) or sha256(file))
+    for _ in range(2):
+        folder = FeatureFolder(place.root / "features", model, *WINDOWS.values(), print)
+        assert len([*folder.all_of([video], lambda: None)]) == 1  # the features of the same content are there
+    assert read == [video]
+    video.write_bytes(video.read_bytes() + b"x")
+    assert not folder.file_of(video).is_file() and len(read) == 2
+    (place.root / "features" / "videos.json").write_text("{")
+    assert (
+        FeatureFolder(place.root / "features", model, *WINDOWS.values(), print)
+        .file_of(place.videos / "a.mp4")
+        .is_file()
+    )
 
 
 def similar(place, *more):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import yaml
 
-from paddlevideo.build import deployed_network, pipelines_of
+from paddlevideo.build import deployed_network, pipelines_of, trained_network
 from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
 from paddlevideo.inference import export as export_module
@@ -51,6 +51,23 @@ def test_writes_the_program_its_weights_and_what_predict_needs(tiny):
     assert noted["pipeline"] == pipeline
     assert noted["weights"]["sha256"] == hashlib.sha256(tiny.weights.read_bytes()).hexdigest()
     assert noted["files"]["TSM.pdiparams"] == files_of(tiny.folder)["TSM.pdiparams"]
+
+
+def test_an_export_is_a_checkpoint_with_its_class_names(tiny, tmp_path):
+    """A network with the weights of the folder, and an export of the export, give the same scores to the bit."""
+    imgs = random_clips(synthetic_clip(pipelines_of(load_config(tiny.config))["test"]), 2)
+    framework = network_of(tiny)
+    wanted = network_scores(framework, imgs)
+    config = load_config(tiny.folder / "TSM_config.yml")
+    _, again, classes = trained_network(config, tiny.folder, lambda line: None)
+    again.eval()
+    assert np.array_equal(network_scores(again, imgs), wanted) and list(classes.names) == LABELS
+    export(config, tiny.folder / "TSM.pdiparams", tmp_path / "again", say=lambda line: None)
+    scores = [Predictor.from_export(folder).scores(imgs) for folder in (tiny.folder, tmp_path / "again")]
+    assert np.array_equal(*scores)
+    noted = read_description(tmp_path / "again")
+    assert noted.weights == {"file": "TSM.pdiparams", "sha256": files_of(tiny.folder)["TSM.pdiparams"]}
+    assert noted.files["TSM_names.json"] == files_of(tmp_path / "again")["TSM_names.json"]
 
 
 def test_prints_what_paddlevideo_prints_and_the_difference(tiny):
