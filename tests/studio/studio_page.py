@@ -75,7 +75,9 @@ class StudioPage:
         self.page.get_by_role("button", name="Add a class").click()
         self.page.locator("#dialog input:not([type=color])").last.fill(name)
         self.page.locator("#dialog").get_by_role("button", name="Save").click()
-        self.until(f"state.project.classes.at(-1).name === {json.dumps(name)} && !document.querySelector('#dialog').open")
+        self.until(
+            f"state.project.classes.at(-1).name === {json.dumps(name)} && !document.querySelector('#dialog').open"
+        )
 
     def analyse(self, limit_s: float = 120) -> None:
         """A click on Analyse; waits for its end."""

@@ -113,7 +113,9 @@ def test_persons_boxes_and_actions(page, studio):
 def seek(on, second):
     """The playhead goes to a second, as a click on the ruler does."""
     on.page.mouse.click(*on.at(second + 0.01))
-    on.until(f"Math.abs(document.querySelector('video').currentTime - {second}) < 0.06 && !document.querySelector('video').seeking")
+    on.until(
+        f"Math.abs(document.querySelector('video').currentTime - {second}) < 0.06 && !document.querySelector('video').seeking"
+    )
 
 
 def point(on, x, y):

@@ -141,7 +141,9 @@ def test_uploads_and_jobs_have_a_bar_and_are_cancelled(open_page, folder, tmp_pa
         page = open_page(studio.url)
         on, card = StudioPage(page), page.locator(f"#video-list [data-id='{video}']")
         card.locator(".video").click()
-        on.until("[...document.querySelectorAll('.words')].some((each) => /analysing 25 % · .* s left/.test(each.textContent))")
+        on.until(
+            "[...document.querySelectorAll('.words')].some((each) => /analysing 25 % · .* s left/.test(each.textContent))"
+        )
         slow = page.context.new_cdp_session(page)
         limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 50_000}
         slow.send("Network.emulateNetworkConditions", limits)
