@@ -17,8 +17,8 @@ export function take(event) {
 }
 
 function render() {
-  const { live } = state, running = live.state === "running";
-  const source = h("input", { name: "source", required: true, placeholder: "0, rtsp://…, http://…", value: live.source ?? "", disabled: running });
+  const { live } = state, running = live.state === "running", typed = running ? null : $("#live input")?.value;
+  const source = h("input", { name: "source", required: true, placeholder: "0, rtsp://…, http://…", value: typed ?? live.source ?? "", readonly: running });
   const begin = (event) => {
     event.preventDefault();
     attempt(async () => update({ live: await api("POST", "live", { source: source.value.trim() }) }));

@@ -48,7 +48,8 @@ export const isActive = (job) => job?.state === "queued" || job?.state === "runn
 
 export async function openVideo(id) {
   const blank = { spans: [], scores: null, times: null, selected: null, people: [], persons: [], person: null };
-  update({ video: id, ...blank, other: null, similar: null, canUndo: false, canUndoPeople: false });
+  const isNew = id !== state.video; // else it is loaded again: the connection is back, or it has been converted
+  update({ video: id, ...(isNew ? { ...blank, other: null, similar: null, canUndo: false, canUndoPeople: false } : {}) });
   if (state.videos.get(id)?.state !== "ready") return;
   const times = await attempt(() => api("GET", `videos/${id}/times`));
   if (state.video === id) update({ times });
