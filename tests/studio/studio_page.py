@@ -48,7 +48,7 @@ class StudioPage:
         )
         if not held:
             screenshot(self.page, "failed")
-        assert held, f"not within {limit_s} s: {expression}"
+        assert held, f"not within {limit_s} s: {expression}; last message: {self.page.text_content('#said')!r}"
 
     def press(self, *keys: str) -> None:
         """Presses keys, one after the other."""

@@ -45,7 +45,10 @@ def test_a_camera_that_is_cut_goes_on_and_its_last_minute_becomes_a_video(page, 
         screenshot(page, "live")
         assert axe(page) == []
         page.get_by_role("button", name="Save the last minute").click()
-        on.until("[...state.videos.values()].some((each) => each.name.startsWith('live ') && each.num_frames > 20)")
+        saved = (
+            "each.name.startsWith('live ') && each.num_frames > 20 && each.state === 'ready'"  # it has been converted
+        )
+        on.until(f"[...state.videos.values()].some((each) => {saved})")
         memory = tree_bytes_over(studio.process.pid, LASTS_S)
         half = len(memory) // 2
         assert max(memory) < 1500 * MB and max(memory[half:]) - max(memory[:half]) < 30 * MB

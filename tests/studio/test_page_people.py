@@ -76,7 +76,10 @@ def test_persons_boxes_and_actions(page, studio):
     # an action begins and ends
     name = on.get("state.project.classes[0].name")
     for has in (name not in first["actions"], name in first["actions"]):
-        on.press("1")
+        if has:  # a click on its box, which has the focus then, and the key
+            page.locator("#side input[type=checkbox]").first.click()
+        else:
+            on.press("1")
         on.until(f"box_of('1', {first['time_s']}).actions.includes('{name}') === {str(has).lower()}")
     # between two key frames the box is interpolated; moving it there makes a key frame
     seek(on, (first["time_s"] + second["time_s"]) / 2)

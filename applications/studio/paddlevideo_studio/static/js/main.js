@@ -185,8 +185,8 @@ function stepSpan(step) {
 }
 
 function key(event) {
-  const { target } = event, isButton = target.closest("button, select, summary, a");
-  if (event.ctrlKey || event.metaKey || event.altKey || $("#dialog").open || target.closest("input, textarea, select")) return;
+  const { target } = event, isButton = target.closest("button, summary, a, input");
+  if (event.ctrlKey || event.metaKey || event.altKey || $("#dialog").open || target.closest("input:not([type=checkbox], [type=file]), textarea, select")) return;
   if (isButton && (event.key === " " || (event.key === "Enter" && !target.closest("#side .card")))) return;
   if (!["timeline", "people"].includes(state.tab) || event.defaultPrevented) return;
   const digit = /^[1-9]$/.test(event.key) ? Number(event.key) - 1 : null;
