@@ -98,6 +98,9 @@ function exportDialog() {
   const form = h("select", {}, options((onPeople() ? [...BOXES, ...FORMS] : [...FORMS, ...BOXES]).map((each) => [each, t(`form_${each}`)]))), open = video();
   const whole = h("select", {}, options([[open?.id ?? "", open?.name ?? t("all_videos")], ...(open ? [["", t("all_videos")]] : [])]));
   const human = h("input", { type: "checkbox" }), file = h("input", { type: "file" });
+  // a file of subtitles names no video; others name theirs
+  const into = h("select", {}, options([["", t("as_named")], ...(open ? [[open.id, open.name]] : [])], ""));
+  file.onchange = () => { if (open) into.value = /\.(srt|vtt)$/i.test(file.files[0]?.name ?? "") ? open.id : ""; };
   const save = (event) => {
     event.preventDefault();
     attempt(async () => {
@@ -107,14 +110,14 @@ function exportDialog() {
     });
   };
   const read = () => file.files[0] && attempt(async () => {
-    const query = new URLSearchParams({ filename: file.files[0].name, ...(whole.value && { video: whole.value }) });
-    const { added, boxes } = await send(`import?${query}`, file.files[0]);
-    say(t("imported", { added: added + (boxes ?? 0) }));
+    const query = new URLSearchParams({ filename: file.files[0].name, ...(into.value && { video: into.value }) });
+    const { added, boxes, notes } = await send(`import?${query}`, file.files[0]);
+    say([t("imported", { added: added + boxes }), ...notes].join(" · "), notes.length > 0);
     await Promise.all([loadSpans(), loadPeople()]);
   });
   openDialog(t("export"), h("form", { onsubmit: save }, field(t("form"), form), field(t("of"), whole),
     h("label", { class: "row" }, human, t("only_checked")), h("button", { class: "filled" }, t("export")),
-    h("h3", {}, t("import")), h("p", { class: "hint" }, t("import_hint")), field(t("file"), file), h("button", { type: "button", onclick: read }, t("import"))));
+    h("h3", {}, t("import")), h("p", { class: "hint" }, t("import_hint")), field(t("file"), file), field(t("into"), into), h("button", { type: "button", onclick: read }, t("import"))));
 }
 
 function keysDialog() {

@@ -242,14 +242,14 @@ function similarPanel() {
     const open = async () => {
       if (state.video !== each.video) {
         await openVideo(each.video);
-        update({ similar });
+        if (state.video === each.video) update({ similar });
       }
-      player.seek(each.start_s);
+      if (state.video === each.video) player.seek(each.start_s);
     };
     const add = async () => {
       if (state.video !== each.video) await open();
       const { start_s, end_s } = each;
-      await changeSpans([{ start_s, end_s: Math.min(end_s, of.duration_s), label: similar.label }]);
+      await changeSpans([{ start_s, end_s: Math.min(end_s, of.duration_s), label: similar.label }], each.video);
     };
     const plus = h("button", { class: "more", onclick: add }, "+");
     label(plus, t("mark_as", { name: similar.label }));
