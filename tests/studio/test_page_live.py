@@ -45,9 +45,7 @@ def test_a_camera_that_is_cut_goes_on_and_its_last_minute_becomes_a_video(page, 
         screenshot(page, "live")
         assert axe(page) == []
         page.get_by_role("button", name="Save the last minute").click()
-        saved = (
-            "each.name.startsWith('live ') && each.num_frames > 20 && each.state === 'ready'"
-        )
+        saved = "each.name.startsWith('live ') && each.num_frames > 20 && each.state === 'ready'"
         on.until(f"[...state.videos.values()].some((each) => {saved})")
         memory = tree_bytes_over(studio.process.pid, LASTS_S)
         half = len(memory) // 2
