@@ -19,7 +19,7 @@ export function take(event) {
 let typed = ""; // an address with its password is kept in the page alone, while it is open
 function render() {
   const { live } = state, running = live.state === "running";
-  const source = h("input", { name: "source", required: true, placeholder: "0, rtsp://…, http://…", value: running ? live.source : typed, disabled: running });
+  const source = h("input", { name: "source", required: true, placeholder: "0, rtsp://…, http://…", value: running ? live.source : typed, readonly: running });
   source.oninput = () => { typed = source.value; };
   const begin = (event) => {
     event.preventDefault();

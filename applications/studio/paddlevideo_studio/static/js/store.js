@@ -54,7 +54,8 @@ export async function openVideo(id) {
   const isReady = state.videos.get(id)?.state === "ready";
   const times = isReady ? await attempt(() => api("GET", `videos/${id}/times`)) : null;
   if (opening !== id || times === undefined) return;
-  update({ video: id, ...blank, times, other: null, similar: null, canUndo: false, canUndoPeople: false });
+  const isNew = id !== state.video; // else it is loaded again: the connection is back, or it has been converted
+  update({ video: id, times, ...(isNew ? { ...blank, other: null, similar: null, canUndo: false, canUndoPeople: false } : {}) });
   if (isReady) await Promise.all([loadSpans(), loadScores(), loadPeople()]);
 }
 
