@@ -58,6 +58,7 @@ class Journal:
         self._by_id: dict[str, Entry] = {}
         self._replaced_by: dict[str, str] = {}
         self._current = CurrentEntries[int]()
+        self.last_run = 0  # the highest number of a job that found an entry
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             for line in _complete_lines(self._file):
@@ -166,6 +167,7 @@ class Journal:
         self._current.add(len(self._lines), entry)
         self._lines.append(entry)
         self._by_id[entry["id"]] = entry
+        self.last_run = max(self.last_run, entry.get("run") or 0)
         if "replaces" in entry:
             self._replaced_by[entry["replaces"]] = entry["id"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.spans import span_iou
-from paddlevideo.safe_io import read_json
+from paddlevideo.safe_io import read_json, write_atomic
 from paddlevideo.spans import read_spans
 from paddlevideo_studio.boxes import DETECTOR, read_boxes, take_boxes, with_own_names
 from paddlevideo_studio.inspection import BOUNDS
@@ -26,6 +26,7 @@ from paddlevideo_studio.videos import Video
 HOG = "hog"  # the detector of a project that has none
 COMMAND = [sys.executable, "-m", "paddlevideo"]
 SPANS, SCORES, PEOPLE, SIMILAR = "spans.json", "scores.csv", "people.csv", "similar.json"
+VIDEOS = "videos.txt"  # all that are searched: a thousand paths are no command to read
 MOST_SIMILAR = 50
 SAME = 0.5  # IoU of spans of a class that are the same
 # options of an analysis -> those of ``paddlevideo timeline``
@@ -191,10 +192,11 @@ def similar_steps(
         raise UserError("model: a model of people has no windows to compare; choose a model of kind timeline")
     settings = {key: value for key, value in settings_for(project, model, {}).items() if key in _WINDOWS}
     files = [str(project.videos.path(each)) for each in project.videos if each.state == "ready"]
+    write_atomic(folder / VIDEOS, "".join(f"{file}\n" for file in files))
     words = ["--model_file", str(project.models.path(model)), "--video", str(project.videos.path(video))]
     words += ["--start_s", f"{stretch[0]:.3f}", "--end_s", f"{stretch[1]:.3f}", "--top", str(top)]
     words += ["--features", str(project.features), *settings_words(settings), "--out", str(folder / SIMILAR)]
-    return [[*COMMAND, "similar", *words, "--videos", *files]]
+    return [[*COMMAND, "similar", *words, "--videos", str(folder / VIDEOS)]]
 
 
 def finish_similar(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:

@@ -130,8 +130,11 @@ def remove_video(studio: State, key: str) -> None:
     """Removes its files, and its spans and boxes from what is current."""
     with studio.project.lock:
         video = studio.video(key)
-        if studio.jobs.active(video.id) is not None:
-            raise HTTPException(409, "a job of this video is queued or running; cancel it first")
+        job = studio.jobs.using(video.id)
+        if job is not None:
+            raise HTTPException(
+                409, f"job {job.id} ({job.kind}), which reads this video, is {job.state}; cancel it first"
+            )
         _clear(studio.project, video)
         studio.project.videos.remove(video)
     studio.project.announce("video_removed", {"id": video.id})
