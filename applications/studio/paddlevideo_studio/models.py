@@ -29,6 +29,7 @@ class Model:
         run: the training that made it; None: it came from outside.
         held_out: ``{"name", "value"}``: its figure on videos that were not trained on.
         previous: that of the model before it, on the same videos.
+        measured_on: ``{"videos", "sha256"}``: what ``held_out`` depends on besides the model.
     """
 
     id: int
@@ -39,6 +40,7 @@ class Model:
     held_out: dict[str, Any] | None = None
     previous: dict[str, Any] | None = None
     created: str = ""
+    measured_on: dict[str, Any] | None = None
 
 
 class ModelStore:
@@ -73,6 +75,7 @@ class ModelStore:
         run: int | None = None,
         held_out: dict[str, Any] | None = None,
         previous: dict[str, Any] | None = None,
+        measured_on: dict[str, Any] | None = None,
     ) -> Model:
         """Copies an exported folder; one that is there already is not copied again.
 
@@ -96,8 +99,9 @@ class ModelStore:
         number = max((int(p.name) for p in self.folder.iterdir() if re.fullmatch(r"\d+", p.name)), default=0) + 1
         kind = "people" if description.detection else "timeline"
         model = Model(
-            number, name or description.model_name, kind, tuple(description.labels), run, held_out, previous, now()
-        )
+            number, name or description.model_name, kind, tuple(description.labels), run, held_out, previous, now(),
+            measured_on,
+        )  # fmt: skip
         temporary = self.folder / f".new-{number}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()

@@ -49,7 +49,7 @@ class ProjectSettings:
     Args:
         model: number of the model in use, or None.
         detector: finds persons for a model of people; None: hog.
-        trained: the last change of the journal that a training has seen, or None.
+        trained, trained_people: the last change of the journal of spans, and of boxes, that a training has seen.
         analysis: options of ``paddlevideo timeline`` that every analysis has, unless it states others.
     """
 
@@ -59,6 +59,7 @@ class ProjectSettings:
     model: int | None = None
     detector: str | None = None
     trained: str | None = None
+    trained_people: str | None = None
     analysis: dict[str, float | str] = field(default_factory=dict)
 
 
@@ -205,7 +206,7 @@ class Project:
     def corrections(self, journal: Journal) -> int:
         """Entries by a person that the last training has not seen."""
         with self.lock:
-            seen = self.settings.trained or ""
+            seen = (self.settings.trained_people if journal is self.people else self.settings.trained) or ""
             return sum(1 for entry in journal.current() if entry["by"] == HUMAN and entry["at"] > seen)
 
     def new_change(self) -> str:

@@ -15,6 +15,7 @@ from paddlevideo.metrics.spans import span_iou
 from paddlevideo.safe_io import read_json, write_atomic
 from paddlevideo.spans import read_spans
 from paddlevideo_studio.boxes import DETECTOR, read_boxes, take_boxes, with_own_names
+from paddlevideo_studio.comparison import finish_training
 from paddlevideo_studio.inspection import BOUNDS
 from paddlevideo_studio.jobs import Finish, Job
 from paddlevideo_studio.journal import HUMAN, Entry
@@ -210,26 +211,6 @@ def finish_similar(project: Project, job: Job, folder: Path, done: bool) -> dict
         if video is not None:  # else removed meanwhile
             found.append({"video": video.id, **{key: entry[key] for key in keys}})
     return {"found": found[:MOST_SIMILAR]}
-
-
-def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
-    """Adds the exported model, and uses it unless it is worse than the one in use.
-
-    The last step of a training leaves ``export/`` and ``figures.json``: ``{"held_out": {"name", "value"}, "previous":
-    {...} or null}``.
-    """
-    if not done:
-        return {}
-    figures = read_json(folder / "figures.json", "the figures of a training")
-    held_out, previous = figures.get("held_out"), figures.get("previous")
-    name = f"{project.settings.name}-{job.id}"
-    model = project.models.add_folder(folder / "export", name, job.id, held_out, previous)
-    with project.lock:
-        worse = bool(held_out and previous and held_out["value"] < previous["value"])
-        values = {} if worse else {"model": model.id}
-        project.change(trained=job.created, **values)
-    project.announce("models", {})
-    return {"model": model.id, "held_out": held_out, "previous": previous, "used": not worse}
 
 
 FINISHES: dict[str, Finish] = {
