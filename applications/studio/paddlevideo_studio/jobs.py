@@ -188,16 +188,16 @@ class Jobs:
     # ---- the thread
 
     def _run(self) -> None:
-        wait_s, said = _POLL_S, ""
+        wait_s, shown = _POLL_S, ""
         while not self._ended.wait(wait_s):
             try:
                 self._turn()
-                wait_s, said = _POLL_S, ""
+                wait_s, shown = _POLL_S, ""
             except Exception as error:  # a full disk, mostly: later jobs must not wait for a restart
                 text = f"jobs: {error or type(error).__name__}; tried again every {_RETRY_S:g} s"
-                if text != said:
+                if text != shown:
                     print(text, file=sys.stderr, flush=True)
-                wait_s, said = _RETRY_S, text
+                wait_s, shown = _RETRY_S, text
 
     def _turn(self) -> None:
         """Looks after the job that runs, or starts the next one."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from paddlevideo.errors import CONTROL, UserError
 from paddlevideo.safe_io import read_json, sweep_temporary, write_atomic
-from paddlevideo_studio.journal import HUMAN, Journal, new_id
+from paddlevideo_studio.journal import BOX_KEYS, HUMAN, SPAN_KEYS, Journal, new_id
 from paddlevideo_studio.models import Model, ModelStore
 from paddlevideo_studio.videos import VideoStore
 
@@ -112,7 +112,8 @@ class Project:
                 sweep_temporary(folder)
             settings = _read_settings(file) if file.is_file() else ProjectSettings(root.name or "project")
             stores = VideoStore(root), ModelStore(root / "models")
-            project = cls(root, settings, *stores, Journal(root / "spans.jsonl"), Journal(root / "people.jsonl"))
+            journals = Journal(root / "spans.jsonl", SPAN_KEYS), Journal(root / "people.jsonl", BOX_KEYS)
+            project = cls(root, settings, *stores, *journals)
         except BaseException:
             guard.close()
             raise

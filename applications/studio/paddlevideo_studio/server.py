@@ -26,7 +26,7 @@ from paddlevideo_studio.live import Live
 from paddlevideo_studio.prediction import Predictions
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.routes import ROUTERS
-from paddlevideo_studio.security import Access, Guard, error_body
+from paddlevideo_studio.security import SERVER_ERROR, Access, Guard, error_body
 from paddlevideo_studio.studio import Limits, Studio
 from paddlevideo_studio.uploads import DiskFull, TooLarge
 from paddlevideo_studio.work import FINISHES
@@ -138,6 +138,7 @@ def _add_errors(app: FastAPI) -> None:
     add(QueueFull, 429, "the queue is full; wait for a job to end, or cancel one", **retry)
     add(TooManyStreams, 429, **retry)
     add(TooLarge, 413, "the file is larger than this server takes (--max_upload_gb)", Connection="close")
+    add(Exception, 500, SERVER_ERROR)  # the traceback goes to stderr all the same
     add(DiskFull, 507, "not enough free disk: at least 1 GB is kept free")
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

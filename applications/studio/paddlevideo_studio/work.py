@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError
+from paddlevideo.inference.timeline import TimelineSettings
 from paddlevideo.metrics.spans import span_iou
 from paddlevideo.safe_io import read_json, write_atomic
 from paddlevideo.spans import read_spans
@@ -64,7 +65,7 @@ def settings_words(settings: dict[str, Any]) -> list[str]:
     """The options of an analysis as words of the command.
 
     Raises:
-        UserError: an unknown option, or a value of another type.
+        UserError: an unknown option, a value of another type, or values that ``paddlevideo timeline`` refuses.
     """
     words: list[str] = []
     for name, value in settings.items():
@@ -76,6 +77,10 @@ def settings_words(settings: dict[str, Any]) -> list[str]:
             raise UserError(
                 f"settings: {name}: expected a number for {', '.join(NUMBERS)}, a text for {', '.join(TEXTS)}"
             )
+    try:
+        TimelineSettings(**{"window_s": 1.0, **settings})
+    except UserError as error:
+        raise UserError(f"settings: {error}") from None
     return words
 
 
