@@ -131,6 +131,10 @@ class Jobs:
         """The queued or running job that reads a video, be it one of several."""
         return next((j for j in self if j.state in ACTIVE and video in (j.video, *j.options.get("videos", ()))), None)
 
+    def is_full(self) -> bool:
+        """Whether ``submit`` refuses a further job now."""
+        return sum(job.state == "queued" for job in self) >= self._queue
+
     def submit(self, kind: str, plan: Callable[[Path], list[list[str]]], **values: Any) -> Job:
         """Adds a job to the queue.
 
@@ -142,7 +146,7 @@ class Jobs:
             QueueFull: it is.
         """
         with self._lock:
-            if sum(job.state == "queued" for job in self._jobs.values()) >= self._queue:
+            if self.is_full():
                 raise QueueFull
             number = self._next_number()
             folder = self._folder / str(number)

@@ -107,6 +107,10 @@ class Journal:
         """All lines of a video, in order."""
         return (entry for entry in self._lines if entry["video"] == video)
 
+    def videos(self) -> set[str]:
+        """The files that any line names."""
+        return {entry["video"] for entry in self._lines}
+
     def entry(self, key: str) -> Entry | None:
         """The line of that id."""
         return self._by_id.get(key)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -54,6 +55,7 @@ class ModelStore:
         self.folder = folder
         for leftover in folder.glob(".new-*"):
             shutil.rmtree(leftover)
+        self._lock = threading.Lock()
         models = [_read(file) for file in folder.glob("*/model.json")]
         self._models = {model.id: model for model in sorted(models, key=lambda model: model.id)}
 
@@ -77,11 +79,23 @@ class ModelStore:
         previous: dict[str, Any] | None = None,
         measured_on: dict[str, Any] | None = None,
     ) -> Model:
-        """Copies an exported folder; one that is there already is not copied again.
+        """Copies an exported folder; one that is there already is not copied again.  For several threads.
 
         Raises:
             UserError: it is no export of this suite, has no class names, or a file differs from its digest.
         """
+        with self._lock:
+            return self._added(source, name, run, held_out, previous, measured_on)
+
+    def _added(
+        self,
+        source: Path,
+        name: str | None,
+        run: int | None,
+        held_out: dict[str, Any] | None,
+        previous: dict[str, Any] | None,
+        measured_on: dict[str, Any] | None,
+    ) -> Model:
         from paddlevideo.inference.exported import Export
 
         export = Export.find(source.expanduser(), None, lambda line: None)

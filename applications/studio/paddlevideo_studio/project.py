@@ -114,6 +114,7 @@ class Project:
             stores = VideoStore(root), ModelStore(root / "models")
             journals = Journal(root / "spans.jsonl", SPAN_KEYS), Journal(root / "people.jsonl", BOX_KEYS)
             project = cls(root, settings, *stores, *journals)
+            project.videos.sweep({file for journal in journals for file in journal.videos()})
         except BaseException:
             guard.close()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp
 
 from paddlevideo import __version__
 from paddlevideo.errors import UserError
-from paddlevideo_studio.adding import add_videos
+from paddlevideo_studio.adding import add_later, add_videos
 from paddlevideo_studio.compression import JsonCompression
 from paddlevideo_studio.events import Events, TooManyStreams
 from paddlevideo_studio.jobs import Jobs, QueueFull
@@ -61,12 +62,16 @@ def make_app(
         jobs = Jobs(project, FINISHES, limits.queue)
         live, predictions = Live(project), Predictions(limits.predictions)
         app.state.studio = Studio(project, jobs, live, predictions, limits, events)
-        await add_videos(app.state.studio, add)
+        waiting = await add_videos(app.state.studio, add)
+        adding = asyncio.create_task(add_later(app.state.studio, waiting)) if waiting else None
         try:
             yield
         finally:
             project.listeners.remove(events.publish)
+            if adding is not None:
+                adding.cancel()
             live.stop()
+            predictions.close()
             jobs.close()
 
     app = FastAPI(
