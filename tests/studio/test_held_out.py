@@ -52,6 +52,11 @@ def test_videos_with_a_class_of_their_own_each_are_refused(project, files):
     names = files(b"a", b"b")
     with pytest.raises(UserError, match="'run' is in a.mp4 alone"):
         sides_of(project, {names[0]: {"walk"}, names[1]: {"run"}})
+    assert any(sides_of(project, {names[0]: {"walk"}, names[1]: {"run"}}, ["run"]).values())  # a head keeps it
+
+
+def test_the_video_without_a_class_of_its_own_is_held_out(project, files):
+    names = files(b"a", b"b")
     assert sides_of(project, {names[0]: {"walk", "run"}, names[1]: {"run"}}) == {names[0]: False, names[1]: True}
 
 

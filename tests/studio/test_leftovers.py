@@ -65,7 +65,7 @@ def test_videos_to_add_wait_for_a_place_in_the_queue(project, tmp_path):
         until(lambda: all(video["state"] == "ready" for video in client.get("/api/videos").json()["videos"]))
 
 
-def test_the_example_asked_for_twice_at_once_comes_once(client, monkeypatch, tmp_path, clip, tiny):
+def test_the_example_requested_twice_at_once_is_added_once(client, monkeypatch, tmp_path, clip, tiny):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "new-0.mp4").write_bytes(clip.read_bytes())
     (tmp_path / "export").symlink_to(tiny.folder)

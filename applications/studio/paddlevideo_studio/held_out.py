@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,18 +23,19 @@ from paddlevideo_studio.project import Project
 _HELD_OUT = 0.25  # of the videos
 
 
-def sides_of(project: Project, labels: Mapping[str, set[str]]) -> dict[str, bool]:
+def sides_of(project: Project, labels: Mapping[str, set[str]], learnt: Collection[str] = ()) -> dict[str, bool]:
     """Which videos are held out; stores it, so that it stays.
 
     Args:
         labels: that each video has, by its file; two videos or more, sorted.
+        learnt: classes of the model that is trained on: without a sample they stay as they are.
 
     Raises:
         UserError: no video can be held out, or none is left to train on.
     """
     videos = {name: video for name in labels if (video := project.videos.of_file(name)) is not None}
     groups = _same_content(project, list(labels))
-    united = {group[0]: set().union(*(labels[name] for name in group)) for group in groups}
+    united = {group[0]: set().union(*(labels[name] for name in group)) - {*learnt} for group in groups}
     sides: dict[str, bool] = {}
     for group in groups:
         known = [videos[name].held_out for name in group if name in videos and videos[name].held_out is not None]

@@ -67,14 +67,15 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
         check_overrides(wanted.override)
     if of_people:
         people_training.check_config(Path(wanted.config or ""))
-    try:
-        parts = people_training.split(project) if of_people else split(project, wanted.mode == "full")
-    except UserError as error:
-        raise HTTPException(409, str(error)) from None
     model = project.models.get(project.settings.model)
-    ignored = unchecked(project, parts, _analysed(studio)) if wanted.mode == "head" else SpanTable([])
     if wanted.mode == "head" and model is None:
         raise HTTPException(409, "no model is in use, whose backbone a head could be trained on")
+    taught_from = model.classes if wanted.mode == "head" and model else ()
+    try:
+        parts = people_training.split(project) if of_people else split(project, wanted.mode == "full", taught_from)
+    except UserError as error:
+        raise HTTPException(409, str(error)) from None
+    ignored = unchecked(project, parts, _analysed(studio)) if wanted.mode == "head" else SpanTable([])
 
     def plan(folder: Path) -> list[list[str]]:
         if of_people:
@@ -138,11 +139,12 @@ def spans_by_persons(project: Project) -> list[Span]:
     return spans
 
 
-def split(project: Project, with_persons: bool = True) -> dict[str, SpanTable]:
+def split(project: Project, with_persons: bool = True, learnt: Sequence[str] = ()) -> dict[str, SpanTable]:
     """``train`` and ``val``: the spans by persons, whole videos each; stores which videos are held out.
 
     Args:
         with_persons: also spans of one person of the picture, which a head is not taught.
+        learnt: see ``sides_of``.
 
     Raises:
         UserError: spans of fewer than two videos, or none can be held out.
@@ -156,7 +158,7 @@ def split(project: Project, with_persons: bool = True) -> dict[str, SpanTable]:
         )
     labels = {name: {span.label for span in spans if span.video == name} for name in names}
     videos = {name: project.videos.of_file(name) for name in names}
-    sides = sides_of(project, labels)
+    sides = sides_of(project, labels, learnt)
     classes = [name for name in project.class_names() if any(span.label == name for span in spans)]
     facts = {name: video.facts() for name, video in videos.items() if video is not None}
     return {
