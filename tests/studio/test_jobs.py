@@ -1,5 +1,6 @@
 """Jobs: one at a time, cancelled with all their processes, found again by a restarted server."""
 
+import errno
 import os
 import signal
 import sys
@@ -138,3 +139,55 @@ def test_a_job_that_ended_while_no_server_ran_is_taken(start):
     jobs = start()
     until(lambda: state(jobs, job) == "done")
     assert jobs.get(job.id).result == {"done": True}
+
+
+def test_a_full_disk_stops_no_later_job(start, monkeypatch, capfd):
+    monkeypatch.setattr("paddlevideo_studio.jobs._RETRY_S", 0.05)
+    jobs = start()
+    write, full = jobs._write, [True]
+
+    def fails(job):
+        if full and job.state == "done":
+            raise UserError("job.json: cannot be written") from OSError(errno.ENOSPC, "No space left on device")
+        write(job)
+
+    monkeypatch.setattr(jobs, "_write", fails)
+    first, second = submit(jobs, [*PYTHON, ""]), submit(jobs, [*PYTHON, ""])
+    until(lambda: "cannot be written; tried again" in capfd.readouterr().err)
+    assert [job.state for job in jobs] == ["queued", "running"]
+    full.clear()
+    until(lambda: state(jobs, second) == "done")
+    assert jobs.get(first.id).result == {"done": True}
+
+
+def test_results_that_the_disk_has_no_room_for_are_taken_later(project, monkeypatch):
+    monkeypatch.setattr("paddlevideo_studio.jobs._RETRY_S", 0.05)
+    tried = []
+
+    def take(project, job, folder, done):
+        tried.append(job.id)
+        if len(tried) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return {"done": done}
+
+    jobs = Jobs(project, {"work": take}, 2)
+    job = submit(jobs, [*PYTHON, ""])
+    until(lambda: state(jobs, job) == "done")
+    jobs.close()
+    assert len(tried) == 3
+
+
+def test_a_job_that_cannot_be_planned_leaves_no_folder(start, project):
+    jobs = start()
+
+    def plan(folder):
+        raise UserError("no such model")
+
+    with pytest.raises(UserError):
+        jobs.submit("work", plan)
+    assert not [*(project.root / "runs").iterdir()]
+
+
+def test_numbers_of_jobs_do_not_begin_anew_where_runs_are_removed(start, project):
+    project.spans.append([{"video": "a.mp4", "start_s": 0, "end_s": 1, "label": "walk", "run": 7}], "model 1")
+    assert submit(start(), [*PYTHON, ""]).id == 8

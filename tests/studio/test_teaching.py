@@ -45,6 +45,10 @@ def run(client, url, body):
 def test_a_head_is_taught_used_and_taught_again(client, videos, project, model):
     entry = {"video": project.videos.get(videos[0]["id"]).file, "start_s": 3.0, "end_s": 4.2, "label": "run"}
     project.spans.append([entry], "model 1")
+    for each in videos[1:]:  # a model has analysed them, and a person has removed what it found
+        found = {**entry, "video": project.videos.get(each["id"]).file}
+        (line,) = project.spans.append([found], "model 1")
+        project.spans.append([{"video": line["video"], "removed": True, "replaces": line["id"]}], "human")
     job = run(client, "/api/train", {"mode": "head"})
     assert job["kind"] == "teach" and job["command"].startswith("paddlevideo teach --model_file")
     folder = project.root / "runs" / str(job["id"])
@@ -60,7 +64,9 @@ def test_a_head_is_taught_used_and_taught_again(client, videos, project, model):
     before = {file: file.stat().st_mtime_ns for file in project.features.glob("*.npz")}
     assert len(before) == len(SCENES)
     assert {"TSM_names.json", "TSM_config.yml"} <= {file.name for file in (project.root / "models" / "2").iterdir()}
+    put(client, videos[0], {"start_s": 1, "end_s": 2, "label": "run", "person": "1"})
     again = run(client, "/api/train", {"mode": "head"})
+    assert again["result"]["left_out"] == 1 and "left_out" not in result  # a head is not taught spans of persons
     assert again["model"] == 2 and f"({len(SCENES)} from " in client.get(f"/api/jobs/{again['id']}/log").text
     assert before == {file: file.stat().st_mtime_ns for file in project.features.glob("*.npz")}
 

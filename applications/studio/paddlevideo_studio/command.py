@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
     from paddlevideo_studio.studio import Limits
 
     token = args.token or os.environ.get("PADDLEVIDEO_STUDIO_TOKEN")
-    if token is not None and len(token) < _SHORTEST:
-        raise UserError(f"--token: expected at least {_SHORTEST} characters")
+    if token is not None and (len(token) < _SHORTEST or not re.fullmatch(r"[!-~]+", token)):
+        raise UserError(f"--token: expected at least {_SHORTEST} characters: ASCII letters, digits and signs")
     if not is_loopback(args.host) and token is None:
         raise UserError(
             f"--host {args.host}: others can reach this address, so a --token is needed: a secret of {_SHORTEST} "

@@ -1,4 +1,4 @@
-"""The last step of a full training: its best figure, and that of the one before.  Runs as a process of its own:
+"""The last step of a full training: its best figure.  Runs as a process of its own:
 
     python -m paddlevideo_studio.figures runs/7
 
@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from paddlevideo.safe_io import read_json, write_atomic
+from paddlevideo.safe_io import write_atomic
 
 _NAMES = ("top1", "mAP", "mAP@0.5IOU")  # of the metrics of clips, and of persons
 
@@ -30,13 +30,8 @@ def main() -> int:
     folder = Path(sys.argv[1])
     log = folder / "out" / "metrics.jsonl"
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
-    best, previous = held_out(lines), None
-    earlier = sorted((int(p.parent.name), p) for p in folder.parent.glob("*/figures.json") if p.parent.name.isdecimal())
-    for number, file in earlier:
-        figure = read_json(file).get("held_out")
-        if number < int(folder.name) and best and figure and figure["name"] == best["name"]:
-            previous = figure
-    write_atomic(folder / "figures.json", json.dumps({"held_out": best, "previous": previous}) + "\n")
+    figures = {"held_out": held_out(lines), "previous": None}  # with what it is compared is known when it is used
+    write_atomic(folder / "figures.json", json.dumps(figures) + "\n")
     return 0
 
 

@@ -5,11 +5,13 @@ A job is a session of its own, so that it outlives the server; a restarted serve
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +31,8 @@ from paddlevideo_studio.project import Project
 
 ACTIVE = ("queued", "running")
 _POLL_S = 0.2
+_RETRY_S = 5.0  # after a failure of this machine, e.g. a full disk
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PATIENCE_S = 10.0  # between SIGTERM and SIGKILL
 _TAIL = 4096  # bytes of a log
 _ERROR_LINES = 12
@@ -95,6 +99,7 @@ class Jobs:
         self._jobs = {job.id: job for job in sorted(map(_read, self._folder.glob("*/job.json")), key=lambda j: j.id)}
         self._progress: dict[int, float] = {}
         self._stopping: dict[int, float] = {}  # number -> when SIGKILL follows
+        self._unwritten: dict[int, Job] = {}  # that have ended, while the disk is full
         self._process: subprocess.Popen | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -122,6 +127,14 @@ class Jobs:
         """The queued or running job of a video."""
         return next((job for job in self if job.video == video and job.state in ACTIVE), None)
 
+    def using(self, video: str) -> Job | None:
+        """The queued or running job that reads a video, be it one of several."""
+        return next((j for j in self if j.state in ACTIVE and video in (j.video, *j.options.get("videos", ()))), None)
+
+    def is_full(self) -> bool:
+        """Whether ``submit`` refuses a further job now."""
+        return sum(job.state == "queued" for job in self) >= self._queue
+
     def submit(self, kind: str, plan: Callable[[Path], list[list[str]]], **values: Any) -> Job:
         """Adds a job to the queue.
 
@@ -133,14 +146,25 @@ class Jobs:
             QueueFull: it is.
         """
         with self._lock:
-            if sum(job.state == "queued" for job in self._jobs.values()) >= self._queue:
+            if self.is_full():
                 raise QueueFull
-            number = max((int(p.name) for p in self._folder.iterdir() if p.name.isdecimal()), default=0) + 1
+            number = self._next_number()
             folder = self._folder / str(number)
             folder.mkdir()
-            job = Job(number, kind, plan(folder), created=now(), **values)
-            self._write(job)
+            try:
+                job = Job(number, kind, plan(folder), created=now(), **values)
+                self._write(job)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         return job
+
+    def _next_number(self) -> int:
+        """One that no job has had: the journals and the models name runs whose folder may be removed."""
+        there = (int(p.name) for p in self._folder.iterdir() if p.name.isdecimal())
+        of_models = (model.run or 0 for model in self._project.models)
+        journals = (self._project.spans.last_run, self._project.people.last_run)
+        return max([0, *there, *self._jobs, *of_models, *journals]) + 1
 
     def cancel(self, job: Job) -> Job:
         """Ends a job: SIGTERM to its processes, and SIGKILL after 10 s."""
@@ -168,15 +192,27 @@ class Jobs:
     # ---- the thread
 
     def _run(self) -> None:
-        while not self._ended.wait(_POLL_S):
-            running = next((job for job in self if job.state == "running"), None)
-            if running is not None:
-                self._look(running)
-            else:
-                with self._lock:
-                    waiting = next((job for job in self._jobs.values() if job.state == "queued"), None)
-                    if waiting is not None:
-                        self._start(waiting)
+        wait_s, shown = _POLL_S, ""
+        while not self._ended.wait(wait_s):
+            try:
+                self._turn()
+                wait_s, shown = _POLL_S, ""
+            except Exception as error:  # a full disk, mostly: later jobs must not wait for a restart
+                text = f"jobs: {error or type(error).__name__}; tried again every {_RETRY_S:g} s"
+                if text != shown:
+                    print(text, file=sys.stderr, flush=True)
+                wait_s, shown = _RETRY_S, text
+
+    def _turn(self) -> None:
+        """Looks after the job that runs, or starts the next one."""
+        running = next((job for job in self if job.state == "running"), None)
+        if running is not None:
+            self._look(running)
+            return
+        with self._lock:
+            waiting = next((job for job in self._jobs.values() if job.state == "queued"), None)
+            if waiting is not None:
+                self._start(waiting)
 
     def _start(self, job: Job) -> None:
         folder = self.folder(job)
@@ -221,18 +257,30 @@ class Jobs:
 
     def _end(self, job: Job, state: str, error: str | None = None) -> Job:
         """Stores how it ended, after the kind's own part."""
+        ended = self._unwritten.get(job.id) or self._ended_job(job, state, error)
+        self._unwritten[job.id] = ended
+        self._write(ended)
+        del self._unwritten[job.id]
         self._stopping.pop(job.id, None)
         self._progress.pop(job.id, None)
+        return ended
+
+    def _ended_job(self, job: Job, state: str, error: str | None) -> Job:
+        """What its description is to be.
+
+        Raises:
+            OSError, UserError: the disk is full; its results can be taken later.
+        """
         result = None
         try:
             result = self._finishes[job.kind](self._project, job, self.folder(job), state == "done")
-        except UserError as problem:
-            state, error = "failed", str(problem)
         except Exception as problem:  # one job's results must not end the thread
-            state, error = "failed", f"its results cannot be read ({type(problem).__name__}: {problem})"
-        job = replace(job, state=state, error=error, result=result if state == "done" else None, ended=now())
-        self._write(job)
-        return job
+            if _is_disk_full(problem):
+                raise
+            known = isinstance(problem, UserError)
+            text = str(problem) if known else f"its results cannot be read ({type(problem).__name__}: {problem})"
+            state, error = "failed", text
+        return replace(job, state=state, error=error, result=result if state == "done" else None, ended=now())
 
     def _note_progress(self, job: Job) -> None:
         tail = self.log(job)
@@ -248,8 +296,8 @@ class Jobs:
     def _signal(self, job: Job, number: int) -> None:
         try:
             pid = int((self.folder(job) / "pid").read_text())
-        except (OSError, ValueError):
-            return
+        except (OSError, ValueError):  # of this server's own child it is known, too
+            pid = self._process.pid if self._process is not None else 0
         if pid > 1 and _is_locked(self.folder(job) / "lock"):  # it runs, so the number is its own
             try:
                 os.killpg(pid, number)
@@ -264,6 +312,14 @@ class Jobs:
         self._project.announce("job", job.id)
         if job.video is not None:
             self._project.announce("video", job.video)
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _is_locked(file: Path) -> bool:

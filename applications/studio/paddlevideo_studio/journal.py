@@ -13,11 +13,13 @@ keys of a span or a box, a line has
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from paddlevideo.errors import UserError
@@ -26,6 +28,31 @@ from paddlevideo.journals import CurrentEntries
 Entry = dict[str, Any]
 HUMAN = "human"
 BOOKKEEPING = ("id", "replaces", "removed", "change", "undoes", "at")
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value of a line is one."""
+    return isinstance(value, str)
+
+
+def is_time(value: Any) -> bool:
+    """Whether it is a number of seconds, 0 or more."""
+    return is_number(value) and value >= 0
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_BOOKKEEPING = {"by": is_text, "at": is_text}
+SPAN_KEYS = {"start_s": is_time, "end_s": is_time, "label": is_text}
+BOX_KEYS = {
+    "time_s": is_time,
+    "box": lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value)),
+    "person": is_text,
+    "actions": lambda value: isinstance(value, list) and all(map(is_text, value)),
+}
 
 
 class Changed(Exception):
@@ -47,17 +74,19 @@ class Journal:
 
     Args:
         path: of the file; made where there is none.  An incomplete last line, of a writer that was killed, is cut off.
+        keys: that every line has but those that remove one, each with a check of its value.
 
     Raises:
         UserError: a line is no entry of a journal.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, keys: Mapping[str, Callable[[Any], bool]] = MappingProxyType({})):
+        self.path, self._checks = path, {**_BOOKKEEPING, **keys}
         self._lines: list[Entry] = []
         self._by_id: dict[str, Entry] = {}
         self._replaced_by: dict[str, str] = {}
         self._current = CurrentEntries[int]()
+        self.last_run = 0  # the highest number of a job that found an entry
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             for line in _complete_lines(self._file):
@@ -77,6 +106,10 @@ class Journal:
     def lines(self, video: str) -> Iterator[Entry]:
         """All lines of a video, in order."""
         return (entry for entry in self._lines if entry["video"] == video)
+
+    def videos(self) -> set[str]:
+        """The files that any line names."""
+        return {entry["video"] for entry in self._lines}
 
     def entry(self, key: str) -> Entry | None:
         """The line of that id."""
@@ -163,9 +196,18 @@ class Journal:
             or not isinstance(entry.get("video"), str)
         ):
             raise ValueError("expected an object with an id that no other line has, and a video")
+        checks = _BOOKKEEPING if entry.get("removed") else self._checks
+        wrong = next((key for key, is_right in checks.items() if key not in entry or not is_right(entry[key])), None)
+        if wrong is not None:
+            what = f"got {str(entry[wrong])[:40]!r}" if wrong in entry else "it has none"
+            raise ValueError(f"{wrong}: expected as the studio writes it, {what}")
+        if not all(isinstance(entry.get(key, ""), str) for key in ("replaces", "change", "undoes")):
+            raise ValueError("replaces, change, undoes: expected texts")
         self._current.add(len(self._lines), entry)
         self._lines.append(entry)
         self._by_id[entry["id"]] = entry
+        if isinstance(entry.get("run"), int):
+            self.last_run = max(self.last_run, entry["run"])
         if "replaces" in entry:
             self._replaced_by[entry["replaces"]] = entry["id"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from paddlevideo.errors import UserError, printable
+from paddlevideo.inference.recording import parts_of
 from paddlevideo.inference.stream import Address
 from paddlevideo_studio.journal import now
 from paddlevideo_studio.limited import environment
@@ -45,6 +46,14 @@ class Live:
         """The last minute, as received."""
         return self.project.root / "live"
 
+    def __post_init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        """Removes what is kept of an earlier source."""
+        for part in parts_of(self.folder):
+            part.unlink(missing_ok=True)
+
     def view(self) -> dict[str, Any]:
         """A Live; the address without user name, password and query."""
         return {
@@ -66,6 +75,7 @@ class Live:
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 raise UserError("source: another one runs; stop it first")
+            self._clear()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "paddlevideo_studio.live_worker"], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), start_new_session=True, text=True,

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -29,6 +30,7 @@ class Model:
         run: the training that made it; None: it came from outside.
         held_out: ``{"name", "value"}``: its figure on videos that were not trained on.
         previous: that of the model before it, on the same videos.
+        measured_on: ``{"videos", "sha256"}``: what ``held_out`` depends on besides the model.
     """
 
     id: int
@@ -39,6 +41,7 @@ class Model:
     held_out: dict[str, Any] | None = None
     previous: dict[str, Any] | None = None
     created: str = ""
+    measured_on: dict[str, Any] | None = None
 
 
 class ModelStore:
@@ -52,6 +55,7 @@ class ModelStore:
         self.folder = folder
         for leftover in folder.glob(".new-*"):
             shutil.rmtree(leftover)
+        self._lock = threading.Lock()
         models = [_read(file) for file in folder.glob("*/model.json")]
         self._models = {model.id: model for model in sorted(models, key=lambda model: model.id)}
 
@@ -73,12 +77,25 @@ class ModelStore:
         run: int | None = None,
         held_out: dict[str, Any] | None = None,
         previous: dict[str, Any] | None = None,
+        measured_on: dict[str, Any] | None = None,
     ) -> Model:
-        """Copies an exported folder; one that is there already is not copied again.
+        """Copies an exported folder; one that is there already is not copied again.  For several threads.
 
         Raises:
             UserError: it is no export of this suite, has no class names, or a file differs from its digest.
         """
+        with self._lock:
+            return self._added(source, name, run, held_out, previous, measured_on)
+
+    def _added(
+        self,
+        source: Path,
+        name: str | None,
+        run: int | None,
+        held_out: dict[str, Any] | None,
+        previous: dict[str, Any] | None,
+        measured_on: dict[str, Any] | None,
+    ) -> Model:
         from paddlevideo.inference.exported import Export
 
         export = Export.find(source.expanduser(), None, lambda line: None)
@@ -96,8 +113,9 @@ class ModelStore:
         number = max((int(p.name) for p in self.folder.iterdir() if re.fullmatch(r"\d+", p.name)), default=0) + 1
         kind = "people" if description.detection else "timeline"
         model = Model(
-            number, name or description.model_name, kind, tuple(description.labels), run, held_out, previous, now()
-        )
+            number, name or description.model_name, kind, tuple(description.labels), run, held_out, previous, now(),
+            measured_on,
+        )  # fmt: skip
         temporary = self.folder / f".new-{number}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from paddlevideo.classes import Classes
 from paddlevideo.cli.prepare_people import CONFIG, read_base
@@ -18,7 +19,7 @@ from paddlevideo.preparation.importers.people import PersonBox
 from paddlevideo.preparation.person_files import write_person_file
 from paddlevideo.safe_io import write_atomic
 from paddlevideo_studio.boxes import DETECTOR, people_of
-from paddlevideo_studio.held_out import sides_of
+from paddlevideo_studio.held_out import digest_of, sides_of
 from paddlevideo_studio.journal import HUMAN, Entry
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.work import COMMAND
@@ -85,6 +86,13 @@ def split(project: Project) -> PeopleSplit:
         [name for name in labels if sides[name]],
         [name for name in project.class_names() if name in used],
     )
+
+
+def measured_on(parts: PeopleSplit) -> dict[str, Any]:
+    """As ``training.measured_on``."""
+    keys = ("video", "time_s", "box", "actions", "person")
+    boxes = [[getattr(p, key) for key in keys] for p in parts.people if p.video in parts.held_out]
+    return {"videos": sorted(parts.held_out), "sha256": digest_of(boxes)}
 
 
 def write_lists(project: Project, parts: PeopleSplit, folder: Path) -> None:

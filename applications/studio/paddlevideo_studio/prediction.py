@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,24 @@ class Predictions:
     def __init__(self, most: int):
         self.places = Places(most + 1)
         self.turn = asyncio.Semaphore(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """Ends the one that runs; no further one begins."""
+        self._closed = True
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the processes of the one that runs."""
+        with self._lock:
+            if self._process is not None and self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)  # it writes into a temporary folder alone
 
     def run(self, project: Project, model: Model, file: Path, name: str) -> dict[str, Any]:
         """``{"content"}``, or ``{"error", "status"}``."""
-        found = run_module("inspection", [file, "--name", name], BOUNDS.time_s)
+        found = run_module("inspection", [file, f"--name={name}"], BOUNDS.time_s)
         if "error" in found:
             return {"error": f"{name}: {found['error']}", "status": 415}
         with tempfile.TemporaryDirectory(prefix="paddlevideo-studio-") as folder:
@@ -41,17 +58,35 @@ class Predictions:
                 words = ["detect", "--model_file", weights, "--video_path", file, *rule]
                 words += ["--detector", project.settings.detector or "hog", "--json", out, "--out-filename", ""]
             try:
-                done = subprocess.run(
-                    [*COMMAND, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, env=environment(),
-                    cwd=folder, timeout=_TIME_S, start_new_session=True,
-                )  # fmt: skip
+                code, text = self._ended([*COMMAND, *map(str, words)], folder)
             except subprocess.TimeoutExpired:
                 return {"error": f"{name}: prediction takes longer than {_TIME_S:g} s", "status": 422}
-            if done.returncode:
-                lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
+            if code:
+                lines = text.decode("utf-8", "replace").strip().splitlines() or [f"exit code {code}"]
                 return {"error": lines[-1].replace(str(file), name), "status": 422}
             content = json.loads(out.read_text(encoding="utf-8"))
         return {"content": _named(content, str(file), name)}
+
+    def _ended(self, command: list[str], folder: str) -> tuple[int, bytes]:
+        """Exit code and stderr of a command; its processes end with the server, and with ``stop``.
+
+        Raises:
+            subprocess.TimeoutExpired: it took too long, and was ended.
+        """
+        with self._lock:
+            if self._closed:
+                return -signal.SIGKILL, b"the server ends"
+            self._process = process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                env=environment(), cwd=folder, start_new_session=True,
+            )  # fmt: skip
+        try:
+            _, text = process.communicate(timeout=_TIME_S)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            process.communicate()
+            raise
+        return process.returncode, text
 
 
 def _named(content: Any, file: str, name: str) -> Any:

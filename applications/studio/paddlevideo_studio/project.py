@@ -21,7 +21,7 @@ from typing import Any
 
 from paddlevideo.errors import CONTROL, UserError
 from paddlevideo.safe_io import read_json, sweep_temporary, write_atomic
-from paddlevideo_studio.journal import HUMAN, Journal, new_id
+from paddlevideo_studio.journal import BOX_KEYS, HUMAN, SPAN_KEYS, Journal, new_id
 from paddlevideo_studio.models import Model, ModelStore
 from paddlevideo_studio.videos import VideoStore
 
@@ -49,7 +49,7 @@ class ProjectSettings:
     Args:
         model: number of the model in use, or None.
         detector: finds persons for a model of people; None: hog.
-        trained: the last change of the journal that a training has seen, or None.
+        trained, trained_people: the last change of the journal of spans, and of boxes, that a training has seen.
         analysis: options of ``paddlevideo timeline`` that every analysis has, unless it states others.
     """
 
@@ -59,6 +59,7 @@ class ProjectSettings:
     model: int | None = None
     detector: str | None = None
     trained: str | None = None
+    trained_people: str | None = None
     analysis: dict[str, float | str] = field(default_factory=dict)
 
 
@@ -111,7 +112,9 @@ class Project:
                 sweep_temporary(folder)
             settings = _read_settings(file) if file.is_file() else ProjectSettings(root.name or "project")
             stores = VideoStore(root), ModelStore(root / "models")
-            project = cls(root, settings, *stores, Journal(root / "spans.jsonl"), Journal(root / "people.jsonl"))
+            journals = Journal(root / "spans.jsonl", SPAN_KEYS), Journal(root / "people.jsonl", BOX_KEYS)
+            project = cls(root, settings, *stores, *journals)
+            project.videos.sweep({file for journal in journals for file in journal.videos()})
         except BaseException:
             guard.close()
             raise
@@ -205,7 +208,7 @@ class Project:
     def corrections(self, journal: Journal) -> int:
         """Entries by a person that the last training has not seen."""
         with self.lock:
-            seen = self.settings.trained or ""
+            seen = (self.settings.trained_people if journal is self.people else self.settings.trained) or ""
             return sum(1 for entry in journal.current() if entry["by"] == HUMAN and entry["at"] > seen)
 
     def new_change(self) -> str:

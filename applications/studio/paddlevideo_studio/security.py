@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+SERVER_ERROR = "an error of the server; its terminal has the details"
 MAX_BODY = 1 << 20  # bytes of a request that is no upload
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _UPLOADS = frozenset({"/api/videos", "/api/predict"})  # which count their bytes themselves
@@ -68,7 +70,10 @@ class Access:
 
     def is_own_origin(self, origin: str, host: str) -> bool:
         """Whether an ``Origin`` header is of a page that this server sent, under the name in ``Host``."""
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:  # "http://[": of no browser
+            return False
         return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
     def is_allowed(self, headers: Headers) -> bool:
@@ -94,6 +99,13 @@ class Access:
     def matches(self, text: str) -> bool:
         """Whether a text is the token; takes the same time for every text of its length."""
         return self.token is not None and compare_digest(text.encode(), self.token.encode())
+
+
+def tokens_in(scope: Scope) -> list[str]:
+    """The token of an address, with ``+`` as a blank, as forms write one, and as it is, as people type it."""
+    query = scope["query_string"].decode("latin-1")
+    parts = (part.partition("=") for part in query.split("&"))
+    return [read(value) for name, _, value in parts if name == "token" for read in (unquote_plus, unquote)]
 
 
 def split_host(text: str) -> tuple[str | None, int | None]:
@@ -128,7 +140,11 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        answer = self._refusal(scope, headers)
+        try:
+            answer = self._refusal(scope, headers)
+        except Exception:
+            traceback.print_exc()
+            answer = _error(500, SERVER_ERROR)
         if answer is not None:
             await answer(scope, receive, _with_headers(send))
             return
@@ -145,8 +161,7 @@ class Guard:
             return _error(403, "the request comes from a page of another site")
         if access.is_allowed(headers):
             return self._without_token(scope)
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if scope["method"] == "GET" and scope["path"] == "/" and access.matches(given):
+        if scope["method"] == "GET" and scope["path"] == "/" and any(map(access.matches, tokens_in(scope))):
             answer = RedirectResponse("/", status_code=303)
             answer.set_cookie(access.cookie, access.token or "", httponly=True, samesite="strict", path="/")
             return answer
@@ -192,5 +207,5 @@ def _error(status: int, text: str) -> JSONResponse:
 
 
 def error_body(text: str) -> dict[str, Any]:
-    """The body of every error."""
-    return {"error": text}
+    """The body of every error; what UTF-8 has no bytes for, half of a pair of surrogates, is escaped."""
+    return {"error": text.encode("utf-8", "backslashreplace").decode()}

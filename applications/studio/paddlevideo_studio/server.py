@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp
 
 from paddlevideo import __version__
 from paddlevideo.errors import UserError
-from paddlevideo_studio.adding import add_videos
+from paddlevideo_studio.adding import add_later, add_videos
 from paddlevideo_studio.compression import JsonCompression
 from paddlevideo_studio.events import Events, TooManyStreams
 from paddlevideo_studio.jobs import Jobs, QueueFull
@@ -26,7 +27,7 @@ from paddlevideo_studio.live import Live
 from paddlevideo_studio.prediction import Predictions
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.routes import ROUTERS
-from paddlevideo_studio.security import Access, Guard, error_body
+from paddlevideo_studio.security import SERVER_ERROR, Access, Guard, error_body
 from paddlevideo_studio.studio import Limits, Studio
 from paddlevideo_studio.uploads import DiskFull, TooLarge
 from paddlevideo_studio.work import FINISHES
@@ -61,12 +62,16 @@ def make_app(
         jobs = Jobs(project, FINISHES, limits.queue)
         live, predictions = Live(project), Predictions(limits.predictions)
         app.state.studio = Studio(project, jobs, live, predictions, limits, events)
-        await add_videos(app.state.studio, add)
+        waiting = await add_videos(app.state.studio, add)
+        adding = asyncio.create_task(add_later(app.state.studio, waiting)) if waiting else None
         try:
             yield
         finally:
             project.listeners.remove(events.publish)
+            if adding is not None:
+                adding.cancel()
             live.stop()
+            predictions.close()
             jobs.close()
 
     app = FastAPI(
@@ -138,6 +143,7 @@ def _add_errors(app: FastAPI) -> None:
     add(QueueFull, 429, "the queue is full; wait for a job to end, or cancel one", **retry)
     add(TooManyStreams, 429, **retry)
     add(TooLarge, 413, "the file is larger than this server takes (--max_upload_gb)", Connection="close")
+    add(Exception, 500, SERVER_ERROR)  # the traceback goes to stderr all the same
     add(DiskFull, 507, "not enough free disk: at least 1 GB is kept free")
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

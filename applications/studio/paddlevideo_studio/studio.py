@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -48,6 +49,7 @@ class Studio:
     events: Events = field(default_factory=Events)
     curves: Curves = field(default_factory=Curves)
     uploads: Places = field(init=False)
+    adding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.uploads = Places(self.limits.uploads)

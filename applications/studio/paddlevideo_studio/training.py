@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
@@ -19,8 +19,9 @@ from paddlevideo.safe_io import write_atomic
 from paddlevideo.shipped import ROOT
 from paddlevideo.spans import Span, SpanTable, write_spans
 from paddlevideo_studio import people_training
-from paddlevideo_studio.held_out import sides_of
+from paddlevideo_studio.held_out import digest_of, sides_of
 from paddlevideo_studio.journal import HUMAN
+from paddlevideo_studio.people_training import PeopleSplit
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.work import COMMAND, settings_words
 
@@ -66,13 +67,15 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
         check_overrides(wanted.override)
     if of_people:
         people_training.check_config(Path(wanted.config or ""))
-    try:
-        parts = people_training.split(project) if of_people else split(project)
-    except UserError as error:
-        raise HTTPException(409, str(error)) from None
     model = project.models.get(project.settings.model)
     if wanted.mode == "head" and model is None:
         raise HTTPException(409, "no model is in use, whose backbone a head could be trained on")
+    taught_from = model.classes if wanted.mode == "head" and model else ()
+    try:
+        parts = people_training.split(project) if of_people else split(project, wanted.mode == "full", taught_from)
+    except UserError as error:
+        raise HTTPException(409, str(error)) from None
+    ignored = unchecked(project, parts, _analysed(studio)) if wanted.mode == "head" else SpanTable([])
 
     def plan(folder: Path) -> list[list[str]]:
         if of_people:
@@ -80,12 +83,16 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
             return people_training.steps(project, folder, wanted.config or "", wanted.override)
         write_lists(project, parts, folder / "data")
         if wanted.mode == "head":
-            write_spans(folder / "data" / IGNORE, unchecked(project, parts))
+            write_spans(folder / "data" / IGNORE, ignored)
         steps = teach_steps if wanted.mode == "head" else full_steps
         return steps(project, folder, wanted)
 
     kind = "teach" if wanted.mode == "head" else "train"
     options = {"mode": wanted.mode, "config": wanted.config, "override": list(wanted.override)}
+    options |= {"of": "people" if of_people else "timeline", "videos": [n.partition(".")[0] for n in names_in(parts)]}
+    options["measured_on"] = people_training.measured_on(parts) if of_people else measured_on(project, parts, ignored)
+    if wanted.mode == "head":
+        options["left_out"] = sum(span.person is not None for span in spans_by_persons(project))
     total_s = 0.0
     if wanted.mode == "head":
         total_s = sum(facts.get("duration_s", 0.0) for part in parts.values() for facts in part.videos.values())
@@ -119,14 +126,30 @@ def check_overrides(changes: Sequence[str]) -> None:
             raise UserError(f"override: expected key=value, and none of {', '.join(_FIXED)}, got {change!r:.80}")
 
 
-def split(project: Project) -> dict[str, SpanTable]:
+def spans_by_persons(project: Project) -> list[Span]:
+    """The spans that persons have made or kept; an end that is behind the video's is the video's."""
+    keys = ("start_s", "end_s", "label", "score", "person", "video")
+    spans = []
+    for entry in project.spans.current():
+        video = project.videos.of_file(entry["video"])
+        if entry["by"] != HUMAN or (video is not None and entry["start_s"] >= video.duration_s):
+            continue
+        span = Span(**{key: entry.get(key) for key in keys})
+        spans.append(span if video is None else replace(span, end_s=min(span.end_s, video.duration_s)))
+    return spans
+
+
+def split(project: Project, with_persons: bool = True, learnt: Sequence[str] = ()) -> dict[str, SpanTable]:
     """``train`` and ``val``: the spans by persons, whole videos each; stores which videos are held out.
 
+    Args:
+        with_persons: also spans of one person of the picture, which a head is not taught.
+        learnt: see ``sides_of``.
+
     Raises:
-        UserError: spans of fewer than two videos.
+        UserError: spans of fewer than two videos, or none can be held out.
     """
-    keys = ("start_s", "end_s", "label", "score", "person", "video")
-    spans = [Span(**{key: entry.get(key) for key in keys}) for entry in project.spans.current() if entry["by"] == HUMAN]
+    spans = [span for span in spans_by_persons(project) if with_persons or span.person is None]
     names = sorted({span.video for span in spans})
     if len(names) < 2:
         raise UserError(
@@ -135,7 +158,7 @@ def split(project: Project) -> dict[str, SpanTable]:
         )
     labels = {name: {span.label for span in spans if span.video == name} for name in names}
     videos = {name: project.videos.of_file(name) for name in names}
-    sides = sides_of(project, labels)
+    sides = sides_of(project, labels, learnt)
     classes = [name for name in project.class_names() if any(span.label == name for span in spans)]
     facts = {name: video.facts() for name, video in videos.items() if video is not None}
     return {
@@ -155,17 +178,51 @@ def write_lists(project: Project, parts: dict[str, SpanTable], folder: Path) -> 
     write_atomic(folder / "classes.txt", Classes(tuple(parts["train"].classes)).text())
 
 
-def unchecked(project: Project, parts: dict[str, SpanTable]) -> SpanTable:
-    """Time that is not trained on: all of a video in which spans that models found wait to be checked.
+def unchecked(project: Project, parts: dict[str, SpanTable], analysed: set[str]) -> SpanTable:
+    """Time that is not trained on: all of a video in which spans that models found wait to be checked, or that no model
+    has analysed.
 
-    The time that a person has annotated counts all the same.  Without the rest, a video of which half is checked would
-    teach that nothing happens in the other half.
+    The time that a person has annotated counts all the same.  Without the rest, a video of which half is checked, or in
+    which spans were marked here and there, would teach that nothing happens in the other half.
+
+    Args:
+        analysed: files of videos.
     """
     left = {entry["video"]: entry["label"] for entry in project.spans.current() if entry["by"] != HUMAN}
     lengths = {name: facts["duration_s"] for part in parts.values() for name, facts in part.videos.items()}
+    label = parts["train"].spans[0].label
     return SpanTable(
-        [Span(0.0, lengths[name], left[name], video=name) for name in sorted(left.keys() & lengths.keys())]
+        [
+            Span(0.0, length, left.get(name, label), video=name)
+            for name, length in sorted(lengths.items())
+            if name in left or name not in analysed
+        ]
     )
+
+
+def _analysed(studio: Studio) -> set[str]:
+    """Files of the videos that a model has analysed, by the jobs and by what the journal has of models."""
+    videos = {job.video for job in studio.jobs if job.kind == "analyse" and job.state == "done"}
+    return {
+        video.file
+        for video in studio.project.videos
+        if video.id in videos or any(line["by"] != HUMAN for line in studio.project.spans.lines(video.file))
+    }
+
+
+def names_in(parts: dict[str, SpanTable] | PeopleSplit) -> list[str]:
+    """The files of all videos that are read, each once."""
+    if isinstance(parts, PeopleSplit):
+        return list(dict.fromkeys(person.video for person in parts.people))
+    return list(dict.fromkeys(span.video or "" for table in parts.values() for span in table.spans))
+
+
+def measured_on(project: Project, parts: dict[str, SpanTable], ignored: SpanTable) -> dict[str, Any]:
+    """What the figure of a training depends on besides the model: the held-out videos, and a digest of their spans and
+    of how they are found."""
+    table, names = parts["val"], parts["val"].video_names()
+    spans = [span.to_dict() for span in [*table.spans, *ignored.spans] if span.video in names]
+    return {"videos": sorted(names), "sha256": digest_of([spans, project.settings.analysis])}
 
 
 def teach_steps(project: Project, folder: Path, wanted: TrainRequest) -> list[list[str]]:

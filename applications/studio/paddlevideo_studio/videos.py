@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,25 @@ class VideoStore:
         for folder in (self.originals, self.folder):
             for file in sorted(folder.glob(f"{video.id}.*"), key=lambda file: file.suffix == ".json"):
                 file.unlink(missing_ok=True)
+
+    def discard(self, key: str) -> None:
+        """Removes the files of an id that is no video: of an upload that was not taken."""
+        if key not in self._videos:
+            for folder in (self.originals, self.folder):
+                for file in folder.glob(f"{key}.*"):
+                    file.unlink(missing_ok=True)
+
+    def sweep(self, named: Collection[str]) -> None:
+        """Removes files of uploads that a killed server has not taken.
+
+        Args:
+            named: files that the journals name; what is left of a damaged project stays.
+        """
+        ids = {name.partition(".")[0] for name in named}
+        for folder in (self.originals, self.folder):
+            for key in {file.name.partition(".")[0] for file in folder.iterdir()} - ids:
+                if ID.fullmatch(key):
+                    self.discard(key)
 
     def path(self, video: Video) -> Path:
         """What is played, analysed and trained on."""

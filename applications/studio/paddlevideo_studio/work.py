@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError
+from paddlevideo.inference.timeline import TimelineSettings
 from paddlevideo.metrics.spans import span_iou
-from paddlevideo.safe_io import read_json
+from paddlevideo.safe_io import read_json, write_atomic
 from paddlevideo.spans import read_spans
 from paddlevideo_studio.boxes import DETECTOR, read_boxes, take_boxes, with_own_names
+from paddlevideo_studio.comparison import finish_training
 from paddlevideo_studio.inspection import BOUNDS
 from paddlevideo_studio.jobs import Finish, Job
 from paddlevideo_studio.journal import HUMAN, Entry
@@ -26,6 +28,7 @@ from paddlevideo_studio.videos import Video
 HOG = "hog"  # the detector of a project that has none
 COMMAND = [sys.executable, "-m", "paddlevideo"]
 SPANS, SCORES, PEOPLE, SIMILAR = "spans.json", "scores.csv", "people.csv", "similar.json"
+VIDEOS = "videos.txt"  # all that are searched: a thousand paths are no command to read
 MOST_SIMILAR = 50
 SAME = 0.5  # IoU of spans of a class that are the same
 # options of an analysis -> those of ``paddlevideo timeline``
@@ -62,7 +65,7 @@ def settings_words(settings: dict[str, Any]) -> list[str]:
     """The options of an analysis as words of the command.
 
     Raises:
-        UserError: an unknown option, or a value of another type.
+        UserError: an unknown option, a value of another type, or values that ``paddlevideo timeline`` refuses.
     """
     words: list[str] = []
     for name, value in settings.items():
@@ -74,6 +77,10 @@ def settings_words(settings: dict[str, Any]) -> list[str]:
             raise UserError(
                 f"settings: {name}: expected a number for {', '.join(NUMBERS)}, a text for {', '.join(TEXTS)}"
             )
+    try:
+        TimelineSettings(**{"window_s": 1.0, **settings})
+    except UserError as error:
+        raise UserError(f"settings: {error}") from None
     return words
 
 
@@ -191,10 +198,11 @@ def similar_steps(
         raise UserError("model: a model of people has no windows to compare; choose a model of kind timeline")
     settings = {key: value for key, value in settings_for(project, model, {}).items() if key in _WINDOWS}
     files = [str(project.videos.path(each)) for each in project.videos if each.state == "ready"]
+    write_atomic(folder / VIDEOS, "".join(f"{file}\n" for file in files))
     words = ["--model_file", str(project.models.path(model)), "--video", str(project.videos.path(video))]
     words += ["--start_s", f"{stretch[0]:.3f}", "--end_s", f"{stretch[1]:.3f}", "--top", str(top)]
     words += ["--features", str(project.features), *settings_words(settings), "--out", str(folder / SIMILAR)]
-    return [[*COMMAND, "similar", *words, "--videos", *files]]
+    return [[*COMMAND, "similar", *words, "--videos", str(folder / VIDEOS)]]
 
 
 def finish_similar(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
@@ -208,26 +216,6 @@ def finish_similar(project: Project, job: Job, folder: Path, done: bool) -> dict
         if video is not None:  # else removed meanwhile
             found.append({"video": video.id, **{key: entry[key] for key in keys}})
     return {"found": found[:MOST_SIMILAR]}
-
-
-def finish_training(project: Project, job: Job, folder: Path, done: bool) -> dict[str, Any]:
-    """Adds the exported model, and uses it unless it is worse than the one in use.
-
-    The last step of a training leaves ``export/`` and ``figures.json``: ``{"held_out": {"name", "value"}, "previous":
-    {...} or null}``.
-    """
-    if not done:
-        return {}
-    figures = read_json(folder / "figures.json", "the figures of a training")
-    held_out, previous = figures.get("held_out"), figures.get("previous")
-    name = f"{project.settings.name}-{job.id}"
-    model = project.models.add_folder(folder / "export", name, job.id, held_out, previous)
-    with project.lock:
-        worse = bool(held_out and previous and held_out["value"] < previous["value"])
-        values = {} if worse else {"model": model.id}
-        project.change(trained=job.created, **values)
-    project.announce("models", {})
-    return {"model": model.id, "held_out": held_out, "previous": previous, "used": not worse}
 
 
 FINISHES: dict[str, Finish] = {

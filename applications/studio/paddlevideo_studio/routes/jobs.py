@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from paddlevideo.errors import UserError
 from paddlevideo.spans import LONGEST_S
 from paddlevideo_studio.events import MOST_STREAMS, TooManyStreams
-from paddlevideo_studio.jobs import Job
+from paddlevideo_studio.jobs import ACTIVE, Job
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.training import TrainRequest, submit_training
 from paddlevideo_studio.views import job_view
@@ -20,6 +20,7 @@ from paddlevideo_studio.work import MOST_SIMILAR, analyse_steps, detect_steps, s
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 _MOST_LOG = 1 << 20
+_MOST_LISTED = 100
 
 
 class Analysis(BaseModel):
@@ -94,19 +95,21 @@ def detect(studio: State, key: str, body: Detection) -> dict[str, Any]:
 @router.post("/videos/{key}/similar", status_code=202)
 def similar(studio: State, key: str, body: Similar) -> dict[str, Any]:
     """Finds where in all videos something like a stretch of one happens."""
-    if not body.start_s < body.end_s:
-        raise UserError(f"end_s: expected more than start_s, which is {body.start_s:g}, got {body.end_s:g}")
+    stretch = (round(body.start_s, 3), round(body.end_s, 3))  # as the command has them
+    if not stretch[0] < stretch[1]:
+        raise UserError(f"end_s: expected at least 1 ms after start_s, {body.start_s:g}, got {body.end_s:g}")
     with studio.project.lock:
         video, model = studio.ready(key), studio.model(body.model)
-        if body.start_s >= video.duration_s:
+        if stretch[0] >= video.duration_s:
             raise UserError(f"start_s: expected less than the video's {video.duration_s:g} s, got {body.start_s:g}")
-        stretch = (body.start_s, body.end_s)
+        ready = [each for each in studio.project.videos if each.state == "ready"]
+        values = {"video": video.id, "start_s": stretch[0], "end_s": stretch[1], "top": body.top}
         job = studio.jobs.submit(
             "similar",
             lambda folder: similar_steps(studio.project, video, model, stretch, body.top, folder),
             model=model.id,
-            total_s=sum(each.duration_s for each in studio.project.videos if each.state == "ready"),
-            options={"video": video.id, "start_s": body.start_s, "end_s": body.end_s, "top": body.top},
+            total_s=sum(each.duration_s for each in ready),
+            options={**values, "videos": [each.id for each in ready]},
         )
     return job_view(studio.jobs, job)
 
@@ -121,8 +124,9 @@ def train(studio: State, body: Training) -> dict[str, Any]:
 
 @router.get("/jobs")
 def list_jobs(studio: State) -> dict[str, Any]:
-    """All jobs, newest first."""
-    return {"jobs": [job_view(studio.jobs, job) for job in studio.jobs]}
+    """The last 100 jobs, newest first, and those that wait or run."""
+    jobs = [job for place, job in enumerate(studio.jobs) if place < _MOST_LISTED or job.state in ACTIVE]
+    return {"jobs": [job_view(studio.jobs, job) for job in jobs]}
 
 
 @router.get("/jobs/{number}")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 
 from paddlevideo_studio.journal import new_id
+from paddlevideo_studio.models import Model
 from paddlevideo_studio.routes.videos import stated_size
-from paddlevideo_studio.studio import State
+from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.uploads import receive_file
 from paddlevideo_studio.videos import clean_name
 from paddlevideo_studio.views import model_view
 
 router = APIRouter(prefix="/api", tags=["models"])
+_LOOK_S = 0.5  # between two looks whether the client is there
 
 
 @router.get("/models")
@@ -44,9 +47,27 @@ async def predict(
         try:
             await receive_file(request.stream(), file, studio.limits.upload_bytes, stated_size(request))
             async with studio.predictions.turn:
-                result = await asyncio.to_thread(studio.predictions.run, studio.project, chosen, file, clean_name(name))
+                result = await _while_connected(studio, request, chosen, file, clean_name(name))
         finally:
             file.unlink(missing_ok=True)
     if "error" in result:
         raise HTTPException(result["status"], result["error"])
     return result["content"]
+
+
+async def _while_connected(studio: Studio, request: Request, model: Model, file: Path, name: str) -> dict[str, Any]:
+    """The prediction, which is ended where its client goes."""
+    gone = {"error": "the client has gone", "status": 400}
+    if await request.is_disconnected():
+        return gone
+    running = asyncio.create_task(asyncio.to_thread(studio.predictions.run, studio.project, model, file, name))
+    try:
+        while not (await asyncio.wait([running], timeout=_LOOK_S))[0]:
+            if await request.is_disconnected():
+                studio.predictions.stop()
+                await running
+                return gone
+    except asyncio.CancelledError:  # the server ends
+        studio.predictions.stop()
+        raise
+    return running.result()

@@ -60,12 +60,18 @@ async def upload_video(studio: State, request: Request, name: str = Query(max_le
 
 async def take_upload(studio: Studio, file: Path, video: Video) -> dict[str, Any]:
     """Inspects a file and makes it a video of the project; 415 where it is none."""
+    try:
+        return await _take_inspected(studio, file, video)
+    except BaseException:
+        studio.project.videos.discard(video.id)
+        raise
+
+
+async def _take_inspected(studio: Studio, file: Path, video: Video) -> dict[str, Any]:
     async with _inspections:
-        words = [file, "--name", video.name, "--pictures", studio.project.videos.folder / video.id]
+        words = [file, f"--name={video.name}", "--pictures", studio.project.videos.folder / video.id]
         found = await asyncio.to_thread(run_module, "inspection", words, BOUNDS.time_s)
     if "error" in found:
-        for picture in studio.project.videos.folder.glob(f"{video.id}.*"):
-            picture.unlink(missing_ok=True)
         raise HTTPException(415, f"{video.name}: {found['error']}")
     video = await asyncio.to_thread(take_file, studio, file, video, found)
     return await asyncio.to_thread(studio.shown, video)
@@ -125,13 +131,16 @@ def rename_video(studio: State, key: str, change: VideoChange) -> dict[str, Any]
     return studio.shown(video)
 
 
-@router.delete("/{key}", status_code=204)
+@router.delete("/{key}", status_code=204, response_model=None)
 def remove_video(studio: State, key: str) -> None:
     """Removes its files, and its spans and boxes from what is current."""
     with studio.project.lock:
         video = studio.video(key)
-        if studio.jobs.active(video.id) is not None:
-            raise HTTPException(409, "a job of this video is queued or running; cancel it first")
+        job = studio.jobs.using(video.id)
+        if job is not None:
+            raise HTTPException(
+                409, f"job {job.id} ({job.kind}), which reads this video, is {job.state}; cancel it first"
+            )
         _clear(studio.project, video)
         studio.project.videos.remove(video)
     studio.project.announce("video_removed", {"id": video.id})
