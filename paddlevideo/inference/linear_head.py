@@ -157,9 +157,9 @@ def fit(samples: Samples, prior: LinearHead, strength: float, multi_label: bool)
 
 
 def rehearsal(samples: Samples, prior: LinearHead, num_old: int, features: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """What an earlier head is sure of, so that classes without a new sample are not lost to those that have some.
+    """Classes of windows that an earlier head is sure of, so that classes without a new sample are not lost to those that have some.
 
-    Windows that a first fit takes for a new class are none: the earlier head does not know it.
+    Windows that a first fit takes for a new class are none: the earlier head has no row for it.
 
     Args:
         num_old: classes of the earlier head; ``prior`` may have more.

@@ -4,7 +4,7 @@
   once (``window_features``).
 - Classes are those of the model, then new ones in the order of the training list.  A class of the model without a
   sample keeps its weights.
-- Windows in ignored time that the model is sure of (0.9) rehearse what it knows: else a class without an annotated
+- Windows in ignored time that the model is sure of (0.9) rehearse its classes: else a class without an annotated
   window would be lost to those that have some.
 - Unmarked time of the annotated videos is the background class: the one that is named, or that of the model, or, where
   at least 10 windows and a twentieth of all are unmarked, a new one called ``background``.  Of a model with several
@@ -135,7 +135,7 @@ def teach(
         repeated = rehearsal(samples, prior, len(old), [each.features.features for each in train])
         repeated = [np.where(each.labels.is_free, k, -1) for each, k in zip(train, repeated)]
         num_repeated = sum(int((each >= 0).sum()) for each in repeated)
-        say(f"{num_repeated} windows in ignored time rehearse what the model knows")
+        say(f"{num_repeated} windows in ignored time rehearse its classes")
         samples = _samples(train, classes, background, multi_label, lesson.seed, repeated)
     strength = choose_strength(samples, prior, multi_label, lesson.seed, lambda k, n: say(f"epoch:[ {k}/{n + 1} ]"))
     head = fit(samples, prior, strength, multi_label)
