@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,12 @@ class VideoStore:
     def new(self, name: str) -> Video:
         """A description with a new id, which is not stored."""
         return Video(new_id(), clean_name(name))
+
+    def free_name(self, name: str) -> str:
+        """The name, or, where a video has it, ``name (2).mp4``: names tell videos apart in files of spans."""
+        taken, (stem, dot, ending) = {video.name for video in self}, name.rpartition(".")
+        stem, ending = (stem, dot + ending) if stem else (name, "")
+        return next(n for n in chain([name], (f"{stem} ({k}){ending}" for k in count(2))) if n not in taken)
 
 
 def clean_name(name: str) -> str:

@@ -91,6 +91,7 @@ def take_file(studio: Studio, file: Path, video: Video, found: dict[str, Any]) -
     """
     project, video = studio.project, video.with_facts(found)
     with project.lock:
+        video = replace(video, name=project.videos.free_name(video.name))
         if found["playable"]:
             video = replace(video, file=f"{video.id}.{found['container']}")
             os.replace(file, project.videos.path(video))

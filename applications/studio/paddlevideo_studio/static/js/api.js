@@ -20,7 +20,7 @@ export function send(path, file, progress = () => {}, begun = () => {}) {
     request.upload.onprogress = (event) => progress(event.total ? event.loaded / event.total : 0);
     request.onload = () =>
       request.status < 300 ? done(request.response) : failed(new Error(request.response?.error ?? request.statusText));
-    request.onerror = () => failed(new Error("the connection to the server was lost"));
+    request.onerror = () => failed(Object.assign(new Error("the connection to the server was lost"), { isLost: true }));
     request.onabort = () => failed(new Error(""));
     begun(request);
     request.send(file);

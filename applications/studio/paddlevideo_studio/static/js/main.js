@@ -46,7 +46,7 @@ function takeJob(job) {
 function takeVideo(each) {
   const wasReady = state.videos.get(each.id)?.state === "ready";
   update({ videos: state.videos.set(each.id, each) });
-  if (!state.video) openVideo(each.id);
+  if (!state.video && state.project) openVideo(each.id); // before, the address may name another one
   else if (each.id === state.video && !wasReady && each.state === "ready") openVideo(each.id).then(player.load);
 }
 

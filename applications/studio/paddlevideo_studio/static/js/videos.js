@@ -52,7 +52,8 @@ function list() {
   const shown = [...state.videos.values()].map(card), parent = $("#video-list");
   for (const id of cards.keys()) if (!state.videos.has(id)) cards.delete(id);
   if (shown.length !== parent.children.length || shown.some((each, i) => parent.children[i] !== each)) parent.replaceChildren(...shown);
-  $("#videos-title").textContent = `${t("videos")} · ${shown.length}`;
+  const waiting = state.uploads.filter((each) => !each.error).length;
+  $("#videos-title").textContent = [t("videos"), shown.length, ...(waiting ? [t("waiting", { count: waiting })] : [])].join(" · ");
   const left = toAnalyse();
   $("#analyse-all").hidden = left.length < 2 || !state.models.length;
   $("#analyse-all").textContent = t("analyse_all", { count: left.length });
@@ -80,6 +81,7 @@ export async function upload(files) {
       update({ videos: state.videos, uploads: state.uploads.filter((other) => other !== each) });
       if (!state.video) openVideo(made.id);
     } catch (error) {
+      each.isLost = error.isLost;
       each.error = error.message.replace(`${each.file.name}: `, "");
       update({ uploads: state.uploads.filter((other) => other !== each || each.error) });
     }
@@ -125,6 +127,13 @@ function middle() {
 export function start() {
   watch("videos jobs video project models language", list);
   watch("uploads language", uploads);
+  watch("uploads", list);
+  watch("online", () => {
+    const lost = state.online ? state.uploads.filter((each) => each.isLost) : [];
+    if (!lost.length) return;
+    update({ uploads: state.uploads.filter((each) => !each.isLost) });
+    upload(lost.map((each) => each.file));
+  });
   watch("videos video project models jobs language", middle);
   $("#file").onchange = (event) => {
     upload(event.target.files);
