@@ -12,7 +12,9 @@ _USUAL = 0.01  # where nothing can be left out to choose by
 _ITERATIONS, _FEW_ITERATIONS, _TOLERANCE, _MEMORY = 200, 30, 1e-4, 10
 _SAME_LOSS = 0.02  # of strengths that are as good
 _MOST = 2000  # samples to choose by
+_REHEARSED = 0.25  # weight of a class's windows by an earlier head, where it has annotated ones
 _LEAST = 1e-12  # of a probability
+_SURE = 0.9  # a probability by an earlier head that is rehearsed
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,19 @@ class Samples:
         targets: float32 [S, K]: 1 and 0; rows of classes that exclude one another have a single 1.
         counts: float32 [S, K]: 0 where the target is unknown, else 1.
         groups: int [S]: samples of a group are left out together.
+        rehearsed: bool [S]: the target is what an earlier head says, and not a person; of classes that exclude one
+            another alone.
     """
 
     features: np.ndarray
     targets: np.ndarray
     counts: np.ndarray
     groups: np.ndarray
+    rehearsed: np.ndarray | None = None
 
     def part(self, chosen: np.ndarray) -> Samples:
         """Those of a mask [S]."""
-        return Samples(self.features[chosen], self.targets[chosen], self.counts[chosen], self.groups[chosen])
+        return Samples(*(each if each is None else each[chosen] for each in vars(self).values()))
 
     def weights(self, multi_label: bool) -> np.ndarray:
         """float64 [S, K]: every class weighs the same; of several labels its positives as much as its negatives.
@@ -76,7 +81,11 @@ class Samples:
         positives = self.targets * self.counts
         sums = positives.sum(0)
         if not multi_label:
-            share = np.where(sums > 0, 1 / np.maximum(sums, 1), 0)
+            own = self.targets * (0 if self.rehearsed is None else self.rehearsed[:, None])
+            repeated = own.sum(0)
+            sums = sums - repeated
+            factor = np.where(sums > 0, _REHEARSED, 1) / np.maximum(repeated, 1)
+            share = np.where(own > 0, factor, 1 / np.maximum(sums, 1))
             weights = np.repeat((self.targets * share).sum(1, keepdims=True), self.targets.shape[1], 1)
             return weights / max(weights[:, 0].sum(), _LEAST)
         negatives = (1 - self.targets) * self.counts
@@ -147,6 +156,27 @@ def fit(samples: Samples, prior: LinearHead, strength: float, multi_label: bool)
     return fitting.head(fitting.change(strength))
 
 
+def rehearsal(samples: Samples, prior: LinearHead, num_old: int, features: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Classes of windows that an earlier head is sure of, so that classes without a new sample are not lost to those that have some.
+
+    Windows that a first fit takes for a new class are none: the earlier head has no row for it.
+
+    Args:
+        num_old: classes of the earlier head; ``prior`` may have more.
+        features: of each video [W, C].
+
+    Returns:
+        Of each video int [W]: the class whose probability is at least 0.9 by the earlier head; -1: none.
+    """
+    first = fit(samples, prior, _USUAL, False)
+    found = []
+    for each in features:
+        scores = LinearHead(prior.weight[:, :num_old], prior.bias[:num_old]).scores(each, False)
+        sure = (scores.max(1) >= _SURE) & (first.logits(each).argmax(1) < num_old)
+        found.append(np.where(sure, scores.argmax(1), -1))
+    return found
+
+
 def choose_strength(
     samples: Samples, prior: LinearHead, multi_label: bool, seed: int, on_fit: Callable[[int, int], None]
 ) -> float:
@@ -165,10 +195,11 @@ def choose_strength(
         chosen = np.zeros(len(samples.features), bool)
         chosen[np.random.default_rng(seed).permutation(len(chosen))[:_MOST]] = True
         samples = samples.part(chosen)
+    by_person = np.ones(len(samples.features), bool) if samples.rehearsed is None else ~samples.rehearsed
     losses = np.full((len(STRENGTHS), len(groups)), np.nan)
     for column, group in enumerate(groups):
         out = samples.groups == group
-        fitting, left_out = Fitting(samples.part(~out), prior, multi_label), samples.part(out)
+        fitting, left_out = Fitting(samples.part(~out), prior, multi_label), samples.part(out & by_person)
         change = None
         for row, strength in enumerate(STRENGTHS):
             if fitting.taught.sum() >= (1 if multi_label else 2):

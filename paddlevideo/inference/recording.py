@@ -39,7 +39,7 @@ class PacketRing:
         self._output: Any = None
         self._track: Any = None
         self._begun = 0.0  # monotonic
-        self._first = 0
+        self._first, self._last = 0, -1
 
     def connected(self, stream: Any, arrival: bool) -> None:
         """A new connection: its stream, and whether packets are timed by their arrival."""
@@ -90,11 +90,11 @@ class PacketRing:
         path = self._folder / f"part-{self._number:08d}.mkv"
         self._output = av.open(str(path), "w", format="matroska", options=_OPTIONS)
         self._track = self._output.add_stream_from_template(self._stream)
-        self._begun, self._first = now, packet.dts or 0
+        self._begun, self._first, self._last = now, packet.dts or 0, -1
 
     def _write(self, now: float, packet: Any) -> None:
         if self._arrival:
-            stamp = round((now - self._begun) * _MS)
+            stamp = self._last = max(round((now - self._begun) * _MS), self._last + 1)  # several may come at once
             self._output.mux(_copy(packet, self._track, stamp, stamp, (1, _MS)))
         else:
             shown = packet.dts if packet.pts is None else packet.pts

@@ -4,6 +4,8 @@
   once (``window_features``).
 - Classes are those of the model, then new ones in the order of the training list.  A class of the model without a
   sample keeps its weights.
+- Windows in ignored time that the model is sure of (0.9) rehearse its classes: else a class without an annotated
+  window would be lost to those that have some.
 - Unmarked time of the annotated videos is the background class: the one that is named, or that of the model, or, where
   at least 10 windows and a twentieth of all are unmarked, a new one called ``background``.  Of a model with several
   labels per clip it is none of the classes.
@@ -27,7 +29,7 @@ import numpy as np
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.export import export
 from paddlevideo.inference.exported import MULTI_LABEL, read_description
-from paddlevideo.inference.linear_head import LinearHead, Samples, choose_strength, fit
+from paddlevideo.inference.linear_head import LinearHead, Samples, choose_strength, fit, rehearsal
 from paddlevideo.inference.runtimes.base import BACKENDS, Say
 from paddlevideo.inference.runtimes.choice import files_of
 from paddlevideo.inference.timeline import TimelineSettings, spans_of
@@ -129,6 +131,12 @@ def teach(
     samples = _samples(train, classes, background, multi_label, lesson.seed)
     _check(samples, classes, multi_label, lesson.train)
     prior = network.head.with_classes(len(classes), multi_label)
+    if not multi_label:  # of several labels a class without a sample keeps its row, and its scores with it
+        repeated = rehearsal(samples, prior, len(old), [each.features.features for each in train])
+        repeated = [np.where(each.labels.is_free, k, -1) for each, k in zip(train, repeated)]
+        num_repeated = sum(int((each >= 0).sum()) for each in repeated)
+        say(f"{num_repeated} windows in ignored time rehearse its classes")
+        samples = _samples(train, classes, background, multi_label, lesson.seed, repeated)
     strength = choose_strength(samples, prior, multi_label, lesson.seed, lambda k, n: say(f"epoch:[ {k}/{n + 1} ]"))
     head = fit(samples, prior, strength, multi_label)
     head_s = time.monotonic() - start
@@ -231,9 +239,18 @@ def _background(lesson: Lesson, own: str | None, multi_label: bool, train: Seque
 
 
 def _samples(
-    videos: Sequence[_Video], classes: Sequence[str], background: str | None, multi_label: bool, seed: int
+    videos: Sequence[_Video],
+    classes: Sequence[str],
+    background: str | None,
+    multi_label: bool,
+    seed: int,
+    repeated: Sequence[np.ndarray] | None = None,
 ) -> Samples:
-    """All windows that are used; a group is a video, of a single one a span and what is near it."""
+    """All windows that are used; a group is a video, of a single one a span and what is near it.
+
+    Args:
+        repeated: of each video int [W], the class that a window without a label rehearses; -1: none.
+    """
     place = classes.index(background) if background is not None else None
     parts: list[tuple[np.ndarray, ...]] = []
     for number, video in enumerate(videos):
@@ -242,15 +259,19 @@ def _samples(
             chosen = counts.any(1)
         else:
             single = video.labels.single(place)
+            again = np.full(len(single), -1) if repeated is None else np.where(single < 0, repeated[number], -1)
+            single = np.where(again >= 0, again, single)
             chosen = single >= 0
             targets = np.eye(len(classes), dtype=np.float32)[single]
             counts = np.ones_like(targets)
         groups = np.full(len(chosen), number) if len(videos) > 1 else video.labels.span
-        parts.append((video.features.features[chosen], targets[chosen], counts[chosen], groups[chosen]))
-    features, targets, counts, groups = (np.concatenate(column) for column in zip(*parts))
+        rehearsed = np.zeros(len(chosen), bool) if multi_label else again >= 0
+        columns = (video.features.features, targets, counts, groups, rehearsed)
+        parts.append(tuple(column[chosen] for column in columns))
+    features, targets, counts, groups, rehearsed = (np.concatenate(column) for column in zip(*parts))
     names, groups = np.unique(groups, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names)) % min(max(len(names), 1), _MOST_GROUPS)
-    return Samples(features, targets, counts, order[groups] if len(names) else groups)
+    return Samples(features, targets, counts, order[groups] if len(names) else groups, rehearsed)
 
 
 def _check(samples: Samples, classes: Sequence[str], multi_label: bool, table: SpanTable) -> None:

@@ -42,6 +42,11 @@ class WindowLabels:
     used: np.ndarray
     num_lost: int
 
+    @property
+    def is_free(self) -> np.ndarray:
+        """bool [W]: in ignored time, away from all annotated spans."""
+        return ~self.used & ~self.near.any(1)
+
     def single(self, background: int | None) -> np.ndarray:
         """int [W]: the class, of classes that exclude one another; -1: not used.
 

@@ -117,8 +117,11 @@ def _entity(person: str | None, known: dict[str | None, int]) -> int:
     return known.setdefault(person, number)
 
 
-def read_ava_archive(path: Path, folder: Path) -> tuple[Path, dict[int, str]]:
+def read_ava_archive(path: Path, folder: Path, most_bytes: int = _MOST_BYTES) -> tuple[Path, dict[int, str]]:
     """The csv of an archive as ``people_ava`` writes it, unpacked to a folder, and its classes.
+
+    Args:
+        most_bytes: of each file, unpacked.
 
     Raises:
         UserError: no archive, no csv or no list of classes in it, or several.
@@ -128,8 +131,10 @@ def read_ava_archive(path: Path, folder: Path) -> tuple[Path, dict[int, str]]:
         with zipfile.ZipFile(path) as archive:
             tables = [entry for entry in archive.infolist() if entry.filename.lower().endswith(".csv")]
             lists = [entry for entry in archive.infolist() if entry.filename.lower().endswith((".pbtxt", ".txt"))]
-            if len(tables) != 1 or len(lists) != 1 or max(e.file_size for e in (*tables, *lists)) > _MOST_BYTES:
+            if len(tables) != 1 or len(lists) != 1:
                 raise UserError(way)
+            if max(entry.file_size for entry in (*tables, *lists)) > most_bytes:
+                raise UserError(f"{path}: a file in it is larger than {most_bytes >> 20} MB")
             for entry, name in ((tables[0], AVA_CSV), (lists[0], AVA_LABELS)):
                 write_atomic(folder / name, archive.read(entry))
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:

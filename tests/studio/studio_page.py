@@ -12,7 +12,8 @@ from tests.studio.browser import screenshot
 # Of js/tracks.js: where rows and seconds are on the canvas.
 RULER_PX, LANE_PX, CURVE_PX, GAP_PX, LEFT_PX, RIGHT_PX = 26, 24, 24, 6, 124, 12
 STORE = """const { state, video, queue } = await import("/static/js/store.js");
-    const box_of = (state, person, time_s) => state.people.find((box) => box.person === person && box.time_s === time_s);
+    const media = document.querySelector("video");
+    const box_of = (person, time_s) => state.people.find((box) => box.person === person && box.time_s === time_s);
 """
 LIMIT_MS = 60_000
 
@@ -30,7 +31,7 @@ class StudioPage:
         self.until("state.project")
 
     def get(self, expression: str) -> Any:
-        """What a JavaScript expression over the store's ``state``, ``video()`` and ``queue()`` gives."""
+        """What a JavaScript expression over what ``STORE`` names gives."""
         return self.page.evaluate(f"async () => {{ {STORE} return {expression}; }}")
 
     def until(self, expression: str, limit_s: float = 60) -> None:
@@ -47,7 +48,7 @@ class StudioPage:
         )
         if not held:
             screenshot(self.page, "failed")
-        assert held, f"not within {limit_s} s: {expression}"
+        assert held, f"not within {limit_s} s: {expression}; last message: {self.page.text_content('#said')!r}"
 
     def press(self, *keys: str) -> None:
         """Presses keys, one after the other."""
@@ -67,7 +68,7 @@ class StudioPage:
 
     def until_open(self, name: str) -> None:
         """Waits until the video of that name can be played and its spans are there."""
-        self.until(f"video()?.name == {name!r} && state.times && document.querySelector('video').readyState >= 1")
+        self.until(f"video()?.name == {name!r} && state.times && media.readyState >= 1")
 
     def add_class(self, name: str) -> None:
         """In the dialog of the classes."""
@@ -75,7 +76,9 @@ class StudioPage:
         self.page.get_by_role("button", name="Add a class").click()
         self.page.locator("#dialog input:not([type=color])").last.fill(name)
         self.page.locator("#dialog").get_by_role("button", name="Save").click()
-        self.until(f"state.project.classes.at(-1).name === {json.dumps(name)} && !document.querySelector('#dialog').open")
+        self.until(
+            f"state.project.classes.at(-1).name === {json.dumps(name)} && !document.querySelector('#dialog').open"
+        )
 
     def analyse(self, limit_s: float = 120) -> None:
         """A click on Analyse; waits for its end."""
@@ -124,7 +127,8 @@ class StudioPage:
         return self.page.evaluate(
             """([x, y]) => {
                 const canvas = document.querySelector("#lanes canvas"), box = canvas.getBoundingClientRect();
-                const data = canvas.getContext("2d").getImageData(Math.round(x - box.left), Math.round(y - box.top) + 7, 8, 1).data;
+                const [left, top] = [Math.round(x - box.left), Math.round(y - box.top) + 7];
+                const { data } = canvas.getContext("2d").getImageData(left, top, 8, 1);
                 return new Set(Array.from({ length: 8 }, (_, k) => data.slice(4 * k, 4 * k + 3).join())).size;
             }""",
             [*point],

@@ -47,7 +47,8 @@ def test_the_size_the_language_and_pictures(open_page, studio, tmp_path, monkeyp
     assert screenshot(page, "a").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_axe_finds_a_picture_without_a_text(page):
+def test_axe_finds_a_picture_without_a_text(open_page):
+    page = open_page("about:blank")
     page.evaluate(BARE)
     assert [line for line in axe(page) if line.startswith("image-alt (critical): ") and line.endswith(": img")]
     page.evaluate("document.querySelector('img').alt = 'a dot'")

@@ -36,6 +36,7 @@ def test_a_camera_that_is_cut_goes_on_and_its_last_minute_becomes_a_video(page, 
         page.locator("#live input").fill(shown.url)
         page.keyboard.press("Enter")
         on.until("state.live.state === 'running' && document.querySelectorAll('#live tbody tr').length > 3", 90)
+        assert page.evaluate("document.activeElement.name") == "source"  # the focus is not lost
         shown.cut(5.0)
         page.get_by_text("connection lost").wait_for()
         count = on.get("state.live.spans.at(-1).end_s")
@@ -44,7 +45,8 @@ def test_a_camera_that_is_cut_goes_on_and_its_last_minute_becomes_a_video(page, 
         screenshot(page, "live")
         assert axe(page) == []
         page.get_by_role("button", name="Save the last minute").click()
-        on.until("[...state.videos.values()].some((each) => each.name.startsWith('live ') && each.num_frames > 20)")
+        saved = "each.name.startsWith('live ') && each.num_frames > 20 && each.state === 'ready'"
+        on.until(f"[...state.videos.values()].some((each) => {saved})")
         memory = tree_bytes_over(studio.process.pid, LASTS_S)
         half = len(memory) // 2
         assert max(memory) < 1500 * MB and max(memory[half:]) - max(memory[:half]) < 30 * MB
@@ -52,4 +54,4 @@ def test_a_camera_that_is_cut_goes_on_and_its_last_minute_becomes_a_video(page, 
         page.get_by_role("button", name="Stop").click()
         on.until("state.live.state === 'off'")
     page.click("#tabs [data-tab=timeline]")
-    on.until("video().name.startsWith('live ') && document.querySelector('video').readyState >= 2")
+    on.until("video().name.startsWith('live ') && media.readyState >= 2")

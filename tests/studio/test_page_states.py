@@ -74,7 +74,7 @@ def looked_at(page, name):
     return found
 
 
-def test_an_empty_project_says_what_to_do_first(open_page, chromium, tmp_path):
+def test_an_empty_project_names_the_first_step(open_page, chromium, tmp_path):
     with started(tmp_path / "project") as studio:
         page = open_page(studio.url)
         StudioPage(page)
@@ -91,7 +91,7 @@ def test_an_empty_project_says_what_to_do_first(open_page, chromium, tmp_path):
 
 
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
-def test_every_state_is_said_and_accessible(open_page, studio, language):
+def test_every_state_is_shown_and_accessible(open_page, studio, language):
     page = open_page(studio.url, language)
     on, ending = StudioPage(page), "" if language == "en" else "_zh"
     on.open_video("plaza_0.mp4")
@@ -120,8 +120,8 @@ def test_every_state_is_said_and_accessible(open_page, studio, language):
     for tab in ("people", "live", "models"):
         page.click(f"#tabs [data-tab={tab}]")
         found += looked_at(page, f"{tab}{ending}")
-    said = page.locator("#models .jobs li").first.text_content()
-    assert "F1@50 0.58" in said and "F1@50 0.64" in said and page.locator("#models tbody tr").count() == 1
+    line = page.locator("#models .jobs li").first.text_content()
+    assert "F1@50 0.58" in line and "F1@50 0.64" in line and page.locator("#models tbody tr").count() == 1
     page.click("#tabs [data-tab=timeline]")
     for button in ("export", "keys"):
         page.click(f"#{button}")
@@ -141,7 +141,9 @@ def test_uploads_and_jobs_have_a_bar_and_are_cancelled(open_page, folder, tmp_pa
         page = open_page(studio.url)
         on, card = StudioPage(page), page.locator(f"#video-list [data-id='{video}']")
         card.locator(".video").click()
-        on.until("[...document.querySelectorAll('.words')].some((each) => /analysing 25 % · .* s left/.test(each.textContent))")
+        on.until(
+            "[...document.querySelectorAll('.words')].some((each) => /analysing 25 % · .* left/.test(each.textContent))"
+        )
         slow = page.context.new_cdp_session(page)
         limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 50_000}
         slow.send("Network.emulateNetworkConditions", limits)

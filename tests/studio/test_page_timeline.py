@@ -40,7 +40,7 @@ def test_a_video_is_uploaded_and_analysed_and_its_spans_are_those_of_the_command
         middle = on.at((span["start_s"] + span["end_s"]) / 2, span["label"])
         assert on.colours(middle) > 1  # hatched
         page.mouse.click(*middle)
-        on.until(f"state.selected === '{span['id']}' && !document.querySelector('video').seeking")
+        on.until(f"state.selected === '{span['id']}' && !media.seeking")
         assert abs(on.second - span["start_s"]) <= 1 / fps
     stored = studio.folder / "videos" / f"{on.get('state.video')}.mp4"
     words = [word for name, value in SETTINGS.items() for word in (f"--{name}", value)]
@@ -96,7 +96,7 @@ def trim(on, span, by_s):
     on.until_current()
 
 
-def test_names_with_markup_are_texts_and_a_refused_file_says_why(page, studio, demo_videos):
+def test_names_with_markup_are_texts_and_a_refused_file_has_its_reason(page, studio, demo_videos):
     on, name = StudioPage(page), f"{MARKUP}.mp4"
     content = demo_videos[1][0].read_bytes()
     page.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": content})

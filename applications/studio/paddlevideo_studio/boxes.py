@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from paddlevideo_studio.videos import Video
 
 DETECTOR = "detector"  # who found boxes without a model of actions
 _INSIDE = 0.5  # share of a box that must lie within the picture
+_LATE_S = 0.5  # after the video's end, for seconds that were rounded
+_LONGEST_PERSON = 64
 
 
 def read_boxes(file: Path, video: Video, classes: Sequence[str]) -> list[Entry]:
@@ -46,11 +47,11 @@ def entry_of(person: PersonBox, video: Video) -> Entry:
         raise UserError(f"{person.where}: the box {_shown(person)} has no area within the picture")
     if (inside[2] - inside[0]) * (inside[3] - inside[1]) < _INSIDE * area:
         raise UserError(f"{person.where}: the box {_shown(person)} is by more than half not in the picture")
-    if person.time_s > video.duration_s + 1.0:
+    if person.time_s > video.duration_s + _LATE_S:
         raise UserError(f"{person.where}: a box is at {person.time_s:.3f} s, after the end of its video")
     return {
-        "video": video.file, "time_s": round(person.time_s, 3), "box": inside, "units": "fractions",
-        "person": person.person, "actions": list(person.actions),
+        "video": video.file, "time_s": round(min(person.time_s, video.duration_s), 3), "box": inside,
+        "units": "fractions", "person": person.person, "actions": list(person.actions),
     }  # fmt: skip
 
 
@@ -74,12 +75,9 @@ def joined_rows(entries: Iterable[Entry]) -> list[Entry]:
     return list(rows.values())
 
 
-def with_persons(people: Sequence[PersonBox], video: Video, taken: Iterable[str]) -> list[PersonBox]:
-    """Gives boxes of one video without a person their tracks: by place and time, as ``paddlevideo detect`` does.
-
-    Args:
-        taken: persons that the video has.
-    """
+def link_persons(people: Sequence[PersonBox], video: Video) -> list[tuple[PersonBox, int | None]]:
+    """Boxes of one video with the number of their track where they have no person, else None: by place and time, as
+    ``paddlevideo detect`` links them."""
     rows: dict[float, list[PersonBox]] = defaultdict(list)
     for person in people:
         if person.person is None:
@@ -87,16 +85,40 @@ def with_persons(people: Sequence[PersonBox], video: Video, taken: Iterable[str]
     times_s = sorted(rows)
     sides = (video.width, video.height)
     boxes = [np.array([_pixels(person, sides) for person in rows[time_s]]) for time_s in times_s]
-    named = {person.person for person in people} | {*taken}
-    names = _free_names(named)
-    given: dict[int, str] = {}
-    linked = [person for person in people if person.person is not None]
+    linked: list[tuple[PersonBox, int | None]] = [(person, None) for person in people if person.person is not None]
     for time_s, ids in zip(times_s, link(boxes, times_s)):
-        for person, number in zip(rows[time_s], ids.tolist()):
-            if number not in given:
-                given[number] = next(names)
-            linked.append(replace(person, person=given[number]))
+        linked += zip(rows[time_s], ids.tolist())
     return linked
+
+
+def with_free_names(entries: Sequence[Entry], taken: Iterable[str]) -> list[Entry]:
+    """Entries of one video, where a number in ``track`` stands for a person without a name yet.
+
+    Args:
+        taken: persons that the video has.
+    """
+    names = _free_names({*taken} | {entry["person"] for entry in entries})
+    given: dict[int, str] = {}
+    named = []
+    for entry in entries:
+        track = entry.get("track")
+        if track is not None and track not in given:
+            given[track] = next(names)
+        content = {key: value for key, value in entry.items() if key != "track"}
+        named.append(content if track is None else {**content, "person": given[track]})
+    return named
+
+
+def check_person(text: str) -> str:
+    """A person's name.
+
+    Raises:
+        UserError: empty, longer than 64 characters, with control characters, or with a blank at an end.
+    """
+    if not text.strip() or text != text.strip() or len(text) > _LONGEST_PERSON or not text.isprintable():
+        wanted = f"1 to {_LONGEST_PERSON} printable characters without a blank at the ends"
+        raise UserError(f"person: expected {wanted}, got {text!a:.80}")
+    return text
 
 
 def _pixels(person: PersonBox, sides: tuple[int, int]) -> np.ndarray:

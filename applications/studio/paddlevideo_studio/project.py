@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ COLOURS = ("#2d6cec", "#d1700f", "#10885a", "#7c4dc4", "#d0342c", "#0f8a94", "#8
 LONGEST_NAME = 200
 MOST_CLASSES = 1000
 _FEW_CLASSES = 40
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
@@ -162,9 +165,17 @@ class Project:
         return [each.name for each in self.settings.classes]
 
     def add_classes(self, names: Sequence[str]) -> None:
-        """Adds those that it does not have, each with the next colour."""
+        """Adds those that it does not have, each with the next colour.
+
+        Raises:
+            UserError: a bad name among the new ones, or more classes than a project may have.
+        """
         with self.lock:
-            new = [name for name in dict.fromkeys(names) if name not in self.class_names()]
+            had = {*self.class_names()}
+            new = [check_name(name, "class") for name in dict.fromkeys(names) if name not in had]
+            if new and len(had) + len(new) > MOST_CLASSES:
+                count = f"the project has {len(had)}, and these are {len(new)} more"
+                raise UserError(f"classes: {count}; expected at most {MOST_CLASSES} in all")
             if new:
                 self.change(classes=with_colours([*self.settings.classes, *new]))
 
@@ -177,7 +188,8 @@ class Project:
         Raises:
             UserError: a bad name or colour, a name twice, or spans have a class that is not among them.
         """
-        names = [check_name(name, "class") for name, _, _ in wanted]
+        had = {*self.class_names()}  # of these a name that was stored before it was checked may stay
+        names = [name if name in had else check_name(name, "class") for name, _, _ in wanted]
         if len({*names}) < len(names) or len(names) > MOST_CLASSES:
             raise UserError(f"classes: expected at most {MOST_CLASSES} names, each once")
         with self.lock:
@@ -242,7 +254,8 @@ def check_name(name: str, what: str) -> str:
         UserError: empty, longer than 200 characters, with control characters, or with a blank at an end.
     """
     if not name or len(name) > LONGEST_NAME or CONTROL.search(name) or name != name.strip() or not name.isprintable():
-        raise UserError(f"{what}: expected 1 to {LONGEST_NAME} printable characters without a blank at the ends")
+        raise UserError(f"{what}: expected 1 to {LONGEST_NAME} printable characters without a blank at the ends"
+                        f", got {name!a:.60}")  # fmt: skip
     return name
 
 
@@ -255,12 +268,34 @@ def _read_settings(file: Path) -> ProjectSettings:
     if unknown := sorted(values.keys() - known):
         raise UserError(f"{file}: unknown key {unknown[0]!r}; expected {', '.join(sorted(known))}")
     try:
-        values["classes"] = tuple(
-            ProjectClass(check_name(each["name"], "class"), str(each["colour"])) for each in values.get("classes", ())
-        )
+        values["classes"] = tuple(_read_classes(file, values.get("classes", ())))
         settings = ProjectSettings(**values)
     except (TypeError, KeyError) as error:
         raise UserError(f"{file}: not as the studio writes it ({error!r}); mend it, or restore a copy") from None
     if settings.kind not in KINDS:
         raise UserError(f"{file}: kind: expected {' or '.join(KINDS)}, got {settings.kind!r}")
     return settings
+
+
+def _read_classes(file: Path, entries: Sequence[Any]) -> Iterator[ProjectClass]:
+    """Classes as they are stored; what is wrong with one is a line on stderr, as the project has to open."""
+    seen: set[str] = set()
+    for number, entry in enumerate(entries, 1):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name or name in seen:
+            _say(f"{file}: classes: entry {number} has no name, or one that another entry has; it is left out")
+            continue
+        seen.add(name)
+        colour = entry.get("colour")
+        if not isinstance(colour, str) or not _COLOUR.fullmatch(colour):
+            _say(f"{file}: classes: {name!a:.60} has no colour as #rrggbb; it gets {COLOURS[0]}")
+            colour = COLOURS[0]
+        try:
+            check_name(name, "class")
+        except UserError as error:
+            _say(f"{file}: {error}; rename it")
+        yield ProjectClass(name, colour)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

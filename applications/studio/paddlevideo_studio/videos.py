@@ -15,6 +15,7 @@ from paddlevideo_studio.journal import new_id, now
 
 ID = re.compile(r"[0-9a-f]{16}")
 _LONGEST_NAME = 200
+_SLACK_S = 0.05
 _MEDIA = {".mp4": "video/mp4", ".webm": "video/webm"}
 
 
@@ -55,6 +56,24 @@ class Video:
     def media_type(self) -> str:
         """Of the file that is played."""
         return _MEDIA[Path(self.file).suffix]
+
+    @property
+    def slack_s(self) -> float:
+        """How far a second may lie after the end: a frame, or what a player's clock is off."""
+        return max(1 / self.fps if self.fps else 0.0, _SLACK_S)
+
+    def checked_end(self, start_s: float, end_s: float) -> float:
+        """The end of a span; the video's, where it is at most ``slack_s`` later.
+
+        Raises:
+            UserError: the span begins at the video's end or after it, or ends later than that.
+        """
+        if start_s >= self.duration_s or end_s > self.duration_s + self.slack_s:
+            raise UserError(
+                f"{printable(self.name)}: a span is from {start_s:.3f} to {end_s:.3f} s, but the video lasts "
+                f"{self.duration_s:.3f} s"
+            )
+        return min(end_s, self.duration_s)
 
     def facts(self) -> dict[str, float]:
         """Of a file of spans."""

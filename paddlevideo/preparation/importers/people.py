@@ -118,6 +118,7 @@ class ImportOptions:
         times_of: the seconds of a video's frames, if they are not evenly spaced.
         own_rate: the rate that a file states counts, and not that of ``fps_of``.
         key_frames: tracks give the boxes that were drawn, and are not looked up every ``every_s``.
+        own_names: names in the file stay, and ``video`` is that of what names none.
     """
 
     fps_of: Callable[[str], float]
@@ -134,6 +135,7 @@ class ImportOptions:
     times_of: Callable[[str], np.ndarray | None] = lambda _: None
     own_rate: bool = False
     key_frames: bool = False
+    own_names: bool = False
 
 
 @dataclass
@@ -219,7 +221,8 @@ class PersonCollector:
             self._named.add(video_name(named))
             if is_video(named):
                 self.summary.endings[video_name(named)] = os.path.splitext(named)[1]
-        return self.options.video or (video_name(named) if named else None)
+        own = video_name(named) if named else None
+        return own or self.options.video if self.options.own_names else self.options.video or own
 
     def clock(self, video: str) -> Clock:
         """Seconds of a video's frames, or of pictures that were taken of it at another rate."""
@@ -344,6 +347,8 @@ class PersonCollector:
             UserError: ``--video`` is one name for several videos.
         """
         self.findings.raise_if_any()
+        if self.options.own_names:
+            return self.people
         if self.options.video and len(self._named) > 1:
             several = ", ".join(sorted(self._named)[:5])
             raise UserError(f"{self.path}: --video {self.options.video}, but it names {len(self._named)}: {several}")

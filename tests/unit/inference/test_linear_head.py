@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from paddlevideo.inference.linear_head import Fitting, LinearHead, Samples, choose_strength, fit
+from paddlevideo.inference.linear_head import Fitting, LinearHead, Samples, choose_strength, fit, rehearsal
 
 C = 6
 
@@ -100,3 +100,27 @@ def test_more_classes_leave_the_scores_as_they_are():
     np.testing.assert_allclose(ratio, head.scores(features, False), atol=1e-5)
     assert np.abs(wider[:, 3:]).max() == 0
     assert np.array_equal(head.with_classes(5, True).logits(features)[:, :3], head.logits(features))
+
+
+def test_what_the_earlier_head_is_sure_of_keeps_a_class_without_samples():
+    known = fit(samples_of(*clouds([0, 1]), 2), none(2), 0.01, False)
+    features, labels, groups = clouds([1, 2], seed=2)
+    prior, samples = known.with_classes(3, False), samples_of(features, labels, groups, 3)
+    free = clouds([0, 1, 2], seed=3)
+    (repeated,) = rehearsal(samples, prior, 2, [free[0]])
+    sure = repeated >= 0
+    assert (repeated[sure] == free[1][sure]).mean() > 0.95 and sure[free[1] == 0].mean() > 0.5
+    more = samples_of(free[0][sure], repeated[sure], free[2][sure], 3)
+    both = [np.concatenate(pair) for pair in zip(list(vars(samples).values())[:4], list(vars(more).values())[:4])]
+    rehearsed = np.arange(len(both[0])) >= len(features)
+    features, labels, _ = clouds([0], seed=4)
+    share = [(head.logits(features).argmax(1) == 0).mean() for head in (
+        fit(samples, prior, 0.0001, False), fit(Samples(*both, rehearsed), prior, 0.0001, False))]  # fmt: skip
+    assert share[0] < 0.9 < share[1]
+
+
+def test_a_rehearsed_class_weighs_a_quarter_where_a_person_has_annotated_it():
+    targets = np.eye(2, dtype=np.float32)[[0, 0, 0, 1]]
+    samples = Samples(np.zeros((4, C)), targets, np.ones_like(targets), np.zeros(4), np.array([0, 1, 1, 1], bool))
+    weights = samples.weights(False)[:, 0] * 2.25
+    assert weights == pytest.approx([1, 0.125, 0.125, 1])

@@ -1,6 +1,7 @@
 """The last seconds of a live source, kept as received, and joined into one file."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,6 +94,14 @@ def test_a_picture_that_a_cut_connection_left_half_is_not_kept(tmp_path):
     with open_video(join_parts(tmp_path / "ring", tmp_path / "saved")) as video:
         found = frame_numbers(video.get(range(len(video))))
     assert len(found) > 12 and max(found) < 9
+
+
+def test_pictures_that_arrive_at_once_have_times_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "time", SimpleNamespace(monotonic=lambda: 5.0, time=time.time))
+    with http_server(mjpeg(jpegs(20), fps=50, endless=True)) as port:
+        received(f"http://127.0.0.1:{port}/", tmp_path / "ring", 20)
+    with open_video(join_parts(tmp_path / "ring", tmp_path / "saved")) as video:
+        assert len(video) >= 18 and np.all(np.diff(video.times()) > 0)
 
 
 def test_an_empty_ring_is_named(tmp_path):

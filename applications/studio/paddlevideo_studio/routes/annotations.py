@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from paddlevideo.errors import UserError
 from paddlevideo.spans import LONGEST_S, Span
+from paddlevideo_studio.boxes import check_person
 from paddlevideo_studio.journal import HUMAN, Entry, Journal
 from paddlevideo_studio.project import content_of
 from paddlevideo_studio.studio import State, Studio
@@ -21,7 +22,6 @@ from paddlevideo_studio.work import run_spans
 
 router = APIRouter(prefix="/api/videos/{key}", tags=["annotations"])
 _MOST = 10_000  # changes of one request
-_SLACK_S = 1.0  # behind the video's end
 
 
 class _Change(BaseModel):
@@ -108,9 +108,8 @@ def change_spans(studio: State, key: str, body: SpanChanges) -> dict[str, Any]:
                 span = Span(change.start_s, change.end_s, change.label, None, change.person or None, video.file)
             except ValueError as error:
                 raise UserError(str(error)) from None
-            _check_time(span.end_s, video)
             _check_class(span.label, names)
-            return span.to_dict()
+            return {**span.to_dict(), "end_s": video.checked_end(span.start_s, span.end_s)}
 
         _apply(studio, studio.project.spans, video, body.changes, entry)
         _tell(studio, video, "spans")
@@ -140,14 +139,15 @@ def change_people(
             if not 0 <= change.time_s <= LONGEST_S:
                 raise UserError(f"time_s: expected seconds from 0, got {change.time_s!r}")
             _check_time(change.time_s, video)
-            x1, y1, x2, y2 = change.box
+            x1, y1, x2, y2 = (round(value, 6) for value in change.box)
             if not (all(map(math.isfinite, change.box)) and 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
                 raise UserError(f"box: expected fractions x1 < x2 and y1 < y2 from 0 to 1, got {list(change.box)}")
             for action in change.actions:
                 _check_class(action, names)
             return {
-                "video": video.file, "time_s": round(change.time_s, 3), "box": [round(v, 6) for v in change.box],
-                "units": "fractions", "person": _person(change.person), "actions": list(dict.fromkeys(change.actions)),
+                "video": video.file, "time_s": round(min(change.time_s, video.duration_s), 3), "box": [x1, y1, x2, y2],
+                "units": "fractions", "person": check_person(change.person),
+                "actions": list(dict.fromkeys(change.actions)),
             }  # fmt: skip
 
         current = studio.project.people.current(video.file)
@@ -193,11 +193,11 @@ def undo(studio: State, key: str, body: Undo) -> dict[str, Any]:
 
 
 @router.post("/persons")
-def rename_person(studio: State, key: str, body: PersonChange) -> dict[str, Any]:
+def renamecheck_person(studio: State, key: str, body: PersonChange) -> dict[str, Any]:
     """Merges a person with another, or splits one at a second."""
     with studio.project.lock:
         project, video = studio.project, studio.ready(key)
-        to, change, count = _person(body.to), project.new_change(), 0
+        to, change, count = check_person(body.to), project.new_change(), 0
         for journal, start in ((project.people, "time_s"), (project.spans, "start_s")):
             moved = [
                 {**content_of(entry), "person": to, "replaces": entry["id"], "by": HUMAN}
@@ -235,16 +235,10 @@ def _tell(studio: Studio, video: Video, *journals: str) -> None:
 
 
 def _check_time(second: float, video: Video) -> None:
-    if second > video.duration_s + _SLACK_S:
+    if second > video.duration_s + video.slack_s:
         raise UserError(f"the video lasts {video.duration_s:.2f} s, and the change is at {second:.2f} s")
 
 
 def _check_class(label: str, names: set[str]) -> None:
     if label not in names:
         raise UserError(f"there is no class {label!r:.80} in this project; add it first (PATCH /api/project)")
-
-
-def _person(text: str) -> str:
-    if not text.strip() or text != text.strip() or len(text) > 64 or not text.isprintable():
-        raise UserError("person: expected 1 to 64 printable characters without a blank at the ends")
-    return text

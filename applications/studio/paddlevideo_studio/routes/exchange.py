@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -14,13 +14,13 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from paddlevideo.errors import UserError, printable
+from paddlevideo.errors import UserError
 from paddlevideo.preparation.importers.people import Clock, PersonBox, video_name
-from paddlevideo.preparation.importers.tables import is_ava
-from paddlevideo.preparation.person_files import PERSON_FORMS, read_ava_archive, write_person_file
-from paddlevideo.preparation.span_files import BOXES, FORMS, SpanContent, import_options, read_content, write_any
+from paddlevideo.preparation.person_files import PERSON_FORMS, write_person_file
+from paddlevideo.preparation.span_files import BOXES, FORMS, TOOLS, SpanContent, write_any
 from paddlevideo.spans import Span, SpanTable
-from paddlevideo_studio.boxes import entry_of, joined_rows, people_of, with_persons
+from paddlevideo_studio.boxes import people_of, with_free_names
+from paddlevideo_studio.importing import read_import
 from paddlevideo_studio.journal import HUMAN, Entry
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.videos import Video, clean_name
@@ -30,6 +30,7 @@ _ENDINGS = {"label_studio": ".json", "cvat": ".xml", **PERSON_FORMS}
 _TYPES = {".json": "application/json", ".xml": "application/xml", ".csv": "text/csv", ".jsonl": "application/x-ndjson",
           ".srt": "application/x-subrip", ".vtt": "text/vtt", ".zip": "application/zip"}  # fmt: skip
 _ALL = (*FORMS, *PERSON_FORMS)
+_READERS = threading.BoundedSemaphore(2)  # files that are read at once; further ones wait
 
 
 @router.get("/export")
@@ -45,7 +46,7 @@ def export(
         raise UserError(f"form: expected one of {', '.join(_ALL)}, got {form!r:.40}")
     with studio.project.lock:
         chosen = [studio.video(video)] if video is not None else [v for v in studio.project.videos if v.file]
-        named = _names_of(chosen, names == "own")
+        named = _names_of(chosen, names == "own", form)
         of_human = by == HUMAN and form in PERSON_FORMS  # spans of a person keep the boxes that a model found
         people = people_of(studio.project, named, lambda entry: not of_human or entry["by"] == HUMAN)
         content = _content(studio, named, by == HUMAN, people) if form in FORMS else None
@@ -69,11 +70,13 @@ def export(
     return Response(body, media_type=_TYPES[ending], headers=headers)
 
 
-def _names_of(videos: list[Video], own: bool) -> dict[str, str]:
+def _names_of(videos: list[Video], own: bool, form: str) -> dict[str, str]:
     """File -> the name that an export has."""
     named = {video.file: video.name if own else video.file for video in videos}
-    if len({*named.values()}) < len(named):
-        raise HTTPException(409, "two videos have the same name; rename one, or export with names=id")
+    without_endings = form in (*PERSON_FORMS, *TOOLS)
+    if len({video_name(name) if without_endings else name for name in named.values()}) < len(named):
+        why = "; this form has names without their endings" if without_endings else ""
+        raise HTTPException(409, f"two videos have the same name{why}; rename one, or export with names=id")
     return named
 
 
@@ -111,89 +114,76 @@ async def import_spans(
 
 def _take(studio: Studio, body: bytes, filename: str, key: str | None, form: str) -> dict[str, Any]:
     project = studio.project
-    given = studio.ready(key) if key is not None else None
-    content = _read(studio, body, filename, given, form)
     with project.lock:
-        found = [(_named(studio, span.video, given), span) for span in content.table.spans]
-        late = next((s for v, s in found if s.start_s >= v.duration_s), None)
-        if late is not None:
-            raise UserError(f"a span begins at {late.start_s:.3f} s, after the end of its video")
-        boxes = _boxes(studio, content.people, given)
+        given = studio.ready(key) if key is not None else None
+        known = project.class_names(), [*project.videos], project.videos.folder
+    with _READERS:
+        found = read_import(body, filename, form, *known, given)
+    with project.lock:
+        files = {entry["video"]: project.videos.of_file(entry["video"]) for entry in found["spans"] + found["boxes"]}
+        for video in files.values():
+            if video is None:
+                raise HTTPException(409, "a video of this file was removed meanwhile")
+            studio.ready(video.id)
+        spans, skipped = _new_spans(studio, found["spans"])
+        boxes = _new_boxes(studio, found["boxes"])
         actions = [action for entry in boxes for action in entry["actions"]]
-        project.add_classes([*(span.label for _, span in found), *actions])
-        entries = [replace(span, score=None, video=v.file).to_dict() for v, span in found]
+        project.add_classes([*(span["label"] for span in spans), *actions])
         change = project.new_change()
-        for journal, new in ((project.spans, entries), (project.people, boxes)):
+        for journal, new in ((project.spans, spans), (project.people, boxes)):
             if new:
                 journal.append(new, HUMAN, change)
-        of_spans = {v.id for v, _ in found}
-        files = {box["video"] for box in boxes}
-        of_boxes = {video.id for video in project.videos if video.file in files}
-    for what, videos in (("spans", of_spans), ("people", of_boxes)):
+    of = {what: {files[e["video"]].id for e in new} for what, new in (("spans", spans), ("people", boxes))}
+    for what, videos in of.items():
         for each in videos:
             project.announce(what, {"video": each})
             project.announce("video", each)
-    videos = sorted(of_spans | of_boxes)
-    notes = [line for line in content.lines if "(--video)" not in line]  # the person has named the video
-    return {"added": len(entries), "boxes": len(boxes), "videos": videos, "notes": notes}
+    videos = sorted(video.id for video in files.values())
+    return {
+        "added": len(spans), "skipped": skipped, "boxes": len(boxes), "videos": videos, "notes": found["notes"],
+    }  # fmt: skip
 
 
-def _read(studio: Studio, body: bytes, filename: str, given: Video | None, form: str) -> SpanContent:
-    """The content of a file; messages have the name that the person gave it."""
+def _new_spans(studio: Studio, found: list[Entry]) -> tuple[list[Entry], int]:
+    """Lines of the journal, and the number of those that a person has stated before: same label, person and times.
 
-    def clock(name: str) -> Clock:
-        return _clock(_named(studio, name, given))
-
-    labels = dict(enumerate(studio.project.class_names(), 1))
-    options = replace(
-        import_options(None, None), fps_of=lambda name: clock(name).fps, times_of=lambda name: clock(name).times_s,
-        labels=labels, key_frames=True, video=given.file if given is not None else None,
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="paddlevideo-studio-") as folder:
-        file = Path(folder) / f"spans{Path(filename).suffix.lower()}"
-        file.write_bytes(body)
-        try:
-            if file.suffix == ".zip":
-                file, labels = read_ava_archive(file, Path(folder))
-                content = read_content(file, BOXES, replace(options, labels=labels))
-            elif file.suffix == ".csv" and form not in FORMS and is_ava(file):
-                raise UserError(f"{file}: AVA's csv has numbers of classes; put it into a .zip with their list, "
-                                "labels.pbtxt, and import that")  # fmt: skip
-            else:
-                content = read_content(file, BOXES if form in PERSON_FORMS else form, options)
-        except UserError as error:
-            text = str(error).replace(str(file), printable(filename)).replace(folder, printable(filename))
-            raise UserError(text.replace("\n", " ")) from None
-    own = printable(filename)
-    people = [replace(p, where=f"{own}{p.where.removeprefix(str(file))}") for p in content.people]
-    return replace(content, people=people, table=SpanTable([]) if form in (BOXES, *PERSON_FORMS) else content.table)
+    One that a model found takes the place of the model's.
+    """
+    known: dict[tuple, Entry] = {}
+    for file in {entry["video"] for entry in found}:
+        for entry in sorted(studio.project.spans.current(file), key=lambda entry: entry["by"] == HUMAN):
+            known[_key_of(entry)] = entry
+    new, skipped = [], 0
+    for entry in found:
+        keys = [_key_of(entry, start_ms, end_ms) for start_ms in (0, -1, 1) for end_ms in (0, -1, 1)]
+        same = [known[key] for key in keys if key in known]
+        if any(other["by"] == HUMAN for other in same):
+            skipped += 1
+            continue
+        if same:
+            del known[_key_of(same[0])]
+            entry = {**entry, "replaces": same[0]["id"]}
+        known[keys[0]] = {**entry, "by": HUMAN}  # a file may have it twice
+        new.append(entry)
+    return new, skipped
 
 
-def _boxes(studio: Studio, people: list[PersonBox], given: Video | None) -> list[Entry]:
+def _key_of(entry: Entry, start_ms: int = 0, end_ms: int = 0) -> tuple:
+    """What tells spans apart, with other times by some milliseconds."""
+    times = (round(1000 * entry[key]) + more for key, more in (("start_s", start_ms), ("end_s", end_ms)))
+    return entry["video"], entry["label"], entry.get("person"), *times
+
+
+def _new_boxes(studio: Studio, found: list[Entry]) -> list[Entry]:
     """Lines of the journal; a box of a person at a moment that has one replaces it."""
-    by_video: dict[str, list[PersonBox]] = defaultdict(list)
-    for person in people:
-        by_video[_named(studio, person.video, given).id].append(person)
+    by_video: dict[str, list[Entry]] = defaultdict(list)
+    for entry in found:
+        by_video[entry["video"]].append(entry)
     entries: list[Entry] = []
-    for key, own in by_video.items():
-        video = studio.ready(key)
-        current = studio.project.people.current(video.file)
-        known = {(entry["person"], entry["time_s"]): entry["id"] for entry in current}
-        named = with_persons(own, video, {entry["person"] for entry in current})
-        for entry in joined_rows(entry_of(person, video) for person in named):
+    for file, own in by_video.items():
+        current = studio.project.people.current(file)
+        known = {(entry["person"], round(entry["time_s"], 3)): entry["id"] for entry in current}
+        for entry in with_free_names(own, (entry["person"] for entry in current)):
             before = known.get((entry["person"], entry["time_s"]))
             entries.append({**entry, "replaces": before} if before else entry)
     return entries
-
-
-def _named(studio: Studio, name: str | None, given: Video | None) -> Video:
-    """The video that a file names, by its id or by a name that one video has."""
-    if given is not None:
-        return given
-    base = Path(name or "").name  # a file may name it with its folders
-    wanted = {name, base, video_name(base)}
-    found = [v for v in studio.project.videos if v.file and wanted & {v.file, v.name, v.id, video_name(v.name)}]
-    if len(found) != 1:
-        why = "no video" if not found else "several videos"
-        raise UserError(f"the project has {why} named {printable(name or '')!r}; choose the video of this file")
-    return found[0]

@@ -16,9 +16,11 @@ export function take(event) {
   update({ live: { ...state.live, spans: [...state.live.spans, event.span].slice(-MOST) } });
 }
 
+let typed = ""; // an address with its password is kept in the page alone, while it is open
 function render() {
   const { live } = state, running = live.state === "running";
-  const source = h("input", { name: "source", required: true, placeholder: "0, rtsp://…, http://…", value: live.source ?? "", disabled: running });
+  const source = h("input", { name: "source", required: true, placeholder: "0, rtsp://…, http://…", value: running ? live.source : typed, readonly: running });
+  source.oninput = () => { typed = source.value; };
   const begin = (event) => {
     event.preventDefault();
     attempt(async () => update({ live: await api("POST", "live", { source: source.value.trim() }) }));

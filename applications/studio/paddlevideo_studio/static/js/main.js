@@ -74,7 +74,7 @@ const EVENTS = {
 function offer(button, reason, isNext) {
   button.setAttribute("aria-disabled", String(Boolean(reason)));
   button.title = reason ?? "";
-  button.classList.toggle("filled", isNext && !reason);
+  button.classList.toggle("filled", Boolean(isNext) && !reason);
 }
 
 function topBar() {
@@ -85,7 +85,7 @@ function topBar() {
     held && h("b", { class: was && held.value < was.value ? "error" : "good" }, held.value.toFixed(2)), was && ` (${t("was", { value: was.value.toFixed(2) })})`].filter(Boolean) : [t("no_model_short")]));
   const training = newestJob((each) => ["train", "teach"].includes(each.kind) && isActive(each));
   const noVideo = open?.state === "ready" ? null : t("why_no_video");
-  $("#train").textContent = corrections ? t("train_on", { count: corrections }) : t("train");
+  $("#train").textContent = corrections > 1 ? t("train_on", { count: corrections }) : t(corrections ? "train_on_one" : "train");
   const whyTrain = training ? t("why_training") : corrections ? null : t("why_no_corrections");
   const whyAnalyse = noVideo ?? (current ? (open.job ? t("why_busy") : null) : t("no_model"));
   const isNew = open && !open.analysed.includes(project?.model);
@@ -98,6 +98,9 @@ function exportDialog() {
   const form = h("select", {}, options((onPeople() ? [...BOXES, ...FORMS] : [...FORMS, ...BOXES]).map((each) => [each, t(`form_${each}`)]))), open = video();
   const whole = h("select", {}, options([[open?.id ?? "", open?.name ?? t("all_videos")], ...(open ? [["", t("all_videos")]] : [])]));
   const human = h("input", { type: "checkbox" }), file = h("input", { type: "file" });
+  // a file of subtitles names no video; others name theirs
+  const into = h("select", {}, options([["", t("as_named")], ...(open ? [[open.id, open.name]] : [])], ""));
+  file.onchange = () => { if (open) into.value = /\.(srt|vtt)$/i.test(file.files[0]?.name ?? "") ? open.id : ""; };
   const save = (event) => {
     event.preventDefault();
     attempt(async () => {
@@ -107,14 +110,14 @@ function exportDialog() {
     });
   };
   const read = () => file.files[0] && attempt(async () => {
-    const query = new URLSearchParams({ filename: file.files[0].name, ...(whole.value && { video: whole.value }) });
-    const { added, boxes } = await send(`import?${query}`, file.files[0]);
-    say(t("imported", { added: added + (boxes ?? 0) }));
+    const query = new URLSearchParams({ filename: file.files[0].name, ...(into.value && { video: into.value }) });
+    const { added, boxes, notes } = await send(`import?${query}`, file.files[0]);
+    say([t("imported", { added: added + boxes }), ...notes].join(" · "), notes.length > 0);
     await Promise.all([loadSpans(), loadPeople()]);
   });
   openDialog(t("export"), h("form", { onsubmit: save }, field(t("form"), form), field(t("of"), whole),
     h("label", { class: "row" }, human, t("only_checked")), h("button", { class: "filled" }, t("export")),
-    h("h3", {}, t("import")), h("p", { class: "hint" }, t("import_hint")), field(t("file"), file), h("button", { type: "button", onclick: read }, t("import"))));
+    h("h3", {}, t("import")), h("p", { class: "hint" }, t("import_hint")), field(t("file"), file), field(t("into"), into), h("button", { type: "button", onclick: read }, t("import"))));
 }
 
 function keysDialog() {
@@ -185,8 +188,8 @@ function stepSpan(step) {
 }
 
 function key(event) {
-  const { target } = event, isButton = target.closest("button, select, summary, a");
-  if (event.ctrlKey || event.metaKey || event.altKey || $("#dialog").open || target.closest("input, textarea, select")) return;
+  const { target } = event, isButton = target.closest("button, summary, a, input");
+  if (event.ctrlKey || event.metaKey || event.altKey || $("#dialog").open || target.closest("input:not([type=checkbox], [type=file]), textarea, select")) return;
   if (isButton && (event.key === " " || (event.key === "Enter" && !target.closest("#side .card")))) return;
   if (!["timeline", "people"].includes(state.tab) || event.defaultPrevented) return;
   const digit = /^[1-9]$/.test(event.key) ? Number(event.key) - 1 : null;
@@ -196,6 +199,7 @@ function key(event) {
   if (video()?.state === "ready" || ["?", "c"].includes(event.key)) inTurn(action);
 }
 
+let zoomed = null; // video whose part is shown
 async function begin() {
   await loadStrings();
   for (const part of [videos, player, people, live, models]) part.start();
@@ -204,7 +208,8 @@ async function begin() {
   watch("video", () => {
     player.load();
     $(".lanes-box").hidden = !video();
-    tracks.setLength(video()?.duration_s ?? 1);
+    if (state.video !== zoomed || video()?.duration_s !== tracks.length) tracks.setLength(video()?.duration_s ?? 1);
+    zoomed = state.video;
   });
   watch("tab spans scores other project selected people person video times language", renderRows);
   watch("tab spans scores other project selected people person video videos similar language", renderPanel);

@@ -18,12 +18,11 @@ function keyFrames() {
 
 /** The box of a person at a second: interpolated; its actions are those of the key frame before. */
 function boxAt(boxes, second) {
-  const after = boxes.findIndex((each) => each.time_s > second + 5e-4), before = after < 0 ? boxes.length - 1 : after - 1;
+  const frame = player.frameAt(second), frameOf = (each) => player.frameAt(each.time_s + 5e-4);
+  const after = boxes.findIndex((each) => frameOf(each) > frame), before = after < 0 ? boxes.length - 1 : after - 1;
   const one = boxes[before], two = boxes[after];
-  const half = 0.5 / (state.times?.fps ?? 25);
-  if (!one) return two && two.time_s - second <= half ? { ...two, key: two } : null;
-  if (Math.abs(one.time_s - second) <= half) return { ...one, key: one };
-  if (!two) return null;
+  if (one && frameOf(one) === frame) return { ...one, key: one };
+  if (!one || !two) return null;
   const share = (second - one.time_s) / (two.time_s - one.time_s);
   return { ...one, key: null, box: one.box.map((value, i) => value + share * (two.box[i] - value)) };
 }
@@ -42,11 +41,11 @@ export function boxesAt(second) {
 
 /** A row per person: a grey bar from its first key frame to its last, and one per action. */
 export function rows() {
-  const half = 0.5 / (state.times?.fps ?? 25);
+  const frame_s = 1 / state.times.fps;
   return [...keyFrames()].map(([person, boxes]) => {
     const last = boxes.at(-1), bars = [], open = new Map();
     const solid = (box) => box.by === "human";
-    bars.push({ start_s: boxes[0].time_s, end_s: Math.max(last.time_s, boxes[0].time_s + 2 * half), colour: GREY, solid: boxes.every(solid), of: person, text: t("seen"), fixed: true });
+    bars.push({ start_s: boxes[0].time_s, end_s: Math.max(last.time_s, boxes[0].time_s + frame_s), colour: GREY, solid: boxes.every(solid), of: person, text: t("seen"), fixed: true });
     for (const box of boxes) {
       for (const [name, bar] of open) if (!box.actions.includes(name)) { bar.end_s = box.time_s; open.delete(name); }
       for (const name of box.actions) {
@@ -57,7 +56,7 @@ export function rows() {
         open.get(name).solid &&= solid(box);
       }
     }
-    for (const bar of open.values()) bar.end_s = Math.max(last.time_s, bar.start_s + 2 * half);
+    for (const bar of open.values()) bar.end_s = Math.max(last.time_s, bar.start_s + frame_s);
     return { text: person, colour: GREY, bars, marks: boxes.map((box) => box.time_s), chosen: person === state.person };
   });
 }

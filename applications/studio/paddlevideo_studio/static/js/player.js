@@ -16,14 +16,14 @@ export const setPainter = (boxesAt) => { painter = boxesAt; };
 export function frameAt(second) {
   const times = state.times?.times_s;
   if (times) return Math.max(lowerBound(times, second + 1e-4) - 1, 0);
-  return Math.min(Math.floor(second * (state.times?.fps ?? 25) + 1e-3), Math.max((video()?.num_frames ?? 1) - 1, 0));
+  return Math.min(Math.floor(second * (state.times?.fps ?? video()?.fps ?? 25) + 1e-3), Math.max((video()?.num_frames ?? 1) - 1, 0));
 }
 
 /** The second at which a frame begins; one behind the last: the end. */
 export function frameTime(frame) {
   const times = state.times?.times_s, end = video()?.duration_s ?? 0;
   if (times) return frame < times.length ? times[Math.max(frame, 0)] : end;
-  return Math.min(Math.max(frame, 0) / (state.times?.fps ?? 25), end);
+  return Math.min(Math.max(frame, 0) / (state.times?.fps ?? video()?.fps ?? 25), end);
 }
 
 /** The nearest beginning of a frame, to the millisecond. */

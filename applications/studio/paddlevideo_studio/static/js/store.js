@@ -6,7 +6,7 @@ export const state = {
   tab: "timeline", online: true,
   project: null, models: [], jobs: new Map(), videos: new Map(), uploads: [],
   video: null, // id of the open one
-  spans: [], scores: null, times: null, selected: null, canUndo: false, // of the open one
+  spans: [], scores: null, selected: null, canUndo: false, // of the open one
   people: [], persons: [], person: null, canUndoPeople: false,
   other: null, // the second model: { model, spans, scores }
   similar: null, // what resembles a span
@@ -46,13 +46,17 @@ export const queue = () => state.spans.filter((span) => !isHuman(span)).sort((a,
 export const newestJob = (test) => [...state.jobs.values()].filter(test).sort((a, b) => b.id - a.id)[0];
 export const isActive = (job) => job?.state === "queued" || job?.state === "running";
 
+let opening = null; // the video that was asked for last
 export async function openVideo(id) {
-  const blank = { spans: [], scores: null, times: null, selected: null, people: [], persons: [], person: null };
-  update({ video: id, ...blank, other: null, similar: null, canUndo: false, canUndoPeople: false });
-  if (state.videos.get(id)?.state !== "ready") return;
-  const times = await attempt(() => api("GET", `videos/${id}/times`));
-  if (state.video === id) update({ times });
-  await Promise.all([loadSpans(), loadScores(), loadPeople()]);
+  const blank = { spans: [], scores: null, selected: null, people: [], persons: [], person: null };
+  // the frames' times first: an edit that comes before them would be at other frames
+  opening = id;
+  const isReady = state.videos.get(id)?.state === "ready";
+  const times = isReady ? await attempt(() => api("GET", `videos/${id}/times`)) : null;
+  if (opening !== id || times === undefined) return;
+  const isNew = id !== state.video; // else it is loaded again: the connection is back, or it has been converted
+  update({ video: id, times, ...(isNew ? { ...blank, other: null, similar: null, canUndo: false, canUndoPeople: false } : {}) });
+  if (isReady) await Promise.all([loadSpans(), loadScores(), loadPeople()]);
 }
 
 const take = (id, answer) => {

@@ -7,7 +7,7 @@ import {
 } from "./store.js";
 
 const MOST_CARDS = 60, NEW_S = 2;
-let meters = [], centres = [];
+let meters = [], centres = [], threshold = {};
 
 const barOf = (span) => ({
   start_s: span.start_s, end_s: span.end_s, colour: colourOf(span.label), solid: isHuman(span), of: span.id ?? null,
@@ -242,14 +242,14 @@ function similarPanel() {
     const open = async () => {
       if (state.video !== each.video) {
         await openVideo(each.video);
-        update({ similar });
+        if (state.video === each.video) update({ similar });
       }
-      player.seek(each.start_s);
+      if (state.video === each.video) player.seek(each.start_s);
     };
     const add = async () => {
       if (state.video !== each.video) await open();
       const { start_s, end_s } = each;
-      await changeSpans([{ start_s, end_s: Math.min(end_s, of.duration_s), label: similar.label }]);
+      await changeSpans([{ start_s, end_s: Math.min(end_s, of.duration_s), label: similar.label }], each.video);
     };
     const plus = h("button", { class: "more", onclick: add }, "+");
     label(plus, t("mark_as", { name: similar.label }));
@@ -263,9 +263,12 @@ function nothingFound() {
   const open = video();
   if (!open || open.job || !open.analysed.length || state.spans.length) return null;
   const peak = Math.max(0, ...(state.scores?.scores ?? []).map((row) => Math.max(...row)));
-  const slider = h("input", { type: "range", min: 0.05, max: 0.95, step: 0.05, value: Math.max(0.05, Math.min(0.5, peak * 0.8)).toFixed(2) });
+  const slider = h("input", { type: "range", min: 0.05, max: 0.95, step: 0.05, value: threshold.of === open.id ? threshold.value : Math.max(0.05, Math.min(0.5, peak * 0.8)).toFixed(2) });
   const value = h("output", {}, slider.value);
-  slider.oninput = () => { value.textContent = slider.value; };
+  slider.oninput = () => {
+    value.textContent = slider.value;
+    threshold = { of: open.id, value: slider.value };
+  };
   const again = () => {
     const on = Number(slider.value);
     attempt(() => api("POST", `videos/${open.id}/analyse`, { settings: { on, off: Math.round(on * 66) / 100 } }));
