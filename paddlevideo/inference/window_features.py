@@ -25,6 +25,7 @@ from paddlevideo.safe_io import instead_of_a_file, read_json, read_npz, sha256, 
 from paddlevideo.weight_names import WeightNames, read_names
 
 DIGESTS = "videos.json"  # path -> size, time of change, SHA-256: so that large videos are not read for it each time
+_PREFIX = 16  # hex digits of a video's digest, with which the names of its files begin
 VERSION = 1  # of the files: part of their names
 _ARRAYS = {"windows_s": 2, "features": 2, "end_s": 0}  # name -> axes
 FULL_TRAINING = "train it whole instead: paddlevideo train (docs/long_videos.md)"
@@ -171,12 +172,13 @@ class FeatureFolder:
 
     def file_of(self, video: Path) -> Path:
         """The file of a video's features, there or not."""
+        digest = self._digest(video)
         about = {
-            "version": VERSION, "video": self._digest(video), "model": self.model.names.features,
+            "version": VERSION, "video": digest, "model": self.model.names.features,
             "pipeline": self.model.pipeline.describe(), "window_s": self.window_s, "hop_s": self.hop_s,
         }  # fmt: skip
         key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
-        return self.folder / f"{key[:32]}.npz"
+        return self.folder / f"{digest[:_PREFIX]}_{key[:32]}.npz"
 
     def _digest(self, video: Path) -> str:
         """SHA-256 of a video; of one that has not changed since, as noted in the folder."""
@@ -199,6 +201,32 @@ class FeatureFolder:
     def _write(self, file: Path, found: WindowFeatures) -> None:
         arrays = {"windows_s": found.windows_s, "features": found.features, "end_s": np.float64(found.end_s)}
         write_atomic(file, lambda stream: np.savez(stream, **arrays))
+
+
+def drop_features(folder: Path, kept: Callable[[Path], bool]) -> int:
+    """Removes the features of videos that are not needed any more, and returns how many files these were.
+
+    Args:
+        folder: of a ``FeatureFolder`` that no command uses now.
+        kept: whether a video, by its whole path, is still needed; a copy of it keeps the features, too.
+    """
+    try:
+        noted = read_json(folder / DIGESTS)
+    except UserError:  # none was computed, or it is damaged
+        return 0
+    if not isinstance(noted, dict):
+        return 0
+    digests = {name: str(value[-1]) for name, value in noted.items() if isinstance(value, list) and value}
+    gone = {name for name in digests if not kept(Path(name))}
+    shared = {digests[name] for name in digests.keys() - gone}
+    files = [file for name in gone if digests[name] not in shared
+             for file in folder.glob(f"{digests[name][:_PREFIX]}_*.npz")]  # fmt: skip
+    for file in files:
+        file.unlink(missing_ok=True)
+    if gone:
+        rest = {name: value for name, value in noted.items() if name not in gone}
+        write_atomic(folder / DIGESTS, json.dumps(rest, indent=1, ensure_ascii=False) + "\n")
+    return len(files)
 
 
 def _later(on_time: Callable[[float], None], before_s: float, end_s: float) -> None:

@@ -91,6 +91,14 @@ def test_held_out_videos_do_not_change_the_head(place, tiny):
     assert digests[0] == digests[1]
 
 
+def test_a_held_out_video_that_is_ignored_whole_is_measured_by_its_annotated_time(place, tiny):
+    (video,) = read_spans(place.root / "val1.json").videos
+    write_spans(place.root / "ignore.json", SpanTable([Span(0.0, 12.0, "run", video=video)]))
+    words = ("--ignore", place.root / "ignore.json")
+    figures = teach(place.root, tiny.folder, "train1.json", "val1.json", "model_ignored", "figures.json", *words)
+    assert figures["held_out"]["value"] >= place.figures[0]["held_out"]["value"] > 0.7
+
+
 def test_features_are_computed_once_also_for_the_next_model(place, capsys):
     folder = place.root / "features"
     model = TaughtFrom.find(place.root / "model1", print)

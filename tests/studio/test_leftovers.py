@@ -1,5 +1,7 @@
 """What is refused, cut off or done twice leaves nothing behind, and nothing of an earlier source or server is taken."""
 
+import asyncio
+import json
 import subprocess
 import threading
 import time
@@ -14,6 +16,7 @@ from paddlevideo_studio.live import Live
 from paddlevideo_studio.models import ModelStore
 from paddlevideo_studio.prediction import Predictions
 from paddlevideo_studio.project import Project
+from paddlevideo_studio.routes.models import _while_connected
 from paddlevideo_studio.security import Access
 from paddlevideo_studio.server import make_app
 from paddlevideo_studio.studio import Limits
@@ -97,6 +100,34 @@ def test_a_prediction_ends_with_the_server_and_leaves_no_folder(project, model, 
     assert {*tmp_path.iterdir()} == before
     assert str(group) not in subprocess.run(["ps", "-eo", "pgid"], capture_output=True, text=True).stdout.split()
     assert "error" in predictions.run(*words)  # none begins after it
+
+
+def test_a_prediction_ends_when_its_client_goes(client, project, model, clip, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(prediction, "COMMAND", SLEEP)
+    predictions = client.app._app._app.state.studio.predictions
+
+    class Gone:
+        async def is_disconnected(self):
+            return predictions._process is not None
+
+    begun = time.monotonic()
+    state = client.app._app._app.state.studio
+    result = asyncio.run(_while_connected(state, Gone(), model, clip, "a.mp4"))
+    assert result["error"] == "the client has gone" and time.monotonic() - begun < 30
+    assert predictions._process.poll() is not None
+
+
+def test_a_video_that_is_removed_takes_its_features_along(client, upload, project):
+    first, other = upload("a.mp4"), upload("b.mp4")
+    project.features.mkdir()
+    noted = {}
+    for number, each in enumerate((first, other)):
+        noted[str(project.videos.folder / f"{each['id']}.mp4")] = [1, 1, str(number) * 64]
+        (project.features / f"{str(number) * 16}_x.npz").write_bytes(b"x")
+    (project.features / "videos.json").write_text(json.dumps(noted))
+    assert client.delete(f"/api/videos/{first['id']}").status_code == 204
+    assert [file.name for file in project.features.glob("*.npz")] == [f"{'1' * 16}_x.npz"]
+    assert [*json.loads((project.features / "videos.json").read_text()).values()] == [[1, 1, "1" * 64]]
 
 
 def test_a_video_that_a_job_of_many_videos_reads_is_kept(client, upload, model):  # noqa: F811

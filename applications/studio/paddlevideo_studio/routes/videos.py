@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from paddlevideo.inference.window_features import drop_features
 from paddlevideo.spans import LONGEST_S
 from paddlevideo_studio.inspection import BOUNDS
 from paddlevideo_studio.jobs import Job, QueueFull
@@ -144,6 +145,8 @@ def remove_video(studio: State, key: str) -> None:
             )
         _clear(studio.project, video)
         studio.project.videos.remove(video)
+        files = {each.file for each in studio.project.videos}
+        drop_features(studio.project.features, lambda path: path.name in files)
     studio.project.announce("video_removed", {"id": video.id})
 
 
