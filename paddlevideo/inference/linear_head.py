@@ -157,7 +157,7 @@ def fit(samples: Samples, prior: LinearHead, strength: float, multi_label: bool)
 
 
 def rehearsal(samples: Samples, prior: LinearHead, num_old: int, features: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Classes of windows that an earlier head is sure of: with them, a class without a new sample is not lost to others.
+    """Classes of windows that an earlier head is sure of: they keep a class that has no new sample.
 
     Windows that a first fit takes for a new class are none: the earlier head has no row for it.
 

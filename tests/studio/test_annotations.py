@@ -105,9 +105,40 @@ def test_classes_are_renamed_in_their_spans(client, video, project):
         assert client.patch("/api/project", json={"classes": wrong}).status_code == 422
     (span,) = client.get(f"/api/videos/{video['id']}/spans").json()["spans"]
     put(client, video, {"id": span["id"], "removed": True})
-    put(client, video, {**BOX, "actions": []}, what="people")
+    box = client.get(f"/api/videos/{video['id']}/people").json()["people"][0]
+    put(client, video, {**BOX, "id": box["id"], "actions": []}, what="people")
+    assert client.patch("/api/project", json={"classes": [{"name": "run"}]}).status_code == 200
     client.post(f"/api/videos/{video['id']}/undo", json={"what": "spans"})
     assert "stroll" in project.class_names()
+
+
+def test_classes_are_not_merged_by_a_name(client, video, project):
+    put(client, video, SPAN, {**SPAN, "label": "run", "start_s": 0})
+    for classes, text in (
+        ([{"name": "run", "was": "walk"}], "have the class 'run' already"),
+        ([{"name": "a", "was": "walk"}, {"name": "b", "was": "walk"}, {"name": "run"}], "'walk' is renamed twice"),
+        ([{"name": "a", "was": "walk"}, {"name": "walk"}, {"name": "run"}], "among the classes still"),
+    ):
+        answer = client.patch("/api/project", json={"classes": classes})
+        assert answer.status_code == 422 and text in answer.json()["error"]
+    swapped = [{"name": "run", "was": "walk"}, {"name": "walk", "was": "run"}]
+    assert client.patch("/api/project", json={"classes": swapped}).status_code == 200
+    spans = client.get(f"/api/videos/{video['id']}/spans").json()["spans"]
+    assert [(s["start_s"], s["label"]) for s in spans] == [(0, "walk"), (0.48, "run")]
+
+
+def test_undo_gives_the_present_name_of_a_class(client, video, project):
+    (span,) = put(client, video, SPAN)["spans"]
+    put(client, video, {**SPAN, "id": span["id"], "end_s": 2})
+    put(client, video, {**BOX, "actions": ["walk"]}, what="people")
+    box = client.get(f"/api/videos/{video['id']}/people").json()["people"][0]
+    put(client, video, {"id": box["id"], "removed": True}, what="people")
+    client.patch("/api/project", json={"classes": [{"name": "stroll", "was": "walk"}, {"name": "run"}]})
+    undo = f"/api/videos/{video['id']}/undo"
+    found = client.post(undo, json={"what": "spans"}).json()["spans"]
+    assert [(s["label"], s["end_s"]) for s in found] == [("stroll", 1.52)]
+    assert client.post(undo, json={"what": "people"}).json()["people"][0]["actions"] == ["stroll"]
+    assert project.class_names() == ["stroll", "run"]
 
 
 def test_the_package_reads_the_journal_as_it_is(client, video, project, tmp_path):
@@ -182,12 +213,59 @@ def test_persons_are_merged_and_split_in_one_step(client, video):
     put(client, video, {**SPAN, "person": "1"})
     url = f"/api/videos/{video['id']}"
     split = client.post(f"{url}/persons", json={"person": "1", "to": "3", "from_s": 1.5}).json()
-    assert [(b["person"], b["time_s"]) for b in split["people"]] == [("1", 1.0), ("2", 1.0), ("3", 2.0)]
+    assert [(b["person"], b["time_s"], *b["actions"]) for b in split["people"]] == [
+        ("1", 1.0, "walk"), ("1", 1.499, "walk"), ("2", 1.0, "walk"), ("3", 1.5, "walk"), ("3", 2.0, "walk")
+    ]  # fmt: skip
     merged = client.post(f"{url}/persons", json={"person": "1", "to": "2"}).json()
     assert merged["persons"] == ["2", "3"]
     assert client.get(f"{url}/spans").json()["spans"][0]["person"] == "2"
     assert client.post(f"{url}/undo", json={"what": "people"}).json()["persons"] == ["1", "2", "3"]
+    assert client.get(f"{url}/spans").json()["spans"][0]["person"] == "1"  # one step of boxes and spans
     assert client.post(f"{url}/persons", json={"person": "9", "to": "2"}).status_code == 404
+    assert client.post(f"{url}/persons", json={"person": "1", "to": "1"}).status_code == 422
+
+
+def test_a_step_of_both_is_not_undone_over_a_later_change(client, video):
+    put(client, video, BOX, what="people")
+    put(client, video, {**SPAN, "person": "1"})
+    url = f"/api/videos/{video['id']}"
+    client.post(f"{url}/persons", json={"person": "1", "to": "2"})
+    (span,) = client.get(f"{url}/spans").json()["spans"]
+    put(client, video, {**SPAN, "id": span["id"], "person": "2", "end_s": 3})
+    answer = client.post(f"{url}/undo", json={"what": "people"})
+    assert answer.status_code == 409 and "spans of this step were changed since" in answer.json()["error"]
+    assert client.get(f"{url}/people").json()["persons"] == ["2"]
+    for what, end_s, person in (("spans", 1.52, "2"), ("people", 1.52, "1")):
+        assert client.post(f"{url}/undo", json={"what": what}).status_code == 200
+        (span,) = client.get(f"{url}/spans").json()["spans"]
+        assert (span["end_s"], span["person"]) == (end_s, person)
+
+
+def test_a_split_at_a_key_and_a_box_between_two(client, video):
+    put(client, video, BOX, {**BOX, "time_s": 3.0, "box": [0.3, 0.2, 0.5, 0.9], "actions": ["run"]}, what="people")
+    url = f"/api/videos/{video['id']}/persons"
+    split = client.post(url, json={"person": "1", "to": "3", "from_s": 2.0}).json()["people"]
+    assert [(b["person"], b["time_s"], b["box"][0]) for b in split[1:3]] == [("1", 1.999, 0.1999), ("3", 2.0, 0.2)]
+    split = client.post(url, json={"person": "3", "to": "4", "from_s": 3.0}).json()["people"]
+    assert [(b["person"], b["time_s"], *b["actions"]) for b in split[2:]] == [
+        ("3", 2.0, "walk"), ("3", 2.999, "walk"), ("4", 3.0, "run")
+    ]  # fmt: skip
+
+
+def test_boxes_at_one_moment_become_one_with_the_actions_of_both(client, video, project):
+    line = {"video": f"{video['id']}.mp4", "box": [0.5, 0.2, 0.7, 0.9], "units": "fractions", "person": "2"}
+    project.people.append([{**line, "time_s": t, "actions": ["run"]} for t in (1.0, 2.0)], "model 1")
+    put(client, video, BOX, what="people")
+    merged = client.post(f"/api/videos/{video['id']}/persons", json={"person": "1", "to": "2"}).json()["people"]
+    assert [(b["person"], b["time_s"], b["box"][0], b["actions"], b["by"]) for b in merged] == [
+        ("2", 1.0, 0.1, ["run", "walk"], "human"), ("2", 2.0, 0.5, ["run"], "model 1")
+    ]  # fmt: skip
+    wrong = put(client, video, {**BOX, "person": "2"}, what="people", status=422)
+    assert "person '2' has a box at 1.000 s already" in wrong["error"]
+    put(client, video, {**BOX, "person": "5"}, {**BOX, "person": "5"}, what="people", status=422)
+    project.people.append([{**line, "time_s": 2.0, "actions": []}], "model 1")  # as an earlier version stored it
+    part = client.get(f"/api/videos/{video['id']}/people", params={"from_s": 2, "to_s": 3}).json()["people"]
+    assert len(part) == 2
 
 
 def test_a_project_is_a_folder_that_people_can_read(client, video, project):

@@ -37,10 +37,11 @@ def test_a_change_is_one_line_and_undo_is_one_more(journal):
     assert len(lines(journal)) == 2
     assert [(e["end_s"], e["by"]) for e in journal.current("a.mp4")] == [(2.5, HUMAN)]
     assert [span.end_s for span in read_spans(journal.path).spans] == [2.5]
-    assert journal.undo("a.mp4") and len(lines(journal)) == 3
+    journal.undo("a.mp4", "1")
+    assert len(lines(journal)) == 3
     assert [(e["end_s"], e["by"], e["score"]) for e in journal.current("a.mp4")] == [(2.0, "model 1", 0.5)]
     assert [(s.end_s, s.score) for s in read_spans(journal.path).spans] == [(2.0, 0.5)]
-    assert not journal.undo("a.mp4") and not journal.can_undo("a.mp4")
+    assert journal.last_change("a.mp4") is None and not journal.can_undo("a.mp4")
 
 
 def test_steps_are_undone_from_the_last_to_the_first(journal):
@@ -51,7 +52,7 @@ def test_steps_are_undone_from_the_last_to_the_first(journal):
     shown = []
     for _ in range(3):
         shown.append([e["label"] for e in journal.current("a.mp4")])
-        assert journal.undo("a.mp4")
+        journal.undo("a.mp4", journal.last_change("a.mp4"))
     assert shown == [["run"], ["walk"], ["run"]] and journal.current("a.mp4") == []
     assert len(journal.current()) == len(read_spans(journal.path).spans) == 1
     before = [e["id"] for e in journal.current()]

@@ -1,6 +1,7 @@
 """What ``paddlevideo detect`` writes of a video, in the project: boxes and spans of persons."""
 
 import argparse
+import json
 
 import pytest
 
@@ -127,3 +128,53 @@ def test_an_action_is_held_over_the_boxes_of_a_track(client, video, project):
     client.post(f"/api/videos/{video['id']}/undo", json={"what": "people"})
     client.post(f"/api/videos/{video['id']}/undo", json={"what": "people"})
     assert actions() == [(0,), (1, "walk"), (2, "walk"), (3, "walk")]
+
+
+def test_an_action_is_held_up_to_the_next_box_by_a_person(client, video, project):
+    line = {"video": f"{video['id']}.mp4", "box": [0.1, 0.2, 0.3, 0.9], "units": "fractions", "person": "1"}
+    found = [{**line, "time_s": t, "actions": ["run"] if t == 0.5 else []} for t in (0.5, 1, 1.5, 2, 2.5, 3)]
+    found = project.people.append(found, "detector")
+    box = {"box": line["box"], "person": "1"}
+    put(client, video, {**box, "id": found[3]["id"], "time_s": 2, "actions": []}, what="people")
+    put(client, video, {**box, "id": found[0]["id"], "time_s": 0.5, "actions": ["walk"], "hold": True}, what="people")
+    boxes = client.get(f"/api/videos/{video['id']}/people").json()["people"]
+    assert [(b["time_s"], *b["actions"], b["by"]) for b in boxes] == [
+        (0.5, "walk", "human"), (1, "walk", "human"), (1.5, "walk", "human"), (2, "human"), (2.5, "detector"),
+        (3, "detector"),
+    ]  # fmt: skip
+    from paddlevideo_studio.boxes import people_of
+
+    trained = people_of(project, {line["video"]: "a"}, lambda entry: True)  # all of them: see people_training.split
+    assert sorted((p.time_s, *p.actions) for p in trained)[:4] == [(0.5, "walk"), (1, "walk"), (1.5, "walk"), (2,)]
+
+
+def test_a_person_that_is_found_again_is_known_by_the_place_and_not_by_the_number(analyse, client, video):
+    analyse(1)
+    url = f"/api/videos/{video['id']}"
+    box = client.get(f"{url}/people").json()["people"][0]
+    change = {key: box[key] for key in ("id", "time_s", "person", "actions")} | {"box": [0.0, 0.0, 0.5, 0.5]}
+    put(client, video, change, what="people")
+    header, first, second, other = PEOPLE.splitlines()
+    turned = [header, f"{first[:-1]}2", f"{second[:-1]}2", f"{other[:-1]}1"]  # the numbers of the two are the other way
+    assert analyse(2, "\n".join(turned) + "\n")["boxes_added"] == 1
+    found = client.get(f"{url}/people").json()["people"]
+    assert [(b["person"], b["box"][0], b["by"]) for b in found] == [
+        ("1", 0.0, "human"), ("1", 0.11, "model 1"), ("3", 0.5, "model 1")
+    ]  # fmt: skip
+    client.post(f"{url}/persons", json={"person": "1", "to": "5"})
+    analyse(3, "\n".join(turned) + "\n")
+    assert client.get(f"{url}/people").json()["persons"] == ["3", "5"]
+
+
+def test_what_a_model_finds_has_the_present_names_of_classes(analyse, client, video, project):
+    analyse(1)
+    url = f"/api/videos/{video['id']}"
+    (span,) = client.get(f"{url}/spans").json()["spans"]
+    put(client, video, {"id": span["id"], "removed": True})
+    classes = client.get("/api/project").json()["classes"]
+    renamed = [{"name": "stroll", "was": "walk"} if c["name"] == "walk" else {"name": c["name"]} for c in classes]
+    assert client.patch("/api/project", json={"classes": renamed}).status_code == 200
+    assert analyse(2)["added"] == 0  # removed under its old name
+    found = client.get(f"{url}/people").json()["people"]
+    assert found[0]["actions"] == ["talk to (e.g., self)", "stroll"] and "walk" not in project.class_names()
+    assert json.loads((project.root / "project.json").read_text())["renames"][0]["names"] == {"walk": "stroll"}

@@ -15,6 +15,7 @@ from paddlevideo.inference.tracking import link
 from paddlevideo.preparation.importers.people import ImportOptions, PersonBox
 from paddlevideo.preparation.person_annotations import read_people
 from paddlevideo_studio.journal import HUMAN, Entry
+from paddlevideo_studio.persons import decided_lines, found_again
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.videos import Video
 
@@ -136,14 +137,18 @@ def _free_names(taken: set[str | None]) -> Iterable[str]:
 def take_boxes(
     project: Project, video: Video, boxes: Sequence[Entry], by: str, run: int, id_of: Callable[[int, str], str]
 ) -> dict[str, Any]:
-    """The boxes of a run in place of those of earlier ones, but of persons whose boxes a person has corrected: both
-    would be one track."""
+    """The boxes of a run in place of those of earlier ones, but of persons whose boxes a person has made or corrected:
+    both would be one track.
+
+    Args:
+        boxes: with the names of ``with_own_names``.
+    """
     current = project.people.current(video.file)
-    kept, _ = _corrected(project, video, current)
+    kept, by_hand = _corrected(project, video, current)
     added = [
         {**entry, "id": key, "run": run}
         for number, entry in enumerate(boxes)
-        if entry["person"] not in kept and project.people.entry(key := id_of(run, f"box {number}")) is None
+        if entry["person"] not in kept | by_hand and project.people.entry(key := id_of(run, f"box {number}")) is None
     ]
     gone = [
         {"video": video.file, "removed": True, "replaces": entry["id"]}
@@ -159,24 +164,29 @@ def _corrected(project: Project, video: Video, current: Sequence[Entry]) -> tupl
     """The persons of runs that a person has corrected, removed or named otherwise; those that only a person made."""
     found = {line["person"] for line in project.people.lines(video.file) if line["by"] != HUMAN and "person" in line}
     by_hand = {entry["person"] for entry in current if entry["by"] == HUMAN}
-    decided = set()
-    for line in project.people.lines(video.file):
-        before = project.people.entry(line.get("replaces", ""))
-        if line["by"] == HUMAN and before is not None and before["by"] != HUMAN and project.people.stands(line["id"]):
-            decided.add(before.get("person"))
+    decided = {line["person"] for line in decided_lines(project.people, video.file)}
     return (by_hand & found) | decided, by_hand - found
 
 
-def with_own_names(project: Project, video: Video, *found: Sequence[Entry]) -> list[list[Entry]]:
-    """Boxes and spans of a run; persons in it get other names than those that were made by hand alone."""
-    _, own = _corrected(project, video, project.people.current(video.file))
-    persons = dict.fromkeys(entry.get("person") for entries in found for entry in entries)
-    names = _free_names({*persons} | own)
-    others = {person: next(names) for person in persons if person in own}
-    return [
-        [{**entry, "person": others[entry["person"]]} if entry.get("person") in others else entry for entry in entries]
-        for entries in found
-    ]
+def with_own_names(
+    project: Project, video: Video, boxes: Sequence[Entry], spans: Sequence[Entry] = ()
+) -> tuple[list[Entry], list[Entry]]:
+    """Boxes and spans of a run, with the project's names of persons.
+
+    A track at the place of a corrected one has the name of that person; others whose names corrected persons or persons
+    made by hand have get free ones: names of runs are numbers in the order of appearance.
+    """
+    kept, own = _corrected(project, video, project.people.current(video.file))
+    same = found_again(project.people, video.file, boxes, kept)
+    persons = dict.fromkeys(entry.get("person") for entries in (boxes, spans) for entry in entries)
+    names = _free_names({*persons} | own | kept)
+    taken = own | kept | {*same.values()}
+    others = {person: same.get(person) or next(names) for person in persons if person in same or person in taken}
+
+    def named(entries: Sequence[Entry]) -> list[Entry]:
+        return [{**e, "person": others[e["person"]]} if e.get("person") in others else e for e in entries]
+
+    return named(boxes), named(spans)
 
 
 def people_of(project: Project, names: dict[str, str], wanted: Callable[[Entry], bool]) -> list[PersonBox]:

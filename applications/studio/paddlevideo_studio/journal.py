@@ -154,40 +154,61 @@ class Journal:
             self._take(line)
         return lines
 
-    def undo(self, video: str) -> bool:
-        """Takes back the last change of a person; False: there is none."""
-        change = self._last_change(video)
-        if change is None:
-            return False
+    def undo(self, video: str, change: str, restored: Callable[[Entry], Entry] = lambda entry: entry) -> None:
+        """Takes back a change of a person.
+
+        Args:
+            change: of ``last_change``, or one that is in another journal, too.
+            restored: gives the content of an earlier line as it is to be written.
+        """
         lines = []
         for entry in reversed([line for line in self.lines(video) if line.get("change") == change]):
             before = self._by_id.get(entry.get("replaces", ""))
             if before is None or before.get("removed"):
                 content: Entry = {"video": video, "removed": True, "by": HUMAN}
             else:
-                content = {key: value for key, value in before.items() if key not in BOOKKEEPING}
-            lines.append({**content, "replaces": self._newest(entry["id"]), "undoes": change})
+                content = {key: value for key, value in restored(before).items() if key not in BOOKKEEPING}
+            lines.append({**content, "replaces": self.newest(entry["id"])["id"], "undoes": change})
         self.append(lines, HUMAN)
-        return True
 
     def can_undo(self, video: str) -> bool:
-        """Whether ``undo`` finds a change."""
-        return self._last_change(video) is not None
+        """Whether there is a change to take back."""
+        return self.last_change(video) is not None
 
-    def _newest(self, key: str) -> str:
+    def newest(self, key: str) -> Entry:
         """The line that stands where the line of that id was."""
         while key in self._replaced_by:
             key = self._replaced_by[key]
-        return key
+        return self._by_id[key]
 
-    def _last_change(self, video: str) -> str | None:
+    def last_change(self, video: str) -> str | None:
+        """The last change of a person that is not taken back."""
+        return next(reversed(self._changes(video)), None)
+
+    def changed_since(self, video: str, change: str) -> bool:
+        """Whether lines of a change were changed by a later one, which is not taken back."""
+        later = self._changes(video).keys() - {change}
+        for line in self.lines(video):
+            key = line["id"] if line.get("change") == change else ""
+            while key in self._replaced_by:
+                key = self._replaced_by[key]
+                if self._by_id[key].get("change") in later:
+                    return True
+        return False
+
+    def has_change(self, video: str, change: str) -> bool:
+        """Whether a change has lines here, and is not taken back."""
+        return change in self._changes(video)
+
+    def _changes(self, video: str) -> dict[str, None]:
+        """Those that are not taken back, in order."""
         done: dict[str, None] = {}
         for line in self.lines(video):
             if "undoes" in line:
                 done.pop(line["undoes"], None)
             elif "change" in line:
                 done[line["change"]] = None
-        return next(reversed(done), None)
+        return done
 
     def _take(self, entry: Entry) -> None:
         if (

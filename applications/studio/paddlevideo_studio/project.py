@@ -16,14 +16,14 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import CONTROL, UserError
 from paddlevideo.safe_io import read_json, sweep_temporary, write_atomic
-from paddlevideo_studio.journal import BOX_KEYS, HUMAN, SPAN_KEYS, Journal, new_id
+from paddlevideo_studio.journal import BOOKKEEPING, BOX_KEYS, HUMAN, SPAN_KEYS, Journal, new_id, now
 from paddlevideo_studio.models import Model, ModelStore
 from paddlevideo_studio.videos import VideoStore
 
@@ -54,6 +54,7 @@ class ProjectSettings:
         detector: finds persons for a model of people; None: hog.
         trained, trained_people: the last change of the journal of spans, and of boxes, that a training has seen.
         analysis: options of ``paddlevideo timeline`` that every analysis has, unless it states others.
+        renames: of classes, in order: ``{"at": when, "names": {old: new}}``.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ProjectSettings:
     trained: str | None = None
     trained_people: str | None = None
     analysis: dict[str, float | str] = field(default_factory=dict)
+    renames: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass
@@ -194,11 +196,9 @@ class Project:
             raise UserError(f"classes: expected at most {MOST_CLASSES} names, each once")
         with self.lock:
             had = {each.name: each.colour for each in self.settings.classes}
-            renamed = {was: name for name, _, was in wanted if was is not None and was != name}
-            if unknown := renamed.keys() - had.keys():
-                raise UserError(f"classes: there is no class {min(unknown)!r} to rename")
             spans, boxes = self.spans.current(), self.people.current()
             used = {span["label"] for span in spans} | {action for box in boxes for action in box["actions"]}
+            renamed, at = _renamed(wanted, had.keys(), used), now()
             if lost := used - {*renamed} - {*names}:
                 raise UserError(f"classes: spans or boxes have the class {min(lost)!r}; change or remove them first")
             moved = [
@@ -215,7 +215,30 @@ class Project:
             self.people.append(moved, HUMAN)
             colours = [colour or had.get(was or name) for name, colour, was in wanted]
             pairs = zip(names, colours)
-            self.change(classes=with_colours([ProjectClass(n, c) if c else n for n, c in pairs]))
+            classes = with_colours([ProjectClass(n, c) if c else n for n, c in pairs])
+            step = ({"at": at, "names": renamed},) if renamed else ()
+            self.change(classes=classes, renames=(*self.settings.renames, *step))
+
+    def renamed(self, label: str, since: str) -> str:
+        """The present name of a class.
+
+        Args:
+            since: when it had the name ``label``.
+        """
+        for step in self.settings.renames:
+            if since < step["at"]:
+                label = step["names"].get(label, label)
+        return label
+
+    def all_renamed(self, labels: Sequence[str], since: str) -> list[str]:
+        """The present names of classes, each once."""
+        return list(dict.fromkeys(self.renamed(label, since) for label in labels))
+
+    def with_present_names(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """An earlier line of a journal with the present names of its classes."""
+        if "label" in entry:
+            return {**entry, "label": self.renamed(entry["label"], entry["at"])}
+        return {**entry, "actions": self.all_renamed(entry["actions"], entry["at"])}
 
     def corrections(self, journal: Journal) -> int:
         """Entries by a person that the last training has not seen."""
@@ -228,10 +251,35 @@ class Project:
         return new_id()
 
 
+def _renamed(wanted: Sequence[tuple], had: Collection[str], used: Collection[str]) -> dict[str, str]:
+    """Old name -> new name.
+
+    Raises:
+        UserError: an unknown class, one that is renamed twice or stays, or the new name is a used class: both would be
+            one, which nothing takes apart again.
+    """
+    renamed: dict[str, str] = {}
+    for name, _, was in wanted:
+        if was is None or was == name:
+            continue
+        if was not in had:
+            raise UserError(f"classes: there is no class {was!r} to rename")
+        if was in renamed:
+            raise UserError(f"classes: {was!r} is renamed twice, to {renamed[was]!r} and {name!r}")
+        renamed[was] = name
+    for name, _, was in wanted:
+        if name in renamed and was in (None, name):
+            raise UserError(f"classes: {name!r} is renamed to {renamed[name]!r}, and is among the classes still")
+    if both := {name for name in renamed.values() if name in used and name not in renamed}:
+        raise UserError(
+            f"classes: spans or boxes have the class {min(both)!r} already, and another one cannot be renamed to it; "
+            "change its spans and boxes, and remove it"
+        )
+    return renamed
+
+
 def content_of(entry: dict[str, Any]) -> dict[str, Any]:
     """What a journal's entry is about, with who made it."""
-    from paddlevideo_studio.journal import BOOKKEEPING
-
     return {key: value for key, value in entry.items() if key not in BOOKKEEPING}
 
 
@@ -269,6 +317,7 @@ def _read_settings(file: Path) -> ProjectSettings:
         raise UserError(f"{file}: unknown key {unknown[0]!r}; expected {', '.join(sorted(known))}")
     try:
         values["classes"] = tuple(_read_classes(file, values.get("classes", ())))
+        values["renames"] = tuple({"at": str(r["at"]), "names": dict(r["names"])} for r in values.get("renames", ()))
         settings = ProjectSettings(**values)
     except (TypeError, KeyError) as error:
         raise UserError(f"{file}: not as the studio writes it ({error!r}); mend it, or restore a copy") from None

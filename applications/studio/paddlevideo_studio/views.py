@@ -83,7 +83,9 @@ def people_view(project: Project, video: Video, from_s: float = 0.0, to_s: float
     for person in sorted(tracks, key=person_order):
         track = tracks[person]
         first = max(bisect_right(track, from_s, key=lambda entry: entry["time_s"]) - 1, 0)
-        last = bisect_left(track, to_s, key=lambda entry: entry["time_s"]) + 1
+        last = min(bisect_left(track, to_s, key=lambda entry: entry["time_s"]), len(track) - 1)
+        first = bisect_left(track, track[first]["time_s"], key=lambda entry: entry["time_s"])  # all of a moment
+        last = bisect_right(track, track[last]["time_s"], key=lambda entry: entry["time_s"])
         boxes += [{key: entry[key] for key in _BOX if key in entry} for entry in track[first:last]]
     persons = sorted(tracks, key=person_order)
     return {"people": boxes, "persons": persons, "can_undo": project.people.can_undo(video.file)}

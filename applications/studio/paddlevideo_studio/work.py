@@ -120,7 +120,7 @@ def finish_detect(project: Project, job: Job, folder: Path, done: bool) -> dict[
         return {}
     boxes = read_boxes(folder / PEOPLE, video, ())
     with project.lock:
-        (boxes,) = with_own_names(project, video, boxes)
+        boxes, _ = with_own_names(project, video, boxes)
         result = take_boxes(project, video, boxes, DETECTOR, job.id, _id_of)
         project.announce("people", {"video": video.id})
     return {"persons": len({entry["person"] for entry in boxes}), **result}
@@ -136,14 +136,24 @@ def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict
     of_people = (folder / PEOPLE).is_file()
     boxes = read_boxes(folder / PEOPLE, video, model.classes) if of_people else []
     with project.lock:
+        since = _learnt_at(project, model)
+        spans = [{**span, "label": project.renamed(span["label"], since)} for span in spans]
+        boxes = [{**box, "actions": project.all_renamed(box["actions"], since)} for box in boxes]
         if of_people:
-            spans, boxes = with_own_names(project, video, spans, boxes)
+            boxes, spans = with_own_names(project, video, boxes, spans)
         result = _take_spans(project, video, spans, by, job.id)
         project.announce("spans", {"video": video.id})
         if of_people:
             result |= take_boxes(project, video, boxes, by, job.id, _id_of)
             project.announce("people", {"video": video.id})
     return result
+
+
+def _learnt_at(project: Project, model: Model) -> str:
+    """When the names of a model's classes were those of the project: when its training began, or it was added."""
+    file = project.root / "runs" / str(model.run) / "job.json"
+    created = read_json(file, "a job").get("created") if model.run is not None and file.is_file() else None
+    return created or model.created
 
 
 def _take_spans(project: Project, video: Video, spans: Sequence[Entry], by: str, run: int) -> dict[str, Any]:
@@ -170,7 +180,8 @@ def _decided(project: Project, video: Video) -> list[Entry]:
     for line in project.spans.lines(video.file):
         entry: Entry | None = line if line["by"] == HUMAN and project.spans.stands(line["id"]) else None
         while entry is not None:  # back to what a model found
-            decided += [entry] if "label" in entry else []
+            if "label" in entry:
+                decided.append({**entry, "label": project.renamed(entry["label"], entry["at"])})
             entry = project.spans.entry(entry.get("replaces", ""))
     return decided
 

@@ -14,6 +14,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.spans import LONGEST_S, Span
 from paddlevideo_studio.boxes import check_person
 from paddlevideo_studio.journal import HUMAN, Entry, Journal
+from paddlevideo_studio.persons import renamed_boxes
 from paddlevideo_studio.project import content_of
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.videos import Video
@@ -53,6 +54,10 @@ class BoxChange(_Change):
     person: str | None = None
     actions: list[str] = Field(default_factory=list, max_length=100)
     hold: bool = False
+
+
+class _HeldBox(BoxChange):
+    """A box that has the actions of an earlier one."""
 
 
 class SpanChanges(BaseModel):
@@ -148,6 +153,7 @@ def change_people(
                 "video": video.file, "time_s": round(min(change.time_s, video.duration_s), 3), "box": [x1, y1, x2, y2],
                 "units": "fractions", "person": check_person(change.person),
                 "actions": list(dict.fromkeys(change.actions)),
+                **({"held": True} if isinstance(change, _HeldBox) else {}),
             }  # fmt: skip
 
         current = studio.project.people.current(video.file)
@@ -156,59 +162,72 @@ def change_people(
         return people_view(studio.project, video, from_s, to_s)
 
 
-def _held(changes: Sequence[BoxChange], current: Sequence[Entry]) -> list[BoxChange]:
-    """The boxes after those with ``hold``: of the same person, up to the first with other actions than were held there
-    before."""
+def _held(changes: Sequence[BoxChange], current: Sequence[Entry]) -> list[_HeldBox]:
+    """The boxes after those with ``hold``: of the same person, up to the next one by a person, or by a model with
+    another action than the one before."""
     own = {change.id for change in changes}
-    following: dict[str, BoxChange] = {}
+    following: dict[str, _HeldBox] = {}
     for change in changes:
         if not change.hold or change.time_s is None:
             continue
-        track = [entry for entry in current if entry["person"] == change.person]
-        track.sort(key=lambda entry: entry["time_s"])
-        held: set[str] = set()
+        start_s = change.time_s
+        track = sorted((e for e in current if e["person"] == change.person), key=lambda entry: entry["time_s"])
+        others = (each.time_s for each in changes if each is not change and each.person == change.person)
+        end_s = min((time_s for time_s in others if time_s is not None and time_s > start_s), default=LONGEST_S)
+        before: list[str] = []
         for entry in track:
-            if entry["id"] == change.id or entry["time_s"] <= change.time_s:
-                held = {*entry["actions"]}
-            elif {*entry["actions"]} != held:
+            if entry["id"] == change.id or entry["time_s"] <= start_s:
+                before = entry["actions"]
+                continue
+            by_person = entry["id"] in own or (entry["by"] == HUMAN and not entry.get("held"))
+            other_action = bool(entry["actions"]) and {*entry["actions"]} != {*before}
+            if by_person or other_action or entry["time_s"] >= end_s:
                 break
-            elif entry["id"] not in own:
-                keys = ("id", "time_s", "box", "person")
-                following[entry["id"]] = BoxChange(**{key: entry[key] for key in keys}, actions=change.actions)
+            keys = ("id", "time_s", "box", "person")
+            following[entry["id"]] = _HeldBox(**{key: entry[key] for key in keys}, actions=change.actions)
     return [*following.values()]
 
 
 @router.post("/undo")
 def undo(studio: State, key: str, body: Undo) -> dict[str, Any]:
-    """Takes the last step back."""
+    """Takes the last step back, in both journals where it is of both."""
     with studio.project.lock:
         project, video = studio.project, studio.video(key)
-        journal, view = {"spans": (project.spans, spans_view), "people": (project.people, people_view)}[body.what]
-        if not video.file or not journal.undo(video.file):
+        journals = {"spans": project.spans, "people": project.people}
+        change = journals[body.what].last_change(video.file) if video.file else None
+        if change is None:
             raise HTTPException(409, "nothing is left to undo")
-        names = [[entry["label"]] if "label" in entry else entry["actions"] for entry in journal.current(video.file)]
-        project.add_classes([name for each in names for name in each])  # of a class that was renamed or removed since
-        _tell(studio, video, body.what)
-        return view(project, video)
+        own = {what: journal for what, journal in journals.items() if journal.has_change(video.file, change)}
+        for what, journal in own.items():
+            if journal.changed_since(video.file, change):
+                named = {"spans": "spans", "people": "boxes of persons"}[what]
+                raise HTTPException(409, f"{named} of this step were changed since; undo that first")
+        for journal in own.values():
+            journal.undo(video.file, change, project.with_present_names)
+            names = [[e["label"]] if "label" in e else e["actions"] for e in journal.current(video.file)]
+            project.add_classes([name for each in names for name in each])  # of a class that was removed since
+        _tell(studio, video, *own)
+        return {"spans": spans_view, "people": people_view}[body.what](project, video)
 
 
 @router.post("/persons")
-def renamecheck_person(studio: State, key: str, body: PersonChange) -> dict[str, Any]:
+def rename_person(studio: State, key: str, body: PersonChange) -> dict[str, Any]:
     """Merges a person with another, or splits one at a second."""
     with studio.project.lock:
         project, video = studio.project, studio.ready(key)
-        to, change, count = check_person(body.to), project.new_change(), 0
-        for journal, start in ((project.people, "time_s"), (project.spans, "start_s")):
-            moved = [
-                {**content_of(entry), "person": to, "replaces": entry["id"], "by": HUMAN}
-                for entry in journal.current(video.file)
-                if entry.get("person") == body.person and entry[start] >= body.from_s
-            ]
-            if moved:
-                journal.append(moved, HUMAN, change)
-                count += len(moved)
-        if not count:
+        to, change = check_person(body.to), project.new_change()
+        if to == body.person:
+            raise UserError(f"to: expected another name than {to!r}")
+        boxes = renamed_boxes(project.people.current(video.file), body.person, to, body.from_s)
+        spans = [
+            {**content_of(entry), "person": to, "replaces": entry["id"], "by": HUMAN}
+            for entry in project.spans.current(video.file)
+            if entry.get("person") == body.person and entry["start_s"] >= body.from_s
+        ]
+        if not boxes and not spans:
             raise HTTPException(404, "no box and no span of this person begins there")
+        project.people.append(boxes, HUMAN, change)
+        project.spans.append(spans, HUMAN, change)
         _tell(studio, video, "people", "spans")
         return people_view(project, video)
 
@@ -224,7 +243,28 @@ def _apply(studio: Studio, journal: Journal, video: Video, changes: list, entry_
                 raise HTTPException(409, "it was changed or removed since; load again")
             entry["replaces"] = change.id
         entries.append(entry)
+    _check_moments(entries, journal.current(video.file))
     journal.append(entries, HUMAN, studio.project.new_change())
+
+
+def _check_moments(entries: Sequence[Entry], current: Sequence[Entry]) -> None:
+    """
+    Raises:
+        UserError: a person would have two boxes at one moment, one of them new.
+    """
+    replaced = {entry.get("replaces") for entry in entries}
+    moments = {_moment(entry) for entry in current if "box" in entry and entry["id"] not in replaced}
+    for entry in entries:
+        if "box" not in entry:
+            continue
+        if _moment(entry) in moments:
+            text = f"person {entry['person']!r} has a box at {entry['time_s']:.3f} s already"
+            raise UserError(f"{text}; change that one (with its id)")
+        moments.add(_moment(entry))
+
+
+def _moment(entry: Entry) -> tuple[str, float]:
+    return entry["person"], round(entry["time_s"], 3)
 
 
 def _tell(studio: Studio, video: Video, *journals: str) -> None:
