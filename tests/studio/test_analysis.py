@@ -61,10 +61,12 @@ def test_spans_of_the_page_are_those_of_the_command(client, video, project, mode
 
 def test_the_project_s_options_are_those_of_every_analysis(client, video, project, model):
     assert client.patch("/api/project", json={"analysis": {"out": "x"}}).status_code == 422
-    assert client.patch("/api/project", json={"analysis": {"window_s": 0.5, "on": 0.3}}).json()["analysis"]["on"] == 0.3
+    assert (
+        client.patch("/api/project", json={"analysis": {"window_s": 0.5, "off": 0.3}}).json()["analysis"]["off"] == 0.3
+    )
     job = client.post(f"/api/videos/{video['id']}/analyse", json={"settings": {"on": 0.9}}).json()
     client.post(f"/api/jobs/{job['id']}/cancel")
-    assert " --window_s 0.5 --on 0.9 " in job["command"] and wait(client, job["id"])["state"] == "cancelled"
+    assert " --window_s 0.5 --off 0.3 --on 0.9 " in job["command"] and wait(client, job["id"])["state"] == "cancelled"
 
 
 def _corrected_spans_stay(client, video, found):
