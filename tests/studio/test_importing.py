@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from urllib.parse import unquote
 
 import pytest
 
@@ -101,6 +102,14 @@ def test_videos_that_differ_in_their_ending_alone(client, upload):
     assert "a.mov,0.480" in text
     answer = client.post("/api/import", params={"filename": "x.csv"}, content=text.encode(), headers=TYPE).json()
     assert answer["skipped"] == 1 and answer["videos"] == [b["id"]] and spans_of(client, a) == []
+
+
+def test_actions_of_boxes_that_a_form_of_spans_leaves_out_are_named(client, video):
+    put(client, video, {**SPAN, "person": "1"})
+    put(client, video, BOX, {**BOX, "time_s": 1.5}, {**BOX, "time_s": 3.0}, what="people")  # the last one has no span
+    for form in ("cvat", "label_studio"):
+        answer = client.get("/api/export", params={"form": form, "video": video["id"]})
+        assert "1 boxes of persons have actions without a span" in unquote(answer.headers["X-Lost"])
 
 
 def test_large_and_slow_files_end_in_a_process_of_their_own(client, video, monkeypatch):
