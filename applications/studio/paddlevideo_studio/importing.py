@@ -69,9 +69,7 @@ def read_import(
         wanted.write_text(json.dumps(request))
         found = run_module("importing", [file, wanted], BOUNDS.time_s)
     if "error" in found:
-        raise UserError(
-            found["error"] if found.get("named") else f"{printable(filename)}: {found['error']}; import it in parts"
-        )
+        raise UserError(found["error"] if found.get("named") else f"{printable(filename)}: {found['error']}")
     return found
 
 
