@@ -118,9 +118,9 @@ def test_large_and_slow_files_end_in_a_process_of_their_own(client, video, monke
         archive.writestr("people.csv", b"\n" * (17 << 20))
         archive.writestr("labels.pbtxt", 'item { name: "a" id: 1 }')
     assert "larger than 16 MB" in imported(client, video, "x.zip", content.getvalue(), 422)["error"]
-    rows = "a.mp4,1,0.1,0.1,0.5,0.5,walk,1\n" * 200_001
+    rows = "a.mp4,1,0.1,0.1,0.5,0.5,walk,1\n" * 100_001
     text = "video,time_s,x1,y1,x2,y2,actions,person\n" + rows
-    assert "200,001 spans and boxes" in imported(client, video, "x.csv", text, 422)["error"]
+    assert "100,001 spans and boxes" in imported(client, video, "x.csv", text, 422)["error"]
     from paddlevideo_studio import importing
 
     monkeypatch.setattr(importing, "BOUNDS", importing.Bounds(time_s=0.05))
