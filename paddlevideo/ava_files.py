@@ -270,6 +270,7 @@ def read_excluded(path: str | os.PathLike) -> set[tuple[str, float]]:
 _ITEM = re.compile(r"\bitem\s*\{((?:[^{}\"']|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')*)\}")
 _NAME = re.compile(r"\b(?:label_)?name\s*:\s*(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)')")
 _ID = re.compile(r"\b(?:label_)?id\s*:\s*(-?\d+)")
+_MOST_DAMAGED = 20  # items without an end: each may be looked for through the whole file; so many are shown
 _NUMBERED = re.compile(r"(\d+)\s*:\s*(.+)")
 
 
@@ -318,13 +319,18 @@ def _labels(text: str) -> list[tuple[int, int | None, str | None]]:
 
 
 def _pbtxt_items(text: str) -> Iterator[tuple[int, int | None, str | None]]:
-    end = 0
+    end, line, counted, damaged = 0, 1, 0, 0
     for start in re.finditer(r"\bitem\s*\{", text):
         if start.start() < end:  # the word is inside a name
             continue
-        line, item = text.count("\n", 0, start.start()) + 1, _ITEM.match(text, start.start())
+        line += text.count("\n", counted, start.start())
+        counted = start.start()
+        item = _ITEM.match(text, start.start())
         if item is None:
             yield line, None, None
+            damaged += 1
+            if damaged == _MOST_DAMAGED:
+                return
             continue
         end = item.end()
         name = _NAME.search(item[1])

@@ -36,6 +36,7 @@ from paddlevideo.spans import Span, SpanTable, behind_end, holds_spans, read_spa
 TOOLS = ("label_studio", "cvat")
 FORMS = (*OWN.values(), *TOOLS)
 BOXES = "people"
+_ROUNDING_S = 0.001
 
 
 @dataclass
@@ -170,6 +171,9 @@ def write_any(path: Path, content: SpanContent, form: str | None = None) -> list
         lost.append(f"{path}: {form} holds no scores")
     if boxless := tracks.without_boxes():
         lost.append(f"{path}: {boxless} spans of persons have no box: they are written as spans of the picture")
+    if acting := _without_span(table, content.people):
+        lost.append(f"{path}: {form} has the actions of spans: {acting} boxes of persons have actions without a span; "
+                    "a form of boxes holds them")  # fmt: skip
     if form == "label_studio" and (idle := tracks.idle()):
         lost.append(f"{path}: {idle} boxes of persons who do nothing then are left out; cvat holds them")
     if form == "cvat" and any(span.person and not span.person.isdecimal() for span in table.spans):
@@ -185,6 +189,19 @@ def write_any(path: Path, content: SpanContent, form: str | None = None) -> list
         lost.append(f"{path}: cvat: {', '.join(map(repr, ticked))}: each is a checkbox of the label person, as its "
                     "name is also a value")  # fmt: skip
     return lost + [f"{path}: {line}" for line in _misread(path, form, table, tracks)]
+
+
+def _without_span(table: SpanTable, people: Iterable[PersonBox]) -> int:
+    """Number of boxes with an action of which their person has no span then."""
+    ranges: dict[tuple, list[tuple[float, float]]] = defaultdict(list)
+    for span in table.spans:
+        ranges[video_name(span.video or ""), span.person, span.label].append((span.start_s, span.end_s))
+
+    def is_in(person: PersonBox, action: str) -> bool:
+        own = ranges.get((video_name(person.video), person.person, action), ())
+        return any(start - _ROUNDING_S <= person.time_s <= end + _ROUNDING_S for start, end in own)
+
+    return sum(not all(is_in(person, action) for action in person.actions) for person in people)
 
 
 _Read = tuple[str, str, int, int, str | None]  # video, label, first frame and the one behind the last, person

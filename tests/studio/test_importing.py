@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from urllib.parse import unquote
 
 import pytest
 
@@ -103,15 +104,23 @@ def test_videos_that_differ_in_their_ending_alone(client, upload):
     assert answer["skipped"] == 1 and answer["videos"] == [b["id"]] and spans_of(client, a) == []
 
 
+def test_actions_of_boxes_that_a_form_of_spans_leaves_out_are_named(client, video):
+    put(client, video, {**SPAN, "person": "1"})
+    put(client, video, BOX, {**BOX, "time_s": 1.5}, {**BOX, "time_s": 3.0}, what="people")  # the last one has no span
+    for form in ("cvat", "label_studio"):
+        answer = client.get("/api/export", params={"form": form, "video": video["id"]})
+        assert "1 boxes of persons have actions without a span" in unquote(answer.headers["X-Lost"])
+
+
 def test_large_and_slow_files_end_in_a_process_of_their_own(client, video, monkeypatch):
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("people.csv", b"\n" * (17 << 20))
         archive.writestr("labels.pbtxt", 'item { name: "a" id: 1 }')
     assert "larger than 16 MB" in imported(client, video, "x.zip", content.getvalue(), 422)["error"]
-    rows = "a.mp4,1,0.1,0.1,0.5,0.5,walk,1\n" * 200_001
+    rows = "a.mp4,1,0.1,0.1,0.5,0.5,walk,1\n" * 100_001
     text = "video,time_s,x1,y1,x2,y2,actions,person\n" + rows
-    assert "200,001 spans and boxes" in imported(client, video, "x.csv", text, 422)["error"]
+    assert "100,001 spans and boxes" in imported(client, video, "x.csv", text, 422)["error"]
     from paddlevideo_studio import importing
 
     monkeypatch.setattr(importing, "BOUNDS", importing.Bounds(time_s=0.05))

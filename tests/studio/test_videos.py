@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
 from paddlevideo_studio import uploads
-from paddlevideo_studio.inspection import MAX_PIXELS
+from paddlevideo_studio.inspection import MAX_PIXELS, is_even
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.studio import Limits
 from paddlevideo_studio.videos import clean_name
@@ -71,6 +71,26 @@ def test_another_codec_is_transcoded_once_and_the_frames_keep_their_times(client
         np.testing.assert_allclose(times, before.times(), atol=1e-3)
         assert frame_numbers(after.get(range(50))) == list(range(50))
     assert (project.root / "originals" / f"{video['id']}.mkv").read_bytes() == source.read_bytes()
+
+
+def test_a_frame_s_number_is_that_of_its_time_whatever_the_jitter(upload, client, tmp_path):
+    stamps = [n * 24 + (9 if n % 3 == 1 else 0) for n in range(40)]  # of 600 a second: up to 0.375 frames late
+    file = write_clip(tmp_path / "a.mp4", numbered_frames(40), 25, pts=stamps)
+    video = upload("a.mp4", file.read_bytes())
+    assert video["state"] == "ready" and not video["even"] and video["fps"] == pytest.approx(25, abs=0.3)
+    times_s = client.get(f"/api/videos/{video['id']}/times").json()["times_s"]
+    with open_video(file) as reader:
+        np.testing.assert_allclose(times_s, reader.times(), atol=1e-4)
+
+
+def test_rounded_times_are_even_and_jitter_is_not():
+    numbers = np.arange(216_000)  # two hours
+    fps = 30000 / 1001
+    assert is_even(np.round(numbers / fps, 3), round(fps, 6), 0.001)  # a container of milliseconds
+    assert is_even(numbers / 25, 25, 0.04)  # of frames
+    late = np.where(numbers % 3 == 1, 0.4, 0) / 25
+    for unit_s in (1e-4, 0.001, 0.04):
+        assert not is_even(numbers / 25 + late, 25, unit_s)
 
 
 def test_a_video_of_wide_pixels_has_its_shown_size(upload, tmp_path):

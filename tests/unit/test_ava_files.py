@@ -180,6 +180,16 @@ def test_labels(tmp_path):
             read_ava_labels(_write(tmp_path, text))
 
 
+def test_large_and_damaged_labels_take_no_longer_than_their_size(tmp_path):
+    start = time.process_time()
+    many = "".join(f'item {{\n  name: "action number {n}"\n  id: {n}\n}}\n' for n in range(1, 60_001))
+    assert len(read_ava_labels(_write(tmp_path, many))) == 60_000
+    open_items = r'"item{"' + r'\"item{"' * 60_000  # each goes on to the end of the file, and has none
+    with pytest.raises(UserError, match="no name or no id"):
+        read_ava_labels(_write(tmp_path, "item{" + open_items))
+    assert time.process_time() - start < 4
+
+
 def test_excluded(tmp_path):
     found = read_excluded(_write(tmp_path, "a,0903\nb,902\r\n\nb,3.5\n"))
     assert found == {("a", 903), ("b", 902), ("b", 3.5)} and ("a", 903.0) in found

@@ -36,7 +36,7 @@ from paddlevideo_studio.limited import Bounds, bounded, run_module
 from paddlevideo_studio.videos import Video
 
 BOUNDS = Bounds(time_s=30, memory_bytes=2 << 30)
-_MOST_ROWS = 200_000  # spans and boxes of one file
+_MOST_ROWS = 100_000  # spans and boxes of one file
 _UNPACKED_BYTES = 16 << 20
 _ENDING = re.compile(r"\.[a-z0-9]{1,8}")
 _SHOWN = 5  # names in a message
@@ -67,11 +67,9 @@ def read_import(
         file, wanted = Path(work) / f"spans{ending if _ENDING.fullmatch(ending) else ''}", Path(work) / "request"
         file.write_bytes(body)
         wanted.write_text(json.dumps(request))
-        found = run_module("importing", [file, wanted], BOUNDS.time_s)
+        found = run_module("importing", [file, wanted], 2 * BOUNDS.time_s)
     if "error" in found:
-        raise UserError(
-            found["error"] if found.get("named") else f"{printable(filename)}: {found['error']}; import it in parts"
-        )
+        raise UserError(found["error"] if found.get("named") else f"{printable(filename)}: {found['error']}")
     return found
 
 

@@ -14,10 +14,13 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo_studio.limited import Bounds, bounded
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_PIXELS = 8192 * 4352  # of one picture
 MAX_FRAMES = 5_000_000
@@ -29,7 +32,7 @@ _BUDGET_S = 20.0  # of exact pictures; after that, of key frames
 _MP4, _WEBM = {"mp4", "mov"}, {"webm"}  # FFmpeg's names of containers
 _CODECS = {"mp4": {"h264", "av1", "vp9"}, "webm": {"vp8", "vp9", "av1"}}  # that browsers play
 _PIXELS = {"yuv420p", "yuvj420p", "nv12"}
-_EVEN = 0.5  # a frame may be this share of a frame from where an even rate has it
+_JITTER_S, _SHARE = 0.001, 0.25  # frames of an even rate may be so far from it: seconds, and the share of a frame
 
 
 def inspect(file: Path, name: str) -> tuple[dict[str, Any], Any]:
@@ -41,8 +44,6 @@ def inspect(file: Path, name: str) -> tuple[dict[str, Any], Any]:
     Raises:
         UserError: no video, a damaged one, or too large.
     """
-    import numpy as np
-
     from paddlevideo.loader.decode import open_video
     from paddlevideo.loader.decode.packets import OpenVideo, orientation
 
@@ -53,8 +54,8 @@ def inspect(file: Path, name: str) -> tuple[dict[str, Any], Any]:
         raise UserError(f"it has {count:,} frames, more than {MAX_FRAMES:,}; cut it")
     if times is None or not fps:
         raise UserError("it has no frame rate, so the times of its frames are unknown; convert it to mp4")
-    even = bool(np.abs(times - np.arange(count) / fps).max() < _EVEN / fps)
     video = OpenVideo(str(file), MAX_PIXELS)
+    even = is_even(times, round(fps, 6), float(video.stream.time_base))
     frame = next(iter(_frames(video)))
     swapped = orientation(frame)[0]
     aspect = 1 / video.pixel_aspect if swapped else video.pixel_aspect
@@ -68,6 +69,19 @@ def inspect(file: Path, name: str) -> tuple[dict[str, Any], Any]:
         "width": round(width * aspect), "height": height, "playable": playable, "container": container,
     }  # fmt: skip
     return facts, video
+
+
+def is_even(times_s: np.ndarray, fps: float, unit_s: float) -> bool:
+    """Whether frame ``n`` is at ``n / fps``, but for a millisecond and the rounding of the container.
+
+    Args:
+        times_s: of every frame, float64 [frames].
+        unit_s: of the container's time stamps; of a coarse one a millisecond counts.
+    """
+    import numpy as np
+
+    most_s = min(_JITTER_S + min(unit_s, _JITTER_S), _SHARE / fps)
+    return bool(np.abs(times_s - np.arange(len(times_s)) / fps).max() <= most_s)
 
 
 def _start_s(video: Any) -> float:

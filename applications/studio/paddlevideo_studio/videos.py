@@ -119,7 +119,7 @@ class VideoStore:
     def write(self, video: Video) -> Video:
         """Stores a video's description."""
         video = video if video.created else replace(video, created=now())
-        write_atomic(self.folder / f"{video.id}.json", json.dumps(asdict(video), indent=1, ensure_ascii=False) + "\n")
+        write_atomic(self.folder / f"{video.id}.json", _text(video))
         self._videos[video.id] = video
         return video
 
@@ -178,6 +178,12 @@ def clean_name(name: str) -> str:
             f"{stem[: _LONGEST_NAME - len(ending) - 1]}{dot}{ending}" if 0 < len(ending) < 10 else text[:_LONGEST_NAME]
         )
     return text if text.strip(". ") else "video"
+
+
+def _text(video: Video) -> str:
+    """The description: a key a line, the seconds of the frames on one, as there may be 200,000 of them."""
+    rest, times_s = asdict(replace(video, times_s=None)), json.dumps(video.times_s, separators=(",", ":"))
+    return json.dumps(rest, indent=1, ensure_ascii=False).replace('"times_s": null', f'"times_s": {times_s}', 1) + "\n"
 
 
 def _read(file: Path) -> Video:
