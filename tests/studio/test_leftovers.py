@@ -112,7 +112,8 @@ def test_a_prediction_ends_when_its_client_goes(client, project, model, clip, mo
 
     begun = time.monotonic()
     state = client.app._app._app.state.studio
-    result = asyncio.run(_while_connected(state, Gone(), model, clip, "a.mp4"))
+    with ThreadPoolExecutor(1) as pool:  # playwright, in other tests, has a loop in this thread
+        result = pool.submit(asyncio.run, _while_connected(state, Gone(), model, clip, "a.mp4")).result()
     assert result["error"] == "the client has gone" and time.monotonic() - begun < 30
     assert predictions._process.poll() is not None
 
