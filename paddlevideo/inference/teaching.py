@@ -99,7 +99,8 @@ def teach(
         on_time: receives how many seconds of all videos have features.
 
     Returns:
-        ``held_out`` and ``previous``: ``{"name", "value"}`` of the new and of the old model on the held-out videos;
+        ``held_out`` and ``previous``: ``{"name", "value", "videos", "spans"}`` of the new and of the old model on the
+        held-out videos;
         ``figures``, ``classes`` and counts.
 
     Raises:
@@ -149,7 +150,7 @@ def teach(
     _export(model, network, head, classes, out, background, say)
     taught = [name for name, is_taught in zip(classes, samples.taught(multi_label)) if is_taught]
     return {
-        **_compared(new_figures, old_figures),
+        **_compared(new_figures, old_figures, lesson.val),
         "classes": classes, "taught": taught, "new_classes": classes[len(old) :], "background": background,
         "windows": {name: int(count) for name, count in zip(classes, (samples.targets * samples.counts).sum(0))},
         "strength": strength, "features_s": round(features_s, 2), "head_s": round(head_s, 2),
@@ -329,10 +330,11 @@ def _mostly_ignored(span: Span, ignored_s: Sequence[tuple[float, float]]) -> boo
     return shared > span.duration_s / 2
 
 
-def _compared(new: _Figures, old: _Figures) -> dict[str, Any]:
+def _compared(new: _Figures, old: _Figures, truth: SpanTable) -> dict[str, Any]:
     def headline(figures: _Figures) -> dict[str, Any]:
         name, value = figures.headline
-        return {"name": name, "value": round(value, 4)}
+        counts = {"videos": len({span.video for span in truth.spans}), "spans": len(truth.spans)}
+        return {"name": name, "value": round(value, 4), **counts}
 
     def all_of(figures: _Figures) -> dict[str, Any]:
         values = {name: round(value, 4) for name, value in figures.spans.figures.items()}

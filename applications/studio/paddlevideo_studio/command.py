@@ -22,6 +22,7 @@ from paddlevideo.errors import UserError
 
 _GB = 1 << 30
 _PATIENCE_S = 2  # with requests that are being answered when the server is to end
+_LAST_PORT = 65535
 _SHORTEST = 8  # characters of a token
 
 
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
             f"--host {args.host}: others can reach this address, so a --token is needed: a secret of {_SHORTEST} "
             "characters or more"
         )
+    if args.port > _LAST_PORT:
+        raise UserError(f"--port {args.port}: expected 0 to {_LAST_PORT}")
     missing = next((file for file in args.add if not file.is_file()), None)
     if missing is not None:
         raise UserError(f"--add {missing}: no such file")

@@ -147,7 +147,7 @@ class Jobs:
         """
         with self._lock:
             if self.is_full():
-                raise QueueFull
+                raise QueueFull("the queue is full; wait for a job to end, or cancel one")
             number = self._next_number()
             folder = self._folder / str(number)
             folder.mkdir()

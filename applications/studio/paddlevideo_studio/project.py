@@ -192,8 +192,10 @@ class Project:
         """
         had = {*self.class_names()}  # of these a name that was stored before it was checked may stay
         names = [name if name in had else check_name(name, "class") for name, _, _ in wanted]
-        if len({*names}) < len(names) or len(names) > MOST_CLASSES:
-            raise UserError(f"classes: expected at most {MOST_CLASSES} names, each once")
+        twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+        if twice is not None or len(names) > MOST_CLASSES:
+            why = f"{twice!r} is there twice" if twice is not None else f"expected at most {MOST_CLASSES}"
+            raise UserError(f"classes: {why}")
         with self.lock:
             had = {each.name: each.colour for each in self.settings.classes}
             spans, boxes = self.spans.current(), self.people.current()

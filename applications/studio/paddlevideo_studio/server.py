@@ -140,7 +140,7 @@ def _add_errors(app: FastAPI) -> None:
     retry = {"Retry-After": _RETRY_S}
     add(UserError, 422)
     add(Changed, 409, "it was changed or removed since; load again")
-    add(QueueFull, 429, "the queue is full; wait for a job to end, or cancel one", **retry)
+    add(QueueFull, 429, **retry)
     add(TooManyStreams, 429, **retry)
     add(TooLarge, 413, "the file is larger than this server takes (--max_upload_gb)", Connection="close")
     add(Exception, 500, SERVER_ERROR)  # the traceback goes to stderr all the same

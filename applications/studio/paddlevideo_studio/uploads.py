@@ -43,7 +43,7 @@ class Places:
             QueueFull: there is none.
         """
         if self._count >= self._most:
-            raise QueueFull
+            raise QueueFull(f"{self._most} are being read already; send again in a few seconds")
         self._count += 1
         try:
             yield

@@ -6,7 +6,8 @@ import { isActive, state, update, watch } from "./store.js";
 const POINT = /loss[:=]?\s*([\d.]+(?:e-?\d+)?)/g, MOST_JOBS = 30, EVERY_MS = 2000;
 const logs = new Map();
 
-export const figure = (held) => (held ? `${held.name} ${held.value.toFixed(2)}` : "–");
+export const figure = (held) =>
+  held ? `${held.name} ${held.value.toFixed(2)}${held.spans ? ` (${t("measured_on", held)})` : ""}` : "–";
 
 export async function load() {
   const found = await attempt(() => api("GET", "models"));
@@ -66,7 +67,7 @@ export function outcome(job) {
   if (job.state !== "done" || !result) return t(job.state === "lost" ? "lost_job" : job.state);
   if (result.held_out === undefined) return result.spans === undefined ? t("done") : t("found_spans", { spans: result.spans });
   const values = { now: figure(result.held_out), before: figure(result.previous) };
-  return t(result.used ? "model_used" : "model_worse", values);
+  return result.used ? t("model_used", values) : t("model_kept", { ...values, why: result.why });
 }
 
 export function jobCard(job) {
