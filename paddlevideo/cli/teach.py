@@ -35,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_windows(parser)
     span_options.add_rule(parser)
     add("--no_background", action="store_true", help="do not train on unmarked time")
-    add("--seed", type=options.at_least(0), default=0, help="of the training videos that are left out (%(default)s)")
 
 
 def add_windows(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     del rule["background"]
     lesson = Lesson(
         read_spans(args.train), read_spans(args.val), ignored, args.videos, rule, args.background, args.no_background,
-        args.seed, args.device, args.batch_size,
+        args.device, args.batch_size,
     )  # fmt: skip
     features = args.features or args.out.with_name(f"{args.out.name}_features")
     folder = FeatureFolder(features, model, window_s, hop_s, notice)

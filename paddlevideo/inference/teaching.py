@@ -9,8 +9,7 @@
 - Unmarked time of the annotated videos is the background class: the one that is named, or that of the model, or, where
   at least 10 windows and a twentieth of all are unmarked, a new one called ``background``.  Of a model with several
   labels per clip it is none of the classes.
-- How strongly the head is pulled to the old one is chosen on training videos that are left out in turn; of a single
-  video on its spans.
+- The head is pulled to the old one, and to zero where it is new (``linear_head``).
 - Both models are measured on the held-out videos, by the rule from scores to spans of ``timeline``.  A found span with
   more than half of its time in ignored time, which is not annotated, does not count.
 """
@@ -29,7 +28,7 @@ import numpy as np
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.export import export
 from paddlevideo.inference.exported import MULTI_LABEL, read_description
-from paddlevideo.inference.linear_head import LinearHead, Samples, choose_strength, fit, rehearsal
+from paddlevideo.inference.linear_head import PULL, LinearHead, Samples, fit, rehearsal
 from paddlevideo.inference.runtimes.base import BACKENDS, Say
 from paddlevideo.inference.runtimes.choice import files_of
 from paddlevideo.inference.timeline import TimelineSettings, spans_of
@@ -42,7 +41,6 @@ from paddlevideo.weight_names import CLASSIFIER
 
 BACKGROUND = "background"
 _LEAST_UNMARKED, _LEAST_SHARE = 10, 0.05  # windows that make a background class
-_MOST_GROUPS = 5  # that are left out in turn
 _HEADLINE = {"f1@50": "F1@50", "mAP": "mAP"}  # the first one that there is
 
 
@@ -57,7 +55,6 @@ class Lesson:
         rule: ``TimelineSettings`` of held-out figures, but for ``exclusive``.
         background: name of the class of unmarked time; None: see the module.
         no_background: unmarked time is not used.
-        seed: of the order in which training videos are left out.
         device, batch_size: of the network.
     """
 
@@ -68,7 +65,6 @@ class Lesson:
     rule: Mapping[str, Any]
     background: str | None = None
     no_background: bool = False
-    seed: int = 0
     device: str = "auto"
     batch_size: int = 8
 
@@ -129,7 +125,7 @@ def teach(
         classes.append(background)
         train = _labelled(features["train"], lesson.train, lesson.ignored, classes)
     _say_left_out(train, lesson.val, classes, say)
-    samples = _samples(train, classes, background, multi_label, lesson.seed)
+    samples = _samples(train, classes, background, multi_label)
     _check(samples, classes, multi_label, lesson.train)
     prior = network.head.with_classes(len(classes), multi_label)
     if not multi_label:  # of several labels a class without a sample keeps its row, and its scores with it
@@ -137,9 +133,8 @@ def teach(
         repeated = [np.where(each.labels.is_free, k, -1) for each, k in zip(train, repeated)]
         num_repeated = sum(int((each >= 0).sum()) for each in repeated)
         say(f"{num_repeated} windows in ignored time rehearse its classes")
-        samples = _samples(train, classes, background, multi_label, lesson.seed, repeated)
-    strength = choose_strength(samples, prior, multi_label, lesson.seed, lambda k, n: say(f"epoch:[ {k}/{n + 1} ]"))
-    head = fit(samples, prior, strength, multi_label)
+        samples = _samples(train, classes, background, multi_label, repeated)
+    head = fit(samples, prior, PULL, multi_label)
     head_s = time.monotonic() - start
     say(f"head of {len(classes)} classes on {len(samples.features)} windows in {head_s:.1f} s")
     val = _labelled(features["val"], lesson.val, lesson.ignored, [*classes, *_labels(lesson.val, classes)])
@@ -153,7 +148,7 @@ def teach(
         **_compared(new_figures, old_figures, lesson.val),
         "classes": classes, "taught": taught, "new_classes": classes[len(old) :], "background": background,
         "windows": {name: int(count) for name, count in zip(classes, (samples.targets * samples.counts).sum(0))},
-        "strength": strength, "features_s": round(features_s, 2), "head_s": round(head_s, 2),
+        "features_s": round(features_s, 2), "head_s": round(head_s, 2),
         "videos": {part: len(names) for part, names in files.items()}, "settings": rule,
     }  # fmt: skip
 
@@ -244,10 +239,9 @@ def _samples(
     classes: Sequence[str],
     background: str | None,
     multi_label: bool,
-    seed: int,
     repeated: Sequence[np.ndarray] | None = None,
 ) -> Samples:
-    """All windows that are used; a group is a video, of a single one a span and what is near it.
+    """All windows that are used.
 
     Args:
         repeated: of each video int [W], the class that a window without a label rehearses; -1: none.
@@ -265,14 +259,10 @@ def _samples(
             chosen = single >= 0
             targets = np.eye(len(classes), dtype=np.float32)[single]
             counts = np.ones_like(targets)
-        groups = np.full(len(chosen), number) if len(videos) > 1 else video.labels.span
         rehearsed = np.zeros(len(chosen), bool) if multi_label else again >= 0
-        columns = (video.features.features, targets, counts, groups, rehearsed)
+        columns = (video.features.features, targets, counts, rehearsed)
         parts.append(tuple(column[chosen] for column in columns))
-    features, targets, counts, groups, rehearsed = (np.concatenate(column) for column in zip(*parts))
-    names, groups = np.unique(groups, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names)) % min(max(len(names), 1), _MOST_GROUPS)
-    return Samples(features, targets, counts, order[groups] if len(names) else groups, rehearsed)
+    return Samples(*(np.concatenate(column) for column in zip(*parts)))
 
 
 def _check(samples: Samples, classes: Sequence[str], multi_label: bool, table: SpanTable) -> None:

@@ -30,7 +30,6 @@ class WindowLabels:
         near: bool [W, K]: more than a quarter of the window, or its centre, is in a span of the class; it is a sample
             of it, or across its boundary.
         unmarked: bool [W].
-        span: int [W]: number of the span that the window belongs to, of an unmarked one that of the nearest.
         used: bool [W]: it has no ignored time.
         num_lost: spans without a window.
     """
@@ -38,7 +37,6 @@ class WindowLabels:
     shares: np.ndarray
     near: np.ndarray
     unmarked: np.ndarray
-    span: np.ndarray
     used: np.ndarray
     num_lost: int
 
@@ -84,8 +82,8 @@ def label_windows(
     centres, lengths = windows_s.mean(1), ends - starts
     shares, near = (np.zeros((len(starts), len(classes)), bool) for _ in range(2))
     marked = np.zeros(len(starts))
-    owner, distance, num_lost = np.zeros(len(starts), int), np.full(len(starts), np.inf), 0
-    for number, span in enumerate(spans):
+    num_lost = 0
+    for span in spans:
         k = classes.index(span.label)
         overlap = np.clip(np.minimum(ends, span.end_s) - np.maximum(starts, span.start_s), 0, None)
         inside = (span.start_s <= centres) & (centres < span.end_s)
@@ -96,13 +94,11 @@ def label_windows(
         shares[:, k] |= sample
         near[:, k] |= inside | (overlap > (1 - LEAST_SHARE) * lengths + _SAME_S)
         marked += overlap
-        away = np.maximum(np.maximum(span.start_s - centres, centres - span.end_s), 0)
-        owner, distance = np.where(away < distance, number, owner), np.minimum(away, distance)
     unmarked = (marked <= (1 - LEAST_SHARE) * lengths + _SAME_S) & ~near.any(1)
     used = np.ones(len(starts), bool)
     for start_s, end_s in time_without(ignored, spans):
         used &= np.minimum(ends, end_s) - np.maximum(starts, start_s) <= _SAME_S
-    return WindowLabels(shares, near, unmarked, owner, used, num_lost)
+    return WindowLabels(shares, near, unmarked, used, num_lost)
 
 
 def time_without(spans: Sequence[Span], others: Sequence[Span]) -> list[tuple[float, float]]:
