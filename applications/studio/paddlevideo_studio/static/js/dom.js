@@ -54,7 +54,8 @@ export function clock(second, digits = 2) {
 let hiding;
 /** One line at the bottom; an error stays longer. */
 export function say(text, isError = false) {
-  const line = $("#said");
+  const line = $("#said"), dialog = $("#dialog");
+  (dialog.open ? dialog : document.body).append(line); // a modal dialog lies above the page
   line.textContent = text;
   line.classList.toggle("error", isError);
   line.hidden = false;
@@ -79,6 +80,8 @@ export const inTurn = (action) => { turn = turn.then(() => attempt(action)); };
 /** A modal dialog with a title; Escape closes it. */
 export function openDialog(title, ...children) {
   const dialog = $("#dialog");
+  dialog.onclose = () => document.body.append($("#said"));
+  dialog.onclose();
   const close = h("button", { class: "quiet", "aria-label": t("close"), onclick: () => dialog.close() }, "×");
   dialog.replaceChildren(h("h2", { id: "dialog-title" }, title, close), ...children);
   dialog.setAttribute("aria-labelledby", "dialog-title");
