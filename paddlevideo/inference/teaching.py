@@ -109,15 +109,9 @@ def teach(
     multi_label, old = description.score_type == MULTI_LABEL, tuple(description.labels)
     files = {part: _files(table, lesson.videos) for part, table in (("train", lesson.train), ("val", lesson.val))}
     _refuse_both(files)
-    start = time.monotonic()
     network = FeatureNetwork(model, lesson.device, lesson.batch_size, say)
-    found = iter([*folder.all_of([*files["train"].values(), *files["val"].values()], lambda: network, on_time)])
-    features = {part: {name: next(found) for name in files[part]} for part in files}
-    features_s, start = time.monotonic() - start, time.monotonic()
-    num_windows = sum(len(each.features) for part in features.values() for each in part.values())
-    num_videos = sum(map(len, files.values()))
-    say(f"features of {num_videos} videos, {num_windows} windows, in {features_s:.1f} s "
-        f"({folder.num_read} from {folder.folder})")  # fmt: skip
+    features, features_s = _features(files, folder, network, say, on_time)
+    start = time.monotonic()
     classes = [*old, *_labels(lesson.train, old)]
     train = _labelled(features["train"], lesson.train, lesson.ignored, classes)
     background = _background(lesson, description.background, multi_label, train, say)
@@ -129,10 +123,7 @@ def teach(
     _check(samples, classes, multi_label, lesson.train)
     prior = network.head.with_classes(len(classes), multi_label)
     if not multi_label:  # of several labels a class without a sample keeps its row, and its scores with it
-        repeated = rehearsal(samples, prior, len(old), [each.features.features for each in train])
-        repeated = [np.where(each.labels.is_free, k, -1) for each, k in zip(train, repeated)]
-        num_repeated = sum(int((each >= 0).sum()) for each in repeated)
-        say(f"{num_repeated} windows in ignored time rehearse its classes")
+        repeated = _repeated(train, samples, prior, len(old), say)
         samples = _samples(train, classes, background, multi_label, repeated)
     head = fit(samples, prior, PULL, multi_label)
     head_s = time.monotonic() - start
@@ -151,6 +142,32 @@ def teach(
         "features_s": round(features_s, 2), "head_s": round(head_s, 2),
         "videos": {part: len(names) for part, names in files.items()}, "settings": rule,
     }  # fmt: skip
+
+
+def _features(
+    files: Mapping[str, Mapping[str, Path]], folder: FeatureFolder, network: Any, say: Say,
+    on_time: Callable[[float], None],
+) -> tuple[dict[str, dict[str, WindowFeatures]], float]:  # fmt: skip
+    """The features of all videos of both lists, by part and name, and the seconds that they took."""
+    start = time.monotonic()
+    paths = [path for part in files.values() for path in part.values()]
+    found = iter([*folder.all_of(paths, lambda: network, on_time)])
+    features = {part: {name: next(found) for name in files[part]} for part in files}
+    seconds = time.monotonic() - start
+    num_windows = sum(len(each.features) for part in features.values() for each in part.values())
+    say(f"features of {len(paths)} videos, {num_windows} windows, in {seconds:.1f} s "
+        f"({folder.num_read} from {folder.folder})")  # fmt: skip
+    return features, seconds
+
+
+def _repeated(
+    videos: Sequence[_Video], samples: Samples, prior: LinearHead, num_old: int, say: Say
+) -> list[np.ndarray]:
+    """Of each video int [W]: the class that a window in ignored time rehearses; -1: none."""
+    found = rehearsal(samples, prior, num_old, [each.features.features for each in videos])
+    found = [np.where(each.labels.is_free, k, -1) for each, k in zip(videos, found)]
+    say(f"{sum(int((each >= 0).sum()) for each in found)} windows in ignored time rehearse the model's classes")
+    return found
 
 
 def _files(table: SpanTable, folder: Path) -> dict[str, Path]:

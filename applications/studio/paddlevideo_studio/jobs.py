@@ -18,13 +18,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import read_json, write_atomic
+from paddlevideo_studio.descriptions import read_numbered
 from paddlevideo_studio.journal import now
 from paddlevideo_studio.limited import environment
 from paddlevideo_studio.project import Project
@@ -96,7 +97,9 @@ class Jobs:
     def __init__(self, project: Project, finishes: Mapping[str, Finish], queue: int):
         self._project, self._finishes, self._queue = project, finishes, queue
         self._folder, self._lock = project.root / "runs", project.lock
-        self._jobs = {job.id: job for job in sorted(map(_read, self._folder.glob("*/job.json")), key=lambda j: j.id)}
+        files = self._folder.glob("*/job.json")
+        found = sorted((read_numbered(file, Job, "a job's description") for file in files), key=lambda job: job.id)
+        self._jobs = {job.id: job for job in found}
         self._progress: dict[int, float] = {}
         self._stopping: dict[int, float] = {}  # number -> when SIGKILL follows
         self._unwritten: dict[int, Job] = {}  # that have ended, while the disk is full
@@ -342,15 +345,3 @@ def _tail(file: Path, count: int) -> str:
             return stream.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
-
-
-def _read(file: Path) -> Job:
-    content = read_json(file, "a job's description")
-    known = {each.name for each in fields(Job)}
-    try:
-        job = Job(**{key: value for key, value in content.items() if key in known})
-    except (TypeError, AttributeError) as error:
-        raise UserError(f"{file}: not as the studio writes it ({error})") from None
-    if str(job.id) != file.parent.name:
-        raise UserError(f"{file}: id: expected the folder's number, {file.parent.name}")
-    return job

@@ -8,14 +8,15 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.exported import CONFIG_SUFFIX
-from paddlevideo.safe_io import read_json, write_atomic
+from paddlevideo.safe_io import write_atomic
 from paddlevideo.weight_names import SUFFIX as NAMES_SUFFIX
+from paddlevideo_studio.descriptions import read_numbered
 from paddlevideo_studio.journal import now
 
 
@@ -56,7 +57,7 @@ class ModelStore:
         for leftover in folder.glob(".new-*"):
             shutil.rmtree(leftover)
         self._lock = threading.Lock()
-        models = [_read(file) for file in folder.glob("*/model.json")]
+        models = [read_numbered(file, Model, "a model's description") for file in folder.glob("*/model.json")]
         self._models = {model.id: model for model in sorted(models, key=lambda model: model.id)}
 
     def __iter__(self) -> Iterator[Model]:
@@ -128,15 +129,3 @@ class ModelStore:
         os.replace(temporary, self.folder / str(number))
         self._models[number] = model
         return model
-
-
-def _read(file: Path) -> Model:
-    content = read_json(file, "a model's description")
-    known = {each.name for each in fields(Model)}
-    try:
-        model = Model(**{key: value for key, value in content.items() if key in known})
-    except (TypeError, AttributeError) as error:
-        raise UserError(f"{file}: not as the studio writes it ({error})") from None
-    if str(model.id) != file.parent.name:
-        raise UserError(f"{file}: id: expected the folder's number, {file.parent.name}")
-    return model

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.safe_io import read_json, write_atomic
+from paddlevideo.safe_io import write_atomic
+from paddlevideo_studio.descriptions import read_description
 from paddlevideo_studio.journal import new_id, now
 
 ID = re.compile(r"[0-9a-f]{16}")
@@ -187,12 +188,7 @@ def _text(video: Video) -> str:
 
 
 def _read(file: Path) -> Video:
-    content = read_json(file, "a video's description")
-    known = {each.name for each in fields(Video)}
-    try:
-        video = Video(**{key: value for key, value in content.items() if key in known})
-    except (TypeError, AttributeError) as error:
-        raise UserError(f"{file}: not as the studio writes it ({printable(str(error))})") from None
+    video = read_description(file, Video, "a video's description")
     if (
         not ID.fullmatch(str(video.id))
         or video.id != file.stem
