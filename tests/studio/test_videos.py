@@ -53,6 +53,17 @@ def test_a_video_that_browsers_play_is_kept_as_it_is(client, upload, project, cl
     assert client.get(url).status_code == 404 and client.get("/api/videos").json() == {"videos": []}
 
 
+def test_pictures_that_change_their_size_become_those_of_the_first(client, upload, project, tmp_path):
+    large = write_clip(tmp_path / "large.ts", numbered_frames(15, 96, 128), fps=15)
+    small = write_clip(tmp_path / "small.ts", numbered_frames(30, 48, 80)[15:], fps=15)
+    video = upload("both.ts", large.read_bytes() + small.read_bytes())
+    job = wait(client, video["job"])
+    assert job["state"] == "done", client.get(f"/api/jobs/{job['id']}/log").text
+    with open_video(project.root / "videos" / f"{video['id']}.mp4") as reader:
+        images = reader.get(range(len(reader)))
+    assert images.shape[1:] == (96, 128, 3) and {*range(30)} <= {*frame_numbers(images)}
+
+
 def test_another_codec_is_transcoded_once_and_the_frames_keep_their_times(client, upload, project, tmp_path):
     stamps = [n * 24 if n < 30 else n * 48 - 720 for n in range(50)]  # of 600 a second: 25 fps, then 12.5
     source = write_clip(tmp_path / "a.mkv", numbered_frames(50, 48, 80), 25, "libx265", pts=stamps)

@@ -158,7 +158,9 @@ def _in_words(error: UserError, file: Path) -> str:
     kind, _, rest = text.partition(" ")
     if "_" in kind:
         text = f"{kind.replace('_', ' ')} {rest}"
-    return f"{text}. If a player shows it, convert it: ffmpeg -i FILE NEW.mp4"
+    # what has no picture stays without one, and some errors name their own way out
+    is_damaged = not kind.startswith("no_") and "convert" not in text
+    return f"{text}. If a player shows it, convert it: ffmpeg -i FILE NEW.mp4" if is_damaged else text
 
 
 def main() -> int:

@@ -46,9 +46,13 @@ def transcode(source: Path, target: Path, progress: Callable[[float], None]) -> 
     def encode(stream: BinaryIO) -> None:
         nonlocal count
         with av.open(stream, "w", format="mp4") as output:
-            track = None
+            track = size = None
             for timed in frames:
-                image = to_rgb(timed.frame)
+                size = size or (
+                    timed.frame.width,
+                    timed.frame.height,
+                )  # of the first, as readers have it
+                image = to_rgb(timed.frame, size)
                 height, width = image.shape[:2]
                 if track is None:
                     track = output.add_stream("libx264", rate=30)
@@ -57,10 +61,6 @@ def transcode(source: Path, target: Path, progress: Callable[[float], None]) -> 
                     track.codec_context.time_base = Fraction(1, _TICKS)
                     shown = 1 / aspect if orientation(timed.frame)[0] else aspect
                     track.codec_context.sample_aspect_ratio = Fraction(shown).limit_denominator(255)
-                elif (track.width, track.height) != (width + width % 2, height + height % 2):
-                    raise UserError(
-                        f"{source.name}: its pictures change their size at {timed.time_s:.1f} s; convert it"
-                    )
                 image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
                 picture.pts, picture.time_base = round(timed.time_s * _TICKS), Fraction(1, _TICKS)
