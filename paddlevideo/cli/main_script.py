@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.out and not args.test:
         raise UserError("--out needs --test")
+    if args.report_clips is not None and not args.test:
+        raise UserError("--report_clips needs --test")
     if args.check:
         return check.run(args)
     if args.test:

@@ -11,7 +11,8 @@ from paddlevideo.config import Config
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.base import Metric
-from paddlevideo.reporting.page import MATRIX_CLASSES, ReportPage, render
+from paddlevideo.reporting.confusion_drawing import MATRIX_CLASSES
+from paddlevideo.reporting.page import ReportPage, render
 from paddlevideo.reporting.report import ReportFiles
 from paddlevideo.reporting.results import Results, score
 from paddlevideo.settings import Options
