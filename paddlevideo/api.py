@@ -50,8 +50,9 @@ def train(
     config = _loaded(config, overrides, imports, ("train", "valid", "test"))
     set_cpu_environment()
     from paddlevideo.engine import training
+    from paddlevideo.reporting.training_report import TrainingReport
 
-    run = training.train(config, chosen)
+    run = training.train(config, chosen, TrainingReport)
     last = run.folder.stem(f"epoch_{run.progress.epoch:05d}")
     best = Path(f"{run.folder.stem('best')}.pdparams")
     return Trained(run.folder.path, Path(f"{last}.pdparams"), best if best.is_file() else None)

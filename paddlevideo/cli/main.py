@@ -70,6 +70,7 @@ COMMANDS = Group(
     "Video understanding on PaddlePaddle: train, test, export and predict from one YAML file.",
     {
         "train": Command("train a model", "train"),
+        "curves": Command("draw the curves of training runs on one page", "curves"),
         "test": Command("evaluate weights on DATASET.test", "test"),
         "check": Command("check a configuration and print it resolved", "check"),
         "export": Command("export a trained model for prediction", "export"),

@@ -322,6 +322,7 @@ class ValidateHook(Hook):
         self.loader, self.build_metric, self.interval = loader, build_metric, interval
         self.best: float | None = None
         self.best_epoch = 0
+        self.measured: Any = None  # the metric of the newest validation, on the main rank, until a report takes it
         self.validated_epoch: int | None = 0  # None: a point of before this was recorded, after its validation
 
     def start(self, run: Trainer) -> None:
@@ -366,6 +367,7 @@ class ValidateHook(Hook):
 
     def _validate(self, run: Trainer) -> None:
         metric, figures = self.measure(run, "val")
+        self.measured = metric if distributed.is_main() else None
         figure = figures[metric.primary]
         if math.isnan(figure):  # nothing to measure against; the metric has logged why
             return

@@ -55,14 +55,15 @@ class History:
         path: of ``metrics.jsonl``; it may be missing.
 
     Attributes:
-        num_resumes: how often the steps went back.
+        resumes: the first step after each point at which the steps went back.
         num_dropped: records of abandoned steps.
         num_unread: lines that are no record, e.g. cut off when a run was killed.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        self.num_resumes = self.num_dropped = self.num_unread = 0
+        self.resumes: list[int] = []
+        self.num_dropped = self.num_unread = 0
         self._tables: dict[str, _Table] = {}
         self._last = (-1, 0)  # step and rank of the newest record
         self._offset = 0
@@ -106,7 +107,8 @@ class History:
     def _go_back(self, place: tuple[int, int], mode: str) -> None:
         """Drops what came at or after ``place``; a validation of the same step by another mode stays."""
         step, rank = place
-        self.num_resumes += place < self._last
+        if place < self._last:
+            self.resumes.append(step)
         for name, table in self._tables.items():
             after = _FIRST.get(name, _LAST) > rank or name == mode
             start = bisect_left(table.steps, step) if after else bisect_right(table.steps, step)
@@ -179,7 +181,9 @@ class Epochs:
         total = np.bincount(at[finite], values[finite], minlength=len(self.numbers))
         means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         at, rows = self._places(own)
-        means[at] = self._history.column("epoch", name)[rows]
+        exact = self._history.column("epoch", name)[rows]
+        noted = ~np.isnan(exact)  # the rate is in no record of an epoch
+        means[at[noted]] = exact[noted]
         return np.where(np.isfinite(means), means, np.nan)
 
     def reader_share(self) -> np.ndarray:
