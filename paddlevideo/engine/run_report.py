@@ -61,7 +61,9 @@ class ReportHook(Hook):
         self._guarded(self._update, run)
 
     def finish(self, run: Trainer) -> None:
+        """Also after an error; a second call does nothing."""
         self._guarded(self._update, run)
+        self._report = None
 
     def _guarded(self, call: Callable[[Trainer], None], run: Trainer) -> None:
         try:

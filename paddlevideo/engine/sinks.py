@@ -341,8 +341,9 @@ class Sinks:
         self._each(lambda sink: sink.picture(name, step, picture))
 
     def close(self) -> None:
-        """Closes all of them."""
+        """Closes all of them; a second call does nothing."""
         self._each(lambda sink: sink.close())
+        self._sinks.clear()
 
     def _each(self, call: Callable[[Sink], None]) -> None:
         for sink in list(self._sinks):

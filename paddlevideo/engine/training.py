@@ -74,7 +74,12 @@ def train(config: Config, options: Options, report: MakeReport | None = None) ->
         if distributed.is_main():
             write_atomic(folder.path / "config.yaml", trainer.config.to_yaml())
             log.info("the resolved configuration is %s", folder.path / "config.yaml")
-        trainer.run()
+        try:
+            trainer.run()
+        finally:  # also after an error, which the records up to it explain
+            for hook in (trainer.hook("report"), trainer.hook("log")):
+                if hook is not None:
+                    hook.finish(trainer)
         return trainer
 
 

@@ -129,7 +129,7 @@ def _alerts(run: RunView, prefix: str = "") -> str:
         lines.append("There are no records yet.")
     lost = not_finite(history, ("train",), "loss")
     if lost:
-        lines.append(f"The loss was not finite in {lost} logged steps: gaps in its curve, marked by triangles above.")
+        lines.append(f"The loss was not finite in {lost} of the logged steps: gaps in its curve, with triangles above.")
     if history.resumes:
         steps = ", ".join(map(str, history.resumes[-10:]))
         lines.append(

@@ -18,7 +18,7 @@ from paddlevideo.reporting.results import Results, score
 from paddlevideo.settings import Options
 from tests.tiny import make_clips, run_test, tsm_config
 
-VOID = {"meta", "rect", "path", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br"}
 
 
 class Page(HTMLParser):
