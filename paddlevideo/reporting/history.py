@@ -157,30 +157,26 @@ class Epochs:
         self._history = history
         own = history.column("epoch", "epoch")
         of_steps = history.column("train", "epoch")
-        self._rows: list[tuple[str, np.ndarray]] = [("train", of_steps), ("epoch", own)]
         known = np.concatenate([of_steps, own])
         self.numbers = np.unique(known[np.isfinite(known)].astype("int64"))
         self.ends = np.zeros(len(self.numbers), "int64")
-        for mode, epochs in self._rows:
-            at, rows = self._places(epochs)
+        self._places: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # mode -> places in numbers, and of the records
+        for mode, epochs in (("train", of_steps), ("epoch", own)):
+            rows = np.flatnonzero(np.isfinite(epochs))
+            at = np.searchsorted(self.numbers, epochs[rows].astype("int64"))
+            self._places[mode] = at, rows
             np.maximum.at(self.ends, at, history.steps(mode)[rows])
         self.exact = np.isin(self.numbers, own[np.isfinite(own)].astype("int64"))
 
-    def _places(self, epochs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For records with an epoch: place in ``numbers``, place among the records."""
-        rows = np.flatnonzero(np.isfinite(epochs))
-        return np.searchsorted(self.numbers, epochs[rows].astype("int64")), rows
-
     def mean(self, name: str) -> np.ndarray:
         """float64 [E] of a figure of training, NaN where it is unknown or was never finite."""
-        (_, of_steps), (_, own) = self._rows
-        at, rows = self._places(of_steps)
+        at, rows = self._places["train"]
         values = self._history.column("train", name)[rows]
         finite = np.isfinite(values)
         count = np.bincount(at[finite], minlength=len(self.numbers))
         total = np.bincount(at[finite], values[finite], minlength=len(self.numbers))
         means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        at, rows = self._places(own)
+        at, rows = self._places["epoch"]
         exact = self._history.column("epoch", name)[rows]
         noted = ~np.isnan(exact)  # the rate is in no record of an epoch
         means[at[noted]] = exact[noted]

@@ -20,10 +20,9 @@ from paddlevideo.reporting.results import Results, multi_hot_of
 from paddlevideo.safe_io import write_atomic
 
 _PAIRS = 15
-_CLASSES = 30  # of which clips are shown
 
 _STYLE = """
-.strip { display: block; height: 72px; max-width: none; } .problem { color: var(--bad); }
+.strip { height: 72px; max-width: none; vertical-align: bottom; } .problem { color: var(--bad); }
 """
 
 
@@ -178,7 +177,7 @@ def _class_clips(report: ReportPage, results: Results, ranking: Ranking) -> str:
     if report.clips is None:
         return ""
     seen = report.clips.pictures.keys() | report.clips.problems.keys()
-    shown = [row for row in ranking.of_classes if seen.intersection(row[1:])][:_CLASSES]
+    shown = [row for row in ranking.of_classes if seen.intersection(row[1:])]
     cells = (
         [text(report.name(k)), report.clip(low), f"{results.scores[low, k]:.4f}",
          report.clip(high), f"{results.scores[high, k]:.4f}"] for k, low, high in shown
@@ -186,7 +185,8 @@ def _class_clips(report: ReportPage, results: Results, ranking: Ranking) -> str:
     if not shown:
         return ""
     content = table(("class", "lowest score", "", "highest score", ""), cells, "tpnpn")
-    return f"<h2>Clips of each class: the lowest and the highest score of their label</h2>{content}"
+    worst = "" if len(shown) == results.scores.shape[1] else f", of the {len(shown)} classes with the lowest accuracy"
+    return f"<h2>Clips with the lowest and the highest score of their label{worst}</h2>{content}"
 
 
 def _several_labels(report: ReportPage, results: Results) -> list[str]:

@@ -25,8 +25,9 @@ from paddlevideo.safe_io import address_scheme
 
 NUM_CLIPS = 32
 NUM_LISTED = 15  # of the worst, and of the best clips
+_NUM_CLASSES = 30
 _NUM_FRAMES, _HEIGHT_PX, _QUALITY = 4, 72, 80
-_MOST_BYTES = 3_000_000  # of all pictures of a page, as text
+_MOST_BYTES = 1_500_000  # of all pictures of a page, as text; a table of classes repeats some
 _MOST_SECONDS = 60.0  # of their reading
 
 
@@ -37,7 +38,8 @@ class Ranking:
     Attributes:
         worst: wrong, the surest first; of several labels, the lowest average precision first.
         best: right, the surest first; of several labels, the highest average precision first.
-        of_classes: (class, row of its label's lowest score, of the highest), the class with the lowest accuracy first.
+        of_classes: (class, row of its label's lowest score, of the highest), those with the lowest accuracy first;
+            of single labels.
     """
 
     worst: list[int]
@@ -67,7 +69,7 @@ class Ranking:
             highest[k] = i
         accuracy = {k: float((predicted[results.labels == k] == k).mean()) for k in lowest}
         classes = sorted(lowest, key=lambda k: (accuracy[k], k))
-        return cls(wrong[:NUM_LISTED], right[:NUM_LISTED], [(k, lowest[k], highest[k]) for k in classes])
+        return cls(wrong[:NUM_LISTED], right[:NUM_LISTED], [(k, lowest[k], highest[k]) for k in classes[:_NUM_CLASSES]])
 
     def first(self, count: int) -> list[int]:
         """``count`` rows: in turn a mistake, the two of a class, and a right one, as long as there are any."""

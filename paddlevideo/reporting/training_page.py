@@ -103,7 +103,7 @@ def _tiles(run: RunView) -> str:
     if len(epochs.numbers):
         total = run.config.get("epochs")
         tiles.append((f"{epochs.numbers[-1]}{f' of {total}' if total else ''}", "epoch"))
-        tiles.append((str(history.steps("train")[-1] if len(history.steps("train")) else epochs.ends[-1]), "step"))
+        tiles.append((str(epochs.ends[-1]), "step"))
         loss = epochs.mean("loss")
         tiles.append((_value(loss[-1]), "train loss, mean of the epoch" if epochs.exact[-1] else "train loss, so far"))
     if run.best is not None:
@@ -133,11 +133,11 @@ def _alerts(run: RunView, prefix: str = "") -> str:
     if history.resumes:
         steps = ", ".join(map(str, history.resumes[-10:]))
         lines.append(
-            f"The run was resumed {len(history.resumes)} times, before step {steps}; {history.num_dropped} records of "
-            "steps that were repeated or given up are left out."
+            f"Resumed before step {steps}; records of steps that were repeated or given up, which are left out: "
+            f"{history.num_dropped}."
         )
     if history.num_unread:
-        lines.append(f"{history.num_unread} lines of {history.path.name} are no records, and are left out.")
+        lines.append(f"Lines of {history.path.name} that are no records, and are left out: {history.num_unread}.")
     paragraphs = "".join(f"<p>{text(prefix + line)}</p>" for line in lines)
     return f'<div class="alert">{paragraphs}</div>' if lines else ""
 

@@ -249,7 +249,7 @@ def test_a_training_leaves_its_page_and_gives_pictures_of_its_validations(clips,
     assert notes["primary"] == "top1" and sum(cell[2] for cell in notes["confusion"]["last"]["cells"]) == 4
     train(Config(config | {"epochs": 3}), Options(validate=True, max_iters=2, resume="auto"), TrainingReport)
     text = (tmp_path / "training.html").read_text()
-    assert "3 of 3" in text and "was resumed" not in text  # no step was repeated
+    assert "3 of 3" in text and "Resumed before" not in text  # no step was repeated
 
 
 class Failing:
