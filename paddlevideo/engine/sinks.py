@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.errors import UserError, printable
+from paddlevideo.addresses import without_secrets
+from paddlevideo.errors import UserError
 from paddlevideo.safe_io import write_atomic
 
 log = logging.getLogger("paddlevideo")
@@ -256,6 +257,13 @@ class MLflow(Sink):
 
     takes_pictures = True
     _OTHER = re.compile(r"[^\w\-. /]")  # characters that MLflow allows in no name
+    # newer versions refuse a store of files unless it is allowed; by its own defaults MLflow retries a server that is
+    # gone for minutes, in which training would stand still
+    _DEFAULTS = {
+        "MLFLOW_ALLOW_FILE_STORE": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    }
 
     def __init__(self, run: SinkRun, options: Mapping[str, Any]):
         super().__init__(run, options)
@@ -272,8 +280,8 @@ class MLflow(Sink):
         """The client and the identity of MLflow's run, opened at their first use."""
         if self._opened is None:
             chosen = self.options.get("tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
-            if not chosen:  # newer versions refuse a store of files otherwise
-                os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+            for name, value in self._DEFAULTS.items():
+                os.environ.setdefault(name, value)
             client = self._client_of(tracking_uri=chosen or (self.run.folder / "mlruns").resolve().as_uri())
             name = self.options.get("experiment", self.run.name)
             found = client.get_experiment_by_name(name)
@@ -350,7 +358,7 @@ class Sinks:
             try:
                 call(sink)
             except Exception as error:  # a library or a server of others; a run of days is worth more than a record
-                name, text = type(sink).__name__, printable(" ".join(str(error).split()))
+                name, text = type(sink).__name__, " ".join(map(without_secrets, str(error).split()))
                 log.warning("LOGGING: %s fails (%s: %.300s); nothing more goes to it", name, type(error).__name__, text)
                 self._sinks.remove(sink)
                 with contextlib.suppress(Exception):  # it has failed already

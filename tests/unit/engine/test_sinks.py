@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.config import Config
-from paddlevideo.engine.sinks import SINKS, CsvFiles, JsonLines, Sink, SinkRun, Sinks
+from paddlevideo.engine.sinks import SINKS, CsvFiles, JsonLines, MLflow, Sink, SinkRun, Sinks
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.reporting.training_report import TrainingReport
@@ -23,7 +23,9 @@ PICTURE = np.zeros((4, 6, 3), "uint8")
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
+    for name, value in MLflow._DEFAULTS.items():
+        monkeypatch.setenv(name, value)  # which it sets for the process otherwise
     return SinkRun(tmp_path, "TSM", "0123", {"epochs": 2}, "epochs: 2\n")
 
 
@@ -73,7 +75,7 @@ class Broken(Sink):
 
     def figures(self, mode, step, figures):
         if step == 2:
-            raise OSError("No space left\non device")
+            raise OSError("No space left\nat https://me:secret@example.org/x")
 
     def close(self):
         Broken.closed += 1
@@ -87,7 +89,7 @@ def test_a_sink_that_fails_is_left_out_with_one_warning_and_the_others_go_on(run
     sinks.close()
     sinks.close()
     (message,) = [record.message for record in caplog.records]
-    assert message == "LOGGING: Broken fails (OSError: No space left on device); nothing more goes to it"
+    assert message == "LOGGING: Broken fails (OSError: No space left at https://example.org/x); nothing more goes to it"
     assert len((run.folder / "metrics.jsonl").read_text().splitlines()) == 4 and Broken.closed == 1
 
 
