@@ -241,3 +241,12 @@ def test_a_layout_that_no_framework_feeds_is_answered_with_the_nearest(tmp_path)
     )
     with pytest.raises(ConfigError, match="OneFrame takes frame; did you mean 'frames'"):
         load_config("tsm_own_videos", ["MODEL.backbone.name=OneFrame"], imports=str(tmp_path / "own.py"))
+
+
+def test_the_list_of_sinks_has_two_names_and_one_of_them_is_given():
+    with pytest.raises(ConfigError) as caught:
+        load_run_config(TSM, ["LOGGING=[csv]", "log_sinks=[TensorBoard]"])
+    (problem,) = caught.value.problems
+    assert problem.startswith("log_sinks: another name of LOGGING, and both are given; keep LOGGING")
+    for key in ("LOGGING", "log_sinks"):
+        assert load_run_config(TSM, [f"{key}=[CSV]"]).settings.sinks == {"csv": {}}
