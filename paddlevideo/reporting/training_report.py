@@ -90,6 +90,7 @@ class TrainingReport:
         for index in spread(len(records), _NUM_CLIPS):
             content = self._clip(loader, index)
             title = self._title(index, predicted) + clip_name(records[index])
+            title += f" ({records[index]['img_key']})" if "img_key" in records[index] else ""  # a key frame of a video
             if isinstance(content, str):
                 rows.append(PictureRow(f"{title}: {content}", None))
             else:
