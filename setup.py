@@ -51,6 +51,7 @@ EXTRAS = {
     "ray": ["ray[data]>=2.9"],  # predict --ray
     "jpeg": ["simplejpeg>=1.8"],  # folders of JPEG files, faster
     "decord": ["decord>=0.6"],  # YAML files that name it; x86-64 Linux and Windows; pip check fails with its wheel
+    "parquet": ["pyarrow>=14"],  # features as .parquet
     "test": [
         "pytest>=8",
         "pytest-xdist>=3",
@@ -64,6 +65,7 @@ EXTRAS = {
         "fsspec>=2024.2",
         "aiohttp>=3.9",
         "simplejpeg>=1.8",
+        "pyarrow>=14",
         "fastapi>=0.110",
         "uvicorn>=0.27",
         "httpx>=0.27",

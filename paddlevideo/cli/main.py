@@ -77,6 +77,8 @@ COMMANDS = Group(
         "predict": Command("predict the classes of videos", "predict"),
         "timeline": Command("find what happens when, in a video or from a camera", "timeline"),
         "teach": Command("teach an exported model new classes on annotated spans, in a minute", "teach"),
+        "features": Command("write the features of clips into a file", "features"),
+        "probe": Command("measure classifiers on frozen features, cross-validated by source", "probe"),
         "similar": Command("find where in videos something like a span happens", "similar"),
         "detect": Command("find people in a video and what they do", "detect"),
         "persons": Command("find people in a video and their tracks, without a model of actions", "persons"),
