@@ -252,6 +252,8 @@ def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
     import paddle
     from paddle import nn
 
+    from paddlevideo.modeling.layers import fused
+
     class ScoresOfClips(nn.Layer):
         """The network as one function of its clips."""
 
@@ -274,7 +276,8 @@ def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
 
     model = (ScoresOfPersons if framework.takes_boxes else ScoresOfClips)(framework)
     model.eval()
-    paddle.jit.save(paddle.jit.to_static(model, input_spec=specs, full_graph=True), str(stem))
+    with fused(framework):  # the network that the program is compared with keeps its branches
+        paddle.jit.save(paddle.jit.to_static(model, input_spec=specs, full_graph=True), str(stem))
 
 
 def _describe(
