@@ -115,7 +115,7 @@ def export(
             key, label names that do not fit it, a folder that holds another model's export, or an exported model with
             scores that differ from the network's.
     """
-    from paddlevideo.modeling.exported_weights import digest_of_features, names_of
+    from paddlevideo.modeling.exported_weights import digest_of_features, names_of, unnamed
     from paddlevideo.modeling.weights import load_weights
 
     if timing not in TIMINGS:
@@ -148,8 +148,10 @@ def export(
             for line in lines:
                 say(line)
             names = names_of(framework, program)
-            if missing := len(framework.state_dict()) - len(names):
-                say(f"{missing} weights are no part of the program: the export cannot be read back as a checkpoint")
+            if missing := unnamed(framework, names):
+                say(
+                    f"{len(missing)} weights are no part of the program: the export cannot be read back as a checkpoint"
+                )
             features = digest_of_features(framework, config.section("MODEL"))
             write_names(program, program.with_suffix(PARAMS_SUFFIX), names, classes.describe(), features)
             description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -170,13 +170,22 @@ class Fusable(nn.Layer, ABC):
 
     Attributes:
         fused: ``forward`` runs that convolution.
+        branches: where the names of the branches' weights begin.
     """
 
     fused: bool = False
+    branches: str
 
     @abstractmethod
     def fuse(self) -> None:
         """Computes the weights of the convolution from those of the branches and their running statistics."""
+
+    @abstractmethod
+    def unfused(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Arrays of branches that give in evaluation what the convolution of ``arrays`` gives, by the layer's names.
+
+        Empty where ``arrays`` lacks the convolution.
+        """
 
 
 @contextmanager
@@ -191,6 +200,12 @@ def fused(network: nn.Layer) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.fused = False
+
+
+def branches_of(network: nn.Layer) -> dict[str, Fusable]:
+    """Where the names of the weights of branches begin, which no exported program has -> their layer."""
+    named = network.named_sublayers()
+    return {f"{name}.{layer.branches}": layer for name, layer in named if isinstance(layer, Fusable)}
 
 
 def conv3d(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int] = (1, 1, 1)) -> Conv3D:

@@ -18,6 +18,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.exported_weights import read_exported
+from paddlevideo.modeling.layers import branches_of
 from paddlevideo.modeling.naming import network_of
 from paddlevideo.safe_io import instead_of_a_file, read_pickle
 from paddlevideo.weight_names import is_export
@@ -145,6 +146,8 @@ def load_weights(
         arrays, name = read_weights(weights), source or str(weights)
     prefix = model.weights_prefix or _student_in(arrays, model)
     arrays = _own_part(arrays, prefix)
+    if strict and (branches := _missing_branches(model, arrays)):
+        arrays, name = {**arrays, **branches}, f"{name} (an export: its convolutions for the branches of training)"
     resized: dict[str, tuple[list[int], list[int]]] = {}
     if not strict:
         arrays, resized = _resize(model, arrays)
@@ -194,6 +197,17 @@ def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.
     assign(backbone, arrays, report)
     log.info("pretrained %s", report)
     return report
+
+
+def _missing_branches(model: nn.Layer, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays for the branches that an export has fused: equal in evaluation, and no start for a training."""
+    found: dict[str, np.ndarray] = {}
+    for prefix, layer in branches_of(model).items():
+        place = prefix.removesuffix(layer.branches)
+        own = {key[len(place) :]: value for key, value in arrays.items() if key.startswith(place)}
+        if own and not any(key.startswith(layer.branches) for key in own):
+            found |= {place + key: value for key, value in layer.unfused(own).items()}
+    return found
 
 
 def _with_named_parts(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -267,7 +281,7 @@ def _way_out(report: KeyReport) -> str:
     # a backbone alone has no prefix
     prefix = _PREFIX if any(key.startswith(_PREFIX) for key in (*report.matched, *report.missing)) else ""
     own = [key for key in report.matched if key.startswith(prefix)]
-    if len(report.missing) > len(own):  # networks of other structure have a few names in common
+    if len(report.missing) > 10 * len(own):  # networks of other structure have a few names in common
         file_keys = [*report.matched, *report.mismatched, *report.unexpected]
         network = network_of(key.removeprefix(_PREFIX) for key in file_keys if key.startswith(prefix))
         found = network or "another network, or comes from another framework"

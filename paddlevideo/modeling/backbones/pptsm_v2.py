@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -48,6 +50,8 @@ class BranchedBlock(Fusable):
         adds: an identity path where shapes allow.
     """
 
+    branches = "dw_conv_list."
+
     def __init__(self, in_channels: int, out_channels: int, stride: int, squeezes: bool, adds: bool):
         super().__init__()
         kernels = [size for size in range(_KERNEL, 0, -2) if size > 1 or stride == 1]
@@ -85,6 +89,24 @@ class BranchedBlock(Fusable):
             biases.append(norm.bias - norm._mean * scale)
         self.dw_conv.weight.set_value(paddle.add_n(kernels))
         self.dw_conv.bias.set_value(paddle.add_n(biases))
+
+    def unfused(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The first branch is the convolution itself, its normalisation the offset; the others give zeros."""
+        if not {"dw_conv.weight", "dw_conv.bias"} <= arrays.keys():
+            return {}
+        kernel, bias = arrays["dw_conv.weight"], arrays["dw_conv.bias"]
+        found: dict[str, np.ndarray] = {}
+        for number, branch in enumerate(self.dw_conv_list):
+            alone = number == 0
+            parts = {
+                "conv.weight": kernel if alone else np.zeros(branch.conv.weight.shape, np.float32),
+                "bn.weight": np.ones_like(bias),
+                "bn.bias": bias if alone else np.zeros_like(bias),
+                "bn._mean": np.zeros_like(bias),
+                "bn._variance": np.full_like(bias, 1.0 - branch.bn._epsilon),
+            }
+            found |= {f"{self.branches}{number}.{part}": value for part, value in parts.items()}
+        return found
 
 
 class TemporalAttention(nn.Layer):
