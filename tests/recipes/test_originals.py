@@ -265,7 +265,7 @@ def test_an_original_file_of_pptsm_trains_as_it_is(name, frames, tmp_path, capsy
 
 
 @pytest.mark.parametrize("name", PPTSM_ORIGINALS)
-def test_the_shipped_file_of_pptsm_says_what_the_original_says(name):
+def test_the_shipped_file_of_pptsm_equals_the_original(name):
     ours, theirs = load_config(PPTSM / f"{name}.yaml").to_dict(), original_pptsm(*PPTSM_ORIGINALS[name])
     theirs.pop("INFERENCE")
     theirs["MODEL"].get("loss", {}).pop("Val", None)  # validation computes METRIC
