@@ -262,6 +262,13 @@ def test_an_original_file_of_pptsm_trains_as_it_is(name, frames, tmp_path, capsy
     best = tmp_path / "out" / f"{config['model_name']}_best{'_student' if mutual else ''}.pdparams"
     assert run.progress.step == 1 and best.is_file()
     assert run_test(config, Options(weights=str(best), max_iters=1))["num_samples"] == 2
+    if mutual:  # both learn, and the plain file takes the student
+        learning = {key.partition(".")[0] for key, p in run.framework.named_parameters() if not p.stop_gradient}
+        assert learning == {"Teacher", "Student"}
+        plain = original_pptsm("v2", PPTSM_ORIGINALS[name][1])
+        plain["MODEL"] = student("v2", PPTSM_ORIGINALS[name][1], mutual=True) | {"framework": "Recognizer2D"}
+        plain = Config(reduce(plain, {"FrameDataset": frames}, tmp_path / "plain"), str(file))
+        assert run_test(plain, Options(weights=str(best), max_iters=1))["num_samples"] == 2
 
 
 @pytest.mark.parametrize("name", PPTSM_ORIGINALS)
