@@ -6,8 +6,6 @@ import re
 
 # pattern within a name (letters and digits, small) -> what it is, and what is nearest here
 _FAMILIES: dict[str, tuple[str, str | None]] = {
-    "mobilenetv3": ("PP-TSM on MobileNetV3", "PPTSM_MobileNetV2"),
-    "pptsmv2": ("PP-TSM v2", "PPTSM_MobileNetV2"),
     "bmn": ("temporal localisation (BMN)", None),
     "bsn": ("temporal localisation (BSN)", None),
     "ctcn": ("temporal localisation (C-TCN)", None),

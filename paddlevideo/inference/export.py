@@ -115,7 +115,7 @@ def export(
             key, label names that do not fit it, a folder that holds another model's export, or an exported model with
             scores that differ from the network's.
     """
-    from paddlevideo.modeling.exported_weights import digest_of_features, names_of
+    from paddlevideo.modeling.exported_weights import digest_of_features, names_of, unnamed
     from paddlevideo.modeling.weights import load_weights
 
     if timing not in TIMINGS:
@@ -148,8 +148,10 @@ def export(
             for line in lines:
                 say(line)
             names = names_of(framework, program)
-            if missing := len(framework.state_dict()) - len(names):
-                say(f"{missing} weights are no part of the program: the export cannot be read back as a checkpoint")
+            if missing := unnamed(framework, names):
+                say(
+                    f"{len(missing)} weights are no part of the program: the export cannot be read back as a checkpoint"
+                )
             features = digest_of_features(framework, config.section("MODEL"))
             write_names(program, program.with_suffix(PARAMS_SUFFIX), names, classes.describe(), features)
             description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path))
@@ -252,6 +254,8 @@ def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
     import paddle
     from paddle import nn
 
+    from paddlevideo.modeling.layers import fused
+
     class ScoresOfClips(nn.Layer):
         """The network as one function of its clips."""
 
@@ -274,7 +278,8 @@ def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
 
     model = (ScoresOfPersons if framework.takes_boxes else ScoresOfClips)(framework)
     model.eval()
-    paddle.jit.save(paddle.jit.to_static(model, input_spec=specs, full_graph=True), str(stem))
+    with fused(framework):  # the network that the program is compared with keeps its branches
+        paddle.jit.save(paddle.jit.to_static(model, input_spec=specs, full_graph=True), str(stem))
 
 
 def _describe(

@@ -155,7 +155,7 @@ def convert(framework: Any, found: Source, source: Path, origin: str, backbone_o
     converted = _renamed(framework, arrays, origin, source, notes)
     report = compare(framework, converted, str(source))
     own = {key[len(_BACKBONE) :]: value for key, value in arrays.items() if key.startswith(_BACKBONE)}
-    other = _other_network(framework.backbone, own, origin)
+    other = _other_network(framework.backbone, own, origin, report)
     return Conversion(_float32(converted), report, origin, "recogniser", notes, other)
 
 
@@ -176,11 +176,14 @@ def _backbone(
     report.explained = {key: explained[key] for key in report.missing if key in explained}
     report.missing = [key for key in report.missing if key not in explained]
     kept = _float32({key: value for key, value in converted.items() if key in known})
-    return Conversion(kept, report, origin, "backbone", notes, _other_network(backbone, arrays, origin))
+    other = _other_network(backbone, arrays, origin, report)
+    return Conversion(kept, report, origin, "backbone", notes, other)
 
 
-def _other_network(backbone: Any, arrays: Mapping[str, np.ndarray], origin: str) -> str:
-    return "" if origin == "paddle" else which_network(backbone, arrays, origin)
+def _other_network(backbone: Any, arrays: Mapping[str, np.ndarray], origin: str, report: KeyReport) -> str:
+    if origin == "paddle" and report.clean:  # the network's own names, and which_network would build others
+        return ""
+    return which_network(backbone, arrays, origin)
 
 
 def _renamed(

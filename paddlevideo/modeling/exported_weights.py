@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 
 from paddlevideo.errors import DamagedFileError
+from paddlevideo.modeling.layers import branches_of
 from paddlevideo.weight_names import CLASSIFIER, read_names
 
 
@@ -34,6 +35,12 @@ def names_of(network: Any, program: Path) -> dict[str, str]:
         for key, tensor in network.state_dict().items()
         if tensor.name in variables and _equal(tensor, variables[tensor.name])
     }
+
+
+def unnamed(network: Any, names: Mapping[str, str]) -> list[str]:
+    """The parameters and buffers that ``names_of`` lacks, without those that ``load_weights`` makes of others."""
+    fused = tuple(branches_of(network))
+    return [key for key in network.state_dict() if key not in names and not (fused and key.startswith(fused))]
 
 
 def digest_of_features(network: Any, model: Mapping[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import paddle
@@ -30,7 +32,7 @@ def leaky_relu(x: paddle.Tensor) -> paddle.Tensor:
     return F.leaky_relu_(x) if paddle.in_dynamic_mode() else paddle.maximum(x, 0.01 * x)
 
 
-ACTIVATIONS = {"relu": relu, "relu6": F.relu6, "leaky_relu": leaky_relu}
+ACTIVATIONS = {"relu": relu, "relu6": F.relu6, "leaky_relu": leaky_relu, "hardswish": F.hardswish}
 
 
 def children(layer: nn.Layer, names: Iterable[str]) -> list[nn.Layer]:
@@ -60,6 +62,30 @@ def max_over(x: paddle.Tensor, axis: int, keepdim: bool = False) -> paddle.Tenso
     return x.amax(axis, keepdim) if paddle.in_dynamic_mode() else x.max(axis, keepdim)
 
 
+def conv2d(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2D:
+    """A convolution of pictures without bias; an odd kernel is padded so that stride 1 keeps sizes.
+
+    Args:
+        groups: of channels; as many as there are channels make it depthwise.
+    """
+    start = init.KaimingNormal()
+    if 1 < groups == in_channels == out_channels:
+        return DepthwiseConv2D(in_channels, kernel, stride, weight_attr=start)
+    padding = (kernel - 1) // 2
+    return nn.Conv2D(
+        in_channels, out_channels, kernel, stride, padding, groups=groups, weight_attr=start, bias_attr=False
+    )
+
+
+def batch_norm2d(channels: int, bn_wd: bool = False) -> nn.BatchNorm2D:
+    """Batch normalisation of [N, C, H, W]; ``bn_wd``: whether weight decay applies to scale and offset."""
+    norm = nn.BatchNorm2D(channels)
+    if not bn_wd:
+        hint(norm.weight, decay=0.0)
+        hint(norm.bias, decay=0.0)
+    return norm
+
+
 class ConvBN(nn.Layer):
     """Convolution without bias, batch normalisation, and an optional activation.
 
@@ -67,8 +93,8 @@ class ConvBN(nn.Layer):
 
     Args:
         act: one of ``ACTIVATIONS``, or None.
-        groups: of channels; as many as there are channels make it depthwise.
-        bn_wd: whether weight decay applies to the normalisation's scale and offset.
+        groups: see ``conv2d``.
+        bn_wd: see ``batch_norm2d``.
     """
 
     def __init__(
@@ -82,24 +108,104 @@ class ConvBN(nn.Layer):
         groups: int = 1,
     ):
         super().__init__()
-        start = init.KaimingNormal()
-        if 1 < groups == in_channels == out_channels:
-            self._conv = DepthwiseConv2D(in_channels, kernel, stride, weight_attr=start)
-        else:
-            padding = (kernel - 1) // 2
-            self._conv = nn.Conv2D(
-                in_channels, out_channels, kernel, stride, padding, groups=groups, weight_attr=start, bias_attr=False
-            )
-        self._batch_norm = nn.BatchNorm2D(out_channels)
-        if not bn_wd:
-            hint(self._batch_norm.weight, decay=0.0)
-            hint(self._batch_norm.bias, decay=0.0)
+        self._conv = conv2d(in_channels, out_channels, kernel, stride, groups)
+        self._batch_norm = batch_norm2d(out_channels, bn_wd)
         self._act = ACTIVATIONS[act] if act else None
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[N, C, H, W] -> [N, C', H', W']."""
         x = self._batch_norm(self._conv(x))
         return x if self._act is None else self._act(x)
+
+
+class ConvBN2D(nn.Layer):
+    """``ConvBN`` whose parts are called ``conv`` and ``bn``, as in PaddleClas' later networks."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        act: str | None = "relu",
+        bn_wd: bool = False,
+        groups: int = 1,
+    ):
+        super().__init__()
+        self.conv = conv2d(in_channels, out_channels, kernel, stride, groups)
+        self.bn = batch_norm2d(out_channels, bn_wd)
+        self._act = ACTIVATIONS[act] if act else None
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[N, C, H, W] -> [N, C', H', W']."""
+        x = self.bn(self.conv(x))
+        return x if self._act is None else self._act(x)
+
+
+class SqueezeExcitation(nn.Layer):
+    """Every channel times a gate between 0 and 1, which two 1x1 convolutions make of the means of all channels.
+
+    Args:
+        channels: C; a quarter of them lies between the convolutions.
+        slope: of the gate ``clip(slope * x + 0.5, 0, 1)``; None: a sigmoid.
+
+    *Source*: PaddleClas' ``SEModule`` of MobileNetV3 (slope 0.2) and of PP-LCNetV2 (sigmoid).
+    """
+
+    def __init__(self, channels: int, slope: float | None = None):
+        super().__init__()
+        start = init.KaimingNormal()
+        self.conv1 = nn.Conv2D(channels, channels // 4, 1, weight_attr=start)
+        self.conv2 = nn.Conv2D(channels // 4, channels, 1, weight_attr=start)
+        self._slope = slope
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[N, C, H, W] -> the same shape."""
+        gate = self.conv2(relu(self.conv1(x.mean([2, 3], keepdim=True))))  # [N, C, 1, 1]
+        return x * (F.sigmoid(gate) if self._slope is None else F.hardsigmoid(gate, self._slope, 0.5))
+
+
+class Fusable(nn.Layer, ABC):
+    """A layer whose trained branches have one convolution of the same output, which exported programs run.
+
+    Attributes:
+        fused: ``forward`` runs that convolution.
+        branches: where the names of the branches' weights begin.
+    """
+
+    fused: bool = False
+    branches: str
+
+    @abstractmethod
+    def fuse(self) -> None:
+        """Computes the weights of the convolution from those of the branches and their running statistics."""
+
+    @abstractmethod
+    def unfused(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Arrays of branches that give in evaluation what the convolution of ``arrays`` gives, by the layer's names.
+
+        Empty where ``arrays`` lacks the convolution.
+        """
+
+
+@contextmanager
+def fused(network: nn.Layer) -> Iterator[None]:
+    """Within it every ``Fusable`` layer of the network runs its one convolution, of its present weights."""
+    layers = [layer for layer in network.sublayers() if isinstance(layer, Fusable)]
+    try:
+        for layer in layers:
+            layer.fuse()
+            layer.fused = True
+        yield
+    finally:
+        for layer in layers:
+            layer.fused = False
+
+
+def branches_of(network: nn.Layer) -> dict[str, Fusable]:
+    """Where the names of the weights of branches begin, which no exported program has -> their layer."""
+    named = network.named_sublayers()
+    return {f"{name}.{layer.branches}": layer for name, layer in named if isinstance(layer, Fusable)}
 
 
 def conv3d(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int] = (1, 1, 1)) -> Conv3D:

@@ -87,7 +87,8 @@ def which_network(backbone: Any, arrays: Mapping[str, np.ndarray], origin: str) 
 def network_of(keys: Iterable[str]) -> str:
     """The network with these keys, as far as names identify it: "a ResNetTSM of depth 50"; "" if none."""
     keys = set(keys)
-    fitting = [v for v in _variants("mmaction2") if keys <= set(v.names.values())] if keys else []
+    origins = ("mmaction2", "paddle") if keys else ()
+    fitting = [v for origin in origins for v in _variants(origin) if keys <= set(v.names.values())]
     if not fitting:
         return ""
     arguments = min(fitting, key=lambda v: len(v.names)).arguments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.exported_weights import read_exported
+from paddlevideo.modeling.layers import branches_of
 from paddlevideo.modeling.naming import network_of
 from paddlevideo.safe_io import instead_of_a_file, read_pickle
 from paddlevideo.weight_names import is_export
@@ -26,6 +28,10 @@ log = logging.getLogger("paddlevideo")
 _SHOWN = 12  # lines of a table before it is cut
 _PREFIX = "backbone."
 _HEAD = "head."
+_STUDENT = "Student."
+# PaddleVideo's distillation numbers the two parts of each model; its file of the best student has these names alone
+_NUMBERED = re.compile(r"((?:Student|Teacher)\.)?([01])\.(.+)")
+_PARTS = {"0": _PREFIX, "1": _HEAD}
 
 
 @dataclass
@@ -80,6 +86,9 @@ class KeyReport:
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of a ``.pdparams`` file (PaddleVideo's, PaddleClas', or this suite's), without running anything of it.
 
+    The parts that PaddleVideo's distillation numbers have their names: ``Student.0.X`` is ``Student.backbone.X``, and
+    in the file of a student ``0.X`` is ``backbone.X``, ``1.X`` is ``head.X``.
+
     Args:
         path: of the file; or exported weights: ``NAME.pdiparams``, or the folder that export wrote.
 
@@ -100,7 +109,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
         what = f"{strange[0]!r} is a {type(arrays[strange[0]]).__name__}" if strange else "it is empty"
         raise UserError(f"{path}: expected a table of arrays, but {what}; is it a .pdopt file or a checkpoint's state?")
     refuse_non_finite(arrays, path, "the training that wrote it has diverged; take an earlier checkpoint")
-    return arrays
+    return _with_named_parts(arrays)
 
 
 def load_weights(
@@ -114,7 +123,8 @@ def load_weights(
     """Loads a whole network's weights.
 
     Args:
-        model: a ``Framework``; of a checkpoint with several networks it takes the keys of its ``weights_prefix``.
+        model: a ``Framework``; of a checkpoint with several networks it takes the keys of its ``weights_prefix``; one
+            without takes those of ``Student``.
         weights: a ``.pdparams`` file, or the arrays themselves.
         strict: every key and shape must fit.  False is for fine-tuning: unexpected keys are left out and reported,
             keys of the head may be missing, the rest of the network must be there, and backbones fit
@@ -134,7 +144,10 @@ def load_weights(
         name = source or "weights"
     else:
         arrays, name = read_weights(weights), source or str(weights)
-    arrays = _own_part(arrays, model.weights_prefix)
+    prefix = model.weights_prefix or _student_in(arrays, model)
+    arrays = _own_part(arrays, prefix)
+    if strict and (branches := _missing_branches(model, arrays)):
+        arrays, name = {**arrays, **branches}, f"{name} (an export: its convolutions for the branches of training)"
     resized: dict[str, tuple[list[int], list[int]]] = {}
     if not strict:
         arrays, resized = _resize(model, arrays)
@@ -169,6 +182,7 @@ def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.
             f"-o {where}=null"
         )
     arrays = read_weights(path)
+    arrays = _own_part(arrays, _student_in(arrays, backbone))
     own = {key[len(_PREFIX) :]: value for key, value in arrays.items() if key.startswith(_PREFIX)}
     rest = {key: value for key, value in arrays.items() if not key.startswith(_PREFIX)}
     # beside backbone.* keys, a head.* belongs to another class count, not to the backbone
@@ -183,6 +197,31 @@ def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.
     assign(backbone, arrays, report)
     log.info("pretrained %s", report)
     return report
+
+
+def _missing_branches(model: nn.Layer, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays for the branches that an export has fused: equal in evaluation, and no start for a training."""
+    found: dict[str, np.ndarray] = {}
+    for prefix, layer in branches_of(model).items():
+        place = prefix.removesuffix(layer.branches)
+        own = {key[len(place) :]: value for key, value in arrays.items() if key.startswith(place)}
+        if own and not any(key.startswith(layer.branches) for key in own):
+            found |= {place + key: value for key, value in layer.unfused(own).items()}
+    return found
+
+
+def _with_named_parts(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of PaddleVideo's distillation by the names of this suite; those of other files as they are."""
+    found = {key: _NUMBERED.fullmatch(key) for key in arrays}
+    if not all(found.values()):
+        return arrays
+    return {f"{m[1] or ''}{_PARTS[m[2]]}{m[3]}": arrays[key] for key, m in found.items()}
+
+
+def _student_in(arrays: Mapping[str, Any], network: nn.Layer) -> str:
+    """``Student.`` where the arrays are of a distillation and the network is one model."""
+    whole = any(key.startswith(_STUDENT) for key in arrays)
+    return _STUDENT if whole and not any(key.startswith(_STUDENT) for key in network.state_dict()) else ""
 
 
 def _own_part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -241,11 +280,15 @@ def _plain(array: Any) -> np.ndarray:
 def _way_out(report: KeyReport) -> str:
     # a backbone alone has no prefix
     prefix = _PREFIX if any(key.startswith(_PREFIX) for key in (*report.matched, *report.missing)) else ""
-    if report.missing and not any(key.startswith(prefix) for key in report.matched):
+    own = [key for key in report.matched if key.startswith(prefix)]
+    if len(report.missing) > 10 * len(own):  # networks of other structure have a few names in common
         file_keys = [*report.matched, *report.mismatched, *report.unexpected]
         network = network_of(key.removeprefix(_PREFIX) for key in file_keys if key.startswith(prefix))
         found = network or "another network, or comes from another framework"
-        return f"No key of the backbone matches: the file is of {found}; choose the configuration it was trained with."
+        few = f"Only {len(own)} keys" if own else "No key"
+        if network or not own:
+            way_out = f"the file is of {found}; choose the configuration it was trained with."
+            return f"{few} of the backbone {'match' if own else 'matches'}: {way_out}"
     if _other_classes(report):
         key = "MODEL.head.num_classes" if "head.fc.weight" in report.mismatched else "MODEL.backbone.class_num"
         count = next(iter(report.mismatched.values()))[0][-1]

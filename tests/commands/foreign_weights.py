@@ -15,8 +15,8 @@ VIT = {"name": "VisionTransformer", "img_size": 32, "patch_size": 16, "embed_dim
        "num_seg": 4, "qkv_bias": True}  # fmt: skip
 
 
-def case_of(name):
-    return json.loads((GOLDEN / f"{name}.json").read_text())
+def case_of(name, project="mmaction2"):
+    return json.loads((GOLDEN.parent / project / f"{name}.json").read_text())
 
 
 def arrays_of(case):

@@ -300,6 +300,27 @@ def of_another_network(kind):
     return arrays_of(case_of("timesformer_joint_small")), model_section(case_of("timesformer_divided_small")), words
 
 
+CLASSIFYING = {"PPTSM_v2": "pptsm_v2_small", "PPTSM_MobileNetV3": "pptsm_mv3_small"}
+
+
+@pytest.mark.parametrize("name", CLASSIFYING)
+def test_paddleclas_weights_begin_a_network_that_classifies_by_itself(name, convert, tmp_path):
+    """The names are those here; ImageNet's classifier is left out, and a file of another network is named."""
+    given = {
+        key.removeprefix("backbone."): value
+        for key, value in arrays_of(case_of(CLASSIFYING[name], "paddlevideo")).items()
+    }
+    (other,) = CLASSIFYING.keys() - {name}
+    write_pickle(tmp_path / "imagenet.pdparams", given)
+    section = {"framework": "Recognizer2D", "head": {"name": "MoViNetHead"}}
+    done = convert(tmp_path / "imagenet.pdparams", section | {"backbone": {"name": name, "class_num": 7}})
+    assert "paddle -> backbone" in done.out and "0 missing" in done.out
+    kept = read_weights(done.target)
+    assert kept.keys() == given.keys() - {"fc.weight", "fc.bias"}
+    refused = convert.refused(tmp_path / "imagenet.pdparams", section | {"backbone": {"name": other, "class_num": 7}})
+    assert f"The keys are those of MODEL.backbone {{name: {name}" in refused
+
+
 @pytest.mark.parametrize("backbone_only", [False, True], ids=["whole", "backbone"])
 @pytest.mark.parametrize(
     "kind",

@@ -43,6 +43,10 @@ RECOGNIZERS = {
     "tsm online": tsm(**R50, shift_mode="online"),
     "mobilenet": section("Recognizer2D", "MobileNetV2TSM", "TSMHead", 1280, scale=0.25),
     "pptsm mobilenet": section("Recognizer2D", "PPTSM_MobileNetV2", "MoViNetHead", class_num=3, scale=0.25),
+    "pptsm mobilenet v3": section("Recognizer2D", "PPTSM_MobileNetV3", "MoViNetHead", class_num=3, scale=0.25),
+    "pptsm v2": section("Recognizer2D", "PPTSM_v2", "MoViNetHead", class_num=3, scale=0.125),
+    "pptsm v2 gates": section("Recognizer2D", "PPTSM_v2", "MoViNetHead", class_num=3, scale=0.125,
+        use_temporal_att=True),
     "pptsm r18": section(*PPTSM, 32, depth=18, width=4),
     "pptsm r50": section(*PPTSM, 128, depth=50, width=4),
     "timesformer": transformer(qkv_bias=True),
@@ -54,7 +58,10 @@ RECOGNIZERS = {
     "slowfast paddlevideo": section("Recognizer3D", "ResNetSlowFast", "SlowFastHead", 320, width_per_group=8, alpha=2,
         beta=4),
 }  # fmt: skip
-SIZES = {name: 64 if own["backbone"].get("depth") in (50, 101) else 32 for name, own in RECOGNIZERS.items()}
+LARGER = {"pptsm mobilenet v3", "pptsm v2", "pptsm v2 gates"}  # at 32 the last of their many norms see single pixels
+SIZES = {
+    name: 64 if own["backbone"].get("depth") in (50, 101) or name in LARGER else 32 for name, own in RECOGNIZERS.items()
+}
 
 
 def build(name, **changes):

@@ -73,6 +73,41 @@ def check_head_loss(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -
     return _figures(figures, 1e-5)
 
 
+@checks("pv_dml_losses")
+def check_mutual_learning(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
+    """The three losses of PP-TSM v2's mutual learning, with labels and with mixed ones, and both sides' gradients."""
+    import paddle
+
+    labels_loss, mutual_loss = require("modeling.losses.distillation", "DistillationCELoss", "DistillationDMLLoss")
+    seed, figures, notes, worst = case["seed"], [], [], 0.0
+    for entry in case["cases"]:
+        number, shape = entry["case"], [entry["clips"], entry["classes"]]
+        sides = {
+            name: paddle.to_tensor(
+                np.float32(factor) * golden.draw(seed, f"{number}/{name}").standard_normal(shape).astype("float32"),
+                stop_gradient=False,
+            )
+            for name, factor in (("student", 1.5), ("teacher", 2.5))
+        }
+        eye, lam = np.eye(entry["classes"], dtype="float32"), entry["lam"]
+        first, second = (eye[arrays[f"{number}/{name}"].reshape(-1)] for name in ("labels", "labels_b"))
+        mutual = mutual_loss()(sides["student"], sides["teacher"])
+        for kind, target in (("mixup", lam * first + (1 - lam) * second), ("plain", first)):
+            target = paddle.to_tensor(target.astype("float32"))
+            terms = {name: labels_loss().of_labels(logits, target) for name, logits in sides.items()}
+            total = terms["student"] + terms["teacher"] + mutual
+            given = {**terms, "dml": mutual, "total": total}
+            figures += [(f"{number}/{kind}/{key}", float(given[key]), value) for key, value in entry[kind].items()]
+        total.backward()
+        for name, logits in sides.items():
+            wanted = arrays[f"{number}/grad_{name}"]
+            difference = float(np.abs(logits.grad.numpy()[:, : wanted.shape[1]] - wanted).max())
+            worst = max(worst, difference)
+            notes += [f"{number}/grad_{name}: differs by {difference:.1e}"] if not difference <= 1e-6 else []
+    error, more = _figures(figures, 1e-5)
+    return max(worst, error), notes + more
+
+
 @checks("lr_schedules")
 def check_schedules(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[float, list[str]]:
     """The rate of every iteration."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +166,7 @@ def _check_network(case: dict[str, Any], expected: Mapping[str, np.ndarray]) -> 
     if detector:
         row.notes += detection.check_figures(network, clips, boxes, logits, expected)
     _check_losses(network, case, logits, expected, row.notes)
+    row.error = max(row.error, _check_fused(network, clips, expected, scale, row.notes))
     row.error = max(row.error, _check_views(network, case, expected, scale, row.notes))
     if row.notes or row.layer:
         row.status = DIFFERS
@@ -309,6 +311,25 @@ def _compare(what: str, value: np.ndarray, expected: np.ndarray, scale: float, n
     if not np.all(difference <= RTOL * np.abs(np.nan_to_num(expected, posinf=0, neginf=0)) + ATOL * scale):
         notes.append(f"{what}: differs by {error:.1e} of the scale")
     return error
+
+
+def _check_fused(
+    network: Any, clips: np.ndarray, expected: Mapping[str, np.ndarray], scale: float, notes: list[str]
+) -> float:
+    """``rep/``: what a network gives after its branches became one convolution, and the weights of that."""
+    from paddlevideo.modeling.layers import fused
+
+    if "rep/logits" not in expected:
+        return 0.0
+    with fused(network):
+        _, logits = _run(network, clips, set(), [])
+    worst = _compare("rep/logits", logits, expected["rep/logits"], scale, notes)
+    weights = network.state_dict()
+    for name in {key[len("rep/") : -len("/stats")] for key in expected if re.fullmatch(r"rep/.*/stats", key)}:
+        parts = {part: expected[f"rep/{name}/{part}"] for part in ("shape", "stats", "first", "spread")}
+        problem = layer_problem(weights[name].numpy(), parts)
+        notes += [f"{name} after fusing: {problem}"] if problem else []
+    return worst
 
 
 def _check_losses(

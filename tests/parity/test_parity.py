@@ -51,6 +51,37 @@ def test_full_networks_equal_the_reference(name):
     assert (row.status, row.notes) == (parity.OK, [])
 
 
+@pytest.mark.parametrize("name", ["pptsm_v2_full", "pptsm_mv3_full"])
+def test_full_networks_that_are_stored_beside_the_checkout_equal_the_reference(name):
+    file = GOLDEN.parents[2] / "shared" / "golden" / "paddlevideo" / f"{name}.json"
+    if not file.is_file():
+        pytest.skip("shared/golden is not beside the checkout")
+    row = parity.check_case(file)
+    assert (row.status, row.notes) == (parity.OK, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "layer"),
+    [
+        ({"shift_div": 8}, "backbone.stages.2.0"),
+        ({"shift_direction": "mmaction2"}, "backbone.stages.2.0"),
+        ({"shift": False}, "backbone.stages.2.0"),
+        ({"dropout_prob": 0.0}, "logits"),
+    ],
+)
+def test_a_wrong_variant_of_pptsm_v2_is_found_where_it_begins(change, layer, tmp_path):
+    """Sixteen frames: the share that a file does not name is 1 / 16."""
+    name = "paddlevideo/pptsm_v2_16seg_small"
+    row = altered(tmp_path, name, lambda case, arrays: case["reference"]["backbone"].update(change))
+    assert (row.status, row.layer) == (parity.DIFFERS, layer)
+
+
+def test_a_fused_network_that_differs_is_noticed(tmp_path):
+    row = altered(tmp_path, "paddlevideo/pptsm_v2_small", lambda case, arrays: arrays.update(
+        {"rep/logits": arrays["rep/logits"] + 0.01}))  # fmt: skip
+    assert row.status == parity.DIFFERS and "rep/logits" in "\n".join(row.notes)
+
+
 def test_losses_rates_indices_and_accuracies_equal_the_reference():
     rows = {row.name: row for row in parity.check([str(GOLDEN / "cases")])}
     wanted = {f"cases/{file.stem}" for file in (GOLDEN / "cases").glob("*.json")}

@@ -39,6 +39,8 @@ REDUCED = {
     "MobileNetV2TSM": ({"scale": 0.1}, 1280),
     "ResNetTweaksTSM": ({"depth": 18, "width": 4}, 32),
     "PPTSM_MobileNetV2": ({"scale": 0.1}, None),  # classifies by itself
+    "PPTSM_MobileNetV3": ({"scale": 0.25}, None),
+    "PPTSM_v2": ({"scale": 0.125}, None),
     "ResNet3dSlowOnly": ({"depth": 50, "width": 2}, 64),
     "ResNet3dSlowFast": ({"depth": 18, "width": 8}, 72),
     "VisionTransformer": ({"patch_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 2}, 24),

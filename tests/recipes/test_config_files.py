@@ -19,7 +19,9 @@ SHARED = {
     "TSM": {"tsm_k400_frames", "tsm_k400_frames_nhwc", "tsm_k400_videos", "tsm_motion_demo", "tsm_ucf101_frames",
             "tsm_ucf101_frames_nhwc", "tsm_ucf101_videos"},
     "ppTSM": {"pptsm_k400_frames_dense", "pptsm_k400_frames_dense_r101", "pptsm_k400_frames_uniform",
-              "pptsm_k400_videos_uniform"},
+              "pptsm_k400_videos_uniform", "pptsm_mv3_k400_frames_uniform"},
+    "ppTSMv2": {f"pptsm_lcnet_k400_{frames}frames_uniform{kind}" for frames in (8, 16)
+                for kind in ("", "_dml_distillation")},
     "TimeSformer": {"timesformer_k400_videos", "timesformer_motion_demo"},
     "ppTimeSformer": {"pptimesformer_k400_videos", "pptimesformer_k400_videos_swa"},
     "SlowOnly": {"slowonly_synthetic_demo", "slowonly_synthetic_long_demo", "lfb_nl_synthetic_long_demo"},

@@ -2,6 +2,8 @@
 
 import sys
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
@@ -13,7 +15,7 @@ from paddlevideo.inference.export import export
 from paddlevideo.settings import Options
 from paddlevideo.solver.check import Run, in_numbers
 from tests.recipes.leaves import CONFIGS, reduce
-from tests.tiny import make_clips, run_test, save
+from tests.tiny import make_clips, moving_square, run_test, save
 
 FOLDER = CONFIGS / "recognition"
 PP = FOLDER / "pptimesformer" / "pptimesformer_k400_videos.yaml"
@@ -135,6 +137,152 @@ def test_the_shipped_files_say_what_the_originals_say():
         ours["OPTIMIZER"]["learning_rate"] = in_numbers(ours["OPTIMIZER"]["learning_rate"], Run(ours["epochs"]), False)
         ours["DATASET"].pop("label_names")
         assert ours == theirs
+
+
+# --- PP-TSM v2, alone and learning with a teacher; PP-TSM on MobileNetV3
+
+PPTSM = FOLDER / "pptsm"
+NETWORKS = {"v2": ("PPTSM_v2", "PPLCNetV2_base"), "mv3": ("PPTSM_MobileNetV3", "MobileNetV3_large_x1_0")}
+
+
+def student(kind, frames, mutual):
+    """The backbone and head of a file; that of MobileNetV3 names neither frames nor classes."""
+    name, weights = NETWORKS[kind]
+    backbone = {"name": name, "pretrained": f"data/{weights}_ssld_pretrained.pdparams"}
+    if kind == "v2":
+        backbone |= {"num_seg": frames, "class_num": 400}
+    if mutual and frames == 16:
+        backbone["use_temporal_att"] = True
+    return {"backbone": backbone, "head": {"name": "MoViNetHead"}}
+
+
+def mutual_model(frames):
+    """MODEL of the files with ``dml_distillation`` in their names."""
+    teacher = {
+        "backbone": {
+            "name": "ResNetTweaksTSM", "pretrained": "data/ResNet50_vd_ssld_v2_pretrained.pdparams", "depth": 50,
+            "num_seg": frames,
+        },
+        "head": {
+            "name": "ppTSMHead", "num_classes": 400, "in_channels": 2048, "drop_ratio": 0.5, "std": 0.01,
+            "num_seg": frames,
+        },
+    }  # fmt: skip
+    labels = {
+        name: {"name": "DistillationCELoss", "model_name_pairs": [name, "GroundTruth"]}
+        for name in ("Student", "Teacher")
+    }
+    mutual = {"name": "DistillationDMLLoss", "model_name_pairs": ["Student", "Teacher"]}
+    return {
+        "framework": "RecognizerDistillation",
+        "freeze_params_list": [False, False],
+        "models": [{"Teacher": teacher}, {"Student": student("v2", frames, mutual=True)}],
+        "loss": {"Train": [*labels.values(), mutual], "Val": [labels["Student"]]},
+    }
+
+
+def original_pptsm(kind, frames, mutual=False):
+    """What PaddleVideo's ``pptsm_lcnet_k400_{frames}frames_uniform`` and its relatives say."""
+    normalization = {"Normalization": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}
+    end = [{"Image2Array": None}, normalization]
+    drawn = [
+        {"Scale": {"short_size": 256}}, {"MultiScaleCrop": {"target_size": 256}}, {"RandomCrop": {"target_size": 224}},
+        {"RandomFlip": None}, *end,
+    ]  # fmt: skip
+    centre = [{"Scale": {"short_size": 256}}, {"CenterCrop": {"target_size": 224}}, *end]
+
+    def steps(valid_mode, transform):
+        sample = {"name": "Sampler", "num_seg": frames, "seg_len": 1, "valid_mode": valid_mode}
+        return {"decode": {"name": "FrameDecoder"}, "sample": sample, "transform": transform}
+
+    def split(name):
+        listed = f"data/k400_frames/{name}.list"
+        return {"format": "FrameDataset", "data_prefix": "", "file_path": listed, "suffix": "img_{:05}.jpg"}
+
+    rate, epochs = (0.005 if mutual else 0.01), (120 if kind == "v2" else 80)
+    precise = {"preciseBN_interval": 5, "num_iters_preciseBN": 200}
+    return {
+        "MODEL": mutual_model(frames) if mutual else {"framework": "Recognizer2D", **student(kind, frames, False)},
+        "DATASET": {
+            "batch_size": 8 if mutual else 16, "num_workers": 4,
+            "train": split("train"), "valid": split("val"), "test": split("val"),
+        },
+        "PIPELINE": {"train": steps(False, drawn), "valid": steps(True, centre), "test": steps(True, centre)},
+        "OPTIMIZER": {
+            "name": "Momentum", "momentum": 0.9,
+            "learning_rate": {
+                "iter_step": True, "name": "CustomWarmupCosineDecay", "max_epoch": epochs, "warmup_epochs": 10,
+                "warmup_start_lr": rate / 2, "cosine_base_lr": rate,
+            },
+            "weight_decay": {"name": "L2", "value": 0.0001}, "use_nesterov": True,
+        },
+        "MIX": {"name": "Mixup", "alpha": 0.2},
+        **({} if kind == "v2" else {"PRECISEBN": precise}),
+        "METRIC": {"name": "CenterCropMetric"},
+        "INFERENCE": {"name": "ppTSM_Inference_helper", "num_seg": frames, "target_size": 224},
+        "model_name": "ppTSMv2" if kind == "v2" else "ppTSM",
+        "log_interval": 10, "epochs": epochs, "log_level": "INFO",
+    }  # fmt: skip
+
+
+PPTSM_ORIGINALS = {
+    "v2/pptsm_lcnet_k400_8frames_uniform": ("v2", 8),
+    "v2/pptsm_lcnet_k400_16frames_uniform": ("v2", 16),
+    "v2/pptsm_lcnet_k400_8frames_uniform_dml_distillation": ("v2", 8, True),
+    "v2/pptsm_lcnet_k400_16frames_uniform_dml_distillation": ("v2", 16, True),
+    "pptsm_mv3_k400_frames_uniform": ("mv3", 8),
+}
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    """A list of four folders of 20 frames."""
+    folder = tmp_path_factory.mktemp("frames")
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        (folder / str(i)).mkdir()
+        for t, frame in enumerate(moving_square(rng, bool(i % 2), frames=20), 1):
+            cv2.imwrite(str(folder / str(i) / f"img_{t:05}.jpg"), frame)
+    (folder / "frames.list").write_text("".join(f"{folder / str(i)} 20 {i % 2}\n" for i in range(4)))
+    return folder / "frames.list"
+
+
+@pytest.mark.parametrize("name", PPTSM_ORIGINALS)
+def test_an_original_file_of_pptsm_trains_as_it_is(name, frames, tmp_path, capsys, monkeypatch):
+    """With Mixup, which fails in PaddleVideo's own mutual learning."""
+    import main as command
+
+    file = save(original_pptsm(*PPTSM_ORIGINALS[name]), tmp_path / "k400_frames.yaml")
+    monkeypatch.setattr(sys, "argv", ["main.py", "-c", str(file), "--check"])
+    assert command.main() == 0 and "ppTSM_Inference_helper" in capsys.readouterr().out
+    config = load_run_config(file).to_dict()
+    config = Config(reduce(config, {"FrameDataset": frames}, tmp_path / "out"), str(file))
+    run = train(config, Options(validate=True, max_iters=1))
+    mutual = name.endswith("distillation")
+    best = tmp_path / "out" / f"{config['model_name']}_best{'_student' if mutual else ''}.pdparams"
+    assert run.progress.step == 1 and best.is_file()
+    assert run_test(config, Options(weights=str(best), max_iters=1))["num_samples"] == 2
+    if mutual:  # both learn, and the plain file takes the student
+        learning = {key.partition(".")[0] for key, p in run.framework.named_parameters() if not p.stop_gradient}
+        assert learning == {"Teacher", "Student"}
+        plain = original_pptsm("v2", PPTSM_ORIGINALS[name][1])
+        plain["MODEL"] = student("v2", PPTSM_ORIGINALS[name][1], mutual=True) | {"framework": "Recognizer2D"}
+        plain = Config(reduce(plain, {"FrameDataset": frames}, tmp_path / "plain"), str(file))
+        assert run_test(plain, Options(weights=str(best), max_iters=1))["num_samples"] == 2
+
+
+@pytest.mark.parametrize("name", PPTSM_ORIGINALS)
+def test_the_shipped_file_of_pptsm_equals_the_original(name):
+    ours, theirs = load_config(PPTSM / f"{name}.yaml").to_dict(), original_pptsm(*PPTSM_ORIGINALS[name])
+    theirs.pop("INFERENCE")
+    theirs["MODEL"].get("loss", {}).pop("Val", None)  # validation computes METRIC
+    if name.startswith("pptsm_mv3"):
+        theirs["MODEL"]["backbone"] |= {"num_seg": 8, "class_num": 400}
+    ours["OPTIMIZER"].pop("base_batch_size")
+    ours["OPTIMIZER"]["learning_rate"] = in_numbers(ours["OPTIMIZER"]["learning_rate"], Run(ours["epochs"]), False)
+    ours["DATASET"].pop("label_names")
+    assert ours["PIPELINE"]["test"]["sample"].pop("dense_sample") is False
+    assert ours == theirs
 
 
 # --- AVA

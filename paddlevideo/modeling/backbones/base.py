@@ -67,7 +67,7 @@ class Backbone(nn.Layer, ABC):
 
     @classmethod
     def structures(cls, origin: str) -> Iterable[dict[str, Any]]:
-        """Every ``structure`` that a file of ``origin`` may be of."""
+        """Every ``structure`` that a file of ``origin`` may be of; "paddle": PaddleVideo or PaddleClas."""
         return ()
 
     @classmethod

@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from paddlevideo.modeling.backbones.base import Backbone
+from paddlevideo.modeling.backbones.classifying import without_other_classifier
 from paddlevideo.modeling.layers import ConvBN, children
 from paddlevideo.modeling.naming import batch_norm
 from paddlevideo.modeling.shift import ShiftState, TemporalShift, resolved_shift_div
@@ -20,7 +21,7 @@ _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3
 _LAST = 1280
 
 
-def _channels(count: int, scale: float) -> int:
+def rounded_channels(count: int, scale: float) -> int:
     """``count * scale`` to the nearest multiple of 8, but no less than nine tenths of it.
 
     *Source*: torchvision's and MMCV's rounding for MobileNetV2.
@@ -99,7 +100,7 @@ class MobileNetV2Trunk(Backbone):
         shift = {**shift, "shift_div": self.shift_div}
         self.num_seg = self.out_seg = shift["num_seg"]
         self.shift_mode = shift["mode"]
-        channels = _channels(32, scale)
+        channels = rounded_channels(32, scale)
         self.conv1 = ConvBN(3, channels, 3, 2, "relu6", bn_wd)
         for number, (expansion, width, count, stride) in enumerate(_STAGES, 2):
             blocks = []
@@ -107,7 +108,7 @@ class MobileNetV2Trunk(Backbone):
                 blocks.append(
                     InvertedResidual(
                         channels,
-                        _channels(width, scale),
+                        rounded_channels(width, scale),
                         expansion,
                         expands_first or expansion != 1,
                         stride if i == 0 else 1,
@@ -115,10 +116,10 @@ class MobileNetV2Trunk(Backbone):
                         bn_wd,
                     )
                 )
-                channels = _channels(width, scale)
+                channels = rounded_channels(width, scale)
             self.add_sublayer(f"conv{number}", MobileNetStage(f"conv{number}", blocks))
-        self.conv9 = ConvBN(channels, max(_LAST, _channels(_LAST, scale)), 1, act="relu6", bn_wd=bn_wd)
-        self.out_channels = max(_LAST, _channels(_LAST, scale))
+        self.conv9 = ConvBN(channels, max(_LAST, rounded_channels(_LAST, scale)), 1, act="relu6", bn_wd=bn_wd)
+        self.out_channels = max(_LAST, rounded_channels(_LAST, scale))
 
     def features(self, x: paddle.Tensor, state: ShiftState | None) -> paddle.Tensor:
         """[N * T, 3, H, W] -> [N * T, C, H / 32, W / 32]."""
@@ -233,12 +234,7 @@ class PPTSM_MobileNetV2(MobileNetV2Trunk):
 
     def adapt_pretrained(self, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         """A classifier of another number of classes is left out, and ``out`` starts anew."""
-        bias = arrays.get("out.bias")
-        if bias is not None and list(bias.shape) == list(self.out.bias.shape):
-            return arrays, {}
-        rule = "of the classifier start anew: the file has another number of classes"
-        kept = {key: value for key, value in arrays.items() if not key.startswith("out.")}
-        return kept, {"out.weight": rule, "out.bias": rule}
+        return without_other_classifier(arrays, "out", self.out)
 
 
 def mobilenet_names(origin: str, shift: bool) -> dict[str, str]:

@@ -64,7 +64,6 @@ def test_a_model_name_is_a_name(name):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("MobileNetV3", "PPTSM_MobileNetV2"), ("PPTSM_MobileNetV3", "PPTSM_MobileNetV2"), ("PPTSM_v2", "PP-TSM v2"),
         ("BMN", "localisation"), ("ResNetTSN", "shift: False"), ("SwinTransformer3D", "VisionTransformer"),
         ("YOWO", "FastRCNN"), ("CTRGCN", "skeletons"),
     ],

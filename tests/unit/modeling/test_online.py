@@ -15,13 +15,15 @@ BACKBONES = {
     "mobilenet": {"name": "MobileNetV2TSM", "scale": 0.25},
     "tweaks": {"name": "ResNetTweaksTSM", "depth": 50, "width": 8},
     "pptsm mobilenet": {"name": "PPTSM_MobileNetV2", "scale": 0.25, "class_num": 3},
+    "pptsm mobilenet v3": {"name": "PPTSM_MobileNetV3", "scale": 0.25, "class_num": 3},
+    "pptsm v2": {"name": "PPTSM_v2", "scale": 0.25, "class_num": 3},
 }
 HEADS = {
     "resnet": {**TSM_HEAD, "in_channels": 256},
     "resnet block": {**TSM_HEAD, "in_channels": 128},
     "resnet mmaction2": {**TSM_HEAD, "in_channels": 128},
     "mobilenet": {**TSM_HEAD, "in_channels": 1280},
-    "pptsm mobilenet": {"name": "MoViNetHead"},
+    **dict.fromkeys(("pptsm mobilenet", "pptsm mobilenet v3", "pptsm v2"), {"name": "MoViNetHead"}),
     "tweaks": {**TSM_HEAD, "name": "ppTSMHead", "in_channels": 256},
 }
 NAMES = pytest.mark.parametrize("name", BACKBONES)

@@ -30,7 +30,10 @@ def test_paddlevideo_shift_equals_paddles_operator(num_seg, channels, shift_div)
     assert np.array_equal(temporal_shift(x, num_seg, shift_div).numpy(), expected.numpy())
 
 
-@pytest.mark.parametrize("name", ["ResNetTSM", "ResNetTweaksTSM", "MobileNetV2TSM", "PPTSM_MobileNetV2"])
+@pytest.mark.parametrize(
+    "name",
+    ["ResNetTSM", "ResNetTweaksTSM", "MobileNetV2TSM", "PPTSM_MobileNetV2", "PPTSM_MobileNetV3", "PPTSM_v2"],
+)
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -43,7 +46,7 @@ def test_paddlevideo_shift_equals_paddles_operator(num_seg, channels, shift_div)
     ],
 )
 def test_a_share_that_is_not_named_is_that_of_the_reference_and_is_reported(name, given, expected, caplog):
-    small = {"scale": 0.25} if "Mobile" in name else {"width": 8, "depth": 18}
+    small = {"width": 8, "depth": 18} if "ResNet" in name else {"scale": 0.25}
     with caplog.at_level("INFO", logger="paddlevideo"):
         network = BACKBONES.build({"name": name, **small, **given}, "MODEL.backbone")
     found = {layer.shift_div for layer in network.sublayers() if isinstance(layer, TemporalShift)}

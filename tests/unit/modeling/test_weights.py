@@ -71,6 +71,11 @@ def transformer(classes=3):
     return build_framework({"framework": "RecognizerTransformer", "backbone": vit, "head": head})
 
 
+def classifying(name):
+    backbone = {"name": name, "num_seg": 2, "scale": 0.125, "class_num": 3}
+    return build_framework({"framework": "Recognizer2D", "backbone": backbone, "head": {"name": "MoViNetHead"}})
+
+
 @pytest.mark.parametrize(
     ("weights", "network", "words"),
     [
@@ -78,8 +83,14 @@ def transformer(classes=3):
         (transformer, model, "No key of the backbone matches: .* of a VisionTransformer of depth 2"),
         (model, lambda classes: model(classes, depth=34), "Choose the configuration that the file was trained with"),
         (lambda: model(7), model, "number of classes differs: set MODEL.head.num_classes to 7, the file's"),
+        (
+            lambda: classifying("PPTSM_v2"),
+            lambda classes: classifying("PPTSM_MobileNetV3"),
+            "Only . keys .* a PPTSM_v2",
+        ),
+        (lambda: classifying("PPTSM_MobileNetV3"), model, "No key of the backbone matches: .* a PPTSM_MobileNetV3"),
     ],
-    ids=["TSM for a TimeSformer", "TimeSformer for a TSM", "depth", "classes"],
+    ids=["TSM for a TimeSformer", "TimeSformer for a TSM", "depth", "classes", "few in common", "MobileNetV3"],
 )
 @pytest.mark.parametrize("classes", [3, 5])
 @pytest.mark.parametrize("strict", [True, False])
@@ -141,6 +152,33 @@ def test_pretrained_takes_bare_names_and_whole_checkpoints(tmp_path):
     for name in ("imagenet", "k400"):
         network = model(3, pretrained=str(tmp_path / f"{name}.pdparams"))
         assert np.array_equal(network.backbone.res5b.conv1._conv.weight.numpy(), bare["res5b.conv1._conv.weight"])
+
+
+@pytest.mark.parametrize("prefix", ["", "Student."])
+def test_paddlevideos_distillation_numbers_the_parts_of_a_model(prefix, tmp_path):
+    """``0.X`` in the file of its best student, ``Student.0.X`` beside ``Teacher.0.X`` in the whole."""
+    source = model()
+    numbers = {"backbone.": "0.", "head.": "1."}
+    arrays = {
+        prefix + numbers[key[: key.index(".") + 1]] + key[key.index(".") + 1 :]: value
+        for key, value in arrays_of(source).items()
+    }
+    if prefix:
+        teacher = {key.replace(prefix, "Teacher."): value + 1 for key, value in arrays.items()}
+        arrays = {**teacher, **arrays}
+    write_pickle(tmp_path / "w.pdparams", arrays)
+    network = model()
+    assert load_weights(network, tmp_path / "w.pdparams").clean and same(source, network)
+    begun = model(pretrained=str(tmp_path / "w.pdparams"))
+    assert same(source.backbone, begun.backbone) and not same(source, begun)
+
+
+def test_of_a_checkpoint_of_both_a_single_network_takes_the_student(tmp_path):
+    source, teacher = model(), model()
+    arrays = {f"Student.{key}": value for key, value in arrays_of(source).items()}
+    arrays |= {f"Teacher.{key}": value for key, value in arrays_of(teacher).items()}
+    network = model()
+    assert load_weights(network, arrays).clean and same(source, network)
 
 
 def test_pretrained_refuses_gaps_and_reports_where(tmp_path):
