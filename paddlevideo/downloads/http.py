@@ -181,14 +181,13 @@ def _attempt(address: str, part: Path, rules: Rules, say: Callable[[str], None])
         size = "" if total is None else f" ({total / _MB:.1f} MB)"
         say(f"fetching {without_secrets(address)}{size}{', continued' if begun else ''}")
         if not begun:
+            discard(part)  # a crash here must not leave the old bytes with the new ETag
             write_atomic(_about(part), json.dumps({"etag": response.headers.get("ETag", "")}))
         try:
-            with part.open("r+b" if begun else "wb") as stream:
+            with _on_disk(part.open, "r+b" if begun else "wb", 0) as stream:
                 stream.seek(begun)
                 have = _receive(response, stream, begun, total, rules, say)
-                stream.truncate()
-                stream.flush()
-                os.fsync(stream.fileno())
+                _on_disk(os.fsync, stream.fileno())
         except _Disk as error:
             discard(part)
             raise UserError(f"{part.parent}: cannot be written ({error}); nothing was kept") from None
@@ -201,6 +200,13 @@ def _attempt(address: str, part: Path, rules: Rules, say: Callable[[str], None])
 
 class _Disk(Exception):
     """Writing failed, which is no reason to fetch again."""
+
+
+def _on_disk(write: Callable[..., Any], *values: Any) -> Any:
+    try:
+        return write(*values)
+    except OSError as error:
+        raise _Disk(error.strerror or str(error)) from error
 
 
 def _receive(
@@ -216,10 +222,9 @@ def _receive(
         have += len(block)
         if have > (rules.most_bytes if total is None else total):
             raise TooLargeError(f"sends more than {rules.most_bytes if total is None else total} bytes")
-        try:
-            stream.write(block)
-        except OSError as error:
-            raise _Disk(error.strerror or str(error)) from error
+        rest = memoryview(block)
+        while rest:  # a file without a buffer may take less
+            rest = rest[_on_disk(stream.write, rest) :]
         now, in_window = time.monotonic(), in_window + len(block)
         if now - start > _WINDOW_S:
             if in_window < _LEAST_BYTES:
@@ -266,6 +271,8 @@ def _refuse_size(part: Path, begun: int, total: int | None, rules: Rules, addres
 def _refused(address: str, part: Path, error: urllib.error.HTTPError) -> None:
     """What an answer with an error means: to try again, to begin anew, or the end."""
     shown, what = without_secrets(address), f"the server answers {error.code} {printable(error.reason or '')}".strip()
+    if 300 <= error.code < 400:  # urllib's own words hold the whole address
+        raise UserError(f"{shown}: redirects in a circle, or to what is no address of the web; refused")
     if error.code == 416:
         discard(part)
         raise _Broken(what)

