@@ -12,7 +12,7 @@ from paddle import nn
 from paddlevideo.downloads.cache import local_weights
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.backbones.base import Backbone
-from paddlevideo.modeling.conversion import is_foreign, renamed, renamed_backbone
+from paddlevideo.modeling.conversion import Conversion, is_foreign, renamed, renamed_backbone
 from paddlevideo.modeling.naming import network_of
 from paddlevideo.modeling.weight_arrays import KeyReport, assign, compare, read_weights
 from paddlevideo.safe_io import instead_of_a_file
@@ -51,18 +51,20 @@ def load_weights(
     Raises:
         UserError: something does not fit; nothing has been loaded then.
     """
-    notes: list[str] = []
+    converted: Conversion | None = None
     if isinstance(weights, Mapping):
         arrays = {key: value for key, value in weights.items() if key != "StructuredToParameterName@@"}
         name = source or "weights"
     else:
-        (arrays, notes), name = _read(model, weights), source or str(weights)
+        file, name = local_weights(weights), source or str(weights)
+        converted = renamed(model, file) if is_foreign(file) else None
+        arrays = converted.arrays if converted else read_weights(file)
     arrays = _own_part(arrays, model.weights_prefix)
     resized: dict[str, tuple[list[int], list[int]]] = {}
     if not strict:
         arrays, resized = _resize(model, arrays)
     report, head = compare(model, arrays, name), tuple(model.classifier_prefixes)
-    report.resized, report.notes = resized, notes
+    report.resized, report.notes = resized, _notes(converted)
     if not strict:
         rule = "of the head keep their start values"
         report.explained.update({key: rule for key in report.missing if key.startswith(head)})
@@ -71,7 +73,7 @@ def load_weights(
     if refused and allow_head_mismatch and not report.missing and not (strict and report.unexpected):
         refused = any(not key.startswith(head) for key in report.mismatched)
     if refused:
-        raise UserError(f"{report}\nNothing was loaded. {_way_out(report)}")
+        raise UserError(f"{report}\nNothing was loaded. {_other_network(converted) or _way_out(report)}")
     assign(model, arrays, report)
     return report
 
@@ -94,34 +96,30 @@ def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.
         raise UserError(f"{where}: {error}; {without}") from None
     if not (file.is_file() or is_export(file)):
         raise UserError(f"{where}: {path}: {instead_of_a_file(path)}; get it from the model's page, {without}")
-    if is_foreign(file):
-        conversion = renamed_backbone(backbone, file)
-        arrays, notes = conversion.arrays, [f"converted: {conversion.origin}", *conversion.notes]
-    else:
-        arrays, notes = read_weights(file), []
+    converted = renamed_backbone(backbone, file) if is_foreign(file) else None
+    arrays = converted.arrays if converted else read_weights(file)
     own = {key[len(_PREFIX) :]: value for key, value in arrays.items() if key.startswith(_PREFIX)}
     rest = {key: value for key, value in arrays.items() if not key.startswith(_PREFIX)}
     # beside backbone.* keys, a head.* belongs to another class count, not to the backbone
     arrays = {**own, **{key: value for key, value in rest.items() if not (own and key.startswith(_HEAD))}}
     given, (arrays, explained) = arrays, backbone.adapt_pretrained(arrays)
     report = compare(backbone, arrays, str(path))
-    report.resized, report.notes = _changed(given, arrays), notes
+    report.resized, report.notes = _changed(given, arrays), _notes(converted)
     report.explained = {key: explained[key] for key in report.missing if key in explained}
     report.missing = [key for key in report.missing if key not in explained]
     if report.missing or report.mismatched:
-        raise UserError(f"{where}: {report}\nNothing was loaded. {_way_out(report)}")
+        raise UserError(f"{where}: {report}\nNothing was loaded. {_other_network(converted) or _way_out(report)}")
     assign(backbone, arrays, report)
     log.info("pretrained %s", report)
     return report
 
 
-def _read(model: Any, weights: str | os.PathLike) -> tuple[dict[str, Any], list[str]]:
-    """The arrays of a file under this suite's names, and lines on their conversion."""
-    file = local_weights(weights)
-    if not is_foreign(file):
-        return read_weights(file), []
-    conversion = renamed(model, file)
-    return conversion.arrays, [f"converted: {conversion.origin}", *conversion.notes]
+def _notes(converted: Conversion | None) -> list[str]:
+    return [f"converted: {converted.origin}", *converted.notes] if converted else []
+
+
+def _other_network(converted: Conversion | None) -> str:
+    return converted.other_network if converted else ""
 
 
 def _own_part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
