@@ -28,7 +28,7 @@ def commands(page):
     """The printed command lines as words: [script, flags...], or ["paddlevideo train", flags...]."""
     for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL):
         for line in block.replace("\\\n", " ").replace("$(which paddlevideo)", "paddlevideo").splitlines():
-            found = re.search(r"(main\.py|tools/[\w/]+\.py|paddlevideo (?:prepare )?[a-z-]+) ([^;#]*)", line)
+            found = re.search(r"(main\.py|tools/[\w/]+\.py|paddlevideo (?:prepare |weights )?[a-z-]+) ([^;#]*)", line)
             if found and not line.startswith("#"):
                 yield [found[1], *shlex.split(found[2])]
 
