@@ -70,7 +70,7 @@ def test_every_file_and_module_of_the_repository_that_a_page_names_exists(page):
     text = page.read_text()
     rooms = "configs|tools|tests|paddlevideo|benchmarks|docs"
     files = set(
-        re.findall(rf"(?<![\w/])((?:{rooms})/[\w/-]+(?:\.(?:py|md|yaml|png))?)(?![\w{{}}*.]*[{{}}*])", text, re.ASCII)
+        re.findall(rf"(?<![\w/])((?:{rooms})/[\w/-]+(?:\.(?:py|md|ya?ml|png))?)(?![\w{{}}*.]*[{{}}*])", text, re.ASCII)
     )
     files = {re.sub(r"^(configs/.*)\.py$", r"\1.yaml", name) for name in files}  # MMAction2's names
     files |= {f"{name.replace('.', '/')}.py" for name in re.findall(r"-m ((?:demo|benchmarks|tests)\.[\w.]+\w)", text)}

@@ -145,7 +145,7 @@ def test_a_stated_length_beyond_the_limit_is_refused_before_the_body(part):
         ({"Content_Length": "5", "Content_Encoding": "gzip"}, "is sent compressed"),
     ],
 )
-def test_what_a_server_states_is_judged_before_its_body(part, headers, words):
+def test_what_a_server_states_is_checked_before_its_body(part, headers, words):
     with pytest.raises(UserError, match=words):
         get(send(b"12345", **headers), part)
     assert not part.exists()
