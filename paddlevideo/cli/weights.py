@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from paddlevideo.downloads.cache import Cache, Wanted, wanted_of
 from paddlevideo.downloads.index import Entry, entries, matching
@@ -68,7 +67,7 @@ def _list(args: argparse.Namespace) -> int:
         raise UserError(f"no weights hold {args.pattern!r}{suggest(args.pattern, entries(), listed=False)}")
     width = max(len(entry.name) for entry in found)
     for entry in found:
-        notes = [entry.publisher, entry.figure, Path(entry.config).stem]
+        notes = [f"{entry.publisher} ({entry.licence})", entry.figure, Path(entry.config).stem]
         notes += ["in the cache"] if cache.path(Wanted.of_entry(entry)).is_file() else []
         print(f"{entry.name:{width}}  {', '.join(note for note in notes if note)}")
     return 0
@@ -138,7 +137,7 @@ def _remove(args: argparse.Namespace) -> int:
 
 def _key(name: str, cache: Cache) -> str:
     """The folder in the cache that a name, an address or the folder's own name means."""
-    wanted = wanted_of(name) if urlsplit(name).scheme or name in entries() else None
+    wanted = wanted_of(name)
     key, there = wanted.key if wanted else name, cache.folders()
     if key not in there:
         raise UserError(f"{name}: is not in the cache {cache.folder}{suggest(key, there, listed=False)}")
