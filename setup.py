@@ -12,7 +12,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "paddlevideo/__init__.py").
 README = HERE / "README.md"
 
 STUDIO = "applications/studio"
-SHIPPED = ("configs/**/*.yaml", "data/*/labels.txt")  # below paddlevideo/ in an installed package; see shipped.py
+# below paddlevideo/ in an installed package; see shipped.py
+SHIPPED = ("configs/**/*.yaml", "configs/weights.yml", "data/*/labels.txt")
 
 
 class BuildWithShipped(build_py):

@@ -71,7 +71,7 @@ def test(
 
     Args:
         config: as of ``train``.
-        weights: the ``.pdparams`` file.
+        weights: the ``.pdparams`` file, its name or its address (``downloads.cache.local_weights``).
         overrides: as of ``train``; ``protocol=NAME`` chooses one of PROTOCOLS.
         out: file for the results of every video, ``.json``, ``.csv`` or ``.pkl``; detections ``.csv``.
         imports: as of ``train``.
@@ -108,7 +108,7 @@ def export(
 
     Args:
         config: as of ``train``.
-        weights: the ``.pdparams`` file.
+        weights: the ``.pdparams`` file, its name or its address (``downloads.cache.local_weights``).
         out: the folder to write.
         overrides: as of ``train``.
         name: of the files; None: ``model_name``.

@@ -20,6 +20,7 @@ from paddlevideo.addresses import without_secrets
 from paddlevideo.ava_files import read_ava_labels
 from paddlevideo.config import Config
 from paddlevideo.config.checking import AUTO
+from paddlevideo.downloads.cache import local_weights
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.loader.datasets.lists import ClassCount, expanded
@@ -142,7 +143,7 @@ def classes_of_weights(path: str | Path) -> Classes:
     """The classes that a weights file was trained on, from its note or from its resume point's manifest.
 
     Args:
-        path: ``.pdparams``; or exported weights, a ``.pdiparams`` or its folder.
+        path: ``.pdparams``, or its name or address; or exported weights, a ``.pdiparams`` or its folder.
 
     Returns:
         Unknown classes where there is neither.
@@ -150,7 +151,7 @@ def classes_of_weights(path: str | Path) -> Classes:
     Raises:
         UserError: the file is missing; the note is damaged, or was written for other weights.
     """
-    path = Path(path).expanduser()
+    path = local_weights(path)
     if is_export(path):
         names = read_names(path)
         return Classes.of(names.classes, str(names.file))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.downloads.cache import local_weights
 from paddlevideo.errors import DamagedFileError, UserError
 from paddlevideo.manifest import read_note, write_manifest
 from paddlevideo.safe_io import instead_of_a_file, sha256
@@ -49,12 +50,13 @@ def is_export(path: str | os.PathLike) -> bool:
 
 
 def weights_file(path: str | os.PathLike) -> Path:
-    """The file that holds the weights of a path: itself, or the ``.pdiparams`` in the folder of an export.
+    """The file that holds weights: that of a path, a name or an address (``downloads.cache.local_weights``), or the
+    ``.pdiparams`` in the folder of an export.
 
     Raises:
-        UserError: a folder of several models.
+        UserError: a folder of several models; a name or address that cannot be fetched.
     """
-    path = Path(path).expanduser()
+    path = local_weights(path)
     return _params_of(path) if path.is_dir() and is_export(path) else path
 
 

@@ -116,6 +116,44 @@ def files(folder) -> type:
     return Handler
 
 
+def resumable(
+    content: bytes,
+    etag: str = '"one"',
+    cut_at: int | None = None,
+    pause_s: float = 0.0,
+    type: str = "binary/octet-stream",
+) -> type:
+    """A handler that serves one file with Range and If-Range, and notes the headers of every request in ``requests``.
+
+    Args:
+        cut_at: byte of the file at which the first connection is closed.
+        pause_s: before every 64 KiB.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        requests: list[dict[str, str]] = []
+
+        def do_GET(self):
+            self.requests.append(dict(self.headers))
+            begin = 0
+            if self.headers.get("If-Range") == etag and "Range" in self.headers:
+                begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            self.send_response(206 if begin else 200)
+            self.send_header("Content-Type", type)
+            self.send_header("Content-Length", str(len(content) - begin))
+            self.send_header("ETag", etag)
+            if begin:
+                self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+            self.end_headers()
+            end = cut_at if cut_at is not None and len(self.requests) == 1 else len(content)
+            with contextlib.suppress(OSError):
+                for place in range(begin, end, 1 << 16):
+                    time.sleep(pause_s)
+                    self.wfile.write(content[place : min(place + (1 << 16), end)])
+
+    return Handler
+
+
 class RtspServer:
     """Sends one H.264 video to each client over the RTSP connection itself (interleaved), at ``speed`` times its rate.
 

@@ -19,7 +19,7 @@ from paddlevideo.errors import UserError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser, "YAML file of the detector", required=False)
-    options.add_weights(parser, "its trained weights, .pdparams")
+    options.add_weights(parser, "its trained weights: a file")
     add = parser.add_argument
     add("--split", choices=("train", "val", "test"), default="train", help="the persons of this set (%(default)s)")
     add("--mmaction2", type=Path, metavar="PKL", help="convert MMAction2's lfb_*.pkl instead; needs no network")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from paddlevideo.cli import options
 from paddlevideo.config import Config
+from paddlevideo.downloads.cache import local_weights
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import sha256
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("source", help=".pth, .pyth, .pt, .safetensors or .pdparams")
+    source = ".pth, .pyth, .pt, .safetensors or .pdparams: a file, a name of 'paddlevideo weights', or an address"
+    add("source", help=source)
     add("target", help="file to write, .pdparams; what it was made from is noted in TARGET.json")
     options.add_config(parser, "YAML file of the network (of a distillation: its student)")
     origins = ("auto", "mmaction2", "timesformer", "torchvision", "tonylins", "timm", "paddle")
@@ -61,7 +63,7 @@ def convert_file(config: Config, source: str | Path, target: str | Path, **how: 
 
     Args:
         config: its MODEL is the network, of a distillation the student; files that MODEL names are not loaded.
-        source: ``.pth`` (and torch's other suffixes), ``.safetensors`` or ``.pdparams``.
+        source: ``.pth`` (and torch's other suffixes), ``.safetensors`` or ``.pdparams``; a path, a name or an address.
         target: ``.pdparams``.
         how: as of ``convert_weights``: origin, backbone_only, averaged, allow_missing, allow_unexpected.
 
@@ -72,7 +74,7 @@ def convert_file(config: Config, source: str | Path, target: str | Path, **how: 
     from paddlevideo.modeling.conversion import convert_weights
     from paddlevideo.modeling.frameworks.build import build_deployed
 
-    source, target = Path(source).expanduser(), Path(target).expanduser()
+    source, target = local_weights(source), Path(target).expanduser()
     if target.suffix != ".pdparams":
         raise UserError(f"{target}: the target must end in .pdparams")
     if target.resolve() == source.resolve():

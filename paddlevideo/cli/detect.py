@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     needed = "YAML file the model was trained with; not needed for an exported model"
     options.add_config(parser, needed, required=False)
     add("--video_path", required=True, nargs="+", metavar="FILE", help="the video, or several")
-    options.add_weights(parser, "trained weights (.pdparams), with --config")
+    options.add_weights(parser, "trained weights, with --config: a file")
     add("--model_file", metavar="FILE", help="an exported model (.json), or its folder")
     add("--params_file", metavar="FILE", help="its weights (.pdiparams beside the model)")
     add("--proposals", metavar="FILE", help="boxes of people (.pkl, .npz, .json); key frames are its seconds")

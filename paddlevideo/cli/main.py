@@ -66,6 +66,12 @@ _PREPARE = {
     "shards": Command("videos to tar shards with an index, for object stores and network disks", "prepare_shards"),
     "class-weights": Command("how often each action occurs, and weights for the loss", "prepare_class_weights"),
 }
+_WEIGHTS = {
+    "list": Command("names of released weights, and what the cache holds", "weights", ("list",)),
+    "get": Command("fetch weights by name or address", "weights", ("get",)),
+    "verify": Command("compare fetched files with their SHA-256", "weights", ("verify",)),
+    "remove": Command("remove fetched files", "weights", ("remove",)),
+}
 COMMANDS = Group(
     "Video understanding on PaddlePaddle: train, test, export and predict from one YAML file.",
     {
@@ -84,6 +90,7 @@ COMMANDS = Group(
         "persons": Command("find people in a video and their tracks, without a model of actions", "persons"),
         "bank": Command("build a long-term feature bank", "bank"),
         "convert": Command("convert weights of MMAction2, TimeSformer, torchvision and timm", "convert"),
+        "weights": Group("released weights by name or address, and their cache", _WEIGHTS),
         "browse": Command("draw clips before and after their pipeline", "browse"),
         "visualize": Command("draw what a prediction depends on", "visualize"),
         "eval": Command("score stored results again, and fuse them", "eval"),

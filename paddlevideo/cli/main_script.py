@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
     parser.add_argument("--check", action="store_true", help="check the configuration, print it resolved, and stop")
     parser.add_argument("--test", action="store_true", help="evaluate the weights of -w on DATASET.test")
-    options.add_weights(parser, "weights to test, or to begin training from")
+    options.add_weights(parser, "weights to test, or to begin training from: a file")
     train.add_training(parser)
     test.add_testing(parser)
     train.add_run(parser)

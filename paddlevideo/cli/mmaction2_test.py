@@ -23,7 +23,7 @@ _TOP_K = ("topk", "top_k_accuracy.topk", "metric_options.top_k_accuracy.topk")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     mmaction2.add_shared_options(parser)
     add = parser.add_argument
-    add("checkpoint", help="weights, .pdparams; a .pth path stands for the converted file beside it")
+    add("checkpoint", help="weights: a file, a name or an address; of a .pth, the .pdparams beside it is taken")
     results = "per-video results, .json, .pkl or .csv; of detection .csv (pred.* in the output folder)"
     add("--out", metavar="FILE", help=results)
     add("--eval", nargs="+", choices=METRICS, default=[], metavar="METRIC", help=", ".join(METRICS))
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_run_config(mmaction2.yaml_path(args.config), chosen, ("test",), args.imports)
     if args.average_clips:
         config = mmaction2.with_average(config, args.average_clips)
-    weights = _weights(args.checkpoint, args.config)
+    weights = _weights(args.checkpoint)
     mmaction2.note_launcher(args.launcher)
     from paddlevideo.build import metric_for
     from paddlevideo.reporting.results import SUFFIXES
@@ -101,20 +101,11 @@ def _top_k(eval_options: list[str]) -> list[int]:
     return top_k
 
 
-def _weights(checkpoint: str, config: str) -> str:
-    """The ``.pdparams`` of CHECKPOINT; prints its path if a torch file was named.
-
-    Raises:
-        UserError: a torch file that has not been converted.
-    """
+def _weights(checkpoint: str) -> str:
+    """CHECKPOINT, or the ``.pdparams`` beside a file of torch, whose path is printed."""
     path = Path(checkpoint)
-    if path.suffix not in (".pth", ".pt"):
-        return checkpoint
     converted = path.with_suffix(".pdparams")
-    if not converted.is_file():
-        raise UserError(
-            f"{checkpoint}: weights of torch are converted once: python tools/convert_weights.py {checkpoint} "
-            f"{converted} -c {Path(config).with_suffix('.yaml')}"
-        )
+    if path.suffix not in (".pth", ".pt") or not converted.is_file():
+        return checkpoint
     print(f"{checkpoint}: using the converted weights {converted}")
     return str(converted)

@@ -81,11 +81,12 @@ def read_run_config(args: argparse.Namespace, uses: Sequence[str] = SPLITS) -> C
 
 def add_weights(
     parser: argparse.ArgumentParser,
-    help: str = "trained weights: .pdparams, or the folder of an export",
+    help: str = "trained weights: a file, the folder of an export",
     required=False,
 ) -> None:
-    """``-w``."""
-    parser.add_argument("-w", "--weights", required=required, metavar="FILE", help=help)
+    """``-w``; ``help`` ends with what a path of it is."""
+    ways = f"{help}, a name of 'paddlevideo weights' or an address"
+    parser.add_argument("-w", "--weights", required=required, metavar="FILE", help=ways)
 
 
 def add_device(parser: argparse.ArgumentParser, help: str = "auto, cpu, gpu or gpu:N (%(default)s)") -> None:

@@ -78,7 +78,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """The flags of ``make_predictor``: a model, its class names, and where it runs."""
     config = "YAML file; of an exported model only if there is no inference.yml beside it"
     options.add_config(parser, config, required=False)
-    options.add_weights(parser, "trained weights (.pdparams), with --config")
+    options.add_weights(parser, "trained weights, with --config: a file")
     add = parser.add_argument
     add("--model_file", help="exported model (.json or .pdmodel), or the folder it was exported to")
     add("--params_file", help="its weights (.pdiparams beside the model)")

@@ -17,7 +17,7 @@ from paddlevideo.settings import DEFAULT_SEED
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
-    options.add_weights(parser, "weights to begin training from")
+    options.add_weights(parser, "weights to begin training from: a file")
     add_training(parser)
     add_run(parser)
 

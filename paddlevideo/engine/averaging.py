@@ -16,6 +16,7 @@ from paddle import nn
 from paddlevideo.build import deployed_network, loader_for
 from paddlevideo.classes import UNKNOWN, Classes, classes_of_weights, order_in, write_weights
 from paddlevideo.config import Config
+from paddlevideo.downloads.cache import local_weights
 from paddlevideo.engine import distributed
 from paddlevideo.engine.checkpoint import Arrays, numpy_state
 from paddlevideo.engine.evaluate import tensors
@@ -469,7 +470,7 @@ def average_files(
     """Writes the mean of several checkpoints, and ``target``.json that lists its sources.
 
     Args:
-        sources: ``.pdparams`` files of one network.
+        sources: ``.pdparams`` files of one network, by path, name or address.
         target: ``.pdparams``.
         weights: the share of each; equal ones if not given.
         config: what the network and its training clips are; needed for ``bn_batches``.
@@ -488,7 +489,7 @@ def average_files(
         raise UserError(f"--bn_batches: expected at least 0, got {bn_batches}")
     if bn_batches and config is None:
         raise UserError("--bn_batches: which training clips? name the configuration with -c CFG")
-    files = [Path(source).expanduser() for source in sources]
+    files = [local_weights(source) for source in sources]
     if any(target.resolve() == file.resolve() for file in files):
         raise UserError(f"{target}: is a source, too; give the average a name of its own")
     twice = [str(file) for i, file in enumerate(files) if file.resolve() in {f.resolve() for f in files[:i]}]

@@ -340,7 +340,7 @@ def detect(
     Args:
         video: a file, or one that is open.
         model: an exported model (its folder or program), or with ``weights`` a configuration.
-        weights: ``.pdparams`` that were trained with the configuration.
+        weights: ``.pdparams`` that were trained with the configuration, or their name or address.
         detector: finds persons: an ``.onnx`` file, a folder that PaddleDetection exported, ``hog``, or an object; None:
             OpenCV's HOG.
         detector_config: file about the detector's inputs and outputs; None: the one beside it.

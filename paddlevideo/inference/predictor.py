@@ -439,7 +439,8 @@ def load(
 
     Args:
         model: an exported model (its folder or program), or with ``weights`` a configuration.
-        weights: ``.pdparams`` that were trained with the configuration; scores are then those of testing.
+        weights: ``.pdparams`` that were trained with the configuration, or their name or address; scores are then
+            those of testing.
         labels: K class names, or the file that holds them; None: the model's own.
         device: ``cpu``, ``gpu``, ``gpu:N`` or ``auto``.
         backend, cpu_threads: of an exported model, see ``Runtime``; None: as timed at its export.

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.downloads.cache import local_weights
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.naming import which_network
 from paddlevideo.modeling.shift import TemporalShift
-from paddlevideo.modeling.weights import KeyReport, compare, read_weights
+from paddlevideo.modeling.weight_arrays import KeyReport, compare, read_weights
 from paddlevideo.safe_io import file_form, read_pickle
 from paddlevideo.torch_files import read_torch
+from paddlevideo.weight_names import PARAMS
 
 ORIGINS = ("mmaction2", "timesformer", "torchvision", "tonylins", "timm", "paddle")
 _TORCH_SUFFIXES = (".pth", ".pyth", ".pt", ".tar", ".bin", ".ckpt")
@@ -133,21 +135,49 @@ def convert_weights(
     """
     conversion = convert(framework, read_source(source, averaged), source, origin, backbone_only)
     _refuse_gaps(conversion, allow_missing, allow_unexpected, framework)
-    _refuse_other_shift(conversion, framework)
+    _refuse_other_shift(conversion, framework.backbone, framework.weights_prefix)
     if framework.weights_prefix:
         conversion.notes.append(f"under the names of {framework.weights_prefix[:-1]}'s own configuration")
     return conversion
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether a file of weights is of torch or safetensors, so that its arrays have another project's names.
+
+    Raises:
+        UserError: the file is missing.
+    """
+    if not path.is_file() or path.suffix == PARAMS:
+        return False
+    return path.suffix in (*_TORCH_SUFFIXES, ".safetensors") or file_form(path) in ("torch legacy", "zip")
+
+
+def renamed(framework: Any, source: Path) -> Conversion:
+    """A file's arrays under the names of ``framework``; which keys must fit is the caller's rule.
+
+    Raises:
+        UserError: the file is unsafe or of unknown origin, its network shifts in the other direction, or ``framework``
+            holds several networks.
+    """
+    if "backbone" not in dict(framework.named_children()):
+        raise UserError(f"{source}: is for one network, and MODEL has several; convert it for one: paddlevideo convert")
+    conversion = convert(framework, read_source(source), source, "auto", False)
+    _refuse_other_shift(conversion, framework.backbone, framework.weights_prefix)
+    return conversion
+
+
+def renamed_backbone(backbone: Any, source: Path) -> Conversion:
+    """The same of a backbone's arrays; those of a head are left out."""
+    arrays, origin, notes = _of_origin(read_source(source), source, "auto")
+    conversion = _backbone(backbone, arrays, source, origin, _is_whole(arrays), notes)
+    _refuse_other_shift(conversion, backbone, "")
+    return conversion
+
+
 def convert(framework: Any, found: Source, source: Path, origin: str, backbone_only: bool) -> Conversion:
     """Renames a file's arrays for ``framework`` (a Recognizer) and compares both sides."""
-    arrays, notes = dict(found.arrays), list(found.notes)
-    if origin == "auto":
-        origin = detect_origin(arrays, source)
-        notes.append(f"origin detected from the keys: {origin}")
-    if origin == "timesformer" and any(key.startswith(_CLASSIFIER) for key in arrays):
-        arrays = {key if key.startswith(_CLASSIFIER) else _BACKBONE + key: value for key, value in arrays.items()}
-    whole = any(key.startswith((_BACKBONE, "cls_head.")) for key in arrays)
+    arrays, origin, notes = _of_origin(found, source, origin)
+    whole = _is_whole(arrays)
     if backbone_only or not whole:
         if not whole and not backbone_only:
             notes.append("no key begins with 'backbone.': taken as weights of the backbone alone")
@@ -157,6 +187,21 @@ def convert(framework: Any, found: Source, source: Path, origin: str, backbone_o
     own = {key[len(_BACKBONE) :]: value for key, value in arrays.items() if key.startswith(_BACKBONE)}
     other = _other_network(framework.backbone, own, origin, report)
     return Conversion(_float32(converted), report, origin, "recogniser", notes, other)
+
+
+def _of_origin(found: Source, source: Path, origin: str) -> tuple[dict[str, np.ndarray], str, list[str]]:
+    """The arrays with 'backbone.' where the origin has such parts, the origin, and lines about both."""
+    arrays, notes = dict(found.arrays), list(found.notes)
+    if origin == "auto":
+        origin = detect_origin(arrays, source)
+        notes.append(f"origin detected from the keys: {origin}")
+    if origin == "timesformer" and any(key.startswith(_CLASSIFIER) for key in arrays):
+        arrays = {key if key.startswith(_CLASSIFIER) else _BACKBONE + key: value for key, value in arrays.items()}
+    return arrays, origin, notes
+
+
+def _is_whole(arrays: Iterable[str]) -> bool:
+    return any(key.startswith((_BACKBONE, "cls_head.")) for key in arrays)
 
 
 def _backbone(
@@ -235,16 +280,16 @@ def _refuse_gaps(
     raise UserError(f"{conversion}\nNothing was written. {way_out}")
 
 
-def _refuse_other_shift(conversion: Conversion, framework: Any) -> None:
+def _refuse_other_shift(conversion: Conversion, backbone: Any, prefix: str) -> None:
     """No array states the direction of a shift or the share it moves; files of MMAction2 mean MMAction2's.
 
     Raises:
         UserError: the network shifts in PaddleVideo's direction, and the file is MMAction2's.
     """
-    shifts = [s for s in framework.backbone.sublayers() if isinstance(s, TemporalShift) and s.shift]
+    shifts = [s for s in backbone.sublayers() if isinstance(s, TemporalShift) and s.shift]
     if conversion.origin != "mmaction2" or not shifts:
         return
-    prefix, shift = framework.weights_prefix, shifts[0]
+    shift = shifts[0]
     where = f"{prefix}backbone of MODEL.models" if prefix else "MODEL.backbone"
     if shift.direction == "mmaction2":
         if shift.shift_div != _SHIFT_DIV:
@@ -290,6 +335,7 @@ def read_source(path: Path, averaged: bool = False) -> Source:
     Raises:
         UserError: the file is missing, damaged, unsafe, of an unknown kind, or holds no arrays.
     """
+    path = local_weights(path)
     form = file_form(path)
     if path.suffix not in (*_TORCH_SUFFIXES, ".safetensors", ".pdparams"):
         known = ", ".join((*_TORCH_SUFFIXES, ".safetensors", ".pdparams"))

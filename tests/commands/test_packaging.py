@@ -37,7 +37,7 @@ def test_it_holds_the_package_the_yaml_files_and_the_label_lists(installed):
     assert {file for file in files if file.parts[0] != "paddlevideo"} == {f.relative_to(studio) for f in of_studio}
     files = {file for file in files if file.parts[0] == "paddlevideo"}
     shipped = {file for file in files if file.suffix != ".py"}
-    wanted = [*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("data/*/labels.txt")]
+    wanted = [*ROOT.glob("configs/**/*.yaml"), ROOT / "configs/weights.yml", *ROOT.glob("data/*/labels.txt")]
     assert shipped == {"paddlevideo" / file.relative_to(ROOT) for file in wanted} and len(shipped) > 100
     assert {file for file in files if file.suffix == ".py"} == {
         file.relative_to(ROOT) for file in (ROOT / "paddlevideo").rglob("*.py")

@@ -28,7 +28,7 @@ def commands(page):
     """The printed command lines as words: [script, flags...], or ["paddlevideo train", flags...]."""
     for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL):
         for line in block.replace("\\\n", " ").replace("$(which paddlevideo)", "paddlevideo").splitlines():
-            found = re.search(r"(main\.py|tools/[\w/]+\.py|paddlevideo (?:prepare )?[a-z-]+) ([^;#]*)", line)
+            found = re.search(r"(main\.py|tools/[\w/]+\.py|paddlevideo (?:prepare |weights )?[a-z-]+) ([^;#]*)", line)
             if found and not line.startswith("#"):
                 yield [found[1], *shlex.split(found[2])]
 
@@ -70,7 +70,7 @@ def test_every_file_and_module_of_the_repository_that_a_page_names_exists(page):
     text = page.read_text()
     rooms = "configs|tools|tests|paddlevideo|benchmarks|docs"
     files = set(
-        re.findall(rf"(?<![\w/])((?:{rooms})/[\w/-]+(?:\.(?:py|md|yaml|png))?)(?![\w{{}}*.]*[{{}}*])", text, re.ASCII)
+        re.findall(rf"(?<![\w/])((?:{rooms})/[\w/-]+(?:\.(?:py|md|ya?ml|png))?)(?![\w{{}}*.]*[{{}}*])", text, re.ASCII)
     )
     files = {re.sub(r"^(configs/.*)\.py$", r"\1.yaml", name) for name in files}  # MMAction2's names
     files |= {f"{name.replace('.', '/')}.py" for name in re.findall(r"-m ((?:demo|benchmarks|tests)\.[\w.]+\w)", text)}

@@ -1,0 +1,336 @@
+"""The folder of fetched weights, and which file a name or an address of weights means.
+
+Below ``PADDLEVIDEO_HOME`` (``~/.cache/paddlevideo``), ``weights/KEY/`` holds one file, and ``pin.json`` with its
+SHA-256.  The pin stays when the file is removed: another file from the same address is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from paddlevideo.addresses import without_secrets
+from paddlevideo.downloads.http import NotReachedError, Rules, TooLargeError, check_address, discard, fetch
+from paddlevideo.downloads.index import Entry, entries, file_name
+from paddlevideo.downloads.wheels import by_hand, fetch_from_wheel
+from paddlevideo.errors import DamagedFileError, UserError, printable
+from paddlevideo.ranges import suggest
+from paddlevideo.safe_io import file_form, instead_of_a_file, read_json, reading, sha256, write_atomic
+
+HOME, LIMIT = "PADDLEVIDEO_HOME", "PADDLEVIDEO_CACHE_GB"
+_DEFAULT_HOME, _DEFAULT_GB = "~/.cache/paddlevideo", 20.0
+_FILE_BYTES = 4 << 30  # the largest file that is fetched
+_PIN, _PART, _LOCK = "pin.json", ".part", ".lock"
+_GB = 1_000_000_000
+_POLL_S = 0.2
+_WEB = re.compile(r"(https?):/{1,2}(?=[^/])", re.I)  # a Path makes one slash of two
+_NAME = re.compile(r"[\w+-][\w.+-]*", re.ASCII)
+_WEIGHTS_SUFFIXES = (".pdparams", ".pth", ".pyth", ".pt", ".safetensors")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is fetched: an entry of the index, or an address of the user's.
+
+    Args:
+        key: its folder in the cache.
+        shown: its name in messages and for ``paddlevideo weights``.
+        address: "" where ``entry`` has none.
+    """
+
+    key: str
+    shown: str
+    address: str
+    file: str
+    entry: Entry | None = None
+    hosts: tuple[str, ...] = ()
+    insecure: bool = False
+
+    @classmethod
+    def of_entry(cls, entry: Entry) -> Wanted:
+        return cls(entry.name, entry.name, entry.address, entry.file, entry, entry.hosts)
+
+    @classmethod
+    def of_address(cls, address: str, hosts: Sequence[str] = (), insecure: bool = False) -> Wanted:
+        """
+        Raises:
+            UserError: the address holds a key, or is none of the web.
+        """
+        check_address(address, insecure=True)  # without TLS it is refused when it is fetched, not where it is there
+        host = re.sub(r"[^a-z0-9.-]", "_", (urlsplit(address).hostname or "").lower())
+        key = f"{host}-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
+        return cls(key, without_secrets(address), address, file_name(address), None, tuple(hosts), insecure)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What is known of a file since its first use."""
+
+    file: str
+    sha256: str
+    address: str
+    size: int
+
+
+def to_stderr(line: str) -> None:
+    """Prints a remark; stdout holds results only."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def local_weights(name: str | os.PathLike, say: Say = to_stderr) -> Path:
+    """The file or folder that weights are read from; an existing path comes first.
+
+    Args:
+        name: a path, a name of the index, or an address (https; http to this machine), which are fetched on first use.
+        say: receives a line about a transfer and about a file whose SHA-256 is pinned.
+
+    Returns:
+        The path itself where it is neither a name nor an address: what is missing there, its reader reports.
+
+    Raises:
+        UserError: the file cannot be fetched, or differs from the index or from what it was before; there is no such
+            name; a path that is missing and has the name of an entry.
+    """
+    text = os.fspath(name)
+    path = Path(text).expanduser()
+    if os.path.exists(path):  # Path.exists raises for names that no file system takes
+        return path
+    wanted = wanted_of(text)
+    if wanted is not None:
+        return Cache.of_environment().file(wanted, say)
+    if path.stem in entries() and path.suffix in _WEIGHTS_SUFFIXES:
+        raise UserError(
+            f"{path}: no such file; get it with 'paddlevideo weights get {path.stem} --out {path}', or give the name "
+            f"{path.stem} instead"
+        )
+    if _NAME.fullmatch(text) and path.suffix not in (*_WEIGHTS_SUFFIXES, ".pdiparams"):
+        near = suggest(text, entries(), listed=False)
+        raise UserError(
+            f"{text}: {instead_of_a_file(text)}, nor a name of the index{near}; 'paddlevideo weights list' prints it"
+        )
+    return path
+
+
+def wanted_of(text: str, hosts: Sequence[str] = (), insecure: bool = False) -> Wanted | None:
+    """The entry or address that a text names; None: a path."""
+    web = _WEB.match(text)
+    if web:
+        return Wanted.of_address(f"{web[1].lower()}://{text[web.end() :]}", hosts, insecure)
+    entry = entries().get(text)
+    return Wanted.of_entry(entry) if entry else None
+
+
+class Cache:
+    """Fetched files, one folder each.
+
+    Args:
+        folder: created on the first transfer.
+        limit_bytes: all files together.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int):
+        self.folder, self.limit_bytes = folder, limit_bytes
+
+    @classmethod
+    def of_environment(cls) -> Cache:
+        """The cache of ``PADDLEVIDEO_HOME`` with the limit ``PADDLEVIDEO_CACHE_GB``.
+
+        Raises:
+            UserError: the limit is no number.
+        """
+        home, text = os.environ.get(HOME) or _DEFAULT_HOME, os.environ.get(LIMIT) or str(_DEFAULT_GB)
+        try:
+            limit = float(text)
+        except ValueError:
+            limit = -1.0
+        if not 0 < limit < float("inf"):
+            raise UserError(f"environment variable {LIMIT}: expected gigabytes above 0, got {text!r}")
+        return cls(Path(home).expanduser() / "weights", int(limit * _GB))
+
+    def path(self, wanted: Wanted) -> Path:
+        """Where its file is or will be."""
+        return self.folder / wanted.key / wanted.file
+
+    def file(self, wanted: Wanted, say: Say = to_stderr) -> Path:
+        """The file, fetched if it is not there, and compared with its SHA-256.
+
+        One process fetches, others wait for it.  A file that was put there by hand counts as fetched.
+
+        Raises:
+            UserError: it cannot be fetched: how to get it by hand.
+            DamagedFileError: its SHA-256 is not that of the index, or not that of its first use.
+        """
+        target = self.path(wanted)
+        if not target.is_file():
+            if wanted.address:
+                check_address(wanted.address, wanted.insecure)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with _locked(target.parent / _LOCK, wanted.shown, say):
+                    if not target.is_file():
+                        self._fetch(wanted, target, say)
+            except OSError as error:
+                raise UserError(
+                    f"{target.parent}: cannot be written ({error.strerror or error}); set {HOME} to a folder that can"
+                ) from None
+        self._check(wanted, target, say)
+        return target
+
+    def pin(self, key: str) -> Pin | None:
+        """What was noted at the first use; None: it was never used.
+
+        Raises:
+            DamagedFileError: the note is damaged.
+        """
+        file = self.folder / key / _PIN
+        if not file.is_file():
+            return None
+        with reading(file, "a note on fetched weights", f"remove it with 'paddlevideo weights remove {key} --pin'"):
+            return Pin(**read_json(file))
+
+    def folders(self) -> list[str]:
+        """The folders with a file, a pin or an unfinished transfer, in order."""
+        return sorted({path.parent.name for path in self.folder.glob("*/*") if path.name != _LOCK})
+
+    def size(self, key: str) -> int:
+        """Bytes of a folder's files, unfinished transfers included."""
+        total = 0
+        for file in (self.folder / key).glob("*"):
+            with contextlib.suppress(FileNotFoundError):  # another process removed it
+                total += file.stat().st_size
+        return total
+
+    def remove(self, key: str, pin: bool = False) -> int:
+        """Removes a file; with ``pin`` what is known of it, too.  Returns the bytes that are free by that."""
+        folder, before = self.folder / key, self.size(key)
+        if pin:
+            shutil.rmtree(folder)
+            return before
+        for file in folder.iterdir():
+            if file.name not in (_PIN, _LOCK):
+                file.unlink()
+        return before - self.size(key)
+
+    def _fetch(self, wanted: Wanted, target: Path, say: Say) -> None:
+        part = target.with_name(target.name + _PART)
+        try:
+            if wanted.address:
+                fetch(wanted.address, part, self._rules(wanted), say)
+            elif wanted.entry:
+                fetch_from_wheel(wanted.entry, part, say)
+        except TooLargeError as error:
+            raise UserError(f"{error}; {self._way_to_room()}") from None
+        except NotReachedError as error:
+            raise UserError(f"{error}; {self._by_hand(wanted, target)}") from None
+        try:
+            _refuse_other_kinds(part, wanted)
+            self._refuse_other(wanted, part, sha256(part))
+        except UserError:
+            discard(part)
+            raise
+        os.replace(part, target)
+        discard(part)
+
+    def _rules(self, wanted: Wanted) -> Rules:
+        others = sum(self.size(key) for key in self.folders() if key != wanted.key)
+        most = min(_FILE_BYTES, max(0, self.limit_bytes - others))
+        known = wanted.entry.size if wanted.entry else None
+        return Rules(most if known is None else min(most, known), wanted.hosts, wanted.insecure)
+
+    def _way_to_room(self) -> str:
+        sizes = {key: self.size(key) for key in self.folders()}
+        used = sum(sizes.values())
+        line = (
+            f"a file has at most {_FILE_BYTES / _GB:.1f} GB, and {self.folder} holds {used / _GB:.2f} of "
+            f"{self.limit_bytes / _GB:g} GB ({LIMIT})"
+        )
+        largest = sorted(sizes, key=lambda key: -sizes[key])[:3]
+        return line + (f"; make room: paddlevideo weights remove {' '.join(largest)}" if used else "")
+
+    def _by_hand(self, wanted: Wanted, target: Path) -> str:
+        if not wanted.address and wanted.entry:
+            return by_hand(wanted.entry)
+        return (
+            f"on a machine with a connection: wget -O {shlex.quote(target.name)} "
+            f"{shlex.quote(without_secrets(wanted.address))}, then put the file to {shlex.quote(str(target))}"
+        )
+
+    def _check(self, wanted: Wanted, target: Path, say: Say) -> None:
+        status = target.stat()
+        digest = _digest(str(target), status.st_size, status.st_mtime_ns)
+        pin = self._refuse_other(wanted, target, digest)
+        if pin is not None:
+            return
+        _refuse_other_kinds(target, wanted)
+        content = {"file": target.name, "sha256": digest, "address": wanted.shown, "size": status.st_size}
+        try:
+            write_atomic(target.parent / _PIN, json.dumps(content, indent=1))
+        except UserError as error:
+            say(f"{wanted.shown}: its SHA-256 {digest} was not pinned: {error}")
+            return
+        known = wanted.entry is not None and len(wanted.entry.sha256) == 64
+        say(f"{wanted.shown}: SHA-256 {digest}, {'as in the index' if known else 'pinned by this first use'}")
+
+    def _refuse_other(self, wanted: Wanted, file: Path, digest: str) -> Pin | None:
+        """Compares a file with the index and with the pin, and returns that."""
+        stated = wanted.entry.sha256 if wanted.entry else ""
+        if stated and not digest.startswith(stated):
+            raise DamagedFileError(
+                f"{file}: SHA-256 mismatch: {digest}, the index of weights has {stated}{'...' * (len(stated) < 64)}; "
+                "damaged or replaced: 'paddlevideo weights remove "
+                f"{wanted.key}' and rerun the same command"
+            )
+        pin = self.pin(wanted.key)
+        if pin is not None and pin.sha256 != digest:
+            raise DamagedFileError(
+                f"{file}: SHA-256 mismatch: {digest}, at its first use it was {pin.sha256}; damaged, or changed at "
+                f"{pin.address}: if the change is known, 'paddlevideo weights remove {wanted.key} --pin' accepts it"
+            )
+        return pin
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: str, size: int, mtime_ns: int) -> str:
+    """SHA-256; once per process for a file that stays as it is."""
+    return sha256(path)
+
+
+def _refuse_other_kinds(part: Path, wanted: Wanted) -> None:
+    """Weights begin as pickles, archives of torch, or safetensors; anything else is a page or damaged."""
+    with part.open("rb") as stream:
+        head = stream.read(64)
+    if file_form(part) or (part.stat().st_size > 8 and head[8:9] == b"{"):
+        return
+    what = "a web page" if head.lstrip()[:1] == b"<" else "no file of weights"
+    raise UserError(f"{wanted.shown}: what came is {what} (it begins with {printable(ascii(head[:24]))}); nothing kept")
+
+
+@contextlib.contextmanager
+def _locked(path: Path, shown: str, say: Say) -> Iterator[None]:
+    """Holds a lock; waits for the process that has it, which ends by its own time limits."""
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{shown}: another process fetches it; waiting")
+            while True:
+                time.sleep(_POLL_S)
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+        yield

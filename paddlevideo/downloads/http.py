@@ -1,0 +1,344 @@
+"""One file over HTTP: resumed, bounded in size and time, from the host of its address and no other."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import http.client
+import ipaddress
+import json
+import netrc
+import os
+import re
+import shutil
+import socket
+import ssl
+import string
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote, urljoin, urlsplit
+
+from paddlevideo.addresses import refuse_secrets, without_secrets
+from paddlevideo.errors import UserError, printable
+from paddlevideo.safe_io import write_atomic
+
+_TIMEOUT_S = 30.0  # without one byte
+_WINDOW_S, _LEAST_BYTES = 60.0, 64 << 10  # a transfer of less than this in a window has stalled
+_TRIES, _TRIES_TO_CONNECT = 6, 2
+_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0  # doubled after every try; the longest Retry-After that is waited for
+_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_BLOCK = 1 << 18
+_REPORT_S = 10.0
+_MB = 1_000_000
+
+
+class NotReachedError(UserError):
+    """The host cannot be reached, or broke off again and again."""
+
+
+class TooLargeError(UserError):
+    """The file is larger than what may be written."""
+
+
+class _Broken(Exception):
+    """A transfer that may be continued: what happened, and how many seconds to wait at least."""
+
+    def __init__(self, text: str, wait_s: float = 0.0):
+        super().__init__(text)
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a transfer may do.
+
+    Args:
+        most_bytes: the largest file that is written.
+        hosts: hosts besides the address's own that it may redirect to.
+        insecure: http to hosts other than this machine.
+    """
+
+    most_bytes: int
+    hosts: Collection[str] = ()
+    insecure: bool = False
+
+
+def check_address(address: str, insecure: bool = False) -> None:
+    """
+    Raises:
+        UserError: it is neither https nor, to this machine or with ``insecure``, http; it has no host, or holds a key.
+    """
+    refuse_secrets(address)
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise UserError(f"{without_secrets(address)}: no valid address ({error})") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise UserError(f"{without_secrets(address)}: expected an address https://HOST/FILE")
+    if parts.scheme == "http" and not (insecure or _is_loopback(host)):
+        raise UserError(
+            f"{without_secrets(address)}: is an address without TLS, so anyone on the way can replace the file; take "
+            "https, or fetch it once with 'paddlevideo weights get ADDRESS --insecure'"
+        )
+
+
+def fetch(address: str, part: Path, rules: Rules, say: Callable[[str], None]) -> None:
+    """Writes the file of an address to ``part``, beginning where an earlier call was cut off.
+
+    Beside ``part`` stands ``part``.json with the ETag of the file that it is the beginning of; with another one, or
+    without one, the transfer begins anew.
+
+    Args:
+        say: receives a line at the beginning and one every ten seconds.
+
+    Raises:
+        NotReachedError: no connection, or one that breaks again and again; what has come is kept.
+        TooLargeError: the file is larger than ``rules`` allow; nothing is kept.
+        UserError: refused by the server, redirected elsewhere, a web page instead of a file, no space left.
+    """
+    check_address(address, rules.insecure)
+    shown, problem = without_secrets(address), ""
+    for tried in range(_TRIES):
+        try:
+            return _attempt(address, part, rules, say)
+        except _Broken as error:
+            problem, wait_s = str(error), max(error.wait_s, _WAIT_S * 2**tried)
+        except (http.client.HTTPException, ssl.SSLError, OSError) as error:
+            problem, wait_s = _reason(error), _WAIT_S * 2**tried
+            if _is_final(error, tried + 1):
+                break
+        if tried + 1 < _TRIES:
+            say(f"{shown}: {problem}; again in {min(wait_s, _LONGEST_WAIT_S):g} s")
+            time.sleep(min(wait_s, _LONGEST_WAIT_S))
+    raise NotReachedError(f"{shown}: cannot be fetched ({problem})")
+
+
+def discard(part: Path) -> None:
+    """Removes an unfinished transfer."""
+    for file in (part, _about(part)):
+        file.unlink(missing_ok=True)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    max_redirections = 5
+
+    def __init__(self, address: str, rules: Rules):
+        self._own, self._rules = urlsplit(address), rules
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        target = urlsplit(urljoin(req.full_url, newurl))
+        shown = without_secrets(newurl)
+        if target.scheme not in ("http", "https") or (target.scheme, self._own.scheme) == ("http", "https"):
+            raise UserError(f"{without_secrets(req.full_url)}: redirects to {shown}, which is not https; refused")
+        host, own = target.hostname or "", self._own.hostname
+        ports = {_port(self._own), 443}  # http may become https
+        if not (host == own and _port(target) in ports) and host not in self._rules.hosts:
+            raise UserError(
+                f"{without_secrets(req.full_url)}: redirects to another host, {printable(host)}; if that is expected: "
+                f"paddlevideo weights get ADDRESS --host {printable(host)}"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener(address: str, rules: Rules) -> urllib.request.OpenerDirector:
+    """http and https alone, through the proxies of the environment: no file:, ftp: or data:."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(), _Redirects(address, rules), urllib.request.HTTPErrorProcessor(),
+    ):  # fmt: skip
+        opener.add_handler(handler)
+    return opener
+
+
+def _attempt(address: str, part: Path, rules: Rules, say: Callable[[str], None]) -> None:
+    begun, etag = _begun(part)
+    request = urllib.request.Request(quote(address, safe=string.punctuation))
+    request.add_header("User-Agent", "paddlevideo-suite")
+    request.add_header("Accept-Encoding", "identity")
+    if begun:
+        request.add_header("Range", f"bytes={begun}-")
+        request.add_header("If-Range", etag)
+    login = _login(address)
+    if login:
+        request.add_unredirected_header("Authorization", login)
+    try:
+        response = _opener(address, rules).open(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        with error:
+            return _refused(address, part, error)
+    except urllib.error.URLError as error:
+        raise error.reason if isinstance(error.reason, OSError) else _Broken(str(error.reason)) from error
+    with response:
+        begun, total = _whole_of(response, address, part, begun, etag)
+        _refuse_size(part, begun, total, rules, address)
+        size = "" if total is None else f" ({total / _MB:.1f} MB)"
+        say(f"fetching {without_secrets(address)}{size}{', continued' if begun else ''}")
+        if not begun:
+            discard(part)  # a crash here must not leave the old bytes with the new ETag
+            write_atomic(_about(part), json.dumps({"etag": response.headers.get("ETag", "")}))
+        try:
+            with _on_disk(part.open, "r+b" if begun else "wb", 0) as stream:
+                stream.seek(begun)
+                have = _receive(response, stream, begun, total, rules, say)
+                _on_disk(os.fsync, stream.fileno())
+        except _Disk as error:
+            discard(part)
+            raise UserError(f"{part.parent}: cannot be written ({error}); nothing was kept") from None
+        except TooLargeError as error:
+            discard(part)
+            raise TooLargeError(f"{without_secrets(address)}: {error}") from None
+    if total is not None and have != total:
+        raise _Broken(f"{have} of {total} bytes came")
+
+
+class _Disk(Exception):
+    """Writing failed, which is no reason to fetch again."""
+
+
+def _on_disk(write: Callable[..., Any], *values: Any) -> Any:
+    try:
+        return write(*values)
+    except OSError as error:
+        raise _Disk(error.strerror or str(error)) from error
+
+
+def _receive(
+    response: Any, stream: BinaryIO, have: int, total: int | None, rules: Rules, say: Callable[[str], None]
+) -> int:
+    """Copies the body; the number of bytes of the file that are there then."""
+    start = reported = time.monotonic()
+    in_window = 0
+    while True:
+        block = response.read1(_BLOCK)  # what has come, so that a trickle is measured and not waited for
+        if not block:
+            return have
+        have += len(block)
+        if have > (rules.most_bytes if total is None else total):
+            raise TooLargeError(f"sends more than {rules.most_bytes if total is None else total} bytes")
+        rest = memoryview(block)
+        while rest:  # a file without a buffer may take less
+            rest = rest[_on_disk(stream.write, rest) :]
+        now, in_window = time.monotonic(), in_window + len(block)
+        if now - start > _WINDOW_S:
+            if in_window < _LEAST_BYTES:
+                raise _Broken(f"only {in_window} bytes in {now - start:.0f} s")
+            start, in_window = now, 0
+        if now - reported > _REPORT_S:
+            reported = now
+            say(f"{have / _MB:.1f} MB" + (f" of {total / _MB:.1f}" if total else ""))
+
+
+def _whole_of(response: Any, address: str, part: Path, begun: int, etag: str) -> tuple[int, int | None]:
+    """Where the body begins in the file, and the bytes of the whole file (None: sent in chunks, without a length)."""
+    headers, shown = response.headers, without_secrets(address)
+    kind = headers.get_content_type() if "Content-Type" in headers else ""
+    if kind in ("text/html", "application/xhtml+xml"):
+        raise UserError(f"{shown}: is a web page, not a file of weights; give the address of the download itself")
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UserError(f"{shown}: is sent compressed ({printable(headers['Content-Encoding'])}), expected as it is")
+    length, chunked = headers.get("Content-Length"), "chunked" in headers.get("Transfer-Encoding", "").lower()
+    if length is None and not chunked:
+        raise UserError(f"{shown}: the server states no length, so a cut transfer would go unnoticed; fetch it by hand")
+    if length is not None and not (length.isascii() and length.isdigit() and len(length) < 19):
+        raise UserError(f"{shown}: the server states the length {printable(length)[:40]!r}, expected a number of bytes")
+    if response.status != 206:
+        return 0, None if length is None else int(length)
+    found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", headers.get("Content-Range", ""), re.ASCII)
+    numbers = [int(text) for text in found.groups()] if found else []
+    if numbers[:1] != [begun] or numbers[1] + 1 != numbers[2] or headers.get("ETag", etag) != etag:
+        discard(part)
+        raise _Broken(f"the server sends another part than the one from byte {begun} on")
+    return begun, numbers[2]
+
+
+def _refuse_size(part: Path, begun: int, total: int | None, rules: Rules, address: str) -> None:
+    shown = without_secrets(address)
+    if total is not None and total > rules.most_bytes:
+        discard(part)
+        raise TooLargeError(f"{shown}: has {total / _MB:.1f} MB, at most {rules.most_bytes / _MB:.1f} are taken")
+    free = shutil.disk_usage(part.parent).free
+    if total is not None and total - begun > free:
+        raise UserError(f"{part.parent}: {(total - begun) / _MB:.1f} MB are needed, {free / _MB:.1f} are free")
+
+
+def _refused(address: str, part: Path, error: urllib.error.HTTPError) -> None:
+    """What an answer with an error means: to try again, to begin anew, or the end."""
+    shown, what = without_secrets(address), f"the server answers {error.code} {printable(error.reason or '')}".strip()
+    if 300 <= error.code < 400:  # urllib's own words hold the whole address
+        raise UserError(f"{shown}: redirects in a circle, or to what is no address of the web; refused")
+    if error.code == 416:
+        discard(part)
+        raise _Broken(what)
+    if error.code in _AGAIN:
+        wait = error.headers.get("Retry-After", "")
+        raise _Broken(what, float(wait) if wait.isascii() and wait.isdigit() and len(wait) < 6 else 0.0)
+    if error.code in (401, 403):
+        raise UserError(f"{shown}: {what}; a user and password for the host belong in ~/.netrc")
+    raise UserError(f"{shown}: {what}")
+
+
+def _begun(part: Path) -> tuple[int, str]:
+    """The bytes that are there of an unfinished transfer, and the ETag of its file; (0, "") to begin anew."""
+    try:
+        etag = json.loads(_about(part).read_text(encoding="utf-8"))["etag"]
+        size = part.stat().st_size
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, ""
+    strong = isinstance(etag, str) and len(etag) > 2 and etag.startswith('"') and etag.endswith('"')
+    return (size, etag) if strong and size and printable(etag) == etag else (0, "")
+
+
+def _about(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _login(address: str) -> str | None:
+    """Basic authentication for the host in the user's netrc file; only where others cannot read it."""
+    parts = urlsplit(address)
+    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+        return None
+    path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    try:
+        found = netrc.netrc(str(path)).authenticators(parts.hostname or "")
+    except FileNotFoundError:
+        return None
+    except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a netrc file ({type(error).__name__})") from None
+    if not found:
+        return None
+    return "Basic " + base64.b64encode(f"{found[0]}:{found[2]}".encode()).decode()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _port(parts: Any) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _is_final(error: Exception, tries: int) -> bool:
+    """Whether another try is of no use: a certificate, or a host that cannot be reached at all."""
+    no_host = isinstance(error, socket.gaierror | ConnectionRefusedError) or (
+        isinstance(error, OSError) and error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+    )
+    return isinstance(error, ssl.SSLCertVerificationError) or (no_host and tries >= _TRIES_TO_CONNECT)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer for {_TIMEOUT_S:g} s"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid: {error.verify_message}"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(" ".join(f"{text or type(error).__name__}".split()))

@@ -1,0 +1,137 @@
+"""``paddlevideo weights``, its page, and weights by address at every command that takes a file of them."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddlevideo.cli import weights as command
+from paddlevideo.cli.main import main
+from paddlevideo.downloads import cache
+from paddlevideo.downloads.index import Entry, entries
+from paddlevideo.modeling import build_framework
+from paddlevideo.modeling.weights import read_weights
+from paddlevideo.safe_io import sha256, write_pickle
+from tests.commands.foreign_weights import image_resnet18, small
+from tests.servers import http_server, resumable
+from tests.tiny import distilled, save, tsm_config
+from tests.torch_writer import Tensor, write_zip
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("PADDLEVIDEO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def run(capsys):
+    """``run("get", "NAME")`` -> code, out, err."""
+
+    def run(*words):
+        capsys.readouterr()
+        code = main(["weights", *map(str, words)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def indexed(monkeypatch, tmp_path):
+    """An index of one entry, image weights of torchvision on a server, for a tiny network."""
+    file = write_zip(tmp_path / "r.pth", {name: Tensor(value) for name, value in image_resnet18(small()).items()})
+    config = save({"model_name": "TSM", "MODEL": small()}, tmp_path / "net.yaml")
+    with http_server(resumable(file.read_bytes())) as port:
+        about = ("tiny_torchvision", "torchvision", "BSD-3-Clause", "https://p", "torchvision", str(config))
+        entry = Entry(*about, address=f"http://127.0.0.1:{port}/r.pth", sha256=sha256(file)[:8])
+        for module in (cache, command):
+            monkeypatch.setattr(module, "entries", lambda: {"tiny_torchvision": entry})
+        monkeypatch.setattr(command, "matching", lambda pattern: [entry] if pattern in entry.name else [])
+        yield entry
+
+
+def test_a_name_is_listed_fetched_verified_and_removed(run, indexed, home):
+    assert "in the cache" not in run("list", "tiny")[1]
+    code, out, err = run("get", "tiny_torchvision")
+    assert (
+        code == 0 and Path(out.strip()) == home / "weights/tiny_torchvision/r.pth" and "pinned by this first use" in err
+    )
+    assert "in the cache" in run("list")[1] and "tiny_torchvision" in run("list", "--cached")[1]
+    assert run("verify") == (0, f"tiny_torchvision: as at its first use ({sha256(out.strip())})\n", "")
+    Path(out.strip()).write_bytes(b"\x80\x04.")
+    code, out, _ = run("verify", "tiny_torchvision")
+    assert code == 1 and "SHA-256 mismatch" in out
+    assert run("remove", "tiny_torchvision")[0] == 0 and "tiny_torchvision: removed" in run("verify")[1]
+    assert run("remove", "--all", "--pin")[0] == 0 and run("list", "--cached")[1].count("\n") == 1
+
+
+def test_a_file_of_another_project_is_written_as_its_configuration_takes_it(run, indexed, tmp_path):
+    target = tmp_path / "data/tiny_torchvision.pdparams"
+    code, out, _ = run("get", "tiny_torchvision", "--out", target)
+    assert code == 0 and "torchvision -> backbone" in out and f"written: {target}" in out
+    section = small(pretrained=str(target))
+    own = build_framework(section).backbone.state_dict()
+    assert all(np.array_equal(own[key].numpy(), value) for key, value in read_weights(target).items())
+    code, out, _ = run("get", "tiny_torchvision", "--out", tmp_path / "copy.pth")
+    assert code == 0 and (tmp_path / "copy.pth").read_bytes() == (tmp_path / "r.pth").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("get", "tiny_torchvison"), "did you mean 'tiny_torchvision'"), (("list", "zzz"), "no weights hold 'zzz'"),
+        (("remove",), "give --all"), (("remove", "x", "--all"), "give --all"),
+        (("verify", "../.."), "is not in the cache"),
+        (("get", "http://example.org/x.pth"), "--insecure"), (("get", "ftp://example.org/x"), "neither an address"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(run, indexed, words, expected):
+    code, _, err = run(*words)
+    assert code == 2 and expected in err and err.count("\n") == 1
+
+
+def test_an_address_is_taken_by_every_command_and_fetched_once(clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = tsm_config(clips, tmp_path / "out")
+    network = build_framework(config["MODEL"])
+    write_pickle("net.pdparams", {key: value.numpy() for key, value in network.state_dict().items()})
+    file = save(config | {"epochs": 1}, tmp_path / "tsm.yaml")
+    handler = resumable(Path("net.pdparams").read_bytes())
+    with http_server(handler) as port:
+        address = f"http://127.0.0.1:{port}/net.pdparams"
+        taught = distilled(config, address) | {"epochs": 1, "output_dir": str(tmp_path / "taught")}
+        save(taught, tmp_path / "distilled.yaml")
+        save(config | {"epochs": 1}, tmp_path / "from.yaml")
+        video = next(Path(clips).parent.glob("*.mp4"))
+        lines = [
+            ["test", "-c", file, "-w", address],
+            ["export", "-c", file, "-w", address, "--out", "export", "--timing=none"],
+            ["predict", "-c", file, "-w", address, "-i", video],
+            ["average", address, "net.pdparams", "--out", "mean.pdparams"],
+            ["train", "-c", file, "-w", address], ["convert", address, "own.pdparams", "-c", file],
+            ["train", "-c", "from.yaml", "-o", f"MODEL.backbone.pretrained={address}", "-o", "output_dir=from"],
+            ["train", "-c", "distilled.yaml"],
+        ]  # fmt: skip
+        for words in lines:
+            assert main([str(word) for word in words]) == 0, (words[0], capsys.readouterr().err)
+    assert len(handler.requests) == 1
+    mean, own = read_weights("mean.pdparams"), read_weights("own.pdparams")
+    assert all(np.allclose(mean[key], value) and np.array_equal(own[key], value) for key, value in own.items())
+
+
+def rows(page):
+    found = re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \| \[[\w-]+\]\(\.\./([^)]+)\) \|$", page, re.M)
+    return [tuple(part.strip(" `") for part in row) for row in found]
+
+
+@pytest.mark.parametrize("name", ["weights.md", "weights_zh-CN.md"])
+def test_the_page_has_a_row_for_every_name(name):
+    index = [
+        (entry.name, entry.publisher, entry.package or entry.address.split("/")[2], entry.figure or "-", entry.config)
+        for entry in entries().values()
+    ]
+    assert rows((ROOT / "docs" / name).read_text()) == index
