@@ -11,7 +11,8 @@ names the fastest one that gives the network's scores; --time repeats this for a
 (NAME.onnx) and openvino (NAME.xml, NAME.bin); timing then tries these and no others.  Without it, timing writes
 NAME.onnx beside Paddle's files where a runtime that is installed takes it.
 --int8 quantises an export, calibrated on videos, and prints what that costs in accuracy on others; predict and timeline
-run the result with --precision int8 --backend onnx.
+run the result with --precision int8 --backend onnx.  -c with PaddleVideo's quantisation file (DATASET.quant,
+inference_model_dir, quant_output_dir) does the same with what the file names, and writes to its folder.
 """
 
 from __future__ import annotations
@@ -101,7 +102,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"written to {time_export(args.time, print)}")
         return 0
     from paddlevideo import api
+    from paddlevideo.config import load_config
+    from paddlevideo.config.quantisation import is_quantisation
 
-    more = {"timing": args.timing, "formats": args.format}
-    api.export(args.config, args.weights, args.out, args.override, args.save_name, args.imports, **more)
+    config = load_config(args.config, args.override, uses=("test",), imports=args.imports, quantises=True)
+    if is_quantisation(config):
+        from paddlevideo.environment import set_cpu_environment
+        from paddlevideo.inference.quantisation_file import quantise_by_file
+
+        set_cpu_environment()
+        print(f"written to {quantise_by_file(config, args.on_error)}")
+        return 0
+    api.export(config, args.weights, args.out, name=args.save_name, timing=args.timing, formats=args.format)
     return 0
