@@ -125,7 +125,7 @@ def export(
     _refuse_other_export(output_dir, name)
     pipelines = pipelines_with_test(config)
     pipeline = pipelines["test"]
-    with _on_cpu():
+    with on_cpu():
         say(f"Building model({config['model_name']})...")
         lines: list[str] = []
         classes = agreed(config, params_path, "test", lines.append)
@@ -250,6 +250,13 @@ def _save_program(framework: Any, specs: list[Any], stem: Path) -> Path:
 def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
     """Writes the program of ``framework.predict_scores`` with these inputs."""
     import paddle
+
+    paddle.jit.save(static_network(framework, specs), str(stem))
+
+
+def static_network(framework: Any, specs: list[Any]) -> Any:
+    """``framework.predict_scores`` with these inputs, as a static function that Paddle traces when it is used."""
+    import paddle
     from paddle import nn
 
     class ScoresOfClips(nn.Layer):
@@ -274,7 +281,7 @@ def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
 
     model = (ScoresOfPersons if framework.takes_boxes else ScoresOfClips)(framework)
     model.eval()
-    paddle.jit.save(paddle.jit.to_static(model, input_spec=specs, full_graph=True), str(stem))
+    return paddle.jit.to_static(model, input_spec=specs, full_graph=True)
 
 
 def _describe(
@@ -400,7 +407,7 @@ def _move_to_target(folder: Path, output_dir: Path) -> None:
 
 
 @contextmanager
-def _on_cpu() -> Iterator[None]:
+def on_cpu() -> Iterator[None]:
     """Tracing and comparing happen on the CPU, in plain float32, wherever the model was trained."""
     import paddle
 
