@@ -131,3 +131,13 @@ def test_a_folder_that_cannot_be_read_ends_it_or_is_a_line(here):
     lines = []
     quantise_by_file(config, "skip", lines.append)
     assert any(line.startswith("skipped: ") and "clip_1" in line for line in lines)
+    noted = read_description(here / "inference" / "ppTSM" / "quant_model").int8
+    assert (noted["num_clips"], noted["cost"]["num_clips"]) == (3, 2)  # the first four of the list calibrate
+
+
+def test_options_that_the_file_decides_are_refused(here, capsys):
+    file = write(here, quantisation_file())
+    for words, named in ((["--out", "x"], "--out: "), (["-w", "a.pdparams", "--format", "onnx"], "-w, --format: ")):
+        assert main(["export", "-c", file, *words]) == 2
+        error = capsys.readouterr().err
+        assert named in error and "-o inference_model_dir=DIR" in error
