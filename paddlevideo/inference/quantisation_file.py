@@ -57,15 +57,15 @@ def quantise_by_file(config: Config, on_error: Literal["raise", "skip"] = "raise
     pipeline = _pipeline(file, export, say)
     dataset = _dataset(file, description)
     whole = LabelledVideos(str(dataset.file_path), *_paths_and_labels(dataset))
-    order = np.arange(len(whole))
-    parts = whole.part(order[: file.num_samples]), whole.part(order[file.num_samples :])
+    places = np.split(np.arange(len(whole)), [file.num_samples])
+    parts = whole.part(places[0]), whole.part(places[1])
     reading = Reading.of(file.dataset, f"DATASET.{QUANT}")
     source = SampleSource(dataset, pipeline, DEFAULT_SEED, "raise", reading.timeout_s, damaged=reading.damaged)
 
     def clips_of(model: ExportedModel, videos: LabelledVideos) -> _ClipsOfRecords:
-        first = 0 if videos is parts[0] else len(parts[0])
+        indices = places[0] if videos is parts[0] else places[1]
         predictor = Predictor(model, pipeline, description.model_name, say=say, timeout_s=0.0)
-        return _ClipsOfRecords(predictor, videos, on_error, say, source, first)
+        return _ClipsOfRecords(predictor, videos, on_error, say, source, indices)
 
     folder = Path(file.output_dir)
     advice = f"lower DATASET.batch_nums (-o DATASET.batch_nums=N), or name a longer list in DATASET.{QUANT}.file_path"
@@ -79,17 +79,18 @@ class _ClipsOfRecords(ClipsOfVideos):
 
     Args:
         source: of all records.
-        first: index of the first record of this part.
+        indices: of the records of this part.
     """
 
     def __init__(
-        self, predictor: Predictor, videos: LabelledVideos, on_error: str, say: Say, source: SampleSource, first: int
-    ):
+        self, predictor: Predictor, videos: LabelledVideos, on_error: str, say: Say, source: SampleSource,
+        indices: np.ndarray,
+    ):  # fmt: skip
         super().__init__(predictor, videos, on_error, say)
-        self._source, self._first = source, first
+        self._source, self._indices = source, indices
 
     def _imgs(self, path: str, index: int) -> np.ndarray:
-        sample, _ = self._source.fetch(0, self._first + index)
+        sample, _ = self._source.fetch(0, int(self._indices[index]))
         self._predictor.check_shape(sample["imgs"])
         return sample["imgs"]
 
