@@ -42,6 +42,8 @@ EXTRAS = {
     "gpu": ["paddlepaddle-gpu>=3.3,<3.4"],  # from Paddle's own index; see the README
     "tensorboard": ["tensorboardX>=2.6"],
     "visualdl": ["visualdl>=2.5"],
+    "wandb": ["wandb>=0.17"],
+    "mlflow": ["mlflow>=2.14"],
     # person detectors in ONNX; exports; ml_dtypes: of its quantisation, which does not require it
     "onnx": ["onnxruntime>=1.17", "paddle2onnx>=2.1", "ml_dtypes>=0.4"],
     "openvino": ["openvino>=2024.4", "paddle2onnx>=2.1"],  # exports
@@ -49,6 +51,7 @@ EXTRAS = {
     "ray": ["ray[data]>=2.9"],  # predict --ray
     "jpeg": ["simplejpeg>=1.8"],  # folders of JPEG files, faster
     "decord": ["decord>=0.6"],  # YAML files that name it; x86-64 Linux and Windows; pip check fails with its wheel
+    "parquet": ["pyarrow>=14"],  # features as .parquet
     "test": [
         "pytest>=8",
         "pytest-xdist>=3",
@@ -62,9 +65,11 @@ EXTRAS = {
         "fsspec>=2024.2",
         "aiohttp>=3.9",
         "simplejpeg>=1.8",
+        "pyarrow>=14",
         "fastapi>=0.110",
         "uvicorn>=0.27",
         "httpx>=0.27",
+        "tensorboardX>=2.6",
     ],
     "studio": ["fastapi>=0.110", "uvicorn>=0.27"],  # the page of applications/studio
     "browser": ["playwright>=1.48", "axe-playwright-python>=0.1.4"],  # tests of its pages, in Debian's chromium

@@ -50,8 +50,9 @@ def train(
     config = _loaded(config, overrides, imports, ("train", "valid", "test"))
     set_cpu_environment()
     from paddlevideo.engine import training
+    from paddlevideo.reporting.training_report import TrainingReport
 
-    run = training.train(config, chosen)
+    run = training.train(config, chosen, TrainingReport)
     last = run.folder.stem(f"epoch_{run.progress.epoch:05d}")
     best = Path(f"{run.folder.stem('best')}.pdparams")
     return Trained(run.folder.path, Path(f"{last}.pdparams"), best if best.is_file() else None)
@@ -63,6 +64,7 @@ def test(
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
     imports: Sequence[str] = (),
+    report_clips: int | None = None,
     **options: Any,
 ) -> dict[str, float]:
     """Evaluates weights on DATASET.test through PIPELINE.test; ``paddlevideo test``.
@@ -73,6 +75,7 @@ def test(
         overrides: as of ``train``; ``protocol=NAME`` chooses one of PROTOCOLS.
         out: file for the results of every video, ``.json``, ``.csv`` or ``.pkl``; detections ``.csv``.
         imports: as of ``train``.
+        report_clips: how many clips have pictures in ``report.html``; None: 32.
         options: fields of ``settings.Options``: seed, device, amp, max_iters...
 
     Returns:
@@ -87,7 +90,8 @@ def test(
     from paddlevideo.engine import testing
     from paddlevideo.reporting.report import ReportFiles
 
-    return testing.test(config, chosen, ReportFiles(chosen.weights, out and str(out)))
+    shown = {} if report_clips is None else {"num_clips": report_clips}
+    return testing.test(config, chosen, ReportFiles(chosen.weights, out and str(out), **shown))
 
 
 def export(

@@ -132,6 +132,30 @@ class Keys:
         return found
 
 
+class AnyCase:
+    """Names, whatever their case, or mappings of one of them to its options: ``csv``, ``{WandB: {project: x}}``.
+
+    Args:
+        options: of each name, the annotation of every option, as text.
+    """
+
+    def __init__(self, **options: dict[str, str]):
+        self.options = options
+
+    def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
+        """One line for an unknown name, and for each unknown option or value of another kind."""
+        if isinstance(value, Mapping) and len(value) != 1:
+            return [f"{where}: expected one name with its options below it, got {dict(value)!r}"]
+        name, options = next(iter(value.items())) if isinstance(value, Mapping) else (value, {})
+        known = self.options.get(str(name).lower())
+        if known is None:
+            near_one = suggest(str(name), self.options, listed=False)
+            return [f"{where}: expected one of {', '.join(sorted(self.options))}, got {name!r}{near_one}"]
+        if not isinstance(options, Mapping | None):
+            return [f"{where}.{name}: expected a mapping of options, got {options!r}"]
+        return Keys(**known).mistakes(options or {}, f"{where}.{name}", others)
+
+
 class Component:
     """Sections ``{name: Class, argument: value}``, checked by ``config.checking`` against a class of the registry.
 
@@ -173,6 +197,19 @@ NonLocalBlocks = Annotated[
         blocks="list[list[Literal[0, 1]]] | None",
     ),
 ]
+_SINKS = AnyCase(
+    csv={},
+    tensorboard={},
+    visualdl={},
+    wandb={
+        **dict.fromkeys(("project", "entity", "name", "group"), "str"),
+        "tags": "list[str]",
+        "mode": "Literal['offline', 'online', 'disabled']",
+    },
+    mlflow={"experiment": "str", "run_name": "str", "tracking_uri": "str"},
+)
+LogSink = Annotated[str, _SINKS]
+LogSinkSection = Annotated[dict, _SINKS]
 
 _LIMITS = {limit.__name__: limit for limit in (Range, Divides, Length, Excludes, Within, Component)}
 _KINDS: dict[str, tuple[type, ...]] = {

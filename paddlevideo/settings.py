@@ -12,7 +12,16 @@ from os import PathLike, fspath
 from typing import Any, Literal, Self
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt, ProbabilityBelowOne, mistakes, suggest
+from paddlevideo.ranges import (
+    LogSink,
+    LogSinkSection,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    ProbabilityBelowOne,
+    mistakes,
+    suggest,
+)
 
 DEFAULT_SEED = 1234  # of shuffling, augmentation, dropout and initial weights
 
@@ -150,12 +159,13 @@ class Settings(_Scalars):
 
     model_name: str  # names the output folder and its files
     epochs: PositiveInt = None  # passes over the training set; training needs it
-    log_interval: PositiveInt = 10  # steps between log lines
+    log_interval: PositiveInt = 10  # steps between log lines; an epoch of no more steps has its last one, too
     save_interval: PositiveInt = 1  # epochs between kept checkpoints
     val_interval: PositiveInt = 1  # epochs between validations
     output_dir: str = ""  # where everything is written; empty: output/<model_name>
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # the least important lines that are written
-    log_sinks: list[Literal["TensorBoard", "VisualDL"]] = ()  # where figures go besides metrics.jsonl
+    LOGGING: list[LogSink | LogSinkSection] = ()  # where figures go besides metrics.jsonl: [csv, {wandb: {...}}]
+    log_sinks: list[LogSink | LogSinkSection] = ()  # another name of LOGGING
     resume_epoch: NonNegativeInt = 0  # continue after this epoch's checkpoint; 0: do not
     checkpoint_steps: NonNegativeInt = 0  # optimizer steps between resume points within an epoch; 0: epoch ends only
     keep_checkpoints: PositiveInt = 2  # resume points that are kept
@@ -170,6 +180,12 @@ class Settings(_Scalars):
     precise_bn: PreciseBN | None = None  # None: without the section
     ema: EMASettings | None = None
     swa: SWASettings | None = None
+
+    @property
+    def sinks(self) -> dict[str, dict[str, Any]]:
+        """The names of LOGGING in lower case, each with its options."""
+        items = [item if isinstance(item, Mapping) else {item: {}} for item in (*self.LOGGING, *self.log_sinks)]
+        return {name.lower(): dict(options or {}) for item in items for name, options in item.items()}
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:

@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.out and not args.test:
         raise UserError("--out needs --test")
+    if args.report_clips is not None and not args.test:
+        raise UserError("--report_clips needs --test")
     if args.train_dali:
         line = "--train_dali: the loader of DATASET.train decodes frames on the CPU; DALI_LOADER is not read"
         print(f"warning: {line}", file=sys.stderr)

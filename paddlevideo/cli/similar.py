@@ -1,9 +1,11 @@
-"""Finds where in videos something like a span happens, best first: candidates to annotate.
+"""Finds where in videos something like a span happens, best first: candidates to annotate; or clips like a clip.
 
     paddlevideo similar --model_file inference/TSM --videos my/videos --video my/videos/a.mp4 --start_s 12 --end_s 14.5
+    paddlevideo similar clip.mp4 --in features.npz
 
 The features of the videos' windows are kept in --features, which paddlevideo teach uses, too; with the same windows
-nothing is computed again, and the answer takes a second.
+nothing is computed again, and the answer takes a second.  --in takes the clips of a file of paddlevideo features; a
+clip that is not among them goes through the network that made it.
 """
 
 from __future__ import annotations
@@ -12,21 +14,29 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from paddlevideo.cli import options
 from paddlevideo.cli.reading_progress import ReadingProgress
 from paddlevideo.cli.teach import add_windows, notice, windows_of
 from paddlevideo.errors import UserError, printable
 
+if TYPE_CHECKING:
+    from paddlevideo.inference.feature_table import FeatureTable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model, the videos, the span, and what is written."""
     add = parser.add_argument
-    add("--model_file", required=True, type=Path, metavar="DIR", help="folder that paddlevideo export wrote")
-    add("--videos", required=True, nargs="+", metavar="PATH", help="where to look: videos, folders and lists of them")
-    add("--video", required=True, metavar="VIDEO", help="the video of the span, one of --videos or another one")
-    add("--start_s", required=True, type=float, metavar="S", help="start of the span")
-    add("--end_s", required=True, type=options.positive, metavar="S", help="its end")
+    add("clip", nargs="?", metavar="CLIP", help="with --in: the clip that others are compared with")
+    add("--in", dest="table", type=Path, metavar="FILE", help="file of paddlevideo features: where to look for clips")
+    add("--model_file", type=Path, metavar="DIR", help="folder that paddlevideo export wrote")
+    add("--videos", nargs="+", metavar="PATH", help="where to look: videos, folders and lists of them")
+    add("--video", metavar="VIDEO", help="the video of the span, one of --videos or another one")
+    add("--start_s", type=float, metavar="S", help="start of the span")
+    add("--end_s", type=options.positive, metavar="S", help="its end")
     add("--top", type=options.at_least(1), default=20, help="spans to find (%(default)s)")
     add("--out", type=Path, metavar="FILE", help="write them: .json")
     add_windows(parser)
@@ -41,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out and args.out.suffix.lower() != ".json":
         raise UserError(f"--out {args.out}: expected a name that ends in .json")
+    _check(args)
+    if args.table:
+        return _clips(args)
     if not 0 <= args.start_s < args.end_s:
         raise UserError(
             f"--start_s {args.start_s:g} --end_s {args.end_s:g}: expected a start from 0 on, before the end"
@@ -67,6 +80,65 @@ def run(args: argparse.Namespace) -> int:
         content = {"query": query_of, "found": [asdict(span) for span in spans]}
         write_atomic(args.out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return 0
+
+
+_OF_SPANS = ("model_file", "videos", "video", "start_s", "end_s")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        UserError: neither the options of a clip nor those of a span, or some of both.
+    """
+    given = [name for name in _OF_SPANS if vars(args)[name] is not None]
+    if args.table or args.clip:
+        if not (args.table and args.clip) or given:
+            raise UserError("give a clip and --in FILE and no other of the options on spans")
+    elif len(given) < len(_OF_SPANS):
+        lacking = ", ".join(f"--{name}" for name in _OF_SPANS if name not in given)
+        raise UserError(f"{lacking}: missing; give CLIP --in FILE, or --{' --'.join(_OF_SPANS)}")
+
+
+def _clips(args: argparse.Namespace) -> int:
+    """The clips of a file of features that are most like one."""
+    from paddlevideo.extensions import declare_all
+    from paddlevideo.inference.clip_features import FeatureModel
+    from paddlevideo.inference.feature_table import read_features
+    from paddlevideo.inference.similarity import similar_clips
+    from paddlevideo.safe_io import write_atomic
+
+    table = read_features(args.table)
+    own = Path(args.clip).resolve()
+    rows = [row for row, video in enumerate(table.videos) if Path(video).resolve() == own]
+    if rows:
+        query = table.features[rows].mean(0)
+    elif not own.is_file():
+        raise UserError(f"{printable(args.clip)}: no such video, and none of {args.table}")
+    elif "window_s" in table.about:
+        raise UserError(
+            f"{printable(args.clip)}: none of the videos of {args.table}, which holds windows; use --model_file, "
+            "--videos and --video, or compute features of clips"
+        )
+    else:
+        declare_all(args.imports)
+        query = FeatureModel.of_table(table.about, args.table, args.device, notice).clip(args.clip, {}, notice)
+    similarities = similar_clips(table.features, query)
+    order = [int(row) for row in np.argsort(-similarities, kind="stable") if row not in rows][: args.top]
+    for row in order:
+        print(f"{similarities[row]:7.4f}  {printable(table.title(row))}{_label(table, row)}")
+    if args.out:
+        found = [{"video": table.title(row), "similarity": round(float(similarities[row]), 4)} for row in order]
+        write_atomic(args.out, json.dumps({"query": args.clip, "found": found}, indent=1, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _label(table: FeatureTable, row: int) -> str:
+    """Its class, for the line of a clip."""
+    if not table.labelled:
+        return ""
+    own = np.flatnonzero(table.labels[row]) if table.multi_label else [int(table.labels[row])]
+    names = [table.names[k] if k < len(table.names) else str(k) for k in own]
+    return f"  ({', '.join(names)})"
 
 
 def _videos(args: argparse.Namespace) -> tuple[list[str], str]:

@@ -23,6 +23,8 @@ def add_testing(parser: argparse.ArgumentParser) -> None:
     add_protocol(parser)
     results = "per-video results of a test as .json, .csv or .pkl; detections as .csv"
     parser.add_argument("--out", metavar="FILE", help=results)
+    clips = "clips with pictures in report.html (default 32; 0: none)"
+    parser.add_argument("--report_clips", type=options.at_least(0), metavar="N", help=clips)
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:
@@ -35,5 +37,6 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from paddlevideo import api
 
-    api.test(args.config, args.weights, args.override, args.out, args.imports, **run_options(args))
+    more = {"report_clips": args.report_clips, **run_options(args)}
+    api.test(args.config, args.weights, args.override, args.out, args.imports, **more)
     return 0

@@ -55,6 +55,7 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
         *_label_kinds(data),
         *pipeline_problems(data, uses),
         *_swa(data.get("SWA"), data.get("epochs")),
+        *_sinks(data),
         *(component(METRICS, data["METRIC"], "METRIC") if "METRIC" in data else ()),
         *(component(TRANSFORMS, data["MIX"], "MIX") if "MIX" in data else ()),
     ]
@@ -138,6 +139,18 @@ def _swa(section: Any, epochs: Any) -> Problems:
         value = section[key]
         if isinstance(value, int) and isinstance(epochs, int) and value > max(epochs, 1):
             yield f"SWA.{key}: expected at most {epochs} (epochs), got {value}"
+
+
+def _sinks(data: Mapping[str, Any]) -> Problems:
+    """Each named once, under one of the two names of the list."""
+    if data.get("LOGGING") and data.get("log_sinks"):
+        yield "log_sinks: another name of LOGGING, and both are given; keep LOGGING"
+    for key in ("LOGGING", "log_sinks"):
+        items = data.get(key)
+        items = items if isinstance(items, list) else ()
+        names = [str(next(iter(item), "") if isinstance(item, Mapping) else item).lower() for item in items]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield f"{key}: {name} is named {names.count(name)} times; expected once"
 
 
 def _model(model: Any) -> Problems:

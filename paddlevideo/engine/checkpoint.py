@@ -39,8 +39,8 @@ ARRAYS = (".pdparams", ".pdopt", ".pdema", ".pdswa")
 IDENTITY = "run.json"
 # what a run writes into its folder, besides what others keep there
 _WRITTEN = (
-    IDENTITY, "config.yaml", "class_names.txt", "log*.txt", "metrics.jsonl", "unreadable_train.txt", "report*.html",
-    "predictions*.csv", "tensorboard", "visualdl",
+    IDENTITY, "config.yaml", "class_names.txt", "log*.txt", "metrics.jsonl", "metrics_*.csv", "unreadable_train.txt",
+    "training.html", "training.json", "report*.html", "predictions*.csv", "tensorboard", "visualdl", "wandb", "mlruns",
 )  # fmt: skip
 _NO_IDENTITY = "unknown"  # of points that were written before runs had one
 _IN_A_RUN = re.compile(r"_step_\d{8}\.pdparams$")

@@ -27,7 +27,7 @@ from paddlevideo.engine import distributed
 from paddlevideo.engine.checkpoint import Arrays
 from paddlevideo.engine.data_summary import log_data, shared_videos_line
 from paddlevideo.engine.evaluate import evaluate
-from paddlevideo.engine.log import Sink, open_sinks
+from paddlevideo.engine.sinks import SinkRun, Sinks
 from paddlevideo.errors import UserError
 from paddlevideo.loader.headers import check_headers
 from paddlevideo.safe_io import write_pickle
@@ -85,7 +85,7 @@ class LogHook(Hook):
     """PaddleVideo's log lines, a progress bar for a person, and the sinks.
 
     Args:
-        interval: steps between lines.
+        interval: steps between lines; an epoch that is no longer has its first and its last step.
         sinks: where the figures go besides.
     """
 
@@ -93,10 +93,13 @@ class LogHook(Hook):
 
     @classmethod
     def from_run(cls, run: Trainer) -> Self | None:
-        sinks = open_sinks(run.folder.path, run.config.settings.log_sinks) if distributed.is_main() else []
-        return cls(run.config.settings.log_interval, sinks)
+        settings, config = run.config.settings, run.config
+        if not distributed.is_main():
+            return cls(settings.log_interval, Sinks())
+        about = SinkRun(run.folder.path, settings.model_name, run.folder.run, config.to_dict(), config.to_yaml())
+        return cls(settings.log_interval, Sinks.of(about, settings.sinks))
 
-    def __init__(self, interval: int, sinks: list[Sink]):
+    def __init__(self, interval: int, sinks: Sinks):
         self.interval, self.sinks = interval, sinks
         self.sums: dict[str, float] = {}
         self.samples = 0.0
@@ -124,7 +127,8 @@ class LogHook(Hook):
         if self._bar is not None:
             self._bar.update()
         step = run.progress.step_in_epoch - 1
-        if step % self.interval == 0:
+        ends = run.steps_per_epoch <= self.interval and step == run.steps_per_epoch - 1  # else it has its first alone
+        if step % self.interval == 0 or ends:
             log.info(self._line(run, step))
             figures = {key: last[key] for key in ("loss", "lr", *_figure_names(last), *_COSTS)}
             self.write("train", run.progress.step, {**figures, "epoch": run.progress.epoch + 1})
@@ -162,6 +166,10 @@ class LogHook(Hook):
             f"batch_cost_sum: {sums.get('batch_cost', 0):.5f} sec, "
             f"avg_ips: {samples / max(1e-9, sums.get('batch_cost', 0)):.5f} instance/sec."
         )
+        # without a step that was taken there is no mean
+        means = {key: sums[key] / samples if self.samples else math.nan for key in ("loss", *_figure_names(sums))}
+        means |= {key: sums.get(key, 0.0) / steps for key in _COSTS}
+        self.write("epoch", run.progress.step, {**means, "epoch": run.progress.epoch})
         self._report_replaced(run)
         self.sums, self.samples, self.replaced = {}, 0.0, []
 
@@ -177,12 +185,10 @@ class LogHook(Hook):
 
     def write(self, mode: str, step: int, figures: dict[str, float]) -> None:
         """One record to every sink."""
-        for sink in self.sinks:
-            sink.write(mode, step, figures)
+        self.sinks.figures(mode, step, figures)
 
     def finish(self, run: Trainer) -> None:
-        for sink in self.sinks:
-            sink.close()
+        self.sinks.close()
 
     def state_dict(self) -> dict[str, Any]:
         return {"sums": self.sums, "samples": self.samples, "replaced": self.replaced}
@@ -316,6 +322,7 @@ class ValidateHook(Hook):
         self.loader, self.build_metric, self.interval = loader, build_metric, interval
         self.best: float | None = None
         self.best_epoch = 0
+        self.measured: Any = None  # the metric of the newest validation, on the main rank, until a report takes it
         self.validated_epoch: int | None = 0  # None: a point of before this was recorded, after its validation
 
     def start(self, run: Trainer) -> None:
@@ -360,6 +367,7 @@ class ValidateHook(Hook):
 
     def _validate(self, run: Trainer) -> None:
         metric, figures = self.measure(run, "val")
+        self.measured = metric if distributed.is_main() else None
         figure = figures[metric.primary]
         if math.isnan(figure):  # nothing to measure against; the metric has logged why
             return

@@ -1,15 +1,10 @@
-"""Where a run's lines and figures are written: console, log file, JSON lines, and TensorBoard or VisualDL."""
+"""Where a run's lines are written: the console and the log file."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 from paddlevideo.errors import UserError, printable
 
@@ -88,80 +83,3 @@ class _Recording(logging.FileHandler):
         if len(self.records) < self._MOST:
             self.records.append(record)
         super().emit(record)
-
-
-class Sink(Protocol):
-    """Takes the figures of a step: ``mode`` is train, val, swa or test."""
-
-    def write(self, mode: str, step: int, figures: dict[str, float]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class JsonLines:
-    """``metrics.jsonl``: an object per record: ``mode``, ``step``, ``time``, and the figures (null: not finite)."""
-
-    def __init__(self, folder: Path):
-        self._path = folder / "metrics.jsonl"
-        self._stream: Any = None  # opened at the first record: until then the folder may hold another run
-
-    def write(self, mode: str, step: int, figures: dict[str, float]) -> None:
-        if self._stream is None:
-            self._stream = self._path.open("a", encoding="utf-8")
-        # JSON has no NaN
-        figures = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-        self._stream.write(json.dumps({"mode": mode, "step": step, "time": round(time.time(), 3), **figures}) + "\n")
-        self._stream.flush()
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-
-
-class _Scalars:
-    """A writer of ``add_scalar`` records, opened at the first one."""
-
-    def __init__(self, open_writer: Callable[[], Any]):
-        self._open, self._writer = open_writer, None
-
-    def write(self, mode: str, step: int, figures: dict[str, float]) -> None:
-        self._writer = self._writer or self._open()
-        for name, value in figures.items():
-            self._writer.add_scalar(f"{mode}/{name}", value, step)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-def _tensorboard(folder: Path) -> Sink:
-    """Event files in ``<folder>/tensorboard``."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise UserError("log_sinks: TensorBoard needs 'pip install tensorboardX'") from None
-    return _Scalars(lambda: SummaryWriter(str(folder / "tensorboard")))
-
-
-def _visualdl(folder: Path) -> Sink:
-    """Record files in ``<folder>/visualdl``."""
-    try:
-        from visualdl import LogWriter
-    except ImportError:
-        raise UserError("log_sinks: VisualDL needs 'pip install visualdl'") from None
-    return _Scalars(lambda: LogWriter(logdir=str(folder / "visualdl")))
-
-
-_SINKS: dict[str, Any] = {"TensorBoard": _tensorboard, "VisualDL": _visualdl}
-
-
-def open_sinks(folder: Path, names: list[str]) -> list[Sink]:
-    """The JSON-lines file, and the sinks that ``log_sinks`` names.
-
-    Raises:
-        UserError: an unknown sink, or one whose library is not installed.
-    """
-    unknown = [name for name in names if name not in _SINKS]
-    if unknown:
-        raise UserError(f"log_sinks: there is no {unknown[0]!r}; there are: {', '.join(_SINKS)}")
-    return [JsonLines(folder), *(_SINKS[name](folder) for name in names)]

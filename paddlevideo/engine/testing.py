@@ -40,11 +40,11 @@ class Files(Protocol):
         self,
         config: Config,
         metric: Any,
-        records: Sequence[Any],
+        loader: Any,
         names: Sequence[str] | None,
         figures: Mapping[str, float],
     ) -> None:
-        """Called at the end."""
+        """Called at the end; ``loader`` is that of the test, which clips can be read with again."""
 
 
 def test(config: Config, options: Options, files: Files | None = None) -> dict[str, float]:
@@ -95,7 +95,7 @@ def test(config: Config, options: Options, files: Files | None = None) -> dict[s
     named = {"top1": "avg_acc1", "top5": "avg_acc5"}
     log.info("[TEST] finished, %s", ", ".join(f"{named.get(k, k)}={value:.6g}" for k, value in figures.items()))
     if files is not None and distributed.is_main():
-        files.write_report(config, metric, data.records, names, figures)
+        files.write_report(config, metric, loader, names, figures)
     distributed.barrier()
     if figures.get("num_non_finite"):
         raise UserError(

@@ -27,6 +27,7 @@ from paddlevideo.engine.data_summary import log_data
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, ProfilerHook, ValidateHook
 from paddlevideo.engine.log import continue_logging, set_up_logging
 from paddlevideo.engine.precision import Precision, use_deterministic_kernels
+from paddlevideo.engine.run_report import MakeReport, ReportHook
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines import Pipeline
@@ -45,10 +46,13 @@ HOOKS: tuple[type[Hook], ...] = (
 )  # fmt: skip
 
 
-def train(config: Config, options: Options) -> Trainer:
+def train(config: Config, options: Options, report: MakeReport | None = None) -> Trainer:
     """Assembles a run and trains it.
 
     Reads MODEL, DATASET, PIPELINE, OPTIMIZER, METRIC, MIX, and the scalars of ``paddlevideo.settings``.
+
+    Args:
+        report: makes what writes a page while it trains, e.g. ``reporting.training_report.TrainingReport``; None: none.
 
     Raises:
         UserError: whatever of it a user can mend.
@@ -62,13 +66,20 @@ def train(config: Config, options: Options) -> Trainer:
         log.info("device %s, %d rank(s), output in %s", device, distributed.world_size(), folder.path)
         point, lost = _start(folder, options, settings.resume_epoch)
         trainer = _prepared(config, options, folder, point)
+        if report is not None and distributed.is_main():
+            trainer.hooks.append(ReportHook(report))  # last: all others have their figures
         if lost:
             _move_aside(folder, point, lost)
         folder.write_identity()
         if distributed.is_main():
             write_atomic(folder.path / "config.yaml", trainer.config.to_yaml())
             log.info("the resolved configuration is %s", folder.path / "config.yaml")
-        trainer.run()
+        try:
+            trainer.run()
+        finally:  # also after an error, which the records up to it explain
+            for hook in (trainer.hook("report"), trainer.hook("log")):
+                if hook is not None:
+                    hook.finish(trainer)
         return trainer
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from paddle import nn
 
 from paddlevideo.build import trained_network
 from paddlevideo.config import Config, load_config
@@ -52,15 +53,18 @@ class FeatureNetwork:
         self.name, self._model, self._batch_size, self._say = str(model.export.program), model, batch_size, say
         self.config, self.framework, _ = trained_network(config_of_export(model), model.names.params, say)
         self.framework.eval()
-        self._fc = fc_of(self.framework, self.name)
-        self._captured: list[Any] = []
-        self._fc.register_forward_pre_hook(lambda _, inputs: self._captured.append(inputs[0]))
         self._is_proven = False
 
     @property
     def head(self) -> LinearHead:
-        """Its classifier."""
-        return LinearHead(self._fc.weight.numpy().astype(np.float32), self._fc.bias.numpy().astype(np.float32))
+        """Its classifier, which another one may replace.
+
+        Raises:
+            UserError: it is not ``head.fc``, the layer that is replaced.
+        """
+        if not isinstance(dict(self.framework.head.named_children()).get("fc"), nn.Linear):
+            raise UserError(f"{self.name}: its head has no linear layer fc that could be taught; {FULL_TRAINING}")
+        return head_of(self.framework)
 
     def features(
         self, video: Path, window_s: float, hop_s: float, on_window: Callable[[float], None]
@@ -88,14 +92,11 @@ class FeatureNetwork:
         """float32 [N, C] of clips [N, V, T, H, W, 3], the mean of frames and views."""
         import paddle
 
-        self._captured.clear()
         with within_memory("the model's run", imgs, "lower --batch_size"), paddle.no_grad():
-            scores = self.framework({"imgs": paddle.to_tensor(imgs)}, mode="predict")["scores"]
-            (inputs,) = self._captured  # [N * V, C], or [N * V * T, C]
-            values = inputs.astype("float32").numpy()
-        features = values.reshape(len(imgs), -1, values.shape[-1]).mean(1)
+            outputs = self.framework({"imgs": paddle.to_tensor(imgs)}, mode="features")
+            features, scores = (outputs[key].astype("float32").numpy() for key in ("features", "scores"))
         if not self._is_proven and imgs.shape[1] == 1:
-            self._check(features, scores.astype("float32").numpy())
+            self._check(features, scores)
         return features
 
     def _check(self, features: np.ndarray, scores: np.ndarray) -> None:
@@ -103,25 +104,22 @@ class FeatureNetwork:
         Raises:
             UserError: the head does more with ``fc`` than to average: a new ``fc`` would not give its scores.
         """
-        found = self.head.scores(features, self.framework.multi_label)
+        found = head_of(self.framework).scores(features, self.framework.multi_label)
         if np.abs(found - scores).max() > _SAME:
             raise UserError(f"{self.name}: its scores are more than the linear layer of its head; {FULL_TRAINING}")
         self._is_proven = True
 
 
-def fc_of(framework: Any, name: str) -> Any:
-    """The last linear layer of a network.
+def head_of(framework: Any) -> LinearHead:
+    """The classifier of a recogniser.
 
     Raises:
-        UserError: its head has none that is called ``fc``.
+        UserError: it has none, or one that is not linear.
     """
-    from paddle import nn
-
-    head = dict(framework.named_children()).get("head")
-    layer = dict(head.named_children()).get("fc") if head is not None else None
+    layer = framework.classifier
     if not isinstance(layer, nn.Linear) or layer.bias is None:
-        raise UserError(f"{name}: its head has no linear layer fc that could be taught; {FULL_TRAINING}")
-    return layer
+        raise UserError(f"MODEL: the classifier is {type(layer).__name__}, expected a linear layer with a bias")
+    return LinearHead(layer.weight.numpy().astype(np.float32), layer.bias.numpy().astype(np.float32))
 
 
 def _batches(clips: Iterator[ClipOfWindow], size: int) -> Iterator[list[ClipOfWindow]]:

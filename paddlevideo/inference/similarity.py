@@ -7,7 +7,7 @@ spans have the length of the query, do not overlap one another nor the query, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,10 +41,7 @@ def similar_spans(
         video, start_s, end_s: the query.
         top: at most so many.
     """
-    every = np.concatenate([each.features for each in videos.values()]).astype(np.float64)
-    mean, deviation = every.mean(0), every.std(0)
-    deviation = np.where(deviation > 1e-6 * max(float(deviation.max()), 1e-12), deviation, np.inf)
-    scaled = {name: (each.features - mean) / deviation for name, each in videos.items()}
+    scaled = dict(zip(videos, _scaled([each.features for each in videos.values()])))
     own = videos[video]
     inside = np.flatnonzero((own.centres_s >= start_s) & (own.centres_s < end_s))
     if not len(inside):
@@ -63,6 +60,26 @@ def similar_spans(
             for begin, value in zip(begins, similarities)
         ]
     return _apart(candidates, Found(video, start_s, end_s, 1.0), top)
+
+
+def similar_clips(features: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """The similarity of every clip to a query, float64 [N], -1..1: the cosine, on features that are centred and scaled.
+
+    Args:
+        features: [N, D].
+        query: [D], with the same network.
+    """
+    rows, own = _scaled([features, query[None]], like=features)
+    own = own[0]
+    return rows @ own / np.maximum(np.linalg.norm(rows, axis=1) * np.linalg.norm(own), 1e-12)
+
+
+def _scaled(parts: Sequence[np.ndarray], like: np.ndarray | None = None) -> list[np.ndarray]:
+    """Rows [N, D] of every part, float64, such that those of ``like`` (all of them) have mean 0 and deviation 1."""
+    every = np.concatenate(parts) if like is None else like
+    mean, deviation = every.mean(0, dtype=np.float64), every.std(0, dtype=np.float64)
+    deviation = np.where(deviation > 1e-6 * max(float(deviation.max()), 1e-12), deviation, np.inf)
+    return [(part - mean) / deviation for part in parts]
 
 
 def _apart(candidates: list[Found], query: Found, top: int) -> list[Found]:

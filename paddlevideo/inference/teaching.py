@@ -110,6 +110,7 @@ def teach(
     files = {part: _files(table, lesson.videos) for part, table in (("train", lesson.train), ("val", lesson.val))}
     _refuse_both(files)
     network = FeatureNetwork(model, lesson.device, lesson.batch_size, say)
+    old_head = network.head
     features, features_s = _features(files, folder, network, say, on_time)
     start = time.monotonic()
     classes = [*old, *_labels(lesson.train, old)]
@@ -121,7 +122,7 @@ def teach(
     _say_left_out(train, lesson.val, classes, say)
     samples = _samples(train, classes, background, multi_label)
     _check(samples, classes, multi_label, lesson.train)
-    prior = network.head.with_classes(len(classes), multi_label)
+    prior = old_head.with_classes(len(classes), multi_label)
     if not multi_label:  # of several labels a class without a sample keeps its row, and its scores with it
         repeated = _repeated(train, samples, prior, len(old), say)
         samples = _samples(train, classes, background, multi_label, repeated)
@@ -132,7 +133,7 @@ def teach(
     rule = {**lesson.rule, "exclusive": not multi_label}
     old_background = background if background in old else description.background
     new_figures = _measure(head, classes, val, lesson.val, {**rule, "background": background}, background)
-    old_figures = _measure(network.head, old, val, lesson.val, {**rule, "background": old_background}, background)
+    old_figures = _measure(old_head, old, val, lesson.val, {**rule, "background": old_background}, background)
     _export(model, network, head, classes, out, background, say)
     taught = [name for name, is_taught in zip(classes, samples.taught(multi_label)) if is_taught]
     return {

@@ -81,6 +81,15 @@ class ClipLoader:
         """The data set's sample, as the pipeline gets it."""
         return self._source.samples.sample(index)
 
+    def fetch(self, index: int) -> dict[str, Any]:
+        """The sample after the pipeline, in this process, as an evaluation has it: ``imgs`` [V, T, H, W, 3]; ``valid``
+        is 0 where its file cannot be read and ``on_error`` is count.
+
+        Raises:
+            UserError: from the pipeline, naming the file.
+        """
+        return self._source.samples.fetch(0, index)[0]
+
     def close(self) -> None:
         """Ends the workers of iterators that were not used up."""
         for batches in list(self._running):

@@ -14,9 +14,11 @@ from paddlevideo.collectors import Collector, ViewCollector
 from paddlevideo.config import Config
 from paddlevideo.environment import versions
 from paddlevideo.errors import UserError
+from paddlevideo.loader.build import ClipLoader
 from paddlevideo.metrics.base import Metric
 from paddlevideo.reporting.page import ReportPage, write_report
-from paddlevideo.reporting.results import ClipFiles, check_name, files_of
+from paddlevideo.reporting.report_clips import NUM_CLIPS, ClipViews, Ranking
+from paddlevideo.reporting.results import ClipFiles, Results, check_name, files_of
 from paddlevideo.safe_io import sha256
 from paddlevideo.weight_names import weights_file
 
@@ -33,10 +35,12 @@ class ReportFiles:
     Args:
         weights: the ``.pdparams`` file.
         out: where the results of every clip go: ``.json``, ``.csv`` or ``.pkl``; detections: ``.csv``; None: nowhere.
+        num_clips: how many clips of recognition have pictures on the page.
     """
 
     weights: str | Path
     out: str | None = None
+    num_clips: int = NUM_CLIPS
 
     def check(self, metric: Any) -> None:
         """Raises UserError if results of this metric cannot be written to ``out``; before anything is computed."""
@@ -74,11 +78,12 @@ class ReportFiles:
         self,
         config: Config,
         metric: Any,
-        records: Sequence[dict[str, Any]],
+        loader: ClipLoader,
         names: Sequence[str] | None,
         figures: Mapping[str, float],
     ) -> None:
-        """``report.html``; arguments as of ``write_clips``, and what the metric computed."""
+        """``report.html``; arguments as of ``write_clips``, the loader of the test, and what the metric computed."""
+        records = loader.dataset.records
         files = files_of(metric, records, names)
         facts = [
             ("command", shlex.join(sys.argv)),
@@ -89,10 +94,20 @@ class ReportFiles:
         ]
         title = f"{config['model_name']}: test of {Path(self.weights).name}"
         results = files.results if isinstance(files, ClipFiles) else None
-        page = ReportPage(title, figures, results, names, facts, config.to_yaml(), metric.per_class())
         folder, suffix = self._place(config)
+        clips = None if results is None else self._clips(metric, results, loader, folder)
+        page = ReportPage(title, figures, results, names, facts, config.to_yaml(), metric.per_class(), clips)
         write_report(folder / f"report{suffix}.html", page)
         log.info("report: %s", folder / f"report{suffix}.html")
+
+    def _clips(self, metric: Any, results: Results, loader: ClipLoader, folder: Path) -> ClipViews:
+        """Links to all clips, pictures of some."""
+        indices = [index for index, _, _ in metric.results()]
+        records = loader.dataset.records
+        clips = ClipViews(folder, [records[index] for index in indices], not loader.dataset.in_archives)
+        if results.labels is not None:
+            clips.read(Ranking.of(results).first(self.num_clips), loader.fetch, indices)
+        return clips
 
     def _no_results(self, metric: Any) -> UserError:
         return UserError(f"--out {self.out}: {type(metric).__name__} keeps no results per clip")

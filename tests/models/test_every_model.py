@@ -57,6 +57,19 @@ def test_features_have_the_declared_layout(name):
 
 
 @each
+def test_scores_are_the_classifier_of_the_features(name):
+    network = build(name)
+    network.eval()
+    with paddle.no_grad():
+        outputs = network({"imgs": clips(name)}, mode="features")
+        scores = network({"imgs": clips(name)}, mode="predict")["scores"]
+        own = network.head.scores(network.classifier(outputs["features"]))
+    assert outputs["features"].ndim == 2 and len(outputs["features"]) == 2
+    np.testing.assert_allclose(outputs["scores"].numpy(), scores.numpy(), atol=1e-6)
+    np.testing.assert_allclose(own.numpy(), scores.numpy(), atol=1e-5)
+
+
+@each
 def test_scores_are_probabilities_of_each_clip_alone_and_repeat(name):
     network, imgs = build(name), clips(name)
     first, again = (network({"imgs": imgs}, mode="predict")["scores"].numpy() for _ in range(2))

@@ -42,6 +42,12 @@ class Backbone(nn.Layer, ABC):
     attention_type: str | None = None
     structure: Mapping[str, Any] = {}
 
+    @property
+    def classifier(self) -> nn.Layer | None:
+        """The linear layer of ``classifier_prefixes``, features to logits; None: the head has the classifier."""
+        prefix = next(iter(self.classifier_prefixes), "").rstrip(".")
+        return dict(self.named_sublayers())[prefix] if prefix else None
+
     @abstractmethod
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Features of normalised clips, float32; shapes by ``layout``."""

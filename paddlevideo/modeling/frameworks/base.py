@@ -295,14 +295,17 @@ class Recognizer(Framework):
         Args:
             batch: "imgs" [N, V, T, H, W, 3], uint8 (float32 without ``normalization``); for the loss also "label",
                 int [N] or float [N, K].
-            mode: "loss" or "predict".
+            mode: "loss", "predict" or "features".
 
         Returns:
             "scores": probabilities float32 [N, K]; in mode "predict" with ``avg_type: none`` also "view_logits" [N, V,
-            K], not averaged; in mode "loss" the scalar "loss", every view counting as a clip.
+            K], not averaged; in mode "loss" the scalar "loss", every view counting as a clip; in mode "features" also
+            "features" float32 [N, D], what the classifier takes, the mean over views, frames and places.
         """
-        if mode not in ("loss", "predict"):
-            raise ValueError(f"mode: expected 'loss' or 'predict', got {mode!r}")
+        if mode not in ("loss", "predict", "features"):
+            raise ValueError(f"mode: expected 'loss', 'predict' or 'features', got {mode!r}")
+        if mode == "features":
+            return self._features(batch["imgs"])
         logits = self.view_logits(batch["imgs"])  # [N, V, K]
         if mode == "predict":
             views = {"view_logits": logits.astype("float32")} if self.avg_type == "none" else {}
@@ -313,6 +316,32 @@ class Recognizer(Framework):
         loss = self.head.loss(logits.reshape([-1, self.num_classes]), labels)
         _check_loss(self.head.criterion, loss)
         return {"loss": loss, "scores": self.average(logits.detach())}
+
+    @property
+    def classifier(self) -> nn.Layer:
+        """The last linear layer, features [..., D] to logits [..., K].
+
+        Raises:
+            UserError: neither head nor backbone names one.
+        """
+        layer = self.backbone.classifier or self.head.classifier
+        if layer is None:
+            name = type(self.head).__name__
+            raise UserError(
+                f"MODEL.head: {name} has no classifier (Head.classifier), so there are no features before it"
+            )
+        return layer
+
+    def _features(self, imgs: paddle.Tensor) -> dict[str, paddle.Tensor]:
+        taken: list[paddle.Tensor] = []
+        hook = self.classifier.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
+        try:
+            logits = self.view_logits(imgs)
+        finally:
+            hook.remove()
+        (rows,) = taken  # [N * V * ..., D]
+        features = rows.astype("float32").reshape([imgs.shape[0], -1, rows.shape[-1]]).mean(1)
+        return {"features": features, "scores": self.average(logits)}
 
     def predict_scores(self, imgs: paddle.Tensor) -> paddle.Tensor:
         """Probabilities [N, K] of clips [N, V, T, H, W, 3]: what ``export`` turns into a program."""

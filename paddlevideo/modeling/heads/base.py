@@ -40,6 +40,11 @@ class Head(nn.Layer, ABC):
     num_seg: int | None = None
     num_maps: int | None = None
 
+    @property
+    def classifier(self) -> nn.Layer | None:
+        """Its last linear layer, features to logits; None: it has none of its own."""
+        return None
+
     def __init__(self, ls_eps: ProbabilityBelowOne = 0.0, loss_cfg: LossSection | None = None):
         super().__init__()
         spec = dict(loss_cfg or {"name": self.default_loss})
@@ -118,6 +123,11 @@ class ClassificationHead(Head):
         super().__init__(ls_eps, loss_cfg)
         self.num_classes, self.in_channels = num_classes, in_channels
         self.fc = nn.Linear(in_channels, num_classes, weight_attr=self._initializer(std), bias_attr=init.Constant(0.0))
+
+    @property
+    def classifier(self) -> nn.Layer:
+        """``fc``."""
+        return self.fc
 
     @staticmethod
     def _initializer(std: float) -> init.Initializer:

@@ -38,7 +38,11 @@ TIMESFORMER = ROOT / "configs" / "recognition" / "timesformer" / "timesformer_k4
         ("MODEL.backbone.depth=51", "MODEL.backbone.depth: expected one of 18, 34, 50, 101, got 51"),
         ("log_level=LOUD", "log_level: expected one of DEBUG, INFO, WARNING, ERROR, got 'LOUD'"),
         ("EMA.decay=2", "EMA.decay: expected 0 to below 1, got 2"),
-        ("log_sinks=[csvv]", "log_sinks[0]: expected one of TensorBoard, VisualDL, got 'csvv'"),
+        ("log_sinks=[csvv]", "log_sinks[0]: expected one of csv, mlflow, tensorboard, visualdl, wandb, got 'csvv'"),
+        ("LOGGING=[{wandb: {projekt: x}}]", "LOGGING[0].wandb.projekt: unknown key; did you mean 'project'?"),
+        ("LOGGING=[{WandB: {mode: on}}]", "LOGGING[0].WandB.mode: expected one of offline, online, disabled, got True"),
+        ("LOGGING=[csv, {CSV: null}]", "LOGGING: csv is named 2 times; expected once"),
+        ("LOGGING=csv", "LOGGING: expected list"),
         ("OPTIMIZER.weight_decay.value=-1", "OPTIMIZER.weight_decay.value: expected at least 0, got -1"),
         ("PIPELINE.train.transform.0.MultiScaleCrop.target_size=0", "target_size: expected at least 1, got 0"),
         ("MIX={name: Mixup, alpha: -1}", "MIX.alpha: expected above 0, got -1"),
@@ -237,3 +241,12 @@ def test_a_layout_that_no_framework_feeds_is_answered_with_the_nearest(tmp_path)
     )
     with pytest.raises(ConfigError, match="OneFrame takes frame; did you mean 'frames'"):
         load_config("tsm_own_videos", ["MODEL.backbone.name=OneFrame"], imports=str(tmp_path / "own.py"))
+
+
+def test_the_list_of_sinks_has_two_names_and_one_of_them_is_given():
+    with pytest.raises(ConfigError) as caught:
+        load_run_config(TSM, ["LOGGING=[csv]", "log_sinks=[TensorBoard]"])
+    (problem,) = caught.value.problems
+    assert problem.startswith("log_sinks: another name of LOGGING, and both are given; keep LOGGING")
+    for key in ("LOGGING", "log_sinks"):
+        assert load_run_config(TSM, [f"{key}=[CSV]"]).settings.sinks == {"csv": {}}

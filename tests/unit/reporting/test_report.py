@@ -1,23 +1,30 @@
 """report.html of a test: it is complete, true, stands alone, and no name in it can act."""
 
+import base64
 import csv
 import re
 from html.parser import HTMLParser
+from urllib.parse import quote
 
+import cv2
 import numpy as np
 import pytest
 
 from paddlevideo.config import Config
+from paddlevideo.engine.testing import test as engine_test
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.base import Metric
-from paddlevideo.reporting.page import MATRIX_CLASSES, ReportPage, render
+from paddlevideo.reporting import report_clips
+from paddlevideo.reporting.confusion_drawing import MATRIX_CLASSES
+from paddlevideo.reporting.page import ReportPage, render
 from paddlevideo.reporting.report import ReportFiles
+from paddlevideo.reporting.report_clips import ClipViews, Ranking
 from paddlevideo.reporting.results import Results, score
 from paddlevideo.settings import Options
 from tests.tiny import make_clips, run_test, tsm_config
 
-VOID = {"meta", "rect", "path", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br"}
 
 
 class Page(HTMLParser):
@@ -208,3 +215,61 @@ def test_a_metric_without_results_is_refused_before_the_test():
     with pytest.raises(UserError, match="^--out r.csv: Mean keeps no results per clip"):
         ReportFiles("w.pdparams", "r.csv").check(metric)
     ReportFiles("w.pdparams").check(metric)
+
+
+def test_the_pictured_clips_are_mistakes_extremes_of_classes_and_right_ones_in_turn():
+    labels = np.array([0, 0, 0, 1, 1])
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4], [0.05, 0.95]])
+    ranking = Ranking.of(Results(list("abcde"), labels, scores))
+    assert ranking.worst == [1, 3] and ranking.best == [4, 0, 2]
+    assert ranking.of_classes == [(1, 3, 4), (0, 1, 0)]  # class 1 has the lower accuracy
+    assert ranking.first(4) == [1, 3, 4, 0] and ranking.first(0) == [] and len(ranking.first(99)) == 5
+
+
+def test_the_report_shows_the_frames_and_links_the_files(trained, tmp_path):
+    folder, config, weights = trained
+    gone = tmp_path / "gone one.mp4"
+    gone.write_bytes((folder / "clips" / "clip 0.mp4").read_bytes())
+    (tmp_path / "test.list").write_text((folder / "clips" / "clips.list").read_text() + f"{gone} 1\n")
+    split = {"format": "VideoDataset", "file_path": str(tmp_path / "test.list"), "on_error": "count"}
+    config = config | {"output_dir": str(tmp_path / "out"), "DATASET": config["DATASET"] | {"test": split}}
+
+    class Files(ReportFiles):
+        def write_clips(self, *arguments):
+            super().write_clips(*arguments)
+            gone.unlink()
+
+    engine_test(Config(config), Options(weights=weights), Files(weights))
+    text = (tmp_path / "out" / "report.html").read_text()
+    Page(text)
+    found = dict(re.findall(r'alt="frames of ([^"]+)" src="data:image/jpeg;base64,([^"]+)"', text))
+    pictures = [
+        cv2.imdecode(np.frombuffer(base64.b64decode(data), "uint8"), cv2.IMREAD_COLOR) for data in found.values()
+    ]
+    assert len(found) == 8 and {picture.shape for picture in pictures} == {(72, 4 * 72, 3)}
+    first = folder / "clips" / "clip 0.mp4"
+    assert f'href="file://{quote(str(first))}"' in text
+    assert "no such file" in text and f'href="file://{quote(str(gone))}"' not in text
+    assert len(text) < 5_000_000 and "img-src data:" in text
+
+
+def test_relative_names_are_links_from_the_page_and_addresses_are_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a: b#.mp4").write_bytes(b"")
+    records = [{"filename": "a: b#.mp4", "start_s": 1.5, "end_s": 2.0}, {"filename": "https://x.org/v.mp4"}]
+    views = ClipViews(tmp_path / "output" / "TSM", records)
+    assert views.cell(0, "<b>") == '<a href="../../a%3A%20b%23.mp4#t=1.5,2">&lt;b&gt;</a>'
+    assert views.cell(1, "v") == "v"
+    assert ClipViews(tmp_path, records, linked=False).cell(0, "a") == "a"
+
+
+def test_no_pictures_where_none_are_wished_and_a_remark_where_the_page_is_full(trained, tmp_path, monkeypatch):
+    folder, config, weights = trained
+    run_report = {"output_dir": str(tmp_path)}
+    engine_test(Config(config | run_report), Options(weights=weights), ReportFiles(weights, num_clips=0))
+    text = (tmp_path / "report.html").read_text()
+    assert "<img" not in text and 'href="file://' in text
+    monkeypatch.setattr(report_clips, "_MOST_BYTES", 1)
+    engine_test(Config(config | run_report), Options(weights=weights), ReportFiles(weights))
+    text = (tmp_path / "report.html").read_text()
+    assert "1 of 8 clips have pictures: they fill" in text

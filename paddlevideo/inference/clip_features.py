@@ -1,0 +1,235 @@
+"""Features of clips: what the classifier of a recogniser takes, by any network and of any data set of clips.
+
+A row is the mean over a clip's views and frames, on the clips that testing takes (PIPELINE.test).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from paddlevideo.build import network, pipelines_of, trained_network
+from paddlevideo.classes import Classes, settled
+from paddlevideo.config import Config
+from paddlevideo.environment import use_device
+from paddlevideo.errors import UserError, printable
+from paddlevideo.inference.feature_table import FeatureTable
+from paddlevideo.inference.runtimes.base import Say
+from paddlevideo.loader.build import build_loader
+from paddlevideo.loader.datasets.lists import clip_name
+from paddlevideo.loader.labels import read_labels
+from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.memory import within_memory
+from paddlevideo.registry import DATASETS
+from paddlevideo.safe_io import sha256
+from paddlevideo.settings import DEFAULT_SEED
+from paddlevideo.weight_names import weights_file
+
+UNLABELLED = "UnlabelledVideoDataset"
+_ANY = ("0", "1")  # classes of a network whose classifier is not used
+_SHOWN = 5  # files that could not be read
+
+
+@dataclass(frozen=True)
+class FeatureModel:
+    """A network and the pipeline of its clips.
+
+    Args:
+        config: its configuration.
+        framework: in evaluation mode.
+        pipeline: PIPELINE.test.
+        about: what the features depend on, for the note in their file: ``config`` (its name), ``configuration`` (its
+            content), ``weights`` and ``weights_sha256``; ``model_file`` of an export.
+    """
+
+    config: Config
+    framework: Any
+    pipeline: Pipeline
+    about: Mapping[str, Any]
+
+    @classmethod
+    def of_weights(cls, config: Config, weights: str | Path | None, device: str, say: Say) -> FeatureModel:
+        """The network of a configuration.
+
+        Args:
+            weights: ``.pdparams``, or an export; None: the weights of ``MODEL.backbone.pretrained`` alone.
+
+        Raises:
+            UserError: weights that do not fit, none at all, a network of persons' actions.
+        """
+        use_device(device)
+        pipelines = pipelines_of(config)
+        if "test" not in pipelines:
+            raise UserError(f"{config.source}: PIPELINE.test: is missing; features are of the clips that it gives")
+        if weights is None:
+            config, file = settled(config, Classes(_ANY)), _start_file(config)
+            framework = network(config, pipelines)
+        else:
+            config, framework, _ = trained_network(config, weights, say, pipelines)
+            file = str(weights)
+        framework.eval()
+        if framework.takes_boxes:
+            raise UserError(f"{config.source}: MODEL is of persons' actions; paddlevideo bank computes their features")
+        about = {"config": config.source, "configuration": config.to_yaml(), "weights": file}
+        return cls(config, framework, pipelines["test"], {**about, "weights_sha256": sha256(weights_file(file))})
+
+    @classmethod
+    def of_table(cls, about: Mapping[str, Any], where: Path, device: str, say: Say) -> FeatureModel:
+        """The network that a file of features was made with.
+
+        Args:
+            about: of the table.
+            where: its file, for messages.
+
+        Raises:
+            UserError: the file does not name it; its weights have moved or changed.
+        """
+        text, weights, export = (about.get(key) for key in ("configuration", "weights", "model_file"))
+        if export is not None:
+            found = cls.of_export(str(export), device, say)
+        elif isinstance(text, str) and weights is not None:
+            config = Config(yaml.safe_load(text), str(about.get("config")))
+            start = (config.section("MODEL").get("backbone") or {}).get("pretrained") == weights
+            found = cls.of_weights(config, None if start else str(weights), device, say)
+        else:
+            raise UserError(f"{where}: does not name its network; compute the features again with this version")
+        if found.about["weights_sha256"] != about.get("weights_sha256"):
+            raise UserError(f"{where}: its features are of other weights than {weights} has now; compute them again")
+        return found
+
+    def clip(self, path: str, section: Mapping[str, Any], say: Say) -> np.ndarray:
+        """The feature of one video, float32 [D]; ``section``: keys of DATASET on how videos are read."""
+        source = {"format": UNLABELLED, "file_path": path, **section}
+        return features_of(self, source, None, 1, 0, say).features[0]
+
+    @classmethod
+    def of_export(cls, path: str | Path, device: str, say: Say) -> FeatureModel:
+        """The network of an exported model, from its configuration and weights.
+
+        Raises:
+            UserError: an export of an earlier version, a quantised one, one of persons' actions.
+        """
+        from paddlevideo.inference.feature_network import config_of_export
+        from paddlevideo.inference.window_features import TaughtFrom
+
+        model = TaughtFrom.find(path, say)
+        found = cls.of_weights(config_of_export(model), model.names.params, device, say)
+        return cls(found.config, found.framework, model.pipeline, {**found.about, "model_file": str(path)})
+
+
+def _start_file(config: Config) -> str:
+    backbone = config.section("MODEL").get("backbone") or {}
+    if not backbone.get("pretrained"):
+        raise UserError(
+            f"{config.source}: features of a network without trained weights tell clips apart by chance; name weights "
+            "with -w, or -o MODEL.backbone.pretrained=FILE"
+        )
+    return str(backbone["pretrained"])
+
+
+def data_section(
+    config: Config, split: str, inputs: Sequence[str], data_prefix: str | None, labelled: bool
+) -> dict[str, Any]:
+    """The section of DATASET that the features are of.
+
+    Args:
+        split: the section where ``inputs`` are none, and where the kind of data set is from.
+        inputs: instead of its ``file_path``: one list or folder of labelled clips, or any number of videos, folders and
+            lists.
+        labelled: whether labels are read.
+
+    Raises:
+        UserError: several labelled inputs, no such section.
+    """
+    section = dict((config.to_dict().get("DATASET") or {}).get(split) or {})
+    section["on_error"] = "count"
+    if not inputs:
+        if "file_path" not in section:
+            raise UserError(f"{config.source}: DATASET.{split}.file_path: is missing; name the clips with -i")
+        return section
+    kept = {key: section[key] for key in ("on_error", "timeout_s", "damaged", "index") if key in section}
+    if not labelled:
+        return {"format": UNLABELLED, "file_path": list(inputs), **kept}
+    if len(inputs) > 1:
+        raise UserError("-i: one list or folder of class folders has labels; several inputs need --no_labels")
+    name = section.get("format")
+    kind = name if name in DATASETS and not DATASETS.get(name).has_boxes else "VideoDataset"
+    more = {key: section[key] for key in ("suffix", "multi_label", "clip_s") if key in section}
+    return {"format": kind, "file_path": inputs[0], "data_prefix": data_prefix, **more, **kept}
+
+
+def features_of(
+    model: FeatureModel,
+    section: Mapping[str, Any],
+    label_file: str | None,
+    batch_size: int,
+    num_workers: int,
+    say: Say,
+    on_clips: Callable[[int, int], None] = lambda done, total: None,
+) -> FeatureTable:
+    """A row per clip of a data set; clips that cannot be read have none, and are named.
+
+    Args:
+        section: of ``data_section``.
+        label_file: class names, one per line; None: those of class folders.
+        on_clips: receives how many clips of how many are done.
+
+    Raises:
+        UserError: a bad list, no clip that can be read.
+    """
+    names = read_labels(label_file) if label_file else None
+    section = dict(section)
+    if names and section["format"] != UNLABELLED:
+        section["class_names"] = names
+    loader = build_loader(
+        section, model.pipeline, "test", seed=DEFAULT_SEED, num_classes=None if names is None else len(names),
+        batch_size=batch_size, num_workers=num_workers, shuffle=False, drop_last=False,
+    )  # fmt: skip
+    for remark in loader.dataset.remarks:
+        say(remark)
+    rows: dict[int, np.ndarray] = {}
+    labels: dict[int, Any] = {}
+    with contextlib.closing(loader.epoch(0)) as batches:
+        for batch in batches:
+            own = _run(model.framework, np.asarray(batch["imgs"]))
+            valid = np.asarray(batch.get("valid", np.ones(len(own))))
+            for place, index in enumerate(np.asarray(batch["index"]).tolist()):
+                if valid[place]:
+                    rows[index] = own[place]
+                    labels[index] = np.asarray(batch["label"])[place] if "label" in batch else -1
+            on_clips(len(rows) + len(loader.unreadable), len(loader.dataset.records))
+    _report(loader, say)
+    if not rows:
+        raise UserError(f"none of {len(loader.dataset.records)} clips could be read")
+    order = sorted(rows)
+    features = np.stack([rows[index] for index in order])
+    if not np.isfinite(features).all():
+        raise UserError("features hold NaN or infinity: the weights have diverged; take an earlier checkpoint")
+    records = [loader.dataset.records[index] for index in order]
+    spans = np.array([[record.get(key, np.nan) for key in ("start_s", "end_s")] for record in records], np.float64)
+    videos = [clip_name({key: value for key, value in record.items() if key != "start_s"}) for record in records]
+    kind = np.float32 if np.ndim(labels[order[0]]) else np.int64
+    names = names or loader.dataset.class_names or ()
+    return FeatureTable(videos, features, np.array([labels[i] for i in order], kind), spans, names, dict(model.about))
+
+
+def _run(framework: Any, imgs: np.ndarray) -> np.ndarray:
+    import paddle
+
+    with within_memory("the model's run", imgs, "lower --batch_size"), paddle.no_grad():
+        return framework({"imgs": paddle.to_tensor(imgs)}, mode="features")["features"].numpy()
+
+
+def _report(loader: Any, say: Say) -> None:
+    """Names the clips that have no row."""
+    bad = loader.unreadable
+    for index, why in sorted(bad.items())[:_SHOWN]:
+        say(f"left out: {printable(clip_name(loader.dataset.records[index]))}: {why}")
+    if len(bad) > _SHOWN:
+        say(f"... and {len(bad) - _SHOWN} more clips that could not be read are left out")

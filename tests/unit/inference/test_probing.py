@@ -1,0 +1,78 @@
+"""Classifiers on frozen features: known answers, folds by source, draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from paddlevideo.errors import UserError
+from paddlevideo.inference.feature_table import FeatureTable
+from paddlevideo.inference.probing import HEADS, Clips, cross_validate, scores_of
+
+
+def table_of(features, labels, names=()):
+    count = len(features)
+    videos = [f"v{i}.mp4" for i in range(count)]
+    return FeatureTable(videos, features.astype(np.float32), labels, np.full((count, 2), np.nan), names)
+
+
+def clusters(rng, count, dims=6, distance=4.0, classes=3):
+    labels = np.arange(count) % classes
+    return rng.normal(size=(count, dims)) + distance * np.eye(dims)[labels], labels
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_classifier_separates_clusters(head):
+    features, labels = clusters(np.random.default_rng(0), 60)
+    figures = cross_validate(table_of(features, labels), [f"g{i // 3}" for i in range(60)], 4, [head], num_seeds=1)
+    assert [each.fold for each in figures] == [0, 1, 2, 3] and min(each.value for each in figures) > 0.9
+    assert sum(each.num_test for each in figures) == 60
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_several_labels_have_a_mean_average_precision(head):
+    rng = np.random.default_rng(0)
+    hot = (rng.random((80, 3)) < 0.4).astype(np.float32)
+    features = rng.normal(size=(80, 5)) * 0.5 + hot @ rng.normal(size=(3, 5)) * 3
+    figures = cross_validate(table_of(features, hot), [f"g{i}" for i in range(80)], 4, [head])
+    assert np.mean([each.value for each in figures]) > 0.8
+
+
+def test_a_source_is_on_one_side_only():
+    """Features that tell the source and nothing else: classified by it wherever a source is on both sides."""
+    rng = np.random.default_rng(0)
+    source = np.repeat(np.arange(12), 6)
+    features, labels = np.eye(12)[source] * 5 + rng.normal(size=(72, 12)) * 0.01, rng.integers(0, 2, 12)[source]
+    table = table_of(features, labels)
+    by_source = cross_validate(table, [f"s{s}" for s in source], 4, ["knn"])
+    by_clip = cross_validate(table, [f"c{i}" for i in range(72)], 4, ["knn"])
+    assert np.mean([each.value for each in by_clip]) == 1 and np.mean([each.value for each in by_source]) < 0.8
+
+
+def test_shots_are_drawn_by_seed_and_fold():
+    features, labels = clusters(np.random.default_rng(0), 90, distance=1.0)
+    groups = [f"g{i}" for i in range(90)]
+    lines = []
+    figures = cross_validate(table_of(features, labels, ["a", "b", "c"]), groups, 3, ["knn"], [2, 25], 3, lines.append)
+    assert {each.num_train for each in figures if each.shots == 2} == {6}
+    assert {each.num_train for each in figures if each.shots == 25} == {60}  # 20 per class are in two folds
+    assert lines == ["25 clips per class: all that there are of a, b, c, which have fewer in some folds"]
+    again = cross_validate(table_of(features, labels), groups, 3, ["knn"], [2], 3)
+    assert again == [each for each in figures if each.shots == 2]
+    assert len({each.value for each in again}) > 1
+
+
+def test_a_class_without_a_training_clip_is_never_found():
+    features, labels = clusters(np.random.default_rng(0), 30, classes=2)
+    targets = np.eye(3, dtype=np.float32)[labels]
+    known = Clips(features.astype(np.float32), targets, np.arange(30).astype(str), False)
+    for head in HEADS:
+        assert (scores_of(head, known, known.features).argmax(1) < 2).all()
+
+
+def test_clips_without_labels_and_one_class_are_refused():
+    features = np.zeros((4, 2))
+    with pytest.raises(UserError, match="1 of 4 clips have no label"):
+        cross_validate(table_of(features, np.array([0, 1, -1, 0])), list("abcd"), 2)
+    with pytest.raises(UserError, match="one class"):
+        cross_validate(table_of(features, np.array([1, 1, 1, 1])), list("abcd"), 2)
