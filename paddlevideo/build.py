@@ -228,19 +228,30 @@ def _listed(values: Any) -> str:
 
 
 def load_run_config(
-    path: str | Path, overrides: Sequence[str] = (), uses: Sequence[str] = SPLITS, imports: Sequence[str] = ()
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    uses: Sequence[str] = SPLITS,
+    imports: Sequence[str] = (),
+    quantises: bool = False,
 ) -> Config:
     """The configuration of a training or test run, its OPTIMIZER and SWA.lr checked with the rest; imports no Paddle.
 
     Args:
         uses: the pipelines that the command runs: a test's network need not fit PIPELINE.train, nor its schedule.
         imports: modules with a user's own classes, besides those that the file imports.
+        quantises: as of ``config.load_config``.
 
     Raises:
         ConfigError: every mistake of it.
     """
     checks = (_optimizer, _normalization, *([_lengths] if "train" in uses else []))
-    return load_config(path, overrides, checks=checks, uses=uses, imports=imports)
+    return load_config(path, overrides, checks=checks, uses=uses, imports=imports, quantises=quantises)
+
+
+def unread_remarks(config: Mapping[str, Any]) -> list[str]:
+    """One line for each section of PaddleVideo that is accepted and not read."""
+    line = "DALI_LOADER: is not read; DATASET.train and PIPELINE.train are, with frames decoded on the CPU"
+    return [line] if "DALI_LOADER" in config else []
 
 
 def length_remarks(config: Mapping[str, Any], steps_per_epoch: int | None = None) -> list[str]:

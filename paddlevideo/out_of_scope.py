@@ -25,6 +25,13 @@ _FAMILIES: dict[str, tuple[str, str | None]] = {
     "cfbi": ("video object segmentation (CFBI)", None),
     "adds": ("depth estimation (ADDS)", None),
     "depthestimator": ("depth estimation (ADDS)", None),
+    "skeleton": ("recognition from skeletons", "ResNet3dSlowOnly (SlowOnly) on RGB"),
+}
+# files of PaddleVideo whose whole text is the word PLACEHOLDER -> their family
+_PLACEHOLDERS = {
+    "bsn": ("temporal localisation (BSN)", None),
+    "ctcn": ("temporal localisation (C-TCN)", None),
+    "non_local": ("a non-local network by itself", "tsm_nl_* and slowonly_nl_*, with non-local blocks"),
 }
 # names of single classes -> what there is instead
 _CLASSES = {
@@ -37,8 +44,31 @@ def out_of_scope(name: str) -> str | None:
     """What a class of such a name would be, and what is nearest; None for other names."""
     if name in _CLASSES:
         return _CLASSES[name]
+    found = _find(name)
+    return found and f"{found[0]} is not part of this suite" + (f"; nearest: {found[1]}" if found[1] else "")
+
+
+def family_line(name: str) -> str | None:
+    """``NAME is out of scope: FAMILY; nearest here: MODEL`` of a class of another model; None for other names."""
+    found = _find(name)
+    return found and f"{name} is out of scope: {_nearest(*found)}"
+
+
+def placeholder_line(stem: str) -> str:
+    """The same of a file that holds PaddleVideo's word PLACEHOLDER and no configuration.
+
+    Args:
+        stem: the file's name without its ending.
+    """
+    found = _PLACEHOLDERS.get(stem) or _find(stem)
+    rest = f", out of scope: {_nearest(*found)}" if found else "; name another configuration"
+    return f"PaddleVideo's placeholder (its text is PLACEHOLDER, without a model){rest}"
+
+
+def _find(name: str) -> tuple[str, str | None] | None:
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    for pattern, (what, nearest) in _FAMILIES.items():
-        if re.search(pattern, plain):
-            return f"{what} is not part of this suite" + (f"; nearest: {nearest}" if nearest else "")
-    return None
+    return next((family for pattern, family in _FAMILIES.items() if re.search(pattern, plain)), None)
+
+
+def _nearest(what: str, nearest: str | None) -> str:
+    return f"{what}; " + (f"nearest here: {nearest}" if nearest else "nothing here is near it")

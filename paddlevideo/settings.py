@@ -93,6 +93,15 @@ class Reading(_Scalars):
 
 
 @dataclass(frozen=True)
+class Calibration(_Scalars):
+    """DATASET of PaddleVideo's quantisation file, without its split."""
+
+    batch_size: PositiveInt = 1  # clips per batch
+    batch_nums: PositiveInt = 10  # batches that calibrate, in the order of the list
+    num_workers: NonNegativeInt = 0  # PaddleVideo's key; calibration reads in its own process, whatever it is
+
+
+@dataclass(frozen=True)
 class PreciseBN(_Scalars):
     """PRECISEBN: batch-norm statistics measured again over training batches."""
 

@@ -19,14 +19,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from paddlevideo.build import data_findings, length_remarks
+    from paddlevideo.build import data_findings, length_remarks, load_run_config, unread_remarks
+    from paddlevideo.config.quantisation import is_quantisation, remark
     from paddlevideo.errors import ConfigError
 
-    config = options.read_run_config(args, ("test",) if args.test else options.SPLITS)
-    found = data_findings(config, ("test",) if args.test else options.SPLITS)
+    uses = ("test",) if args.test else options.SPLITS
+    config = load_run_config(args.config, args.override, uses, args.imports, quantises=not args.test)
+    if is_quantisation(config):
+        print(remark(config.source), file=sys.stderr)
+        print(config.to_yaml(), end="")
+        return 0
+    found = data_findings(config, uses)
     if found:
         raise ConfigError(str(config.source), found)
-    for line in length_remarks(config):
+    for line in unread_remarks(config) + length_remarks(config):
         print(f"warning: {line}", file=sys.stderr)
     print(config.to_yaml(), end="")
     return 0

@@ -11,7 +11,8 @@ names the fastest one that gives the network's scores; --time repeats this for a
 (NAME.onnx) and openvino (NAME.xml, NAME.bin); timing then tries these and no others.  Without it, timing writes
 NAME.onnx beside Paddle's files where a runtime that is installed takes it.
 --int8 quantises an export, calibrated on videos, and prints what that costs in accuracy on others; predict and timeline
-run the result with --precision int8 --backend onnx.
+run the result with --precision int8 --backend onnx.  -c with PaddleVideo's quantisation file (DATASET.quant,
+inference_model_dir, quant_output_dir) does the same with what the file names, and writes to its folder.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import re
 from paddlevideo.cli import options
 from paddlevideo.errors import UserError
 from paddlevideo.extensions import declare_all
+
+_WEIGHTS, _OUT, _CALIBRATION = "./best.pdparams", "./inference", 100  # defaults
 
 
 def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
@@ -40,12 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
     add(
         *weights,
         dest="weights",
-        default="./best.pdparams",
+        default=_WEIGHTS,
         metavar="FILE",
         help=f"trained weights, .pdparams {default}",
     )
-    add(*out, dest="out", default="./inference", metavar="DIR", help=f"folder for the exported files {default}")
-    parser.set_defaults(folder_flag=out[0], override_flag="--override" if script else "-o")
+    add(*out, dest="out", default=_OUT, metavar="DIR", help=f"folder for the exported files {default}")
+    parser.set_defaults(folder_flag=out[0], weights_flag=weights[0], override_flag="--override" if script else "-o")
     formats = "forms to write, of paddle, onnx, openvino (paddle, and onnx where timing takes it)"
     add("--format", type=lambda text: [name.strip() for name in text.split(",")], metavar="F,F", help=formats)
     add("--timing", choices=("quick", "none"), default="quick", help="time the runtimes on this machine (%(default)s)")
@@ -56,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
     add(
         "--num_calibration",
         type=options.at_least(1),
-        default=100,
+        default=_CALIBRATION,
         metavar="N",
         help="most videos that calibrate (%(default)s)",
     )
@@ -64,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
         "--on_error",
         choices=("raise", "skip"),
         default="raise",
-        help="with --int8: a video that cannot be read (%(default)s)",
+        help="with --int8 or a quantisation file: a video that cannot be read (%(default)s)",
     )
     add("--save_name", default=None, help="name of the files (the configuration's model_name)")
 
@@ -101,7 +104,34 @@ def run(args: argparse.Namespace) -> int:
         print(f"written to {time_export(args.time, print)}")
         return 0
     from paddlevideo import api
+    from paddlevideo.config import load_config
+    from paddlevideo.config.quantisation import is_quantisation
 
-    more = {"timing": args.timing, "formats": args.format}
-    api.export(args.config, args.weights, args.out, args.override, args.save_name, args.imports, **more)
+    config = load_config(args.config, args.override, uses=("test",), imports=args.imports, quantises=True)
+    if is_quantisation(config):
+        _refuse_export_options(args)
+        from paddlevideo.environment import set_cpu_environment
+        from paddlevideo.inference.quantisation_file import quantise_by_file
+
+        set_cpu_environment()
+        print(f"written to {quantise_by_file(config, args.on_error)}")
+        return 0
+    api.export(config, args.weights, args.out, name=args.save_name, timing=args.timing, formats=args.format)
     return 0
+
+
+def _refuse_export_options(args: argparse.Namespace) -> None:
+    """Raises UserError for options that a quantisation file decides or leaves no use for."""
+    given = {
+        args.weights_flag: args.weights != _WEIGHTS,
+        args.folder_flag: args.out != _OUT,
+        "--format": args.format is not None,
+        "--save_name": args.save_name is not None,
+        "--num_calibration": args.num_calibration != _CALIBRATION,
+    }
+    if any(given.values()):
+        raise UserError(
+            f"{', '.join(flag for flag, was_given in given.items() if was_given)}: {args.config} calibrates the export "
+            "in its inference_model_dir and writes to its quant_output_dir; change it with "
+            f"{args.override_flag} inference_model_dir=DIR, quant_output_dir=DIR, DATASET.batch_nums=N"
+        )

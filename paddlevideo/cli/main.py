@@ -91,6 +91,8 @@ COMMANDS = Group(
         "bank": Command("build a long-term feature bank", "bank"),
         "convert": Command("convert weights of MMAction2, TimeSformer, torchvision and timm", "convert"),
         "weights": Group("released weights by name or address, and their cache", _WEIGHTS),
+        "benchmark": Command("time a model on videos, and its memory", "benchmark"),
+        "summary": Command("count the parameters and multiply-adds of a network", "summary"),
         "browse": Command("draw clips before and after their pipeline", "browse"),
         "visualize": Command("draw what a prediction depends on", "visualize"),
         "eval": Command("score stored results again, and fuse them", "eval"),

@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     threshold = threshold_of(args, predictor, top_k)
     print(f"Inference model({predictor.name})...")
     if args.enable_benchmark:
-        print(benchmark(predictor, videos[0]))
+        print(benchmark(predictor, videos[:1]))
     done: list[Prediction] = []
     try:
         for prediction in predictor.stream(videos, args.on_error or "raise"):

@@ -30,10 +30,10 @@ SPLITS = ("train", "valid", "test")
 AUTO = "auto"  # for a number of classes: as many as the data or the weights name
 _CLASS_COUNTS = ("num_classes", "class_num")
 # keys of a split that belong to the loader rather than to the dataset's class
-_LOADER_KEYS = {"format": "str", **Reading.kinds()}
+LOADER_KEYS = {"format": "str", **Reading.kinds()}
 # of a network that is one of several, besides the keys of MODEL
 _OF_ONE_MODEL = {"weights": "str | None", "normalization": "dict"}
-_FREE = ("OPTIMIZER", "INFERENCE", "imports")
+_FREE = ("OPTIMIZER", "INFERENCE", "DALI_LOADER", "imports")
 # keys that a resolved configuration lacks
 _RESOLVED = ("num_seg", "protocol", "PROTOCOLS")
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "MIX", *SMALL_SECTIONS)
@@ -78,12 +78,15 @@ def _top_level(data: Mapping[str, Any]) -> Problems:
         if key in scalars:
             yield from mistakes(value, scalars[key], key)
         elif key in SMALL_SECTIONS:
-            yield from _keys(value, SMALL_SECTIONS[key], key)
+            yield from key_problems(value, SMALL_SECTIONS[key], key)
         elif key not in known:
             yield f"{key}: unknown key{suggest(key, {*known, *_RESOLVED})}"
     for key in ("model_name", "MODEL"):
         if key not in data:
             yield f"{key}: is missing{misspelt(key, data, known)}"
+    dataset = data.get("DATASET")
+    if "DALI_LOADER" in data and not (isinstance(dataset, Mapping) and "train" in dataset):
+        yield "DALI_LOADER: is not read, frames are decoded on the CPU; write the same data to DATASET.train"
     for key in ("use_npu", "use_xpu"):
         if data.get(key) is True:
             yield f"{key}: this suite runs on CPUs and NVIDIA GPUs; set it to False"
@@ -108,7 +111,13 @@ def _file_name(value: Any, where: str) -> Problems:
         yield f"{where}: expected a name, which files and the output folder get, got {value!r}; no folders in it"
 
 
-def _keys(section: Any, known: Mapping[str, str], where: str, more: Sequence[str] = ()) -> Problems:
+def key_problems(section: Any, known: Mapping[str, str], where: str, more: Sequence[str] = ()) -> Problems:
+    """Keys that are not known, and values that their annotations do not allow.
+
+    Args:
+        known: key -> annotation.
+        more: further keys, for the nearest name in a message.
+    """
     if not isinstance(section, Mapping):
         yield f"{where}: expected a mapping, got {section!r}"
         return
@@ -198,7 +207,7 @@ def _models(items: list[Any], framework: str | None) -> Problems:
             continue
         ((name, model),) = item.items()
         own = {key: value for key, value in model.items() if key in _OF_ONE_MODEL}
-        yield from _keys(own, _OF_ONE_MODEL, f"{where}.{name}")
+        yield from key_problems(own, _OF_ONE_MODEL, f"{where}.{name}")
         colours = own.get("normalization")
         if isinstance(colours, Mapping) and set(colours) != {"mean", "std"}:
             yield f"{where}.{name}.normalization: expected mean and std on the 0..1 scale, got {sorted(colours)}"
@@ -230,7 +239,7 @@ def _dataset(section: Any) -> Problems:
         yield f"DATASET: expected a mapping, got {section!r}"
         return
     plain = {key: value for key, value in section.items() if key not in SPLITS}
-    yield from _keys(plain, Batches.kinds(), "DATASET", SPLITS)
+    yield from key_problems(plain, Batches.kinds(), "DATASET", SPLITS)
     for split in SPLITS:
         if split not in section:
             continue
@@ -238,8 +247,8 @@ def _dataset(section: Any) -> Problems:
         if not isinstance(spec, Mapping):
             yield f"{where}: expected a mapping, got {spec!r}"
             continue
-        yield from _keys({k: v for k, v in spec.items() if k in _LOADER_KEYS}, _LOADER_KEYS, where)
-        own = {k: v for k, v in spec.items() if k not in _LOADER_KEYS}
+        yield from key_problems({k: v for k, v in spec.items() if k in LOADER_KEYS}, LOADER_KEYS, where)
+        own = {k: v for k, v in spec.items() if k not in LOADER_KEYS}
         if "format" in spec:
             own["name"] = spec["format"]
         yield from component(DATASETS, own, where, key="format", given=("num_classes",))

@@ -11,12 +11,14 @@ from typing import Any
 
 import yaml
 
+from paddlevideo.config import quantisation
 from paddlevideo.config.checking import AUTO, SECTIONS, SPLITS, check
 from paddlevideo.config.finding import find_config
 from paddlevideo.config.frames import follow, is_frames
 from paddlevideo.config.merging import override, read_with_bases
 from paddlevideo.config.protocols import KEYS, is_choice, resolve
-from paddlevideo.errors import ConfigError
+from paddlevideo.config.scope import out_of_scope_line
+from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.extensions import KEY as IMPORTS
 from paddlevideo.extensions import declare
 from paddlevideo.settings import Settings
@@ -88,6 +90,7 @@ def load_config(
     checks: Sequence[Check] = (),
     uses: Sequence[str] = SPLITS,
     imports: Sequence[str] = (),
+    quantises: bool = False,
 ) -> Config:
     """Reads, merges, overrides and checks a configuration.
 
@@ -101,10 +104,11 @@ def load_config(
         checks: further checks, ``(mapping, Assigned) -> problem lines``, reported with the rest.
         uses: the pipelines that this command runs; only theirs must give as many frames as the network takes.
         imports: modules with a user's own classes, besides those that the file imports.
+        quantises: whether PaddleVideo's quantisation file (``config.quantisation``) is a configuration here.
 
     Raises:
         ConfigError: with every mistake of the file and the overrides at once.
-        UserError: no such file.
+        UserError: no such file; or the file of a model out of scope, or of a quantisation, in one line.
     """
     overrides = [overrides] if isinstance(overrides, str) else overrides
     file = find_config(path)
@@ -125,11 +129,27 @@ def load_config(
     problems += _override(data, lines, frames)
     if data.get("model_name") == AUTO:
         data["model_name"] = file.stem
+    foreign = out_of_scope_line(data)
+    if foreign:
+        raise UserError(f"{file}: {_with_line(foreign, lines, file)}")
+    if quantisation.is_quantisation(data):
+        return _of_quantisation(data, lines, file, problems, quantises)
     assigned = [path for path, place in lines.items() if path and place == "-o"]
     problems += follow(data, lines, assigned=assigned)
     problems += check(data, uses)
     for extra in checks:
         problems += extra(data, Assigned(original, assigned))
+    if problems:
+        raise ConfigError(str(file), [_with_line(problem, lines, file) for problem in problems])
+    return Config(data, str(file))
+
+
+def _of_quantisation(
+    data: dict[str, Any], lines: Mapping[str, str], file: Path, problems: list[str], quantises: bool
+) -> Config:
+    if not quantises:
+        raise UserError(quantisation.refusal(str(file)))
+    problems = [*problems, *quantisation.problems(data)]
     if problems:
         raise ConfigError(str(file), [_with_line(problem, lines, file) for problem in problems])
     return Config(data, str(file))

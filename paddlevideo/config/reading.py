@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.out_of_scope import placeholder_line
 
 _MAX_BYTES = 1 << 24
 _MAX_NODES = 100_000
@@ -22,6 +23,7 @@ _MAX_DEPTH = 50
 _MAX_LITERAL = 10_000  # letters of a quoted number or sequence
 _MERGE = "tag:yaml.org,2002:merge"
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+_PLACEHOLDER = "PLACEHOLDER"  # the whole text of some of PaddleVideo's files
 # sections that this suite ignores; a repeated key in them is harmless
 _UNREAD = ("INFERENCE",)
 
@@ -107,6 +109,8 @@ def read_yaml(file: Path, plain: bool = False) -> tuple[dict[str, Any], Lines]:
         raise ConfigError(str(file), [f"not YAML ({_first_line(error)})"]) from None
     reader = _Reader(loader, file, plain)
     value = reader.value(node, "", 0) if node is not None else {}
+    if value == _PLACEHOLDER:
+        raise UserError(f"{file}: {placeholder_line(file.stem)}")
     if not isinstance(value, dict):
         reader.problems.append("the top level must be a mapping of sections")
     if reader.problems:

@@ -9,7 +9,7 @@ from typing import Any
 
 import paddle
 
-from paddlevideo.build import length_remarks, loader_for, network, pipelines_of
+from paddlevideo.build import length_remarks, loader_for, network, pipelines_of, unread_remarks
 from paddlevideo.classes import (
     Classes,
     check_count,
@@ -150,7 +150,7 @@ def _schedule(config: Config, options: Options, steps_per_epoch: int, accumulate
         schedule = SequentialSchedule(schedule, after, before)
     if options.scale_lr:
         schedule = ScaledSchedule(schedule, _rate_factor(config.settings, section.get("base_batch_size"), accumulate))
-    for line in length_remarks(config, steps_per_epoch):
+    for line in unread_remarks(config) + length_remarks(config, steps_per_epoch):
         log.warning("%s", line)
     return schedule
 

@@ -125,7 +125,7 @@ def export(
     _refuse_other_export(output_dir, name)
     pipelines = pipelines_with_test(config)
     pipeline = pipelines["test"]
-    with _on_cpu():
+    with on_cpu():
         say(f"Building model({config['model_name']})...")
         lines: list[str] = []
         classes = agreed(config, params_path, "test", lines.append)
@@ -252,9 +252,17 @@ def _save_program(framework: Any, specs: list[Any], stem: Path) -> Path:
 def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
     """Writes the program of ``framework.predict_scores`` with these inputs."""
     import paddle
-    from paddle import nn
 
     from paddlevideo.modeling.layers import fused
+
+    with fused(framework):  # the network that the program is compared with keeps its branches
+        paddle.jit.save(static_network(framework, specs), str(stem))
+
+
+def static_network(framework: Any, specs: list[Any]) -> Any:
+    """``framework.predict_scores`` with these inputs, as a static function that Paddle traces when it is used."""
+    import paddle
+    from paddle import nn
 
     class ScoresOfClips(nn.Layer):
         """The network as one function of its clips."""
@@ -278,8 +286,7 @@ def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
 
     model = (ScoresOfPersons if framework.takes_boxes else ScoresOfClips)(framework)
     model.eval()
-    with fused(framework):  # the network that the program is compared with keeps its branches
-        paddle.jit.save(paddle.jit.to_static(model, input_spec=specs, full_graph=True), str(stem))
+    return paddle.jit.to_static(model, input_spec=specs, full_graph=True)
 
 
 def _describe(
@@ -405,7 +412,7 @@ def _move_to_target(folder: Path, output_dir: Path) -> None:
 
 
 @contextmanager
-def _on_cpu() -> Iterator[None]:
+def on_cpu() -> Iterator[None]:
     """Tracing and comparing happen on the CPU, in plain float32, wherever the model was trained."""
     import paddle
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from paddlevideo.config.merging import differences
 from paddlevideo.config.reading import read_yaml
 from paddlevideo.errors import ConfigError, DamagedFileError, UserError
 from paddlevideo.extensions import require_declared
-from paddlevideo.inference.runtimes.base import ExportedModel, Runtime, Say
+from paddlevideo.inference.runtimes.base import BACKENDS, ExportedModel, Runtime, Say
 from paddlevideo.inference.runtimes.choice import doubt, files_of, open_model, resolved
 from paddlevideo.inference.runtimes.paddle import EXPORT_HINT, PARAMS_SUFFIX, PROGRAM_SUFFIXES
 from paddlevideo.loader.pipelines import Pipeline
@@ -87,7 +87,8 @@ def _converted(path: Path) -> Path | None:
     if path != folder and path.name not in (stem.name, *(stem.name + suffix for suffix in PROGRAM_SUFFIXES)):
         return None
     gone = not files_of("paddle", stem)
-    return program if gone and (files_of("onnx", stem) or files_of("openvino", stem)) else None
+    forms = (files_of("onnx", stem), files_of("openvino", stem), files_of("onnx", stem, "int8"))
+    return program if gone and any(forms) else None
 
 
 def find_params(path: str | Path | None, program: Path) -> Path:
@@ -248,6 +249,20 @@ class Export:
     def file(self) -> Path:
         """The path of ``inference.yml``, whether it is there or not."""
         return self.program.parent / FILE_NAME
+
+    def only_form(self, runtime: Runtime, say: Say) -> Runtime:
+        """The runtime, with int8 where the folder has that form and no other, and the caller names none.
+
+        Args:
+            say: receives a line where int8 is taken.
+        """
+        stem = self.program.with_suffix("")
+        if runtime.backend is not None or runtime.precision != "fp32" or not files_of("onnx", stem, "int8"):
+            return runtime
+        if any(files_of(backend, stem) for backend in BACKENDS):
+            return runtime
+        say(f"{self.file.parent}: holds the model in int8 alone: running it with ONNX Runtime")
+        return replace(runtime, backend="onnx", precision="int8")
 
     def load(self, runtime: Runtime, say: Say) -> ExportedModel:
         """The model, its files compared with the digests noted at export.

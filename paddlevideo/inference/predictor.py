@@ -151,7 +151,7 @@ class Predictor:
             UserError: files missing, damaged or not of one export; no pipeline; labels that do not fit; no such device.
         """
         export = path if isinstance(path, Export) else Export.find(path, params, say)
-        description, runtime = export.description, runtime or Runtime()
+        description, runtime = export.description, export.only_form(runtime or Runtime(), say)
         runtime.device()
         if description is not None and description.detection:
             raise _takes_boxes(export.program)
@@ -345,7 +345,7 @@ class Predictor:
         sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, index]))
         for remark in sample.get("remarks", ()):
             self._say(f"{printable(name)}: {remark}")
-        self._check_shape(sample["imgs"])
+        self.check_shape(sample["imgs"])
         return sample
 
     def _prepare(self, source: Source, index: int, fps: float) -> _Item:
@@ -383,7 +383,11 @@ class Predictor:
                 times = {"prepare_s": item.prepare_s, "wait_s": item.wait_s}
                 yield Prediction(item.name, None, self.names, str(item.error), **times)
 
-    def _check_shape(self, imgs: np.ndarray) -> None:
+    def check_shape(self, imgs: np.ndarray) -> None:
+        """
+        Raises:
+            UserError: the model does not take clips of this shape, [V, T, H, W, 3].
+        """
         wanted = self._input.shape[1:]
         if self._foreign:
             v, t, h, w, c = imgs.shape

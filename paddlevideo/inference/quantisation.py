@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -187,46 +187,78 @@ def quantise(
         UserError: a library is missing; files are missing, damaged, or of a detection model; no video can be read; ONNX
             Runtime cannot quantise the model.
     """
-    _require_libraries()
-    export = Export.find(path, None, say)
-    description = _checked(export)
+    export, description = checked_export(path, say)
     clips = LabelledVideos.read(calibration, description)
     part, rest = clips.parted(num_calibration)
-    held_out = evaluation is not None or len(rest) > 0
     if evaluation is not None:
         rest = LabelledVideos.read(evaluation, description)
         _note_common(part, rest, say)
-    elif not held_out:
+
+    def clips_of(model: ExportedModel, videos: LabelledVideos) -> ClipsOfVideos:
+        return ClipsOfVideos(
+            Predictor(model, export.pipeline(), description.model_name, say=say), videos, on_error, say
+        )
+
+    advice = "name others (--evaluation LIST), or lower --num_calibration"
+    return write_int8(export, description, (part, rest), clips_of, export.file.parent, advice, say)
+
+
+def write_int8(
+    export: Export,
+    description: Description,
+    parts: tuple[LabelledVideos, LabelledVideos],
+    clips_of: Callable[[ExportedModel, LabelledVideos], ClipsOfVideos],
+    folder: Path,
+    advice: str,
+    say: Say,
+) -> Path:
+    """Calibrates and measures, and writes ``NAME.int8.onnx`` with its note in ``inference.yml``.
+
+    Args:
+        description: of ``checked_export``.
+        parts: what calibrates, and what the cost is measured on; where the second is empty, the first.
+        clips_of: the clips of a part, in the form of the model's input.
+        folder: for both files; of the export, or another, which gets no other form of the model.
+        advice: how to get other clips to measure on.
+        say: receives the lines.
+
+    Returns:
+        ``NAME.int8.onnx``.
+    """
+    part, rest = parts
+    held_out = len(rest) > 0
+    if not held_out:
         rest = part
-        say(f"{clips.name}: all {len(part)} clips calibrate, so the cost is measured on the calibration clips, which "
-            "flatters it; name others (--evaluation LIST), or lower --num_calibration")  # fmt: skip
+        say(f"{part.name}: all {len(part)} clips calibrate, so the cost is measured on the calibration clips, which "
+            f"flatters it; {advice}")  # fmt: skip
     files = export.program.with_suffix("")
-    target = onnx_file(files, "int8")
-    with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
-        source, made = _float_file(export, Path(folder)), Path(folder, target.name)
-        say(f"calibrating on {len(part)} clips of {clips.name}, measuring on {len(rest)} of {rest.name}")
+    target = folder / onnx_file(files, "int8").name
+    with tempfile.TemporaryDirectory(prefix="paddlevideo-") as work:
+        source, made = _float_file(export, Path(work)), Path(work, target.name)
+        say(f"calibrating on {len(part)} clips of {part.name}, measuring on {len(rest)} of {rest.name}")
         of_paddle = export.load(Runtime(backend="paddle"), say)
         of_float = OnnxModel(source, Runtime(backend="onnx"))
-        predictor = Predictor(of_float, export.pipeline(), description.model_name, say=say)
-        used = _Clips(predictor, part, on_error, say)
+        used = clips_of(of_float, part)
         batches = iter(used)
         first = next(batches)
         _compared(first, of_paddle, of_float)
         _calibrate(source, made, itertools.chain([first], batches))
         of_int8 = OnnxModel(made, Runtime(backend="onnx", precision="int8"))
-        cost, ms = _measured([of_float, of_int8], _Clips(predictor, rest, on_error, say))
+        cost, ms = _measured([of_float, of_int8], clips_of(of_float, rest))
         mb = {"float": source.stat().st_size / 1e6, "int8": made.stat().st_size / 1e6}
         digests = {}
-        for file, place in ((source, onnx_file(files)), (made, target)):
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = [(source, onnx_file(files))] if folder.samefile(export.file.parent) else []
+        for file, place in (*kept, (made, target)):
             if file != place:
                 _copied(file, place)
             digests[place.name] = sha256(place)
     section = {
-        "calibration": Path(clips.name).name, "num_clips": len(part) - len(used.refused),
+        "calibration": Path(part.name).name, "num_clips": len(part) - len(used.refused),
         "evaluation": Path(rest.name).name, "held_out": held_out, "cpu": cpu_name(), "cpu_threads": available_cores(),
         "cost": {**asdict(cost), "ms": ms, "mb": mb},
     }  # fmt: skip
-    replace(description, files={**description.files, **digests}, int8=section).write(export.file.parent)
+    replace(description, files={**description.files, **digests}, int8=section).write(folder)
     for line in lines_of(section):
         say(line)
     return target
@@ -264,12 +296,18 @@ def _require_libraries() -> None:
         raise UserError("int8: onnx, with which ONNX Runtime quantises, is not installed: pip install onnx")
 
 
-def _checked(export: Export) -> Description:
-    """The description of an export that can be quantised, its files compared with their digests.
+def checked_export(path: str | Path, say: Say) -> tuple[Export, Description]:
+    """An export that can be quantised, its files compared with their digests, and its description.
 
     Raises:
-        UserError: there is none, it takes more than clips, or Paddle's files are gone.
+        UserError: a library is missing; there is no description, it takes more than clips, or Paddle's files are gone.
     """
+    _require_libraries()
+    export = Export.find(path, None, say)
+    return export, _checked(export)
+
+
+def _checked(export: Export) -> Description:
     description = export.description
     if description is None:
         raise UserError(f"{export.file}: not there, so the pipeline is unknown; export the model again")
@@ -309,7 +347,7 @@ def _float_file(export: Export, folder: Path) -> Path:
     return made
 
 
-class _Clips:
+class ClipsOfVideos:
     """One clip of every video that can be read, as a batch of the model's input, decoded when it is taken.
 
     Args:
@@ -329,7 +367,7 @@ class _Clips:
         for index, path in enumerate(self.videos.paths):
             try:
                 with time_limit(path, self._predictor.timeout_s):
-                    imgs = self._predictor.clip(path, index)["imgs"]
+                    imgs = self._imgs(path, index)
             except VideoReadError as error:
                 if self._on_error == "raise":
                     raise
@@ -339,6 +377,10 @@ class _Clips:
             yield {self._input: imgs[None]}
         if len(self.refused) == len(self.videos):
             raise UserError(f"{self.videos.name}: none of {len(self.videos)} videos could be read")
+
+    def _imgs(self, path: str, index: int) -> np.ndarray:
+        """The clip of one video, [V, T, H, W, 3]."""
+        return self._predictor.clip(path, index)["imgs"]
 
 
 def _compared(batch: Mapping[str, np.ndarray], of_paddle: ExportedModel, of_float: ExportedModel) -> None:
@@ -381,7 +423,7 @@ def _calibrate(source: Path, target: Path, batches: Iterator[dict[str, np.ndarra
         raise UserError(f"{source.name}: ONNX Runtime cannot quantise it ({line}); nothing was written") from error
 
 
-def _measured(models: Sequence[ExportedModel], clips: _Clips) -> tuple[Cost, dict[str, float]]:
+def _measured(models: Sequence[ExportedModel], clips: ClipsOfVideos) -> tuple[Cost, dict[str, float]]:
     """The cost, and the median ms of a clip of each of the two models, which run in turn on the same clips."""
     rows, seconds = ([], []), ([], [])
     for batch in clips:

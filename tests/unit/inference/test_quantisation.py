@@ -186,7 +186,7 @@ def test_a_video_that_hangs_is_left_out_after_the_limit():
     model = SimpleNamespace(inputs=[SimpleNamespace(name="imgs")])
     predictor = SimpleNamespace(model=model, timeout_s=0.05, clip=lambda path, index: time.sleep(20))
     lines = []
-    clips = quantisation._Clips(predictor, LabelledVideos("a list", ["slow.mp4"]), "skip", lines.append)
+    clips = quantisation.ClipsOfVideos(predictor, LabelledVideos("a list", ["slow.mp4"]), "skip", lines.append)
     started = time.perf_counter()
     with pytest.raises(UserError, match="a list: none of 1 videos could be read"):
         list(clips)
