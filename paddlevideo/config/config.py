@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from paddlevideo.config.checking import AUTO, SECTIONS, SPLITS, check
+from paddlevideo.config.data_arguments import fill_from_data
 from paddlevideo.config.finding import find_config
 from paddlevideo.config.frames import follow, is_frames
 from paddlevideo.config.merging import override, read_with_bases
@@ -92,7 +93,8 @@ def load_config(
     """Reads, merges, overrides and checks a configuration.
 
     Its ``protocol`` (``config.protocols``), its ``num_seg`` (``config.frames``) and the places of its ``imports``
-    (``paddlevideo.extensions``) are resolved.
+    (``paddlevideo.extensions``) are resolved, and PIPELINE has what its data sets state for it
+    (``config.data_arguments``).
     ``model_name: auto`` is the file's name.
 
     Args:
@@ -127,6 +129,7 @@ def load_config(
         data["model_name"] = file.stem
     assigned = [path for path, place in lines.items() if path and place == "-o"]
     problems += follow(data, lines, assigned=assigned)
+    fill_from_data(data)
     problems += check(data, uses)
     for extra in checks:
         problems += extra(data, Assigned(original, assigned))

@@ -244,6 +244,7 @@ class CheckpointHook(Hook):
     def _lasting(self, run: Trainer) -> str | None:
         epoch = run.progress.epoch
         kept = (epoch - 1) % self.save_interval == 0 or epoch == run.epochs
+        kept = kept or (run.grid is not None and run.grid.is_end(epoch))
         return f"epoch_{epoch:05d}" if kept else None
 
     def save(self, run: Trainer, also: str | None = None) -> None:
@@ -289,7 +290,8 @@ class ValidateHook(Hook):
     Args:
         loader: of the validation split.
         build_metric: gives a fresh metric.
-        interval: epochs between validations; the last epoch is always validated.
+        interval: epochs between validations; the last epoch is always validated.  Multigrid training with a long cycle
+            has its own (``Multigrid.validates_after``).
     """
 
     name = "validate"
@@ -329,13 +331,19 @@ class ValidateHook(Hook):
 
     def epoch_end(self, run: Trainer) -> None:
         epoch = run.progress.epoch
-        if epoch % self.interval and epoch != run.epochs:
+        if not self._is_due(run):
             return
         ema = run.hook("ema")
         with ema.average.applied() if ema is not None else contextlib.nullcontext():
             self._validate(run)
         self.validated_epoch = epoch
         run.hook("checkpoint").update(run)
+
+    def _is_due(self, run: Trainer) -> bool:
+        epoch = run.progress.epoch
+        if run.grid is not None and run.grid.settings.LONG_CYCLE:
+            return run.grid.validates_after(epoch)
+        return epoch % self.interval == 0 or epoch == run.epochs
 
     def _try_metric(self, run: Trainer) -> None:
         """A metric of a user's own file measures one batch, so that its mistakes show before the first step."""
