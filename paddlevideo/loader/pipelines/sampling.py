@@ -400,6 +400,7 @@ class DecodeSampler(VideoDecoder):
     than a clip, and another video, drawn at random, takes its place, in tests too.
     """
 
+    takes_boxes = False
     follows = {"num_clips": "DATASET.{split}.num_ensemble_views"}
 
     def __init__(

@@ -135,9 +135,9 @@ class SlowFastHead(I3DHead):
             pooled = paddle.concat([pathway.mean([2, 3, 4]) for pathway in features], axis=1)  # [N, C + C']
             return classifier(self.dropout(pooled))
         pooled = []
-        for pathway, window in zip(features, self.windows, strict=True):
-            _check_window(list(pathway.shape[2:]), window)
-            pooled.append(F.avg_pool3d(pathway, window, stride=1).flatten(2))  # [N, C, places]
+        for i in range(2):
+            _check_window(features[i], self.windows[i])
+            pooled.append(F.avg_pool3d(features[i], self.windows[i], stride=1).flatten(2))  # [N, C, places]
         places = paddle.concat(pooled, axis=1).transpose([0, 2, 1])  # [N, places, C + C']
         logits = classifier(self.dropout(places))  # [N, places, K]
         if logits.shape[1] == 1:
@@ -158,7 +158,10 @@ def _channels(width_per_group: int, beta: int) -> int:
     return slow + slow // beta
 
 
-def _check_window(shape: list[int], window: tuple[int, int, int]) -> None:
+@paddle.jit.not_to_static
+def _check_window(pathway: paddle.Tensor, window: tuple[int, int, int]) -> None:
+    """Raises UserError if the features [N, C, T, h, w] of a pathway hold no window."""
+    shape = list(pathway.shape[2:])
     if any(0 <= size < length for size, length in zip(shape, window, strict=True)):
         raise UserError(
             f"MODEL.head: averages over windows of {list(window)} (frames, height, width of the features), the clip "
