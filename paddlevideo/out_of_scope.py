@@ -31,7 +31,6 @@ _FAMILIES: dict[str, tuple[str, str | None]] = {
 # names of single classes -> what there is instead
 _CLASSES = {
     "MultiCenterCrop": "it belongs to PaddleVideo's TokenShift; for one crop CenterCrop, for three UniformCrop",
-    "DecodeSampler": "write VideoDecoder and a sampler (SampleFrames, Sampler) instead",
 }
 
 

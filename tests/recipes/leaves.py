@@ -96,7 +96,9 @@ def reduce_slowfast(config: dict) -> None:
     config["MODEL"]["head"] |= {"width_per_group": 8, "crop_size": 32}
     shrink(config["PIPELINE"], {256: 64, 320: 80, 224: 32}, {"min_size", "max_size", "target_size"})
     config["PIPELINE"]["test"]["decode_sampler"]["num_clips"] = 2
-    config["DATASET"]["test"]["num_ensemble_views"] = config["METRIC"]["num_ensemble_views"] = 2
+    config["DATASET"]["test"]["num_ensemble_views"] = 2
+    if "num_ensemble_views" in config["METRIC"]:
+        config["METRIC"]["num_ensemble_views"] = 2
 
 
 REDUCED_DETECTORS = {

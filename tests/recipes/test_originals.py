@@ -11,6 +11,7 @@ from paddlevideo.config.checking import check
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
 from paddlevideo.inference.predictor import load
+from paddlevideo.modeling import build_framework
 from paddlevideo.settings import Options
 from paddlevideo.solver.check import Run, in_numbers
 from tests.recipes.leaves import CONFIGS, reduce
@@ -230,6 +231,13 @@ def original_slowfast(multigrid):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("multigrid", "count"), [(False, 34_540_904), (True, 34_627_176)])
+def test_slowfast_s_network_has_the_values_of_the_reference(multigrid, count):
+    state = build_framework(original_slowfast(multigrid)["MODEL"]).state_dict()
+    assert len(state) == 552 and sum(int(value.size) for value in state.values()) == count
+    assert list(state["head.projection.weight"].shape) == [2304, 400]
+
+
 @pytest.mark.parametrize("multigrid", [False, True], ids=["slowfast", "slowfast_multigrid"])
 def test_paddlevideo_s_slowfast_files_run_as_they_are(multigrid, clips, tmp_path, capsys, monkeypatch):
     import main as command
@@ -265,6 +273,7 @@ def test_the_shipped_slowfast_files_say_what_the_originals_say(tmp_path):
                 for key in parents:
                     section = section.get(key, {})
                 section.pop(last, None)
+        theirs["METRIC"] = {"name": theirs["METRIC"]["name"]}  # its numbers stand in DATASET.test and MODEL.head, too
         theirs["OPTIMIZER"]["weight_decay"]["value"] = float(theirs["OPTIMIZER"]["weight_decay"]["value"])
         assert ours == theirs
 
