@@ -132,8 +132,7 @@ class LogHook(Hook):
     def _line(self, run: Trainer, step: int) -> str:
         last, epoch = run.last, run.progress.epoch + 1
         steps = max(1.0, self.sums["steps"])
-        left = run.steps_per_epoch * (run.epochs - run.progress.epoch) - run.progress.step_in_epoch
-        seconds = int(left * self.sums["batch_cost"] / steps)
+        seconds = int(run.steps_left * self.sums["batch_cost"] / steps)
         memory = ""
         if paddle.get_device().startswith("gpu"):
             reserved = paddle.device.cuda.max_memory_reserved() >> 20

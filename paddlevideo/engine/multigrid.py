@@ -37,7 +37,13 @@ def shapes_of(config: Config, options: Options, pipelines: Mapping[str, Pipeline
         if given:
             raise UserError(f"{config.source}: {what} is not possible with --multigrid; take one of the two out")
     base, rate = pipelines["train"].clip_shape, config.section("OPTIMIZER")["learning_rate"]
-    return Multigrid.of(settings.multigrid, rate, base, settings.batches.batch_size)
+    grid = Multigrid.of(settings.multigrid, rate, base, settings.batches.batch_size)
+    if settings.epochs != rate["max_epoch"]:
+        raise UserError(
+            f"{config.source}: epochs: is {settings.epochs}, OPTIMIZER.learning_rate.max_epoch is {rate['max_epoch']}; "
+            "--multigrid makes both MULTIGRID.epoch_factor times as long, so set them to the same number"
+        )
+    return grid
 
 
 class MultigridHook(Hook):

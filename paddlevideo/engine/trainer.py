@@ -117,6 +117,14 @@ class Trainer:
         """Optimizer steps of an epoch."""
         return math.ceil(self._batches_in(epoch) / self.accumulate)
 
+    @property
+    def steps_left(self) -> int:
+        """Optimizer steps to the end of the run."""
+        epochs = range(self.progress.epoch, self.epochs)
+        if self.grid is None:
+            return self.steps_per_epoch * len(epochs) - self.progress.step_in_epoch
+        return sum(map(self.steps_in, epochs)) - self.progress.step_in_epoch
+
     def _batches_in(self, epoch: int) -> int:
         count = self.loader.num_batches(epoch)
         return min(count, self.max_iters or count)

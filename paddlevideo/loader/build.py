@@ -52,15 +52,18 @@ class ClipLoader:
         self.remarks: dict[str, set[int]] = {}
         self._source, self._plan, self._num_workers = source, plan, num_workers
         self._logged_remarks = False
+        self._counts: dict[int, int] = {}
         self._running: weakref.WeakSet[Generator] = weakref.WeakSet()
 
     def __len__(self) -> int:
         """Batches of the first epoch on this rank."""
-        return len(self._plan)
+        return self.num_batches(0)
 
     def num_batches(self, epoch: int) -> int:
         """Batches of an epoch on this rank; of ``len`` in all epochs but those of multigrid training."""
-        return self._plan.num_batches(epoch)
+        if epoch not in self._counts:  # read at every step
+            self._counts[epoch] = self._plan.num_batches(epoch)
+        return self._counts[epoch]
 
     @property
     def num_dropped(self) -> int:

@@ -252,6 +252,7 @@ def test_paddlevideo_s_slowfast_files_run_as_they_are(multigrid, clips, tmp_path
     assert run.progress.step == 1 and best.is_file()
     assert run_test(config, Options(weights=str(best), max_iters=1))["num_samples"] == 2
     report = export(config, best, tmp_path / "inference", say=lambda line: None)
+    assert "num_clips: 2" in (tmp_path / "inference" / "inference.yml").read_text()
     (predicted,) = load(str(report.program)).predict(clips.with_name("clip 0.mp4"))
     assert report.num_classes == 400 and predicted.scores.shape == (400,)
 

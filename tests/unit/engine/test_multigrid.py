@@ -104,6 +104,9 @@ def test_what_multigrid_training_refuses(clips, tmp_path):
     config = multigrid_config(clips, tmp_path)
     del config["MULTIGRID"]
     assert "MULTIGRID: is missing; --multigrid needs it" in refused(config)
+    assert "epochs: is 2, OPTIMIZER.learning_rate.max_epoch is 5" in refused(
+        multigrid_config(clips, tmp_path, epochs=2)
+    )
     assert "SWA is not possible with --multigrid" in refused(multigrid_config(clips, tmp_path, SWA={"last_epochs": 1}))
     config = multigrid_config(clips, tmp_path)
     config["PIPELINE"]["train"]["transform"].insert(2, {"RandomCrop": {"target_size": 32}})
@@ -118,5 +121,5 @@ def test_the_command_has_the_option(clips, tmp_path, monkeypatch, capsys):
     file = save(multigrid_config(clips, tmp_path / "run"), tmp_path / "grid.yaml")
     monkeypatch.setattr(sys, "argv", ["main.py", "-c", str(file), "--multigrid", "--max_iters", "1"])
     assert not command.main()
-    line = "multigrid: clips of 2 frames up to epoch 2; side x clips of the batches: 16 x 8, 23 x 8"
-    assert line in capsys.readouterr().out
+    line = "multigrid: clips of 2 frames up to epoch 2; side x clips of the batches: 16 x 8, 23 x 8; "
+    assert line + "20 batch norms split a batch into 4" in capsys.readouterr().out
