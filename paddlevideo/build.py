@@ -33,6 +33,7 @@ from paddlevideo.environment import rank, world_size
 from paddlevideo.errors import ConfigError
 from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.multigrid import Multigrid
 from paddlevideo.registry import DATASETS, METRICS
 from paddlevideo.solver.check import Run, broken, check_lr, check_optimizer, differences
 
@@ -110,12 +111,14 @@ def loader_for(
     seed: int,
     classes: Classes = UNKNOWN,
     pipeline: Pipeline | None = None,
+    grid: Multigrid | None = None,
 ) -> Any:
     """The loader of ``train``, ``valid`` or ``test``, this rank's share of it.
 
     Args:
         classes: what the network's class indices mean; labels come in this order.  Unknown: the configuration's.
         pipeline: PIPELINE.<split>; None builds it.
+        grid: shapes of the clips of multigrid training.
 
     Raises:
         ConfigError: DATASET or PIPELINE has no such split.
@@ -144,6 +147,7 @@ def loader_for(
         drop_last=training and batches.drop_last,
         mix=config.section("MIX") if training and "MIX" in config else None,
         label_order=label_order,
+        grid=grid,
     )
 
 

@@ -36,7 +36,6 @@ _PLACEHOLDERS = {
 # names of single classes -> what there is instead
 _CLASSES = {
     "MultiCenterCrop": "it belongs to PaddleVideo's TokenShift; for one crop CenterCrop, for three UniformCrop",
-    "DecodeSampler": "write VideoDecoder and a sampler (SampleFrames, Sampler) instead",
 }
 
 

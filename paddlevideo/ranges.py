@@ -185,6 +185,7 @@ Epochs = Annotated[float, Range(0)]
 Steps = Annotated[int, Range(0)]
 ViewAveraging = Annotated[dict, Keys(num_seg="PositiveInt | None", avg_type="Literal['score', 'prob', 'none']")]
 RuntimeConfig = Annotated[dict, Keys(test="ViewAveraging | None")]
+CycleFactors = Annotated[dict, Keys(value="list[Positive]")]
 # of backbones that shift channels: PaddleVideo's share, 1 / num_seg, of a single frame would be every channel
 ShiftedFrames = Annotated[int, Range(1), Excludes(1, shift_div=None, shift=True, shift_direction="paddlevideo")]
 ShiftDivisor = Annotated[int, Range(2)]

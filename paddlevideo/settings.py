@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.ranges import (
+    CycleFactors,
     LogSink,
     LogSinkSection,
     NonNegativeInt,
@@ -154,6 +155,26 @@ class SWASettings(_Scalars):
 
 
 @dataclass(frozen=True)
+class MultigridSettings(_Scalars):
+    """MULTIGRID: the shapes of a run with ``--multigrid`` (``paddlevideo.multigrid``); without it all is of one shape.
+
+    The names are PaddleVideo's, which writes into the last four while it runs.
+    """
+
+    LONG_CYCLE: bool = False  # shapes of the epochs
+    SHORT_CYCLE: bool = False  # picture sizes of the batches of an epoch
+    epoch_factor: Positive = 1.0  # epochs of the run, in those of the schedule
+    long_cycle_factors: list[CycleFactors | list[Positive]] = ()  # [frames, side] of each shape, of those of the base
+    short_cycle_factors: list[Positive] = (0.5, 0.7071)  # sides of two of three batches, of that of the base
+    bn_base_size: PositiveInt = 8  # clips that a batch norm normalises together
+    EVAL_FREQ: PositiveInt = 3  # validations of a shape
+    default_batch_size: NonNegativeInt = 0
+    default_temporal_size: NonNegativeInt = 0
+    default_crop_size: NonNegativeInt = 0
+    long_cycle_sampling_rate: NonNegativeInt = 0
+
+
+@dataclass(frozen=True)
 class Settings(_Scalars):
     """The scalars of a configuration: its top level, and the sections that hold nothing else."""
 
@@ -180,6 +201,7 @@ class Settings(_Scalars):
     precise_bn: PreciseBN | None = None  # None: without the section
     ema: EMASettings | None = None
     swa: SWASettings | None = None
+    multigrid: MultigridSettings | None = None
 
     @property
     def sinks(self) -> dict[str, dict[str, Any]]:
@@ -207,6 +229,7 @@ _PARTS: dict[str, tuple[str, type[_Scalars]]] = {
     "PRECISEBN": ("precise_bn", PreciseBN),
     "EMA": ("ema", EMASettings),
     "SWA": ("swa", SWASettings),
+    "MULTIGRID": ("multigrid", MultigridSettings),
 }
 # sections that hold nothing but scalars -> what each key may be
 SMALL_SECTIONS: dict[str, dict[str, str]] = {key: part.kinds() for key, (_, part) in _PARTS.items() if key != "DATASET"}
@@ -255,6 +278,7 @@ class Options(Checked):
     amp_dtype: Literal["float16", "bfloat16"] = "float16"
     amp_black_list: list[str] | None = None  # operators that stay in float32; None: conv3d and reduce_mean
     max_iters: PositiveInt | None = None  # batches per epoch at most, in training and evaluation
+    multigrid: bool = False  # clips of the shapes of MULTIGRID
     scale_lr: bool = False  # scale rates from OPTIMIZER.base_batch_size to this global batch
     profiler_options: str | None = None  # see ``ProfilerHook``
     fleet: bool = False  # PaddleVideo's flag; changes nothing

@@ -29,6 +29,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     point = "continue exactly: auto (newest valid), or a resume point"
     add("--resume", nargs="?", const="auto", metavar="PATH", help=point)
     add("--overwrite", action="store_true", help="move the work of another run in output_dir aside, into previous_N")
+    add("--multigrid", action="store_true", help="clips of the shapes that MULTIGRID gives, small ones first")
     add("--scale_lr", action="store_true", help="scale rates from OPTIMIZER.base_batch_size to this global batch")
     add("-p", "--profiler_options", metavar="OPTIONS", help='e.g. "batch_range=[10,20];profile_path=model.profile"')
     add("--fleet", action="store_true", help="accepted for old scripts; the launcher's ranks are used either way")
@@ -62,7 +63,7 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> int:
     from paddlevideo import api
 
-    names = ("weights", "validate", "resume", "overwrite", "scale_lr", "profiler_options", "fleet")
+    names = ("weights", "validate", "resume", "overwrite", "multigrid", "scale_lr", "profiler_options", "fleet")
     more = {name: vars(args)[name] for name in names}
     api.train(args.config, args.override, args.imports, **run_options(args), **more)
     return 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from paddlevideo.addresses import secret_in, secret_option
+from paddlevideo.config.data_arguments import followed, operators, value_at
 from paddlevideo.config.reading import join
 from paddlevideo.ranges import component_registry, misspelt, mistakes, near
 from paddlevideo.registry import (
@@ -322,26 +323,29 @@ def _frame_counts(data: Mapping[str, Any], uses: Sequence[str]) -> Problems:
 
 
 def _equal_values(data: Mapping[str, Any]) -> Problems:
-    """A transform's ``must_equal`` names arguments and the key paths of the values that they repeat."""
-    pipelines = data.get("PIPELINE")
-    for split, steps in (pipelines if isinstance(pipelines, Mapping) else {}).items():
-        for key, spec in (steps if isinstance(steps, Mapping) else {}).items():
-            for here, name, arguments in _operators(spec, f"PIPELINE.{split}.{key}"):
-                for argument, path in _constants(TRANSFORMS, name).get("must_equal", {}).items():
-                    wanted: Any = data
-                    for part in path.split("."):
-                        wanted = wanted.get(part) if isinstance(wanted, Mapping) else None
-                    if wanted is not None and arguments.get(argument, wanted) != wanted:
-                        yield f"{here}.{argument}: is {arguments[argument]}, {path} is {wanted}"
+    """A class's ``must_equal`` and ``follows`` name arguments and the key paths of the values that they repeat."""
+    for split, steps in _mapping(data.get("PIPELINE")).items():
+        for key, spec in _mapping(steps).items():
+            for here, name, arguments in operators(spec, f"PIPELINE.{split}.{key}"):
+                paths = _constants(TRANSFORMS, name).get("must_equal", {}) | followed(name, split)
+                yield from _unequal(data, paths, arguments, here)
+    for registry, where, spec in (
+        (HEADS, "MODEL.head", _mapping(data.get("MODEL")).get("head")),
+        (METRICS, "METRIC", data.get("METRIC")),
+    ):
+        arguments = _mapping(spec)
+        yield from _unequal(data, _constants(registry, arguments.get("name")).get("must_equal", {}), arguments, where)
 
 
-def _operators(spec: Any, where: str) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
-    """Key path, class name and arguments of a step's operators; what is no operator is left out."""
-    if isinstance(spec, Mapping):
-        yield where, spec.get("name"), spec
-    for i, item in enumerate(spec if isinstance(spec, list) else ()):
-        for name, arguments in item.items() if isinstance(item, Mapping) else ():
-            yield f"{where}[{i}]", name, arguments if isinstance(arguments, Mapping) else {}
+def _unequal(data: Mapping[str, Any], paths: Mapping[str, str], arguments: Mapping[str, Any], where: str) -> Problems:
+    for argument, path in paths.items():
+        wanted = value_at(data, path)
+        if wanted is not None and arguments.get(argument, wanted) != wanted:
+            yield f"{where}.{argument}: is {arguments[argument]}, {path} is {wanted}"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _wanted_frames(model: Any) -> Iterator[tuple[str, int]]:

@@ -13,6 +13,7 @@ import yaml
 
 from paddlevideo.config import quantisation
 from paddlevideo.config.checking import AUTO, SECTIONS, SPLITS, check
+from paddlevideo.config.data_arguments import fill_from_data
 from paddlevideo.config.finding import find_config
 from paddlevideo.config.frames import follow, is_frames
 from paddlevideo.config.merging import override, read_with_bases
@@ -95,7 +96,8 @@ def load_config(
     """Reads, merges, overrides and checks a configuration.
 
     Its ``protocol`` (``config.protocols``), its ``num_seg`` (``config.frames``) and the places of its ``imports``
-    (``paddlevideo.extensions``) are resolved.
+    (``paddlevideo.extensions``) are resolved, and PIPELINE has what its data sets state for it
+    (``config.data_arguments``).
     ``model_name: auto`` is the file's name.
 
     Args:
@@ -136,6 +138,7 @@ def load_config(
         return _of_quantisation(data, lines, file, problems, quantises)
     assigned = [path for path, place in lines.items() if path and place == "-o"]
     problems += follow(data, lines, assigned=assigned)
+    fill_from_data(data)
     problems += check(data, uses)
     for extra in checks:
         problems += extra(data, Assigned(original, assigned))

@@ -101,7 +101,7 @@ def renew_batch_norms(
     *Source*: PaddleVideo ``do_preciseBN``.
     """
     layers = batch_norms(framework)
-    count = min(num_batches, len(loader))
+    count = min(num_batches, loader.num_batches(epoch))
     if not layers or not count:
         return 0
     momenta = [m._momentum for m in layers]

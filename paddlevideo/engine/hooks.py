@@ -136,8 +136,7 @@ class LogHook(Hook):
     def _line(self, run: Trainer, step: int) -> str:
         last, epoch = run.last, run.progress.epoch + 1
         steps = max(1.0, self.sums["steps"])
-        left = run.steps_per_epoch * (run.epochs - run.progress.epoch) - run.progress.step_in_epoch
-        seconds = int(left * self.sums["batch_cost"] / steps)
+        seconds = int(run.steps_left * self.sums["batch_cost"] / steps)
         memory = ""
         if paddle.get_device().startswith("gpu"):
             reserved = paddle.device.cuda.max_memory_reserved() >> 20
@@ -250,6 +249,7 @@ class CheckpointHook(Hook):
     def _lasting(self, run: Trainer) -> str | None:
         epoch = run.progress.epoch
         kept = (epoch - 1) % self.save_interval == 0 or epoch == run.epochs
+        kept = kept or (run.grid is not None and run.grid.is_end(epoch))
         return f"epoch_{epoch:05d}" if kept else None
 
     def save(self, run: Trainer, also: str | None = None) -> None:
@@ -295,7 +295,8 @@ class ValidateHook(Hook):
     Args:
         loader: of the validation split.
         build_metric: gives a fresh metric.
-        interval: epochs between validations; the last epoch is always validated.
+        interval: epochs between validations; the last epoch is always validated.  Multigrid training with a long cycle
+            has its own (``Multigrid.validates_after``).
     """
 
     name = "validate"
@@ -336,13 +337,19 @@ class ValidateHook(Hook):
 
     def epoch_end(self, run: Trainer) -> None:
         epoch = run.progress.epoch
-        if epoch % self.interval and epoch != run.epochs:
+        if not self._is_due(run):
             return
         ema = run.hook("ema")
         with ema.average.applied() if ema is not None else contextlib.nullcontext():
             self._validate(run)
         self.validated_epoch = epoch
         run.hook("checkpoint").update(run)
+
+    def _is_due(self, run: Trainer) -> bool:
+        epoch = run.progress.epoch
+        if run.grid is not None and run.grid.settings.LONG_CYCLE:
+            return run.grid.validates_after(epoch)
+        return epoch % self.interval == 0 or epoch == run.epochs
 
     def _try_metric(self, run: Trainer) -> None:
         """A metric of a user's own file measures one batch, so that its mistakes show before the first step."""

@@ -23,10 +23,11 @@ _COMPARED = (
     "SWA.lr",
     "PRECISEBN",
     "EMA",
+    "MULTIGRID",
 )
 # those of them that decide on the batches of an epoch: within one they cannot change.  Rates and the like can: a lower
 # rate or a clip is the remedy for a loss that is not finite
-_OF_AN_EPOCH = ("DATASET.batch_size", "PIPELINE.train", "MIX")
+_OF_AN_EPOCH = ("DATASET.batch_size", "PIPELINE.train", "MIX", "MULTIGRID")
 
 
 def compare(then: Mapping[str, Any], now: Mapping[str, Any], within_epoch: bool, stem: Any) -> None:
@@ -43,8 +44,8 @@ def compare(then: Mapping[str, Any], now: Mapping[str, Any], within_epoch: bool,
         KeyError: the resume point lacks a part.
     """
     _compare_shares(then, now, stem)
-    # earlier versions note no weights
-    shape = {"weights": now["shape"]["weights"], **then["shape"]}
+    # earlier versions note no weights, and have no multigrid training
+    shape = {"weights": now["shape"]["weights"], "multigrid": False, **then["shape"]}
     pairs = {key: (shape[key], value) for key, value in now["shape"].items()}
     pairs |= {part: (_at(then["config"], part), _at(now["config"], part)) for part in _COMPARED}
     found = {

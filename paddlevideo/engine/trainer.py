@@ -35,6 +35,7 @@ from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
 from paddlevideo.modeling.weights import load_weights
+from paddlevideo.multigrid import Multigrid
 from paddlevideo.settings import Options
 from paddlevideo.solver.lr import RateOfRun, usable_rate
 from paddlevideo.solver.optimizer import load_optimizer_state, optimizer_state
@@ -75,6 +76,7 @@ class Trainer:
     folder: RunFolder
     accumulate: int  # batches per optimizer step
     seed: int
+    grid: Multigrid | None = None
     hooks: list[Hook] = field(default_factory=list)
 
     progress: Progress = field(default_factory=Progress)
@@ -95,7 +97,7 @@ class Trainer:
 
     @property
     def epochs(self) -> int:
-        return self.config.settings.epochs
+        return self.config.settings.epochs if self.grid is None else self.grid.epochs
 
     @property
     def max_iters(self) -> int | None:
@@ -103,12 +105,29 @@ class Trainer:
 
     @property
     def batches_per_epoch(self) -> int:
-        return min(len(self.loader), self.max_iters or len(self.loader))
+        """Of the running epoch."""
+        return self._batches_in(self.progress.epoch)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch; the last one may hold fewer batches than the others."""
-        return math.ceil(self.batches_per_epoch / self.accumulate)
+        """Optimizer steps of the running epoch; the last one may hold fewer batches than the others."""
+        return self.steps_in(self.progress.epoch)
+
+    def steps_in(self, epoch: int) -> int:
+        """Optimizer steps of an epoch."""
+        return math.ceil(self._batches_in(epoch) / self.accumulate)
+
+    @property
+    def steps_left(self) -> int:
+        """Optimizer steps to the end of the run."""
+        epochs = range(self.progress.epoch, self.epochs)
+        if self.grid is None:
+            return self.steps_per_epoch * len(epochs) - self.progress.step_in_epoch
+        return sum(map(self.steps_in, epochs)) - self.progress.step_in_epoch
+
+    def _batches_in(self, epoch: int) -> int:
+        count = self.loader.num_batches(epoch)
+        return min(count, self.max_iters or count)
 
     @property
     def lr(self) -> float:
@@ -314,11 +333,12 @@ class Trainer:
     def compared(self) -> dict[str, Any]:
         """What a resumed run is compared with."""
         shape = {
-            "batches_per_epoch": self.batches_per_epoch,
+            "batches_per_epoch": self._batches_in(0),
             "accumulate": self.accumulate,
             "world_size": distributed.world_size(),
             "dataset": self._records_digest,
             "weights": self.framework.kept_elsewhere(),
+            "multigrid": self.grid is not None,
         }
         # no array of a checkpoint states the share of shifted channels
         shares = [network.backbone.shift_div for network in self.framework.networks()]

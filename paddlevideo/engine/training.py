@@ -26,15 +26,17 @@ from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.data_summary import log_data
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, ProfilerHook, ValidateHook
 from paddlevideo.engine.log import continue_logging, set_up_logging
+from paddlevideo.engine.multigrid import MultigridHook, shapes_of
 from paddlevideo.engine.precision import Precision, use_deterministic_kernels
 from paddlevideo.engine.run_report import MakeReport, ReportHook
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.modeling.weights import load_weights
+from paddlevideo.multigrid import Multigrid
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.settings import DEFAULT_SEED, Options, Settings
-from paddlevideo.solver.lr import RateOfRun, ScaledSchedule, SequentialSchedule, build_lr
+from paddlevideo.solver.lr import RateOfRun, ScaledSchedule, SequentialSchedule, UnevenSchedule, build_lr
 from paddlevideo.solver.optimizer import build_optimizer, describe_groups
 
 log = logging.getLogger("paddlevideo")
@@ -42,7 +44,7 @@ log = logging.getLogger("paddlevideo")
 # in this order at every moment but the end: the log has the step's figures before a checkpoint is written; its arrays
 # the averages have changed, and what is validated is in a resume point already
 HOOKS: tuple[type[Hook], ...] = (
-    LogHook, EMAHook, PreciseBNHook, SWAHook, CheckpointHook, ValidateHook, ProfilerHook,
+    LogHook, MultigridHook, EMAHook, PreciseBNHook, SWAHook, CheckpointHook, ValidateHook, ProfilerHook,
 )  # fmt: skip
 
 
@@ -98,11 +100,16 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     settings, pipelines = config.settings, pipelines_of(config)
     _note_flags(settings, options)
     framework = _network(config, options, folder.classes, pipelines, resumed)
-    loader = loader_for(config, "train", framework.num_classes, seed, folder.classes, pipelines.get("train"))
+    grid = shapes_of(config, options, pipelines)
+    loader = loader_for(config, "train", framework.num_classes, seed, folder.classes, pipelines.get("train"), grid)
     log_data(loader, "train", folder.classes)
     accumulate = _accumulation(settings)
-    steps_per_epoch = math.ceil(min(len(loader), options.max_iters or len(loader)) / accumulate)
-    schedule = _schedule(config, options, steps_per_epoch, accumulate)
+
+    def steps_in(epoch: int) -> int:
+        count = loader.num_batches(epoch)
+        return math.ceil(min(count, options.max_iters or count) / accumulate)
+
+    schedule = _schedule(config, options, steps_in, accumulate, grid)
     precision = Precision(options.amp, options.amp_level, options.amp_dtype, options.amp_black_list)
     section = {key: value for key, value in config.section("OPTIMIZER").items() if key != "base_batch_size"}
     optimizer = build_optimizer(section, schedule, framework, precision.multi_precision, framework.networks())
@@ -110,8 +117,9 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     framework, optimizer = precision.prepare(framework, optimizer)
     model = distributed.parallel(framework)
     trainer = Trainer(
-        config, options, pipelines, framework, model, loader, schedule, optimizer, precision, folder, accumulate, seed
-    )
+        config, options, pipelines, framework, model, loader, schedule, optimizer, precision, folder, accumulate, seed,
+        grid,
+    )  # fmt: skip
     trainer.hooks = [hook for kind in HOOKS if (hook := kind.from_run(trainer)) is not None]
     return trainer
 
@@ -138,12 +146,24 @@ def _network(
     return _sync_batch_norm(framework) if config.settings.sync_bn else framework
 
 
-def _schedule(config: Config, options: Options, steps_per_epoch: int, accumulate: int) -> RateOfRun:
-    """OPTIMIZER.learning_rate, and from the first averaged epoch on SWA.lr, where there is one."""
+def _schedule(
+    config: Config, options: Options, steps_in: Callable[[int], int], accumulate: int, grid: Multigrid | None
+) -> RateOfRun:
+    """OPTIMIZER.learning_rate, and from the first averaged epoch on SWA.lr, where there is one.
+
+    Args:
+        steps_in: epoch -> its optimizer steps.
+        grid: of multigrid training, which has rates for its shapes.
+    """
     epochs, swa, section = config.settings.epochs, config.settings.swa, config.section("OPTIMIZER")
     if epochs is None:
         raise UserError(f"{config.source}: epochs: is missing; training needs it")
-    schedule = build_lr(section["learning_rate"], steps_per_epoch, epochs)
+    steps_per_epoch = steps_in(0)
+    if grid is None:
+        schedule: RateOfRun = build_lr(section["learning_rate"], steps_per_epoch, epochs)
+    else:
+        rates = grid.learning_rate(section["learning_rate"])
+        schedule = UnevenSchedule(build_lr(rates, steps_per_epoch, grid.epochs), steps_in)
     if swa is not None and swa.lr is not None:
         before = swa.first_epoch(epochs) - 1
         after = build_lr(swa.lr, steps_per_epoch, epochs - before, "SWA.lr")

@@ -22,6 +22,7 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.base import BatchTransform
 from paddlevideo.loader.sampler import BatchPlan
 from paddlevideo.loader.workers import worker_batches
+from paddlevideo.multigrid import Multigrid
 from paddlevideo.registry import DATASETS, TRANSFORMS
 from paddlevideo.settings import Reading
 
@@ -51,11 +52,18 @@ class ClipLoader:
         self.remarks: dict[str, set[int]] = {}
         self._source, self._plan, self._num_workers = source, plan, num_workers
         self._logged_remarks = False
+        self._counts: dict[int, int] = {}
         self._running: weakref.WeakSet[Generator] = weakref.WeakSet()
 
     def __len__(self) -> int:
-        """Batches per epoch on this rank."""
-        return len(self._plan)
+        """Batches of the first epoch on this rank."""
+        return self.num_batches(0)
+
+    def num_batches(self, epoch: int) -> int:
+        """Batches of an epoch on this rank; of ``len`` in all epochs but those of multigrid training."""
+        if epoch not in self._counts:  # read at every step
+            self._counts[epoch] = self._plan.num_batches(epoch)
+        return self._counts[epoch]
 
     @property
     def num_dropped(self) -> int:
@@ -154,6 +162,7 @@ def build_loader(
     drop_last: bool,
     mix: Mapping[str, Any] | None = None,
     label_order: Sequence[int] | None = None,
+    grid: Multigrid | None = None,
 ) -> ClipLoader:
     """Builds data set, pipeline and batch plan.
 
@@ -172,6 +181,7 @@ def build_loader(
         num_workers: processes per rank; 0: this one.
         label_order: the class that each label of the data set stands for; None: itself.
         mix: the MIX section, for training: Mixup, Cutmix or VideoMix; labels become float32 [N, num_classes].
+        grid: the shapes of the clips, and with them the sizes of the batches, in multigrid training.
 
     Raises:
         ConfigError, UserError: a bad section or list, an empty data set, a training set smaller than one batch.
@@ -192,11 +202,12 @@ def build_loader(
     weights = dataset.sampling_weights() if shuffle else None
     plan = BatchPlan(
         len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights,
-        dataset.shuffled,
+        dataset.shuffled, grid and grid.clips,
     )  # fmt: skip
     if split == "train" and not len(plan):
+        size = batch_size if grid is None else grid.clips(0, 0)
         raise UserError(
-            f"{where}: {len(dataset.records)} samples make no batch of {batch_size} on {world_size} process(es) with "
+            f"{where}: {len(dataset.records)} samples make no batch of {size} on {world_size} process(es) with "
             "drop_last; lower DATASET.batch_size or add data"
         )
     if dataset.has_boxes and mix:
@@ -217,7 +228,7 @@ def build_loader(
         raise ConfigError("MIX", [f"MIX.name: {mix['name']} changes single samples; write it in PIPELINE.train"])
     if mixer is not None and num_classes is None:
         raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
-    return ClipLoader(BatchSource(samples, mixer, num_classes, rank), plan, num_workers)
+    return ClipLoader(BatchSource(samples, mixer, num_classes, rank, grid and grid.shape), plan, num_workers)
 
 
 def _check_records(dataset: Dataset, where: str) -> None:

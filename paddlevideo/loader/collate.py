@@ -13,6 +13,7 @@ from paddlevideo.loader.datasets.lists import LOWER
 from paddlevideo.loader.fetch import SampleSource, arrays_of
 from paddlevideo.loader.pipelines.sample_boxes import PER_PERSON
 from paddlevideo.memory import within_memory
+from paddlevideo.multigrid import ClipShape
 
 
 @dataclass
@@ -25,12 +26,14 @@ class BatchSource:
             rank).
         num_classes: for ``mix``, which makes soft labels.
         rank: this rank, so that ranks mix differently.
+        shape_of: ``(epoch, number) -> ClipShape`` of multigrid training; None: as the pipeline gives them.
     """
 
     samples: SampleSource
     mix: Callable[[dict, np.random.Generator, int], dict] | None = None
     num_classes: int | None = None
     rank: int = 0
+    shape_of: Callable[[int, int], ClipShape] | None = None
     option: ClassVar[str] = "DATASET.num_workers"
 
     @property
@@ -56,12 +59,14 @@ class BatchSource:
         ``remarks``, a list of (index, text), on files that are read in another way than one might expect."""
         failures: list[tuple[int, str]] = []
         samples = []
+        shape = None if self.shape_of is None else self.shape_of(epoch, number)
         for index in indices:
-            sample, failed = self.samples.fetch(epoch, int(index))
+            sample, failed = self.samples.fetch(epoch, int(index), shape)
             samples.append(sample)
             failures += failed
         with within_memory(f"a batch of {len(samples)} samples, each", samples[0]["imgs"], LOWER):
             batch = collate(samples)
+            _check_shape(batch["imgs"], shape)
             self._check_labels(batch)
             if self.mix is not None:
                 rng = np.random.default_rng([self.samples.seed, epoch, number, self.rank, 2])
@@ -101,6 +106,15 @@ def _check_mixed(name: str, batch: Any, imgs: np.ndarray, num_classes: int | Non
         got = f"{value.dtype} {list(value.shape)}" if array else type(value).__name__
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise UserError(f"MIX: {name}.__call__ gives {key!r} {got}, expected {np.dtype(dtype)} [{axes}] = [{wanted}]")
+
+
+def _check_shape(imgs: np.ndarray, shape: ClipShape | None) -> None:
+    """Raises UserError if clips [N, V, T, H, W, 3] are not of the shape that multigrid training gives this batch."""
+    if shape is not None and imgs.shape[2:5] != (wanted := (shape.num_frames, shape.crop_size, shape.crop_size)):
+        raise UserError(
+            f"PIPELINE.train: --multigrid takes clips of {list(wanted)} (frames, height, width) in this batch, the "
+            f"pipeline gives {list(imgs.shape[2:5])}; what follows the crop must keep its size"
+        )
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.lists import describe, sample_error
 from paddlevideo.loader.decode.reader import VideoReadError
 from paddlevideo.loader.pipelines.sample_boxes import PER_PERSON
+from paddlevideo.multigrid import SHAPE, ClipShape
 
 _MAX_SHAPE_TRIES = 50
 
@@ -49,9 +50,14 @@ class SampleSource:
     on_clip: Callable[[], None] | None = field(default=None, init=False)
     _blank: dict[str, np.ndarray] | None = field(default=None, init=False)
 
-    def fetch(self, epoch: int, index: int) -> tuple[dict[str, Any], list[tuple[int, str]]]:
+    def fetch(
+        self, epoch: int, index: int, shape: ClipShape | None = None
+    ) -> tuple[dict[str, Any], list[tuple[int, str]]]:
         """The sample, with ``index`` (of what was read), ``replaced`` and ``valid``; and (index, why) per unreadable
         file.
+
+        Args:
+            shape: of the clip, in multigrid training.
 
         Raises:
             UserError: an error of the pipeline, naming the file; too many unreadable files in a row.
@@ -59,7 +65,7 @@ class SampleSource:
         """
         failures: list[tuple[int, str]] = []
         try:
-            return self._finish(self._read([self.seed, epoch, index], index), index), failures
+            return self._finish(self._read([self.seed, epoch, index], index, shape), index), failures
         except VideoReadError as error:
             if self.on_error == "raise":
                 raise
@@ -69,20 +75,21 @@ class SampleSource:
         for candidate in self._replacements(epoch, index):
             try:
                 # the requested index is part of the key: a replacement is augmented differently than the clip itself
-                sample = self._read([self.seed, epoch, candidate, index], candidate)
+                sample = self._read([self.seed, epoch, candidate, index], candidate, shape)
                 return self._finish(sample, candidate, replaced=index), failures
             except VideoReadError as error:
                 failures.append((candidate, str(error)))
         raise UserError(f"{len(failures)} files in a row cannot be read, the first is {failures[0][1]}")
 
-    def _read(self, key: list[int], index: int) -> dict[str, Any]:
+    def _read(self, key: list[int], index: int, shape: ClipShape | None = None) -> dict[str, Any]:
         record = self.dataset.records[index]
         name = record.get("filename") or record.get("frame_dir", "")
         if self.on_clip is not None:
             self.on_clip()
         try:
             with time_limit(name, self.timeout_s):
-                return self.pipeline(self.sample(index), np.random.default_rng(key))
+                sample = self.sample(index) if shape is None else {**self.sample(index), SHAPE: shape}
+                return self.pipeline(sample, np.random.default_rng(key))
         except Exception as error:
             named = sample_error(record, error)
             raise named from (None if named is error else error)

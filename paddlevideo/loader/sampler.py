@@ -30,6 +30,7 @@ class BatchPlan:
             probability, with replacement.
         shuffled: ``(rng, world_size * batch_size) -> int64 [num_samples]``, an epoch's order in place of a permutation
             where it is not None (``Dataset.shuffled``).
+        sizes: ``(epoch, number of the batch) -> batch_size`` of multigrid training; None: always ``batch_size``.
     """
 
     num_samples: int
@@ -42,6 +43,7 @@ class BatchPlan:
     pad: bool = False
     weights: np.ndarray | None = field(default=None, compare=False)
     shuffled: Callable[[np.random.Generator, int], np.ndarray | None] | None = field(default=None, compare=False)
+    sizes: Callable[[int, int], int] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -50,22 +52,26 @@ class BatchPlan:
             raise ValueError(f"rank {self.rank} is not in 0..{self.world_size - 1}")
 
     def __len__(self) -> int:
-        whole, tail = divmod(self.num_samples, self.batch_size * self.world_size)
-        return whole + bool(not self.drop_last and tail and len(self._share(np.arange(tail))))
+        return self.num_batches(0)
+
+    def num_batches(self, epoch: int) -> int:
+        """Batches of an epoch on this rank; the number depends on the epoch where ``sizes`` does."""
+        counts, tail = self._whole(epoch)
+        return len(counts) + bool(not self.drop_last and tail and len(self._share(np.arange(tail))))
 
     @property
     def num_dropped(self) -> int:
-        """Samples of an epoch that ``drop_last`` leaves out, on all ranks together."""
-        return self.num_samples % (self.batch_size * self.world_size) if self.drop_last else 0
+        """Samples of the first epoch that ``drop_last`` leaves out, on all ranks together."""
+        return self._whole(0)[1] if self.drop_last else 0
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """int64 arrays of sample indices, one per batch of this rank."""
-        order = self._order(epoch)
-        together = self.batch_size * self.world_size
-        whole = len(order) // together
-        mine = order[: whole * together].reshape(whole, self.world_size, self.batch_size)[:, self.rank]
-        batches = list(mine)
-        tail = order[whole * together :]
+        order, batches, start = self._order(epoch), [], 0
+        for size in self._whole(epoch)[0]:
+            begin = start + self.rank * size
+            batches.append(order[begin : begin + size])
+            start += self.world_size * size
+        tail = order[start:]
         if len(tail) and not self.drop_last:
             if self.pad:
                 lacking = -len(tail) % self.world_size
@@ -74,6 +80,17 @@ class BatchPlan:
             if len(last):
                 batches.append(last)
         return batches
+
+    def _whole(self, epoch: int) -> tuple[list[int], int]:
+        """Sizes, per rank, of the batches that are whole on every rank, and the samples that are left."""
+        if self.sizes is None:
+            whole, left = divmod(self.num_samples, self.batch_size * self.world_size)
+            return [self.batch_size] * whole, left
+        counts, left = [], self.num_samples
+        while left >= (together := self.world_size * self.sizes(epoch, len(counts))):
+            counts.append(together // self.world_size)
+            left -= together
+        return counts, left
 
     def _order(self, epoch: int) -> np.ndarray:
         if self.shuffle and self.weights is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.base import Metric
-from paddlevideo.ranges import PositiveInt
+from paddlevideo.ranges import NumClasses, PositiveInt
 from paddlevideo.registry import METRICS
 
 
@@ -131,11 +131,28 @@ class TopKMetric(Metric):
     Args:
         topk: the k of each accuracy; k beyond the number of classes is all classes.
         log_interval: a key of PaddleVideo's files; changes nothing, the engine has its own.
+        num_ensemble_views, num_spatial_crops, num_classes, num_cls: likewise, of its SlowFast files; ``--check``
+            refuses values that differ from DATASET.test and MODEL.head.
 
     Source: PaddleVideo ``CenterCropMetric`` and ``MultiCropMetric``, MMAction2's evaluation.
     """
 
-    def __init__(self, topk: list[PositiveInt] | PositiveInt = (1, 5), log_interval: PositiveInt = 1):
+    must_equal = {
+        "num_ensemble_views": "DATASET.test.num_ensemble_views",
+        "num_spatial_crops": "DATASET.test.num_spatial_crops",
+        "num_classes": "MODEL.head.num_classes",
+        "num_cls": "MODEL.head.num_classes",
+    }
+
+    def __init__(
+        self,
+        topk: list[PositiveInt] | PositiveInt = (1, 5),
+        log_interval: PositiveInt = 1,
+        num_ensemble_views: PositiveInt | None = None,
+        num_spatial_crops: PositiveInt | None = None,
+        num_classes: NumClasses | None = None,
+        num_cls: NumClasses | None = None,
+    ):
         self.topk = tuple(topk) if isinstance(topk, Iterable) else (topk,)
         if not self.topk or any(not isinstance(k, int) or k < 1 for k in self.topk):
             raise ValueError(f"topk: whole numbers of at least 1 are expected, got {topk!r}")

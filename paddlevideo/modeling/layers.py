@@ -14,6 +14,7 @@ from paddle.nn import initializer as init
 
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.operators import Conv3D, DepthwiseConv2D, ScaleRows
+from paddlevideo.modeling.split_norm import SplitBatchNorm3D
 
 
 def relu(x: paddle.Tensor) -> paddle.Tensor:
@@ -213,14 +214,14 @@ def conv3d(in_channels: int, out_channels: int, kernel: Sequence[int], stride: S
     return Conv3D(in_channels, out_channels, kernel, stride, weight_attr=init.KaimingNormal())
 
 
-def batch_norm3d(channels: int, start: float = 1.0, bn_wd: bool = True) -> nn.BatchNorm3D:
+def batch_norm3d(channels: int, start: float = 1.0, bn_wd: bool = True) -> SplitBatchNorm3D:
     """Batch normalisation of [N, C, T, H, W].
 
     Args:
         start: of the scale; 0 silences a residual branch at the start (zero_init_residual).
         bn_wd: whether weight decay applies to scale and offset.
     """
-    norm = nn.BatchNorm3D(channels, weight_attr=init.Constant(start))
+    norm = SplitBatchNorm3D(channels, weight_attr=init.Constant(start))
     if not bn_wd:
         hint(norm.weight, decay=0.0)
         hint(norm.bias, decay=0.0)

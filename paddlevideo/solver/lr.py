@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, repeat
 from typing import Annotated, Any, Protocol
@@ -28,7 +28,8 @@ from paddlevideo.ranges import Epochs, NonNegative, Probability, Range, Steps
 from paddlevideo.registry import SCHEDULES
 from paddlevideo.solver.check import Run, by_iteration, check_lr, in_numbers, schedule_arguments
 
-__all__ = ["Position", "RunSchedule", "ScaledSchedule", "Schedule", "SequentialSchedule", "build_lr", "check_lr"]
+__all__ = ["Position", "RunSchedule", "ScaledSchedule", "Schedule", "SequentialSchedule", "UnevenSchedule",
+    "build_lr", "check_lr"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -375,6 +376,29 @@ class RunSchedule:
         """As ``RateOfRun.name``."""
         kind = self.schedule.name if isinstance(self.schedule, PaddleSchedule) else type(self.schedule).__name__
         return f"{self.where}: {kind}"
+
+
+@dataclass(frozen=True)
+class UnevenSchedule:
+    """A schedule of epochs in a run whose epochs have different numbers of optimizer steps.
+
+    Args:
+        base: what is evaluated, by the epochs that are done.
+        steps_in: epoch -> its optimizer steps.
+    """
+
+    base: RunSchedule
+    steps_in: Callable[[int], int]
+
+    def rate(self, epoch: int, step: int = 0) -> float:
+        """As ``RunSchedule.rate``."""
+        per_epoch = self.steps_in(epoch) if self.base.by_iteration else 1
+        done = epoch + (step / per_epoch if self.base.by_iteration else 0)
+        return float(self.base.schedule.value(Position(round(done * per_epoch), per_epoch, done)))
+
+    def name(self, epoch: int) -> str:
+        """As ``RateOfRun.name``."""
+        return self.base.name(epoch)
 
 
 @dataclass(frozen=True)

@@ -167,10 +167,19 @@ def _check_network(case: dict[str, Any], expected: Mapping[str, np.ndarray]) -> 
         row.notes += detection.check_figures(network, clips, boxes, logits, expected)
     _check_losses(network, case, logits, expected, row.notes)
     row.error = max(row.error, _check_fused(network, clips, expected, scale, row.notes))
+    if "prob" in expected:  # of a network that gives probabilities in evaluation
+        scores = network.predict_scores(_tensor(clips)).numpy()
+        _compare("prob", scores, expected["prob"], golden.magnitude(expected["prob"]), row.notes)
     row.error = max(row.error, _check_views(network, case, expected, scale, row.notes))
     if row.notes or row.layer:
         row.status = DIFFERS
     return row
+
+
+def _tensor(clips: np.ndarray) -> Any:
+    import paddle
+
+    return paddle.to_tensor(np.ascontiguousarray(clips))
 
 
 def _build(case: Mapping[str, Any], section: Mapping[str, Any]) -> tuple[Any, str | None]:
@@ -211,7 +220,7 @@ def _clips(case: Mapping[str, Any], name: str) -> np.ndarray:
 
 def _fold_segments(network: Any, clips: np.ndarray) -> np.ndarray:
     """[N, 1, V * T, ...] -> [N, V, T, ...]: 2-D references take a clip's views one behind the other."""
-    frames = network.num_frames
+    frames = network.num_frames or clips.shape[2]
     if clips.shape[1] == 1 and clips.shape[2] != frames and clips.shape[2] % frames == 0:
         return clips.reshape(clips.shape[0], -1, frames, *clips.shape[3:])
     return clips

@@ -16,6 +16,7 @@ LEAVES = [file for file in sorted(CONFIGS.rglob("*.yaml")) if "_base_" not in fi
 BASES = sorted((CONFIGS / "_base_").rglob("*.yaml"))
 # PaddleVideo's names, which its files share; and those of the demos, which write to folders of their own
 SHARED = {
+    "SlowFast": {"slowfast", "slowfast_multigrid", "slowfast_synthetic_demo"},
     "TSM": {"tsm_k400_frames", "tsm_k400_frames_nhwc", "tsm_k400_videos", "tsm_motion_demo", "tsm_ucf101_frames",
             "tsm_ucf101_frames_nhwc", "tsm_ucf101_videos"},
     "ppTSM": {"pptsm_k400_frames_dense", "pptsm_k400_frames_dense_r101", "pptsm_k400_frames_uniform",

@@ -12,6 +12,8 @@ from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import check
 from paddlevideo.engine.training import train
 from paddlevideo.inference.export import export
+from paddlevideo.inference.predictor import load
+from paddlevideo.modeling import build_framework
 from paddlevideo.settings import Options
 from paddlevideo.solver.check import Run, in_numbers
 from tests.recipes.leaves import CONFIGS, reduce
@@ -283,6 +285,146 @@ def test_the_shipped_file_of_pptsm_equals_the_original(name):
     ours["DATASET"].pop("label_names")
     assert ours["PIPELINE"]["test"]["sample"].pop("dense_sample") is False
     assert ours == theirs
+
+
+# --- SlowFast
+
+SPLITS = ("train", "valid", "test")
+WRITTEN_WHILE_RUNNING = (
+    "default_batch_size", "default_temporal_size", "default_crop_size", "long_cycle_sampling_rate",
+)  # fmt: skip
+
+
+def original_slowfast(multigrid):
+    """What PaddleVideo's ``slowfast.yaml`` (or, ``multigrid``, ``slowfast_multigrid.yaml``) says, every key of it."""
+    alpha, side = (4, 224) if multigrid else (8, 256)
+
+    def steps(test, low, high, size):
+        sampler = {
+            "name": "DecodeSampler",
+            "num_frames": 32,
+            "sampling_rate": 2,
+            **({"test_mode": True} if test else {}),
+        }
+        crop = {"target_size": size, **({"test_mode": True} if test else {})}
+        colours = {"mean": [0.45] * 3, "std": [0.225] * 3, "tensor_shape": [1, 1, 1, 3]}
+        return {
+            "decode_sampler": sampler,
+            "transform": [
+                {"JitterScale": {"min_size": low, "max_size": high}}, {"MultiCrop": crop},
+                *([] if test else [{"RandomFlip": None}]), {"Image2Array": {"transpose": False}},
+                {"Normalization": colours}, {"PackOutput": {"alpha": alpha}},
+            ],
+        }  # fmt: skip
+
+    def split(name, **more):
+        prefix = {} if multigrid else {"data_prefix": "data/k400/videos"}
+        return {"format": "SFVideoDataset", **prefix, "file_path": f"data/k400/{name}.list", **more}
+
+    rate = {
+        "iter_step": True, "name": "CustomWarmupCosineDecay", "max_epoch": 196, "warmup_epochs": 34,
+        "warmup_start_lr": 0.01, "cosine_base_lr": 0.1,
+    }  # fmt: skip
+    grid = {}
+    if multigrid:
+        rate = {
+            "iter_step": True, "name": "CustomWarmupPiecewiseDecay", "warmup_epochs": 34, "warmup_start_lr": 0.01,
+            "step_base_lr": 0.1, "lrs": [1, 0.1, 0.01, 0.001, 0.0001, 0.00001], "gamma": 0.1,
+            "steps": [0, 94, 154, 196], "max_epoch": 239,
+        }  # fmt: skip
+        factors = [{"value": pair} for pair in ([0.25, 0.7071], [0.5, 0.7071], [0.5, 1], [1, 1])]
+        grid = {
+            "LONG_CYCLE": True, "SHORT_CYCLE": True, "default_batch_size": 0, "default_temporal_size": 0,
+            "default_crop_size": 0, "epoch_factor": 1.5, "bn_base_size": 8, "long_cycle_sampling_rate": 0,
+            "long_cycle_factors": factors, "short_cycle_factors": [0.5, 0.7071],
+        }  # fmt: skip
+    views = {"num_ensemble_views": 10, "num_spatial_crops": 3}
+    sizes = {"width_per_group": 64, "alpha": alpha, "beta": 8}
+    return {
+        "MODEL": {
+            "framework": "Recognizer3D",
+            "backbone": {
+                "name": "ResNetSlowFast", "depth": 50, **sizes, "fusion_kernel_sz": 7 if multigrid else 5,
+                **({"bn_norm_type": "batchnorm"} if multigrid else {}),
+            },
+            "head": {
+                "name": "SlowFastHead", **sizes, "num_classes": 400, "num_frames": 32, "crop_size": 224,
+                "dropout_rate": 0.5, **({"multigrid_short": True} if multigrid else {}),
+            },
+        },
+        "DATASET": {
+            "batch_size": 8, "test_batch_size": 8, "num_workers": 4 if multigrid else 8, "train": split("train"),
+            "valid": split("val"), "test": split("val", test_mode=True, **views),
+        },
+        "PIPELINE": {
+            "train": steps(False, 256, 320, 224), "valid": steps(False, 256, 320, 224),
+            "test": steps(True, side, side, side),
+        },
+        "OPTIMIZER": {
+            "name": "Momentum", "momentum": 0.9, "learning_rate": rate,
+            "weight_decay": {"name": "L2", "value": "1e-4"}, "use_nesterov": True,
+        },
+        "METRIC": {"name": "MultiCropMetric", **views, ("num_classes" if multigrid else "num_cls"): 400},
+        **({"MULTIGRID": grid} if multigrid else {}),
+        "PRECISEBN": {"preciseBN_interval": 20 if multigrid else 10, "num_iters_preciseBN": 200},
+        "INFERENCE": {
+            "name": "SlowFast_Inference_helper", "num_frames": 32, "sampling_rate": 2, "target_size": 256,
+            "alpha": alpha,
+        },
+        "model_name": "SlowFast",
+        **({} if multigrid else {"log_interval": 20, "save_interval": 10}),
+        "val_interval": 20 if multigrid else 10,
+        "epochs": 239 if multigrid else 196,
+        "log_level": "INFO",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("multigrid", "count"), [(False, 34_540_904), (True, 34_627_176)])
+def test_slowfast_s_network_has_the_values_of_the_reference(multigrid, count):
+    state = build_framework(original_slowfast(multigrid)["MODEL"]).state_dict()
+    assert len(state) == 552 and sum(int(value.size) for value in state.values()) == count
+    assert list(state["head.projection.weight"].shape) == [2304, 400]
+
+
+@pytest.mark.parametrize("multigrid", [False, True], ids=["slowfast", "slowfast_multigrid"])
+def test_paddlevideo_s_slowfast_files_run_as_they_are(multigrid, clips, tmp_path, capsys, monkeypatch):
+    import main as command
+
+    file = save(original_slowfast(multigrid), tmp_path / "slowfast.yaml")
+    monkeypatch.setattr(sys, "argv", ["main.py", "-c", str(file), "--check"])
+    assert command.main() == 0 and "num_clips: 10" in capsys.readouterr().out
+    config = load_run_config(file).to_dict()
+    config = Config(reduce(config, {"SFVideoDataset": clips}, tmp_path / "out"), str(file))
+    run = train(config, Options(validate=True, max_iters=1))
+    best = tmp_path / "out" / "SlowFast_best.pdparams"
+    assert run.progress.step == 1 and best.is_file()
+    assert run_test(config, Options(weights=str(best), max_iters=1))["num_samples"] == 2
+    report = export(config, best, tmp_path / "inference", say=lambda line: None)
+    assert "num_clips: 2" in (tmp_path / "inference" / "inference.yml").read_text()
+    (predicted,) = load(str(report.program)).predict(clips.with_name("clip 0.mp4"))
+    assert report.num_classes == 400 and predicted.scores.shape == (400,)
+
+
+def test_the_shipped_slowfast_files_say_what_the_originals_say(tmp_path):
+    """All but INFERENCE, the names of classes, the batch that --scale_lr reads, the test batch (30 views are one sample
+    here), the folder of the videos, the keys that PaddleVideo writes to while it runs, and PIPELINE.valid: the
+    originals validate on random clips and crops."""
+    for multigrid, name in ((False, "slowfast"), (True, "slowfast_multigrid")):
+        ours = load_config(FOLDER / "slowfast" / f"{name}.yaml").to_dict()
+        theirs = load_config(save(original_slowfast(multigrid), tmp_path / "original.yaml")).to_dict()
+        for config in (ours, theirs):
+            for path in ("INFERENCE", "PIPELINE.valid", "DATASET.label_names", "DATASET.test_batch_size",
+                         "OPTIMIZER.base_batch_size", "log_interval", "save_interval",
+                         *(f"DATASET.{split}.{key}" for split in SPLITS for key in ("data_prefix", "test_mode")),
+                         *(f"MULTIGRID.{key}" for key in WRITTEN_WHILE_RUNNING)):  # fmt: skip
+                *parents, last = path.split(".")
+                section = config
+                for key in parents:
+                    section = section.get(key, {})
+                section.pop(last, None)
+        theirs["METRIC"] = {"name": theirs["METRIC"]["name"]}  # its numbers stand in DATASET.test and MODEL.head, too
+        theirs["OPTIMIZER"]["weight_decay"]["value"] = float(theirs["OPTIMIZER"]["weight_decay"]["value"])
+        assert ours == theirs
 
 
 # --- AVA

@@ -31,7 +31,8 @@ from tests.recipes.leaves import (
 )
 from tests.tiny import make_clips, moving_square, run_test
 
-NO_LISTS = {"VideoDataset": "videos", "FrameDataset": "frames", "SpanDataset": "spans", "ShardDataset": "shards"}
+NO_LISTS = {"VideoDataset": "videos", "SFVideoDataset": "videos", "FrameDataset": "frames", "SpanDataset": "spans",
+            "ShardDataset": "shards"}  # fmt: skip
 DETECTORS = [file for file in DETECTION if "_demo" not in file.stem]  # the demos are small already, and run
 KINDS = distinct(RECOGNITION, lambda config: reduce(config, NO_LISTS, "out"))
 KINDS += distinct(DETECTORS, lambda config: reduce_detector(config, DETECTION[0].parent, "out"))
@@ -62,8 +63,8 @@ def lists(tmp_path_factory):
             (folder / "label").write_text(label)
             shard.add(name, f"{i}{Path(name).suffix}")
             shard.add(folder / "label", f"{i}.cls")
-    return {"VideoDataset": clips, "FrameDataset": folder / "frames.list", "SpanDataset": folder / "spans.csv",
-            "ShardDataset": folder / "shards"}  # fmt: skip
+    return {"VideoDataset": clips, "SFVideoDataset": clips, "FrameDataset": folder / "frames.list",
+            "SpanDataset": folder / "spans.csv", "ShardDataset": folder / "shards"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

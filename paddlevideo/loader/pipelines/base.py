@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ class Transform(ABC):
         interpolation: "linear" or "antialias" of an operator that resizes; None: it does not.
         differs: how it differs, on purpose, from PaddleVideo's of the same name and arguments; None: it does not.
         clip_s: seconds of video that a clip of a sampling step spans, at 30 frames per second; None: all of it.
+        clip_frames, clip_side: frames, and side in pixels, of the clips that it gives, where it can give others
+            (``shape_of`` in multigrid training); None: it cannot.
+        must_equal: argument -> key path of the value that it repeats (``config.checking``).
+        follows: argument -> key path of a value that it takes where it is left out (``config.data_arguments``).
     """
 
     takes_boxes: bool = False
@@ -34,6 +38,10 @@ class Transform(ABC):
     interpolation: str | None = None
     differs: str | None = None
     clip_s: float | None = None
+    clip_frames: int | None = None
+    clip_side: int | None = None
+    must_equal: Mapping[str, str] = {}
+    follows: Mapping[str, str] = {}
 
     @abstractmethod
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:

@@ -14,7 +14,7 @@ import numpy as np
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.flipping import mirror
-from paddlevideo.loader.pipelines.resizing import images, interpolation_of, resize_sample
+from paddlevideo.loader.pipelines.resizing import images, interpolation_of, resize_sample, side_of, size_in
 from paddlevideo.loader.pipelines.sample_boxes import crop_boxes
 from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
@@ -73,12 +73,14 @@ class RandomCrop(Transform):
 
     def __init__(self, target_size: PositiveInt | list[PositiveInt]):
         self.size = size_hw(target_size)
+        self.clip_side = side_of(self.size)
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)
-        down, right = _room(imgs, *self.size)
+        size = size_in(sample, self.size)
+        down, right = _room(imgs, *size)
         left, top = int(rng.integers(0, right + 1)), int(rng.integers(0, down + 1))
-        return crop_sample(sample, top, left, *self.size)
+        return crop_sample(sample, top, left, *size)
 
 
 @TRANSFORMS.register("RandomCrop_v2")
@@ -354,17 +356,22 @@ class TenCrop(Transform):
 class MultiCrop(Transform):
     """A square at a drawn place; with ``test_mode`` three along the long side: left (top), middle, right (bottom).
 
-    In test mode V becomes 3 V, and half margins are rounded up.  Pictures of the crop's size stay as they are.
+    In test mode V becomes 3 V (``num_crops``), and half margins are rounded up.  Pictures of the crop's size stay as
+    they are.
 
     Args:
         target_size: side of the crop.
-        default_crop_size, short_cycle_factors: multigrid training: a sample with ``short_cycle_idx`` 0 or 1 is cut to
-            ``round(short_cycle_factors[idx] * default_crop_size)``.
+        default_crop_size, short_cycle_factors: accepted for PaddleVideo's files; ``MULTIGRID`` decides in multigrid
+            training.
         test_mode: see above.
+        num_crops: of test mode, evenly along the long side; 1 is the middle.  Where it is left out,
+            ``num_spatial_crops`` of the data set (``SFVideoDataset``), else 3.
 
     *Source*: PaddleVideo's MultiCrop (SlowFast on whole clips).  There a test sample is one of the three crops, the
     data set names which; here they are views of one sample.
     """
+
+    follows = {"num_crops": "DATASET.{split}.num_spatial_crops"}
 
     def __init__(
         self,
@@ -372,25 +379,29 @@ class MultiCrop(Transform):
         default_crop_size: PositiveInt = 224,
         short_cycle_factors: list[Positive] = (0.5, 0.7071),
         test_mode: bool = False,
+        num_crops: PositiveInt = 3,
     ):
-        self.target_size, self.default_crop_size, self.test_mode = target_size, default_crop_size, test_mode
-        self.short_cycle_factors = list(short_cycle_factors)
+        self.target_size, self.test_mode, self.num_crops = target_size, test_mode, num_crops
+        self.clip_side = None if test_mode else target_size
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        imgs, side, cycle = images(sample), self.target_size, sample.get("short_cycle_idx")
-        if cycle in (0, 1):
-            side = round(self.short_cycle_factors[cycle] * self.default_crop_size)
+        imgs, (side, _) = images(sample), size_in(sample, (self.target_size, self.target_size))
         down, right = _room(imgs, side, side)
         if not self.test_mode:
             left, top = int(rng.integers(0, right + 1)), int(rng.integers(0, down + 1))
             return crop_sample(sample, top, left, side, side)
-        tops, lefts = ([0, -(-room // 2), room] for room in (down, right))
+        tops, lefts = self._places(down), self._places(right)
         if imgs.shape[2] > imgs.shape[3]:
-            lefts = [lefts[1]] * 3
+            lefts = [-(-right // 2)] * self.num_crops
         else:
-            tops = [tops[1]] * 3
+            tops = [-(-down // 2)] * self.num_crops
         sample["imgs"] = np.concatenate([_cut(imgs, top, left, side, side) for top, left in zip(tops, lefts)])
         return sample
+
+    def _places(self, room: int) -> list[int]:
+        if self.num_crops == 1:
+            return [-(-room // 2)]
+        return [min(room, -(-room // (self.num_crops - 1)) * i) for i in range(self.num_crops - 1)] + [room]
 
 
 @TRANSFORMS.register

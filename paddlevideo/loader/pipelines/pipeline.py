@@ -124,6 +124,26 @@ class Pipeline:
         return next((op.clip_s for _, _, op in self._steps if op.clip_s is not None), None)
 
     @property
+    def clip_shape(self) -> tuple[int, int]:
+        """Frames and side of the clips, where both can be others: what multigrid training starts from.
+
+        Raises:
+            ConfigError: no operator, or several, decide on one of them.
+        """
+        frames = [op.clip_frames for _, _, op in self._steps if op.clip_frames is not None]
+        sides = [op.clip_side for _, _, op in self._steps if op.clip_side is not None]
+        if len(frames) == len(sides) == 1:
+            return frames[0], sides[0]
+        raise ConfigError(
+            self.where,
+            [
+                f"{self.where}: --multigrid needs one sampler of clips (DecodeSampler, SampleFrames) and one operator "
+                "that gives squares (MultiCrop, RandomCrop, Resize with keep_ratio: False); there are "
+                f"{len(frames)} and {len(sides)}"
+            ],
+        )
+
+    @property
     def entries(self) -> list[Entry]:
         """The operators' places in the registry."""
         return [TRANSFORMS.entry(name) for _, name, _ in self._steps]
@@ -149,7 +169,7 @@ class Pipeline:
         Raises:
             VideoReadError: the file cannot be read.
         """
-        sample = dict(sample)
+        sample = {**sample, "only_open": True}  # of an operator that also samples
         for _, _, op in self._steps:
             sample = op(sample, np.random.default_rng(0))
             if "reader" in sample:

@@ -27,6 +27,7 @@ from PIL import Image
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.base import Sample, Transform
 from paddlevideo.loader.pipelines.sample_boxes import scale_boxes
+from paddlevideo.multigrid import SHAPE
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
@@ -42,6 +43,17 @@ def images(sample: Sample) -> np.ndarray:
     if "imgs" not in sample:
         raise UserError("there are no frames yet: write a sampling operator (Sampler, SampleFrames) before it")
     return sample["imgs"]
+
+
+def size_in(sample: Sample, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width that an operator gives: its own, or of multigrid training those of the sample's shape."""
+    shape = sample.get(SHAPE)
+    return size if shape is None else (shape.crop_size, shape.crop_size)
+
+
+def side_of(size: tuple[int, int]) -> int | None:
+    """The side of a square of this height and width; None where it is none."""
+    return size[0] if size[0] == size[1] else None
 
 
 def interpolation_of(backend: str | None, interpolation: str | None) -> str:
@@ -166,8 +178,9 @@ class JitterScale(Transform):
     """Makes the short side a drawn ``round(uniform(min_size, max_size))``; the long side follows, rounded down.
 
     Args:
-        short_cycle_factors, default_min_size: multigrid training: a sample with ``short_cycle_idx`` 0 or 1 has
-            ``round(short_cycle_factors[idx] * default_min_size)`` for min_size.
+        default_min_size: multigrid training: a batch of the short cycle's smaller pictures has this, times their
+            factor, for min_size.
+        short_cycle_factors: accepted for PaddleVideo's files; ``MULTIGRID`` decides.
         interpolation: linear or antialias.  None: as PaddleVideo, linear after ``VideoDecoder`` with ``backend: pyav``
             (which gives tensors there), antialias after any other decoder (which gives Pillow's pictures).
 
@@ -189,7 +202,7 @@ class JitterScale(Transform):
         if not 1 <= min_size <= max_size:
             raise ValueError(f"expected 1 <= min_size <= max_size, got {min_size} and {max_size}")
         self.min_size, self.max_size = min_size, max_size
-        self.short_cycle_factors, self.default_min_size = list(short_cycle_factors), default_min_size
+        self.default_min_size = default_min_size
         self.interpolation = interpolation_of(None, interpolation)
         self._follows_decoder = interpolation is None
 
@@ -201,9 +214,9 @@ class JitterScale(Transform):
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)
-        low, cycle = self.min_size, sample.get("short_cycle_idx")
-        if cycle in (0, 1):
-            low = round(self.short_cycle_factors[cycle] * self.default_min_size)
+        low, shape = self.min_size, sample.get(SHAPE)
+        if shape is not None and shape.short_factor is not None:
+            low = round(shape.short_factor * self.default_min_size)
         size = round(rng.uniform(low, self.max_size))
         height, width = imgs.shape[2:4]
         if min(height, width) == size:
@@ -242,6 +255,7 @@ class Resize(Transform):
             raise ValueError(f"scale must be [width, height], or [-1, short side] with keep_ratio, got {list(scale)}")
         self.scale, self.keep_ratio = scale, keep_ratio
         self.interpolation = interpolation
+        self.clip_side = None if isinstance(scale, int | float) or keep_ratio else side_of((scale[1], scale[0]))
 
     def new_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that pictures of this size get."""
@@ -262,7 +276,8 @@ class Resize(Transform):
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         imgs = images(sample)
-        return resize_sample(sample, *self.new_size(*imgs.shape[2:4]), self.interpolation)
+        size = self.new_size(*imgs.shape[2:4])
+        return resize_sample(sample, *(size if self.clip_side is None else size_in(sample, size)), self.interpolation)
 
 
 def int_pair(value: list[int] | str) -> list[int]:

@@ -6,13 +6,15 @@ MMAction2 adds ``start_index``.  Here the reader of a folder adds the one.  Indi
 
 from __future__ import annotations
 
+import copy
 from typing import Literal
 
 import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.base import Sample, Transform
-from paddlevideo.loader.pipelines.decode import even_frames, time_window
+from paddlevideo.loader.pipelines.decode import VideoDecoder, even_frames, time_window
+from paddlevideo.multigrid import SHAPE, ClipShape
 from paddlevideo.ranges import Positive, PositiveInt
 from paddlevideo.registry import TRANSFORMS
 
@@ -181,6 +183,11 @@ def _fetch(sample: Sample, indices: np.ndarray) -> Sample:
     return sample
 
 
+def _interval(base: int, shape: ClipShape, rng: Rng) -> int:
+    """Frames between two of a clip of multigrid training: a draw from the base's to what makes it span as much."""
+    return base if shape.longest_interval == 1 else int(rng.integers(base, base * shape.longest_interval + 1))
+
+
 def _num_frames(sample: Sample) -> int:
     if "reader" not in sample:
         raise UserError("there is nothing to sample from: write VideoDecoder or FrameDecoder before it")
@@ -312,6 +319,7 @@ class SampleFrames(Transform):
         self.twice_sample, self.test_mode, self.keep_tail_frames = twice_sample, test_mode, keep_tail_frames
         # of one clip alone: several, or clips of one frame, are spread over the whole video
         self.clip_s = clip_len * frame_interval / USUAL_FPS if clip_len > 1 else None
+        self.clip_frames = clip_len if clip_len > 1 and not test_mode else None
 
     def offsets(self, n: int, rng: Rng) -> np.ndarray:
         """Starts of the clips, float64 [number of sets, num_clips]."""
@@ -329,8 +337,16 @@ class SampleFrames(Transform):
         frames = clip_indices(n, offsets.reshape(-1), self.clip_len, self.frame_interval, self.out_of_bound_opt, jitter)
         return frames.reshape(len(offsets), self.num_clips) if self.clip_len == 1 else frames
 
+    def _at(self, shape: ClipShape | None, rng: Rng) -> SampleFrames:
+        """The same sampler of clips of another shape."""
+        if shape is None:
+            return self
+        other = copy.copy(self)
+        other.clip_len, other.frame_interval = shape.num_frames, _interval(self.frame_interval, shape, rng)
+        return other
+
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        return _fetch(sample, self.indices(_num_frames(sample), rng))
+        return _fetch(sample, self._at(sample.get(SHAPE), rng).indices(_num_frames(sample), rng))
 
 
 @TRANSFORMS.register
@@ -363,3 +379,67 @@ class DenseSampleFrames(SampleFrames):
         """Starts of the clips, float64 [number of starts, num_clips]."""
         draw = None if self.test_mode else rng
         return dense_indices(n, self.num_clips, draw, self.sample_range, self.num_sample_positions).astype(float)
+
+
+@TRANSFORMS.register
+class DecodeSampler(VideoDecoder):
+    """PaddleVideo's decoder and sampler of SlowFast in one: frames spread evenly over a span of time.
+
+    A clip spans ``num_frames * sampling_rate / target_fps`` seconds.  It is drawn anywhere in the video; in test mode
+    there are ``num_clips``, clip k of V at ``k / V`` of the room that a clip has, so that none ends with the video.
+    A video that is shorter repeats its last frame.  Sets ``imgs`` uint8 [V, T, H, W, 3].
+
+    Args:
+        num_frames: T.
+        sampling_rate: frames between two of them, at ``target_fps``.
+        target_fps: frame rate that ``sampling_rate`` counts in.
+        test_mode: even clips instead of a drawn one.
+        num_clips: V in test mode; where it is left out, ``num_ensemble_views`` of the data set (``SFVideoDataset``).
+
+    *Source*: PaddleVideo's DecodeSampler.  There the frame after the last one is asked for in a video that is shorter
+    than a clip, and another video, drawn at random, takes its place, in tests too.
+    """
+
+    takes_boxes = False
+    follows = {"num_clips": "DATASET.{split}.num_ensemble_views"}
+
+    def __init__(
+        self,
+        num_frames: PositiveInt,
+        sampling_rate: PositiveInt,
+        target_fps: Positive = USUAL_FPS,
+        test_mode: bool = False,
+        num_clips: PositiveInt = 1,
+    ):
+        super().__init__()
+        self.num_frames, self.frame_interval, self.target_fps = num_frames, sampling_rate, target_fps
+        self.test_mode, self.num_clips = test_mode, num_clips
+        self.clip_s = num_frames * sampling_rate / target_fps
+        self.clip_frames = None if test_mode else num_frames
+
+    def indices(self, n: int, fps: float, rng: Rng, shape: ClipShape | None = None) -> np.ndarray:
+        """The frames taken from a video of ``n`` at ``fps``: int64 [V, T].
+
+        Args:
+            shape: of multigrid training; its clips of fewer frames lie up to as much farther apart, by a draw.
+        """
+        num_frames, interval = self.num_frames, self.frame_interval
+        if shape is not None:
+            num_frames, interval = shape.num_frames, _interval(interval, shape, rng)
+        length = num_frames * interval * fps / self.target_fps
+        room = max(n - length, 0.0)
+        if self.test_mode:
+            starts = [room * k / self.num_clips for k in range(self.num_clips)]
+        else:
+            starts = [rng.uniform(0.0, room)]
+        return np.stack([linspace_indices(n, num_frames, (start, start + length - 1)) for start in starts])
+
+    def __call__(self, sample: Sample, rng: Rng) -> Sample:
+        sample = super().__call__(sample, rng)
+        if sample.get("only_open"):
+            return sample
+        n, fps, shown = even_frames(sample["reader"])
+        if not fps > 0:
+            raise UserError(f"a span of time needs the frame rate, which this source does not have (got {fps})")
+        indices = self.indices(n, fps, rng, sample.get(SHAPE))
+        return _fetch(sample, indices if shown is None else shown[indices])

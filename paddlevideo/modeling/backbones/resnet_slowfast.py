@@ -142,6 +142,8 @@ class ResNetSlowFast(Backbone):
         depth: 50 or 101.
         num_seg: frames of a clip, a multiple of ``alpha``; None takes clips of any such length.
         pretrained: see ``ResNet3dSlowFast``.
+        bn_norm_type: accepted for PaddleVideo's files; ``--multigrid`` decides into how many parts batch norms split a
+            batch (``modeling.split_norm``).
 
     *Source*: PaddleVideo ``ResNetSlowFast``, of which this has the exemption of normalisations from weight decay.
     """
@@ -160,6 +162,7 @@ class ResNetSlowFast(Backbone):
         depth: Literal[50, 101] = 50,
         num_seg: PositiveInt | None = None,
         pretrained: str | None = None,
+        bn_norm_type: Literal["batchnorm"] = "batchnorm",
     ):
         super().__init__()
         _check(fusion_kernel_sz, spatial_strides)

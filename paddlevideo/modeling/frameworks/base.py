@@ -236,6 +236,7 @@ class Recognizer(Framework):
         head: ``{name: Class, arguments}``.
         runtime_cfg: ``{test: {num_seg, avg_type}}``; "score" averages the views' logits, "prob" their probabilities;
             "none" is "score" for the one row per sample that metrics and reports need, and predicts the views too.
+            Left out: the head's ``avg_type``.
         normalization: (mean, std) on the 0..1 scale: clips are uint8 and normalised here; None takes them as they are.
         freeze: parts that do not learn, see ``Framework.freeze``.
     """
@@ -392,4 +393,4 @@ class Recognizer(Framework):
         if self.num_frames not in (None, test.get("num_seg", self.num_frames)):
             problem = f"expected MODEL.backbone.num_seg ({self.num_frames}), got {test['num_seg']}"
             raise ConfigError("MODEL", [f"MODEL.runtime_cfg.test.num_seg: {problem}"])
-        return test.get("avg_type", "score")
+        return test.get("avg_type", self.head.avg_type)

@@ -32,6 +32,8 @@ class Head(nn.Layer, ABC):
         num_maps: pathways of the layout "volumes" that ``forward`` takes: 1, one tensor; more, a tuple; None: any.
         multi_label: scores are sigmoid, every class by itself; by the loss.
         default_loss: class of the loss without ``loss_cfg``.
+        avg_type: how views are averaged where MODEL.runtime_cfg does not state it, see ``Framework``.
+        must_equal: argument -> key path of the value that it repeats (``config.checking``).
     """
 
     default_loss = "CrossEntropyLoss"
@@ -39,6 +41,8 @@ class Head(nn.Layer, ABC):
     in_channels: int | None = None
     num_seg: int | None = None
     num_maps: int | None = None
+    avg_type: str = "score"
+    must_equal: Mapping[str, str] = {}
 
     @property
     def classifier(self) -> nn.Layer | None:

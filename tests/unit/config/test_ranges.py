@@ -134,7 +134,7 @@ def test_numbers_of_registered_classes_have_a_range_or_a_reason():
         "BBoxHeadAVA.focal_alpha", "AVAMetric.score_threshold", "RandomSampler.neg_pos_ub",
         "AugMix.depth",
         "AVADataset.num_classes", "FrameDataset.num_classes", "ShardDataset.num_classes",
-        "SpanDataset.num_classes", "VideoDataset.num_classes",
+        "SFVideoDataset.num_classes", "SpanDataset.num_classes", "VideoDataset.num_classes",
     }  # fmt: skip
     found = set()
     for registry in (FRAMEWORKS, BACKBONES, HEADS, LOSSES, DATASETS, TRANSFORMS, METRICS):

@@ -21,6 +21,7 @@ from paddlevideo.loader.pipelines.decode import VideoDecoder
 from paddlevideo.loader.pipelines.flipping import Flip, RandomFlip
 from paddlevideo.loader.pipelines.normalize import Image2Array, Normalization
 from paddlevideo.loader.pipelines.resizing import JitterScale, RandomRescale, Rescale, Resize, Scale, ScalePV, resize
+from paddlevideo.multigrid import SHAPE, ClipShape
 
 
 def grid(height, width, views=1, frames=2):
@@ -76,8 +77,9 @@ def test_random_sizes_cover_their_range_with_both_ends():
 
 
 def test_multigrid_short_cycle_changes_the_least_size():
-    op = JitterScale(64, 64, short_cycle_factors=[0.5, 0.7071], default_min_size=64)
-    sizes = {run(op, grid(40, 40), seed, short_cycle_idx=0)["imgs"].shape[2] for seed in range(60)}
+    op = JitterScale(64, 64, default_min_size=64)
+    shape = {SHAPE: ClipShape(4, 20, short_factor=0.5)}
+    sizes = {run(op, grid(40, 40), seed, **shape)["imgs"].shape[2] for seed in range(60)}
     assert min(sizes) < 36 and max(sizes) > 60
 
 
@@ -238,7 +240,9 @@ def test_multi_crop_draws_or_lays_three_along_the_long_side():
     assert len({corner(run(MultiCrop(20), clip, seed)["imgs"]) for seed in range(400)}) == 3 * 12
     views = run(MultiCrop(20, test_mode=True), clip)["imgs"]
     assert [tuple(view[0, 0, 0, :2]) for view in views] == [(1, 0), (1, 6), (1, 11)]  # half margins are rounded up
-    assert run(MultiCrop(20, default_crop_size=40), clip, short_cycle_idx=0)["imgs"].shape[2:4] == (20, 20)
+    assert run(MultiCrop(20, test_mode=True, num_crops=1), clip)["imgs"].shape[0] == 1
+    shape = {SHAPE: ClipShape(4, 12)}
+    assert run(MultiCrop(20), clip, **shape)["imgs"].shape[2:4] == (12, 12)
 
 
 def test_random_resized_crop():
