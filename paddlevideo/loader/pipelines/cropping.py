@@ -68,6 +68,8 @@ class RandomCrop(Transform):
     the crop's size; MMAction2's does not reach it either.
     """
 
+    augments = "place"
+    side = ("target_size",)
     takes_boxes = True
     differs = "the last place can be drawn, which PaddleVideo after pyav, and MMAction2, leave out"
 
@@ -88,6 +90,7 @@ class RandomCropV2(RandomCrop):
     *Source*: PaddleVideo's RandomCrop_v2, which never reaches the last place.
     """
 
+    side = ("size",)
     differs = "the last place can be drawn, which PaddleVideo leaves out"
 
     def __init__(self, size: PositiveInt | list[PositiveInt]):
@@ -106,6 +109,8 @@ class CenterCrop(Transform):
     *Source*: PaddleVideo's CenterCrop.
     """
 
+    augments = "place"
+    side = ("target_size",)
     takes_boxes = True
 
     def __init__(
@@ -150,6 +155,8 @@ class MultiScaleCrop(Transform):
     *Source*: TSN's multi-scale cropping, PaddleVideo's and MMAction2's MultiScaleCrop.
     """
 
+    augments = "place"
+    side = ("target_size", "input_size")
     takes_boxes = True
 
     def __init__(
@@ -239,6 +246,7 @@ class RandomResizedCrop(Transform):
     *Source*: MMAction2's and PaddleVideo's RandomResizedCrop (which do not resize either).
     """
 
+    augments = "place"
     takes_boxes = True
 
     def __init__(
@@ -294,6 +302,9 @@ class UniformCrop(Transform):
     *Source*: PaddleVideo's UniformCrop.
     """
 
+    augments = "place"
+    side = ("target_size",)
+
     def __init__(self, target_size: PositiveInt | list[PositiveInt], backend: Literal["pillow", "cv2", "pyav"] = "cv2"):
         self.size = size_hw(target_size)
 
@@ -308,6 +319,9 @@ class ThreeCrop(Transform):
 
     *Source*: MMAction2's ThreeCrop.
     """
+
+    augments = "place"
+    side = ("crop_size",)
 
     def __init__(self, crop_size: PositiveInt | list[PositiveInt]):
         self.size = size_hw(crop_size)
@@ -329,6 +343,9 @@ class TenCrop(Transform):
 
     *Source*: PaddleVideo's and MMAction2's TenCrop.
     """
+
+    augments = "place"
+    side = ("crop_size",)
 
     def __init__(
         self,
@@ -365,6 +382,9 @@ class MultiCrop(Transform):
     *Source*: PaddleVideo's MultiCrop (SlowFast on whole clips).  There a test sample is one of the three crops, the
     data set names which; here they are views of one sample.
     """
+
+    augments = "place"
+    side = ("target_size",)
 
     def __init__(
         self,
@@ -405,6 +425,9 @@ class GroupFullResSample(Transform):
 
     *Source*: PaddleVideo's GroupFullResSample (dense tests of PP-TSM), which has it from the original TSM.
     """
+
+    augments = "place"
+    side = ("crop_size",)
 
     def __init__(self, crop_size: PositiveInt | list[PositiveInt], flip: bool = False):
         self.size, self.flip = size_hw(crop_size), flip

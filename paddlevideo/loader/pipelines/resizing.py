@@ -114,6 +114,7 @@ class Scale(Transform):
     *Source*: PaddleVideo's Scale.
     """
 
+    augments = "place"
     takes_boxes = True
 
     def __init__(
@@ -176,6 +177,7 @@ class JitterScale(Transform):
     before it with ``device: False``.
     """
 
+    augments = "place"
     takes_boxes = True
 
     def __init__(
@@ -228,6 +230,8 @@ class Resize(Transform):
     *Source*: MMAction2's Resize; new sides are ``int(side * factor + 0.5)``.
     """
 
+    augments = "place"
+    side = ("scale",)
     takes_boxes = True
 
     def __init__(
@@ -305,6 +309,7 @@ class RandomRescale(Transform):
     *Source*: MMAction2's and PaddleVideo's RandomRescale.
     """
 
+    augments = "place"
     takes_boxes = True
 
     def __init__(self, scale_range: list[int] | str, interpolation: Literal["linear", "antialias"] = "linear"):
