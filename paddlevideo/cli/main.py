@@ -69,6 +69,7 @@ _PREPARE = {
 COMMANDS = Group(
     "Video understanding on PaddlePaddle: train, test, export and predict from one YAML file.",
     {
+        "new": Command("look at your own videos and write the configuration that trains on them", "new"),
         "train": Command("train a model", "train"),
         "test": Command("evaluate weights on DATASET.test", "test"),
         "check": Command("check a configuration and print it resolved", "check"),

@@ -8,11 +8,16 @@ paddlevideo train -c CFG --validate --resume
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import shlex
+from typing import TYPE_CHECKING, Any
 
 from paddlevideo.cli import options
+from paddlevideo.environment import rank
 from paddlevideo.errors import UserError
 from paddlevideo.settings import DEFAULT_SEED
+
+if TYPE_CHECKING:
+    from paddlevideo.api import Trained
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,5 +69,16 @@ def run(args: argparse.Namespace) -> int:
 
     names = ("weights", "validate", "resume", "overwrite", "scale_lr", "profiler_options", "fleet")
     more = {name: vars(args)[name] for name in names}
-    api.train(args.config, args.override, args.imports, **run_options(args), **more)
+    trained = api.train(args.config, args.override, args.imports, **run_options(args), **more)
+    if rank() == 0:
+        print("\n".join(next_commands(args, trained)))
     return 0
+
+
+def next_commands(args: argparse.Namespace, trained: Trained) -> list[str]:
+    """The commands that test the weights, predict with them and export them, to be copied."""
+    weights = str(trained.best or trained.last)
+    changes = [word for value in args.override for word in ("-o", value)]
+    changes += [word for value in args.imports for word in ("--import", value)]
+    model = shlex.join(["-c", args.config, "-w", weights, *changes])
+    return [f"test:    paddlevideo test {model}", f"predict: paddlevideo predict {model} -i VIDEO"]

@@ -79,7 +79,7 @@ def reduce(config: dict, lists: dict, output: object) -> dict:
         own |= {"data_prefix": "", "suffix": "img_{:05}.jpg" if own["format"] == "FrameDataset" else ""}
     config.pop("GRADIENT_ACCUMULATION", None)
     sample = config["PIPELINE"]["test"]["sample"]
-    if sample.get("num_clips") == 10 and "frame_interval" in sample:  # 3-D networks: ten clips of three times 256
+    if sample.get("num_clips", 1) > 1 and "frame_interval" in sample:  # 3-D networks: several clips of three times 256
         shrink(config["PIPELINE"], {256: 40, 224: 32}, {"scale", "target_size", "crop_size"})
         for steps in config["PIPELINE"].values():
             steps["sample"]["num_clips"] = min(steps["sample"]["num_clips"], 2)
@@ -121,7 +121,7 @@ def reduce_detector(config: dict, ava: Path, output: object) -> dict:
 def shrink(pipelines: dict, small: dict[int, int], keys: set[str]) -> None:
     """Replaces pixel sizes of the transforms, in place."""
     for steps in pipelines.values():
-        for arguments in [own for item in steps["transform"] for own in item.values()]:
+        for arguments in [own for item in steps["transform"] for own in item.values() if own]:
             for key in keys & set(arguments):
                 sizes = arguments[key]
                 arguments[key] = [small.get(n, n) for n in sizes] if isinstance(sizes, list) else small[sizes]
