@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     videos = read_own_videos(args.data, args.seed, args.source, args.videos)
     print("\n".join(summary(videos)))
     choice = choose(videos, args.model, has_gpu() if args.device == "auto" else args.device.startswith("gpu"))
-    written = write_config(videos, choice, args.data, args.out, args.seed, os.cpu_count() or 1)
+    written = write_config(videos, choice, args.data, args.out, os.cpu_count() or 1)
     print(f"model: {choice.file}: {choice.reason}")
     print(f"written: {', '.join(printable(path.as_posix()) for path in (written.file, *written.lists))}")
     if written.missing:

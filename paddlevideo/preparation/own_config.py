@@ -113,7 +113,7 @@ class Written:
     missing: str | None
 
 
-def write_config(videos: OwnVideos, choice: Choice, place: Path, out: Path | None, seed: int, num_cpus: int) -> Written:
+def write_config(videos: OwnVideos, choice: Choice, place: Path, out: Path | None, num_cpus: int) -> Written:
     """Writes the configuration, and lists and class names unless the folders serve as they are.
 
     Args:

@@ -18,7 +18,7 @@ from paddlevideo.video_files import lines_of_list
 
 _WORDS = "person|subject|subj|actor|user|group|scene|camera|cam|source|src|session|video|vid|day|g|s|p"
 _NAMED = re.compile(rf"(?:^|[^a-zA-Z])((?:{_WORDS})[-_]?\d+)(?![a-zA-Z0-9])", re.IGNORECASE)
-_NUMBER = re.compile(r"[-_ .]*(?:clip|part|seg|segment|take|c|t)?[-_ .]*\(?\d+\)?$", re.IGNORECASE)
+_NUMBER = re.compile(r"[-_ .]*(?:(?<![a-zA-Z])(?:clip|part|seg|segment|take|c|t))?[-_ .]*\(?\d+\)?$", re.IGNORECASE)
 _FEWEST = 3  # sources of a class, for names to count as a hint
 _RUNS = 10  # of a class
 _LARGEST = 0.5  # share of a class's clips that one source may have then
