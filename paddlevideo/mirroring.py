@@ -85,9 +85,11 @@ def settle_flip(config: Config, names: Sequence[str] | None, say: Say, warn: Say
                 "flip: map exchanges the labels instead"
             )
     elif mirrors and rule == "map":
+        # keys of texts, as JSON has them: a resumed run compares its steps with those of its resume point
+        label_map = {str(k): other for k, other in mirrored.items()}
         for item in mirrors:
             ((name, arguments),) = item.items() if isinstance(item, dict) else [(item, None)]
-            _replace(steps, item, {name: {**(arguments or {}), _MAP: dict(mirrored)} if mirrored else arguments})
+            _replace(steps, item, {name: {**(arguments or {}), _MAP: label_map} if mirrored else arguments})
         exchanged = f"exchanges {pairs_text(names, mirrored)}" if mirrored else "finds no left and right in class names"
         say(f"flip: map: {exchanged}")
     elif mirrors and mirrored and rule is None:

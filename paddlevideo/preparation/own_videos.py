@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -161,7 +162,8 @@ def _of_list(place: Path, given: Path | None) -> tuple[OwnVideos, list[OwnClip]]
     root = given.expanduser() if given else place.parent
     labels = next((place.parent / name for name in _LABEL_FILES if (place.parent / name).is_file()), None)
     known = read_labels(labels) if labels else []
-    words = {line.rpartition(" ")[2] for line in place.read_text("utf-8-sig", "replace").splitlines() if line.strip()}
+    lines = place.read_text("utf-8-sig", "replace").splitlines()
+    words = {re.split(r"[\s,;]+", line.strip())[-1] for line in lines if line.strip()}
     fields = Fields(("path", "label"), frozenset([*known, *words]))
     rows, _ = read_list(str(place), fields, exists=lambda name: os.path.exists(name) or (root / name).exists())
     texts = sorted({row.fields["label"] for row in rows})
@@ -228,6 +230,10 @@ def _part(videos: OwnVideos, seed: int, source: str | None) -> None:
     labels = [clip.label for clip in videos.clips]
     if any(clip.split for clip in videos.clips):
         videos.val = {i for i, clip in enumerate(videos.clips) if clip.split == "val"}
+        if not videos.val:
+            raise UserError(
+                f"{printable(videos.folders['val'])}: no readable videos; without that folder a part of train is taken"
+            )
         return
     found = sources_of([Clip(clip.name, clip.label) for clip in videos.clips], source)
     videos.sources = Sources(joined(found.names, same), found.rule)

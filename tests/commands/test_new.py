@@ -67,6 +67,17 @@ def test_it_trains_tests_and_predicts_by_the_printed_commands(here, capsys):
     assert written["MODEL"]["head"]["num_classes"] == 2 and "flip" not in written
 
 
+def test_strong_augmentation_with_exchanged_labels_trains(here, capsys):
+    make(here / "data", {"turn left": 3, "turn right": 3})
+    assert new("data") == 0
+    more = ["-o", "augment=strong", "-o", "flip=map", "--device", "cpu", "--max_iters", "2"]
+    assert main(["train", "-c", "own/data/data.yaml", *SMALL, *more]) == 0
+    assert "flip: map: exchanges turn left / turn right" in capsys.readouterr().out
+    written = load_config("output/data/config.yaml")
+    assert {"RandomFlip": {"flip_label_map": {"0": 1, "1": 0}}} in written["PIPELINE"]["train"]["transform"]
+    assert written["MIX"]["name"] == "VideoMix"
+
+
 def test_the_written_lists_hold_every_clip_once_and_both_classes(here):
     make(here / "data", {"go": 5, "stop": 10})
     assert new("data", "--out", "mine") == 0
@@ -85,6 +96,13 @@ def test_train_and_val_folders_are_used_as_they_are(here):
     assert os.listdir("own/data") == ["data.yaml"]
     section = load_config("own/data/data.yaml")["DATASET"]
     assert (section["train"]["file_path"], section["test"]["file_path"]) == ("data/train", "data/val")
+
+
+def test_a_train_folder_alone_is_parted(here, capsys):
+    make(here / "data" / "train"), make(here / "data" / "raw")
+    assert new("data") == 0 and "left out: the folders raw beside train" in capsys.readouterr().out
+    lines = [(here / "own/data" / name).read_text().splitlines() for name in ("train.list", "val.list")]
+    assert list(map(len, lines)) == [4, 2] and all(line.startswith("train/") for line in sum(lines, []))
 
 
 def test_an_unreadable_file_is_left_out_with_a_line_and_lists_are_written(here, capsys):
@@ -108,7 +126,9 @@ def test_a_list_with_names_or_numbers(here, capsys):
     assert new("named.list") == 0 and new("data/all.txt") == 0
     assert (here / "own/named/classes.txt").read_text() == "go\nstop\n"
     assert (here / "own/all/classes.txt").read_text() == "class 0\nclass 1\n"
-    for name in ("named", "all"):
+    (here / "data" / "table.csv").write_text("path,label\ngo/a0.mp4,go\ngo/b1.mp4,go\nstop/a0.mp4,st\nstop/b1.mp4,st\n")
+    assert new("data/table.csv") == 0
+    for name in ("named", "all", "table"):
         assert main(["check", "-c", f"own/{name}/{name}.yaml"]) == 0
 
 
@@ -158,6 +178,8 @@ def test_more_odd_folders(here, capsys):
     assert "the list is empty" in refused(capsys, "empty.list")
     make(here / "odd" / "train"), make(here / "odd" / "val", {"walk": 1})
     assert "odd/val/walk: no class of odd/train" in refused(capsys, "odd")
+    make(here / "void" / "train"), (here / "void" / "val").mkdir()
+    assert "void/val: no readable videos; without that folder" in refused(capsys, "void")
 
 
 def test_names_that_no_list_holds_are_refused_and_odd_ones_are_taken(here, capsys):

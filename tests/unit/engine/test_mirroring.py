@@ -68,7 +68,7 @@ def test_auto_mirrors_where_no_sides_are_named(run):
 
 def test_map_exchanges_the_labels(run):
     transform, _ = run(flip="map", steps=[{"RandomFlip": {"p": 0.3}}])
-    assert transform[-1] == {"RandomFlip": {"p": 0.3, "flip_label_map": {1: 2, 2: 1}}}
+    assert transform[-1] == {"RandomFlip": {"p": 0.3, "flip_label_map": {"1": 2, "2": 1}}}
 
 
 def test_none_and_keep(run):
@@ -98,3 +98,10 @@ def test_map_needs_names(tmp_path):
     config = tsm_config(make_clips(tmp_path / "clips", 4), tmp_path / "out") | {"flip": "map"}
     with pytest.raises(UserError, match="flip: map needs class names"):
         train(Config(config), Options(max_iters=1, device="cpu"))
+
+
+def test_a_resumed_run_exchanges_the_same_labels(run, tmp_path, capsys):
+    _, written = run(flip="map")
+    capsys.readouterr()
+    train(Config(written | {"epochs": 2}), Options(max_iters=1, device="cpu", resume="auto"))
+    assert "PIPELINE.train" not in capsys.readouterr().out
