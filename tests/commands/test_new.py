@@ -224,6 +224,12 @@ def test_left_and_right_are_in_the_file(here):
     assert "turn left / turn right" in text and load_config("own/data/data.yaml")["flip"] == "auto"
 
 
+def test_classes_of_very_different_sizes_are_noted_in_the_file(here):
+    make(here / "data", {"go": 12, "stop": 3})
+    assert new("data") == 0
+    assert "# Imbalance: go has 10 clips for training, stop has 2." in (here / "own/data/data.yaml").read_text()
+
+
 def test_slowonly_gets_an_interval_that_fits_its_clips(here):
     make(here / "data")  # 12 frames
     assert new("data", "--model", "slowonly") == 0
