@@ -66,6 +66,13 @@ def keep_freed_memory() -> bool:
     return all(mallopt(option, value) for option, value in _MALLOC_OPTIONS)
 
 
+def has_gpu() -> bool:
+    """Whether Paddle and the machine have a GPU."""
+    import paddle
+
+    return paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+
+
 def use_device(device: str = "auto") -> str:
     """Chooses the device that tensors and networks are on.
 

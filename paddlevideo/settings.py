@@ -191,6 +191,7 @@ class Settings(_Scalars):
     checkpoint_steps: NonNegativeInt = 0  # optimizer steps between resume points within an epoch; 0: epoch ends only
     keep_checkpoints: PositiveInt = 2  # resume points that are kept
     non_finite_limit: PositiveInt = 2  # refused steps in a row (something is not finite) after which training stops
+    flip: Literal["auto", "map", "keep", "none"] = None  # mirroring and left/right classes: ``paddlevideo.mirroring``
     sync_bn: bool = False  # batch statistics over all ranks (GPU only)
     to_static: bool = False  # PaddleVideo's flag; changes nothing
     use_npu: bool = False  # PaddleVideo's flag; must be False

@@ -39,11 +39,17 @@ def is_video(name: str) -> bool:
     return name.lower().endswith(VIDEO_ENDINGS) and not os.path.basename(name).startswith(".")
 
 
-def videos_below(root: str | os.PathLike, follow_links: bool = True) -> list[str]:
-    """Videos at any depth, as paths below ``root`` with ``/``, sorted."""
+def videos_below(
+    root: str | os.PathLike, follow_links: bool = True, on_error: Callable[[OSError], None] | None = None
+) -> list[str]:
+    """Videos at any depth, as paths below ``root`` with ``/``, sorted.
+
+    Args:
+        on_error: receives the error of a folder that cannot be listed; None: it counts as empty.
+    """
     return sorted(
         os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")
-        for folder, _, names in os.walk(root, followlinks=follow_links)
+        for folder, _, names in os.walk(root, onerror=on_error, followlinks=follow_links)
         for name in names
         if is_video(name)
     )

@@ -75,6 +75,7 @@ _WEIGHTS = {
 COMMANDS = Group(
     "Video understanding on PaddlePaddle: train, test, export and predict from one YAML file.",
     {
+        "new": Command("look at your own videos and write the configuration that trains on them", "new"),
         "train": Command("train a model", "train"),
         "curves": Command("draw the curves of training runs on one page", "curves"),
         "test": Command("evaluate weights on DATASET.test", "test"),

@@ -8,11 +8,17 @@ paddlevideo train -c CFG --validate --resume
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import shlex
+from typing import TYPE_CHECKING, Any
 
 from paddlevideo.cli import options
+from paddlevideo.cli.check_data import is_detection
+from paddlevideo.environment import rank
 from paddlevideo.errors import UserError
 from paddlevideo.settings import DEFAULT_SEED
+
+if TYPE_CHECKING:
+    from paddlevideo.api import Trained
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,5 +71,18 @@ def run(args: argparse.Namespace) -> int:
 
     names = ("weights", "validate", "resume", "overwrite", "multigrid", "scale_lr", "profiler_options", "fleet")
     more = {name: vars(args)[name] for name in names}
-    api.train(args.config, args.override, args.imports, **run_options(args), **more)
+    config = options.read_run_config(args)
+    trained = api.train(config, **run_options(args), **more)
+    if rank() == 0:
+        print("\n".join(next_commands(args, trained, is_detection(config))))
     return 0
+
+
+def next_commands(args: argparse.Namespace, trained: Trained, has_boxes: bool) -> list[str]:
+    """The commands that test the weights and, of whole clips, predict with them, to be copied."""
+    weights = str(trained.best or trained.last)
+    changes = [word for value in args.override for word in ("-o", value)]
+    changes += [word for value in args.imports for word in ("--import", value)]
+    model = shlex.join(["-c", args.config, "-w", weights, *changes])
+    commands = [f"test:    paddlevideo test {model}"]
+    return commands if has_boxes else [*commands, f"predict: paddlevideo predict {model} -i VIDEO"]

@@ -36,7 +36,7 @@ LOADER_KEYS = {"format": "str", **Reading.kinds()}
 _OF_ONE_MODEL = {"weights": "str | None", "normalization": "dict"}
 _FREE = ("OPTIMIZER", "INFERENCE", "DALI_LOADER", "imports")
 # keys that a resolved configuration lacks
-_RESOLVED = ("num_seg", "protocol", "PROTOCOLS")
+_RESOLVED = ("num_seg", "protocol", "PROTOCOLS", "augment", "AUGMENTS")
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "MIX", *SMALL_SECTIONS)
 Problems = Iterator[str]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from paddlevideo.config import quantisation
+from paddlevideo.config import augments, quantisation
 from paddlevideo.config.checking import AUTO, SECTIONS, SPLITS, check
 from paddlevideo.config.data_arguments import fill_from_data
 from paddlevideo.config.finding import find_config
@@ -95,9 +95,9 @@ def load_config(
 ) -> Config:
     """Reads, merges, overrides and checks a configuration.
 
-    Its ``protocol`` (``config.protocols``), its ``num_seg`` (``config.frames``) and the places of its ``imports``
-    (``paddlevideo.extensions``) are resolved, and PIPELINE has what its data sets state for it
-    (``config.data_arguments``).
+    Its ``protocol`` (``config.protocols``), its ``augment`` (``config.augments``), its ``num_seg`` (``config.frames``)
+    and the places of its ``imports`` (``paddlevideo.extensions``) are resolved, and PIPELINE has what its data sets
+    state for it (``config.data_arguments``).
     ``model_name: auto`` is the file's name.
 
     Args:
@@ -118,15 +118,17 @@ def load_config(
     original = copy.deepcopy(data)
     modules = [assignment for assignment in overrides if assignment.partition("=")[0].strip() == IMPORTS]
     choices = [assignment for assignment in overrides if is_choice(assignment)]
+    levels = [assignment for assignment in overrides if augments.is_level(assignment)]
     frames = [assignment for assignment in overrides if is_frames(assignment)]
-    others = [assignment for assignment in overrides if assignment not in (*modules, *choices, *frames)]
+    others = [assignment for assignment in overrides if assignment not in (*modules, *choices, *levels, *frames)]
     problems = _override(data, lines, modules)
     problems += _imports(data, lines, imports)
     if problems:  # all names of their classes would be unknown
         raise ConfigError(str(file), [_with_line(problem, lines, file) for problem in problems])
     problems += follow(data, lines)
-    problems += _override(data, lines, choices)
+    problems += _override(data, lines, [*choices, *levels])
     problems += resolve(data, lines)
+    problems += augments.resolve(data, lines)
     problems += _override(data, lines, others)
     problems += _override(data, lines, frames)
     if data.get("model_name") == AUTO:
@@ -175,7 +177,7 @@ def _override(data: dict[str, Any], lines: dict[str, str], assignments: Sequence
     """Applies ``-o`` assignments in their order; one line per problem."""
     problems = []
     for assignment in assignments:
-        key_path, problem = override(data, assignment, (*SECTIONS, *KEYS))
+        key_path, problem = override(data, assignment, (*SECTIONS, *KEYS, *augments.KEYS))
         lines[key_path] = "-o"
         if problem:
             problems.append(problem)

@@ -32,6 +32,7 @@ from paddlevideo.engine.run_report import MakeReport, ReportHook
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.mirroring import settle_flip
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.multigrid import Multigrid
 from paddlevideo.safe_io import write_atomic
@@ -89,6 +90,8 @@ def _prepared(config: Config, options: Options, folder: RunFolder, point: checkp
     """The run, at the resume point or at the beginning; nothing of the folder is changed by it."""
     folder.classes = _classes(config, point)
     config = settled(config, folder.classes)
+    names = None if folder.classes.ids else folder.classes.names
+    config = settle_flip(config, names, log.info, log.warning)
     trainer = _assemble(config, options, folder, _seed(options.seed, point), resumed=point is not None)
     if point:
         trainer.load(point)

@@ -84,7 +84,7 @@ def reduce(config: dict, lists: dict, output: object) -> dict:
     if model["backbone"]["name"] == "ResNetSlowFast":
         reduce_slowfast(config)
     sample = config["PIPELINE"]["test"].get("sample", {})
-    if sample.get("num_clips") == 10 and "frame_interval" in sample:  # 3-D networks: ten clips of three times 256
+    if sample.get("num_clips", 1) > 1 and "frame_interval" in sample:  # 3-D networks: several clips of three times 256
         shrink(config["PIPELINE"], {256: 40, 224: 32}, {"scale", "target_size", "crop_size"})
         for steps in config["PIPELINE"].values():
             steps["sample"]["num_clips"] = min(steps["sample"]["num_clips"], 2)

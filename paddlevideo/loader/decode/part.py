@@ -25,7 +25,42 @@ def last_picture_s(times: np.ndarray, fps: float) -> float:
     return max(1 / fps, float(distances.min()) if len(distances) else 0.0)
 
 
-class PartReader(FrameReader):
+class FrameRange(FrameReader):
+    """The frames ``first`` to ``stop - 1`` of a reader, which is closed with this one.
+
+    Args:
+        times: seconds from the first of them to each, float64 [stop - first]; None: as of the reader.
+    """
+
+    def __init__(self, reader: FrameReader, first: int, stop: int, times: np.ndarray | None = None):
+        self._reader, self._first, self._count = reader, first, stop - first
+        self._times = times
+        self.fps, self.pixel_aspect = reader.fps, reader.pixel_aspect
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        return self._reader.remarks
+
+    def __len__(self) -> int:
+        return self._count
+
+    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
+        return self._reader.get(np.array(self.checked(indices)) + self._first, each)
+
+    def times(self) -> np.ndarray | None:
+        if self._times is None:
+            times = self._reader.times()
+            if times is None:
+                return None
+            own = times[self._first : self._first + self._count]
+            self._times = own - own[0]
+        return self._times
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class PartReader(FrameRange):
     """The frames of a reader whose time stamps are from ``start_s`` up to ``end_s``, which is no part; at least the one
     that is shown at ``start_s``.
 
@@ -48,21 +83,4 @@ class PartReader(FrameReader):
         if stop <= first:  # shorter than a frame
             first = max(int(first) - 1, 0)
             stop = first + 1
-        self._reader, self._first, self._times = reader, int(first), times[first:stop] - times[first]
-        self.fps, self.pixel_aspect = reader.fps, reader.pixel_aspect
-
-    @property
-    def remarks(self) -> Sequence[str]:
-        return self._reader.remarks
-
-    def __len__(self) -> int:
-        return len(self._times)
-
-    def get(self, indices: Sequence[int] | np.ndarray, each: EachFrame | None = None) -> np.ndarray:
-        return self._reader.get(np.array(self.checked(indices)) + self._first, each)
-
-    def times(self) -> np.ndarray:
-        return self._times
-
-    def close(self) -> None:
-        self._reader.close()
+        super().__init__(reader, int(first), int(stop), times[first:stop] - times[first])

@@ -249,7 +249,7 @@ def open_video(
     elif not kind.takes_memory:
         raise UserError(f"{printable(path)}: decode backend {backend} reads files only; use backend: pyav")
     if index is None or damaged == "read" or in_memory or not kind.takes_index:
-        _check_file(path, damaged)
+        check_file(path, damaged)
     else:
         return _by_index(kind, path, max_pixels, index)
     if damaged == "read":
@@ -271,7 +271,7 @@ def _by_index(kind: type[FrameReader], path: str, max_pixels: int, index: VideoI
         with contextlib.suppress(OutdatedIndex, VideoReadError):
             return kind.open(path, max_pixels, known=known)
         known = None
-    _check_file(path, "refuse")
+    check_file(path, "refuse")
     reader = kind.open(path, max_pixels)
     if known is None:
         reader.remarks = [*reader.remarks, f"not in {index.file} as it is now; paddlevideo check-data writes it again"]
@@ -285,7 +285,7 @@ def _discover() -> None:
         importlib.import_module(f"{package}.{module.name}")
 
 
-def _check_file(path: Source, damaged: Damaged) -> None:
+def check_file(path: Source, damaged: Damaged) -> None:
     """Raises for files that backends report differently, or not at all: missing, empty, cut off."""
     try:
         if not isinstance(path, MemoryVideo) and not os.path.isfile(path):

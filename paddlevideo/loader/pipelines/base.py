@@ -24,6 +24,9 @@ class Transform(ABC):
         gives_tensors: a decoder after which PaddleVideo's operators interpolate normalised floats.
         interpolation: "linear" or "antialias" of an operator that resizes; None: it does not.
         differs: how it differs, on purpose, from PaddleVideo's of the same name and arguments; None: it does not.
+        augments: what it varies or sets: "time", "place" (crop, size), "mirror" or "levels"; a level of ``augment``
+            replaces such steps of PIPELINE.train (``config.augments``).  None: none of them, it stays.
+        side: arguments with the side of its pictures, or [width, height]; of several, one is given.
         clip_s: seconds of video that a clip of a sampling step spans, at 30 frames per second; None: all of it.
         clip_frames, clip_side: frames, and side in pixels, of the clips that it gives, where it can give others
             (``shape_of`` in multigrid training); None: it cannot.
@@ -37,6 +40,8 @@ class Transform(ABC):
     gives_tensors: bool = False
     interpolation: str | None = None
     differs: str | None = None
+    augments: str | None = None
+    side: Sequence[str] = ()
     clip_s: float | None = None
     clip_frames: int | None = None
     clip_side: int | None = None

@@ -68,6 +68,8 @@ class RandomCrop(Transform):
     the crop's size; MMAction2's does not reach it either.
     """
 
+    augments = "place"
+    side = ("target_size",)
     takes_boxes = True
     differs = "the last place can be drawn, which PaddleVideo after pyav, and MMAction2, leave out"
 
@@ -90,6 +92,7 @@ class RandomCropV2(RandomCrop):
     *Source*: PaddleVideo's RandomCrop_v2, which never reaches the last place.
     """
 
+    side = ("size",)
     differs = "the last place can be drawn, which PaddleVideo leaves out"
 
     def __init__(self, size: PositiveInt | list[PositiveInt]):
@@ -108,6 +111,8 @@ class CenterCrop(Transform):
     *Source*: PaddleVideo's CenterCrop.
     """
 
+    augments = "place"
+    side = ("target_size",)
     takes_boxes = True
 
     def __init__(
@@ -152,6 +157,8 @@ class MultiScaleCrop(Transform):
     *Source*: TSN's multi-scale cropping, PaddleVideo's and MMAction2's MultiScaleCrop.
     """
 
+    augments = "place"
+    side = ("target_size", "input_size")
     takes_boxes = True
 
     def __init__(
@@ -241,6 +248,7 @@ class RandomResizedCrop(Transform):
     *Source*: MMAction2's and PaddleVideo's RandomResizedCrop (which do not resize either).
     """
 
+    augments = "place"
     takes_boxes = True
 
     def __init__(
@@ -296,6 +304,9 @@ class UniformCrop(Transform):
     *Source*: PaddleVideo's UniformCrop.
     """
 
+    augments = "place"
+    side = ("target_size",)
+
     def __init__(self, target_size: PositiveInt | list[PositiveInt], backend: Literal["pillow", "cv2", "pyav"] = "cv2"):
         self.size = size_hw(target_size)
 
@@ -310,6 +321,9 @@ class ThreeCrop(Transform):
 
     *Source*: MMAction2's ThreeCrop.
     """
+
+    augments = "place"
+    side = ("crop_size",)
 
     def __init__(self, crop_size: PositiveInt | list[PositiveInt]):
         self.size = size_hw(crop_size)
@@ -331,6 +345,9 @@ class TenCrop(Transform):
 
     *Source*: PaddleVideo's and MMAction2's TenCrop.
     """
+
+    augments = "place"
+    side = ("crop_size",)
 
     def __init__(
         self,
@@ -372,6 +389,8 @@ class MultiCrop(Transform):
     """
 
     follows = {"num_crops": "DATASET.{split}.num_spatial_crops"}
+    augments = "place"
+    side = ("target_size",)
 
     def __init__(
         self,
@@ -416,6 +435,9 @@ class GroupFullResSample(Transform):
 
     *Source*: PaddleVideo's GroupFullResSample (dense tests of PP-TSM), which has it from the original TSM.
     """
+
+    augments = "place"
+    side = ("crop_size",)
 
     def __init__(self, crop_size: PositiveInt | list[PositiveInt], flip: bool = False):
         self.size, self.flip = size_hw(crop_size), flip

@@ -48,6 +48,7 @@ class RandomFlip(Transform):
     *Source*: PaddleVideo's RandomFlip (without the map); the map is MMAction2's.
     """
 
+    augments = "mirror"
     takes_boxes = True
 
     def __init__(

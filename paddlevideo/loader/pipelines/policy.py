@@ -23,7 +23,7 @@ Rng = np.random.Generator
 Steps = list[tuple[str, Value]]
 
 
-def _uint8_frames(sample: Sample) -> np.ndarray:
+def uint8_frames(sample: Sample) -> np.ndarray:
     """``imgs`` as C-contiguous uint8 [V * T, H, W, 3].
 
     Raises:
@@ -81,6 +81,8 @@ class Imgaug(Transform):
     they are drawn per clip, from the sample's generator, like everything else.  Moves are not rounded to whole pixels.
     """
 
+    augments = "levels"
+
     def __init__(self, transforms: Literal["default"] = "default"):
         if transforms != "default":
             raise ValueError(f"transforms must be 'default', got {transforms!r}; other lists: RandAugment, AugMix")
@@ -98,7 +100,7 @@ class Imgaug(Transform):
         return steps
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        clip, shape = _uint8_frames(sample), sample["imgs"].shape
+        clip, shape = uint8_frames(sample), sample["imgs"].shape
         for name, value in self.draw(rng):
             clip = apply(clip, name, value, fill=128 if name == "Cutout" else 0)
         sample["imgs"] = clip.reshape(shape)
@@ -168,6 +170,8 @@ class RandAugment(Transform):
     reaches through PytorchVideoTrans.
     """
 
+    augments = "levels"
+
     def __init__(
         self,
         magnitude: NonNegative = 9,
@@ -196,7 +200,7 @@ class RandAugment(Transform):
         ]
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        clip, shape = _uint8_frames(sample), sample["imgs"].shape
+        clip, shape = uint8_frames(sample), sample["imgs"].shape
         sample["imgs"] = _apply_all(clip, self.draw(rng), fill=0 if self.unit_levels else 128).reshape(shape)
         return sample
 
@@ -219,6 +223,8 @@ class AugMix(Transform):
     *Source*: Hendrycks et al., AugMix (2020), algorithm 1, without its consistency loss; the numbers are those of
     PyTorchVideo's AugMix.  That one cuts the blend off to whole levels, here it is rounded.
     """
+
+    augments = "levels"
 
     def __init__(
         self,
@@ -253,7 +259,7 @@ class AugMix(Transform):
         ]
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
-        clip, shape = _uint8_frames(sample), sample["imgs"].shape
+        clip, shape = uint8_frames(sample), sample["imgs"].shape
         kept, chains = self.draw(rng)
         blend, total = tall(clip).astype(np.float32), kept  # the mean so far, and the share it stands for
         for weight, steps in chains:
@@ -273,6 +279,8 @@ class PytorchVideoTrans(Transform):
 
     *Source*: MMAction2's PytorchVideoTrans.
     """
+
+    augments = "levels"
 
     def __init__(self, trans_type: Literal["RandAugment", "AugMix"]):
         self.policy: RandAugment | AugMix = RandAugment() if trans_type == "RandAugment" else AugMix()

@@ -126,6 +126,7 @@ class Scale(Transform):
     *Source*: PaddleVideo's Scale.
     """
 
+    augments = "place"
     takes_boxes = True
 
     def __init__(
@@ -189,6 +190,7 @@ class JitterScale(Transform):
     before it with ``device: False``.
     """
 
+    augments = "place"
     takes_boxes = True
 
     def __init__(
@@ -241,6 +243,8 @@ class Resize(Transform):
     *Source*: MMAction2's Resize; new sides are ``int(side * factor + 0.5)``.
     """
 
+    augments = "place"
+    side = ("scale",)
     takes_boxes = True
 
     def __init__(
@@ -320,6 +324,7 @@ class RandomRescale(Transform):
     *Source*: MMAction2's and PaddleVideo's RandomRescale.
     """
 
+    augments = "place"
     takes_boxes = True
 
     def __init__(self, scale_range: list[int] | str, interpolation: Literal["linear", "antialias"] = "linear"):

@@ -1,0 +1,225 @@
+"""Which clips are of one recording, by their names; and a split that leaves every recording on one side.
+
+Clips of one recording share people, place and light: in training and validation both, they make the figures of a
+validation higher than those of other videos.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddlevideo.errors import UserError, printable
+from paddlevideo.video_files import lines_of_list
+
+_WORDS = "person|subject|subj|actor|user|group|scene|camera|cam|source|src|session|video|vid|day|g|s|p"
+_NAMED = re.compile(rf"(?:^|[^a-zA-Z])((?:{_WORDS})[-_]?\d+)(?![a-zA-Z0-9])", re.IGNORECASE)
+_NUMBER = re.compile(r"[-_ .]*(?:(?<![a-zA-Z])(?:clip|part|seg|segment|take|c|t))?[-_ .]*\(?\d+\)?$", re.IGNORECASE)
+_FEWEST = 3  # sources of a class, for names to count as a hint
+_RUNS = 10  # of a class
+_LARGEST = 0.5  # share of a class's clips that one source may have then
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip as far as its source goes.
+
+    Attributes:
+        name: path below the folder of its class, with ``/``.
+        label: class index.
+    """
+
+    name: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The source of every clip.
+
+    Attributes:
+        names: in the order of the clips.
+        rule: how they were found, for people; "": every clip is a source of its own.
+    """
+
+    names: tuple[str, ...]
+    rule: str = ""
+
+
+def sources_of(clips: Sequence[Clip], pattern: str | None = None) -> Sources:
+    """The sources by a pattern, by sub-folders, or by what file names have in common.
+
+    Args:
+        pattern: regular expression; clips with the same match in their names (its groups, if it has any) are of one
+            source, a clip without a match is one by itself.  Or a file of ``name source`` lines, a name being the end
+            of a clip's path.  "none": every clip is one.  None: names are searched for hints; one counts if each class
+            has at least three sources, and none has more than half of a class; else runs of neighbouring numbers are.
+
+    Raises:
+        UserError: no regular expression, or it matches nothing.
+    """
+    alone = Sources(tuple(f"{clip.label}/{clip.name}" for clip in clips))
+    if pattern == "none":
+        return alone
+    if pattern is not None:
+        return _by_file(clips, Path(pattern)) if Path(pattern).is_file() else _by_pattern(clips, pattern)
+    hints: list[tuple[str, Callable[[Clip], str | None]]] = [
+        ("by sub-folder", lambda clip: clip.name.rpartition("/")[0] or None),
+        ("by a part of their names", _named_part),
+        ("by the beginnings of their names", lambda clip: _beginning(clip.name)),
+    ]
+    for rule, hint in hints:
+        found = [hint(clip) for clip in clips]
+        if all(found) and _is_useful(clips, found):
+            return Sources(tuple(map(str, found)), f"{rule}, e.g. {found[0]}")
+    return _runs(clips) or alone
+
+
+def _by_pattern(clips: Sequence[Clip], pattern: str) -> Sources:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--source {pattern!r}: neither a file nor a regular expression ({error})") from None
+    matches = [compiled.search(clip.name) for clip in clips]
+    if not any(matches):
+        raise UserError(f"--source {pattern!r}: matches none of the names, e.g. {clips[0].name!r}")
+    names = (
+        "/".join(map(str, match.groups() or [match.group()])) if match else f"{clip.label}/{clip.name}"
+        for clip, match in zip(clips, matches)
+    )
+    return Sources(tuple(names), "by --source")
+
+
+def _by_file(clips: Sequence[Clip], file: Path) -> Sources:
+    lines = (line.rpartition(" ") for _, line in lines_of_list(file))
+    table = {name.strip(): source for name, _, source in lines}
+    names = []
+    for clip in clips:
+        parts = clip.name.split("/")
+        ends = ("/".join(parts[i:]) for i in range(len(parts)))
+        found = next((table[end] for end in ends if end in table), None)
+        if found is None:
+            raise UserError(f"{file}: has no line for {printable(clip.name)}; expected 'name source' for every clip")
+        names.append(found)
+    return Sources(tuple(names), f"by {printable(file)}")
+
+
+def _stem(name: str) -> str:
+    base = name.rpartition("/")[2]
+    return base.rpartition(".")[0] or base
+
+
+def _named_part(clip: Clip) -> str | None:
+    """``person01`` of ``person01_walk_03.mp4``."""
+    found = _NAMED.search(_stem(clip.name))
+    return found[1].lower() if found else None
+
+
+def _beginning(name: str) -> str | None:
+    """The name without the numbers at its end: ``abc`` of ``abc_000010_000020.mp4``; one number at least."""
+    stem = _stem(name)
+    while (shorter := _NUMBER.sub("", stem, count=1)) and shorter != stem:
+        stem = shorter
+    return stem if stem != _stem(name) else None
+
+
+def _runs(clips: Sequence[Clip]) -> Sources | None:
+    """Runs of neighbouring numbers, a tenth of a class each: neighbours are the likeliest to be of one recording.
+
+    None: names without numbers, or classes of too few clips.
+    """
+    numbers = [re.search(r"\d+(?=\D*$)", _stem(clip.name)) for clip in clips]
+    if not all(numbers):
+        return None
+    order = sorted(
+        range(len(clips)), key=lambda i: (clips[i].label, _beginning(clips[i].name) or "", int(numbers[i][0]))
+    )
+    sizes, places = Counter(clip.label for clip in clips), Counter[int]()
+    names = [""] * len(clips)
+    for i in order:
+        label = clips[i].label
+        names[i] = f"{label}/run {places[label] * _RUNS // max(sizes[label], _RUNS)}"
+        places[label] += 1
+    if len(set(names)) == len(clips):
+        return None
+    return Sources(
+        tuple(names), "runs of neighbouring numbers, as the names do not show recordings (--source names them)"
+    )
+
+
+def _is_useful(clips: Sequence[Clip], sources: Sequence[str | None]) -> bool:
+    counts: dict[int, Counter[str | None]] = defaultdict(Counter)
+    for clip, source in zip(clips, sources):
+        counts[clip.label][source] += 1
+    several = len(set(sources)) < len(clips)
+    return several and all(
+        len(own) >= _FEWEST and max(own.values()) <= max(1.0, _LARGEST * own.total()) for own in counts.values()
+    )
+
+
+def joined(sources: Sequence[str], same: Sequence[Sequence[int]]) -> tuple[str, ...]:
+    """The sources, those of equal clips made one.
+
+    Args:
+        same: groups of clips, by their numbers, that have the same content.
+    """
+    parent = {source: source for source in sources}
+
+    def root(source: str) -> str:
+        while parent[source] != source:
+            source = parent[source]
+        return source
+
+    for group in same:
+        for number in group[1:]:
+            parent[root(sources[number])] = root(sources[group[0]])
+    return tuple(root(source) for source in sources)
+
+
+def split_by_source(labels: Sequence[int], sources: Sequence[str], share: float, seed: int) -> set[int]:
+    """The clips for validation: whole sources, about ``share`` of every class, and never all of a class.
+
+    The order in which sources are tried follows from the seed and their names alone, so that a new source changes
+    little.  A class of one source stays in training.
+
+    Args:
+        labels, sources: of every clip.
+        share: 0 .. 1 of the clips.
+    """
+    clips = Counter(labels)
+    counts: dict[str, Counter[int]] = defaultdict(Counter)
+    for label, source in zip(labels, sources):
+        counts[source][label] += 1
+    need = {k: max(1, round(share * count)) for k, count in clips.items()}
+    left = Counter({k: sum(k in own for own in counts.values()) for k in clips})  # sources of a class in training
+    order = sorted(counts, key=lambda source: _key(source, seed))
+    chosen: set[str] = set()
+    taken: Counter[int] = Counter()
+    for source in _candidates(order, counts, need, taken, chosen):
+        if all(left[k] > 1 for k in counts[source]):
+            chosen.add(source)
+            taken.update(counts[source])
+            left.subtract(dict.fromkeys(counts[source], 1))
+    return {i for i, source in enumerate(sources) if source in chosen}
+
+
+def _candidates(
+    order: Sequence[str], counts: Mapping[str, Counter[int]], need: Mapping[int, int], taken: Counter[int],
+    chosen: set[str],
+) -> Iterator[str]:  # fmt: skip
+    """Sources in their order: first those that fit into what classes need, then the smallest of a class without any."""
+    for source in order:
+        if all(taken[k] + count <= need[k] for k, count in counts[source].items()):
+            yield source
+    for label in sorted(need):
+        for source in sorted(order, key=lambda source: counts[source].total()):
+            if not taken[label] and counts[source][label] and source not in chosen:
+                yield source
+
+
+def _key(source: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}\0{source}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
