@@ -1,13 +1,12 @@
 """Measures how well small classifiers on frozen features tell classes apart, cross-validated by source; in seconds.
 
     paddlevideo features -c tsm_mv2_own_videos -i data/own/train --out features.npz
-    paddlevideo probe features.npz --groups groups.txt
-    paddlevideo probe features.npz --group_by '_(g[0-9]+)_' --shots 1 5 20 --out probe.json
-    paddlevideo probe features.npz --groups groups.txt -c tsm_mv2_own_videos --save output/probe.pdparams
+    paddlevideo probe features.npz --source sources.txt
+    paddlevideo probe features.npz --source '_(g[0-9]+)_' --shots 1 5 20 --out probe.json
+    paddlevideo probe features.npz --source sources.txt -c tsm_mv2_own_videos --save output/probe.pdparams
 
---groups is a list of lines 'path group': clips of one video, camera or person belong together, and stay on one side
-of every fold.  --save writes the network with the linear classifier of all clips: for predict, for export, and to
-fine-tune from with train -w.
+Clips of one recording stay on one side of every fold; --source names the recordings, as in paddlevideo new.  --save
+writes the network with the linear classifier of all clips: for predict, export, and to fine-tune from with train -w.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The features, the folds, the classifiers, and what is written."""
     add = parser.add_argument
     add("features", type=Path, metavar="FEATURES", help="file of paddlevideo features, with labels")
-    add("--groups", type=Path, metavar="FILE", help="lines 'path group': clips that stay together")
-    add("--group_by", metavar="REGEX", help="the same from paths: what the part in parentheses finds")
+    of_source = "which clips are of one recording: a regular expression, a file of 'name source' lines, or none"
+    add("--source", metavar="REGEX", help=of_source)
     add("--folds", type=options.at_least(2), default=5, help="parts, each of which is measured once (%(default)s)")
     add("--head", nargs="+", choices=("linear", "knn", "prototype"), default=["linear", "knn", "prototype"])
     add("--shots", nargs="+", type=options.at_least(1), metavar="N", help="train on N clips per class (all of them)")
@@ -44,45 +44,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a table."""
-    from paddlevideo.groups import groups_by_pattern, read_groups
     from paddlevideo.inference.feature_table import read_features
-    from paddlevideo.inference.probing import cross_validate
+    from paddlevideo.inference.probing import cross_validate, sources_of_table
     from paddlevideo.safe_io import write_atomic
 
     _check(args)
     table = read_features(args.features)
-    if args.groups:
-        groups = read_groups(args.groups, table.videos)
-    elif args.group_by:
-        groups = groups_by_pattern(args.group_by, table.videos)
-    else:
-        groups = [table.title(index) for index in range(len(table.videos))]
-        notice("without --groups and --group_by every clip is a group; figures are too good if clips share a source")
     if not table.labelled:
         raise UserError(f"{args.features}: has clips without a label; a probe needs one for each")
-    figures = cross_validate(table, groups, args.folds, args.head, args.shots or (None,), args.seeds, notice)
-    what = "mAP" if table.multi_label else "accuracy"
-    print(
-        f"{len(table.videos)} clips, {table.num_classes} classes, {len(set(groups))} groups, {args.folds} folds: {what}"
+    sources = sources_of_table(table, args.source)
+    notice(
+        f"sources: {sources.rule or 'every clip is one; figures are too good if clips share a recording (--source)'}"
     )
+    figures = cross_validate(table, sources.names, args.folds, args.head, args.shots or (None,), args.seeds, notice)
+    what = "mAP" if table.multi_label else "accuracy"
+    counts = f"{len(table.videos)} clips, {table.num_classes} classes, {len(set(sources.names))} sources"
+    print(f"{counts}, {args.folds} folds: {what}")
     for shots in args.shots or (None,):
         for head in args.head:
             print(_line(head, shots, [each for each in figures if (each.head, each.shots) == (head, shots)]))
     if args.out:
-        content = {"figure": what, "groups": len(set(groups)), "figures": [asdict(each) for each in figures]}
+        content = {"figure": what, "sources": len(set(sources.names)), "figures": [asdict(each) for each in figures]}
         write_atomic(args.out, json.dumps(content, indent=1) + "\n")
     if args.save:
-        _save(args, table, groups)
+        _save(args, table, sources.names)
     return 0
 
 
 def _check(args: argparse.Namespace) -> None:
     """
     Raises:
-        UserError: options that exclude one another, or other endings.
+        UserError: other endings, or no network to save.
     """
-    if args.groups and args.group_by:
-        raise UserError("--groups and --group_by: give one of them")
     if args.out and args.out.suffix.lower() != ".json":
         raise UserError(f"--out {args.out}: expected a name that ends in .json")
     if args.save and args.save.suffix != ".pdparams":
@@ -105,9 +98,9 @@ def _line(head: str, shots: int | None, figures: list[Figure]) -> str:
     return f"  {head:10} {title:13} {mean:.4f} (folds {each}; standard deviation {spread:.3f})"
 
 
-def _save(args: argparse.Namespace, table: object, groups: list[str]) -> None:
+def _save(args: argparse.Namespace, table: object, sources: Sequence[str]) -> None:
     from paddlevideo.inference.probed_network import save_probe
 
     config = options.read_config(args, ("test",))
-    save_probe(config, args.weights, table, groups, args.save, args.device, notice)
+    save_probe(config, args.weights, table, sources, args.save, args.device, notice)
     print(f"{args.save}: the network with the linear classifier of {len(table.videos)} clips")

@@ -21,14 +21,14 @@ from paddlevideo.weight_names import weights_file
 
 
 def save_probe(
-    config: Config, weights: str | None, table: FeatureTable, groups: Sequence[str], out: Path, device: str, say: Say
+    config: Config, weights: str | None, table: FeatureTable, sources: Sequence[str], out: Path, device: str, say: Say
 ) -> None:
     """Writes the weights of a network whose classifier is fitted to all clips of a table.
 
     Args:
         config: of the network; its number of classes is that of the table, or ``auto``.
         weights: the ones that the features were computed with; None: those of ``MODEL.backbone.pretrained``.
-        groups: of every clip, see ``probing``.
+        sources: of every clip, see ``probing``.
         out: ``.pdparams``.
 
     Raises:
@@ -63,7 +63,7 @@ def save_probe(
             f"--save: MODEL has {framework.num_classes} classes, the features' labels {table.num_classes}; set the "
             "number of classes, or auto"
         )
-    clips = Clips(table.features, targets_of(table), np.asarray(groups), table.multi_label)
+    clips = Clips(table.features, targets_of(table), np.asarray(sources), table.multi_label)
     head, own = linear_head(clips), head_of(framework)
     if own.weight.shape != head.weight.shape:
         shapes = f"{list(head.weight.shape)}, the network's classifier is {list(own.weight.shape)}"

@@ -10,16 +10,17 @@ Features are centred and scaled by the training clips of a fold; neighbours and 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.groups import folds_of
 from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.linear_head import LinearHead, Samples, fit
 from paddlevideo.metrics.topk import mean_average_precision
+from paddlevideo.sources import Clip, Sources, folds_of, sources_of
 
 HEADS = ("linear", "knn", "prototype")
 _STRENGTHS = (0.3, 3.0, 30.0, 300.0)  # of the linear head's pull towards zero
@@ -53,7 +54,7 @@ class Figure:
 
 def cross_validate(
     table: FeatureTable,
-    groups: Sequence[str],
+    sources: Sequence[str],
     num_folds: int,
     heads: Sequence[str] = HEADS,
     shots: Sequence[int | None] = (None,),
@@ -63,17 +64,17 @@ def cross_validate(
     """Every classifier trained on all folds but one, and measured on that.
 
     Args:
-        groups: of every clip; see ``folds_of``.
+        sources: of every clip; see ``folds_of``.
         shots: clips per class that are drawn from the training folds; None: all of them, where nothing is drawn and
             one seed is enough.
         num_seeds: draws per fold, seeds 0, 1, ...
         say: receives a line where a class has fewer clips than are to be drawn.
 
     Raises:
-        UserError: clips without a label, fewer than two classes, fewer groups than folds.
+        UserError: clips without a label, fewer than two classes, fewer sources than folds.
     """
-    targets, names = targets_of(table), np.asarray(groups)
-    fold = folds_of(groups, table.labels, num_folds)
+    targets, names = targets_of(table), np.asarray(sources)
+    fold = folds_of(sources, table.labels, num_folds)
     found = []
     for count in shots:
         short = set()
@@ -90,6 +91,26 @@ def cross_validate(
             names = ", ".join(sorted(name_of(table, k) for k in short))
             say(f"{count} clips per class: all that there are of {names}, which have fewer in some folds")
     return found
+
+
+def sources_of_table(table: FeatureTable, pattern: str | None) -> Sources:
+    """The source of every clip.
+
+    Args:
+        pattern: see ``sources_of``; None: of several rows per video the video, else what names show.
+
+    Raises:
+        UserError: no regular expression, one that matches nothing, a file without a line for a clip.
+    """
+    if pattern is None and len(set(table.videos)) < len(table.videos):
+        return Sources(tuple(table.videos), "by video")
+    labels = [0] * len(table.videos) if table.multi_label else table.labels.tolist()
+    folders: dict[int, str] = {}
+    for video, label in zip(table.videos, labels):
+        folder = os.path.dirname(os.path.abspath(video))
+        folders[label] = os.path.commonpath([folders.get(label, folder), folder])
+    clips = [Clip(os.path.relpath(v, folders[k]).replace(os.sep, "/"), k) for v, k in zip(table.videos, labels)]
+    return sources_of(clips, pattern)
 
 
 def targets_of(table: FeatureTable) -> np.ndarray:
@@ -121,18 +142,18 @@ class Clips:
     Args:
         features: float32 [N, D].
         targets: float32 [N, K], 0 and 1.
-        groups: [N].
+        sources: [N].
         multi_label: whether a clip may have several classes.
     """
 
     features: np.ndarray
     targets: np.ndarray
-    groups: np.ndarray
+    sources: np.ndarray
     multi_label: bool
 
     def part(self, rows: np.ndarray) -> Clips:
         """Some of them."""
-        return Clips(self.features[rows], self.targets[rows], self.groups[rows], self.multi_label)
+        return Clips(self.features[rows], self.targets[rows], self.sources[rows], self.multi_label)
 
 
 def linear_head(clips: Clips) -> LinearHead:
@@ -149,11 +170,11 @@ def _fitted(clips: Clips, strength: float) -> LinearHead:
 
 def _strength(clips: Clips) -> float:
     """The one of ``_STRENGTHS`` with the best mean figure over folds by source; of equal ones the strongest."""
-    num_folds = min(_INNER_FOLDS, len(set(clips.groups)))
+    num_folds = min(_INNER_FOLDS, len(set(clips.sources)))
     if num_folds < 2:
         return _STRENGTH
     labels = clips.targets if clips.multi_label else clips.targets.argmax(1)
-    fold = folds_of(list(clips.groups), labels, num_folds)
+    fold = folds_of(list(clips.sources), labels, num_folds)
     figures = np.zeros((len(_STRENGTHS), num_folds))
     for number in range(num_folds):
         train, test = clips.part(fold != number), clips.part(fold == number)

@@ -17,8 +17,8 @@ from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.loader.decode.header import VideoHeader, read_header
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.preparation.parallel import run_tasks
-from paddlevideo.preparation.sources import Clip, Sources, joined, sources_of, split_by_source
 from paddlevideo.safe_io import sha256
+from paddlevideo.sources import Clip, Sources, joined, sources_of, split_by_source
 from paddlevideo.video_files import LIST_SUFFIXES, left_out_files, left_out_text, videos_below
 
 VAL_SHARE = 0.2

@@ -32,7 +32,7 @@ def place(tmp_path_factory):
             clip = np.clip(rng.normal(colour, 25, (8, 40, 40, 3)), 0, 255).astype("uint8")
             write_clip(root / "clips" / name / f"{name} {i}.mp4", clip, fps=8)
             lines.append(f"{name}/{name} {i}.mp4 {name}{i // 2}")
-    (root / "groups.txt").write_text("\n".join(lines))
+    (root / "sources.txt").write_text("\n".join(lines))
     config = tsm_config(root / "clips", root / "out")
     config["MODEL"]["head"]["num_classes"] = "auto"
     save(config, root / "cfg.yaml")
@@ -41,7 +41,7 @@ def place(tmp_path_factory):
     write_pickle(root / "start.pdparams", {k: v.numpy() for k, v in framework.backbone.state_dict().items()})
     config["MODEL"]["backbone"]["pretrained"] = str(root / "start.pdparams")
     save(config, root / "cfg.yaml")
-    own = SimpleNamespace(root=root, config=root / "cfg.yaml", clips=root / "clips", groups=root / "groups.txt")
+    own = SimpleNamespace(root=root, config=root / "cfg.yaml", clips=root / "clips", sources=root / "sources.txt")
     own.file = root / "features.npz"
     assert main(["features", "-c", str(own.config), "-i", str(own.clips), "--out", str(own.file)]) == 0
     return own
@@ -70,16 +70,16 @@ def test_parquet_holds_the_same(place, tmp_path):
 
 def test_a_probe_classifies_by_source_and_writes_every_figure(place, tmp_path, capsys):
     out = tmp_path / "probe.json"
-    words = ["probe", place.file, "--groups", place.groups, "--folds", 3, "--shots", 1, 4, "--out", out]
+    words = ["probe", place.file, "--source", place.sources, "--folds", 3, "--shots", 1, 4, "--out", out]
     assert main([*map(str, words)]) == 0
     figures = json.loads(out.read_text())["figures"]
     assert len(figures) == 2 * 3 * 3 * 3  # shots, classifiers, folds, seeds
     assert np.mean([each["value"] for each in figures if each["head"] == "linear"]) > 0.9
-    assert "12 clips, 2 classes, 6 groups, 3 folds: accuracy" in capsys.readouterr().out
+    assert "12 clips, 2 classes, 6 sources, 3 folds: accuracy" in capsys.readouterr().out
 
 
 def test_a_saved_probe_predicts_and_starts_a_training(place, tmp_path):
-    out, groups = tmp_path / "probe.pdparams", ["--groups", str(place.groups), "--folds", "3"]
+    out, groups = tmp_path / "probe.pdparams", ["--source", str(place.sources), "--folds", "3"]
     assert main(["probe", str(place.file), *groups, "-c", str(place.config), "--save", str(out)]) == 0
     model = load(place.config, out)
     for name in COLOURS:
@@ -134,8 +134,8 @@ def test_mistakes_have_one_line(place, tmp_path, capsys):
     start = ["-o", "MODEL.backbone.pretrained=null"]
     assert "by chance" in refused(capsys, "features", *network, *start, "-i", place.clips, *out)
     assert "--model_file" in refused(capsys, "features", *network, "-i", place.clips, "--window_s", "1", *out)
-    groups = ["--groups", place.groups]
-    assert "7 folds of 6 groups" in refused(capsys, "probe", place.file, *groups, "--folds", "7")
+    groups = ["--source", place.sources]
+    assert "7 folds of 6 sources" in refused(capsys, "probe", place.file, *groups, "--folds", "7")
     save = ["--folds", "3", "--save", tmp_path / "x.pdparams"]
     assert "needs the network" in refused(capsys, "probe", place.file, *save)
     other = ["-o", f"MODEL.backbone.pretrained={place.root / 'other.pdparams'}"]

@@ -7,7 +7,7 @@ import pytest
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.feature_table import FeatureTable
-from paddlevideo.inference.probing import HEADS, Clips, cross_validate, scores_of
+from paddlevideo.inference.probing import HEADS, Clips, cross_validate, scores_of, sources_of_table
 
 
 def table_of(features, labels, names=()):
@@ -76,3 +76,14 @@ def test_clips_without_labels_and_one_class_are_refused():
         cross_validate(table_of(features, np.array([0, 1, -1, 0])), list("abcd"), 2)
     with pytest.raises(UserError, match="one class"):
         cross_validate(table_of(features, np.array([1, 1, 1, 1])), list("abcd"), 2)
+
+
+def test_sources_come_from_names_videos_or_a_file(tmp_path):
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    videos = [f"/data/{'wave' if k else 'run'}/p{i}/a.mp4" for k in range(2) for i in range(4)]
+    table = FeatureTable(videos, np.zeros((8, 2), np.float32), labels, np.full((8, 2), np.nan))
+    assert sources_of_table(table, None).names == ("p0", "p1", "p2", "p3") * 2
+    (tmp_path / "sources.txt").write_text("".join(f"{video} {i % 2}\n" for i, video in enumerate(videos)))
+    assert sources_of_table(table, str(tmp_path / "sources.txt")).names == ("0", "1") * 4
+    spans = FeatureTable(videos[:4] * 2, table.features, labels, np.zeros((8, 2)))
+    assert sources_of_table(spans, None).names == tuple(videos[:4] * 2)

@@ -1,4 +1,4 @@
-"""Which clips are of one recording, by their names; and a split that leaves every recording on one side.
+"""Which clips are of one recording, by their names; splits and folds that leave every recording on one side.
 
 Clips of one recording share people, place and light: in training and validation both, they make the figures of a
 validation higher than those of other videos.
@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from paddlevideo.errors import UserError, printable
 from paddlevideo.video_files import lines_of_list
 
 _WORDS = "person|subject|subj|actor|user|group|scene|camera|cam|source|src|session|video|vid|day|g|s|p"
 _NAMED = re.compile(rf"(?:^|[^a-zA-Z])((?:{_WORDS})[-_]?\d+)(?![a-zA-Z0-9])", re.IGNORECASE)
 _NUMBER = re.compile(r"[-_ .]*(?:(?<![a-zA-Z])(?:clip|part|seg|segment|take|c|t))?[-_ .]*\(?\d+\)?$", re.IGNORECASE)
+_LINE = re.compile(r"(.+?)[\s,]+([^\s,]+)")  # of a file of sources: name source
 _FEWEST = 3  # sources of a class, for names to count as a hint
 _RUNS = 10  # of a class
 _LARGEST = 0.5  # share of a class's clips that one source may have then
@@ -95,8 +98,8 @@ def _by_pattern(clips: Sequence[Clip], pattern: str) -> Sources:
 
 
 def _by_file(clips: Sequence[Clip], file: Path) -> Sources:
-    lines = (line.rpartition(" ") for _, line in lines_of_list(file))
-    table = {name.strip(): source for name, _, source in lines}
+    lines = (_LINE.fullmatch(line) for _, line in lines_of_list(file))
+    table = {match[1].strip('"'): match[2] for match in lines if match}
     names = []
     for clip in clips:
         parts = clip.name.split("/")
@@ -205,6 +208,39 @@ def split_by_source(labels: Sequence[int], sources: Sequence[str], share: float,
             taken.update(counts[source])
             left.subtract(dict.fromkeys(counts[source], 1))
     return {i for i, source in enumerate(sources) if source in chosen}
+
+
+def folds_of(sources: Sequence[str], labels: np.ndarray, num_folds: int) -> np.ndarray:
+    """int64 [N]: the fold of every clip, 0 to ``num_folds`` - 1: sources stay whole, classes are spread evenly.
+
+    Sources are placed largest first (equal ones by name), each where it makes the class counts most even, so that equal
+    input gives equal folds.
+
+    Args:
+        sources: of N clips.
+        labels: int [N], or multi-hot [N, K].
+
+    Raises:
+        UserError: fewer sources than folds.
+    """
+    names = sorted(set(sources))
+    if not 2 <= num_folds <= len(names):
+        raise UserError(
+            f"{num_folds} folds of {len(names)} sources: expected at least 2, and at most one per source, whose clips "
+            "stay together"
+        )
+    hot = np.asarray(labels, np.float64) if np.ndim(labels) == 2 else np.eye(int(np.max(labels)) + 1)[labels]
+    hot = np.concatenate([hot, np.ones((len(hot), 1))], 1)  # clips count, too
+    places = {name: number for number, name in enumerate(names)}
+    member = np.array([places[source] for source in sources])
+    counts = np.zeros((len(names), hot.shape[1]))
+    np.add.at(counts, member, hot)
+    totals, sums, fold = np.maximum(counts.sum(0), 1), np.zeros((num_folds, hot.shape[1])), np.zeros(len(names), int)
+    for own in sorted(range(len(names)), key=lambda number: (-counts[number, -1], names[number])):
+        after = (((sums + counts[own]) / totals) ** 2).sum(1) - ((sums / totals) ** 2).sum(1)
+        fold[own] = int(np.argmin(after))
+        sums[fold[own]] += counts[own]
+    return fold[member]
 
 
 def _candidates(

@@ -2,10 +2,11 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.preparation.sources import Clip, joined, sources_of, split_by_source
+from paddlevideo.sources import Clip, folds_of, joined, sources_of, split_by_source
 
 
 def clips(*names, label=0):
@@ -50,7 +51,7 @@ def test_a_pattern_and_a_file_of_sources(tmp_path):
     four = clips("x/a1-7.mp4", "x/a2-7.mp4", "x/b1-8.mp4", "x/c.mp4")
     assert sources_of(four, r"-(\d)").names == ("7", "7", "8", "0/x/c.mp4")
     file = tmp_path / "groups.txt"
-    file.write_text("a1-7.mp4 one\nx/a2-7.mp4 one\nb1-8.mp4 two\nc.mp4 three\n")
+    file.write_text('a1-7.mp4 one\nx/a2-7.mp4 one\nb1-8.mp4,two\n"c.mp4" three\n')
     assert sources_of(four, str(file)).names == ("one", "one", "two", "three")
     assert len(set(sources_of(four, "none").names)) == 4
 
@@ -103,3 +104,19 @@ def test_a_source_of_large_parts_is_taken_where_nothing_else_is():
     labels, sources = [0] * 6 + [1] * 6, ["a"] * 3 + ["b"] * 3 + ["c"] * 3 + ["d"] * 3
     val = split_by_source(labels, sources, 0.2, 0)
     assert Counter(labels[i] for i in val) == {0: 3, 1: 3}
+
+
+def test_folds_keep_sources_whole_and_classes_even():
+    rng = np.random.default_rng(0)
+    groups = [f"s{g}" for g in rng.integers(0, 40, 400)]
+    labels = rng.integers(0, 3, 400)
+    fold = folds_of(groups, labels, 5)
+    assert all(len({f for f, own in zip(fold, groups) if own == name}) == 1 for name in set(groups))
+    counts = np.array([np.bincount(labels[fold == number], minlength=3) for number in range(5)])
+    assert (counts > 15).all() and np.ptp(counts.sum(1)) < 20
+    assert (folds_of(groups, labels, 5) == fold).all()
+
+
+def test_more_folds_than_sources_are_refused():
+    with pytest.raises(UserError, match="3 folds of 2 sources"):
+        folds_of(["a", "a", "b"], np.array([0, 1, 1]), 3)
