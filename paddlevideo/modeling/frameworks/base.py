@@ -357,6 +357,7 @@ class Recognizer(Framework):
             problems.append(f"MODEL.head.num_seg: expected MODEL.backbone.num_seg ({self.num_frames}), got {frames}")
         if problems:
             raise ConfigError("MODEL", problems)
+        self.head.criterion.check_classes(self.num_classes)
 
     def _average_type(self, runtime_cfg: Mapping[str, Any]) -> str:
         test = runtime_cfg.get("test") or {}
