@@ -12,7 +12,7 @@ from os import PathLike, fspath
 from typing import Any, Literal, Self
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.ranges import NonNegativeInt, Positive, PositiveInt, ProbabilityBelowOne, mistakes, suggest
+from paddlevideo.ranges import NonNegative, NonNegativeInt, Positive, PositiveInt, ProbabilityBelowOne, mistakes, suggest
 
 DEFAULT_SEED = 1234  # of shuffling, augmentation, dropout and initial weights
 
@@ -81,6 +81,8 @@ class Reading(_Scalars):
     max_replacements: NonNegativeInt = 10  # other samples tried in the place of an unreadable one
     damaged: Literal["refuse", "read"] = "refuse"  # read: take what can be decoded of a damaged video
     index: str = "auto"  # of the videos (check-data writes it): auto: beside file_path; none; or the folder it is in
+    sample_by_class: bool = False  # training draws a class first, then one of its samples, with replacement
+    power: NonNegative = 0.0  # ... the class with probability ~ (its samples) ** power; 0: all alike, 1: as they come
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ _COMPARED = (
     "epochs",
     "MODEL",
     "DATASET.batch_size",
+    "DATASET.train.sample_by_class",
+    "DATASET.train.power",
     "PIPELINE.train",
     "MIX",
     "OPTIMIZER",
@@ -26,7 +28,13 @@ _COMPARED = (
 )
 # those of them that decide on the batches of an epoch: within one they cannot change.  Rates and the like can: a lower
 # rate or a clip is the remedy for a loss that is not finite
-_OF_AN_EPOCH = ("DATASET.batch_size", "PIPELINE.train", "MIX")
+_OF_AN_EPOCH = (
+    "DATASET.batch_size",
+    "DATASET.train.sample_by_class",
+    "DATASET.train.power",
+    "PIPELINE.train",
+    "MIX",
+)
 
 
 def compare(then: Mapping[str, Any], now: Mapping[str, Any], within_epoch: bool, stem: Any) -> None:

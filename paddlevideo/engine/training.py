@@ -9,7 +9,7 @@ from typing import Any
 
 import paddle
 
-from paddlevideo.build import length_remarks, loader_for, network, pipelines_of
+from paddlevideo.build import length_remarks, loader_for, network, pipelines_of, weighted
 from paddlevideo.classes import (
     Classes,
     check_count,
@@ -75,7 +75,7 @@ def train(config: Config, options: Options) -> Trainer:
 def _prepared(config: Config, options: Options, folder: RunFolder, point: checkpoint.ResumePoint | None) -> Trainer:
     """The run, at the resume point or at the beginning; nothing of the folder is changed by it."""
     folder.classes = _classes(config, point)
-    config = settled(config, folder.classes)
+    config = weighted(settled(config, folder.classes), folder.classes, log.info)
     trainer = _assemble(config, options, folder, _seed(options.seed, point), resumed=point is not None)
     if point:
         trainer.load(point)
