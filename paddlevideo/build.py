@@ -193,12 +193,12 @@ def training_counts(config: Config, classes: Classes) -> tuple[Any, bool]:
     """Samples per class of DATASET.train, int64 [K], in the order of ``classes``; and whether they are of boxes.
 
     Raises:
-        ConfigError: there is no DATASET.train, or MODEL does not state the number of classes.
+        UserError: there is no DATASET.train, or MODEL does not state the number of classes.
     """
     from paddlevideo.loader.build import build_dataset
 
     if "train" not in config.section("DATASET"):
-        raise ConfigError(config.source, ["DATASET.train: is missing; the samples of its classes are counted"])
+        raise UserError(f"{config.source}: there is no DATASET.train to count in")
     count = next((value for value in class_counts(settled(config, classes)).values() if isinstance(value, int)), None)
     section, order = _by_name(config, "train", classes)
     has_boxes = DATASETS.get(section["format"]).has_boxes

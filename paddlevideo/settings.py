@@ -111,6 +111,14 @@ class EMASettings(_Scalars):
 
 
 @dataclass(frozen=True)
+class EarlyStopSettings(_Scalars):
+    """EARLY_STOP: the end of training where validations improve no more."""
+
+    patience: PositiveInt = 5  # validations in a row without an improvement, after which training ends
+    min_delta: NonNegative = 0.0  # by so much the figure must rise to count as an improvement, 0..1
+
+
+@dataclass(frozen=True)
 class SWASettings(_Scalars):
     """SWA: the mean of the weights of the last epochs; ``start_epoch`` or ``last_epochs``, one of them."""
 
@@ -146,6 +154,7 @@ class Settings(_Scalars):
     log_interval: PositiveInt = 10  # steps between log lines
     save_interval: PositiveInt = 1  # epochs between kept checkpoints
     val_interval: PositiveInt = 1  # epochs between validations
+    monitor: str = None  # the figure of METRIC that picks the best weights, higher is better; None: the metric's own
     output_dir: str = ""  # where everything is written; empty: output/<model_name>
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # the least important lines that are written
     log_sinks: list[Literal["TensorBoard", "VisualDL"]] = ()  # where figures go besides metrics.jsonl
@@ -163,6 +172,7 @@ class Settings(_Scalars):
     precise_bn: PreciseBN | None = None  # None: without the section
     ema: EMASettings | None = None
     swa: SWASettings | None = None
+    early_stop: EarlyStopSettings | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
@@ -184,6 +194,7 @@ _PARTS: dict[str, tuple[str, type[_Scalars]]] = {
     "PRECISEBN": ("precise_bn", PreciseBN),
     "EMA": ("ema", EMASettings),
     "SWA": ("swa", SWASettings),
+    "EARLY_STOP": ("early_stop", EarlyStopSettings),
 }
 # sections that hold nothing but scalars -> what each key may be
 SMALL_SECTIONS: dict[str, dict[str, str]] = {key: part.kinds() for key, (_, part) in _PARTS.items() if key != "DATASET"}
@@ -232,6 +243,7 @@ class Options(Checked):
     amp_dtype: Literal["float16", "bfloat16"] = "float16"
     amp_black_list: list[str] | None = None  # operators that stay in float32; None: conv3d and reduce_mean
     max_iters: PositiveInt | None = None  # batches per epoch at most, in training and evaluation
+    max_hours: Positive | None = None  # training stops with a resume point at the end of the step that exceeds it
     scale_lr: bool = False  # scale rates from OPTIMIZER.base_batch_size to this global batch
     profiler_options: str | None = None  # see ``ProfilerHook``
     fleet: bool = False  # PaddleVideo's flag; changes nothing

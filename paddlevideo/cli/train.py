@@ -30,6 +30,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     add("--resume", nargs="?", const="auto", metavar="PATH", help=point)
     add("--overwrite", action="store_true", help="move the work of another run in output_dir aside, into previous_N")
     add("--scale_lr", action="store_true", help="scale rates from OPTIMIZER.base_batch_size to this global batch")
+    limit = "stop with a resume point after so many hours of training, e.g. 11.5; --resume continues"
+    add("--max_hours", type=options.positive, metavar="H", help=limit)
     add("-p", "--profiler_options", metavar="OPTIONS", help='e.g. "batch_range=[10,20];profile_path=model.profile"')
     add("--fleet", action="store_true", help="accepted for old scripts; the launcher's ranks are used either way")
 
@@ -62,7 +64,7 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> int:
     from paddlevideo import api
 
-    names = ("weights", "validate", "resume", "overwrite", "scale_lr", "profiler_options", "fleet")
+    names = ("weights", "validate", "resume", "overwrite", "scale_lr", "max_hours", "profiler_options", "fleet")
     more = {name: vars(args)[name] for name in names}
     api.train(args.config, args.override, args.imports, **run_options(args), **more)
     return 0

@@ -54,7 +54,7 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
         *_dataset(data.get("DATASET")),
         *_label_kinds(data),
         *pipeline_problems(data, uses),
-        *_swa(data.get("SWA"), data.get("epochs")),
+        *_swa(data.get("SWA"), data.get("epochs"), "EARLY_STOP" in data),
         *(component(METRICS, data["METRIC"], "METRIC") if "METRIC" in data else ()),
         *(component(TRANSFORMS, data["MIX"], "MIX") if "MIX" in data else ()),
     ]
@@ -118,13 +118,15 @@ def _keys(section: Any, known: Mapping[str, str], where: str, more: Sequence[str
             yield from mistakes(value, known[key], join(where, key))
 
 
-def _swa(section: Any, epochs: Any) -> Problems:
-    """When averaging begins: named once, and within the run."""
+def _swa(section: Any, epochs: Any, early_stop: bool) -> Problems:
+    """When averaging begins: named once, and within the run, which nothing ends earlier."""
     if not isinstance(section, Mapping):
         return
     given = [key for key in ("start_epoch", "last_epochs") if key in section]
     if len(given) != 1:
         yield "SWA: give start_epoch (the first epoch that counts, from 1) or last_epochs (how many count), one of them"
+    if early_stop:
+        yield "EARLY_STOP: may end a run before its last epochs, which SWA averages; take one of the two out"
     for key in given:
         value = section[key]
         if isinstance(value, int) and isinstance(epochs, int) and value > max(epochs, 1):

@@ -27,6 +27,7 @@ from paddlevideo.engine.data_summary import log_data
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, ProfilerHook, ValidateHook
 from paddlevideo.engine.log import continue_logging, set_up_logging
 from paddlevideo.engine.precision import Precision, use_deterministic_kernels
+from paddlevideo.engine.stopping import EarlyStopHook, TimeLimitHook
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines import Pipeline
@@ -39,9 +40,9 @@ from paddlevideo.solver.optimizer import build_optimizer, describe_groups
 log = logging.getLogger("paddlevideo")
 
 # in this order at every moment but the end: the log has the step's figures before a checkpoint is written; its arrays
-# the averages have changed, and what is validated is in a resume point already
+# the averages have changed, and what is validated is in a resume point already; validations come before what they end
 HOOKS: tuple[type[Hook], ...] = (
-    LogHook, EMAHook, PreciseBNHook, SWAHook, CheckpointHook, ValidateHook, ProfilerHook,
+    LogHook, EMAHook, PreciseBNHook, SWAHook, TimeLimitHook, CheckpointHook, ValidateHook, EarlyStopHook, ProfilerHook,
 )  # fmt: skip
 
 
@@ -124,6 +125,7 @@ def _network(
     for where, (file, teaches) in framework.start_files().items():
         compare_start(classes, file, f"{where}: {file}", teaches, log.info)
     check_count(config, framework.num_classes, classes)
+    framework.check_losses()
     return _sync_batch_norm(framework) if config.settings.sync_bn else framework
 
 

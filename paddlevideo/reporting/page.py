@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.metrics.confusion import confusion_matrix, per_class_table
+from paddlevideo.metrics.several_labels import DEFAULT_THRESHOLD, class_rows
 from paddlevideo.metrics.topk import average_precision, predictions
 from paddlevideo.reporting.results import Results, multi_hot_of
 from paddlevideo.safe_io import write_atomic
@@ -58,6 +59,7 @@ class ReportPage:
         config: the resolved configuration, as text.
         classes: for detection, a mapping per class: ``class``, ``name``, ``num_truth``, ``num_detections``,
             ``average_precision`` (0 to 1, or NaN).
+        thresholds: of several labels per clip, the least score per class that counts as found; None: 0.5.
     """
 
     title: str
@@ -67,6 +69,7 @@ class ReportPage:
     facts: list[tuple[str, str]] = field(default_factory=list)
     config: str = ""
     classes: Sequence[Mapping[str, Any]] | None = None
+    thresholds: Sequence[float] | None = None
 
     def name(self, k: int) -> str:
         """The label of class ``k``: its number, and its name if there is one."""
@@ -159,13 +162,14 @@ def _class_table(report: ReportPage, matrix: np.ndarray, totals: np.ndarray) -> 
         accuracy = row["num_right"] / total if total else None
         other = row["most_taken_for"]
         taken = "" if other is None else f"{_text(report.name(other))} ({matrix[k, other]})"
-        cells = [_text(report.name(k)), str(total), str(row["num_right"]), _bar(accuracy), taken]
+        counts = [str(total), str(row["num_predicted"]), str(row["num_right"])]
+        cells = [_text(report.name(k)), *counts, _bar(accuracy), _percent(row["precision"]), taken]
         rows.append((accuracy, cells))
     rows.sort(key=lambda pair: (pair[0] is None, pair[0] or 0.0))
-    header = ("class", "clips", "right", "accuracy", "most often taken for (clips)")
+    header = ("class", "clips", "predicted", "right", "accuracy (recall)", "precision", "most often taken for (clips)")
     empty = int((totals == 0).sum())
     note = f'<p class="note">{empty} classes have no clip; they stand last.</p>' if empty else ""
-    table = _table(header, (cells for _, cells in rows), "tnntt", scroll=True)
+    table = _table(header, (cells for _, cells in rows), "tnnntnt", scroll=True)
     return f"<h2>Classes, the worst first</h2>{note}{table}"
 
 
@@ -279,13 +283,7 @@ def _clips(report: ReportPage, results: Results) -> str:
 def _several_labels(report: ReportPage, results: Results) -> list[str]:
     """The sections of multi-label recognition: average precision per class and per clip."""
     hot = multi_hot_of(results) >= 0.5
-    rows = []
-    for k, (scores, positive) in enumerate(zip(results.scores.T, hot.T)):
-        value = average_precision(scores, positive)
-        rows.append((value, [_text(report.name(k)), str(int(positive.sum())), _bar(value)]))
-    rows.sort(key=lambda pair: (np.isnan(pair[0]), pair[0]))
-    header = ("class", "clips with it", "average precision")
-    classes = _table(header, (cells for _, cells in rows), "tnt", scroll=True)
+    classes = _several_classes(report, results.scores, hot)
     value = np.array([average_precision(scores, row) for scores, row in zip(results.scores, hot)])
     known = [int(i) for i in np.argsort(value, kind="stable") if not np.isnan(value[i]) and not results.unreadable[i]]
 
@@ -298,9 +296,26 @@ def _several_labels(report: ReportPage, results: Results) -> list[str]:
         return _table(("path", "labels", "as many highest classes", "average precision"), cells, "pttn")
 
     return [
-        f"<h2>Classes, the worst first</h2>{classes}",
+        classes,
         f"<h2>Worst clips</h2>{table(known[:_CLIPS])}<h2>Best clips</h2>{table(known[::-1][:_CLIPS])}",
     ]
+
+
+def _several_classes(report: ReportPage, scores: np.ndarray, hot: np.ndarray) -> str:
+    """Every class with its average precision, the lowest first, and what is found at its threshold."""
+    rows = []
+    for row, own, positive in zip(class_rows(scores, hot, report.thresholds or DEFAULT_THRESHOLD), scores.T, hot.T):
+        value = average_precision(own, positive)
+        counts = [str(row["num_truth"]), _bar(value), f"{row['threshold']:.3g}", str(row["num_predicted"])]
+        shares = [_percent(row[key]) for key in ("precision", "recall", "f1")]
+        rows.append((value, [_text(report.name(row["class"])), *counts, *shares]))
+    rows.sort(key=lambda pair: (np.isnan(pair[0]), pair[0]))
+    empty = int((~hot.any(axis=0)).sum())
+    note = "<p class=\"note\">Found: clips with a score of at least the class's threshold."
+    note += f" {empty} classes have no clip; they stand last.</p>" if empty else "</p>"
+    header = ("class", "clips with it", "average precision", "threshold", "found", "precision", "recall", "F1")
+    table = _table(header, (cells for _, cells in rows), "tntnnnnn", scroll=True)
+    return f"<h2>Classes, the worst first</h2>{note}{table}"
 
 
 def _detected_classes(classes: Sequence[Mapping[str, Any]]) -> str:

@@ -89,7 +89,8 @@ class ReportFiles:
         ]
         title = f"{config['model_name']}: test of {Path(self.weights).name}"
         results = files.results if isinstance(files, ClipFiles) else None
-        page = ReportPage(title, figures, results, names, facts, config.to_yaml(), metric.per_class())
+        rows = metric.per_class() if results is None else None  # else from the results
+        page = ReportPage(title, figures, results, names, facts, config.to_yaml(), rows, metric.thresholds)
         folder, suffix = self._place(config)
         write_report(folder / f"report{suffix}.html", page)
         log.info("report: %s", folder / f"report{suffix}.html")
