@@ -175,6 +175,36 @@ def classes_of_weights(path: str | Path) -> Classes:
     return Classes.of(values, str(where))
 
 
+def thresholds_of_weights(path: str | Path, num_classes: int) -> list[float] | None:
+    """The least score per class that counts as found, as the validation that chose the weights found it.
+
+    Args:
+        path: as of ``classes_of_weights``, which compares its digest.
+        num_classes: K.
+
+    Returns:
+        K numbers; None where no threshold is kept with the weights.
+
+    Raises:
+        DamagedFileError: they are no thresholds of so many classes.
+    """
+    path = Path(path).expanduser()
+    note = path.with_name(path.name + NOTE)
+    if is_export(path):
+        names = read_names(path, check=False)
+        found, where = names.thresholds, names.file
+    elif note.is_file():
+        found, where = read_note(note).get("thresholds"), note
+    else:
+        return None
+    if found is None:
+        return None
+    numbers = isinstance(found, list) and all(type(value) in (int, float) and 0 <= value <= 1 for value in found)
+    if not numbers or len(found) != num_classes:
+        raise DamagedFileError(f"{where}: damaged: thresholds: expected {num_classes} numbers from 0 to 1")
+    return [float(value) for value in found]
+
+
 def agreed(config: Config, weights: str | Path, split: str, say: Callable[[str], None]) -> Classes:
     """What the outputs of trained weights mean, compared with what the configuration names.
 

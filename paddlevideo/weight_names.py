@@ -7,7 +7,7 @@ The file has the digests of program and weights, and the class names, as the not
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class WeightNames:
         classes: as ``Classes.describe`` gives them.
         features: SHA-256 of all that the input of the classifier depends on: of two exports that differ in the
             classifier alone it is the same.
+        thresholds: of several labels per clip, the least score per class that counts as found; None: unknown.
     """
 
     file: Path
@@ -40,6 +41,7 @@ class WeightNames:
     names: Mapping[str, str]
     classes: Mapping[str, Any]
     features: str
+    thresholds: list[float] | None = None
 
 
 def is_export(path: str | os.PathLike) -> bool:
@@ -59,12 +61,19 @@ def weights_file(path: str | os.PathLike) -> Path:
 
 
 def write_names(
-    program: Path, params: Path, names: Mapping[str, str], classes: Mapping[str, Any], features: str
+    program: Path,
+    params: Path,
+    names: Mapping[str, str],
+    classes: Mapping[str, Any],
+    features: str,
+    thresholds: Sequence[float] | None = None,
 ) -> Path:
     """Writes ``NAME_names.json`` beside the program."""
     file = params.with_name(params.stem + SUFFIX)
     digests = {each.name: sha256(each) for each in (program, params)}
-    write_manifest(file, {"files": digests, "classes": dict(classes), "names": dict(names), "features": features})
+    more = {} if thresholds is None else {"thresholds": list(thresholds)}
+    about = {"files": digests, "classes": dict(classes), "names": dict(names), "features": features}
+    write_manifest(file, about | more)
     return file
 
 
@@ -99,7 +108,7 @@ def read_names(path: str | os.PathLike, check: bool = True) -> WeightNames:
                 f"{each}: SHA-256 mismatch with {file.name} beside it: damaged, or of another export; export the model "
                 "again"
             )
-    return WeightNames(file, program, params, names, classes, features)
+    return WeightNames(file, program, params, names, classes, features, content.get("thresholds"))
 
 
 def _params_of(path: Path) -> Path:

@@ -155,7 +155,7 @@ def class_line(rows: Sequence[Mapping[str, Any]], mode: str, classes: Classes) -
     known = [row for row in rows if row["num_truth"]]
     key = "average_precision" if rows and "average_precision" in rows[0] else "recall"
     worst = sorted(known, key=lambda row: row[key])[:_WORST] if len(known) > _CLASSES else known
-    shown = ", ".join(f"{_name(row['class'], classes)} {_figures_of(row)}" for row in worst)
+    shown = ", ".join(f"{row.get('name') or _name(row['class'], classes)} {_figures_of(row)}" for row in worst)
     rest = f"; the {len(worst)} worst of {len(known)}" if len(worst) < len(known) else ""
     empty = f"; {len(rows) - len(known)} without a sample" if len(known) < len(rows) else ""
     return f"{mode} classes: {shown}{rest}{empty}"

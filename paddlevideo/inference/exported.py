@@ -126,6 +126,8 @@ class Description:
         int8: what ``NAME.int8.onnx`` was calibrated on, and its cost, see ``inference.quantisation``; may be empty.
         imports: file or module -> sha256, of the user's modules that operators of the pipeline are from.
         background: the class of time in which nothing happens, where one was taught; else None.
+        thresholds: of several labels per clip, the least score per class that counts as found, K numbers, as the
+            validation found them; empty: none were found.
     """
 
     model_name: str
@@ -148,12 +150,13 @@ class Description:
     runtime: dict[str, Any] = field(default_factory=dict)
     int8: dict[str, Any] = field(default_factory=dict)
     background: str | None = None
+    thresholds: list[float] = field(default_factory=list)
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> Path:
         """Writes ``inference.yml`` into ``folder``."""
         values = asdict(self)
-        for key in ("detection", "imports", "runtime", "int8", "background"):
+        for key in ("detection", "imports", "runtime", "int8", "background", "thresholds"):
             if not values[key]:
                 del values[key]
         ordered = {"format_version": values.pop("format_version"), **values}
@@ -202,8 +205,21 @@ def read_description(folder: Path) -> Description | None:
             f"{path}: score_type: expected {ONE_LABEL} or {MULTI_LABEL}, got {values['score_type']!r}; export the "
             "model again"
         )
+    _check_thresholds(path, values.get("thresholds", []), values["num_classes"])
     require_declared(values.get("imports", {}), str(path))
     return Description(**values)
+
+
+def _check_thresholds(path: Path, found: Any, num_classes: int) -> None:
+    """
+    Raises:
+        DamagedFileError: they are neither none nor one number from 0 to 1 for each class.
+    """
+    numbers = isinstance(found, list) and all(type(value) in (int, float) and 0 <= value <= 1 for value in found)
+    if not numbers or len(found) not in (0, num_classes):
+        raise DamagedFileError(
+            f"{path}: damaged (thresholds: expected {num_classes} numbers from 0 to 1); export the model again"
+        )
 
 
 @dataclass(frozen=True)
