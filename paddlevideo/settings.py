@@ -12,7 +12,15 @@ from os import PathLike, fspath
 from typing import Any, Literal, Self
 
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.ranges import NonNegative, NonNegativeInt, Positive, PositiveInt, ProbabilityBelowOne, mistakes, suggest
+from paddlevideo.ranges import (
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    ProbabilityBelowOne,
+    mistakes,
+    suggest,
+)
 
 DEFAULT_SEED = 1234  # of shuffling, augmentation, dropout and initial weights
 

@@ -49,7 +49,9 @@ class TimeLimitHook(Hook):
         if run.out_of_time and run.progress.epoch < run.epochs:
             passed = (time.monotonic() - self._begun) / _HOUR_S
             where = f"epoch {run.progress.epoch + 1} of {run.epochs}, step {run.progress.step}"
-            log.info("stopped after %.2f hours (--max_hours %g) in %s; continue with --resume", passed, self.hours, where)
+            log.info(
+                "stopped after %.2f hours (--max_hours %g) in %s; continue with --resume", passed, self.hours, where
+            )
 
 
 class EarlyStopHook(Hook):

@@ -103,4 +103,3 @@ def describe_chances(chances: np.ndarray, power: float) -> str:
         f"sample_by_class, power {power:g}: an epoch draws {count} samples with replacement, about {different:.0f} "
         "different ones"
     )
-

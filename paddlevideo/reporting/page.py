@@ -311,7 +311,7 @@ def _several_classes(report: ReportPage, scores: np.ndarray, hot: np.ndarray) ->
         rows.append((value, [_text(report.name(row["class"])), *counts, *shares]))
     rows.sort(key=lambda pair: (np.isnan(pair[0]), pair[0]))
     empty = int((~hot.any(axis=0)).sum())
-    note = "<p class=\"note\">Found: clips with a score of at least the class's threshold."
+    note = '<p class="note">Found: clips with a score of at least the class\'s threshold.'
     note += f" {empty} classes have no clip; they stand last.</p>" if empty else "</p>"
     header = ("class", "clips with it", "average precision", "threshold", "found", "precision", "recall", "F1")
     table = _table(header, (cells for _, cells in rows), "tntnnnnn", scroll=True)

@@ -116,7 +116,7 @@ class Framework(nn.Layer, ABC):
         for part in self.frozen:
             layers[part].eval()
 
-    def check_losses(self) -> None:  # noqa: B027
+    def check_losses(self) -> None:
         """Called before training.
 
         Raises:

@@ -10,8 +10,8 @@ import pytest
 from paddlevideo.ava_files import read_ava_csv, write_proposals
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.build import build_loader
-from paddlevideo.loader.datasets.ava import AVADataset
 from paddlevideo.loader.class_balance import balanced_chances
+from paddlevideo.loader.datasets.ava import AVADataset
 from paddlevideo.loader.datasets.ava_persons import class_weights
 from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.loader.decode import VideoReadError
