@@ -41,7 +41,7 @@ def train(
         overrides: ``a.b.0.c=value`` assignments; one of them as a string, or a list.
         imports: modules or .py files with registered classes of your own, besides the file's ``imports``; one of them
             as a string, or a list.
-        options: fields of ``settings.Options``: validate, weights, resume, overwrite, seed, device, max_iters, max_hours...
+        options: fields of ``settings.Options``: validate, weights, resume, overwrite, seed, device, max_hours...
 
     Raises:
         UserError: a mistake that the user can correct, in one line; of a configuration, one line per mistake.

@@ -3,8 +3,8 @@
     paddlevideo prepare class-weights -c CFG
     paddlevideo prepare class-weights -c CFG --power 1 --out weights.yml
 
-Prints a table, and a line for the loss (MODEL.head.loss_cfg, of a detector MODEL.head.bbox_head): weights ~ 1 / count **
-power.  ``class_weights: auto`` computes the same when training begins; ``class_weights: weights.yml`` reads the file.
+Prints a table, and a line for the loss (MODEL.head.loss_cfg, of a detector MODEL.head.bbox_head): weights ~ 1 / count
+** power.  ``class_weights: auto`` computes the same when training begins; ``class_weights: weights.yml`` reads the file.
 (``DATASET.train.sample_by_class`` is the other cure: it draws rare classes more often.)
 """
 

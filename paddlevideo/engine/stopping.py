@@ -115,8 +115,8 @@ class EarlyStopHook(Hook):
     def _end(self, run: Trainer) -> None:
         best = "none was usable" if self.best is None else f"the best is {self.best:.5f}"
         log.info(
-            "EARLY_STOP: %d validations in a row without an improvement of %s (%s): training ends after epoch %d of %d; "
-            "--resume with a higher EARLY_STOP.patience continues",
+            "EARLY_STOP: %d validations in a row without an improvement of %s (%s): training ends after epoch %d of "
+            "%d; --resume with a higher EARLY_STOP.patience continues",
             self.waited, self.figure, best, run.progress.epoch, run.epochs,
         )  # fmt: skip
         run.end_early = True

@@ -1,4 +1,4 @@
-"""Several labels per clip hold for every network of recognition: loss, gradients, sigmoid scores, the static program."""
+"""Several labels per clip hold for every network of recognition: loss, gradients, sigmoid scores, static program."""
 
 import copy
 
