@@ -27,7 +27,7 @@ from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note, write_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
 from paddlevideo.safe_io import DamagedFileError, instead_of_a_file, sha256, write_pickle
-from paddlevideo.weight_names import is_export, read_names
+from paddlevideo.weight_names import check_thresholds, is_export, read_names
 
 log = logging.getLogger("paddlevideo")
 
@@ -197,12 +197,7 @@ def thresholds_of_weights(path: str | Path, num_classes: int) -> list[float] | N
         found, where = read_note(note).get("thresholds"), note
     else:
         return None
-    if found is None:
-        return None
-    numbers = isinstance(found, list) and all(type(value) in (int, float) and 0 <= value <= 1 for value in found)
-    if not numbers or len(found) != num_classes:
-        raise DamagedFileError(f"{where}: damaged: thresholds: expected {num_classes} numbers from 0 to 1")
-    return [float(value) for value in found]
+    return None if found is None else check_thresholds(found, num_classes, where)
 
 
 def agreed(config: Config, weights: str | Path, split: str, say: Callable[[str], None]) -> Classes:

@@ -111,6 +111,18 @@ def read_names(path: str | os.PathLike, check: bool = True) -> WeightNames:
     return WeightNames(file, program, params, names, classes, features, content.get("thresholds"))
 
 
+def check_thresholds(found: Any, num_classes: int, where: Path) -> list[float]:
+    """Thresholds as numbers.
+
+    Raises:
+        DamagedFileError: they are not one number from 0 to 1 for each class.
+    """
+    numbers = isinstance(found, list) and all(type(value) in (int, float) and 0 <= value <= 1 for value in found)
+    if not numbers or len(found) != num_classes:
+        raise DamagedFileError(f"{where}: damaged: thresholds: expected {num_classes} numbers from 0 to 1")
+    return [float(value) for value in found]
+
+
 def _params_of(path: Path) -> Path:
     if not path.is_dir():
         if not path.is_file():

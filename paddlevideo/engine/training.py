@@ -24,9 +24,10 @@ from paddlevideo.engine import checkpoint, distributed
 from paddlevideo.engine.averaging import EMAHook, PreciseBNHook, SWAHook
 from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.data_summary import log_data
-from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, ProfilerHook, ValidateHook
+from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, ValidateHook
 from paddlevideo.engine.log import continue_logging, set_up_logging
 from paddlevideo.engine.precision import Precision, use_deterministic_kernels
+from paddlevideo.engine.profiling import ProfilerHook
 from paddlevideo.engine.stopping import EarlyStopHook, TimeLimitHook
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError

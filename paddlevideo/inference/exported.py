@@ -21,6 +21,7 @@ from paddlevideo.inference.runtimes.choice import doubt, files_of, open_model, r
 from paddlevideo.inference.runtimes.paddle import EXPORT_HINT, PARAMS_SUFFIX, PROGRAM_SUFFIXES
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
+from paddlevideo.weight_names import check_thresholds
 
 NEEDS_WEIGHTS = (
     "{}: a configuration; name the weights (.pdparams) that were trained with it, too, as in load(config, weights) or "
@@ -205,21 +206,10 @@ def read_description(folder: Path) -> Description | None:
             f"{path}: score_type: expected {ONE_LABEL} or {MULTI_LABEL}, got {values['score_type']!r}; export the "
             "model again"
         )
-    _check_thresholds(path, values.get("thresholds", []), values["num_classes"])
+    if values.get("thresholds"):
+        check_thresholds(values["thresholds"], values["num_classes"], path)
     require_declared(values.get("imports", {}), str(path))
     return Description(**values)
-
-
-def _check_thresholds(path: Path, found: Any, num_classes: int) -> None:
-    """
-    Raises:
-        DamagedFileError: they are neither none nor one number from 0 to 1 for each class.
-    """
-    numbers = isinstance(found, list) and all(type(value) in (int, float) and 0 <= value <= 1 for value in found)
-    if not numbers or len(found) not in (0, num_classes):
-        raise DamagedFileError(
-            f"{path}: damaged (thresholds: expected {num_classes} numbers from 0 to 1); export the model again"
-        )
 
 
 @dataclass(frozen=True)

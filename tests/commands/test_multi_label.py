@@ -92,7 +92,9 @@ def test_train_test_export_and_predict_agree(run, run_tool):
     done = run_tool("predict", "-i", *videos, "--model_file", root / "model", "--out", out)
     assert done.code == 0, done.err
     lines = [line.split(": ")[1] for line in done.out.splitlines() if "above its threshold class" in line]
-    assert [sorted(json.loads(line)) for line in lines] == [np.flatnonzero(row >= thresholds).tolist() for row in scores]
+    assert [sorted(json.loads(line)) for line in lines] == [
+        np.flatnonzero(row >= thresholds).tolist() for row in scores
+    ]
     of_weights = run_tool("predict", "-i", videos[7], "-c", save(config, root / "config.yaml"), "-w", weights)
     assert f"above its threshold class: {lines[7]}" in of_weights.out, of_weights.err
     half = run_tool("predict", "-i", videos[7], "--model_file", root / "model", "--threshold", 0.5)

@@ -85,7 +85,9 @@ def test_monitor_picks_the_best_by_another_figure(clips, tmp_path, monkeypatch):
 
 
 def test_a_wrong_monitor_is_named_before_the_first_step(clips, tmp_path):
-    with pytest.raises(UserError, match=r"monitor: 'top3' is no figure of TopKMetric.*top1, top5, mean_class_accuracy$"):
+    with pytest.raises(
+        UserError, match=r"monitor: 'top3' is no figure of TopKMetric.*top1, top5, mean_class_accuracy$"
+    ):
         train(config_of(clips, tmp_path, monitor="top3"), Options(validate=True))
     assert not [*tmp_path.glob("*.pdparams")]
 

@@ -44,7 +44,9 @@ def sections(tmp_path_factory):
     (root / "l.csv").write_text("path,label\n" + "".join(f"{path},{k}\n" for path, k in zip(lines, labels)))
     (root / "m.list").write_text("".join(f"{path} {'0 1' if k else ';' if i == 7 else 0}\n"
                                          for i, (path, k) in enumerate(zip(lines, labels))))  # fmt: skip
-    (root / "s.csv").write_text("video,start_s,end_s,label\n" + "".join(f"{p},0,1,{k}\n" for p, k in zip(lines, labels)))
+    (root / "s.csv").write_text(
+        "video,start_s,end_s,label\n" + "".join(f"{p},0,1,{k}\n" for p, k in zip(lines, labels))
+    )
     for path, k in zip(lines, labels):
         folder = root / "folders" / "ab"[k]
         folder.mkdir(parents=True, exist_ok=True)
