@@ -4,8 +4,8 @@
     paddlevideo prepare class-weights -c CFG --power 1 --out weights.yml
 
 Prints a table, and a line for the loss (MODEL.head.loss_cfg, of a detector MODEL.head.bbox_head).  Weights are ~ 1 /
-count ** power.  ``class_weights: auto`` computes the same when training begins; ``class_weights: weights.yml`` reads the
-file.  (``DATASET.train.sample_by_class`` is the other cure: it draws rare classes more often.)
+count ** power.  ``class_weights: auto`` computes the same when training begins; ``class_weights: weights.yml`` reads
+the file.  (``DATASET.train.sample_by_class`` is the other cure: it draws rare classes more often.)
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ def lines_of(prediction: Prediction, top_k: int | None, threshold: Threshold | N
 
     With ``top_k`` 1 plain values, ``top-1 class: 5``; else lists in falling order of score, ``top-3 class: [5, 2, 7]``.
     With a threshold lists of all classes of at least that score, ``above 0.5 class: [0, 3]``, perhaps empty; with one
-    per class ``above its threshold class: [0, 3]``.  Scores are printed with all the digits that a float32 has as a Python
-    float.
+    per class ``above its threshold class: [0, 3]``.  Scores are printed with all the digits that a float32 has as a
+    Python float.
     """
     top = prediction.best(top_k, threshold)
     k = len(top)
