@@ -140,8 +140,10 @@ def test_several_labels_have_precisions_instead():
     hot = np.array([[1, 0, 1], [0, 0, 1]], "float32")
     found = Results(["a", "b"], hot, np.array([[0.9, 0.8, 0.7], [0.1, 0.2, 0.9]]))
     page = page_of(found)
-    rows = [row for row in page.rows if len(row) == 3]
-    assert ["0", "1", "100.0 %"] in rows and ["1", "0", "-"] in rows and "svg" not in page.tags
+    assert ["0", "1", "100.0 %", "0.5", "1", "100.0 %", "100.0 %", "100.0 %"] in page.rows and "svg" not in page.tags
+    assert ["1", "0", "-", "0.5", "1", "0.0 %", "-", "0.0 %"] in page.rows
+    at = Page(render(ReportPage("a test", {}, found, thresholds=[0.95, 0.5, 0.5])))
+    assert ["0", "1", "100.0 %", "0.95", "0", "-", "0.0 %", "0.0 %"] in at.rows
     assert ["a", "0, 2", "0, 1", "0.8333"] in page.rows
 
 
