@@ -301,7 +301,8 @@ class ValidateHook(Hook):
         """With ``--validate``: DATASET.valid, and METRIC."""
         if not run.options.validate:
             if distributed.is_main():
-                log.info("no --validate: there will be no %s_best.pdparams", run.config.settings.model_name)
+                unused = f", and monitor ({run.config.settings.monitor}) picks none" * bool(run.config.settings.monitor)
+                log.info("no --validate: there will be no %s_best.pdparams%s", run.config.settings.model_name, unused)
             return None
         classes = run.folder.classes
         loader = loader_for(
