@@ -1,5 +1,5 @@
-"""Trains the configuration of the first argument; after step 2 rank 0 receives a SIGTERM, or, with ``time`` as the second
-argument, its time is up; run by the launcher."""
+"""Trains the configuration of the first argument.  After step 2 rank 0 receives a SIGTERM, or, with ``time`` as the
+second argument, its time is up; run by the launcher."""
 
 import os
 import signal
