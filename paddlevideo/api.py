@@ -22,7 +22,7 @@ class Trained:
 
     Args:
         folder: its output folder.
-        last: the weights of its last epoch, ``.pdparams``.
+        last: the weights of its last epoch, ``.pdparams``; where ``max_hours`` has stopped it, of its last step.
         best: those of its best validation; None without one.
     """
 
@@ -41,7 +41,7 @@ def train(
         overrides: ``a.b.0.c=value`` assignments; one of them as a string, or a list.
         imports: modules or .py files with registered classes of your own, besides the file's ``imports``; one of them
             as a string, or a list.
-        options: fields of ``settings.Options``: validate, weights, resume, overwrite, seed, device, max_iters...
+        options: fields of ``settings.Options``: validate, weights, resume, overwrite, seed, device, max_hours...
 
     Raises:
         UserError: a mistake that the user can correct, in one line; of a configuration, one line per mistake.
@@ -54,6 +54,8 @@ def train(
 
     run = training.train(config, chosen, TrainingReport)
     last = run.folder.stem(f"epoch_{run.progress.epoch:05d}")
+    if not Path(f"{last}.pdparams").is_file():  # stopped by max_hours within an epoch
+        last = run.folder.stem(f"step_{run.progress.step:08d}")
     best = Path(f"{run.folder.stem('best')}.pdparams")
     return Trained(run.folder.path, Path(f"{last}.pdparams"), best if best.is_file() else None)
 

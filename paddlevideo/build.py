@@ -19,6 +19,7 @@ from paddlevideo.classes import (
     check_count,
     class_counts,
     classes_of_config,
+    count_key,
     counted,
     in_archives,
     names_in,
@@ -30,7 +31,8 @@ from paddlevideo.config import Config, load_config
 from paddlevideo.config.checking import AUTO, SPLITS, pipeline_problems
 from paddlevideo.config.config import Assigned
 from paddlevideo.environment import rank, world_size
-from paddlevideo.errors import ConfigError
+from paddlevideo.errors import ConfigError, UserError, printable
+from paddlevideo.loader.class_balance import DEFAULT_POWER, class_weights, counts_of, read_class_weights
 from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.multigrid import Multigrid
@@ -38,6 +40,9 @@ from paddlevideo.registry import DATASETS, METRICS
 from paddlevideo.solver.check import Run, broken, check_lr, check_optimizer, differences
 
 log = logging.getLogger("paddlevideo")
+
+_WEIGHTS = "class_weights"  # key of losses, and of a detector's box head
+_LISTED, _SHOWN = 20, 5  # classes that a line names
 
 Normalization = tuple[Any, Any]  # mean and std, float32 [3] each, on the 0..1 scale
 
@@ -75,7 +80,10 @@ def deployed_network(config: Config, pipelines: Mapping[str, Pipeline] | None = 
     """
     from paddlevideo.modeling.frameworks.build import build_deployed
 
-    return build_deployed(_settled(config, "test").section("MODEL"), normalization=_normalization_of(config, pipelines))
+    model = _settled(config, "test").section("MODEL")
+    for _, table in [*_unresolved(model, "MODEL")]:
+        del table[_WEIGHTS]  # of the loss, in training
+    return build_deployed(model, normalization=_normalization_of(config, pipelines))
 
 
 def trained_network(
@@ -149,6 +157,86 @@ def loader_for(
         label_order=label_order,
         grid=grid,
     )
+
+
+def weighted(config: Config, classes: Classes, say: Callable[[str], None]) -> Config:
+    """The configuration with numbers in place of each ``class_weights`` of MODEL that is ``auto``, ``{power: P}`` or a
+    file.
+
+    Args:
+        classes: of the training.
+        say: receives a line for each.
+
+    Raises:
+        ConfigError: a file holds no weights; the number of classes is unknown.
+    """
+    data = config.to_dict()
+    counts: Any = None
+    for where, table in [*_unresolved(data["MODEL"], "MODEL")]:
+        given, where = table[_WEIGHTS], f"{where}.{_WEIGHTS}"
+        if isinstance(given, str) and given != AUTO:
+            try:
+                table[_WEIGHTS] = read_class_weights(given)
+            except UserError as error:
+                raise ConfigError(config.source, [f"{where}: {error}"]) from None
+            say(f"{where}: {_weights_line(table[_WEIGHTS], None, classes)} ({given})")
+            continue
+        if counts is None:
+            counts, of_boxes = training_counts(config, classes)
+        power = given.get("power", DEFAULT_POWER) if isinstance(given, Mapping) else DEFAULT_POWER
+        table[_WEIGHTS] = class_weights(counts, power, of_boxes)
+        say(f"{where}: power {power:g}: {_weights_line(table[_WEIGHTS], counts, classes)}")
+        empty = [k for k in range(int(of_boxes), len(counts)) if not counts[k]]
+        if empty:
+            shown = ", ".join(_class_name(k, classes) for k in empty[:_SHOWN]) + ", ..." * (len(empty) > _SHOWN)
+            say(f"{where}: {len(empty)} classes without a training sample have weight {0 if of_boxes else 1}: {shown}")
+    return Config(data, config.source)
+
+
+def training_counts(config: Config, classes: Classes) -> tuple[Any, bool]:
+    """Samples per class of DATASET.train, int64 [K], in the order of ``classes``; and whether they are of boxes.
+
+    Raises:
+        UserError: there is no DATASET.train, or MODEL does not state the number of classes.
+    """
+    from paddlevideo.loader.build import build_dataset
+
+    if "train" not in config.section("DATASET"):
+        raise UserError(f"{config.source}: there is no DATASET.train to count in")
+    count = next((value for value in class_counts(settled(config, classes)).values() if isinstance(value, int)), None)
+    section, order = _by_name(config, "train", classes)
+    has_boxes = DATASETS.get(section["format"]).has_boxes
+    if count is None and not has_boxes:
+        raise ConfigError(config.source, [f"{count_key(config)}: is missing; the number of classes is needed"])
+    counts = counts_of(build_dataset(section, "train", count and counted(config, count)), count or 0)
+    if order is not None:
+        counts = counts[[order.index(k) for k in range(len(order))]]
+    return counts, has_boxes
+
+
+def _unresolved(value: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Key path and mapping of each ``class_weights`` of MODEL that is not numbers yet."""
+    if isinstance(value, dict):
+        if isinstance(value.get(_WEIGHTS), str | dict):
+            yield where, value
+        for key, inner in value.items():
+            yield from _unresolved(inner, f"{where}.{key}")
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _unresolved(inner, f"{where}[{i}]")
+
+
+def _weights_line(weights: Sequence[float], counts: Any, classes: Classes) -> str:
+    shown = [
+        f"{_class_name(k, classes)} {weight:g}" + ("" if counts is None else f" of {counts[k]} samples")
+        for k, weight in enumerate(weights[:_LISTED])
+    ]
+    rest = weights[_LISTED:]
+    return ", ".join(shown) + (f", ... and {len(rest)} more from {min(rest):g} to {max(rest):g}" if rest else "")
+
+
+def _class_name(k: int, classes: Classes) -> str:
+    return f"{k} ({printable(classes.names[k])})" if classes.names and k < len(classes.names) else str(k)
 
 
 def metric_for(config: Config) -> Any:

@@ -28,7 +28,7 @@ from paddlevideo.loader.labels import read_labels
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note, write_manifest
 from paddlevideo.registry import BACKBONES, DATASETS
 from paddlevideo.safe_io import DamagedFileError, instead_of_a_file, sha256, write_pickle
-from paddlevideo.weight_names import is_export, read_names
+from paddlevideo.weight_names import check_thresholds, is_export, read_names
 
 log = logging.getLogger("paddlevideo")
 
@@ -174,6 +174,31 @@ def classes_of_weights(path: str | Path) -> Classes:
             f"{where.name} if they are what you mean (their class names are unknown then)"
         )
     return Classes.of(values, str(where))
+
+
+def thresholds_of_weights(path: str | Path, num_classes: int) -> list[float] | None:
+    """The least score per class that counts as found, as the validation that chose the weights found it.
+
+    Args:
+        path: as of ``classes_of_weights``, which compares its digest.
+        num_classes: K.
+
+    Returns:
+        K numbers; None where no threshold is kept with the weights.
+
+    Raises:
+        DamagedFileError: they are no thresholds of so many classes.
+    """
+    path = Path(path).expanduser()
+    note = path.with_name(path.name + NOTE)
+    if is_export(path):
+        names = read_names(path, check=False)
+        found, where = names.thresholds, names.file
+    elif note.is_file():
+        found, where = read_note(note).get("thresholds"), note
+    else:
+        return None
+    return None if found is None else check_thresholds(found, num_classes, where)
 
 
 def agreed(config: Config, weights: str | Path, split: str, say: Callable[[str], None]) -> Classes:

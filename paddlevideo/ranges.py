@@ -180,6 +180,7 @@ Probability = Annotated[float, Range(0, 1)]
 ProbabilityBelowOne = Annotated[float, Range(0, below=1)]
 HeadSection = Annotated[dict, Component("HEADS")]
 LossSection = Annotated[dict, Component("LOSSES")]
+BalancePower = Annotated[dict, Keys(power="NonNegative")]  # of class_weights: 0: all classes alike, 1: by frequency
 # lengths of a schedule, in epochs or in its own steps; in YAML also a share of the run, 20/50 (``solver.check``)
 Epochs = Annotated[float, Range(0)]
 Steps = Annotated[int, Range(0)]

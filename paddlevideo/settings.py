@@ -16,6 +16,7 @@ from paddlevideo.ranges import (
     CycleFactors,
     LogSink,
     LogSinkSection,
+    NonNegative,
     NonNegativeInt,
     Positive,
     PositiveInt,
@@ -91,6 +92,8 @@ class Reading(_Scalars):
     max_replacements: NonNegativeInt = 10  # other samples tried in the place of an unreadable one
     damaged: Literal["refuse", "read"] = "refuse"  # read: take what can be decoded of a damaged video
     index: str = "auto"  # of the videos (check-data writes it): auto: beside file_path; none; or the folder it is in
+    sample_by_class: bool = False  # training draws a class first, then one of its samples, with replacement
+    power: NonNegative = 0.0  # ... the class with probability ~ (its samples) ** power; 0: all alike, 1: as they come
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,14 @@ class EMASettings(_Scalars):
     decay: ProbabilityBelowOne = 0.9998  # averages over about 5000 updates
     warmup: bool = True  # begin with less memory
     interval: PositiveInt = 1  # optimizer steps between updates
+
+
+@dataclass(frozen=True)
+class EarlyStopSettings(_Scalars):
+    """EARLY_STOP: the end of training where validations improve no more."""
+
+    patience: PositiveInt = 5  # validations in a row without an improvement, after which training ends
+    min_delta: NonNegative = 0.0  # by so much the figure must rise to count as an improvement, 0..1
 
 
 @dataclass(frozen=True)
@@ -183,6 +194,7 @@ class Settings(_Scalars):
     log_interval: PositiveInt = 10  # steps between log lines; an epoch of no more steps has its last one, too
     save_interval: PositiveInt = 1  # epochs between kept checkpoints
     val_interval: PositiveInt = 1  # epochs between validations
+    monitor: str = None  # the figure of METRIC that picks the best weights, higher is better; None: the metric's own
     output_dir: str = ""  # where everything is written; empty: output/<model_name>
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # the least important lines that are written
     LOGGING: list[LogSink | LogSinkSection] = ()  # where figures go besides metrics.jsonl: [csv, {wandb: {...}}]
@@ -209,6 +221,8 @@ class Settings(_Scalars):
         """The names of LOGGING in lower case, each with its options."""
         items = [item if isinstance(item, Mapping) else {item: {}} for item in (*self.LOGGING, *self.log_sinks)]
         return {name.lower(): dict(options or {}) for item in items for name, options in item.items()}
+
+    early_stop: EarlyStopSettings | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
@@ -280,6 +294,7 @@ class Options(Checked):
     amp_black_list: list[str] | None = None  # operators that stay in float32; None: conv3d and reduce_mean
     max_iters: PositiveInt | None = None  # batches per epoch at most, in training and evaluation
     multigrid: bool = False  # clips of the shapes of MULTIGRID
+    max_hours: Positive | None = None  # training stops with a resume point at the end of the step that exceeds it
     scale_lr: bool = False  # scale rates from OPTIMIZER.base_batch_size to this global batch
     profiler_options: str | None = None  # see ``ProfilerHook``
     fleet: bool = False  # PaddleVideo's flag; changes nothing

@@ -7,7 +7,7 @@ The file has the digests of program and weights, and the class names, as the not
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class WeightNames:
         classes: as ``Classes.describe`` gives them.
         features: SHA-256 of all that the input of the classifier depends on: of two exports that differ in the
             classifier alone it is the same.
+        thresholds: of several labels per clip, the least score per class that counts as found; None: unknown.
     """
 
     file: Path
@@ -41,6 +42,7 @@ class WeightNames:
     names: Mapping[str, str]
     classes: Mapping[str, Any]
     features: str
+    thresholds: list[float] | None = None
 
 
 def is_export(path: str | os.PathLike) -> bool:
@@ -61,12 +63,19 @@ def weights_file(path: str | os.PathLike) -> Path:
 
 
 def write_names(
-    program: Path, params: Path, names: Mapping[str, str], classes: Mapping[str, Any], features: str
+    program: Path,
+    params: Path,
+    names: Mapping[str, str],
+    classes: Mapping[str, Any],
+    features: str,
+    thresholds: Sequence[float] | None = None,
 ) -> Path:
     """Writes ``NAME_names.json`` beside the program."""
     file = params.with_name(params.stem + SUFFIX)
     digests = {each.name: sha256(each) for each in (program, params)}
-    write_manifest(file, {"files": digests, "classes": dict(classes), "names": dict(names), "features": features})
+    more = {} if thresholds is None else {"thresholds": list(thresholds)}
+    about = {"files": digests, "classes": dict(classes), "names": dict(names), "features": features}
+    write_manifest(file, about | more)
     return file
 
 
@@ -101,7 +110,19 @@ def read_names(path: str | os.PathLike, check: bool = True) -> WeightNames:
                 f"{each}: SHA-256 mismatch with {file.name} beside it: damaged, or of another export; export the model "
                 "again"
             )
-    return WeightNames(file, program, params, names, classes, features)
+    return WeightNames(file, program, params, names, classes, features, content.get("thresholds"))
+
+
+def check_thresholds(found: Any, num_classes: int, where: Path) -> list[float]:
+    """Thresholds as numbers.
+
+    Raises:
+        DamagedFileError: they are not one number from 0 to 1 for each class.
+    """
+    numbers = isinstance(found, list) and all(type(value) in (int, float) and 0 <= value <= 1 for value in found)
+    if not numbers or len(found) != num_classes:
+        raise DamagedFileError(f"{where}: damaged: thresholds: expected {num_classes} numbers from 0 to 1")
+    return [float(value) for value in found]
 
 
 def _params_of(path: Path) -> Path:

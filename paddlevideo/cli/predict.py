@@ -23,7 +23,7 @@ _THRESHOLD = 0.5  # from which a class of several is shown
 
 if TYPE_CHECKING:
     from paddlevideo.config import Config
-    from paddlevideo.inference.predictions import Prediction
+    from paddlevideo.inference.predictions import Prediction, Threshold
     from paddlevideo.inference.predictor import Predictor
 
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--threshold",
         type=options.share,
-        help="show the classes of at least this score (0.5 for several labels per clip)",
+        help="show the classes of at least this score (of several labels per clip: the model's own thresholds, or 0.5)",
     )
     add(
         "--timeout_s",
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def show(prediction: Prediction, top_k: int | None, threshold: float | None, times: bool) -> None:
+def show(prediction: Prediction, top_k: int | None, threshold: Threshold | None, times: bool) -> None:
     """Prints one video's classes, or why it has none."""
     from paddlevideo.inference.predictions import lines_of
 
@@ -156,9 +156,11 @@ def show(prediction: Prediction, top_k: int | None, threshold: float | None, tim
         print("\ttime:", ", ".join(f"{name} {seconds * 1e3:.1f} ms" for name, seconds in named.items()), flush=True)
 
 
-def threshold_of(args: argparse.Namespace, predictor: Predictor, top_k: int | None) -> float | None:
-    """``--threshold``; of several labels per clip 0.5 without ``--top_k``."""
-    return _THRESHOLD if args.threshold is None and predictor.multi_label and top_k is None else args.threshold
+def threshold_of(args: argparse.Namespace, predictor: Predictor, top_k: int | None) -> Threshold | None:
+    """``--threshold``; of several labels per clip, without ``--top_k``, the model's own, one per class, or 0.5."""
+    if args.threshold is not None or not predictor.multi_label or top_k is not None:
+        return args.threshold
+    return predictor.thresholds or _THRESHOLD
 
 
 def top_k_of(config: Config | None) -> int | None:

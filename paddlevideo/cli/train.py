@@ -37,6 +37,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="move the work of another run in output_dir aside, into previous_N")
     add("--multigrid", action="store_true", help="clips of the shapes that MULTIGRID gives, small ones first")
     add("--scale_lr", action="store_true", help="scale rates from OPTIMIZER.base_batch_size to this global batch")
+    limit = "stop with a resume point after so many hours of training, e.g. 11.5; --resume continues"
+    add("--max_hours", type=options.positive, metavar="H", help=limit)
     add("-p", "--profiler_options", metavar="OPTIONS", help='e.g. "batch_range=[10,20];profile_path=model.profile"')
     add("--fleet", action="store_true", help="accepted for old scripts; the launcher's ranks are used either way")
 
@@ -69,7 +71,8 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> int:
     from paddlevideo import api
 
-    names = ("weights", "validate", "resume", "overwrite", "multigrid", "scale_lr", "profiler_options", "fleet")
+    names = ("weights", "validate", "resume", "overwrite", "multigrid", "scale_lr", "max_hours")
+    names += ("profiler_options", "fleet")
     more = {name: vars(args)[name] for name in names}
     config = options.read_run_config(args)
     trained = api.train(config, **run_options(args), **more)

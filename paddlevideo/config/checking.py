@@ -55,7 +55,7 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
         *_dataset(data.get("DATASET")),
         *_label_kinds(data),
         *pipeline_problems(data, uses),
-        *_swa(data.get("SWA"), data.get("epochs")),
+        *_swa(data.get("SWA"), data.get("epochs"), "EARLY_STOP" in data),
         *_sinks(data),
         *(component(METRICS, data["METRIC"], "METRIC") if "METRIC" in data else ()),
         *(component(TRANSFORMS, data["MIX"], "MIX") if "MIX" in data else ()),
@@ -129,13 +129,15 @@ def key_problems(section: Any, known: Mapping[str, str], where: str, more: Seque
             yield from mistakes(value, known[key], join(where, key))
 
 
-def _swa(section: Any, epochs: Any) -> Problems:
-    """When averaging begins: named once, and within the run."""
+def _swa(section: Any, epochs: Any, early_stop: bool) -> Problems:
+    """When averaging begins: named once, and within the run, which nothing ends earlier."""
     if not isinstance(section, Mapping):
         return
     given = [key for key in ("start_epoch", "last_epochs") if key in section]
     if len(given) != 1:
         yield "SWA: give start_epoch (the first epoch that counts, from 1) or last_epochs (how many count), one of them"
+    if early_stop:
+        yield "EARLY_STOP: may end a run before its last epochs, which SWA averages; take one of the two out"
     for key in given:
         value = section[key]
         if isinstance(value, int) and isinstance(epochs, int) and value > max(epochs, 1):
@@ -256,22 +258,44 @@ def _dataset(section: Any) -> Problems:
 
 
 def _label_kinds(data: Mapping[str, Any]) -> Problems:
-    """Several labels per clip need a loss, and scores, in which classes do not exclude one another."""
+    """Several labels per clip need losses, and scores, in which classes do not exclude one another."""
     dataset, model = data.get("DATASET"), data.get("MODEL")
-    head = model.get("head") if isinstance(model, Mapping) else None
-    loss = head.get("loss_cfg") if isinstance(head, Mapping) else None
-    default = _constants(HEADS, head.get("name") if isinstance(head, Mapping) else None).get("default_loss")
-    name = loss.get("name") if isinstance(loss, Mapping) else default or "the loss"
-    if not isinstance(dataset, Mapping) or _constants(LOSSES, name).get("multi_label"):
+    sections = dataset if isinstance(dataset, Mapping) else {}
+    splits = [s for s in SPLITS if isinstance(sections.get(s), Mapping) and sections[s].get("multi_label") is True]
+    if not splits or not isinstance(model, Mapping):
         return
     fitting = " or ".join(other for other in LOSSES.names() if _constants(LOSSES, other).get("multi_label"))
-    way_out = f"{name} is for one label per clip; set MODEL.head.loss_cfg.name to {fitting}"
-    if head is None:
-        way_out = f"needs a MODEL with a head of its own, and loss_cfg: {{name: {fitting}}} in it"
-    for split in SPLITS:
-        section = dataset.get(split)
-        if isinstance(section, Mapping) and section.get("multi_label") is True:
-            yield f"DATASET.{split}.multi_label: {way_out}"
+    wrong = [
+        f"{_loss_of(head)} is for one label per clip; set {where}.loss_cfg.name to {fitting}"
+        for where, head in _heads(model)
+        if not _constants(LOSSES, _loss_of(head)).get("multi_label")
+    ]
+    for split in splits:
+        yield from (f"DATASET.{split}.multi_label: {line}" for line in wrong[:1])
+    pairs = model["loss"].get("Train") if isinstance(model.get("loss"), Mapping) else None
+    for i, spec in enumerate(pairs if isinstance(pairs, list) else ()):
+        name = spec.get("name") if isinstance(spec, Mapping) else None
+        takes = LOSSES.entry(name).parameters if isinstance(name, str) and name in LOSSES else None
+        if any(parameter.name == "act" for parameter in takes or ()) and spec.get("act") != "sigmoid":
+            yield f"MODEL.loss.Train[{i}].act: {name} is for one label per clip; set it to sigmoid, for several labels"
+
+
+def _heads(model: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Key path and section of the head of each network."""
+    items = model.get("models")
+    if not isinstance(items, list):
+        yield "MODEL.head", model.get("head")
+        return
+    for i, item in enumerate(items):
+        for name, network in item.items() if isinstance(item, Mapping) else ():
+            yield f"MODEL.models[{i}].{name}.head", network.get("head") if isinstance(network, Mapping) else None
+
+
+def _loss_of(head: Any) -> str:
+    """The name of a head's loss, in words where nothing states it."""
+    loss = head.get("loss_cfg") if isinstance(head, Mapping) else None
+    default = _constants(HEADS, head.get("name") if isinstance(head, Mapping) else None).get("default_loss")
+    return loss.get("name") if isinstance(loss, Mapping) else default or "the loss"
 
 
 def _pipelines(section: Any) -> Problems:

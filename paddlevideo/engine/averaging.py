@@ -406,11 +406,12 @@ class SWAHook(AverageHook):
         target = run.folder.stem("swa")
         with self.average.applied(), statistics_kept(run.framework):
             self._renew(run)
-            if distributed.is_main():
-                run.folder.save_weights("swa", run.framework, run.written_at())
-            validate = run.hook("validate")
+            validate, about = run.hook("validate"), run.written_at()
             if validate is not None:
-                validate.measure(run, "swa")
+                metric, _ = validate.measure(run, "swa")
+                about |= {"thresholds": metric.thresholds} if metric.finds_thresholds else {}
+            if distributed.is_main():
+                run.folder.save_weights("swa", run.framework, about)
         distributed.barrier()
         log.info("SWA: the mean of %d sets of weights since epoch %d: %s.pdparams", count, self.start_epoch, target)
 

@@ -169,15 +169,15 @@ class RunFolder:
         if stem.with_name(stem.name + MANIFEST).is_file():
             self._write_manifest(stem, read_manifest(stem.with_name(stem.name + MANIFEST))["files"], state)
 
-    def save_weights(self, what: str, framework: Any, progress: Mapping[str, int]) -> None:
+    def save_weights(self, what: str, framework: Any, progress: Mapping[str, Any]) -> None:
         """``<stem>.pdparams`` of a network, and of each part that it deploys by itself; each with a note.
 
         Args:
-            progress: ``epoch`` and ``step``, for the note.
+            progress: ``epoch``, ``step`` and what else the note states.
         """
         self.weights_job(what, framework, progress)()
 
-    def weights_job(self, what: str, framework: Any, progress: Mapping[str, int]) -> Callable[[], None]:
+    def weights_job(self, what: str, framework: Any, progress: Mapping[str, Any]) -> Callable[[], None]:
         """``save_weights`` of the weights as they are now, to be called when they may have changed."""
         stem, about = self.stem(what), {"model_name": self.model_name, "run": self.run, **progress}
         states = {ending: numpy_state(network) for ending, network in framework.checkpoints().items()}

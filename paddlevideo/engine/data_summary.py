@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from paddlevideo.loader.datasets.records import class_counts, num_unlabelled, pa
 log = logging.getLogger("paddlevideo")
 
 _CLASSES = 20  # shown one by one
+_WORST = 10  # of more classes
 _NAMES = 3  # files shown of those that are left out
 _PART = 8192  # lines
 
@@ -142,6 +143,29 @@ def _per_class(counts: dict[int, int], classes: Classes) -> str:
     shown = [f"{_name(k, classes)} {n}" for k, n in list(counts.items())[:_CLASSES]]
     rest = list(counts.values())[_CLASSES:]
     return ", ".join(shown) + (f", ... and {len(rest)} more with {min(rest)} to {max(rest)} each" if rest else "")
+
+
+def class_line(rows: Sequence[Mapping[str, Any]], mode: str, classes: Classes) -> str:
+    """Figures of every class beside its number of samples, of many classes those of the worst.
+
+    Args:
+        rows: of ``Metric.per_class``.
+        mode: what was measured, as the log names it.
+    """
+    known = [row for row in rows if row["num_truth"]]
+    key = "average_precision" if rows and "average_precision" in rows[0] else "recall"
+    worst = sorted(known, key=lambda row: row[key])[:_WORST] if len(known) > _CLASSES else known
+    shown = ", ".join(f"{row.get('name') or _name(row['class'], classes)} {_figures_of(row)}" for row in worst)
+    rest = f"; the {len(worst)} worst of {len(known)}" if len(worst) < len(known) else ""
+    empty = f"; {len(rows) - len(known)} without a sample" if len(known) < len(rows) else ""
+    return f"{mode} classes: {shown}{rest}{empty}"
+
+
+def _figures_of(row: Mapping[str, Any]) -> str:
+    if "average_precision" in row:
+        return f"AP {row['average_precision']:.3f} of {row['num_truth']}"
+    precision = "-" if row["precision"] is None else f"{row['precision']:.3f}"
+    return f"{row['num_right']}/{row['num_truth']} (recall {row['recall']:.3f}, precision {precision})"
 
 
 def _name(k: int, classes: Classes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import paddle
@@ -96,7 +96,9 @@ def all_reduce_sum(values: list[float]) -> list[float]:
     return values if _channel is None else _channel.all_reduce_sum(values)
 
 
-def read_checked(values: paddle.Tensor, num_checked: int, stop: bool) -> tuple[list[float], bool, bool]:
+def read_checked(
+    values: paddle.Tensor, num_checked: int, stops: Sequence[bool]
+) -> tuple[list[float], bool, tuple[bool, ...]]:
     """The one read from the device and the one exchange between ranks of an optimizer step.
 
     With NCCL the flags of the ranks are summed on the device before the read; otherwise by ``all_reduce_sum`` after it.
@@ -104,20 +106,22 @@ def read_checked(values: paddle.Tensor, num_checked: int, stop: bool) -> tuple[l
     Args:
         values: float32 [n], of this rank.
         num_checked: so many of them, from the first one on, must be finite.
-        stop: whether this rank is to stop.
+        stops: whether this rank is to stop, for each reason.
 
     Returns:
-        The values; whether one that must be finite is not, on any rank; whether any rank is to stop.
+        The values; whether one that must be finite is not, on any rank; whether any rank is to stop, for each reason.
     """
     if _channel is not None and dist.get_backend() == "NCCL":
         wrong = paddle.logical_not(paddle.isfinite(values[:num_checked])).any().astype("float32")
-        flags = paddle.stack([wrong, paddle.full([], float(stop))])
+        flags = paddle.concat([wrong.reshape([1]), paddle.to_tensor([float(stop) for stop in stops])])
         dist.all_reduce(flags)
-        *own, refused, stopped = paddle.concat([values, flags]).tolist()
+        read = paddle.concat([values, flags]).tolist()
+        own, (refused, *stopped) = read[: len(read) - len(stops) - 1], read[len(read) - len(stops) - 1 :]
     else:
         own = values.tolist()
-        refused, stopped = all_reduce_sum([float(not all(map(math.isfinite, own[:num_checked]))), float(stop)])
-    return own, refused > 0, stopped > 0
+        wrong = not all(map(math.isfinite, own[:num_checked]))
+        refused, *stopped = all_reduce_sum([float(wrong), *map(float, stops)])
+    return own, refused > 0, tuple(flag > 0 for flag in stopped)
 
 
 @contextlib.contextmanager

@@ -25,11 +25,12 @@ import paddle
 from paddlevideo.build import loader_for, metric_for
 from paddlevideo.engine import distributed
 from paddlevideo.engine.checkpoint import Arrays
-from paddlevideo.engine.data_summary import log_data, shared_videos_line
+from paddlevideo.engine.data_summary import class_line, log_data, shared_videos_line
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.sinks import SinkRun, Sinks
 from paddlevideo.errors import UserError
 from paddlevideo.loader.headers import check_headers
+from paddlevideo.ranges import suggest
 from paddlevideo.safe_io import write_pickle
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class LogHook(Hook):
 
 
 class CheckpointHook(Hook):
-    """Resume points: at every epoch's end, every ``steps`` optimizer steps, and on SIGTERM or SIGINT.
+    """Resume points: at every epoch's end, every ``steps`` optimizer steps, on SIGTERM or SIGINT, and when time is up.
 
     Comes after the hooks that change arrays of the run (averages, batch norms), and before those that may fail
     although the epoch is done (validation); these store their result with ``update``.
@@ -226,7 +227,7 @@ class CheckpointHook(Hook):
     def after_step(self, run: Trainer) -> None:
         run.folder.background.check()
         due = self._overdue or (self.steps and run.progress.step % self.steps == 0)
-        if run.stop_signal:
+        if run.stop_signal or run.out_of_time:
             self.save(run)
         elif due and run.progress.step_in_epoch < run.steps_per_epoch:
             self._save_unless_diverged(run)
@@ -297,6 +298,7 @@ class ValidateHook(Hook):
         build_metric: gives a fresh metric.
         interval: epochs between validations; the last epoch is always validated.  Multigrid training with a long cycle
             has its own (``Multigrid.validates_after``).
+        monitor: the figure that picks the best weights; None: the metric's own.
     """
 
     name = "validate"
@@ -306,7 +308,8 @@ class ValidateHook(Hook):
         """With ``--validate``: DATASET.valid, and METRIC."""
         if not run.options.validate:
             if distributed.is_main():
-                log.info("no --validate: there will be no %s_best.pdparams", run.config.settings.model_name)
+                unused = f", and monitor ({run.config.settings.monitor}) picks none" * bool(run.config.settings.monitor)
+                log.info("no --validate: there will be no %s_best.pdparams%s", run.config.settings.model_name, unused)
             return None
         classes = run.folder.classes
         loader = loader_for(
@@ -317,10 +320,11 @@ class ValidateHook(Hook):
             log.warning("%s", line)
         if distributed.is_main():
             check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")
-        return cls(loader, lambda: metric_for(run.config), run.config.settings.val_interval)
+        settings = run.config.settings
+        return cls(loader, lambda: metric_for(run.config), settings.val_interval, settings.monitor)
 
-    def __init__(self, loader: Any, build_metric: Callable[[], Any], interval: int):
-        self.loader, self.build_metric, self.interval = loader, build_metric, interval
+    def __init__(self, loader: Any, build_metric: Callable[[], Any], interval: int, monitor: str | None = None):
+        self.loader, self.build_metric, self.interval, self.monitor = loader, build_metric, interval, monitor
         self.best: float | None = None
         self.best_epoch = 0
         self.measured: Any = None  # the metric of the newest validation, on the main rank, until a report takes it
@@ -352,10 +356,22 @@ class ValidateHook(Hook):
         return epoch % self.interval == 0 or epoch == run.epochs
 
     def _try_metric(self, run: Trainer) -> None:
-        """A metric of a user's own file measures one batch, so that its mistakes show before the first step."""
+        """A metric of a user's own file measures one batch, so that its mistakes show before the first step; and any
+        metric where ``monitor`` names one of its figures.
+
+        Raises:
+            UserError: it has no such figure.
+        """
         metric = self.build_metric()
-        if not type(metric).__module__.startswith("paddlevideo."):
-            evaluate(run.framework, self.loader, metric, run.precision, max_batches=1)
+        if self.monitor is None and type(metric).__module__.startswith("paddlevideo."):
+            return
+        figures = evaluate(run.framework, self.loader, metric, run.precision, max_batches=1)
+        names = [name for name in figures if not name.startswith("num_")]
+        if self.monitor is not None and self.monitor not in names:
+            raise UserError(
+                f"{run.config.source}: monitor: {self.monitor!r} is no figure of {type(metric).__name__}"
+                f"{suggest(self.monitor, names, listed=False)}; there are: {', '.join(names)}"
+            )
 
     def measure(self, run: Trainer, mode: str) -> tuple[Any, dict[str, float]]:
         """Evaluates the weights that are in the network now, and logs the figures as ``mode``."""
@@ -369,30 +385,40 @@ class ValidateHook(Hook):
             f"END epoch:{run.progress.epoch:<3d} {mode} {named} batch_cost_sum: {seconds:.5f} sec, "
             f"avg_ips: {count / max(seconds, 1e-9):.5f} instance/sec."
         )
+        if rows := metric.per_class():
+            log.info("%s", class_line(rows, mode, run.folder.classes))
         run.hook("log").write(mode, run.progress.step, {**figures, "epoch": run.progress.epoch})
         return metric, figures
 
     def _validate(self, run: Trainer) -> None:
         metric, figures = self.measure(run, "val")
         self.measured = metric if distributed.is_main() else None
-        figure = figures[metric.primary]
-        if math.isnan(figure):  # nothing to measure against; the metric has logged why
-            return
-        if figures.get("num_non_finite"):
+        name = self.monitor or metric.primary
+        label, figure = self.monitor or metric.primary_label, figures[name]
+        usable = not math.isnan(figure)  # else there is nothing to measure against; the metric has logged why
+        if usable and figures.get("num_non_finite"):
             log.warning("epoch %d: not taken as the best model, since scores are not finite", run.progress.epoch)
-            return
-        if self.best is None or figure > self.best:
+            usable = False
+        early_stop = run.hook("early_stop")
+        if early_stop is not None:
+            early_stop.take(figure if usable else -math.inf, name)
+        if usable and (self.best is None or figure > self.best):
             self.best, self.best_epoch = figure, run.progress.epoch
-            self._save_best(run, f"({metric.primary_label}){int(figure * 10000) / 10000}")
+            about = {"thresholds": metric.thresholds} if metric.finds_thresholds else {}
+            self._save_best(run, f"({label}){int(figure * 10000) / 10000}", about)
 
-    def _save_best(self, run: Trainer, figure: str) -> None:
-        """Begins to write the weights and the optimizer; the log has a line when they are whole."""
+    def _save_best(self, run: Trainer, figure: str, about: dict[str, Any]) -> None:
+        """Begins to write the weights and the optimizer; the log has a line when they are whole.
+
+        Args:
+            about: more fields of the weights' note.
+        """
         if not distributed.is_main():
             log.info("Already save the best model %s", figure)
             return
-        folder = run.folder
+        folder, about = run.folder, {**run.written_at(), **about}
         folder.background.wait()
-        write_weights, optimizer = folder.weights_job("best", run.framework, run.written_at()), run.optimizer_arrays()
+        write_weights, optimizer = folder.weights_job("best", run.framework, about), run.optimizer_arrays()
 
         def write() -> None:
             write_weights()
@@ -402,70 +428,13 @@ class ValidateHook(Hook):
         folder.background.submit(write)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch, "validated_epoch": self.validated_epoch}
+        state = {"best": self.best, "best_epoch": self.best_epoch, "validated_epoch": self.validated_epoch}
+        return state | {"monitor": self.monitor}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self.validated_epoch = state.get("validated_epoch")
-
-
-class ProfilerHook(Hook):
-    """``paddle.profiler`` over a range of steps, by PaddleVideo's option string.
-
-    Args:
-        options: ``batch_range=[10,20];state=GPU;tracer_option=Default;profile_path=model.profile;timer_only=False;``
-            ``exit_on_finished=True``, any part left out.
-
-    Raises:
-        UserError: an unknown or unreadable option.
-    """
-
-    name = "profiler"
-
-    @classmethod
-    def from_run(cls, run: Trainer) -> Self | None:
-        return cls(run.options.profiler_options) if run.options.profiler_options else None
-
-    def __init__(self, options: str):
-        known = {"batch_range": "[10, 20]", "state": "All", "tracer_option": "Default", "sorted_key": "total"}
-        known |= {"profile_path": "model.profile", "timer_only": "False", "exit_on_finished": "True"}
-        for part in filter(None, (p.strip() for p in options.split(";"))):
-            key, equals, value = part.partition("=")
-            if not equals or key.strip() not in known:
-                raise UserError(f"--profiler_options: {part!r} is none of {', '.join(f'{k}=..' for k in known)}")
-            known[key.strip()] = value.strip()
-        try:
-            first, last = (int(v) for v in known["batch_range"].strip("[]()").split(","))
-        except ValueError:
-            raise UserError(f"--profiler_options: batch_range={known['batch_range']}: expected [first,last]") from None
-        self.first, self.last, self.path = first, last, known["profile_path"]
-        self.exit = known["exit_on_finished"].lower() == "true"
-        self.timer_only = known["timer_only"].lower() == "true"
-        self._profiler: Any = None
-
-    def start(self, run: Trainer) -> None:
-        from paddle import profiler
-
-        self._profiler = profiler.Profiler(
-            scheduler=(self.first, self.last),
-            on_trace_ready=profiler.export_chrome_tracing(self.path),
-            timer_only=self.timer_only,
-        )
-        self._profiler.start()
-
-    def after_step(self, run: Trainer) -> None:
-        if self._profiler is None:
-            return
-        self._profiler.step(run.last["batch_size"])
-        if run.progress.step >= self.last:
-            self.finish(run)
-            if self.exit:
-                log.info("profile written to %s; stopping, since exit_on_finished is True", self.path)
-                run.end_early = True
-
-    def finish(self, run: Trainer) -> None:
-        if self._profiler is not None:
-            self._profiler.stop()
-            if not self.timer_only:
-                self._profiler.summary()
-            self._profiler = None
+        self.validated_epoch, then = state.get("validated_epoch"), state.get("monitor")
+        if then != self.monitor:
+            changed = f"{then or 'not given'} then, {self.monitor or 'not given'} now"
+            log.warning("monitor: %s: the best of the validations from now on will be written", changed)
+            self.best = None

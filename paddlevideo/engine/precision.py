@@ -44,14 +44,14 @@ class StepCheck:
             float32 does not hold.
         statistics: the sum of the batch norms' running statistics after the forward pass.
         refused: whether one of these three is not finite, on any rank: the step must not be taken.
-        stop: whether a rank has received a signal to stop.
+        stops: whether a rank is to stop, for each reason.
     """
 
     loss: float
     gradient_norm: float
     statistics: float
     refused: bool
-    stop: bool
+    stops: tuple[bool, ...]
 
     def __str__(self) -> str:
         text = f"loss {self.loss:.6g}, gradient norm {self.gradient_norm:.6g}"
@@ -128,7 +128,7 @@ class Precision:
         loss: paddle.Tensor,
         statistics: paddle.Tensor,
         figures: dict[str, paddle.Tensor],
-        stop: bool = False,
+        stops: Sequence[bool] = (),
     ) -> tuple[StepCheck, dict[str, float]]:
         """What decides about the step, and the figures of its log line, in the one read from the device.
 
@@ -138,7 +138,7 @@ class Precision:
         Args:
             statistics: ``RunningStatistics.copy()`` after the forward pass.
             figures: scalars by name.
-            stop: whether this rank has received a signal to stop.
+            stops: whether this rank is to stop, for each reason.
         """
         if self._scaler:
             self._scaler.unscale_(optimizer)
@@ -146,7 +146,7 @@ class Precision:
         if self._scaler:
             values.append(self._scaler._found_inf)
         vector = paddle.stack([value.astype("float32").reshape([]) for value in values])
-        read, refused, stopped = distributed.read_checked(vector, 3, stop)
+        read, refused, stopped = distributed.read_checked(vector, 3, stops)
         if self._scaler:
             # a number on the host from here on: Paddle's scaler and optimizers would read the tensor again
             self._scaler._found_inf = bool(read.pop())

@@ -17,6 +17,8 @@ _COMPARED = (
     "epochs",
     "MODEL",
     "DATASET.batch_size",
+    "DATASET.train.sample_by_class",
+    "DATASET.train.power",
     "PIPELINE.train",
     "MIX",
     "OPTIMIZER",
@@ -27,7 +29,14 @@ _COMPARED = (
 )
 # those of them that decide on the batches of an epoch: within one they cannot change.  Rates and the like can: a lower
 # rate or a clip is the remedy for a loss that is not finite
-_OF_AN_EPOCH = ("DATASET.batch_size", "PIPELINE.train", "MIX", "MULTIGRID")
+_OF_AN_EPOCH = (
+    "DATASET.batch_size",
+    "DATASET.train.sample_by_class",
+    "DATASET.train.power",
+    "PIPELINE.train",
+    "MIX",
+    "MULTIGRID",
+)
 
 
 def compare(then: Mapping[str, Any], now: Mapping[str, Any], within_epoch: bool, stem: Any) -> None:

@@ -82,7 +82,10 @@ class ReportHook(Hook):
             **versions(),
         }
         names = run.folder.classes.names
-        facts = {"run": run.folder.run, "class_names": list(names) if names else None, "shown": shown}
+        facts = {
+            "run": run.folder.run, "class_names": list(names) if names else None, "shown": shown,
+            "monitor": run.config.settings.monitor,
+        }  # fmt: skip
         self._report = self._make(run.folder.path, facts)
         self._update(run)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from paddlevideo.build import loader_for, metric_for, pipelines_of, trained_network
+from paddlevideo.classes import thresholds_of_weights
 from paddlevideo.collectors import BankCollector, Collector
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
@@ -70,6 +71,7 @@ def test(config: Config, options: Options, files: Files | None = None) -> dict[s
     set_up_logging(config.output_dir, distributed.rank(), config.settings.log_level)
     pipelines = pipelines_of(config)
     config, framework, classes = trained_network(config, options.weights, _log, pipelines)
+    metric.use_thresholds(thresholds_of_weights(options.weights, framework.num_classes))
     collectors = files.collectors(framework) if files is not None else []
     bank = framework.bank_request
     if bank:

@@ -84,6 +84,8 @@ class Trainer:
     replaced: np.ndarray = field(default_factory=lambda: np.zeros(0, "int64"))
     stepped: bool = True  # False where the last step was left out
     stop_signal: int = 0  # that all ranks have agreed on
+    deadline: float = math.inf  # of this rank, by time.monotonic()
+    out_of_time: bool = False  # the deadline of a rank has passed; all ranks have agreed on it
     end_early: bool = False
     first_loss: float | None = None  # of the run's first step
     _loss: float = 0.0  # of the last step that was taken
@@ -166,7 +168,7 @@ class Trainer:
             progress.step += 1
             self.last = {**figures, "reader_cost": read_s, "batch_cost": time.perf_counter() - waited_from}
             self._call("after_step")
-            if self.stop_signal or self.end_early:
+            if self.stop_signal or self.out_of_time or self.end_early:
                 self.end_early = True
                 windows.close()
                 return
@@ -196,9 +198,10 @@ class Trainer:
         statistics = self._statistics.copy()
         lr = usable_rate(self.schedule, self.progress.epoch, self.progress.step_in_epoch)
         loss, sums = self._gradients(window)
-        after, stop = self._statistics.copy(), bool(self._received)
-        check, figures = self.precision.check(self.optimizer, loss, after, sums, stop)
-        if check.stop:
+        after, stops = self._statistics.copy(), (bool(self._received), time.monotonic() >= self.deadline)
+        check, figures = self.precision.check(self.optimizer, loss, after, sums, stops)
+        signalled, self.out_of_time = check.stops
+        if signalled:
             self.stop_signal = self._received or int(signal.SIGTERM)
         self.stepped = not check.refused
         if check.refused:
@@ -290,7 +293,7 @@ class Trainer:
                 f"No weights were changed by these steps. {there}"
             )
 
-    def written_at(self) -> dict[str, int]:
+    def written_at(self) -> dict[str, Any]:
         """The step and epoch at which weights were written, for their note."""
         return {"epoch": self.progress.epoch, "step": self.progress.step}
 

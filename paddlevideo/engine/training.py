@@ -9,7 +9,7 @@ from typing import Any
 
 import paddle
 
-from paddlevideo.build import length_remarks, loader_for, network, pipelines_of, unread_remarks
+from paddlevideo.build import length_remarks, loader_for, network, pipelines_of, unread_remarks, weighted
 from paddlevideo.classes import (
     Classes,
     check_count,
@@ -24,11 +24,13 @@ from paddlevideo.engine import checkpoint, distributed
 from paddlevideo.engine.averaging import EMAHook, PreciseBNHook, SWAHook
 from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.data_summary import log_data
-from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, ProfilerHook, ValidateHook
+from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, ValidateHook
 from paddlevideo.engine.log import continue_logging, set_up_logging
 from paddlevideo.engine.multigrid import MultigridHook, shapes_of
 from paddlevideo.engine.precision import Precision, use_deterministic_kernels
+from paddlevideo.engine.profiling import ProfilerHook
 from paddlevideo.engine.run_report import MakeReport, ReportHook
+from paddlevideo.engine.stopping import EarlyStopHook, TimeLimitHook
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines import Pipeline
@@ -43,9 +45,10 @@ from paddlevideo.solver.optimizer import build_optimizer, describe_groups
 log = logging.getLogger("paddlevideo")
 
 # in this order at every moment but the end: the log has the step's figures before a checkpoint is written; its arrays
-# the averages have changed, and what is validated is in a resume point already
+# the averages have changed, and what is validated is in a resume point already; validations come before what they end
 HOOKS: tuple[type[Hook], ...] = (
-    LogHook, MultigridHook, EMAHook, PreciseBNHook, SWAHook, CheckpointHook, ValidateHook, ProfilerHook,
+    LogHook, MultigridHook, EMAHook, PreciseBNHook, SWAHook, TimeLimitHook, CheckpointHook, ValidateHook, EarlyStopHook,
+    ProfilerHook,
 )  # fmt: skip
 
 
@@ -92,6 +95,7 @@ def _prepared(config: Config, options: Options, folder: RunFolder, point: checkp
     config = settled(config, folder.classes)
     names = None if folder.classes.ids else folder.classes.names
     config = settle_flip(config, names, log.info, log.warning)
+    config = weighted(config, folder.classes, log.info)
     trainer = _assemble(config, options, folder, _seed(options.seed, point), resumed=point is not None)
     if point:
         trainer.load(point)
@@ -146,6 +150,7 @@ def _network(
     for where, (file, teaches) in framework.start_files().items():
         compare_start(classes, file, f"{where}: {file}", teaches, log.info)
     check_count(config, framework.num_classes, classes)
+    framework.check_losses()
     return _sync_batch_norm(framework) if config.settings.sync_bn else framework
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 import paddlevideo
 from paddlevideo.build import deployed_network
-from paddlevideo.classes import agreed, check_count, settled
+from paddlevideo.classes import agreed, check_count, settled, thresholds_of_weights
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.extensions import sources_of
@@ -153,12 +153,14 @@ def export(
                     f"{len(missing)} weights are no part of the program: the export cannot be read back as a checkpoint"
                 )
             features = digest_of_features(framework, config.section("MODEL"))
-            write_names(program, program.with_suffix(PARAMS_SUFFIX), names, classes.describe(), features)
+            thresholds = thresholds_of_weights(params_path, framework.num_classes) if framework.multi_label else None
+            write_names(program, program.with_suffix(PARAMS_SUFFIX), names, classes.describe(), features, thresholds)
             description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path))
             check = difference.describe() | {form: found.describe() for form, found in of_others.items()}
             detection = {"inputs": inputs, **settings.describe()} if settings else {}
             detection |= {WINDOW: window.describe()} if window else {}
-            replace(description, check=check, detection=detection, runtime=runtime).write(folder)
+            more = {"check": check, "detection": detection, "runtime": runtime, "thresholds": thresholds or []}
+            replace(description, **more).write(folder)
             write_atomic(folder / (name + CONFIG_SUFFIX), config.to_yaml())
             _move_to_target(folder, output_dir)
     say(f"model ({config['model_name']}) has been already saved in ({output_dir}).")

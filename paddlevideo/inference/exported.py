@@ -21,6 +21,7 @@ from paddlevideo.inference.runtimes.choice import doubt, files_of, open_model, r
 from paddlevideo.inference.runtimes.paddle import EXPORT_HINT, PARAMS_SUFFIX, PROGRAM_SUFFIXES
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import sha256, write_atomic
+from paddlevideo.weight_names import check_thresholds
 
 NEEDS_WEIGHTS = (
     "{}: a configuration; name the weights (.pdparams) that were trained with it, too, as in load(config, weights) or "
@@ -127,6 +128,8 @@ class Description:
         int8: what ``NAME.int8.onnx`` was calibrated on, and its cost, see ``inference.quantisation``; may be empty.
         imports: file or module -> sha256, of the user's modules that operators of the pipeline are from.
         background: the class of time in which nothing happens, where one was taught; else None.
+        thresholds: of several labels per clip, the least score per class that counts as found, K numbers, as the
+            validation found them; empty: none were found.
     """
 
     model_name: str
@@ -149,12 +152,13 @@ class Description:
     runtime: dict[str, Any] = field(default_factory=dict)
     int8: dict[str, Any] = field(default_factory=dict)
     background: str | None = None
+    thresholds: list[float] = field(default_factory=list)
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> Path:
         """Writes ``inference.yml`` into ``folder``."""
         values = asdict(self)
-        for key in ("detection", "imports", "runtime", "int8", "background"):
+        for key in ("detection", "imports", "runtime", "int8", "background", "thresholds"):
             if not values[key]:
                 del values[key]
         ordered = {"format_version": values.pop("format_version"), **values}
@@ -203,6 +207,8 @@ def read_description(folder: Path) -> Description | None:
             f"{path}: score_type: expected {ONE_LABEL} or {MULTI_LABEL}, got {values['score_type']!r}; export the "
             "model again"
         )
+    if values.get("thresholds"):
+        check_thresholds(values["thresholds"], values["num_classes"], path)
     require_declared(values.get("imports", {}), str(path))
     return Description(**values)
 

@@ -17,6 +17,7 @@ import numpy as np
 from paddlevideo import environment
 from paddlevideo.errors import UserError
 from paddlevideo.inference.inputs import KEY_BYTES, VideoInput, VideoInputs
+from paddlevideo.inference.predictions import Threshold
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.result_lines import FORMAT, Head, ResultLines, heads_of, line_of, part_path, parts_of
 from paddlevideo.inference.runtimes.base import Say, to_stderr
@@ -39,7 +40,7 @@ class Output:
     """
 
     top_k: int | None = None
-    threshold: float | None = None
+    threshold: Threshold | None = None
     scores: bool = True
     retry_failed: bool = False
     rank: int | None = None

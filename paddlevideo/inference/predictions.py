@@ -15,6 +15,8 @@ import numpy as np
 from paddlevideo.errors import UserError, printable
 from paddlevideo.safe_io import write_atomic
 
+Threshold = float | Sequence[float]  # the least score of a class that is shown: one, or one per class
+
 OUT_SUFFIXES = (".json", ".csv")  # .jsonl is written by ``result_lines``
 
 
@@ -43,14 +45,17 @@ class Prediction:
     infer_s: float = 0.0
     wait_s: float = 0.0
 
-    def best(self, k: int | None = None, threshold: float | None = None) -> list[tuple[int, float, str | None]]:
-        """Like ``top``, of the classes with a score of at least ``threshold``.
+    def best(self, k: int | None = None, threshold: Threshold | None = None) -> list[tuple[int, float, str | None]]:
+        """Like ``top``, of the classes with a score of at least ``threshold``, one number or one per class.
 
         Args:
             k: how many at most; None: 1, with a threshold all.
         """
         found = self.top(1 if k is None and threshold is None else k)
-        return [item for item in found if threshold is None or item[1] >= threshold]
+        if threshold is None:
+            return found
+        each = threshold if isinstance(threshold, Sequence) else None
+        return [item for item in found if item[1] >= (threshold if each is None else each[item[0]])]
 
     def top(self, k: int | None = 1) -> list[tuple[int, float, str | None]]:
         """The min(k, K) best classes, best first: (class id, score, name or None).  Equal scores: lower id first.
@@ -66,12 +71,13 @@ class Prediction:
         return [(int(i), float(self.scores[i]), self.names[i] if self.names else None) for i in order]
 
 
-def lines_of(prediction: Prediction, top_k: int | None, threshold: float | None = None) -> list[str]:
+def lines_of(prediction: Prediction, top_k: int | None, threshold: Threshold | None = None) -> list[str]:
     """The printed lines of one video.
 
     With ``top_k`` 1 plain values, ``top-1 class: 5``; else lists in falling order of score, ``top-3 class: [5, 2, 7]``.
-    With a threshold lists of all classes of at least that score, ``above 0.5 class: [0, 3]``, perhaps empty.  Scores
-    are printed with all the digits that a float32 has as a Python float.
+    With a threshold lists of all classes of at least that score, ``above 0.5 class: [0, 3]``, perhaps empty; with one
+    per class ``above its threshold class: [0, 3]``.  Scores are printed with all the digits that a float32 has as a
+    Python float.
     """
     top = prediction.best(top_k, threshold)
     k = len(top)
@@ -81,7 +87,8 @@ def lines_of(prediction: Prediction, top_k: int | None, threshold: float | None 
     lines = [f"Current video file: {printable(prediction.path)}"]
     for title, values in columns.items():
         if threshold is not None:
-            lines.append(f"\tabove {threshold:g} {title}: {values}")
+            limit = "its threshold" if isinstance(threshold, Sequence) else f"{threshold:g}"
+            lines.append(f"\tabove {limit} {title}: {values}")
         else:
             lines.append(f"\ttop-{k} {title}: {values[0] if k == 1 else values}")
     return lines
@@ -100,7 +107,7 @@ def check_out(path: str | Path) -> Path:
 
 
 def write_predictions(
-    path: Path, predictions: Sequence[Prediction], top_k: int | None, threshold: float | None = None
+    path: Path, predictions: Sequence[Prediction], top_k: int | None, threshold: Threshold | None = None
 ) -> None:
     """Writes predictions, atomically.
 
@@ -113,12 +120,12 @@ def write_predictions(
     write_atomic(path, as_text(predictions, top_k, threshold))
 
 
-def _as_json(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> bytes:
+def _as_json(predictions: Sequence[Prediction], top_k: int | None, threshold: Threshold | None) -> bytes:
     records = [{"path": each.path, **record_of(each, top_k, threshold)} for each in predictions]
     return json.dumps(records, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def record_of(prediction: Prediction, top_k: int | None, threshold: float | None) -> dict[str, Any]:
+def record_of(prediction: Prediction, top_k: int | None, threshold: Threshold | None) -> dict[str, Any]:
     """``{"top": [{"class", "score", "name"}], "scores": [K]}``, or ``{"error"}``."""
     if prediction.error is not None:
         return {"error": prediction.error}
@@ -126,7 +133,7 @@ def record_of(prediction: Prediction, top_k: int | None, threshold: float | None
     return {"top": top, "scores": [float(s) for s in prediction.scores]}
 
 
-def _as_csv(predictions: Sequence[Prediction], top_k: int | None, threshold: float | None) -> bytes:
+def _as_csv(predictions: Sequence[Prediction], top_k: int | None, threshold: Threshold | None) -> bytes:
     k = max([len(p.best(top_k, threshold)) for p in predictions if p.error is None], default=1)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")

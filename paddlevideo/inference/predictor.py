@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.build import normalization_of
-from paddlevideo.classes import Classes, order_in
+from paddlevideo.classes import Classes, order_in, thresholds_of_weights
 from paddlevideo.config import Config
 from paddlevideo.environment import available_cores, set_cpu_environment
 from paddlevideo.errors import UserError, printable
@@ -95,6 +95,7 @@ class Predictor:
         timeout_s: seconds for reading and transforming one clip; 0: no limit.
         origin: of the model.
         background: name of the class that is no span; None: the model has none.
+        thresholds: of several labels per clip, the least score per class that counts as found; None: unknown.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Predictor:
         timeout_s: float = TIMEOUT_S,
         origin: Origin = Origin(),
         background: str | None = None,
+        thresholds: Sequence[float] | None = None,
     ):
         if batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, got {batch_size}")
@@ -122,7 +124,7 @@ class Predictor:
         self.model, self.pipeline, self.name, self.names, self.multi_label = model, pipeline, name, names, multi_label
         self.batch_size, self.seed, self.damaged = batch_size, seed, damaged
         self.num_workers, self.timeout_s, self._say = num_workers, timeout_s, say
-        self.background = background
+        self.background, self.thresholds = background, thresholds
         self.origin, self._proven = origin, False  # whether a video went through the pipeline and the model
         # trained on extracted frames: of a video file the same frames are read directly
         names_of_steps = [step.get("name") for step in pipeline.describe().values() if isinstance(step, Mapping)]
@@ -152,6 +154,7 @@ class Predictor:
         """
         export = path if isinstance(path, Export) else Export.find(path, params, say)
         description, runtime = export.description, export.only_form(runtime or Runtime(), say)
+        thresholds = (description.thresholds if description else None) or None
         runtime.device()
         if description is not None and description.detection:
             raise _takes_boxes(export.program)
@@ -165,7 +168,8 @@ class Predictor:
         multi_label = description is not None and description.score_type == MULTI_LABEL
         origin = Origin.of_export(export, runtime.precision)
         background = description.background if description is not None and labels is None else None
-        return cls(model, steps, name, names, multi_label, say=say, origin=origin, background=background, **more)
+        more = {"background": background, "thresholds": thresholds, **more}
+        return cls(model, steps, name, names, multi_label, say=say, origin=origin, **more)
 
     @classmethod
     def from_config(
@@ -185,8 +189,9 @@ class Predictor:
         model = TrainedNetwork(config, weights, device, of_persons=False, say=say)
         count = model.framework.num_classes
         names = _names(labels, model.classes.names and list(model.classes.names), str(weights), count, say)
-        more = {"damaged": damaged_of(config), **more}
         multi_label = model.framework.multi_label
+        thresholds = thresholds_of_weights(weights, count) if multi_label else None
+        more = {"damaged": damaged_of(config), "thresholds": thresholds, **more}
         origin = Origin((weights_file(weights),), _without_pretrained(config.to_dict().get("MODEL")))
         return cls(model, model.pipeline, config["model_name"], names, multi_label, say=say, origin=origin, **more)
 

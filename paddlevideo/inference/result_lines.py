@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 from paddlevideo.errors import DamagedFileError, UserError
 from paddlevideo.inference.inputs import VideoInput, key_of
-from paddlevideo.inference.predictions import Prediction, record_of
+from paddlevideo.inference.predictions import Prediction, Threshold, record_of
 
 FORMAT = "paddlevideo.predictions"
 Head = tuple[bytes, str, bool]  # key and path of an input, and whether its line is a result
@@ -56,7 +56,7 @@ def parts_of(out: Path) -> dict[Path, int]:
 
 
 def line_of(
-    listed: VideoInput, prediction: Prediction, top_k: int | None, threshold: float | None, scores: bool
+    listed: VideoInput, prediction: Prediction, top_k: int | None, threshold: Threshold | None, scores: bool
 ) -> bytes:
     """The line of one input; a name that is not UTF-8 is escaped as JSON does it."""
     record: dict[str, Any] = {"path": listed.path}

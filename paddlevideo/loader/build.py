@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.loader.class_balance import balanced_chances, describe_chances
 from paddlevideo.loader.collate import BatchSource
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import describe
@@ -170,8 +171,8 @@ def build_loader(
         dataset_cfg: ``DATASET.<split>``: ``format`` (the class) and its arguments; and, for any class, ``on_error``
             (training: skip, raise; evaluation: raise, count; the first is the default), ``timeout_s`` per clip (60),
             ``max_replacements`` (10), ``damaged`` (refuse, or read: take what can be decoded of a damaged video),
-            ``missing`` for files that are not there (raise, skip), and ``index`` (auto, none, or the folder of the
-            videos' index).
+            ``missing`` for files that are not there (raise, skip), ``index`` (auto, none, or the folder of the
+            videos' index), and in training ``sample_by_class`` with its ``power``.
         pipeline: of ``PIPELINE.<split>``, or that section.
         split: ``train`` (ranks padded to equal numbers, unreadable files skipped), ``valid`` or ``test`` (no sample
             twice, unreadable files raised or counted).
@@ -199,7 +200,7 @@ def build_loader(
         _relabel(dataset, label_order)
     if split != "test" and not dataset.has_boxes:
         _check_sample(dataset, where)
-    weights = dataset.sampling_weights() if shuffle else None
+    weights = _chances(dataset, reading, where) if split == "train" or reading.sample_by_class else None
     plan = BatchPlan(
         len(dataset.records), batch_size, seed, shuffle, drop_last, rank, world_size, split == "train", weights,
         dataset.shuffled, grid and grid.clips,
@@ -308,6 +309,17 @@ def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int |
         raise UserError(f"{where}: {section.get('file_path')} holds no samples")
     _check_records(dataset, where)
     return dataset
+
+
+def _chances(dataset: Dataset, reading: Reading, where: str) -> np.ndarray | None:
+    """Probability of each sample of training; None: every sample once."""
+    if not reading.sample_by_class:
+        return dataset.sampling_weights()
+    if where != "DATASET.train":
+        raise ConfigError(where, [f"{where}.sample_by_class: draws samples of training; take it out of this split"])
+    chances = balanced_chances(dataset, reading.power)
+    dataset.remarks = [*dataset.remarks, describe_chances(chances, reading.power)]
+    return chances
 
 
 def _policy(chosen: str | None, split: str, where: str) -> str:

@@ -65,8 +65,23 @@ class Metric(ABC):
         return {}
 
     def per_class(self) -> list[dict[str, Any]] | None:
-        """A row per class for the report of detections, after ``compute``; None: no such table."""
+        """A row per class, after ``compute``, for the log and for the report of detections: ``class``, ``num_truth``,
+        and ``recall`` and ``precision`` or ``average_precision``; None: there are none."""
         return None
+
+    @property
+    def thresholds(self) -> list[float] | None:
+        """After ``compute``: the least score per class that counts as found; None: classes exclude each other."""
+        return None
+
+    @property
+    def finds_thresholds(self) -> bool:
+        """Whether ``thresholds`` were chosen on these samples, so that they are kept with the weights."""
+        return False
+
+    def use_thresholds(self, thresholds: Sequence[float] | None) -> None:
+        """Called before a test with the thresholds that its weights carry, K numbers; None: they carry none."""
+        return
 
     def results(self) -> list[tuple[int, Any, np.ndarray]] | None:
         """(place in the data set, label, scores [K]) of every sample; None: they are not kept."""

@@ -32,16 +32,17 @@ def confusion_matrix(scores: np.ndarray, labels: np.ndarray, num_classes: int) -
 
 
 def per_class_table(matrix: np.ndarray, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """One row per class: ``class``, ``name``, ``num_samples``, ``num_right``, ``accuracy``, ``most_taken_for``.
+    """One row per class: ``class``, ``name``, ``num_samples``, ``num_predicted``, ``num_right``, ``accuracy``,
+    ``precision``, ``most_taken_for``.
 
-    ``accuracy`` is 0 to 1, or None for a class without samples; ``most_taken_for`` is the class (number) that most of
-    its errors went to, or None if there were none.
+    ``accuracy`` (the recall) is 0 to 1, or None for a class without samples, ``precision`` for one that is predicted
+    nowhere; ``most_taken_for`` is the class (number) that most of its errors went to, or None if there were none.
 
     Args:
         matrix: of ``confusion_matrix``.
         names: K class names; the numbers if not given.
     """
-    rows = []
+    rows, predicted = [], np.asarray(matrix).sum(axis=0).tolist()
     for k, row in enumerate(np.asarray(matrix)):
         total, right = int(row.sum()), int(row[k])
         errors = row.copy()
@@ -51,8 +52,10 @@ def per_class_table(matrix: np.ndarray, names: Sequence[str] | None = None) -> l
                 "class": k,
                 "name": str(k) if names is None else names[k],
                 "num_samples": total,
+                "num_predicted": predicted[k],
                 "num_right": right,
                 "accuracy": right / total if total else None,
+                "precision": right / predicted[k] if predicted[k] else None,
                 "most_taken_for": int(errors.argmax()) if errors.any() else None,
             }
         )
@@ -63,10 +66,11 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
     """``per_class_table`` as aligned text, worst class first, classes without samples last."""
     names = {row["class"]: row["name"] for row in rows}
     width = max((len(name) for name in names.values()), default=4)
-    lines = [f"{'class':>5} {'name':<{width}} {'samples':>7} {'right':>7} {'accuracy':>8}  most taken for"]
+    head = f"{'class':>5} {'name':<{width}} {'samples':>7} {'right':>7} {'accuracy':>8} {'precision':>9}"
+    lines = [f"{head}  most taken for"]
     for row in sorted(rows, key=lambda r: (r["accuracy"] is None, r["accuracy"] or 0.0)):
-        accuracy = "-" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
+        accuracy, precision = ("-" if row[k] is None else f"{row[k]:.4f}" for k in ("accuracy", "precision"))
         taken = names.get(row["most_taken_for"], "")
-        counts = f"{row['num_samples']:>7} {row['num_right']:>7} {accuracy:>8}"
+        counts = f"{row['num_samples']:>7} {row['num_right']:>7} {accuracy:>8} {precision:>9}"
         lines.append(f"{row['class']:>5} {row['name']:<{width}} {counts}  {taken}".rstrip())
     return "\n".join(lines)

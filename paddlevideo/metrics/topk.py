@@ -6,15 +6,21 @@ score is right by chance only.  A sample whose scores are not all numbers is wro
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.base import Metric
-from paddlevideo.ranges import NumClasses, PositiveInt
+from paddlevideo.metrics.several_labels import DEFAULT_THRESHOLD, best_thresholds, class_rows, f1_scores
+from paddlevideo.ranges import NumClasses, PositiveInt, Probability
 from paddlevideo.registry import METRICS
+
+log = logging.getLogger("paddlevideo")
+
+_BEST = "best_f1"
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -120,6 +126,32 @@ def mmit_mean_average_precision(scores: np.ndarray, multi_hot: np.ndarray) -> fl
     return _mean_ap(np.asarray(scores), np.asarray(multi_hot))
 
 
+def one_label_rows(scores: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+    """A row per class: ``class``, the numbers of samples ``num_truth`` of it, ``num_predicted`` and ``num_right``, and
+    ``recall`` and ``precision``, 0 to 1; None where there is nothing to divide by.
+
+    Args:
+        scores: [N, K], any scale.
+        labels: int [N], 0 to K - 1.
+    """
+    scores, labels = _checked(scores, labels)
+    predicted, width = predictions(scores), scores.shape[1]
+    parts = (labels, predicted[predicted >= 0], labels[predicted == labels])
+    return [
+        {
+            "class": k,
+            "num_truth": num_truth,
+            "num_predicted": num_predicted,
+            "num_right": num_right,
+            "recall": num_right / num_truth if num_truth else None,
+            "precision": num_right / num_predicted if num_predicted else None,
+        }
+        for k, (num_truth, num_predicted, num_right) in enumerate(
+            zip(*(np.bincount(part, minlength=width).tolist() for part in parts))
+        )
+    ]
+
+
 @METRICS.register("CenterCropMetric", "MultiCropMetric")
 class TopKMetric(Metric):
     """Accuracies of single-label recognition, or average precisions if the labels are multi-hot.
@@ -131,6 +163,9 @@ class TopKMetric(Metric):
     Args:
         topk: the k of each accuracy; k beyond the number of classes is all classes.
         log_interval: a key of PaddleVideo's files; changes nothing, the engine has its own.
+        threshold: of several labels per clip, the least score of a class that counts as found: a number; or
+            ``best_f1``: for each class the one with the highest F1 on the validation split, which is kept with the best
+            weights.  A test takes those of its weights.
         num_ensemble_views, num_spatial_crops, num_classes, num_cls: likewise, of its SlowFast files; ``--check``
             refuses values that differ from DATASET.test and MODEL.head.
 
@@ -148,6 +183,7 @@ class TopKMetric(Metric):
         self,
         topk: list[PositiveInt] | PositiveInt = (1, 5),
         log_interval: PositiveInt = 1,
+        threshold: Probability | Literal["best_f1"] = DEFAULT_THRESHOLD,
         num_ensemble_views: PositiveInt | None = None,
         num_spatial_crops: PositiveInt | None = None,
         num_classes: NumClasses | None = None,
@@ -156,7 +192,9 @@ class TopKMetric(Metric):
         self.topk = tuple(topk) if isinstance(topk, Iterable) else (topk,)
         if not self.topk or any(not isinstance(k, int) or k < 1 for k in self.topk):
             raise ValueError(f"topk: whole numbers of at least 1 are expected, got {topk!r}")
-        self.log_interval = log_interval
+        self.log_interval, self.threshold = log_interval, threshold
+        self._fixed: list[float] | None = None  # of the weights that are tested
+        self._rows: list[dict[str, Any]] | None = None
         self._labels: dict[int, Any] = {}
         self._scores: dict[int, np.ndarray] = {}
         self._unreadable: set[int] = set()
@@ -213,7 +251,8 @@ class TopKMetric(Metric):
                 self.update(state["index"], state, state)
 
     def compute(self) -> dict[str, float]:
-        """``top<k>``, ``mean_class_accuracy`` (or ``mAP``, ``mmit_mAP``), 0 to 1; ``num_samples``, ``num_unreadable``.
+        """``top<k>``, ``mean_class_accuracy`` (or ``mAP``, ``mmit_mAP``, ``f1_micro``, ``f1_macro``), 0 to 1;
+        ``num_samples``, ``num_unreadable``.
 
         Raises:
             UserError: there is no sample.
@@ -224,15 +263,52 @@ class TopKMetric(Metric):
         scores, labels = state["scores"], state["label"]
         if self._is_multi_hot():
             multi_hot = labels >= 0.5
+            thresholds = self._fixed or self.threshold
+            if thresholds == _BEST:
+                thresholds = best_thresholds(scores, multi_hot)
+            self._rows = class_rows(scores, multi_hot, thresholds)
+            for row, own, hot in zip(self._rows, scores.T, multi_hot.T):
+                row["average_precision"] = average_precision(own, hot)
             figures = {
                 "mAP": mean_average_precision(scores, multi_hot),
                 "mmit_mAP": mmit_mean_average_precision(scores, multi_hot),
+                **f1_scores(self._rows),
             }
         else:
             accuracies = top_k_accuracy(scores, labels, self.topk)
             figures = {f"top{k}": accuracy for k, accuracy in zip(self.topk, accuracies)}
             figures["mean_class_accuracy"] = mean_class_accuracy(scores, labels)
+            self._rows = one_label_rows(scores, labels)
         return {**figures, "num_samples": len(scores), "num_unreadable": len(self._unreadable)}
+
+    def per_class(self) -> list[dict[str, Any]] | None:
+        """After ``compute``: of one label per clip ``one_label_rows``; of several ``several_labels.class_rows`` and
+        ``average_precision``, NaN for a class without a sample."""
+        return self._rows
+
+    @property
+    def thresholds(self) -> list[float] | None:
+        """After ``compute``: the least score per class that counts as found; None of one label per clip."""
+        return [row["threshold"] for row in self._rows] if self._rows and "threshold" in self._rows[0] else None
+
+    @property
+    def finds_thresholds(self) -> bool:
+        """Whether ``thresholds`` come from the samples."""
+        return self.threshold == _BEST and self._fixed is None
+
+    def use_thresholds(self, thresholds: Sequence[float] | None) -> None:
+        """Those of the weights that are tested, which take the place of ``best_f1``."""
+        if self.threshold != _BEST:
+            return
+        if thresholds is None:
+            log.warning(
+                "METRIC.threshold: best_f1: these weights carry no thresholds (training with --validate finds them); "
+                "the figures are at %g",
+                DEFAULT_THRESHOLD,
+            )
+            self.threshold = DEFAULT_THRESHOLD
+        else:
+            self._fixed = list(thresholds)
 
     def results(self) -> list[tuple[int, Any, np.ndarray]]:
         """(data set index, label, scores float32 [K]) of every sample, by index; NaN scores: it could not be read."""

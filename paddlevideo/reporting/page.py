@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.metrics.confusion import confusion_matrix, per_class_table
+from paddlevideo.metrics.several_labels import DEFAULT_THRESHOLD, class_rows
 from paddlevideo.metrics.topk import average_precision, predictions
 from paddlevideo.reporting.confusion_drawing import matrix_section
 from paddlevideo.reporting.markup import bar, document, percent, run_facts, table, text
@@ -40,6 +41,7 @@ class ReportPage:
         classes: for detection, a mapping per class: ``class``, ``name``, ``num_truth``, ``num_detections``,
             ``average_precision`` (0 to 1, or NaN).
         clips: links and pictures of the clips; None: their names alone.
+        thresholds: of several labels per clip, the least score per class that counts as found; None: 0.5.
     """
 
     title: str
@@ -50,6 +52,7 @@ class ReportPage:
     config: str = ""
     classes: Sequence[Mapping[str, Any]] | None = None
     clips: ClipViews | None = None
+    thresholds: Sequence[float] | None = None
 
     def name(self, k: int) -> str:
         """The label of class ``k``: its number, and its name if there is one."""
@@ -119,13 +122,14 @@ def _class_table(report: ReportPage, matrix: np.ndarray, totals: np.ndarray) -> 
         accuracy = row["num_right"] / total if total else None
         other = row["most_taken_for"]
         taken = "" if other is None else f"{text(report.name(other))} ({matrix[k, other]})"
-        cells = [text(report.name(k)), str(total), str(row["num_right"]), bar(accuracy), taken]
+        counts = [str(total), str(row["num_predicted"]), str(row["num_right"])]
+        cells = [text(report.name(k)), *counts, bar(accuracy), percent(row["precision"]), taken]
         rows.append((accuracy, cells))
     rows.sort(key=lambda pair: (pair[0] is None, pair[0] or 0.0))
-    header = ("class", "clips", "right", "accuracy", "most often taken for (clips)")
+    header = ("class", "clips", "predicted", "right", "accuracy (recall)", "precision", "most often taken for (clips)")
     empty = int((totals == 0).sum())
     note = f'<p class="note">{empty} classes have no clip; they stand last.</p>' if empty else ""
-    content = table(header, (cells for _, cells in rows), "tnntt", scroll=True)
+    content = table(header, (cells for _, cells in rows), "tnnntnt", scroll=True)
     return f"<h2>Classes, the worst first</h2>{note}{content}"
 
 
@@ -192,13 +196,7 @@ def _class_clips(report: ReportPage, results: Results, ranking: Ranking) -> str:
 def _several_labels(report: ReportPage, results: Results) -> list[str]:
     """The sections of multi-label recognition: average precision per class and per clip."""
     hot = multi_hot_of(results) >= 0.5
-    rows = []
-    for k, (scores, positive) in enumerate(zip(results.scores.T, hot.T)):
-        value = average_precision(scores, positive)
-        rows.append((value, [text(report.name(k)), str(int(positive.sum())), bar(value)]))
-    rows.sort(key=lambda pair: (np.isnan(pair[0]), pair[0]))
-    header = ("class", "clips with it", "average precision")
-    classes = table(header, (cells for _, cells in rows), "tnt", scroll=True)
+    classes = _several_classes(report, results.scores, hot)
     ranking = Ranking.of(results)
 
     def clips(which: list[int]) -> str:
@@ -210,9 +208,26 @@ def _several_labels(report: ReportPage, results: Results) -> list[str]:
         return table(("path", "labels", "as many highest classes", "average precision"), cells, "pttn")
 
     return [
-        f"<h2>Classes, the worst first</h2>{classes}",
+        classes,
         f"<h2>Worst clips</h2>{_pictures_note(report)}{clips(ranking.worst)}<h2>Best clips</h2>{clips(ranking.best)}",
     ]
+
+
+def _several_classes(report: ReportPage, scores: np.ndarray, hot: np.ndarray) -> str:
+    """Every class with its average precision, the lowest first, and what is found at its threshold."""
+    rows = []
+    for row, own, positive in zip(class_rows(scores, hot, report.thresholds or DEFAULT_THRESHOLD), scores.T, hot.T):
+        value = average_precision(own, positive)
+        counts = [str(row["num_truth"]), bar(value), f"{row['threshold']:.3g}", str(row["num_predicted"])]
+        shares = [percent(row[key]) for key in ("precision", "recall", "f1")]
+        rows.append((value, [text(report.name(row["class"])), *counts, *shares]))
+    rows.sort(key=lambda pair: (np.isnan(pair[0]), pair[0]))
+    empty = int((~hot.any(axis=0)).sum())
+    note = '<p class="note">Found: clips with a score of at least the class\'s threshold.'
+    note += f" {empty} classes have no clip; they stand last.</p>" if empty else "</p>"
+    header = ("class", "clips with it", "average precision", "threshold", "found", "precision", "recall", "F1")
+    content = table(header, (cells for _, cells in rows), "tntnnnnn", scroll=True)
+    return f"<h2>Classes, the worst first</h2>{note}{content}"
 
 
 def _detected_classes(classes: Sequence[Mapping[str, Any]]) -> str:

@@ -94,9 +94,10 @@ class ReportFiles:
         ]
         title = f"{config['model_name']}: test of {Path(self.weights).name}"
         results = files.results if isinstance(files, ClipFiles) else None
+        rows = metric.per_class() if results is None else None  # else from the results
         folder, suffix = self._place(config)
         clips = None if results is None else self._clips(metric, results, loader, folder)
-        page = ReportPage(title, figures, results, names, facts, config.to_yaml(), metric.per_class(), clips)
+        page = ReportPage(title, figures, results, names, facts, config.to_yaml(), rows, clips, metric.thresholds)
         write_report(folder / f"report{suffix}.html", page)
         log.info("report: %s", folder / f"report{suffix}.html")
 

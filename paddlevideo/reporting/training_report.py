@@ -34,7 +34,8 @@ class TrainingReport:
 
     Args:
         folder: the output folder.
-        facts: of the run: ``run`` (its identity), ``class_names`` and ``shown`` (what, value).
+        facts: of the run: ``run`` (its identity), ``class_names``, ``shown`` (what, value), and ``monitor``: the figure
+            that picks the best weights; None: the metric's own.
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]):
@@ -55,7 +56,7 @@ class TrainingReport:
         Returns:
             The confusion matrix as a picture, by its name; nothing where the metric has none.
         """
-        self._notes["primary"] = metric.primary
+        self._notes["primary"] = self._notes.get("monitor") or metric.primary
         if best is not None:
             self._notes["best_epoch"], self._notes["best"] = best
         taken = metric.results()

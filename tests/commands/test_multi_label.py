@@ -53,6 +53,7 @@ def run(tmp_path_factory):
     split = config["DATASET"]["train"] | {"multi_label": True, "data_prefix": str(root / "clips")}
     config["DATASET"] |= {"batch_size": 8, "label_names": str(root / "clips" / "names.txt")}
     config["DATASET"] |= dict.fromkeys(("train", "valid", "test"), split)
+    config["METRIC"]["threshold"] = "best_f1"
     config["MIX"] = {"name": "Mixup", "alpha": 0.2}
     config["OPTIMIZER"]["learning_rate"] |= {"max_epoch": 12, "cosine_base_lr": 0.1}
     config |= {"epochs": 12, "PRECISEBN": {"preciseBN_interval": 12, "num_iters_preciseBN": 3}, "log_interval": 3}
@@ -68,6 +69,10 @@ def test_train_test_export_and_predict_agree(run, run_tool):
     weights = root / "out" / "TSM_best.pdparams"
     figures = run_test(Config(config), Options(weights=str(weights)), str(root / "scores.json"))
     assert figures["mAP"] > 0.9 and "top1" not in figures, figures
+    thresholds = json.loads((root / "out" / "TSM_best.pdparams.json").read_text())["thresholds"]
+    half = run_test(Config(config | {"METRIC": {"name": "CenterCropMetric"}}), Options(weights=str(weights)))
+    assert len(thresholds) == 3 and figures["f1_macro"] >= half["f1_macro"]  # of the same split
+    assert f"{thresholds[0]:.3g}</td>" in (root / "report.html").read_text()
     rows = json.loads((root / "scores.json").read_text())
     scores = np.array([row["scores"] for row in rows])
     labels = np.array([row["label"] for row in rows])
@@ -75,7 +80,10 @@ def test_train_test_export_and_predict_agree(run, run_tool):
     assert np.ptp(scores.sum(1)) > 0.5  # sigmoid: rows sum to anything
 
     export(Config(config), weights, root / "model", say=lambda line: None)
-    assert read_description(root / "model").score_type == "sigmoid"
+    description = read_description(root / "model")
+    assert description.score_type == "sigmoid" and description.thresholds == thresholds
+    export(Config(config), root / "model", root / "again", say=lambda line: None)
+    assert read_description(root / "again").thresholds == thresholds
     videos = [row["path"] for row in rows]
     predictions = Predictor.from_export(root / "model", say=lambda line: None).predict(videos)
     assert np.allclose([p.scores for p in predictions], scores, atol=1e-5)
@@ -83,8 +91,15 @@ def test_train_test_export_and_predict_agree(run, run_tool):
     out = root / "predict.csv"
     done = run_tool("predict", "-i", *videos, "--model_file", root / "model", "--out", out)
     assert done.code == 0, done.err
-    shown = [json.loads(line.split(": ")[1]) for line in done.out.splitlines() if "above 0.5 class" in line]
-    assert [sorted(row) for row in shown] == [np.flatnonzero(row >= 0.5).tolist() for row in scores]
+    lines = [line.split(": ")[1] for line in done.out.splitlines() if "above its threshold class" in line]
+    assert [sorted(json.loads(line)) for line in lines] == [
+        np.flatnonzero(row >= thresholds).tolist() for row in scores
+    ]
+    of_weights = run_tool("predict", "-i", videos[7], "-c", save(config, root / "config.yaml"), "-w", weights)
+    assert f"above its threshold class: {lines[7]}" in of_weights.out, of_weights.err
+    half = run_tool("predict", "-i", videos[7], "--model_file", root / "model", "--threshold", 0.5)
+    (line,) = [line.split(": ")[1] for line in half.out.splitlines() if "above 0.5 class" in line]
+    assert sorted(json.loads(line)) == np.flatnonzero(scores[7] >= 0.5).tolist()
     table = list(csv.reader(out.read_text().splitlines()))
     assert {len(row) for row in table} == {len(table[0])}
     done = run_tool("predict", "-i", videos[0], "--model_file", root / "model", "--threshold", "0")
@@ -105,7 +120,11 @@ def test_a_loss_for_one_label_is_refused(run, where):
     head = {key: value for key, value in config["MODEL"]["head"].items() if key != "loss_cfg"}
     model = config["MODEL"] | {"head": head}
     if where == "student":
-        model = {"framework": "RecognizerDistillation", "models": [{"Student": model}], "loss": {"Train": []}}
+        pair = {"name": "DistillationCELoss", "model_name_pairs": ["Student", "GroundTruth"]}
+        models, loss = [{"Student": model}], {"Train": [pair]}
+        model = {"framework": "RecognizerDistillation", "models": models, "loss": loss}
+        acts = [line for line in check(config | {"MODEL": model}) if "set it to sigmoid" in line]
+        assert len(acts) == 1 and acts[0].startswith("MODEL.loss.Train[0].act: DistillationCELoss")
     problems = [line for line in check(config | {"MODEL": model}) if "multi_label" in line]
     assert len(problems) == 3 and "BCELoss" in problems[0]
 

@@ -68,8 +68,6 @@ class AVADataset(Dataset):
         custom_classes: the action ids to keep, in the order of the classes 1, 2, ... they become.
         eval_keyframes: in evaluation ``gt`` takes the annotated key frames, ``proposals`` also those where persons were
             found and none was annotated (of the annotated videos).
-        sample_by_class: in training draw an action first, then one of its key frames.
-        power: ... the action with probability ~ (number of its key frames) ** power; 0: all alike, 1: as they come.
         allow_outside_root: let links lead out of ``data_prefix``.
         test_mode: evaluation.  ``build_loader`` sets it by the split, over the file's value.
         num_classes: K, given by the loader; None: by custom_classes, else by label_file, else 81.
@@ -100,8 +98,6 @@ class AVADataset(Dataset):
         video_suffix: str = "",
         custom_classes: list[int] | None = None,
         eval_keyframes: Literal["gt", "proposals"] = "gt",
-        sample_by_class: bool = False,
-        power: NonNegative = 0.0,
         allow_outside_root: bool = False,
         test_mode: bool = False,
         num_classes: int | None = None,
@@ -113,7 +109,6 @@ class AVADataset(Dataset):
         self.exclude_file, self.label_file, self.proposal_file = exclude_file, label_file, proposal_file
         self.timestamp_start, self.timestamp_end, self.fps = timestamp_start, timestamp_end, fps
         self.test_mode, self.allow_outside_root = test_mode, allow_outside_root
-        self.sample_by_class, self.power = sample_by_class, power
         self.custom_classes = list(custom_classes) if custom_classes is not None else None
         names = read_ava_labels(label_file) if label_file else {}
         self.num_classes = _class_count(num_classes, self.custom_classes, names)
@@ -180,20 +175,10 @@ class AVADataset(Dataset):
         """Annotated persons per action, over all key frames of the file: int64 [K]; column 0 counts those without."""
         return self._truth.class_counts()
 
-    def sampling_weights(self) -> np.ndarray | None:
-        """Probability of each record in a class-balanced epoch, float64 [N]; None: every record once."""
-        if not self.sample_by_class or self.test_mode:
-            return None
+    def label_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """The different actions of each key frame; action 0 of persons who do nothing."""
         places = np.fromiter(map(self._truth.frames.place, values_of(self.records, "img_key")), np.int64)
-        which, classes = self._truth.classes_of(places)
-        found, first, number = np.unique(classes, return_index=True, return_counts=True)
-        counts = {int(found[i]): int(number[i]) for i in np.argsort(first)}
-        total = sum(count**self.power for count in counts.values())
-        # an action is drawn with probability count ** power / total, then one of its records
-        weights = np.zeros(int(found.max()) + 1)
-        for label, count in counts.items():
-            weights[label] = count ** (self.power - 1)
-        return np.bincount(which, weights[classes], minlength=len(places)) / total
+        return self._truth.classes_of(places)
 
     def _check_rows(self, rows: AVARows) -> None:
         """Rejects seconds, boxes and labels out of range; clips boxes that reach a little outside."""

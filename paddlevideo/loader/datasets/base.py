@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.loader.datasets.lists import training_classes
+from paddlevideo.loader.datasets.records import label_pairs
 
 
 class Dataset(ABC):
@@ -60,8 +61,14 @@ class Dataset(ABC):
         """Persons per class, int64 [K], column 0 of those without an action; None: counted from the records' labels."""
         return None
 
+    def label_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each label as (place of its record, class): int64 [M] twice, places ascending; class -1 of a record without
+        a label.  ``sample_by_class`` draws by it."""
+        return label_pairs(self.records)
+
     def sampling_weights(self) -> np.ndarray | None:
-        """Probability of each record in a training epoch, float64 [N]; None: every record once."""
+        """Probability of each record in a training epoch, float64 [N]; None: every record once, or as the split's
+        ``sample_by_class`` draws."""
         return None
 
     def shuffled(self, rng: np.random.Generator, num_together: int) -> np.ndarray | None:

@@ -365,6 +365,19 @@ def class_counts(records: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     return Counter(sorted([*(label for label in labels if isinstance(label, int)), *several]))
 
 
+def label_pairs(records: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """(place of a record, class) of each label, int64 [M] twice, places ascending; class -1 of records without one."""
+    column = records.columns.get("label") if isinstance(records, Records) else None
+    if isinstance(column, Numbers):
+        return np.arange(len(column)), column.array.astype(np.int64)
+    own = [
+        (label,) if not isinstance(label, np.ndarray) else tuple(np.flatnonzero(label).tolist()) or (-1,)
+        for label in values_of(records, "label")
+    ]
+    which = np.repeat(np.arange(len(own)), [len(labels) for labels in own])
+    return which, np.array([k for labels in own for k in labels], np.int64)
+
+
 def num_unlabelled(records: Sequence[Mapping[str, Any]]) -> int:
     """Records of several labels that have none."""
     if isinstance(records, Records):

@@ -116,6 +116,13 @@ class Framework(nn.Layer, ABC):
         for part in self.frozen:
             layers[part].eval()
 
+    def check_losses(self) -> None:
+        """Called before training.
+
+        Raises:
+            ConfigError: a loss has arguments of another number of classes.
+        """
+
     def checkpoints(self) -> dict[str, nn.Layer]:
         """The networks saved as the best ones: an ending of the file's name, and the network."""
         return {"": self}
@@ -284,6 +291,9 @@ class Recognizer(Framework):
     def num_frames(self) -> int | None:
         """T, the frames that a clip must have; None if the network takes any number."""
         return self.backbone.num_seg
+
+    def check_losses(self) -> None:
+        self.head.criterion.check_classes(self.num_classes)
 
     def input_spec(self, batch: Mapping[str, Any]) -> list[paddle.static.InputSpec]:
         """The clips' axes for a static program: N is free, everything else as in ``batch["imgs"]``."""

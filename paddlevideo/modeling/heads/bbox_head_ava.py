@@ -15,7 +15,8 @@ from paddle.nn import initializer as init
 from paddlevideo.errors import ConfigError
 from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.modeling.layers import max_over, max_over_positions
-from paddlevideo.ranges import NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
+from paddlevideo.modeling.losses.base import focal, given_weights
+from paddlevideo.ranges import BalancePower, NonNegative, NumClasses, PositiveInt, ProbabilityBelowOne
 from paddlevideo.registry import HEADS
 
 log = logging.getLogger("paddlevideo")
@@ -39,7 +40,8 @@ class BBoxHeadAVA(DetectionPart, nn.Layer):
         focal_alpha, focal_gamma: the loss is ``alpha (1 - p)^gamma`` times the cross entropy, where p is the
             probability of what is true; 1 and 0 leave the cross entropy.
         topk: numbers k for the figures recall@topk and prec@topk, all below ``num_classes``.
-        class_weights: K factors of the classes' terms of the loss, by class id; that of class 0 is not used.
+        class_weights: K factors of the classes' terms of the loss, by class id; that of class 0 is not used.  ``auto``,
+            ``{power: P}`` or a file as of ``CrossEntropyLoss``; of boxes their mean over the actions is 1.
 
     *Source*: MMAction2 0.x and PaddleVideo ``BBoxHeadAVA``.  Without any labelled region the loss is 0, there NaN.
     """
@@ -56,16 +58,17 @@ class BBoxHeadAVA(DetectionPart, nn.Layer):
         focal_alpha: float = 1.0,
         focal_gamma: NonNegative = 0.0,
         topk: PositiveInt | list[PositiveInt] = (3, 5),
-        class_weights: list[NonNegative] | None = None,
+        class_weights: list[NonNegative] | str | BalancePower | None = None,
     ):
         super().__init__()
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        class_weights = given_weights(class_weights)
         self._check(num_classes, class_weights)
         self.in_channels, self.num_classes, self.multilabel = in_channels, num_classes, multilabel
         self.dropout, self.dropout_before_pool = nn.Dropout(dropout_ratio), dropout_before_pool
         self.temporal_pool_type, self.spatial_pool_type = temporal_pool_type, spatial_pool_type
         self.focal_alpha, self.focal_gamma = float(focal_alpha), float(focal_gamma)
-        self.class_weights = None if class_weights is None else [float(w) for w in class_weights[1:]]
+        self.class_weights = None if class_weights is None else class_weights[1:]
         weight = init.Normal(std=0.01)
         self.fc_cls = nn.Linear(in_channels, num_classes, weight_attr=weight, bias_attr=init.Constant(0.0))
         self._warned = False
@@ -125,9 +128,7 @@ class BBoxHeadAVA(DetectionPart, nn.Layer):
         return self._focal(-(shares * weights * log_probabilities).sum(1))
 
     def _focal(self, entropy: paddle.Tensor) -> paddle.Tensor:
-        if self.focal_gamma == 0.0:
-            return self.focal_alpha * entropy
-        return self.focal_alpha * (1.0 - paddle.exp(-entropy)) ** self.focal_gamma * entropy
+        return self.focal_alpha * focal(entropy, self.focal_gamma)
 
     def _figures(self, logits: paddle.Tensor, labels: paddle.Tensor) -> dict[str, paddle.Tensor]:
         probabilities = F.sigmoid(logits) if self.multilabel else F.softmax(logits)

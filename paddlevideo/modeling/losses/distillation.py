@@ -13,6 +13,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from paddlevideo.modeling.losses.base import PairLoss
+from paddlevideo.modeling.losses.binary_cross_entropy import BCELoss
 from paddlevideo.modeling.losses.cross_entropy import CrossEntropyLoss
 from paddlevideo.ranges import Positive, ProbabilityBelowOne
 from paddlevideo.registry import LOSSES
@@ -25,19 +26,27 @@ class DistillationCELoss(PairLoss):
     Args:
         loss_weight: factor of the loss.
         ls_eps: label smoothing of the labels, 0 to 1; a model's probabilities are taken as they are.
+        act: "softmax"; "sigmoid" for several labels per clip: the binary cross entropy, mean over clips and classes.
 
     *Source*: PaddleVideo ``DistillationCELoss``, which takes labels only.
     """
 
     takes_labels = True
 
-    def __init__(self, loss_weight: Positive = 1.0, ls_eps: ProbabilityBelowOne = 0.0):
+    def __init__(
+        self,
+        loss_weight: Positive = 1.0,
+        ls_eps: ProbabilityBelowOne = 0.0,
+        act: Literal["softmax", "sigmoid"] = "softmax",
+    ):
         super().__init__(loss_weight)
-        self.with_label, self.with_model = CrossEntropyLoss(ls_eps), CrossEntropyLoss()
+        kind = CrossEntropyLoss if act == "softmax" else BCELoss
+        self.with_label, self.with_model, self.act = kind(ls_eps=ls_eps), kind(), act
 
     def distance(self, x: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
         """Scalar from logits [N, K] and a model's logits [N, K], which get no gradient."""
-        return self.with_model(x, F.softmax(target.detach().astype("float32")))
+        act = F.softmax if self.act == "softmax" else F.sigmoid
+        return self.with_model(x, act(target.detach().astype("float32")))
 
     def of_labels(self, x: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Scalar loss of logits [N, K] with labels, int [N] or float [N, K]."""
@@ -53,16 +62,25 @@ class DistillationKLLoss(PairLoss):
     Args:
         temperature: T, above 0; higher gives the teacher's scores of wrong classes more weight.
         loss_weight: factor of the loss.
+        act: "softmax"; "sigmoid" for several labels per clip: the divergence of each class, has it or has it not, mean
+            over clips and classes.
 
     *Source*: Hinton et al., 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
 
-    def __init__(self, temperature: Positive = 1.0, loss_weight: Positive = 1.0):
+    def __init__(
+        self,
+        temperature: Positive = 1.0,
+        loss_weight: Positive = 1.0,
+        act: Literal["softmax", "sigmoid"] = "softmax",
+    ):
         super().__init__(loss_weight)
-        self.temperature = temperature
+        self.temperature, self.act = temperature, act
 
     def distance(self, x: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
         """Scalar from logits [N, K] and [N, K]."""
+        if self.act == "sigmoid":
+            return self.temperature**2 * _binary_divergence(target.detach() / self.temperature, x / self.temperature)
         wanted = _log_softmax(target.detach(), self.temperature)
         return self.temperature**2 * _divergence(wanted, _log_softmax(x, self.temperature))
 
@@ -144,6 +162,14 @@ class FeatureMatchingLoss(PairLoss):
 def _log_softmax(logits: paddle.Tensor, temperature: float) -> paddle.Tensor:
     logits = logits.astype("float32") / temperature
     return logits - paddle.logsumexp(logits, axis=1, keepdim=True)
+
+
+def _binary_divergence(p_logits: paddle.Tensor, q_logits: paddle.Tensor) -> paddle.Tensor:
+    """KL(sigmoid(p) | sigmoid(q)) of each element, mean over all of [N, K]."""
+    p, q = p_logits.astype("float32"), q_logits.astype("float32")
+    # log s(p) - log s(q), and the same of 1 - s, which is s(-p)
+    have, have_not = F.softplus(-q) - F.softplus(-p), F.softplus(q) - F.softplus(p)
+    return (F.sigmoid(p) * have + F.sigmoid(-p) * have_not).mean()
 
 
 def _divergence(log_p: paddle.Tensor, log_q: paddle.Tensor) -> paddle.Tensor:

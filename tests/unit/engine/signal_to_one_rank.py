@@ -1,4 +1,5 @@
-"""Trains the configuration of the first argument; after step 2 rank 0 receives a SIGTERM; run by the launcher."""
+"""Trains the configuration of the first argument.  After step 2 rank 0 receives a SIGTERM, or, with ``time`` as the
+second argument, its time is up; run by the launcher."""
 
 import os
 import signal
@@ -19,9 +20,12 @@ after_step = LogHook.after_step
 def signalled(hook, run):
     after_step(hook, run)
     if run.progress.step == 2 and distributed.rank() == 0:
-        os.kill(os.getpid(), signal.SIGTERM)
+        if sys.argv[2:] == ["time"]:
+            run.deadline = 0.0
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
     LogHook.after_step = signalled
-    train(load_config(sys.argv[1]), Options())
+    train(load_config(sys.argv[1]), Options(max_hours=100.0))

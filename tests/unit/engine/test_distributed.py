@@ -268,6 +268,14 @@ def test_a_signal_to_one_rank_between_two_exchanges_stops_all_at_the_same_step(t
     assert points[-1] == "TSM_step_00000003"
 
 
+def test_all_ranks_stop_at_the_step_in_which_the_time_of_one_is_up(tmp_path, clips):
+    config = tsm_config(clips, tmp_path / "run") | {"epochs": 3}
+    script = (str(Path(__file__).with_name("signal_to_one_rank.py")),)
+    launch(2, save(config, tmp_path / "run.yaml"), tmp_path / "log", "time", script=script)
+    for name in ("log.txt", "log.rank1.txt"):
+        assert "(--max_hours 100) in epoch 2 of 3, step 3; continue" in (tmp_path / "run" / name).read_text()
+
+
 def _runs(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -126,7 +126,7 @@ def test_a_validation_without_ground_truth_is_no_best_model(monkeypatch):
     hook = ValidateHook(None, None, 1)
     metric = SimpleNamespace(primary="mAP@0.5IOU", primary_label="mAP@0.5IOU")
     monkeypatch.setattr(hook, "measure", lambda run, mode: (metric, {"mAP@0.5IOU": float("nan")}))
-    hook._validate(SimpleNamespace())
+    hook._validate(SimpleNamespace(hook=lambda name: None))
     assert hook.best is None
 
 

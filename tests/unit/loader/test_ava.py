@@ -10,6 +10,7 @@ import pytest
 from paddlevideo.ava_files import read_ava_csv, write_proposals
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.build import build_loader
+from paddlevideo.loader.class_balance import balanced_chances
 from paddlevideo.loader.datasets.ava import AVADataset
 from paddlevideo.loader.datasets.ava_persons import class_weights
 from paddlevideo.loader.datasets.records import digest_of
@@ -284,14 +285,12 @@ def test_folders_of_frames(tmp_path):
 
 def test_class_balanced_sampling(tmp_path):
     rows = "".join(f"a,{900 + i},0,0,1,1,{1 if i < 90 else 2},0\n" for i in range(100)) + "a,990,0,0,1,1,1,0\n"
-    data = dataset(tmp_path, rows=rows, sample_by_class=True, power=0)
-    weights = data.sampling_weights()
+    data = dataset(tmp_path, rows=rows)
+    weights = balanced_chances(data, 0.0)
     assert weights.sum() == pytest.approx(1) and weights[:90].sum() == pytest.approx(0.5 * 90 / 91)
     assert weights[90] == pytest.approx(0.5 / 10 + 0.5 / 91)  # it has both
-    np.testing.assert_allclose(
-        dataset(tmp_path, rows=rows, sample_by_class=True, power=1).sampling_weights()[:90], 1 / 101
-    )
-    assert dataset(tmp_path, rows=rows, sample_by_class=True, test_mode=True).sampling_weights() is None
+    np.testing.assert_allclose(balanced_chances(data, 1.0)[:90], 1 / 101)
+    assert data.sampling_weights() is None
     plan = BatchPlan(100, 10, seed=1, shuffle=True, weights=weights)
     drawn = np.concatenate([np.concatenate(plan.batches(epoch)) for epoch in range(20)])
     assert 0.4 < (drawn >= 90).mean() < 0.6 and len(drawn) == 2000

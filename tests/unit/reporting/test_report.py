@@ -77,9 +77,10 @@ def test_the_class_table_counts_what_is_there():
     scores = np.eye(4)[[0, 1, 1, 1, 0, 2]]
     scores[5] = np.nan  # the only clip of class 2 could not be read
     page = page_of(Results(list("abcdef"), labels, scores), ["run", "walk", "jump", "never"])
-    rows = {row[0]: row[1:] for row in page.rows if len(row) == 5 and "accuracy" not in row}
-    assert rows["0 run"] == ["3", "1", "33.3 %", "1 walk (2)"] and rows["1 walk"] == ["2", "1", "50.0 %", "0 run (1)"]
-    assert rows["2 jump"] == ["1", "0", "0.0 %", ""] and rows["3 never"] == ["0", "0", "-", ""]
+    rows = {row[0]: row[1:] for row in page.rows if len(row) == 7 and "precision" not in row}
+    assert rows["0 run"] == ["3", "2", "1", "33.3 %", "50.0 %", "1 walk (2)"]
+    assert rows["1 walk"] == ["2", "3", "1", "50.0 %", "33.3 %", "0 run (1)"]
+    assert rows["2 jump"] == ["1", "0", "0", "0.0 %", "-", ""] and rows["3 never"] == ["0", "0", "0", "-", "-", ""]
     assert list(rows)[:4] == ["2 jump", "0 run", "1 walk", "3 never"]
     assert "0 run -> 1 walk: 2 of 3 (66.7 %)" in page.titles and "2 jump -> unreadable: 1 of 1 (100.0 %)" in page.titles
 
@@ -146,8 +147,10 @@ def test_several_labels_have_precisions_instead():
     hot = np.array([[1, 0, 1], [0, 0, 1]], "float32")
     found = Results(["a", "b"], hot, np.array([[0.9, 0.8, 0.7], [0.1, 0.2, 0.9]]))
     page = page_of(found)
-    rows = [row for row in page.rows if len(row) == 3]
-    assert ["0", "1", "100.0 %"] in rows and ["1", "0", "-"] in rows and "svg" not in page.tags
+    assert ["0", "1", "100.0 %", "0.5", "1", "100.0 %", "100.0 %", "100.0 %"] in page.rows and "svg" not in page.tags
+    assert ["1", "0", "-", "0.5", "1", "0.0 %", "-", "0.0 %"] in page.rows
+    at = Page(render(ReportPage("a test", {}, found, thresholds=[0.95, 0.5, 0.5])))
+    assert ["0", "1", "100.0 %", "0.95", "0", "-", "0.0 %", "0.0 %"] in at.rows
     assert ["a", "0, 2", "0, 1", "0.8333"] in page.rows
 
 
