@@ -215,14 +215,13 @@ class Settings(_Scalars):
     ema: EMASettings | None = None
     swa: SWASettings | None = None
     multigrid: MultigridSettings | None = None
+    early_stop: EarlyStopSettings | None = None
 
     @property
     def sinks(self) -> dict[str, dict[str, Any]]:
         """The names of LOGGING in lower case, each with its options."""
         items = [item if isinstance(item, Mapping) else {item: {}} for item in (*self.LOGGING, *self.log_sinks)]
         return {name.lower(): dict(options or {}) for item in items for name, options in item.items()}
-
-    early_stop: EarlyStopSettings | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
@@ -245,6 +244,7 @@ _PARTS: dict[str, tuple[str, type[_Scalars]]] = {
     "EMA": ("ema", EMASettings),
     "SWA": ("swa", SWASettings),
     "MULTIGRID": ("multigrid", MultigridSettings),
+    "EARLY_STOP": ("early_stop", EarlyStopSettings),
 }
 # sections that hold nothing but scalars -> what each key may be
 SMALL_SECTIONS: dict[str, dict[str, str]] = {key: part.kinds() for key, (_, part) in _PARTS.items() if key != "DATASET"}

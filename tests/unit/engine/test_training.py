@@ -238,8 +238,8 @@ def test_what_readers_remark_is_logged_once_in_training(clips, tmp_path, monkeyp
 
     fetch = SampleSource.fetch
 
-    def remarked(source, epoch, index):
-        sample, failures = fetch(source, epoch, index)
+    def remarked(source, epoch, index, shape=None):
+        sample, failures = fetch(source, epoch, index, shape)
         return sample | {"remarks": ["pixels are not square"]}, failures
 
     monkeypatch.setattr(SampleSource, "fetch", remarked)
