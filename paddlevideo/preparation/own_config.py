@@ -29,7 +29,7 @@ FILES = {  # word of --model -> shipped configuration
 }
 FEW_CLIPS = "few_clips"
 _FEW, _MANY = 50, 500  # training clips of a class, the median
-_UNEVEN = 3.0  # largest class / smallest class, from which the file has a remark
+_UNEVEN = 3.0  # largest class / smallest class, from which rare ones are drawn more often
 _LONG_S = 10.0  # of a clip, from which frames spread over all of it may miss a short action
 _NUM_FRAMES = 8  # of a clip, in all these files
 _MAX_INTERVAL = 8  # of frames, which the released SlowOnly weights are trained with
@@ -232,6 +232,9 @@ def _dataset_lines(videos: OwnVideos, out: Path, by_folder: bool, base: Config, 
     for split, part in (("train", "train"), ("valid", "val"), ("test", "val")):
         yield f"    {split}:"
         yield from (f"        {key}: {_quoted(value)}" for key, value in parts[part].items())
+        if split == "train" and _is_uneven(videos):
+            yield "        sample_by_class: True  # a class is drawn first, then one of its clips"
+            yield "        power: 0.5  # by the root of its number of clips; 0: all classes alike, 1: as they come"
 
 
 def _interval_lines(videos: OwnVideos, base: Config) -> Iterator[str]:
@@ -248,16 +251,22 @@ def _interval_lines(videos: OwnVideos, base: Config) -> Iterator[str]:
 
 
 def _imbalance_lines(videos: OwnVideos) -> Iterator[str]:
-    """A remark on classes of very different sizes."""
+    """The figure that picks the best weights, where classes have very different sizes."""
+    if not _is_uneven(videos):
+        return
     counts = videos.counts()
     most, least = max(counts), min(counts)
-    if most < _UNEVEN * least:
-        return
     large, small = (printable(videos.names[counts.index(count)]) for count in (most, least))
     yield ""
-    yield f"# Imbalance: {large} has {most} clips for training, {small} has {least}."
-    # the place of keys that weigh or draw classes by their counts
-    yield "# The figure to watch is the mean class accuracy, in which every class counts alike."
+    yield f"# Imbalance: {large} has {most} clips for training, {small} has {least}: rare classes are drawn more often"
+    yield "# (sample_by_class above), and the best weights are those with the best mean class accuracy."
+    yield "monitor: mean_class_accuracy"
+
+
+def _is_uneven(videos: OwnVideos) -> bool:
+    """Whether the largest class has many times the clips of the smallest."""
+    counts = videos.counts()
+    return max(counts) >= _UNEVEN * min(counts)
 
 
 def _quoted(value: Any) -> str:

@@ -224,10 +224,12 @@ def test_left_and_right_are_in_the_file(here):
     assert "turn left / turn right" in text and load_config("own/data/data.yaml")["flip"] == "auto"
 
 
-def test_classes_of_very_different_sizes_are_noted_in_the_file(here):
+def test_rare_classes_are_drawn_more_often(here):
     make(here / "data", {"go": 12, "stop": 3})
     assert new("data") == 0
-    assert "# Imbalance: go has 10 clips for training, stop has 2." in (here / "own/data/data.yaml").read_text()
+    assert "# Imbalance: go has 10 clips for training, stop has 2" in (here / "own/data/data.yaml").read_text()
+    config = load_config("own/data/data.yaml").to_dict()
+    assert config["DATASET"]["train"]["sample_by_class"] and config["monitor"] == "mean_class_accuracy"
 
 
 def test_slowonly_gets_an_interval_that_fits_its_clips(here):
