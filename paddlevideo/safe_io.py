@@ -91,7 +91,7 @@ def read_pickle(path: str | os.PathLike) -> Any:
     path = Path(path)
     if file_form(path) in ("torch legacy", "zip", "safetensors"):
         raise UserError(
-            f"{path}: is a file of PyTorch, of safetensors or another archive, expected a pickle of arrays; convert "
+            f"{path}: is a file of PyTorch, safetensors or another archive, expected a pickle of arrays; convert "
             "the weights first: paddlevideo convert"
         )
     with reading(path, _PICKLE, _AGAIN), path.open("rb") as stream:

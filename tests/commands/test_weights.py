@@ -143,7 +143,7 @@ def test_an_address_without_a_suffix_is_read_by_its_content(run, indexed, tmp_pa
 
 
 @pytest.mark.parametrize("form", ["tiny_torchvision", "own.pdparams"])
-def test_a_backbone_alone_as_whole_weights_is_told_how_to_start_from(run, indexed, tmp_path, monkeypatch, form):
+def test_a_backbone_alone_given_as_whole_weights_names_the_option(run, indexed, tmp_path, monkeypatch, form):
     monkeypatch.chdir(tmp_path)
     assert run("get", "tiny_torchvision", "--out", "own.pdparams")[0] == 0
     with pytest.raises(UserError, match=f"a backbone alone: .* -o MODEL.backbone.pretrained={form}, not -w"):
