@@ -198,9 +198,9 @@ def _attempt(address: str, part: Path, rules: Rules, say: Callable[[str], None],
             return _refused(address, part, error)
     except urllib.error.URLError as error:
         raise error.reason if isinstance(error.reason, OSError) else _Broken(str(error.reason)) from error
-    except (ValueError, http.client.InvalidURL) as error:  # urllib parses Location; names of hosts are encoded late
+    except (ValueError, http.client.InvalidURL):  # urllib parses Location; hosts are encoded late; texts hold queries
         what = "is no valid address, or redirects to one that is not"
-        raise UserError(f"{without_secrets(address)}: {what} ({printable(error)})") from None
+        raise UserError(f"{without_secrets(address)}: {what}; give the address of the download itself") from None
     with response:
         begun, total = _whole_of(response, address, part, before)
         _refuse_size(part, begun, total, rules, address)
