@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-i", "--input", nargs="+", default=[], metavar="PATH", help="the clips; default: DATASET of --split")
     add("--split", choices=options.SPLITS, default="test", help="section of DATASET (%(default)s)")
     add("--data_prefix", metavar="DIR", help="folder that the paths of a list are relative to")
-    add("--label_file", metavar="FILE", help="class names, one per line; default: those of class folders")
+    add("--label_file", metavar="FILE", help="class names, one per line; default: those of the folders, or of the list")
     add("--no_labels", action="store_true", help="the inputs are videos, folders and lists without labels")
     add("--window_s", type=options.positive, metavar="S", help="a row per window of so many seconds; with --model_file")
     add("--hop_s", type=options.positive, metavar="S", help="seconds from window to window (window_s / 4)")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.no_labels and not args.input:
         raise UserError("--no_labels: name the videos with -i")
     model = model_of(args)
-    section = data_section(model.config, args.split, args.input, args.data_prefix, not args.no_labels)
+    section = data_section(model.config, args.split, args.input, args.data_prefix, not args.no_labels, args.label_file)
     table = features_of(model, section, args.label_file, args.batch_size, args.num_workers, notice, _Progress())
     table.write(args.out)
     labels = f", {table.num_classes} classes" if table.labelled else ", without labels"

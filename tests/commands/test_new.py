@@ -86,8 +86,8 @@ def test_the_written_lists_hold_every_clip_once_and_both_classes(here):
     assert len(lines) == len(set(lines)) == 15
     assert sorted(line[-1] for line in lists["val"]) == ["0", "1", "1"]
     assert (here / "mine" / "classes.txt").read_text() == "go\nstop\n"
-    config = load_config("mine/data.yaml")
-    assert config["DATASET"]["train"]["data_prefix"] == "data" and config["model_name"] == "data"
+    config = load_config("mine/mine.yaml")
+    assert config["DATASET"]["train"]["data_prefix"] == "data" and config["model_name"] == "mine"
 
 
 def test_train_and_val_folders_are_used_as_they_are(here):
@@ -100,7 +100,7 @@ def test_train_and_val_folders_are_used_as_they_are(here):
 
 def test_a_train_folder_alone_is_parted(here, capsys):
     make(here / "data" / "train"), make(here / "data" / "raw")
-    assert new("data") == 0 and "left out: the folders raw beside train" in capsys.readouterr().out
+    assert new("data") == 0 and "left out: the folder raw beside train" in capsys.readouterr().out
     lines = [(here / "own/data" / name).read_text().splitlines() for name in ("train.list", "val.list")]
     assert list(map(len, lines)) == [4, 2] and all(line.startswith("train/") for line in sum(lines, []))
 
@@ -213,7 +213,7 @@ def test_a_class_without_videos_is_left_out_with_a_line(here, capsys):
     make(here / "data", {"go": 3, "stop": 3})
     (here / "data" / "later").mkdir()
     assert new("data") == 0
-    assert "left out, without a readable video: 1 classes: later" in capsys.readouterr().out
+    assert "left out, without a readable video: 1 class: later" in capsys.readouterr().out
     assert (here / "own/data/classes.txt").read_text() == "go\nstop\n"
 
 
@@ -239,7 +239,7 @@ def test_slowonly_gets_an_interval_that_fits_its_clips(here):
     assert [config["PIPELINE"][split]["sample"]["frame_interval"] for split in ("train", "valid", "test")] == [1] * 3
 
 
-@pytest.mark.parametrize("model", ["tsm", "tsm_mv2", "pptsm", "timesformer"])
+@pytest.mark.parametrize("model", ["few_clips", "tsm", "tsm_mv2", "pptsm", "timesformer"])
 def test_every_model_gives_a_configuration_that_is_sound(here, model):
     make(here / "data")
     assert new("data", "--model", model) == 0 and main(["check", "-c", "own/data/data.yaml"]) == 0
