@@ -129,7 +129,7 @@ def _start_file(config: Config) -> str:
     if not backbone.get("pretrained"):
         raise UserError(
             f"{config.source}: features of a network without trained weights tell clips apart by chance; name weights "
-            "with -w, or -o MODEL.backbone.pretrained=FILE"
+            "with -w, or -o MODEL.backbone.pretrained=NAME (paddlevideo weights list) or FILE"
         )
     return str(backbone["pretrained"])
 

@@ -128,7 +128,11 @@ def _of_folder(place: Path) -> tuple[OwnVideos, list[OwnClip]]:
     folders = _subfolders(place)
     if not folders:
         beside = len([name for name in _listed(place) if name.lower().endswith(".mp4")])
-        what = f"{beside} videos directly in it, and no sub-folders" if beside else "there are no sub-folders in it"
+        what = (
+            f"{plural(beside, 'video')} directly in it, and no sub-folders"
+            if beside
+            else "there are no sub-folders in it"
+        )
         raise UserError(
             f"{printable(place)}: {what}; put the videos of each class into a sub-folder of its name: "
             f"{printable(place)}/<class>/*.mp4, or give a list of 'path label' lines"
