@@ -65,9 +65,16 @@ def subfolders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted; hidden ones do not count.
 
     Raises:
-        OSError: it cannot be listed.
+        UserError: it cannot be listed.
     """
-    return sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_dir())
+    return sorted(entry.name for entry in _entries(folder) if not entry.name.startswith(".") and entry.is_dir())
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except OSError as error:
+        raise UserError(f"{printable(folder)}: cannot be read ({error.strerror}); give yourself access to it") from None
 
 
 def split_folders(place: Path) -> dict[str, str]:
@@ -76,12 +83,11 @@ def split_folders(place: Path) -> dict[str, str]:
     Upper and lower case do not count.  A folder ``train`` with videos directly in it is a class.
 
     Raises:
-        UserError: two folders of one split; names that only resemble those of splits.
-        OSError: a folder cannot be listed.
+        UserError: two folders of one split; names that only resemble those of splits; a folder that cannot be listed.
     """
     folders = subfolders(place)
     found = {split: [name for name in folders if name.lower() in names] for split, names in _SPLITS.items()}
-    if found["train"] and not any(map(is_video, os.listdir(place / found["train"][0]))):
+    if found["train"] and not any(is_video(entry.name) for entry in _entries(place / found["train"][0])):
         twice = next((names for names in found.values() if len(names) > 1), None)
         if twice:
             raise UserError(f"{printable(place)}: {' and '.join(twice)} mean the same split; rename or remove one")

@@ -87,7 +87,7 @@ def left_out_text(counts: Mapping[str, int]) -> str:
 
 
 def video_key(path: str | os.PathLike) -> str:
-    """Digest of a file's real path, 16 hexadecimal digits: names a video in files without telling where it is."""
+    """Digest of a file's real path, 16 hexadecimal digits: a name of a video that holds no path."""
     return blake2b(os.fsencode(os.path.realpath(path)), digest_size=8).hexdigest()
 
 

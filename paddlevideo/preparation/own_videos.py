@@ -125,14 +125,10 @@ def _is_outside(videos: OwnVideos, clip: OwnClip) -> bool:
 
 
 def _of_folder(place: Path) -> tuple[OwnVideos, list[OwnClip]]:
-    folders = _subfolders(place)
+    folders = subfolders(place)
     if not folders:
-        beside = len([name for name in _listed(place) if name.lower().endswith(".mp4")])
-        what = (
-            f"{plural(beside, 'video')} directly in it, and no sub-folders"
-            if beside
-            else "there are no sub-folders in it"
-        )
+        beside = plural(len(list(filter(is_video, os.listdir(place)))), "video")
+        what = "there are no sub-folders in it" if beside[0] == "0" else f"{beside} directly in it, and no sub-folders"
         raise UserError(
             f"{printable(place)}: {what}; put the videos of each class into a sub-folder of its name: "
             f"{printable(place)}/<class>/*.mp4, or give a list of 'path label' lines"
@@ -154,9 +150,9 @@ def _of_folder(place: Path) -> tuple[OwnVideos, list[OwnClip]]:
 
 def _remark_on_equal_folders(videos: OwnVideos) -> None:
     """Sub-folders of classes are recordings; equal ones in every class may be the classes."""
-    inner = {tuple(_subfolders(videos.root / name)) for name in videos.names}
+    inner = {tuple(subfolders(videos.root / name)) for name in videos.names}
     names = next(iter(inner))
-    if len(inner) > 1 or len(names) < 2 or any(map(is_video, _listed(videos.root / videos.names[0]))):
+    if len(inner) > 1 or len(names) < 2 or any(map(is_video, os.listdir(videos.root / videos.names[0]))):
         return
     videos.remarks.append(
         f"every class has the same sub-folders ({', '.join(cut(list(map(printable, names)), _SHOWN))}); if these are "
@@ -166,10 +162,10 @@ def _remark_on_equal_folders(videos: OwnVideos) -> None:
 
 def _of_classes(place: Path, parts: dict[str | None, Path]) -> tuple[OwnVideos, list[OwnClip]]:
     training = next(iter(parts.values()))
-    _subfolders(training)
+    subfolders(training)
     videos, found = OwnVideos(place, class_folders(str(training))), []
     for split, folder in parts.items():
-        for name in _subfolders(folder):
+        for name in subfolders(folder):
             if name not in videos.names:
                 raise UserError(
                     f"{printable(folder / name)}: no class of {printable(training)}; rename it, or add it there"
@@ -185,19 +181,6 @@ def _of_classes(place: Path, parts: dict[str | None, Path]) -> tuple[OwnVideos, 
 
 def _refuse(error: OSError) -> None:
     raise UserError(f"{printable(error.filename)}: cannot be read ({error.strerror}); give yourself access to it")
-
-
-def _listed(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError as error:
-        _refuse(error)
-        raise
-
-
-def _subfolders(folder: Path) -> list[str]:
-    _listed(folder)
-    return subfolders(folder)
 
 
 def _of_list(place: Path, given: Path | None) -> tuple[OwnVideos, list[OwnClip]]:
