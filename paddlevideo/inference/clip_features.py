@@ -6,6 +6,7 @@ A row is the mean over a clip's views and frames, on the clips that testing take
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader.build import build_loader
-from paddlevideo.loader.datasets.lists import clip_name, read_named_rows
+from paddlevideo.loader.datasets.lists import clip_name, expanded, read_named_rows
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
@@ -173,7 +174,7 @@ def data_section(
 
 
 def _of_videos(section: Mapping[str, Any], label_file: str | None) -> dict[str, Any]:
-    """How class folders are read, or the class names of a list whose labels are names, as in ``paddlevideo new``.
+    """How class folders are read; of a list its class names and its folder, as in ``paddlevideo new``.
 
     Raises:
         UserError: the folders are splits; a bad list.
@@ -184,10 +185,21 @@ def _of_videos(section: Mapping[str, Any], label_file: str | None) -> dict[str, 
         return {"allow_empty_classes": True}
     if label_file or section.get("multi_label") or not place.is_file():
         return {}
-    root = Path(prefix or "").expanduser()
     suffix = section.get("suffix", "")
-    names = read_named_rows(place, lambda name: (root / f"{name}{suffix}").exists()).names
-    return {"class_names": names} if names else {}
+    root = Path(prefix).expanduser() if prefix else place.parent
+
+    def is_here(name: str) -> bool:
+        return not prefix and os.path.exists(f"{expanded(name)}{suffix}")
+
+    def is_below(name: str) -> bool:
+        return os.path.exists(root / f"{name}{suffix}")
+
+    found = read_named_rows(place, lambda name: is_here(name) or is_below(name))
+    more: dict[str, Any] = {"class_names": found.names} if found.names else {}
+    paths = [row.fields["path"] for row in found.rows]
+    if not prefix and not all(map(is_here, paths)) and any(map(is_below, paths)):
+        more["data_prefix"] = str(root)
+    return more
 
 
 def features_of(

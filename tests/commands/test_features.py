@@ -133,6 +133,11 @@ def test_lists_with_names_and_folders_are_read_as_by_new(place, tmp_path, capsys
     assert main([*words, str(tmp_path / "named.list"), *out]) == 0
     table = read_features(tmp_path / "x.npz")
     assert list(table.names) == ["blue", "red"] and table.labels.tolist() == [0] * 6 + [1] * 6
+    shutil.copytree(place.clips, tmp_path / "by_list")
+    lines = [f"{clip.relative_to(place.clips)},{clip.parent.name}\n" for clip in clips]
+    (tmp_path / "by_list" / "all.csv").write_text("".join(["path,label\n", *lines]))
+    assert main([*words, str(tmp_path / "by_list" / "all.csv"), *out]) == 0
+    assert read_features(tmp_path / "x.npz").labels.tolist() == [0] * 6 + [1] * 6
     root = tmp_path / "data"
     shutil.copytree(place.clips, root / "Train")
     (root / "Train" / "later").mkdir()

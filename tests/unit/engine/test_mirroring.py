@@ -107,6 +107,6 @@ def test_a_resumed_run_exchanges_the_same_labels(run, tmp_path, capsys):
     assert "PIPELINE.train" not in capsys.readouterr().out
 
 
-def test_map_without_mirroring_says_that_nothing_is_exchanged(run, capsys):
+def test_map_without_mirroring_exchanges_nothing_in_one_line(run, capsys):
     _, written = run(steps=(), flip="map")
     assert "flip: map: PIPELINE.train mirrors nothing" in capsys.readouterr().out and "flip" not in written
