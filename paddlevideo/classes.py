@@ -34,6 +34,7 @@ log = logging.getLogger("paddlevideo")
 
 RESERVED = "(reserved)"  # column 0 of a detector
 NOTE = ".json"  # appended to the name of a weights file
+FITTED_TO = "fitted_to"  # field of the note: keys of the videos that a classifier was fitted to
 _COUNTS = ("num_classes", "class_num")
 _SHOWN = 5
 _AMBIGUOUS = re.compile(r"^\d+\s*[:\s,]")  # a name that a label file would read as a number and a name

@@ -27,6 +27,11 @@ def cut(lines: Sequence[str], most: int = MAX_SHOWN, total: int | None = None) -
     return [*lines[:most], *([f"... and {more} more"] if more else [])]
 
 
+def plural(count: int, one: str, many: str = "") -> str:
+    """``1 clip``, ``2 clips``."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 class Findings:
     """Mistakes of one input.
 

@@ -92,6 +92,8 @@ def settle_flip(config: Config, names: Sequence[str] | None, say: Say, warn: Say
             _replace(steps, item, {name: {**(arguments or {}), _MAP: label_map} if mirrored else arguments})
         exchanged = f"exchanges {pairs_text(names, mirrored)}" if mirrored else "finds no left and right in class names"
         say(f"flip: map: {exchanged}")
+    elif rule == "map" and not mirrors:
+        say("flip: map: PIPELINE.train mirrors nothing, so no labels are exchanged")
     elif mirrors and mirrored and rule is None:
         warn(
             f"PIPELINE.train mirrors clips, and a mirrored clip of one class is one of the other "

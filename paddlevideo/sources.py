@@ -7,6 +7,7 @@ validation higher than those of other videos.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.video_files import lines_of_list
+from paddlevideo.video_files import is_video, lines_of_list
 
 _WORDS = "person|subject|subj|actor|user|group|scene|camera|cam|source|src|session|video|vid|day|g|s|p"
 _NAMED = re.compile(rf"(?:^|[^a-zA-Z])((?:{_WORDS})[-_]?\d+)(?![a-zA-Z0-9])", re.IGNORECASE)
@@ -25,6 +26,13 @@ _LINE = re.compile(r"(.+?)[\s,]+([^\s,]+)")  # of a file of sources: name source
 _FEWEST = 3  # sources of a class, for names to count as a hint
 _RUNS = 10  # of a class
 _LARGEST = 0.5  # share of a class's clips that one source may have then
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_SPLITS = {  # split -> names of its folder, in lower case
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+_MORE_WORDS = {"train": ("trainset",), "val": ("valset", "dev"), "test": ("testset",)}
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,67 @@ class Sources:
 
     names: tuple[str, ...]
     rule: str = ""
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; hidden ones do not count.
+
+    Raises:
+        UserError: it cannot be listed.
+    """
+    return sorted(entry.name for entry in _entries(folder) if not entry.name.startswith(".") and entry.is_dir())
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except OSError as error:
+        raise UserError(f"{printable(folder)}: cannot be read ({error.strerror}); give yourself access to it") from None
+
+
+def split_folders(place: Path) -> dict[str, str]:
+    """Split (train, val, test) -> its folder among the sub-folders of ``place``; empty: they are classes.
+
+    Upper and lower case do not count.  A folder ``train`` with videos directly in it is a class.
+
+    Raises:
+        UserError: two folders of one split; names that only resemble those of splits; a folder that cannot be listed.
+    """
+    folders = subfolders(place)
+    found = {split: [name for name in folders if name.lower() in names] for split, names in _SPLITS.items()}
+    if found["train"] and not any(is_video(entry.name) for entry in _entries(place / found["train"][0])):
+        twice = next((names for names in found.values() if len(names) > 1), None)
+        if twice:
+            raise UserError(f"{printable(place)}: {' and '.join(twice)} mean the same split; rename or remove one")
+        return {split: names[0] for split, names in found.items() if names}
+    alike = [_splits_in(name) for name in folders]
+    if all(alike) and len(set().union(*alike)) > 1:
+        names = ", ".join(map(printable, folders[:_FEWEST])) + (", ..." if len(folders) > _FEWEST else "")
+        raise UserError(
+            f"{printable(place)}: its folders ({names}) have names of splits, not of classes; expected train/<class>, "
+            "val/<class> and perhaps test/<class> with the videos: rename them"
+        )
+    return {}
+
+
+def _splits_in(name: str) -> set[str]:
+    """The splits that words of a folder's name stand for."""
+    words = {word.lower() for word in _WORD.findall(name)}
+    return {split for split, names in _SPLITS.items() if words & {*names, *_MORE_WORDS[split]}}
+
+
+def refuse_split_folders(place: Path) -> None:
+    """
+    Raises:
+        UserError: the sub-folders of a folder are splits, where classes are expected.
+    """
+    found = [printable(name) for name in split_folders(place).values()]
+    if found:
+        what = "are splits" if len(found) > 1 else "is a split"
+        raise UserError(
+            f"{printable(place)}: expected a sub-folder per class; {', '.join(found)} {what}; give "
+            f"{printable(place / found[0])}"
+        )
 
 
 def sources_of(clips: Sequence[Clip], pattern: str | None = None) -> Sources:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
@@ -85,6 +86,11 @@ def left_out_text(counts: Mapping[str, int]) -> str:
     return f"{total} file{'s are' if total != 1 else ' is'} left out: {parts}"
 
 
+def video_key(path: str | os.PathLike) -> str:
+    """Digest of a file's real path, 16 hexadecimal digits: a name of a video that holds no path."""
+    return blake2b(os.fsencode(os.path.realpath(path)), digest_size=8).hexdigest()
+
+
 @dataclass(frozen=True)
 class ListLine:
     """A line of a list: its video, and the whole numbers after it, one or several; None: none."""
@@ -122,20 +128,23 @@ def find_videos(inputs: Sequence[str | Path], say: Say = lambda line: None) -> l
 
 
 def videos_of_folder(folder: Path) -> tuple[list[str], str]:
-    """The videos directly in a folder, sorted by name, and a text on the other files.
+    """The videos directly in a folder, sorted by name, and a text on the other files and on its sub-folders.
 
     Raises:
         UserError: there are none.
     """
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+        names = [entry.name for entry in shown if not entry.is_dir()]
+    num_folders = len(shown) - len(names)
+    below = f"; sub-folders are not searched: {num_folders} folder{'s' * (num_folders != 1)}" if num_folders else ""
     videos = sorted(name for name in names if is_video(name))  # the reader names one that is no regular file
     if not videos:
-        raise UserError(f"{folder}: no videos directly in this folder; looked for {', '.join(VIDEO_ENDINGS)}")
+        raise UserError(f"{folder}: no videos directly in this folder; looked for {', '.join(VIDEO_ENDINGS)}{below}")
     endings = (os.path.splitext(name)[1].lower() for name in names if not is_video(name))
     counts = Counter(ending or "without an ending" for ending in endings)
     left_out = f"; {left_out_text(dict(sorted(counts.items())))}" if counts else ""
-    return [os.path.join(folder, name) for name in videos], left_out
+    return [os.path.join(folder, name) for name in videos], left_out + below
 
 
 def address_refused(text: str | Path, where: str = "") -> UserError:

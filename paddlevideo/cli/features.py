@@ -18,6 +18,7 @@ from pathlib import Path
 from paddlevideo.cli import options
 from paddlevideo.cli.reading_progress import ReadingProgress
 from paddlevideo.errors import UserError
+from paddlevideo.findings import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-i", "--input", nargs="+", default=[], metavar="PATH", help="the clips; default: DATASET of --split")
     add("--split", choices=options.SPLITS, default="test", help="section of DATASET (%(default)s)")
     add("--data_prefix", metavar="DIR", help="folder that the paths of a list are relative to")
-    add("--label_file", metavar="FILE", help="class names, one per line; default: those of class folders")
+    add("--label_file", metavar="FILE", help="class names, one per line; default: those of the folders, or of the list")
     add("--no_labels", action="store_true", help="the inputs are videos, folders and lists without labels")
     add("--window_s", type=options.positive, metavar="S", help="a row per window of so many seconds; with --model_file")
     add("--hop_s", type=options.positive, metavar="S", help="seconds from window to window (window_s / 4)")
@@ -56,11 +57,11 @@ def run(args: argparse.Namespace) -> int:
     if args.no_labels and not args.input:
         raise UserError("--no_labels: name the videos with -i")
     model = model_of(args)
-    section = data_section(model.config, args.split, args.input, args.data_prefix, not args.no_labels)
+    section = data_section(model.config, args.split, args.input, args.data_prefix, not args.no_labels, args.label_file)
     table = features_of(model, section, args.label_file, args.batch_size, args.num_workers, notice, _Progress())
     table.write(args.out)
-    labels = f", {table.num_classes} classes" if table.labelled else ", without labels"
-    print(f"{args.out}: {table.features.shape[0]} clips, {table.features.shape[1]} values each{labels}")
+    labels = f", {plural(table.num_classes, 'class', 'classes')}" if table.labelled else ", without labels"
+    print(f"{args.out}: {plural(len(table.videos), 'clip')}, {table.features.shape[1]} values each{labels}")
     return 0
 
 
@@ -108,7 +109,8 @@ def _windows(args: argparse.Namespace) -> int:
     about = {"model_file": str(args.model_file), "window_s": window_s, "hop_s": hop_s}
     table = of_windows(found, about)
     table.write(args.out)
-    print(f"{args.out}: {len(table.videos)} windows of {len(found)} videos, {table.features.shape[1]} values each")
+    counts = f"{plural(len(table.videos), 'window')} of {plural(len(found), 'video')}"
+    print(f"{args.out}: {counts}, {table.features.shape[1]} values each")
     return 0
 
 

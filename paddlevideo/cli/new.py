@@ -4,8 +4,9 @@ paddlevideo new data/mine
 paddlevideo new data/mine.list --videos data/videos --model tsm --out own/mine
 
 data/mine has a folder per class, data/mine/<class>/*.mp4, or train and val folders with such folders in them; or it is
-a list of "path label" lines.  Headers are read, nothing is decoded.  Without a val folder a fifth of each class is for
-validation; clips whose names show that they are of one recording stay together.
+a list of "path label" lines.  A test folder beside train is for the test alone.  Headers are read, nothing is decoded.
+Without a val folder a fifth of each class is for validation; clips whose names show that they are of one recording stay
+together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from paddlevideo.cli import options
 from paddlevideo.errors import printable
 from paddlevideo.settings import DEFAULT_SEED
 
-_MODELS = ("tsm", "tsm_mv2", "pptsm", "timesformer", "slowonly")
+_MODELS = ("few_clips", "tsm", "tsm_mv2", "pptsm", "timesformer", "slowonly")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from paddlevideo.cli import options
 from paddlevideo.cli.features import add_network, notice
 from paddlevideo.errors import UserError
+from paddlevideo.findings import plural
 
 if TYPE_CHECKING:
     from paddlevideo.inference.probing import Figure
@@ -58,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     )
     figures = cross_validate(table, sources.names, args.folds, args.head, args.shots or (None,), args.seeds, notice)
     what = "mAP" if table.multi_label else "accuracy"
-    counts = f"{len(table.videos)} clips, {table.num_classes} classes, {len(set(sources.names))} sources"
-    print(f"{counts}, {args.folds} folds: {what}")
+    counts = f"{plural(len(table.videos), 'clip')}, {plural(table.num_classes, 'class', 'classes')}"
+    print(f"{counts}, {plural(len(set(sources.names)), 'source')}, {args.folds} folds: {what}")
     for shots in args.shots or (None,):
         for head in args.head:
             print(_line(head, shots, [each for each in figures if (each.head, each.shots) == (head, shots)]))
@@ -103,4 +104,4 @@ def _save(args: argparse.Namespace, table: object, sources: Sequence[str]) -> No
 
     config = options.read_config(args, ("test",))
     save_probe(config, args.weights, table, sources, args.save, args.device, notice)
-    print(f"{args.save}: the network with the linear classifier of {len(table.videos)} clips")
+    print(f"{args.save}: the network with the linear classifier of {plural(len(table.videos), 'clip')}")

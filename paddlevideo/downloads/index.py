@@ -80,6 +80,13 @@ def entries() -> Mapping[str, Entry]:
     return found
 
 
+def of_package(name: str) -> Entry | None:
+    """The weights in a wheel of a package index that start the network of other ones, for places without a network."""
+    wanted = entries().get(name)
+    found = entries().values() if wanted is not None else ()
+    return next((entry for entry in found if entry.package and entry.config == wanted.config and entry != wanted), None)
+
+
 def matching(pattern: str) -> list[Entry]:
     """The entries whose name, publisher or configuration holds a pattern; ``*`` and ``?`` as in a shell."""
     words = f"*{pattern.lower()}*"

@@ -6,14 +6,17 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from paddlevideo.classes import Classes
+from paddlevideo.classes import FITTED_TO, NOTE, Classes
 from paddlevideo.errors import printable
 from paddlevideo.loader.datasets.lists import clip_name
 from paddlevideo.loader.datasets.records import class_counts, num_unlabelled, paths_of, values_of
+from paddlevideo.manifest import read_note
+from paddlevideo.video_files import video_key
 
 log = logging.getLogger("paddlevideo")
 
@@ -102,6 +105,28 @@ def shared_videos_line(train: Any, valid: Any) -> str | None:
     return (
         f"DATASET.valid: {len(shared)} of {len(_files(valid))} videos are in DATASET.train, too ({names}): its figures "
         "are higher than of other videos; split by video (paddlevideo prepare spans)"
+    )
+
+
+def fitted_videos_line(weights: str | Path, dataset: Any, split: str) -> str | None:
+    """Which videos of a split the classifier of the weights was fitted to; None: none, or unknown.
+
+    Args:
+        weights: their note has the videos where ``paddlevideo probe --save`` wrote them.
+    """
+    path = Path(weights).expanduser()
+    note = path.with_name(path.name + NOTE)
+    fitted = frozenset(read_note(note).get(FITTED_TO) or ()) if note.is_file() else frozenset()
+    if not fitted:
+        return None
+    files = _files(dataset)
+    shared = sorted(file for file in files if video_key(file) in fitted)
+    if not shared:
+        return None
+    names = _cut([printable(os.path.basename(name)) for name in shared])
+    return (
+        f"DATASET.{split}: the classifier of {weights} was fitted to {len(shared)} of its {len(files)} videos "
+        f"({names}): its figures are higher than of other videos; give probe --save the features of DATASET.train alone"
     )
 
 

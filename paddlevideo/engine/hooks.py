@@ -25,7 +25,7 @@ import paddle
 from paddlevideo.build import loader_for, metric_for
 from paddlevideo.engine import distributed
 from paddlevideo.engine.checkpoint import Arrays
-from paddlevideo.engine.data_summary import class_line, log_data, shared_videos_line
+from paddlevideo.engine.data_summary import class_line, fitted_videos_line, log_data, shared_videos_line
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.sinks import SinkRun, Sinks
 from paddlevideo.errors import UserError
@@ -317,6 +317,8 @@ class ValidateHook(Hook):
         )
         log_data(loader, "valid", classes)
         if line := shared_videos_line(run.loader.dataset, loader.dataset):
+            log.warning("%s", line)
+        if run.options.weights and (line := fitted_videos_line(run.options.weights, loader.dataset, "valid")):
             log.warning("%s", line)
         if distributed.is_main():
             check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")

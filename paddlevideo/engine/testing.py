@@ -12,7 +12,7 @@ from paddlevideo.collectors import BankCollector, Collector
 from paddlevideo.config import Config
 from paddlevideo.engine import distributed
 from paddlevideo.engine.bank import for_split
-from paddlevideo.engine.data_summary import left_out_lines, list_lines, split_line
+from paddlevideo.engine.data_summary import fitted_videos_line, left_out_lines, list_lines, split_line
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.precision import Precision, use_deterministic_kernels
@@ -82,6 +82,8 @@ def test(config: Config, options: Options, files: Files | None = None) -> dict[s
     data = loader.dataset
     for line in [split_line(data, "test"), *list_lines(data, "test"), *left_out_lines(data, "test")]:
         _log(line)
+    if line := fitted_videos_line(options.weights, data, "test"):
+        log.warning("%s", line)
     names = classes.names or data.class_names
     names = names if names and len(names) == framework.num_classes else None
     precision = Precision(options.amp, options.amp_level, options.amp_dtype, options.amp_black_list)

@@ -6,6 +6,7 @@ A row is the mean over a clip's views and frames, on the clips that testing take
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,14 @@ from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader.build import build_loader
-from paddlevideo.loader.datasets.lists import clip_name
+from paddlevideo.loader.datasets.lists import clip_name, expanded, read_named_rows
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
 from paddlevideo.registry import DATASETS
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED
+from paddlevideo.sources import refuse_split_folders
 from paddlevideo.weight_names import weights_file
 
 UNLABELLED = "UnlabelledVideoDataset"
@@ -128,13 +130,18 @@ def _start_file(config: Config) -> str:
     if not backbone.get("pretrained"):
         raise UserError(
             f"{config.source}: features of a network without trained weights tell clips apart by chance; name weights "
-            "with -w, or -o MODEL.backbone.pretrained=FILE"
+            "with -w, or -o MODEL.backbone.pretrained=NAME (paddlevideo weights list) or FILE"
         )
     return str(backbone["pretrained"])
 
 
 def data_section(
-    config: Config, split: str, inputs: Sequence[str], data_prefix: str | None, labelled: bool
+    config: Config,
+    split: str,
+    inputs: Sequence[str],
+    data_prefix: str | None,
+    labelled: bool,
+    label_file: str | None = None,
 ) -> dict[str, Any]:
     """The section of DATASET that the features are of.
 
@@ -143,6 +150,7 @@ def data_section(
         inputs: instead of its ``file_path``: one list or folder of labelled clips, or any number of videos, folders and
             lists.
         labelled: whether labels are read.
+        label_file: what names the classes; None: the folders, or the labels of a list.
 
     Raises:
         UserError: several labelled inputs, no such section.
@@ -161,7 +169,37 @@ def data_section(
     name = section.get("format")
     kind = name if name in DATASETS and not DATASETS.get(name).has_boxes else "VideoDataset"
     more = {key: section[key] for key in ("suffix", "multi_label", "clip_s") if key in section}
-    return {"format": kind, "file_path": inputs[0], "data_prefix": data_prefix, **more, **kept}
+    section = {"format": kind, "file_path": inputs[0], "data_prefix": data_prefix, **more, **kept}
+    return section if kind != "VideoDataset" else {**section, **_of_videos(section, label_file)}
+
+
+def _of_videos(section: Mapping[str, Any], label_file: str | None) -> dict[str, Any]:
+    """How class folders are read; of a list its class names and its folder, as in ``paddlevideo new``.
+
+    Raises:
+        UserError: the folders are splits; a bad list.
+    """
+    place, prefix = Path(section["file_path"]).expanduser(), section["data_prefix"]
+    if place.is_dir():
+        refuse_split_folders(place)
+        return {"allow_empty_classes": True}
+    if label_file or section.get("multi_label") or not place.is_file():
+        return {}
+    suffix = section.get("suffix", "")
+    root = Path(prefix).expanduser() if prefix else place.parent
+
+    def is_here(name: str) -> bool:
+        return not prefix and os.path.exists(f"{expanded(name)}{suffix}")
+
+    def is_below(name: str) -> bool:
+        return os.path.exists(root / f"{name}{suffix}")
+
+    found = read_named_rows(place, lambda name: is_here(name) or is_below(name))
+    more: dict[str, Any] = {"class_names": found.names} if found.names else {}
+    paths = [row.fields["path"] for row in found.rows]
+    if not prefix and not all(map(is_here, paths)) and any(map(is_below, paths)):
+        more["data_prefix"] = str(root)
+    return more
 
 
 def features_of(
@@ -177,14 +215,14 @@ def features_of(
 
     Args:
         section: of ``data_section``.
-        label_file: class names, one per line; None: those of class folders.
+        label_file: class names, one per line; None: those of class folders, or of a list's labels.
         on_clips: receives how many clips of how many are done.
 
     Raises:
         UserError: a bad list, no clip that can be read.
     """
-    names = read_labels(label_file) if label_file else None
     section = dict(section)
+    names = read_labels(label_file) if label_file else section.get("class_names")
     if names and section["format"] != UNLABELLED:
         section["class_names"] = names
     loader = build_loader(

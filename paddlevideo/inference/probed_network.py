@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.build import deployed_network, network, pipelines_of
-from paddlevideo.classes import Classes, settled, write_weights
+from paddlevideo.classes import FITTED_TO, Classes, settled, write_weights
 from paddlevideo.config import Config
 from paddlevideo.environment import use_device
 from paddlevideo.errors import UserError
@@ -17,6 +17,7 @@ from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.probing import Clips, linear_head, name_of, targets_of
 from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.safe_io import sha256
+from paddlevideo.video_files import video_key
 from paddlevideo.weight_names import weights_file
 
 
@@ -73,4 +74,5 @@ def save_probe(
     arrays: dict[str, Any] = {key: np.asarray(value.numpy()) for key, value in framework.state_dict().items()}
     known = Classes(names) if table.names else Classes()
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_weights(out, arrays, known, {"probe_of": str(file), "clips": len(table.videos)})
+    fitted_to = sorted(set(map(video_key, table.videos)))
+    write_weights(out, arrays, known, {"probe_of": str(file), "clips": len(table.videos), FITTED_TO: fitted_to})

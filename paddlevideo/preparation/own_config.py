@@ -14,20 +14,21 @@ from typing import Any
 from paddlevideo.classes import Classes
 from paddlevideo.config import Config, load_config
 from paddlevideo.errors import UserError, printable
-from paddlevideo.findings import table
+from paddlevideo.findings import plural, table
 from paddlevideo.mirroring import mirrored_classes, pairs_text
 from paddlevideo.preparation.own_videos import VAL_SHARE, OwnVideos
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.shipped import shipped
 
+FEW_CLIPS = "few_clips"
 FILES = {  # word of --model -> shipped configuration
+    "few_clips": FEW_CLIPS,
     "tsm": "tsm_own_videos",
     "tsm_mv2": "tsm_mv2_own_videos",
     "pptsm": "pptsm_own_videos",
     "timesformer": "timesformer_own_videos",
     "slowonly": "slowonly_own_videos",
 }
-FEW_CLIPS = "few_clips"
 _FEW, _MANY = 50, 500  # training clips of a class, the median
 _UNEVEN = 3.0  # largest class / smallest class, from which rare ones are drawn more often
 _LONG_S = 10.0  # of a clip, from which frames spread over all of it may miss a short action
@@ -65,25 +66,35 @@ def choose(videos: OwnVideos, model: str | None, has_gpu: bool) -> Choice:
 
 def summary(videos: OwnVideos) -> list[str]:
     """What was found, a short table and its remarks."""
-    train, val = videos.counts(), videos.counts(val=True)
-    rows = [["class", "train", "val", "seconds: min / median / max"]]
+    splits = ["train", "val", *(["test"] if videos.test else [])]
+    counts = [videos.counts(split) for split in splits]
+    rows = [["class", *splits, "seconds: min / median / max"]]
     for k, name in enumerate(videos.names[:_CLASSES]):
         lengths = [h.seconds for clip, h in zip(videos.clips, videos.headers) if clip.label == k]
-        rows.append([printable(name), str(train[k]), str(val[k]), _spread(lengths)])
+        rows.append([printable(name), *(str(own[k]) for own in counts), _spread(lengths)])
     rest = len(videos.names) - _CLASSES
     if rest > 0:
-        more = (sum(train[_CLASSES:]), sum(val[_CLASSES:]))
-        rows.append([f"... {rest} more classes", *map(str, more), ""])
-    rows.append(["all", str(sum(train)), str(sum(val)), _spread([h.seconds for h in videos.headers])])
+        rows.append(
+            [f"... {plural(rest, 'more class', 'more classes')}", *(str(sum(own[_CLASSES:])) for own in counts), ""]
+        )
+    rows.append(["all", *(str(sum(own)) for own in counts), _spread([h.seconds for h in videos.headers])])
     rates = [h.fps for h in videos.headers]
     sides = [min(h.width, h.height) for h in videos.headers]
     facts = f"frames per second: {_spread(rates)}; short side in pixels: {_spread(sides)} (min / median / max)"
-    return [*table(rows), facts, *_split_lines(videos), *videos.remarks]
+    return [*table(rows), facts, *_split_lines(videos), *_sides_lines(videos), *videos.remarks]
+
+
+def _sides_lines(videos: OwnVideos) -> Iterator[str]:
+    """Classes that a mirrored clip exchanges."""
+    mirrored = mirrored_classes(videos.names)
+    if mirrored:
+        text = pairs_text(videos.names, mirrored)
+        yield f"left and right: {text}: clips are not mirrored (flip: auto); flip: map mirrors them and their labels"
 
 
 def _split_lines(videos: OwnVideos) -> Iterator[str]:
     if videos.sources is None:
-        yield "split: the train and val folders" if videos.folders else "split: as in the lists"
+        yield f"split: {_folders_text(videos)}"
         return
     count = len(set(videos.sources.names))
     if videos.sources.rule:
@@ -91,7 +102,15 @@ def _split_lines(videos: OwnVideos) -> Iterator[str]:
     else:
         yield ("sources: the names do not show which clips are of one recording; if some are, the figures of the "
                "validation are too high; --source keeps them together")  # fmt: skip
-    yield f"split: {VAL_SHARE:.0%} of each class for validation"
+    rest = f"; {_folders_text(videos)}" if videos.folders else ""
+    yield f"split: {VAL_SHARE:.0%} of each class for validation{rest}"
+
+
+def _folders_text(videos: OwnVideos) -> str:
+    """``the folders Train (training), Val (validation)``."""
+    uses = {"train": "training", "val": "validation", "test": "test"}
+    named = [f"{printable(folder.name)} ({uses[split]})" for split, folder in videos.folders.items()]
+    return f"the folder{'s' * (len(named) > 1)} {', '.join(named)}"
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -118,23 +137,22 @@ def write_config(videos: OwnVideos, choice: Choice, place: Path, out: Path | Non
 
     Args:
         place: the data, for the name and the comments.
-        out: folder for the files; None: own/<name of the data>.
+        out: folder for the files, and by its last part their name and that of the run; None: own/<name of the data>.
         num_cpus: of the machine that trains.
 
     Raises:
         UserError: one of the files is there already; a name that a list cannot hold.
     """
-    name = _name_of(place)
+    name = _name_of(place if out is None else out.expanduser().resolve())
     out = Path("own", name) if out is None else out.expanduser()
-    by_folder = videos.is_whole and bool(videos.folders)
-    contents = {} if by_folder else _lists(videos)
+    contents = {} if videos.by_folder else _lists(videos)
     file = out / f"{name}.yaml"
     lists = [out / part for part in contents]
     there = next((path for path in (file, *lists) if path.exists()), None)
     if there is not None:
         raise UserError(f"{printable(there)}: is there already; nothing was written; name another folder with --out")
     base = load_config(choice.file)
-    text = "\n".join(_lines(videos, choice, place, file, by_folder, base, num_cpus)) + "\n"
+    text = "\n".join(_lines(videos, choice, place, file, base, num_cpus)) + "\n"
     _encoded(text, file)
     for path, content in zip(lists, contents.values()):
         write_atomic(path, content)
@@ -160,7 +178,7 @@ def _encoded(text: str, name: object) -> None:
 
 def _lists(videos: OwnVideos) -> dict[str, str]:
     """Name -> content of the list files and the label file."""
-    rows: dict[bool, list[str]] = {False: [], True: []}
+    rows: dict[str, list[str]] = {split: [] for split in ("train", "val", *(["test"] if videos.test else []))}
     for i, clip in enumerate(videos.clips):
         path = clip.path
         _encoded(path, "a list")
@@ -169,19 +187,18 @@ def _lists(videos: OwnVideos) -> dict[str, str]:
                 f"{printable(repr(path))}: a list cannot hold a path with line breaks, or blanks at an end; rename it"
             )
         quoted = '"' + path.replace('"', '""') + '"' if re.search(r'[\s,;"]', path) else path
-        rows[i in videos.val].append(f"{quoted} {clip.label}\n")
+        rows[videos.split_of(i)].append(f"{quoted} {clip.label}\n")
     names = Classes(tuple(videos.names)).text()
     _encoded(names, "class names")
-    return {"train.list": "".join(rows[False]), "val.list": "".join(rows[True]), "classes.txt": names}
+    return {**{f"{split}.list": "".join(own) for split, own in rows.items()}, "classes.txt": names}
 
 
-def _lines(
-    videos: OwnVideos, choice: Choice, place: Path, file: Path, by_folder: bool, base: Config, num_cpus: int
-) -> Iterator[str]:
+def _lines(videos: OwnVideos, choice: Choice, place: Path, file: Path, base: Config, num_cpus: int) -> Iterator[str]:
     """The configuration."""
     train = sum(videos.counts())
     yield f"# Own videos of {printable(place)}, by paddlevideo new: {len(videos.names)} classes."
-    yield f"# Clips: {train} for training, {len(videos.val)} for validation."
+    of_test = f", {len(videos.test)} for the test" if videos.test else ""
+    yield f"# Clips: {train} for training, {len(videos.val)} for validation{of_test}."
     yield from (f"#        {line}" for line in _split_lines(videos))
     yield "# Relative paths count from the folder in which commands are run."
     yield f"# Train: paddlevideo train -c {file.as_posix()} --validate"
@@ -191,7 +208,7 @@ def _lines(
     yield ""
     yield from _augment_lines(videos)
     yield ""
-    yield from _dataset_lines(videos, file.parent, by_folder, base, num_cpus)
+    yield from _dataset_lines(videos, file.parent, base, num_cpus)
     yield from _interval_lines(videos, base)
     yield from _imbalance_lines(videos)
     yield ""
@@ -215,7 +232,7 @@ def _augment_lines(videos: OwnVideos) -> Iterator[str]:
         yield "flip: auto  # not mirrored; map: mirrored, and the labels exchanged"
 
 
-def _dataset_lines(videos: OwnVideos, out: Path, by_folder: bool, base: Config, num_cpus: int) -> Iterator[str]:
+def _dataset_lines(videos: OwnVideos, out: Path, base: Config, num_cpus: int) -> Iterator[str]:
     train, settings = sum(videos.counts()), base.settings.batches
     yield "DATASET:"
     if train < settings.batch_size:
@@ -223,14 +240,17 @@ def _dataset_lines(videos: OwnVideos, out: Path, by_folder: bool, base: Config, 
     if train < 4 * settings.batch_size:
         yield "    drop_last: False  # every clip counts in every epoch"
     yield f"    num_workers: {max(1, min(settings.num_workers, num_cpus - 1))}"
-    if by_folder:
+    if videos.by_folder:
         parts = {split: {"file_path": folder.as_posix()} for split, folder in videos.folders.items()}
     else:
         yield f"    label_names: {_quoted((out / 'classes.txt').as_posix())}"
         prefix = {} if videos.root == Path() else {"data_prefix": videos.root.as_posix()}
-        parts = {name: {"file_path": (out / f"{name}.list").as_posix(), **prefix} for name in ("train", "val")}
-    for split, part in (("train", "train"), ("valid", "val"), ("test", "val")):
+        splits = ("train", "val", "test")
+        parts = {name: {"file_path": (out / f"{name}.list").as_posix(), **prefix} for name in splits}
+    for split, part in (("train", "train"), ("valid", "val"), ("test", "test" if videos.test else "val")):
         yield f"    {split}:"
+        if videos.outside:
+            yield f"        allow_outside_root: True  # {plural(len(videos.outside), 'clip')}, by links or paths"
         yield from (f"        {key}: {_quoted(value)}" for key, value in parts[part].items())
         if split == "train" and _is_uneven(videos):
             yield "        sample_by_class: True  # a class is drawn first, then one of its clips"

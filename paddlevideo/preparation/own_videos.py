@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.findings import cut
-from paddlevideo.loader.datasets.list_lines import Fields
-from paddlevideo.loader.datasets.lists import class_folders, read_list
+from paddlevideo.findings import cut, plural
+from paddlevideo.loader.datasets.lists import check_inside, class_folders, read_named_rows
 from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.loader.decode.header import VideoHeader, read_header
-from paddlevideo.loader.labels import read_labels
 from paddlevideo.preparation.parallel import run_tasks
 from paddlevideo.safe_io import sha256
-from paddlevideo.sources import Clip, Sources, joined, sources_of, split_by_source
-from paddlevideo.video_files import LIST_SUFFIXES, left_out_files, left_out_text, videos_below
+from paddlevideo.sources import Clip, Sources, joined, sources_of, split_by_source, split_folders, subfolders
+from paddlevideo.video_files import LIST_SUFFIXES, is_video, left_out_files, left_out_text, videos_below
 
 VAL_SHARE = 0.2
-_TRAIN, _VAL = ("train", "training"), ("val", "valid", "validation", "test", "testing")
-_LABEL_FILES = ("classes.txt", "labels.txt")
 _SHOWN = 3
 
 
@@ -34,7 +29,7 @@ class OwnClip:
     Attributes:
         path: below ``OwnVideos.root``, with ``/``.
         label: class index.
-        split: train or val; None: the folder does not say.
+        split: train, val or test; None: the folder does not say.
         name: path below the folder of its class.
     """
 
@@ -52,11 +47,12 @@ class OwnVideos:
         root: folder that paths are relative to.
         names: of the classes, in class-id order.
         clips: the readable ones, with a header each.
-        folders: split -> folder of class folders, where there are such.
+        folders: split -> folder of class folders, where there are such; without val a part of train is taken.
         remarks: lines on what is left out and what is odd.
         is_whole: whether every video and class of the folders is in ``clips``.
-        val: numbers of the clips that are for validation.
-        sources: of every clip; None where the split was there.
+        val, test: numbers of the clips that are for validation, and for a test alone.
+        outside: numbers of the clips that lie outside ``root``, by links or by their paths in a list.
+        sources: of every clip that was parted; None where the split was there.
     """
 
     root: Path
@@ -67,12 +63,23 @@ class OwnVideos:
     remarks: list[str] = field(default_factory=list)
     is_whole: bool = True
     val: set[int] = field(default_factory=set)
+    test: set[int] = field(default_factory=set)
+    outside: list[int] = field(default_factory=list)
     sources: Sources | None = None
 
-    def counts(self, val: bool = False) -> list[int]:
-        """Clips of every class in training, or in validation."""
-        found = Counter(clip.label for i, clip in enumerate(self.clips) if (i in self.val) == val)
+    def split_of(self, number: int) -> str:
+        """The split of a clip: train, val or test."""
+        return "val" if number in self.val else "test" if number in self.test else "train"
+
+    def counts(self, split: str = "train") -> list[int]:
+        """Clips of every class in a split."""
+        found = Counter(clip.label for i, clip in enumerate(self.clips) if self.split_of(i) == split)
         return [found[k] for k in range(len(self.names))]
+
+    @property
+    def by_folder(self) -> bool:
+        """Whether the folders serve as they are, without lists."""
+        return self.is_whole and "val" in self.folders
 
 
 def read_own_videos(place: Path, seed: int, source: str | None = None, root: Path | None = None) -> OwnVideos:
@@ -97,38 +104,68 @@ def read_own_videos(place: Path, seed: int, source: str | None = None, root: Pat
                         f"({', '.join(sorted(LIST_SUFFIXES))}) of 'path label' lines")  # fmt: skip
     _read_headers(videos, found)
     _drop_empty(videos, place)
-    _part(videos, seed, source)
+    _part(videos, place, seed, source)
+    videos.outside = [] if videos.by_folder else [i for i, clip in enumerate(videos.clips) if _is_outside(videos, clip)]
+    if videos.outside:
+        first = printable(videos.clips[videos.outside[0]].path)
+        videos.remarks.append(
+            f"outside {printable(videos.root)}: {plural(len(videos.outside), 'clip')}, e.g. {first}; the configuration "
+            "permits this: allow_outside_root: True"
+        )
     return videos
 
 
+def _is_outside(videos: OwnVideos, clip: OwnClip) -> bool:
+    prefix = None if videos.root == Path() else str(videos.root)
+    try:
+        check_inside(str(videos.root / clip.path), prefix, False)
+    except UserError:
+        return True
+    return False
+
+
 def _of_folder(place: Path) -> tuple[OwnVideos, list[OwnClip]]:
-    folders = _subfolders(place)
+    folders = subfolders(place)
     if not folders:
-        beside = len([name for name in _listed(place) if name.lower().endswith(".mp4")])
-        what = f"{beside} videos directly in it, and no sub-folders" if beside else "there are no sub-folders in it"
+        beside = plural(len(list(filter(is_video, os.listdir(place)))), "video")
+        what = "there are no sub-folders in it" if beside[0] == "0" else f"{beside} directly in it, and no sub-folders"
         raise UserError(
             f"{printable(place)}: {what}; put the videos of each class into a sub-folder of its name: "
             f"{printable(place)}/<class>/*.mp4, or give a list of 'path label' lines"
         )
-    train = next((name for name in _TRAIN if name in folders), None)
-    if train is None:
-        return _of_classes(place, {None: place})
-    val = next((name for name in _VAL if name in folders), None)
-    parts = {"train" if val else None: place / train} | ({"val": place / val} if val else {})
-    videos, found = _of_classes(place, parts)
-    videos.folders = {split: folder for split, folder in parts.items() if split and val}
-    others = [name for name in folders if name not in (train, val)]
+    found = split_folders(place)
+    if not found:
+        videos, clips = _of_classes(place, {None: place})
+        _remark_on_equal_folders(videos)
+        return videos, clips
+    parts = {split if split != "train" or "val" in found else None: place / name for split, name in found.items()}
+    videos, clips = _of_classes(place, parts)
+    videos.folders = {split: place / name for split, name in found.items()}
+    others = [name for name in folders if name not in found.values()]
     if others:
-        videos.remarks.append(f"left out: the folders {', '.join(map(printable, others))} beside {train}")
-    return videos, found
+        what = "folder" if len(others) == 1 else "folders"
+        videos.remarks.append(f"left out: the {what} {', '.join(map(printable, others))} beside {found['train']}")
+    return videos, clips
+
+
+def _remark_on_equal_folders(videos: OwnVideos) -> None:
+    """Sub-folders of classes are recordings; equal ones in every class may be the classes."""
+    inner = {tuple(subfolders(videos.root / name)) for name in videos.names}
+    names = next(iter(inner))
+    if len(inner) > 1 or len(names) < 2 or any(map(is_video, os.listdir(videos.root / videos.names[0]))):
+        return
+    videos.remarks.append(
+        f"every class has the same sub-folders ({', '.join(cut(list(map(printable, names)), _SHOWN))}); if these are "
+        "the classes, name the folders above them train and val"
+    )
 
 
 def _of_classes(place: Path, parts: dict[str | None, Path]) -> tuple[OwnVideos, list[OwnClip]]:
     training = next(iter(parts.values()))
-    _subfolders(training)
+    subfolders(training)
     videos, found = OwnVideos(place, class_folders(str(training))), []
     for split, folder in parts.items():
-        for name in _subfolders(folder):
+        for name in subfolders(folder):
             if name not in videos.names:
                 raise UserError(
                     f"{printable(folder / name)}: no class of {printable(training)}; rename it, or add it there"
@@ -146,41 +183,21 @@ def _refuse(error: OSError) -> None:
     raise UserError(f"{printable(error.filename)}: cannot be read ({error.strerror}); give yourself access to it")
 
 
-def _listed(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError as error:
-        _refuse(error)
-        raise
-
-
-def _subfolders(folder: Path) -> list[str]:
-    return [name for name in _listed(folder) if not name.startswith(".") and (folder / name).is_dir()]
-
-
 def _of_list(place: Path, given: Path | None) -> tuple[OwnVideos, list[OwnClip]]:
     root = given.expanduser() if given else place.parent
-    labels = next((place.parent / name for name in _LABEL_FILES if (place.parent / name).is_file()), None)
-    known = read_labels(labels) if labels else []
-    lines = place.read_text("utf-8-sig", "replace").splitlines()
-    words = {re.split(r"[\s,;]+", line.strip())[-1] for line in lines if line.strip()}
-    fields = Fields(("path", "label"), frozenset([*known, *words]))
-    rows, _ = read_list(str(place), fields, exists=lambda name: os.path.exists(name) or (root / name).exists())
-    texts = sorted({row.fields["label"] for row in rows})
-    if all(text.isdecimal() for text in texts):
-        count = max(map(int, texts)) + 1
-        names = known if len(known) >= count else [f"class {k}" for k in range(count)]
-        ids = {text: int(text) for text in texts}
-    else:
-        names = known if set(texts) <= set(known) else texts
-        ids = {text: names.index(text) for text in texts}
-    inside = given or any((root / row.fields["path"]).exists() for row in rows)
+    found = read_named_rows(place, lambda name: os.path.exists(name) or (root / name).exists())
+    texts = {row.fields["label"] for row in found.rows}
+    names = found.names or [f"class {k}" for k in range(max(map(int, texts)) + 1)]
+    ids = {text: int(text) if text.isdecimal() and text not in names else names.index(text) for text in texts}
+    inside = given or any((root / row.fields["path"]).exists() for row in found.rows)
     videos = OwnVideos(root if inside else Path(), names)
-    if labels:
-        used = "names the classes" if names is known else "is left out: it lacks labels of the list"
-        videos.remarks.append(f"{printable(labels)} {used}")
+    if found.label_file:
+        videos.remarks.append(f"{printable(found.label_file)} names the classes")
+    if found.unused:
+        videos.remarks.append(f"{printable(found.unused)} is left out: it lacks labels of the list")
     videos.is_whole = False
-    return videos, [OwnClip(r.fields["path"], ids[r.fields["label"]], None, r.fields["path"]) for r in rows]
+    paths = [row.fields["path"] for row in found.rows]
+    return videos, [OwnClip(path, ids[row.fields["label"]], None, path) for path, row in zip(paths, found.rows)]
 
 
 def _header(path: str) -> VideoHeader | str:
@@ -207,7 +224,7 @@ def _read_headers(videos: OwnVideos, found: Sequence[OwnClip]) -> None:
 
 def _drop_empty(videos: OwnVideos, place: Path) -> None:
     """Leaves out classes without a readable video in training."""
-    used = sorted({clip.label for clip in videos.clips if clip.split != "val"})
+    used = sorted({clip.label for clip in videos.clips if clip.split not in ("val", "test")})
     empty = [printable(name) for k, name in enumerate(videos.names) if k not in used]
     if len(used) < 2:
         reason = next((f" ({line})" for line in videos.remarks if "unreadable" in line), "")
@@ -215,7 +232,8 @@ def _drop_empty(videos: OwnVideos, place: Path) -> None:
         raise UserError(f"{printable(place)}: {what}; a classifier needs videos of at least two classes")
     if not empty:
         return
-    videos.remarks.append(f"left out, without a readable video: {len(empty)} classes: {', '.join(cut(empty, _SHOWN))}")
+    what = plural(len(empty), "class", "classes")
+    videos.remarks.append(f"left out, without a readable video: {what}: {', '.join(cut(empty, _SHOWN))}")
     numbers = {k: i for i, k in enumerate(used)}
     kept = [(clip, header) for clip, header in zip(videos.clips, videos.headers) if clip.label in numbers]
     videos.clips = [OwnClip(clip.path, numbers[clip.label], clip.split, clip.name) for clip, _ in kept]
@@ -223,31 +241,36 @@ def _drop_empty(videos: OwnVideos, place: Path) -> None:
     videos.names, videos.is_whole = [videos.names[k] for k in used], False
 
 
-def _part(videos: OwnVideos, seed: int, source: str | None) -> None:
+def _part(videos: OwnVideos, place: Path, seed: int, source: str | None) -> None:
     same = list(_equal_files(videos))
     if same:
         _remark_on_equal(videos, same)
-    labels = [clip.label for clip in videos.clips]
-    if any(clip.split for clip in videos.clips):
-        videos.val = {i for i, clip in enumerate(videos.clips) if clip.split == "val"}
-        if not videos.val:
-            raise UserError(
-                f"{printable(videos.folders['val'])}: no readable videos; without that folder a part of train is taken"
-            )
+    for split in ("val", "test"):
+        own = {i for i, clip in enumerate(videos.clips) if clip.split == split}
+        (videos.val if split == "val" else videos.test).update(own)
+        if split in videos.folders and not own:
+            instead = "a part of train is taken" if split == "val" else "DATASET.test is that of the validation"
+            raise UserError(f"{printable(videos.folders[split])}: no readable videos; without that folder {instead}")
+    if "val" in videos.folders:
         return
-    found = sources_of([Clip(clip.name, clip.label) for clip in videos.clips], source)
-    videos.sources = Sources(joined(found.names, same), found.rule)
-    videos.val = split_by_source(labels, videos.sources.names, VAL_SHARE, seed)
+    parted = [i for i in range(len(videos.clips)) if i not in videos.test]
+    clips = [Clip(videos.clips[i].name, videos.clips[i].label) for i in parted]
+    places = {number: k for k, number in enumerate(parted)}
+    groups = [[places[i] for i in group if i in places] for group in same]
+    found = sources_of(clips, source)
+    videos.sources = Sources(joined(found.names, [group for group in groups if group]), found.rule)
+    chosen = split_by_source([clip.label for clip in clips], videos.sources.names, VAL_SHARE, seed)
+    videos.val = {parted[k] for k in chosen}
     if not videos.val:
+        way_out = "" if source == "none" else ", or give --source none if they are not of one recording"
         raise UserError(
-            f"{printable(videos.root)}: nothing is left for validation: every class has one clip, or one source; add "
-            "clips, or give --source none if they are not of one recording"
+            f"{printable(place)}: nothing is left for validation: every class has one clip, or one source; add "
+            f"clips{way_out}"
         )
-    left = [printable(name) for name, count in zip(videos.names, videos.counts(val=True)) if not count]
+    left = [printable(name) for name, count in zip(videos.names, videos.counts("val")) if not count]
     if left:
-        videos.remarks.append(
-            f"in training only, with one clip or one source: {len(left)} classes: {', '.join(cut(left, _SHOWN))}"
-        )
+        what = plural(len(left), "class", "classes")
+        videos.remarks.append(f"in training only, with one clip or one source: {what}: {', '.join(cut(left, _SHOWN))}")
 
 
 def _equal_files(videos: OwnVideos) -> Iterator[list[int]]:
@@ -265,7 +288,7 @@ def _equal_files(videos: OwnVideos) -> Iterator[list[int]]:
 def _remark_on_equal(videos: OwnVideos, same: Sequence[Sequence[int]]) -> None:
     pairs = [f"{printable(videos.clips[i].path)} = {printable(videos.clips[j].path)}" for i, j, *_ in same]
     videos.remarks.append(f"the same content twice: {len(same)}: {', '.join(cut(pairs, _SHOWN))}")
-    for what, values in (("two classes", "label"), ("training and validation both", "split")):
+    for what, values in (("two classes", "label"), ("two splits", "split")):
         mixed = [pair for pair, group in zip(pairs, same) if len({vars(videos.clips[i])[values] for i in group}) > 1]
         if mixed:
             videos.remarks.append(f"warning: the same content in {what}: {', '.join(cut(mixed, _SHOWN))}; remove one")

@@ -126,6 +126,40 @@ def test_unreadable_clips_have_no_row_and_are_named(place, tmp_path, capsys):
     assert [video.rpartition("/")[2] for video in read_features(tmp_path / "out.npz").videos] == ["good.mp4"]
 
 
+def test_lists_with_names_and_folders_are_read_as_by_new(place, tmp_path, capsys):
+    clips = sorted(place.clips.glob("*/*.mp4"))
+    (tmp_path / "named.list").write_text("".join(f'"{clip}" {clip.parent.name}\n' for clip in clips))
+    words, out = ["features", "-c", str(place.config), "-i"], ["--out", str(tmp_path / "x.npz")]
+    assert main([*words, str(tmp_path / "named.list"), *out]) == 0
+    table = read_features(tmp_path / "x.npz")
+    assert list(table.names) == ["blue", "red"] and table.labels.tolist() == [0] * 6 + [1] * 6
+    shutil.copytree(place.clips, tmp_path / "by_list")
+    lines = [f"{clip.relative_to(place.clips)},{clip.parent.name}\n" for clip in clips]
+    (tmp_path / "by_list" / "all.csv").write_text("".join(["path,label\n", *lines]))
+    assert main([*words, str(tmp_path / "by_list" / "all.csv"), *out]) == 0
+    assert read_features(tmp_path / "x.npz").labels.tolist() == [0] * 6 + [1] * 6
+    root = tmp_path / "data"
+    shutil.copytree(place.clips, root / "Train")
+    (root / "Train" / "later").mkdir()
+    assert main([*words, str(root / "Train"), *out]) == 0
+    assert "left out, without a video: 1 class folder: later" in capsys.readouterr().err
+    assert list(read_features(tmp_path / "x.npz").names) == ["blue", "red"]
+    shutil.copytree(place.clips, root / "val")
+    line = refused(capsys, *words, root, *out)
+    assert f"Train, val are splits; give {root / 'Train'}" in line
+
+
+def test_a_test_on_the_clips_of_a_probe_warns(place, tmp_path, capsys):
+    out = tmp_path / "probe.pdparams"
+    assert main(["probe", str(place.file), "--folds", "3", "-c", str(place.config), "--save", str(out)]) == 0
+    run = ["-c", str(place.config), "-w", str(out), "-o", f"output_dir={tmp_path / 'run'}"]
+    assert main(["test", *run]) == 0
+    assert f"DATASET.test: the classifier of {out} was fitted to 12 of its 12 videos" in capsys.readouterr().out
+    more = ["-o", "MODEL.backbone.pretrained=null", "--max_iters", "1", "--validate"]
+    assert main(["train", *run, *more]) == 0
+    assert f"DATASET.valid: the classifier of {out} was fitted to 12 of its 12 videos" in capsys.readouterr().out
+
+
 def test_mistakes_have_one_line(place, tmp_path, capsys):
     network, out = ["-c", place.config], ["--out", tmp_path / "x.npz"]
     assert "ends in .npz or .parquet" in refused(capsys, "features", *network, "--out", tmp_path / "x.txt")

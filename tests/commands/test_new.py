@@ -86,8 +86,8 @@ def test_the_written_lists_hold_every_clip_once_and_both_classes(here):
     assert len(lines) == len(set(lines)) == 15
     assert sorted(line[-1] for line in lists["val"]) == ["0", "1", "1"]
     assert (here / "mine" / "classes.txt").read_text() == "go\nstop\n"
-    config = load_config("mine/data.yaml")
-    assert config["DATASET"]["train"]["data_prefix"] == "data" and config["model_name"] == "data"
+    config = load_config("mine/mine.yaml")
+    assert config["DATASET"]["train"]["data_prefix"] == "data" and config["model_name"] == "mine"
 
 
 def test_train_and_val_folders_are_used_as_they_are(here):
@@ -98,9 +98,80 @@ def test_train_and_val_folders_are_used_as_they_are(here):
     assert (section["train"]["file_path"], section["test"]["file_path"]) == ("data/train", "data/val")
 
 
+@pytest.mark.parametrize("train, val", [("Train", "Val"), ("TRAIN", "Validation"), ("training", "valid")])
+def test_names_of_splits_are_taken_in_any_case(here, capsys, train, val):
+    make(here / "data" / train), make(here / "data" / val, {"go": 1, "stop": 1}, seed=1)
+    assert new("data") == 0
+    assert f"split: the folders {train} (training), {val} (validation)" in capsys.readouterr().out
+    section = load_config("own/data/data.yaml")["DATASET"]
+    assert (section["train"]["file_path"], section["valid"]["file_path"]) == (f"data/{train}", f"data/{val}")
+
+
+def test_folders_that_resemble_splits_are_no_classes(here, capsys):
+    make(here / "data", {"a_train": 2, "val_set": 2})
+    assert "(a_train, val_set) have names of splits, not of classes" in refused(capsys, "data")
+    make(here / "two" / "train"), make(here / "two" / "val"), make(here / "two" / "Valid")
+    assert "Valid and val mean the same split" in refused(capsys, "two")
+    make(here / "vehicles", {"bus": 3, "train": 3})  # videos directly in it: a class
+    assert new("vehicles") == 0 and (here / "own/vehicles/classes.txt").read_text() == "bus\ntrain\n"
+
+
+def test_equal_folders_in_every_class_are_remarked(here, capsys):
+    make(here / "data" / "fold1", {"go": 2, "stop": 2}), make(here / "data" / "fold2", {"go": 2, "stop": 2}, seed=1)
+    assert new("data") == 0
+    assert "every class has the same sub-folders (go, stop); if these are the classes" in capsys.readouterr().out
+
+
+def test_a_test_folder_is_for_the_test_alone(here, capsys):
+    make(here / "a" / "train"), make(here / "a" / "test", {"go": 1, "stop": 1}, seed=1)
+    assert new("a") == 0
+    assert "the folders train (training), test (test)" in capsys.readouterr().out
+    section = load_config("own/a/a.yaml")["DATASET"]
+    assert section["test"]["file_path"] == "own/a/test.list"
+    lines = {name: (here / f"own/a/{name}.list").read_text().splitlines() for name in ("train", "val", "test")}
+    assert {name: len(own) for name, own in lines.items()} == {"train": 4, "val": 2, "test": 2}
+    assert all(line.startswith("test/") == (name == "test") for name, own in lines.items() for line in own)
+    make(here / "b" / "train"), make(here / "b" / "valid", seed=1), make(here / "b" / "test", {"go": 1}, seed=2)
+    assert new("b") == 0
+    section = load_config("own/b/b.yaml")["DATASET"]
+    assert [section[k]["file_path"] for k in ("train", "valid", "test")] == ["b/train", "b/valid", "b/test"]
+
+
+def test_linked_clips_train_by_the_printed_command(here, capsys):
+    make(here / "elsewhere")
+    for path in (here / "elsewhere").glob("*/*.mp4"):
+        (here / "data" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (here / "data" / path.parent.name / path.name).symlink_to(path)
+    assert new("data") == 0
+    assert "outside data: 6 clips, e.g. go/a0.mp4; the configuration permits this" in capsys.readouterr().out
+    assert main(["train", "-c", "own/data/data.yaml", *SMALL, "--device", "cpu", "--max_iters", "1"]) == 0
+
+
+def test_a_list_with_several_labels_gets_the_way_out(here, capsys):
+    make(here / "data")
+    clips = [path.relative_to(here).as_posix() for path in sorted((here / "data").glob("*/*.mp4"))]
+    for labels in ("0 1", "go;stop"):
+        (here / "some.list").write_text("".join(f"{clip} {labels}\n" for clip in clips))
+        line = refused(capsys, "some.list")
+        assert "some.list:1: expected one label per clip" in line and "Several labels per clip" in line
+
+
+def test_left_and_right_are_reported(here, capsys):
+    make(here / "data", {"turn left": 3, "turn right": 3})
+    assert new("data") == 0
+    assert "left and right: turn left / turn right: clips are not mirrored" in capsys.readouterr().out
+
+
+def test_the_way_out_of_no_validation_fits_the_options(here, capsys):
+    make(here / "data", {"go": 1, "stop": 1})
+    (here / "my.list").write_text("data/go/a0.mp4 go\ndata/stop/a0.mp4 stop\n")
+    assert refused(capsys, "my.list").startswith("error: my.list: nothing is left")
+    assert "--source none" not in refused(capsys, "my.list", "--source", "none")
+
+
 def test_a_train_folder_alone_is_parted(here, capsys):
     make(here / "data" / "train"), make(here / "data" / "raw")
-    assert new("data") == 0 and "left out: the folders raw beside train" in capsys.readouterr().out
+    assert new("data") == 0 and "left out: the folder raw beside train" in capsys.readouterr().out
     lines = [(here / "own/data" / name).read_text().splitlines() for name in ("train.list", "val.list")]
     assert list(map(len, lines)) == [4, 2] and all(line.startswith("train/") for line in sum(lines, []))
 
@@ -213,7 +284,7 @@ def test_a_class_without_videos_is_left_out_with_a_line(here, capsys):
     make(here / "data", {"go": 3, "stop": 3})
     (here / "data" / "later").mkdir()
     assert new("data") == 0
-    assert "left out, without a readable video: 1 classes: later" in capsys.readouterr().out
+    assert "left out, without a readable video: 1 class: later" in capsys.readouterr().out
     assert (here / "own/data/classes.txt").read_text() == "go\nstop\n"
 
 
@@ -239,7 +310,7 @@ def test_slowonly_gets_an_interval_that_fits_its_clips(here):
     assert [config["PIPELINE"][split]["sample"]["frame_interval"] for split in ("train", "valid", "test")] == [1] * 3
 
 
-@pytest.mark.parametrize("model", ["tsm", "tsm_mv2", "pptsm", "timesformer"])
+@pytest.mark.parametrize("model", ["few_clips", "tsm", "tsm_mv2", "pptsm", "timesformer"])
 def test_every_model_gives_a_configuration_that_is_sound(here, model):
     make(here / "data")
     assert new("data", "--model", model) == 0 and main(["check", "-c", "own/data/data.yaml"]) == 0

@@ -16,7 +16,9 @@ def test_a_folder_gives_its_own_videos_sorted_and_counted(tmp_path):
     touch(tmp_path, "b.MP4", "a.avi", "notes.txt", "deeper/c.mp4", "d.webm")
     reported = []
     assert [p.name for p in find_videos([tmp_path], reported.append)] == ["a.avi", "b.MP4", "d.webm"]
-    assert reported == [f"3 videos found in {tmp_path}; 1 file is left out: 1 .txt"]
+    assert reported == [
+        f"3 videos found in {tmp_path}; 1 file is left out: 1 .txt; sub-folders are not searched: 1 folder"
+    ]
 
 
 def test_a_list_file_is_read_as_data_sets_write_them(tmp_path):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from paddlevideo.errors import UserError, printable
@@ -13,7 +15,7 @@ from paddlevideo.findings import MAX_SHOWN, Findings
 from paddlevideo.loader.datasets.list_lines import Fields, WhiteSpace, choose, format_of
 from paddlevideo.loader.datasets.records import MultiHot, Numbers
 from paddlevideo.loader.decode.reader import VideoReadError
-from paddlevideo.loader.labels import refuse_control_characters
+from paddlevideo.loader.labels import read_labels, refuse_control_characters
 from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
 from paddlevideo.ranges import suggest
 from paddlevideo.safe_io import reading
@@ -112,6 +114,57 @@ def rows_of(
         if found.num_frames is not None:
             row["num_frames"] = found.num_frames
         yield Row(number, row, found.labels, "" if readings else mixed)
+
+
+LABEL_FILES = ("classes.txt", "labels.txt")
+
+
+@dataclass(frozen=True)
+class NamedRows:
+    """The rows of a list with one label per clip, and its class names.
+
+    Attributes:
+        rows: in the order of the list.
+        names: in class-id order: of a label file beside the list, else the sorted labels; None: labels are numbers.
+        label_file: ``classes.txt`` or ``labels.txt`` beside the list, where it is used.
+        unused: such a file that lacks labels of the list.
+    """
+
+    rows: list[Row]
+    names: list[str] | None
+    label_file: Path | None = None
+    unused: Path | None = None
+
+
+def read_named_rows(file: Path, exists: Callable[[str], bool]) -> NamedRows:
+    """A list whose labels are numbers, or names that nothing has declared.
+
+    Args:
+        exists: as of ``read_list``.
+
+    Raises:
+        UserError: the list is missing, empty or not text, or its clips have several labels.
+        ConfigError: lines that do not fit.
+    """
+    found = next((file.parent / name for name in LABEL_FILES if (file.parent / name).is_file()), None)
+    known = read_labels(found) if found else []
+    words = {re.split(r"[\s,;]+", line)[-1] for _, line in _lines(str(file))}
+    fields = Fields(("path", "label"), frozenset([*known, *words]))
+    for row in read_list(str(file), replace(fields, several=True), Findings(str(file)), exists)[0]:
+        if exists(row.fields["path"]) and (len(row.labels) != 1 or ";" in row.labels[0]):
+            labels = printable(row.fields["label"]) or "none"
+            raise UserError(
+                f"{printable(file)}:{row.line}: expected one label per clip, has {labels}; "
+                "several: configs/recognition/tsm/README.md (Several labels per clip)"
+            )
+    rows, _ = read_list(str(file), fields, exists=exists)
+    texts = sorted({row.fields["label"] for row in rows})
+    if all(text.isdecimal() for text in texts):
+        fits = len(known) > max(map(int, texts))
+        return NamedRows(rows, known if fits else None, found if fits else None, None if fits else found)
+    if known and set(texts) <= set(known):
+        return NamedRows(rows, known, found)
+    return NamedRows(rows, texts, None, found)
 
 
 def parse_label(row: Row, num_classes: int | None, problems: Findings, names: Sequence[str] | None = None) -> int:
@@ -254,16 +307,24 @@ def training_classes(section: Mapping[str, Any]) -> list[str] | None:
     return class_folders(root) if root and os.path.isdir(root) else None
 
 
-def scan_folder(root: str, classes: list[str] | None = None) -> tuple[list[tuple[str, int]], list[str]]:
+def folders_without_videos(root: str) -> list[str]:
+    """The class folders of ``root`` that hold no video."""
+    return [name for name in class_folders(root) if not videos_below(os.path.join(root, name), follow_links=False)]
+
+
+def scan_folder(
+    root: str, classes: list[str] | None = None, left_out: Collection[str] = ()
+) -> tuple[list[tuple[str, int]], list[str]]:
     """Videos below a folder with one sub-folder per class: ([(path, label)], class names), both sorted by name.
 
     Args:
         classes: names in class-id order, where the folder's own do not decide; it may lack some of them.
+        left_out: sub-folders that do not count.
 
     Raises:
         UserError: there are no sub-folders, one that is not among ``classes``, or no videos in one.
     """
-    folders = class_folders(root)
+    folders = [name for name in class_folders(root) if name not in left_out]
     classes = folders if classes is None else classes
     unknown = [name for name in folders if name not in classes]
     if unknown:
@@ -272,6 +333,8 @@ def scan_folder(root: str, classes: list[str] | None = None) -> tuple[list[tuple
             f"training ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); rename it to what it was "
             "called then, or take it out"
         )
+    if not folders:
+        raise UserError(f"{root}: no videos in its class folders (looked for {', '.join(VIDEO_ENDINGS)})")
     found = []
     for name in folders:
         files = [os.path.join(root, name, file) for file in videos_below(os.path.join(root, name), follow_links=False)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from paddlevideo.errors import UserError
-from paddlevideo.findings import Findings
+from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import Findings, cut, plural
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.list_content import read_content
 from paddlevideo.loader.datasets.lists import (
@@ -14,12 +14,15 @@ from paddlevideo.loader.datasets.lists import (
     Labels,
     check_inside,
     expanded,
+    folders_without_videos,
     scan_folder,
 )
 from paddlevideo.loader.datasets.records import Numbers, Records, Texts
 from paddlevideo.ranges import NonNegativeInt
 from paddlevideo.registry import DATASETS
 from paddlevideo.video_files import left_out_files
+
+_SHOWN = 3  # folders
 
 
 @DATASETS.register
@@ -39,6 +42,7 @@ class VideoDataset(Dataset):
         class_names: in class-id order.  In a list a name may stand for its number.  Of a folder None: the sorted names
             of its sub-folders; validation and test folders get the training folder's, so that a class they lack shifts
             no label.
+        allow_empty_classes: leave class folders without videos out, with a remark; else they are an error.
         multi_label: the list holds any number of labels per clip.
         num_classes: given by the loader; labels are checked against it.
 
@@ -60,11 +64,13 @@ class VideoDataset(Dataset):
         allow_outside_root: bool = False,
         class_names: list[str] | None = None,
         multi_label: bool = False,
+        allow_empty_classes: bool = False,
         num_classes: int | None = None,
     ):
         self.file_path, self.data_prefix = expanded(file_path), expanded(data_prefix)
         self.allow_outside_root = allow_outside_root
         self.class_names, self.multi_label = class_names, multi_label
+        self.allow_empty_classes = allow_empty_classes
         self.remarks: list[str] = []
         self.lines: Sequence[int] = []  # line of each record in the list file
         if os.path.isdir(self.file_path):
@@ -89,7 +95,12 @@ class VideoDataset(Dataset):
             )
         # a folder is its own root: its links are trusted
         self.data_prefix = None
-        files, self.class_names = scan_folder(self.file_path, self.class_names)
+        empty = folders_without_videos(self.file_path) if self.allow_empty_classes else []
+        if empty:
+            shown = ", ".join(map(printable, cut(empty, _SHOWN)))
+            what = plural(len(empty), "class folder")
+            self.remarks.append(f"{printable(self.file_path)}: left out, without a video: {what}: {shown}")
+        files, self.class_names = scan_folder(self.file_path, self.class_names, empty)
         if num_classes is not None and len(self.class_names) > num_classes:
             problems = Findings(self.file_path)
             for name in self.class_names[num_classes:]:

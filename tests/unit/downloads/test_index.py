@@ -9,7 +9,9 @@ import pytest
 from paddlevideo.config import load_config
 from paddlevideo.downloads.cache import _NAME
 from paddlevideo.downloads.http import check_address
-from paddlevideo.downloads.index import entries, file_name, matching
+from paddlevideo.downloads.index import entries, file_name, matching, of_package
+from paddlevideo.errors import UserError
+from paddlevideo.modeling import weights
 from paddlevideo.modeling.conversion import _TORCH_SUFFIXES, ORIGINS
 from paddlevideo.shipped import ROOT
 
@@ -68,3 +70,16 @@ def test_a_pattern_finds_names_publishers_and_configurations():
 @pytest.mark.parametrize("config", sorted({entry.config for entry in entries().values()}))
 def test_the_configuration_of_an_entry_is_valid(config):
     load_config(config, uses=("test",))
+
+
+def test_weights_that_cannot_be_fetched_name_those_that_pip_fetches(monkeypatch):
+    assert of_package("mobilenet_v2_imagenet") is None and of_package("TSM_k400") is None and of_package("x") is None
+
+    def offline(name):
+        raise UserError("no network")
+
+    monkeypatch.setattr(weights, "local_weights", offline)
+    with pytest.raises(UserError, match="no network; or take the weights that pip fetches: .*=mobilenet_v2_imagenet"):
+        weights.load_pretrained(None, "tsm_mobilenetv2_dense_1x1x8_100e_kinetics400_rgb")
+    with pytest.raises(UserError, match="no network; or start without it"):
+        weights.load_pretrained(None, "TSM_k400")

@@ -105,3 +105,8 @@ def test_a_resumed_run_exchanges_the_same_labels(run, tmp_path, capsys):
     capsys.readouterr()
     train(Config(written | {"epochs": 2}), Options(max_iters=1, device="cpu", resume="auto"))
     assert "PIPELINE.train" not in capsys.readouterr().out
+
+
+def test_map_without_mirroring_exchanges_nothing_in_one_line(run, capsys):
+    _, written = run(steps=(), flip="map")
+    assert "flip: map: PIPELINE.train mirrors nothing" in capsys.readouterr().out and "flip" not in written
