@@ -17,7 +17,7 @@ import yaml
 from paddlevideo.build import network, pipelines_of, trained_network
 from paddlevideo.classes import Classes, settled
 from paddlevideo.config import Config
-from paddlevideo.environment import use_device
+from paddlevideo.environment import log_lines_to, use_device
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.runtimes.base import Say
@@ -69,7 +69,8 @@ class FeatureModel:
             raise UserError(f"{config.source}: PIPELINE.test: is missing; features are of the clips that it gives")
         if weights is None:
             config, file = settled(config, Classes(_ANY)), _start_file(config)
-            framework = network(config, pipelines)
+            with log_lines_to(say):
+                framework = network(config, pipelines)
         else:
             config, framework, _ = trained_network(config, weights, say, pipelines)
             file = str(weights)

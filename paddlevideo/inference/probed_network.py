@@ -11,7 +11,7 @@ import numpy as np
 from paddlevideo.build import deployed_network, network, pipelines_of
 from paddlevideo.classes import Classes, settled, write_weights
 from paddlevideo.config import Config
-from paddlevideo.environment import use_device
+from paddlevideo.environment import log_lines_to, use_device
 from paddlevideo.errors import UserError
 from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.probing import Clips, linear_head, name_of, targets_of
@@ -43,7 +43,8 @@ def save_probe(
     config = settled(config, Classes(names))
     pipelines = pipelines_of(config)
     if weights is None:
-        framework = network(config, pipelines)
+        with log_lines_to(say):
+            framework = network(config, pipelines)
         file = (config.section("MODEL").get("backbone") or {}).get("pretrained")
     else:
         framework, file = deployed_network(config, pipelines), weights

@@ -73,7 +73,7 @@ def cross_validate(
     Raises:
         UserError: clips without a label, fewer than two classes, fewer sources than folds.
     """
-    targets, names = targets_of(table), np.asarray(sources)
+    targets, groups = targets_of(table), np.asarray(sources)
     fold = folds_of(sources, table.labels, num_folds)
     found = []
     for count in shots:
@@ -82,14 +82,14 @@ def cross_validate(
             train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
             for seed in range(1 if count is None else num_seeds):
                 own = train if count is None else _drawn(train, targets, count, seed, number, short)
-                known = Clips(table.features[own], targets[own], names[own], table.multi_label)
+                known = Clips(table.features[own], targets[own], groups[own], table.multi_label)
                 for head in heads:
                     scores = scores_of(head, known, table.features[test])
                     value = _figure(scores, targets[test], table.multi_label)
                     found.append(Figure(head, count, number, seed, value, len(own), len(test)))
         if short:
-            names = ", ".join(sorted(name_of(table, k) for k in short))
-            say(f"{count} clips per class: all that there are of {names}, which have fewer in some folds")
+            classes = ", ".join(sorted(name_of(table, k) for k in short))
+            say(f"{count} clips per class: all that there are of {classes}, which have fewer in some folds")
     return found
 
 
@@ -109,6 +109,8 @@ def sources_of_table(table: FeatureTable, pattern: str | None) -> Sources:
     for video, label in zip(table.videos, labels):
         folder = os.path.dirname(os.path.abspath(video))
         folders[label] = os.path.commonpath([folders.get(label, folder), folder])
+    if pattern is not None and os.path.isfile(pattern):  # its lines may have more of a path than class folders do
+        folders = dict.fromkeys(folders, os.sep)
     clips = [Clip(os.path.relpath(v, folders[k]).replace(os.sep, "/"), k) for v, k in zip(table.videos, labels)]
     return sources_of(clips, pattern)
 

@@ -53,7 +53,7 @@ def test_shots_are_drawn_by_seed_and_fold():
     features, labels = clusters(np.random.default_rng(0), 90, distance=1.0)
     groups = [f"g{i}" for i in range(90)]
     lines = []
-    figures = cross_validate(table_of(features, labels, ["a", "b", "c"]), groups, 3, ["knn"], [2, 25], 3, lines.append)
+    figures = cross_validate(table_of(features, labels, ["a", "b", "c"]), groups, 3, ["knn"], [25, 2], 3, lines.append)
     assert {each.num_train for each in figures if each.shots == 2} == {6}
     assert {each.num_train for each in figures if each.shots == 25} == {60}  # 20 per class are in two folds
     assert lines == ["25 clips per class: all that there are of a, b, c, which have fewer in some folds"]
