@@ -28,6 +28,7 @@ _STRENGTH = 30.0  # where there are too few clips to decide by
 _INNER_FOLDS = 4
 _NEIGHBOURS = 5
 _LEAST = 1e-12
+_MAX_CLASSES = 10_000  # by the highest label of fewer clips
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,16 @@ def targets_of(table: FeatureTable) -> np.ndarray:
     """float32 [N, K], 0 and 1.
 
     Raises:
-        UserError: clips without a label, fewer than two classes.
+        UserError: clips without a label, labels that are no class numbers, fewer than two classes.
     """
     if not table.labelled:
         count = int((table.labels < 0).sum())
         raise UserError(f"{count} of {len(table.labels)} clips have no label; a probe needs one for each")
     if table.multi_label:
         return np.asarray(table.labels, np.float32)
+    if table.num_classes > max(len(table.labels), _MAX_CLASSES):
+        highest = table.num_classes - 1
+        raise UserError(f"labels go up to {highest} in {len(table.labels)} clips; expected class numbers from 0 on")
     targets = np.eye(table.num_classes, dtype=np.float32)[table.labels]
     if (targets.sum(0) > 0).sum() < 2:
         raise UserError("all clips are of one class; a probe needs two classes at least")

@@ -24,6 +24,7 @@ from paddlevideo.video_files import LIST_SUFFIXES, left_out_files, left_out_text
 VAL_SHARE = 0.2
 _TRAIN, _VAL = ("train", "training"), ("val", "valid", "validation", "test", "testing")
 _LABEL_FILES = ("classes.txt", "labels.txt")
+_MAX_CLASSES = 10_000  # by their highest number in a list with fewer lines
 _SHOWN = 3
 
 
@@ -168,7 +169,7 @@ def _of_list(place: Path, given: Path | None) -> tuple[OwnVideos, list[OwnClip]]
     rows, _ = read_list(str(place), fields, exists=lambda name: os.path.exists(name) or (root / name).exists())
     texts = sorted({row.fields["label"] for row in rows})
     if all(text.isdecimal() for text in texts):
-        count = max(map(int, texts)) + 1
+        count = _num_classes(place, texts, len(rows))
         names = known if len(known) >= count else [f"class {k}" for k in range(count)]
         ids = {text: int(text) for text in texts}
     else:
@@ -181,6 +182,21 @@ def _of_list(place: Path, given: Path | None) -> tuple[OwnVideos, list[OwnClip]]
         videos.remarks.append(f"{printable(labels)} {used}")
     videos.is_whole = False
     return videos, [OwnClip(r.fields["path"], ids[r.fields["label"]], None, r.fields["path"]) for r in rows]
+
+
+def _num_classes(place: Path, labels: Sequence[str], num_rows: int) -> int:
+    """One more than the highest of labels in digits.
+
+    Raises:
+        UserError: it is far beyond the number of clips.
+    """
+    highest = max(labels, key=lambda text: (len(text.lstrip("0")), text.lstrip("0")))
+    if len(highest.lstrip("0")) > len(str(_MAX_CLASSES)) or int(highest) >= max(num_rows, _MAX_CLASSES):
+        raise UserError(
+            f"{printable(place)}: the last column, the label, holds {highest:.12} in {num_rows} lines: expected "
+            "class numbers from 0 on, or class names; remove a column of ids, or put the label last"
+        )
+    return int(highest) + 1
 
 
 def _header(path: str) -> VideoHeader | str:

@@ -74,6 +74,8 @@ def test_clips_without_labels_and_one_class_are_refused():
     features = np.zeros((4, 2))
     with pytest.raises(UserError, match="1 of 4 clips have no label"):
         cross_validate(table_of(features, np.array([0, 1, -1, 0])), list("abcd"), 2)
+    with pytest.raises(UserError, match="labels go up to 1000000000000 in 4 clips"):
+        cross_validate(table_of(features, np.array([1, 0, 1, 10**12])), list("abcd"), 2)
     with pytest.raises(UserError, match="one class"):
         cross_validate(table_of(features, np.array([1, 1, 1, 1])), list("abcd"), 2)
 
