@@ -130,7 +130,7 @@ def hide_paddle_remarks(glog: bool = True) -> None:
 
 @contextlib.contextmanager
 def log_lines_to(say: Callable[[str], None]) -> Iterator[None]:
-    """Hands the lines that the package logs to ``say``: outside of a run there is no log, and Paddle's would have them."""
+    """Hands the package's log lines to ``say``: outside of a run no log takes them, and Paddle's root handler would."""
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

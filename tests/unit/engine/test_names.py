@@ -88,6 +88,10 @@ def test_no_class_of_this_suite_counts_as_out_of_scope():
     from paddlevideo.registry import DATASETS, LOSSES, METRICS, TRANSFORMS
 
     registries = (BACKBONES, FRAMEWORKS, HEADS, LOSSES, DATASETS, METRICS, TRANSFORMS)
-    names = [name for registry in registries for name in registry.names()
-             if registry.entry(name).module.startswith("paddlevideo.")]  # others' tests register classes of their own
+    names = [
+        name
+        for registry in registries
+        for name in registry.names()
+        if registry.entry(name).module.startswith("paddlevideo.")
+    ]  # others' tests register classes of their own
     assert [name for name in names if out_of_scope(name)] == []
