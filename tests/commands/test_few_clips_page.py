@@ -61,6 +61,7 @@ def run(words):
     assert main([*words, *more, *(RUN if words[0] == "train" else [])]) == 0, words
 
 
+@pytest.mark.slow
 def test_the_printed_commands_run(here, capsys):
     pytest.importorskip("pyarrow")  # of the test extra
     measure, of_weights, saved = blocks(PAGES[0])
