@@ -1,4 +1,4 @@
-"""Few clips per class on real footage: recipes of fine-tuning against classifiers on frozen features, by source.
+"""Fine-tuning with few clips of a real data set, compared with classifiers on frozen features; folds by source.
 
     python -m benchmarks.real_fight run --data fight --weights mobilenet_v2.pdparams --folder /tmp/fight --seeds 0 1 2
     python -m benchmarks.real_fight table --data fight --folder /tmp/fight

@@ -60,7 +60,8 @@ def instead_of_a_file(path: str | os.PathLike) -> str:
 
 
 def file_form(path: str | os.PathLike) -> str:
-    """What a file is by its first bytes: "torch legacy", "zip" (what torch.save writes since 1.6), "pickle" or "".
+    """What a file is by its first bytes: "torch legacy", "zip" (what torch.save writes since 1.6), "safetensors",
+    "pickle" or "".
 
     Raises:
         UserError: the file is missing.
@@ -74,6 +75,9 @@ def file_form(path: str | os.PathLike) -> str:
         return "torch legacy"
     if head.startswith(_ZIP):
         return "zip"
+    # the length of a header of JSON may begin as a pickle does; in a pickle these 8 bytes are no length within the file
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8:
+        return "safetensors"
     return "pickle" if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= pickle.HIGHEST_PROTOCOL else ""
 
 
@@ -86,10 +90,10 @@ def read_pickle(path: str | os.PathLike) -> Any:
         DamagedFileError: the file cannot be read to its end, or something follows the pickle.
     """
     path = Path(path)
-    if file_form(path) in ("torch legacy", "zip"):
+    if file_form(path) in ("torch legacy", "zip", "safetensors"):
         raise UserError(
-            f"{path}: is a file of PyTorch or another archive, expected a pickle of arrays; convert the "
-            "weights first: paddlevideo convert"
+            f"{path}: is a file of PyTorch, safetensors or another archive, expected a pickle of arrays; convert "
+            "the weights first: paddlevideo convert"
         )
     with reading(path, _PICKLE, _AGAIN), path.open("rb") as stream:
         content = AllowListUnpickler(stream, path.stat().st_size).load()

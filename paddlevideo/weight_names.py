@@ -47,7 +47,7 @@ class WeightNames:
 
 def is_export(path: str | os.PathLike) -> bool:
     """Whether a path names exported weights: ``NAME.pdiparams``, or a folder with one."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     return path.suffix == PARAMS or (path.is_dir() and any(path.glob(f"*{PARAMS}")))
 
 
@@ -90,7 +90,7 @@ def read_names(path: str | os.PathLike, check: bool = True) -> WeightNames:
         UserError: there are none, as in exports of earlier versions; a folder of several models.
         DamagedFileError: the file is damaged, or written for another program or other weights.
     """
-    params = _params_of(Path(path).expanduser())
+    params = _params_of(Path(os.path.expanduser(path)))
     file = params.with_name(params.stem + SUFFIX)
     if not file.is_file():
         raise UserError(

@@ -12,12 +12,13 @@ PADDLEVIDEO_CACHE_GB its limit (20).
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from pathlib import Path
 
-from paddlevideo.downloads.cache import Cache, Wanted, wanted_of
+from paddlevideo.downloads.cache import Cache, Pin, Wanted, user_path, wanted_of
 from paddlevideo.downloads.index import Entry, entries, matching
-from paddlevideo.errors import UserError
+from paddlevideo.errors import DamagedFileError, UserError, printable
 from paddlevideo.ranges import suggest
 from paddlevideo.safe_io import sha256, write_atomic
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser, action: str) -> None:
         parser.set_defaults(run=_get)
         add("name", metavar="NAME", help=name)
         converted = "write it there; .pdparams: converted for its configuration where it is another project's"
-        add("--out", type=Path, metavar="FILE", help=converted)
+        add("--out", metavar="FILE", help=converted)
         hosts = "another host that the address may redirect to; may be repeated"
         add("--host", dest="hosts", action="append", default=[], metavar="HOST", help=hosts)
         add("--insecure", action="store_true", help="an address without TLS (http://)")
@@ -49,8 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser, action: str) -> None:
         parser.set_defaults(run=_remove)
         add("names", nargs="*", metavar="NAME", help=f"{name}, or a folder's name in the cache")
         add("--all", action="store_true", help="everything in the cache")
-        pin = "what is known of the file, too, so that another file from the same address is accepted"
-        add("--pin", action="store_true", help=pin)
+        pin = parser.add_mutually_exclusive_group()
+        both = "what is known of the file, too, so that another file from the same address is accepted"
+        pin.add_argument("--pin", action="store_true", help=both)
+        alone = "only what is known of the file; it stays, and is pinned anew at its next use"
+        pin.add_argument("--pin-only", action="store_true", help=alone)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,10 +80,20 @@ def _list(args: argparse.Namespace) -> int:
 def _list_cached(cache: Cache, pattern: str) -> int:
     sizes = {key: cache.size(key) for key in cache.folders() if pattern.lower() in key.lower()}
     for key, size in sizes.items():
-        pin = cache.pin(key)
-        print(f"{key}  {size / _MB:.1f} MB" + (f"  {pin.address}  sha256 {pin.sha256}" if pin else "  unfinished"))
+        pin, problem = _pin(cache, key)
+        state = "not used yet" if cache.weights(key) else "unfinished"
+        state = f"{pin.address}  sha256 {pin.sha256}" if pin else problem or state
+        print(f"{key}  {size / _MB:.1f} MB  {printable(state)}")
     print(f"{cache.folder}: {sum(sizes.values()) / _MB:.1f} of {cache.limit_bytes / _MB:.0f} MB")
     return 0
+
+
+def _pin(cache: Cache, key: str) -> tuple[Pin | None, str]:
+    """What is known of a file, and what is wrong with that note."""
+    try:
+        return cache.pin(key), ""
+    except DamagedFileError as error:
+        return None, str(error)
 
 
 def _get(args: argparse.Namespace) -> int:
@@ -87,20 +101,40 @@ def _get(args: argparse.Namespace) -> int:
     if wanted is None:
         near = suggest(args.name, entries(), listed=False)
         raise UserError(f"{args.name}: neither an address nor a name of 'paddlevideo weights list'{near}")
+    out = None if args.out is None else _out(args.out)
     file = Cache.of_environment().file(wanted)
-    if args.out is None:
+    if out is None:
         print(file)
-        return 0
-    entry, out = wanted.entry, args.out.expanduser()
-    if out.suffix == ".pdparams" and file.suffix != ".pdparams":
-        if entry is None:
+    elif out.suffix == ".pdparams" and _is_foreign(wanted.entry, file):
+        if wanted.entry is None:
             raise UserError(f"{out}: for which network? 'paddlevideo convert ADDRESS {out} -c CFG' converts it")
-        print(_converted(entry, file, out))
+        print(_converted(wanted.entry, file, out))
+        print(f"written: {out}")
     else:
         with file.open("rb") as source:
             write_atomic(out, lambda target: shutil.copyfileobj(source, target, 1 << 20))
-    print(f"written: {out}")
+        print(f"written: {out}")
     return 0
+
+
+def _out(text: str) -> Path:
+    """
+    Raises:
+        UserError: it is empty or a folder.
+    """
+    out = user_path(text, "--out")
+    if not text or text.endswith(os.sep) or out.is_dir():
+        what = "is a folder" if text else "is empty"
+        raise UserError(f"--out {printable(text)!r}: {what}, expected the name of a file, as data/NAME.pdparams")
+    return out
+
+
+def _is_foreign(entry: Entry | None, file: Path) -> bool:
+    if entry is not None:
+        return entry.origin != "paddle"
+    from paddlevideo.modeling.conversion import is_foreign
+
+    return is_foreign(file)
 
 
 def _converted(entry: Entry, file: Path, out: Path) -> object:
@@ -114,16 +148,27 @@ def _verify(args: argparse.Namespace) -> int:
     """Compares files of the cache with the index and their pins; a line each."""
     cache, failed = Cache.of_environment(), 0
     for key in [_key(name, cache) for name in args.names] or cache.folders():
-        pin = cache.pin(key)
-        file = cache.folder / key / pin.file if pin else None
-        if file is None or not file.is_file():
-            print(f"{key}: {'removed' if pin else 'unfinished'}")
-            continue
-        digest, entry = sha256(file), entries().get(key)
-        good = digest == pin.sha256 and (entry is None or digest.startswith(entry.sha256))
+        pin, problem = _pin(cache, key)
+        file = cache.folder / key / pin.file if pin else cache.weights(key)
+        if problem:
+            good, line = False, problem
+        elif file is None or not file.is_file():
+            good, line = True, "removed" if pin else "unfinished"
+        else:
+            good, line = _compared(file, pin, entries().get(key))
         failed += not good
-        print(f"{key}: {'as at its first use' if good else 'SHA-256 mismatch, damaged or replaced'} ({digest})")
+        print(f"{key}: {printable(line)}")
     return int(failed > 0)
+
+
+def _compared(file: Path, pin: Pin | None, entry: Entry | None) -> tuple[bool, str]:
+    """Whether a file is the one of its pin and of the index, and the line about that."""
+    digest, stated = sha256(file), entry.sha256 if entry else ""
+    if not digest.startswith(stated) or (pin is not None and pin.sha256 != digest):
+        return False, f"SHA-256 mismatch, damaged or replaced ({digest})"
+    if pin is not None:
+        return True, f"as at its first use ({digest})"
+    return True, f"not used yet, {'as in the index' if stated else 'nothing to compare it with'} ({digest})"
 
 
 def _remove(args: argparse.Namespace) -> int:
@@ -131,7 +176,8 @@ def _remove(args: argparse.Namespace) -> int:
     if bool(args.names) == args.all:
         raise UserError("name what is removed, or give --all; 'paddlevideo weights list --cached' prints what is there")
     for key in cache.folders() if args.all else [_key(name, cache) for name in args.names]:
-        print(f"{key}: {cache.remove(key, args.pin) / _MB:.1f} MB removed")
+        size = cache.remove(key, weights=not args.pin_only, pin=args.pin or args.pin_only)
+        print(f"{key}: {'its pin' if args.pin_only else f'{size / _MB:.1f} MB'} removed")
     return 0
 
 

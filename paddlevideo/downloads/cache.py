@@ -1,7 +1,8 @@
 """The folder of fetched weights, and which file a name or an address of weights means.
 
 Below ``PADDLEVIDEO_HOME`` (``~/.cache/paddlevideo``), ``weights/KEY/`` holds one file, and ``pin.json`` with its
-SHA-256.  The pin stays when the file is removed: another file from the same address is refused.
+SHA-256.  The pin stays when the file is removed: another file from the same address is refused.  ``.lock`` stays for
+ever: a process that waits for it and one that comes later hold the same file.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from paddlevideo.addresses import without_secrets
 from paddlevideo.downloads.http import NotReachedError, Rules, TooLargeError, check_address, discard, fetch
 from paddlevideo.downloads.index import Entry, entries, file_name
 from paddlevideo.downloads.wheels import by_hand, fetch_from_wheel
 from paddlevideo.errors import DamagedFileError, UserError, printable
 from paddlevideo.ranges import suggest
-from paddlevideo.safe_io import file_form, instead_of_a_file, read_json, reading, sha256, write_atomic
+from paddlevideo.safe_io import file_form, instead_of_a_file, reading, sha256, write_atomic
 
 HOME, LIMIT = "PADDLEVIDEO_HOME", "PADDLEVIDEO_CACHE_GB"
-_DEFAULT_HOME, _DEFAULT_GB = "~/.cache/paddlevideo", 20.0
+_DEFAULT_HOME, _DEFAULT_GB, _MOST_GB = "~/.cache/paddlevideo", 20.0, 1e9
 _FILE_BYTES = 4 << 30  # the largest file that is fetched
 _PIN, _PART, _LOCK = "pin.json", ".part", ".lock"
 _GB = 1_000_000_000
 _POLL_S = 0.2
 _WEB = re.compile(r"(https?):/{1,2}(?=[^/])", re.I)  # a Path makes one slash of two
 _NAME = re.compile(r"[\w+-][\w.+-]*", re.ASCII)
+# files beside the weights: the pin, unfinished transfers, the note of class names (NAME.json)
+_BESIDE = re.compile(r"pin|.*\.(json|part)", re.I | re.S)
 _WEIGHTS_SUFFIXES = (".pdparams", ".pth", ".pyth", ".pt", ".safetensors")
 
 Say = Callable[[str], None]
@@ -74,7 +76,9 @@ class Wanted:
         check_address(address, insecure=True)  # without TLS it is refused when it is fetched, not where it is there
         host = re.sub(r"[^a-z0-9.-]", "_", (urlsplit(address).hostname or "").lower())
         key = f"{host}-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
-        return cls(key, without_secrets(address), address, file_name(address), None, tuple(hosts), insecure)
+        file = file_name(address)
+        file += "_" * (_BESIDE.fullmatch(file) is not None)
+        return cls(key, printable(address), address, file, None, tuple(hosts), insecure)  # without a key: see above
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,19 @@ class Pin:
     sha256: str
     address: str
     size: int
+
+    @classmethod
+    def read(cls, path: Path) -> Pin:
+        """
+        Raises:
+            DamagedFileError: it is no JSON, or has other fields.
+        """
+        with reading(path, "a note on fetched weights", f"'{_drop_pin(path.parent.name)}' drops it, not the weights"):
+            pin = cls(**json.loads(path.read_text(encoding="utf-8")))
+            texts = all(isinstance(value, str) for value in (pin.file, pin.sha256, pin.address))
+            if not texts or type(pin.size) is not int or Path(pin.file).name != pin.file:
+                raise DamagedFileError("expected texts 'file', 'sha256' and 'address', and a number 'size'")
+            return pin
 
 
 def to_stderr(line: str) -> None:
@@ -107,7 +124,7 @@ def local_weights(name: str | os.PathLike, say: Say = to_stderr) -> Path:
             name; a path that is missing and has the name of an entry.
     """
     text = os.fspath(name)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # Path.expanduser raises for users that there are not
     if os.path.exists(path):  # Path.exists raises for names that no file system takes
         return path
     wanted = wanted_of(text)
@@ -151,16 +168,18 @@ class Cache:
         """The cache of ``PADDLEVIDEO_HOME`` with the limit ``PADDLEVIDEO_CACHE_GB``.
 
         Raises:
-            UserError: the limit is no number.
+            UserError: the limit is no number, or the folder is below that of an unknown user.
         """
         home, text = os.environ.get(HOME) or _DEFAULT_HOME, os.environ.get(LIMIT) or str(_DEFAULT_GB)
         try:
             limit = float(text)
         except ValueError:
             limit = -1.0
-        if not 0 < limit < float("inf"):
-            raise UserError(f"environment variable {LIMIT}: expected gigabytes above 0, got {text!r}")
-        return cls(Path(home).expanduser() / "weights", int(limit * _GB))
+        if not 0 < limit <= _MOST_GB:
+            raise UserError(
+                f"environment variable {LIMIT}: expected gigabytes above 0, at most {_MOST_GB:g}, got {text!r}"
+            )
+        return cls(user_path(home, f"environment variable {HOME}") / "weights", int(limit * _GB))
 
     def path(self, wanted: Wanted) -> Path:
         """Where its file is or will be."""
@@ -188,7 +207,10 @@ class Cache:
                 raise UserError(
                     f"{target.parent}: cannot be written ({error.strerror or error}); set {HOME} to a folder that can"
                 ) from None
-        self._check(wanted, target, say)
+        try:
+            self._check(wanted, target, say)
+        except FileNotFoundError:
+            raise UserError(f"{target}: was removed by another process; rerun the same command") from None
         return target
 
     def pin(self, key: str) -> Pin | None:
@@ -198,10 +220,14 @@ class Cache:
             DamagedFileError: the note is damaged.
         """
         file = self.folder / key / _PIN
-        if not file.is_file():
-            return None
-        with reading(file, "a note on fetched weights", f"remove it with 'paddlevideo weights remove {key} --pin'"):
-            return Pin(**read_json(file))
+        return Pin.read(file) if file.is_file() else None
+
+    def weights(self, key: str) -> Path | None:
+        """The file of weights in a folder, whether it was used or not; None: there is none, or an unfinished one."""
+        for file in sorted((self.folder / key).glob("*")):
+            if file.is_file() and not file.name.startswith(".") and not _BESIDE.fullmatch(file.name):
+                return file
+        return None
 
     def folders(self) -> list[str]:
         """The folders with a file, a pin or an unfinished transfer, in order."""
@@ -215,31 +241,45 @@ class Cache:
                 total += file.stat().st_size
         return total
 
-    def remove(self, key: str, pin: bool = False) -> int:
-        """Removes a file; with ``pin`` what is known of it, too.  Returns the bytes that are free by that."""
-        folder, before = self.folder / key, self.size(key)
-        if pin:
-            shutil.rmtree(folder)
-            return before
-        for file in folder.iterdir():
-            if file.name not in (_PIN, _LOCK):
-                file.unlink()
-        return before - self.size(key)
+    def remove(self, key: str, weights: bool = True, pin: bool = False, say: Say = to_stderr) -> int:
+        """Removes a file, what is known of it, or both; waits for a process that fetches it.
+
+        Returns:
+            The bytes that are free by that.
+
+        Raises:
+            UserError: the folder cannot be written to.
+        """
+        folder = self.folder / key
+        try:
+            with _locked(folder / _LOCK, key, say):
+                before = self.size(key)
+                for file in folder.iterdir():
+                    if file.name == _LOCK or not (pin if file.name == _PIN else weights):
+                        continue
+                    if file.is_dir():  # of a wheel, whose process was killed
+                        shutil.rmtree(file)
+                    else:
+                        file.unlink()
+                return before - self.size(key)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be removed ({error.strerror or error})") from None
 
     def _fetch(self, wanted: Wanted, target: Path, say: Say) -> None:
         part = target.with_name(target.name + _PART)
+        self.pin(wanted.key)  # a damaged one is named before the transfer, not after it
         try:
             if wanted.address:
                 fetch(wanted.address, part, self._rules(wanted), say)
             elif wanted.entry:
-                fetch_from_wheel(wanted.entry, part, say)
+                fetch_from_wheel(wanted.entry, part, target, say)
         except TooLargeError as error:
             raise UserError(f"{error}; {self._way_to_room()}") from None
         except NotReachedError as error:
             raise UserError(f"{error}; {self._by_hand(wanted, target)}") from None
         try:
             _refuse_other_kinds(part, wanted)
-            self._refuse_other(wanted, part, sha256(part))
+            self._refuse_other(wanted, None, sha256(part))
         except UserError:
             discard(part)
             raise
@@ -264,10 +304,10 @@ class Cache:
 
     def _by_hand(self, wanted: Wanted, target: Path) -> str:
         if not wanted.address and wanted.entry:
-            return by_hand(wanted.entry)
+            return by_hand(wanted.entry, target)
         return (
             f"on a machine with a connection: wget -O {shlex.quote(target.name)} "
-            f"{shlex.quote(without_secrets(wanted.address))}, then put the file to {shlex.quote(str(target))}"
+            f"{shlex.quote(printable(wanted.address))}, then put the file to {shlex.quote(str(target))}"
         )
 
     def _check(self, wanted: Wanted, target: Path, say: Say) -> None:
@@ -286,22 +326,39 @@ class Cache:
         known = wanted.entry is not None and len(wanted.entry.sha256) == 64
         say(f"{wanted.shown}: SHA-256 {digest}, {'as in the index' if known else 'pinned by this first use'}")
 
-    def _refuse_other(self, wanted: Wanted, file: Path, digest: str) -> Pin | None:
-        """Compares a file with the index and with the pin, and returns that."""
+    def _refuse_other(self, wanted: Wanted, file: Path | None, digest: str) -> Pin | None:
+        """Compares a file (None: one that has just come) with the index and with the pin, and returns that."""
+        what = f"{wanted.shown}: what came was not kept" if file is None else str(file)
+        anew = "rerun the same command" if file is None else f"'paddlevideo weights remove {wanted.key}' and rerun"
         stated = wanted.entry.sha256 if wanted.entry else ""
         if stated and not digest.startswith(stated):
             raise DamagedFileError(
-                f"{file}: SHA-256 mismatch: {digest}, the index of weights has {stated}{'...' * (len(stated) < 64)}; "
-                "damaged or replaced: 'paddlevideo weights remove "
-                f"{wanted.key}' and rerun the same command"
+                f"{what}: SHA-256 mismatch: {digest}, the index of weights has {stated}{'...' * (len(stated) < 64)}; "
+                f"damaged or replaced: {anew}"
             )
         pin = self.pin(wanted.key)
         if pin is not None and pin.sha256 != digest:
             raise DamagedFileError(
-                f"{file}: SHA-256 mismatch: {digest}, at its first use it was {pin.sha256}; damaged, or changed at "
-                f"{pin.address}: if the change is known, 'paddlevideo weights remove {wanted.key} --pin' accepts it"
+                f"{what}: SHA-256 mismatch: {digest}, at its first use it was {pin.sha256}; if damaged, {anew}; if it "
+                f"is known to have changed at {printable(pin.address)}, '{_drop_pin(wanted.key)}' accepts it"
             )
         return pin
+
+
+def user_path(text: str, where: str) -> Path:
+    """A path with the folder of ``~`` or ``~USER`` in its place.
+
+    Raises:
+        UserError: no such user; ``where`` begins the line.
+    """
+    path = Path(os.path.expanduser(text))
+    if path.parts[:1] and path.parts[0].startswith("~"):
+        raise UserError(f"{where}: {printable(text)}: no such user; expected a path")
+    return path
+
+
+def _drop_pin(key: str) -> str:
+    return f"paddlevideo weights remove {key} --pin-only"
 
 
 @functools.lru_cache(maxsize=64)
@@ -312,10 +369,10 @@ def _digest(path: str, size: int, mtime_ns: int) -> str:
 
 def _refuse_other_kinds(part: Path, wanted: Wanted) -> None:
     """Weights begin as pickles, archives of torch, or safetensors; anything else is a page or damaged."""
+    if file_form(part):
+        return
     with part.open("rb") as stream:
         head = stream.read(64)
-    if file_form(part) or (part.stat().st_size > 8 and head[8:9] == b"{"):
-        return
     what = "a web page" if head.lstrip()[:1] == b"<" else "no file of weights"
     raise UserError(f"{wanted.shown}: what came is {what} (it begins with {printable(ascii(head[:24]))}); nothing kept")
 

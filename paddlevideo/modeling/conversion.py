@@ -26,6 +26,7 @@ from paddlevideo.weight_names import PARAMS
 
 ORIGINS = ("mmaction2", "timesformer", "torchvision", "tonylins", "timm", "paddle")
 _TORCH_SUFFIXES = (".pth", ".pyth", ".pt", ".tar", ".bin", ".ckpt")
+_FOREIGN_FORMS = ("torch legacy", "zip", "safetensors")
 _WRAPPERS = ("state_dict", "model", "model_state")
 _AVERAGED = ("state_dict_ema", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile, the original TimeSformer
@@ -144,12 +145,14 @@ def convert_weights(
 def is_foreign(path: Path) -> bool:
     """Whether a file of weights is of torch or safetensors, so that its arrays have another project's names.
 
+    Its content decides, whatever its name: the address of a download often has no suffix.
+
     Raises:
         UserError: the file is missing.
     """
     if not path.is_file() or path.suffix == PARAMS:
         return False
-    return path.suffix in (*_TORCH_SUFFIXES, ".safetensors") or file_form(path) in ("torch legacy", "zip")
+    return path.suffix in (*_TORCH_SUFFIXES, ".safetensors") or file_form(path) in _FOREIGN_FORMS
 
 
 def renamed(framework: Any, source: Path) -> Conversion:
@@ -337,10 +340,10 @@ def read_source(path: Path, averaged: bool = False) -> Source:
     """
     path = local_weights(path)
     form = file_form(path)
-    if path.suffix not in (*_TORCH_SUFFIXES, ".safetensors", ".pdparams"):
+    if not form and path.suffix not in (*_TORCH_SUFFIXES, ".safetensors", ".pdparams"):
         known = ", ".join((*_TORCH_SUFFIXES, ".safetensors", ".pdparams"))
-        raise UserError(f"{path}: expected a file ending in one of {known}")
-    if path.suffix == ".safetensors":
+        raise UserError(f"{path}: is no file of torch, safetensors or Paddle; expected one ending in one of {known}")
+    if form == "safetensors" or (path.suffix == ".safetensors" and not form):
         content: Any = read_safetensors(path)
     elif form in ("torch legacy", "zip"):
         content = read_torch(path)

@@ -80,7 +80,8 @@ def load_weights(
     if refused and allow_head_mismatch and not report.missing and not (strict and report.unexpected):
         refused = any(not key.startswith(head) for key in report.mismatched)
     if refused:
-        raise UserError(f"{report}\nNothing was loaded. {_other_network(converted) or _way_out(report)}")
+        alone = _backbone_alone(model, arrays, weights) or _way_out(report)
+        raise UserError(f"{report}\nNothing was loaded. {_other_network(converted) or alone}")
     assign(model, arrays, report)
     return report
 
@@ -168,6 +169,19 @@ def _resize(model: nn.Layer, arrays: dict[str, Any]) -> tuple[dict[str, Any], di
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[list[int], list[int]]]:
     shapes = {key: (list(before[key].shape), list(after[key].shape)) for key in before if key in after}
     return {key: (old, new) for key, (old, new) in shapes.items() if old != new}
+
+
+def _backbone_alone(model: Any, arrays: Mapping[str, Any], weights: str | os.PathLike | Mapping[str, Any]) -> str:
+    """The way out where the arrays are those of the model's backbone without ``backbone.``, as ImageNet's are."""
+    whole = any(key.startswith(_PREFIX) for key in arrays)
+    if whole or isinstance(weights, Mapping) or "backbone" not in dict(model.named_children()):
+        return ""
+    own = model.backbone.state_dict()
+    if 2 * sum(key in own for key in arrays) < len(own):
+        return ""
+    return (
+        f"The file holds a backbone alone: a training starts from it by -o MODEL.backbone.pretrained={weights}, not -w."
+    )
 
 
 def _way_out(report: KeyReport) -> str:

@@ -10,8 +10,9 @@ from paddlevideo.cli import weights as command
 from paddlevideo.cli.main import main
 from paddlevideo.downloads import cache
 from paddlevideo.downloads.index import Entry, entries
+from paddlevideo.errors import UserError
 from paddlevideo.modeling import build_framework
-from paddlevideo.modeling.weights import read_weights
+from paddlevideo.modeling.weights import load_weights, read_weights
 from paddlevideo.safe_io import sha256, write_pickle
 from tests.commands.foreign_weights import image_resnet18, small
 from tests.servers import http_server, resumable
@@ -87,11 +88,66 @@ def test_a_file_of_another_project_is_written_as_its_configuration_takes_it(run,
         (("remove",), "give --all"), (("remove", "x", "--all"), "give --all"),
         (("verify", "../.."), "is not in the cache"),
         (("get", "http://example.org/x.pth"), "--insecure"), (("get", "ftp://example.org/x"), "neither an address"),
+        (("get", "tiny_torchvision", "--out", "."), "is a folder, expected the name of a file"),
+        (("get", "tiny_torchvision", "--out", "new/"), "is a folder"),
+        (("get", "tiny_torchvision", "--out", ""), "is empty"),
+        (("get", "tiny_torchvision", "--out", "~nosuchuser/x.pth"), "no such user"),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_line(run, indexed, words, expected):
+def test_mistakes_are_one_line(run, indexed, words, expected, home):
     code, _, err = run(*words)
     assert code == 2 and expected in err and err.count("\n") == 1
+    assert not home.exists()  # nothing was fetched
+
+
+def test_a_file_that_was_put_there_is_compared_and_a_damaged_pin_is_named(run, indexed, home, tmp_path):
+    file = home / "weights/tiny_torchvision/r.pth"
+    file.parent.mkdir(parents=True)
+    file.write_bytes((tmp_path / "r.pth").read_bytes())
+    assert "not used yet" in run("list", "--cached")[1]
+    assert run("verify") == (0, f"tiny_torchvision: not used yet, as in the index ({sha256(file)})\n", "")
+    good = file.read_bytes()
+    file.write_bytes(b"\x80\x04.")
+    code, out, _ = run("verify")
+    assert code == 1 and "SHA-256 mismatch" in out
+    file.write_bytes(good)
+    assert run("get", "tiny_torchvision")[0] == 0
+    (file.parent / "pin.json").write_text('{"file": [], "sha256": 1, "address": "", "size": 0}')
+    other = home / "weights/other/net.pth"
+    other.parent.mkdir()
+    other.write_bytes(good)
+    assert "--pin-only" in run("list", "--cached")[1]
+    code, out, _ = run("verify")
+    assert code == 1 and out.splitlines()[0].startswith("other: not used yet, nothing to compare it with")
+    assert "pin.json: damaged" in out.splitlines()[1] and len(out.splitlines()) == 2
+    assert run("remove", "tiny_torchvision", "--pin-only")[1] == "tiny_torchvision: its pin removed\n"
+    assert file.read_bytes() == good and run("verify")[0] == 0
+
+
+@pytest.mark.parametrize("form", ["torch", "safetensors"])
+def test_an_address_without_a_suffix_is_read_by_its_content(run, indexed, tmp_path, form):
+    content = (tmp_path / "r.pth").read_bytes()
+    if form == "safetensors":
+        numpy = pytest.importorskip("safetensors.numpy")
+        content = numpy.save(image_resnet18(small()))
+    with http_server(resumable(content)) as port:
+        address = f"http://127.0.0.1:{port}/download?id=3"
+        backbone = build_framework(small(pretrained=address)).backbone.state_dict()
+        assert "for which network?" in run("get", address, "--out", tmp_path / "x.pdparams")[2]
+        assert address in run("list", "--cached")[1]
+    named = run("get", "tiny_torchvision", "--out", tmp_path / "own.pdparams")
+    assert named[0] == 0
+    assert all(
+        np.array_equal(backbone[key].numpy(), value) for key, value in read_weights(tmp_path / "own.pdparams").items()
+    )
+
+
+@pytest.mark.parametrize("form", ["tiny_torchvision", "own.pdparams"])
+def test_a_backbone_alone_given_as_whole_weights_names_the_option(run, indexed, tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    assert run("get", "tiny_torchvision", "--out", "own.pdparams")[0] == 0
+    with pytest.raises(UserError, match=f"a backbone alone: .* -o MODEL.backbone.pretrained={form}, not -w"):
+        load_weights(build_framework(small()), form, strict=False, allow_head_mismatch=True)
 
 
 def test_an_address_is_taken_by_every_command_and_fetched_once(clips, tmp_path, monkeypatch, capsys):

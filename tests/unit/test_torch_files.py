@@ -80,8 +80,13 @@ def test_a_file_is_recognised_by_its_first_bytes(tmp_path):
     assert [*forms, *(file_form(tmp_path / f"x.{end}") for end in ("pkl", "npz", "txt"))] == [
         "torch legacy", "zip", "pickle", "zip", "",
     ]  # fmt: skip
-    for name in ("l", "z"):
-        with pytest.raises(UserError, match="PyTorch or another archive, expected a pickle.*paddlevideo convert"):
+    for size in (2, 0x380):  # a header of 896 bytes begins as a pickle of protocol 3
+        (tmp_path / "s").write_bytes(size.to_bytes(8, "little") + b"{}".ljust(size))
+        assert file_form(tmp_path / "s") == "safetensors"
+    (tmp_path / "cut").write_bytes((99).to_bytes(8, "little") + b"{}")
+    assert file_form(tmp_path / "cut") == ""
+    for name in ("l", "z", "s"):
+        with pytest.raises(UserError, match="PyTorch, safetensors or another archive.*paddlevideo convert"):
             read_pickle(tmp_path / name)
     with pytest.raises(UserError, match="zip archive, but not of torch.save"):
         read_torch(tmp_path / "x.npz")

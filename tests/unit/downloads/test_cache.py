@@ -1,10 +1,12 @@
 """Names and addresses to files: fetched once, pinned, bounded, and refused when they change."""
 
 import io
+import json
 import os
 import pickle
 import subprocess
 import sys
+import threading
 import zipfile
 from hashlib import sha256
 
@@ -87,7 +89,7 @@ def test_a_name_of_the_index_and_a_local_file_of_that_name(server, indexed, tmp_
         ("Net_k40", "no such file, nor a name of the index; did you mean 'Net_k400'.*paddlevideo weights list"),
         ("data/Net_k400.pdparams", "get it with 'paddlevideo weights get Net_k400 --out data/Net_k400.pdparams'"),
         ("s3://bucket/x.pdparams", "is an address"), ("https://me:pw@host/x.pth", "user's name or password"),
-        ("http://example.org/x.pth", "without TLS"),
+        ("http://example.org/x.pth", "without TLS"), ("~nosuchuser/x.pdparams", "~nosuchuser/x.pdparams: no such file"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_one_line_with_the_way_out(indexed, given, words, tmp_path, monkeypatch):
@@ -107,17 +109,35 @@ def test_a_changed_file_is_refused_until_its_pin_is_removed(server):
     key = file.parent.name
     assert Cache.of_environment().remove(key) == len(OTHERS) and not file.exists()
     handler.do_GET = resumable(OTHERS, etag='"two"').do_GET
-    with pytest.raises(DamagedFileError, match="--pin"):
+    with pytest.raises(
+        DamagedFileError, match="what came was not kept: .*at its first use it was .* --pin-only' accepts"
+    ):
         local_weights(address)
     assert not file.exists() and not list(file.parent.glob("*.part*"))
-    Cache.of_environment().remove(key, pin=True)
+    Cache.of_environment().remove(key, weights=False, pin=True)
     assert local_weights(address).read_bytes() == OTHERS
+
+
+def test_another_process_that_fetches_is_waited_for_before_a_file_is_removed(server):
+    file, lines, removed = local_weights(server[0]), [], []
+    cached, key = Cache.of_environment(), file.parent.name
+    remover = threading.Thread(target=lambda: removed.append(cached.remove(key, pin=True, say=lines.append)))
+    with cache._locked(file.parent / ".lock", key, lines.append):
+        before = os.stat(file.parent / ".lock").st_ino
+        remover.start()
+        remover.join(0.1)
+        assert remover.is_alive() and file.is_file() and "waiting" in lines[0]
+    remover.join(10)
+    assert removed[0] > len(WEIGHTS) and not file.exists()
+    assert os.stat(file.parent / ".lock").st_ino == before and cached.folders() == []
 
 
 @pytest.mark.parametrize("digits", [8, 64])
 def test_a_file_with_another_digest_than_the_index_s_is_not_kept(server, indexed, digits):
     indexed(server[0], sha256=sha256(OTHERS).hexdigest()[:digits])
-    with pytest.raises(DamagedFileError, match="SHA-256 mismatch.*the index of weights has"):
+    with pytest.raises(
+        DamagedFileError, match="Net_k400: what came was not kept: SHA-256 mismatch.*the index of weights has"
+    ):
         local_weights("Net_k400")
     assert Cache.of_environment().folders() == []
 
@@ -194,9 +214,9 @@ def test_a_cache_that_others_filled_is_read_without_writing(server, monkeypatch)
 
 
 def test_without_a_connection_the_line_is_the_way_by_hand(home):
-    address = "http://127.0.0.1:1/net.pdparams"
+    address = "http://127.0.0.1:1/net.pdparams?v=2"
     with pytest.raises(
-        UserError, match="wget -O net.pdparams http://127.0.0.1:1/net.pdparams, then put the file to"
+        UserError, match=r"wget -O net.pdparams 'http://127.0.0.1:1/net.pdparams\?v=2', then put"
     ) as caught:
         local_weights(address)
     place = str(caught.value).rpartition("put the file to ")[2]
@@ -212,17 +232,46 @@ def test_the_cache_has_a_limit_and_names_what_to_remove(server, monkeypatch):
     monkeypatch.setenv("PADDLEVIDEO_CACHE_GB", "0.00015")
     with pytest.raises(UserError, match=r"of 0.00015 GB.*make room: paddlevideo weights remove 127.0.0.1-"):
         local_weights(address + "2.pdparams")
-    for text in ("none", "-1", "0", "inf", "nan"):
+    for text in ("none", "-1", "0", "inf", "nan", "1e300"):
         monkeypatch.setenv("PADDLEVIDEO_CACHE_GB", text)
         with pytest.raises(UserError, match="PADDLEVIDEO_CACHE_GB: expected gigabytes above 0"):
             local_weights(address)
 
 
-def test_a_damaged_pin_is_named(server):
-    file = local_weights(server[0])
-    (file.parent / "pin.json").write_text('{"file": 1}')
-    with pytest.raises(DamagedFileError, match=r"pin.json: damaged.*weights remove .* --pin"):
-        local_weights(server[0])
+def test_a_cache_below_an_unknown_user_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PADDLEVIDEO_HOME", "~nosuchuser/x")
+    with pytest.raises(UserError, match="PADDLEVIDEO_HOME: ~nosuchuser/x: no such user"):
+        local_weights("http://127.0.0.1:1/x.pth")
+
+
+PIN = {"file": "net.pdparams", "sha256": "0" * 64, "address": "https://h/net.pdparams", "size": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"file": 1}, [1], {**PIN, "file": 1}, {**PIN, "sha256": None}, {**PIN, "address": []}, {**PIN, "size": "1"},
+     {**PIN, "file": "../../x"}, {**PIN, "more": 1}],
+)  # fmt: skip
+def test_a_damaged_pin_is_named_and_dropped_without_the_weights(server, content):
+    address, handler = server
+    file = local_weights(address)
+    (file.parent / "pin.json").write_text(json.dumps(content))
+    with pytest.raises(DamagedFileError, match=r"pin.json: damaged.*weights remove .* --pin-only' drops it"):
+        local_weights(address)
+    Cache.of_environment().remove(file.parent.name, weights=False, pin=True)
+    assert local_weights(address) == file and len(handler.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["pin.json", ".lock", "x.part", "PIN.JSON", "pin", "x.part.json", "pin.json.part"])
+def test_an_address_cannot_name_a_file_of_the_cache_s_own(name):
+    handler = resumable(WEIGHTS)
+    with http_server(handler) as port:
+        address = f"http://127.0.0.1:{port}/{name}"
+        assert [local_weights(address).read_bytes() for _ in range(2)] == [WEIGHTS, WEIGHTS]
+        cached = Cache.of_environment()
+        assert cached.weights(cached.folders()[0]) == local_weights(address) and len(handler.requests) == 1
+        assert classes_of_weights(address) == UNKNOWN
 
 
 def test_a_key_of_the_cache_does_not_leave_it():

