@@ -54,7 +54,6 @@ def run(args: argparse.Namespace) -> int:
     check_ending(args.out)
     check_writable(args.out)
     if args.window_s or args.hop_s:
-        _refuse_of_clips(args)
         return _windows(args)
     if args.no_labels and not args.input:
         raise UserError("--no_labels: name the videos with -i")
@@ -97,13 +96,15 @@ def notice(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+_OF_CLIPS = ("config", "weights", "override", "split", "data_prefix", "label_file", "no_labels", "num_workers")
+
+
 def _refuse_of_clips(args: argparse.Namespace) -> None:
     """
     Raises:
-        UserError: options of clips beside those of windows, which have no labels.
+        UserError: options of clips beside those of windows, which have no labels and an export's network.
     """
-    given = [f"--{name}" for name in ("split", "data_prefix", "label_file", "no_labels", "num_workers")
-             if vars(args)[name]]  # fmt: skip
+    given = [f"--{name}" for name in _OF_CLIPS if vars(args)[name]]
     if given:
         raise UserError(
             f"{', '.join(given)}: of clips; windows (--window_s, --hop_s) are of the videos of -i, unlabelled"
@@ -121,6 +122,7 @@ def _windows(args: argparse.Namespace) -> int:
 
     if not args.model_file or not args.input:
         raise UserError("--window_s and --hop_s: need --model_file MODEL and -i VIDEO ...; export the model first")
+    _refuse_of_clips(args)
     declare_all(args.imports)
     model = TaughtFrom.find(args.model_file, notice, teaches=False)
     window_s, hop_s = windows_of(args, model)

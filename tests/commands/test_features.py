@@ -192,6 +192,8 @@ def test_mistakes_have_one_line(place, tmp_path, capsys):
     assert "name the network that --save writes" in refused(capsys, "probe", place.file, *network)
     of_clips = ["--model_file", "x", "-i", place.clips, "--window_s", "1", "--no_labels", "--split", "valid"]
     assert "--split, --no_labels: of clips" in refused(capsys, "features", *of_clips, *out)
+    windows = ["--model_file", "x", "-i", place.clips, "--hop_s", "1"]
+    assert "--config: of clips" in refused(capsys, "features", *network, *windows, *out)
     (tmp_path / "file").touch()
     blocked = ["--out", tmp_path / "file" / "x.npz"]
     assert "x.npz: cannot be written" in refused(capsys, "features", "-c", "gone.yaml", *blocked)
