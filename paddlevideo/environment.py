@@ -3,10 +3,13 @@
 Nothing of Paddle is imported before ``use_device`` or ``versions`` is called.
 """
 
+import contextlib
 import ctypes
+import logging
 import os
 import platform
 import warnings
+from collections.abc import Callable, Iterator
 
 from paddlevideo.errors import UserError
 
@@ -123,6 +126,27 @@ def hide_paddle_remarks(glog: bool = True) -> None:
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     if glog:
         os.environ.setdefault("GLOG_minloglevel", "2")
+
+
+@contextlib.contextmanager
+def log_lines_to(say: Callable[[str], None]) -> Iterator[None]:
+    """Hands the package's log lines to ``say``: outside of a run no log takes them, and Paddle's root handler would."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    log, handler = logging.getLogger("paddlevideo"), Lines()
+    level, propagate = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel("INFO")
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
 
 
 def available_cores() -> int:

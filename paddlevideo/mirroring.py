@@ -27,6 +27,7 @@ _PAIRS = (
 )
 _MIRRORED = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
 _ALIKE = {"anticlockwise": "counterclockwise", "leftwards": "left", "rightwards": "right"}
+_OPPOSITE = ("counter", "anti")  # before "clockwise" one word with it, however it is written
 # words of letters, in camelCase too; numbers; each Chinese character alone, as no blank parts them
 _TOKENS = re.compile(r"[㐀-鿿]|[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z㐀-鿿]+|\d+")
 _MAP, _DIRECTION = "flip_label_map", "direction"
@@ -35,20 +36,33 @@ Say = Callable[[str], None]
 
 
 def tokens_of(name: str) -> tuple[str, ...]:
-    """The words of a class name in lower case: "TurnLeft_2" has turn, left, 2."""
-    words = (word.lower() for word in _TOKENS.findall(name))
-    return tuple(_ALIKE.get(word, word) for word in words)
+    """The words of a class name in lower case: "TurnLeft_2" has turn, left, 2; "anti-clockwise" is one word."""
+    words: list[str] = []
+    for word in map(str.lower, _TOKENS.findall(name)):
+        if word == "clockwise" and words and words[-1] in _OPPOSITE:
+            word = words.pop() + word
+        words.append(_ALIKE.get(word, word))
+    return tuple(words)
 
 
 def mirrored_classes(names: Sequence[str]) -> dict[int, int]:
-    """Class -> class of the mirrored clip, both ways, for the names that differ in their sides alone.
+    """Class -> class of the mirrored clip, for the names that differ in their sides alone.
 
     The sides are whole words: left and right, l and r, links and rechts, 左 and 右, ...; all of a name are exchanged.
+    Of two spellings of one class (``spellings``) the last one is the mirrored clip's.
     """
     tokens = [tokens_of(name) for name in names]
     places = {words: k for k, words in enumerate(tokens)}
     mirrored = (tuple(_MIRRORED.get(word, word) for word in words) for words in tokens)
     return {k: places[words] for k, words in enumerate(mirrored) if places.get(words, k) != k}
+
+
+def spellings(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of classes with a mirrored one whose names differ in blanks, capitals and the like alone."""
+    first: dict[tuple[str, ...], int] = {}
+    pairs = [(first.setdefault(tokens_of(name), k), k) for k, name in enumerate(names)]
+    mirrored = mirrored_classes(names)
+    return [(names[one], names[other]) for one, other in pairs if one != other and other in mirrored]
 
 
 def pairs_text(names: Sequence[str], mirrored: dict[int, int]) -> str:
@@ -66,7 +80,7 @@ def settle_flip(config: Config, names: Sequence[str] | None, say: Say, warn: Say
         say, warn: receive a line about what is changed, or left as it is.
 
     Raises:
-        ConfigError: ``flip: map`` without class names.
+        ConfigError: ``flip: map`` without class names, or where two classes are spellings of one.
     """
     data = config.to_dict()
     rule = data.pop("flip", None)
@@ -75,6 +89,10 @@ def settle_flip(config: Config, names: Sequence[str] | None, say: Say, warn: Say
     mirrored = mirrored_classes(names or ())
     if rule == "map" and names is None:
         raise ConfigError(config.source, ["flip: map needs class names: DATASET.label_names, or class folders"])
+    if mirrors and rule == "map" and (twice := spellings(names)):
+        one, other = map(printable, twice[0])
+        problem = f"flip: map: {one!r} and {other!r} are one class by their words, so that the mirrored one is unclear"
+        raise ConfigError(config.source, [f"{problem}; rename or join them, or take flip: none"])
     if mirrors and (rule == "none" or (rule == "auto" and mirrored)):
         for key, spec in steps.items():
             if isinstance(spec, list):

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import re
 
-# pattern within a name (letters and digits, small) -> what it is, and what is nearest here
+# pattern of a whole name (letters and digits, small) but for its kind -> what it is, and what is nearest here
 _FAMILIES: dict[str, tuple[str, str | None]] = {
     "bmn": ("temporal localisation (BMN)", None),
     "bsn": ("temporal localisation (BSN)", None),
     "ctcn": ("temporal localisation (C-TCN)", None),
     "yowo": ("YOWO", "FastRCNN (configs/detection/ava)"),
-    "tsn": ("TSN", "ResNetTSM or ResNetTweaksTSM with shift: False"),
-    "swin": ("Video Swin", "VisionTransformer (TimeSformer)"),
-    "movinet(?!h)": ("MoViNet", "PPTSM_MobileNetV2"),
-    "tokenshift": ("TokenShift", "VisionTransformer with attention_type: space_only"),
-    "mvit": ("MViT", "VisionTransformer (TimeSformer)"),
+    "(resnet|resnettweaks|pp)?tsn": ("TSN", "ResNetTSM or ResNetTweaksTSM with shift: False"),
+    "(video)?swin(transformer)?(3d)?": ("Video Swin", "VisionTransformer (TimeSformer)"),
+    "movinet(?!head)(a[0-5])?(recognizerframe)?": ("MoViNet", "PPTSM_MobileNetV2"),
+    "tokenshift(visiontransformer)?": ("TokenShift", "VisionTransformer with attention_type: space_only"),
+    "mvit(v[12])?": ("MViT", "VisionTransformer (TimeSformer)"),
     "posec3d": ("PoseC3D (heat maps of skeletons)", "ResNet3dSlowOnly on RGB"),
-    "gcn": ("recognition from skeletons", None),
+    "(recognizer|a|aa|st|ctr)?gcn(2s|pp)?": ("recognition from skeletons", None),
     "attentionlstm": ("recognition from features (AttentionLSTM)", None),
     "actbert": ("video with text (ActBERT)", None),
-    "transnet": ("shot detection (TransNetV2)", None),
+    "transnet(v2)?": ("shot detection (TransNetV2)", None),
     "mstcn": ("action segmentation (MS-TCN)", None),
     "asrf": ("action segmentation (ASRF)", None),
     "cfbi": ("video object segmentation (CFBI)", None),
-    "adds": ("depth estimation (ADDS)", None),
+    "adds(depthnet)?": ("depth estimation (ADDS)", None),
     "depthestimator": ("depth estimation (ADDS)", None),
-    "skeleton": ("recognition from skeletons", "ResNet3dSlowOnly (SlowOnly) on RGB"),
+    "(ucf101)?skeleton(norm|cropsample)?": ("recognition from skeletons", "ResNet3dSlowOnly (SlowOnly) on RGB"),
 }
+_KIND = "(head|dataset|loss|metric|localizer|recognizer|partitioner|inferencehelper)?"  # after such a name
 # files of PaddleVideo whose whole text is the word PLACEHOLDER -> their family
 _PLACEHOLDERS = {
     "bsn": ("temporal localisation (BSN)", None),
@@ -66,7 +67,7 @@ def placeholder_line(stem: str) -> str:
 
 def _find(name: str) -> tuple[str, str | None] | None:
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    return next((family for pattern, family in _FAMILIES.items() if re.search(pattern, plain)), None)
+    return next((family for pattern, family in _FAMILIES.items() if re.fullmatch(pattern + _KIND, plain)), None)
 
 
 def _nearest(what: str, nearest: str | None) -> str:

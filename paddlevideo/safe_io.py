@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import stat
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -229,6 +230,23 @@ def write_atomic(path: str | os.PathLike, write: bytes | str | Callable[[BinaryI
         raise
     _sync_folder(path.parent)
     return digest
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Makes the folder of a file that is written later, after a long computation, and a file in it for a moment.
+
+    Raises:
+        UserError: as of ``write_atomic``; ``path`` is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; expected the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def write_pickle(path: str | os.PathLike, value: Any) -> str:

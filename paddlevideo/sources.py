@@ -168,7 +168,7 @@ def _by_pattern(clips: Sequence[Clip], pattern: str) -> Sources:
 
 def _by_file(clips: Sequence[Clip], file: Path) -> Sources:
     lines = (_LINE.fullmatch(line) for _, line in lines_of_list(file))
-    table = {match[1].strip('"'): match[2] for match in lines if match}
+    table = {match[1].strip('"').lstrip("/"): match[2] for match in lines if match}
     names = []
     for clip in clips:
         parts = clip.name.split("/")

@@ -47,9 +47,11 @@ def run(args: argparse.Namespace) -> int:
     """Prints a table."""
     from paddlevideo.inference.feature_table import read_features
     from paddlevideo.inference.probing import cross_validate, sources_of_table
-    from paddlevideo.safe_io import write_atomic
+    from paddlevideo.safe_io import check_writable, write_atomic
 
     _check(args)
+    for out in filter(None, (args.out, args.save)):
+        check_writable(out)
     table = read_features(args.features)
     if not table.labelled:
         raise UserError(f"{args.features}: has clips without a label; a probe needs one for each")
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """
     Raises:
-        UserError: other endings, or no network to save.
+        UserError: other endings, no network to save, or a network and nothing to save.
     """
     if args.out and args.out.suffix.lower() != ".json":
         raise UserError(f"--out {args.out}: expected a name that ends in .json")
@@ -83,6 +85,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--save {args.save}: expected a name that ends in .pdparams")
     if args.save and not args.config:
         raise UserError("--save: needs the network: -c CONFIG (and -w WEIGHTS), the one of the features")
+    if not args.save and (args.config or args.weights or args.override):
+        raise UserError("-c, -w, -o: name the network that --save writes; the figures need the features alone")
 
 
 def _line(head: str, shots: int | None, figures: list[Figure]) -> str:

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
             f"--start_s {args.start_s:g} --end_s {args.end_s:g}: expected a start from 0 on, before the end"
         )
     declare_all(args.imports)
-    model = TaughtFrom.find(args.model_file, notice)
+    model = TaughtFrom.find(args.model_file, notice, teaches=False)
     videos, query = _videos(args)
     window_s, hop_s = windows_of(args, model)
     folder = FeatureFolder(args.features or Path(f"{args.model_file}_features"), model, window_s, hop_s, notice)

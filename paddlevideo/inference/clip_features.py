@@ -18,7 +18,7 @@ import yaml
 from paddlevideo.build import network, pipelines_of, trained_network
 from paddlevideo.classes import Classes, settled
 from paddlevideo.config import Config
-from paddlevideo.environment import use_device
+from paddlevideo.environment import log_lines_to, use_device
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.runtimes.base import Say
@@ -47,7 +47,8 @@ class FeatureModel:
         framework: in evaluation mode.
         pipeline: PIPELINE.test.
         about: what the features depend on, for the note in their file: ``config`` (its name), ``configuration`` (its
-            content), ``weights`` and ``weights_sha256``; ``model_file`` of an export.
+            content), ``weights`` and ``weights_sha256``; ``model_file`` of an export.  Paths are whole, so that they
+            hold in any folder.
     """
 
     config: Config
@@ -71,14 +72,16 @@ class FeatureModel:
             raise UserError(f"{config.source}: PIPELINE.test: is missing; features are of the clips that it gives")
         if weights is None:
             config, file = settled(config, Classes(_ANY)), _start_file(config)
-            framework = network(config, pipelines)
+            with log_lines_to(say):
+                framework = network(config, pipelines)
         else:
             config, framework, _ = trained_network(config, weights, say, pipelines)
             file = str(weights)
         framework.eval()
         if framework.takes_boxes:
             raise UserError(f"{config.source}: MODEL is of persons' actions; paddlevideo bank computes their features")
-        about = {"config": config.source, "configuration": config.to_yaml(), "weights": file}
+        noted = _with_whole_paths(config)
+        about = {"config": config.source, "configuration": noted.to_yaml(), "weights": whole_path(file)}
         return cls(config, framework, pipelines["test"], {**about, "weights_sha256": sha256(weights_file(file))})
 
     @classmethod
@@ -96,7 +99,8 @@ class FeatureModel:
         if export is not None:
             found = cls.of_export(str(export), device, say)
         elif isinstance(text, str) and weights is not None:
-            config = Config(yaml.safe_load(text), str(about.get("config")))
+            # data and label files may be gone by now, and the clip that is looked for is none of them
+            config = Config({**yaml.safe_load(text), "DATASET": {}}, str(about.get("config")))
             start = (config.section("MODEL").get("backbone") or {}).get("pretrained") == weights
             found = cls.of_weights(config, None if start else str(weights), device, say)
         else:
@@ -115,14 +119,29 @@ class FeatureModel:
         """The network of an exported model, from its configuration and weights.
 
         Raises:
-            UserError: an export of an earlier version, a quantised one, one of persons' actions.
+            UserError: an export of an earlier version, one in 8 bits alone, one of persons' actions.
         """
         from paddlevideo.inference.feature_network import config_of_export
         from paddlevideo.inference.window_features import TaughtFrom
 
-        model = TaughtFrom.find(path, say)
+        model = TaughtFrom.find(path, say, teaches=False)
         found = cls.of_weights(config_of_export(model), model.names.params, device, say)
-        return cls(found.config, found.framework, model.pipeline, {**found.about, "model_file": str(path)})
+        return cls(found.config, found.framework, model.pipeline, {**found.about, "model_file": whole_path(path)})
+
+
+def whole_path(name: str | Path) -> str:
+    """The absolute path of a file or folder that is there; other names, e.g. of weights, as they are."""
+    path = Path(name).expanduser()
+    return os.path.abspath(path) if os.path.exists(path) else str(name)
+
+
+def _with_whole_paths(config: Config) -> Config:
+    """``MODEL.backbone.pretrained`` as ``whole_path``."""
+    data = config.to_dict()
+    backbone = data["MODEL"].get("backbone") or {}
+    if backbone.get("pretrained"):
+        backbone["pretrained"] = whole_path(backbone["pretrained"])
+    return Config(data, config.source)
 
 
 def _start_file(config: Config) -> str:
@@ -251,7 +270,9 @@ def features_of(
         raise UserError("features hold NaN or infinity: the weights have diverged; take an earlier checkpoint")
     records = [loader.dataset.records[index] for index in order]
     spans = np.array([[record.get(key, np.nan) for key in ("start_s", "end_s")] for record in records], np.float64)
-    videos = [clip_name({key: value for key, value in record.items() if key != "start_s"}) for record in records]
+    videos = [
+        whole_path(clip_name({key: value for key, value in record.items() if key != "start_s"})) for record in records
+    ]
     kind = np.float32 if np.ndim(labels[order[0]]) else np.int64
     names = names or loader.dataset.class_names or ()
     return FeatureTable(videos, features, np.array([labels[i] for i in order], kind), spans, names, dict(model.about))

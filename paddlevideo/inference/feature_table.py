@@ -24,7 +24,7 @@ class FeatureTable:
     """One row per clip.
 
     Args:
-        videos: N paths.
+        videos: N paths, whole ones of files, so that they hold in any folder.
         features: float32 [N, D].
         labels: int64 [N], -1: unknown; or of several labels per clip 0 / 1, float32 [N, K].
         spans_s: float64 [N, 2]: start and end of each clip in seconds; NaN: the whole video.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from paddlevideo.build import deployed_network, network, pipelines_of
-from paddlevideo.classes import FITTED_TO, Classes, settled, write_weights
+from paddlevideo.classes import FITTED_TO, Classes, classes_of_config, settled, write_weights
 from paddlevideo.config import Config
-from paddlevideo.environment import use_device
+from paddlevideo.config.merging import differences
+from paddlevideo.environment import log_lines_to, use_device
 from paddlevideo.errors import UserError
 from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.probing import Clips, linear_head, name_of, targets_of
@@ -19,6 +21,9 @@ from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.safe_io import sha256
 from paddlevideo.video_files import video_key
 from paddlevideo.weight_names import weights_file
+
+# keys of MODEL that decide the classifier, its training and its start, and no feature
+_OF_CLASSES = ("num_classes", "class_num", "pretrained", "loss_cfg", "loss", "ls_eps", "drop_ratio", "dropout_ratio")
 
 
 def save_probe(
@@ -33,18 +38,20 @@ def save_probe(
         out: ``.pdparams``.
 
     Raises:
-        UserError: features of another network or other weights; another number of classes; several labels per clip for
-            a network with one, or the other way round.
+        UserError: features of another network, other weights or another PIPELINE.test; another number of classes;
+            several labels per clip for a network with one, or the other way round.
     """
     from paddlevideo.inference.feature_network import head_of
     from paddlevideo.modeling.weights import load_weights
 
     use_device(device)
-    names = tuple(name_of(table, k) for k in range(table.num_classes))
+    names = _names(config, table, say)
     config = settled(config, Classes(names))
+    _compare(config, table)
     pipelines = pipelines_of(config)
     if weights is None:
-        framework = network(config, pipelines)
+        with log_lines_to(say):
+            framework = network(config, pipelines)
         file = (config.section("MODEL").get("backbone") or {}).get("pretrained")
     else:
         framework, file = deployed_network(config, pipelines), weights
@@ -72,7 +79,53 @@ def save_probe(
     framework.classifier.weight.set_value(head.weight)
     framework.classifier.bias.set_value(head.bias)
     arrays: dict[str, Any] = {key: np.asarray(value.numpy()) for key, value in framework.state_dict().items()}
-    known = Classes(names) if table.names else Classes()
     out.parent.mkdir(parents=True, exist_ok=True)
     fitted_to = sorted(set(map(video_key, table.videos)))
-    write_weights(out, arrays, known, {"probe_of": str(file), "clips": len(table.videos), FITTED_TO: fitted_to})
+    about = {"probe_of": str(file), "clips": len(table.videos), FITTED_TO: fitted_to}
+    write_weights(out, arrays, Classes(names), about)
+
+
+def _names(config: Config, table: FeatureTable, say: Say) -> tuple[str, ...]:
+    """Of the classes: the features' own, else those of a label file of the configuration, else their numbers."""
+    if not table.names and (config.to_dict().get("DATASET") or {}).get("label_names"):
+        found = classes_of_config(config)
+        if found.count == table.num_classes:
+            return found.names
+    if not table.names:
+        say(
+            f"the features have no class names: the weights name their classes 0 to {table.num_classes - 1}; compute "
+            "the features with --label_file FILE for others"
+        )
+    return tuple(name_of(table, k) for k in range(table.num_classes))
+
+
+def _compare(config: Config, table: FeatureTable) -> None:
+    """
+    Raises:
+        UserError: the features are of another network or other clips than those of the configuration.
+    """
+    text = table.about.get("configuration")
+    if not isinstance(text, str):
+        raise UserError("--save: the features do not name their network; compute them again with this version")
+    theirs = Config(yaml.safe_load(text), str(table.about.get("config")))
+    pairs = [*differences(_network_of(theirs), _network_of(config), "MODEL")]
+    if not pairs:
+        steps = [pipelines_of(each)["test"].describe() for each in (theirs, config)]
+        pairs = [*differences(*steps, "PIPELINE.test", ordered=True)]
+    if pairs:
+        path, there, here = pairs[0]
+        raise UserError(
+            f"--save: the features were computed with {path}: {there}, {config.source} has {here}; take that "
+            "configuration, or compute the features again"
+        )
+
+
+def _network_of(config: Config) -> Any:
+    """MODEL without what changes no feature."""
+
+    def without(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {key: without(inner) for key, inner in value.items() if key not in _OF_CLASSES}
+
+    return without(config.section("MODEL"))

@@ -28,6 +28,7 @@ _STRENGTH = 30.0  # where there are too few clips to decide by
 _INNER_FOLDS = 4
 _NEIGHBOURS = 5
 _LEAST = 1e-12
+_MAX_CLASSES = 10_000  # by the highest label of fewer clips
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def cross_validate(
     Raises:
         UserError: clips without a label, fewer than two classes, fewer sources than folds.
     """
-    targets, names = targets_of(table), np.asarray(sources)
+    targets, groups = targets_of(table), np.asarray(sources)
     fold = folds_of(sources, table.labels, num_folds)
     found = []
     for count in shots:
@@ -82,14 +83,14 @@ def cross_validate(
             train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
             for seed in range(1 if count is None else num_seeds):
                 own = train if count is None else _drawn(train, targets, count, seed, number, short)
-                known = Clips(table.features[own], targets[own], names[own], table.multi_label)
+                known = Clips(table.features[own], targets[own], groups[own], table.multi_label)
                 for head in heads:
                     scores = scores_of(head, known, table.features[test])
                     value = _figure(scores, targets[test], table.multi_label)
                     found.append(Figure(head, count, number, seed, value, len(own), len(test)))
         if short:
-            names = ", ".join(sorted(name_of(table, k) for k in short))
-            say(f"{count} clips per class: all that there are of {names}, which have fewer in some folds")
+            classes = ", ".join(sorted(name_of(table, k) for k in short))
+            say(f"{count} clips per class: all that there are of {classes}, which have fewer in some folds")
     return found
 
 
@@ -109,6 +110,8 @@ def sources_of_table(table: FeatureTable, pattern: str | None) -> Sources:
     for video, label in zip(table.videos, labels):
         folder = os.path.dirname(os.path.abspath(video))
         folders[label] = os.path.commonpath([folders.get(label, folder), folder])
+    if pattern is not None and os.path.isfile(pattern):  # its lines may have more of a path than class folders do
+        folders = dict.fromkeys(folders, os.sep)
     clips = [Clip(os.path.relpath(v, folders[k]).replace(os.sep, "/"), k) for v, k in zip(table.videos, labels)]
     return sources_of(clips, pattern)
 
@@ -117,13 +120,16 @@ def targets_of(table: FeatureTable) -> np.ndarray:
     """float32 [N, K], 0 and 1.
 
     Raises:
-        UserError: clips without a label, fewer than two classes.
+        UserError: clips without a label, labels that are no class numbers, fewer than two classes.
     """
     if not table.labelled:
         count = int((table.labels < 0).sum())
         raise UserError(f"{count} of {len(table.labels)} clips have no label; a probe needs one for each")
     if table.multi_label:
         return np.asarray(table.labels, np.float32)
+    if table.num_classes > max(len(table.labels), _MAX_CLASSES):
+        highest = table.num_classes - 1
+        raise UserError(f"labels go up to {highest} in {len(table.labels)} clips; expected class numbers from 0 on")
     targets = np.eye(table.num_classes, dtype=np.float32)[table.labels]
     if (targets.sum(0) > 0).sum() < 2:
         raise UserError("all clips are of one class; a probe needs two classes at least")

@@ -74,8 +74,12 @@ class TaughtFrom:
     pipeline: Pipeline
 
     @classmethod
-    def find(cls, path: str | Path, say: Say) -> TaughtFrom:
+    def find(cls, path: str | Path, say: Say, teaches: bool = True) -> TaughtFrom:
         """The export that a path names; imports no Paddle.
+
+        Args:
+            teaches: whether a new classifier is made of it; else its features are all that is used, so that another
+                form in 8 bits beside the weights, and classes without names, do not matter.
 
         Raises:
             UserError: none of this version, one of persons' actions, one with 8 bits.
@@ -86,12 +90,12 @@ class TaughtFrom:
             raise UserError(f"{export.file}: not there; export the model again with this version")
         if description.detection:
             raise UserError(f"{export.program}: a detection model, which takes persons' boxes; {FULL_TRAINING}")
-        if description.int8:
+        if description.int8 and (teaches or not export.params.is_file()):
             raise UserError(
                 f"{export.program}: a quantised export, whose 8 bits are of its own weights; name the folder of an "
                 f"export without them, or {FULL_TRAINING}"
             )
-        if not description.labels:
+        if teaches and not description.labels:
             raise UserError(f"{export.file}: the model has no class names; export it with DATASET.label_names")
         names = read_names(export.params, check=False)
         if not export.program.with_name(export.program.stem + CONFIG_SUFFIX).is_file():

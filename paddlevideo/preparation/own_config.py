@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def _lines(videos: OwnVideos, choice: Choice, place: Path, file: Path, base: Con
     yield f"# Clips: {train} for training, {len(videos.val)} for validation{of_test}."
     yield from (f"#        {line}" for line in _split_lines(videos))
     yield "# Relative paths count from the folder in which commands are run."
-    yield f"# Train: paddlevideo train -c {file.as_posix()} --validate"
+    yield f"# Train: paddlevideo train -c {printable(shlex.quote(file.as_posix()))} --validate"
     yield f"# Model: {choice.reason}."
     yield from _frame_comments(videos)
     yield f"_base_: {choice.file}.yaml"

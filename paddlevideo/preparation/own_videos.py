@@ -19,6 +19,7 @@ from paddlevideo.sources import Clip, Sources, joined, sources_of, split_by_sour
 from paddlevideo.video_files import LIST_SUFFIXES, is_video, left_out_files, left_out_text, videos_below
 
 VAL_SHARE = 0.2
+_MAX_CLASSES = 10_000  # by their highest number in a list with fewer lines
 _SHOWN = 3
 
 
@@ -187,7 +188,7 @@ def _of_list(place: Path, given: Path | None) -> tuple[OwnVideos, list[OwnClip]]
     root = given.expanduser() if given else place.parent
     found = read_named_rows(place, lambda name: os.path.exists(name) or (root / name).exists())
     texts = {row.fields["label"] for row in found.rows}
-    names = found.names or [f"class {k}" for k in range(max(map(int, texts)) + 1)]
+    names = found.names or [f"class {k}" for k in range(_num_classes(place, sorted(texts), len(found.rows)))]
     ids = {text: int(text) if text.isdecimal() and text not in names else names.index(text) for text in texts}
     inside = given or any((root / row.fields["path"]).exists() for row in found.rows)
     videos = OwnVideos(root if inside else Path(), names)
@@ -198,6 +199,21 @@ def _of_list(place: Path, given: Path | None) -> tuple[OwnVideos, list[OwnClip]]
     videos.is_whole = False
     paths = [row.fields["path"] for row in found.rows]
     return videos, [OwnClip(path, ids[row.fields["label"]], None, path) for path, row in zip(paths, found.rows)]
+
+
+def _num_classes(place: Path, labels: Sequence[str], num_rows: int) -> int:
+    """One more than the highest of labels in digits.
+
+    Raises:
+        UserError: it is far beyond the number of clips.
+    """
+    highest = max(labels, key=lambda text: (len(text.lstrip("0")), text.lstrip("0")))
+    if len(highest.lstrip("0")) > len(str(_MAX_CLASSES)) or int(highest) >= max(num_rows, _MAX_CLASSES):
+        raise UserError(
+            f"{printable(place)}: the last column, the label, holds {highest:.12} in {num_rows} lines: expected "
+            "class numbers from 0 on, or class names; remove a column of ids, or put the label last"
+        )
+    return int(highest) + 1
 
 
 def _header(path: str) -> VideoHeader | str:

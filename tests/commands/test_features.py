@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from paddlevideo.build import network
 from paddlevideo.cli.main import main
 from paddlevideo.config import load_config
+from paddlevideo.inference.exported import read_description
 from paddlevideo.inference.feature_table import read_features
 from paddlevideo.inference.predictor import load
 from paddlevideo.safe_io import read_pickle, write_pickle
@@ -105,6 +107,45 @@ def test_an_export_gives_the_same_features(place, tmp_path):
     assert np.diff(read_features(windows).spans_s, axis=1) == pytest.approx(0.5, abs=0.13)
 
 
+def test_an_export_with_an_int8_form_beside_it_gives_features(place, tmp_path, capsys):
+    out, folder = tmp_path / "probe.pdparams", tmp_path / "export"
+    assert main(["probe", str(place.file), "--folds", "3", "-c", str(place.config), "--save", str(out)]) == 0
+    assert main(["export", "-c", str(place.config), "-w", str(out), "--out", str(folder)]) == 0
+    replace(read_description(folder), int8={"calibration": "x"}, labels=None).write(folder)
+    own = tmp_path / "own.npz"
+    words = ["--model_file", folder, "-i", place.clips / "red", "--no_labels", "--out", own]
+    assert main(["features", *map(str, words)]) == 0 and len(read_features(own).features) == 6
+    assert "an export has its own" in refused(capsys, "features", *words, "-o", "num_seg=2")
+
+
+def test_a_saved_probe_of_a_list_without_names_numbers_its_classes(place, tmp_path, monkeypatch, capsys):
+    (tmp_path / "all.list").write_text(
+        "".join(f"{clip} {int(clip.parent.name == 'red')}\n" for clip in place.clips.glob("*/*"))
+    )
+    file, out = tmp_path / "features.npz", tmp_path / "probe.pdparams"
+    assert main(["features", "-c", str(place.config), "-i", str(tmp_path / "all.list"), "--out", str(file)]) == 0
+    assert main(["probe", str(file), "--folds", "3", "-c", str(place.config), "--save", str(out)]) == 0
+    assert "the weights name their classes 0 to 1" in capsys.readouterr().err
+    video, data = place.clips / "red" / "red 0.mp4", ["-o", "DATASET.train.file_path=data/own/train"]
+    monkeypatch.chdir(tmp_path)  # without the training's class folders
+    assert main(["predict", "-c", str(place.config), *data, "-w", str(out), "-i", str(video)]) == 0
+    assert "top-1 class: 1" in capsys.readouterr().out
+
+
+def test_features_of_relative_paths_are_found_from_another_folder(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(place.root)
+    file = tmp_path / "own.npz"
+    words = ["-i", "clips", "-o", "MODEL.backbone.pretrained=start.pdparams", "--out", str(file)]
+    assert main(["features", "-c", "cfg.yaml", *words]) == 0
+    err = capsys.readouterr().err
+    assert any(line.startswith("pretrained start.pdparams") for line in err.splitlines()) and "INFO" not in err
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(place.clips / "red" / "red 2.mp4", "new.mp4")
+    for clip in (place.clips / "red" / "red 2.mp4", "new.mp4"):
+        assert main(["similar", str(clip), "--in", str(file), "--top", "1"]) == 0
+        assert str(place.clips / "red") in capsys.readouterr().out
+
+
 def test_similar_clips_of_a_file(place, tmp_path, capsys):
     assert main(["similar", str(place.clips / "red" / "red 2.mp4"), "--in", str(place.file), "--top", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -176,6 +217,20 @@ def test_mistakes_have_one_line(place, tmp_path, capsys):
     start = read_pickle(place.root / "start.pdparams")
     write_pickle(place.root / "other.pdparams", {key: value + 1 for key, value in start.items()})
     assert "were computed with the weights" in refused(capsys, "probe", place.file, *save, *network, *other)
+    for other, named in (
+        ("MODEL.backbone.shift_div=4", "MODEL.backbone.shift_div"), ("num_seg=2", "MODEL.backbone.num_seg: 4"),
+        ("PIPELINE.test.sample.select_left=False", "PIPELINE.test.sample.select_left: True"),
+    ):  # fmt: skip
+        line = refused(capsys, "probe", place.file, *save, *network, "-o", other)
+        assert "the features were computed with" in line and named in line
+    assert "name the network that --save writes" in refused(capsys, "probe", place.file, *network)
+    of_clips = ["--model_file", "x", "-i", place.clips, "--window_s", "1", "--no_labels", "--split", "valid"]
+    assert "--split, --no_labels: of clips" in refused(capsys, "features", *of_clips, *out)
+    windows = ["--model_file", "x", "-i", place.clips, "--hop_s", "1"]
+    assert "--config: of clips" in refused(capsys, "features", *network, *windows, *out)
+    (tmp_path / "file").touch()
+    blocked = ["--out", tmp_path / "file" / "x.npz"]
+    assert "x.npz: cannot be written" in refused(capsys, "features", "-c", "gone.yaml", *blocked)
     (tmp_path / "no.npz").write_bytes(b"PK no")
     assert "no.npz" in refused(capsys, "probe", tmp_path / "no.npz")
     assert "--in" in refused(capsys, "similar", place.clips / "red" / "red 2.mp4")

@@ -288,6 +288,23 @@ def test_a_class_without_videos_is_left_out_with_a_line(here, capsys):
     assert (here / "own/data/classes.txt").read_text() == "go\nstop\n"
 
 
+@pytest.mark.parametrize("number", ["20251231", "9" * 5000])
+def test_a_column_of_ids_is_no_class(here, capsys, number):
+    make(here / "data")
+    clips = sorted((here / "data").glob("*/*.mp4"))
+    (here / "data" / "all.txt").write_text("".join(f"{clip} {number}\n" for clip in clips))
+    line = refused(capsys, "data/all.txt")
+    assert "the last column, the label, holds" in line and "in 6 lines" in line and len(line) < 300
+
+
+def test_the_printed_command_of_the_file_is_quoted(here):
+    make(here / "data")
+    assert new("data", "--out", "my own") == 0
+    (file,) = (here / "my own").glob("*.yaml")
+    command = re.search("^# Train: paddlevideo (.*)$", file.read_text(), re.MULTILINE)[1]
+    assert shlex.split(command) == ["train", "-c", f"my own/{file.name}", "--validate"]
+
+
 def test_left_and_right_are_in_the_file(here):
     make(here / "data", {"turn left": 3, "turn right": 3})
     assert new("data") == 0

@@ -19,6 +19,8 @@ FOLDERS = sorted(file.parent for file in (ROOT / "configs").glob("*/*/README.md"
 PAGES = [folder / name for folder in (ROOT, *FOLDERS) for name in ("README.md", "README_zh-CN.md")]
 PAGES += [ROOT / "benchmarks" / "README.md", *sorted((ROOT / "data").glob("*/README.md"))]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
+TWINS = [page for page in PAGES if page.with_name(f"{page.stem}_zh-CN.md").exists()]
+TWINS += [page for page in (ROOT / "docs").glob("*.md") if "_zh-CN" not in page.stem and page not in TWINS]
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 TSM = ROOT / "configs" / "recognition" / "tsm"
 OWN = ("data/mine/",)  # what a user's command makes
@@ -51,6 +53,15 @@ def test_both_languages_name_every_configuration_and_the_same_figures(folder):
         assert {file.stem for file in folder.glob("*.yaml") if "sapceOnly" not in file.stem} <= named
     figures = [sorted(re.findall(r"\d+\.\d+|\d+,\d+,\d+", text)) for text in pages]
     assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("page", TWINS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_both_languages_have_the_same_headings_and_code_blocks(page):
+    found = []
+    for name in (page.name, f"{page.stem}_zh-CN.md"):
+        text, blocks = re.subn(r"^```.*?^```", "", page.with_name(name).read_text(), flags=re.DOTALL | re.MULTILINE)
+        found.append((re.findall(r"^#+(?= )", text, re.MULTILINE), blocks))
+    assert found[0] == found[1]
 
 
 @by_page

@@ -1,5 +1,6 @@
 """The process's environment."""
 
+import logging
 import subprocess
 import sys
 
@@ -66,3 +67,11 @@ def test_mkl_uses_avx512_only_where_the_processor_has_it(tmp_path, monkeypatch, 
     assert mkl_cpu_type() == expected and cpu_flags() == set(flags.split())
     monkeypatch.setattr(environment, "_CPU_INFO", str(tmp_path / "none"))
     assert mkl_cpu_type() == "5" and not cpu_flags()
+
+
+def test_log_lines_go_to_the_given_function_for_a_while():
+    log, lines = logging.getLogger("paddlevideo"), []
+    before = (list(log.handlers), log.level, log.propagate)
+    with environment.log_lines_to(lines.append):
+        log.info("loaded %d keys", 3)
+    assert lines == ["loaded 3 keys"] and (list(log.handlers), log.level, log.propagate) == before

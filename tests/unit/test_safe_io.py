@@ -11,6 +11,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.safe_io import (
     DamagedFileError,
     UnsafeFileError,
+    check_writable,
     read_pickle,
     reading,
     sweep_temporary,
@@ -158,3 +159,12 @@ def test_an_error_that_names_the_file_already_is_passed_on_whole(tmp_path):
     with pytest.raises(UnsafeFileError) as caught, reading(file, "results"):
         read_pickle(file)
     assert str(caught.value).count("refused") == 1 == str(caught.value).count(str(file)), caught.value
+
+
+def test_a_place_that_cannot_be_written_is_refused_and_a_missing_folder_made(tmp_path):
+    check_writable(tmp_path / "new" / "file.npz")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").touch()
+    for place, words in ((tmp_path / "new", "is a folder"), (tmp_path / "file" / "x", "cannot be written")):
+        with pytest.raises(UserError, match=words):
+            check_writable(place)

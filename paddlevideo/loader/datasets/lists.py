@@ -160,7 +160,7 @@ def read_named_rows(file: Path, exists: Callable[[str], bool]) -> NamedRows:
     rows, _ = read_list(str(file), fields, exists=exists)
     texts = sorted({row.fields["label"] for row in rows})
     if all(text.isdecimal() for text in texts):
-        fits = len(known) > max(map(int, texts))
+        fits = max(map(len, texts)) < 10 and len(known) > max(map(int, texts))
         return NamedRows(rows, known if fits else None, found if fits else None, None if fits else found)
     if known and set(texts) <= set(known):
         return NamedRows(rows, known, found)

@@ -20,6 +20,8 @@ SIDES = ("go", "turn left", "turn right")
         ("turn left", "turn right"), ("TurnLeft", "TurnRight"), ("LEFT_2", "RIGHT_2"), ("arm-l", "arm-r"),
         ("vorne links", "vorne rechts"), ("左转", "右转"), ("向左挥手", "向右挥手"),
         ("left to right", "right to left"), ("turn clockwise", "turn anticlockwise"), ("à gauche", "à droite"),
+        ("counter-clockwise", "clockwise"), ("turn clockwise", "turn counter clockwise"),
+        ("TurnClockwise", "TurnAntiClockwise"), ("anti-clockwise_turn", "clockwise_turn"),
     ],
 )  # fmt: skip
 def test_pairs_that_mirroring_exchanges(one, other):
@@ -69,6 +71,15 @@ def test_auto_mirrors_where_no_sides_are_named(run):
 def test_map_exchanges_the_labels(run):
     transform, _ = run(flip="map", steps=[{"RandomFlip": {"p": 0.3}}])
     assert transform[-1] == {"RandomFlip": {"p": 0.3, "flip_label_map": {"1": 2, "2": 1}}}
+
+
+def test_two_spellings_of_a_class_mirror_neither_way(run, capsys):
+    """One of them would be exchanged for the other class, and nothing for it."""
+    names = ("Turn_Left", "turn left", "turn right")
+    with pytest.raises(UserError, match="'Turn_Left' and 'turn left' are one class by their words"):
+        run(names, flip="map")
+    transform, _ = run(names, flip="auto")
+    assert "RandomFlip" not in str(transform) and "Turn_Left / turn right" in capsys.readouterr().out
 
 
 def test_none_and_keep(run):

@@ -53,7 +53,7 @@ def test_shots_are_drawn_by_seed_and_fold():
     features, labels = clusters(np.random.default_rng(0), 90, distance=1.0)
     groups = [f"g{i}" for i in range(90)]
     lines = []
-    figures = cross_validate(table_of(features, labels, ["a", "b", "c"]), groups, 3, ["knn"], [2, 25], 3, lines.append)
+    figures = cross_validate(table_of(features, labels, ["a", "b", "c"]), groups, 3, ["knn"], [25, 2], 3, lines.append)
     assert {each.num_train for each in figures if each.shots == 2} == {6}
     assert {each.num_train for each in figures if each.shots == 25} == {60}  # 20 per class are in two folds
     assert lines == ["25 clips per class: all that there are of a, b, c, which have fewer in some folds"]
@@ -74,6 +74,8 @@ def test_clips_without_labels_and_one_class_are_refused():
     features = np.zeros((4, 2))
     with pytest.raises(UserError, match="1 of 4 clips have no label"):
         cross_validate(table_of(features, np.array([0, 1, -1, 0])), list("abcd"), 2)
+    with pytest.raises(UserError, match="labels go up to 1000000000000 in 4 clips"):
+        cross_validate(table_of(features, np.array([1, 0, 1, 10**12])), list("abcd"), 2)
     with pytest.raises(UserError, match="one class"):
         cross_validate(table_of(features, np.array([1, 1, 1, 1])), list("abcd"), 2)
 
