@@ -310,10 +310,10 @@ def test_an_epoch_is_kept_when_its_validation_fails_and_resuming_begins_with_tha
 
     fetch = SampleSource.fetch
 
-    def unreadable(self, epoch, index):
+    def unreadable(self, epoch, index, shape=None):
         if index == 5 and self.on_error == "raise":
             raise VideoReadError("clip 5.mp4", "corrupt", "frame 3 cannot be decoded")
-        return fetch(self, epoch, index)
+        return fetch(self, epoch, index, shape)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SampleSource, "fetch", unreadable)
