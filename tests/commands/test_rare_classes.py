@@ -39,7 +39,7 @@ def test_auto_is_resolved_when_training_begins(rare, tmp_path, run_tool):
     assert run.framework.head.criterion.class_weights == resolved
     text = (tmp_path / "log.txt").read_text()
     assert "class_weights: power 0.5: 0 (often) 0.8165 of 6 samples, 1 (seldom) 1.414 of 2 samples" in text
-    assert "1 classes without a training sample have weight 1: 2 (never)" in text
+    assert "1 class without a training sample has weight 1: 2 (never)" in text
     # the file as it was is tested, exported and used with the weights; its loss is not needed
     weights = tmp_path / "TSM_epoch_00001.pdparams"
     assert run_test(Config(given), Options(weights=str(weights)), str(tmp_path / "scores.json"))["num_samples"] == 8
