@@ -24,11 +24,13 @@ class Trained:
         folder: its output folder.
         last: the weights of its last epoch, ``.pdparams``; where ``max_hours`` has stopped it, of its last step.
         best: those of its best validation; None without one.
+        out_of_time: ``max_hours`` has stopped it before its end.
     """
 
     folder: Path
     last: Path
     best: Path | None
+    out_of_time: bool = False
 
 
 def train(
@@ -57,7 +59,8 @@ def train(
     if not Path(f"{last}.pdparams").is_file():  # stopped by max_hours within an epoch
         last = run.folder.stem(f"step_{run.progress.step:08d}")
     best = Path(f"{run.folder.stem('best')}.pdparams")
-    return Trained(run.folder.path, Path(f"{last}.pdparams"), best if best.is_file() else None)
+    stopped = run.out_of_time and run.progress.epoch < run.epochs
+    return Trained(run.folder.path, Path(f"{last}.pdparams"), best if best.is_file() else None, stopped)
 
 
 def test(

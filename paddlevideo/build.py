@@ -62,11 +62,14 @@ def network(config: Config, pipelines: Mapping[str, Pipeline] | None = None, pre
     Args:
         pipelines: of ``pipelines_of``; None builds them.
         pretrained: False drops ``MODEL.backbone.pretrained`` and its like: the weights come from elsewhere.
+
+    Class weights of a loss that are not numbers yet are left out: training has replaced them (``weighted``), and
+    nothing else computes the loss.
     """
     from paddlevideo.modeling.frameworks.build import build_framework, without_start_weights
 
     normalization = _normalization_of(config, pipelines)
-    model = _settled(config, "train").section("MODEL")
+    model = _without_unresolved(_settled(config, "train").section("MODEL"))
     if not pretrained:
         model = without_start_weights(model)
     return build_framework(model, normalization=normalization)
@@ -80,9 +83,7 @@ def deployed_network(config: Config, pipelines: Mapping[str, Pipeline] | None = 
     """
     from paddlevideo.modeling.frameworks.build import build_deployed
 
-    model = _settled(config, "test").section("MODEL")
-    for _, table in [*_unresolved(model, "MODEL")]:
-        del table[_WEIGHTS]  # of the loss, in training
+    model = _without_unresolved(_settled(config, "test").section("MODEL"))
     return build_deployed(model, normalization=_normalization_of(config, pipelines))
 
 
@@ -189,17 +190,20 @@ def weighted(config: Config, classes: Classes, say: Callable[[str], None]) -> Co
         empty = [k for k in range(int(of_boxes), len(counts)) if not counts[k]]
         if empty:
             shown = ", ".join(_class_name(k, classes) for k in empty[:_SHOWN]) + ", ..." * (len(empty) > _SHOWN)
-            say(f"{where}: {len(empty)} classes without a training sample have weight {0 if of_boxes else 1}: {shown}")
+            what = "classes without a training sample have" if len(empty) > 1 else "class without a training sample has"
+            say(f"{where}: {len(empty)} {what} weight {0 if of_boxes else 1}: {shown}")
     return Config(data, config.source)
 
 
 def training_counts(config: Config, classes: Classes) -> tuple[Any, bool]:
     """Samples per class of DATASET.train, int64 [K], in the order of ``classes``; and whether they are of boxes.
 
+    They are those that are trained on: with ``missing: skip`` samples without their file do not count.
+
     Raises:
         UserError: there is no DATASET.train, or MODEL does not state the number of classes.
     """
-    from paddlevideo.loader.build import build_dataset
+    from paddlevideo.loader.build import present_dataset
 
     if "train" not in config.section("DATASET"):
         raise UserError(f"{config.source}: there is no DATASET.train to count in")
@@ -208,7 +212,7 @@ def training_counts(config: Config, classes: Classes) -> tuple[Any, bool]:
     has_boxes = DATASETS.get(section["format"]).has_boxes
     if count is None and not has_boxes:
         raise ConfigError(config.source, [f"{count_key(config)}: is missing; the number of classes is needed"])
-    counts = counts_of(build_dataset(section, "train", count and counted(config, count)), count or 0)
+    counts = counts_of(present_dataset(section, "train", count and counted(config, count)), count or 0)
     if order is not None:
         counts = counts[[order.index(k) for k in range(len(order))]]
     return counts, has_boxes
@@ -224,6 +228,13 @@ def _unresolved(value: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     elif isinstance(value, list):
         for i, inner in enumerate(value):
             yield from _unresolved(inner, f"{where}[{i}]")
+
+
+def _without_unresolved(model: dict[str, Any]) -> dict[str, Any]:
+    """MODEL without each ``class_weights`` that is not numbers yet."""
+    for _, table in [*_unresolved(model, "MODEL")]:
+        del table[_WEIGHTS]
+    return model
 
 
 def _weights_line(weights: Sequence[float], counts: Any, classes: Classes) -> str:

@@ -190,7 +190,7 @@ def thresholds_of_weights(path: str | Path, num_classes: int) -> list[float] | N
     Raises:
         DamagedFileError: they are no thresholds of so many classes.
     """
-    path = Path(os.path.expanduser(path))
+    path = local_weights(path)
     note = path.with_name(path.name + NOTE)
     if is_export(path):
         names = read_names(path, check=False)

@@ -213,7 +213,7 @@ def _checked(settings: MultigridSettings, learning_rate: Any) -> list[tuple[floa
             f"MULTIGRID.long_cycle_factors: expected pairs [frames, side] of numbers above 0 to 1, got {given}"
         )
     name = learning_rate.get("name") if isinstance(learning_rate, Mapping) else None
-    steps = learning_rate.get("steps") if name == _SCHEDULE else None
+    steps = (learning_rate.get("steps") or []) if name == _SCHEDULE else []
     if name != _SCHEDULE or not all(isinstance(step, int) for step in [*steps, learning_rate.get("max_epoch")]):
         problems.append(
             f"{_RATE}: --multigrid divides the steps of {_SCHEDULE}, given in epochs, among the shapes; got "

@@ -126,6 +126,17 @@ def positive(text: str) -> float:
     return number
 
 
+def not_negative(text: str) -> float:
+    """A number of at least 0, for argparse's ``type``."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected at least 0, got {text}")
+    return number
+
+
 def share(text: str) -> float:
     """A number from 0 to 1, for argparse's ``type``."""
     try:

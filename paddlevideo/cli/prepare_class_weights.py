@@ -17,7 +17,9 @@ from paddlevideo.cli import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser, "YAML file with DATASET.train")
-    parser.add_argument("--power", type=float, default=0.5, metavar="P", help="0: all alike; 1: rare as frequent (0.5)")
+    parser.add_argument(
+        "--power", type=options.not_negative, default=0.5, metavar="P", help="0: all alike; 1: rare as frequent (0.5)"
+    )
     parser.add_argument("--out", metavar="FILE", help="write them to FILE, which class_weights of a loss may name")
 
 

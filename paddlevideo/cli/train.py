@@ -20,6 +20,12 @@ from paddlevideo.settings import DEFAULT_SEED
 if TYPE_CHECKING:
     from paddlevideo.api import Trained
 
+# options that a resumed run is given again
+_KEPT = (
+    "validate", "multigrid", "scale_lr", "max_hours", "profiler_options", "deterministic", "device", "amp", "amp_level",
+    "amp_dtype", "amp_black_list", "max_iters",
+)  # fmt: skip
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
@@ -77,15 +83,33 @@ def run(args: argparse.Namespace) -> int:
     config = options.read_run_config(args)
     trained = api.train(config, **run_options(args), **more)
     if rank() == 0:
-        print("\n".join(next_commands(args, trained, is_detection(config))))
+        resume = [f"resume:  {resume_command(args)}"]
+        print("\n".join(resume if trained.out_of_time else next_commands(args, trained, is_detection(config))))
     return 0
+
+
+def resume_command(args: argparse.Namespace) -> str:
+    """The command that continues the run, to be copied; a launcher of ranks comes before it as it did."""
+    words = ["paddlevideo", "train", "-c", args.config, *_changes(args)]
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for name in _KEPT:
+        value = vars(args)[name]
+        if value != parser.get_default(name):
+            values = value if isinstance(value, list) else [] if value is True else [value]
+            words += [f"--{name}", *map(str, values)]
+    return shlex.join([*words, "--resume"])
+
+
+def _changes(args: argparse.Namespace) -> list[str]:
+    """The words that change the configuration."""
+    changes = [word for value in args.override for word in ("-o", value)]
+    return changes + [word for value in args.imports for word in ("--import", value)]
 
 
 def next_commands(args: argparse.Namespace, trained: Trained, has_boxes: bool) -> list[str]:
     """The commands that test the weights and, of whole clips, predict with them, to be copied."""
     weights = str(trained.best or trained.last)
-    changes = [word for value in args.override for word in ("-o", value)]
-    changes += [word for value in args.imports for word in ("--import", value)]
-    model = shlex.join(["-c", args.config, "-w", weights, *changes])
+    model = shlex.join(["-c", args.config, "-w", weights, *_changes(args)])
     commands = [f"test:    paddlevideo test {model}"]
     return commands if has_boxes else [*commands, f"predict: paddlevideo predict {model} -i VIDEO"]

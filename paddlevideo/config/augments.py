@@ -5,7 +5,7 @@
 A level (``configs/_base_/augment.yaml``) has up to three keys: ``clip``, steps behind the decoder; ``transform``, steps
 in the place of those that crop, resize, mirror or recolour (constant ``augments`` of a transform's class); ``MIX``.  A
 size that a step lacks (``side``) is the one that PIPELINE.train has.  Where PIPELINE.train mirrors nothing, neither
-does the level.
+does the level; where its decoder draws the clip (``cuts_time``), steps behind it that vary the time are left out.
 
 A resolved configuration has the steps in PIPELINE.train and neither key: what is printed and kept is what runs.  What
 mirroring does to classes such as "turn left" depends on their names, which are the data's: ``flip``, which a level sets
@@ -15,6 +15,7 @@ to auto, stays in the configuration until training begins (``paddlevideo.mirrori
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from paddlevideo.config.reading import Lines, join, read_yaml
 from paddlevideo.ranges import suggest
 from paddlevideo.registry import DATASETS, TRANSFORMS
 from paddlevideo.shipped import ROOT
+
+log = logging.getLogger("paddlevideo")
 
 KEYS = ("augment", "AUGMENTS")
 LEVELS = ROOT / "configs" / "_base_" / "augment.yaml"
@@ -141,9 +144,26 @@ class _Steps:
         result: dict[str, Any] = {}
         for number, (key, spec) in enumerate(steps.items()):
             result[key] = self._replaced(spec, f"{_TRAIN}.{key}", mirrors) if isinstance(spec, list) else spec
-            if number == 0 and self._level.get("clip"):
-                result["clip"] = self._numbered(list(self._own("clip", mirrors)), f"{_TRAIN}.clip")
+            if number == 0 and (clip := self._of_clips(spec, mirrors)):
+                result["clip"] = self._numbered(clip, f"{_TRAIN}.clip")
         return result
+
+    def _of_clips(self, decoder: Any, mirrors: bool) -> list[tuple[Any, str | None]]:
+        """The level's steps behind the decoder, and their places."""
+        pairs = list(self._own("clip", mirrors))
+        names = [name for name, _ in map(_named, decoder)] if isinstance(decoder, list) else [decoder["name"]]
+        cutting = [name for name in names if TRANSFORMS.entry(name).constants.get("cuts_time")]
+        if not cutting:
+            return pairs
+        kept = [pair for pair in pairs if not (_is_step(pair[0]) and self._varies_time(pair[0]))]
+        if len(kept) < len(pairs):
+            log.info("%s.clip: left out: %s draws the time of a clip itself", self._where, cutting[0])
+        return kept
+
+    @staticmethod
+    def _varies_time(item: Mapping[str, Any]) -> bool:
+        name, _ = _named(item)
+        return name in TRANSFORMS and _varied(name) == "time"
 
     def _replaced(self, steps: list[Any], where: str, mirrors: bool) -> list[Any]:
         pairs: list[tuple[Any, str | None]] = []  # a step, and its place

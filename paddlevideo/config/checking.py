@@ -54,6 +54,7 @@ def check(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
         *_model(data.get("MODEL")),
         *_dataset(data.get("DATASET")),
         *_label_kinds(data),
+        *_found_thresholds(data),
         *pipeline_problems(data, uses),
         *_swa(data.get("SWA"), data.get("epochs"), "EARLY_STOP" in data),
         *_sinks(data),
@@ -167,6 +168,7 @@ def _model(model: Any) -> Problems:
         yield from _models(model["models"], _constants(FRAMEWORKS, model.get("framework")).get("default_framework"))
     if isinstance(model.get("loss"), Mapping):
         yield from _pair_losses(model["loss"])
+        yield from _class_weights(model)
 
 
 def _network(model: Mapping[str, Any], where: str) -> Problems:
@@ -278,6 +280,25 @@ def _label_kinds(data: Mapping[str, Any]) -> Problems:
         takes = LOSSES.entry(name).parameters if isinstance(name, str) and name in LOSSES else None
         if any(parameter.name == "act" for parameter in takes or ()) and spec.get("act") != "sigmoid":
             yield f"MODEL.loss.Train[{i}].act: {name} is for one label per clip; set it to sigmoid, for several labels"
+
+
+def _class_weights(model: Mapping[str, Any]) -> Problems:
+    """Those of a head in a distillation, which trains with other losses."""
+    for where, head in _heads(model):
+        loss = head.get("loss_cfg") if isinstance(head, Mapping) else None
+        if isinstance(loss, Mapping) and "class_weights" in loss:
+            yield (
+                f"{where}.loss_cfg.class_weights: a distillation trains with MODEL.loss alone; write them to the "
+                "DistillationCELoss with GroundTruth in MODEL.loss.Train"
+            )
+
+
+def _found_thresholds(data: Mapping[str, Any]) -> Problems:
+    metric, model = data.get("METRIC"), data.get("MODEL")
+    if isinstance(metric, Mapping) and metric.get("threshold") == "best_f1" and isinstance(model, Mapping):
+        losses = [loss for _, head in _heads(model) if (loss := _loss_of(head)) in LOSSES]
+        for loss in [loss for loss in losses if not _constants(LOSSES, loss).get("multi_label")][:1]:
+            yield f"METRIC.threshold: best_f1 is for several labels per clip, {loss} is for one; take it out"
 
 
 def _heads(model: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

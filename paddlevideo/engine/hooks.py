@@ -323,7 +323,9 @@ class ValidateHook(Hook):
         if distributed.is_main():
             check_headers(loader, "DATASET.valid", run.folder.path / "checked_files.json")
         settings = run.config.settings
-        return cls(loader, lambda: metric_for(run.config), settings.val_interval, settings.monitor)
+        hook = cls(loader, lambda: metric_for(run.config), settings.val_interval, settings.monitor)
+        hook._try_metric(run)  # nothing of an earlier run is moved yet
+        return hook
 
     def __init__(self, loader: Any, build_metric: Callable[[], Any], interval: int, monitor: str | None = None):
         self.loader, self.build_metric, self.interval, self.monitor = loader, build_metric, interval, monitor
@@ -333,7 +335,6 @@ class ValidateHook(Hook):
         self.validated_epoch: int | None = 0  # None: a point of before this was recorded, after its validation
 
     def start(self, run: Trainer) -> None:
-        self._try_metric(run)
         epoch, best = run.progress.epoch, run.folder.stem("best")
         if self.best is not None and not best.with_name(f"{best.name}.pdparams").is_file():
             log.warning("%s.pdparams is not here: the best of the validations from now on will be written", best)
@@ -359,13 +360,14 @@ class ValidateHook(Hook):
 
     def _try_metric(self, run: Trainer) -> None:
         """A metric of a user's own file measures one batch, so that its mistakes show before the first step; and any
-        metric where ``monitor`` names one of its figures.
+        metric where ``monitor`` names one of its figures, or that finds thresholds, which not all labels have.
 
         Raises:
             UserError: it has no such figure.
         """
         metric = self.build_metric()
-        if self.monitor is None and type(metric).__module__.startswith("paddlevideo."):
+        own = not type(metric).__module__.startswith("paddlevideo.")
+        if self.monitor is None and not own and not metric.finds_thresholds:
             return
         figures = evaluate(run.framework, self.loader, metric, run.precision, max_batches=1)
         names = [name for name in figures if not name.startswith("num_")]

@@ -36,7 +36,14 @@ def shapes_of(config: Config, options: Options, pipelines: Mapping[str, Pipeline
     for what, given in (("SWA", settings.swa is not None), ("sync_bn", settings.sync_bn)):
         if given:
             raise UserError(f"{config.source}: {what} is not possible with --multigrid; take one of the two out")
-    base, rate = pipelines["train"].clip_shape, config.section("OPTIMIZER")["learning_rate"]
+    if settings.accumulation.global_batch_size and not settings.accumulation.num_iters:
+        raise UserError(
+            f"{config.source}: GRADIENT_ACCUMULATION.global_batch_size: the batches of --multigrid differ in size; "
+            "take num_iters, a number of batches, or take the section out"
+        )
+    if "train" not in pipelines:
+        raise UserError(f"{config.source}: PIPELINE.train: is missing; training needs it")
+    base, rate = pipelines["train"].clip_shape, config.section("OPTIMIZER").get("learning_rate")
     grid = Multigrid.of(settings.multigrid, rate, base, settings.batches.batch_size)
     if settings.epochs != rate["max_epoch"]:
         raise UserError(

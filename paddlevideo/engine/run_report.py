@@ -40,7 +40,7 @@ MakeReport = Callable[[Path, Mapping[str, Any]], Report]
 
 
 class ReportHook(Hook):
-    """Writes the report at the beginning, at every epoch's end and at the end; on the main rank alone.
+    """Writes the report at the beginning, at every epoch's end and after the end of all hooks; on the main rank alone.
 
     An error in it is logged once, and training goes on without it.
 
@@ -60,8 +60,8 @@ class ReportHook(Hook):
     def epoch_end(self, run: Trainer) -> None:
         self._guarded(self._update, run)
 
-    def finish(self, run: Trainer) -> None:
-        """Also after an error; a second call does nothing."""
+    def close(self, run: Trainer) -> None:
+        """Called once, after the run and the end of its hooks, which may validate; also after an error."""
         self._guarded(self._update, run)
         self._report = None
 
@@ -84,7 +84,7 @@ class ReportHook(Hook):
         names = run.folder.classes.names
         facts = {
             "run": run.folder.run, "class_names": list(names) if names else None, "shown": shown,
-            "monitor": run.config.settings.monitor,
+            "monitor": run.config.settings.monitor, "epochs": run.epochs,
         }  # fmt: skip
         self._report = self._make(run.folder.path, facts)
         self._update(run)

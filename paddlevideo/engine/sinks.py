@@ -53,6 +53,7 @@ class Sink(ABC):
 
     Attributes:
         takes_pictures: whether ``picture`` does anything.
+        label: what warnings call it; "": its class, as a part of ``LOGGING``.
 
     Args:
         run: of whose folder and configuration.
@@ -60,6 +61,7 @@ class Sink(ABC):
     """
 
     takes_pictures = False
+    label = ""
 
     def __init__(self, run: SinkRun, options: Mapping[str, Any]):
         self.run, self.options = run, options
@@ -86,6 +88,7 @@ class Sink(ABC):
 class JsonLines(Sink):
     """``metrics.jsonl``: an object per record: ``mode``, ``step``, ``time``, and the figures (null: not finite)."""
 
+    label = "metrics.jsonl"
     _stream: Any = None
 
     def figures(self, mode: str, step: int, figures: Mapping[str, float]) -> None:
@@ -341,7 +344,8 @@ class Sinks:
         return any(sink.takes_pictures for sink in self._sinks)
 
     def figures(self, mode: str, step: int, figures: Mapping[str, float]) -> None:
-        """One record to every sink."""
+        """One record to every sink; numbers of numpy become Python's."""
+        figures = {name: value.item() if isinstance(value, np.generic) else value for name, value in figures.items()}
         self._each(lambda sink: sink.figures(mode, step, figures))
 
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
@@ -358,8 +362,9 @@ class Sinks:
             try:
                 call(sink)
             except Exception as error:  # a library or a server of others; a run of days is worth more than a record
-                name, text = type(sink).__name__, " ".join(map(without_secrets, str(error).split()))
-                log.warning("LOGGING: %s fails (%s: %.300s); nothing more goes to it", name, type(error).__name__, text)
+                name = sink.label or f"LOGGING: {type(sink).__name__}"
+                text = " ".join(map(without_secrets, str(error).split()))
+                log.warning("%s fails (%s: %.300s); nothing more goes to it", name, type(error).__name__, text)
                 self._sinks.remove(sink)
                 with contextlib.suppress(Exception):  # it has failed already
                     sink.close()

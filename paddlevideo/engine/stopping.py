@@ -62,6 +62,7 @@ class EarlyStopHook(Hook):
 
     Args:
         settings: EARLY_STOP.
+        monitor: the figure that the configuration names; None: the metric's own.
     """
 
     name = "early_stop"
@@ -76,10 +77,10 @@ class EarlyStopHook(Hook):
         settings = run.config.settings.early_stop
         if settings is not None and not run.options.validate:
             raise UserError(f"{run.config.source}: EARLY_STOP: counts validations; add --validate, or take it out")
-        return None if settings is None else cls(settings)
+        return None if settings is None else cls(settings, run.config.settings.monitor)
 
-    def __init__(self, settings: EarlyStopSettings):
-        self.settings = settings
+    def __init__(self, settings: EarlyStopSettings, monitor: str | None = None):
+        self.settings, self.monitor = settings, monitor
         self.best: float | None = None  # at the last improvement
         self.waited = 0  # validations since then
         self.figure = ""
@@ -122,7 +123,10 @@ class EarlyStopHook(Hook):
         run.end_early = True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "waited": self.waited, "figure": self.figure}
+        return {"best": self.best, "waited": self.waited, "figure": self.figure, "monitor": self.monitor}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best, self.waited, self.figure = state["best"], state["waited"], state["figure"]
+        """Nothing is counted where another figure is monitored by now."""
+        same = self.monitor == state["figure"] if self.monitor else state.get("monitor") is None
+        if same:
+            self.best, self.waited, self.figure = state["best"], state["waited"], state["figure"]

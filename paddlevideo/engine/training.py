@@ -72,8 +72,8 @@ def train(config: Config, options: Options, report: MakeReport | None = None) ->
         log.info("device %s, %d rank(s), output in %s", device, distributed.world_size(), folder.path)
         point, lost = _start(folder, options, settings.resume_epoch)
         trainer = _prepared(config, options, folder, point)
-        if report is not None and distributed.is_main():
-            trainer.hooks.append(ReportHook(report))  # last: all others have their figures
+        pages = [ReportHook(report)] if report is not None and distributed.is_main() else []
+        trainer.hooks += pages  # last: all others have their figures
         if lost:
             _move_aside(folder, point, lost)
         folder.write_identity()
@@ -83,9 +83,9 @@ def train(config: Config, options: Options, report: MakeReport | None = None) ->
         try:
             trainer.run()
         finally:  # also after an error, which the records up to it explain
-            for hook in (trainer.hook("report"), trainer.hook("log")):
-                if hook is not None:
-                    hook.finish(trainer)
+            for page in pages:
+                page.close(trainer)
+            trainer.hook("log").finish(trainer)
         return trainer
 
 

@@ -12,6 +12,8 @@
 - The head is pulled to the old one, and to zero where it is new (``linear_head``).
 - Both models are measured on the held-out videos, by the rule from scores to spans of ``timeline``.  A found span with
   more than half of its time in ignored time, which is not annotated, does not count.
+- Where the model has a threshold for each of several labels, a class that was taught gets the one of highest F1 on the
+  held-out windows; the others keep theirs.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from paddlevideo.inference.runtimes.choice import files_of
 from paddlevideo.inference.timeline import TimelineSettings, spans_of
 from paddlevideo.inference.window_features import FeatureFolder, TaughtFrom, WindowFeatures
 from paddlevideo.inference.window_labels import WindowLabels, label_windows, time_without
+from paddlevideo.metrics.several_labels import DEFAULT_THRESHOLD, best_thresholds
 from paddlevideo.metrics.spans import SpanFigures, score_spans
 from paddlevideo.safe_io import sha256
 from paddlevideo.spans import Span, SpanTable
@@ -134,8 +137,10 @@ def teach(
     old_background = background if background in old else description.background
     new_figures = _measure(head, classes, val, lesson.val, {**rule, "background": background}, background)
     old_figures = _measure(old_head, old, val, lesson.val, {**rule, "background": old_background}, background)
-    _export(model, network, head, classes, out, background, say)
-    taught = [name for name, is_taught in zip(classes, samples.taught(multi_label)) if is_taught]
+    is_taught = samples.taught(multi_label)
+    thresholds = _thresholds(description.thresholds, head, is_taught, val, classes, background, say)
+    _export(model, network, head, classes, out, background, thresholds, say)
+    taught = [name for name, chosen in zip(classes, is_taught) if chosen]
     return {
         **_compared(new_figures, old_figures, lesson.val),
         "classes": classes, "taught": taught, "new_classes": classes[len(old) :], "background": background,
@@ -333,6 +338,26 @@ def _measure(
     return _Figures(figures, right / total if total else None, (_HEADLINE[key], figures.figures.get(key, 0.0)))
 
 
+def _thresholds(
+    old: Sequence[float], head: LinearHead, is_taught: Sequence[bool], videos: Sequence[_Video],
+    classes: Sequence[str], background: str | None, say: Say,
+) -> list[float]:  # fmt: skip
+    """The least score per class that counts as found; [] where the old model has none."""
+    if not old:
+        return []
+    place = classes.index(background) if background is not None else None
+    columns = [(head.scores(video.features.features, True), *video.labels.several(place)) for video in videos]
+    scores, targets, counts = (np.concatenate(column)[:, : len(classes)] for column in zip(*columns))
+    found = list(old) + [DEFAULT_THRESHOLD] * (len(classes) - len(old))
+    changed = [k for k, chosen in enumerate(is_taught) if chosen and (targets[:, k] * counts[:, k]).any()]
+    for k in changed:
+        chosen = counts[:, k] > 0
+        found[k] = best_thresholds(scores[chosen, k : k + 1], targets[chosen, k : k + 1])[0]
+    say(f"thresholds: of {len(changed)} classes the best on {len(scores)} held-out windows; the others keep theirs, or "
+        f"have {DEFAULT_THRESHOLD:g}")  # fmt: skip
+    return found
+
+
 def _mostly_ignored(span: Span, ignored_s: Sequence[tuple[float, float]]) -> bool:
     shared = sum(max(0.0, min(span.end_s, end_s) - max(span.start_s, start_s)) for start_s, end_s in ignored_s)
     return shared > span.duration_s / 2
@@ -359,7 +384,7 @@ def _compared(new: _Figures, old: _Figures, truth: SpanTable) -> dict[str, Any]:
 
 def _export(
     model: TaughtFrom, network: Any, head: LinearHead, classes: Sequence[str], out: Path, background: str | None,
-    say: Say,
+    thresholds: Sequence[float], say: Say,
 ) -> None:  # fmt: skip
     """Writes the export of the network with another head, in the forms that the old one has; the runtimes are as fast
     as they were, so what was timed holds."""
@@ -380,7 +405,8 @@ def _export(
     forms = [form for form in BACKENDS[1:] if files_of(form, stem)]
     with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
         weights = Path(folder) / f"{name}.pdparams"
-        write_weights(weights, arrays, Classes(tuple(classes)), {"taught_from": model.names.file.name})
+        about = {"taught_from": model.names.file.name, **({"thresholds": list(thresholds)} if thresholds else {})}
+        write_weights(weights, arrays, Classes(tuple(classes)), about)
         config = Config(data, network.config.source)
         try:
             export(config, weights, out, name, say=_silent, formats=forms)

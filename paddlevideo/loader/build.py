@@ -311,6 +311,15 @@ def build_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int |
     return dataset
 
 
+def present_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int | None) -> Dataset:
+    """``build_dataset``, with ``missing: skip`` without the samples of files that are not there."""
+    where = f"DATASET.{split}"
+    dataset = build_dataset(dataset_cfg, split, num_classes)
+    if Reading.of(dataset_cfg, where).missing == "skip" and not dataset.in_archives:
+        drop_missing(dataset, "skip", where)
+    return dataset
+
+
 def _chances(dataset: Dataset, reading: Reading, where: str) -> np.ndarray | None:
     """Probability of each sample of training; None: every sample once."""
     if not reading.sample_by_class:

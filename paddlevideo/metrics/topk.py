@@ -255,7 +255,7 @@ class TopKMetric(Metric):
         ``num_samples``, ``num_unreadable``.
 
         Raises:
-            UserError: there is no sample.
+            UserError: there is no sample; ``best_f1`` of samples with one label.
         """
         if not self._scores:
             raise UserError("METRIC: no sample was evaluated; check the list file of this split")
@@ -275,6 +275,8 @@ class TopKMetric(Metric):
                 **f1_scores(self._rows),
             }
         else:
+            if self.threshold == _BEST:
+                raise UserError(f"METRIC.threshold: {_BEST} is for several labels per clip, not for one; take it out")
             accuracies = top_k_accuracy(scores, labels, self.topk)
             figures = {f"top{k}": accuracy for k, accuracy in zip(self.topk, accuracies)}
             figures["mean_class_accuracy"] = mean_class_accuracy(scores, labels)

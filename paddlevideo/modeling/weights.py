@@ -26,6 +26,10 @@ log = logging.getLogger("paddlevideo")
 _PREFIX = "backbone."
 _HEAD = "head."
 _STUDENT = "Student."
+_FUSED = (
+    "The file is an export, which has the branches of training fused to one convolution each; training starts from the "
+    ".pdparams file that was exported."
+)
 
 
 def load_weights(
@@ -66,7 +70,8 @@ def load_weights(
         arrays = converted.arrays if converted else read_weights(file)
     prefix = model.weights_prefix or _student_in(arrays, model)
     arrays = _own_part(arrays, prefix)
-    if strict and (branches := _missing_branches(model, arrays)):
+    branches = _missing_branches(model, arrays)
+    if strict and branches:
         arrays, name = {**arrays, **branches}, f"{name} (an export: its convolutions for the branches of training)"
     resized: dict[str, tuple[list[int], list[int]]] = {}
     if not strict:
@@ -81,8 +86,9 @@ def load_weights(
     if refused and allow_head_mismatch and not report.missing and not (strict and report.unexpected):
         refused = any(not key.startswith(head) for key in report.mismatched)
     if refused:
+        fused = _FUSED if branches and not strict else ""
         alone = _backbone_alone(model, arrays, weights) or _way_out(report)
-        raise UserError(f"{report}\nNothing was loaded. {_other_network(converted) or alone}")
+        raise UserError(f"{report}\nNothing was loaded. {fused or _other_network(converted) or alone}")
     assign(model, arrays, report)
     return report
 
@@ -120,7 +126,9 @@ def load_pretrained(backbone: nn.Layer, path: str, where: str = "MODEL.backbone.
     report.explained = {key: explained[key] for key in report.missing if key in explained}
     report.missing = [key for key in report.missing if key not in explained]
     if report.missing or report.mismatched:
-        raise UserError(f"{where}: {report}\nNothing was loaded. {_other_network(converted) or _way_out(report)}")
+        fused = _FUSED if _missing_branches(backbone, arrays) else ""
+        way_out = fused or _other_network(converted) or _way_out(report)
+        raise UserError(f"{where}: {report}\nNothing was loaded. {way_out}")
     assign(backbone, arrays, report)
     log.info("pretrained %s", report)
     return report

@@ -101,7 +101,7 @@ def _tiles(run: RunView) -> str:
     epochs, history = run.epochs, run.history
     tiles = []
     if len(epochs.numbers):
-        total = run.config.get("epochs")
+        total = run.facts.get("epochs") or run.config.get("epochs")  # --multigrid has a number of its own
         tiles.append((f"{epochs.numbers[-1]}{f' of {total}' if total else ''}", "epoch"))
         tiles.append((str(epochs.ends[-1]), "step"))
         loss = epochs.mean("loss")

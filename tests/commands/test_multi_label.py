@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlevideo import classes
 from paddlevideo.config import Config
 from paddlevideo.config.checking import check
 from paddlevideo.engine.training import train
@@ -105,6 +106,13 @@ def test_train_test_export_and_predict_agree(run, run_tool):
     done = run_tool("predict", "-i", videos[0], "--model_file", root / "model", "--threshold", "0")
     assert "above 0 class: " in done.out and done.out.count("'") == 6
     assert "top-2 class" in run_tool("predict", "-i", videos[0], "--model_file", root / "model", "--top_k", 2).out
+
+
+def test_thresholds_of_weights_that_are_given_by_name(run, monkeypatch):
+    _, root = run
+    file = root / "out" / "TSM_best.pdparams"
+    monkeypatch.setattr(classes, "local_weights", lambda given: file if given == "by_name" else given)
+    assert classes.thresholds_of_weights("by_name", 3) == classes.thresholds_of_weights(file, 3) is not None
 
 
 def test_the_data_set_is_checked(run, run_tool):

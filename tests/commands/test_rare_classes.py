@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
+from paddlevideo.build import network
 from paddlevideo.config import Config
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError
@@ -39,7 +40,7 @@ def test_auto_is_resolved_when_training_begins(rare, tmp_path, run_tool):
     assert run.framework.head.criterion.class_weights == resolved
     text = (tmp_path / "log.txt").read_text()
     assert "class_weights: power 0.5: 0 (often) 0.8165 of 6 samples, 1 (seldom) 1.414 of 2 samples" in text
-    assert "1 classes without a training sample have weight 1: 2 (never)" in text
+    assert "1 class without a training sample has weight 1: 2 (never)" in text
     # the file as it was is tested, exported and used with the weights; its loss is not needed
     weights = tmp_path / "TSM_epoch_00001.pdparams"
     assert run_test(Config(given), Options(weights=str(weights)), str(tmp_path / "scores.json"))["num_samples"] == 8
@@ -70,3 +71,35 @@ def test_wrong_weights_are_named_before_training(rare, tmp_path):
         with pytest.raises(ConfigError, match=message):
             train(Config(weighted(config, value, tmp_path / "out")), Options())
     assert not [*(tmp_path / "out").glob("*.pdparams")]
+
+
+def test_auto_weighs_the_classes_of_a_distillation_in_its_loss_with_the_labels(rare, tmp_path):
+    config, _ = rare
+    pair = {"name": "DistillationCELoss", "class_weights": "auto", "model_name_pairs": ["Student", "GroundTruth"]}
+    model = {
+        "framework": "RecognizerDistillation", "models": [{"Student": config["MODEL"]}], "loss": {"Train": [pair]},
+    }  # fmt: skip
+    run = train(Config(config | {"MODEL": model, "output_dir": str(tmp_path)}), Options(max_iters=1))
+    wanted = pytest.approx([(8 / 12) ** 0.5, (8 / 4) ** 0.5, 1.0], abs=1e-3)
+    assert run.framework.criteria[0].per_class() == {"class_weights": wanted}
+
+
+def test_weights_count_the_samples_that_are_trained_on(rare, tmp_path):
+    config, root = rare
+    (tmp_path / "l.list").write_text((root / "l.list").read_text() + "".join(f"gone {i}.mp4 1\n" for i in range(9)))
+    split = config["DATASET"]["train"] | {"file_path": str(tmp_path / "l.list"), "missing": "skip"}
+    given = weighted(config | {"DATASET": config["DATASET"] | {"train": split}}, "auto", tmp_path / "out")
+    run = train(Config(given), Options(max_iters=1))
+    assert run.framework.head.criterion.class_weights[:2] == pytest.approx([(8 / 12) ** 0.5, (8 / 4) ** 0.5], abs=1e-3)
+
+
+def test_a_network_that_does_not_train_needs_no_weights(rare, tmp_path):
+    config, _ = rare
+    for value in ("auto", {"power": 1.0}, str(tmp_path / "absent.yml")):
+        assert network(Config(weighted(config, value, tmp_path))).head.criterion.class_weights is None
+
+
+def test_a_power_below_zero_is_refused(rare, tmp_path, run_tool):
+    config, _ = rare
+    done = run_tool("ava_class_weights", "-c", save(config, tmp_path / "c.yaml"), "--power", -3)
+    assert done.code == 2 and "--power: expected at least 0, got -3" in done.err

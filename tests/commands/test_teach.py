@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -281,6 +282,20 @@ def test_several_labels_per_window_are_taught_each_by_itself(place, several):
     assert figures["held_out"]["value"] > max(0.6, figures["previous"]["value"])
     assert figures["per_class"]["held_out"]["move"]["AP@0.5"] == 1
     assert read_description(place.root / "several").score_type == "sigmoid"
+    assert read_description(place.root / "several").thresholds == []
+
+
+def test_thresholds_follow_what_is_taught_and_others_stay(place, several, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(several, model)
+    description = read_description(model)
+    old = [0.11 + 0.01 * k for k in range(len(description.labels))]
+    replace(description, thresholds=old).write(model)
+    teach(place.root, model, "train1.json", "val1.json", tmp_path / "out")
+    assert "held-out windows; the others keep theirs" in capsys.readouterr().out
+    found = read_description(tmp_path / "out")
+    changed = {name for name, a, b in zip(found.labels, [*old, *[0.5] * 9], found.thresholds) if a != b}
+    assert len(found.thresholds) == len(found.labels) and changed == {"walk", "run"}
 
 
 def test_a_head_without_a_last_layer_is_refused(place, tiny, capsys, monkeypatch):

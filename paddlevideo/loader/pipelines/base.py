@@ -26,6 +26,7 @@ class Transform(ABC):
         differs: how it differs, on purpose, from PaddleVideo's of the same name and arguments; None: it does not.
         augments: what it varies or sets: "time", "place" (crop, size), "mirror" or "levels"; a level of ``augment``
             replaces such steps of PIPELINE.train (``config.augments``).  None: none of them, it stays.
+        cuts_time: it opens a video and takes a clip's frames of it in one: no step in between can take a part of it.
         side: arguments with the side of its pictures, or [width, height]; of several, one is given.
         clip_s: seconds of video that a clip of a sampling step spans, at 30 frames per second; None: all of it.
         clip_frames, clip_side: frames, and side in pixels, of the clips that it gives, where it can give others
@@ -41,6 +42,7 @@ class Transform(ABC):
     interpolation: str | None = None
     differs: str | None = None
     augments: str | None = None
+    cuts_time: bool = False
     side: Sequence[str] = ()
     clip_s: float | None = None
     clip_frames: int | None = None

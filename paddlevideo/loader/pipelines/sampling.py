@@ -401,6 +401,7 @@ class DecodeSampler(VideoDecoder):
     """
 
     takes_boxes = False
+    cuts_time = True
     follows = {"num_clips": "DATASET.{split}.num_ensemble_views"}
 
     def __init__(

@@ -269,9 +269,17 @@ class RecognizerDistillation(Framework):
                 if criterion.takes_labels
                 else [f"{here}: {kind} compares two models; {LABELS} is for DistillationCELoss"]
             )
+            count = self.model(x).num_classes
+            problems += [
+                f"{where}.{key}: expected one number for each of {count} classes, got {len(values)}"
+                for key, values in criterion.per_class().items()
+                if len(values) != count
+            ]
             return problems + ([f"{here}: {x} is frozen, and {LABELS} trains nothing"] if self.plan[x].frozen else [])
         if self.plan[x].frozen:
             return [f"{here}: {x} is frozen; the model that learns comes first"]
+        if criterion.per_class():
+            return [f"{where}.{key}: is for a pair with {LABELS}, got {list(pair)}" for key in criterion.per_class()]
         widths = [self._width(name, criterion.takes) for name in pair]
         if criterion.takes == "logits" and widths[0] != widths[1]:
             return [f"{here}: {x} has {widths[0]} classes, {target} has {widths[1]}"]
@@ -352,6 +360,10 @@ def _build(model: Model, normalization: Any) -> Recognizer:
             model.weights_sha256 = sha256(weights_file(model.weights))
         elif model.frozen:
             log.warning("%s: is frozen and has no weights file: a checkpoint must bring its weights", model.where)
+        loss = None if model.frozen else (section.get("head") or {}).get("loss_cfg")
+        if loss:
+            line = "%s.head.loss_cfg: %s makes the scores %s and trains nothing; MODEL.loss.Train has the losses"
+            log.info(line, model.where, loss.get("name"), "sigmoid" if network.multi_label else "softmax")
     except ConfigError as error:
         problems = [problem.replace("MODEL.", f"{model.where}.", 1) for problem in error.problems]
         raise ConfigError("MODEL", problems) from None

@@ -139,6 +139,10 @@ class PairLoss(nn.Layer, ABC):
         super().__init__()
         self.loss_weight = loss_weight
 
+    def per_class(self) -> Mapping[str, Sequence[float]]:
+        """As of ``Loss``; of the loss with the labels."""
+        return {}
+
     @abstractmethod
     def distance(self, x: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
         """The scalar loss before its weight, of ``x``, which learns, and ``target``."""

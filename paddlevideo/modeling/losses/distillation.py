@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import paddle
@@ -15,7 +16,7 @@ from paddle.nn import functional as F
 from paddlevideo.modeling.losses.base import PairLoss
 from paddlevideo.modeling.losses.binary_cross_entropy import BCELoss
 from paddlevideo.modeling.losses.cross_entropy import CrossEntropyLoss
-from paddlevideo.ranges import Positive, ProbabilityBelowOne
+from paddlevideo.ranges import BalancePower, NonNegative, Positive, ProbabilityBelowOne
 from paddlevideo.registry import LOSSES
 
 
@@ -27,6 +28,7 @@ class DistillationCELoss(PairLoss):
         loss_weight: factor of the loss.
         ls_eps: label smoothing of the labels, 0 to 1; a model's probabilities are taken as they are.
         act: "softmax"; "sigmoid" for several labels per clip: the binary cross entropy, mean over clips and classes.
+        class_weights: of the loss with the labels, as of ``CrossEntropyLoss``; not possible in a pair with a model.
 
     *Source*: PaddleVideo ``DistillationCELoss``, which takes labels only.
     """
@@ -38,10 +40,14 @@ class DistillationCELoss(PairLoss):
         loss_weight: Positive = 1.0,
         ls_eps: ProbabilityBelowOne = 0.0,
         act: Literal["softmax", "sigmoid"] = "softmax",
+        class_weights: list[NonNegative] | str | BalancePower | None = None,
     ):
         super().__init__(loss_weight)
         kind = CrossEntropyLoss if act == "softmax" else BCELoss
-        self.with_label, self.with_model, self.act = kind(ls_eps=ls_eps), kind(), act
+        self.with_label, self.with_model, self.act = kind(ls_eps, class_weights), kind(), act
+
+    def per_class(self) -> Mapping[str, Sequence[float]]:
+        return self.with_label.per_class()
 
     def distance(self, x: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
         """Scalar from logits [N, K] and a model's logits [N, K], which get no gradient."""

@@ -101,3 +101,11 @@ def test_mistakes_are_reported_with_their_place(tmp_path, text, words):
 def test_a_detector_has_no_levels():
     with pytest.raises(UserError, match="AVADataset has boxes"):
         load_config("ava", ["augment=light"])
+
+
+def test_a_decoder_that_draws_the_clip_gets_no_step_that_varies_the_time(caplog):
+    caplog.set_level("INFO", "paddlevideo")
+    steps_of = load_config("slowfast", ["augment=strong"])["PIPELINE"]["train"]
+    assert "clip" not in steps_of and "RandAugment" in str(steps_of.to_dict())
+    assert "AUGMENTS.strong.clip: left out: DecodeSampler draws the time of a clip itself" in caplog.messages
+    assert "TemporalCrop" in str(load_config(LEAF, ["augment=strong"])["PIPELINE"]["train"].to_dict())

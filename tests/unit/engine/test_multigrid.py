@@ -8,6 +8,7 @@ import pytest
 from paddlevideo.config import Config
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
+from paddlevideo.reporting.training_report import TrainingReport
 from paddlevideo.safe_io import read_pickle
 from paddlevideo.settings import Options
 from tests.tiny import make_clips, save
@@ -54,7 +55,7 @@ def clips(tmp_path_factory):
 def whole(clips, tmp_path_factory):
     """The run that is not interrupted."""
     output = tmp_path_factory.mktemp("whole")
-    return train(Config(multigrid_config(clips, output)), Options(multigrid=True, validate=True))
+    return train(Config(multigrid_config(clips, output)), Options(multigrid=True, validate=True), TrainingReport)
 
 
 def test_a_run_goes_through_its_shapes(whole):
@@ -68,6 +69,7 @@ def test_a_run_goes_through_its_shapes(whole):
     assert [grid.num_splits(epoch) for epoch in range(4)] == [4, 4, 1, 1]
     assert whole.epochs == 4 and [whole.steps_in(epoch) for epoch in range(4)] == [2, 2, 9, 9]
     assert whole.progress.step == 22
+    assert "<b>4 of 4</b>epoch" in (whole.folder.path / "training.html").read_text()
 
 
 @pytest.mark.parametrize("step", [1, 4, 6], ids=["within the first shape", "between two shapes", "within the second"])
@@ -106,6 +108,18 @@ def test_what_multigrid_training_refuses(clips, tmp_path):
     assert "MULTIGRID: is missing; --multigrid needs it" in refused(config)
     assert "epochs: is 2, OPTIMIZER.learning_rate.max_epoch is 5" in refused(
         multigrid_config(clips, tmp_path, epochs=2)
+    )
+    config = multigrid_config(clips, tmp_path)
+    del config["PIPELINE"]["train"]
+    assert "PIPELINE.train: is missing" in refused(config)
+    config = multigrid_config(clips, tmp_path)
+    del config["OPTIMIZER"]["learning_rate"]["steps"]
+    assert "OPTIMIZER.learning_rate.steps: the long cycle" in refused(config)
+    del config["OPTIMIZER"]["learning_rate"]
+    assert "OPTIMIZER.learning_rate: --multigrid divides the steps" in refused(config)
+    section = {"GRADIENT_ACCUMULATION": {"global_batch_size": 8}}
+    assert "global_batch_size: the batches of --multigrid differ in size" in refused(
+        multigrid_config(clips, tmp_path, **section)
     )
     assert "SWA is not possible with --multigrid" in refused(multigrid_config(clips, tmp_path, SWA={"last_epochs": 1}))
     config = multigrid_config(clips, tmp_path)

@@ -70,6 +70,15 @@ def test_a_line_that_a_killed_run_cut_off_does_not_spoil_the_next(run):
     assert json.loads(line)["loss"] is None
 
 
+def test_numbers_of_numpy_are_numbers_and_a_warning_names_the_file(run, caplog):
+    sinks = Sinks([JsonLines(run, {})])
+    sinks.figures("val", 1, {"mine": np.float32(0.5), "count": np.int64(3), "epoch": 1})
+    line = json.loads((run.folder / "metrics.jsonl").read_text())
+    assert (line["mine"], line["count"], line["epoch"]) == (0.5, 3, 1) and isinstance(line["count"], int)
+    sinks.figures("val", 2, {"mine": "a text"})
+    assert caplog.messages[0].startswith("metrics.jsonl fails (TypeError")
+
+
 class Broken(Sink):
     closed = 0
 
@@ -252,6 +261,12 @@ def test_a_training_leaves_its_page_and_gives_pictures_of_its_validations(clips,
     train(Config(config | {"epochs": 3}), Options(validate=True, max_iters=2, resume="auto"), TrainingReport)
     text = (tmp_path / "training.html").read_text()
     assert "3 of 3" in text and "Resumed before" not in text  # no step was repeated
+
+
+def test_the_page_has_the_validation_of_the_averaged_weights(clips, tmp_path):
+    config = tsm_config(clips, tmp_path) | {"epochs": 2, "SWA": {"last_epochs": 1}}
+    train(Config(config), Options(validate=True, max_iters=1), TrainingReport)
+    assert "swa top1" in (tmp_path / "training.html").read_text()
 
 
 class Failing:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from paddlevideo import api
+from paddlevideo.cli.main import main
 from paddlevideo.config import Config
 from paddlevideo.config.checking import check
 from paddlevideo.engine.stopping import EarlyStopHook
@@ -13,7 +14,7 @@ from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.topk import TopKMetric
 from paddlevideo.settings import EarlyStopSettings, Options
-from tests.tiny import tsm_config
+from tests.tiny import save, tsm_config
 
 
 def config_of(clips, output, **more):
@@ -64,6 +65,19 @@ def test_unusable_figures_are_no_improvement():
     assert again.waited == 0
 
 
+def test_another_monitored_figure_begins_anew():
+    hook = EarlyStopHook(EarlyStopSettings(patience=1))
+    hook.take(0.5, "top1")
+    hook.take(0.5, "top1")
+    for before, monitor, waited in (
+        (hook.state_dict(), None, 1), (hook.state_dict(), "top1", 1), (hook.state_dict(), "top5", 0),
+        (hook.state_dict() | {"monitor": "top1"}, None, 0),
+    ):  # fmt: skip
+        again = EarlyStopHook(EarlyStopSettings(patience=1), monitor)
+        again.load_state_dict(before)
+        assert again.waited == waited
+
+
 def test_early_stop_needs_validations_and_no_average_of_the_last_epochs(clips, tmp_path):
     with pytest.raises(UserError, match="EARLY_STOP: counts validations; add --validate"):
         train(config_of(clips, tmp_path, EARLY_STOP={}), Options())
@@ -90,6 +104,32 @@ def test_a_wrong_monitor_is_named_before_the_first_step(clips, tmp_path):
     ):
         train(config_of(clips, tmp_path, monitor="top3"), Options(validate=True))
     assert not [*tmp_path.glob("*.pdparams")]
+
+
+def test_a_wrong_monitor_moves_no_earlier_run(clips, tmp_path):
+    train(config_of(clips, tmp_path, epochs=1), Options(max_iters=1))
+    with pytest.raises(UserError, match="monitor: 'top3' is no figure"):
+        train(config_of(clips, tmp_path, monitor="top3"), Options(validate=True, overwrite=True))
+    assert (tmp_path / "TSM_epoch_00001.pdparams").is_file() and not [*tmp_path.glob("previous*")]
+
+
+def test_thresholds_of_one_label_per_clip_are_refused(clips, tmp_path):
+    config = tsm_config(clips, tmp_path)
+    config["METRIC"] = config["METRIC"] | {"threshold": "best_f1"}
+    (line,) = check(config)
+    assert line == "METRIC.threshold: best_f1 is for several labels per clip, CrossEntropyLoss is for one; take it out"
+    with pytest.raises(UserError, match=r"METRIC\.threshold: best_f1 is for several labels per clip, not for one"):
+        train(Config(config), Options(validate=True))
+    assert not [*tmp_path.glob("*.pdparams")]
+
+
+def test_the_command_after_a_time_limit_is_that_which_resumes(clips, tmp_path, capsys):
+    file = save(tsm_config(clips, tmp_path / "out"), tmp_path / "c.yaml")
+    words = ["-c", file, "--validate", "--max_hours", "1e-9", "-o", "log_interval=1", "--device", "cpu"]
+    assert main(["train", *map(str, words)]) == 0
+    out = capsys.readouterr().out
+    wanted = f"paddlevideo train -c {file} -o log_interval=1 --validate --max_hours 1e-09 --device cpu --resume"
+    assert f"resume:  {wanted}" in out and "paddlevideo test" not in out
 
 
 def test_a_run_that_is_out_of_time_continues_bit_by_bit(clips, tmp_path):

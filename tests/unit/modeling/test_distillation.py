@@ -59,6 +59,18 @@ def batch():
     return {"imgs": clips(), "label": paddle.to_tensor([0, 2])}
 
 
+def test_class_weights_are_factors_of_the_loss_with_the_labels():
+    weights = [1.0, 2.0, 0.5, 3.0, 1.0, 1.0, 4.0]
+    criterion = LOSSES.build({"name": "DistillationCELoss", "class_weights": weights}, "loss")
+    labels = np.array([0, 6, 3, 3, 1])
+    wanted = -(np.log(softmax(X)[np.arange(5), labels]) * np.array(weights)[labels]).mean()
+    assert criterion.of_labels(paddle.to_tensor(X), paddle.to_tensor(labels)).item() == pytest.approx(wanted, rel=1e-5)
+    head = {**TSM["head"], "loss_cfg": {"name": "CrossEntropyLoss", "class_weights": "auto"}}
+    model = section(student={**TSM, "head": head})
+    (line,) = [line for line in check({"model_name": "x", "MODEL": model}) if "class_weights" in line]
+    assert line.startswith("MODEL.models[1].Student.head.loss_cfg.class_weights: a distillation trains with MODEL.loss")
+
+
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_soft_labels_at_a_temperature(temperature):
     p, q = softmax(Y / temperature), softmax(X / temperature)
@@ -214,6 +226,11 @@ def other_frames():
         ({"losses": [{**KL, "model_name_pairs": ["Student", "GroundTruth"]}]}, r"compares two models"),
         ({"losses": [{**KL, "model_name_pairs": "Student"}]}, r"expected \[Student, Teacher\]"),
         ({"losses": [{**CE, "name": "CrossEntropyLoss"}]}, r"CrossEntropyLoss is no loss between models"),
+        ({"losses": [{**CE, "class_weights": [1.0]}]}, r"Train\[0\]\.class_weights: expected one number for each of 3"),
+        (
+            {"losses": [CE, {**CE, "class_weights": [1.0] * 3, "model_name_pairs": ["Student", "Teacher"]}]},
+            r"MODEL\.loss\.Train\[1\]\.class_weights: is for a pair with GroundTruth, got \['Student', 'Teacher'\]",
+        ),
         ({"losses": [{**FEATURES, "projection": False}]}, r"MODEL\.loss\.Train\[0\]\.projection: .* 16 and 32 values"),
         ({"student": other_frames()}, r"MODEL\.models\[0\]\.Teacher\.backbone\.num_seg: .* expected 8 .* got 4"),
         (

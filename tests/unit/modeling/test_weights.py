@@ -9,6 +9,7 @@ import pytest
 
 from paddlevideo.errors import UserError
 from paddlevideo.modeling import build_framework
+from paddlevideo.modeling.layers import branches_of
 from paddlevideo.modeling.weights import load_pretrained, load_weights, read_weights
 from paddlevideo.safe_io import write_pickle
 
@@ -221,3 +222,13 @@ def test_bfloat16_weights_keep_their_values(tmp_path):
     load_weights(other, tmp_path / "w.pdparams")
     weight = other.backbone.conv._conv.weight.numpy()
     assert np.allclose(weight, one.backbone.conv._conv.weight.numpy(), rtol=1e-2, atol=1e-6) and weight.any()
+
+
+def test_an_export_with_fused_branches_is_no_start_for_a_training():
+    backbone = {"name": "PPTSM_v2", "scale": 0.125, "num_seg": 2, "class_num": 3}
+    network = build_framework({"framework": "Recognizer2D", "backbone": backbone, "head": {"name": "MoViNetHead"}})
+    prefixes = tuple(branches_of(network))
+    fused = {key: value for key, value in arrays_of(network).items() if not key.startswith(prefixes)}
+    assert prefixes and load_weights(network, fused).clean  # a test takes them
+    with pytest.raises(UserError, match=r"branches of training fused .*starts from the \.pdparams"):
+        load_weights(network, fused, strict=False)
