@@ -92,35 +92,16 @@ class ConvBN(nn.Layer):
 
     The odd names of the two parts are those of PaddleVideo's released weights.
 
+    Attributes:
+        parts: these names.
+
     Args:
         act: one of ``ACTIVATIONS``, or None.
         groups: see ``conv2d``.
         bn_wd: see ``batch_norm2d``.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        stride: int = 1,
-        act: str | None = "relu",
-        bn_wd: bool = False,
-        groups: int = 1,
-    ):
-        super().__init__()
-        self._conv = conv2d(in_channels, out_channels, kernel, stride, groups)
-        self._batch_norm = batch_norm2d(out_channels, bn_wd)
-        self._act = ACTIVATIONS[act] if act else None
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[N, C, H, W] -> [N, C', H', W']."""
-        x = self._batch_norm(self._conv(x))
-        return x if self._act is None else self._act(x)
-
-
-class ConvBN2D(nn.Layer):
-    """``ConvBN`` whose parts are called ``conv`` and ``bn``, as in PaddleClas' later networks."""
+    parts = ("_conv", "_batch_norm")
 
     def __init__(
         self,
@@ -133,14 +114,22 @@ class ConvBN2D(nn.Layer):
         groups: int = 1,
     ):
         super().__init__()
-        self.conv = conv2d(in_channels, out_channels, kernel, stride, groups)
-        self.bn = batch_norm2d(out_channels, bn_wd)
+        convolution, norm = self.parts
+        self.add_sublayer(convolution, conv2d(in_channels, out_channels, kernel, stride, groups))
+        self.add_sublayer(norm, batch_norm2d(out_channels, bn_wd))
         self._act = ACTIVATIONS[act] if act else None
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[N, C, H, W] -> [N, C', H', W']."""
-        x = self.bn(self.conv(x))
+        convolution, norm = children(self, self.parts)
+        x = norm(convolution(x))
         return x if self._act is None else self._act(x)
+
+
+class ConvBN2D(ConvBN):
+    """``ConvBN`` under the names of PaddleClas' later networks."""
+
+    parts = ("conv", "bn")
 
 
 class SqueezeExcitation(nn.Layer):
