@@ -92,8 +92,10 @@ def _check(args: argparse.Namespace) -> None:
     """
     given = [name for name in _OF_SPANS if vars(args)[name] is not None]
     if args.table or args.clip:
-        if not (args.table and args.clip) or given:
-            raise UserError("give a clip and --in FILE and no other of the options on spans")
+        lacking = "CLIP" if args.table and not args.clip else "--in FILE" if not args.table else ""
+        if lacking or given:
+            mistake = f"{lacking}: missing" if lacking else f"--{given[0]}: is of spans in videos"
+            raise UserError(f"{mistake}; clips like a clip: paddlevideo similar CLIP --in FILE")
     elif len(given) < len(_OF_SPANS):
         lacking = ", ".join(f"--{name}" for name in _OF_SPANS if name not in given)
         raise UserError(f"{lacking}: missing; give CLIP --in FILE, or --{' --'.join(_OF_SPANS)}")

@@ -16,8 +16,8 @@ from paddlevideo.cli.test import add_protocol
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
     add_protocol(parser)
-    boxes = "persons in the clip, of a network that takes their boxes (%(default)s)"
-    parser.add_argument("--boxes", type=options.at_least(1), default=1, metavar="N", help=boxes)
+    boxes = "persons in the clip, of a network that takes their boxes (1)"
+    parser.add_argument("--boxes", type=options.at_least(1), metavar="N", help=boxes)
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
 
 

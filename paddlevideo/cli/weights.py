@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser, action: str) -> None:
         add("name", metavar="NAME", help=name)
         converted = "write it there; .pdparams: converted for its configuration where it is another project's"
         add("--out", metavar="FILE", help=converted)
+        add("--overwrite", action="store_true", help="replace FILE if it is there")
         hosts = "another host that the address may redirect to; may be repeated"
         add("--host", dest="hosts", action="append", default=[], metavar="HOST", help=hosts)
         add("--insecure", action="store_true", help="an address without TLS (http://)")
@@ -101,7 +102,7 @@ def _get(args: argparse.Namespace) -> int:
     if wanted is None:
         near = suggest(args.name, entries(), listed=False)
         raise UserError(f"{args.name}: neither an address nor a name of 'paddlevideo weights list'{near}")
-    out = None if args.out is None else _out(args.out)
+    out = None if args.out is None else _out(args.out, args.overwrite, wanted)
     file = Cache.of_environment().file(wanted)
     if out is None:
         print(file)
@@ -117,15 +118,20 @@ def _get(args: argparse.Namespace) -> int:
     return 0
 
 
-def _out(text: str) -> Path:
+def _out(text: str, overwrite: bool, wanted: Wanted) -> Path:
     """
     Raises:
-        UserError: it is empty or a folder.
+        UserError: it is empty, a folder, or there already; its ending is of another kind of file.
     """
     out = user_path(text, "--out")
     if not text or text.endswith(os.sep) or out.is_dir():
         what = "is a folder" if text else "is empty"
         raise UserError(f"--out {printable(text)!r}: {what}, expected the name of a file, as data/NAME.pdparams")
+    if out.exists() and not overwrite:
+        raise UserError(f"--out {printable(str(out))}: is there already; name another file, or add --overwrite")
+    own = Path(wanted.file).suffix
+    if own and out.suffix not in (own, ".pdparams"):
+        raise UserError(f"--out {printable(str(out))}: expected a name that ends in {own} (as it is) or .pdparams")
     return out
 
 

@@ -272,6 +272,7 @@ class Cache:
             if wanted.address:
                 fetch(wanted.address, part, self._rules(wanted), say)
             elif wanted.entry:
+                self._refuse_too_large(wanted.entry)
                 fetch_from_wheel(wanted.entry, part, target, say)
         except TooLargeError as error:
             raise UserError(f"{error}; {self._way_to_room()}") from None
@@ -291,6 +292,15 @@ class Cache:
         most = min(_FILE_BYTES, max(0, self.limit_bytes - others))
         known = wanted.entry.size if wanted.entry else None
         return Rules(most if known is None else min(most, known), wanted.hosts, wanted.insecure)
+
+    def _refuse_too_large(self, entry: Entry) -> None:
+        """
+        Raises:
+            TooLargeError: a file of an index's package has no room.
+        """
+        others = sum(self.size(key) for key in self.folders() if key != entry.name)
+        if others + (entry.size or 0) > self.limit_bytes:
+            raise TooLargeError(f"{entry.name}: has {entry.size} bytes")
 
     def _way_to_room(self) -> str:
         sizes = {key: self.size(key) for key in self.folders()}

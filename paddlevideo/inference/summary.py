@@ -16,6 +16,7 @@ from typing import Any
 
 from paddlevideo.build import deployed_network
 from paddlevideo.config import Config
+from paddlevideo.errors import UserError
 from paddlevideo.inference.export import on_cpu, static_network
 from paddlevideo.inference.export_check import synthetic_clip, synthetic_key_frame
 from paddlevideo.inference.network import pipelines_with_test
@@ -89,12 +90,12 @@ class Summary:
         yield f"{self.num_parameters / 1e6:.2f} M parameters, {self.macs / 1e9:.2f} G multiply-adds{in_all}"
 
 
-def summarise(config: Config, num_boxes: int = 1) -> Summary:
+def summarise(config: Config, num_boxes: int | None = None) -> Summary:
     """Counts the network that is tested and exported, at the size of ``PIPELINE.test``; of a distillation the student.
 
     Args:
         config: MODEL and PIPELINE.test; no weights and no videos are read.
-        num_boxes: persons in the clip, of a network that takes them; each is the whole picture.
+        num_boxes: persons in the clip, of a network that takes them; each is the whole picture; None: 1.
 
     Raises:
         UserError: MODEL or PIPELINE.test cannot be built, or a layer takes another size.
@@ -104,6 +105,9 @@ def summarise(config: Config, num_boxes: int = 1) -> Summary:
         framework = deployed_network(config, pipelines)
         framework.eval()
         takes_boxes = framework.takes_boxes
+        if num_boxes is not None and not takes_boxes:
+            raise UserError(f"{config.source}: --boxes: MODEL takes no boxes; leave it out")
+        num_boxes = num_boxes or 1
         clip = (synthetic_key_frame if takes_boxes else synthetic_clip)(pipelines["test"])  # [V, T, H, W, 3]
         window = window_of(pipelines["test"], framework)
         given = {"imgs": clip[None, :1], **(window.empty(1) if window else {})}

@@ -77,6 +77,9 @@ def test_a_file_of_another_project_is_written_as_its_configuration_takes_it(run,
     section = small(pretrained=str(target))
     own = build_framework(section).backbone.state_dict()
     assert all(np.array_equal(own[key].numpy(), value) for key, value in read_weights(target).items())
+    code, _, err = run("get", "tiny_torchvision", "--out", target)
+    assert code == 2 and "is there already" in err
+    assert run("get", "tiny_torchvision", "--out", target, "--overwrite")[0] == 0
     code, out, _ = run("get", "tiny_torchvision", "--out", tmp_path / "copy.pth")
     assert code == 0 and (tmp_path / "copy.pth").read_bytes() == (tmp_path / "r.pth").read_bytes()
 
@@ -90,6 +93,7 @@ def test_a_file_of_another_project_is_written_as_its_configuration_takes_it(run,
         (("get", "http://example.org/x.pth"), "--insecure"), (("get", "ftp://example.org/x"), "neither an address"),
         (("get", "tiny_torchvision", "--out", "."), "is a folder, expected the name of a file"),
         (("get", "tiny_torchvision", "--out", "new/"), "is a folder"),
+        (("get", "tiny_torchvision", "--out", "x.onnx"), "ends in .pth (as it is) or .pdparams"),
         (("get", "tiny_torchvision", "--out", ""), "is empty"),
         (("get", "tiny_torchvision", "--out", "~nosuchuser/x.pth"), "no such user"),
     ],
