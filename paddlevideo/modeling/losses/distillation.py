@@ -44,7 +44,7 @@ class DistillationCELoss(PairLoss):
     ):
         super().__init__(loss_weight)
         kind = CrossEntropyLoss if act == "softmax" else BCELoss
-        self.with_label, self.with_model, self.act = kind(ls_eps, class_weights), kind(), act
+        self.with_label, self.with_model, self.act = kind(ls_eps=ls_eps, class_weights=class_weights), kind(), act
 
     def per_class(self) -> Mapping[str, Sequence[float]]:
         return self.with_label.per_class()
