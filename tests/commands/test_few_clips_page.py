@@ -64,7 +64,7 @@ def run(words):
 @pytest.mark.slow
 def test_the_printed_commands_run(here, capsys):
     pytest.importorskip("pyarrow")  # of the test extra
-    measure, of_weights, saved = blocks(PAGES[0])
+    measure, of_weights, saved, _ = blocks(PAGES[0])
     for words in (*measure, *saved):
         run(words)
     run(["export", "-c", "few_clips", "-w", "output/probe.pdparams", "--out", "inference/TSM"])
