@@ -43,6 +43,6 @@ class SFVideoDataset(VideoDataset):
     ):
         super().__init__(
             file_path, data_prefix, suffix, num_retries, test_mode, allow_outside_root, class_names, multi_label,
-            num_classes,
+            num_classes=num_classes,
         )  # fmt: skip
         self.num_ensemble_views, self.num_spatial_crops = num_ensemble_views, num_spatial_crops

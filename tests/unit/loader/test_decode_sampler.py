@@ -44,6 +44,12 @@ def test_frames_of_a_small_clip_are_up_to_as_much_farther_apart():
     assert min(spans) in (15, 16) and max(spans) in (63, 64) and len(spans) > 6
 
 
+def test_labels_beyond_the_classes_are_refused(clips):
+    with pytest.raises(ConfigError, match="label 1"):
+        SFVideoDataset(str(clips), num_classes=1)
+    assert not SFVideoDataset(str(clips), num_classes=2).allow_empty_classes
+
+
 def test_a_file_is_opened_without_sampling(clips):
     pipeline = Pipeline({"sample": {"name": "DecodeSampler", "num_frames": 4, "sampling_rate": 1}}, "PIPELINE.test")
     sample = SFVideoDataset(str(clips)).sample(0)
