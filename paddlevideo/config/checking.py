@@ -361,10 +361,23 @@ def _frame_counts(data: Mapping[str, Any], uses: Sequence[str]) -> Problems:
     if wanted is None or not isinstance(pipelines, Mapping):
         return
     for split, steps in pipelines.items():
-        for key, spec in (steps if split in uses and isinstance(steps, Mapping) else {}).items():
+        steps = steps if split in uses and isinstance(steps, Mapping) else {}
+        each = _frames_of_a_picture(steps)
+        for key, spec in steps.items():
             argument, got = _frames_of(spec if isinstance(spec, Mapping) else {})
-            if got not in (None, wanted):
-                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, {where} takes {wanted}"
+            if got not in (None, wanted * each):
+                takes = f"takes {wanted}" + (f", each the difference of a run of {each}" if each > 1 else "")
+                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, {where} {takes}"
+
+
+def _frames_of_a_picture(steps: Mapping[str, Any]) -> int:
+    """How many sampled frames become one: the argument that ``joins_frames`` of a step names."""
+    each = 1
+    for spec in steps.values():
+        for _, name, arguments in operators(spec, ""):
+            value = arguments.get(_constants(TRANSFORMS, name).get("joins_frames", ""))
+            each *= value if isinstance(value, int) and value > 0 else 1
+    return each
 
 
 def _equal_values(data: Mapping[str, Any]) -> Problems:
@@ -394,15 +407,23 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _wanted_frames(model: Any) -> Iterator[tuple[str, int]]:
-    """The networks' own numbers of frames, and their key paths; several networks of one MODEL take the same."""
+    """Numbers of frames of the networks, stated or their class's, with key paths; all of one MODEL take the same."""
     networks = [("MODEL", model)]
     items = model.get("models") if isinstance(model, Mapping) else None
     for i, item in enumerate(items if isinstance(items, list) else []):
         networks += [(f"MODEL.models[{i}].{k}", v) for k, v in item.items()] if isinstance(item, Mapping) else []
     for where, network in networks:
         backbone = network.get("backbone") if isinstance(network, Mapping) else None
-        if isinstance(backbone, Mapping) and isinstance(backbone.get("num_seg"), int):
-            yield f"{where}.backbone.num_seg", backbone["num_seg"]
+        if isinstance(backbone, Mapping):
+            stated = backbone.get("num_seg", _default_of(BACKBONES, backbone.get("name"), "num_seg"))
+            if isinstance(stated, int):
+                yield f"{where}.backbone.num_seg", stated
+
+
+def _default_of(registry: Registry, name: Any, argument: str) -> Any:
+    """What a class takes for an argument that is left out; None: nothing."""
+    parameters = registry.entry(name).parameters if isinstance(name, str) and name in registry else None
+    return next((p.default for p in parameters or () if p.name == argument), None)
 
 
 def _frames_of(spec: Mapping[str, Any]) -> tuple[str, int | None]:

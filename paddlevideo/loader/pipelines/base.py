@@ -31,6 +31,7 @@ class Transform(ABC):
         clip_s: seconds of video that a clip of a sampling step spans, at 30 frames per second; None: all of it.
         clip_frames, clip_side: frames, and side in pixels, of the clips that it gives, where it can give others
             (``shape_of`` in multigrid training); None: it cannot.
+        joins_frames: the argument that states how many frames it makes one picture of; None: it keeps their number.
         must_equal: argument -> key path of the value that it repeats (``config.checking``).
         follows: argument -> key path of a value that it takes where it is left out (``config.data_arguments``).
     """
@@ -47,6 +48,7 @@ class Transform(ABC):
     clip_s: float | None = None
     clip_frames: int | None = None
     clip_side: int | None = None
+    joins_frames: str | None = None
     must_equal: Mapping[str, str] = {}
     follows: Mapping[str, str] = {}
 
