@@ -20,7 +20,7 @@ from paddlevideo.cli import options
 from paddlevideo.errors import printable
 from paddlevideo.settings import DEFAULT_SEED
 
-_MODELS = ("few_clips", "tsm", "tsm_mv2", "pptsm", "timesformer", "slowonly")
+_MODELS = ("few_clips", "tsm", "tsm_mv2", "tsm_mv2_motion", "pptsm", "timesformer", "slowonly")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     choice = choose(videos, args.model, has_gpu() if args.device == "auto" else args.device.startswith("gpu"))
     written = write_config(videos, choice, args.data, args.out, os.cpu_count() or 1)
     print(f"model: {choice.file}: {choice.reason}")
+    if choice.other:
+        print(f"compare with: {choice.other}")
     print(f"written: {', '.join(printable(path.as_posix()) for path in (written.file, *written.lists))}")
     if written.missing:
         print(f"start weights: {written.missing} is not there; its source: the comments of {choice.file}.yaml and the "

@@ -22,14 +22,17 @@ from paddlevideo.safe_io import write_atomic
 from paddlevideo.shipped import shipped
 
 FEW_CLIPS = "few_clips"
+_MOTION = "tsm_mv2_motion"
 FILES = {  # word of --model -> shipped configuration
     "few_clips": FEW_CLIPS,
     "tsm": "tsm_own_videos",
     "tsm_mv2": "tsm_mv2_own_videos",
+    _MOTION: _MOTION,
     "pptsm": "pptsm_own_videos",
     "timesformer": "timesformer_own_videos",
     "slowonly": "slowonly_own_videos",
 }
+_IF_STILL = f"--model {_MOTION} if the camera stands still and the classes differ in how something moves"
 _FEW, _MANY = 50, 500  # training clips of a class, the median
 _UNEVEN = 3.0  # largest class / smallest class, from which rare ones are drawn more often
 _LONG_S = 10.0  # of a clip, from which frames spread over all of it may miss a short action
@@ -40,10 +43,11 @@ _CLASSES = 30  # shown one by one
 
 @dataclass(frozen=True)
 class Choice:
-    """The shipped configuration that is taken, and why."""
+    """The shipped configuration that is taken, why, and what else to try ("": nothing)."""
 
     file: str
     reason: str
+    other: str = ""
 
 
 def choose(videos: OwnVideos, model: str | None, has_gpu: bool) -> Choice:
@@ -57,9 +61,9 @@ def choose(videos: OwnVideos, model: str | None, has_gpu: bool) -> Choice:
     if model is not None:
         return Choice(FILES[model], f"--model {model}; {amount}")
     if median < _FEW:
-        return Choice(FEW_CLIPS, f"{amount}: fewer than {_FEW}, so a small network and weights of actions")
+        return Choice(FEW_CLIPS, f"{amount}: fewer than {_FEW}, so a small network and weights of actions", _IF_STILL)
     if not has_gpu:
-        return Choice(FILES["tsm_mv2"], f"{amount}, no GPU: MobileNetV2 on small pictures trains on a CPU")
+        return Choice(FILES["tsm_mv2"], f"{amount}, no GPU: MobileNetV2 on small pictures trains on a CPU", _IF_STILL)
     if median >= _MANY:
         return Choice(FILES["pptsm"], f"{amount}, a GPU: as fast as TSM, and better where there is enough data")
     return Choice(FILES["tsm"], f"{amount}, a GPU: ResNet-50 from Kinetics-400")
@@ -204,6 +208,8 @@ def _lines(videos: OwnVideos, choice: Choice, place: Path, file: Path, base: Con
     yield "# Relative paths count from the folder in which commands are run."
     yield f"# Train: paddlevideo train -c {printable(shlex.quote(file.as_posix()))} --validate"
     yield f"# Model: {choice.reason}."
+    if choice.other:
+        yield f"#        Compare with {choice.other}."
     yield from _frame_comments(videos)
     yield f"_base_: {choice.file}.yaml"
     yield ""

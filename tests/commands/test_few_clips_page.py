@@ -23,8 +23,8 @@ PLACES = {"CFG": "few_clips", "best.pdparams": "output/few_clips/few_clips_best.
 def blocks(page):
     """The commands of every code block, as words after paddlevideo."""
     found = [re.findall(r"^paddlevideo (.*)$", block, re.MULTILINE)
-             for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL)]  # fmt: skip
-    return [[shlex.split(line, comments=True) for line in lines] for lines in found]
+             for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)]  # fmt: skip
+    return [[shlex.split(line, comments=True) for line in lines] for lines in found if lines]
 
 
 def test_both_languages_print_the_same_commands():

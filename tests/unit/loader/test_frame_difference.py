@@ -9,7 +9,7 @@ from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.differences import FrameDifference
 
-FILE = "few_clips_motion"
+FILE = "tsm_mv2_motion"
 
 
 def of(frames, **arguments):
