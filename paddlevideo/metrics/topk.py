@@ -199,6 +199,12 @@ class TopKMetric(Metric):
         self._scores: dict[int, np.ndarray] = {}
         self._unreadable: set[int] = set()
 
+    def figure_names(self, several_labels: bool | None) -> Sequence[str]:
+        """Those of one label per clip, of several, or of both where that is unknown."""
+        of_one = (*(f"top{k}" for k in self.topk), "mean_class_accuracy")
+        of_several = ("mAP", "mmit_mAP", "f1_micro", "f1_macro")
+        return {False: of_one, True: of_several, None: of_one + of_several}[several_labels]
+
     @property
     def primary(self) -> str:
         """The figure that picks the best model."""
