@@ -406,7 +406,7 @@ def _refuse_other_kinds(part: Path, wanted: Wanted) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path, shown: str, say: Say) -> Iterator[None]:
-    """Holds the lock of a folder, made if needed; waits for the process that has it, which ends by its own time limits."""
+    """Makes a folder and holds its lock; waits for the process that has it, which ends by its own time limits."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with contextlib.suppress(FileExistsError):
