@@ -36,6 +36,7 @@ from paddlevideo.loader.class_balance import DEFAULT_POWER, class_weights, count
 from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.multigrid import Multigrid
+from paddlevideo.ranges import suggest
 from paddlevideo.registry import DATASETS, METRICS
 from paddlevideo.solver.check import Run, broken, check_lr, check_optimizer, differences
 
@@ -252,7 +253,34 @@ def _class_name(k: int, classes: Classes) -> str:
 
 def metric_for(config: Config) -> Any:
     """A fresh metric of METRIC; top-k where the section is missing."""
-    return METRICS.build(config.get("METRIC") or {"name": "CenterCropMetric"}, "METRIC")
+    return METRICS.build(_metric(config), "METRIC")
+
+
+def monitor_problem(config: Config, metric: Any, names: Sequence[str]) -> str | None:
+    """The line about a ``monitor`` that is none of a metric's figures; None: it is one, or there is no ``monitor``."""
+    monitor = config.settings.monitor
+    if monitor is None or monitor in names:
+        return None
+    near_one = suggest(monitor, names, listed=False)
+    return f"monitor: {monitor!r} is no figure of {type(metric).__name__}{near_one}; there are: {', '.join(names)}"
+
+
+def monitor_findings(config: Config) -> list[str]:
+    """A ``monitor`` that is no figure of a shipped metric; a user's own, which is not run here, is measured when
+    training begins."""
+    shipped = METRICS.entry(_metric(config)["name"]).module.startswith("paddlevideo.")
+    if config.settings.monitor is None or not shipped:
+        return []
+    metric, section = metric_for(config), (config.to_dict().get("DATASET") or {}).get("valid") or {}
+    takes = DATASETS.entry(section["format"]).parameters if section.get("format") in DATASETS else None
+    states = any(parameter.name == "multi_label" for parameter in takes or ())
+    names = metric.figure_names(section.get("multi_label", False) if states else None)
+    line = None if names is None else monitor_problem(config, metric, names)
+    return [] if line is None else [line]
+
+
+def _metric(config: Config) -> Mapping[str, Any]:
+    return config.get("METRIC") or {"name": "CenterCropMetric"}
 
 
 def _by_name(config: Config, split: str, classes: Classes) -> tuple[dict[str, Any], list[int] | None]:

@@ -133,7 +133,9 @@ class Keys:
 
 
 class AnyCase:
-    """Names, whatever their case, or mappings of one of them to its options: ``csv``, ``{WandB: {project: x}}``.
+    """One name, whatever its case, or a mapping of one to its options, or a list of these.
+
+    ``csv``, ``{WandB: {project: x}}``, ``[csv, {WandB: {project: x}}]``
 
     Args:
         options: of each name, the annotation of every option, as text.
@@ -144,16 +146,23 @@ class AnyCase:
 
     def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
         """One line for an unknown name, and for each unknown option or value of another kind."""
-        if isinstance(value, Mapping) and len(value) != 1:
-            return [f"{where}: expected one name with its options below it, got {dict(value)!r}"]
-        name, options = next(iter(value.items())) if isinstance(value, Mapping) else (value, {})
-        known = self.options.get(str(name).lower())
+        if isinstance(value, (list, tuple)):
+            return [line for i, item in enumerate(value) for line in self._of_one(item, f"{where}[{i}]", "")]
+        return self._of_one(value, where, ", or a list of them")
+
+    def _of_one(self, item: Any, where: str, more: str) -> list[str]:
+        if isinstance(item, Mapping) and len(item) > 1:
+            return [f"{where}: expected one name per entry, as in [{', '.join(map(str, item))}], got {dict(item)!r}"]
+        name, options = next(iter(item.items()), (item, {})) if isinstance(item, Mapping) else (item, {})
+        known = self.options.get(name.lower()) if isinstance(name, str) else None
         if known is None:
             near_one = suggest(str(name), self.options, listed=False)
-            return [f"{where}: expected one of {', '.join(sorted(self.options))}, got {name!r}{near_one}"]
+            return [f"{where}: expected one of {', '.join(sorted(self.options))}{more}, got {name!r}{near_one}"]
         if not isinstance(options, Mapping | None):
             return [f"{where}.{name}: expected a mapping of options, got {options!r}"]
-        return Keys(**known).mistakes(options or {}, f"{where}.{name}", others)
+        if options and not known:
+            return [f"{where}.{name}: has no options, got {dict(options)!r}"]
+        return Keys(**known).mistakes(options or {}, f"{where}.{name}", {})
 
 
 class Component:
@@ -210,11 +219,11 @@ _SINKS = AnyCase(
     },
     mlflow={"experiment": "str", "run_name": "str", "tracking_uri": "str"},
 )
-LogSink = Annotated[str, _SINKS]
-LogSinkSection = Annotated[dict, _SINKS]
+LogSinks = Annotated[object, _SINKS]
 
 _LIMITS = {limit.__name__: limit for limit in (Range, Divides, Length, Excludes, Within, Component)}
-_KINDS: dict[str, tuple[type, ...]] = {
+_KINDS: dict[str, tuple[type, ...] | None] = {
+    "object": None,  # any value
     "int": (int,),
     "float": (int, float),
     "bool": (bool,),

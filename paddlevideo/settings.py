@@ -14,8 +14,7 @@ from typing import Any, Literal, Self
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.ranges import (
     CycleFactors,
-    LogSink,
-    LogSinkSection,
+    LogSinks,
     NonNegative,
     NonNegativeInt,
     Positive,
@@ -197,8 +196,8 @@ class Settings(_Scalars):
     monitor: str = None  # the figure of METRIC that picks the best weights, higher is better; None: the metric's own
     output_dir: str = ""  # where everything is written; empty: output/<model_name>
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # the least important lines that are written
-    LOGGING: list[LogSink | LogSinkSection] = ()  # where figures go besides metrics.jsonl: [csv, {wandb: {...}}]
-    log_sinks: list[LogSink | LogSinkSection] = ()  # another name of LOGGING
+    LOGGING: LogSinks = ()  # where figures go besides metrics.jsonl: csv, or a list: [csv, {wandb: {...}}]
+    log_sinks: LogSinks = ()  # another name of LOGGING
     resume_epoch: NonNegativeInt = 0  # continue after this epoch's checkpoint; 0: do not
     checkpoint_steps: NonNegativeInt = 0  # optimizer steps between resume points within an epoch; 0: epoch ends only
     keep_checkpoints: PositiveInt = 2  # resume points that are kept
@@ -220,7 +219,8 @@ class Settings(_Scalars):
     @property
     def sinks(self) -> dict[str, dict[str, Any]]:
         """The names of LOGGING in lower case, each with its options."""
-        items = [item if isinstance(item, Mapping) else {item: {}} for item in (*self.LOGGING, *self.log_sinks)]
+        given = [value if isinstance(value, list | tuple) else [value] for value in (self.LOGGING, self.log_sinks)]
+        items = [item if isinstance(item, Mapping) else {item: {}} for items in given for item in items]
         return {name.lower(): dict(options or {}) for item in items for name, options in item.items()}
 
     @classmethod

@@ -19,8 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from paddlevideo.build import data_findings, length_remarks, load_run_config, unread_remarks
+    from paddlevideo.build import data_findings, length_remarks, load_run_config, monitor_findings, unread_remarks
     from paddlevideo.config.quantisation import is_quantisation, remark
+    from paddlevideo.engine.sinks import missing_libraries
     from paddlevideo.errors import ConfigError
 
     uses = ("test",) if args.test else options.SPLITS
@@ -30,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
         print(config.to_yaml(), end="")
         return 0
     found = data_findings(config, uses)
+    if not args.test:  # a test reads neither
+        found += monitor_findings(config) + missing_libraries(config.settings.sinks)
     if found:
         raise ConfigError(str(config.source), found)
     for line in unread_remarks(config) + length_remarks(config):

@@ -83,7 +83,10 @@ def _list_cached(cache: Cache, pattern: str) -> int:
     for key, size in sizes.items():
         pin, problem = _pin(cache, key)
         state = "not used yet" if cache.weights(key) else "unfinished"
-        state = f"{pin.address}  sha256 {pin.sha256}" if pin else problem or state
+        if pin:
+            there = "" if (cache.folder / key / pin.file).is_file() else "removed, pinned: "
+            state = f"{pin.address}  {there}sha256 {pin.sha256}"
+        state = problem or state
         print(f"{key}  {size / _MB:.1f} MB  {printable(state)}")
     print(f"{cache.folder}: {sum(sizes.values()) / _MB:.1f} of {cache.limit_bytes / _MB:.0f} MB")
     return 0
@@ -158,23 +161,30 @@ def _verify(args: argparse.Namespace) -> int:
         file = cache.folder / key / pin.file if pin else cache.weights(key)
         if problem:
             good, line = False, problem
-        elif file is None or not file.is_file():
-            good, line = True, "removed" if pin else "unfinished"
+        elif file is None:
+            good, line = True, f"no file: its transfer is unfinished; 'paddlevideo weights remove {key}' drops it"
+        elif not file.is_file():
+            good, line = True, f"no file: it was removed; its SHA-256 stays pinned: {pin.sha256 if pin else ''}"
         else:
-            good, line = _compared(file, pin, entries().get(key))
+            good, line = _compared(file, key, pin, entries().get(key))
         failed += not good
         print(f"{key}: {printable(line)}")
     return int(failed > 0)
 
 
-def _compared(file: Path, pin: Pin | None, entry: Entry | None) -> tuple[bool, str]:
+def _compared(file: Path, key: str, pin: Pin | None, entry: Entry | None) -> tuple[bool, str]:
     """Whether a file is the one of its pin and of the index, and the line about that."""
     digest, stated = sha256(file), entry.sha256 if entry else ""
-    if not digest.startswith(stated) or (pin is not None and pin.sha256 != digest):
-        return False, f"SHA-256 mismatch, damaged or replaced ({digest})"
-    if pin is not None:
-        return True, f"as at its first use ({digest})"
-    return True, f"not used yet, {'as in the index' if stated else 'nothing to compare it with'} ({digest})"
+    digits = f" (first {len(stated)} digits)" * (len(stated) < 64)
+    pairs = (f"in the index{digits}", stated), ("at its first use", pin.sha256 if pin else "")
+    known = {where: wanted for where, wanted in pairs if wanted}
+    for where, wanted in known.items():
+        if not digest.startswith(wanted):
+            again = f"'paddlevideo weights remove {key}' and get it again"
+            return False, f"SHA-256 mismatch: {digest}, {where} {wanted}; damaged or replaced: {again}"
+    if known:
+        return True, f"ok: SHA-256 {digest}, as {' and '.join(known)}"
+    return True, f"not compared: SHA-256 {digest}, the index has none; the first use of the file pins it"
 
 
 def _remove(args: argparse.Namespace) -> int:
@@ -182,9 +192,24 @@ def _remove(args: argparse.Namespace) -> int:
     if bool(args.names) == args.all:
         raise UserError("name what is removed, or give --all; 'paddlevideo weights list --cached' prints what is there")
     for key in cache.folders() if args.all else [_key(name, cache) for name in args.names]:
+        had_pin, only_pin = cache.has_pin(key), cache.has_pin(key) and not cache.weights(key)
         size = cache.remove(key, weights=not args.pin_only, pin=args.pin or args.pin_only)
-        print(f"{key}: {'its pin' if args.pin_only else f'{size / _MB:.1f} MB'} removed")
+        print(f"{key}: {_removed(args, size, had_pin, only_pin)}")
+    if args.all:
+        cache.remove_empty()
     return 0
+
+
+def _removed(args: argparse.Namespace, size: int, had_pin: bool, only_pin: bool) -> str:
+    """What was removed of an entry, and what stays."""
+    if args.pin_only or (args.pin and only_pin):
+        return "its pin removed" if had_pin else "has no pin; nothing removed"
+    if only_pin and not size:
+        return "was removed before; its SHA-256 stays pinned (--pin removes that, too)"
+    line = f"{size / _MB:.1f} MB removed"
+    if not had_pin:
+        return line
+    return f"{line}, its pin too" if args.pin else f"{line}; its SHA-256 stays pinned (--pin removes that, too)"
 
 
 def _key(name: str, cache: Cache) -> str:

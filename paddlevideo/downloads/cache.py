@@ -1,8 +1,8 @@
 """The folder of fetched weights, and which file a name or an address of weights means.
 
 Below ``PADDLEVIDEO_HOME`` (``~/.cache/paddlevideo``), ``weights/KEY/`` holds one file, and ``pin.json`` with its
-SHA-256.  The pin stays when the file is removed: another file from the same address is refused.  ``.lock`` stays for
-ever: a process that waits for it and one that comes later hold the same file.
+SHA-256.  The pin stays when the file is removed: another file from the same address is refused.  ``.lock`` is removed
+with its folder, by the process that holds it; one that waited for it takes the lock that is there by then.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from paddlevideo.downloads.http import NotReachedError, Rules, TooLargeError, check_address, discard, fetch
@@ -199,8 +200,7 @@ class Cache:
             if wanted.address:
                 check_address(wanted.address, wanted.insecure)
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with _locked(target.parent / _LOCK, wanted.shown, say):
+                with _locked(target.parent, wanted.shown, say):
                     if not target.is_file():
                         self._fetch(wanted, target, say)
             except OSError as error:
@@ -241,8 +241,13 @@ class Cache:
                 total += file.stat().st_size
         return total
 
+    def has_pin(self, key: str) -> bool:
+        """Whether there is a note of the first use, damaged or not."""
+        return (self.folder / key / _PIN).is_file()
+
     def remove(self, key: str, weights: bool = True, pin: bool = False, say: Say = to_stderr) -> int:
-        """Removes a file, what is known of it, or both; waits for a process that fetches it.
+        """Removes a file, what is known of it, or both, and a folder that is empty then; waits for a process that
+        fetches it.
 
         Returns:
             The bytes that are free by that.
@@ -252,7 +257,7 @@ class Cache:
         """
         folder = self.folder / key
         try:
-            with _locked(folder / _LOCK, key, say):
+            with _locked(folder, key, say):
                 before = self.size(key)
                 for file in folder.iterdir():
                     if file.name == _LOCK or not (pin if file.name == _PIN else weights):
@@ -261,9 +266,21 @@ class Cache:
                         shutil.rmtree(file)
                     else:
                         file.unlink()
-                return before - self.size(key)
+                freed = before - self.size(key)
+                _drop_empty(folder)
+                return freed
         except OSError as error:
             raise UserError(f"{folder}: cannot be removed ({error.strerror or error})") from None
+
+    def remove_empty(self) -> None:
+        """Removes the folders without a file, which transfers leave that failed; those of a running one stay."""
+        for folder in self.folder.glob("*"):
+            with contextlib.suppress(OSError):  # no folder, gone by now, or its lock is held
+                if _is_empty(folder):
+                    with (folder / _LOCK).open("w") as stream:
+                        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        if _is_lock_of(stream, folder):
+                            _drop_empty(folder)
 
     def _fetch(self, wanted: Wanted, target: Path, say: Say) -> None:
         part = target.with_name(target.name + _PART)
@@ -388,16 +405,50 @@ def _refuse_other_kinds(part: Path, wanted: Wanted) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, shown: str, say: Say) -> Iterator[None]:
-    """Holds a lock; waits for the process that has it, which ends by its own time limits."""
-    with path.open("w") as stream:
+def _locked(folder: Path, shown: str, say: Say) -> Iterator[None]:
+    """Makes a folder and holds its lock; waits for the process that has it, which ends by its own time limits."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{shown}: another process fetches it; waiting")
-            while True:
-                time.sleep(_POLL_S)
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-        yield
+            stream = (folder / _LOCK).open("w")
+        except FileNotFoundError:  # another process removed the folder in between
+            continue
+        with stream:
+            _wait_for(stream, shown, say)
+            if _is_lock_of(stream, folder):
+                yield
+                return
+
+
+def _wait_for(stream: IO[str], shown: str, say: Say) -> None:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"{shown}: another process fetches it; waiting")
+        while True:
+            time.sleep(_POLL_S)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+
+
+def _is_lock_of(stream: IO[str], folder: Path) -> bool:
+    """Whether an open lock is the one that other processes find; the process that held it may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), (folder / _LOCK).stat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_empty(folder: Path) -> bool:
+    return all(file.name == _LOCK for file in folder.iterdir())
+
+
+def _drop_empty(folder: Path) -> None:
+    """Removes a folder that holds its lock alone, which the caller holds."""
+    if _is_empty(folder):
+        (folder / _LOCK).unlink()
+        with contextlib.suppress(OSError):  # another process has put its lock there by now
+            folder.rmdir()

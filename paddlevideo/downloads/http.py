@@ -10,6 +10,7 @@ import json
 import netrc
 import os
 import re
+import shlex
 import shutil
 import socket
 import ssl
@@ -35,6 +36,7 @@ _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _BLOCK = 1 << 18
 _REPORT_S = 10.0
 _MB = 1_000_000
+_ENTRY = "machine HOST login USER password PASSWORD"  # of a netrc file
 
 
 class NotReachedError(UserError):
@@ -195,7 +197,7 @@ def _attempt(address: str, part: Path, rules: Rules, say: Callable[[str], None],
         response = _opener(address, rules).open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         with error:
-            return _refused(address, part, error)
+            return _refused(address, part, error, login)
     except urllib.error.URLError as error:
         raise error.reason if isinstance(error.reason, OSError) else _Broken(str(error.reason)) from error
     except (ValueError, http.client.InvalidURL):  # urllib parses Location; hosts are encoded late; texts hold queries
@@ -299,7 +301,7 @@ def _refuse_size(part: Path, begun: int, total: int | None, rules: Rules, addres
         raise UserError(f"{part.parent}: {(total - begun) / _MB:.1f} MB are needed, {free / _MB:.1f} are free")
 
 
-def _refused(address: str, part: Path, error: urllib.error.HTTPError) -> None:
+def _refused(address: str, part: Path, error: urllib.error.HTTPError, login: str | None) -> None:
     """What an answer with an error means: to try again, to begin anew, or the end."""
     shown, what = without_secrets(address), f"the server answers {error.code} {printable(error.reason or '')}".strip()
     if 300 <= error.code < 400:  # urllib's own words hold the whole address
@@ -311,8 +313,18 @@ def _refused(address: str, part: Path, error: urllib.error.HTTPError) -> None:
         wait = error.headers.get("Retry-After", "")
         raise _Broken(what, float(wait) if wait.isascii() and wait.isdigit() and len(wait) < 6 else 0.0)
     if error.code in (401, 403):
-        raise UserError(f"{shown}: {what}; a user and password for the host belong in ~/.netrc")
+        raise UserError(f"{shown}: {what}; {_about_login(address, login)}")
     raise UserError(f"{shown}: {what}")
+
+
+def _about_login(address: str, login: str | None) -> str:
+    """What to do about an answer that the address is not for everyone."""
+    path, host = _netrc(), printable(urlsplit(address).hostname or "")
+    if login:
+        return f"the login for {host} in {path} is not accepted"
+    if not _takes_login(address):
+        return "logins are sent to https addresses only"
+    return f"if it takes a login, write it into {path}, readable by you alone: {_ENTRY.replace('HOST', host)}"
 
 
 def _begun(part: Path) -> _Begun:
@@ -337,26 +349,60 @@ def _login(address: str, say: Callable[[str], None]) -> str | None:
     """Basic authentication by the entry of that very host in the user's netrc file; only where others cannot read it.
 
     An entry ``default`` is not used: it would go to every host that an address names.
+
+    Raises:
+        UserError: the file cannot be read.
     """
-    parts = urlsplit(address)
-    host = parts.hostname or ""
-    if parts.scheme != "https" and not _is_loopback(host):
+    path, host = _netrc(), urlsplit(address).hostname or ""
+    if not _takes_login(address):
         return None
-    path = Path(os.environ.get("NETRC") or os.path.expanduser("~/.netrc"))
     try:
         found = {name.lower(): entry for name, entry in netrc.netrc(str(path)).hosts.items() if name != "default"}
         mode = path.stat().st_mode
     except FileNotFoundError:
         return None
-    except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a netrc file ({type(error).__name__})") from None
+    except netrc.NetrcParseError as error:
+        raise UserError(
+            f"{path}, line {_line_of(error, path)}: is no entry of a netrc file; expected {_ENTRY}"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}, line {_line_not_utf8(path)}: is not UTF-8 text; expected {_ENTRY}") from None
+    except OSError as error:
+        raise UserError(f"{path}: the netrc file cannot be read ({error.strerror or error})") from None
     if host not in found:
         return None
-    if mode & 0o077:
-        say(f"{path}: its login for {printable(host)} is not used, since others can read the file: chmod 600 {path}")
-        return None
     user, _, password = found[host]
+    if mode & 0o077:
+        end = f"since others can read the file; 'chmod 600 {shlex.quote(str(path))}' makes it private"
+        say(f"{path}: its login for {printable(host)} is not used, {end}")
+        return None
+    if not user and not password:
+        say(f"{path}: its entry for {printable(host)} has no login and is not used; expected {_ENTRY}")
+        return None
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _netrc() -> Path:
+    return Path(os.environ.get("NETRC") or os.path.expanduser("~/.netrc"))
+
+
+def _takes_login(address: str) -> bool:
+    """Whether a transfer is encrypted, or stays on this machine."""
+    parts = urlsplit(address)
+    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
+
+
+def _line_of(error: netrc.NetrcParseError, path: Path) -> int:
+    """The line of the word that was refused, which may be a password and is not shown; the parser states the next one
+    where it is the last of its line."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = lines[error.lineno - 2].split()[-1:] if error.lineno > 1 else []
+    return error.lineno - any(error.msg.endswith(f" token {word!r}") for word in last)
+
+
+def _line_not_utf8(path: Path) -> int:
+    lines = path.read_bytes().split(b"\n")
+    return next(i for i, line in enumerate(lines, 1) if line.decode(errors="replace").encode() != line)
 
 
 def _is_loopback(host: str) -> bool:

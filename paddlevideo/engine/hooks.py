@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import paddle
 
-from paddlevideo.build import loader_for, metric_for
+from paddlevideo.build import loader_for, metric_for, monitor_problem
 from paddlevideo.engine import distributed
 from paddlevideo.engine.checkpoint import Arrays
 from paddlevideo.engine.data_summary import class_line, fitted_videos_line, log_data, shared_videos_line
@@ -30,7 +30,6 @@ from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.sinks import SinkRun, Sinks
 from paddlevideo.errors import UserError
 from paddlevideo.loader.headers import check_headers
-from paddlevideo.ranges import suggest
 from paddlevideo.safe_io import write_pickle
 
 if TYPE_CHECKING:
@@ -371,11 +370,8 @@ class ValidateHook(Hook):
             return
         figures = evaluate(run.framework, self.loader, metric, run.precision, max_batches=1)
         names = [name for name in figures if not name.startswith("num_")]
-        if self.monitor is not None and self.monitor not in names:
-            raise UserError(
-                f"{run.config.source}: monitor: {self.monitor!r} is no figure of {type(metric).__name__}"
-                f"{suggest(self.monitor, names, listed=False)}; there are: {', '.join(names)}"
-            )
+        if (line := monitor_problem(run.config, metric, names)) is not None:
+            raise UserError(f"{run.config.source}: {line}")
 
     def measure(self, run: Trainer, mode: str) -> tuple[Any, dict[str, float]]:
         """Evaluates the weights that are in the network now, and logs the figures as ``mode``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import io
 import json
 import logging
@@ -53,6 +54,7 @@ class Sink(ABC):
 
     Attributes:
         takes_pictures: whether ``picture`` does anything.
+        package: the library that it writes with, as pip and Python name it; "": none.
         label: what warnings call it; "": its class, as a part of ``LOGGING``.
 
     Args:
@@ -61,6 +63,7 @@ class Sink(ABC):
     """
 
     takes_pictures = False
+    package = ""
     label = ""
 
     def __init__(self, run: SinkRun, options: Mapping[str, Any]):
@@ -159,11 +162,7 @@ class EventWriter(Sink):
     @staticmethod
     @abstractmethod
     def library() -> Callable[[Path], Any]:
-        """What opens a writer in the output folder.
-
-        Raises:
-            UserError: the library is not installed.
-        """
+        """What opens a writer in the output folder."""
 
     @property
     def writer(self) -> Any:
@@ -189,26 +188,25 @@ class EventWriter(Sink):
 class TensorBoard(EventWriter):
     """Event files in ``tensorboard``."""
 
+    package = "tensorboardX"
     picture_form = {"dataformats": "HWC"}
 
     @staticmethod
     def library() -> Callable[[Path], Any]:
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise UserError("LOGGING: tensorboard needs 'pip install tensorboardX'") from None
+        from tensorboardX import SummaryWriter
+
         return lambda folder: SummaryWriter(str(folder / "tensorboard"))
 
 
 class VisualDL(EventWriter):
     """Record files in ``visualdl``."""
 
+    package = "visualdl"
+
     @staticmethod
     def library() -> Callable[[Path], Any]:
-        try:
-            from visualdl import LogWriter
-        except ImportError:
-            raise UserError("LOGGING: visualdl needs 'pip install visualdl'") from None
+        from visualdl import LogWriter
+
         return lambda folder: LogWriter(logdir=str(folder / "visualdl"))
 
 
@@ -219,13 +217,12 @@ class WeightsAndBiases(Sink):
     """
 
     takes_pictures = True
+    package = "wandb"
 
     def __init__(self, run: SinkRun, options: Mapping[str, Any]):
         super().__init__(run, options)
-        try:
-            import wandb
-        except ImportError:
-            raise UserError("LOGGING: wandb needs 'pip install wandb'") from None
+        import wandb
+
         self._library, self._session = wandb, None
 
     @property
@@ -259,6 +256,7 @@ class MLflow(Sink):
     """
 
     takes_pictures = True
+    package = "mlflow"
     _OTHER = re.compile(r"[^\w\-. /]")  # characters that MLflow allows in no name
     # newer versions refuse a store of files unless it is allowed; by its own defaults MLflow retries a server that is
     # gone for minutes, in which training would stand still
@@ -270,11 +268,9 @@ class MLflow(Sink):
 
     def __init__(self, run: SinkRun, options: Mapping[str, Any]):
         super().__init__(run, options)
-        try:
-            from mlflow.entities import Metric
-            from mlflow.tracking import MlflowClient
-        except ImportError:
-            raise UserError("LOGGING: mlflow needs 'pip install mlflow'") from None
+        from mlflow.entities import Metric
+        from mlflow.tracking import MlflowClient
+
         self._client_of, self._metric = MlflowClient, Metric
         self._opened: tuple[Any, str] | None = None
 
@@ -323,6 +319,16 @@ SINKS: dict[str, type[Sink]] = {
 }  # fmt: skip
 
 
+def missing_libraries(chosen: Iterable[str]) -> list[str]:
+    """A line for each of these sinks whose library is not installed; nothing is imported."""
+    needed = {name: SINKS[name].package for name in chosen if SINKS[name].package}
+    return [
+        f"LOGGING: {name} needs 'pip install {package}'"
+        for name, package in needed.items()
+        if importlib.util.find_spec(package) is None
+    ]
+
+
 class Sinks:
     """All sinks of a run; none on ranks other than the main one."""
 
@@ -334,9 +340,18 @@ class Sinks:
         """``metrics.jsonl``, and what ``Settings.sinks`` names.
 
         Raises:
-            UserError: a library is not installed.
+            UserError: libraries are not installed, or damaged.
         """
-        return cls([JsonLines(run, {}), *(SINKS[name](run, options) for name, options in chosen.items())])
+        if missing := missing_libraries(chosen):
+            raise UserError("; ".join(missing))
+        sinks: list[Sink] = [JsonLines(run, {})]
+        for name, options in chosen.items():
+            try:
+                sinks.append(SINKS[name](run, options))
+            except ImportError as error:
+                again = f"'pip install --force-reinstall {SINKS[name].package}' may mend it"
+                raise UserError(f"LOGGING: {name}: its library cannot be imported ({error}); {again}") from None
+        return cls(sinks)
 
     @property
     def take_pictures(self) -> bool:

@@ -22,7 +22,7 @@ from paddlevideo.metrics.ava_evaluation import (
     read_ground_truth,
 )
 from paddlevideo.metrics.base import Metric
-from paddlevideo.metrics.frame_ap import FrameBoxes, best_overlap, join_keys, three_decimals
+from paddlevideo.metrics.frame_ap import GROUPS, FrameBoxes, best_overlap, join_keys, three_decimals
 from paddlevideo.ranges import PositiveInt, Probability
 from paddlevideo.registry import METRICS
 from paddlevideo.safe_io import write_atomic
@@ -87,6 +87,10 @@ class AVAMetric(Metric):
         self._boxes: dict[int, np.ndarray] = {}
         self._scores: dict[int, np.ndarray] = {}
         self._unreadable: set[int] = set()
+
+    def figure_names(self, several_labels: bool | None) -> Sequence[str]:
+        """AVA's kinds of action among them, which only its own classes have."""
+        return (self.primary, *GROUPS)
 
     def use_dataset(self, dataset: Any) -> None:
         """Takes the key frames' names from ``dataset.records``, and its files where this metric has none of its own.

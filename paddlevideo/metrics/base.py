@@ -47,6 +47,17 @@ class Metric(ABC):
     def compute(self) -> dict[str, float]:
         """The figures by name, ``primary`` among them."""
 
+    def figure_names(self, several_labels: bool | None) -> Sequence[str] | None:
+        """The figures that ``compute`` may give, without the counts ``num_*``: those that ``monitor`` may name.
+
+        Args:
+            several_labels: whether a sample has any number of labels; None: unknown.
+
+        Returns:
+            None: they are not known before samples were measured.
+        """
+        return None
+
     @property
     def primary_label(self) -> str:
         """The primary figure, as the log names it."""

@@ -7,6 +7,7 @@ score is right by chance only.  A sample whose scores are not all numbers is wro
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -55,6 +56,12 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, ks: Sequence[int] = (
     place = ranks(scores, labels)
     width = np.asarray(scores).shape[1]
     return [float((place < min(k, width)).mean()) if len(place) else 0.0 for k in ks]
+
+
+def is_trivial(name: str, num_classes: int) -> bool:
+    """Whether a figure is the accuracy ``top<k>`` of at most k classes: 1, whatever the scores are."""
+    found = re.fullmatch(r"top(\d{1,9})(_acc)?", name, re.ASCII)
+    return found is not None and int(found[1]) >= num_classes
 
 
 def predictions(scores: np.ndarray) -> np.ndarray:
@@ -198,6 +205,12 @@ class TopKMetric(Metric):
         self._labels: dict[int, Any] = {}
         self._scores: dict[int, np.ndarray] = {}
         self._unreadable: set[int] = set()
+
+    def figure_names(self, several_labels: bool | None) -> Sequence[str]:
+        """Those of one label per clip, of several, or of both where that is unknown."""
+        of_one = (*(f"top{k}" for k in self.topk), "mean_class_accuracy")
+        of_several = ("mAP", "mmit_mAP", "f1_micro", "f1_macro")
+        return {False: of_one, True: of_several, None: of_one + of_several}[several_labels]
 
     @property
     def primary(self) -> str:

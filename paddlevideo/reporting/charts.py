@@ -125,7 +125,8 @@ def chart(
     all_x = np.concatenate([x for x, _ in points]) if points else np.zeros(0)
     if not len(all_x):
         return ""
-    x_axis = Axis(*_ends(float(all_x.min()), float(all_x.max()), 0.0), _LEFT, _WIDTH)
+    first, last = float(all_x.min()), float(all_x.max())
+    x_axis = Axis(*_ends(1.0 if x_name == "epoch" else first, last, 0.0), _LEFT, _WIDTH)
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     log = positive and low > 0 and high / low > _LOG_RATIO
     ends = (low / 1.1, high * 1.1) if log else _ends(low, high, 0.05)
@@ -176,12 +177,18 @@ def _grid(x_axis: Axis, y_axis: Axis, x_name: str) -> str:
         y = float(y_axis.pixels(value))
         lines += f"M{_LEFT} {y:.1f}H{right}"
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(value)}</text>')
-    for value in x_axis.ticks(whole=True):
+    for value in _epochs(x_axis) if x_name == "epoch" else x_axis.ticks(whole=True):
         x = float(x_axis.pixels(value))
         lines += f"M{x:.1f} {below}v4"
         parts.append(f'<text x="{x:.1f}" y="{below + 16}" text-anchor="middle">{_number(value)}</text>')
     parts.append(f'<text x="{right}" y="{below + 30}" text-anchor="end">{text(x_name)}</text>')
     return f'<path class="axis" d="{lines}"/>{"".join(parts)}'
+
+
+def _epochs(axis: Axis) -> list[float]:
+    """Round numbers of epochs, and the first, which is 1; the axis of a single one has it in the middle."""
+    last = axis.high if axis.low == 1 else 1.0
+    return [1.0, *(value for value in axis.ticks(whole=True) if 1 < value <= last)]
 
 
 def _number(value: float) -> str:

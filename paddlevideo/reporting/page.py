@@ -13,7 +13,7 @@ import numpy as np
 
 from paddlevideo.metrics.confusion import confusion_matrix, per_class_table
 from paddlevideo.metrics.several_labels import DEFAULT_THRESHOLD, class_rows
-from paddlevideo.metrics.topk import average_precision, predictions
+from paddlevideo.metrics.topk import average_precision, is_trivial, predictions
 from paddlevideo.reporting.confusion_drawing import matrix_section
 from paddlevideo.reporting.markup import bar, document, percent, run_facts, table, text
 from paddlevideo.reporting.report_clips import ClipViews, Ranking
@@ -71,7 +71,7 @@ def write_report(path: str | Path, report: ReportPage) -> None:
 
 def render(report: ReportPage) -> str:
     """The page as text."""
-    parts = [f"<h1>{text(report.title)}</h1>", _figures(report.figures)]
+    parts = [f"<h1>{text(report.title)}</h1>", _figures(report)]
     results = report.results
     if results is not None and results.labels is not None and len(results.scores):
         parts.append(_unreadable(results))
@@ -82,9 +82,11 @@ def render(report: ReportPage) -> str:
     return document(report.title, parts, _STYLE)
 
 
-def _figures(figures: Mapping[str, float]) -> str:
+def _figures(report: ReportPage) -> str:
     tiles = []
-    for key, value in figures.items():
+    for key, value in report.figures.items():
+        if report.results is not None and is_trivial(key, report.results.scores.shape[1]):
+            continue
         shown = str(int(value)) if key.startswith("num_") else f"{100 * value:.2f} %"
         tiles.append(f"<li><b>{shown}</b>{text(key.removeprefix('num_').replace('_', ' '))}</li>")
     return f'<ul class="tiles">{"".join(tiles)}</ul>'

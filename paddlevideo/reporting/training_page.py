@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.classes import class_counts
+from paddlevideo.config import Config
+from paddlevideo.metrics.topk import is_trivial
 from paddlevideo.reporting.charts import NUM_COLOURS, STYLE, Series, chart, line_sample
 from paddlevideo.reporting.confusion_drawing import matrix_section
 from paddlevideo.reporting.history import COSTS, Epochs, History, best_epoch, not_finite
@@ -52,9 +55,20 @@ class RunView:
         return Epochs(self.history)
 
     @cached_property
+    def trivial(self) -> frozenset[str]:
+        """The figures that tell nothing of this network (``is_trivial``)."""
+        counts = [count for count in class_counts(Config(self.config)).values() if isinstance(count, int)]
+        names = {name for mode in self.history.modes for name in self.history.figures(mode)}
+        return frozenset(name for name in names if counts and is_trivial(name, max(counts)))
+
+    def figures(self, mode: str) -> list[str]:
+        """Names of the figures that are shown of a mode."""
+        return [name for name in self.history.figures(mode) if name not in self.trivial]
+
+    @cached_property
     def primary(self) -> str | None:
         """The figure that picks the best epoch; of an older folder the first one that was validated."""
-        return self.facts.get("primary") or next(iter(self.history.figures("val")), None)
+        return self.facts.get("primary") or next(iter(self.figures("val")), None)
 
     @cached_property
     def best(self) -> tuple[int, float] | None:
@@ -106,11 +120,12 @@ def _tiles(run: RunView) -> str:
         tiles.append((str(epochs.ends[-1]), "step"))
         loss = epochs.mean("loss")
         tiles.append((_value(loss[-1]), "train loss, mean of the epoch" if epochs.exact[-1] else "train loss, so far"))
-    if run.best is not None:
-        tiles.append((_value(run.best[1]), f"best {run.primary}, epoch {run.best[0]}"))
-    last = history.column("val", run.primary)[-1:] if run.primary else ()
+    primary = None if run.primary in run.trivial else run.primary
+    if run.best is not None and primary:
+        tiles.append((_value(run.best[1]), f"best {primary}, epoch {run.best[0]}"))
+    last = history.column("val", primary)[-1:] if primary else ()
     if len(last):
-        tiles.append((_value(last[0]), f"last {run.primary}"))
+        tiles.append((_value(last[0]), f"last {primary}"))
     share = epochs.reader_share()
     if len(share):
         tiles.append((percent(share[-1]), "of a step waits for data"))
@@ -148,7 +163,7 @@ def _charts(runs: Sequence[RunView]) -> str:
         chart("Learning rate", "step", [_of_steps(run, "lr", i, _label(runs, run)) for i, run in enumerate(runs)]),
     ]
     figures = list(dict.fromkeys(
-        name for run in runs for mode in (*_VALIDATIONS, "epoch", "train") for name in run.history.figures(mode)
+        name for run in runs for mode in (*_VALIDATIONS, "epoch", "train") for name in run.figures(mode)
         if name not in _NO_CHARTS
     ))  # fmt: skip
     # what is measured in validation first, since it is what a run is chosen by
@@ -188,6 +203,8 @@ def _figure(runs: Sequence[RunView], name: str) -> Iterator[Series]:
     """A figure by epoch; the training of several runs is dashed, and each validation has the run's colour."""
     single = len(runs) == 1
     for i, run in enumerate(runs):
+        if name in run.trivial:
+            continue
         train = run.epochs.mean(name)
         what = "train, mean of the epoch's steps" if single else "training"
         yield Series(_label(runs, run, what), run.epochs.numbers, train, i % NUM_COLOURS, dashed=not single)
@@ -206,16 +223,16 @@ def _rings(runs: Sequence[RunView], name: str) -> list[tuple[float, float, int]]
 
 def _epoch_table(run: RunView) -> str:
     """A row per epoch, the newest first; of more than ``_MOST_ROWS`` the newest, and the best."""
-    epochs, history = run.epochs, run.history
+    epochs = run.epochs
     if not len(epochs.numbers):
         return ""
     columns: list[tuple[str, np.ndarray]] = [("train loss", epochs.mean("loss"))]
     columns += [
-        (f"train {name}", epochs.mean(name)) for name in history.figures("epoch") or history.figures("train")
+        (f"train {name}", epochs.mean(name)) for name in run.figures("epoch") or run.figures("train")
         if name not in _NO_CHARTS
     ][:6]  # fmt: skip
     for mode in _VALIDATIONS:
-        columns += [(f"{mode} {name}", epochs.validation(mode, name)) for name in history.figures(mode)[:8]]
+        columns += [(f"{mode} {name}", epochs.validation(mode, name)) for name in run.figures(mode)[:8]]
     columns += [("lr", epochs.mean("lr")), ("s per step", epochs.mean("batch_cost"))]
     best = run.best[0] if run.best else None
     order = list(range(len(epochs.numbers)))[::-1]

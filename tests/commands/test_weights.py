@@ -62,12 +62,38 @@ def test_a_name_is_listed_fetched_verified_and_removed(run, indexed, home):
         code == 0 and Path(out.strip()) == home / "weights/tiny_torchvision/r.pth" and "pinned by this first use" in err
     )
     assert "in the cache" in run("list")[1] and "tiny_torchvision" in run("list", "--cached")[1]
-    assert run("verify") == (0, f"tiny_torchvision: as at its first use ({sha256(out.strip())})\n", "")
-    Path(out.strip()).write_bytes(b"\x80\x04.")
+    file = Path(out.strip())
+    digest = sha256(file)
+    as_known = f"ok: SHA-256 {digest}, as in the index (first 8 digits) and at its first use"
+    assert run("verify") == (0, f"tiny_torchvision: {as_known}\n", "")
+    file.write_bytes(b"\x80\x04.")
     code, out, _ = run("verify", "tiny_torchvision")
-    assert code == 1 and "SHA-256 mismatch" in out
-    assert run("remove", "tiny_torchvision")[0] == 0 and "tiny_torchvision: removed" in run("verify")[1]
-    assert run("remove", "--all", "--pin")[0] == 0 and run("list", "--cached")[1].count("\n") == 1
+    damaged = f"SHA-256 mismatch: {sha256(file)}, in the index (first 8 digits) {indexed.sha256}; "
+    again = "damaged or replaced: 'paddlevideo weights remove tiny_torchvision' and get it again"
+    assert (code, out) == (1, f"tiny_torchvision: {damaged}{again}\n")
+    stays = "its SHA-256 stays pinned (--pin removes that, too)"
+    assert run("remove", "tiny_torchvision")[1] == f"tiny_torchvision: 0.0 MB removed; {stays}\n"
+    assert run("remove", "tiny_torchvision")[1] == f"tiny_torchvision: was removed before; {stays}\n"
+    gone = f"tiny_torchvision: no file: it was removed; its SHA-256 stays pinned: {digest}\n"
+    assert run("verify") == (0, gone, "")
+    assert f"removed, pinned: sha256 {digest}" in run("list", "--cached")[1]
+    assert run("remove", "--all", "--pin")[:2] == (0, "tiny_torchvision: its pin removed\n")
+    assert run("list", "--cached")[1].count("\n") == 1 and list((home / "weights").iterdir()) == []
+
+
+def test_an_unfinished_and_an_unknown_file_have_words_of_their_own(run, home):
+    for name, content in (("cut/net.pth.part", b"\x80"), ("own/net.pth", b"\x80\x04.")):
+        (home / "weights" / name).parent.mkdir(parents=True)
+        (home / "weights" / name).write_bytes(content)
+    code, out, _ = run("verify")
+    digest = sha256(home / "weights/own/net.pth")
+    assert code == 0 and out.splitlines() == [
+        "cut: no file: its transfer is unfinished; 'paddlevideo weights remove cut' drops it",
+        f"own: not compared: SHA-256 {digest}, the index has none; the first use of the file pins it",
+    ]
+    assert run("remove", "own", "--pin-only")[1] == "own: has no pin; nothing removed\n"
+    assert run("remove", "own", "cut")[1] == "own: 0.0 MB removed\ncut: 0.0 MB removed\n"
+    assert list((home / "weights").iterdir()) == []
 
 
 def test_a_file_of_another_project_is_written_as_its_configuration_takes_it(run, indexed, tmp_path):
@@ -109,7 +135,7 @@ def test_a_file_that_was_put_there_is_compared_and_a_damaged_pin_is_named(run, i
     file.parent.mkdir(parents=True)
     file.write_bytes((tmp_path / "r.pth").read_bytes())
     assert "not used yet" in run("list", "--cached")[1]
-    assert run("verify") == (0, f"tiny_torchvision: not used yet, as in the index ({sha256(file)})\n", "")
+    assert run("verify") == (0, f"tiny_torchvision: ok: SHA-256 {sha256(file)}, as in the index (first 8 digits)\n", "")
     good = file.read_bytes()
     file.write_bytes(b"\x80\x04.")
     code, out, _ = run("verify")
@@ -122,7 +148,7 @@ def test_a_file_that_was_put_there_is_compared_and_a_damaged_pin_is_named(run, i
     other.write_bytes(good)
     assert "--pin-only" in run("list", "--cached")[1]
     code, out, _ = run("verify")
-    assert code == 1 and out.splitlines()[0].startswith("other: not used yet, nothing to compare it with")
+    assert code == 1 and out.splitlines()[0].startswith("other: not compared: SHA-256")
     assert "pin.json: damaged" in out.splitlines()[1] and len(out.splitlines()) == 2
     assert run("remove", "tiny_torchvision", "--pin-only")[1] == "tiny_torchvision: its pin removed\n"
     assert file.read_bytes() == good and run("verify")[0] == 0

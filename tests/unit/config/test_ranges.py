@@ -42,7 +42,11 @@ TIMESFORMER = ROOT / "configs" / "recognition" / "timesformer" / "timesformer_k4
         ("LOGGING=[{wandb: {projekt: x}}]", "LOGGING[0].wandb.projekt: unknown key; did you mean 'project'?"),
         ("LOGGING=[{WandB: {mode: on}}]", "LOGGING[0].WandB.mode: expected one of offline, online, disabled, got True"),
         ("LOGGING=[csv, {CSV: null}]", "LOGGING: csv is named 2 times; expected once"),
-        ("LOGGING=csv", "LOGGING: expected list"),
+        ("LOGGING=cvs", "LOGGING: expected one of csv, mlflow, tensorboard, visualdl, wandb, or a list of them, got"),
+        ("LOGGING=[3]", "LOGGING[0]: expected one of csv, mlflow, tensorboard, visualdl, wandb, got 3"),
+        ("LOGGING={csv: {x: 1}}", "LOGGING.csv: has no options, got {'x': 1}"),
+        ("LOGGING={wandb: {x: 1}}", "LOGGING.wandb.x: unknown key; there are: entity, group, mode, name, project"),
+        ("LOGGING={csv: null, wandb: null}", "LOGGING: expected one name per entry, as in [csv, wandb], got {'csv'"),
         ("OPTIMIZER.weight_decay.value=-1", "OPTIMIZER.weight_decay.value: expected at least 0, got -1"),
         ("PIPELINE.train.transform.0.MultiScaleCrop.target_size=0", "target_size: expected at least 1, got 0"),
         ("MIX={name: Mixup, alpha: -1}", "MIX.alpha: expected above 0, got -1"),
@@ -250,3 +254,6 @@ def test_the_list_of_sinks_has_two_names_and_one_of_them_is_given():
     assert problem.startswith("log_sinks: another name of LOGGING, and both are given; keep LOGGING")
     for key in ("LOGGING", "log_sinks"):
         assert load_run_config(TSM, [f"{key}=[CSV]"]).settings.sinks == {"csv": {}}
+        assert load_run_config(TSM, [f"{key}=CSV"]).settings.sinks == {"csv": {}}
+        one = load_run_config(TSM, [f"{key}={{WandB: {{project: x}}}}"])
+        assert one.settings.sinks == {"wandb": {"project": "x"}}

@@ -1,5 +1,6 @@
 """Names and addresses to files: fetched once, pinned, bounded, and refused when they change."""
 
+import fcntl
 import io
 import json
 import os
@@ -122,14 +123,41 @@ def test_another_process_that_fetches_is_waited_for_before_a_file_is_removed(ser
     file, lines, removed = local_weights(server[0]), [], []
     cached, key = Cache.of_environment(), file.parent.name
     remover = threading.Thread(target=lambda: removed.append(cached.remove(key, pin=True, say=lines.append)))
-    with cache._locked(file.parent / ".lock", key, lines.append):
-        before = os.stat(file.parent / ".lock").st_ino
+    with cache._locked(file.parent, key, lines.append):
         remover.start()
         remover.join(0.1)
         assert remover.is_alive() and file.is_file() and "waiting" in lines[0]
     remover.join(10)
     assert removed[0] > len(WEIGHTS) and not file.exists()
-    assert os.stat(file.parent / ".lock").st_ino == before and cached.folders() == []
+    assert not file.parent.exists()
+
+
+def test_a_lock_that_was_removed_while_it_was_waited_for_is_not_held(home):
+    """Else two processes would fetch at once: one with the removed lock, one with the lock that came after it."""
+    folder, lines, inside = home / "weights/net", [], []
+    opened, closing = threading.Event(), threading.Event()
+
+    def wait():
+        with cache._locked(folder, "net", lambda line: opened.set()):
+            inside.append(os.stat(folder / ".lock").st_ino)
+            closing.wait(10)
+
+    waiting = threading.Thread(target=wait)
+    with cache._locked(folder, "net", lines.append):
+        waiting.start()
+        assert opened.wait(10)
+        cache._drop_empty(folder)
+    while not inside:
+        assert waiting.is_alive()
+    with (folder / ".lock").open("w") as stream, pytest.raises(BlockingIOError):
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    Cache.of_environment().remove_empty()  # leaves the lock that is held
+    assert os.stat(folder / ".lock").st_ino == inside[0]
+    closing.set()
+    waiting.join(10)
+    (home / "weights/of a failed transfer").mkdir()
+    Cache.of_environment().remove_empty()
+    assert list((home / "weights").iterdir()) == []
 
 
 @pytest.mark.parametrize("digits", [8, 64])

@@ -329,10 +329,47 @@ def test_a_login_of_netrc_goes_to_its_host_alone(part, monkeypatch, tmp_path):
     netrc.chmod(0o640)
     handler = resumable(CONTENT)
     lines = get(handler, part)
-    assert "Authorization" not in handler.requests[0] and f"chmod 600 {netrc}" in lines[0]
-    netrc.write_text("nonsense 127.0.0.1\n")
-    with pytest.raises(UserError, match="cannot be read as a netrc file"):
+    assert "Authorization" not in handler.requests[0] and f"'chmod 600 {netrc}' makes it private" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "words"),
+    [
+        (b"nonsense 127.0.0.1\n", 1, "is no entry of a netrc file"),
+        (b"machine a login b password c\n# remark\nsecret\nmachine d\n", 3, "is no entry of a netrc file"),
+        (b"machine a\n login b\n passwd secret\n", 3, "is no entry of a netrc file"),
+        (b"machine a login b password c d\n\n", 1, "is no entry of a netrc file"),
+        (b"machine a login b password c\n\nmachine", 3, "is no entry of a netrc file"),
+        (b"machine a login b\npassword \xff\n", 2, "is not UTF-8 text"),
+    ],
+)
+def test_a_netrc_file_that_cannot_be_read_is_named_with_its_line_and_no_word_of_it(
+    part, monkeypatch, tmp_path, content, line, words
+):
+    netrc = tmp_path / "netrc"
+    netrc.write_bytes(content)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with pytest.raises(UserError) as caught:
         get(resumable(CONTENT), part)
+    assert str(caught.value) == f"{netrc}, line {line}: {words}; expected machine HOST login USER password PASSWORD"
+    netrc.unlink()
+    netrc.mkdir()
+    with pytest.raises(UserError, match=f"^{netrc}: the netrc file cannot be read \\(Is a directory\\)$"):
+        get(resumable(CONTENT), part)
+
+
+def test_a_refused_address_names_the_login_that_was_sent_or_where_it_belongs(part, monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(netrc))
+    entry = "machine 127.0.0.1 login USER password PASSWORD$"
+    with pytest.raises(UserError, match=f"answers 401 .*; if it takes a login, write it into {netrc}, .*: {entry}"):
+        get(answer(answer_with(401)), part)
+    netrc.write_text("machine 127.0.0.1\n")
+    netrc.chmod(0o600)
+    assert "its entry for 127.0.0.1 has no login and is not used; expected machine" in get(resumable(CONTENT), part)[0]
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    with pytest.raises(UserError, match=f"the login for 127.0.0.1 in {netrc} is not accepted$"):
+        get(answer(answer_with(401)), part)
 
 
 def test_the_default_login_of_netrc_goes_nowhere(part, monkeypatch, tmp_path):

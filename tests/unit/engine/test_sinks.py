@@ -11,13 +11,14 @@ import types
 import numpy as np
 import pytest
 
+from paddlevideo.cli.main import main
 from paddlevideo.config import Config
 from paddlevideo.engine.sinks import SINKS, CsvFiles, JsonLines, MLflow, Sink, SinkRun, Sinks
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.reporting.training_report import TrainingReport
 from paddlevideo.settings import Options, Settings
-from tests.tiny import tsm_config
+from tests.tiny import save, tsm_config
 
 PICTURE = np.zeros((4, 6, 3), "uint8")
 
@@ -47,6 +48,21 @@ def test_a_library_that_is_missing_is_named_before_anything_is_written(run, monk
     with pytest.raises(UserError, match=f"LOGGING: {name} needs 'pip install "):
         Sinks.of(run, {name: {}})
     assert list(run.folder.iterdir()) == []
+
+
+def test_libraries_that_are_missing_are_mistakes_of_the_configuration(clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    config = tsm_config(clips, tmp_path / "out") | {"LOGGING": ["csv", {"wandb": {"project": "x"}}]}
+    assert main(["check", "-c", str(save(config, tmp_path / "c.yaml"))]) == 2
+    assert capsys.readouterr().err.splitlines()[1:] == ["  LOGGING: wandb needs 'pip install wandb'"]
+
+
+def test_a_library_that_cannot_be_imported_is_named_with_the_reason(run, monkeypatch, tmp_path):
+    (tmp_path / "wandb.py").write_text("from math import of_another_version\n")
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="LOGGING: wandb: its library cannot be imported .*of_another_version"):
+        Sinks.of(run, {"wandb": {}})
 
 
 def test_csv_files_get_columns_that_come_later_and_continue_after_a_resume(run):

@@ -106,6 +106,21 @@ def test_a_wrong_monitor_is_named_before_the_first_step(clips, tmp_path):
     assert not [*tmp_path.glob("*.pdparams")]
 
 
+@pytest.mark.parametrize(
+    ("monitor", "several", "wrong"),
+    [("top3", False, True), ("top5", False, False), ("mAP", False, True), ("mAP", True, False), ("top1", True, True)],
+)
+def test_a_wrong_monitor_is_a_mistake_of_the_configuration(clips, tmp_path, capsys, monitor, several, wrong):
+    config = tsm_config(clips, tmp_path / "out") | {"monitor": monitor}
+    if several:
+        config["MODEL"]["head"]["loss_cfg"] = {"name": "BCELossWithLogits"}
+        for split in ("train", "valid", "test"):
+            config["DATASET"][split] = config["DATASET"][split] | {"multi_label": True}
+    words = ["-c", str(save(config, tmp_path / "c.yaml"))]
+    assert main(["check", *words]) == (2 if wrong else 0)
+    assert (f"  monitor: '{monitor}' is no figure of TopKMetric" in capsys.readouterr().err) == wrong
+
+
 def test_a_wrong_monitor_moves_no_earlier_run(clips, tmp_path):
     train(config_of(clips, tmp_path, epochs=1), Options(max_iters=1))
     with pytest.raises(UserError, match="monitor: 'top3' is no figure"):

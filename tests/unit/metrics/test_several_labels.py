@@ -10,6 +10,15 @@ SCORES = np.array([[0.9, 0.2, 0.1], [0.6, 0.35, 0.2], [0.4, 0.3, 0.3], [0.1, 0.1
 HOT = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 0], [0, 0, 0]], "float32")
 
 
+@pytest.mark.parametrize("topk", [3, (1, 2)])
+@pytest.mark.parametrize("several", [True, False])
+def test_the_figures_that_a_monitor_may_name_are_those_that_are_computed(topk, several):
+    metric = TopKMetric(topk)
+    metric.update(np.arange(4), {"scores": SCORES}, {"label": HOT if several else np.array([0, 1, 2, 0])})
+    computed = [name for name in metric.compute() if not name.startswith("num_")]
+    assert list(metric.figure_names(several)) == computed and set(computed) < set(metric.figure_names(None))
+
+
 def test_figures_by_hand():
     rows = class_rows(SCORES, HOT, 0.5)
     assert [(r["num_truth"], r["num_predicted"], r["num_right"]) for r in rows] == [(3, 2, 2), (2, 0, 0), (0, 0, 0)]

@@ -72,6 +72,13 @@ def page_of(found, names=None):
     return Page(render(ReportPage("a test", score(found), found, names)))
 
 
+@pytest.mark.parametrize(("classes", "shown"), [(5, False), (6, True)])
+def test_a_top_k_of_at_most_k_classes_is_left_out(classes, shown):
+    found = results(classes, 20)
+    text = render(ReportPage("a test", {"top1": 0.5, "top5": 1.0}, found))
+    assert "</b>top1</li>" in text and ("</b>top5</li>" in text) == shown
+
+
 def test_the_class_table_counts_what_is_there():
     labels = np.array([0, 0, 0, 1, 1, 2])
     scores = np.eye(4)[[0, 1, 1, 1, 0, 2]]

@@ -122,6 +122,28 @@ def test_the_page_has_the_figures_and_no_name_can_act(tmp_path):
     assert row[1:4] == ["1.25", "0.25", "0.75"]
 
 
+@pytest.mark.parametrize(("classes", "shown"), [(5, False), (6, True)])
+def test_a_top_k_of_at_most_k_classes_is_left_out(tmp_path, classes, shown):
+    lines = [record("train", 1, loss=2.0, top1=0.5, top5=1.0), record("epoch", 2, loss=1.25, top1=0.25, top5=1.0)]
+    history = history_of(tmp_path, [*lines, record("val", 2, top1=0.75, top5=1.0)])
+    config = {"MODEL": {"head": {"name": "TSMHead", "num_classes": classes}}}
+    text = render([RunView("run", history, {"primary": "top5"}, config)], "run")
+    assert ("top5" in text, "best top5, epoch 1" in text) == (shown, shown) and "<figcaption>top1" in text
+    both = render([RunView("other", history), RunView("run", history, {}, config)], "both")
+    (figure,) = re.findall(r"<figcaption>top5.*?</figure>", both)
+    assert "other, val" in figure and ("run, val" in figure) == shown
+
+
+def epoch_ticks(epochs):
+    svg = chart("top1", "epoch", [Series("val", np.array(epochs), np.full(len(epochs), 0.5))])
+    return [int(label) for label in re.findall(r'text-anchor="middle">([^<]*)<', svg)]
+
+
+def test_the_axis_of_epochs_has_whole_numbers_from_1():
+    assert epoch_ticks([1]) == [1] and epoch_ticks([1, 2]) == [1, 2]
+    assert epoch_ticks([3, 6, 9]) == [1, 2, 4, 6, 8] and epoch_ticks([50, 100]) == [1, 20, 40, 60, 80, 100]
+
+
 def folder_of(place, name, rate, loss):
     folder = place / name
     folder.mkdir(parents=True)
