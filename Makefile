@@ -11,7 +11,8 @@ export OMP_NUM_THREADS ?= 1
 # nproc gives OMP_NUM_THREADS where that is set
 JOBS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo demo-ava demo-long studio test-studio test-openvino test test-slow lint format bench clean
+.PHONY: setup demo demo-ava demo-long studio test-studio test-openvino test test-slow test-reliability lint format \
+    bench clean
 
 setup: $(VENV)/.ready
 
@@ -50,10 +51,15 @@ test-openvino: setup
 	    $(BIN)/python -m pytest $$file || exit 1; done
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow' --ignore tests/studio
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow and not reliability' --ignore tests/studio
 
 test-slow: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not reliability'
+
+# every fault as often as the scorecard requires it; writes benchmarks/reliability.md
+test-reliability: setup
+	$(BIN)/python -m pytest -p tests.faults.scorecard --scorecard benchmarks/reliability.md -m scorecard \
+	    -n $(JOBS) --dist loadgroup
 
 lint: setup
 	$(BIN)/ruff check .

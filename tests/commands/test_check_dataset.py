@@ -51,6 +51,7 @@ def test_a_sound_data_set_passes(place, run_tool):
     assert found["sets"]["val"]["samples_by_class"] == {"0": 1, "1": 1}
 
 
+@pytest.mark.scorecard(34)
 def test_everything_that_is_wrong_with_its_line(place, run_tool):
     cut("videos/v4.mp4", "videos/cut.mp4", 0.6)
     write_clip("videos/short.mp4", numbered_frames(5, seed=20))

@@ -72,6 +72,7 @@ def test_json_and_csv_hold_what_was_printed(tiny, run_tool, tmp_path):
         assert record["top"][1] == {"class": int(row["class_2"]), "score": float(row["score_2"]), "name": row["name_2"]}
 
 
+@pytest.mark.scorecard(38)
 def test_a_bad_video_is_named_and_what_was_done_is_kept(tiny, model, run_tool, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(tiny.videos[1].read_bytes()[:700])
     videos = [tiny.videos[0], tmp_path / "bad.mp4", tiny.videos[2]]

@@ -68,6 +68,7 @@ def test_nul_and_control_characters_in_a_name():
     assert caught.value.reason == "missing" and str(caught.value).isprintable()
 
 
+@pytest.mark.scorecard(16)
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_evaluation_raises(folder, num_workers):
     dataset = dataset_of(folder, ["good.mp4", "half.mp4"])
@@ -97,6 +98,7 @@ def test_counting_needs_one_readable_file(folder):
 MIXED = ["clip_0", "unreadable_1", "clip_2", "clip_3", "unreadable_4", "clip_5", "clip_6"]
 
 
+@pytest.mark.scorecard(15)
 def test_training_replaces_by_rule(tmp_path):
     dataset = dataset_of(tmp_path, MIXED)
     loader = loader_of(dataset, 7)

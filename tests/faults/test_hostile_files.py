@@ -59,6 +59,7 @@ def test_every_door_refuses_them(door, name, tmp_path):
         read(tmp_path / file)
 
 
+@pytest.mark.scorecard(2)
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_honest_arrays_of_every_plain_type_load_bit_for_bit(tmp_path, protocol):
     content = OrderedDict((kind, np.arange(6).astype(kind).reshape(2, 3)) for kind in "?bhilqBHILQefdFD")
@@ -105,6 +106,7 @@ YAML = {
 }
 
 
+@pytest.mark.scorecard(5)
 @pytest.mark.parametrize("name", YAML)
 def test_yaml_of_any_kind_ends_in_one_error(name, tmp_path):
     (tmp_path / "x.yaml").write_text(YAML[name] + "\n")
@@ -156,6 +158,7 @@ NPZ = {
 }
 
 
+@pytest.mark.scorecard(11)
 @pytest.mark.parametrize("name", NPZ)
 def test_person_boxes_of_any_npz_end_in_one_line(name, tmp_path):
     NPZ[name](tmp_path / "x.npz")

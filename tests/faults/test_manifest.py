@@ -30,6 +30,7 @@ def manifest_of(stem):
     return stem.with_name(stem.name + ".pdstates")
 
 
+@pytest.mark.scorecard(20, times=200)
 def test_every_bit_flip_that_changes_the_content_is_detected(tmp_path):
     manifest = manifest_of(point(tmp_path))
     whole = manifest.read_bytes()

@@ -24,6 +24,7 @@ def test_no_reported_damage_is_missed(tmp_path, name):
     assert max(outcome.seconds for outcome in outcomes) < mutants.MAX_SECONDS
 
 
+@pytest.mark.scorecard(14)
 @pytest.mark.slow
 def test_all_mutants():
     # a process of its own, so that a death is seen

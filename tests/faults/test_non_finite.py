@@ -67,6 +67,7 @@ def nan_loss(run: Trainer, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(type(run.framework), "forward", poisoned)
 
 
+@pytest.mark.scorecard(30)
 @pytest.mark.parametrize("clip", [True, False], ids=["clipped", "not clipped"])
 @pytest.mark.parametrize("poison", [nan_clip, nan_gradient, nan_loss])
 def test_a_step_that_is_not_finite_changes_nothing_and_the_run_goes_on(clips, tmp_path, monkeypatch, poison, clip):
@@ -105,6 +106,7 @@ def main(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.scorecard(30)
 @pytest.mark.parametrize("points", [[], ["-o", "checkpoint_steps=1"]], ids=["epoch ends", "every step"])
 def test_a_rate_that_is_far_too_high_stops_the_run_and_a_lower_one_goes_on(clips, tmp_path, points):
     config = tsm_config(clips, tmp_path / "out")

@@ -58,6 +58,7 @@ def resume(clips, output, **options):
     return train(config_for(clips, output), Options(validate=True, resume="auto", **options))
 
 
+@pytest.mark.scorecard(24)
 def test_sigterm_saves_and_the_resumed_run_is_bit_identical(clips, uninterrupted, stopped, tmp_path):
     output = copy_of(stopped, tmp_path / "run")
     resumed = resume(clips, output)
@@ -107,6 +108,7 @@ NEGATIVE = [
 ]  # fmt: skip
 
 
+@pytest.mark.scorecard(23)
 @pytest.mark.parametrize("neglect", NEGATIVE, ids=lambda f: f.__name__[9:])
 def test_without_any_one_item_the_result_differs(clips, uninterrupted, stopped, tmp_path, monkeypatch, neglect):
     """The negative control: the comparison above notices each single item that a resume would forget."""
@@ -116,6 +118,7 @@ def test_without_any_one_item_the_result_differs(clips, uninterrupted, stopped, 
     assert not equal(final(uninterrupted[0]), final(output))
 
 
+@pytest.mark.scorecard(40)
 def test_without_the_best_figure_a_worse_epoch_overwrites_it(clips, stopped, tmp_path, monkeypatch):
     output = copy_of(stopped, tmp_path / "run")
     better = {"best": 1.5, "best_epoch": 1}
@@ -137,6 +140,7 @@ def test_an_item_that_is_missing_is_named(clips, stopped, tmp_path, item):
         train(config_for(clips, output), Options(resume=str(manifest)))
 
 
+@pytest.mark.scorecard(20)
 def test_a_damaged_latest_checkpoint_is_named_and_an_older_one_used(clips, uninterrupted, stopped, tmp_path, caplog):
     output = copy_of(stopped, tmp_path / "run")
     newest = max(output.glob("TSM_step_*.pdparams"))
@@ -156,6 +160,7 @@ def test_nothing_valid_to_resume_is_an_error(clips, stopped, tmp_path):
         resume(clips, output)
 
 
+@pytest.mark.scorecard(39)
 def test_a_second_run_in_the_same_folder_is_refused(clips, tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from paddlevideo.engine.checkpoint import RunFolder; "
@@ -179,6 +184,7 @@ def _start(config_file, *arguments):
     )
 
 
+@pytest.mark.scorecard(21)
 @pytest.mark.parametrize("workers, kill_at", [(0, 2), (2, 7)])
 def test_sigkill_at_a_step_and_resume_is_bit_identical(clips, uninterrupted, tmp_path, workers, kill_at):
     output = tmp_path / "run"

@@ -86,6 +86,7 @@ def test_large_bodies_are_refused_while_they_stream(client):
     assert client.post("/api/import?filename=a.csv", content=b"x" * (17 << 20)).status_code == 413
 
 
+@pytest.mark.scorecard(9, times=16)
 def test_no_path_leads_out_of_the_pages(client, video):
     paths = ["/static/", "/static/../server.py", "/static/..%2fserver.py", "/static/%2e%2e/server.py", "/static/%00",
              "/static//etc/passwd", "/..%2f..%2fetc/passwd", "/api/videos/..%2f..%2fproject.json/media",
@@ -113,6 +114,7 @@ def test_the_docs_are_served_with_their_flag(serve):
     assert "/api/videos/{key}/spans" in paths and "<script" not in client.get("/docs").text
 
 
+@pytest.mark.scorecard(8, times=8)
 def test_every_error_is_one_line_of_json(client, video):
     for method, path, body, status in [
         ("get", "/api/jobs/99", None, 404), ("get", "/api/jobs/x", None, 422), ("delete", "/api/project", None, 405),

@@ -67,6 +67,7 @@ def test_changes_at_once_are_all_written(server, video):
     assert len(read_spans(folder / "spans.jsonl").spans) == 40
 
 
+@pytest.mark.scorecard(8, times=9)
 def test_paths_that_no_library_sends(server):
     client = server[1]
     port = client.base_url.port

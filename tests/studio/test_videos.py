@@ -176,6 +176,7 @@ NAMES = {
 }
 
 
+@pytest.mark.scorecard(9, times=4)
 def test_names_of_files_are_text_and_never_paths(client, clip, project):
     for name, shown in NAMES.items():
         assert clean_name(name) == shown

@@ -55,6 +55,7 @@ def _payloads(marker):
     yield "import", _Call(builtins.__import__, "os")
 
 
+@pytest.mark.scorecard(1, times=15)
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_crafted_files_are_refused_and_never_run(tmp_path, protocol):
     marker = tmp_path / "executed"
@@ -74,6 +75,7 @@ def test_the_payloads_do_run_in_an_ordinary_unpickler(tmp_path):
     assert marker.exists()
 
 
+@pytest.mark.scorecard(2)
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_honest_files_load_bit_for_bit(tmp_path, protocol):
     weights = OrderedDict(
@@ -97,6 +99,7 @@ def test_paddle_reads_what_is_written(tmp_path):
     np.testing.assert_array_equal(paddle.load(str(tmp_path / "x.pdparams"))["w"], np.ones((2, 2)))
 
 
+@pytest.mark.scorecard(4)
 def test_array_bomb_is_refused(tmp_path):
     bomb = _Call(np._core.multiarray._reconstruct, np.ndarray, (1 << 33,), b"b")
     (tmp_path / "bomb.pdparams").write_bytes(pickle.dumps(bomb))
@@ -127,6 +130,7 @@ def test_a_missing_file_is_named(tmp_path):
         read_pickle(tmp_path / "nothing.pdparams")
 
 
+@pytest.mark.scorecard(18)
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     file = tmp_path / "state.json"
     write_atomic(file, "old")

@@ -167,6 +167,7 @@ def test_nothing_is_the_empty_text_and_null_is_none(write, assignment, value):
     assert node == value and type(node) is type(value)
 
 
+@pytest.mark.scorecard(6)
 @pytest.mark.parametrize("text", ["os", "__import__('os').system('true')", "'open(1)'", "!!python/name:os.system"])
 def test_override_values_are_data_and_never_code(write, text):
     value = load_config(write(SOUND), [f"output_dir={text}"])["output_dir"]
@@ -216,6 +217,7 @@ def test_a_mistake_in_a_base_names_the_base(write):
     assert "base.yaml:4" in problems(write("_base_: base.yaml\n"))[0]
 
 
+@pytest.mark.scorecard(5, times=2)
 def test_yaml_tags_and_alias_bombs_are_refused(write):
     assert (
         "model_name"

@@ -182,6 +182,7 @@ def is_free(path):
     return path[0] == "INFERENCE" or (path[0] == "PIPELINE" and len(path) == 3)
 
 
+@pytest.mark.scorecard(35, times=60)
 def test_sixty_random_typos_are_refused_and_the_right_key_is_named(tmp_path):
     rng = random.Random(11)
     named = refused = free = 0

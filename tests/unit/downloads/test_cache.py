@@ -160,6 +160,7 @@ def test_a_lock_that_was_removed_while_it_was_waited_for_is_not_held(home):
     assert list((home / "weights").iterdir()) == []
 
 
+@pytest.mark.scorecard(10)
 @pytest.mark.parametrize("digits", [8, 64])
 def test_a_file_with_another_digest_than_the_index_s_is_not_kept(server, indexed, digits):
     indexed(server[0], sha256=sha256(OTHERS).hexdigest()[:digits])
@@ -196,6 +197,7 @@ def exploit_in_torch_s_form():
     return stream.getvalue()
 
 
+@pytest.mark.scorecard(1)
 @pytest.mark.parametrize("body", [pickle.dumps({"a": Exploit()}, protocol=4), exploit_in_torch_s_form()])
 @pytest.mark.parametrize("name", ["x.pdparams", "x.pth"])
 def test_a_file_that_names_code_runs_nothing(body, name, tmp_path, monkeypatch):

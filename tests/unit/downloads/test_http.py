@@ -152,6 +152,7 @@ def test_a_trickle_and_a_silence_end(part, monkeypatch, window, words):
         get(answer(reply), part)
 
 
+@pytest.mark.scorecard(10)
 def test_a_body_without_end_stops_at_the_limit_and_nothing_is_kept(part):
     def reply(handler):
         handler.send_response(200)
@@ -222,6 +223,7 @@ def redirect(to, status=302):
     return answer(answer_with(status, Location=to))
 
 
+@pytest.mark.scorecard(10)
 def test_another_host_needs_a_permission(part):
     with http_server(resumable(CONTENT)) as port:
         to = f"http://localhost:{port}/y"
@@ -232,6 +234,7 @@ def test_another_host_needs_a_permission(part):
     assert part.read_bytes() == CONTENT
 
 
+@pytest.mark.scorecard(10)
 @pytest.mark.parametrize(
     "to", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://127.0.0.1:1/x", "gopher://x", "//h/x"]
 )
@@ -260,6 +263,7 @@ def test_tls_is_not_left_on_the_way():
         handler.redirect_request(request, None, 302, "", {}, "http://host/x")
 
 
+@pytest.mark.scorecard(10)
 @pytest.mark.parametrize(
     ("address", "words"),
     [

@@ -83,6 +83,7 @@ def test_a_slow_disk_changes_no_bit(clips, tmp_path, monkeypatch):
     assert files_of(tmp_path / "slow") == quick
 
 
+@pytest.mark.scorecard(18)
 def test_a_full_disk_ends_the_run_at_the_next_step_in_one_line(clips, tmp_path, monkeypatch):
     write_pickle = checkpoint.write_pickle
 
@@ -157,6 +158,7 @@ runpy.run_path("main.py", run_name="__main__")
 """
 
 
+@pytest.mark.scorecard(17)
 @pytest.mark.parametrize("at, left", [("step_00000001", 0), ("step_00000003", 2)])
 def test_a_kill_while_a_point_is_written_leaves_the_older_ones(clips, tmp_path, at, left):
     config = config_for(clips, tmp_path / "run").to_dict()

@@ -111,6 +111,7 @@ def test_the_student_is_tested_and_exported_with_its_own_file_or_the_whole(whole
     assert stems[0].read_bytes() == stems[1].read_bytes()
 
 
+@pytest.mark.scorecard(22)
 @pytest.mark.parametrize("frozen", [(True, False), (False, False)], ids=["teacher from its file", "mutual"])
 def test_a_resumed_run_ends_with_the_same_bits(clips, teacher, tmp_path, frozen):
     def run(output, **options):

@@ -173,12 +173,14 @@ def job(tmp_path, clips):
             process.wait()
 
 
+@pytest.mark.scorecard(27)
 def test_a_dead_rank_brings_the_job_down(tmp_path, clips, job):
     process = job(timesformer_config(clips, tmp_path / "run") | {"epochs": 500}, at_least=3)
     os.kill(_rank(process.pid, "1"), signal.SIGKILL)
     assert process.wait(timeout=60) != 0  # EXIT_RANK_LOST, where gloo does not abort rank 0
 
 
+@pytest.mark.scorecard(28)
 @pytest.mark.parametrize("stopped, log", [("0", "log.rank1.txt"), ("1", "log.txt")])
 def test_a_stopped_rank_brings_the_job_down_and_is_named(tmp_path, clips, job, stopped, log):
     config = timesformer_config(clips, tmp_path / "run") | {"epochs": 500}
@@ -191,6 +193,7 @@ def test_a_stopped_rank_brings_the_job_down_and_is_named(tmp_path, clips, job, s
     )
 
 
+@pytest.mark.scorecard(29)
 def test_ranks_save_and_end_when_their_launcher_is_killed(tmp_path, clips, job):
     process = job(timesformer_config(clips, tmp_path / "run") | {"epochs": 500}, at_least=3)
     ranks = [_rank(process.pid, number) for number in "01"]
@@ -203,6 +206,8 @@ def test_ranks_save_and_end_when_their_launcher_is_killed(tmp_path, clips, job):
     assert list((tmp_path / "run").glob("TimeSformer_step_*.pdstates"))
 
 
+@pytest.mark.scorecard(22)
+@pytest.mark.scorecard(29)
 def test_sigterm_to_the_launcher_saves_and_resuming_is_bit_identical(tmp_path, clips, job):
     config = timesformer_config(clips, tmp_path / "whole") | {"epochs": 40}
     config["MODEL"]["backbone"]["drop_path_rate"] = 0.2
@@ -247,6 +252,7 @@ def test_a_fresh_start_beside_another_run_is_refused_on_every_rank_without_hangi
     assert (tmp_path / "run" / "TimeSformer_epoch_00002.pdparams").is_file()
 
 
+@pytest.mark.scorecard(30)
 def test_a_nan_clip_on_one_rank_is_named_by_rank_0_and_no_rank_takes_the_step(tmp_path, clips):
     config = tsm_config(clips, tmp_path / "run") | {"epochs": 1}
     file = save(config, tmp_path / "run.yaml")

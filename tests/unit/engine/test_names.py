@@ -15,6 +15,7 @@ from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS
 from paddlevideo.video_files import find_videos
 
 
+@pytest.mark.scorecard(12)
 def test_whatever_a_command_prints_is_escaped(monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), "ascii", errors="strict")
     monkeypatch.setattr(sys, "stdout", out)

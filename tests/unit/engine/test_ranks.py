@@ -94,6 +94,7 @@ def ending(process):
     return process.returncode, out + err
 
 
+@pytest.mark.scorecard(28)
 @pytest.mark.parametrize("scene", ["barriers", "collective"])
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_stopped_rank_is_named_and_ends_the_others(ranks, scene, stopped):
@@ -105,6 +106,7 @@ def test_a_stopped_rank_is_named_and_ends_the_others(ranks, scene, stopped):
         assert f"error: rank {stopped} hangs: no heartbeat for 2 s (PADDLEVIDEO_HANG_LIMIT_S), last seen in " in text
 
 
+@pytest.mark.scorecard(28)
 def test_a_deadlocked_main_thread_is_a_rank_that_hangs(ranks):
     for process in ranks("deadlock"):
         code, text = ending(process)
@@ -112,6 +114,7 @@ def test_a_deadlocked_main_thread_is_a_rank_that_hangs(ranks):
         assert "error: rank 1 hangs: its main thread has not run for 3 s (PADDLEVIDEO_STALL_LIMIT_S), in " in text
 
 
+@pytest.mark.scorecard(27)
 @pytest.mark.parametrize("scene, killed", [("barriers", 0), ("barriers", 1), ("forked", 1)])
 def test_a_killed_rank_ends_the_others(ranks, scene, killed):
     processes = ranks(scene, world=3)

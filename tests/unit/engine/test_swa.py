@@ -163,6 +163,7 @@ def test_batch_norms_that_do_not_train_are_left_alone():
     assert batch_norms(network) == [network.student]
 
 
+@pytest.mark.scorecard(22)
 def test_a_stopped_run_is_resumed_bit_by_bit(clips, whole, stopped, tmp_path):
     output = copy_of(stopped, tmp_path / "run")
     assert (output / "TSM_step_00000007.pdswa").is_file() and not (output / "TSM_step_00000004.pdswa").exists()
@@ -196,6 +197,7 @@ def _without_ema(point):
 NEGATIVE = [_without_mean, _without_position, _without_number, _without_ema]
 
 
+@pytest.mark.scorecard(23)
 @pytest.mark.parametrize("neglect", NEGATIVE, ids=lambda f: f.__name__[9:])
 def test_without_any_one_item_the_result_differs(clips, whole, stopped, tmp_path, monkeypatch, neglect):
     output = copy_of(stopped, tmp_path / "run")

@@ -181,6 +181,7 @@ def test_test_writes_results_per_video(clips, tmp_path):
         run_test(Config(config), Options(weights=weights), "results.xml")
 
 
+@pytest.mark.scorecard(36)
 def test_weights_for_another_number_of_classes_are_refused_with_shapes(clips, tmp_path):
     config = tsm_config(clips, tmp_path / "run")
     train(Config(config), Options(validate=True, max_iters=1))
@@ -206,7 +207,7 @@ def main(*arguments):
     "change, arguments, words",
     [
         ({}, ["--test"], "-w PATH"),
-        ({}, ["--device", "gpu"], "use --device cpu"),
+        pytest.param({}, ["--device", "gpu"], "use --device cpu", marks=pytest.mark.scorecard(37)),
         ({"epocs": 1}, [], "did you mean 'epochs'?"),
         ({"DATASET": {"batch_size": 64}}, [], "batch"),
     ],

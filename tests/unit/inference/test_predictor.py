@@ -163,7 +163,7 @@ def test_labels_that_do_not_fit_are_refused(tiny):
 @pytest.mark.parametrize(
     "choice, way_out",
     [
-        ({"use_gpu": True}, "--use_gpu=False"),
+        pytest.param({"use_gpu": True}, "--use_gpu=False", marks=pytest.mark.scorecard(37)),
         ({"use_tensorrt": True}, "--use_tensorrt=False"),
         ({"precision": "fp16"}, "--precision=fp32"),
         ({"precision": "int8"}, "--precision=fp32"),

@@ -160,6 +160,7 @@ def test_two_iterators_side_by_side(dataset):
     loader.close()
 
 
+@pytest.mark.scorecard(25)
 def test_killed_worker(dataset):
     batches = loader_of(dataset, 1, num_workers=1, pipeline=SlowPipeline()).epoch(0)
     next(batches)
@@ -189,6 +190,7 @@ def stop_worker(sample, rng):
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+@pytest.mark.scorecard(26)
 @pytest.mark.parametrize("stuck", [DeafPipeline(), stop_worker], ids=["in a read", "stopped"])
 def test_a_stuck_worker_is_ended(dataset, monkeypatch, stuck):
     monkeypatch.setattr(workers, "hang_limit_s", lambda *_: 1.0)
@@ -297,6 +299,7 @@ def test_reading_keys_belong_to_the_loader(tmp_path, fake_pipeline):
     assert (samples.on_error, samples.timeout_s, samples.max_replacements) == ("raise", 7.5, 2)
 
 
+@pytest.mark.scorecard(33)
 def test_training_set_smaller_than_a_batch(tmp_path, fake_pipeline):
     with pytest.raises(UserError, match="5 samples make no batch of 4 on 2"):
         build_loader(section(tmp_path), {}, "train", **{**GIVEN, "drop_last": True}, world_size=2)

@@ -20,6 +20,7 @@ def pairs(dataset):
     return [(record["filename"], record["label"]) for record in dataset.records]
 
 
+@pytest.mark.scorecard(34)
 @pytest.mark.parametrize(
     "text",
     [
@@ -53,6 +54,7 @@ def test_prefix_and_suffix(tmp_path):
     assert pairs(VideoDataset(write(tmp_path, "/abs/a.mp4 3\n../b.mp4 1\n"))) == [("/abs/a.mp4", 3), ("../b.mp4", 1)]
 
 
+@pytest.mark.scorecard(32, times=3)
 def test_all_bad_lines_at_once(tmp_path):
     file = write(tmp_path, "a.mp4 x\nb.mp4 -1\n\nc.mp4 9\nd.mp4 0\n")
     with pytest.raises(ConfigError) as caught:
@@ -72,6 +74,7 @@ def test_missing_label_and_many_mistakes(tmp_path):
     assert len(str(caught.value).splitlines()) < 25
 
 
+@pytest.mark.scorecard(33)
 @pytest.mark.parametrize(
     "text, message", [("", "list is empty"), ("\n \n", "list is empty"), ("path,label\n", "no samples")]
 )
@@ -87,6 +90,7 @@ def test_no_list(tmp_path):
         VideoDataset(write(tmp_path, b"\xff\xfe\x00\x80"))
 
 
+@pytest.mark.scorecard(9, times=3)
 def test_paths_that_leave_the_prefix(tmp_path):
     root = tmp_path / "root"
     root.mkdir()
@@ -99,6 +103,7 @@ def test_paths_that_leave_the_prefix(tmp_path):
         VideoDataset(write(tmp_path, "a\0b.mp4 0\n"))
 
 
+@pytest.mark.scorecard(9)
 def test_link_that_leaves_the_prefix(tmp_path):
     root, outside = tmp_path / "root", tmp_path / "secret.mp4"
     root.mkdir()
@@ -155,6 +160,7 @@ def test_registry_reads_the_arguments():
         assert {"suffix", "num_retries", "allow_outside_root"} <= set(arguments)
 
 
+@pytest.mark.scorecard(12)
 def test_names_cannot_write_to_a_terminal(tmp_path):
     with pytest.raises(ConfigError) as caught:
         VideoDataset(write(tmp_path, "a\x1b[31m.mp4 x\x07\n"))
