@@ -16,13 +16,13 @@ from paddlevideo.engine.training import train
 from paddlevideo.safe_io import read_pickle
 
 
-def train_until_sigterm(config, options, step: int) -> int:
-    """Trains, and sends SIGTERM to this process in the given optimizer step; returns the exit code."""
+def train_until_sigterm(config, options, step: int, number: int = signal.SIGTERM) -> int:
+    """Trains, and sends SIGTERM (or SIGINT) to this process in the given optimizer step; returns the exit code."""
     after_step = CheckpointHook.after_step
 
     def stop_then_save(hook, run):
         if run.progress.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(0.05)
         after_step(hook, run)
 

@@ -68,6 +68,18 @@ def test_sigterm_saves_and_the_resumed_run_is_bit_identical(clips, uninterrupted
     assert validate == {h.name: h.state_dict() for h in uninterrupted[1].hooks}["validate"]
 
 
+@pytest.mark.reliability
+@pytest.mark.scorecard(24)
+@pytest.mark.parametrize("step", range(1, 11))
+def test_either_signal_at_any_step_saves_and_resumes_bit_by_bit(clips, uninterrupted, tmp_path, step):
+    number = (signal.SIGTERM, signal.SIGINT)[step % 2]
+    options = Options(validate=True, seed=SEED)
+    assert train_until_sigterm(config_for(clips, tmp_path), options, step, number) == 128 + number
+    assert not (tmp_path / LAST).exists()
+    resume(clips, tmp_path)
+    assert equal(final(uninterrupted[0]), final(tmp_path))
+
+
 def _without_weights(point):
     for key, value in point.arrays[".pdparams"].items():
         if "_batch_norm" not in key:
