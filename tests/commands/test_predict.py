@@ -194,3 +194,34 @@ def test_an_export_from_before_interpolations_were_noted_keeps_its_pixels(tiny, 
     old, linear, new = outputs
     assert (old.code, old.out) == (0, linear.out) and old.out != new.out
     assert "Scale.interpolation: here 'antialias', exported 'linear'" in old.err
+
+
+@pytest.mark.reliability
+@pytest.mark.scorecard(38, times=10)
+def test_each_of_ten_bad_files_ends_in_its_line(tiny, model, run_tool, tmp_path):
+    whole = tiny.videos[1].read_bytes()
+    bad = {
+        "empty": b"", "text": b"no video\n" * 40, "cut": whole[:700], "head": whole[:16], "zeros": bytes(5000),
+        "end": whole[len(whole) // 2 :], "noise": np.random.default_rng(0).bytes(5000), "picture": b"\x89PNG",
+        "archive": b"PK\x03\x04" + bytes(99), "one byte": b"x",
+    }  # fmt: skip
+    for name, content in bad.items():
+        file = tmp_path / f"{name}.mp4"
+        file.write_bytes(content)
+        done = run_tool("predict", "-i", file, *model)
+        assert done.code == 2 and file.name in done.err.splitlines()[-1] and "Traceback" not in done.err, done.err
+
+
+SHELL = ("$(touch x).mp4", "`touch x`.mp4", "; touch x;.mp4", "| touch x |.mp4", "a || touch x ||.mp4")
+
+
+@pytest.mark.reliability
+@pytest.mark.scorecard(13, times=len(SHELL))
+def test_no_name_of_a_video_reaches_a_shell(tiny, model, run_tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in SHELL:
+        subprocess.run(["sh", "-c", f"ls {name}"], capture_output=True)
+        Path("x").unlink()  # a shell does run it
+        shutil.copy(tiny.videos[0], name)
+        assert run_tool("predict", "-i", name, *model).code == 0
+        assert not Path("x").exists(), name

@@ -1,9 +1,50 @@
-"""Pickles that no honest program writes: what ``numpy`` would build from them is not memory of its own, or too much."""
+"""Pickles that no honest program writes: they call code, forge memory, or grow when they are read."""
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+
+class Call:
+    """Is pickled as a call of this function with these arguments."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def payloads(marker: Path) -> Iterator[tuple[str, object]]:
+    """Objects whose pickles call something; most would create ``marker``."""
+    import builtins
+    import functools
+    import operator
+    import shutil
+    import subprocess
+
+    touch = f"touch {marker}"
+    yield "os.system", Call(os.system, touch)
+    yield "subprocess", Call(subprocess.call, ["touch", str(marker)])
+    yield "subprocess.Popen", Call(subprocess.Popen, ["touch", str(marker)])
+    yield "exec", Call(builtins.exec, f"open({str(marker)!r}, 'w')")
+    yield "eval", Call(builtins.eval, f"open({str(marker)!r}, 'w')")
+    yield "open", Call(builtins.open, str(marker), "w")
+    yield "getattr", Call(builtins.getattr, "text", "upper")
+    yield "copyfile", Call(shutil.copyfile, __file__, str(marker))
+    yield "mkdir", Call(os.mkdir, str(marker))
+    yield "partial", Call(functools.partial, os.system, touch)
+    yield "methodcaller", Call(operator.methodcaller, "system", touch)
+    yield "nested", {"weight": np.ones(2), "more": [Call(os.system, touch)]}
+    yield "numpy.load", Call(np.load, str(marker))
+    yield "numpy.fromfile", Call(np.fromfile, str(marker))
+    yield "import", Call(builtins.__import__, "os")
 
 
 class Global:

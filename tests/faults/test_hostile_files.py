@@ -28,7 +28,7 @@ from paddlevideo.preparation.person_annotations import ImportOptions, read_peopl
 from paddlevideo.reporting.results import read_results
 from paddlevideo.safe_io import read_pickle
 from paddlevideo.torch_files import read_torch
-from tests.faults.crafted_pickles import BOMBS, FORGED, dump
+from tests.faults.crafted_pickles import BOMBS, FORGED, dump, payloads
 from tests.tiny import ROOT
 from tests.torch_writer import Tensor, write_zip
 
@@ -57,6 +57,82 @@ def test_every_door_refuses_them(door, name, tmp_path):
     (tmp_path / file).write_bytes(BOMBS[name] if name in BOMBS else dump(FORGED[name]))
     with pytest.raises(UserError, match=rf"{file}: (refused|damaged)"):
         read(tmp_path / file)
+
+
+def pickles(marker):
+    """Name -> pickle of protocols 2 and 4 that call something, or that forge memory."""
+    calls = payloads(marker)
+    found = {f"{name} {p}": pickle.dumps({"a": value}, protocol=p) for name, value in calls for p in (2, 4)}
+    return found | {name: dump({"a": value}) for name, value in FORGED.items()}
+
+
+def put(form, path, content):
+    """Writes a pickle as it is, or in the archive that ``torch.save`` makes of it."""
+    if form == "pickle":
+        path.write_bytes(content)
+        return
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+        archive.writestr("archive/version", b"3\n")
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("form", ["pickle", "torch"])
+@pytest.mark.parametrize(
+    "door",
+    [
+        pytest.param(door, marks=pytest.mark.scorecard(1 if door in ("pdparams", "converter") else 3, times=53))
+        for door in DOORS
+    ],
+)
+def test_every_door_refuses_every_pickle_and_runs_nothing(door, form, tmp_path):
+    file, read = DOORS[door]
+    crafted = pickles(tmp_path / "executed")
+    assert len(crafted) == 53
+    for name, content in crafted.items():
+        put(form, tmp_path / file, content)
+        with pytest.raises(UserError) as caught:
+            read(tmp_path / file)
+        assert file in str(caught.value) and not (tmp_path / "executed").exists(), name
+
+
+BOUNDED = """
+import pickle, resource, sys, time
+from pathlib import Path
+from paddlevideo.config.reading import read_yaml
+from paddlevideo.errors import ConfigError, DamagedFileError, UnsafeFileError
+from paddlevideo.safe_io import read_pickle
+from tests.faults.test_hostile_files import BOMBS, YAML
+limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + (1 << 30)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+file = Path(sys.argv[1])
+for read, contents in ((read_pickle, BOMBS), (read_yaml, {name: text.encode() for name, text in YAML.items()})):
+    for name, content in contents.items():
+        file.write_bytes(content)
+        start = time.process_time()
+        try:
+            outcome = repr(read(file))[:100]
+        except (ConfigError, DamagedFileError, UnsafeFileError):
+            outcome = "refused"
+        except Exception as error:
+            outcome = repr(error)
+        if outcome != "refused" or time.process_time() - start > 5:
+            print(f"{name}: {outcome}, {time.process_time() - start:.1f} s")
+        print("a file", file=sys.stderr)
+try:
+    pickle.loads(BOMBS["an array of numbers without bytes"])
+except MemoryError:
+    print("the limit holds", file=sys.stderr)
+"""
+
+
+@pytest.mark.reliability
+@pytest.mark.scorecard(4, times=len(BOMBS) + 13)
+def test_files_that_grow_are_refused_within_five_seconds_and_a_gibibyte(tmp_path):
+    command = [sys.executable, "-c", BOUNDED, str(tmp_path / "x.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0 and done.stdout == "", done.stdout + done.stderr[-2000:]
+    assert done.stderr.count("a file") == len(BOMBS) + 13 and "the limit holds" in done.stderr
 
 
 @pytest.mark.scorecard(2)

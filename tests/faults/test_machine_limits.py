@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +20,7 @@ from paddlevideo.loader.workers import _death
 from paddlevideo.memory import OutOfMemoryError
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.settings import Options
-from tests.tiny import make_clips, run_test, tsm_config
+from tests.tiny import ROOT, make_clips, run_test, save, tsm_config
 
 ALLOCATION = (
     "(ResourceExhausted) Fail to alloc memory of 2433228800 size, error code is 12.\n  [Hint: ...] (at /x.cc:44)\n"
@@ -77,6 +79,46 @@ def test_out_of_memory_names_the_batch(mode, tmp_path, monkeypatch):
     clips = "2 clips" if mode == "train" else "3 clips"
     assert f"{clips} (1 view of 4 frames, 32 x 32 pixels) (Fail to alloc memory of 2433228800" in str(caught.value)
     assert "lower DATASET." in str(caught.value) and "\n" not in str(caught.value)
+
+
+GREEDY = """
+import resource, runpy, sys
+from pathlib import Path
+import paddle
+from paddlevideo.engine.trainer import Trainer
+from paddlevideo.modeling.frameworks.recognizers import Recognizer2D
+step, forward, limited = Trainer._step, Recognizer2D.forward, sys.argv.pop(1) == "limited"
+values = [1]
+def at_step_six(run, window):
+    if run.progress.step == 6:
+        values[0] = 1 << 28  # a gibibyte
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + (1 << 28)
+        if limited:
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    return step(run, window)
+def with_more(self, batch, mode="loss"):
+    paddle.ones(values)
+    return forward(self, batch, mode)
+Trainer._step, Recognizer2D.forward = at_step_six, with_more
+sys.argv[0] = "main.py"
+runpy.run_path("main.py", run_name="__main__")
+"""
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("limit", ["limited", "unlimited"])
+@pytest.mark.scorecard(31)
+def test_a_process_at_its_limit_of_memory_ends_in_one_line_and_keeps_its_points(clips, tmp_path, limit):
+    config = tsm_config(clips, tmp_path / "out") | {"checkpoint_steps": 1}
+    command = [sys.executable, "-c", GREEDY, limit, "-c", str(save(config, tmp_path / "config.yaml"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    if limit == "unlimited":
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == EXIT_USER_ERROR, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "out of memory in" in last and "lower DATASET." in last and "Traceback" not in done.stderr
+    assert RunFolder(tmp_path / "out", "TSM", lock=False).newest().state["progress"]["step"] >= 5
 
 
 def test_what_the_machine_lacks_is_not_laid_at_the_clip():

@@ -11,6 +11,8 @@ import pytest
 
 from tests.faults import mutants
 
+ROUNDS = 4
+
 
 def readers():
     return [name for name in mutants.READERS if name != "decord" or importlib.util.find_spec("decord")]
@@ -24,16 +26,16 @@ def test_no_reported_damage_is_missed(tmp_path, name):
     assert max(outcome.seconds for outcome in outcomes) < mutants.MAX_SECONDS
 
 
-@pytest.mark.scorecard(14)
+@pytest.mark.scorecard(14, times=ROUNDS * len(mutants.SOURCES) * len(mutants.DAMAGES))
 @pytest.mark.slow
 def test_all_mutants():
     # a process of its own, so that a death is seen
-    arguments = ["--seed", "0", "--rounds", "3", "--readers", *readers()]
+    arguments = ["--seed", "0", "--rounds", str(ROUNDS), "--readers", *readers()]
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.mutants", *arguments],
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]

@@ -161,12 +161,21 @@ def test_two_iterators_side_by_side(dataset):
 
 
 @pytest.mark.scorecard(25)
-def test_killed_worker(dataset):
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        *(pytest.param(n, marks=pytest.mark.reliability) for n in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)),
+        pytest.param(signal.SIGFPE, marks=pytest.mark.reliability),
+    ],
+)
+def test_killed_worker(dataset, number):
     batches = loader_of(dataset, 1, num_workers=1, pipeline=SlowPipeline()).epoch(0)
     next(batches)
-    multiprocessing.active_children()[0].kill()
+    os.kill(multiprocessing.active_children()[0].pid, number)
     start = time.monotonic()
-    with pytest.raises(UserError, match="a data worker died .*exit code -9.*num_workers"):
+    words = "-9.*num_workers" if number == signal.SIGKILL else ""  # Paddle handles the others
+    with pytest.raises(UserError, match=f"a data worker died .*exit code {words}.*clip_"):
         list(batches)
     assert time.monotonic() - start < 15
     assert not multiprocessing.active_children()

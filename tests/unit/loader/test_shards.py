@@ -1,6 +1,8 @@
 """Shards: the same samples as loose files, the same batches whatever reads them, and every damage named."""
 
+import contextlib
 import gzip
+import io
 import json
 import os
 import shutil
@@ -608,3 +610,32 @@ def test_a_damaged_index(copied, how):
         np.savez(path, **arrays_ | {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)})
     with pytest.raises(UserError, match=r"shards\.npz: (damaged|an index of format 99|the class name 'a.x1b)"):
         read_index(str(path))
+
+
+ESCAPES = {
+    "upwards": [("../escaped.mp4", b"1"), ("../escaped.cls", b"0")],
+    "absolute": [("{}/escaped.mp4", b"1"), ("{}/escaped.cls", b"0")],
+    "through a link": [("a", ".."), ("a/escaped.mp4", b"1"), ("a/escaped.cls", b"0")],
+}
+
+
+@pytest.mark.reliability
+@pytest.mark.scorecard(11)
+@pytest.mark.parametrize("members", ESCAPES.values(), ids=ESCAPES)
+def test_no_member_of_a_shard_is_written_outside(tmp_path, monkeypatch, members):
+    Path(tmp_path / "inside" / "s").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "inside")
+    with tarfile.open("s/a.tar", "w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name.format(tmp_path))
+            if isinstance(content, str):
+                member.type, member.linkname = tarfile.SYMTYPE, content
+            else:
+                member.size = len(content)
+            archive.addfile(member, io.BytesIO(content if isinstance(content, bytes) else b""))
+    with contextlib.suppress(UserError):
+        ShardDataset("s")
+    assert not (tmp_path / "escaped.mp4").exists()
+    with tarfile.open("s/a.tar") as archive:
+        archive.extractall(filter="fully_trusted")
+    assert (tmp_path / "escaped.mp4").exists()  # extracting does
