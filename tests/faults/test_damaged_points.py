@@ -143,6 +143,7 @@ def killed(code, folder, ready, pause_s):
     deadline = time.monotonic() + 120
     while not ready():
         assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.0005)
     time.sleep(pause_s)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
