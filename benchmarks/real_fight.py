@@ -28,14 +28,14 @@ from paddlevideo.sources import folds_of
 
 FOLDS = 5
 _ONE_CLIP = ["DATASET.num_workers=0", "DATASET.batch_size=16", "DATASET.test_batch_size=16", "keep_checkpoints=1"]
-_FROZEN = "MODEL.freeze=[backbone.conv1, backbone.conv2, backbone.conv3, backbone.conv4]"
+_FROZEN = f"MODEL.freeze=[{', '.join(f'backbone.conv{k}' for k in range(1, 7))}]"
 # name -> what the recipe changes of --config, and whether it starts from the linear probe of its fold
 RECIPES: dict[str, tuple[list[str], bool]] = {
     "base": ([], False),
     "no shift": (["MODEL.backbone.shift=False"], False),
     "from the probe": ([], True),
-    "early layers frozen": ([_FROZEN], False),
-    "from the probe, early layers frozen": ([_FROZEN], True),
+    "conv1 to conv6 frozen": ([_FROZEN], False),
+    "from the probe, conv1 to conv6 frozen": ([_FROZEN], True),
     "strong augmentation": (["augment=strong"], False),
     "rate x 3": (["OPTIMIZER.learning_rate.values=[0.0003, 0.00006, 0.000015]"], False),
     "rate / 3": (["OPTIMIZER.learning_rate.values=[0.00003, 0.000006, 0.0000015]"], False),
