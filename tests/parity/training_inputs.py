@@ -121,7 +121,7 @@ def batch(case: Case, step: int) -> dict[str, np.ndarray]:
 def _boxes(name: str, count: int, size: int) -> np.ndarray:
     """float32 [count, 4], sides of 0.3 to 0.9 of the picture's: more than the 16 pixels of a pixel of the features.
 
-    Of narrower boxes Paddle's CPU kernel computes another gradient, see benchmarks/README.md.
+    Of narrower ones Paddle's CPU kernel, which is not in use, computes another gradient (benchmarks/README.md).
     """
     share = golden.draw(SEED, name).uniform(0.0, 1.0, (count, 4))
     sides = (0.3 + 0.6 * share[:, 2:]) * size
