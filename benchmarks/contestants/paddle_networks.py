@@ -48,7 +48,7 @@ def _trainer(config: Any, framework: Any) -> Any:
     from paddlevideo.solver.optimizer import build_optimizer
 
     options = Options()
-    schedule = _schedule(config, options, 1000, 1)
+    schedule = _schedule(config, options, lambda epoch: 1000, 1, None)
     section = {key: value for key, value in config.section("OPTIMIZER").items() if key != "base_batch_size"}
     optimizer = build_optimizer(section, schedule, framework, False, framework.networks())
     return Trainer(

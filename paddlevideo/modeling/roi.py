@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 from paddle.vision import ops
 
 from paddlevideo.modeling.heads.base import DetectionPart
 from paddlevideo.modeling.layers import max_over
+from paddlevideo.modeling.operators import differentiates_on_cpu
 from paddlevideo.ranges import NonNegativeInt, PositiveInt
 from paddlevideo.registry import HEADS
 
@@ -57,10 +59,65 @@ def roi_align(
     boxes = paddle.concat([low + shift, paddle.maximum(high, low + least) + shift], axis=1)
     ratio = sampling_ratio if sampling_ratio > 0 else -1
     with paddle.amp.auto_cast(enable=False):
-        out = ops.roi_align(
-            features.astype("float32"), boxes, boxes_num, output_size, 1.0 / stride, ratio, aligned=True
-        )
+        features = features.astype("float32")
+        align = _AlignOnCpu.apply if differentiates_on_cpu(features) else _align
+        out = align(features, boxes, boxes_num, output_size, stride, ratio)
     return out * real.reshape([-1, 1, 1, 1])
+
+
+def _align(
+    features: paddle.Tensor, boxes: paddle.Tensor, boxes_num: paddle.Tensor, size: int, stride: float, ratio: int
+) -> paddle.Tensor:
+    return ops.roi_align(features, boxes, boxes_num, size, 1.0 / stride, ratio, aligned=True)
+
+
+class _AlignOnCpu(PyLayer):
+    """Paddle's kernel with a gradient of its own.
+
+    Paddle 3.3.1's gradient on a CPU spreads the points of a box over at least one pixel of the map, which the forward
+    kernel does for boxes that are not ``aligned`` alone: small persons would move the weights of pixels beside them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: paddle.Tensor, boxes: paddle.Tensor, boxes_num: paddle.Tensor, *how: Any):
+        ctx.save_for_backward(boxes, boxes_num)
+        ctx.shape, ctx.how = features.shape, how
+        return _align(features, boxes, boxes_num, *how)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
+        boxes, boxes_num = ctx.saved_tensor()
+        size, stride, ratio = ctx.how
+        of_maps = paddle.zeros(ctx.shape, gradient.dtype)
+        if not boxes.shape[0]:
+            return of_maps, None, None
+        boxes = boxes.astype(gradient.dtype)
+        columns, rows = (
+            _point_weights(boxes[:, axis] / stride - 0.5, boxes[:, axis + 2] / stride - 0.5, size, length, ratio)
+            for axis, length in ((0, ctx.shape[3]), (1, ctx.shape[2]))
+        )  # [R, size, w], [R, size, h]
+        of_boxes = rows.transpose([0, 2, 1]).unsqueeze(1) @ gradient @ columns.unsqueeze(1)  # [R, C, h, w]
+        return paddle.index_add(of_maps, owners(boxes, boxes_num), 0, of_boxes), None, None
+
+
+def _point_weights(low: paddle.Tensor, high: paddle.Tensor, parts: int, length: int, ratio: int) -> paddle.Tensor:
+    """[R, parts, length]: the weight of each pixel in the mean over the points of each part, in one direction.
+
+    Args:
+        low, high: [R], in pixels of the map, whose first one has its middle at 0.
+        ratio: points per part; -1 takes one per pixel, rounded up.
+    """
+    per_part = (high - low) / parts  # [R]
+    count = paddle.ceil(per_part) if ratio < 0 else paddle.full_like(per_part, ratio)
+    point = paddle.arange(int(count.max()), dtype=low.dtype)  # [P]
+    step = (point + 0.5) / count.unsqueeze(1)  # [R, P], in parts
+    places = paddle.arange(parts, dtype=low.dtype).reshape([1, -1, 1]) + step.unsqueeze(1)  # [R, parts, P]
+    places = low.reshape([-1, 1, 1]) + places * per_part.reshape([-1, 1, 1])
+    counted = (point < count.unsqueeze(1)).unsqueeze(1)  # [R, 1, P]
+    counted = paddle.logical_and(counted, paddle.logical_and(places >= -1, places <= length))
+    pixel = paddle.arange(length, dtype=low.dtype)  # [length]
+    near = F.relu(1 - (places.clip(0, length - 1).unsqueeze(3) - pixel).abs())  # linear between neighbours
+    return (near * counted.unsqueeze(3).astype(low.dtype)).sum(2) / count.reshape([-1, 1, 1])
 
 
 def pooled_to(maps: paddle.Tensor, size: int) -> paddle.Tensor:

@@ -148,3 +148,32 @@ def test_the_context_is_pooled_in_float32_under_amp(monkeypatch):
     monkeypatch.setattr(paddle, "matmul", lambda *given, **named: inside.append([*states]) or product(*given, **named))
     pooled_to(paddle.ones([1, 2, 1, 4, 6]), 2)
     assert inside == [[False], [False]]
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_the_gradient_of_small_boxes_reaches_the_pixels_that_were_read_alone(ratio, aligned):
+    h, w, size = 6, 8, 3
+    narrow = np.array([[40, 20, 47, 90], [30, 50, 110, 58], [-20, -20, -10, 40]], "float32")  # below a pixel of the map
+    boxes = np.concatenate([BOXES, narrow])
+    counts = [5, len(boxes) - 5]
+    rng = np.random.default_rng(0)
+    features = paddle.to_tensor(rng.standard_normal((2, 1, h, w)).astype("float32"), stop_gradient=False)
+    weights = rng.standard_normal((len(boxes), 1, size, size)).astype("float32")
+    out = roi_align(features, paddle.to_tensor(boxes), paddle.to_tensor(counts, "int32"), size, STRIDE, ratio, aligned)
+    (out * paddle.to_tensor(weights)).sum().backward()
+
+    pixels = np.eye(h * w).reshape(h * w, h, w)  # out is linear: what each pixel alone gives is its derivative
+    expected = np.zeros((2, h * w))
+    for number, (box, weight) in enumerate(zip(boxes, weights)):
+        if (box[2:] > box[:2]).all():  # others give zeros
+            expected[int(number >= 5)] += (plain_roi_align(pixels, box, size, ratio, aligned) * weight[0]).sum((1, 2))
+    assert np.abs(features.grad.numpy().reshape(2, -1) - expected).max() < 2e-6
+
+
+def test_no_boxes_have_no_gradient():
+    features = paddle.ones([1, 2, 4, 4])
+    features.stop_gradient = False
+    out = roi_align(features, paddle.zeros([0, 4]), paddle.to_tensor([0], "int32"), 2, STRIDE)
+    out.sum().backward()
+    assert out.shape == [0, 2, 2, 2] and not features.grad.numpy().any()
