@@ -109,15 +109,19 @@ def _point_weights(low: paddle.Tensor, high: paddle.Tensor, parts: int, length: 
     """
     per_part = (high - low) / parts  # [R]
     count = paddle.ceil(per_part) if ratio < 0 else paddle.full_like(per_part, ratio)
-    point = paddle.arange(int(count.max()), dtype=low.dtype)  # [P]
-    step = (point + 0.5) / count.unsqueeze(1)  # [R, P], in parts
-    places = paddle.arange(parts, dtype=low.dtype).reshape([1, -1, 1]) + step.unsqueeze(1)  # [R, parts, P]
-    places = low.reshape([-1, 1, 1]) + places * per_part.reshape([-1, 1, 1])
-    counted = (point < count.unsqueeze(1)).unsqueeze(1)  # [R, 1, P]
-    counted = paddle.logical_and(counted, paddle.logical_and(places >= -1, places <= length))
-    pixel = paddle.arange(length, dtype=low.dtype)  # [length]
-    near = F.relu(1 - (places.clip(0, length - 1).unsqueeze(3) - pixel).abs())  # linear between neighbours
-    return (near * counted.unsqueeze(3).astype(low.dtype)).sum(2) / count.reshape([-1, 1, 1])
+    step = per_part / count  # between two points
+    # where a part has several points, these are more than half a pixel apart: so many lie on the map, at most
+    most = parts * ratio if ratio > 0 else max(parts, 2 * (length + 2))
+    first = (paddle.ceil((-1 - low) / step - 0.5) - 1).clip(min=0)  # the last point before the map
+    point = first.unsqueeze(1) + paddle.arange(most, dtype=low.dtype)  # [R, most], of all parts one after the other
+    place = low.unsqueeze(1) + (point + 0.5) * step.unsqueeze(1)
+    counted = paddle.logical_and(place >= -1, place <= length)  # beyond there are zeros
+    pixel = paddle.arange(length, dtype=low.dtype)
+    near = F.relu(1 - (place.clip(0, length - 1).unsqueeze(2) - pixel).abs())  # linear between neighbours
+    near = near * counted.unsqueeze(2).astype(low.dtype)  # [R, most, length]
+    part = paddle.arange(parts, dtype=low.dtype).unsqueeze(1)
+    of_part = (paddle.floor(point / count.unsqueeze(1)).unsqueeze(1) == part).astype(low.dtype)  # [R, parts, most]
+    return of_part @ near / count.reshape([-1, 1, 1])
 
 
 def pooled_to(maps: paddle.Tensor, size: int) -> paddle.Tensor:

@@ -30,7 +30,6 @@ class FrameDifference(Transform):
     here absolute ones of one pair, so that weights of ordinary pictures can be started from.
     """
 
-    takes_boxes = True
     joins_frames = "run"
 
     def __init__(self, run: Annotated[int, Range(2)], gain: Positive = 2.0):

@@ -155,7 +155,8 @@ def test_the_context_is_pooled_in_float32_under_amp(monkeypatch):
 def test_the_gradient_of_small_boxes_reaches_the_pixels_that_were_read_alone(ratio, aligned):
     h, w, size = 6, 8, 3
     narrow = np.array([[40, 20, 47, 90], [30, 50, 110, 58], [-20, -20, -10, 40]], "float32")  # below a pixel of the map
-    boxes = np.concatenate([BOXES, narrow])
+    wide = np.array([[-900, -700, 60, 1500]], "float32")  # many points per part, most of them beside the map
+    boxes = np.concatenate([BOXES, narrow, wide])
     counts = [5, len(boxes) - 5]
     rng = np.random.default_rng(0)
     features = paddle.to_tensor(rng.standard_normal((2, 1, h, w)).astype("float32"), stop_gradient=False)
