@@ -34,6 +34,7 @@ RECIPES: dict[str, tuple[list[str], bool]] = {
     "base": ([], False),
     "no shift": (["MODEL.backbone.shift=False"], False),
     "from the probe": ([], True),
+    "all layers": (["MODEL.freeze=[]"], False),  # tsm_mv2_motion itself has conv1 to conv6 frozen
     "conv1 to conv6 frozen": ([_FROZEN], False),
     "from the probe, conv1 to conv6 frozen": ([_FROZEN], True),
     "strong augmentation": (["augment=strong"], False),
