@@ -70,7 +70,7 @@ def step_problems(steps: Any, where: str) -> list[str]:
 
 def pipeline_problems(data: Mapping[str, Any], uses: Sequence[str] = SPLITS) -> list[str]:
     """What is wrong with the steps of PIPELINE, among themselves and with MODEL.backbone."""
-    return [*_pipelines(data.get("PIPELINE")), *_frame_counts(data, uses), *_equal_values(data)]
+    return [*_pipelines(data.get("PIPELINE")), *_frame_counts(data, uses), *_runs(data), *_equal_values(data)]
 
 
 def _top_level(data: Mapping[str, Any]) -> Problems:
@@ -362,22 +362,32 @@ def _frame_counts(data: Mapping[str, Any], uses: Sequence[str]) -> Problems:
         return
     for split, steps in pipelines.items():
         steps = steps if split in uses and isinstance(steps, Mapping) else {}
-        each = _frames_of_a_picture(steps)
+        joins = any(True for _ in _joining(steps))
         for key, spec in steps.items():
-            argument, got = _frames_of(spec if isinstance(spec, Mapping) else {})
-            if got not in (None, wanted * each):
-                takes = f"takes {wanted}" + (f", each the difference of a run of {each}" if each > 1 else "")
-                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, {where} {takes}"
+            argument, got = _frames_of(spec if isinstance(spec, Mapping) else {}, joins)
+            if got not in (None, wanted):
+                yield f"PIPELINE.{split}.{key}.{argument}: gives {got} frames, {where} takes {wanted}"
 
 
-def _frames_of_a_picture(steps: Mapping[str, Any]) -> int:
-    """How many sampled frames become one: the argument that ``joins_frames`` of a step names."""
-    each = 1
+def _runs(data: Mapping[str, Any]) -> Problems:
+    """A step that makes one picture of a run needs a sampling step that takes such runs."""
+    for split, steps in _mapping(data.get("PIPELINE")).items():
+        for name, argument, run in _joining(_mapping(steps)):
+            for key, spec in steps.items():
+                kind = spec.get("name") if isinstance(spec, Mapping) else None
+                usual = _default_of(TRANSFORMS, kind, "seg_len")
+                if usual is not None and type(run) is int and run > 1 and spec.get("seg_len", usual) != run:
+                    length = spec.get("seg_len", usual)
+                    yield f"PIPELINE.{split}.{key}.seg_len: is {length}, {argument} of {name} is {run}; set both alike"
+
+
+def _joining(steps: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Name, argument and its value of the steps that make one picture of several frames (``joins_frames``)."""
     for spec in steps.values():
         for _, name, arguments in operators(spec, ""):
-            value = arguments.get(_constants(TRANSFORMS, name).get("joins_frames", ""))
-            each *= value if isinstance(value, int) and value > 0 else 1
-    return each
+            argument = _constants(TRANSFORMS, name).get("joins_frames")
+            if argument:
+                yield name, argument, arguments.get(argument)
 
 
 def _equal_values(data: Mapping[str, Any]) -> Problems:
@@ -426,15 +436,18 @@ def _default_of(registry: Registry, name: Any, argument: str) -> Any:
     return next((p.default for p in parameters or () if p.name == argument), None)
 
 
-def _frames_of(spec: Mapping[str, Any]) -> tuple[str, int | None]:
+def _frames_of(spec: Mapping[str, Any], joins: bool) -> tuple[str, int | None]:
     """The argument that decides on the frames of a clip, and their number; None where the step makes no clip.
+
+    Args:
+        joins: whether a later step makes one frame of each run of ``seg_len``.
 
     MMAction2's samplers take ``num_clips`` frames where a clip has one (``clip_len: 1``), else ``clip_len``.
     """
     if isinstance(spec.get("num_seg"), int):
-        length = spec.get("seg_len") or 1
+        length = 1 if joins else spec.get("seg_len") or 1
         return "num_seg", spec["num_seg"] * length if isinstance(length, int) else None
-    if not isinstance(spec.get("clip_len"), int):
+    if joins or not isinstance(spec.get("clip_len"), int):
         return "", None
     argument = "num_clips" if spec["clip_len"] == 1 else "clip_len"
     got = spec.get(argument, 1)

@@ -40,9 +40,31 @@ def test_frames_that_are_no_whole_runs_are_refused():
         of(range(8), run=3)
 
 
-def test_a_sampler_without_runs_is_found_before_training():
-    with pytest.raises(ConfigError, match=r"gives 8 frames, MODEL.backbone.num_seg takes 8, each the difference of a"):
-        load_config(FILE, ["PIPELINE.train.sample.seg_len=1"])
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (["sample.seg_len=1"], "PIPELINE.train.sample.seg_len: is 1, run of FrameDifference is 3; set both alike"),
+        (["sample.num_seg=24", "sample.seg_len=1"], "PIPELINE.train.sample.seg_len: is 1, run of"),
+        (["sample.num_seg=4", "sample.seg_len=6"], "PIPELINE.train.sample.seg_len: is 6, run of"),
+        (["sample.num_seg=4"], "PIPELINE.train.sample.num_seg: gives 4 frames, MODEL.backbone.num_seg takes 8"),
+    ],
+)
+def test_a_sampler_that_does_not_fit_is_found_before_training(changes, line):
+    with pytest.raises(ConfigError) as error:
+        load_config(FILE, [f"PIPELINE.train.{change}" for change in changes])
+    assert line in str(error.value)
+
+
+def test_a_run_of_one_frame_is_the_only_mistake_that_is_named():
+    with pytest.raises(ConfigError) as error:
+        load_config(FILE, ["PIPELINE.test.transform.2.FrameDifference.run=1"])
+    assert len(str(error.value).splitlines()) <= 2 and "num_seg" not in str(error.value)
+
+
+def test_one_key_changes_the_number_of_pictures_everywhere():
+    config = load_config(FILE, ["num_seg=4"])
+    assert config["MODEL"]["backbone"]["num_seg"] == 4
+    assert [config["PIPELINE"][split]["sample"]["num_seg"] for split in ("train", "valid", "test")] == [4, 4, 4]
 
 
 @pytest.mark.parametrize("level", ["none", "light", "strong"])
