@@ -33,6 +33,7 @@ class WeightNames:
         classes: as ``Classes.describe`` gives them.
         features: SHA-256 of all that the input of the classifier depends on: of two exports that differ in the
             classifier alone it is the same.
+        input: what its clips are, as ``network_input.input_of`` gives it; None: unknown.
         thresholds: of several labels per clip, the least score per class that counts as found; None: unknown.
     """
 
@@ -42,6 +43,7 @@ class WeightNames:
     names: Mapping[str, str]
     classes: Mapping[str, Any]
     features: str
+    input: dict[str, Any] | None = None
     thresholds: list[float] | None = None
 
 
@@ -68,13 +70,24 @@ def write_names(
     names: Mapping[str, str],
     classes: Mapping[str, Any],
     features: str,
+    clips: Mapping[str, Any],
     thresholds: Sequence[float] | None = None,
 ) -> Path:
-    """Writes ``NAME_names.json`` beside the program."""
+    """Writes ``NAME_names.json`` beside the program.
+
+    Args:
+        clips: what the network takes, as ``network_input.input_of`` gives it.
+    """
     file = params.with_name(params.stem + SUFFIX)
     digests = {each.name: sha256(each) for each in (program, params)}
     more = {} if thresholds is None else {"thresholds": list(thresholds)}
-    about = {"files": digests, "classes": dict(classes), "names": dict(names), "features": features}
+    about = {
+        "files": digests,
+        "classes": dict(classes),
+        "names": dict(names),
+        "features": features,
+        "input": dict(clips),
+    }
     write_manifest(file, about | more)
     return file
 
@@ -110,7 +123,7 @@ def read_names(path: str | os.PathLike, check: bool = True) -> WeightNames:
                 f"{each}: SHA-256 mismatch with {file.name} beside it: damaged, or of another export; export the model "
                 "again"
             )
-    return WeightNames(file, program, params, names, classes, features, content.get("thresholds"))
+    return WeightNames(file, program, params, names, classes, features, content.get("input"), content.get("thresholds"))
 
 
 def check_thresholds(found: Any, num_classes: int, where: Path) -> list[float]:

@@ -73,6 +73,7 @@ def convert_file(config: Config, source: str | Path, target: str | Path, **how: 
     from paddlevideo.classes import UNKNOWN, classes_of_config, classes_of_weights, settled, write_weights
     from paddlevideo.modeling.conversion import convert_weights
     from paddlevideo.modeling.frameworks.build import build_deployed
+    from paddlevideo.network_input import KEY, input_of_weights
 
     source, target = local_weights(source), Path(target).expanduser()
     if target.suffix != ".pdparams":
@@ -89,5 +90,7 @@ def convert_file(config: Config, source: str | Path, target: str | Path, **how: 
         **conversion.describe(),
     }
     whole = conversion.part == "recogniser" and source.suffix == ".pdparams"
+    if whole and (clips := input_of_weights(source)):
+        record[KEY] = clips
     write_weights(target, conversion.arrays, classes_of_weights(source) if whole else UNKNOWN, record)
     return conversion

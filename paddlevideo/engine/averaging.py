@@ -24,6 +24,8 @@ from paddlevideo.engine.hooks import Hook
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights, read_weights
+from paddlevideo.network_input import KEY as INPUT
+from paddlevideo.network_input import input_of_weights
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED, EMASettings
 from paddlevideo.weight_names import weights_file
@@ -508,6 +510,9 @@ def average_files(
         "bn_batches": bn_batches,
         "batch_norms_renewed": renewed,
     }
+    clips = _common_input(files)
+    if clips:
+        record[INPUT] = clips
     write_weights(target, mean, classes, record)
     return renewed
 
@@ -528,6 +533,23 @@ def _common_classes(files: Sequence[Path]) -> Classes:
     if unknown:
         log.info("class names are unknown of %s, and so of the average", ", ".join(unknown))
     return UNKNOWN if unknown else found[0]
+
+
+def _common_input(files: Sequence[Path]) -> dict[str, Any] | None:
+    """What the clips of all the files are; None if it is unknown of one.
+
+    Raises:
+        UserError: two files were trained on others.
+    """
+    found = [input_of_weights(file) for file in files]
+    known = [(file, clips) for file, clips in zip(files, found) if clips]
+    for file, clips in known[1:]:
+        if clips != known[0][1]:
+            raise UserError(
+                f"{file}: was trained on other clips than {known[0][0]} (their PIPELINEs differ in what a "
+                "picture shows or how it is normalised); they cannot be averaged"
+            )
+    return found[0] if all(found) else None
 
 
 def _renewed(mean: Arrays, config: Config, bn_batches: int, target: Path) -> tuple[Arrays, int]:

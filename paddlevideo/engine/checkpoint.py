@@ -31,6 +31,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.finite import refuse_non_finite
 from paddlevideo.manifest import SUFFIX as MANIFEST
 from paddlevideo.manifest import read_manifest, write_manifest
+from paddlevideo.network_input import KEY as INPUT
 from paddlevideo.safe_io import DamagedFileError, read_pickle, sha256, sweep_temporary, write_atomic, write_pickle
 
 log = logging.getLogger("paddlevideo")
@@ -81,6 +82,7 @@ class RunFolder:
     Attributes:
         run: the identity of the run that writes here.
         classes: what its class indices mean; both are in every manifest.
+        input: what its clips are, as ``network_input.input_of`` gives it; in the note of every weights file.
         background: the thread that writes here while training goes on.
 
     Args:
@@ -95,6 +97,7 @@ class RunFolder:
     def __init__(self, folder: Path, model_name: str, lock: bool = True):
         self.path, self.model_name = folder, model_name
         self.run, self.classes = uuid.uuid4().hex, Classes()
+        self.input: dict[str, Any] = {}
         self.background = Background()
         self._lock: int | None = None
         if lock:
@@ -179,7 +182,7 @@ class RunFolder:
 
     def weights_job(self, what: str, framework: Any, progress: Mapping[str, Any]) -> Callable[[], None]:
         """``save_weights`` of the weights as they are now, to be called when they may have changed."""
-        stem, about = self.stem(what), {"model_name": self.model_name, "run": self.run, **progress}
+        stem, about = self.stem(what), {"model_name": self.model_name, "run": self.run, INPUT: self.input, **progress}
         states = {ending: numpy_state(network) for ending, network in framework.checkpoints().items()}
 
         def write() -> None:

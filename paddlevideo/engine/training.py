@@ -37,6 +37,7 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.mirroring import settle_flip
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.multigrid import Multigrid
+from paddlevideo.network_input import compare_input, input_of
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.settings import DEFAULT_SEED, Options, Settings
 from paddlevideo.solver.lr import RateOfRun, ScaledSchedule, SequentialSchedule, UnevenSchedule, build_lr
@@ -105,6 +106,7 @@ def _prepared(config: Config, options: Options, folder: RunFolder, point: checkp
 def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, resumed: bool) -> Trainer:
     paddle.seed(seed)
     settings, pipelines = config.settings, pipelines_of(config)
+    folder.input = input_of(pipelines)
     _note_flags(settings, options)
     framework = _network(config, options, folder.classes, pipelines, resumed)
     grid = shapes_of(config, options, pipelines)
@@ -147,8 +149,10 @@ def _network(
         report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
         log.info("Finetune from checkpoint: %s\n%s", options.weights, report)
         compare_start(classes, options.weights, options.weights, False, log.info)
+        compare_input(pipelines, options.weights, False, log.warning)
     for where, (file, teaches) in framework.start_files().items():
         compare_start(classes, file, f"{where}: {file}", teaches, log.info)
+        compare_input(pipelines, file, teaches, log.warning)
     check_count(config, framework.num_classes, classes)
     framework.check_losses()
     return _sync_batch_norm(framework) if config.settings.sync_bn else framework

@@ -54,6 +54,7 @@ from paddlevideo.inference.runtimes.paddle import PARAMS_SUFFIX, PROGRAM_SUFFIXE
 from paddlevideo.inference.timing import time_runtimes
 from paddlevideo.inference.video_bank import WINDOW, Window, window_of
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.network_input import compare_input, input_of
 from paddlevideo.safe_io import sha256, write_atomic
 from paddlevideo.weight_names import SUFFIX as NAMES_SUFFIX
 from paddlevideo.weight_names import weights_file, write_names
@@ -129,6 +130,7 @@ def export(
         say(f"Building model({config['model_name']})...")
         lines: list[str] = []
         classes = agreed(config, params_path, "test", lines.append)
+        compare_input(pipelines, params_path, True, lines.append)
         config = settled(config, classes)
         framework = deployed_network(config, pipelines)
         framework.eval()
@@ -154,7 +156,8 @@ def export(
                 )
             features = digest_of_features(framework, config.section("MODEL"))
             thresholds = thresholds_of_weights(params_path, framework.num_classes) if framework.multi_label else None
-            write_names(program, program.with_suffix(PARAMS_SUFFIX), names, classes.describe(), features, thresholds)
+            params, clips = program.with_suffix(PARAMS_SUFFIX), input_of(pipelines)
+            write_names(program, params, names, classes.describe(), features, clips, thresholds)
             description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path))
             check = difference.describe() | {form: found.describe() for form, found in of_others.items()}
             detection = {"inputs": inputs, **settings.describe()} if settings else {}

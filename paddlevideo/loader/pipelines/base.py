@@ -20,7 +20,9 @@ class Transform(ABC):
     Attributes:
         takes_boxes: it moves ``boxes`` with the pixels (``pipelines.sample_boxes``), or moves no pixel.
         normalizes: its pictures are normalised float32; all others are levels 0..255, uint8.
-        on_device: it leaves normalisation to the network, with its ``mean`` and ``std`` float32 [3], 0..1 scale.
+        on_device: it leaves normalisation to the network, with its ``mean`` and ``std``.
+        mean, std: float32 [3] on the 0..1 scale, of an operator that normalises or leaves it to the network; None: it
+            does neither, or normalises in another way.
         gives_tensors: a decoder after which PaddleVideo's operators interpolate normalised floats.
         interpolation: "linear" or "antialias" of an operator that resizes; None: it does not.
         differs: how it differs, on purpose, from PaddleVideo's of the same name and arguments; None: it does not.
@@ -31,6 +33,8 @@ class Transform(ABC):
         clip_s: seconds of video that a clip of a sampling step spans, at 30 frames per second; None: all of it.
         clip_frames, clip_side: frames, and side in pixels, of the clips that it gives, where it can give others
             (``shape_of`` in multigrid training); None: it cannot.
+        decides_input: its pictures are others than those of a video; weights trained with it go with no others
+            (``network_input``).
         joins_frames: the argument that states how many frames it makes one picture of; None: it keeps their number.
         must_equal: argument -> key path of the value that it repeats (``config.checking``).
         follows: argument -> key path of a value that it takes where it is left out (``config.data_arguments``).
@@ -39,6 +43,8 @@ class Transform(ABC):
     takes_boxes: bool = False
     normalizes: bool = False
     on_device: bool = False
+    mean: np.ndarray | None = None
+    std: np.ndarray | None = None
     gives_tensors: bool = False
     interpolation: str | None = None
     differs: str | None = None
@@ -48,6 +54,7 @@ class Transform(ABC):
     clip_s: float | None = None
     clip_frames: int | None = None
     clip_side: int | None = None
+    decides_input: bool = False
     joins_frames: str | None = None
     must_equal: Mapping[str, str] = {}
     follows: Mapping[str, str] = {}

@@ -31,6 +31,7 @@ class FrameDifference(Transform):
     """
 
     joins_frames = "run"
+    decides_input = True
 
     def __init__(self, run: Annotated[int, Range(2)], gain: Positive = 2.0):
         self.run, self.gain = run, gain

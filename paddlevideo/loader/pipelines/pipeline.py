@@ -119,6 +119,24 @@ class Pipeline:
         return any(op.normalizes for _, _, op in self._steps)
 
     @property
+    def input(self) -> dict[str, Any]:
+        """What a network learns to take, as plain data.
+
+        Returns:
+            ``steps``: the operators that decide what a picture shows, each with its arguments; ``mean`` and ``std``:
+            three numbers each on the 0..1 scale, None where nothing is normalised, or by an operator of another kind.
+        """
+        specs = [spec for _, spec in _specs(self._section, self.where)]
+        deciding = [(name, spec) for (_, name, op), spec in zip(self._steps, specs, strict=True) if op.decides_input]
+        normalizing = next((op for _, _, op in self._steps if op.mean is not None), None)
+        mean, std = (None, None) if normalizing is None else (normalizing.mean, normalizing.std)
+        return {
+            "steps": {name: _with_defaults(name, spec) for name, spec in deciding},
+            "mean": _numbers(mean),
+            "std": _numbers(std),
+        }
+
+    @property
     def clip_s(self) -> float | None:
         """Seconds of a video that a clip spans (frame intervals counted at 30 frames per second); None: all of it."""
         return next((op.clip_s for _, _, op in self._steps if op.clip_s is not None), None)
@@ -312,6 +330,16 @@ def _spec_of_item(item: Any, here: str) -> dict[str, Any]:
         if arguments is None or isinstance(arguments, dict):
             return {**(arguments or {}), "name": name}
     raise ConfigError(here, [f"{here}: expected '- Name:' with its arguments below, got {item!r}"])
+
+
+def _with_defaults(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of an operator, those that are left out too."""
+    return {p.name: spec.get(p.name, p.default) for p in TRANSFORMS.entry(name).parameters or ()}
+
+
+def _numbers(values: np.ndarray | None) -> list[float] | None:
+    """Float32 numbers as one writes them: 0.45, not 0.44999998807907104."""
+    return None if values is None else [float(str(value)) for value in values]
 
 
 def _plain(value: Any) -> Any:

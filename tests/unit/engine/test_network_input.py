@@ -1,0 +1,82 @@
+"""Weights are used with the clips that they were trained on: frames, or pictures of what moved."""
+
+import json
+
+import pytest
+
+from paddlevideo.config import Config
+from paddlevideo.engine.averaging import average_files
+from paddlevideo.engine.training import train
+from paddlevideo.errors import UserError
+from paddlevideo.inference.export import export
+from paddlevideo.network_input import input_of_weights
+from paddlevideo.settings import Options
+from tests.tiny import run_test, tsm_config
+
+NORMAL = {"mean": [0.45, 0.45, 0.45], "std": [0.225, 0.225, 0.225]}
+
+
+def config_of(clips, output, differences):
+    config = tsm_config(clips, output) | {"epochs": 1}
+    if differences:
+        for pipeline in config["PIPELINE"].values():
+            pipeline["sample"] |= {"seg_len": 3, "select_left": False}
+            pipeline["transform"].insert(1, {"FrameDifference": {"run": 3}})
+    return config
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["of frames", "of differences"])
+def trained(request, clips, tmp_path_factory):
+    """Whether they are of differences, their configuration, their weights."""
+    config = config_of(clips, tmp_path_factory.mktemp("trained"), request.param)
+    config["epochs"] = 2
+    train(Config(config), Options(seed=1, validate=True))
+    return request.param, config, f"{config['output_dir']}/TSM_best.pdparams"
+
+
+def test_what_they_were_trained_on_is_beside_every_form_of_weights(clips, trained, tmp_path):
+    differences, config, best = trained
+    export(Config(config), best, tmp_path / "exported", say=lambda line: None)
+    point = best.replace("best", "epoch_00001")
+    average_files([point, point.replace("00001", "00002")], tmp_path / "mean.pdparams")
+    steps = {"FrameDifference": {"run": 3, "gain": 2.0}} if differences else {}
+    for file in (best, point, tmp_path / "exported", tmp_path / "mean.pdparams"):
+        assert input_of_weights(file) == {"steps": steps, **NORMAL}, file
+
+
+def test_other_clips_are_refused_in_test_and_export_and_named_at_a_start(clips, trained, tmp_path, caplog):
+    differences, config, best = trained
+    other = Config(config_of(clips, tmp_path / "other", not differences))
+    has = "they were trained on clips of FrameDifference, and PIPELINE has no FrameDifference"
+    line = has if differences else "they were not trained on clips of FrameDifference, and PIPELINE has FrameDifference"
+    for use in (
+        lambda: run_test(other, Options(weights=best)),
+        lambda: export(other, best, tmp_path / "exported", say=lambda line: None),
+    ):
+        with pytest.raises(UserError, match=f"{line}; the scores would mean nothing. Use the PIPELINE of the training"):
+            use()
+    train(other, Options(seed=1, weights=best))
+    assert f"{line}; they are a start, no more" in (tmp_path / "other" / "log.txt").read_text()
+
+
+def test_another_gain_or_normalization_is_stated(clips, trained, tmp_path, capsys):
+    differences, config, best = trained
+    config = json.loads(json.dumps(config)) | {"output_dir": str(tmp_path)}
+    for pipeline in config["PIPELINE"].values():
+        pipeline["transform"][-1] = {"Normalization": {"mean": [0.5, 0.5, 0.5], "std": [0.225, 0.225, 0.225]}}
+        if differences:
+            pipeline["transform"][1]["FrameDifference"]["gain"] = 3.0
+    run_test(Config(config), Options(weights=best))
+    text = capsys.readouterr().out
+    assert (
+        "trained on clips normalised with mean [0.45, 0.45, 0.45] std [0.225, 0.225, 0.225]; PIPELINE has mean [0.5"
+        in text
+    )
+    assert ("trained with FrameDifference of gain 2.0, run 3; PIPELINE has gain 3.0, run 3" in text) == differences
+
+
+def test_weights_of_other_clips_are_not_averaged(clips, trained, tmp_path):
+    differences, config, best = trained
+    train(Config(config_of(clips, tmp_path, not differences)), Options(seed=1))
+    with pytest.raises(UserError, match="was trained on other clips than .*they cannot be averaged"):
+        average_files([best, str(tmp_path / "TSM_epoch_00001.pdparams")], tmp_path / "mean.pdparams")
