@@ -16,8 +16,8 @@ from tests.studio.running import raw, running
 NUM_REQUESTS, NUM_RAW, SEED = 450, 50, 2026
 VALUES = [
     None, True, 0, -1, 1 << 70, 1e308, 0.5, "", "walk", "x" * 5000, "\x1b[2J\r\nSet-Cookie: a=b", "../../etc/passwd",
-    "/etc/passwd", "file:///etc/passwd", "<img onerror=alert(1) src=x>", "$(touch marker)", "'; touch marker; '", "\x00",
-    "\ud800", "NaN", [], [[]], [None, {}], {}, {"": 1}, {"__class__": "os.system"}, [0, 0, 1, 1], [1, 1, 0, 0],
+    "/etc/passwd", "file:///etc/passwd", "<img onerror=alert(1) src=x>", "$(touch marker)", "'; touch marker; '",
+    "\x00", "\ud800", "NaN", [], [[]], [None, {}], {}, {"": 1}, {"__class__": "os.system"}, [0, 0, 1, 1], [1, 1, 0, 0],
 ]  # fmt: skip
 # values of the right kind, so that requests come further than the check of kinds
 LIKELY = {
@@ -111,29 +111,31 @@ def answer_to(client, request):
 @pytest.mark.scorecard(8, times=NUM_REQUESTS + NUM_RAW)
 def test_five_hundred_odd_requests_are_answered_and_the_server_goes_on(tmp_path, clip):
     project, rng, states = tmp_path / "project", random.Random(SEED), []
-    with running(project, "--docs") as (process, port):
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            client.patch("/api/project", json={"classes": [{"name": "walk"}]}).raise_for_status()
-            upload = client.post("/api/videos?name=a.mp4", content=clip.read_bytes(), headers=TYPE)
-            video, all_operations = upload.json()["id"], operations(client)
-            for n in range(NUM_REQUESTS):
-                request = request_of(rng, all_operations[n % len(all_operations)], video)
-                if request["method"] == "DELETE" and request["url"] == f"/api/videos/{video}":
-                    request["method"] = "GET"  # the requests after it need the video
-                state, headers, text = answer_to(client, request)
-                states.append(state)
-                assert 200 <= state < 500, (request, state, text)
-                assert "set-cookie" not in headers and "Traceback" not in text, request
-                if state >= 400 and request["method"] != "HEAD":
-                    error = json.loads(text)
-                    assert [*error] == ["error"] and error["error"] and "\n" not in error["error"], (request, text)
-            for n in range(NUM_RAW):
-                text = TORN[n % len(TORN)]
-                cut = text if n < len(TORN) else text[: rng.randrange(1, len(text))]
-                answer = raw(port, cut, half_open=False)
-                assert answer[:10] in (b"HTTP/1.1 4", b""), (cut[:200], answer[:200])
-            assert client.get("/api/project").status_code == 200 and process.poll() is None
-            assert client.get(f"/api/videos/{video}").json()["name"]
+    with (
+        running(project, "--docs") as (process, port),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
+        client.patch("/api/project", json={"classes": [{"name": "walk"}]}).raise_for_status()
+        upload = client.post("/api/videos?name=a.mp4", content=clip.read_bytes(), headers=TYPE)
+        video, all_operations = upload.json()["id"], operations(client)
+        for n in range(NUM_REQUESTS):
+            request = request_of(rng, all_operations[n % len(all_operations)], video)
+            if request["method"] == "DELETE" and request["url"] == f"/api/videos/{video}":
+                request["method"] = "GET"  # the requests after it need the video
+            state, headers, text = answer_to(client, request)
+            states.append(state)
+            assert 200 <= state < 500, (request, state, text)
+            assert "set-cookie" not in headers and "Traceback" not in text, request
+            if state >= 400 and request["method"] != "HEAD":
+                error = json.loads(text)
+                assert [*error] == ["error"] and error["error"] and "\n" not in error["error"], (request, text)
+        for n in range(NUM_RAW):
+            text = TORN[n % len(TORN)]
+            cut = text if n < len(TORN) else text[: rng.randrange(1, len(text))]
+            answer = raw(port, cut, half_open=False)
+            assert answer[:10] in (b"HTTP/1.1 4", b""), (cut[:200], answer[:200])
+        assert client.get("/api/project").status_code == 200 and process.poll() is None
+        assert client.get(f"/api/videos/{video}").json()["name"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["project"]
     assert not [*tmp_path.rglob("marker")]
     # the requests are not all refused at the first check
