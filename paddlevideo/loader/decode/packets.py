@@ -9,7 +9,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class PacketTable:
         packets: the packets themselves as long as they are small together; None: read again where they are needed.
         num_damaged: packets that the container marks, mostly because a part of the stream is missing before.
         end: latest end of a packet.
+        of_parser: number of a packet -> errors of ``OpenVideo.of_the_parser``.
     """
 
     pts: np.ndarray
@@ -62,6 +63,7 @@ class PacketTable:
     num_damaged: int = 0
     damaged_end: bool = False
     end: int | None = None
+    of_parser: dict[int, list[Line]] = field(default_factory=dict)
 
     @functools.cached_property
     def order(self) -> np.ndarray | None:
@@ -236,6 +238,16 @@ class OpenVideo:
                 if packet.size:
                     yield packet
 
+    def parsed(self) -> Iterator[tuple[Any, list[Line]]]:
+        """The packets of ``demux``, each with what ``of_the_parser`` gives of it."""
+        packets = self.demux()
+        while True:
+            with error_lines() as lines:
+                packet = next(packets, None)
+            if packet is None:
+                return
+            yield packet, self.of_the_parser(lines)
+
     def decode(self, packet: Any | None, lines: list[Line]) -> list[Any]:
         """Frames that come out for a packet (None: the last ones).
 
@@ -273,12 +285,16 @@ class OpenVideo:
             VideoReadError: no packets; fewer than announced; errors on the way.
         """
         columns, self.at_start = _Columns(), False
+        of_parser: dict[int, list[Line]] = {}
         try:
             with decoder_errors(self.path, "corrupt"), error_lines() as lines:
-                limit = _PART_BYTES
+                limit, number, num_lines = _PART_BYTES, 0, 0
                 for packet in self._container.demux(self.stream):
                     size = packet.size
                     if size:
+                        if len(lines) > num_lines and (found := self.of_the_parser(lines[num_lines:])):
+                            of_parser[number] = found
+                        number, num_lines = number + 1, len(lines)
                         columns.waiting.append(packet)
                         columns.held += size
                         if columns.held > limit:
@@ -287,6 +303,7 @@ class OpenVideo:
                     elif packet.dts is not None:
                         columns.num_empty += 1
             table = columns.table()
+            table.of_parser = of_parser
             if len(table.pts):
                 self._check_complete(table, self._open_error or self._of_the_container(lines))
         except VideoReadError as error:
@@ -314,8 +331,13 @@ class OpenVideo:
         return zlib.crc32(repr(facts).encode())
 
     def _of_the_container(self, lines: list[Line]) -> str | None:
-        """The first error of the container; what the video's parser sees, decoding shows too, with its frame."""
+        """The first error of the container."""
         return first_line([line for line in lines if line[1] == self._container.format.name])
+
+    def of_the_parser(self, lines: list[Line]) -> list[Line]:
+        """The errors of what cuts the video into packets.  Mostly decoding shows them too, but a VP8 frame of an
+        invalid profile, say, decodes without a word."""
+        return [line for line in lines if line[1] == self.context.name]
 
     def _check_complete(self, table: PacketTable, error: str | None) -> None:
         found, announced = len(table.pts) + table.num_empty, self._announced(table)
@@ -440,11 +462,11 @@ def decode_all(
     with OpenVideo(path, max_pixels) as source:
         errors.is_whole = source.is_whole
         try:
-            for number, packet in enumerate(source.demux()):
+            for number, (packet, of_parser) in enumerate(source.parsed()):
                 packet.opaque = number
                 with error_lines() as lines:
                     frames = source.decode(packet, lines)
-                errors.note(number, packet, first_line(lines))
+                errors.note(number, packet, first_line(lines or of_parser))
                 for frame in frames:
                     yield frame, *errors.of(frame, number)
         except VideoReadError:

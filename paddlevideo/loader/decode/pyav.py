@@ -150,6 +150,7 @@ class PyAVReader(FrameReader, backend="pyav"):
                 if (k not in targets) is not skipping:
                     skipping = k not in targets
                     context.skip_frame = "NONREF" if skipping else "DEFAULT"
+                lines += self._table.of_parser.get(k, ())
                 frames = decode(packet, lines)
                 yield from frames
             context.skip_frame = "DEFAULT"
