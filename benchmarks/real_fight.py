@@ -240,8 +240,7 @@ def measure(args: argparse.Namespace, name: str, fold: int, seed: int) -> dict[s
             last = max(file for file in out.glob("*_epoch_*.pdparams") if "Student" not in file.name)
             curve, scores = curve_of(out), tested(config, last, out)
             if name == "TSM" and seed == TEACHER_SEED:
-                for suffix in ("", ".json"):
-                    shutil.copy(f"{last}{suffix}", f"{teacher_file(args, fold)}{suffix}")
+                shutil.copy(last, teacher_file(args, fold))
     seconds = round(time.monotonic() - begun)
     listed = [round(scores[line.split()[0]], 4) for line in (args.folder / f"val{fold}.list").read_text().splitlines()]
     return {"recipe": name, "fold": fold, "seed": seed, "seconds": seconds, "scores": listed, "curve": curve}
