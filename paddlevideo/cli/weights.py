@@ -156,7 +156,9 @@ def _converted(entry: Entry, file: Path, out: Path) -> object:
 def _verify(args: argparse.Namespace) -> int:
     """Compares files of the cache with the index and their pins; a line each."""
     cache, failed = Cache.of_environment(), 0
-    for key in [_key(name, cache) for name in args.names] or cache.folders():
+    keys = [_key(name, cache) for name in args.names] or cache.folders()
+    _say_empty(cache, keys)
+    for key in keys:
         pin, problem = _pin(cache, key)
         file = cache.folder / key / pin.file if pin else cache.weights(key)
         if problem:
@@ -191,13 +193,23 @@ def _remove(args: argparse.Namespace) -> int:
     cache = Cache.of_environment()
     if bool(args.names) == args.all:
         raise UserError("name what is removed, or give --all; 'paddlevideo weights list --cached' prints what is there")
-    for key in cache.folders() if args.all else [_key(name, cache) for name in args.names]:
+    keys = cache.folders() if args.all else [_key(name, cache) for name in args.names]
+    _say_empty(cache, keys)
+    for key in keys:
+        if args.all and not cache.is_own(key):
+            print(f"{cache.folder / key}: left as it is; no file of it was fetched, and the index has no such name")
+            continue
         had_pin, only_pin = cache.has_pin(key), cache.has_pin(key) and not cache.weights(key)
         size = cache.remove(key, weights=not args.pin_only, pin=args.pin or args.pin_only)
         print(f"{key}: {_removed(args, size, had_pin, only_pin)}")
     if args.all:
         cache.remove_empty()
     return 0
+
+
+def _say_empty(cache: Cache, keys: list[str]) -> None:
+    if not keys:
+        print(f"{cache.folder}: {'holds no weights' if cache.folder.is_dir() else 'there is no such folder'}")
 
 
 def _removed(args: argparse.Namespace, size: int, had_pin: bool, only_pin: bool) -> str:

@@ -233,6 +233,12 @@ class Cache:
         """The folders with a file, a pin or an unfinished transfer, in order."""
         return sorted({path.parent.name for path in self.folder.glob("*/*") if path.name != _LOCK})
 
+    def is_own(self, key: str) -> bool:
+        """Whether a folder is one that this cache made, or that a name of the index means: another one may be a user's,
+        where ``PADDLEVIDEO_HOME`` is a folder with other files."""
+        files = (self.folder / key).glob("*")
+        return key in entries() or any(file.name in (_PIN, _LOCK) or file.suffix == _PART for file in files)
+
     def size(self, key: str) -> int:
         """Bytes of a folder's files, unfinished transfers included."""
         total = 0

@@ -221,3 +221,15 @@ def test_the_page_has_a_row_for_every_name(name):
         for entry in entries().values()
     ]
     assert rows((ROOT / "docs" / name).read_text()) == index
+
+
+def test_a_folder_that_the_cache_did_not_make_is_left_and_an_empty_cache_is_named(run, indexed, home):
+    done, out, _ = run("remove", "--all")
+    assert done == 0 and out.count("\n") == 1 and "weights: there is no such folder" in out
+    own = home / "weights" / "my own"
+    own.mkdir(parents=True)
+    (own / "best.pdparams").write_bytes(b"mine")
+    done, out, _ = run("remove", "--all", "--pin")
+    assert done == 0 and "my own: left as it is; no file of it was fetched" in out
+    assert (own / "best.pdparams").read_bytes() == b"mine"
+    assert run("remove", "my own")[0] == 0 and not own.exists()
