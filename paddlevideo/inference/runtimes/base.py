@@ -145,6 +145,8 @@ class Runtime:
         require_installed(self.backend)
 
     def _required_device(self) -> str:
+        if self.use_gpu is False and not (self.use_xpu or self.use_npu):
+            return "cpu"  # without Paddle's import, which takes longer than ONNX Runtime's and a model together
         import paddle
 
         if self.use_xpu:
@@ -155,8 +157,6 @@ class Runtime:
             if not paddle.is_compiled_with_custom_device("npu"):
                 raise UserError("NPU required, but this Paddle is built without it; leave --use_npu out")
             return "npu"
-        if self.use_gpu is False:
-            return "cpu"
         lacking = _gpu_lacking()
         if lacking and self.use_gpu:
             raise UserError(f"GPU required, but {lacking}; use --use_gpu=False to run on the CPU")

@@ -478,3 +478,14 @@ def test_what_onednn_prints_is_no_result(tiny):
     run = subprocess.run([sys.executable, "-m", "paddlevideo", *words], capture_output=True, text=True, check=True)
     lines = [line for line in run.stdout.splitlines() if line]
     assert lines[0].startswith("Inference model(") and lines[1].startswith("Current video file"), run.stdout
+
+
+def test_a_runtime_that_names_the_cpu_does_not_import_paddle():
+    """Its import takes longer than the run of a small model, for each way that is timed."""
+    pytest.importorskip("onnxruntime")
+    code = (
+        "import sys; from paddlevideo.inference.runtimes.base import Runtime; import paddlevideo.inference.trial;"
+        "assert Runtime(use_gpu=False, backend='onnx').device() == 'cpu'; assert 'paddle' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
