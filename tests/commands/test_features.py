@@ -94,7 +94,8 @@ def test_a_saved_probe_predicts_and_starts_a_training(place, tmp_path):
 def test_an_export_gives_the_same_features(place, tmp_path):
     out = tmp_path / "probe.pdparams"
     assert main(["probe", str(place.file), "--folds", "3", "-c", str(place.config), "--save", str(out)]) == 0
-    assert main(["export", "-c", str(place.config), "-w", str(out), "--out", str(tmp_path / "export")]) == 0
+    words = ["-c", str(place.config), "-w", str(out), "--out", str(tmp_path / "export"), "--timing", "none"]
+    assert main(["export", *words]) == 0
     own = tmp_path / "own.npz"
     words = ["--model_file", str(tmp_path / "export"), "-i", str(place.clips / "red"), "--no_labels", "--out", str(own)]
     assert main(["features", *words]) == 0
@@ -110,7 +111,7 @@ def test_an_export_gives_the_same_features(place, tmp_path):
 def test_an_export_with_an_int8_form_beside_it_gives_features(place, tmp_path, capsys):
     out, folder = tmp_path / "probe.pdparams", tmp_path / "export"
     assert main(["probe", str(place.file), "--folds", "3", "-c", str(place.config), "--save", str(out)]) == 0
-    assert main(["export", "-c", str(place.config), "-w", str(out), "--out", str(folder)]) == 0
+    assert main(["export", "-c", str(place.config), "-w", str(out), "--out", str(folder), "--timing", "none"]) == 0
     replace(read_description(folder), int8={"calibration": "x"}, labels=None).write(folder)
     own = tmp_path / "own.npz"
     words = ["--model_file", folder, "-i", place.clips / "red", "--no_labels", "--out", own]
