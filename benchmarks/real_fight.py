@@ -165,6 +165,10 @@ def taught(args: argparse.Namespace, student: dict, fold: int) -> dict:
     """MODEL of a student that the network of "TSM" teaches beside the labels."""
     from paddlevideo.config import load_config
 
+    if not teacher_file(args, fold).is_file():
+        sys.exit(
+            f"{teacher_file(args, fold)}: not there; run --recipe TSM --seeds {TEACHER_SEED} in this --folder first"
+        )
     teacher = load_config(CONFIG, ["MODEL.head.num_classes=2"]).to_dict()["MODEL"]
     teacher = {key: value for key, value in teacher.items() if key != "freeze"}
     del teacher["backbone"]["pretrained"]
@@ -237,7 +241,7 @@ def measure(args: argparse.Namespace, name: str, fold: int, seed: int) -> dict[s
             scores = tested(config, probe(args, config, fold, out), out)
         else:
             command("train", "-c", config, "--seed", seed, "--validate", "-o", "log_interval=1")
-            last = max(file for file in out.glob("*_epoch_*.pdparams") if "Student" not in file.name)
+            last = max(out.glob("*_epoch_*.pdparams"))
             curve, scores = curve_of(out), tested(config, last, out)
             if name == "TSM" and seed == TEACHER_SEED:
                 shutil.copy(last, teacher_file(args, fold))
@@ -273,6 +277,8 @@ def run(args: argparse.Namespace) -> None:
     for seed in args.seeds:
         for name in args.recipe:
             for fold in args.folds:
+                if RECIPES[name].kind == "probe" and seed != args.seeds[0]:
+                    continue  # the same for every seed
                 if (name, fold, seed) in {(row["recipe"], row["fold"], row["seed"]) for row in rows_of()}:
                     continue
                 row = measure(args, name, fold, seed)

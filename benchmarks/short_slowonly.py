@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import paddle
 from paddle import nn
 
 from paddlevideo.modeling.backbones.resnet3d import ResNet3dSlowOnly
@@ -42,17 +41,3 @@ class ShortSlowOnly(ResNet3dSlowOnly):
     def stages(self) -> tuple[nn.Layer, ...]:
         """The first ``num_stages`` stages."""
         return tuple(getattr(self, f"layer{stage + 1}") for stage in range(self.num_stages))
-
-
-def field_px(network: Any, side: int = 512) -> int:
-    """Side of the part of a picture that the middle of the map depends on, by the gradient of its sum."""
-    network.eval()
-    for parameter in network.parameters():
-        parameter.set_value(paddle.ones_like(parameter) * 0.01)
-    clip = paddle.ones([1, 3, 4, side, side])
-    clip.stop_gradient = False
-    out = network(clip)
-    middle = out[:, :, :, out.shape[3] // 2, out.shape[4] // 2].sum()
-    (gradient,) = paddle.grad(middle, [clip])
-    touched = gradient.abs().sum([0, 1, 2, 3]).numpy() > 0
-    return int(touched.nonzero()[0].max() - touched.nonzero()[0].min() + 1)

@@ -36,7 +36,7 @@ from paddlevideo.loader.class_balance import DEFAULT_POWER, class_weights, count
 from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.multigrid import Multigrid
-from paddlevideo.network_input import compare_input
+from paddlevideo.network_input import compare_input, input_problems
 from paddlevideo.ranges import suggest
 from paddlevideo.registry import DATASETS, METRICS
 from paddlevideo.solver.check import Run, broken, check_lr, check_optimizer, differences
@@ -419,7 +419,7 @@ def _optimizer(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
 
 
 def _normalization(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
-    """The errors of building the pipelines, and of their normalisation: a network has one."""
+    """The errors of building the pipelines, and of what they give: a network takes one kind of clip."""
     sections = data.get("PIPELINE")
     if not isinstance(sections, Mapping) or pipeline_problems(data, ()):
         return []
@@ -433,7 +433,7 @@ def _normalization(data: Mapping[str, Any], assigned: Assigned) -> list[str]:
         normalization_of(pipelines, "")
     except ConfigError as error:
         problems += error.problems
-    return problems
+    return problems + input_problems(pipelines)
 
 
 def _lengths(data: Mapping[str, Any], assigned: Assigned) -> list[str]:

@@ -5,23 +5,35 @@ Stored beside weights, and compared wherever weights and a pipeline come togethe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paddlevideo.downloads.cache import local_weights
-from paddlevideo.errors import UserError
+from paddlevideo.errors import DamagedFileError, UserError
 from paddlevideo.loader.pipelines.pipeline import Pipeline
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note
 from paddlevideo.weight_names import is_export, read_names
 
 NOTE, KEY = ".json", "input"  # the note beside a weights file, and its field
-_DEPLOYED = ("test", "valid", "train")  # the first of them that there is
+_LEARNED = ("train", "valid", "test")  # the first of them that there is; all make the same (``check_inputs``)
+_TOLERANCE = 1e-5  # 58.395 / 255 is 0.229 but for rounding
 
 
 def input_of(pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
-    """What the pipeline that a network is deployed with gives it (``Pipeline.input``); empty: no pipeline."""
-    return next((pipelines[split].input for split in _DEPLOYED if split in pipelines), {})
+    """What a network's pipelines give it (``Pipeline.input``); empty: no pipeline."""
+    return next((pipelines[split].input for split in _LEARNED if split in pipelines), {})
+
+
+def input_problems(pipelines: Mapping[str, Pipeline]) -> list[str]:
+    """One line where a step that decides what a picture shows is in some pipelines and not in others."""
+    names = {split: sorted(pipeline.input["steps"]) for split, pipeline in pipelines.items()}
+    if len({str(steps) for steps in names.values()}) <= 1:
+        return []
+    text = "; ".join(f"{split}: {', '.join(steps) or 'none'}" for split, steps in names.items())
+    return [f"PIPELINE: steps that decide what a picture shows differ ({text}); write the same in all pipelines"]
 
 
 def input_of_weights(path: str | Path) -> dict[str, Any] | None:
@@ -32,27 +44,62 @@ def input_of_weights(path: str | Path) -> dict[str, Any] | None:
 
     Returns:
         As ``input_of``; None where it is unknown: there is no note, or one of an earlier version.
+
+    Raises:
+        DamagedFileError: the note's field is not as training writes it.
     """
     path = local_weights(path)
     if is_export(path):
-        return read_names(path, check=False).input
+        names = read_names(path, check=False)
+        return _checked(names.input, names.file)
     note, manifest = path.with_name(path.name + NOTE), path.with_suffix(SUFFIX)
     if note.is_file():
-        return read_note(note).get(KEY)
+        return _checked(read_note(note).get(KEY), note)
     if path.suffix == ".pdparams" and manifest.is_file():
-        sections = read_manifest(manifest)["state"]["config"].get("PIPELINE", {})
-        return input_of({split: Pipeline(steps, f"PIPELINE.{split}") for split, steps in sections.items()})
+        return _checked(read_manifest(manifest)["state"].get(KEY), manifest)
     return None
 
 
+def _checked(value: Any, where: Path) -> dict[str, Any] | None:
+    if not value:
+        return None
+    is_whole = isinstance(value, dict) and {"steps", "mean", "std"} <= value.keys()
+    if not is_whole or not isinstance(value["steps"], dict):
+        raise DamagedFileError(f"{where}: damaged: {KEY}: expected steps, mean and std, got {value!r:.80}")
+    return value
+
+
+def same_input(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two are equal, but for the rounding of mean and std."""
+    return a["steps"] == b["steps"] and _same_normalization(a, b)
+
+
+def _same_normalization(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    pairs = [(a[key], b[key]) for key in ("mean", "std")]
+    return all(x == y or (None not in (x, y) and np.allclose(x, y, rtol=_TOLERANCE, atol=0)) for x, y in pairs)
+
+
+def pretrained_files(model: Mapping[str, Any], where: str = "MODEL") -> Iterator[tuple[str, str]]:
+    """Key path and file of every ``pretrained`` below MODEL."""
+    for key, value in model.items():
+        here = f"{where}.{key}"
+        if key == "pretrained" and isinstance(value, str):
+            yield here, value
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Mapping):
+                yield from pretrained_files(item, here)
+
+
 def compare_input(
-    pipelines: Mapping[str, Pipeline], weights: str | Path, refuses: bool, say: Callable[[str], None]
+    pipelines: Mapping[str, Pipeline], weights: str | Path, refuses: bool, say: Callable[[str], None], name: str = ""
 ) -> None:
     """Compares what weights were trained on with what the pipelines give.
 
     Args:
+        weights: the file.
         refuses: the weights' scores are used, so that other clips are an error; else they are a start.
         say: receives a line for each difference that is no error.
+        name: what to call the file in messages; empty: as it is given.
 
     Raises:
         UserError: a step that decides what the pictures show is missing, or is there for the first time.
@@ -60,6 +107,7 @@ def compare_input(
     theirs, mine = input_of_weights(weights), input_of(pipelines)
     if not theirs or not mine:
         return
+    weights = name or weights
     for name in sorted(theirs["steps"].keys() ^ mine["steps"].keys()):
         have, lack = ("they were", "PIPELINE has no") if name in theirs["steps"] else ("they were not", "PIPELINE has")
         line = f"{weights}: {have} trained on clips of {name}, and {lack} {name}"
@@ -70,7 +118,7 @@ def compare_input(
         if theirs["steps"][name] != mine["steps"][name]:
             there, here = _listed(theirs["steps"][name]), _listed(mine["steps"][name])
             say(f"{weights}: trained with {name} of {there}; PIPELINE has {here}")
-    if (theirs["mean"], theirs["std"]) != (mine["mean"], mine["std"]):
+    if not _same_normalization(theirs, mine):
         there, here = _normalization(theirs), _normalization(mine)
         say(f"{weights}: trained on clips normalised with {there}; PIPELINE has {here}")
 

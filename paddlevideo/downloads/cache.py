@@ -236,8 +236,9 @@ class Cache:
     def is_own(self, key: str) -> bool:
         """Whether a folder is one that this cache made, or that a name of the index means: another one may be a user's,
         where ``PADDLEVIDEO_HOME`` is a folder with other files."""
-        files = (self.folder / key).glob("*")
-        return key in entries() or any(file.name in (_PIN, _LOCK) or file.suffix == _PART for file in files)
+        files = [*(self.folder / key).glob("*")]
+        unfinished = bool(files) and all(file.suffix == _PART for file in files)
+        return key in entries() or unfinished or any(file.name in (_PIN, _LOCK) for file in files)
 
     def size(self, key: str) -> int:
         """Bytes of a folder's files, unfinished transfers included."""

@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from paddlevideo.build import deployed_network, loader_for
+from paddlevideo.build import deployed_network, loader_for, pipelines_of
 from paddlevideo.classes import UNKNOWN, Classes, classes_of_weights, order_in, write_weights
 from paddlevideo.config import Config
 from paddlevideo.downloads.cache import local_weights
@@ -25,7 +25,7 @@ from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights, read_weights
 from paddlevideo.network_input import KEY as INPUT
-from paddlevideo.network_input import input_of_weights
+from paddlevideo.network_input import compare_input, input_of_weights, same_input
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED, EMASettings
 from paddlevideo.weight_names import weights_file
@@ -502,6 +502,8 @@ def average_files(
     mean = average_states({str(file): read_weights(file) for file in files}, weights)
     renewed = 0
     if bn_batches:
+        for file in files:
+            compare_input(pipelines_of(config), file, True, log.warning)
         mean, renewed = _renewed(mean, config, bn_batches, target)
     record = {
         "sources": [{"file": file.name, "sha256": sha256(weights_file(file))} for file in files],
@@ -544,7 +546,7 @@ def _common_input(files: Sequence[Path]) -> dict[str, Any] | None:
     found = [input_of_weights(file) for file in files]
     known = [(file, clips) for file, clips in zip(files, found) if clips]
     for file, clips in known[1:]:
-        if clips != known[0][1]:
+        if not same_input(clips, known[0][1]):
             raise UserError(
                 f"{file}: was trained on other clips than {known[0][0]} (their PIPELINEs differ in what a "
                 "picture shows or how it is normalised); they cannot be averaged"

@@ -26,6 +26,7 @@ from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.modeling.weights import load_weights
+from paddlevideo.network_input import compare_input
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED, Options
 from paddlevideo.weight_names import weights_file
@@ -63,6 +64,7 @@ def build_bank(
     framework = deployed_network(config, pipelines)
     if not framework.takes_boxes:
         raise ConfigError(config.source, ["MODEL.framework: feature banks are of persons; expected FastRCNN"])
+    compare_input(pipelines, options.weights, True, log.warning)
     log.info("%s", load_weights(framework, options.weights))
     framework.eval()
     seed = DEFAULT_SEED if options.seed is None else options.seed

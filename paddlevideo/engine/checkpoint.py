@@ -326,7 +326,7 @@ class RunFolder:
         return value if isinstance(value, str) else None
 
     def _write_manifest(self, stem: Path, digests: dict[str, str], state: dict[str, Any]) -> None:
-        state = {**state, "run": self.run, "classes": self.classes.describe()}
+        state = {**state, "run": self.run, "classes": self.classes.describe(), INPUT: self.input}
         write_manifest(stem.with_name(stem.name + MANIFEST), {"files": digests, "state": state})
 
 

@@ -37,7 +37,8 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.mirroring import settle_flip
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.multigrid import Multigrid
-from paddlevideo.network_input import compare_input, input_of
+from paddlevideo.network_input import KEY as INPUT
+from paddlevideo.network_input import compare_input, input_of, pretrained_files
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.settings import DEFAULT_SEED, Options, Settings
 from paddlevideo.solver.lr import RateOfRun, ScaledSchedule, SequentialSchedule, UnevenSchedule, build_lr
@@ -99,8 +100,23 @@ def _prepared(config: Config, options: Options, folder: RunFolder, point: checkp
     config = weighted(config, folder.classes, log.info)
     trainer = _assemble(config, options, folder, _seed(options.seed, point), resumed=point is not None)
     if point:
+        _compare_input(point, folder)
         trainer.load(point)
     return trainer
+
+
+def _compare_input(point: checkpoint.ResumePoint, folder: RunFolder) -> None:
+    """
+    Raises:
+        UserError: the run was trained on pictures of another kind so far.
+    """
+    then, now = point.state.get(INPUT) or {}, folder.input
+    if then and now and then["steps"].keys() != now["steps"].keys():
+        kinds = [", ".join(sorted(each["steps"])) or "frames" for each in (then, now)]
+        raise UserError(
+            f"{point.stem}: this run learned from clips of {kinds[0]}, PIPELINE has {kinds[1]}; resume with the "
+            "PIPELINE of the training, or start another run from its weights with -w"
+        )
 
 
 def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, resumed: bool) -> Trainer:
@@ -152,7 +168,9 @@ def _network(
         compare_input(pipelines, options.weights, False, log.warning)
     for where, (file, teaches) in framework.start_files().items():
         compare_start(classes, file, f"{where}: {file}", teaches, log.info)
-        compare_input(pipelines, file, teaches, log.warning)
+        compare_input(pipelines, file, teaches, log.warning, f"{where}: {file}")
+    for where, file in [] if resumed else pretrained_files(config.section("MODEL")):
+        compare_input(pipelines, file, False, log.warning, f"{where}: {file}")
     check_count(config, framework.num_classes, classes)
     framework.check_losses()
     return _sync_batch_norm(framework) if config.settings.sync_bn else framework

@@ -27,6 +27,7 @@ from paddlevideo.loader.datasets.lists import clip_name, expanded, read_named_ro
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
+from paddlevideo.network_input import compare_input
 from paddlevideo.registry import DATASETS
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED
@@ -72,6 +73,7 @@ class FeatureModel:
             raise UserError(f"{config.source}: PIPELINE.test: is missing; features are of the clips that it gives")
         if weights is None:
             config, file = settled(config, Classes(_ANY)), _start_file(config)
+            compare_input(pipelines, file, True, say)
             with log_lines_to(say):
                 framework = network(config, pipelines)
         else:

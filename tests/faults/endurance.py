@@ -2,7 +2,7 @@
 
     python -m tests.faults.endurance CONFIG [--leak]
 
-``--leak`` keeps 64 KiB, an open file and a thread of every epoch: what a test must notice.
+``--leak`` keeps 64 KiB, an open file, a thread and a process of every epoch: what a test must notice.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import gc
 import json
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -59,7 +60,8 @@ def main() -> None:
         if args.leak:
             thread = threading.Thread(target=stop.wait)
             thread.start()
-            kept.append((np.ones(64 << 10, np.uint8), open(os.devnull), thread))  # noqa: SIM115 (the leak)
+            child = subprocess.Popen(["sleep", "3600"])
+            kept.append((np.ones(64 << 10, np.uint8), open(os.devnull), thread, child))  # noqa: SIM115 (the leak)
         gc.collect()
         samples.append(held())
 
@@ -67,6 +69,8 @@ def main() -> None:
     stdout, sys.stdout = sys.stdout, sys.stderr  # the log
     train(load_config(args.config), Options(seed=1, validate=True))
     stop.set()
+    for *_, child in kept:
+        child.kill()
     stdout.write(json.dumps(samples))
 
 

@@ -38,7 +38,7 @@ FAULTS: dict[int, tuple[str, int]] = {
     15: ("unreadable videos in training: replaced by rule, and exactly they are reported", 1),
     16: ("an unreadable video in evaluation: the command ends and names it", 1),
     17: ("SIGKILL while a resume point is written: the points before it stay, leftovers are removed", 20),
-    18: ("a write that fails for want of room: the run ends in one line, the older file stays", 2),
+    18: ("a write that fails for want of room: the run ends in one line, the older file stays", 3),
     19: ("a resume point cut off: named, and the older point is used", 200),
     20: ("a flipped bit in a file of a resume point: detected", 300),
     21: ("SIGKILL at a random step, 0 and 2 workers: the resumed run ends with the same bits", 40),
@@ -135,7 +135,9 @@ class Scorecard:
                 number, times = value
                 self.skipped[number] += times * report.skipped
                 self.tried[number] += times * (not report.skipped)
-                self.lost[number] += times * report.failed  # a test does not say how many of its repetitions were wrong
+                self.lost[number] += (
+                    max(times, 1) * report.failed
+                )  # a test does not say how many of its repetitions were wrong
                 if report.failed:
                     self.failed.append(f"{number}: {report.nodeid}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -25,6 +26,7 @@ from tests.tiny_ava import tiny_ava_config
 pytestmark = pytest.mark.reliability
 
 SEED, MOST_STEPS = 7, 5
+MOST_LOST = 3  # steps whose points were not written yet when the run was killed
 MARKER = "PADDLEVIDEO_TEST_RUN"  # in the environment of every process of a run
 AVERAGED = {"EMA": {"decay": 0.9}, "SWA": {"start_epoch": 2, "interval_steps": 3}}
 ACCUMULATED = {"GRADIENT_ACCUMULATION": {"num_iters": 2}}
@@ -81,11 +83,17 @@ CASES = {
 }
 
 
+def records(output: Path) -> list[dict]:
+    """What was written of each step that was taken, in order."""
+    figures = output / "metrics.jsonl"
+    lines = figures.read_text().splitlines() if figures.is_file() else []
+    found = [json.loads(line) for line in lines if line.endswith("}")]  # a kill may cut one off
+    return [record for record in found if record["mode"] == "train"]
+
+
 def losses(output: Path) -> dict[int, float]:
     """Step -> the loss of the last time that it was taken."""
-    lines = (output / "metrics.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines if line.endswith("}")]  # a kill may cut one off
-    return {record["step"]: record["loss"] for record in records if record["mode"] == "train"}
+    return {record["step"]: record["loss"] for record in records(output)}
 
 
 def final(output: Path, epochs: int):
@@ -125,29 +133,21 @@ def processes(output: Path) -> list[int]:
 def kill(output: Path) -> None:
     """SIGKILL to all processes of a run, the launcher last, so that it does not see its ranks end."""
     while running := sorted(processes(output)):
-        for number in running[:1]:
-            os.kill(number, signal.SIGSTOP)
-        for number in reversed(running):
-            try:
-                os.kill(number, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for number, sent in [(running[0], signal.SIGSTOP), *((each, signal.SIGKILL) for each in reversed(running))]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, sent)
         time.sleep(0.01)
-
-
-def steps_taken(output: Path) -> int:
-    figures = output / "metrics.jsonl"
-    return figures.read_text().count('"train"') if figures.is_file() else 0
 
 
 def kill_within_steps(case: Case, config: dict, rng: random.Random) -> None:
     """Starts or continues the run and kills it and its workers a few steps later, between two steps or within one."""
     output = Path(config["output_dir"])
-    at = steps_taken(output) + rng.randint(1, MOST_STEPS)
+    before = records(output)
+    at = len(before) + rng.randint(1, MOST_STEPS)
     process = start(case, config)
     try:
         deadline = time.monotonic() + 240
-        while steps_taken(output) < at:
+        while len(records(output)) < at:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.002)
         time.sleep(rng.random() * 0.05)
@@ -155,6 +155,13 @@ def kill_within_steps(case: Case, config: dict, rng: random.Random) -> None:
     finally:
         kill(output)
     assert process.wait() == -signal.SIGKILL
+    check_resumed(before, records(output))
+
+
+def check_resumed(before: list[dict], after: list[dict]) -> None:
+    """The run went on where it was killed, and did not begin anew, which would give the same bits in the end."""
+    last = max((record["step"] for record in before), default=0)
+    assert after[len(before)]["step"] > max(0, last - MOST_LOST), "it began too far back"
 
 
 @pytest.fixture
@@ -181,6 +188,8 @@ def test_kills_at_random_steps_change_no_bit(case, data, tmp_path):
     rng = random.Random(str(case.more) + case.network.__name__ + str(case.workers))
     for _ in range(case.kills):
         kill_within_steps(case, run, rng)
+    before = records(tmp_path / "run")
     assert start(case, run).wait(timeout=600) == 0
+    check_resumed(before, records(tmp_path / "run"))
     assert equal(final(tmp_path / "whole", case.epochs), final(tmp_path / "run", case.epochs))
     assert losses(tmp_path / "whole") == losses(tmp_path / "run")

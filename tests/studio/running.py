@@ -13,10 +13,12 @@ from paddlevideo_studio.limited import environment
 
 
 @contextmanager
-def running(project, *words):
+def running(project, *words, cwd=None):
     """Yields the process and its port; it is ended with SIGKILL, unless it has ended."""
     command = [sys.executable, "-m", "paddlevideo_studio", "--project", str(project), "--port", "0", *map(str, words)]
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd
+    )
     try:
         line = process.stdout.readline()
         assert "http://" in line, process.stderr.read()

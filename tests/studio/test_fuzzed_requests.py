@@ -13,6 +13,7 @@ import httpx
 from tests.studio.conftest import TYPE
 from tests.studio.running import raw, running
 
+LONGEST_HEAD = 64 << 10  # bytes that the server reads of a request line and its headers
 NUM_REQUESTS, NUM_RAW, SEED = 450, 50, 2026
 VALUES = [
     None, True, 0, -1, 1 << 70, 1e308, 0.5, "", "walk", "x" * 5000, "\x1b[2J\r\nSet-Cookie: a=b", "../../etc/passwd",
@@ -88,6 +89,8 @@ def request_of(rng, operation, video):
     path = re.sub(r"[\x01-\x20#]", lambda m: f"%{ord(m[0]):02x}", path)
     params = {name: str(value_of(rng, name)) for name in query if rng.random() < 0.7}
     params = {name: text.replace("\ud800", "?") for name, text in params.items()}
+    if method == "GET" and not params:  # its body counts for nothing
+        params = {rng.choice(["from_s", "run", "x[]", "__proto__"]): str(rng.choice(VALUES)).replace("\ud800", "?")}
     content = json.dumps({key: value_of(rng, key) for key in keys if rng.random() < 0.6}).encode()
     headers = {"Content-Type": "application/json"}
     if rng.random() < 0.25:
@@ -112,7 +115,7 @@ def answer_to(client, request):
 def test_five_hundred_odd_requests_are_answered_and_the_server_goes_on(tmp_path, clip):
     project, rng, states = tmp_path / "project", random.Random(SEED), []
     with (
-        running(project, "--docs") as (process, port),
+        running(project, "--docs", cwd=tmp_path) as (process, port),
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         client.patch("/api/project", json={"classes": [{"name": "walk"}]}).raise_for_status()
@@ -133,7 +136,8 @@ def test_five_hundred_odd_requests_are_answered_and_the_server_goes_on(tmp_path,
             text = TORN[n % len(TORN)]
             cut = text if n < len(TORN) else text[: rng.randrange(1, len(text))]
             answer = raw(port, cut, half_open=False)
-            assert answer[:10] in (b"HTTP/1.1 4", b""), (cut[:200], answer[:200])
+            whole = cut == text and b"HTTP/" in text and len(text) < LONGEST_HEAD  # of others it may be closed unread
+            assert answer[:10] == b"HTTP/1.1 4" or (not whole and not answer), (cut[:200], answer[:200])
         assert client.get("/api/project").status_code == 200 and process.poll() is None
         assert client.get(f"/api/videos/{video}").json()["name"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["project"]

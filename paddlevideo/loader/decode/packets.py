@@ -336,7 +336,10 @@ class OpenVideo:
 
     def of_the_parser(self, lines: list[Line]) -> list[Line]:
         """The errors of what cuts the video into packets.  Mostly decoding shows them too, but a VP8 frame of an
-        invalid profile, say, decodes without a word."""
+        invalid profile, say, decodes without a word.  A line does not name its track: where another one has the same
+        format there are none."""
+        if not lines or sum(track.codec.name == self.context.codec.name for track in self._container.streams.video) > 1:
+            return []
         return [line for line in lines if line[1] == self.context.name]
 
     def _check_complete(self, table: PacketTable, error: str | None) -> None:

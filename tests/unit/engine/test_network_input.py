@@ -1,17 +1,22 @@
 """Weights are used with the clips that they were trained on: frames, or pictures of what moved."""
 
 import json
+import shutil
 
 import pytest
 
+from paddlevideo.build import load_run_config
+from paddlevideo.classes import Classes, write_weights
+from paddlevideo.cli.main import main
 from paddlevideo.config import Config
 from paddlevideo.engine.averaging import average_files
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.inference.export import export
-from paddlevideo.network_input import input_of_weights
+from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.network_input import input_of_weights, same_input
 from paddlevideo.settings import Options
-from tests.tiny import run_test, tsm_config
+from tests.tiny import run_test, save, tsm_config
 
 NORMAL = {"mean": [0.45, 0.45, 0.45], "std": [0.225, 0.225, 0.225]}
 
@@ -80,3 +85,42 @@ def test_weights_of_other_clips_are_not_averaged(clips, trained, tmp_path):
     train(Config(config_of(clips, tmp_path, not differences)), Options(seed=1))
     with pytest.raises(UserError, match="was trained on other clips than .*they cannot be averaged"):
         average_files([best, str(tmp_path / "TSM_epoch_00001.pdparams")], tmp_path / "mean.pdparams")
+
+
+def test_pretrained_weights_of_other_clips_are_named_and_their_features_refused(clips, trained, tmp_path, capsys):
+    differences, _, best = trained
+    config = config_of(clips, tmp_path / "other", not differences)
+    config["MODEL"]["backbone"]["pretrained"] = best
+    train(Config(config), Options(seed=1))
+    assert f"MODEL.backbone.pretrained: {best}: they were" in (tmp_path / "other" / "log.txt").read_text()
+    file = save(config, tmp_path / "config.yaml")
+    words = ["features", "-c", str(file), "-i", str(clips.parent), "--no_labels", "--out", str(tmp_path / "f.npz")]
+    assert main(words) == 2 and "the scores would mean nothing" in capsys.readouterr().err
+
+
+def test_a_run_of_one_kind_is_not_resumed_with_another(clips, trained, tmp_path):
+    differences, config, _ = trained
+    shutil.copytree(config["output_dir"], tmp_path / "run")
+    other = config_of(clips, tmp_path / "run", not differences) | {"epochs": 3}
+    kinds = ("FrameDifference", "frames") if differences else ("frames", "FrameDifference")
+    with pytest.raises(UserError, match="this run learned from clips of {}, PIPELINE has {};".format(*kinds)):
+        train(Config(other), Options(resume="auto"))
+
+
+def test_pipelines_of_two_kinds_are_refused_before_the_run(clips, tmp_path):
+    config = config_of(clips, tmp_path, True)
+    del config["PIPELINE"]["test"]["transform"][1]
+    with pytest.raises(UserError, match=r"decide what a picture shows differ \(train: FrameDifference; .*test: none\)"):
+        load_run_config(save(config, tmp_path / "c.yaml"))
+
+
+def test_statistics_are_equal_in_both_spellings_and_an_odd_note_is_damaged(tmp_path):
+    mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+    ops = [{"Normalize": {"mean": mean, "std": std}}]
+    ops += [{"Normalization": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}]
+    one, other = (Pipeline({"transform": [op]}, "p").input for op in ops)
+    assert one != other and same_input(one, other)
+    file = tmp_path / "w.pdparams"
+    write_weights(file, {}, Classes(), {"input": {"steps": []}})
+    with pytest.raises(UserError, match="w.pdparams.json: damaged: input: expected steps, mean and std"):
+        input_of_weights(file)
