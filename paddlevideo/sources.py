@@ -158,7 +158,7 @@ def _by_pattern(clips: Sequence[Clip], pattern: str) -> Sources:
         raise UserError(f"--source {pattern!r}: neither a file nor a regular expression ({error})") from None
     matches = [compiled.search(clip.name) for clip in clips]
     if not any(matches):
-        raise UserError(f"--source {pattern!r}: matches none of the names, e.g. {clips[0].name!r}")
+        raise UserError(f"--source {pattern!r}: no such file, and it matches none of the names, e.g. {clips[0].name!r}")
     names = (
         "/".join(map(str, match.groups() or [match.group()])) if match else f"{clip.label}/{clip.name}"
         for clip, match in zip(clips, matches)

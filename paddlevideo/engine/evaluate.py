@@ -18,6 +18,7 @@ from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode import VideoReadError
 from paddlevideo.memory import within_memory
+from paddlevideo.modeling.operators import tensor_of
 
 log = logging.getLogger("paddlevideo")
 
@@ -27,7 +28,11 @@ _LOWER = "lower DATASET.valid_batch_size or test_batch_size, or the frames, view
 def tensors(batch: dict[str, Any], host_keys: Sequence[str] = ()) -> dict[str, Any]:
     """A loader's batch as tensors on the current device; the entries of ``host_keys`` stay what they are."""
     on_host = frozenset(host_keys).__contains__
-    return {key: v if isinstance(v, paddle.Tensor) or on_host(key) else paddle.to_tensor(v) for key, v in batch.items()}
+    return {key: v if isinstance(v, paddle.Tensor) or on_host(key) else _tensor(v) for key, v in batch.items()}
+
+
+def _tensor(value: Any) -> paddle.Tensor:
+    return tensor_of(value) if isinstance(value, np.ndarray) else paddle.to_tensor(value)
 
 
 def outputs_of(framework: Any, batch: dict[str, Any], mode: str = "predict") -> dict[str, np.ndarray]:

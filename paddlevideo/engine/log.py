@@ -66,6 +66,14 @@ def continue_logging(folder: Path, rank: int = 0) -> None:
         old.close()
 
 
+def keep_no_more_records() -> None:
+    """Forgets what ``continue_logging`` would write again: the run has begun, and its log file stays where it is."""
+    for handler in log.handlers:
+        if isinstance(handler, _Recording):
+            handler.keeps = False
+            handler.records.clear()
+
+
 def _log_file(folder: Path, rank: int) -> Path:
     return folder / ("log.txt" if rank == 0 else f"log.rank{rank}.txt")
 
@@ -78,8 +86,9 @@ class _Recording(logging.FileHandler):
     def __init__(self, path: Path):
         super().__init__(path, encoding="utf-8")
         self.records: list[logging.LogRecord] = []
+        self.keeps = True
 
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self.records) < self._MOST:
+        if self.keeps and len(self.records) < self._MOST:
             self.records.append(record)
         super().emit(record)

@@ -25,7 +25,7 @@ from paddlevideo.engine.averaging import EMAHook, PreciseBNHook, SWAHook
 from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.data_summary import log_data
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, ValidateHook
-from paddlevideo.engine.log import continue_logging, set_up_logging
+from paddlevideo.engine.log import continue_logging, keep_no_more_records, set_up_logging
 from paddlevideo.engine.multigrid import MultigridHook, shapes_of
 from paddlevideo.engine.precision import Precision, use_deterministic_kernels
 from paddlevideo.engine.profiling import ProfilerHook
@@ -78,6 +78,7 @@ def train(config: Config, options: Options, report: MakeReport | None = None) ->
         trainer.hooks += pages  # last: all others have their figures
         if lost:
             _move_aside(folder, point, lost)
+        keep_no_more_records()
         folder.write_identity()
         if distributed.is_main():
             write_atomic(folder.path / "config.yaml", trainer.config.to_yaml())

@@ -113,6 +113,8 @@ class TrainedNetwork:
     def _output(self, batch: Mapping[str, np.ndarray], mode: str, key: str) -> np.ndarray:
         import paddle
 
+        from paddlevideo.modeling.operators import tensor_of
+
         with within_memory("the model's run", batch["imgs"], "lower --batch_size"), paddle.no_grad():
-            tensors = {name: paddle.to_tensor(batch[name]) for name in self._USED if name in batch}
+            tensors = {name: tensor_of(batch[name]) for name in self._USED if name in batch}
             return self.framework(tensors, mode=mode)[key].astype("float32").numpy()

@@ -314,7 +314,8 @@ class OpenVideo:
         if not len(table.pts):
             raise VideoReadError(self.path, "no_frames", "its video track is empty")
         if table.num_damaged:
-            self.remarks.append(f"{table.num_damaged} of its packets are marked as damaged; a part may be missing")
+            are = "is" if table.num_damaged == 1 else "are"
+            self.remarks.append(f"{table.num_damaged} of its packets {are} marked as damaged; a part may be missing")
         return table
 
     def digest(self) -> int:

@@ -1,5 +1,7 @@
 """Operators by other ones: Paddle's own is the reference."""
 
+from pathlib import Path
+
 import numpy as np
 import paddle
 import pytest
@@ -136,3 +138,29 @@ def test_depthwise_in_float64_agrees_with_paddle():
     layer.to(dtype="float64")
     x = x.astype("float64")
     _close(layer(x), F.conv2d(x, layer.weight, padding=1, groups=4), 1e-12)
+
+
+ARRAYS = {
+    "float64": np.arange(6, dtype="float64"), "empty": np.zeros((0, 4), "float32"), "not in one piece": np.eye(3)[::2].T,
+    "number": np.array(True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ARRAYS.values(), ids=ARRAYS)
+def test_a_tensor_of_an_array_is_that_of_to_tensor(value):
+    ours, theirs = operators.tensor_of(value), paddle.to_tensor(value)
+    assert ours.dtype == theirs.dtype and ours.shape == theirs.shape and ours.stop_gradient
+    assert np.array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_a_tensor_of_an_array_leaks_nothing():
+    def resident_bytes():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    array, num = np.zeros((2, 4), "uint8"), 20_000
+    for _ in range(2000):
+        operators.tensor_of(array)
+    before = resident_bytes()
+    for _ in range(num):
+        operators.tensor_of(array)
+    assert resident_bytes() - before < 50 * num  # to_tensor: 112 each
