@@ -141,9 +141,11 @@ def test_depthwise_in_float64_agrees_with_paddle():
 
 
 ARRAYS = {
-    "float64": np.arange(6, dtype="float64"), "empty": np.zeros((0, 4), "float32"), "not in one piece": np.eye(3)[::2].T,
+    "float64": np.arange(6, dtype="float64"),
+    "empty": np.zeros((0, 4), "float32"),
+    "not in one piece": np.eye(3)[::2].T,
     "number": np.array(True),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("value", ARRAYS.values(), ids=ARRAYS)
