@@ -67,7 +67,7 @@ def continue_logging(folder: Path, rank: int = 0) -> None:
 
 
 def keep_no_more_records() -> None:
-    """Forgets what ``continue_logging`` would write again: the run has begun, and its log file stays where it is."""
+    """Drops what ``continue_logging`` would write again: the run has begun, and its log file is not moved any more."""
     for handler in log.handlers:
         if isinstance(handler, _Recording):
             handler.keeps = False
