@@ -261,10 +261,8 @@ def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
 
     from paddlevideo.modeling.layers import fused
 
-    with (
-        fused(framework),
-        _without_rewriting(specs),
-    ):  # the network that the program is compared with keeps its branches
+    # fused in the program alone: the network that it is compared with keeps its branches
+    with fused(framework), _without_rewriting(specs):
         paddle.jit.save(static_network(framework, specs), str(stem))
 
 

@@ -339,7 +339,10 @@ class OpenVideo:
         """The errors of what cuts the video into packets.  Mostly decoding shows them too, but a VP8 frame of an
         invalid profile, say, decodes without a word.  A line does not name its track: where another one has the same
         format there are none."""
-        if not lines or sum(track.codec.name == self.context.codec.name for track in self._container.streams.video) > 1:
+        if not lines:
+            return []
+        contexts = [track.codec_context for track in self._container.streams.video]
+        if sum(context is not None and context.name == self.context.name for context in contexts) > 1:
             return []
         return [line for line in lines if line[1] == self.context.name]
 
