@@ -11,18 +11,16 @@ its own clips, and draws its own wrong labels.  Prints Markdown rows: top-1 in p
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import random
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
 
-from benchmarks.timesformer_motion import ROOT, merged, run
+from benchmarks.timesformer_motion import ROOT, merged, print_table, run
 
 CONFIG = ROOT / "configs/recognition/tsm/tsm_motion_demo.yaml"
 CLASSES, NUM_CLIPS, NUM_FEW, NUM_TEST, WRONG = 8, 640, 160, 256, 0.3
@@ -103,9 +101,11 @@ def seed_rows(seed: int, folder: Path) -> list[float]:
     for name, (change, weights) in ROWS.items():
         kind = "".join(sorted(key[0] for key in change)) or "teacher"
         output = folder / f"seed_{seed}" / kind
+        config, text = output / "variant.yaml", yaml.safe_dump(config_of(output, change, data), sort_keys=False)
+        if config.is_file() and config.read_text() != text:
+            shutil.rmtree(output)  # of another recipe
         output.mkdir(parents=True, exist_ok=True)
-        config = output / "variant.yaml"
-        config.write_text(yaml.safe_dump(config_of(output, change, data), sort_keys=False))
+        config.write_text(text)
         found.append(accuracy(config, weights, seed))
         print(f"seed {seed}: {name}: {found[-1]:.1f}", file=sys.stderr, flush=True)
     return found
@@ -120,13 +120,7 @@ def main() -> None:
     folder = args.folder.resolve()
     with ThreadPoolExecutor(args.jobs) as pool:
         found = [*pool.map(lambda seed: seed_rows(seed, folder), args.seeds)]
-    seeds = " ".join(map(str, args.seeds))
-    print(f"`python -m benchmarks.few_noisy_clips --seeds {seeds}`, {datetime.date.today().isoformat()}, "
-          f"{platform.machine()}, {os.cpu_count()} cores\n")  # fmt: skip
-    print("| network | " + " | ".join(f"seed {seed}" for seed in args.seeds) + " | mean |")
-    print("|---" * (len(args.seeds) + 2) + "|")
-    for name, values in zip(ROWS, zip(*found)):
-        print(f"| {name} | {' | '.join(f'{v:.1f}' for v in values)} | {sum(values) / len(values):.1f} |")
+    print_table("few_noisy_clips", args.seeds, {name: [*values] for name, values in zip(ROWS, zip(*found))})
 
 
 if __name__ == "__main__":

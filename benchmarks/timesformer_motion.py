@@ -102,6 +102,16 @@ def seed_rows(seed: int, folder: Path, variants: list[str]) -> dict[str, float]:
     return found
 
 
+def print_table(benchmark: str, seeds: list[int], rows: dict[str, list[float]]) -> None:
+    """The command, the day and the machine, and a Markdown row per network: each seed, the mean."""
+    command = f"python -m benchmarks.{benchmark} --seeds {' '.join(map(str, seeds))}"
+    print(f"`{command}`, {datetime.date.today().isoformat()}, {platform.machine()}, {os.cpu_count()} cores\n")
+    print("| network | " + " | ".join(f"top-1, seed {seed}" for seed in seeds) + " | mean |")
+    print("|---" * (len(seeds) + 2) + "|")
+    for name, values in rows.items():
+        print(f"| {name} | {' | '.join(f'{v:.1f}' for v in values)} | {sum(values) / len(values):.1f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -112,14 +122,7 @@ def main() -> None:
     folder = args.folder.resolve()
     with ThreadPoolExecutor(args.jobs) as pool:
         found = dict(zip(args.seeds, pool.map(lambda seed: seed_rows(seed, folder, args.variants), args.seeds)))
-    seeds = " ".join(map(str, args.seeds))
-    print(f"`python -m benchmarks.timesformer_motion --seeds {seeds}`, {datetime.date.today().isoformat()}, "
-          f"{platform.machine()}, {os.cpu_count()} cores\n")  # fmt: skip
-    print("| network | " + " | ".join(f"top-1, seed {seed}" for seed in args.seeds) + " | mean |")
-    print("|---" * (len(args.seeds) + 2) + "|")
-    for name in args.variants:
-        values = [found[seed][name] for seed in args.seeds]
-        print(f"| {name} | {' | '.join(f'{v:.1f}' for v in values)} | {sum(values) / len(values):.1f} |")
+    print_table("timesformer_motion", args.seeds, {n: [found[seed][n] for seed in args.seeds] for n in args.variants})
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.classes import NOTE
 from paddlevideo.downloads.cache import local_weights
 from paddlevideo.errors import DamagedFileError, UserError
 from paddlevideo.loader.pipelines.pipeline import Pipeline
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note
 from paddlevideo.weight_names import is_export, read_names
 
-NOTE, KEY = ".json", "input"  # the note beside a weights file, and its field
+KEY = "input"  # field of the note beside a weights file
 _LEARNED = ("train", "valid", "test")  # the first of them that there is; all make the same (``check_inputs``)
 _TOLERANCE = 1e-5  # 58.395 / 255 is 0.229 but for rounding
 
