@@ -110,11 +110,11 @@ def compare_input(
         return
     weights = name or weights
     for name in sorted(theirs["steps"].keys() ^ mine["steps"].keys()):
-        have, lack = ("they were", "PIPELINE has no") if name in theirs["steps"] else ("they were not", "PIPELINE has")
+        have, lack = ("was", "PIPELINE has no") if name in theirs["steps"] else ("was not", "PIPELINE has")
         line = f"{weights}: {have} trained on clips of {name}, and {lack} {name}"
         if refuses:
             raise UserError(f"{line}; the scores would mean nothing. Use the PIPELINE of the training")
-        say(f"{line}; they are a start, no more")
+        say(f"{line}; it is a start, no more")
     for name in sorted(theirs["steps"].keys() & mine["steps"].keys()):
         if theirs["steps"][name] != mine["steps"][name]:
             there, here = _listed(theirs["steps"][name]), _listed(mine["steps"][name])

@@ -52,8 +52,8 @@ def test_what_they_were_trained_on_is_beside_every_form_of_weights(clips, traine
 def test_other_clips_are_refused_in_test_and_export_and_named_at_a_start(clips, trained, tmp_path, caplog):
     differences, config, best = trained
     other = Config(config_of(clips, tmp_path / "other", not differences))
-    has = "they were trained on clips of FrameDifference, and PIPELINE has no FrameDifference"
-    line = has if differences else "they were not trained on clips of FrameDifference, and PIPELINE has FrameDifference"
+    has = "was trained on clips of FrameDifference, and PIPELINE has no FrameDifference"
+    line = has if differences else "was not trained on clips of FrameDifference, and PIPELINE has FrameDifference"
     for use in (
         lambda: run_test(other, Options(weights=best)),
         lambda: export(other, best, tmp_path / "exported", say=lambda line: None),
@@ -61,7 +61,7 @@ def test_other_clips_are_refused_in_test_and_export_and_named_at_a_start(clips, 
         with pytest.raises(UserError, match=f"{line}; the scores would mean nothing. Use the PIPELINE of the training"):
             use()
     train(other, Options(seed=1, weights=best))
-    assert f"{line}; they are a start, no more" in (tmp_path / "other" / "log.txt").read_text()
+    assert f"{line}; it is a start, no more" in (tmp_path / "other" / "log.txt").read_text()
 
 
 def test_another_gain_or_normalization_is_stated(clips, trained, tmp_path, capsys):
@@ -92,7 +92,7 @@ def test_pretrained_weights_of_other_clips_are_named_and_their_features_refused(
     config = config_of(clips, tmp_path / "other", not differences)
     config["MODEL"]["backbone"]["pretrained"] = best
     train(Config(config), Options(seed=1))
-    assert f"MODEL.backbone.pretrained: {best}: they were" in (tmp_path / "other" / "log.txt").read_text()
+    assert f"MODEL.backbone.pretrained: {best}: was" in (tmp_path / "other" / "log.txt").read_text()
     file = save(config, tmp_path / "config.yaml")
     words = ["features", "-c", str(file), "-i", str(clips.parent), "--no_labels", "--out", str(tmp_path / "f.npz")]
     assert main(words) == 2 and "the scores would mean nothing" in capsys.readouterr().err
