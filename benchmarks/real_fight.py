@@ -75,7 +75,8 @@ class Recipe:
         changes: overrides of the file.
         sections: sections that replace the file's.
         config: the shipped file.
-        kind: ``train``; ``probe``: the linear probe of the fold, not trained further; ``torch``: the same in PyTorch.
+        kind: ``train``; ``probe``: the linear probe of the fold, not trained further; ``torch``: the same in PyTorch;
+            ``test``: the network of "TSM" of the same fold, seed 0, tested otherwise.
         taught: whether the network of "TSM" of the same fold, seed 0, teaches it.
     """
 
@@ -89,6 +90,11 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "TSM": Recipe("`tsm_mv2_motion` as shipped: ImageNet MobileNetV2, conv7 to conv9 learn"),
+    "TSM, three crops": Recipe(
+        "the networks of TSM, seed 0, tested with three crops side by side",
+        ["PIPELINE.test.transform.1={ThreeCrop: {crop_size: 112}}"],
+        kind="test",
+    ),
     "no shift": Recipe("the same without temporal shift", ["MODEL.backbone.shift=False"]),
     "PyTorch": Recipe("the same network and recipe in plain PyTorch, own decoding and augmentation", kind="torch"),
     "TSM, all layers": Recipe("`tsm_mv2_motion`, all layers learn", ["MODEL.freeze=[]"]),
@@ -161,17 +167,17 @@ def config_of(args: argparse.Namespace, name: str, fold: int, out: Path) -> Path
 
 
 def teacher_file(args: argparse.Namespace, fold: int) -> Path:
-    return args.folder / f"teacher{fold}.pdparams"
+    """The network of "TSM", seed 0, which its run leaves there."""
+    file = args.folder / f"teacher{fold}.pdparams"
+    if not file.is_file():
+        sys.exit(f"{file}: not there; run --recipe TSM --seeds {TEACHER_SEED} --again in this --folder first")
+    return file
 
 
 def taught(args: argparse.Namespace, student: dict, fold: int) -> dict:
     """MODEL of a student that the network of "TSM" teaches beside the labels."""
     from paddlevideo.config import load_config
 
-    if not teacher_file(args, fold).is_file():
-        sys.exit(
-            f"{teacher_file(args, fold)}: not there; run --recipe TSM --seeds {TEACHER_SEED} in this --folder first"
-        )
     teacher = load_config(CONFIG, ["MODEL.head.num_classes=2"]).to_dict()["MODEL"]
     teacher = {key: value for key, value in teacher.items() if key != "freeze"}
     del teacher["backbone"]["pretrained"]
@@ -242,12 +248,14 @@ def measure(args: argparse.Namespace, name: str, fold: int, seed: int) -> dict[s
         config = config_of(args, name, fold, out)
         if recipe.kind == "probe":
             scores = tested(config, probe(args, config, fold, out), out)
+        elif recipe.kind == "test":
+            scores = tested(config, teacher_file(args, fold), out)
         else:
             command("train", "-c", config, "--seed", seed, "--validate", "-o", "log_interval=1")
             last = max(out.glob("*_epoch_*.pdparams"))
             curve, scores = curve_of(out), tested(config, last, out)
             if name == "TSM" and seed == TEACHER_SEED:
-                shutil.copy(last, teacher_file(args, fold))
+                shutil.copy(last, args.folder / f"teacher{fold}.pdparams")
     seconds = round(time.monotonic() - begun)
     listed = [round(scores[line.split()[0]], 4) for line in (args.folder / f"val{fold}.list").read_text().splitlines()]
     row = {"recipe": name, "fold": fold, "seed": seed, "cpu": cpu(), "again": args.again, "seconds": seconds}
@@ -287,8 +295,8 @@ def run(args: argparse.Namespace) -> None:
     for seed in args.seeds:
         for name in args.recipe:
             for fold in args.folds:
-                if RECIPES[name].kind == "probe" and seed != args.seeds[0]:
-                    continue  # the same for every seed
+                if RECIPES[name].kind in ("probe", "test") and seed != args.seeds[0]:
+                    continue  # one for all seeds
                 if not args.again and any(_key(row) == (name, fold, seed) for row in rows_of()):
                     continue
                 row = measure(args, name, fold, seed)
