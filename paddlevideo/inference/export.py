@@ -262,7 +262,7 @@ def save_program(framework: Any, specs: list[Any], stem: Path) -> None:
     from paddlevideo.modeling.layers import fused
 
     # fused in the program alone: the network that it is compared with keeps its branches
-    with fused(framework), _without_rewriting(specs):
+    with fused(framework):
         paddle.jit.save(static_network(framework, specs), str(stem))
 
 
@@ -291,7 +291,7 @@ def _without_rewriting(specs: list[Any]) -> Iterator[None]:
 
 
 def static_network(framework: Any, specs: list[Any]) -> Any:
-    """``framework.predict_scores`` with these inputs, as a static function that Paddle traces when it is used."""
+    """``framework.predict_scores`` with these inputs as a static function, traced."""
     import paddle
     from paddle import nn
 
@@ -317,7 +317,10 @@ def static_network(framework: Any, specs: list[Any]) -> Any:
 
     model = (ScoresOfPersons if framework.takes_boxes else ScoresOfClips)(framework)
     model.eval()
-    return paddle.jit.to_static(model, input_spec=specs, full_graph=True)
+    static = paddle.jit.to_static(model, input_spec=specs, full_graph=True)
+    with _without_rewriting(specs):
+        static.forward.concrete_program  # noqa: B018 (traces, and keeps the program)
+    return static
 
 
 def _describe(

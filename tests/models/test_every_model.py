@@ -9,6 +9,7 @@ import paddle
 import pytest
 
 from paddlevideo.errors import ConfigError
+from paddlevideo.inference.export import save_program
 from paddlevideo.modeling import build_framework
 from paddlevideo.modeling.weights import load_pretrained
 from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS, LOSSES
@@ -97,15 +98,6 @@ def test_a_training_step_reaches_every_parameter_and_lowers_the_loss(name):
     assert float(network(batch)["loss"]) < float(outputs["loss"])
 
 
-class Scores(paddle.nn.Layer):
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, imgs):
-        return self.network.predict_scores(imgs)
-
-
 @each
 def test_the_static_program_gives_the_same_for_any_number_of_clips(name, tmp_path):
     network, imgs = build(name), clips(name, views=2)
@@ -114,9 +106,7 @@ def test_the_static_program_gives_the_same_for_any_number_of_clips(name, tmp_pat
             layer.weight.set_value(paddle.ones_like(layer.weight))
     spec = network.input_spec({"imgs": imgs})
     assert spec[0].shape == (-1, *imgs.shape[1:]) and spec[0].dtype == paddle.uint8
-    model = Scores(network)
-    model.eval()
-    paddle.jit.save(paddle.jit.to_static(model, input_spec=spec, full_graph=True), str(tmp_path / "m"))
+    save_program(network, spec, tmp_path / "m")
     program = paddle.jit.load(str(tmp_path / "m"))
     expected = network.predict_scores(imgs).numpy()
     assert np.allclose(program(imgs).numpy(), expected, atol=1e-5)

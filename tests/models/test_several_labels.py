@@ -6,10 +6,10 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlevideo.inference.export import save_program
 from paddlevideo.modeling import build_framework
 from paddlevideo.registry import LOSSES
 from tests.models.sections import NORMALIZATION, RECOGNIZERS, clips
-from tests.models.test_every_model import Scores
 
 LABELS = [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
 OF_SEVERAL = [name for name in LOSSES.names() if LOSSES.entry(name).constants.get("multi_label")]
@@ -42,10 +42,7 @@ def check(network, imgs, folder):
     scores = network({"imgs": imgs}, mode="predict")["scores"].numpy()
     logits = network.view_logits(imgs).numpy()[:, 0]
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), atol=1e-5)
-    model = Scores(network)
-    model.eval()
-    spec = network.input_spec({"imgs": imgs})
-    paddle.jit.save(paddle.jit.to_static(model, input_spec=spec, full_graph=True), str(folder / "m"))
+    save_program(network, network.input_spec({"imgs": imgs}), folder / "m")
     np.testing.assert_allclose(paddle.jit.load(str(folder / "m"))(imgs).numpy(), scores, atol=1e-5)
 
 
