@@ -23,7 +23,7 @@ _COLUMNS = {
 }
 _HEADER_NAMES = {name: column for column, names in _COLUMNS.items() for name in names}
 _NUMBER = re.compile(r"[+-]?\d+")
-_QUOTED = re.compile(r'"((?:[^"]|"")*)"\s+(\S.*)')
+_TOKEN = re.compile(r'"(?:[^"]|"")*"(?!\S)|\S+')
 _QUOTES = 'put the path into quotes ("a b.mp4" 0)'
 
 
@@ -71,7 +71,7 @@ class LineReading:
 
 
 class WhiteSpace:
-    """Fields parted by white space; a path in quotes ends with them.
+    """Fields parted by white space; a path or a label in quotes ends with them.
 
     Args:
         fields: what a line holds.
@@ -89,16 +89,16 @@ class WhiteSpace:
 
     def splits(self, text: str) -> Iterator[tuple[str, list[str]]]:
         """Paths and the fields after them, the longest path first."""
-        quoted = _QUOTED.fullmatch(text)
-        if quoted:
-            yield quoted[1].replace('""', '"'), quoted[2].split()
-            return
-        spans = [match.span() for match in re.finditer(r"\S+", text)]
-        tokens = [text[start:end] for start, end in spans]
+        ends = [match.end() for match in _TOKEN.finditer(text)]
+        tokens = [match[0] for match in _TOKEN.finditer(text)]
+        fields = [_unquoted(token) for token in tokens]
         if len(tokens) > MAX_FIELDS:
             return
+        if len(tokens) > 1 and _is_quoted(tokens[0]):
+            yield fields[0], fields[1:]
+            return
         for i in range(len(tokens) - 1, 0, -1):
-            yield text[: spans[i - 1][1]], tokens[i:]
+            yield text[: ends[i - 1]], fields[i:]
 
     def readings(self, text: str) -> list[LineReading]:
         """Every way to read a line as a path and labels, the longest path first."""
@@ -126,6 +126,14 @@ class WhiteSpace:
         if max(len(text.split()), len(_cells(text))) > MAX_FIELDS:
             return f"has more than {MAX_FIELDS} fields: {printable(repr(text[:80]))}, ..."
         return f"needs {len(columns)} fields ({' '.join(columns)}), has {printable(repr(text[:80]))}"
+
+
+def _is_quoted(token: str) -> bool:
+    return len(token) > 1 and token[0] == token[-1] == '"'
+
+
+def _unquoted(token: str) -> str:
+    return token[1:-1].replace('""', '"') if _is_quoted(token) else token
 
 
 class Csv(WhiteSpace):

@@ -12,14 +12,14 @@ from typing import Any
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import MAX_SHOWN, Findings
-from paddlevideo.loader.datasets.list_lines import Fields, WhiteSpace, choose, format_of
+from paddlevideo.loader.datasets.list_lines import Csv, Fields, WhiteSpace, choose, format_of, header_of
 from paddlevideo.loader.datasets.records import MultiHot, Numbers
 from paddlevideo.loader.decode.reader import VideoReadError
 from paddlevideo.loader.labels import read_labels, refuse_control_characters
 from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
 from paddlevideo.ranges import suggest
 from paddlevideo.safe_io import reading
-from paddlevideo.video_files import VIDEO_ENDINGS, videos_below
+from paddlevideo.video_files import VIDEO_ENDINGS, is_video, videos_below
 
 LOWER = "lower DATASET.num_workers, the batch size, or the frames and the size that PIPELINE gives"
 
@@ -148,8 +148,8 @@ def read_named_rows(file: Path, exists: Callable[[str], bool]) -> NamedRows:
     """
     found = next((file.parent / name for name in LABEL_FILES if (file.parent / name).is_file()), None)
     known = read_labels(found) if found else []
-    words = {re.split(r"[\s,;]+", line)[-1] for _, line in _lines(str(file))}
-    fields = Fields(("path", "label"), frozenset([*known, *words]))
+    fields = Fields(("path", "label"))
+    fields = replace(fields, names=frozenset([*known, *_names_in(list(_lines(str(file))), fields, file, exists)]))
     for row in read_list(str(file), replace(fields, several=True), Findings(str(file)), exists)[0]:
         if exists(row.fields["path"]) and (len(row.labels) != 1 or ";" in row.labels[0]):
             labels = printable(row.fields["label"]) or "none"
@@ -165,6 +165,40 @@ def read_named_rows(file: Path, exists: Callable[[str], bool]) -> NamedRows:
     if known and set(texts) <= set(known):
         return NamedRows(rows, known, found)
     return NamedRows(rows, texts, None, found)
+
+
+def _names_in(lines: Sequence[tuple[int, str]], fields: Fields, file: Path, exists: Callable[[str], bool]) -> set[str]:
+    """The labels of a list that are no numbers, each with all of its words.
+
+    A path ends where a file of that name is there, or else after a video's ending; a line with neither has a label of
+    one word.  Several words that are each a label of another line are several labels, unless they are one cell of a
+    CSV or in quotes.
+    """
+    header = header_of(lines[0], fields, str(file)) if lines else None
+    forms = [header] if header else [WhiteSpace(fields), Csv(fields)]
+    words: set[str] = set()
+    phrases: list[list[str]] = []
+    for number, text in lines:
+        if not (header and header.is_header(number)):
+            form, label = _label_after_path(text, forms, exists)
+            if form is forms[0] and len(label) > 1:
+                phrases.append(label)
+            else:
+                words.update(label)
+    words |= {" ".join(phrase) for phrase in phrases if not words.issuperset(phrase)}
+    return {word for word in words if ";" not in word and not all(part.isdecimal() for part in word.split())}
+
+
+def _label_after_path(
+    text: str, forms: Sequence[WhiteSpace], exists: Callable[[str], bool]
+) -> tuple[WhiteSpace, list[str]]:
+    """The fields after the path of a line, and the form in which they are."""
+    splits = [(form, path, rest) for form in forms for path, rest in form.splits(text) if rest]
+    ending = [split for split in splits if is_video(split[1])]
+    for form, path, rest in ending or splits:
+        if exists(path):
+            return form, rest
+    return (ending[0][0], ending[0][2]) if ending else (forms[-1], re.split(r"[\s,;]+", text)[-1:])
 
 
 def parse_label(row: Row, num_classes: int | None, problems: Findings, names: Sequence[str] | None = None) -> int:

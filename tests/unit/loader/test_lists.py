@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from paddlevideo.engine.data_summary import data_summary
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.datasets.frame import FrameDataset
+from paddlevideo.loader.datasets.lists import read_named_rows
 from paddlevideo.loader.datasets.video import VideoDataset
 from tests.clips import write_clip
 
@@ -115,6 +119,43 @@ def test_class_names_for_numbers(place):
     assert "DATASET.label_names" in text
     frames = FrameDataset(place.list("x 8 wave hands\ny 8 run\n"), class_names=NAMES)
     assert read(frames) == [("x", 2), ("y", 1)]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['"a.mp4" "sit down"', '"b c.mp4" "lie down"', 'd.mp4 "sit down"'],
+        ["a.mp4,sit down", "b c.mp4,lie down", "d.mp4,sit down"],
+        ['"a.mp4","sit down"', '"b c.mp4","lie down"', '"d.mp4","sit down"'],
+        ["a.mp4\tsit down", "b c.mp4\tlie down", "d.mp4\tsit down"],
+        ["a.mp4 sit down", "b c.mp4 lie down", "d.mp4 sit down"],
+        ["label,path", "sit down,a.mp4", "lie down,b c.mp4", "sit down,d.mp4"],
+    ],
+    ids=["quotes", "csv", "quoted csv", "tabs", "spaces", "header"],
+)
+@pytest.mark.parametrize("are_there", [True, False])
+def test_labels_of_several_words_that_nothing_declares(place, lines, are_there):
+    place.files(*["a.mp4", "b c.mp4", "d.mp4"] if are_there else [])
+    found = read_named_rows(Path(place.list("\n".join(lines))), os.path.exists)
+    assert found.names == ["lie down", "sit down"]
+    assert [(row.fields["path"], row.fields["label"]) for row in found.rows] == [
+        ("a.mp4", "sit down"), ("b c.mp4", "lie down"), ("d.mp4", "sit down"),
+    ]  # fmt: skip
+
+
+def test_words_that_are_labels_of_other_lines_are_several_labels(place):
+    place.files("a.mp4", "b.mp4", "c.mp4")
+    file = Path(place.list("a.mp4 walk\nb.mp4 run\nc.mp4 walk run"))
+    with pytest.raises(UserError, match=r"train.list:3: expected one label per clip, has walk;run"):
+        read_named_rows(file, os.path.exists)
+    file.write_text('a.mp4 walk\nb.mp4 run\nc.mp4 "walk run"')
+    assert read_named_rows(file, os.path.exists).names == ["run", "walk", "walk run"]
+
+
+def test_declared_names_in_quotes(place):
+    place.files("a b.mp4", "c.mp4")
+    file = place.list('"a b.mp4" "wave hands"\nc.mp4 "jump"')
+    assert read(VideoDataset(file, num_classes=3, class_names=NAMES)) == [("a b.mp4", 2), ("c.mp4", 0)]
 
 
 def test_one_clip_on_two_lines(place):
