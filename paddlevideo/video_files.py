@@ -26,6 +26,14 @@ VIDEO_ENDINGS = (
     *(".mts", ".mxf", ".ogm", ".ogv", ".qt", ".vob", ".webp", ".y4m", ".h264", ".264", ".h265", ".hevc", ".265"),
 )
 LIST_SUFFIXES = frozenset((".csv", ".list", ".txt"))
+# of a list's header: column -> the words that name it
+COLUMNS = {
+    "path": ("path", "filename", "file", "video", "frame_dir", "dir"),
+    "num_frames": ("num_frames", "total_frames", "frames"),
+    "label": ("label", "labels", "class"),
+}
+_HEADER_WORDS = frozenset(word for words in COLUMNS.values() for word in words)
+_MAX_FIELDS = 256
 _LABEL = re.compile(r"^(.*?\S)[\s,]+[\d.,;\s]+$")  # "path label", "path 64 label", "path 0;3;17"
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"[\s,]')  # '"a 7.mp4" 0'
 # endings of the videos that are written -> FFmpeg's container
@@ -103,8 +111,9 @@ def find_videos(inputs: Sequence[str | Path], say: Say = lambda line: None) -> l
     """The videos that the inputs name, in order; of a folder those directly in it, sorted by name.
 
     Args:
-        inputs: files, folders and list files (.txt, .list, .csv: a path per line, as in a data set's list file; labels
-            after the path are ignored; relative paths count from here, else from the list's folder).
+        inputs: files, folders and list files (.txt, .list, .csv: a path per line, as in a data set's list file; a
+            header and labels, numbers or names, are ignored; relative paths count from here, else from the list's
+            folder).
         say: receives a line per folder and list: how many videos were found.
 
     Raises:
@@ -154,12 +163,38 @@ def address_refused(text: str | Path, where: str = "") -> UserError:
 
 def _of_list(file: Path) -> list[Path]:
     videos = []
-    for number, line in lines_of_list(file):
+    for number, line in lines_of_videos(file):
         video = read_line(line, file).path
         if not video.is_file():
-            raise UserError(f"{file}, line {number}: there is no video {printable(video)}")
+            raise UserError(
+                f"{file}, line {number}: there is no video {printable(video)}, neither from {os.getcwd()} nor from the "
+                "list's folder; where the paths count from a data_prefix, run this there"
+            )
         videos.append(video)
     return videos
+
+
+def lines_of_videos(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a list of videos: ``lines_of_list`` without a header.
+
+    Raises:
+        UserError: as ``lines_of_list``; there is nothing but a header.
+    """
+    lines = lines_of_list(file)
+    first = next(lines)
+    if _is_header(first[1]) and not any(os.path.isfile(path) for path, _ in paths_of_line(first[1], file)):
+        first = next(lines, None)
+        if first is None:
+            raise UserError(f"{file}: a header and no videos")
+    yield first
+    yield from lines
+
+
+def _is_header(line: str) -> bool:
+    """Whether it names a column of paths, as one of the cells of a CSV or beside nothing but columns."""
+    words = set(re.split(r"[\s,]+", line.lower(), maxsplit=len(_HEADER_WORDS)))
+    cells = {cell.strip() for cell in line.lower().split(",", _MAX_FIELDS)} if "," in line else words
+    return not cells.isdisjoint(COLUMNS["path"]) and ("," in line or words <= _HEADER_WORDS)
 
 
 def lines_of_list(file: Path) -> Iterator[tuple[int, str]]:
@@ -191,13 +226,13 @@ def read_line(line: str, file: Path) -> ListLine:
         file: the list; relative paths count from here, else from its folder.
 
     Returns:
-        The video; where none is there, what stands before the numbers.
+        The video; where none is there, what stands before the numbers, or else what ends as a video does.
     """
     for path, name in paths_of_line(line, file):
         if os.path.isfile(path):
             return ListLine(Path(path), _label_of(line, name))
-    names = _readings(line)
-    name = names[min(1, len(names) - 1)]
+    match, names = _LABEL.match(line), _readings(line)
+    name = match.group(1) if match and len(names) > 1 else next(filter(is_video, names), line)
     return ListLine(Path(name), _label_of(line, name))
 
 
@@ -208,18 +243,26 @@ def paths_of_line(line: str, file: Path) -> list[tuple[str, str]]:
 
 
 def _readings(line: str) -> list[str]:
-    """What of a line can be the path."""
+    """What of a line can be the path: the line, what stands before any of its fields, a cell of a CSV.
+
+    Where one of these ends as a video does, the others are out: of ``clip 7.mp4 run`` a file ``clip`` is not meant.
+    """
     if match := _QUOTED.match(line):
         return [match.group(1).replace('""', '"')]
-    if match := _LABEL.match(line):
-        return [line, match.group(1), line.replace(",", " ").split()[0]]
-    return [line]
+    ends = [match.start() for match in re.finditer(r"[\s,]+", line)]
+    if not 0 < len(ends) < _MAX_FIELDS:
+        return [line]
+    cells = [cell.strip().strip('"') for cell in line.split(",")[1:]]
+    parts = [*(line[:end] for end in reversed(ends)), *filter(None, cells)]
+    return [line, *([part for part in parts if is_video(part)] or parts)]
 
 
 def _label_of(line: str, name: str) -> int | list[int] | None:
     rest = line[len(name) :] if line.startswith(name) else line.rpartition('"')[2]
-    labels = [int(word) for word in re.split(r"[\s,;]+", rest) if word.isdecimal()]
-    return labels[0] if len(labels) == 1 else labels or None
+    words = [word for word in re.split(r"[\s,;]+", rest) if word]
+    if not words or not all(map(str.isdecimal, words)):
+        return None
+    return int(words[0]) if len(words) == 1 else [int(word) for word in words]
 
 
 def check_video_name(path: str | Path) -> Path:

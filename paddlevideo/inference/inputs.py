@@ -18,7 +18,7 @@ from paddlevideo.video_files import (
     ListLine,
     Say,
     address_refused,
-    lines_of_list,
+    lines_of_videos,
     paths_of_line,
     read_line,
     videos_of_folder,
@@ -130,7 +130,7 @@ class VideoInputs(Sequence[str]):
                 self._append(os.fsencode(video))
         elif entry.suffix.lower() in LIST_SUFFIXES and entry.is_file():
             self._parts.append((first, entry))
-            for _, line in lines_of_list(entry):
+            for _, line in lines_of_videos(entry):
                 self._append(line.encode())
             left_out = ""
         else:

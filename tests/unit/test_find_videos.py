@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from paddlevideo.errors import UserError
+from paddlevideo.inference.inputs import VideoInputs
 from paddlevideo.video_files import find_videos
 
 
@@ -40,6 +43,38 @@ def test_a_list_file_is_read_as_data_sets_write_them(tmp_path):
         "d 7",
         "c.mp4",
     ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["path,label", "a.mp4,walk", "b c.mp4,sit down"],
+        ["label,path", "walk,a.mp4", "sit down,b c.mp4"],
+        ["id,video,class", "1,a.mp4,walk", "2,b c.mp4,sit down"],
+        ["path label", "a.mp4 walk", "b c.mp4 sit down"],
+        ["a.mp4 walk", '"b c.mp4" "sit down"'],
+        ["a.mp4\twalk", "b c.mp4\tsit down"],
+        ["video", "a.mp4", "b c.mp4"],
+    ],
+)
+def test_headers_and_labels_of_any_kind_are_passed_over(tmp_path, lines):
+    touch(tmp_path, "a.mp4", "b c.mp4", "b", "walk")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    assert [path.name for path in find_videos([tmp_path / "list.csv"])] == ["a.mp4", "b c.mp4"]
+    assert [Path(path).name for path in VideoInputs([tmp_path / "list.csv"], lambda line: None)] == ["a.mp4", "b c.mp4"]
+
+
+def test_a_video_of_a_headers_name_is_a_video(tmp_path):
+    touch(tmp_path, "video", "a.mp4")
+    (tmp_path / "list.txt").write_text("video\na.mp4")
+    assert [path.name for path in find_videos([tmp_path / "list.txt"])] == ["video", "a.mp4"]
+
+
+def test_a_shorter_name_is_not_taken_for_a_missing_video(tmp_path):
+    touch(tmp_path, "clip")
+    (tmp_path / "list.txt").write_text("clip 7.mp4 run")
+    with pytest.raises(UserError, match="line 1: there is no video clip 7.mp4, neither from .* run this there"):
+        find_videos([tmp_path / "list.txt"])
 
 
 def test_what_a_list_lacks_is_named_with_its_line(tmp_path):

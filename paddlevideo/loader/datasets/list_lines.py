@@ -14,14 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from paddlevideo.errors import UserError, printable
+from paddlevideo.video_files import COLUMNS
 
 MAX_FIELDS = 256  # of a line: more are no list of clips
-_COLUMNS = {
-    "path": ("path", "filename", "file", "video", "frame_dir", "dir"),
-    "num_frames": ("num_frames", "total_frames", "frames"),
-    "label": ("label", "labels", "class"),
-}
-_HEADER_NAMES = {name: column for column, names in _COLUMNS.items() for name in names}
+_HEADER_NAMES = {name: column for column, names in COLUMNS.items() for name in names}
 _NUMBER = re.compile(r"[+-]?\d+")
 _TOKEN = re.compile(r'"(?:[^"]|"")*"(?!\S)|\S+')
 _QUOTES = 'put the path into quotes ("a b.mp4" 0)'
