@@ -191,7 +191,8 @@ def holds_spans(path: str | os.PathLike) -> bool:
         return True
     if ending == ".csv" and Path(path).is_file():
         with open(path, encoding="utf-8-sig", errors="replace") as stream:
-            header = next(csv.reader([stream.readline()]), [])
+            line = stream.readline()
+        header = next(csv.reader([line], delimiter=_separator(line)), [])
         return set(REQUIRED) <= {name.strip() for name in header}
     if ending == ".json" and Path(path).is_file():
         with open(path, encoding="utf-8-sig", errors="replace") as stream:
@@ -346,9 +347,15 @@ def _line(span: Span) -> str:
 # ---- csv and jsonl
 
 
+def _separator(header: str) -> str:
+    """What parts the cells of a csv: commas, or the semicolons or tabs of a spreadsheet."""
+    return max(",;\t", key=header.count)
+
+
 def _from_csv(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any]]]:
     with reading(findings.source, "a csv of spans"):
-        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+        separator = _separator(text.partition("\n")[0])
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     if not rows:
         raise UserError(f"{findings.source}: is empty; expected a header with {','.join(REQUIRED)}")
@@ -366,7 +373,8 @@ def _from_csv(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, An
             continue
         entry: dict[str, Any] = {name: cell if name == "video" else cell.strip() for name, cell in zip(header, cells)}
         for key in ("start_s", "end_s", "score"):
-            entry[key] = _number(entry.get(key) or None)
+            text = entry.get(key) or None
+            entry[key] = _number(text.replace(",", ".") if text and separator == ";" else text)  # a decimal comma
         yield line, entry
 
 

@@ -19,7 +19,9 @@ def run(args: argparse.Namespace) -> int:
     from paddlevideo.spans import read_spans
 
     if len(args.results) != 2:
-        raise UserError(f"{args.results[0]}: spans; expected two files: SPANS TRUTH")
+        raise UserError(
+            f"{args.results[0]}: read as spans, by its ending or content; expected two files of spans: FOUND ANNOTATED"
+        )
     used = [f"--{name}" for name, value in _DEFAULTS.items() if vars(args)[name] != value]
     if used:
         raise UserError(f"{used[0]}: is not for spans, whose options are --background and --out")

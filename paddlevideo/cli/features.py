@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.out)
     if args.window_s or args.hop_s:
         return _windows(args)
+    if args.split and args.input:
+        raise UserError("--split: of DATASET, whose clips are taken without -i; name one of the two")
     if args.no_labels and not args.input:
         raise UserError("--no_labels: name the videos with -i")
     if args.data_prefix and (args.no_labels or not args.input):

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from paddlevideo.cli import options
 from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import plural
 from paddlevideo.spans import FORMS, SpanTable, write_spans
 
 _ENDINGS = (".json", ".csv", ".jsonl", ".srt", ".vtt", ".xml")
@@ -87,7 +88,11 @@ def run(args: argparse.Namespace) -> int:
         if folder is None and not args.fps and {args.to, args.out.suffix.lower()} & {"cvat", ".xml"}:
             lost.append("frames are counted at the rate that the file of spans states; --videos counts those of a "
                         "video with a variable rate")  # fmt: skip
-        print("\n".join([f"{len(table.spans)} spans of {_videos(table)}: {args.out}", *(f"note: {x}" for x in lost)]))
+        print(
+            "\n".join(
+                [f"{plural(len(table.spans), 'span')} of {_videos(table)}: {args.out}", *(f"note: {x}" for x in lost)]
+            )
+        )
         return 0
     return _split(args, content.table)
 
@@ -116,7 +121,9 @@ def _split(args: argparse.Namespace, table: SpanTable) -> int:
         write_spans(args.out / f"{split}{ending}", part, form)
         counts = Counter(span.label for span in part.spans)
         classes = ", ".join(f"{printable(name)} {counts[name]}" for name in names)
-        print(f"{split}: {len(part.spans)} spans of {_videos(part)} ({classes}): {args.out / (split + ending)}")
+        print(
+            f"{split}: {plural(len(part.spans), 'span')} of {_videos(part)} ({classes}): {args.out / (split + ending)}"
+        )
     write_atomic(args.out / "classes.txt", Classes(tuple(names)).text())
     print(f"classes: {len(names)}: {args.out / 'classes.txt'} (DATASET.label_names)")
     return 0

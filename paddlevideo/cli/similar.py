@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from paddlevideo.inference.feature_table import FeatureTable
 
 
+_ROUNDED_S = 0.1  # an end as a player shows it
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model, the videos, the span, and what is written."""
     add = parser.add_argument
@@ -70,8 +73,11 @@ def run(args: argparse.Namespace) -> int:
         return FeatureNetwork(model, args.device, args.batch_size, notice)
 
     found = dict(zip(videos, folder.all_of([Path(name) for name in videos], network, ReadingProgress())))
-    if args.start_s >= found[query].end_s:
-        raise UserError(f"--start_s {args.start_s:g}: {printable(query)} ends at {found[query].end_s:g} s")
+    last_s = found[query].end_s
+    for name, beyond in (("start_s", args.start_s >= last_s), ("end_s", args.end_s > last_s + _ROUNDED_S)):
+        if beyond:
+            raise UserError(f"--{name} {getattr(args, name):g}: {printable(query)} ends at {last_s:g} s")
+    args.end_s = min(args.end_s, last_s)
     spans = similar_spans(found, query, args.start_s, args.end_s, args.top)
     for span in spans:
         print(f"{span.similarity:7.4f} {span.start_s:10.3f} {span.end_s:10.3f}  {printable(span.video)}")

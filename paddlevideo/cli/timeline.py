@@ -23,6 +23,7 @@ from paddlevideo.cli import options, predict, span_options, timeline_files
 from paddlevideo.cli.interruption import Interruption
 from paddlevideo.cli.outputs import failures_of, raise_first
 from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import plural
 
 if TYPE_CHECKING:
     from paddlevideo.inference.predictor import Predictor
@@ -198,7 +199,7 @@ def _follow(timeline: VideoTimeline, files: timeline_files.Files) -> None:
             _show(span)
         part = f"; read to {timeline.read_to_s:.1f} s" if timeline.is_part else ""
         predict.notice(
-            f"{len(timeline.spans)} spans of {timeline.num_windows} {timeline.unit}; {timeline.status}{part}"
+            f"{plural(len(timeline.spans), 'span')} of {timeline.num_windows} {timeline.unit}; {timeline.status}{part}"
         )
 
 

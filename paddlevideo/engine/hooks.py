@@ -177,7 +177,7 @@ class LogHook(Hook):
         if not replaced:
             return
         names = [run.file_of(i) for i in replaced]
-        log.warning("%d unreadable training files were replaced in this epoch: %s", len(names), ", ".join(names[:10]))
+        log.warning("%d unreadable training files were skipped in this epoch: %s", len(names), ", ".join(names[:10]))
         if distributed.is_main():
             text = "".join(f"{name}\n" for name in names)
             (run.folder.path / "unreadable_train.txt").write_text(text, encoding="utf-8")

@@ -80,7 +80,10 @@ def train(config: Config, options: Options, report: MakeReport | None = None) ->
             _move_aside(folder, point, lost)
         keep_no_more_records()
         folder.write_identity()
-        if distributed.is_main():
+        if trainer.progress.epoch >= trainer.epochs:  # config.yaml stays what the run was trained with
+            done = f"{trainer.progress.epoch} epochs are done, epochs is {trainer.epochs}"
+            log.warning("nothing to train: %s; a larger number goes on", done)
+        elif distributed.is_main():
             write_atomic(folder.path / "config.yaml", trainer.config.to_yaml())
             log.info("the resolved configuration is %s", folder.path / "config.yaml")
         try:

@@ -291,6 +291,7 @@ def _report(loader: Any, say: Say) -> None:
     """Names the clips that have no row."""
     bad = loader.unreadable
     for index, why in sorted(bad.items())[:_SHOWN]:
-        say(f"left out: {printable(clip_name(loader.dataset.records[index]))}: {why}")
+        name = printable(clip_name(loader.dataset.records[index]))
+        say(f"left out: {name}: {why.removeprefix(f'{name}: ')}")
     if len(bad) > _SHOWN:
         say(f"... and {len(bad) - _SHOWN} more clips that could not be read are left out")

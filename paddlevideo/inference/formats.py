@@ -32,14 +32,17 @@ def checked_formats(names: Sequence[str]) -> list[Backend]:
         raise UserError(f"formats: {', '.join(unknown)}: expected a list of {', '.join(BACKENDS)}")
     formats = [name for name in BACKENDS[1:] if name in names]
     for name in formats:
-        lacking = [] if can_convert() else [CONVERTER]
-        lacking += [] if installed(name) else [LIBRARIES[name]]
-        if lacking:
+        if packages := lacking(name):
             raise UserError(
-                f"format {name}: {' and '.join(lacking)} not installed: pip install {' '.join(lacking)}; nothing was "
+                f"format {name}: {' and '.join(packages)} not installed: pip install {' '.join(packages)}; nothing was "
                 "written"
             )
     return formats
+
+
+def lacking(name: Backend) -> list[str]:
+    """The packages that a format beside Paddle's needs and that are not installed."""
+    return [*([] if can_convert() else [CONVERTER]), *([] if installed(name) else [LIBRARIES[name]])]
 
 
 def write_formats(program: Path, formats: Sequence[Backend]) -> None:

@@ -59,8 +59,8 @@ def save_probe(
         say(str(load_weights(framework, weights, strict=False, allow_head_mismatch=True)))
     if file is None or sha256(weights_file(file)) != table.about.get("weights_sha256"):
         raise UserError(
-            f"--save: the features were computed with the weights {table.about.get('weights')}, not with {file}; name "
-            "these with -w, or compute the features again"
+            f"--save: the features were computed with the weights {table.about.get('weights')}, not with "
+            f"{file or 'the weights of a start by chance'}; name these with -w, or compute the features again"
         )
     if framework.multi_label != table.multi_label:
         raise UserError(

@@ -30,9 +30,10 @@ import numpy as np
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.export import export
 from paddlevideo.inference.exported import MULTI_LABEL, read_description
+from paddlevideo.inference.formats import lacking
 from paddlevideo.inference.linear_head import PULL, LinearHead, Samples, fit, rehearsal
 from paddlevideo.inference.runtimes.base import BACKENDS, Say
-from paddlevideo.inference.runtimes.choice import files_of
+from paddlevideo.inference.runtimes.choice import form_files
 from paddlevideo.inference.timeline import TimelineSettings, spans_of
 from paddlevideo.inference.window_features import FeatureFolder, TaughtFrom, WindowFeatures
 from paddlevideo.inference.window_labels import WindowLabels, label_windows, time_without
@@ -402,7 +403,12 @@ def _export(
     arrays = {key: tensor.numpy() for key, tensor in network.framework.state_dict().items()}
     arrays |= {f"{CLASSIFIER}weight": head.weight, f"{CLASSIFIER}bias": head.bias}
     stem, name = model.export.program.with_suffix(""), model.export.program.stem
-    forms = [form for form in BACKENDS[1:] if files_of(form, stem)]
+    had = [form for form in BACKENDS[1:] if all(file.is_file() for file in form_files(form, stem))]
+    forms = [form for form in had if not lacking(form)]
+    for form in had:
+        if form not in forms:
+            packages = " ".join(lacking(form))
+            say(f"{out}: without the form {form} of the old export, which needs {packages}: pip install {packages}")
     with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
         weights = Path(folder) / f"{name}.pdparams"
         about = {"taught_from": model.names.file.name, **({"thresholds": list(thresholds)} if thresholds else {})}
@@ -417,8 +423,7 @@ def _export(
             forms = []
             export(config, weights, out, name, say=_silent)
     runtime = model.export.description.runtime
-    same = forms == [form for form in BACKENDS[1:] if files_of(form, stem)]
-    replace(read_description(out), background=background, runtime=runtime if same else {}).write(out)
+    replace(read_description(out), background=background, runtime=runtime if forms == had else {}).write(out)
 
 
 def _silent(line: str) -> None:

@@ -34,7 +34,7 @@ def window_of_pipeline(pipeline: Pipeline, name: str, say: Any) -> float:
         return pipeline.clip_s
     say(
         f"{name} spreads its frames over the whole video, so windows of {WINDOW_S:g} s are taken; give the "
-        "length of the clips that it was trained on"
+        "length of the clips that it was trained on with --window_s"
     )
     return WINDOW_S
 

@@ -101,8 +101,11 @@ def read_own_videos(place: Path, seed: int, source: str | None = None, root: Pat
     elif place.is_dir() and root is None:
         videos, found = _of_folder(place)
     else:
-        raise UserError(f"{printable(place)}: expected a folder with one sub-folder of videos per class, or a list "
-                        f"({', '.join(sorted(LIST_SUFFIXES))}) of 'path label' lines")  # fmt: skip
+        what = "" if place.exists() else "there is no such file or folder; "
+        raise UserError(
+            f"{printable(place)}: {what}expected a folder with one sub-folder of videos per class, or a list of 'path "
+            f"label' lines whose name ends in {', '.join(sorted(LIST_SUFFIXES))}"
+        )
     _read_headers(videos, found)
     _drop_empty(videos, place)
     _part(videos, place, seed, source)

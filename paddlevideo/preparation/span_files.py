@@ -26,6 +26,7 @@ from paddlevideo.preparation.importers.people import (
     parts_of,
     video_name,
 )
+from paddlevideo.preparation.importers.tables import names_boxes
 from paddlevideo.preparation.importers.tracks import WrittenTracks
 from paddlevideo.preparation.person_annotations import TABLES, VideoFolder, guess_form, read_people, split_names
 from paddlevideo.preparation.person_tracks import action_segments
@@ -87,7 +88,7 @@ def read_content(
     if not path.is_file():
         raise UserError(f"{path}: {instead_of_a_file(path)}")
     is_table = form == BOXES or (form == "auto" and holds_boxes(path))
-    in_own = form == "auto" and (path.suffix.lower() in (".srt", ".vtt") or holds_spans(path))
+    in_own = form == "auto" and (path.suffix.lower() in (".srt", ".vtt") or holds_spans(path) or _names_no_box(path))
     if not is_table and (in_own or form in OWN.values()):
         return SpanContent(read_spans(path, None if form == "auto" else form))
     summary = ImportSummary()
@@ -121,6 +122,11 @@ def holds_boxes(path: Path) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(entry, dict) and "box" in entry
+
+
+def _names_no_box(path: Path) -> bool:
+    """Whether a csv is neither of a tool nor of boxes: as a file of spans it is told what it lacks."""
+    return path.suffix.lower() == ".csv" and guess_form(path) == "csv" and not names_boxes(path)
 
 
 def _no_rate(video: str) -> float:

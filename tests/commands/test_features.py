@@ -207,6 +207,7 @@ def test_mistakes_have_one_line(place, tmp_path, capsys):
     assert "ends in .npz or .parquet" in refused(capsys, "features", *network, "--out", tmp_path / "x.txt")
     assert "name one network" in refused(capsys, "features", *out)
     assert "-i" in refused(capsys, "features", *network, "--no_labels", *out)
+    assert "--split: of DATASET" in refused(capsys, "features", *network, "-i", place.clips, "--split", "valid", *out)
     start = ["-o", "MODEL.backbone.pretrained=null"]
     assert "by chance" in refused(capsys, "features", *network, *start, "-i", place.clips, *out)
     assert "--model_file" in refused(capsys, "features", *network, "-i", place.clips, "--window_s", "1", *out)

@@ -239,7 +239,7 @@ def test_folders_that_cannot_be_trained_on_give_one_line(here, capsys, counts, w
 
 
 def test_more_odd_folders(here, capsys):
-    assert "expected a folder with one sub-folder" in refused(capsys, "nowhere")
+    assert "nowhere: there is no such file or folder; expected a folder with" in refused(capsys, "nowhere")
     make(here / "flat" / "x", {"": 2})
     assert "2 videos directly in it, and no sub-folders; put the videos of each class" in refused(capsys, "flat/x")
     for name in ("a", "b"):

@@ -262,6 +262,7 @@ def test_the_command_converts_and_refuses(videos, capsys):
     assert read_spans(f"{out}.jsonl").spans == read_spans(table).spans
     write_spans(videos / "late.csv", SpanTable([Span(2, 3.2, "run", video="in/0.mp4")]))
     write_spans(videos / "one.srt", SpanTable([Span(0, 1, "run")]))
+    (videos / "other.csv").write_text("video,start,end,label\na.mp4,0,1,run\n")
     for words, text in [
         ([table, "--out", f"{out}.srt"], "subtitles are of one video"),
         ([table, "--out", f"{out}.xml"], "of one video, and the spans are of 4"),
@@ -269,6 +270,10 @@ def test_the_command_converts_and_refuses(videos, capsys):
         ([table, "--out", out, "--to", "srt"], "SpanDataset reads json, csv and jsonl"),
         ([videos / "one.srt", "--video", "no.mp4", "--videos", videos / "videos", "--out", out], "no video 'no.mp4'"),
         ([videos / "no.csv", "--out", out], "no such file"),
+        (
+            [videos / "other.csv", "--out", out],
+            "other.csv:1: the header has no start_s, or several; expected video,start_s",
+        ),
         (
             [videos / "late.csv", "--videos", videos / "videos", "--out", out],
             "2.000 to 3.200 s, but the video lasts 3.000",

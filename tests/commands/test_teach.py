@@ -234,10 +234,21 @@ def test_similar_needs_no_paddle_where_all_features_are_there(place):
 
 
 def test_similar_refuses_a_span_that_is_none(place, capsys):
-    for start_s, end_s, text in ((3, 3, "before the end"), (50, 60, "ends at 9 s")):
+    for start_s, end_s, text in ((3, 3, "before the end"), (50, 60, "--start_s 50"), (3, 60, "--end_s 60")):
         words = similar(place)
         words[words.index("--start_s") + 1], words[words.index("--end_s") + 1] = str(start_s), str(end_s)
-        assert main(words) == 2 and text in capsys.readouterr().err
+        error = capsys.readouterr().err if main(words) == 2 else ""
+        assert text in error and ("before" in text or "ends at 9 s" in error)
+
+
+def test_a_form_that_cannot_be_written_is_named_and_no_other_is_asked_for(place, tiny, tmp_path, capsys, monkeypatch):
+    old = shutil.copytree(tiny.folder, tmp_path / "old")
+    (old / f"{next(old.glob('*.pdiparams')).stem}.onnx").touch()  # OpenVINO would run it, and has no files of its own
+    monkeypatch.setattr("paddlevideo.inference.teaching.lacking", lambda form: ["paddle2onnx"])
+    teach(place.root, old, "train1.json", "val1.json", tmp_path / "new", "figures3.json")
+    assert [line for line in capsys.readouterr().out.splitlines() if "without the form" in line] == [
+        f"{tmp_path / 'new'}: without the form onnx of the old export, which needs paddle2onnx: pip install paddle2onnx"
+    ]
 
 
 def test_exported_weights_are_a_checkpoint(tiny, tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.decode import VideoReadError, open_video
@@ -27,6 +29,9 @@ REASONS = {
     "half.mp4": "truncated",
     "half.mkv": "truncated",
     "half.avi": "truncated",
+    "picture.jpg": "not_a_video",
+    "picture.mp4": "not_a_video",
+    "picture.png": "not_a_video",
 }
 
 
@@ -47,7 +52,15 @@ def folder(tmp_path_factory):
     cut(front, root / "half.mp4", 0.5)
     cut(write_clip(root / "a.mkv", frames), root / "half.mkv", 0.5)
     cut(write_clip(root / "a.avi", frames, codec="mjpeg"), root / "half.avi", 0.5)
+    for name in ("picture.jpg", "picture.png"):
+        Image.fromarray(frames[0]).save(root / name)
+    shutil.copy(root / "picture.jpg", root / "picture.mp4")
     return root
+
+
+def test_a_file_of_many_pictures_is_a_video(folder):
+    (folder / "many.mjpg").write_bytes((folder / "picture.jpg").read_bytes() * 3)
+    assert len(open_video(folder / "many.mjpg")) == 3
 
 
 @pytest.mark.parametrize("backend", ["pyav", "pyav_sequential", "cv2", "decord"])

@@ -58,6 +58,18 @@ def resume(clips, output, **options):
     return train(config_for(clips, output), Options(validate=True, resume="auto", **options))
 
 
+def test_a_finished_run_is_not_said_to_be_trained_again(clips, uninterrupted, tmp_path):
+    """config.yaml stays what the weights were trained with."""
+    folder = copy_of(uninterrupted[0], tmp_path / "run")
+    before = (folder / "config.yaml").read_bytes()
+    config = config_for(clips, folder).to_dict() | {"epochs": 2}
+    run = train(Config(config), Options(validate=True, resume="auto"))
+    assert run.progress.epoch == 3 and (folder / "config.yaml").read_bytes() == before
+    assert (
+        "nothing to train: 3 epochs are done, epochs is 2; a larger number goes on" in (folder / "log.txt").read_text()
+    )
+
+
 @pytest.mark.scorecard(24)
 def test_sigterm_saves_and_the_resumed_run_is_bit_identical(clips, uninterrupted, stopped, tmp_path):
     output = copy_of(stopped, tmp_path / "run")

@@ -136,6 +136,18 @@ def test_every_mistake_has_its_line(tmp_path):
     assert [p.split(": ")[0][-3:] for p in error.value.problems] == ["t:1", "t:6"]
 
 
+def test_a_csv_of_a_spreadsheet(tmp_path):
+    file = tmp_path / "a.csv"
+    for text in (
+        "video;start_s;end_s;label\na.mp4;0,5;1,25;run, fast\n",
+        "label\tend_s\tstart_s\nrun, fast\t1.25\t0.5\n",
+    ):
+        file.write_text(text)
+        assert holds_spans(file)
+        (span,) = read_spans(file).spans
+        assert (span.start_s, span.end_s, span.label) == (0.5, 1.25, "run, fast")
+
+
 def test_a_json_that_is_no_file_of_spans(tmp_path):
     file = tmp_path / "a.json"
     for content, text in [

@@ -20,9 +20,8 @@ from paddlevideo.loader.decode.memory import MemoryVideo, Source, open_bytes, si
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, VideoReadError
 
 # They are text or lists of other files, not videos: a text file opens as a "tty" movie, a playlist opens other files.
-_NOT_VIDEOS = frozenset(
-    {"tty", "hls", "concat", "dash", "sdp", "ffmetadata", "lavfi", "webvtt", "srt", "ass", "image2"}
-)
+_NOT_VIDEOS = frozenset({"tty", "hls", "concat", "dash", "sdp", "ffmetadata", "lavfi", "webvtt", "srt", "ass"})
+_PICTURE = "a still picture"
 # Containers whose packets carry presentation times; others count in decoding order, which B frames make another order.
 _TIMED = frozenset({"mov", "matroska", "mpegts", "flv"})
 # Containers whose header gives the duration; that of others is estimated from what is there.
@@ -174,6 +173,8 @@ class OpenVideo:
         try:
             if self._formats & _NOT_VIDEOS:
                 raise VideoReadError(path, "not_a_video", "a text or list file")
+            if "image2" in self._formats:
+                raise VideoReadError(path, "not_a_video", _PICTURE)
             self.stream = self._choose_track()
             self.track = self._container.streams.video.index(self.stream)
             self.context = self.stream.codec_context
@@ -313,6 +314,9 @@ class OpenVideo:
             table = columns.table()
         if not len(table.pts):
             raise VideoReadError(self.path, "no_frames", "its video track is empty")
+        of_pictures = any(name.endswith("_pipe") for name in self._formats)  # JPEG, PNG, ..., by content
+        if of_pictures and len(table.pts) == 1 and self.context.width:  # 0: of an animated WebP
+            raise VideoReadError(self.path, "not_a_video", _PICTURE)
         if table.num_damaged:
             are = "is" if table.num_damaged == 1 else "are"
             self.remarks.append(f"{table.num_damaged} of its packets {are} marked as damaged; a part may be missing")

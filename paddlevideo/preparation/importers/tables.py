@@ -34,6 +34,13 @@ def is_ava(path: Path) -> bool:
     return len(first) in _AVA_FIELDS and all(is_number(cell) for cell in first[1:6])
 
 
+def names_boxes(path: Path) -> bool:
+    """Whether the header of a csv has a column of boxes."""
+    first = next(text_lines(path), ("", ""))[1]
+    cells = {cell.strip().strip('"').lower() for cell in re.split("[,;\t]", first)}
+    return not cells.isdisjoint(_CORNERS + _SIDES)
+
+
 def read_csv(path: Path, found: PersonCollector) -> None:
     """A line per person and moment; fields are parted by ``,`` ``;`` or tabs, as the header is."""
     lines = list(text_lines(path, " \r\n"))
