@@ -8,7 +8,7 @@ Surveillance Camera Fight data set (Akti, Tataroglu, Ekenel, 2019), which is no 
 is an ImageNet MobileNetV2 (``paddlevideo weights get mobilenet_v2_imagenet``).  Five folds keep every source on one
 side; each run trains on four and measures the fifth with the weights of its last epoch, so that nothing is chosen by
 the clips that are measured.  A finished run is a line of ``benchmarks/real_fight.jsonl`` and is not made again, unless
-``--again`` asks for it, e.g. for the teachers of "PP-TSM, taught" in a new ``--folder``: its line is marked and counts
+``--again`` is given, e.g. for the teachers of "PP-TSM, taught" in a new ``--folder``: its line is marked and counts
 in no mean.  ``page`` writes ``benchmarks/real_fight.md`` from these lines.
 """
 

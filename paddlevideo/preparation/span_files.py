@@ -125,7 +125,7 @@ def holds_boxes(path: Path) -> bool:
 
 
 def _names_no_box(path: Path) -> bool:
-    """Whether a csv is neither of a tool nor of boxes: as a file of spans it is told what it lacks."""
+    """Whether a csv is neither of a tool nor of boxes: read as a file of spans, its error names what it lacks."""
     return path.suffix.lower() == ".csv" and guess_form(path) == "csv" and not names_boxes(path)
 
 

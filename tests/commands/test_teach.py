@@ -241,7 +241,7 @@ def test_similar_refuses_a_span_that_is_none(place, capsys):
         assert text in error and ("before" in text or "ends at 9 s" in error)
 
 
-def test_a_form_that_cannot_be_written_is_named_and_no_other_is_asked_for(place, tiny, tmp_path, capsys, monkeypatch):
+def test_a_form_that_cannot_be_written_is_named_and_no_other_is_written(place, tiny, tmp_path, capsys, monkeypatch):
     old = shutil.copytree(tiny.folder, tmp_path / "old")
     (old / f"{next(old.glob('*.pdiparams')).stem}.onnx").touch()  # OpenVINO would run it, and has no files of its own
     monkeypatch.setattr("paddlevideo.inference.teaching.lacking", lambda form: ["paddle2onnx"])

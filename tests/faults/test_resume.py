@@ -58,7 +58,7 @@ def resume(clips, output, **options):
     return train(config_for(clips, output), Options(validate=True, resume="auto", **options))
 
 
-def test_a_finished_run_is_not_said_to_be_trained_again(clips, uninterrupted, tmp_path):
+def test_resuming_a_finished_run_trains_nothing_and_changes_nothing(clips, uninterrupted, tmp_path):
     """config.yaml stays what the weights were trained with."""
     folder = copy_of(uninterrupted[0], tmp_path / "run")
     before = (folder / "config.yaml").read_bytes()
