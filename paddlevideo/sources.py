@@ -136,7 +136,7 @@ def sources_of(clips: Sequence[Clip], pattern: str | None = None) -> Sources:
     """
     alone = Sources(tuple(f"{clip.label}/{clip.name}" for clip in clips))
     if pattern == "none":
-        return alone
+        return Sources(alone.names, "each clip is one (--source none)")
     if pattern is not None:
         return _by_file(clips, Path(pattern)) if Path(pattern).is_file() else _by_pattern(clips, pattern)
     hints: list[tuple[str, Callable[[Clip], str | None]]] = [

@@ -121,7 +121,8 @@ class WhiteSpace:
         columns = self.fields.columns
         if max(len(text.split()), len(_cells(text))) > MAX_FIELDS:
             return f"has more than {MAX_FIELDS} fields: {printable(repr(text[:80]))}, ..."
-        return f"needs {len(columns)} fields ({' '.join(columns)}), has {printable(repr(text[:80]))}"
+        fields = f"{len(columns)} fields ({' '.join(columns)}), parted by white space or commas"
+        return f"needs {fields}, has {printable(repr(text[:80]))}"
 
 
 def _is_quoted(token: str) -> bool:

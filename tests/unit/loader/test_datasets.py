@@ -66,7 +66,7 @@ def test_all_bad_lines_at_once(tmp_path):
 
 
 def test_missing_label_and_many_mistakes(tmp_path):
-    with pytest.raises(ConfigError, match=r"train.list:2: needs 2 fields \(path label\)"):
+    with pytest.raises(ConfigError, match=r"train.list:2: needs 2 fields \(path label\), parted by"):
         VideoDataset(write(tmp_path, "a.mp4 0\nb.mp4\n"))
     with pytest.raises(ConfigError) as caught:
         VideoDataset(write(tmp_path, "".join(f"{n}.mp4 bad\n" for n in range(50))))
