@@ -5,6 +5,7 @@
 Every variant is a demo configuration with one thing changed; every seed renders its own videos.  The last rows keep the
 two rare actions as custom classes.  Prints two Markdown tables: frame-mAP at an IoU of 0.5 in per cent, on videos no
 run has seen, and the mean AP of groups of actions: of one actor, those that depend on another actor, and rare ones.
+A finished run is a line of ``benchmarks/ava_synthetic.jsonl`` and is not made again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.rows import append, cpu, read
+
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).with_suffix(".jsonl")
 CONFIGS = ROOT / "configs/detection/ava"
 SPLITS = (("train", "train"), ("valid", "val"), ("test", "test"))  # a split, and its files
 RARE = {"crouch": 6, "wave": 7}
@@ -106,24 +110,28 @@ def write_config(folder: Path, name: str, data: Path) -> Path:
     return output / "variant.yaml"
 
 
-def figures(config: Path, seed: int) -> dict[str, float]:
-    """Trains and tests; mAP, and AP by class, in per cent.  What was tested already is not repeated."""
-    folder = config.parent
-    printed = folder / "test.txt"
-    if not printed.is_file():
-        run(["main.py", "-c", str(config), "--validate", "--overwrite", "--seed", str(seed)])
-        printed.write_text(run(["main.py", "-c", str(config), "--test", "-w", str(folder / "AVA_best.pdparams")]))
-    return precisions(printed.read_text())
-
-
-def seed_figures(seed: int, folder: Path, variants: list[str]) -> dict[str, dict[str, float]]:
+def figures(folder: Path, name: str, seed: int) -> dict[str, float]:
+    """Trains and tests; mAP, and AP by class, in per cent."""
     data = folder / f"ava_{seed}"
     if not (data / "README.md").is_file():
         run(["-m", "demo.ava_synthetic", "--out", str(data), "--seed", str(seed), "--jobs", "1"])
-    found = {"chance": chance(data)}
-    for name in variants:
-        found[name] = figures(write_config(folder / f"seed_{seed}", name, data), seed)
-        print(f"seed {seed}: {name} {found[name]['mAP']:.1f}", file=sys.stderr, flush=True)
+    if name == "chance":
+        return chance(data)
+    config = write_config(folder / f"seed_{seed}", name, data)
+    run(["main.py", "-c", str(config), "--validate", "--overwrite", "--seed", str(seed)])
+    return precisions(run(["main.py", "-c", str(config), "--test", "-w", str(config.parent / "AVA_best.pdparams")]))
+
+
+def seed_figures(seed: int, folder: Path, variants: list[str]) -> dict[str, dict[str, float]]:
+    found = {}
+    for name in ["chance", *variants]:
+        row = next((row for row in read(RESULTS) if (row["variant"], row["seed"]) == (name, seed)), None)
+        if row is None:
+            day = datetime.date.today().isoformat()
+            row = {"variant": name, "seed": seed, "cpu": cpu(), "date": day, "ap": figures(folder, name, seed)}
+            append(RESULTS, row)
+            print(f"seed {seed}: {name} {row['ap']['mAP']:.1f}", file=sys.stderr, flush=True)
+        found[name] = row["ap"]
     return found
 
 

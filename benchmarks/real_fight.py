@@ -17,8 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +30,7 @@ import numpy as np
 import yaml
 
 from benchmarks import peers
+from benchmarks.rows import append, cpu, read
 from paddlevideo.sources import folds_of
 
 FOLDS, TEACHER_SEED = 5, 0
@@ -262,12 +261,6 @@ def measure(args: argparse.Namespace, name: str, fold: int, seed: int) -> dict[s
     return row | {"scores": listed, "curve": curve}
 
 
-def cpu() -> str:
-    """The processor's name: on another one the same seed gives other roundings, and a clip or two change sides."""
-    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return names[0] if names else platform.processor()
-
-
 def in_torch(args: argparse.Namespace, fold: int, seed: int, out: Path) -> tuple[dict[str, float], dict]:
     """The run in PyTorch."""
     from paddlevideo.safe_io import read_pickle
@@ -297,16 +290,11 @@ def run(args: argparse.Namespace) -> None:
             for fold in args.folds:
                 if RECIPES[name].kind in ("probe", "test") and seed != args.seeds[0]:
                     continue  # one for all seeds
-                if not args.again and any(_key(row) == (name, fold, seed) for row in rows_of()):
+                if not args.again and any(_key(row) == (name, fold, seed) for row in read(RESULTS)):
                     continue
                 row = measure(args, name, fold, seed)
-                with RESULTS.open("a") as stream:
-                    stream.write(json.dumps(row) + "\n")
+                append(RESULTS, row)
                 print(name, fold, seed, f"{accuracy(args, row, labels):.3f}", row["seconds"], flush=True)
-
-
-def rows_of() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.is_file() else []
 
 
 def _key(row: dict[str, Any]) -> tuple[str, int, int]:
@@ -327,10 +315,10 @@ def accuracy(args: argparse.Namespace, row: dict, labels: dict[str, int]) -> flo
 
 def page(args: argparse.Namespace) -> None:
     """Writes the page from all runs."""
-    labels, everything = labels_of(args.data), rows_of()
-    rows = [row for row in everything if not row.get("again")]
+    labels, everything = labels_of(args.data), read(RESULTS)
+    first = [row for row in everything if not row.get("again")]
     second = _second(args, [row for row in everything if row.get("again")], labels)
-    parts = [_table(args, rows, labels) + second, _curves(rows), _worst(args, rows, labels)]
+    parts = [_table(args, first, labels) + second, _curves(first), _worst(args, first, labels)]
     text = PAGE.read_text(encoding="utf-8")
     for name, part in zip(("table", "curves", "worst"), parts, strict=True):
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
