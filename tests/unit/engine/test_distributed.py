@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paddlevideo.config import Config
+from paddlevideo.engine.training import train
 from paddlevideo.errors import EXIT_RANK_HUNG
 from paddlevideo.safe_io import read_pickle
+from paddlevideo.settings import Options
 from tests.tiny import ROOT, make_clips, save, timesformer_config, tsm_config
 
 pytestmark = pytest.mark.xdist_group("distributed")
@@ -241,7 +244,7 @@ def _rank(launcher: int, number: str) -> int:
 def test_a_fresh_start_beside_another_run_is_refused_on_every_rank_without_hanging(tmp_path, clips):
     config = timesformer_config(clips, tmp_path / "run") | {"epochs": 1}
     file = save(config, tmp_path / "run.yaml")
-    launch(1, file, tmp_path / "log1", "--max_iters", "1")
+    train(Config(config), Options(max_iters=1))
     done = launch(2, file, tmp_path / "log2", "--max_iters", "1", check=False)
     assert done.returncode != 0 and "work of another run" in done.stdout + done.stderr + "".join(
         log.read_text() for log in (tmp_path / "log2").glob("workerlog.*")
