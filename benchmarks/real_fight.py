@@ -90,8 +90,8 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "TSM": Recipe("`tsm_mv2_motion` as shipped: ImageNet MobileNetV2, conv7 to conv9 learn"),
     "TSM, three crops": Recipe(
-        "the networks of TSM, seed 0, tested with three crops side by side",
-        ["PIPELINE.test.transform.1={ThreeCrop: {crop_size: 112}}"],
+        "the networks of TSM, seed 0 (made a second time), tested with three crops side by side, short side 112",
+        ["PIPELINE.test.transform.0.Scale.short_size=112", "PIPELINE.test.transform.1={ThreeCrop: {crop_size: 112}}"],
         kind="test",
     ),
     "no shift": Recipe("the same without temporal shift", ["MODEL.backbone.shift=False"]),
