@@ -16,7 +16,7 @@ import numpy as np
 from paddlevideo.ava_files import img_key, read_proposals, split_key
 from paddlevideo.boxes import to_pixels
 from paddlevideo.errors import UserError
-from paddlevideo.inference.runtimes.base import Runtime, Say, to_stderr
+from paddlevideo.inference.runtimes.base import KeptWhenForked, Runtime, Say, to_stderr
 from paddlevideo.inference.runtimes.paddle import PROGRAM_SUFFIXES
 from paddlevideo.loader.datasets.ava import select_persons
 from paddlevideo.registry import suggest
@@ -25,7 +25,7 @@ HOG = "hog"
 _SHOWN = 5
 
 
-class PersonDetector(ABC):
+class PersonDetector(KeptWhenForked, ABC):
     """Anything that finds people in frames."""
 
     name: str

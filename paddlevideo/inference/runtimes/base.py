@@ -11,7 +11,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -174,13 +174,25 @@ def _gpu_lacking() -> str | None:
     return None
 
 
-_live: weakref.WeakSet[ExportedModel] = weakref.WeakSet()
-_inherited: list[ExportedModel] = []
+_live: weakref.WeakSet[KeptWhenForked] = weakref.WeakSet()
+_inherited: list[KeptWhenForked] = []
 if os.name == "posix":
     os.register_at_fork(after_in_child=lambda: _inherited.extend(_live))
 
 
-class ExportedModel(ABC):
+class KeptWhenForked:
+    """What holds a model of ONNX Runtime or OpenVINO: a forked process keeps it, also where it is garbage of a cycle.
+
+    There the threads of the library are gone, and its destructor waits for them without end.
+    """
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        made = super().__new__(cls)
+        _live.add(made)
+        return made
+
+
+class ExportedModel(KeptWhenForked, ABC):
     """An exported model, loaded: arrays in, arrays out.
 
     Attributes:
@@ -194,12 +206,6 @@ class ExportedModel(ABC):
     inputs: Sequence[InputSpec]
     device: str
     runtime: Runtime
-
-    def __new__(cls, *_: object, **__: object) -> ExportedModel:
-        """A model that a forked process keeps: there its threads are gone, and OpenVINO waits for them when freed."""
-        model = super().__new__(cls)
-        _live.add(model)
-        return model
 
     @abstractmethod
     def output(self, arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Which runtime runs an export: what was timed, what the caller names, what is there; and the ONNX form."""
 
 import dataclasses
+import gc
 import importlib.util
 import os
 import shutil
@@ -24,6 +25,7 @@ from paddlevideo.inference import timing
 from paddlevideo.inference.export import export
 from paddlevideo.inference.export_check import Reference, random_clips, same_but_for_views
 from paddlevideo.inference.exported import read_description
+from paddlevideo.inference.person_detectors import PersonDetector
 from paddlevideo.inference.predictor import Predictor, load
 from paddlevideo.inference.runtimes import base, choice, onnx
 from paddlevideo.inference.runtimes.base import Runtime
@@ -367,6 +369,29 @@ def test_a_forked_process_does_not_free_a_model():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     models.clear()
     assert alive() is None
+
+
+def test_a_forked_process_does_not_free_a_detector_that_is_garbage_already():
+    """``detect`` with a second video: the first one's detector is part of a cycle, which the child would collect."""
+
+    class Detector(PersonDetector):
+        def __init__(self):
+            self.itself = self
+
+        def detect(self, frames, timestamps_s):
+            return []
+
+    gc.collect()
+    gc.disable()
+    try:
+        alive = weakref.ref(Detector())
+        child = os.fork()
+        if child == 0:
+            gc.collect()
+            os._exit(0 if alive() is not None else 1)
+    finally:
+        gc.enable()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_conversion_installs_nothing(tmp_path, monkeypatch):
