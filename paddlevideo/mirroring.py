@@ -88,7 +88,9 @@ def settle_flip(config: Config, names: Sequence[str] | None, say: Say, warn: Say
     mirrors = list(_unmapped(steps))
     mirrored = mirrored_classes(names or ())
     if rule == "map" and names is None:
-        raise ConfigError(config.source, ["flip: map needs class names: DATASET.label_names, or class folders"])
+        raise ConfigError(
+            config.source, ["flip: map needs class names: DATASET.label_names, class folders, or label_file of persons"]
+        )
     if mirrors and rule == "map" and (twice := spellings(names)):
         one, other = map(printable, twice[0])
         problem = f"flip: map: {one!r} and {other!r} are one class by their words, so that the mirrored one is unclear"

@@ -99,8 +99,7 @@ def _prepared(config: Config, options: Options, folder: RunFolder, point: checkp
     """The run, at the resume point or at the beginning; nothing of the folder is changed by it."""
     folder.classes = _classes(config, point)
     config = settled(config, folder.classes)
-    names = None if folder.classes.ids else folder.classes.names
-    config = settle_flip(config, names, log.info, log.warning)
+    config = settle_flip(config, folder.classes.names, log.info, log.warning)
     config = weighted(config, folder.classes, log.info)
     trainer = _assemble(config, options, folder, _seed(options.seed, point), resumed=point is not None)
     if point:

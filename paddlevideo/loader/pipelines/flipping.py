@@ -25,13 +25,13 @@ def mirror(imgs: np.ndarray, direction: str = "horizontal") -> np.ndarray:
 
 
 def relabel(label: Any, label_map: Mapping[int, int]) -> Any:
-    """The label of the mirrored clip: a class number through the map, or soft float32 [K] with its mass moved."""
+    """The label of the mirrored clip: a class number through the map, or float32 [..., K] with its columns moved."""
     if not isinstance(label, np.ndarray) or label.ndim == 0:
         return label_map.get(int(label), label)
     moved = label.copy()
-    moved[list(label_map)] = 0
+    moved[..., list(label_map)] = 0
     for old, new in label_map.items():
-        moved[new] += label[old]
+        moved[..., new] += label[..., old]
     return moved
 
 
@@ -42,8 +42,8 @@ class RandomFlip(Transform):
     Args:
         p: 0 .. 1.
         direction: horizontal or vertical.
-        flip_label_map: class -> class of the mirrored clip, for data sets where left and right matter (Something-
-            Something).  A swap needs both directions: {93: 94, 94: 93}.
+        flip_label_map: class (of persons: column) -> class of the mirrored clip, for data sets where left and right
+            matter (Something-Something).  A swap needs both directions: {93: 94, 94: 93}.
 
     *Source*: PaddleVideo's RandomFlip (without the map); the map is MMAction2's.
     """
@@ -66,8 +66,9 @@ class RandomFlip(Transform):
         if rng.random() < self.p:
             sample["imgs"] = mirror(imgs, self.direction)
             mirror_boxes(sample, *imgs.shape[2:4], self.direction)
-            if self.label_map and "label" in sample:
-                sample["label"] = relabel(sample["label"], self.label_map)
+            for key in ("label", "gt_labels") if self.label_map else ():
+                if key in sample:
+                    sample[key] = relabel(sample[key], self.label_map)
         return sample
 
 

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from paddlevideo.ava_files import read_ava_labels
 from paddlevideo.config import Config
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
@@ -121,3 +122,20 @@ def test_a_resumed_run_exchanges_the_same_labels(run, tmp_path, capsys):
 def test_map_without_mirroring_exchanges_nothing_in_one_line(run, capsys):
     _, written = run(steps=(), flip="map")
     assert "flip: map: PIPELINE.train mirrors nothing" in capsys.readouterr().out and "flip" not in written
+
+
+@pytest.mark.parametrize("rule", ["auto", "map", None])
+def test_actions_of_persons_are_named_by_their_label_file(tiny_ava, tmp_path, capsys, rule):
+    config = yaml.safe_load(tiny_ava.config.read_text())
+    ids = [k for k, name in read_ava_labels(tiny_ava.data / "labels.pbtxt").items() if name.startswith("walk_")]
+    config["DATASET"]["train"] = config["DATASET"].pop("test") | {"custom_classes": ids}
+    config["MODEL"]["head"]["bbox_head"] |= {"num_classes": 3, "topk": [1]}
+    config["PIPELINE"]["train"] = config["PIPELINE"].pop("test")
+    config["PIPELINE"]["train"]["transform"].insert(0, {"Flip": {"flip_ratio": 0.5}})
+    config |= {"epochs": 1, "output_dir": str(tmp_path / "out"), "OPTIMIZER": {"name": "SGD", "learning_rate": 0.01}}
+    train(Config(config | ({"flip": rule} if rule else {})), Options(max_iters=1, device="cpu"))
+    written = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["PIPELINE"]["train"]["transform"]
+    flip = next((step["Flip"] for step in written if "Flip" in step), None)
+    mirrored = {"flip_label_map": {"1": 2, "2": 1}} if rule == "map" else {}
+    assert flip == (None if rule == "auto" else {"flip_ratio": 0.5, **mirrored})
+    assert "walk_left / walk_right" in capsys.readouterr().out

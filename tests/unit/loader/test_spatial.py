@@ -282,6 +282,12 @@ def test_flip_changes_the_label_with_the_picture():
     assert "label" not in run(Flip(1.0, flip_label_map=swap), clip)
 
 
+def test_flip_changes_the_labels_of_persons():
+    labels = np.array([[0, 1, 0, 1], [0, 0, 1, 0]], np.float32)
+    flipped = run(Flip(1.0, flip_label_map={1: 2, 2: 1}), grid(4, 4), gt_labels=labels)["gt_labels"]
+    np.testing.assert_array_equal(flipped, labels[:, [0, 2, 1, 3]])
+
+
 # ---- layout, normalisation ----
 
 
