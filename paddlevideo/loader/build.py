@@ -214,6 +214,8 @@ def build_loader(
     if dataset.has_boxes and mix:
         raise ConfigError("MIX", [f"MIX.name: {mix.get('name')} mixes pictures and cannot mix boxes; take it out"])
     pipeline = _ready(pipeline, split, dataset.has_boxes)
+    for line in pipeline.remarks_on(dataset.records) if dataset.has_boxes else ():
+        log.warning("%s: %s", where, line)
     if dataset.in_archives and reading.index not in ("auto", "none"):
         raise ConfigError(where, [f"{where}.index: of video files; the index of shards is {where}.shard_index"])
     place = (dataset.file_path, dataset.data_prefix, "none" if dataset.in_archives else reading.index)

@@ -187,6 +187,10 @@ class FeatureBank:
         at = begin + int(np.searchsorted(self._seconds[begin:end], int(second)))
         return at < end and self._seconds[at] == int(second)
 
+    def holds(self, video: str) -> bool:
+        """Whether it has key frames of a video."""
+        return video in self._of_video
+
     def rows(self, video: str, first_s: int, end_s: int) -> tuple[slice, np.ndarray]:
         """The rows of a video's key frames from ``first_s`` up to, not including, ``end_s``; and each row's second."""
         begin, end = self._of_video.get(video, (0, 0))
@@ -272,6 +276,10 @@ class LongTermWindow:
     def slots(self) -> int:
         """S."""
         return self.window_s * self.max_features
+
+    def holds(self, video: str) -> bool:
+        """Whether a video is in one of the banks."""
+        return any(bank.holds(video) for bank in self.banks)
 
     def __call__(
         self, video: str, timestamp_s: float, rng: np.random.Generator | None

@@ -80,6 +80,17 @@ class Transform(ABC):
         """Called once, before worker processes begin: opens what it reads from besides the clips."""
         return
 
+    def remark_on(self, records: Sequence[Mapping[str, Any]]) -> str | None:
+        """Called once, after ``prepare``, with the records of a data set of persons.
+
+        Returns:
+            A line on the records for which the operator has nothing; None: it has something for each.
+
+        Raises:
+            UserError: it has nothing for any of them.
+        """
+        return None
+
     def each_frame(self) -> Callable[[np.ndarray], np.ndarray] | None:
         """uint8 [H, W, 3] -> uint8 [H', W', 3], what it does to every picture alone, so that a reader may do it; None
         where that is not all."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import plural
 from paddlevideo.loader.feature_bank import LongTermWindow
 from paddlevideo.loader.pipelines.base import Transform
 from paddlevideo.ranges import PositiveInt
@@ -47,6 +49,25 @@ class LongTermFeatures(Transform):
         """
         if self._window is None:
             self._window = LongTermWindow(self.banks, self.window_s, self.max_features)
+
+    def remark_on(self, records: Sequence[Mapping[str, Any]]) -> str | None:
+        """Of key frames: how many of their videos are in no bank, and have windows of zeros.
+
+        Raises:
+            UserError: none is in a bank.
+        """
+        videos = {record["video_id"] for record in records if "video_id" in record}
+        lacking = sorted(video for video in videos if not self._window.holds(video))
+        if not lacking:
+            return None
+        files = ", ".join(map(str, self.banks))
+        if len(lacking) == len(videos):
+            raise UserError(
+                f"none of the data set's {plural(len(videos), 'video')} is in {files} (e.g. {printable(lacking[0])}); "
+                "name the banks of these videos: paddlevideo bank --split makes them"
+            )
+        counts = f"{len(lacking)} of {plural(len(videos), 'video')}"
+        return f"not in {files}, so that their windows are zeros: {counts}, e.g. {printable(lacking[0])}"
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         if "video_id" not in sample:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -180,6 +180,21 @@ class Pipeline:
         """Lets operators open what they read from besides the clips, once, before worker processes begin."""
         for _, _, op in self._steps:
             op.prepare()
+
+    def remarks_on(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What operators say of a data set's records, each line with its key path.
+
+        Raises:
+            UserError: an operator has nothing for any of them.
+        """
+        lines = []
+        for here, _, op in self._steps:
+            try:
+                line = op.remark_on(records)
+            except UserError as error:
+                raise UserError(f"{here}: {error}") from None
+            lines += [f"{here}: {line}"] if line else []
+        return lines
 
     def open(self, sample: Mapping[str, Any]) -> None:
         """Runs the steps up to the one that opens the sample's file, and closes it again; no frame is decoded.

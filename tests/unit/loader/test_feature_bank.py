@@ -166,6 +166,20 @@ def test_the_operator_names_a_missing_bank_before_workers_begin(tmp_path):
     pipeline.refuse_boxes()
 
 
+def test_a_bank_of_other_videos_is_refused_and_lacking_ones_are_counted(bank):
+    steps = {"window": {"name": "LongTermFeatures", "banks": [str(bank)]}}
+    pipeline = Pipeline(steps, "PIPELINE.test")
+    pipeline.prepare()
+    of = [[{"video_id": video} for video in videos] for videos in ("ab", "abc", "cd")]
+    assert pipeline.remarks_on(of[0]) == []
+    (line,) = pipeline.remarks_on(of[1])
+    assert line.endswith("x.bank, so that their windows are zeros: 1 of 3 videos, e.g. c")
+    with pytest.raises(
+        UserError, match=r"PIPELINE.test.window: none of the data set's 2 videos is in .*x\.bank \(e.g. c"
+    ):
+        pipeline.remarks_on(of[2])
+
+
 def test_the_operator_travels_to_another_process_without_the_mapped_file(bank):
     operator = LongTermFeatures(str(bank))
     operator.prepare()
