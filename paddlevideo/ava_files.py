@@ -125,7 +125,7 @@ def read_ava_csv(path: str | os.PathLike, scored: bool = False) -> AVARows:
     """Lines ``video_id,second,x1,y1,x2,y2,action_id,person_id``; the last field is a score where ``scored``.
 
     No header is needed; one that begins with ``video_id`` or ``video`` is skipped.  The action may be empty; the
-    person may be empty or absent.  A million lines take about half a second.
+    person may be empty or absent, and after a score it is passed over.  A million lines take about half a second.
 
     Raises:
         UserError: no such file, or not text.
@@ -178,6 +178,8 @@ def _parse_slowly(path: str, lines: list[bytes], numbers: np.ndarray, scored: bo
     for row, (number, cells) in enumerate(zip(numbers, table)):
         cells = [cell.strip() for cell in cells]
         names.append(cells[0].encode() if cells else b"")
+        if scored and len(cells) == 9:  # ``detect --csv``: the person follows the score
+            del cells[8]
         if len(cells) != 8 and not (len(cells) == 7 and not scored):
             findings.add(number, f"{len(cells)} fields, expected 8: {wanted}")
             continue

@@ -303,7 +303,8 @@ class _Table:
 
     def of_class(self, class_id: int) -> FrameBoxes:
         """The detections of a class."""
-        column = self.custom_classes.index(class_id) + 1 if self.custom_classes else class_id
+        columns = (0, *self.custom_classes) if self.custom_classes else range(self.scores.shape[1])
+        column = columns.index(class_id) if class_id in columns else self.scores.shape[1]
         rows = self._detected(column) if column < self.scores.shape[1] else np.zeros(0, "int64")
         score = three_decimals(self.scores[rows, column] if len(rows) else [])
         return FrameBoxes(self.key[rows], self.boxes_norm[rows], np.full(len(rows), class_id), score)

@@ -144,7 +144,7 @@ def evaluate_detections(
             "class": k,
             "name": name,
             "num_truth": totals[k],
-            "num_detections": counts.get(k, 0),
+            "num_detections": counts[k] if k in counts else len(detections_of(k)),  # without truth it has no AP
             "average_precision": precisions[k],
         }
         for k, name in truth.names.items()

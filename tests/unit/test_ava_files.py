@@ -108,6 +108,8 @@ def test_csv_columns_by_the_fast_and_by_the_careful_path(tmp_path):
     assert careful.label.tolist() == [-1, 7] and careful.entity.tolist() == [-1, -1]
     scored = read_ava_csv(_write(tmp_path, "a,902,0,0,1,1,3,0.25\n"), scored=True)
     assert scored.score.tolist() == [0.25] and scored.entity is None
+    of_detect = read_ava_csv(_write(tmp_path, "a,902,0,0,1,1,3,0.25,7\na,902,0,0,1,1,4,0.5,7\n"), scored=True)
+    assert of_detect.score.tolist() == [0.25, 0.5] and of_detect.label.tolist() == [3, 4]
     assert len(read_ava_csv(_write(tmp_path, ""), scored=True)) == 0
 
 
@@ -122,7 +124,7 @@ def test_csv_columns_by_the_fast_and_by_the_careful_path(tmp_path):
         ("a,-1,0,0,1,1,3,1", r"a\.csv:2: second -1\.0 is out of range"),
         (",902,0,0,1,1,3,1", r"a\.csv:2: the video id is empty"),
         ('a,902,0,0,1,1,3,"1\n', r"a\.csv:"),
-        ("a,902,0,0,1,1,3,1,9", r"a\.csv:2: 9 fields"),
+        ("a,902,0,0,1,1,3,1,9,0", r"a\.csv:2: 10 fields"),
     ],
 )
 def test_bad_lines_are_named(tmp_path, line, message):

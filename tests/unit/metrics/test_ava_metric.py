@@ -414,6 +414,14 @@ def test_a_figure_of_0_is_explained(lines, word, tmp_path):
     assert any(re.search(word, problem) for problem in problems), problems
 
 
+def test_detections_of_a_class_without_truth_are_counted(tmp_path):
+    truth = read_ground_truth(**write(tmp_path, TRUTH))
+    without = next(k for k in truth.names if k not in truth.rows.class_id)
+    (tmp_path / "r.csv").write_text(f"v,902,0.1,0.1,0.5,0.9,{without},0.5\n" * 2)
+    evaluation, _ = score_csv(tmp_path / "r.csv", truth)
+    assert {row["class"]: row["num_detections"] for row in evaluation.classes}[without] == 2
+
+
 def test_no_ground_truth_gives_nan_and_the_reason(tmp_path, warnings):
     files = write(tmp_path, [(0, BOX, 7)])
     metric = AVAMetric(**files)
