@@ -39,4 +39,5 @@ def refuse_non_finite(content: Any, what: object, way_out: str) -> None:
     """
     names = list(non_finite(content))
     if names:
-        raise NonFiniteError(f"{what}: {len(names)} arrays hold NaN or infinity (first: {names[0]}); {way_out}")
+        hold = "1 array holds" if len(names) == 1 else f"{len(names)} arrays hold"
+        raise NonFiniteError(f"{what}: {hold} NaN or infinity (first: {names[0]}); {way_out}")

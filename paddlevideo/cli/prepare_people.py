@@ -35,7 +35,7 @@ from paddlevideo.cli import options
 from paddlevideo.config import load_config
 from paddlevideo.config.finding import find_config
 from paddlevideo.errors import UserError, printable
-from paddlevideo.findings import Findings
+from paddlevideo.findings import Findings, plural
 from paddlevideo.preparation.check_ava import AvaSource, check_ava
 from paddlevideo.preparation.importers.people import PersonBox, video_name
 from paddlevideo.preparation.list_files import text_lines
@@ -307,9 +307,13 @@ def summary(
     annotation: Annotation, parts: dict[str, list[str]], counts: dict[str, Counter], names: list[str]
 ) -> list[str]:
     """A summary of the annotation."""
-    lines = [f"{len(annotation.people)} boxes of people in {len(annotation.videos())} videos, {len(names)} classes"]
+    lines = [
+        f"{plural(len(annotation.people), 'box', 'boxes')} of people in {plural(len(annotation.videos()), 'video')}, "
+        f"{plural(len(names), 'class', 'classes')}"
+    ]
     lines += [
-        f"{split}: {len(videos)} videos, {sum(counts[split].values())} actions" for split, videos in parts.items()
+        f"{split}: {plural(len(videos), 'video')}, {plural(sum(counts[split].values()), 'action')}"
+        for split, videos in parts.items()
     ]
     if any(not person.actions for person in annotation.people):
         lines.append("boxes without an action are among the proposals only")

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,13 @@ class Prediction:
         None of a video that could not be read.
 
         Args:
-            k: how many at most; None: all.
+            k: how many at most, from 1 on; None: all.
+
+        Raises:
+            ValueError: another k.
         """
+        if k is not None and not (isinstance(k, Integral) and k >= 1):
+            raise ValueError(f"k: expected a whole number from 1 on, or None for all, got {k!r:.80}")
         if self.scores is None:
             return []
         order = np.argsort(-self.scores, kind="stable")[:k]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,12 +20,12 @@ from paddlevideo.ava_files import (
     read_proposals,
 )
 from paddlevideo.errors import ConfigError, UserError
-from paddlevideo.findings import Report, table
+from paddlevideo.findings import Report, plural, table
 from paddlevideo.loader.datasets.ava import VideoPaths, select_persons
 from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.decode.index import place_of
 from paddlevideo.metrics.ava import proposal_recall
-from paddlevideo.preparation.check_dataset import Depth, Probe, VideoSource, probe
+from paddlevideo.preparation.check_dataset import Depth, Probe, VideoSource, identities, probe
 from paddlevideo.preparation.parallel import Crashed, run_tasks
 from paddlevideo.preparation.video_indexes import VideoIndexes
 
@@ -41,13 +41,14 @@ ERRORS = {
     "keys": "person boxes of other key frames than the annotated ones",
     "recall": "the person boxes miss the people",
     "excluded": "no key frame is left to train on",
-    "leak": "the same key frames in two sets",
+    "leak": "the same key frames in two sets, or a video under two names",
 }
 NOTES = {
     "outside": "boxes reach a little outside the picture and are clipped",
     "unnamed": "action ids that the label file does not name: trained on, not evaluated",
     "missing_keys": "key frames without person boxes: evaluated on one box, the whole picture",
     "loose": "few person boxes are within IoU 0.9 of the people; in training only those count (the annotated boxes do)",
+    "duplicate": "the same video under two names in one set",
     "shared": "the same video in two sets, at other seconds: its people occur in training",
     "no_samples": "classes without a sample",
     "unseen": "classes that are evaluated and never trained on: their AP is chance at best",
@@ -117,7 +118,7 @@ class AvaCheck(Report):
             counts = {label: [str(f.by_label.get(label, 0)) for f in self.facts.values()] for label in labels}
             rows = [[str(label), self.names.get(label, "-"), *counts[label]] for label in labels]
             lines += ["", *table([["id", "class", *self.facts], *rows])]
-        verdict = "nothing is wrong" if self.is_sound else f"{self.num_errors} errors"
+        verdict = "nothing is wrong" if self.is_sound else plural(self.num_errors, "error")
         return [*lines, *self.kind_lines(max_shown), "", verdict]
 
     def as_json(self) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def check_ava(sources: Sequence[AvaSource], jobs: int = 1, depth: Depth = "open"
         depth: how much of each video is decoded: nothing (``open``), three frames, or everything.
         quiet: no progress bar.
     """
-    check, videos_of = AvaCheck(), {}
+    check, videos_of, seen_of = AvaCheck(), {}, []
     for source in sources:
         try:
             rows = read_ava_csv(source.file_path)
@@ -146,13 +147,14 @@ def check_ava(sources: Sequence[AvaSource], jobs: int = 1, depth: Depth = "open"
         _check_labels(check, source, rows, names)
         good = _check_boxes(check, source, rows)
         _check_times(check, source, rows)
-        _check_videos(check, source, rows, jobs, depth, quiet)
+        seen_of += _check_videos(check, source, rows, jobs, depth, quiet)
         facts = check.facts[source.split] = _facts(rows)
         _check_persons(check, source, rows, good, facts)
         _check_excluded(check, source, rows)
         _check_counts(check, source, facts, names)
         videos_of[source.split] = (source, rows)
     _compare(check, videos_of)
+    _compare_content(check, seen_of, jobs, quiet)
     check.sort()
     return check
 
@@ -231,7 +233,21 @@ def _check_times(check: AvaCheck, source: AvaSource, rows: AVARows) -> None:
         check.add("time", source.split, source.file_path, int(rows.line[i]), text)
 
 
-def _check_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, depth: Depth, quiet: bool) -> None:
+@dataclass(frozen=True)
+class _Seen:
+    """A readable video of a set, and its first line there."""
+
+    of: AvaSource
+    name: str
+    line: int
+    source: VideoSource
+    probe: Probe
+
+
+def _check_videos(
+    check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, depth: Depth, quiet: bool
+) -> Iterator[_Seen]:
+    """Opens the videos of a set; gives those that can be read."""
     places = VideoPaths(source.data_prefix, source.videos, source.video_suffix)
     wanted, lines = [], [int(rows.line[np.argmax(rows.video == k)]) for k in range(len(rows.videos))]
     for number, name in enumerate(rows.videos):
@@ -252,6 +268,7 @@ def _check_videos(check: AvaCheck, source: AvaSource, rows: AVARows, jobs: int, 
             check.add("video", source.split, source.file_path, lines[number], text)
             continue
         check.indexes.add(place, item.path, seen.entry)
+        yield _Seen(source, rows.videos[number], lines[number], item, seen)
         last_s = source.timestamp_start + max(seen.num_frames - 1, 0) / (seen.fps or source.fps)
         mine = np.flatnonzero((rows.video == number) & (rows.timestamp > last_s + BEYOND_S))
         for i in mine[:3]:
@@ -322,7 +339,7 @@ def _check_counts(check: AvaCheck, source: AvaSource, facts: SplitFacts, names: 
     empty = [_called(label, names) for label in wanted if label not in facts.by_label]
     if empty and source.split == "train":
         shown = ", ".join(empty[:20]) + (" ..." if len(empty) > 20 else "")
-        check.add("no_samples", source.split, source.file_path, 0, f"{len(empty)} classes: {shown}")
+        check.add("no_samples", source.split, source.file_path, 0, f"{plural(len(empty), 'class', 'classes')}: {shown}")
     counts = {label: n for label, n in facts.by_label.items() if not wanted or label in wanted}
     if counts and source.split == "train" and max(counts.values()) > _IMBALANCE * min(counts.values()):
         most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
@@ -353,6 +370,23 @@ def _compare(check: AvaCheck, splits: Mapping[str, tuple[AvaSource, AVARows]]) -
         if unseen:
             named = ", ".join(_called(label, check.names) for label in unseen[:20])
             check.add("unseen", split, other.file_path, 0, named)
+
+
+def _compare_content(check: AvaCheck, seen: Sequence[_Seen], jobs: int, quiet: bool) -> None:
+    """One content under two names, which ``_compare`` cannot see; a set that is only evaluated may have what another
+    has."""
+    identity = identities({video.source: video.probe for video in seen}, jobs, quiet)
+    first: dict[tuple[str, str], _Seen] = {}  # by content and set
+    for video in seen:
+        content = identity[video.source]
+        earlier = first.setdefault((content, video.of.split), video)
+        if earlier.name != video.name:
+            text = f"{video.name} has the content of {earlier.name}"
+            check.add("duplicate", video.of.split, video.of.file_path, video.line, text)
+        training = first.get((content, "train"))
+        if training is not None and video.of.split != "train" and earlier is video and training.name != video.name:
+            text = f"{video.name} has the content of {training.name} in {training.of.file_path}"
+            check.add("leak", video.of.split, video.of.file_path, video.line, text)
 
 
 def _seconds(rows: AVARows, name: str) -> Iterable[float]:

@@ -6,7 +6,7 @@ import os
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.findings import Findings, Report, table
+from paddlevideo.findings import Findings, Report, plural, table
 from paddlevideo.loader.datasets.lists import (
     Labels,
     Row,
@@ -173,7 +173,7 @@ class Check(Report):
             spreads = map(_range, (facts["per_class"], facts["num_frames"], facts["seconds"]))
             counts = (str(self.counts[kind, split] or "-") for kind in self.kinds)
             rows.append([split, str(facts["num_lines"]), str(len(facts["samples_by_class"])), *spreads, *counts])
-        verdict = f"{self.num_errors} errors in {sum(self.num_lines.values())} lines"
+        verdict = f"{plural(self.num_errors, 'error')} in {plural(sum(self.num_lines.values()), 'line')}"
         lines = [*table([header, *rows]), *self.kind_lines(max_shown)]
         return [*lines, "", "nothing is wrong" if self.is_sound else verdict]
 
@@ -412,7 +412,8 @@ def _compare_content(check: Check, settings: CheckSettings) -> None:
     """The same file twice, by path or by content.  Only files of equal size are read for their digest."""
     groups: dict[str, list[ListEntry]] = defaultdict(list)
     readable = [entry for entry in check.entries if check.probes[entry.source].reason is None]
-    identity = _identities(sorted({entry.source for entry in readable}, key=lambda s: s.path), check, settings)
+    probes = {entry.source: check.probes[entry.source] for entry in sorted(readable, key=lambda e: e.source.path)}
+    identity = identities(probes, settings.jobs, settings.quiet)
     for entry in readable:
         groups[identity[entry.source]].append(entry)
     for entry in check.entries:  # what cannot be read is compared by its path
@@ -423,15 +424,20 @@ def _compare_content(check: Check, settings: CheckSettings) -> None:
             _compare_group(entries, check)
 
 
-def _identities(sources: Sequence[VideoSource], check: Check, settings: CheckSettings) -> dict[VideoSource, str]:
-    """A key per source that is equal for equal content."""
+def identities(probes: Mapping[VideoSource, Probe], jobs: int, quiet: bool) -> dict[VideoSource, str]:
+    """A key per source that is equal for equal content; only files of equal size are read.
+
+    Args:
+        probes: of readable sources.
+        jobs: processes that read.
+        quiet: no progress bar.
+    """
     sizes: dict[tuple[int, int], list[VideoSource]] = defaultdict(list)
-    for source in sources:
-        seen = check.probes[source]
+    for source, seen in probes.items():
         sizes[seen.num_bytes, seen.num_frames].append(source)
     alike = [source for group in sizes.values() if len(group) > 1 for source in group]
-    identity = {source: os.path.realpath(source.path) for source in sources}
-    for index, value in run_tasks(digest, alike, settings.jobs, "equal sizes", settings.quiet):
+    identity = {source: os.path.realpath(source.path) for source in probes}
+    for index, value in run_tasks(digest, alike, jobs, "equal sizes", quiet):
         if value and not isinstance(value, Crashed):
             identity[alike[index]] = value
     return identity
@@ -494,7 +500,7 @@ def _compare_classes(check: Check, settings: CheckSettings) -> None:
         empty = sorted(set(range(settings.num_classes or max(counts) + 1)) - set(counts))
         if empty:
             shown = ", ".join(_called(label, settings) for label in empty[:20]) + (" ..." if len(empty) > 20 else "")
-            check.add("no_samples", split, file, 0, f"{len(empty)} classes: {shown}")
+            check.add("no_samples", split, file, 0, f"{plural(len(empty), 'class', 'classes')}: {shown}")
         (most, largest), (least, smallest) = counts.most_common()[0], counts.most_common()[-1]
         if largest > IMBALANCE * smallest:
             detail = f"{_called(most, settings)} has {largest} samples, {_called(least, settings)} has {smallest}"

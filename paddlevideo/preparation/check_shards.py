@@ -13,7 +13,7 @@ import numpy as np
 
 from paddlevideo.addresses import is_address, without_secrets
 from paddlevideo.errors import UserError
-from paddlevideo.findings import Report, table
+from paddlevideo.findings import Report, plural, table
 from paddlevideo.loader.decode import MemoryVideo, VideoReadError, open_video
 from paddlevideo.loader.shards.index import ENDING, INDEX_NAME, ShardIndex, read_index
 from paddlevideo.loader.shards.reading import ShardReader
@@ -83,7 +83,7 @@ class ShardCheck(Report):
         """A row per set, then the findings of each kind, at most ``max_shown`` of them, then a verdict."""
         keys = ("num_samples", "num_shards", "num_bytes", "num_classes")
         rows = [[split, *(str(facts[key]) for key in keys)] for split, facts in self.sets.items()]
-        verdict = "nothing is wrong" if self.is_sound else f"{self.num_errors} errors"
+        verdict = "nothing is wrong" if self.is_sound else plural(self.num_errors, "error")
         header = ["set", "samples", "shards", "bytes", "classes"]
         return [*table([header, *rows]), *self.kind_lines(max_shown), "", verdict]
 
@@ -142,7 +142,7 @@ def _check_set(
     empty = sorted(set(range(num_classes or max(counts, default=0) + 1)) - set(counts))
     if empty:
         shown = ", ".join(map(str, empty[:20])) + (" ..." if len(empty) > 20 else "")
-        check.add("no_samples", source.split, place, 0, f"{len(empty)} classes: {shown}")
+        check.add("no_samples", source.split, place, 0, f"{plural(len(empty), 'class', 'classes')}: {shown}")
     samples = np.flatnonzero(np.isin(index.shard, sound))
     groups = [samples[k : k + _CHUNK].tolist() for k in range(0, len(samples), _CHUNK)]
     task = partial(_probe, source=source, depth=depth, backend=backend)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from paddlevideo.errors import UserError
+from paddlevideo.findings import plural
 from paddlevideo.loader.decode.index import write_index
 
 Entry = tuple[int, int, bytes]  # size and modification time (ns) of a file, and what an index states of it
@@ -32,7 +33,7 @@ class VideoIndexes:
         for file, entries in self._entries.items():
             try:
                 write_index(file, entries)
-                lines.append(f"index of {sum(map(len, entries.values()))} videos: {self._names[file]}")
+                lines.append(f"index of {plural(sum(map(len, entries.values())), 'video')}: {self._names[file]}")
             except UserError as error:
                 lines.append(f"no index of the videos: {error}; name another folder with --index")
         return lines

@@ -1,6 +1,7 @@
 """Own annotations to AVA's files, from each input form; and a check that names what gives an mAP of 0."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -316,6 +317,25 @@ def test_times_exclusions_and_leaks_are_named(sound, rendered, tmp_path):
         check_ava.AvaSource("valid", str(tmp_path / "again.csv"), **options),
     ]
     assert kinds(check_ava.check_ava(both)) == {"leak"}
+    name = read_ava_csv(sound / "train.csv").videos[0]
+    videos = shutil.copytree(rendered[0] / "videos", tmp_path / "videos")
+    (own,) = videos.glob(f"{name}.*")
+    for other in ("copy", "another copy"):
+        shutil.copy(own, own.with_name(other + own.suffix))
+    own_lines = [line for line in lines.splitlines() if line.startswith(f"{name},")]
+    (tmp_path / "copied.csv").write_text("\n".join(line.replace(name, "copy", 1) for line in own_lines))
+    (tmp_path / "twice.csv").write_text(lines + "\n".join(line.replace(name, "another copy", 1) for line in own_lines))
+    options["data_prefix"] = str(videos)
+    found = check_ava.check_ava(
+        [
+            check_ava.AvaSource("train", str(tmp_path / "twice.csv"), **options),
+            check_ava.AvaSource("valid", str(tmp_path / "copied.csv"), **options),
+        ]
+    ).findings
+    assert {(finding.kind, finding.detail.replace(str(tmp_path), ".")) for finding in found} >= {
+        ("duplicate", f"another copy has the content of {name}"),
+        ("leak", f"copy has the content of {name} in ./twice.csv"),
+    }
 
 
 def test_the_command_checks_a_configuration(sound, tmp_path, capsys):

@@ -135,7 +135,7 @@ def test_class_balance_is_a_note(place, run_tool):
     Path("names.txt").write_text("left\nright\nup\n")
     done, found = check(run_tool, "--list", "train.list", "val.list", "--labels", "names.txt")
     assert {("no_samples", "train", 0), ("imbalance", "train", 0)} <= places(found, "note")
-    assert "0 (left) has 12 samples, 2 (up) has 1" in done.out and "1 classes: 1 (right)" in done.out
+    assert "0 (left) has 12 samples, 2 (up) has 1" in done.out and "1 class: 1 (right)" in done.out
     assert {kind for kind, _, _ in places(found)} == {"duplicate"}
 
 
@@ -229,7 +229,7 @@ def test_the_index_of_the_videos_is_written(place, run_tool):
     cut("videos/v4.mp4", "videos/cut.mp4", 0.6)
     lists("v0.mp4 0\ncut.mp4 1\n", "v2.mp4 0\nv3.mp4 1\n")
     done, _ = check(run_tool, "--list", "train.list", "val.list")
-    assert "index of 1 videos: train.list.videoindex\nindex of 2 videos: val.list.videoindex" in done.out
+    assert "index of 1 video: train.list.videoindex\nindex of 2 videos: val.list.videoindex" in done.out
     index, status = VideoIndex(*place_of("val.list", "videos")), Path("videos/v2.mp4").stat()
     assert index.find("videos/v2.mp4", status.st_size, status.st_mtime_ns).num_frames == 12
     assert index.find("videos/v2.mp4", status.st_size, status.st_mtime_ns + 1) is None

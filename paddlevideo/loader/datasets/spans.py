@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.findings import Findings
+from paddlevideo.findings import Findings, plural
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import Row, check_inside, expanded, locate, parse_label
 from paddlevideo.ranges import NonNegative, NonNegativeInt, Positive
@@ -83,7 +83,9 @@ class SpanDataset(Dataset):
             if late := behind_end(span, table.videos.get(span.video, {})):
                 problems.add(row.line, f"{span.video}: {late}")
         problems.raise_if_any()
-        self.remarks = [f"{printable(self.file_path)}: {len(labels)} spans of {len(set(paths))} videos"]
+        self.remarks = [
+            f"{printable(self.file_path)}: {plural(len(labels), 'span')} of {plural(len(set(paths)), 'video')}"
+        ]
         self.records = [
             {self._key: path, "label": label, "start_s": span.start_s, "end_s": span.end_s}
             for path, label, span in zip(paths, labels, table.spans)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 
@@ -15,18 +17,20 @@ class ArrayReader(FrameReader):
 
     Args:
         frames: uint8 [T, H, W, 3] RGB.
-        fps: frames per second.
+        fps: frames per second, above 0.
 
     Raises:
-        UserError: it is not such an array.
+        UserError: it is not such an array, or no such rate.
     """
 
     def __init__(self, frames: np.ndarray, fps: float = 30.0):
-        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not frames.size:
             raise UserError(
-                f"a clip in memory must be uint8 [T, H, W, 3] RGB with T of at least 1, got {frames.dtype} "
+                f"a clip in memory must be uint8 [T, H, W, 3] RGB with T, H and W of at least 1, got {frames.dtype} "
                 f"{list(frames.shape)}"
             )
+        if not isinstance(fps, Real) or not 0 < fps < math.inf:
+            raise UserError(f"fps: expected frames per second, a number above 0, got {fps!r:.80}")
         self.fps = float(fps)
         self._frames = frames
 

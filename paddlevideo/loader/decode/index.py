@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import DamagedFileError
+from paddlevideo.findings import plural
 from paddlevideo.loader.decode.packets import OpenVideo, PacketTable, error_lines, orientation, to_rgb
 from paddlevideo.safe_io import reading, write_atomic
 
@@ -298,4 +299,4 @@ def index_of(file_path: str, data_prefix: str | None, index: str) -> tuple[Video
         found = VideoIndex(*place)
     except DamagedFileError as error:
         return None, f"{error}; its videos are read without it, paddlevideo check-data writes it again"
-    return found, f"index of {len(found)} videos: {place[0]}"
+    return found, f"index of {plural(len(found), 'video')}: {place[0]}"

@@ -56,10 +56,18 @@ def test_a_clip_in_memory_goes_the_same_way_as_a_file(tiny, predictor):
     assert of_array.path == "array[1]"
 
 
-@pytest.mark.parametrize("frames", [np.zeros((4, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "frames", [np.zeros((4, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8), np.zeros((4, 8, 0, 3), np.uint8)]
+)
 def test_an_array_that_is_no_clip_is_refused(predictor, frames):
     with pytest.raises(UserError, match=r"uint8 \[T, H, W, 3\]"):
         predictor.predict(frames)
+
+
+@pytest.mark.parametrize("fps", [0, -5, float("nan"), float("inf"), "25", [25, 30]])
+def test_a_rate_that_is_none_is_refused(predictor, fps):
+    with pytest.raises(UserError, match="fps: expected frames per second, a number above 0"):
+        predictor.predict(np.zeros((9, 32, 32, 3), np.uint8), fps=fps)
 
 
 def test_top_classes_come_with_names_best_first(predictor, tiny):
@@ -67,6 +75,12 @@ def test_top_classes_come_with_names_best_first(predictor, tiny):
     top = prediction.top(NUM_CLASSES + 3)
     assert [score for _, score, _ in top] == sorted((float(s) for s in prediction.scores), reverse=True)
     assert all(name == LABELS[i] for i, _, name in top) and len(top) == NUM_CLASSES
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, "3"])
+def test_a_number_of_classes_that_is_none_is_refused(k):
+    with pytest.raises(ValueError, match="k: expected a whole number from 1 on"):
+        Prediction("x", np.array([0.2, 0.4], np.float32)).top(k)
 
 
 def test_equal_scores_are_in_class_order():
