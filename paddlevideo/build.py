@@ -409,7 +409,21 @@ def data_findings(config: Config, splits: Sequence[str]) -> list[str]:
         for split, section in sections.items()
         if section.get("format") in DATASETS
         for line in DATASETS.get(section["format"]).findings(section, known)
-    ]
+    ] + _count_findings(config, counts, splits)
+
+
+def _count_findings(config: Config, counts: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
+    """The number of classes against the names that DATASET gives, where they can be read here."""
+    count = counts.get(count_key(config)) if counts else None
+    if not isinstance(count, int):
+        return []
+    try:
+        check_count(config, count, classes_of_config(config, "train" if "train" in splits else "test"))
+    except ConfigError as error:
+        return error.problems
+    except UserError:
+        return []  # said where they are used: a configuration may be checked without its data
+    return []
 
 
 def _optimizer(data: Mapping[str, Any], assigned: Assigned) -> list[str]:

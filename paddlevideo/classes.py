@@ -249,7 +249,8 @@ def compare_start(classes: Classes, file: str | Path, name: str, teaches: bool, 
     theirs = classes_of_weights(file)
     if not teaches:
         if theirs.names and classes.names and theirs.names != classes.names:
-            say(f"{name}: was trained on other class names; its classifier is a start, no more")
+            differ = "these classes in another order" if {*theirs.names} == {*classes.names} else "other class names"
+            say(f"{name}: was trained on {differ}; its classifier is a start, no more")
     elif not (theirs.count and classes.count):
         unnamed = "its class names are" if classes.count else "the class names of the training are"
         say(f"{name}: {unnamed} unknown; its logits are taken to mean the training's classes, in the same order")

@@ -32,6 +32,7 @@ COLUMNS = {
     "num_frames": ("num_frames", "total_frames", "frames"),
     "label": ("label", "labels", "class"),
 }
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 _HEADER_WORDS = frozenset(word for words in COLUMNS.values() for word in words)
 _MAX_FIELDS = 256
 _LABEL = re.compile(r"^(.*?\S)[\s,]+[\d.,;\s]+$")  # "path label", "path 64 label", "path 0;3;17"
@@ -148,6 +149,12 @@ def videos_of_folder(folder: Path) -> tuple[list[str], str]:
     num_folders = len(shown) - len(names)
     below = f"; sub-folders are not searched: {num_folders} folder{'s' * (num_folders != 1)}" if num_folders else ""
     videos = sorted(name for name in names if is_video(name))  # the reader names one that is no regular file
+    pictures = sum(name.lower().endswith(_PICTURES) for name in names)
+    if not videos and pictures:
+        raise UserError(
+            f"{folder}: a folder of {pictures} pictures, where videos are expected; test reads folders of frames "
+            "(FrameDataset), for other commands make a video of it: ffmpeg -framerate 30 -i img_%05d.jpg a.mp4"
+        )
     if not videos:
         raise UserError(f"{folder}: no videos directly in this folder; looked for {', '.join(VIDEO_ENDINGS)}{below}")
     endings = (os.path.splitext(name)[1].lower() for name in names if not is_video(name))
@@ -166,6 +173,9 @@ def _of_list(file: Path) -> list[Path]:
     for number, line in lines_of_videos(file):
         video = read_line(line, file).path
         if not video.is_file():
+            for path, _ in paths_of_line(line, file):
+                if os.path.isdir(path):
+                    videos_of_folder(Path(path))  # its error names the pictures in it
             raise UserError(
                 f"{file}, line {number}: there is no video {printable(video)}, neither from {os.getcwd()} nor from the "
                 "list's folder; where the paths count from a data_prefix, run this there"

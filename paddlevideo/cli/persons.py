@@ -11,12 +11,14 @@ the studio.  After Ctrl-C no file is written.
 from __future__ import annotations
 
 import argparse
+import os
+from collections import Counter
 from pathlib import Path
 
 from paddlevideo.cli import options
 from paddlevideo.cli.outputs import check_outputs
 from paddlevideo.cli.reading_progress import ReadingProgress
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,13 @@ def run(args: argparse.Namespace) -> int:
     from paddlevideo.inference.person_detectors import open_detector
     from paddlevideo.inference.persons import track_persons, write_key_frames
     from paddlevideo.inference.runtimes.base import Runtime, to_stderr
+    from paddlevideo.loader.decode import open_video
 
+    for path, count in Counter(map(os.path.realpath, args.input)).items():
+        if count > 1:
+            raise UserError(f"-i {printable(path)}: is named twice")
+    for path in args.input if len(args.input) > 1 else ():  # before the first one has taken its minutes
+        open_video(path).close()
     detector = open_detector(
         args.detector, args.det_score_thr, args.detector_config, Runtime.on(args.device), to_stderr
     )

@@ -323,7 +323,8 @@ class AverageHook(Hook):
         if self.suffix not in arrays:
             section = self.name.upper()
             raise UserError(
-                f"--resume: the resume point holds no {section}; it was written without the {section} section"
+                f"--resume: the resume point holds no {section}, as it was written without that section; go on without "
+                f"it (-o {section}=null), or begin another run from its weights with -w"
             )
         self.average.load_state_dict(arrays[self.suffix])
 

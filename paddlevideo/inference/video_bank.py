@@ -238,7 +238,7 @@ def _is_of(path: Path, wanted: Mapping[str, str], detector: BankDetector | None,
     compared = _OF_VIDEO | (_OF_DETECTOR if detector else {})
     others = [word for key, word in compared.items() if about.get(key) != wanted[key]]
     if others:
-        say(f"{path}: a feature bank of other {', '.join(others)}" + ("; making it anew" if detector else ""))
+        say(f"{path}: a feature bank that differs in {', '.join(others)}" + ("; making it anew" if detector else ""))
     elif detector is None:
         say(
             f"feature bank: {path}, kept from before, made by {about['config']}; no --bank-weights to compare that with"

@@ -112,6 +112,15 @@ def test_a_configuration_is_found_by_its_name_from_any_folder(tmp_path, monkeypa
     assert "did you mean 'tsm_own_videos'" in capsys.readouterr().err
 
 
+def test_check_compares_the_number_of_classes_with_their_names(tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    words = ["-o", f"DATASET.label_names={tmp_path / 'labels.txt'}", "-o", "MODEL.head.num_classes=4"]
+    assert main(["check", "-c", "tsm_k400_videos", *words]) == 2
+    assert (
+        "labels.txt: 3 class names, but the model has 4 classes; -o MODEL.head.num_classes=3" in capsys.readouterr().err
+    )
+
+
 def test_a_file_of_the_working_directory_comes_before_a_shipped_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tsm_k400_videos.yaml").write_text("_base_: tsm_own_videos\nepochs: 3\n")

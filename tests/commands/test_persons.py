@@ -42,7 +42,10 @@ def test_what_cannot_be_written_or_tracked_is_refused(clip, tmp_path, capsys):
     for words, text in (
         (["--out", str(tmp_path / "a.txt")], "expected a name ending in .csv"),
         (["--out", str(tmp_path / "a.csv"), "--detect_every", "3"], "at most 1 s apart"),
+        (["-i", str(clip), str(clip), "--out", str(tmp_path / "a.csv")], "a.mp4: is named twice"),
+        (["-i", str(clip), "none.mp4", "--out", str(tmp_path / "a.csv")], "none.mp4: missing"),
     ):
         assert main(["persons", "-i", str(clip), *words]) != 0
-        assert text in capsys.readouterr().err
+        printed = capsys.readouterr()
+        assert text in printed.err and "persons in" not in printed.out
     assert not (tmp_path / "a.csv").exists()

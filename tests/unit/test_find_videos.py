@@ -84,6 +84,15 @@ def test_what_a_list_lacks_is_named_with_its_line(tmp_path):
         find_videos([tmp_path / "list.txt"])
 
 
+def test_a_folder_of_pictures_is_named_as_one(tmp_path):
+    touch(tmp_path, "frames/img_00001.jpg", "frames/img_00002.jpg")
+    with pytest.raises(UserError, match="frames: a folder of 2 pictures, where videos are expected; test reads"):
+        find_videos([tmp_path / "frames"])
+    (tmp_path / "list.txt").write_text("frames 2 0")
+    with pytest.raises(UserError, match="frames: a folder of 2 pictures"):
+        find_videos([tmp_path / "list.txt"])
+
+
 def test_empty_folder_and_empty_list_are_errors(tmp_path):
     with pytest.raises(UserError, match="no videos directly in this folder"):
         find_videos([tmp_path])

@@ -213,6 +213,7 @@ def format_of(lines: Sequence[tuple[int, str]], fields: Fields, file: str) -> tu
     as_white = _fitting(white, texts)
     chosen, counts = (comma, as_csv) if as_csv > as_white else (white, as_white)
     many = "" if counts[0] == len(lines) else f", as {counts[0]} of {len(lines)} lines are"
+    many = many if counts[0] else ", and none of its lines is a sample; a header begins with path,label"
     return chosen, chosen.title + many
 
 

@@ -219,7 +219,7 @@ def _class_index(text: str, row: Row, num_classes: int | None, problems: Finding
         shown = printable(repr(text[:80]))
         if names:
             found = suggest(text, names, listed=len(names) <= MAX_SHOWN)
-            what = f"label {shown} is neither a number nor one of the {len(names)} class names{found}"
+            what = f"label {shown} is neither a whole number nor one of the {len(names)} class names{found}"
         else:
             what = f"label {shown} is not a whole number; class names need DATASET.label_names"
         problems.add(row.line, what + row.note)

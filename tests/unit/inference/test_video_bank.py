@@ -170,7 +170,7 @@ def test_a_bank_is_used_again_if_it_is_the_right_one(tiny_ava, lfb, predict, tmp
     for others, change in changes.items():
         bank.write_bytes(content)
         run = predict(*options, *change)
-        assert run.code == 0 and f"{bank}: a feature bank of other {others}; making it anew" in run.err, run.err
+        assert run.code == 0 and f"{bank}: a feature bank that differs in {others}; making it anew" in run.err, run.err
         assert bank.read_bytes() != content
 
 
