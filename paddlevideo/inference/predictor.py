@@ -10,9 +10,11 @@ import contextlib
 import copy
 import io
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -336,11 +338,14 @@ class Predictor:
         Args:
             source: a path, or a clip in memory: uint8 [T, H, W, 3] RGB.
             index: of the video, for the generator of random pipelines.
-            fps: frame rate of a clip in memory.
+            fps: frame rate of a clip in memory, above 0.
 
         Raises:
             VideoReadError: the video cannot be read.
+            UserError: no clip, or no such rate.
         """
+        if not isinstance(fps, Real) or not 0 < fps < math.inf:
+            raise UserError(f"fps: expected frames per second, a number above 0, got {fps!r:.80}")
         name = _name(source, index)
         sample: dict[str, Any] = {"filename": name, "index": index, "damaged": self.damaged}
         if isinstance(source, np.ndarray):

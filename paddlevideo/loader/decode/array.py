@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 
 import numpy as np
 
@@ -17,10 +15,10 @@ class ArrayReader(FrameReader):
 
     Args:
         frames: uint8 [T, H, W, 3] RGB.
-        fps: frames per second, above 0.
+        fps: frames per second; 0: unknown.
 
     Raises:
-        UserError: it is not such an array, or no such rate.
+        UserError: it is not such an array.
     """
 
     def __init__(self, frames: np.ndarray, fps: float = 30.0):
@@ -29,8 +27,6 @@ class ArrayReader(FrameReader):
                 f"a clip in memory must be uint8 [T, H, W, 3] RGB with T, H and W of at least 1, got {frames.dtype} "
                 f"{list(frames.shape)}"
             )
-        if not isinstance(fps, Real) or not 0 < fps < math.inf:
-            raise UserError(f"fps: expected frames per second, a number above 0, got {fps!r:.80}")
         self.fps = float(fps)
         self._frames = frames
 

@@ -236,10 +236,6 @@ class Sampler(Transform):
     ):
         if sampling_rate is not None and not linspace_sample:
             raise ValueError("sampling_rate makes a time window, which only linspace_sample uses")
-        modes = {"linspace_sample": linspace_sample, "select_left": select_left, "dense_sample": dense_sample}
-        mode = next((name for name, used in modes.items() if used), None)
-        if seg_len > 1 and mode and frame_interval is None:
-            raise ValueError(f"seg_len is {seg_len}, but {mode} takes one frame of each segment; leave seg_len out")
         self.num_seg, self.seg_len, self.frame_interval = num_seg, seg_len, frame_interval
         self.valid_mode, self.select_left = valid_mode, select_left
         self.dense_sample, self.linspace_sample = dense_sample, linspace_sample
