@@ -143,7 +143,9 @@ def test_clips_that_cannot_be_divided_are_refused(kind, frames):
         tiny(kind)(paddle.randn([1, 3, frames, 32, 32]))
 
 
-@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind is ResNetSlowFast else kind for kind in SMALL]
+)
 def test_a_static_program_takes_any_number_of_clips_of_any_size(kind, tmp_path):
     network = tiny(kind)
     spec = [paddle.static.InputSpec([None, 3, 8, None, None], "float32", name="imgs")]
