@@ -373,8 +373,8 @@ def _from_csv(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, An
             continue
         entry: dict[str, Any] = {name: cell if name == "video" else cell.strip() for name, cell in zip(header, cells)}
         for key in ("start_s", "end_s", "score"):
-            text = entry.get(key) or None
-            entry[key] = _number(text.replace(",", ".") if text and separator == ";" else text)  # a decimal comma
+            cell = entry.get(key) or None
+            entry[key] = _number(cell.replace(",", ".") if cell and separator == ";" else cell)  # a decimal comma
         yield line, entry
 
 

@@ -85,16 +85,15 @@ class WhiteSpace:
 
     def splits(self, text: str) -> Iterator[tuple[str, list[str]]]:
         """Paths and the fields after them, the longest path first."""
-        ends = [match.end() for match in _TOKEN.finditer(text)]
-        tokens = [match[0] for match in _TOKEN.finditer(text)]
-        fields = [_unquoted(token) for token in tokens]
+        tokens = list(_TOKEN.finditer(text))
+        fields = [_unquoted(token[0]) for token in tokens]
         if len(tokens) > MAX_FIELDS:
             return
-        if len(tokens) > 1 and _is_quoted(tokens[0]):
+        if len(tokens) > 1 and _is_quoted(tokens[0][0]):
             yield fields[0], fields[1:]
             return
         for i in range(len(tokens) - 1, 0, -1):
-            yield text[: ends[i - 1]], fields[i:]
+            yield text[: tokens[i - 1].end()], fields[i:]
 
     def readings(self, text: str) -> list[LineReading]:
         """Every way to read a line as a path and labels, the longest path first."""
@@ -212,8 +211,9 @@ def format_of(lines: Sequence[tuple[int, str]], fields: Fields, file: str) -> tu
         return chosen, chosen.title
     as_white = _fitting(white, texts)
     chosen, counts = (comma, as_csv) if as_csv > as_white else (white, as_white)
+    if not counts[0]:
+        return chosen, f"{chosen.title}, and none of its lines is a sample; a header begins with path,label"
     many = "" if counts[0] == len(lines) else f", as {counts[0]} of {len(lines)} lines are"
-    many = many if counts[0] else ", and none of its lines is a sample; a header begins with path,label"
     return chosen, chosen.title + many
 
 
