@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging as python_logging
+import os
 import threading
 import zlib
 from bisect import bisect_right
@@ -592,7 +593,45 @@ def decoder_errors(path: Source, reason: str) -> Iterator[None]:
         raise VideoReadError(path, reason, detail) from error
 
 
-_capturing: set[int] = set()  # threads
+class _LogLevel:
+    """FFmpeg's callback and level belong to the process: the first of the blocks that are open sets them, and the last
+    one restores them.  The lock keeps a thread from restoring them just after another one has set them."""
+
+    def __init__(self):
+        self._lock, self._num_open, self._before = threading.Lock(), 0, (None, True)
+        os.register_at_fork(after_in_child=self._reset)
+
+    def __enter__(self) -> None:
+        from av import logging
+
+        with self._lock:
+            self._num_open += 1
+            if self._num_open == 1:
+                self._before = logging.get_level(), logging.get_skip_repeated()
+                logging.set_skip_repeated(False)
+                logging.set_level(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._num_open -= 1
+            if self._num_open == 0:
+                self._restore()
+
+    def _restore(self) -> None:
+        from av import logging
+
+        level, skip_repeated = self._before
+        logging.set_level(level)
+        logging.set_skip_repeated(skip_repeated)
+
+    def _reset(self) -> None:
+        """In a forked process the blocks of other threads never end."""
+        if self._num_open:
+            self._restore()
+        self._lock, self._num_open = threading.Lock(), 0
+
+
+_log_level = _LogLevel()
 _SILENT = python_logging.NullHandler()
 
 
@@ -600,25 +639,13 @@ _SILENT = python_logging.NullHandler()
 def error_lines() -> Iterator[list[Line]]:
     """FFmpeg's error lines of this thread, as (level, name, text).
 
-    FFmpeg has one callback per process.  It is PyAV's only within this block: with decoder threads it can deadlock.
+    FFmpeg has one callback per process.  It is PyAV's only within such blocks: with decoder threads it can deadlock.
     """
     from av import logging
 
     python_logging.getLogger("libav").addHandler(_SILENT)  # lines of other threads meanwhile: they have no reader
-    me = threading.get_ident()
-    nested, before = me in _capturing, (logging.get_level(), logging.get_skip_repeated())
-    _capturing.add(me)
-    logging.set_skip_repeated(False)
-    logging.set_level(logging.ERROR)
-    try:
-        with logging.Capture() as lines:
-            yield lines
-    finally:
-        if not nested:
-            _capturing.discard(me)
-        if not _capturing:
-            logging.set_level(before[0] if before[0] != logging.ERROR else None)
-            logging.set_skip_repeated(before[1] or before[0] == logging.ERROR)
+    with _log_level, logging.Capture() as lines:
+        yield lines
 
 
 def first_line(lines: list[Line]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -268,3 +269,34 @@ def test_name_like_an_address(tmp_path, frames, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with open_video("concat:a.mp4") as reader:
         assert len(reader) == 5
+
+
+def test_no_error_is_lost_where_another_thread_stops_listening(monkeypatch):
+    from av import logging
+
+    line, seen = (logging.ERROR, "codec", "a text"), []
+    listens, restored = threading.Event(), threading.Event()
+    set_level = logging.set_level
+
+    def listen():
+        with packets.error_lines() as lines:
+            listens.set()
+            restored.wait()
+            logging.log(*line)
+        seen.append(lines)
+
+    def restore_late(level):
+        if level is None:
+            monkeypatch.undo()
+            thread.start()
+            listens.wait(0.2)  # not until the level is restored
+        set_level(level)
+
+    thread = threading.Thread(target=listen)
+    monkeypatch.setattr(logging, "set_level", restore_late)
+    with packets.error_lines():
+        pass
+    restored.set()
+    thread.join()
+    assert seen == [[line]]
+    assert logging.get_level() is None and logging.get_skip_repeated()

@@ -262,8 +262,10 @@ def test_damaged_pictures_are_refused_and_read_on_purpose(tmp_path, frames, read
 
 @pytest.mark.parametrize("name", ["a.flv", "a.ts", "a.mkv"])
 def test_a_missing_end_is_truncated(tmp_path, frames, reader_name, name):
-    path = write_clip(tmp_path / name, frames)
-    assert reason_of(cut(path, tmp_path / f"cut_{name}", 0.6), reader_name) == "truncated"
+    data = write_clip(tmp_path / name, frames).read_bytes()
+    path = tmp_path / f"cut_{name}"
+    path.write_bytes(data[: 188 * (len(data) // 300) + 100])  # at the end of a packet a transport stream looks whole
+    assert reason_of(path, reader_name) == "truncated"
 
 
 @pytest.mark.parametrize("system", [PAL, NTSC], ids=["pal", "ntsc"])
