@@ -11,6 +11,7 @@ import yaml
 
 from paddlevideo.build import normalization_of
 from paddlevideo.config import Config
+from paddlevideo.config.checking import AUTO
 from paddlevideo.config.finding import find_config
 from paddlevideo.config.merging import differences
 from paddlevideo.config.reading import read_yaml
@@ -340,11 +341,15 @@ class Export:
 
         ``inference.yml`` travels with the weights, so it holds: a configuration that differs is named in one line,
         since a file that was edited after the export is the usual reason.  An override of ``PIPELINE.test`` is used,
-        with a line.  Without ``inference.yml`` the configuration decides.
+        with a line.  Without ``inference.yml`` the configuration decides.  Its MODEL is not used: a line says so where
+        it is another than the exported one.
 
         Args:
             overrides: the ``-o KEY=VALUE`` that are already in ``config``.
+            say: receives the lines.
         """
+        if config is not None:
+            self._compare_network(config, say)
         own = (config.to_dict().get("PIPELINE") or {}).get("test") if config else None
         if self.description is None or own is None:
             return own
@@ -362,3 +367,17 @@ class Export:
             "(-o PIPELINE.test... overrides it)"
         )
         return None
+
+    def _compare_network(self, config: Config, say: Say) -> None:
+        """``say`` receives a line where MODEL is another than that of the configuration written at export."""
+        file = self.program.with_name(self.program.stem + CONFIG_SUFFIX)
+        own = config.to_dict().get("MODEL")
+        if self.description is None or own is None or not file.is_file():
+            return
+        for path, ours, theirs in differences(own, read_yaml(file, plain=True)[0].get("MODEL"), "MODEL"):
+            if not path.endswith(".pretrained") and ours != repr(AUTO):
+                say(
+                    f"{config.source} describes another network than {self.program.name}, which is used: {path}: here "
+                    f"{ours}, exported {theirs}"
+                )
+                return

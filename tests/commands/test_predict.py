@@ -131,7 +131,15 @@ def test_an_edited_configuration_is_named_and_the_exported_pipeline_holds(tiny, 
     edited = run_tool("predict", "-i", tiny.videos[0], *model, "-c", path)
     assert edited.out == plain.out
     assert "PIPELINE.test.transform[0].Scale.short_size: here 48, exported 36" in edited.err
-    assert "differs" not in run_tool("predict", "-i", tiny.videos[0], *model, "-c", tiny.config).err
+    assert not run_tool("predict", "-i", tiny.videos[0], *model, "-c", tiny.config).err
+
+
+def test_a_configuration_of_another_network_is_named(tiny, model, run_tool):
+    arguments = ["predict", "-i", tiny.videos[0], *model, "-c", tiny.config, "-o", "MODEL.head.num_classes=9"]
+    err = run_tool(*arguments, "-o", "MODEL.backbone.pretrained=none.pdparams").err
+    assert "another network than TSM.json, which is used: MODEL.head.num_classes: here 9, exported" in err
+    assert "pretrained" not in err
+    assert not run_tool(*arguments[:-1], "MODEL.head.num_classes=auto").err
 
 
 def test_an_override_on_this_command_line_is_followed_and_reported(tiny, model, run_tool):
