@@ -18,6 +18,7 @@ from paddlevideo.video_files import COLUMNS
 
 MAX_FIELDS = 256  # of a line: more are no list of clips
 _HEADER_NAMES = {name: column for column, names in COLUMNS.items() for name in names}
+_OF_KINETICS = {"label", "youtube_id", "time_start"}
 _NUMBER = re.compile(r"[+-]?\d+")
 _TOKEN = re.compile(r'"(?:[^"]|"")*"(?!\S)|\S+')
 _QUOTES = 'put the path into quotes ("a b.mp4" 0)'
@@ -260,10 +261,15 @@ def header_of(line: tuple[int, str], fields: Fields, file: str) -> CsvWithHeader
     """The form that a first line states if it names all columns; None: it is a sample.
 
     Raises:
-        UserError: it names two columns of one meaning.
+        UserError: it names two columns of one meaning; it is that of Kinetics' annotations, which name no files.
     """
     number, text = line
     cells = _cells(text)
+    if _OF_KINETICS <= {cell.lower() for cell in cells}:
+        raise UserError(
+            f"{printable(file)}:{number}: the header is that of Kinetics' annotations, which name no files; lists of "
+            "them: paddlevideo prepare kinetics --annotations FOLDER --videos FOLDER"
+        )
     columns = [_HEADER_NAMES.get(cell.lower()) for cell in cells]
     if not set(fields.columns) <= set(columns):
         return None

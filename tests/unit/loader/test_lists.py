@@ -110,6 +110,11 @@ def test_two_columns_of_one_meaning(place):
     assert "train.list:2: " in text and "3 fields" in text
 
 
+def test_annotations_of_kinetics_name_their_command(place):
+    with pytest.raises(UserError, match="train.list:1: .*paddlevideo prepare kinetics"):
+        VideoDataset(place.list("label,youtube_id,time_start,time_end,split\nabseiling,a1b2,1,11,train\n"))
+
+
 def test_class_names_for_numbers(place):
     for text in ("a.mp4,jump\nb.mp4,wave hands\n", "a.mp4 jump\nb.mp4 wave hands\n", "path,class\na.mp4,0\nb.mp4,2\n"):
         assert read(VideoDataset(place.list(text), class_names=NAMES)) == [("a.mp4", 0), ("b.mp4", 2)]
