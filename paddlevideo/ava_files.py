@@ -27,6 +27,7 @@ from paddlevideo.findings import Findings
 from paddlevideo.safe_io import read_json, read_npz, read_pickle, reading, write_atomic
 from paddlevideo.shipped import shipped
 
+RESERVED = "(reserved)"  # the name of class 0, which nothing has
 BEYOND_S = 0.5  # annotated seconds are rounded, so one may lie this far beyond a video's last frame
 _HEADERS = (b"video_id", b"video")
 _KEY = re.compile(r"(?s:.+),([0-9]{4}|[1-9][0-9]{4,7})")  # as ``img_key`` writes whole seconds

@@ -35,7 +35,7 @@ from paddlevideo.cli import options
 from paddlevideo.config import load_config
 from paddlevideo.config.finding import find_config
 from paddlevideo.errors import UserError, printable
-from paddlevideo.findings import Findings, plural
+from paddlevideo.findings import Findings, cut, plural
 from paddlevideo.preparation.check_ava import AvaSource, check_ava
 from paddlevideo.preparation.importers.people import PersonBox, video_name
 from paddlevideo.preparation.list_files import text_lines
@@ -47,6 +47,7 @@ from paddlevideo.preparation.person_annotations import (
     ImportSummary,
     VideoFolder,
     class_names,
+    excluded_frames,
     guess_form,
     merge_spellings,
     read_detected,
@@ -144,7 +145,11 @@ def run(args: argparse.Namespace) -> int:
         parts = held_out(annotation, args.val_videos, folder)
     else:
         parts = split_videos(annotation, {"val": args.val, "test": args.test}, args.seed)
-    counts = write_files(args, annotation, names, parts)
+    excluded, others = excluded_frames(read_excluded(args.exclude) if args.exclude else (), annotation, folder)
+    if others:
+        named = printable(", ".join(cut(list(map(repr, others)), 3)))
+        print(f"note: {args.exclude}: {len(others)} lines are of no annotated key frame: {named}")
+    counts = write_files(args, annotation, names, parts, excluded)
     suffix = "" if args.frames else folder.video_suffix(annotation.videos())
     text = configuration(args, names, set(parts), suffix)
     config = args.out / CONFIG
@@ -198,10 +203,13 @@ def held_out(annotation: Annotation, file: Path, folder: VideoFolder) -> dict[st
 
 
 def write_files(
-    args: argparse.Namespace, annotation: Annotation, names: list[str], parts: dict[str, list[str]]
+    args: argparse.Namespace,
+    annotation: Annotation,
+    names: list[str],
+    parts: dict[str, list[str]],
+    excluded: set[tuple[str, float]],
 ) -> dict[str, Counter]:
     """All but the configuration; the number of each action in each set."""
-    excluded = read_excluded(args.exclude) if args.exclude else set()
     detected = read_detected(args.proposals) if args.proposals else None
     write_labels(args.out / "labels.pbtxt", names)
     counts = {}

@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--val", required=True, type=Path, metavar="FILE", help="annotated spans of other videos, held out")
     add("--videos", required=True, type=Path, metavar="DIR", help="folder of the videos that both lists name")
     add("--out", required=True, type=Path, metavar="DIR", help="folder for the new export")
+    names = "names that the model's classes have in the lists, one per line in class-id order (those of inference.yml)"
+    add("--label_file", type=Path, metavar="FILE", help=names)
     add("--figures", type=Path, metavar="FILE", help="write the held-out figures of the old and the new model: .json")
     add("--ignore", type=Path, metavar="FILE", help="spans that a model found, not checked: time to leave out")
     add_windows(parser)
@@ -61,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     _check_out(args)
     declare_all(args.imports)
     model = TaughtFrom.find(args.model_file, notice)
+    if args.label_file:
+        model = model.with_names(args.label_file)
     ignored = read_spans(args.ignore) if args.ignore else SpanTable([])
     window_s, hop_s = windows_of(args, model)
     rule = {"window_s": window_s, "hop_s": hop_s, **span_options.rule_of(args)}

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ import numpy as np
 from paddlevideo.errors import DamagedFileError, UserError, printable
 from paddlevideo.inference.exported import CONFIG_SUFFIX, Export
 from paddlevideo.inference.runtimes.base import Say
+from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import instead_of_a_file, read_json, read_npz, sha256, write_atomic
 from paddlevideo.weight_names import WeightNames, read_names
@@ -104,6 +105,25 @@ class TaughtFrom:
                 "it again with this version"
             )
         return cls(export, names, export.pipeline())
+
+    def with_names(self, file: Path) -> TaughtFrom:
+        """The same with other names of its classes.
+
+        Args:
+            file: one per line in class-id order.
+
+        Raises:
+            UserError: another number of names, or one that comes twice.
+        """
+        description = self.export.description
+        names = read_labels(file, description.num_classes)
+        if twice := next((name for k, name in enumerate(names) if name in names[:k]), None):
+            raise UserError(f"{file}: {twice!r} is the name of two classes; expected each once")
+        background = description.background
+        if background is not None:
+            background = names[description.labels.index(background)]
+        described = replace(description, labels=names, background=background)
+        return replace(self, export=replace(self.export, description=described))
 
     @property
     def config_file(self) -> Path:

@@ -92,6 +92,7 @@ class Probe:
     extra: str = ""  # readable, and still a remark
     remarks: tuple[str, ...] = ()  # of the reader
     entry: Entry | None = None  # of a video, for the index
+    pixel_aspect: float = 1.0  # width of a pixel divided by its height
 
 
 @dataclass(frozen=True)
@@ -548,7 +549,8 @@ def _video(path: str, depth: Depth, backend: str) -> Probe:
         content = packed(known) if known is not None else None
         entry = (status.st_size, status.st_mtime_ns, content) if content else None
         size = os.path.getsize(path)
-        return Probe(None, "", count, reader.fps, width, height, size, "", tuple(reader.remarks), entry)
+        remarks, aspect = tuple(reader.remarks), reader.pixel_aspect
+        return Probe(None, "", count, reader.fps, width, height, size, "", remarks, entry, aspect)
 
 
 def _folder(source: VideoSource, depth: Depth) -> Probe:

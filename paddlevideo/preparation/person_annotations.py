@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from paddlevideo.preparation.importers.people import (
     PersonCollector,
     Segment,
     shown,
+    video_name,
 )
 from paddlevideo.preparation.importers.tables import is_ava, read_ava, read_csv, read_jsonl
 from paddlevideo.preparation.importers.via import CSV_2, CSV_3, is_via, read_via
@@ -61,6 +62,7 @@ _COMMENTS = 20  # lines at the head of VIA's csv
 _MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
 _MIN_INSIDE = 0.5  # share of a box that must lie within the picture
 _ROUNDING = 1e-6
+_MOST_STRETCH = 0.05  # by which the sides of annotated pictures may differ from the video's: rounded to even numbers
 _EVEN = 0.5  # a frame may be this share of a frame from where an even rate has it
 _TRIES = 200  # random splits, of which the one that spreads the classes best is taken
 
@@ -264,8 +266,12 @@ def _box_norm(
     person: PersonBox, seen: Probe, findings: Findings, summary: ImportSummary
 ) -> tuple[float, float, float, float] | None:
     """The box in fractions, to three digits, clipped to the picture; None: no person's box, which is noted."""
-    sides = person.size_px if person.size_px and all(person.size_px) else (seen.width, seen.height)
-    box = np.array(person.box) / (np.array([*sides, *sides]) if person.in_pixels else 1.0)
+    sides = _sides(person, seen, summary) if person.in_pixels else (1, 1)
+    if sides is None:
+        text = f"boxes are of pictures of {person.size_px[0]} x {person.size_px[1]}, the video has {seen.width} x "
+        findings.add(person.where, f"{text}{seen.height}: cut or turned, so boxes of one do not fit the other")
+        return None
+    box = np.array(person.box) / np.array([*sides, *sides])
     unit = f"pixels of {sides[0]} x {sides[1]}" if person.in_pixels else "fractions (0..1)"
     size_px = (box[2:] - box[:2]) * (seen.width, seen.height)
     inside = np.clip(box, 0.0, 1.0)
@@ -287,6 +293,20 @@ def _box_norm(
         x1, y1, x2, y2 = (float(value) for value in np.round(inside, 3))
         return x1, y1, x2, y2
     return None
+
+
+def _sides(person: PersonBox, seen: Probe, summary: ImportSummary) -> tuple[float, float] | None:
+    """Width and height of the picture whose pixels a box counts; None: the video's cannot be scaled to it."""
+    aspect = seen.pixel_aspect
+    if person.size_px and all(person.size_px):
+        width, height = person.size_px
+        shapes = (width * seen.height / (height * seen.width * each) for each in (1.0, aspect))
+        return (width, height) if min(abs(shape - 1) for shape in shapes) < _MOST_STRETCH else None
+    if aspect == 1.0:
+        return seen.width, seen.height
+    way = "pixels as a player shows them" if person.as_shown else "the stored ones, of which a player makes square ones"
+    summary.remarks[f"boxes are in pixels of a video whose pixels are not square: taken as {way}"] += 1
+    return seen.width * (aspect if person.as_shown else 1.0), seen.height
 
 
 def _without_doubles(people: Sequence[PersonBox], summary: ImportSummary) -> list[PersonBox]:
@@ -396,6 +416,25 @@ def split_names(labels: Mapping[str, set[str]], shares: Mapping[str, float], see
             best = (lacking, parts)
     assert best is not None
     return best[1]
+
+
+def excluded_frames(
+    listed: Iterable[tuple[str, float]], annotation: Annotation, folder: VideoFolder
+) -> tuple[set[tuple[str, float]], list[str]]:
+    """Key frames to leave out, by the names of the videos, and the lines that are of none of the annotated ones.
+
+    Args:
+        listed: videos, perhaps with an ending, and seconds, as of ``read_excluded``.
+    """
+    annotated = {(person.video, time_text(person.time_s)) for person in annotation.people}
+    found, others = set(), []
+    for video, time_s in sorted(listed):
+        name = folder.name_of(video_name(video))
+        if name is not None and (name, time_text(time_s)) in annotated:
+            found.add((name, time_s))
+        else:
+            others.append(f"{video},{time_s:g}")
+    return found, others
 
 
 def write_split(

@@ -92,6 +92,25 @@ def test_held_out_videos_do_not_change_the_head(place, tiny):
     assert digests[0] == digests[1]
 
 
+def test_a_model_whose_classes_were_renamed_is_measured_and_taught_by_their_new_names(place, capsys):
+    swap = {"run": "walk", "walk": "run"}
+    for name in ("train1", "val1"):
+        table = read_spans(place.root / f"{name}.json")
+        spans = [Span(s.start_s, s.end_s, swap[s.label], video=s.video) for s in table.spans]
+        write_spans(place.root / f"{name}_swapped.json", SpanTable(spans, table.videos, table.classes))
+    names = read_description(place.root / "model1").labels
+    file = place.root / "names.txt"
+    file.write_text("".join(f"{swap.get(name, name)}\n" for name in names))
+    model, lists = place.root / "model1", ("train1_swapped.json", "val1_swapped.json")
+    figures = teach(place.root, model, *lists, "model_swapped", "figures.json", "--label_file", file)
+    assert figures["classes"] == [swap.get(name, name) for name in names]
+    assert figures["previous"] == place.figures[0]["held_out"]
+    assert teach(place.root, model, *lists, "model_old")["previous"]["value"] < figures["previous"]["value"]
+    file.write_text("".join(f"{name}\n" for name in [*names[:-1], names[0]]))
+    capsys.readouterr()
+    assert "the name of two classes" in refused(place.root, model, capsys, *lists, "--label_file", file)
+
+
 def test_a_held_out_video_that_is_ignored_whole_is_measured_by_its_annotated_time(place, tiny):
     (video,) = read_spans(place.root / "val1.json").videos
     write_spans(place.root / "ignore.json", SpanTable([Span(0.0, 12.0, "run", video=video)]))

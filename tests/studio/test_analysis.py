@@ -56,6 +56,20 @@ def test_spans_of_the_page_are_those_of_the_command(client, video, project, mode
     assert all(abs(sum(row) - 1) < 0.01 for row in curve["scores"]) and curve["windows_s"][1] == [0.125, 0.625]
     shown = client.get(url).json()
     assert (shown["analysed"], shown["spans"], shown["checked"]) == ([model.id], len(found), 0)
+    with project.lock:
+        names = project.present_classes(model)
+    assert curve["classes"] == names == [*model.classes]
+    one, *others = project.class_names()
+    classes = [{"name": "anew", "was": one}, *({"name": name} for name in others)]
+    assert client.patch("/api/project", json={"classes": classes}).status_code == 200
+    now = ["anew" if name == one else name for name in model.classes]
+    assert client.get(f"{url}/scores").json()["classes"] == now
+    relabelled = [(*s[:2], "anew" if s[2] == one else s[2], s[3]) for s in wanted]
+    assert spans_of(client, video, run=job["id"]) == relabelled
+    answer = client.post("/api/predict", params={"name": "b.mp4"}, content=clip.read_bytes(), headers=TYPE).json()
+    assert answer["classes"] == now and {span["label"] for span in answer["spans"]} <= {*now}
+    classes = [{"name": one, "was": "anew"}, *({"name": name} for name in others)]
+    assert client.patch("/api/project", json={"classes": classes}).status_code == 200
     _corrected_spans_stay(client, video, found)
 
 

@@ -69,6 +69,13 @@ def test_a_head_is_taught_used_and_taught_again(client, videos, project, model):
     assert again["result"]["left_out"] == 1 and "left_out" not in result  # a head is not taught spans of persons
     assert again["model"] == 2 and f"({len(SCENES)} from " in client.get(f"/api/jobs/{again['id']}/log").text
     assert before == {file: file.stat().st_mtime_ns for file in project.features.glob("*.npz")}
+    # of the same spans under other names the model in use has the same figure, and what is taught on it the new names
+    client.patch("/api/project", json={"classes": [{"name": "run", "was": "walk"}, {"name": "walk", "was": "run"}]})
+    assert client.post("/api/models/2/use").status_code == 200
+    renamed = run(client, "/api/train", {"mode": "head"})["result"]
+    assert renamed["previous"] == again["result"]["previous"] and renamed["left_out"] == 1
+    swapped = ["run", "walk", *shown["models"][-1]["classes"][7:]]
+    assert client.get("/api/models").json()["models"][-1]["classes"][5:] == swapped
 
 
 def test_similar_spans_of_all_videos(client, videos, model):

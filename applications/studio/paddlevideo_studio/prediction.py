@@ -65,7 +65,7 @@ class Predictions:
                 lines = text.decode("utf-8", "replace").strip().splitlines() or [f"exit code {code}"]
                 return {"error": lines[-1].replace(str(file), name), "status": 422}
             content = json.loads(out.read_text(encoding="utf-8"))
-        return {"content": _named(content, str(file), name)}
+        return {"content": _with_present_names(project, model, _named(content, str(file), name))}
 
     def _ended(self, command: list[str], folder: str) -> tuple[int, bytes]:
         """Exit code and stderr of a command; its processes end with the server, and with ``stop``.
@@ -87,6 +87,20 @@ class Predictions:
             process.communicate()
             raise
         return process.returncode, text
+
+
+def _with_present_names(project: Project, model: Model, content: Any) -> Any:
+    """Spans, or key frames of persons, whose classes have the names that the project has now."""
+    with project.lock:
+        names = dict(zip(model.classes, project.present_classes(model)))
+    if isinstance(content, dict):
+        content["classes"] = [names.get(name, name) for name in content.get("classes", ())]
+    entries = content["spans"] if isinstance(content, dict) else [
+        action for frame in content for person in frame["persons"] for action in person["actions"]
+    ]
+    for entry in entries:
+        entry["label"] = names.get(entry["label"], entry["label"])
+    return content
 
 
 def _named(content: Any, file: str, name: str) -> Any:

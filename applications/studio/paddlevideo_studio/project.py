@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.ava_files import RESERVED
 from paddlevideo.errors import CONTROL, UserError
 from paddlevideo.safe_io import read_json, sweep_temporary, write_atomic
 from paddlevideo_studio.journal import BOOKKEEPING, BOX_KEYS, HUMAN, SPAN_KEYS, Journal, new_id, now
@@ -104,9 +105,16 @@ class Project:
             raise UserError(f"{root}: is a file; expected a folder for the project")
         if root.is_dir() and not file.is_file() and any(not p.name.startswith(".") for p in root.iterdir()):
             raise UserError(f"{root}: has files, but no project.json; name a folder that is empty or not there")
-        for name in ("videos", "originals", "models", "runs"):
-            (root / name).mkdir(parents=True, exist_ok=True)
-        guard = open(root / ".lock", "w")  # noqa: SIM115 (held as long as the project is open)
+        try:
+            for name in ("videos", "originals", "models", "runs"):
+                (root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{error.filename}: {error.strerror}; give the project a folder that is yours") from None
+        try:
+            guard = open(root / ".lock", "w")  # noqa: SIM115 (held as long as the project is open)
+        except OSError as error:
+            why = f"{error.strerror}; the studio writes to it, so it must be yours, or copy it to a folder that is"
+            raise UserError(f"{root}: {why}") from None
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -119,7 +127,10 @@ class Project:
             stores = VideoStore(root), ModelStore(root / "models")
             journals = Journal(root / "spans.jsonl", SPAN_KEYS), Journal(root / "people.jsonl", BOX_KEYS)
             project = cls(root, settings, *stores, *journals)
-            project.videos.sweep({file for journal in journals for file in journal.videos()})
+            named = {file for journal in journals for file in journal.videos()}
+            project.videos.sweep(named)
+            for line in project.videos.missing({line["video"] for journal in journals for line in journal.current()}):
+                _say(line)
         except BaseException:
             guard.close()
             raise
@@ -159,7 +170,7 @@ class Project:
         with self.lock:
             self.change(model=model.id)
             if not self.settings.classes and len(model.classes) <= _FEW_CLASSES:
-                self.add_classes(model.classes)
+                self.add_classes([name for name in self.present_classes(model) if name != RESERVED])
         self.announce("models", {})
 
     def class_names(self) -> list[str]:
@@ -219,7 +230,10 @@ class Project:
             pairs = zip(names, colours)
             classes = with_colours([ProjectClass(n, c) if c else n for n, c in pairs])
             step = ({"at": at, "names": renamed},) if renamed else ()
-            self.change(classes=classes, renames=(*self.settings.renames, *step))
+            analysis = dict(self.settings.analysis)
+            if analysis.get("background") in renamed:
+                analysis["background"] = renamed[analysis["background"]]
+            self.change(classes=classes, renames=(*self.settings.renames, *step), analysis=analysis)
 
     def renamed(self, label: str, since: str) -> str:
         """The present name of a class.
@@ -231,6 +245,32 @@ class Project:
             if since < step["at"]:
                 label = step["names"].get(label, label)
         return label
+
+    def learnt_at(self, model: Model) -> str:
+        """When the names of a model's classes were those of the project: when its training began, or it was added."""
+        file = self.root / "runs" / str(model.run) / "job.json"
+        created = read_json(file, "a job").get("created") if model.run is not None and file.is_file() else None
+        return created or model.created
+
+    def present_names(self, labels: Sequence[str], since: str) -> list[str]:
+        """The present names of a model's classes, in their order, each once: one whose name is another's now, as it was
+        renamed to it, has ``(former)`` behind its own.
+
+        Args:
+            since: when they were the project's names.
+        """
+        found = [self.renamed(label, since) for label in labels]
+        order = sorted(range(len(found)), key=lambda k: found[k] == labels[k])  # a renamed one keeps its name
+        taken: set[str] = set()
+        for k in order:
+            while found[k] in taken:
+                found[k] += " (former)"
+            taken.add(found[k])
+        return found
+
+    def present_classes(self, model: Model) -> list[str]:
+        """The present names of a model's classes, in class-id order."""
+        return self.present_names(model.classes, self.learnt_at(model))
 
     def all_renamed(self, labels: Sequence[str], since: str) -> list[str]:
         """The present names of classes, each once."""

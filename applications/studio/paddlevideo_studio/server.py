@@ -29,7 +29,7 @@ from paddlevideo_studio.project import Project
 from paddlevideo_studio.routes import ROUTERS
 from paddlevideo_studio.security import SERVER_ERROR, Access, Guard, error_body
 from paddlevideo_studio.studio import Limits, Studio
-from paddlevideo_studio.uploads import DiskFull, TooLarge
+from paddlevideo_studio.uploads import CannotWrite, DiskFull, TooLarge
 from paddlevideo_studio.work import FINISHES
 
 STATIC = Path(__file__).resolve().parent / "static"
@@ -144,6 +144,7 @@ def _add_errors(app: FastAPI) -> None:
     add(TooManyStreams, 429, **retry)
     add(TooLarge, 413, "the file is larger than this server takes (--max_upload_gb)", Connection="close")
     add(Exception, 500, SERVER_ERROR)  # the traceback goes to stderr all the same
+    add(CannotWrite, 507, "the project's folder cannot be written to")
     add(DiskFull, 507, "not enough free disk: at least 1 GB is kept free")
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from paddlevideo_studio.studio import Studio
 
 TEACH, IGNORE = "teach", "ignore.json"
+_NAMES = "model_classes.txt"  # of the model that is taught, where classes were renamed since
 CONFIGS = ROOT / "configs"
 _FIXED = ("imports", "output_dir", "model_name")
 FIGURES = "paddlevideo_studio.figures"
@@ -70,7 +71,7 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
     model = project.models.get(project.settings.model)
     if wanted.mode == "head" and model is None:
         raise HTTPException(409, "no model is in use, whose backbone a head could be trained on")
-    taught_from = model.classes if wanted.mode == "head" and model else ()
+    taught_from = project.present_classes(model) if wanted.mode == "head" and model else ()
     try:
         parts = people_training.split(project) if of_people else split(project, wanted.mode == "full", taught_from)
     except UserError as error:
@@ -227,11 +228,16 @@ def measured_on(project: Project, parts: dict[str, SpanTable], ignored: SpanTabl
 
 def teach_steps(project: Project, folder: Path, wanted: TrainRequest) -> list[list[str]]:
     """``paddlevideo teach``: the exported model of a head, and its figures on the held-out videos."""
-    model = project.models.path(project.models.get(project.settings.model))
+    taught = project.models.get(project.settings.model)
     data = folder / "data"
-    words = ["--model_file", str(model), "--train", str(data / "train.json"), "--val", str(data / "val.json")]
+    words = ["--model_file", str(project.models.path(taught))]
+    words += ["--train", str(data / "train.json"), "--val", str(data / "val.json")]
     words += ["--ignore", str(data / IGNORE), "--videos", str(project.videos.folder), "--out", str(folder / "export")]
     words += ["--features", str(project.features), *settings_words(project.settings.analysis)]
+    present = project.present_classes(taught)
+    if present != [*taught.classes]:
+        write_atomic(data / _NAMES, Classes(tuple(present)).text())
+        words += ["--label_file", str(data / _NAMES)]
     return [[*COMMAND, TEACH, *words, "--figures", str(folder / "figures.json")]]
 
 

@@ -25,6 +25,10 @@ class DiskFull(Exception):
     """Not enough free space."""
 
 
+class CannotWrite(Exception):
+    """The folder is read-only, or another user's."""
+
+
 class Places:
     """So many requests at once, and no more.
 
@@ -67,7 +71,7 @@ async def receive_file(stream: AsyncIterator[bytes], target: Path, most: int, st
         stated: the size by the request's header, or None.
 
     Raises:
-        TooLarge, DiskFull: see above.
+        TooLarge, DiskFull, CannotWrite: see above.
         starlette.requests.ClientDisconnect: the body ends early.
     """
     if stated is not None and stated > most:
@@ -75,7 +79,11 @@ async def receive_file(stream: AsyncIterator[bytes], target: Path, most: int, st
         raise TooLarge
     check_room(target.parent, stated or 0)
     size, looked, waiting = 0, 0, bytearray()
-    with open(target, "xb") as file:
+    try:
+        file = open(target, "xb")  # noqa: SIM115 (closed by the block below)
+    except PermissionError:
+        raise CannotWrite from None
+    with file:
         async for block in stream:
             waiting += block
             size += len(block)

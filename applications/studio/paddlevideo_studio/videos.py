@@ -150,6 +150,20 @@ class VideoStore:
                 if ID.fullmatch(key):
                     self.discard(key)
 
+    def missing(self, named: Collection[str]) -> list[str]:
+        """A line for each file that a description names and the folder lacks, and for each without a description.
+
+        Args:
+            named: files that have current spans or boxes.
+        """
+        gone = [video for video in self if video.state == "ready" and not self.path(video).is_file()]
+        lines = [f"{self.path(video)}: not there ({video.name}); restore it, or remove the video" for video in gone]
+        known = {video.file for video in self}
+        for name in sorted(named - known):
+            description = self.folder / f"{name.partition('.')[0]}.json"
+            lines.append(f"{description}: not there, so that the spans and boxes of {name} have no video; restore it")
+        return lines
+
     def path(self, video: Video) -> Path:
         """What is played, analysed and trained on."""
         return self.folder / video.file

@@ -85,9 +85,14 @@ def settings_words(settings: dict[str, Any]) -> list[str]:
 
 
 def settings_for(project: Project, model: Model, given: dict[str, Any]) -> dict[str, Any]:
-    """The project's options of an analysis with those given; a model of people has no windows."""
+    """The project's options of an analysis with those given; a model of people has no windows, and a class has the name
+    that the model learnt it by."""
     own = {k: v for k, v in project.settings.analysis.items() if model.kind != "people" or k not in _WINDOWS}
-    return {**own, **given}
+    settings = {**own, **given}
+    names = project.present_classes(model)
+    if settings.get("background") in names:
+        settings["background"] = model.classes[names.index(settings["background"])]
+    return settings
 
 
 def analyse_steps(
@@ -136,7 +141,7 @@ def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict
     of_people = (folder / PEOPLE).is_file()
     boxes = read_boxes(folder / PEOPLE, video, model.classes) if of_people else []
     with project.lock:
-        since = _learnt_at(project, model)
+        since = project.learnt_at(model)
         spans = [{**span, "label": project.renamed(span["label"], since)} for span in spans]
         boxes = [{**box, "actions": project.all_renamed(box["actions"], since)} for box in boxes]
         if of_people:
@@ -147,13 +152,6 @@ def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict
             result |= take_boxes(project, video, boxes, by, job.id, _id_of)
             project.announce("people", {"video": video.id})
     return result
-
-
-def _learnt_at(project: Project, model: Model) -> str:
-    """When the names of a model's classes were those of the project: when its training began, or it was added."""
-    file = project.root / "runs" / str(model.run) / "job.json"
-    created = read_json(file, "a job").get("created") if model.run is not None and file.is_file() else None
-    return created or model.created
 
 
 def _take_spans(project: Project, video: Video, spans: Sequence[Entry], by: str, run: int) -> dict[str, Any]:
@@ -239,10 +237,13 @@ FINISHES: dict[str, Finish] = {
 }
 
 
-def run_spans(folder: Path) -> list[dict[str, Any]]:
-    """The spans of a run, as the command wrote them."""
+def run_spans(project: Project, job: Job, folder: Path) -> list[dict[str, Any]]:
+    """The spans of a run, as the command wrote them, with the present names of their classes."""
     file = folder / SPANS
     if not file.is_file():
         return []
     content = json.loads(file.read_text(encoding="utf-8"))
-    return [{key: span[key] for key in span if key != "video"} for span in content["spans"]]
+    model = project.models.get(job.model)
+    since = project.learnt_at(model) if model else job.created
+    spans = [{key: span[key] for key in span if key != "video"} for span in content["spans"]]
+    return [{**span, "label": project.renamed(span["label"], since)} for span in spans]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.ava_files import (
+    RESERVED,
     AVARows,
     img_key,
     milliseconds,
@@ -392,4 +393,4 @@ def _class_names(num_classes: int, custom: list[int] | None, names: dict[int, st
     if not names:
         return None
     ids = custom if custom is not None else range(1, num_classes)
-    return ["(reserved)", *(names.get(i, f"class {i}") for i in ids)]
+    return [RESERVED, *(names.get(i, f"class {i}") for i in ids)]

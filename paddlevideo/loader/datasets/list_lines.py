@@ -265,7 +265,7 @@ def header_of(line: tuple[int, str], fields: Fields, file: str) -> CsvWithHeader
     """
     number, text = line
     cells = _cells(text)
-    if _OF_KINETICS <= {cell.lower() for cell in cells}:
+    if {cell.lower() for cell in cells} >= _OF_KINETICS:
         raise UserError(
             f"{printable(file)}:{number}: the header is that of Kinetics' annotations, which name no files; lists of "
             "them: paddlevideo prepare kinetics --annotations FOLDER --videos FOLDER"

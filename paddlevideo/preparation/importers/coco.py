@@ -32,8 +32,11 @@ def _by_id(content: Mapping, kind: str, value: Callable[[Mapping], Any], found: 
     """The images, categories or videos of a file."""
     entries = {}
     for number, entry in enumerate(content["images"] if kind == "images" else content.get(kind) or [], 1):
-        with found.element(f"{found.path}: {kind} {number}"):
-            entries[entry["id"]] = value(entry)
+        where = f"{found.path}: {kind} {number}"
+        with found.element(where):
+            if entries.setdefault(entry["id"], value(entry)) != value(entry):
+                text = "that of another one, too; files that are merged need ids of their own, or name them one by one"
+                found.findings.add(where, f"its id {entry['id']!r} is {text}")
     return entries
 
 
@@ -52,6 +55,9 @@ def _annotation(
         return
     if not isinstance(attributes, Mapping):
         found.findings.add(where, f"attributes: expected an object of names and values, got {str(attributes):.100}")
+        return
+    if names and entry.get("category_id") not in names:
+        found.findings.add(where, f"its category_id, {entry.get('category_id')!r}, is not in categories")
         return
     if entry.get("iscrowd") or attributes.get("is_crowd"):
         found.drop("boxes are around groups (iscrowd)")

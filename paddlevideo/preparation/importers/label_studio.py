@@ -123,7 +123,7 @@ def _task(where: str, name: str, regions: list[tuple[str, str, dict]], found: Pe
             elif key not in drawn and words[key]:
                 found.drop(f"results of type {tool} of Label Studio are of a whole video")
     if tracks and video:
-        add_tracks(tracks, video, Clock(fps), found, in_pixels=False)
+        add_tracks(tracks, video, Clock(fps), found, in_pixels=False, at_even_rate=True)
 
 
 def _actions(words: list[str], found: PersonCollector) -> tuple[str, ...]:

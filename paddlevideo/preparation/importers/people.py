@@ -44,6 +44,7 @@ class PersonBox:
         actions: names; empty: no action of interest.
         person: an id within the video, or None.
         where: ``file:line`` or ``file: entry``.
+        as_shown: pixels of the video as a player shows it, whose pixels are square.
     """
 
     video: str
@@ -54,6 +55,11 @@ class PersonBox:
     where: str
     in_pixels: bool = True
     size_px: tuple[int, int] | None = None
+    as_shown: bool = False
+
+
+class NoSuchFrame(ValueError):
+    """A video has fewer frames than an annotation counts."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,8 @@ class PersonCollector:
             raise
         except KeyError as error:
             self.findings.add(where, f"has no {error}")
+        except NoSuchFrame as error:
+            self.findings.add(where, str(error))
         except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
             self.findings.add(where, f"not as expected in a {self.form} file ({' '.join(str(error).split()):.200})")
 
@@ -244,6 +252,7 @@ class PersonCollector:
         person: Any = None,
         in_pixels: bool = True,
         size_px: tuple[int, int] | None = None,
+        as_shown: bool = False,
     ) -> None:
         """Takes a person; a moment or box that no video can have is a mistake."""
         time_s -= self.options.start_s
@@ -255,7 +264,10 @@ class PersonCollector:
         else:
             identity = None if person in (None, "") else str(person)
             x1, y1, x2, y2 = box
-            self.people.append(PersonBox(video, time_s, (x1, y1, x2, y2), actions, identity, where, in_pixels, size_px))
+            corners = x1, y1, x2, y2
+            self.people.append(
+                PersonBox(video, time_s, corners, actions, identity, where, in_pixels, size_px, as_shown)
+            )
 
     def add_segment(self, where: str, video: str, start_s: float, end_s: float, label: str) -> None:
         """Takes a labelled stretch of time."""
@@ -293,8 +305,15 @@ class PersonCollector:
         return video, self.second(video, int(match["number"]) - number_from)
 
     def second(self, video: str, frame: int) -> float:
-        """The second of a frame, counted from 0."""
-        return frame / self.clock(video).fps if frame < 0 else self.clock(video).second(frame)
+        """The second of a frame, counted from 0.
+
+        Raises:
+            NoSuchFrame: the video ends before it.
+        """
+        clock, last_s = self.clock(video), self.options.last_s_of(video)
+        if not self.options.picture_fps and last_s < LONGEST_S and frame > (last := round(clock.frame(last_s))):
+            raise NoSuchFrame(f"frame {frame}, but {video} has frames 0 to {last}")
+        return frame / clock.fps if frame < 0 else clock.second(frame)
 
     def described(
         self, attributes: Mapping[str, Any], label: str = "", bookkeeping: frozenset[str] = frozenset()
@@ -361,6 +380,11 @@ class PersonCollector:
 def parts_of(text: str) -> list[str]:
     """The names in a text, parted by ``;``, ``|`` or ``,`` outside of brackets."""
     return [part.strip() for part in _PARTS.split(text) if part.strip()]
+
+
+def is_no_action(word: str) -> bool:
+    """Whether a value means that nothing is done: empty, ``none``, ``0`` and the like."""
+    return word.lower() in _FALSE
 
 
 def is_name(word: str) -> bool:

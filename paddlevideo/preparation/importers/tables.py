@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.ava_files import BEYOND_S
 from paddlevideo.boxes import from_corner
 from paddlevideo.errors import UserError
 from paddlevideo.journals import current
-from paddlevideo.preparation.importers.people import PersonCollector, is_number, shown
+from paddlevideo.preparation.importers.people import IDENTITIES, PersonCollector, is_no_action, is_number, shown
 from paddlevideo.preparation.list_files import csv_cells, text_lines
 
 _SEPARATORS = (",", ";", "\t")
@@ -22,6 +23,9 @@ _HEADER = (
     "expected video,time_s,x1,y1,x2,y2,actions,person (frame for time_s; x,y,w,h for the corners; and width,height "
     "where boxes are in pixels); several actions are parted by ; or |"
 )
+_ACTIONS = ("actions", "action", "labels", "label")
+_PERSONS = ("person", *sorted(IDENTITIES - {"person", "id"}))  # an id may be the row's
+_READ = {"video", "time_s", "frame", "width", "height", "units", *_CORNERS, *_SIDES, *_ACTIONS, *_PERSONS}
 _MAX_FRACTION = 2.0  # coordinates above are pixels; a fraction may reach a little outside of the picture
 _AVA_FIELDS = (7, 8)
 _OBJECT = "expected an object with video, time_s, box [x1, y1, x2, y2], actions [names], person"
@@ -53,6 +57,8 @@ def read_csv(path: Path, found: PersonCollector) -> None:
     missing += ["time_s"] if not {"time_s", "frame"} & set(header) else []
     missing += ["video"] if "video" not in header and found.options.video is None else []
     doubles = [name for name, count in Counter(header).items() if name and count > 1]
+    if others := [name for name in header if name and name not in _READ]:
+        found.note(f"columns of {path} are not read: {', '.join(others)}", len(others))
     if doubles:
         raise UserError(f"{path}: the header has {', '.join(doubles)} several times; {_HEADER}")
     if missing:
@@ -122,6 +128,9 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
     rows = []
     for where, record in records:
         found.count()
+        for names in (_ACTIONS, _PERSONS):
+            if len(several := [name for name in names if name in record]) > 1:
+                raise UserError(f"{where}: {' and '.join(several)} mean the same; name one of them otherwise")
         units = str(record.get("units") or found.options.units)
         video = found.video(str(record.get("video") or ""))
         try:
@@ -140,8 +149,17 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
         if video is None:
             found.findings.add(where, _NO_VIDEO)
             continue
-        if not by_time:
-            time_s = found.second(video, int(time_s))
+        frame = record.get("frame")
+        if not by_time or frame not in (None, ""):
+            counted_s = None
+            with found.element(where):
+                counted_s = found.second(video, int(frame))
+            if counted_s is None:
+                continue
+            if by_time and abs(time_s - counted_s) > BEYOND_S:
+                found.findings.add(where, f"second {time_s:g}, but frame {frame} is at {counted_s:.2f} s; name one")
+                continue
+            time_s = time_s if by_time else counted_s
         in_pixels = units == "pixels" or (units == "auto" and any(abs(value) > _MAX_FRACTION for value in box))
         rows.append((where, video, time_s, box, in_pixels, size or None, record, units == "auto"))
     guessed = [row for row in rows if row[-1]]
@@ -154,12 +172,16 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
                 continue
             found.note("rows are fractions of the picture, though others are pixels (--units)")
         corners = from_corner(*box) if sides else box
-        found.add(where, video, time_s, corners, _actions(record, found), record.get("person"), in_pixels, size)
+        person = next((record[name] for name in _PERSONS if name in record), None)
+        found.add(where, video, time_s, corners, _actions(record, found), person, in_pixels, size)
 
 
 def _actions(record: dict, found: PersonCollector) -> tuple[str, ...]:
-    value = record.get("actions", record.get("action"))
+    value = next((record[name] for name in _ACTIONS if name in record), None)
     if value is None:
         return ()
-    words = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(name for word in words for name in found.names(str(word), "actions")))
+    texts = map(str, value if isinstance(value, list) else [value])
+    words = [name for text in texts for name in found.names(text, "actions")]
+    for word in filter(is_no_action, words):
+        found.note(f"actions are {word!r} and taken for no action")
+    return tuple(dict.fromkeys(word for word in words if not is_no_action(word)))

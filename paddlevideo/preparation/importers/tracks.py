@@ -94,6 +94,7 @@ def add_tracks(
     in_pixels: bool = True,
     size_px: tuple[int, int] | None = None,
     step: int = 1,
+    at_even_rate: bool = False,
 ) -> None:
     """Everybody of one video at every multiple of ``every_s``.
 
@@ -101,11 +102,13 @@ def add_tracks(
 
     Args:
         step: every so many frames were annotated; a person may be gone so many frames after the last.
+        at_even_rate: the tool counts frames at an even rate whatever the video's is, so its last one is not sure.
     """
     last_s = found.options.last_s_of(video)
+    beyond_s = BEYOND_S if at_even_rate else 0.5 / clock.fps
     sound = []
     for track in tracks:
-        mistake = _mistake(track, video, clock, last_s, step)
+        mistake = _mistake(track, video, clock, last_s + beyond_s, step)
         if mistake:
             found.findings.add(track.where, mistake)
         else:
@@ -161,16 +164,17 @@ def _add_keys(
 
 
 def _mistake(track: PersonTrack, video: str, clock: Clock, last_s: float, step: int) -> str | None:
-    """What is wrong with a track: two boxes at one frame, or a key after the video's end."""
+    """What is wrong with a track: two boxes at one frame, or a key after ``last_s``, the last second it may have."""
     shown = [key for key in track.keys if key.shown]
     double = next((a for a, b in zip(shown, shown[1:]) if a.frame == b.frame and a != b), None)
     if double is not None:
         return f"frame {double.frame} has two boxes that differ, expected one: its actions belong to one box"
     ends = ((key, key.frame if key.shown else key.frame - step) for key in track.keys)
-    late = next((key for key, frame in ends if clock.second(frame) > last_s + BEYOND_S), None)
+    late = next((key for key, frame in ends if clock.second(frame) > last_s), None)
     if late is None:
         return None
-    return f"frame {late.frame} is second {clock.second(late.frame):g}, but {video} lasts from 0 to {last_s:.2f} s"
+    last = math.floor(clock.frame(last_s))
+    return f"frame {late.frame} is second {clock.second(late.frame):g}, but {video} has frames 0 to {last}"
 
 
 def moments_of(tracks: Sequence[PersonTrack], clock: Clock, every_s: float) -> tuple[dict[float, float], int, int]:

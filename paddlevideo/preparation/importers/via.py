@@ -105,7 +105,8 @@ def _metadata(
         found.note("rectangles have several times and are taken at the first")
     actions, _ = found.described(words)
     person = next((value[0] for value in people.values() if value), None)
-    found.add(where, *moment, from_corner(*map(float, shape[1:])), actions, person)
+    box = from_corner(*map(float, shape[1:]))
+    found.add(where, *moment, box, actions, person, as_shown=bool(times))  # a browser plays a video with square pixels
 
 
 def _read_csv(path: Path, found: PersonCollector) -> None:
@@ -126,7 +127,12 @@ def _read_csv(path: Path, found: PersonCollector) -> None:
         return
     rows = csv_cells(lines)
     header = next(rows)[1]
+    if CSV_2 not in header:
+        raise UserError(f"{path}: its fields are not parted by commas, as VIA's are; export it again, or replace them")
     for where, cells in rows:
+        if len(cells) != len(header):
+            found.findings.add(where, f"{len(cells)} fields, the header has {len(header)}")
+            continue
         row = dict(zip(header, cells))
         with found.element(where):
             shape = _loads(row.get(CSV_2) or "{}", where)

@@ -88,13 +88,13 @@ class PersonChange(BaseModel):
 
 @router.get("/spans")
 def get_spans(studio: State, key: str, run: int | None = None) -> dict[str, Any]:
-    """The current spans; those of a run as the model found them."""
+    """The current spans; those of a run as the model found them, with the present names of its classes."""
     video = studio.video(key)
     if run is not None:
         job = studio.jobs.get(run)
         if job is None or job.kind != "analyse" or job.video != video.id:
             raise HTTPException(404, "there is no such analysis of this video")
-        return {"run": run, "model": job.model, "spans": run_spans(studio.jobs.folder(job))}
+        return {"run": run, "model": job.model, "spans": run_spans(studio.project, job, studio.jobs.folder(job))}
     with studio.project.lock:
         return spans_view(studio.project, video)
 

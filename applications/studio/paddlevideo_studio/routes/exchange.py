@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -125,10 +126,13 @@ def _take(studio: Studio, body: bytes, filename: str, key: str | None, form: str
             if video is None:
                 raise HTTPException(409, "a video of this file was removed meanwhile")
             studio.ready(video.id)
+        notes = [*found["notes"], *_take_spellings(project.class_names(), found)]
         spans, skipped = _new_spans(studio, found["spans"])
         boxes = _new_boxes(studio, found["boxes"])
-        actions = [action for entry in boxes for action in entry["actions"]]
-        project.add_classes([*(span["label"] for span in spans), *actions])
+        labels = [*(span["label"] for span in spans), *(action for entry in boxes for action in entry["actions"])]
+        if new := sorted({*labels} - {*project.class_names()}) if project.class_names() else []:
+            notes.append(f"new classes: {', '.join(new)}")
+        project.add_classes(labels)
         change = project.new_change()
         for journal, new in ((project.spans, spans), (project.people, boxes)):
             if new:
@@ -140,8 +144,26 @@ def _take(studio: Studio, body: bytes, filename: str, key: str | None, form: str
             project.announce("video", each)
     videos = sorted(video.id for video in files.values())
     return {
-        "added": len(spans), "skipped": skipped, "boxes": len(boxes), "videos": videos, "notes": found["notes"],
+        "added": len(spans), "skipped": skipped, "boxes": len(boxes), "videos": videos, "notes": notes,
     }  # fmt: skip
+
+
+def _take_spellings(classes: Sequence[str], found: dict[str, Any]) -> list[str]:
+    """Gives names that differ from a class in case alone the spelling of the class; a line for each."""
+    known = {name.casefold(): name for name in classes}
+    changed: dict[str, str] = {}
+
+    def own(name: str) -> str:
+        if name in classes or name.casefold() not in known:
+            return name
+        changed[name] = known[name.casefold()]
+        return changed[name]
+
+    for span in found["spans"]:
+        span["label"] = own(span["label"])
+    for box in found["boxes"]:
+        box["actions"] = list(dict.fromkeys(map(own, box["actions"])))
+    return [f"{name} is taken as {other}, a class of the project" for name, other in sorted(changed.items())]
 
 
 def _new_spans(studio: Studio, found: list[Entry]) -> tuple[list[Entry], int]:

@@ -177,7 +177,10 @@ def get_media(studio: State, key: str) -> FileResponse:
     """What a browser plays; Range."""
     video = studio.ready(key)
     headers = {"Cache-Control": "private, max-age=86400", "Content-Disposition": "inline"}
-    return FileResponse(studio.project.videos.path(video), media_type=video.media_type, headers=headers)
+    file = studio.project.videos.path(video)
+    if not file.is_file():
+        raise HTTPException(404, f"its file is not there: {file.name} in the folder videos of the project")
+    return FileResponse(file, media_type=video.media_type, headers=headers)
 
 
 @router.get("/{key}/thumbnail")
@@ -222,5 +225,7 @@ def get_scores(
     job = next((job for job in found if job.model == wanted), None) or (found[0] if found and model is None else None)
     if job is None:
         return {"model": model, "run": None, **NO_CURVE.shown(from_s, to_s, most)}
-    curve = studio.curves.get(studio.jobs.folder(job) / SCORES)
+    curve, of = studio.curves.get(studio.jobs.folder(job) / SCORES), studio.project.models.get(job.model)
+    since = studio.project.learnt_at(of) if of else job.created
+    curve = replace(curve, classes=studio.project.present_names(curve.classes, since))
     return {"model": job.model, "run": job.id, **curve.shown(from_s, to_s, most)}
