@@ -52,6 +52,7 @@ from paddlevideo.preparation.person_annotations import (
     merge_spellings,
     read_detected,
     read_people,
+    refuse_doubled,
     resolve,
     resolve_segments,
     split_videos,
@@ -117,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
     folder = VideoFolder(args.frames or args.videos, args.frame_name if args.frames else None, args.fps)
     labels = read_ava_labels(args.labels) if args.labels else {}
     given = list(labels.values()) or None
+    refuse_doubled(given or (), args.labels)
     options = ImportOptions(
         fps_of=folder.fps_of,
         picture_fps=args.picture_fps,

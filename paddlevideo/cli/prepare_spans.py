@@ -58,11 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Reads, converts or splits, and prints counts."""
     from paddlevideo.loader.labels import read_labels
-    from paddlevideo.preparation.person_annotations import VideoFolder
-    from paddlevideo.preparation.span_files import import_options, merged, read_any, with_videos, write_any
+    from paddlevideo.preparation.person_annotations import VideoFolder, refuse_doubled
+    from paddlevideo.preparation.span_files import cleaned, import_options, merged, read_any, with_videos, write_any
 
     folder = VideoFolder(args.videos, fps=args.fps) if args.videos else None
     names = read_labels(args.labels) if args.labels else []
+    refuse_doubled(names, args.labels)
     import_as = replace(
         import_options(args.fps, folder), labels=dict(enumerate(names)), video=args.video, attribute=args.attribute
     )
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         if not kept:
             raise UserError(f"{content.table.source}: every span has a score, so none is annotated (--annotated)")
         content = replace(content, table=replace(content.table, spans=kept, lines=()))
+    content = cleaned(content, names or content.table.classes)
     table = content.table
     if unknown := sorted({span.label for span in table.spans} - {*names}) if names else []:
         raise UserError(f"{args.labels}: has no class {unknown[0]!r}, which {table.source} has")

@@ -335,22 +335,42 @@ def merge_spellings(
     people: Sequence[PersonBox], given: Sequence[str] | None, summary: ImportSummary
 ) -> list[PersonBox]:
     """One spelling for names that differ in case or spaces only: the list's, or the most frequent one."""
-    found: dict[str, Counter[str]] = {}
     lines = ((p.video, time_text(p.time_s), p.box, p.person, name) for p in people for name in p.actions)
-    for *_, name in dict.fromkeys(lines):  # lines that occur twice count once
-        found.setdefault(" ".join(name.split()).casefold(), Counter())[name] += 1
-    by_fold: dict[str, list[str]] = {}
-    for name in given or ():
-        by_fold.setdefault(" ".join(name.split()).casefold(), []).append(name)
-    chosen: dict[str, str] = {}
-    for fold, names in found.items():
-        listed = by_fold.get(fold, [])
-        best = listed[0] if len(listed) == 1 else min(names, key=lambda name: (-names[name], name))
-        for name in names:
-            chosen[name] = name if name in listed else best
-            if chosen[name] != name:
-                summary.remarks[f"actions {name!r} were merged with {chosen[name]!r}"] += names[name]
+    found = Counter(name for *_, name in dict.fromkeys(lines))  # lines that occur twice count once
+    chosen = spellings(found, given)
+    for name, count in found.items():
+        if chosen[name] != name:
+            summary.remarks[f"actions {name!r} were merged with {chosen[name]!r}"] += count
     return [replace(p, actions=tuple(dict.fromkeys(chosen[name] for name in p.actions))) for p in people]
+
+
+def spellings(found: Mapping[str, int], given: Sequence[str] | None) -> dict[str, str]:
+    """Name -> the one of all names that differ from it in case or spaces only: that of the list, or the most frequent.
+
+    Args:
+        found: how often each occurs.
+        given: the list, of which each name stays; None: there is none.
+    """
+    folds: dict[str, list[str]] = {}
+    by_fold: dict[str, list[str]] = {}
+    for names, into in ((found, folds), (given or (), by_fold)):
+        for name in names:
+            into.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    chosen: dict[str, str] = {}
+    for fold, names in folds.items():
+        listed = by_fold.get(fold, [])
+        best = listed[0] if len(listed) == 1 else min(names, key=lambda name: (-found[name], name))
+        chosen |= {name: name if name in listed else best for name in names}
+    return chosen
+
+
+def refuse_doubled(names: Sequence[str], file: Path) -> None:
+    """
+    Raises:
+        UserError: two classes of a list have one name, so that a name is no class.
+    """
+    if twice := next((name for k, name in enumerate(names) if name in names[:k]), None):
+        raise UserError(f"{file}: {twice!r} is the name of two classes; expected each once (--labels)")
 
 
 def class_names(annotation: Annotation, given: Sequence[str] | None = None) -> list[str]:

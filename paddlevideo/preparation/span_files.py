@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.findings import Findings
+from paddlevideo.findings import Findings, plural
 from paddlevideo.loader.decode import open_video
 from paddlevideo.loader.decode.part import last_picture_s
 from paddlevideo.preparation.importers.cvat import cvat_video
@@ -28,7 +28,14 @@ from paddlevideo.preparation.importers.people import (
 )
 from paddlevideo.preparation.importers.tables import names_boxes
 from paddlevideo.preparation.importers.tracks import WrittenTracks
-from paddlevideo.preparation.person_annotations import TABLES, VideoFolder, guess_form, read_people, split_names
+from paddlevideo.preparation.person_annotations import (
+    TABLES,
+    VideoFolder,
+    guess_form,
+    read_people,
+    spellings,
+    split_names,
+)
 from paddlevideo.preparation.person_tracks import action_segments
 from paddlevideo.safe_io import instead_of_a_file, write_atomic
 from paddlevideo.spans import FORMS as OWN
@@ -300,6 +307,24 @@ def merged(contents: Sequence[SpanContent], video: str | None = None) -> SpanCon
         )
     table = SpanTable(spans, facts, list(classes), settings, contents[0].table.source)
     return SpanContent(table, [p for c in contents for p in c.people], [line for c in contents for line in c.lines])
+
+
+def cleaned(content: SpanContent, classes: Sequence[str]) -> SpanContent:
+    """The spans with one spelling for names that differ in case or spaces only (``spellings``), and each once."""
+    table = content.table
+    found = Counter(span.label for span in table.spans)
+    chosen = spellings(found, classes)
+    lines = [
+        f"note: {plural(count, 'span')} of {name!r} {'is' if count == 1 else 'are'} taken as of {chosen[name]!r}"
+        for name, count in found.items()
+        if chosen[name] != name
+    ]
+    spans = list(dict.fromkeys(replace(span, label=chosen[span.label]) for span in table.spans))
+    if twice := len(table.spans) - len(spans):
+        lines.append(f"dropped: {plural(twice, 'span')} that another one equals")
+    if not lines:
+        return content
+    return replace(content, table=replace(table, spans=spans, lines=()), lines=[*content.lines, *lines])
 
 
 def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:

@@ -244,6 +244,23 @@ def test_spans_are_split_by_video(videos, capsys):
     assert "4 videos cannot be parted" in capsys.readouterr().err
 
 
+def test_spellings_are_one_class_and_equal_spans_one_span(tmp_path, capsys):
+    rows = ["a.mp4,1,2,walk", "a.mp4,1,2,walk", "b.mp4,1,2,walk", "b.mp4,3,4,Walk", "b.mp4,1,2,run"]
+    (tmp_path / "s.csv").write_text("\n".join(["video,start_s,end_s,label", *rows, ""]))
+    out = tmp_path / "out.json"
+    assert main(["prepare", "spans", str(tmp_path / "s.csv"), "--out", str(out)]) == 0
+    assert [(span.video, span.label) for span in read_spans(out).spans] == [
+        ("a.mp4", "walk"), ("b.mp4", "run"), ("b.mp4", "walk"), ("b.mp4", "walk")
+    ]  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "1 span of 'Walk' is taken as of 'walk'" in printed and "1 span that another one equals" in printed
+    (tmp_path / "l.txt").write_text("walk\nrun\nwalk\n")
+    assert (
+        main(["prepare", "spans", str(tmp_path / "s.csv"), "--labels", str(tmp_path / "l.txt"), "--out", str(out)]) == 2
+    )
+    assert "'walk' is the name of two classes" in capsys.readouterr().err
+
+
 def test_annotated_spans_are_those_without_a_score(tmp_path, capsys):
     found = [Span(0, 1, "run", 0.9, None, "a.mp4"), Span(2, 3, "walk", None, None, "a.mp4")]
     write_spans(tmp_path / "a.json", SpanTable(found))

@@ -95,9 +95,11 @@ def _with_present_names(project: Project, model: Model, content: Any) -> Any:
         names = dict(zip(model.classes, project.present_classes(model)))
     if isinstance(content, dict):
         content["classes"] = [names.get(name, name) for name in content.get("classes", ())]
-    entries = content["spans"] if isinstance(content, dict) else [
-        action for frame in content for person in frame["persons"] for action in person["actions"]
-    ]
+    entries = (
+        content["spans"]
+        if isinstance(content, dict)
+        else [action for frame in content for person in frame["persons"] for action in person["actions"]]
+    )
     for entry in entries:
         entry["label"] = names.get(entry["label"], entry["label"])
     return content

@@ -1,0 +1,117 @@
+"""Annotation of persons that would be read otherwise than it was meant: each is refused or named."""
+
+import json
+
+import pytest
+
+from paddlevideo.ava_files import read_ava_csv, read_excluded
+from paddlevideo.cli.main import main
+from tests.clips import numbered_frames, write_clip
+
+NUM, HEADER = 30, "video,time_s,x1,y1,x2,y2,actions,person"
+IMAGES = [{"id": 10, "file_name": "a/img_00011.jpg", "width": 64, "height": 48}]
+BOX = {"id": 1, "image_id": 10, "category_id": 3, "bbox": [8, 8, 16, 32]}
+VIA_3 = {
+    "project": {},
+    "attribute": {"1": {"aname": "action", "type": 4, "options": {"0": "walk"}}},
+    "file": {"1": {"fid": "1", "fname": "a.mp4", "type": 4}},
+    "view": {"1": {"fid_list": ["1"]}},
+    "metadata": {"m1": {"vid": "1", "z": [1.0], "xy": [2, 32, 12, 32, 24], "av": {"1": "0"}}},
+}
+
+
+@pytest.fixture
+def convert(tmp_path, capsys):
+    """Converts annotation of ``a.mp4``, 30 frames of 64 x 48 at 10 per second: exit code, what is printed."""
+    (tmp_path / "videos").mkdir()
+    write_clip(tmp_path / "videos" / "a.mp4", numbered_frames(NUM), 10)
+
+    def run(name, content, *more):
+        file = tmp_path / name
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        words = ["prepare", "people", file, "--videos", tmp_path / "videos", "--val", "0", "--out", tmp_path / "out"]
+        code = main([*map(str, words), *map(str, more)])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+def coco(annotations=(BOX,), images=IMAGES, categories=({"id": 3, "name": "walk"},)):
+    return {"images": [*images], "annotations": [*annotations], "categories": [*categories]}
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (coco([{**BOX, "category_id": 4}]), "annotation 1: its category_id, 4, is not in categories"),
+        (coco([{**BOX, "category_id": "3"}]), "its category_id, '3', is not in categories"),
+        (coco(categories=[{"id": 3, "name": "walk"}, {"id": 3, "name": "jump"}]), "categories 2: its id 3 is that of"),
+        (coco(images=[*IMAGES, {**IMAGES[0], "file_name": "b/img_00001.jpg"}]), "images 2: its id 10 is that of"),
+        (coco(images=[{**IMAGES[0], "width": 48, "height": 64}]), "pictures of 48 x 64, the video has 64 x 48"),
+        (coco(images=[{**IMAGES[0], "file_name": "a/img_00031.jpg"}]), "frame 30, but a has frames 0 to 29"),
+    ],
+)
+def test_coco(convert, content, said):
+    code, printed = convert("p.json", content)
+    assert code == 2 and said in printed
+
+
+def test_pictures_may_be_scaled(convert, tmp_path):
+    box = {**BOX, "bbox": [16, 16, 32, 64]}
+    assert convert("p.json", coco([box], [{**IMAGES[0], "width": 128, "height": 96}]))[0] == 0
+    (found,) = read_ava_csv(tmp_path / "out" / "train.csv").boxes
+    assert found == pytest.approx([1 / 8, 1 / 6, 3 / 8, 5 / 6], abs=1e-3)
+
+
+def test_pixels_of_via_are_those_that_a_browser_shows(convert, tmp_path):
+    write_clip(tmp_path / "videos" / "a.mp4", numbered_frames(NUM), 10, pixel_aspect=2)
+    code, printed = convert("v.json", VIA_3)
+    assert code == 0 and "pixels are not square: taken as pixels as a player shows them" in printed
+    assert read_ava_csv(tmp_path / "out" / "train.csv").boxes[0].tolist() == [0.25, 0.25, 0.5, 0.75]  # of 128 x 48
+
+
+def test_a_short_line_of_via(convert):
+    header = "filename,file_size,region_shape_attributes,region_attributes"
+    shape = '"{""name"":""rect"",""x"":8,""y"":8,""width"":16,""height"":32}"'
+    good = f'a/img_00011.jpg,1,{shape},"{{""action"":""walk""}}"'
+    code, printed = convert("v.csv", "\n".join([header, good, 'a/img_00021.jpg,1,"{}"', ""]))
+    assert code == 2 and "v.csv:3: 3 fields, the header has 4" in printed
+    code, printed = convert("v.csv", "\n".join([header.replace(",", ";"), good.replace(",", ";"), ""]))
+    assert code == 2 and "not parted by commas" in printed
+
+
+@pytest.mark.parametrize(
+    "header, row, said",
+    [
+        (HEADER.replace("time_s", "frame"), "a.mp4,30,8,8,24,40,walk,1", "frame 30, but a has frames 0 to 29"),
+        (f"{HEADER},frame", "a.mp4,1,8,8,24,40,walk,1,25", "second 1, but frame 25 is at 2.50 s"),
+        (f"{HEADER},action", "a.mp4,1,8,8,24,40,walk,1,run", "actions and action mean the same"),
+    ],
+)
+def test_columns_that_contradict(convert, header, row, said):
+    code, printed = convert("t.csv", f"{header}\n{row}\n")
+    assert code == 2 and said in printed
+
+
+def test_other_names_of_columns(convert, tmp_path):
+    header = HEADER.replace("actions", "label").replace("person", "track_id")
+    rows = ["a.mp4,1,8,8,24,40,walk,7,x", "a.mp4,2,8,8,24,40,none,7,x"]
+    code, printed = convert("t.csv", "\n".join([f"{header},weather", *rows, ""]))
+    assert code == 0 and "1 columns of" in printed and "not read: weather" in printed
+    assert "actions are 'none' and taken for no action" in printed and "1 of them without an action" in printed
+    assert read_ava_csv(tmp_path / "out" / "train.csv").entity.tolist() == [0]
+
+
+def test_key_frames_to_leave_out(convert, tmp_path):
+    (tmp_path / "ex.csv").write_text("a.mp4,1\na,1.5\nnothere,1\n")
+    rows = [f"a.mp4,{second},8,8,24,40,walk,7" for second in (1, 2)]
+    code, printed = convert("t.csv", "\n".join([HEADER, *rows, ""]), "--exclude", tmp_path / "ex.csv")
+    assert code == 0 and "2 lines are of no annotated key frame: 'a,1.5', 'nothere,1'" in printed
+    assert read_excluded(tmp_path / "out" / "train_excluded.csv") == {("a", 1)}
+
+
+def test_a_list_with_a_name_twice(convert, tmp_path):
+    (tmp_path / "l.txt").write_text("walk\nrun\nwalk\n")
+    code, printed = convert("t.csv", f"{HEADER}\na.mp4,1,8,8,24,40,walk,7\n", "--labels", tmp_path / "l.txt")
+    assert code == 2 and "'walk' is the name of two classes" in printed
