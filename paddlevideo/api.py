@@ -24,6 +24,7 @@ class Trained:
         folder: its output folder.
         last: the weights of its last epoch, ``.pdparams``; where ``max_hours`` has stopped it, of its last step.
         best: those of its best validation; None without one.
+        average: those of EMA, of a run without validation; None of another one.
         out_of_time: ``max_hours`` has stopped it before its end.
     """
 
@@ -31,6 +32,7 @@ class Trained:
     last: Path
     best: Path | None
     out_of_time: bool = False
+    average: Path | None = None
 
 
 def train(
@@ -58,9 +60,13 @@ def train(
     last = run.folder.stem(f"epoch_{run.progress.epoch:05d}")
     if not Path(f"{last}.pdparams").is_file():  # stopped by max_hours within an epoch
         last = run.folder.stem(f"step_{run.progress.step:08d}")
-    best = Path(f"{run.folder.stem('best')}.pdparams")
+    best, average = (Path(f"{run.folder.stem(what)}.pdparams") for what in ("best", "ema"))
     stopped = run.out_of_time and run.progress.epoch < run.epochs
-    return Trained(run.folder.path, Path(f"{last}.pdparams"), best if best.is_file() else None, stopped)
+    averages = run.hook("ema") is not None and average.is_file() and not stopped
+    return Trained(
+        run.folder.path, Path(f"{last}.pdparams"), best if best.is_file() else None, stopped,
+        average if averages else None,
+    )  # fmt: skip
 
 
 def test(

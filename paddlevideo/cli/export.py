@@ -87,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.int8) != bool(args.calibration) or (args.evaluation and not args.int8):
         raise UserError("--int8 DIR, --calibration LIST: one needs the other; --evaluation LIST needs both")
     if args.int8:
+        _refuse_options(args, "--int8", f"writes beside the export in {args.int8}")
         from paddlevideo.environment import set_cpu_environment
         from paddlevideo.inference.quantisation import quantise
 
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"written to {file}")
         return 0
     if args.time:
+        _refuse_options(args, "--time", f"notes its figures in {args.time}", "--num_calibration")
         from paddlevideo.environment import set_cpu_environment
         from paddlevideo.inference.timing import time_export
 
@@ -120,18 +122,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_export_options(args: argparse.Namespace) -> None:
-    """Raises UserError for options that a quantisation file decides or leaves no use for."""
+def _given(args: argparse.Namespace, *flags: str) -> list[str]:
+    """Those of some options that were given, and of those that say what an export of a configuration is."""
     given = {
         args.weights_flag: args.weights != _WEIGHTS,
         args.folder_flag: args.out != _OUT,
         "--format": args.format is not None,
         "--save_name": args.save_name is not None,
+        args.override_flag: bool(args.override),
         "--num_calibration": args.num_calibration != _CALIBRATION,
     }
-    if any(given.values()):
+    own = (args.weights_flag, args.folder_flag, "--format", "--save_name", *flags)
+    return [flag for flag in own if given[flag]]
+
+
+def _refuse_options(args: argparse.Namespace, flag: str, what: str, *more: str) -> None:
+    """Raises UserError for options that an export that is there already leaves no use for."""
+    if given := _given(args, args.override_flag, *more):
+        raise UserError(f"{', '.join(given)}: {flag} takes an export as it is, and {what}; leave it out")
+
+
+def _refuse_export_options(args: argparse.Namespace) -> None:
+    """Raises UserError for options that a quantisation file decides or leaves no use for."""
+    if given := _given(args, "--num_calibration"):
         raise UserError(
-            f"{', '.join(flag for flag, was_given in given.items() if was_given)}: {args.config} calibrates the export "
-            "in its inference_model_dir and writes to its quant_output_dir; change it with "
-            f"{args.override_flag} inference_model_dir=DIR, quant_output_dir=DIR, DATASET.batch_nums=N"
+            f"{', '.join(given)}: {args.config} calibrates the export in its inference_model_dir and writes to its "
+            f"quant_output_dir; change it with {args.override_flag} inference_model_dir=DIR, quant_output_dir=DIR, "
+            "DATASET.batch_nums=N"
         )

@@ -109,7 +109,7 @@ def _changes(args: argparse.Namespace) -> list[str]:
 
 def next_commands(args: argparse.Namespace, trained: Trained, has_boxes: bool) -> list[str]:
     """The commands that test the weights and, of whole clips, predict with them, to be copied."""
-    weights = str(trained.best or trained.last)
+    weights = str(trained.best or trained.average or trained.last)
     model = shlex.join(["-c", args.config, "-w", weights, *_changes(args)])
     commands = [f"test:    paddlevideo test {model}"]
     return commands if has_boxes else [*commands, f"predict: paddlevideo predict {model} -i VIDEO"]

@@ -330,7 +330,8 @@ class AverageHook(Hook):
 
 
 class EMAHook(AverageHook):
-    """An exponential moving average of the weights, used in validation and saved as the best model."""
+    """An exponential moving average of the weights, used in validation and saved as the best model; without validation
+    it is written at the run's end as ``<model_name>_ema.pdparams``."""
 
     name, suffix = "ema", ".pdema"
 
@@ -343,6 +344,16 @@ class EMAHook(AverageHook):
     def after_step(self, run: Trainer) -> None:
         if run.stepped:
             self.average.update()
+
+    def finish(self, run: Trainer) -> None:
+        is_complete = run.progress.epoch == run.epochs and not run.progress.step_in_epoch
+        if not is_complete or run.hook("validate") is not None:
+            return
+        if distributed.is_main():
+            with self.average.applied():
+                run.folder.save_weights("ema", run.framework, run.written_at())
+        distributed.barrier()
+        log.info("EMA: the average of the weights: %s.pdparams", run.folder.stem("ema"))
 
 
 class SWAHook(AverageHook):

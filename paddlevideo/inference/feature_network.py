@@ -104,8 +104,7 @@ class FeatureNetwork:
         Raises:
             UserError: the head does more with ``fc`` than to average: a new ``fc`` would not give its scores.
         """
-        found = head_of(self.framework).scores(features, self.framework.multi_label)
-        if np.abs(found - scores).max() > _SAME:
+        if not is_linear(self.framework, features, scores):
             raise UserError(f"{self.name}: its scores are more than the linear layer of its head; {FULL_TRAINING}")
         self._is_proven = True
 
@@ -120,6 +119,11 @@ def head_of(framework: Any) -> LinearHead:
     if not isinstance(layer, nn.Linear) or layer.bias is None:
         raise UserError(f"MODEL: the classifier is {type(layer).__name__}, expected a linear layer with a bias")
     return LinearHead(layer.weight.numpy().astype(np.float32), layer.bias.numpy().astype(np.float32))
+
+
+def is_linear(framework: Any, features: np.ndarray, scores: np.ndarray) -> bool:
+    """Whether scores [N, K] of clips of one view are those of the classifier on their features [N, C]."""
+    return bool(np.abs(head_of(framework).scores(features, framework.multi_label) - scores).max() <= _SAME)
 
 
 def _batches(clips: Iterator[ClipOfWindow], size: int) -> Iterator[list[ClipOfWindow]]:

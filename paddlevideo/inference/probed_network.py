@@ -15,9 +15,11 @@ from paddlevideo.config import Config
 from paddlevideo.config.merging import differences
 from paddlevideo.environment import log_lines_to, use_device
 from paddlevideo.errors import UserError
+from paddlevideo.inference.export_check import synthetic_clip
 from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.probing import Clips, linear_head, name_of, targets_of
 from paddlevideo.inference.runtimes.base import Say
+from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.network_input import KEY, input_of
 from paddlevideo.safe_io import sha256
 from paddlevideo.video_files import video_key
@@ -79,11 +81,34 @@ def save_probe(
         raise UserError(f"--save: the features make a classifier of {shapes}; compute them with this network")
     framework.classifier.weight.set_value(head.weight)
     framework.classifier.bias.set_value(head.bias)
+    _check_linear(framework, pipelines["test"])
     arrays: dict[str, Any] = {key: np.asarray(value.numpy()) for key, value in framework.state_dict().items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     fitted_to = sorted(set(map(video_key, table.videos)))
     about = {"probe_of": str(file), "clips": len(table.videos), FITTED_TO: fitted_to, KEY: input_of(pipelines)}
     write_weights(out, arrays, Classes(names), about)
+
+
+def _check_linear(framework: Any, pipeline: Pipeline) -> None:
+    """
+    Raises:
+        UserError: the head does more with its classifier than to average over a clip.
+    """
+    import paddle
+
+    from paddlevideo.inference.feature_network import is_linear
+
+    framework.eval()
+    grey, rng = synthetic_clip(pipeline)[None, :1], np.random.default_rng(0)
+    # noise, as all frames of a grey clip are alike
+    noise = rng.integers(0, 256, grey.shape) if grey.dtype == np.uint8 else rng.standard_normal(grey.shape)
+    with paddle.no_grad():
+        outputs = framework({"imgs": paddle.to_tensor(noise.astype(grey.dtype))}, mode="features")
+    if not is_linear(framework, *(outputs[key].astype("float32").numpy() for key in ("features", "scores"))):
+        raise UserError(
+            "--save: the network's scores are more than a linear layer on the mean of a clip's features, which is what "
+            "the features make; train it as a whole instead"
+        )
 
 
 def _names(config: Config, table: FeatureTable, say: Say) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from paddlevideo.config import load_config
 from paddlevideo.inference.exported import read_description
 from paddlevideo.inference.feature_table import read_features
 from paddlevideo.inference.predictor import load
+from paddlevideo.modeling.heads.tsm_head import TSMHead
 from paddlevideo.safe_io import read_pickle, write_pickle
 from tests.clips import write_clip
 from tests.tiny import save, tsm_config
@@ -200,6 +201,17 @@ def test_a_test_on_the_clips_of_a_probe_warns(place, tmp_path, capsys):
     more = ["-o", "MODEL.backbone.pretrained=null", "--max_iters", "1", "--validate"]
     assert main(["train", *run, *more]) == 0
     assert f"DATASET.valid: the classifier of {out} was fitted to 12 of its 12 videos" in capsys.readouterr().out
+
+
+def test_a_head_that_is_more_than_linear_is_not_saved(place, tmp_path, capsys, monkeypatch):
+    def of_the_loudest_frame(self, features, num_frames):
+        logits = self.fc(features.mean([2, 3]))
+        return logits.reshape([-1, num_frames, self.num_classes]).max(1)
+
+    monkeypatch.setattr(TSMHead, "forward", of_the_loudest_frame)
+    words = ["--folds", "3", "-c", place.config, "--save", tmp_path / "x.pdparams"]
+    assert "more than a linear layer on the mean" in refused(capsys, "probe", place.file, *words)
+    assert not (tmp_path / "x.pdparams").exists()
 
 
 def test_mistakes_have_one_line(place, tmp_path, capsys):

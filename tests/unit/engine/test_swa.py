@@ -69,6 +69,16 @@ def rates(output: Path) -> list[float]:
     return [r["lr"] for r in records if r["mode"] == "train"]
 
 
+def test_ema_without_validation_is_written_at_the_end(clips, tmp_path):
+    config = timesformer_config(clips, tmp_path) | {"EMA": {"decay": 0.5, "warmup": False}}
+    train(Config(config), Options())
+    stem = f"{config['model_name']}_epoch_{config['epochs']:05d}"
+    average, last = read_pickle(tmp_path / f"{stem}.pdema")["weights"], weights(tmp_path / f"{stem}.pdparams")
+    found = weights(tmp_path / f"{config['model_name']}_ema.pdparams")
+    assert all(np.array_equal(found[key], value) for key, value in average.items())
+    assert any(not np.array_equal(found[key], last[key]) for key in average)
+
+
 @pytest.mark.parametrize("section", [{"start_epoch": 2}, {"last_epochs": 2, "interval_steps": 0}])
 def test_the_file_is_the_mean_of_the_epochs_checkpoints(clips, tmp_path, section):
     config = timesformer_config(clips, tmp_path) | {"SWA": section}
