@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 
 from paddlevideo.cli import options
+from paddlevideo.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
@@ -41,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Averages, writes, and prints what is left to do."""
+    if not args.bn_batches and (args.config or args.override):
+        raise UserError("-c, -o: of --bn_batches N, which renews batch norms; the mean of the weights needs neither")
     config = options.read_run_config(args) if args.config else None
     from paddlevideo.engine import distributed
     from paddlevideo.engine.averaging import average_files

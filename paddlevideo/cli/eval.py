@@ -1,4 +1,4 @@
-"""Scores results files of --test --out again; several files are fused by the weighted sum of their scores; and spans.
+"""Scores results files of --test --out again; several files are fused by the weighted mean of their scores; and spans.
 
     paddlevideo eval result.json --metrics top_k_accuracy confusion_matrix --labels data/k400/labels.txt
     paddlevideo eval rgb.json flow.csv --weights 1 1.5 --out fused.json --report fused.html
@@ -25,6 +25,7 @@ import sys
 
 from paddlevideo.cli import eval_spans, options
 from paddlevideo.errors import UserError
+from paddlevideo.inference.result_lines import is_file_of_results
 from paddlevideo.spans import holds_spans
 
 METRICS = (
@@ -61,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a line per figure."""
+    for path in args.results:
+        if is_file_of_results(path):
+            raise UserError(
+                f"{path}: results of paddlevideo predict; expected those of paddlevideo test --out FILE.json, of a list "
+                "with labels"
+            )
     if any(holds_spans(path) for path in args.results):
         return eval_spans.run(args)
     if args.background:

@@ -62,6 +62,8 @@ def read_model_config(args: argparse.Namespace) -> Config | None:
         raise UserError("name one model: -c CONFIG -w WEIGHTS, or --model_file MODEL (from paddlevideo export)")
     if args.weights and not args.config:
         raise UserError("-w needs the configuration that the weights were trained with: -c CONFIG")
+    if vars(args).get("params_file") and not args.model_file:
+        raise UserError("--params_file: the weights of an exported model, with --model_file; those of a training are -w")
     if args.override and not args.config:
         raise UserError("-o changes the configuration, but none is named; add --config")
     if args.config:

@@ -90,6 +90,10 @@ class Merge:
             return copy.deepcopy(child)
         for key in _CLASS_KEYS:
             if key in child and key in base and child[key] != base[key]:
+                own = {where, *_paths(child, where)}
+                for path in [path for path in self.lines if path.startswith((f"{where}.", f"{where}["))]:
+                    if path not in own:  # the place of a key of the base, which is gone
+                        del self.lines[path]
                 return copy.deepcopy(child)
         result = copy.deepcopy(base)
         for key, value in child.items():
@@ -119,6 +123,14 @@ class Merge:
             del self.lines[path]
         self.lines.update({join(where, i): place for i, place in enumerate(places) if place})
         return result
+
+
+def _paths(value: Any, where: str) -> Iterator[str]:
+    """The key paths of all parts of a value."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield join(where, key)
+        yield from _paths(part, join(where, key))
 
 
 def _step_problems(names: list[Any], child: dict[str, Any], where: str) -> list[str]:

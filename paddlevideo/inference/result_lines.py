@@ -42,6 +42,15 @@ _threads = threading.Lock()
 _OTHERS = "give another --out, or the model and options that it was begun with"
 
 
+def is_file_of_results(path: str | Path) -> bool:
+    """Whether a file begins as one of ``predict --out FILE.jsonl`` does."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(_BEGIN)) == _BEGIN
+    except OSError:
+        return False
+
+
 def part_path(out: Path, rank: int, num_ranks: int) -> Path:
     """The file of a rank: ``out`` itself of one, else ``results.rank-0-of-2.jsonl``."""
     return out if num_ranks == 1 else out.with_name(f"{out.stem}.rank-{rank}-of-{num_ranks}{out.suffix}")

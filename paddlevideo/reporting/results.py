@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -295,13 +296,13 @@ def _table(rows: list[list[float] | None]) -> np.ndarray:
 
 
 def fuse(files: Sequence[Results], weights: Sequence[float], softmax: bool = False) -> Results:
-    """Late fusion: the weighted sum of the files' scores, clip by clip, in the first file's order.
+    """Late fusion: the weighted mean of the files' scores, clip by clip, in the first file's order.
 
     Clips are joined by path (a path that is listed n times, by path and place).  A clip that one network could not
     read counts as unreadable.
 
     Args:
-        weights: one per file.
+        weights: one per file, from 0; those of a sum of 0 are refused.
         softmax: turn each file's scores into probabilities first, for files of logits.
 
     Raises:
@@ -309,6 +310,8 @@ def fuse(files: Sequence[Results], weights: Sequence[float], softmax: bool = Fal
     """
     if len(weights) != len(files):
         raise UserError(f"--weights: expected {len(files)}, one per results file, got {len(weights)}")
+    if not (all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0):
+        raise UserError(f"--weights: expected numbers from 0, one of them above it, got {' '.join(map(str, weights))}")
     first = files[0]
     if first.names:
         files = [first, *(by_name(results, first.names, first.source) for results in files[1:])]
@@ -324,7 +327,7 @@ def fuse(files: Sequence[Results], weights: Sequence[float], softmax: bool = Fal
         total = total + weight * (topk.softmax(scores) if softmax else scores)
     if first.labels is None and any(f.labels is not None for f in files):
         raise UserError(f"{first.source}: has no labels, other files do; name a file with labels first")
-    return Results(first.paths, first.labels, total, " + ".join(f.source for f in files), first.names)
+    return Results(first.paths, first.labels, total / sum(weights), " + ".join(f.source for f in files), first.names)
 
 
 def _places(results: Results) -> dict[Any, int]:

@@ -42,7 +42,7 @@ def coco(annotations=(BOX,), images=IMAGES, categories=({"id": 3, "name": "walk"
 
 
 @pytest.mark.parametrize(
-    "content, said",
+    "content, reported",
     [
         (coco([{**BOX, "category_id": 4}]), "annotation 1: its category_id, 4, is not in categories"),
         (coco([{**BOX, "category_id": "3"}]), "its category_id, '3', is not in categories"),
@@ -52,9 +52,9 @@ def coco(annotations=(BOX,), images=IMAGES, categories=({"id": 3, "name": "walk"
         (coco(images=[{**IMAGES[0], "file_name": "a/img_00031.jpg"}]), "frame 30, but a has frames 0 to 29"),
     ],
 )
-def test_coco(convert, content, said):
+def test_coco(convert, content, reported):
     code, printed = convert("p.json", content)
-    assert code == 2 and said in printed
+    assert code == 2 and reported in printed
 
 
 def test_pictures_may_be_scaled(convert, tmp_path):
@@ -82,16 +82,16 @@ def test_a_short_line_of_via(convert):
 
 
 @pytest.mark.parametrize(
-    "header, row, said",
+    "header, row, reported",
     [
         (HEADER.replace("time_s", "frame"), "a.mp4,30,8,8,24,40,walk,1", "frame 30, but a has frames 0 to 29"),
         (f"{HEADER},frame", "a.mp4,1,8,8,24,40,walk,1,25", "second 1, but frame 25 is at 2.50 s"),
         (f"{HEADER},action", "a.mp4,1,8,8,24,40,walk,1,run", "actions and action mean the same"),
     ],
 )
-def test_columns_that_contradict(convert, header, row, said):
+def test_columns_that_contradict(convert, header, row, reported):
     code, printed = convert("t.csv", f"{header}\n{row}\n")
-    assert code == 2 and said in printed
+    assert code == 2 and reported in printed
 
 
 def test_other_names_of_columns(convert, tmp_path):

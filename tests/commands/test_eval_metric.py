@@ -81,11 +81,14 @@ def test_late_fusion_joins_by_path_and_weighs(result, run_tool, tmp_path):
     assert done.code == 0, done.err
     fused = read_results(tmp_path / "f.pkl")
     assert fused.paths == PATHS
-    np.testing.assert_allclose(fused.scores, SCORES + 0.5 * other)
+    np.testing.assert_allclose(fused.scores, (SCORES + 0.5 * other) / 1.5)
     wanted = float(((SCORES + 0.5 * other).argmax(1) == LABELS).mean())
     assert figures_of(done.out)["top1_acc"] == pytest.approx(wanted, rel=1e-5)
     run_tool("eval_metric", result, tmp_path / "b.csv", "--softmax", "--out", tmp_path / "s.json")
-    np.testing.assert_allclose(read_results(tmp_path / "s.json").scores, softmax(SCORES) + softmax(other))
+    np.testing.assert_allclose(read_results(tmp_path / "s.json").scores, (softmax(SCORES) + softmax(other)) / 2)
+    for wrong in ((1, -1), (0, 0), (1, "inf")):
+        done = run_tool("eval_metric", result, tmp_path / "b.csv", "--weights", *wrong)
+        assert done.code == 2 and "expected numbers from 0" in done.err
 
 
 def test_a_clip_that_one_network_could_not_read_is_wrong_in_the_fusion(result, run_tool, tmp_path):
@@ -114,6 +117,12 @@ def test_files_of_other_clips_are_refused_by_name(paths, labels, scores, word, r
     write_results(tmp_path / "b.json", Results(paths, labels, scores))
     done = run_tool("eval_metric", result, tmp_path / "b.json")
     assert done.code == 2 and re.search(word, done.err), done.err
+
+
+def test_results_of_predict_are_named(run_tool, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"run": {"format": "paddlevideo.predictions", "version": 1}}\n')
+    done = run_tool("eval_metric", tmp_path / "a.jsonl")
+    assert done.code == 2 and "results of paddlevideo predict; expected those of paddlevideo test" in done.err
 
 
 def test_one_weight_per_file(result, run_tool):

@@ -124,6 +124,12 @@ class Runtime:
         """
         device = self.device()
         refuse_backend(self.backend)
+        given = {
+            "enable_mkldnn": self.enable_mkldnn is not None, "cpu_threads": self.cpu_threads is not None,
+            "ir_optim": not self.ir_optim,
+        }  # fmt: skip
+        if used := [name for name, is_given in given.items() if is_given]:
+            raise UserError(f"{', '.join(used)}: of an exported model, not of trained weights; leave it out, or export")
         if device not in ("cpu", "gpu") or self.precision != "fp32" or self.use_tensorrt:
             raise UserError(
                 "trained weights run in float32 on a CPU or a GPU; for precisions, TensorRT and other devices export "

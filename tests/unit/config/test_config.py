@@ -8,6 +8,7 @@ import pytest
 
 from paddlevideo.build import load_run_config
 from paddlevideo.config import load_config
+from paddlevideo.config.merging import read_with_bases
 from paddlevideo.errors import ConfigError, UserError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -200,6 +201,15 @@ def test_bases_merge_and_another_class_replaces_whole(write):
     assert config["OPTIMIZER"]["momentum"] == 0.8 and config["OPTIMIZER"]["name"] == "Momentum"
     assert config["DATASET"]["train"].to_dict() == {"format": "FrameDataset", "file_path": "b"}
     assert config["DATASET"]["batch_size"] == 4
+
+
+def test_a_section_of_another_class_has_the_lines_of_its_own_file(write):
+    base = write(SOUND, "base.yaml")
+    rate = "{boundaries: [1], values: [0.1, 0.01]}"
+    file = write(f"_base_: base.yaml\nOPTIMIZER:\n  name: Adam\n  learning_rate: {rate}\n", "own.yaml")
+    _, lines = read_with_bases(Path(file))
+    assert "OPTIMIZER.learning_rate.name" not in lines and lines["MODEL.framework"].startswith(str(base))
+    assert lines["OPTIMIZER.learning_rate.values[1]"].endswith("own.yaml:4")
 
 
 def test_two_levels_of_bases_and_no_third(write):
