@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     for path in args.results:
         if is_file_of_results(path):
             raise UserError(
-                f"{path}: results of paddlevideo predict; expected those of paddlevideo test --out FILE.json, of a list "
-                "with labels"
+                f"{path}: results of paddlevideo predict; expected those of paddlevideo test --out FILE.json, of a "
+                "list with labels"
             )
     if any(holds_spans(path) for path in args.results):
         return eval_spans.run(args)

@@ -63,7 +63,7 @@ def read_model_config(args: argparse.Namespace) -> Config | None:
     if args.weights and not args.config:
         raise UserError("-w needs the configuration that the weights were trained with: -c CONFIG")
     if vars(args).get("params_file") and not args.model_file:
-        raise UserError("--params_file: the weights of an exported model, with --model_file; those of a training are -w")
+        raise UserError("--params_file: the weights of an export, with --model_file; those of a training are -w")
     if args.override and not args.config:
         raise UserError("-o changes the configuration, but none is named; add --config")
     if args.config:

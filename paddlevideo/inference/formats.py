@@ -62,8 +62,8 @@ def write_formats(program: Path, formats: Sequence[Backend]) -> None:
     if error is not None:
         raise UserError(
             f"{stem.name}: format {' and '.join(formats)}: this model cannot be converted ({error}); nothing was "
-            "written. Export it without --format; parts of your own may use an operator that paddle2onnx lacks, of other "
-            "models please report it with the configuration and the versions"
+            "written. Export it without --format; parts of your own may use an operator that paddle2onnx lacks, of "
+            "other models please report it with the configuration and the versions"
         )
 
 

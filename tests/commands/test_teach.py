@@ -92,7 +92,7 @@ def test_held_out_videos_do_not_change_the_head(place, tiny):
     assert digests[0] == digests[1]
 
 
-def test_a_model_whose_classes_were_renamed_has_the_figures_of_before(place, capsys):
+def test_a_model_of_renamed_classes_has_the_same_figures(place, capsys):
     swap = {"run": "walk", "walk": "run"}
     for name in ("train1", "val1"):
         table = read_spans(place.root / f"{name}.json")

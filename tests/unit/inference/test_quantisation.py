@@ -382,7 +382,7 @@ def test_an_export_over_another_one_leaves_no_int8_of_other_weights(tmp_path):
         (["-c", "tsm_own_videos", "--evaluation", "x"], "needs both"),
         (["--int8", "x", "--time", "x", "--calibration", "y"], "--int8 DIR --calibration LIST"),
         (["--int8", "not there", "--calibration", "y"], "not there: no such model file"),
-        (["--int8", "x", "--calibration", "y", "--out", "z", "-o", "a=1"], "--out, -o: --int8 takes an export as it is"),
+        (["--int8", "x", "--calibration", "y", "--out", "z", "-o", "a=1"], "--out, -o: --int8 takes an export"),
         (["--time", "x", "-w", "y", "--format", "onnx"], "-w, --format: --time takes an export as it is"),
     ],
 )
