@@ -53,8 +53,9 @@ test-openvino: setup
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow and not reliability' --ignore tests/studio
 
+# the rest of them
 test-slow: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not reliability'
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'slow and not reliability' --ignore tests/studio
 
 # every fault as often as the scorecard requires it; writes benchmarks/reliability.md
 test-reliability: setup

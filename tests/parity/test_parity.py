@@ -42,7 +42,7 @@ def test_small_networks_equal_the_reference(name):
     [
         "paddlevideo/tsm_r50_full",
         "paddlevideo/pptsm_r50_full",
-        "paddlevideo/timesformer_divided_full",
+        pytest.param("paddlevideo/timesformer_divided_full", marks=pytest.mark.slow),
         "mmaction2/tsm_mobilenetv2_full",
     ],
 )

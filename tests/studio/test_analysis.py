@@ -174,7 +174,8 @@ def test_full_training_makes_a_model_with_a_held_out_figure(client, upload, proj
     save(config, tmp_path / "tiny.yaml")
     monkeypatch.setattr(training, "CONFIGS", tmp_path)
     body = {"mode": "full", "config": "tiny", "override": ["log_interval=2"]}
-    for wrong in ({"config": "../tiny"}, {"override": ["imports=[a.py]"]}, {"override": ["output_dir=/"]}):
+    of_frames = {"override": ["DATASET.train.format=FrameDataset"]}
+    for wrong in ({"config": "../tiny"}, {"override": ["imports=[a.py]"]}, {"override": ["output_dir=/"]}, of_frames):
         assert client.post("/api/train", json={**body, **wrong}).status_code == 422
     answer = client.post("/api/train", json=body)
     assert answer.status_code == 202, answer.text

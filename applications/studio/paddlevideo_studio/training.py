@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 
 from paddlevideo.classes import Classes
+from paddlevideo.config import load_config
 from paddlevideo.errors import UserError
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.shipped import ROOT
@@ -68,6 +69,8 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
         check_overrides(wanted.override)
     if of_people:
         people_training.check_config(Path(wanted.config or ""))
+    elif wanted.mode == "full":
+        check_config(Path(wanted.config or ""), wanted.override)
     model = project.models.get(project.settings.model)
     if wanted.mode == "head" and model is None:
         raise HTTPException(409, "no model is in use, whose backbone a head could be trained on")
@@ -114,6 +117,17 @@ def shipped_config(name: str) -> Path:
             f"config: expected the name of a configuration of the package, e.g. tsm_own_spans, got {name!r}"
         )
     return found[0]
+
+
+def check_config(file: Path, changes: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: the configuration, with the changes, trains on something other than spans.
+    """
+    found = (load_config(str(file), changes).to_dict().get("DATASET") or {}).get("train") or {}
+    if found.get("format") != "SpanDataset":
+        kind = found.get("format")
+        raise UserError(f"config: {file.stem} trains on {kind}; expected spans (SpanDataset), e.g. tsm_own_spans")
 
 
 def check_overrides(changes: Sequence[str]) -> None:

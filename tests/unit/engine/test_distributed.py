@@ -211,6 +211,7 @@ def test_ranks_save_and_end_when_their_launcher_is_killed(tmp_path, clips, job):
 
 @pytest.mark.scorecard(22)
 @pytest.mark.scorecard(29)
+@pytest.mark.slow
 def test_sigterm_to_the_launcher_saves_and_resuming_is_bit_identical(tmp_path, clips, job):
     config = timesformer_config(clips, tmp_path / "whole") | {"epochs": 20}
     config["MODEL"]["backbone"]["drop_path_rate"] = 0.2
@@ -241,6 +242,7 @@ def _rank(launcher: int, number: str) -> int:
     raise AssertionError(f"no process of rank {number}")
 
 
+@pytest.mark.slow
 def test_a_fresh_start_beside_another_run_is_refused_on_every_rank_without_hanging(tmp_path, clips):
     config = timesformer_config(clips, tmp_path / "run") | {"epochs": 1}
     file = save(config, tmp_path / "run.yaml")
