@@ -26,6 +26,7 @@ log = logging.getLogger("paddlevideo")
 
 SUFFIXES = (".json", ".csv", ".pkl")
 _SHOWN = 10  # paths named in a message
+_SUM_OF_PROBABILITIES = 1e-3  # by which it may differ from 1
 
 
 @dataclass
@@ -306,7 +307,7 @@ def fuse(files: Sequence[Results], weights: Sequence[float], softmax: bool = Fal
         softmax: turn each file's scores into probabilities first, for files of logits.
 
     Raises:
-        UserError: the files hold other clips, labels or numbers of classes.
+        UserError: the files hold other clips, labels or numbers of classes; a softmax of probabilities.
     """
     if len(weights) != len(files):
         raise UserError(f"--weights: expected {len(files)}, one per results file, got {len(weights)}")
@@ -324,10 +325,18 @@ def fuse(files: Sequence[Results], weights: Sequence[float], softmax: bool = Fal
         if results.labels is not None and first.labels is not None:
             _same_labels(first, results, rows)
         scores = results.scores[rows]
+        if softmax and _are_probabilities(scores):
+            raise UserError(f"{results.source}: its scores are probabilities already; leave out --softmax")
         total = total + weight * (topk.softmax(scores) if softmax else scores)
     if first.labels is None and any(f.labels is not None for f in files):
         raise UserError(f"{first.source}: has no labels, other files do; name a file with labels first")
     return Results(first.paths, first.labels, total / sum(weights), " + ".join(f.source for f in files), first.names)
+
+
+def _are_probabilities(scores: np.ndarray) -> bool:
+    """Whether each row [N, K] is of one sum of 1; a row of NaN is of a clip that could not be read."""
+    rows = scores[~np.isnan(scores).any(1)]
+    return len(rows) > 0 and (rows >= 0).all() and np.abs(rows.sum(1) - 1).max() < _SUM_OF_PROBABILITIES
 
 
 def _places(results: Results) -> dict[Any, int]:

@@ -84,8 +84,12 @@ def test_late_fusion_joins_by_path_and_weighs(result, run_tool, tmp_path):
     np.testing.assert_allclose(fused.scores, (SCORES + 0.5 * other) / 1.5)
     wanted = float(((SCORES + 0.5 * other).argmax(1) == LABELS).mean())
     assert figures_of(done.out)["top1_acc"] == pytest.approx(wanted, rel=1e-5)
-    run_tool("eval_metric", result, tmp_path / "b.csv", "--softmax", "--out", tmp_path / "s.json")
-    np.testing.assert_allclose(read_results(tmp_path / "s.json").scores, (softmax(SCORES) + softmax(other)) / 2)
+    write_results(tmp_path / "c.csv", Results(PATHS, LABELS, 2 * SCORES - 1))
+    run_tool("eval_metric", tmp_path / "c.csv", tmp_path / "b.csv", "--softmax", "--out", tmp_path / "s.json")
+    wanted = (softmax(2 * SCORES - 1) + softmax(other)) / 2
+    np.testing.assert_allclose(read_results(tmp_path / "s.json").scores, wanted)
+    done = run_tool("eval_metric", tmp_path / "s.json", "--softmax")
+    assert done.code == 2 and "s.json: its scores are probabilities already" in done.err
     for wrong in ((1, -1), (0, 0), (1, "inf")):
         done = run_tool("eval_metric", result, tmp_path / "b.csv", "--weights", *wrong)
         assert done.code == 2 and "expected numbers from 0" in done.err

@@ -87,3 +87,8 @@ def test_a_line_that_was_edited_by_hand_is_named_at_start(tmp_path, file, line, 
     (folder / f"{file}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
     with pytest.raises(UserError, match=f"{file}.jsonl:2: {key}"):
         Project.open(folder)
+
+
+def test_a_misspelt_key_is_an_error(client):
+    answer = client.patch("/api/project", json={"nmae": "x"})
+    assert answer.status_code == 422 and "nmae" in answer.json()["error"]

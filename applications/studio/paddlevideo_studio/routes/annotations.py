@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from starlette.exceptions import HTTPException
 
 from paddlevideo.errors import UserError
@@ -16,6 +16,7 @@ from paddlevideo_studio.boxes import check_person
 from paddlevideo_studio.journal import HUMAN, Entry, Journal
 from paddlevideo_studio.persons import renamed_boxes
 from paddlevideo_studio.project import content_of
+from paddlevideo_studio.routes.body import Body
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.videos import Video
 from paddlevideo_studio.views import people_view, spans_view
@@ -25,8 +26,7 @@ router = APIRouter(prefix="/api/videos/{key}", tags=["annotations"])
 _MOST = 10_000  # changes of one request
 
 
-class _Change(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Change(Body):
     id: str | None = None
     removed: bool = False
 
@@ -60,25 +60,25 @@ class _HeldBox(BoxChange):
     """A box that has the actions of an earlier one."""
 
 
-class SpanChanges(BaseModel):
+class SpanChanges(Body):
     """One step of undo."""
 
     changes: list[SpanChange] = Field(min_length=1, max_length=_MOST)
 
 
-class BoxChanges(BaseModel):
+class BoxChanges(Body):
     """One step of undo."""
 
     changes: list[BoxChange] = Field(min_length=1, max_length=_MOST)
 
 
-class Undo(BaseModel):
+class Undo(Body):
     """Which journal."""
 
     what: Literal["spans", "people"]
 
 
-class PersonChange(BaseModel):
+class PersonChange(Body):
     """Another name of a person, from a second on."""
 
     person: str

@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from paddlevideo.errors import UserError
 from paddlevideo.spans import LONGEST_S
 from paddlevideo_studio.events import MOST_STREAMS, TooManyStreams
 from paddlevideo_studio.jobs import ACTIVE, Job
+from paddlevideo_studio.routes.body import Body
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.training import TrainRequest, submit_training
 from paddlevideo_studio.views import job_view
@@ -23,20 +24,20 @@ _MOST_LOG = 1 << 20
 _MOST_LISTED = 100
 
 
-class Analysis(BaseModel):
+class Analysis(Body):
     """With which model, and how."""
 
     model: int | None = None
     settings: dict[str, float | str] = Field(default_factory=dict)
 
 
-class Detection(BaseModel):
+class Detection(Body):
     """Seconds between the key frames of a person."""
 
     every_s: float = Field(1.0, ge=0.04, le=60)
 
 
-class Similar(BaseModel):
+class Similar(Body):
     """A stretch of a video."""
 
     start_s: float = Field(ge=0, le=LONGEST_S)
@@ -45,7 +46,7 @@ class Similar(BaseModel):
     top: int = Field(20, ge=1, le=MOST_SIMILAR)
 
 
-class Training(BaseModel):
+class Training(Body):
     """``head``: a head on the frozen backbone; ``full``: the ordinary training of a configuration."""
 
     mode: Literal["head", "full"]

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.recording import join_parts
+from paddlevideo_studio.routes.body import Body
 from paddlevideo_studio.routes.videos import take_upload
 from paddlevideo_studio.studio import State
 from paddlevideo_studio.work import settings_for
@@ -19,7 +20,7 @@ from paddlevideo_studio.work import settings_for
 router = APIRouter(prefix="/api/live", tags=["live"])
 
 
-class Source(BaseModel):
+class Source(Body):
     """A camera or an address."""
 
     source: str = Field(max_length=2000)

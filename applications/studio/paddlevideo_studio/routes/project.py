@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from paddlevideo import __version__
 from paddlevideo_studio import adding
 from paddlevideo_studio.project import check_name
+from paddlevideo_studio.routes.body import Body
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.work import HOG, settings_words
 
 router = APIRouter(prefix="/api", tags=["project"])
 
 
-class ClassChange(BaseModel):
+class ClassChange(Body):
     """A class; ``was``: the name that it had."""
 
     name: str
@@ -27,7 +28,7 @@ class ClassChange(BaseModel):
     was: str | None = None
 
 
-class ProjectChange(BaseModel):
+class ProjectChange(Body):
     """What of the project is set; all of it optional."""
 
     name: str | None = None

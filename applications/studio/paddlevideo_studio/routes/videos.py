@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from paddlevideo.inference.window_features import drop_features
@@ -20,6 +19,7 @@ from paddlevideo_studio.jobs import Job, QueueFull
 from paddlevideo_studio.journal import HUMAN
 from paddlevideo_studio.limited import run_module
 from paddlevideo_studio.project import Project, check_name
+from paddlevideo_studio.routes.body import Body
 from paddlevideo_studio.scores import NO_CURVE
 from paddlevideo_studio.studio import State, Studio
 from paddlevideo_studio.uploads import receive_file
@@ -32,7 +32,7 @@ _inspections = asyncio.Semaphore(1)  # one upload is decoded at a time
 _PICTURES = {"Cache-Control": "private, max-age=86400"}
 
 
-class VideoChange(BaseModel):
+class VideoChange(Body):
     """What of a video is set."""
 
     name: str
