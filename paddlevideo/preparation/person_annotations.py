@@ -62,6 +62,7 @@ _COMMENTS = 20  # lines at the head of VIA's csv
 _MIN_SIDE_PX = 2.0  # of a person's box, in the video's pixels
 _MIN_INSIDE = 0.5  # share of a box that must lie within the picture
 _ROUNDING = 1e-6
+_SQUARE = 0.01  # pixels are square up to here
 _MOST_STRETCH = 0.05  # by which the sides of annotated pictures may differ from the video's: rounded to even numbers
 _EVEN = 0.5  # a frame may be this share of a frame from where an even rate has it
 _TRIES = 200  # random splits, of which the one that spreads the classes best is taken
@@ -302,7 +303,7 @@ def _sides(person: PersonBox, seen: Probe, summary: ImportSummary) -> tuple[floa
         width, height = person.size_px
         shapes = (width * seen.height / (height * seen.width * each) for each in (1.0, aspect))
         return (width, height) if min(abs(shape - 1) for shape in shapes) < _MOST_STRETCH else None
-    if aspect == 1.0:
+    if abs(aspect - 1) <= _SQUARE:
         return seen.width, seen.height
     way = "pixels as a player shows them" if person.as_shown else "the stored ones, of which a player makes square ones"
     summary.remarks[f"boxes are in pixels of a video whose pixels are not square: taken as {way}"] += 1

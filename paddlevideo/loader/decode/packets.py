@@ -613,7 +613,7 @@ class _LogLevel:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._num_open -= 1
+            self._num_open = max(self._num_open - 1, 0)  # a block that a fork has closed
             if self._num_open == 0:
                 self._restore()
 

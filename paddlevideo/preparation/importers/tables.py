@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import Counter
@@ -149,17 +150,17 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
         if video is None:
             found.findings.add(where, _NO_VIDEO)
             continue
-        frame = record.get("frame")
+        frame, counted_s = record.get("frame"), None
         if not by_time or frame not in (None, ""):
-            counted_s = None
-            with found.element(where):
+            known = contextlib.suppress(UserError) if by_time else contextlib.nullcontext()  # the rate may be unknown
+            with known, found.element(where):
                 counted_s = found.second(video, int(frame))
-            if counted_s is None:
-                continue
-            if by_time and abs(time_s - counted_s) > BEYOND_S:
-                found.findings.add(where, f"second {time_s:g}, but frame {frame} is at {counted_s:.2f} s; name one")
-                continue
-            time_s = time_s if by_time else counted_s
+        if counted_s is None and not by_time:
+            continue
+        if by_time and counted_s is not None and abs(time_s - counted_s) > BEYOND_S:
+            found.findings.add(where, f"second {time_s:g}, but frame {frame} is at {counted_s:.2f} s; name one")
+            continue
+        time_s = time_s if by_time else counted_s
         in_pixels = units == "pixels" or (units == "auto" and any(abs(value) > _MAX_FRACTION for value in box))
         rows.append((where, video, time_s, box, in_pixels, size or None, record, units == "auto"))
     guessed = [row for row in rows if row[-1]]
