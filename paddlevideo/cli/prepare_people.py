@@ -36,6 +36,7 @@ from paddlevideo.config import load_config
 from paddlevideo.config.finding import find_config
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings, cut, plural
+from paddlevideo.loader.labels import refuse_doubled
 from paddlevideo.preparation.check_ava import AvaSource, check_ava
 from paddlevideo.preparation.importers.people import PersonBox, video_name
 from paddlevideo.preparation.list_files import text_lines
@@ -52,7 +53,6 @@ from paddlevideo.preparation.person_annotations import (
     merge_spellings,
     read_detected,
     read_people,
-    refuse_doubled,
     resolve,
     resolve_segments,
     split_videos,
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     folder = VideoFolder(args.frames or args.videos, args.frame_name if args.frames else None, args.fps)
     labels = read_ava_labels(args.labels) if args.labels else {}
     given = list(labels.values()) or None
-    refuse_doubled(given or (), args.labels)
+    refuse_doubled(args.labels, given or ())
     options = ImportOptions(
         fps_of=folder.fps_of,
         picture_fps=args.picture_fps,

@@ -57,13 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads, converts or splits, and prints counts."""
-    from paddlevideo.loader.labels import read_labels
-    from paddlevideo.preparation.person_annotations import VideoFolder, refuse_doubled
+    from paddlevideo.loader.labels import read_labels, refuse_doubled
+    from paddlevideo.preparation.person_annotations import VideoFolder
     from paddlevideo.preparation.span_files import cleaned, import_options, merged, read_any, with_videos, write_any
 
     folder = VideoFolder(args.videos, fps=args.fps) if args.videos else None
     names = read_labels(args.labels) if args.labels else []
-    refuse_doubled(names, args.labels)
+    refuse_doubled(args.labels, names)
     import_as = replace(
         import_options(args.fps, folder), labels=dict(enumerate(names)), video=args.video, attribute=args.attribute
     )

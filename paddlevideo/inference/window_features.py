@@ -20,7 +20,7 @@ import numpy as np
 from paddlevideo.errors import DamagedFileError, UserError, printable
 from paddlevideo.inference.exported import CONFIG_SUFFIX, Export
 from paddlevideo.inference.runtimes.base import Say
-from paddlevideo.loader.labels import read_labels
+from paddlevideo.loader.labels import read_labels, refuse_doubled
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.safe_io import instead_of_a_file, read_json, read_npz, sha256, write_atomic
 from paddlevideo.weight_names import WeightNames, read_names
@@ -117,8 +117,7 @@ class TaughtFrom:
         """
         description = self.export.description
         names = read_labels(file, description.num_classes)
-        if twice := next((name for k, name in enumerate(names) if name in names[:k]), None):
-            raise UserError(f"{file}: {twice!r} is the name of two classes; expected each once")
+        refuse_doubled(file, names)
         background = description.background
         if background is not None:
             background = names[description.labels.index(background)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from paddlevideo.errors import CONTROL, UserError
@@ -50,6 +50,17 @@ def refuse_control_characters(path: str | Path, names: Iterable[str]) -> None:
     bad = next((name for name in names if CONTROL.search(name)), None)
     if bad is not None:
         raise UserError(f"{path}: the class name {ascii(bad)} holds a control character; rename the class")
+
+
+def refuse_doubled(path: str | Path, names: Sequence[str]) -> None:
+    """A list by whose names data or columns are found.
+
+    Raises:
+        UserError: two classes have one name.
+    """
+    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    if twice is not None:
+        raise UserError(f"{path}: {twice!r} is the name of two classes; expected each once")
 
 
 def _text(path: Path) -> str:

@@ -365,15 +365,6 @@ def spellings(found: Mapping[str, int], given: Sequence[str] | None) -> dict[str
     return chosen
 
 
-def refuse_doubled(names: Sequence[str], file: Path) -> None:
-    """
-    Raises:
-        UserError: two classes of a list have one name, so that a name is no class.
-    """
-    if twice := next((name for k, name in enumerate(names) if name in names[:k]), None):
-        raise UserError(f"{file}: {twice!r} is the name of two classes; expected each once (--labels)")
-
-
 def class_names(annotation: Annotation, given: Sequence[str] | None = None) -> list[str]:
     """Names of the classes 1, 2, ...: those given, or those annotated in alphabetical order.
 
