@@ -34,7 +34,7 @@ CONFIG = "configs/recognition/tsm/tsm_motion_demo.yaml"
 # files of the engine that are training or evaluation; all other lines of the room belong elsewhere
 ENGINE = re.compile(
     r"(trainer|training|testing|train|test|hooks|evaluate|collectors?|checkpoint|resuming|distributed|rank_\w+"
-    r"|averaging|batch_norm|log|data_summary|precision|__init__)\.py"
+    r"|averaging|batch_norms|file_averages|log|data_summary|precision|__init__)\.py"
 )
 # lines of the package that only the repository needs, at their present and their earlier places
 REPOSITORY_ONLY = re.compile(

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("-c, -o: of --bn_batches N, which renews batch norms; the mean of the weights needs neither")
     config = options.read_run_config(args) if args.config else None
     from paddlevideo.engine import distributed
-    from paddlevideo.engine.averaging import average_files
+    from paddlevideo.engine.file_averages import average_files
 
     if args.bn_batches:
         distributed.set_up(args.device)

@@ -22,7 +22,7 @@ import paddle
 
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint, distributed
-from paddlevideo.engine.averaging import RunningStatistics
+from paddlevideo.engine.batch_norms import RunningStatistics
 from paddlevideo.engine.checkpoint import RunFolder, numpy_state
 from paddlevideo.engine.evaluate import tensors
 from paddlevideo.engine.hooks import Hook

@@ -21,7 +21,8 @@ from paddlevideo.classes import (
 )
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint, distributed
-from paddlevideo.engine.averaging import EMAHook, PreciseBNHook, SWAHook
+from paddlevideo.engine.averaging import EMAHook, SWAHook
+from paddlevideo.engine.batch_norms import PreciseBNHook
 from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.data_summary import log_data
 from paddlevideo.engine.hooks import CheckpointHook, Hook, LogHook, ValidateHook

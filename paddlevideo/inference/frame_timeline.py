@@ -21,7 +21,7 @@ from paddlevideo.inference.stream import FileStream, LiveStream
 from paddlevideo.inference.stream_clips import ClipOfWindow, StreamClips
 from paddlevideo.inference.video_timeline import VideoTimeline
 from paddlevideo.inference.windows import Steps
-from paddlevideo.loader.decode.packets import to_rgb
+from paddlevideo.loader.decode.rgb import to_rgb
 from paddlevideo.memory import within_memory
 from paddlevideo.spans import Span
 

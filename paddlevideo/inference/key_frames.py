@@ -16,9 +16,10 @@ from paddlevideo.errors import UserError
 from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
-from paddlevideo.loader.decode.packets import orientation, size_remark, to_rgb
 from paddlevideo.loader.decode.pyav_sequential import decode_all
 from paddlevideo.loader.decode.reader import Damaged, EachFrame, FrameBuffer
+from paddlevideo.loader.decode.rgb import orientation, to_rgb
+from paddlevideo.loader.decode.sequential import size_remark
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
 from paddlevideo.settings import DEFAULT_SEED

@@ -25,8 +25,8 @@ from paddlevideo.addresses import without_secrets
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.recording import PacketRing, kept
 from paddlevideo.loader.decode import VideoReadError, open_video
-from paddlevideo.loader.decode.packets import decode_all
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged
+from paddlevideo.loader.decode.sequential import decode_all
 from paddlevideo.ranges import NonNegative, Positive
 from paddlevideo.settings import Checked
 
@@ -126,7 +126,7 @@ class TimedFrame:
     Args:
         time_s: since the first frame, by the clock of the packets; a live source that was interrupted goes on by the
             time that has passed.
-        frame: ``av.VideoFrame``; ``packets.to_rgb`` makes an array of it.
+        frame: ``av.VideoFrame``; ``rgb.to_rgb`` makes an array of it.
         period_s: from one frame to the next, by the rate that the source states.
         live: of a source that stalls, and whose frames may be dropped; in a file a picture is shown until the next one.
     """

@@ -11,8 +11,8 @@ from paddlevideo.drawing import Bar, bars_picture, with_bars
 from paddlevideo.inference.stream import Address, FileStream, TimedFrame
 from paddlevideo.inference.video_output import as_shown, shown_frames
 from paddlevideo.loader.decode import open_video
-from paddlevideo.loader.decode.packets import to_rgb
 from paddlevideo.loader.decode.reader import Damaged
+from paddlevideo.loader.decode.rgb import to_rgb
 from paddlevideo.spans import SpanTable
 from paddlevideo.video_files import write_video
 

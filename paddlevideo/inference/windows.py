@@ -12,8 +12,8 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.stream import TimedFrame
-from paddlevideo.loader.decode.packets import to_rgb
 from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader
+from paddlevideo.loader.decode.rgb import to_rgb
 
 _SAME_S = 1e-6  # seconds that are equal but for rounding
 _MAX_BYTES = 2 << 30

@@ -13,7 +13,7 @@ import pytest
 from paddlevideo.classes import UNKNOWN, write_weights
 from paddlevideo.config import Config
 from paddlevideo.engine import checkpoint
-from paddlevideo.engine.averaging import renew_batch_norms
+from paddlevideo.engine.batch_norms import renew_batch_norms
 from paddlevideo.engine.checkpoint import RunFolder
 from paddlevideo.engine.precision import Precision
 from paddlevideo.engine.trainer import Trainer, _ranks

@@ -45,7 +45,8 @@ def inspect(file: Path, name: str) -> tuple[dict[str, Any], Any]:
         UserError: no video, a damaged one, or too large.
     """
     from paddlevideo.loader.decode import open_video
-    from paddlevideo.loader.decode.packets import OpenVideo, orientation
+    from paddlevideo.loader.decode.packets import OpenVideo
+    from paddlevideo.loader.decode.rgb import orientation
 
     with open_video(file, max_pixels=MAX_PIXELS) as reader:
         times, fps, count = reader.times(), reader.fps, len(reader)
@@ -104,7 +105,7 @@ def pictures(video: Any, facts: dict[str, Any], target: Path) -> dict[str, Any]:
     import cv2
     import numpy as np
 
-    from paddlevideo.loader.decode.packets import to_rgb
+    from paddlevideo.loader.decode.rgb import to_rgb
 
     count = min(STRIP, facts["num_frames"])
     every_s = facts["duration_s"] / count

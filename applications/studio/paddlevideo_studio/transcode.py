@@ -33,7 +33,8 @@ def transcode(source: Path, target: Path, progress: Callable[[float], None]) -> 
     import numpy as np
 
     from paddlevideo.inference.stream import Address, FileStream
-    from paddlevideo.loader.decode.packets import OpenVideo, orientation, to_rgb
+    from paddlevideo.loader.decode.packets import OpenVideo
+    from paddlevideo.loader.decode.rgb import orientation, to_rgb
     from paddlevideo.safe_io import write_atomic
     from paddlevideo.video_files import require_encoder
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.decode.packets import upright
 from paddlevideo.loader.decode.pyav_sequential import SurveyedReader
 from paddlevideo.loader.decode.reader import MAX_PIXELS, EachFrame, FrameBuffer, VideoReadError
+from paddlevideo.loader.decode.rgb import upright
 
 
 class CV2Reader(SurveyedReader, backend="cv2"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paddlevideo.loader.decode.packets import OpenVideo, error_lines
+from paddlevideo.loader.decode.ffmpeg_errors import error_lines
+from paddlevideo.loader.decode.packets import OpenVideo
 from paddlevideo.loader.decode.reader import MAX_PIXELS, check_file, open_video
 
 _CONTAINER_S = 1e-6  # unit of a container's duration

@@ -23,7 +23,9 @@ import numpy as np
 
 from paddlevideo.errors import DamagedFileError
 from paddlevideo.findings import plural
-from paddlevideo.loader.decode.packets import OpenVideo, PacketTable, error_lines, orientation, to_rgb
+from paddlevideo.loader.decode.ffmpeg_errors import error_lines
+from paddlevideo.loader.decode.packets import OpenVideo, PacketTable
+from paddlevideo.loader.decode.rgb import orientation, to_rgb
 from paddlevideo.safe_io import reading, write_atomic
 
 ENDING = ".videoindex"
@@ -50,7 +52,7 @@ class IndexedVideo:
         num_frames: exact.
         fps: as of the reader; 0.0: unknown.
         size: stored width and height of the first frame.
-        orientation: of the first frame (``packets.orientation``).
+        orientation: of the first frame (``rgb.orientation``).
         track: number of the track among the video tracks.
         header: ``OpenVideo.digest``.
         is_unusual: there is a remark that only reading the whole file gives.

@@ -19,23 +19,14 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
+from paddlevideo.loader.decode.ffmpeg_errors import Line, error_lines, is_random_access
 from paddlevideo.loader.decode.index import IndexedVideo, described
 from paddlevideo.loader.decode.memory import MemoryVideo, Source
-from paddlevideo.loader.decode.packets import (
-    NO_STAMP,
-    Line,
-    OpenVideo,
-    PacketTable,
-    clock,
-    decode_all,
-    error_lines,
-    is_random_access,
-    size_check,
-    size_remark,
-    to_rgb,
-)
+from paddlevideo.loader.decode.packets import NO_STAMP, OpenVideo, PacketTable, size_check
 from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
 from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader, OutdatedIndex, VideoReadError
+from paddlevideo.loader.decode.rgb import to_rgb
+from paddlevideo.loader.decode.sequential import clock, decode_all, size_remark
 
 _MAX_CACHED = 16  # 3 MB each, for a quarter of an hour at 30 frames per second
 _LONG = 5000  # packets

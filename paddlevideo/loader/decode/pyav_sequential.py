@@ -11,8 +11,10 @@ import numpy as np
 from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode.index import IndexedVideo, described
 from paddlevideo.loader.decode.memory import Source
-from paddlevideo.loader.decode.packets import OpenVideo, Survey, clock, decode_all, survey, to_rgb
+from paddlevideo.loader.decode.packets import OpenVideo
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, EachFrame, FrameBuffer, FrameReader, OutdatedIndex
+from paddlevideo.loader.decode.rgb import to_rgb
+from paddlevideo.loader.decode.sequential import Survey, clock, decode_all, survey
 
 _MAX_DIFFERENCE = 30  # levels of 255, mean over a picture; other ways from YUV to RGB differ by less than 10
 

@@ -18,7 +18,7 @@ from paddlevideo.classes import UNKNOWN, classes_of_weights
 from paddlevideo.downloads import cache
 from paddlevideo.downloads.cache import Cache, Wanted, local_weights
 from paddlevideo.downloads.index import Entry, file_name
-from paddlevideo.engine.averaging import average_files
+from paddlevideo.engine.file_averages import average_files
 from paddlevideo.errors import DamagedFileError, UnsafeFileError, UserError
 from paddlevideo.modeling.weights import read_weights
 from paddlevideo.safe_io import write_pickle

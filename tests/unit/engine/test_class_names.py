@@ -10,7 +10,7 @@ import yaml
 
 from paddlevideo.classes import Classes, agreed, classes_of_config, classes_of_weights, order_in
 from paddlevideo.config import Config
-from paddlevideo.engine.averaging import average_files
+from paddlevideo.engine.file_averages import average_files
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.inference.export import export

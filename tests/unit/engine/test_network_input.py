@@ -9,7 +9,7 @@ from paddlevideo.build import load_run_config
 from paddlevideo.classes import Classes, write_weights
 from paddlevideo.cli.main import main
 from paddlevideo.config import Config
-from paddlevideo.engine.averaging import average_files
+from paddlevideo.engine.file_averages import average_files
 from paddlevideo.engine.training import train
 from paddlevideo.errors import UserError
 from paddlevideo.inference.export import export

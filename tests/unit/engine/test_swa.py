@@ -13,7 +13,7 @@ from paddle import nn
 
 from paddlevideo.build import load_run_config
 from paddlevideo.config import Config
-from paddlevideo.engine.averaging import batch_norms
+from paddlevideo.engine.batch_norms import batch_norms
 from paddlevideo.engine.training import train
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.safe_io import read_pickle

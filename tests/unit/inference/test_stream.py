@@ -15,7 +15,7 @@ from paddlevideo.errors import UserError
 from paddlevideo.inference.stream import Address, LiveSettings, open_stream
 from paddlevideo.inference.windows import Steps, Windows
 from paddlevideo.loader.decode import VideoReadError, open_video
-from paddlevideo.loader.decode.packets import to_rgb
+from paddlevideo.loader.decode.rgb import to_rgb
 from tests.clips import damage, frame_numbers, numbered_frames, write_clip
 from tests.servers import RtspServer, answer, answer_with, files, h264, http_server, jpegs, mjpeg
 
