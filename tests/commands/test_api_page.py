@@ -33,6 +33,7 @@ def place(tmp_path, tiny_ava, monkeypatch):
     write_proposals("people.pkl", {key.replace(tiny_ava.video_id, "people"): value for key, value in boxes.items()})
 
 
+@pytest.mark.slow
 def test_the_blocks_run(place, capsys, monkeypatch):
     from paddlevideo.inference import export as export_module
 

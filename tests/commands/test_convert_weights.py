@@ -32,6 +32,7 @@ from tests.commands.foreign_weights import (
 )
 from tests.parity import golden
 from tests.parity.runner import model_section
+from tests.slow_cases import some_slow
 from tests.tiny import distilled, make_clips, save, tsm_config
 from tests.torch_writer import Tensor, write_legacy, write_zip
 
@@ -321,7 +322,7 @@ def test_paddleclas_weights_begin_a_network_that_classifies_by_itself(name, conv
     assert f"The keys are those of MODEL.backbone {{name: {name}" in refused
 
 
-@pytest.mark.parametrize("backbone_only", [False, True], ids=["whole", "backbone"])
+@pytest.mark.parametrize("backbone_only", some_slow([False, True], bool), ids=["whole", "backbone"])
 @pytest.mark.parametrize(
     "kind",
     ["not shifted", "shifted", "shifted twice", "whole blocks shifted", "pooled", "non-local", "without non-local",

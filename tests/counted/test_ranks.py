@@ -17,7 +17,7 @@ _COST = {
 }
 
 
-@pytest.mark.parametrize("backend", _COST)
+@pytest.mark.parametrize("backend", ["GLOO", pytest.param("NCCL", marks=pytest.mark.slow)])
 def test_a_step_of_two_ranks_reads_once_exchanges_once_and_uses_no_store(clips, tmp_path, backend):
     config = tsm_config(clips, tmp_path / "run") | {"epochs": 2, "GRADIENT_ACCUMULATION": {"num_iters": 2}}
     file = save(config, tmp_path / "config.yaml")

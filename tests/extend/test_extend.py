@@ -189,6 +189,7 @@ def test_two_ranks_have_the_users_classes(work, tmp_path):
     assert list((tmp_path / "out").glob("*_best.pdparams"))
 
 
+@pytest.mark.slow
 def test_an_export_runs_a_transform_of_the_user_only_by_name_and_unchanged(work, tmp_path):
     """The pipeline of a test with a transform of the user's is the one of the prediction."""
     test = "{transform: [{Scale: {short_size: 256}}, {CenterCrop: {target_size: 224}}, {RandomGray: {p: 1.0}}, "

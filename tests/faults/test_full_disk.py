@@ -37,6 +37,7 @@ def run(config_file, *words):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.scorecard(18)
 def test_a_run_ends_in_one_line_keeps_its_older_point_and_goes_on_when_there_is_room(clips, tmp_path, small_disk):
     whole = tsm_config(clips, tmp_path / "whole") | {"checkpoint_steps": 1, "keep_checkpoints": NUM_STEPS}

@@ -107,7 +107,11 @@ def main(*arguments) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.scorecard(30)
-@pytest.mark.parametrize("points", [[], ["-o", "checkpoint_steps=1"]], ids=["epoch ends", "every step"])
+@pytest.mark.parametrize(
+    "points",
+    [pytest.param([], marks=pytest.mark.slow), ["-o", "checkpoint_steps=1"]],
+    ids=["epoch ends", "every step"],
+)
 def test_a_rate_that_is_far_too_high_stops_the_run_and_a_lower_one_goes_on(clips, tmp_path, points):
     config = tsm_config(clips, tmp_path / "out")
     del config["OPTIMIZER"]["grad_clip"]

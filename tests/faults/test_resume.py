@@ -209,7 +209,7 @@ def _start(config_file, *arguments):
 
 
 @pytest.mark.scorecard(21)
-@pytest.mark.parametrize("workers, kill_at", [(0, 2), (2, 7)])
+@pytest.mark.parametrize("workers, kill_at", [pytest.param(0, 2, marks=pytest.mark.slow), (2, 7)])
 def test_sigkill_at_a_step_and_resume_is_bit_identical(clips, uninterrupted, tmp_path, workers, kill_at):
     output = tmp_path / "run"
     config = config_for(clips, output).to_dict()

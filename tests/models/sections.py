@@ -58,6 +58,8 @@ RECOGNIZERS = {
     "slowfast paddlevideo": section("Recognizer3D", "ResNetSlowFast", "SlowFastHead", 320, width_per_group=8, alpha=2,
         beta=4),
 }  # fmt: skip
+# what runs in make test where every network is a slow test: one of each framework, and the newest blocks
+QUICK = {"tsm", "timesformer", "slowonly", "pptsm v2"}
 LARGER = {"pptsm mobilenet v3", "pptsm v2", "pptsm v2 gates"}  # at 32 the last of their many norms see single pixels
 SIZES = {
     name: 64 if own["backbone"].get("depth") in (50, 101) or name in LARGER else 32 for name, own in RECOGNIZERS.items()

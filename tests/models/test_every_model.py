@@ -14,7 +14,8 @@ from paddlevideo.modeling import build_framework
 from paddlevideo.modeling.weights import load_pretrained
 from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS, LOSSES
 from paddlevideo.safe_io import write_pickle
-from tests.models.sections import FRAMES, NORMALIZATION, RECOGNIZERS, SIZES, build, clips, section
+from tests.models.sections import FRAMES, NORMALIZATION, QUICK, RECOGNIZERS, SIZES, build, clips, section
+from tests.slow_cases import some_slow
 from tests.unit.modeling.test_fast_rcnn import KINDS as DETECTORS
 from tests.unit.modeling.test_fast_rcnn import section as detector
 
@@ -98,7 +99,7 @@ def test_a_training_step_reaches_every_parameter_and_lowers_the_loss(name):
     assert float(network(batch)["loss"]) < float(outputs["loss"])
 
 
-@each
+@pytest.mark.parametrize("name", some_slow(RECOGNIZERS, lambda name: name not in QUICK))
 def test_the_static_program_gives_the_same_for_any_number_of_clips(name, tmp_path):
     network, imgs = build(name), clips(name, views=2)
     for layer in network.sublayers():  # non-local blocks and residual branches are silent at the start

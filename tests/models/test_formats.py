@@ -14,6 +14,7 @@ from paddlevideo.inference.runtimes.base import BACKENDS, LIBRARIES
 from paddlevideo.inference.video_bank import Window
 from paddlevideo.modeling.exported_weights import names_of, unnamed, variables_of
 from tests.models.sections import FRAMES, RECOGNIZERS, SIZES, build
+from tests.slow_cases import some_slow
 from tests.unit.modeling.test_fast_rcnn import KINDS, T, detector
 
 WINDOW = Window(window_s=3, max_features=2, channels=24)
@@ -56,9 +57,7 @@ def network_of(name):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("paddle2onnx") is None, reason="paddle2onnx is not installed")
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in NAMES]
-)
+@pytest.mark.parametrize("name", some_slow(NAMES, lambda name: name not in QUICK))
 def test_every_form_gives_the_network_s_scores(name, tmp_path):
     """One clip and three; 0, 1, 7 and 40 boxes, two sizes of pictures."""
     forms = [form for form in BACKENDS[1:] if importlib.util.find_spec(LIBRARIES[form])]
@@ -78,9 +77,7 @@ def test_every_form_gives_the_network_s_scores(name, tmp_path):
     assert all(difference.absolute <= TOLERANCE for difference in found.values()), found
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in NAMES]
-)
+@pytest.mark.parametrize("name", some_slow(NAMES, lambda name: name not in QUICK))
 def test_every_weight_is_found_again_in_the_program(name, tmp_path):
     network, clip = network_of(name)
     network.eval()

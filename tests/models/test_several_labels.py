@@ -9,7 +9,8 @@ import pytest
 from paddlevideo.inference.export import save_program
 from paddlevideo.modeling import build_framework
 from paddlevideo.registry import LOSSES
-from tests.models.sections import NORMALIZATION, RECOGNIZERS, clips
+from tests.models.sections import NORMALIZATION, QUICK, RECOGNIZERS, clips
+from tests.slow_cases import some_slow
 
 LABELS = [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
 OF_SEVERAL = [name for name in LOSSES.names() if LOSSES.entry(name).constants.get("multi_label")]
@@ -46,7 +47,7 @@ def check(network, imgs, folder):
     np.testing.assert_allclose(paddle.jit.load(str(folder / "m"))(imgs).numpy(), scores, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", RECOGNIZERS)
+@pytest.mark.parametrize("name", some_slow(RECOGNIZERS, lambda name: name not in QUICK))
 def test_every_network(name, tmp_path):
     network, imgs = build(name), clips(name)
     assert network.multi_label

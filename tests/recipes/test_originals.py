@@ -386,9 +386,8 @@ def test_slowfast_s_network_has_the_values_of_the_reference(multigrid, count):
     assert list(state["head.projection.weight"].shape) == [2304, 400]
 
 
-@pytest.mark.parametrize(
-    "multigrid", [pytest.param(False, marks=pytest.mark.slow), True], ids=["slowfast", "slowfast_multigrid"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("multigrid", [False, True], ids=["slowfast", "slowfast_multigrid"])
 def test_paddlevideo_s_slowfast_files_run_as_they_are(multigrid, clips, tmp_path, capsys, monkeypatch):
     import main as command
 

@@ -29,6 +29,7 @@ from tests.recipes.leaves import (
     reduce,
     reduce_detector,
 )
+from tests.slow_cases import some_slow
 from tests.tiny import make_clips, moving_square, run_test
 
 NO_LISTS = {"VideoDataset": "videos", "SFVideoDataset": "videos", "FrameDataset": "frames", "SpanDataset": "spans",
@@ -203,11 +204,6 @@ def dense(sample):
     return "Dense" in sample["name"] or sample.get("dense_sample", False)
 
 
-def some_slow(files, slow):
-    """Cases of which the costly ones run with the slow tests."""
-    return [pytest.param(file, marks=[pytest.mark.slow] if slow(file) else []) for file in files]
-
-
 SAMPLES = {file: sample for file, sample, _ in FAMILY}
 
 
@@ -221,12 +217,8 @@ def test_every_network_is_tested_through_its_protocol(file, small, tmp_path):
     assert figures["num_samples"] == 1
 
 
-ALIKE = ("1x1x16", "embedded", "dot_product", "r101")  # close relatives of another network here
-
-
-@pytest.mark.parametrize(
-    "file", some_slow(NETWORKS, lambda file: any(part in file.stem for part in ALIKE)), ids=lambda file: file.stem
-)
+@pytest.mark.slow  # every network's program is compared in tests/models, too
+@pytest.mark.parametrize("file", NETWORKS, ids=lambda file: file.stem)
 def test_every_network_exports_what_it_is(file, small, tmp_path):
     """The export itself compares program and network, and refuses a difference."""
     config = small(file)

@@ -159,7 +159,7 @@ runpy.run_path("main.py", run_name="__main__")
 
 
 @pytest.mark.scorecard(17)
-@pytest.mark.parametrize("at, left", [("step_00000001", 0), ("step_00000003", 2)])
+@pytest.mark.parametrize("at, left", [pytest.param("step_00000001", 0, marks=pytest.mark.slow), ("step_00000003", 2)])
 def test_a_kill_while_a_point_is_written_leaves_the_older_ones(clips, tmp_path, at, left):
     config = config_for(clips, tmp_path / "run").to_dict()
     file = save(config, tmp_path / "config.yaml")

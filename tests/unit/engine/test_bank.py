@@ -116,6 +116,7 @@ def launch_two_ranks(command, folder):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_bank_of_one(tiny_ava, whole, tmp_path):
     out = tmp_path / "two.bank"
     command = ["tools/build_feature_bank.py", "-c", str(tiny_ava.config), "-w", str(tiny_ava.weights), "--split"]

@@ -66,6 +66,7 @@ def test_two_ranks_take_the_steps_of_one_process_with_the_joined_batch(tmp_path,
     assert figures[0]["top1"] == figures[1]["top1"]
 
 
+@pytest.mark.slow
 def test_only_rank_zero_writes_and_test_gathers_every_video_once(tmp_path, clips):
     config = timesformer_config(clips, tmp_path / "run")
     config["epochs"] = 1
@@ -133,7 +134,8 @@ with distributed.collective():
 """
 
 
-@pytest.mark.parametrize("limit_s", ["4", pytest.param("45", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("limit_s", ["4", "45"])
 def test_a_rank_that_stops_in_a_collective_is_named(tmp_path, limit_s):
     """Within gloo's 30 s, and after them, when gloo has given up with a text that names nobody."""
     (tmp_path / "stop.py").write_text(STOPPED_IN_A_COLLECTIVE)
@@ -176,6 +178,7 @@ def job(tmp_path, clips):
             process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.scorecard(27)
 def test_a_dead_rank_brings_the_job_down(tmp_path, clips, job):
     process = job(timesformer_config(clips, tmp_path / "run") | {"epochs": 500}, at_least=3)
@@ -184,7 +187,8 @@ def test_a_dead_rank_brings_the_job_down(tmp_path, clips, job):
 
 
 @pytest.mark.scorecard(28)
-@pytest.mark.parametrize("stopped, log", [pytest.param("0", "log.rank1.txt", marks=pytest.mark.slow), ("1", "log.txt")])
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped, log", [("0", "log.rank1.txt"), ("1", "log.txt")])
 def test_a_stopped_rank_brings_the_job_down_and_is_named(tmp_path, clips, job, stopped, log):
     config = timesformer_config(clips, tmp_path / "run") | {"epochs": 500}
     process = job(config, at_least=3, PADDLEVIDEO_HANG_LIMIT_S="4")
@@ -257,6 +261,7 @@ def test_a_fresh_start_beside_another_run_is_refused_on_every_rank_without_hangi
     assert (tmp_path / "run" / "TimeSformer_epoch_00002.pdparams").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.scorecard(30)
 def test_a_nan_clip_on_one_rank_is_named_by_rank_0_and_no_rank_takes_the_step(tmp_path, clips):
     config = tsm_config(clips, tmp_path / "run") | {"epochs": 1}
@@ -268,6 +273,7 @@ def test_a_nan_clip_on_one_rank_is_named_by_rank_0_and_no_rank_takes_the_step(tm
     assert all(np.isfinite(value).all() for value in weights.values())
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_between_two_exchanges_stops_all_at_the_same_step(tmp_path, clips):
     config = tsm_config(clips, tmp_path / "run") | {"epochs": 3}
     script = (str(Path(__file__).with_name("signal_to_one_rank.py")),)
@@ -279,6 +285,7 @@ def test_a_signal_to_one_rank_between_two_exchanges_stops_all_at_the_same_step(t
     assert points[-1] == "TSM_step_00000003"
 
 
+@pytest.mark.slow
 def test_all_ranks_stop_at_the_step_in_which_the_time_of_one_is_up(tmp_path, clips):
     config = tsm_config(clips, tmp_path / "run") | {"epochs": 3}
     script = (str(Path(__file__).with_name("signal_to_one_rank.py")),)

@@ -84,6 +84,7 @@ def test_a_resumed_run_has_the_same_bits(step, whole, clips, tmp_path):
             assert np.array_equal(ours[key], value) if isinstance(value, np.ndarray) else ours[key] == value, key
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(clips, tmp_path, whole):
     config = multigrid_config(clips, tmp_path / "run")
     config["DATASET"]["num_workers"] = 2

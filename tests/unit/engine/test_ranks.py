@@ -115,7 +115,10 @@ def test_a_deadlocked_main_thread_is_a_rank_that_hangs(ranks):
 
 
 @pytest.mark.scorecard(27)
-@pytest.mark.parametrize("scene, killed", [("barriers", 0), ("barriers", 1), ("forked", 1)])
+@pytest.mark.parametrize(
+    "scene, killed",
+    [("barriers", 0), ("barriers", 1), pytest.param("forked", 1, marks=pytest.mark.slow)],
+)
 def test_a_killed_rank_ends_the_others(ranks, scene, killed):
     processes = ranks(scene, world=3)
     processes[killed].kill()
@@ -126,12 +129,14 @@ def test_a_killed_rank_ends_the_others(ranks, scene, killed):
             assert "ended before the others" in text
 
 
+@pytest.mark.slow
 def test_long_work_and_long_waiting_are_no_hang(ranks):
     (code, waiting), (other_code, _) = [ending(process) for process in ranks("long work")]
     assert code == other_code == 0
     assert re.search(r"waiting for \d s for rank 1 \(.*, last heartbeat 0 s ago\)", waiting)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_stopped_as_a_whole_goes_on(ranks):
     processes = ranks("many barriers")
     for action in (signal.SIGSTOP, signal.SIGCONT):

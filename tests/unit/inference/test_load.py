@@ -139,6 +139,7 @@ print(json.dumps([imports, paddlevideo.load(model, *weights, imports=imports).pr
 """
 
 
+@pytest.mark.slow
 def test_classes_of_ones_own_come_by_imports_and_with_exports(tiny, tmp_path):
     from paddlevideo.inference.export import export
 

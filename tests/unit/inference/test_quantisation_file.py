@@ -98,7 +98,7 @@ def test_its_mistakes_are_named(here, capsys):
 
 @needs_libraries
 @needs_converter
-@pytest.mark.parametrize("up", ["", "../../"])
+@pytest.mark.parametrize("up", ["", pytest.param("../../", marks=pytest.mark.slow)])
 def test_export_calibrates_in_list_order_and_predict_runs_the_result(here, up, tiny, capsys):
     assert main(["export", "-c", write(here, quantisation_file(up))]) == 0
     printed = capsys.readouterr().out

@@ -248,6 +248,7 @@ def test_export_notes_the_choice_and_prints_the_table(tiny, tmp_path, monkeypatc
     assert any("ONNX Runtime, 4 threads: 94.0 ms" in line and "too large, not used" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_timing_anew_runs_the_model_in_processes_of_their_own(copy, tiny, monkeypatch, capsys):
     ways = [Timed("paddle", cpu_threads=1), Timed("paddle", precision="int8", cpu_threads=1)]
     monkeypatch.setattr(timing, "_ways", lambda files: ways)

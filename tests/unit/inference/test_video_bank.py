@@ -174,6 +174,7 @@ def test_a_bank_is_used_again_if_it_is_the_right_one(tiny_ava, lfb, predict, tmp
         assert bank.read_bytes() != content
 
 
+@pytest.mark.slow
 def test_the_models_own_backbone_makes_a_bank_of_every_second(tiny_ava, lfb, predict, tmp_path, monkeypatch):
     """With a detector, key frames of the prediction are others than those of the bank; each is read once."""
     import paddlevideo.inference.detector as module

@@ -98,6 +98,7 @@ def test_a_run_prints_it_once(clips, tmp_path, words):
     assert "Traceback" not in text
 
 
+@pytest.mark.slow
 def test_an_export_that_names_it_predicts_the_same(tiny, tmp_path):
     folder = shutil.copytree(tiny.folder, tmp_path / "exported")
     file = folder / "inference.yml"

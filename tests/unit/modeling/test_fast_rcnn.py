@@ -8,6 +8,7 @@ from paddle import nn
 from paddlevideo.config.checking import check
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.modeling.frameworks.build import build_deployed, build_framework
+from tests.slow_cases import some_slow
 
 K, T = 6, 8
 NORMALIZATION = ([0.45] * 3, [0.225] * 3)
@@ -175,7 +176,7 @@ class Scores(nn.Layer):
         return self.network.predict_scores(imgs, boxes, boxes_num)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some_slow(KINDS, lambda kind: kind != "context"))
 def test_the_exported_program_takes_any_number_of_boxes_and_clips(kind, tmp_path):
     network = detector(**KINDS[kind])
     spec = network.input_spec(batch())

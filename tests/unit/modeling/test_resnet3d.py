@@ -144,7 +144,7 @@ def test_clips_that_cannot_be_divided_are_refused(kind, frames):
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind is ResNetSlowFast else kind for kind in SMALL]
+    "kind", [kind if kind is ResNet3dSlowOnly else pytest.param(kind, marks=pytest.mark.slow) for kind in SMALL]
 )
 def test_a_static_program_takes_any_number_of_clips_of_any_size(kind, tmp_path):
     network = tiny(kind)
