@@ -19,6 +19,7 @@ from paddlevideo.manifest import SUFFIX, read_manifest, read_note
 from paddlevideo.weight_names import is_export, read_names
 
 KEY = "input"  # field of the note beside a weights file
+FPS = "fps"  # in it: lowest and highest usual frame rate of the training videos, where the clips depend on it
 _LEARNED = ("train", "valid", "test")  # the first of them that there is; all make the same (``check_inputs``)
 _TOLERANCE = 1e-5  # 58.395 / 255 is 0.229 but for rounding
 
@@ -44,7 +45,8 @@ def input_of_weights(path: str | Path) -> dict[str, Any] | None:
         path: as of ``classes.classes_of_weights``, which compares its digest.
 
     Returns:
-        As ``input_of``; None where it is unknown: there is no note, or one of an earlier version.
+        As ``input_of``, with ``fps`` where training knew it; None: unknown, as there is no note, or one of an earlier
+        version.
 
     Raises:
         DamagedFileError: the note's field is not as training writes it.
@@ -67,7 +69,21 @@ def _checked(value: Any, where: Path) -> dict[str, Any] | None:
     is_whole = isinstance(value, dict) and {"steps", "mean", "std"} <= value.keys()
     if not is_whole or not isinstance(value["steps"], dict):
         raise DamagedFileError(f"{where}: damaged: {KEY}: expected steps, mean and std, got {value!r:.80}")
+    if FPS in value:
+        check_rates(value[FPS], f"{where}: damaged: {KEY}")
     return value
+
+
+def check_rates(value: Any, where: str) -> tuple[float, float]:
+    """A stored pair of frame rates.
+
+    Raises:
+        DamagedFileError: it is none.
+    """
+    is_pair = isinstance(value, list) and len(value) == 2 and all(type(rate) in (int, float) for rate in value)
+    if not is_pair or not 0 < value[0] <= value[1] < np.inf:
+        raise DamagedFileError(f"{where}: {FPS}: expected [lowest, highest] frames per second, got {value!r:.80}")
+    return float(value[0]), float(value[1])
 
 
 def same_input(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -96,6 +112,8 @@ def compare_input(
 ) -> None:
     """Compares what weights were trained on with what the pipelines give.
 
+    Where the weights' scores are used, the pipelines receive the frame rates of the training (``learned_fps``).
+
     Args:
         weights: the file.
         refuses: the weights' scores are used, so that other clips are an error; else they are a start.
@@ -109,6 +127,9 @@ def compare_input(
     if not theirs or not mine:
         return
     weights = name or weights
+    if refuses and FPS in theirs:
+        for pipeline in pipelines.values():
+            pipeline.learned_fps = check_rates(theirs[FPS], str(weights))
     for name in sorted(theirs["steps"].keys() ^ mine["steps"].keys()):
         have, lack = ("was", "PIPELINE has no") if name in theirs["steps"] else ("was not", "PIPELINE has")
         line = f"{weights}: {have} trained on clips of {name}, and {lack} {name}"

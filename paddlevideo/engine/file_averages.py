@@ -19,8 +19,8 @@ from paddlevideo.engine.checkpoint import Arrays, numpy_state
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.modeling.weights import load_weights, read_weights
+from paddlevideo.network_input import FPS, compare_input, input_of_weights, same_input
 from paddlevideo.network_input import KEY as INPUT
-from paddlevideo.network_input import compare_input, input_of_weights, same_input
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED
 from paddlevideo.weight_names import weights_file
@@ -116,7 +116,10 @@ def _common_input(files: Sequence[Path]) -> dict[str, Any] | None:
                 f"{file}: was trained on other clips than {known[0][0]} (their PIPELINEs differ in what a "
                 "picture shows or how it is normalised); they cannot be averaged"
             )
-    return found[0] if all(found) else None
+    if not all(found):
+        return None
+    rates = [clips[FPS] for clips in found if FPS in clips]
+    return found[0] | ({FPS: [min(low for low, _ in rates), max(high for _, high in rates)]} if rates else {})
 
 
 def _renewed(mean: Arrays, config: Config, bn_batches: int, target: Path) -> tuple[Arrays, int]:

@@ -34,12 +34,13 @@ from paddlevideo.engine.run_report import MakeReport, ReportHook
 from paddlevideo.engine.stopping import EarlyStopHook, TimeLimitHook
 from paddlevideo.engine.trainer import Trainer
 from paddlevideo.errors import UserError
+from paddlevideo.loader.headers import frame_rates
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.mirroring import settle_flip
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.multigrid import Multigrid
+from paddlevideo.network_input import FPS, compare_input, input_of, pretrained_files
 from paddlevideo.network_input import KEY as INPUT
-from paddlevideo.network_input import compare_input, input_of, pretrained_files
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.settings import DEFAULT_SEED, Options, Settings
 from paddlevideo.solver.lr import RateOfRun, ScaledSchedule, SequentialSchedule, UnevenSchedule, build_lr
@@ -131,6 +132,10 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     framework = _network(config, options, folder.classes, pipelines, resumed)
     grid = shapes_of(config, options, pipelines)
     loader = loader_for(config, "train", framework.num_classes, seed, folder.classes, pipelines.get("train"), grid)
+    if distributed.is_main() and (rates := frame_rates(loader)):
+        folder.input[FPS] = rates
+        if "valid" in pipelines:  # its videos of another rate get a remark
+            pipelines["valid"].learned_fps = tuple(rates)
     log_data(loader, "train", folder.classes)
     accumulate = _accumulation(settings)
 

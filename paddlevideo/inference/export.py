@@ -55,7 +55,7 @@ from paddlevideo.inference.runtimes.paddle import PARAMS_SUFFIX, PROGRAM_SUFFIXE
 from paddlevideo.inference.timing import time_runtimes
 from paddlevideo.inference.video_bank import WINDOW, Window, window_of
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.network_input import compare_input, input_of
+from paddlevideo.network_input import FPS, compare_input, input_of
 from paddlevideo.safe_io import sha256, write_atomic
 from paddlevideo.weight_names import SUFFIX as NAMES_SUFFIX
 from paddlevideo.weight_names import weights_file, write_names
@@ -163,8 +163,8 @@ def export(
             check = difference.describe() | {form: found.describe() for form, found in of_others.items()}
             detection = {"inputs": inputs, **settings.describe()} if settings else {}
             detection |= {WINDOW: window.describe()} if window else {}
-            more = {"check": check, "detection": detection, "runtime": runtime, "thresholds": thresholds or []}
-            replace(description, **more).write(folder)
+            more = {"check": check, "detection": detection, "runtime": runtime, "fps": clips.get(FPS, [])}
+            replace(description, **more, thresholds=thresholds or []).write(folder)
             write_atomic(folder / (name + CONFIG_SUFFIX), config.to_yaml())
             _move_to_target(folder, output_dir)
     say(f"model ({config['model_name']}) has been already saved in ({output_dir}).")

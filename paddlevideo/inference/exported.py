@@ -21,6 +21,7 @@ from paddlevideo.inference.runtimes.base import BACKENDS, ExportedModel, Runtime
 from paddlevideo.inference.runtimes.choice import doubt, files_of, open_model, resolved
 from paddlevideo.inference.runtimes.paddle import EXPORT_HINT, PARAMS_SUFFIX, PROGRAM_SUFFIXES
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.network_input import check_rates
 from paddlevideo.safe_io import sha256, write_atomic
 from paddlevideo.weight_names import check_thresholds
 
@@ -131,6 +132,7 @@ class Description:
         background: the class of time in which nothing happens, where one was taught; else None.
         thresholds: of several labels per clip, the least score per class that counts as found, K numbers, as the
             validation found them; empty: none were found.
+        fps: lowest and highest usual frame rate of the training videos, where the clips depend on it; empty: unknown.
     """
 
     model_name: str
@@ -154,12 +156,13 @@ class Description:
     int8: dict[str, Any] = field(default_factory=dict)
     background: str | None = None
     thresholds: list[float] = field(default_factory=list)
+    fps: list[float] = field(default_factory=list)
     format_version: int = FORMAT_VERSION
 
     def write(self, folder: Path) -> Path:
         """Writes ``inference.yml`` into ``folder``."""
         values = asdict(self)
-        for key in ("detection", "imports", "runtime", "int8", "background", "thresholds"):
+        for key in ("detection", "imports", "runtime", "int8", "background", "thresholds", "fps"):
             if not values[key]:
                 del values[key]
         ordered = {"format_version": values.pop("format_version"), **values}
@@ -208,6 +211,8 @@ def read_description(folder: Path) -> Description | None:
             f"{path}: score_type: expected {ONE_LABEL} or {MULTI_LABEL}, got {values['score_type']!r}; export the "
             "model again"
         )
+    if values.get("fps"):
+        check_rates(values["fps"], f"{path}: damaged")
     if values.get("thresholds"):
         check_thresholds(values["thresholds"], values["num_classes"], path)
     require_declared(values.get("imports", {}), str(path))
@@ -327,9 +332,10 @@ class Export:
                 "(--config), or export the model again"
             )
         exported = Pipeline.of_export(self.description.pipeline, f"{self.file}: pipeline")
+        given = exported if other is None else Pipeline(other, "PIPELINE.test")
+        given.learned_fps = tuple(self.description.fps) or None
         if other is None:
             return exported
-        given = Pipeline(other, "PIPELINE.test")
         normalization_of({"exported": exported, "test": given}, str(self.file))
         if given.normalization is not None and exported.normalization is None and not exported.normalizes:
             what = "PIPELINE.test has a Normalization, the exported pipeline has none; export with it"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.stream import FileStream, LiveSettings, LiveStream, Status, open_stream
 from paddlevideo.inference.windows import WindowReader, Windows, check_max_fps
 from paddlevideo.loader.decode.reader import Damaged
@@ -154,16 +154,16 @@ class StreamClips:
         stream: FileStream | LiveStream | None = None
         try:
             stream = open_stream(self.text, say, self.damaged, self.live, self.status)
-            yield from self._cut(stream)
+            yield from self._cut(stream, say)
         except UserError as error:
             yield "error", failure_of(error)
         finally:
             if stream is not None:
                 stream.close()
 
-    def _cut(self, stream: FileStream | LiveStream) -> Iterator[tuple[str, Any]]:
-        """The messages with clips, and one with the stream's end."""
-        shown = stream.address.shown
+    def _cut(self, stream: FileStream | LiveStream, say: Say) -> Iterator[tuple[str, Any]]:
+        """The messages with clips, and one with the stream's end.  A remark on windows is made once."""
+        shown, remarks = stream.address.shown, set()
         size: tuple[int, int] | None = None
         found = Windows(stream, self.window_s, self.hop_s, shown, self.max_fps)
         for number, window in enumerate(found):
@@ -171,6 +171,10 @@ class StreamClips:
             size = size or (first.width, first.height)
             sample = {"filename": shown, "index": number, "reader": WindowReader(window, shown, size)}
             sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, number]))
+            for remark in sample.get("remarks", ()):
+                if remark not in remarks:
+                    say(f"{printable(shown)}: window at {window.start_s:g} s: {remark}")
+            remarks.update(sample.get("remarks", ()))
             yield "clip", ClipOfWindow(window.start_s, window.end_s, sample["imgs"])
         yield "end", found.end_s
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -20,6 +21,8 @@ from paddlevideo.safe_io import write_atomic
 log = logging.getLogger("paddlevideo")
 
 LIMIT_S = 30.0
+_NUM_RATES, _RATES_S = 32, 5.0
+_USUAL_RATES = (10, 90)  # percentiles: a few odd videos among many are not what was learned
 
 
 def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = LIMIT_S) -> None:
@@ -67,6 +70,27 @@ def check_headers(loader: ClipLoader, where: str, cache: Path, limit_s: float = 
             f"of damaged ones with -o {where}.damaged=read, or see what is wrong with paddlevideo check-data"
         )
         raise UserError("\n  ".join([f"{where}: {len(problems)} unreadable files", *cut(problems), ways]))
+
+
+def frame_rates(loader: ClipLoader) -> list[float] | None:
+    """The lowest and the highest usual frame rate of a split, from a few of its videos, spread over it.
+
+    Returns:
+        [low, high]; None: the pipeline does not count frames, or no rate is known, as of folders of pictures.
+    """
+    if not loader.pipeline.counts_frames:
+        return None
+    count, start = len(loader.dataset), time.monotonic()
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _NUM_RATES)).astype(np.int64))
+    loader.dataset.expect(chosen)
+    rates = []
+    for index in chosen:
+        with contextlib.suppress(VideoReadError):  # reading it in its turn decides what becomes of it
+            rates.append(loader.pipeline.open(loader.sample(int(index))))
+        if time.monotonic() - start > _RATES_S:
+            break
+    known = [rate for rate in rates if rate > 0]
+    return [round(float(rate), 2) for rate in np.percentile(known, _USUAL_RATES)] if known else None
 
 
 def _stamp(name: str) -> list[int] | None:

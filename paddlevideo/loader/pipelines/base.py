@@ -31,6 +31,8 @@ class Transform(ABC):
         cuts_time: it opens a video and takes a clip's frames of it in one: no step in between can take a part of it.
         side: arguments with the side of its pictures, or [width, height]; of several, one is given.
         clip_s: seconds of video that a clip of a sampling step spans, at 30 frames per second; None: all of it.
+        counts_frames: the frames of its clips lie a number of frames apart, so that the time between them depends on
+            the frame rate of the video.
         clip_frames, clip_side: frames, and side in pixels, of the clips that it gives, where it can give others
             (``shape_of`` in multigrid training); None: it cannot.
         decides_input: its pictures are others than those of a video; weights trained with it go with no others
@@ -52,6 +54,7 @@ class Transform(ABC):
     cuts_time: bool = False
     side: Sequence[str] = ()
     clip_s: float | None = None
+    counts_frames: bool = False
     clip_frames: int | None = None
     clip_side: int | None = None
     decides_input: bool = False

@@ -21,6 +21,7 @@ _BOXES_LEFT = (
 )
 
 _TRIAL_FRAMES, _TRIAL_SIDE = 64, 16  # of a black clip, with which the reading step is found
+_SAME_RATE = 1.5  # the ratio of two frame rates up to which they count as alike: 24 and 30 do, 30 and 60 do not
 
 
 def _each_frame(op: Transform) -> EachFrame | None:
@@ -54,6 +55,10 @@ class Pipeline:
     An operator is a ``Transform``.  Its pictures are uint8 levels 0..255; one that normalises them, to float32, has
     ``normalizes = True``, and nothing else gives floats.
 
+    Attributes:
+        learned_fps: the lowest and the highest frame rate of the videos that the network learned from; None: unknown.
+            Where it ``counts_frames``, a video of another rate gets a remark.
+
     Args:
         section: the mapping below ``PIPELINE.train``, ``.valid`` or ``.test``.
         where: its key path, for messages.
@@ -69,6 +74,7 @@ class Pipeline:
                 where, [f"{where}: expected a mapping of steps (decode, sample, transform), got {section!r}"]
             )
         self.where = where
+        self.learned_fps: tuple[float, float] | None = None
         self._section = _plain(section)
         self._steps: list[tuple[str, str, Transform]] = []
         for here, spec in list(_specs(self._section, where)):
@@ -124,7 +130,8 @@ class Pipeline:
 
         Returns:
             ``steps``: the operators that decide what a picture shows, each with its arguments; ``mean`` and ``std``:
-            three numbers each on the 0..1 scale, None where nothing is normalised, or by an operator of another kind.
+            three numbers each on the 0..1 scale, None where nothing is normalised, or by an operator of another kind;
+            ``fps``: ``learned_fps``, where it is known and the pipeline counts frames.
         """
         specs = [spec for _, spec in _specs(self._section, self.where)]
         deciding = [(name, spec) for (_, name, op), spec in zip(self._steps, specs, strict=True) if op.decides_input]
@@ -134,12 +141,34 @@ class Pipeline:
             "steps": {name: _with_defaults(name, spec) for name, spec in deciding},
             "mean": _numbers(mean),
             "std": _numbers(std),
+            **({"fps": list(self.learned_fps)} if self.learned_fps and self.counts_frames else {}),
         }
 
     @property
     def clip_s(self) -> float | None:
         """Seconds of a video that a clip spans (frame intervals counted at 30 frames per second); None: all of it."""
         return next((op.clip_s for _, _, op in self._steps if op.clip_s is not None), None)
+
+    @property
+    def counts_frames(self) -> bool:
+        """Whether the time between two frames of a clip depends on the frame rate of the video."""
+        return any(op.counts_frames for _, _, op in self._steps)
+
+    def _rate_remark(self, fps: float) -> str | None:
+        """What there is to say of a video of so many frames per second; 0.0: unknown."""
+        if self.learned_fps is None or not fps > 0 or not self.counts_frames:
+            return None
+        low, high = self.learned_fps
+        if low / _SAME_RATE <= fps <= high * _SAME_RATE:
+            return None
+        learned = f"{low:.3g}" if round(low) == round(high) else f"{low:.3g} to {high:.3g}"
+        near = min(max(fps, low), high)
+        apart = f"{near / fps:.2g} times as far apart" if fps < near else f"{fps / near:.2g} times as close together"
+        ways = f"ffmpeg -r {near:.0f}" + f", or timeline --max_fps {near:.0f}" * (fps > near)
+        return (
+            f"has {fps:.3g} frames per second, the videos of the training had {learned}: the frames of a clip are "
+            f"{apart} in time; scores are more reliable at the rate of the training ({ways})"
+        )
 
     @property
     def clip_shape(self) -> tuple[int, int]:
@@ -196,8 +225,11 @@ class Pipeline:
             lines += [f"{here}: {line}"] if line else []
         return lines
 
-    def open(self, sample: Mapping[str, Any]) -> None:
+    def open(self, sample: Mapping[str, Any]) -> float:
         """Runs the steps up to the one that opens the sample's file, and closes it again; no frame is decoded.
+
+        Returns:
+            Its frames per second; 0.0: unknown.
 
         Raises:
             VideoReadError: the file cannot be read.
@@ -207,7 +239,8 @@ class Pipeline:
             sample = op(sample, np.random.default_rng(0))
             if "reader" in sample:
                 sample["reader"].close()
-                return
+                return float(sample["reader"].fps)
+        return 0.0
 
     def describe(self) -> dict[str, Any]:
         """The section as plain data: ``Pipeline(p.describe(), where)`` is the same pipeline.
@@ -281,6 +314,8 @@ class Pipeline:
                 reader.close()
         if "imgs" in sample:
             sample["imgs"] = np.ascontiguousarray(sample["imgs"])
+        if (remark := self._rate_remark(sample.get("fps") or 0.0)) is not None:
+            sample["remarks"] = [*sample.get("remarks", ()), remark]
         return sample
 
 

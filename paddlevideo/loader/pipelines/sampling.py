@@ -241,6 +241,8 @@ class Sampler(Transform):
         self.dense_sample, self.linspace_sample = dense_sample, linspace_sample
         self.sampling_rate, self.target_fps = sampling_rate, target_fps
         self.window_start = window_start or ("first" if valid_mode else "random")
+        spread = linspace_sample or select_left  # over the video, or a window of seconds
+        self.counts_frames = frame_interval is not None or not spread and (dense_sample or seg_len > 1)
         if frame_interval is not None:
             self.clip_s = seg_len * frame_interval / USUAL_FPS
         elif sampling_rate is not None:
@@ -320,6 +322,7 @@ class SampleFrames(Transform):
         # of one clip alone: several, or clips of one frame, are spread over the whole video
         self.clip_s = clip_len * frame_interval / USUAL_FPS if clip_len > 1 else None
         self.clip_frames = clip_len if clip_len > 1 and not test_mode else None
+        self.counts_frames = clip_len > 1
 
     def offsets(self, n: int, rng: Rng) -> np.ndarray:
         """Starts of the clips, float64 [number of sets, num_clips]."""
@@ -374,6 +377,7 @@ class DenseSampleFrames(SampleFrames):
             clip_len, frame_interval, num_clips, temporal_jitter, False, out_of_bound_opt, test_mode, False
         )
         self.sample_range, self.num_sample_positions = sample_range, num_sample_positions
+        self.counts_frames = True
 
     def offsets(self, n: int, rng: Rng) -> np.ndarray:
         """Starts of the clips, float64 [number of starts, num_clips]."""

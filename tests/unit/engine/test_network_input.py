@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from paddlevideo.build import load_run_config
@@ -11,11 +12,12 @@ from paddlevideo.cli.main import main
 from paddlevideo.config import Config
 from paddlevideo.engine.file_averages import average_files
 from paddlevideo.engine.training import train
-from paddlevideo.errors import UserError
+from paddlevideo.errors import DamagedFileError, UserError
 from paddlevideo.inference.export import export
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.network_input import input_of_weights, same_input
+from paddlevideo.network_input import check_rates, input_of_weights, same_input
 from paddlevideo.settings import Options
+from tests.clips import write_clip
 from tests.tiny import run_test, save, tsm_config
 
 NORMAL = {"mean": [0.45, 0.45, 0.45], "std": [0.225, 0.225, 0.225]}
@@ -45,8 +47,9 @@ def test_what_they_were_trained_on_is_beside_every_form_of_weights(clips, traine
     point = best.replace("best", "epoch_00001")
     average_files([point, point.replace("00001", "00002")], tmp_path / "mean.pdparams")
     steps = {"FrameDifference": {"run": 3, "gain": 2.0}} if differences else {}
+    rates = {"fps": [12.0, 12.0]} if differences else {}  # one frame per segment is as far from the next at any rate
     for file in (best, point, tmp_path / "exported", tmp_path / "mean.pdparams"):
-        assert input_of_weights(file) == {"steps": steps, **NORMAL}, file
+        assert input_of_weights(file) == {"steps": steps, **NORMAL, **rates}, file
 
 
 def test_other_clips_are_refused_in_test_and_export_and_named_at_a_start(clips, trained, tmp_path, caplog):
@@ -124,3 +127,62 @@ def test_statistics_are_equal_in_both_spellings_and_an_odd_note_is_damaged(tmp_p
     write_weights(file, {}, Classes(), {"input": {"steps": []}})
     with pytest.raises(UserError, match="w.pdparams.json: damaged: input: expected steps, mean and std"):
         input_of_weights(file)
+
+
+def test_a_video_of_another_frame_rate_is_named_wherever_the_time_between_frames_follows_from_it(
+    trained, tmp_path, capsys
+):
+    differences, config, best = trained
+    fast = tmp_path / "fast.mp4"
+    write_clip(fast, np.zeros((48, 40, 40, 3), np.uint8), fps=48)
+    (tmp_path / "fast.list").write_text(f"{fast} 0\n")
+    rates = "has 48 frames per second, the videos of the training had 12"
+    remark = f"{rates}: the frames of a clip are 4 times as close together in time"
+    export(Config(config), best, tmp_path / "exported", say=lambda line: None)
+    file, names = save(config, tmp_path / "config.yaml"), tmp_path / "names.txt"
+    names.write_text("left\nright\n")
+    model = ["--model_file", str(tmp_path / "exported")]
+    timeline = ["timeline", *model, "--input", str(fast), "--window_s", "0.5", "--label_file", str(names)]
+    for words in (
+        ["predict", "-c", str(file), "-w", best, "-i", str(fast)], ["predict", *model, "-i", str(fast)], timeline,
+    ):  # fmt: skip
+        assert main(words) == 0
+        text = capsys.readouterr().err
+        assert text.count(remark) == differences, words
+    if differences:
+        assert main([*timeline, "--max_fps", "13"]) == 0  # what is held is at the rate of the training
+        assert "frames per second, the videos" not in capsys.readouterr().err
+    config = json.loads(json.dumps(config))
+    config["DATASET"]["test"]["file_path"] = str(tmp_path / "fast.list")
+    run_test(Config(config), Options(weights=best))
+    assert (f"1 of 1 samples (100.0 %): {remark}" in capsys.readouterr().out) == differences
+
+
+@pytest.mark.parametrize(
+    ("sampler", "counts"),
+    [
+        ({"name": "Sampler", "num_seg": 8, "seg_len": 1}, False),
+        ({"name": "Sampler", "num_seg": 8, "seg_len": 3}, True),
+        ({"name": "Sampler", "num_seg": 8, "seg_len": 3, "select_left": True}, False),
+        ({"name": "Sampler", "num_seg": 8, "linspace_sample": True}, False),
+        ({"name": "Sampler", "num_seg": 8, "dense_sample": True}, True),
+        ({"name": "Sampler", "num_seg": 1, "seg_len": 32, "frame_interval": 2}, True),
+        ({"name": "SampleFrames", "clip_len": 1, "num_clips": 8}, False),
+        ({"name": "SampleFrames", "clip_len": 32, "frame_interval": 2}, True),
+        ({"name": "DenseSampleFrames", "clip_len": 1, "num_clips": 8}, True),
+        ({"name": "DecodeSampler", "num_frames": 8, "sampling_rate": 8}, False),
+    ],
+)
+def test_samplers_that_count_frames(sampler, counts):
+    steps = (
+        {"sample": sampler}
+        if sampler["name"] == "DecodeSampler"
+        else {"decode": {"name": "VideoDecoder"}, "sample": sampler}
+    )
+    assert Pipeline(steps, "PIPELINE.test").counts_frames == counts
+
+
+@pytest.mark.parametrize("value", [[30.0], [30.0, 25.0], [0.0, 25.0], ["25", "30"], 25, [1.0, float("inf")]])
+def test_odd_frame_rates_in_a_note_are_damage(value, tmp_path):
+    with pytest.raises(DamagedFileError, match=r"x: fps: expected \[lowest, highest\] frames per second, got"):
+        check_rates(value, "x")
