@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import multiprocessing
 import os
 import re
@@ -247,6 +248,7 @@ def test_an_error_of_an_observer_is_raised_once(tiny, long_video):
 
 
 def test_a_video_leaves_no_file_open(predictor, long_video):
+    gc.collect()  # files of earlier tests' garbage
     run, held = [], []
     for _ in range(4):
         run.append(VideoTimeline(predictor, str(long_video), SETTINGS))
