@@ -71,6 +71,16 @@ def test_what_is_refused_changes_nothing(client, video, project):
     assert (project.root / "spans.jsonl").stat().st_size == size
 
 
+def test_a_span_is_there_once(client, video):
+    (span,) = put(client, video, SPAN)["spans"]
+    line = "'walk' from 0.480 to 1.520 s is there already; change that one (with its id)"
+    for changes in ([SPAN], [{**SPAN, "start_s": 2, "end_s": 3}] * 2, [{**SPAN, "end_s": 2}, SPAN]):
+        assert "is there already" in put(client, video, *changes, status=422)["error"]
+    assert put(client, video, SPAN, status=422)["error"].endswith(line)
+    put(client, video, {**SPAN, "id": span["id"]})  # confirmed as it is
+    assert len(put(client, video, {**SPAN, "label": "run"}, {**SPAN, "person": "1"})["spans"]) == 3
+
+
 def test_texts_that_no_file_can_hold_are_refused(client, video):
     """A JSON body may have half a character of UTF-16."""
     half, kind = '"\\ud800"', {"Content-Type": "application/json"}

@@ -243,28 +243,34 @@ def _apply(studio: Studio, journal: Journal, video: Video, changes: list, entry_
                 raise HTTPException(409, "it was changed or removed since; load again")
             entry["replaces"] = change.id
         entries.append(entry)
-    _check_moments(entries, journal.current(video.file))
+    _check_once(entries, journal.current(video.file))
     journal.append(entries, HUMAN, studio.project.new_change())
 
 
-def _check_moments(entries: Sequence[Entry], current: Sequence[Entry]) -> None:
+def _check_once(entries: Sequence[Entry], current: Sequence[Entry]) -> None:
     """
     Raises:
-        UserError: a person would have two boxes at one moment, one of them new.
+        UserError: a person would have two boxes at one moment, or a video two equal spans, one of them new.
     """
     replaced = {entry.get("replaces") for entry in entries}
-    moments = {_moment(entry) for entry in current if "box" in entry and entry["id"] not in replaced}
+    there = {_place(entry) for entry in current if entry["id"] not in replaced}
     for entry in entries:
-        if "box" not in entry:
+        if entry.get("removed"):
             continue
-        if _moment(entry) in moments:
-            text = f"person {entry['person']!r} has a box at {entry['time_s']:.3f} s already"
+        if _place(entry) in there:
+            if "box" in entry:
+                text = f"person {entry['person']!r} has a box at {entry['time_s']:.3f} s already"
+            else:
+                text = f"{entry['label']!r} from {entry['start_s']:.3f} to {entry['end_s']:.3f} s is there already"
             raise UserError(f"{text}; change that one (with its id)")
-        moments.add(_moment(entry))
+        there.add(_place(entry))
 
 
-def _moment(entry: Entry) -> tuple[str, float]:
-    return entry["person"], round(entry["time_s"], 3)
+def _place(entry: Entry) -> tuple[Any, ...]:
+    """What no two entries of a video have in common."""
+    if "box" in entry:
+        return entry["person"], round(entry["time_s"], 3)
+    return entry["label"], entry.get("person"), round(entry["start_s"], 3), round(entry["end_s"], 3)
 
 
 def _tell(studio: Studio, video: Video, *journals: str) -> None:
