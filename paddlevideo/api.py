@@ -62,7 +62,8 @@ def train(
         last = run.folder.stem(f"step_{run.progress.step:08d}")
     best, average = (Path(f"{run.folder.stem(what)}.pdparams") for what in ("best", "ema"))
     stopped = run.out_of_time and run.progress.epoch < run.epochs
-    averages = run.hook("ema") is not None and average.is_file() and not stopped
+    without_best = run.hook("ema") is not None and run.hook("validate") is None
+    averages = without_best and average.is_file() and not stopped
     return Trained(
         run.folder.path, Path(f"{last}.pdparams"), best if best.is_file() else None, stopped,
         average if averages else None,

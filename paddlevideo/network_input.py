@@ -5,7 +5,7 @@ Stored beside weights, and compared wherever weights and a pipeline come togethe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from paddlevideo.classes import NOTE
 from paddlevideo.downloads.cache import local_weights
 from paddlevideo.errors import DamagedFileError, UserError
-from paddlevideo.loader.pipelines.pipeline import Pipeline
+from paddlevideo.loader.pipelines.pipeline import SAME_RATE, Pipeline, rates_text
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note
 from paddlevideo.weight_names import is_export, read_names
 
@@ -143,6 +143,31 @@ def compare_input(
     if not _same_normalization(theirs, mine):
         there, here = _normalization(theirs), _normalization(mine)
         say(f"{weights}: trained on clips normalised with {there}; PIPELINE has {here}")
+
+
+def rates_of_weights(path: str | Path) -> tuple[float, float] | None:
+    """Lowest and highest usual frame rate of the videos that weights were trained on; None: unknown."""
+    rates = (input_of_weights(path) or {}).get(FPS)
+    return None if rates is None else check_rates(rates, str(path))
+
+
+def compare_rates(rates: Sequence[float], weights: str | Path, say: Callable[[str], None]) -> None:
+    """Compares the frame rates of a training with those that the weights it starts from were trained on.
+
+    Args:
+        rates: lowest and highest.
+        say: receives a line if they differ.
+    """
+    theirs = rates_of_weights(weights)
+    if theirs and not alike([rates, theirs]):
+        there, here = rates_text(theirs), rates_text(rates)
+        what = "other times between the frames of a clip"
+        say(f"{weights}: trained on videos of {there}; DATASET.train has {here}: {what}")
+
+
+def alike(rates: Sequence[Sequence[float]]) -> bool:
+    """Whether pairs of lowest and highest frame rates are of one kind."""
+    return all(max(ends) <= min(ends) * SAME_RATE for ends in zip(*rates))
 
 
 def _listed(arguments: Mapping[str, Any]) -> str:

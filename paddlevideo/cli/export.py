@@ -24,7 +24,7 @@ from paddlevideo.cli import options
 from paddlevideo.errors import UserError
 from paddlevideo.extensions import declare_all
 
-_WEIGHTS, _OUT, _CALIBRATION = "./best.pdparams", "./inference", 100  # defaults
+_WEIGHTS, _OUT, _CALIBRATION, _TIMING, _ON_ERROR = "./best.pdparams", "./inference", 100, "quick", "raise"  # defaults
 
 
 def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
     parser.set_defaults(folder_flag=out[0], weights_flag=weights[0], override_flag="--override" if script else "-o")
     formats = "forms to write, of paddle, onnx, openvino (paddle, and onnx where timing takes it)"
     add("--format", type=lambda text: [name.strip() for name in text.split(",")], metavar="F,F", help=formats)
-    add("--timing", choices=("quick", "none"), default="quick", help="time the runtimes on this machine (%(default)s)")
+    add("--timing", choices=("quick", "none"), help=f"time the runtimes on this machine ({_TIMING})")
     add("--time", metavar="DIR", help="time the runtimes for an exported model on this machine, and nothing else")
     add("--int8", metavar="DIR", help="quantise an exported model to 8-bit integers, and print what that costs")
     add("--calibration", metavar="LIST", help="with --int8: a list or a folder of videos, which give the ranges")
@@ -66,8 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
     add(
         "--on_error",
         choices=("raise", "skip"),
-        default="raise",
-        help="with --int8 or a quantisation file: a video that cannot be read (%(default)s)",
+        help="with --int8 or a quantisation file: a video that cannot be read (" + _ON_ERROR + ")",
     )
     add("--save_name", default=None, help="name of the files (the configuration's model_name)")
 
@@ -79,25 +78,31 @@ def run(args: argparse.Namespace) -> int:
             f"{args.folder_flag} {args.out}: here {args.folder_flag} names the folder of the export; a value of the "
             f"configuration changes with {args.override_flag} {args.out} (a folder of that name is ./{args.out})"
         )
-    if sum(map(bool, (args.config, args.time, args.int8))) != 1:
+    ways = {"-c": args.config, "--time": args.time, "--int8": args.int8}
+    if len(named := [flag for flag, value in ways.items() if value]) > 1:
+        raise UserError(f"{', '.join(named)}: name one of them")
+    if not named:
         raise UserError(
             "name the configuration to export (-c CFG), or an exported model to time (--time DIR) or to quantise "
             "(--int8 DIR --calibration LIST)"
         )
     if bool(args.int8) != bool(args.calibration) or (args.evaluation and not args.int8):
         raise UserError("--int8 DIR, --calibration LIST: one needs the other; --evaluation LIST needs both")
+    on_error = args.on_error or _ON_ERROR
     if args.int8:
-        _refuse_options(args, "--int8", f"writes beside the export in {args.int8}")
+        _refuse_options(args, "--int8", f"writes beside the export in {args.int8}", "--timing")
         from paddlevideo.environment import set_cpu_environment
         from paddlevideo.inference.quantisation import quantise
 
         set_cpu_environment()
         declare_all(args.imports)
-        file = quantise(args.int8, args.calibration, args.evaluation, args.num_calibration, args.on_error)
+        file = quantise(args.int8, args.calibration, args.evaluation, args.num_calibration, on_error)
         print(f"written to {file}")
         return 0
     if args.time:
-        _refuse_options(args, "--time", f"notes its figures in {args.time}", "--num_calibration")
+        _refuse_options(
+            args, "--time", f"notes its figures in {args.time}", "--num_calibration", "--timing", "--on_error"
+        )
         from paddlevideo.environment import set_cpu_environment
         from paddlevideo.inference.timing import time_export
 
@@ -116,14 +121,18 @@ def run(args: argparse.Namespace) -> int:
         from paddlevideo.inference.quantisation_file import quantise_by_file
 
         set_cpu_environment()
-        print(f"written to {quantise_by_file(config, args.on_error)}")
+        print(f"written to {quantise_by_file(config, on_error)}")
         return 0
-    api.export(config, args.weights, args.out, name=args.save_name, timing=args.timing, formats=args.format)
+    if given := _given(args, "--num_calibration", "--on_error", alone=True):
+        raise UserError(
+            f"{', '.join(given)}: of --int8 and of a quantisation file; {args.config} is none, leave it out"
+        )
+    api.export(config, args.weights, args.out, name=args.save_name, timing=args.timing or _TIMING, formats=args.format)
     return 0
 
 
-def _given(args: argparse.Namespace, *flags: str) -> list[str]:
-    """Those of some options that were given, and of those that say what an export of a configuration is."""
+def _given(args: argparse.Namespace, *flags: str, alone: bool = False) -> list[str]:
+    """Those of some options that were given, and, unless ``alone``, of those of an export of a configuration."""
     given = {
         args.weights_flag: args.weights != _WEIGHTS,
         args.folder_flag: args.out != _OUT,
@@ -131,9 +140,11 @@ def _given(args: argparse.Namespace, *flags: str) -> list[str]:
         "--save_name": args.save_name is not None,
         args.override_flag: bool(args.override),
         "--num_calibration": args.num_calibration != _CALIBRATION,
+        "--timing": args.timing is not None,
+        "--on_error": args.on_error is not None,
     }
-    own = (args.weights_flag, args.folder_flag, "--format", "--save_name", *flags)
-    return [flag for flag in own if given[flag]]
+    own = () if alone else (args.weights_flag, args.folder_flag, "--format", "--save_name")
+    return [flag for flag in (*own, *flags) if given[flag]]
 
 
 def _refuse_options(args: argparse.Namespace, flag: str, what: str, *more: str) -> None:

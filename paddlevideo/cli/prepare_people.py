@@ -150,7 +150,8 @@ def run(args: argparse.Namespace) -> int:
     excluded, others = excluded_frames(read_excluded(args.exclude) if args.exclude else (), annotation, folder)
     if others:
         named = printable(", ".join(cut(list(map(repr, others)), 3)))
-        print(f"note: {args.exclude}: {len(others)} lines are of no annotated key frame: {named}")
+        lines = plural(len(others), "line is", "lines are")
+        print(f"note: {args.exclude}: {lines} of no annotated key frame: {named}")
     counts = write_files(args, annotation, names, parts, excluded)
     suffix = "" if args.frames else folder.video_suffix(annotation.videos())
     text = configuration(args, names, set(parts), suffix)

@@ -18,8 +18,9 @@ from paddlevideo.engine.batch_norms import batch_norms, renew_batch_norms
 from paddlevideo.engine.checkpoint import Arrays, numpy_state
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
+from paddlevideo.loader.pipelines.pipeline import rates_text
 from paddlevideo.modeling.weights import load_weights, read_weights
-from paddlevideo.network_input import FPS, compare_input, input_of_weights, same_input
+from paddlevideo.network_input import FPS, alike, compare_input, input_of_weights, same_input
 from paddlevideo.network_input import KEY as INPUT
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED
@@ -119,6 +120,9 @@ def _common_input(files: Sequence[Path]) -> dict[str, Any] | None:
     if not all(found):
         return None
     rates = [clips[FPS] for clips in found if FPS in clips]
+    if rates and not alike(rates):
+        texts = "; ".join(f"{file}: {rates_text(clips[FPS])}" for file, clips in known if FPS in clips)
+        log.warning("they were trained on videos of other frame rates (%s)", texts)
     return found[0] | ({FPS: [min(low for low, _ in rates), max(high for _, high in rates)]} if rates else {})
 
 

@@ -39,7 +39,7 @@ from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.mirroring import settle_flip
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.multigrid import Multigrid
-from paddlevideo.network_input import FPS, compare_input, input_of, pretrained_files
+from paddlevideo.network_input import FPS, compare_input, compare_rates, input_of, pretrained_files
 from paddlevideo.network_input import KEY as INPUT
 from paddlevideo.safe_io import write_atomic
 from paddlevideo.settings import DEFAULT_SEED, Options, Settings
@@ -132,10 +132,13 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     framework = _network(config, options, folder.classes, pipelines, resumed)
     grid = shapes_of(config, options, pipelines)
     loader = loader_for(config, "train", framework.num_classes, seed, folder.classes, pipelines.get("train"), grid)
-    if distributed.is_main() and (rates := frame_rates(loader)):
+    rates = distributed.gather(frame_rates(loader) if distributed.is_main() else None)[0]
+    if rates:
         folder.input[FPS] = rates
         if "valid" in pipelines:  # its videos of another rate get a remark
             pipelines["valid"].learned_fps = tuple(rates)
+        if options.weights and not resumed:
+            compare_rates(rates, options.weights, log.warning)
     log_data(loader, "train", folder.classes)
     accumulate = _accumulation(settings)
 

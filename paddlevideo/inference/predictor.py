@@ -353,8 +353,9 @@ class Predictor:
         elif self._of_frames:
             sample["reader"] = open_video(name, damaged=self.damaged)
         sample = self.pipeline(sample, np.random.default_rng([self.seed, 0, index]))
+        shown = printable(name) + (f" (fps={fps:g})" if isinstance(source, np.ndarray) else "")
         for remark in sample.get("remarks", ()):
-            self._say(f"{printable(name)}: {remark}")
+            self._say(f"{shown}: {remark}")
         self.check_shape(sample["imgs"])
         return sample
 

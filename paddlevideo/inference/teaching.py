@@ -39,6 +39,7 @@ from paddlevideo.inference.window_features import FeatureFolder, TaughtFrom, Win
 from paddlevideo.inference.window_labels import WindowLabels, label_windows, time_without
 from paddlevideo.metrics.several_labels import DEFAULT_THRESHOLD, best_thresholds
 from paddlevideo.metrics.spans import SpanFigures, score_spans
+from paddlevideo.network_input import KEY as INPUT
 from paddlevideo.safe_io import sha256
 from paddlevideo.spans import Span, SpanTable
 from paddlevideo.weight_names import CLASSIFIER
@@ -412,6 +413,7 @@ def _export(
     with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
         weights = Path(folder) / f"{name}.pdparams"
         about = {"taught_from": model.names.file.name, **({"thresholds": list(thresholds)} if thresholds else {})}
+        about |= {INPUT: model.names.input} if model.names.input else {}  # with the frame rates of its own training
         write_weights(weights, arrays, Classes(tuple(classes)), about)
         config = Config(data, network.config.source)
         try:

@@ -82,6 +82,7 @@ def frame_rates(loader: ClipLoader) -> list[float] | None:
         return None
     count, start = len(loader.dataset), time.monotonic()
     chosen = np.unique(np.linspace(0, count - 1, min(count, _NUM_RATES)).astype(np.int64))
+    chosen = np.random.default_rng(0).permutation(chosen)  # where the time is up, those read are spread, too
     loader.dataset.expect(chosen)
     rates = []
     for index in chosen:
@@ -90,7 +91,10 @@ def frame_rates(loader: ClipLoader) -> list[float] | None:
         if time.monotonic() - start > _RATES_S:
             break
     known = [rate for rate in rates if rate > 0]
-    return [round(float(rate), 2) for rate in np.percentile(known, _USUAL_RATES)] if known else None
+    if not known:
+        return None
+    ends = zip(_USUAL_RATES, ("lower", "higher"))  # rates that there are, not between two
+    return [round(float(np.percentile(known, part, method=method)), 2) for part, method in ends]
 
 
 def _stamp(name: str) -> list[int] | None:

@@ -86,6 +86,8 @@ def test_a_short_line_of_via(convert):
     [
         (HEADER.replace("time_s", "frame"), "a.mp4,30,8,8,24,40,walk,1", "frame 30, but a has frames 0 to 29"),
         (f"{HEADER},frame", "a.mp4,1,8,8,24,40,walk,1,25", "second 1, but frame 25 is at 2.50 s"),
+        (HEADER.replace("time_s", "frame"), "a.mp4,x.jpg,8,8,24,40,walk,1", "frame 'x.jpg' or box"),
+        (f"{HEADER},frame", "a.mp4,1,8,8,24,40,walk,1,25.0", "second 1, but frame 25 is at 2.50 s"),
         (f"{HEADER},action", "a.mp4,1,8,8,24,40,walk,1,run", "actions and action mean the same"),
     ],
 )
@@ -94,11 +96,19 @@ def test_columns_that_contradict(convert, header, row, reported):
     assert code == 2 and reported in printed
 
 
+@pytest.mark.parametrize(("frame", "noted"), [("10.0", False), ("", False), ("img_10.jpg", True), ("10.5", True)])
+def test_a_frame_beside_the_second(convert, tmp_path, frame, noted):
+    """Frame 10 is at 1 s; the name of a picture is no number."""
+    code, printed = convert("t.csv", f"{HEADER},frame\na.mp4,1,8,8,24,40,walk,1,{frame}\n")
+    assert code == 0 and ("values of frame are no numbers and not read" in printed) == noted
+    assert read_ava_csv(tmp_path / "out" / "train.csv").timestamp.tolist() == [1]
+
+
 def test_other_names_of_columns(convert, tmp_path):
     header = HEADER.replace("actions", "label").replace("person", "track_id")
     rows = ["a.mp4,1,8,8,24,40,walk,7,x", "a.mp4,2,8,8,24,40,none,7,x"]
     code, printed = convert("t.csv", "\n".join([f"{header},weather", *rows, ""]))
-    assert code == 0 and "1 columns of" in printed and "not read: weather" in printed
+    assert code == 0 and "1 column of" in printed and "is not read: weather" in printed
     assert "actions are 'none' and taken for no action" in printed and "1 of them without an action" in printed
     assert read_ava_csv(tmp_path / "out" / "train.csv").entity.tolist() == [0]
 

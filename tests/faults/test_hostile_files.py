@@ -318,7 +318,9 @@ def test_boxes_of_any_value_end_in_one_line(boxes, tmp_path):
         read_proposals(tmp_path / "x.json")
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(2000, marks=pytest.mark.reliability)])
+@pytest.mark.parametrize(
+    "count", [20, pytest.param(60, marks=pytest.mark.slow), pytest.param(2000, marks=pytest.mark.reliability)]
+)
 def test_mutated_files_end_in_a_value_or_one_line(count, tmp_path):
     """No crash, no traceback and no hang at any door, in a process with two GiB of memory."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
 from paddlevideo_studio.project import Project
+from paddlevideo_studio.work import SPANS, run_spans
 
 from paddlevideo.cli.main import main
 from paddlevideo.loader.datasets.spans import SpanDataset
@@ -120,6 +122,18 @@ def test_classes_are_renamed_in_their_spans(client, video, project):
     assert client.patch("/api/project", json={"classes": [{"name": "run"}]}).status_code == 200
     client.post(f"/api/videos/{video['id']}/undo", json={"what": "spans"})
     assert "stroll" in project.class_names()
+
+
+def test_a_class_renamed_to_the_name_of_a_removed_one_is_not_taken_for_it(project, tmp_path):
+    project.set_classes([("walk", None, None), ("run", None, None)])
+    model = SimpleNamespace(classes=["walk", "run"], run=None, created="2020-01-01T00:00:00Z", id=1)
+    project.set_classes([("run", None, "walk")])
+    assert project.present_name_of(model) == {"walk": "run", "run": "run (former)"}
+    spans = [{"video": "a.mp4", "start_s": k, "end_s": k + 1, "label": label} for k, label in enumerate(model.classes)]
+    (tmp_path / SPANS).write_text(json.dumps({"spans": spans}))
+    stub = SimpleNamespace(present_name_of=project.present_name_of, models={1: model})
+    found = run_spans(stub, SimpleNamespace(model=1, created=model.created), tmp_path)
+    assert [span["label"] for span in found] == ["run", "run (former)"]
 
 
 def test_classes_are_not_merged_by_a_name(client, video, project):

@@ -92,7 +92,7 @@ class Predictions:
 def _with_present_names(project: Project, model: Model, content: Any) -> Any:
     """Spans, or key frames of persons, whose classes have the names that the project has now."""
     with project.lock:
-        names = dict(zip(model.classes, project.present_classes(model)))
+        names = project.present_name_of(model)
     if isinstance(content, dict):
         content["classes"] = [names.get(name, name) for name in content.get("classes", ())]
     entries = (

@@ -272,6 +272,10 @@ class Project:
         """The present names of a model's classes, in class-id order."""
         return self.present_names(model.classes, self.learnt_at(model))
 
+    def present_name_of(self, model: Model) -> dict[str, str]:
+        """A model's own name of each of its classes -> the present one."""
+        return dict(zip(model.classes, self.present_classes(model)))
+
     def all_renamed(self, labels: Sequence[str], since: str) -> list[str]:
         """The present names of classes, each once."""
         return list(dict.fromkeys(self.renamed(label, since) for label in labels))

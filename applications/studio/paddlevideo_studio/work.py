@@ -141,9 +141,9 @@ def finish_analyse(project: Project, job: Job, folder: Path, done: bool) -> dict
     of_people = (folder / PEOPLE).is_file()
     boxes = read_boxes(folder / PEOPLE, video, model.classes) if of_people else []
     with project.lock:
-        since = project.learnt_at(model)
-        spans = [{**span, "label": project.renamed(span["label"], since)} for span in spans]
-        boxes = [{**box, "actions": project.all_renamed(box["actions"], since)} for box in boxes]
+        names = project.present_name_of(model)
+        spans = [{**span, "label": names.get(span["label"], span["label"])} for span in spans]
+        boxes = [{**box, "actions": [names.get(action, action) for action in box["actions"]]} for box in boxes]
         if of_people:
             boxes, spans = with_own_names(project, video, boxes, spans)
         result = _take_spans(project, video, spans, by, job.id)
@@ -244,6 +244,8 @@ def run_spans(project: Project, job: Job, folder: Path) -> list[dict[str, Any]]:
         return []
     content = json.loads(file.read_text(encoding="utf-8"))
     model = project.models.get(job.model)
-    since = project.learnt_at(model) if model else job.created
     spans = [{key: span[key] for key in span if key != "video"} for span in content["spans"]]
-    return [{**span, "label": project.renamed(span["label"], since)} for span in spans]
+    if model is None:
+        return [{**span, "label": project.renamed(span["label"], job.created)} for span in spans]
+    names = project.present_name_of(model)
+    return [{**span, "label": names.get(span["label"], span["label"])} for span in spans]

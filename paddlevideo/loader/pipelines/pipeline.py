@@ -21,7 +21,13 @@ _BOXES_LEFT = (
 )
 
 _TRIAL_FRAMES, _TRIAL_SIDE = 64, 16  # of a black clip, with which the reading step is found
-_SAME_RATE = 1.5  # the ratio of two frame rates up to which they count as alike: 24 and 30 do, 30 and 60 do not
+SAME_RATE = 1.5  # the ratio of two frame rates up to which they count as alike: 24 and 30 do, 30 and 60 do not
+
+
+def rates_text(rates: Sequence[float]) -> str:
+    """The lowest and the highest frame rate of some videos, for messages."""
+    low, high = (f"{rate:.4g}" for rate in rates)
+    return f"{low if low == high else f'{low} to {high}'} frames per second"
 
 
 def _each_frame(op: Transform) -> EachFrame | None:
@@ -155,20 +161,26 @@ class Pipeline:
         return any(op.counts_frames for _, _, op in self._steps)
 
     def _rate_remark(self, fps: float) -> str | None:
-        """What there is to say of a video of so many frames per second; 0.0: unknown."""
+        """What there is to say of a video of so many frames per second (0.0: unknown).
+
+        One of two texts, so that those of many videos, or of the windows of one, are counted together.
+        """
         if self.learned_fps is None or not fps > 0 or not self.counts_frames:
             return None
         low, high = self.learned_fps
-        if low / _SAME_RATE <= fps <= high * _SAME_RATE:
-            return None
-        learned = f"{low:.3g}" if round(low) == round(high) else f"{low:.3g} to {high:.3g}"
-        near = min(max(fps, low), high)
-        apart = f"{near / fps:.2g} times as far apart" if fps < near else f"{fps / near:.2g} times as close together"
-        ways = f"ffmpeg -r {near:.0f}" + f", or timeline --max_fps {near:.0f}" * (fps > near)
-        return (
-            f"has {fps:.3g} frames per second, the videos of the training had {learned}: the frames of a clip are "
-            f"{apart} in time; scores are more reliable at the rate of the training ({ways})"
-        )
+        learned = rates_text(self.learned_fps)
+        if fps > high * SAME_RATE:
+            return (
+                f"its frame rate is above that of the training ({learned}): the frames of a clip are closer together "
+                f"in time than learned; read fewer of them (ffmpeg -r {high:g}, timeline --max_fps {high:g})"
+            )
+        if fps < low / SAME_RATE:
+            return (
+                f"its frame rate is below that of the training ({learned}): the frames of a clip are further apart in "
+                "time than learned, which repeated frames do not mend; hold more of them (timeline --max_fps), or "
+                "train on videos of this rate"
+            )
+        return None
 
     @property
     def clip_shape(self) -> tuple[int, int]:

@@ -59,7 +59,8 @@ def read_csv(path: Path, found: PersonCollector) -> None:
     missing += ["video"] if "video" not in header and found.options.video is None else []
     doubles = [name for name, count in Counter(header).items() if name and count > 1]
     if others := [name for name in header if name and name not in _READ]:
-        found.note(f"columns of {path} are not read: {', '.join(others)}", len(others))
+        what = "column of {} is not read" if len(others) == 1 else "columns of {} are not read"
+        found.note(f"{what.format(path)}: {', '.join(others)}", len(others))
     if doubles:
         raise UserError(f"{path}: the header has {', '.join(doubles)} several times; {_HEADER}")
     if missing:
@@ -137,7 +138,8 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
         try:
             box = tuple(float(value) for value in record["box"])
             by_time = record.get("time_s") not in (None, "")
-            time_s = float(record["time_s"]) if by_time else int(record["frame"])
+            frame = _frame(record, by_time, found)
+            time_s = float(record["time_s"]) if by_time else frame
             size = tuple(int(float(record[key])) for key in ("width", "height") if record.get(key) not in (None, ""))
         except (TypeError, ValueError, OverflowError):
             clock = f"time_s {record['time_s']!r}" if record.get("time_s") is not None else f"frame {record['frame']!r}"
@@ -150,11 +152,11 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
         if video is None:
             found.findings.add(where, _NO_VIDEO)
             continue
-        frame, counted_s = record.get("frame"), None
-        if not by_time or frame not in (None, ""):
+        counted_s = None
+        if frame is not None:
             known = contextlib.suppress(UserError) if by_time else contextlib.nullcontext()  # the rate may be unknown
             with known, found.element(where):
-                counted_s = found.second(video, int(frame))
+                counted_s = found.second(video, frame)
         if counted_s is None and not by_time:
             continue
         if by_time and counted_s is not None and abs(time_s - counted_s) > BEYOND_S:
@@ -175,6 +177,25 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
         corners = from_corner(*box) if sides else box
         person = next((record[name] for name in _PERSONS if name in record), None)
         found.add(where, video, time_s, corners, _actions(record, found), person, in_pixels, size)
+
+
+def _frame(record: dict, by_time: bool, found: PersonCollector) -> int | None:
+    """The number of the frame; None: there is none, or beside a second something else, as the name of a file.
+
+    Raises:
+        ValueError: it is no whole number, and there is no second.
+    """
+    value = record.get("frame")
+    if by_time and value in (None, ""):
+        return None
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        number = float(value)
+        if number == int(number):  # tables write 60 as 60.0, too
+            return int(number)
+    if not by_time:
+        raise ValueError
+    found.note("values of frame are no numbers and not read: time_s gives the moment")
+    return None
 
 
 def _actions(record: dict, found: PersonCollector) -> tuple[str, ...]:

@@ -14,10 +14,12 @@ from paddlevideo.engine.file_averages import average_files
 from paddlevideo.engine.training import train
 from paddlevideo.errors import DamagedFileError, UserError
 from paddlevideo.inference.export import export
+from paddlevideo.inference.exported import read_description
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.network_input import check_rates, input_of_weights, same_input
+from paddlevideo.network_input import check_rates, input_of_weights, rates_of_weights, same_input
 from paddlevideo.settings import Options
 from tests.clips import write_clip
+from tests.scenes import NONE, write_list
 from tests.tiny import run_test, save, tsm_config
 
 NORMAL = {"mean": [0.45, 0.45, 0.45], "std": [0.225, 0.225, 0.225]}
@@ -136,8 +138,7 @@ def test_a_video_of_another_frame_rate_is_named_wherever_the_time_between_frames
     fast = tmp_path / "fast.mp4"
     write_clip(fast, np.zeros((48, 40, 40, 3), np.uint8), fps=48)
     (tmp_path / "fast.list").write_text(f"{fast} 0\n")
-    rates = "has 48 frames per second, the videos of the training had 12"
-    remark = f"{rates}: the frames of a clip are 4 times as close together in time"
+    remark = "its frame rate is above that of the training (12 frames per second): the frames of a clip are closer"
     export(Config(config), best, tmp_path / "exported", say=lambda line: None)
     file, names = save(config, tmp_path / "config.yaml"), tmp_path / "names.txt"
     names.write_text("left\nright\n")
@@ -151,7 +152,9 @@ def test_a_video_of_another_frame_rate_is_named_wherever_the_time_between_frames
         assert text.count(remark) == differences, words
     if differences:
         assert main([*timeline, "--max_fps", "13"]) == 0  # what is held is at the rate of the training
-        assert "frames per second, the videos" not in capsys.readouterr().err
+        assert "its frame rate" not in capsys.readouterr().err
+        assert main([*timeline, "--max_fps", "6"]) == 0
+        assert capsys.readouterr().err.count("its frame rate is below that of the training (12 frames per second)") == 1
     config = json.loads(json.dumps(config))
     config["DATASET"]["test"]["file_path"] = str(tmp_path / "fast.list")
     run_test(Config(config), Options(weights=best))
@@ -186,3 +189,56 @@ def test_samplers_that_count_frames(sampler, counts):
 def test_odd_frame_rates_in_a_note_are_damage(value, tmp_path):
     with pytest.raises(DamagedFileError, match=r"x: fps: expected \[lowest, highest\] frames per second, got"):
         check_rates(value, "x")
+
+
+def test_the_windows_of_a_stream_of_changing_rates_have_two_remarks_at_most():
+    pipeline = Pipeline({"sample": {"name": "SampleFrames", "clip_len": 2, "frame_interval": 2}}, "PIPELINE.test")
+    pipeline.learned_fps = (24.0, 30.0)
+    remarks = {pipeline._rate_remark(fps) for fps in np.linspace(1, 200, 500)}
+    assert len(remarks) == 3 and None in remarks
+    assert {pipeline._rate_remark(fps) for fps in (0.0, 16.0, 24.0, 30.0, 45.0)} == {None}
+    above, below = pipeline._rate_remark(45.1), pipeline._rate_remark(15.9)
+    assert "above that of the training (24 to 30 frames per second)" in above and "ffmpeg -r 30" in above
+    assert "below that of the training" in below and "ffmpeg" not in below
+
+
+def test_rates_are_those_of_videos_and_a_start_of_others_is_named(clips, tmp_path):
+    lines = []
+    for number, fps in enumerate((12, 12, 12, 50)):
+        file = tmp_path / f"{number}.mp4"
+        write_clip(file, np.zeros((24, 40, 40, 3), np.uint8), fps=fps)
+        lines.append(f"{file} {number % 2}")
+    (tmp_path / "mixed.list").write_text("\n".join(lines) + "\n")
+    for name, file in (("mixed", tmp_path / "mixed.list"), ("own", clips)):
+        config = config_of(clips, tmp_path / name, True)
+        config["DATASET"]["train"]["file_path"] = str(file)
+        start = {"weights": str(tmp_path / "mixed" / "TSM_epoch_00001.pdparams")} if name == "own" else {}
+        train(Config(config), Options(seed=1, **start))
+    assert input_of_weights(start["weights"])["fps"] == [12.0, 50.0]
+    line = "trained on videos of 12 to 50 frames per second; DATASET.train has 12 frames per second: other times"
+    assert line in (tmp_path / "own" / "log.txt").read_text()
+    mean = tmp_path / "mean.pdparams"
+    average_files([start["weights"], tmp_path / "own" / "TSM_epoch_00001.pdparams"], mean)
+    assert input_of_weights(mean)["fps"] == [12.0, 50.0]
+
+
+def test_a_new_head_and_a_probe_keep_the_rates(trained, clips, tmp_path):
+    differences, config, best = trained
+    config = json.loads(json.dumps(config))
+    (tmp_path / "names.txt").write_text("left\nright\n")
+    config["DATASET"]["label_names"] = str(tmp_path / "names.txt")
+    export(Config(config), best, tmp_path / "model", say=lambda line: None)
+    (tmp_path / "videos").mkdir()
+    for name, scenes in {"train": {"a": ["walk", NONE, "run"]}, "val": {"b": ["run", NONE, "walk"]}}.items():
+        write_list(tmp_path / f"{name}.json", tmp_path / "videos", scenes)
+    words = ["--model_file", tmp_path / "model", "--train", tmp_path / "train.json", "--val", tmp_path / "val.json"]
+    words += ["--videos", tmp_path / "videos", "--out", tmp_path / "taught", "--window_s", 1, "--hop_s", 0.5]
+    assert main(["teach", *map(str, words)]) == 0
+    file, table = save(config, tmp_path / "config.yaml"), tmp_path / "features.npz"
+    of = ["-c", str(file), "-w", best]
+    assert main(["features", *of, "-i", str(clips), "--data_prefix", str(clips.parent), "--out", str(table)]) == 0
+    assert main(["probe", str(table), "--folds", "2", *of, "--save", str(tmp_path / "probe.pdparams")]) == 0
+    rates = (12.0, 12.0) if differences else None
+    for weights in (tmp_path / "taught", tmp_path / "probe.pdparams"):
+        assert rates_of_weights(weights) == rates, weights
+    assert tuple(read_description(tmp_path / "taught").fps) == (rates or ())

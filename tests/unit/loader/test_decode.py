@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.decode import FrameFolder, VideoReadError, backends, open_video, packets, pyav
+from paddlevideo.loader.decode import FrameFolder, VideoReadError, backends, ffmpeg_errors, open_video, packets, pyav
 from paddlevideo.loader.decode.container import declared_size
 from paddlevideo.loader.decode.pyav import PyAVReader, needed_runs
 from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
@@ -279,7 +279,7 @@ def test_no_error_is_lost_where_another_thread_stops_listening(monkeypatch):
     set_level = logging.set_level
 
     def listen():
-        with packets.error_lines() as lines:
+        with ffmpeg_errors.error_lines() as lines:
             listens.set()
             restored.wait()
             logging.log(*line)
@@ -294,7 +294,7 @@ def test_no_error_is_lost_where_another_thread_stops_listening(monkeypatch):
 
     thread = threading.Thread(target=listen)
     monkeypatch.setattr(logging, "set_level", restore_late)
-    with packets.error_lines():
+    with ffmpeg_errors.error_lines():
         pass
     restored.set()
     thread.join()
