@@ -36,7 +36,7 @@ from paddlevideo.loader.class_balance import DEFAULT_POWER, class_weights, count
 from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.multigrid import Multigrid
-from paddlevideo.network_input import compare_input, input_problems
+from paddlevideo.network_input import compare_input, input_problems, set_rates
 from paddlevideo.ranges import suggest
 from paddlevideo.registry import DATASETS, METRICS
 from paddlevideo.solver.check import Run, broken, check_lr, check_optimizer, differences
@@ -110,6 +110,7 @@ def trained_network(
     pipelines = pipelines_of(config) if pipelines is None else pipelines
     classes = agreed(config, weights, "test", say)
     compare_input(pipelines, weights, True, say)
+    set_rates(pipelines, weights)
     config = settled(config, classes)
     framework = deployed_network(config, pipelines)
     say(str(load_weights(framework, weights)))

@@ -112,8 +112,6 @@ def compare_input(
 ) -> None:
     """Compares what weights were trained on with what the pipelines give.
 
-    Where the weights' scores are used, the pipelines receive the frame rates of the training (``learned_fps``).
-
     Args:
         weights: the file.
         refuses: the weights' scores are used, so that other clips are an error; else they are a start.
@@ -127,9 +125,6 @@ def compare_input(
     if not theirs or not mine:
         return
     weights = name or weights
-    if refuses and FPS in theirs:
-        for pipeline in pipelines.values():
-            pipeline.learned_fps = check_rates(theirs[FPS], str(weights))
     for name in sorted(theirs["steps"].keys() ^ mine["steps"].keys()):
         have, lack = ("was", "PIPELINE has no") if name in theirs["steps"] else ("was not", "PIPELINE has")
         line = f"{weights}: {have} trained on clips of {name}, and {lack} {name}"
@@ -149,6 +144,13 @@ def rates_of_weights(path: str | Path) -> tuple[float, float] | None:
     """Lowest and highest usual frame rate of the videos that weights were trained on; None: unknown."""
     rates = (input_of_weights(path) or {}).get(FPS)
     return None if rates is None else check_rates(rates, str(path))
+
+
+def set_rates(pipelines: Mapping[str, Pipeline], weights: str | Path) -> None:
+    """Gives the pipelines the frame rates of the training (``learned_fps``): the scores of these weights are used."""
+    rates = rates_of_weights(weights)
+    for pipeline in pipelines.values():
+        pipeline.learned_fps = rates
 
 
 def compare_rates(rates: Sequence[float], weights: str | Path, say: Callable[[str], None]) -> None:

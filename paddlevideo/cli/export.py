@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser, variant: str = "") -> None:
     add(
         "--on_error",
         choices=("raise", "skip"),
-        help="with --int8 or a quantisation file: a video that cannot be read (" + _ON_ERROR + ")",
+        help=f"with --int8 or a quantisation file: a video that cannot be read ({_ON_ERROR})",
     )
     add("--save_name", default=None, help="name of the files (the configuration's model_name)")
 

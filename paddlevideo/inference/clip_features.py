@@ -27,7 +27,7 @@ from paddlevideo.loader.datasets.lists import clip_name, expanded, read_named_ro
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.memory import within_memory
-from paddlevideo.network_input import compare_input
+from paddlevideo.network_input import compare_input, set_rates
 from paddlevideo.registry import DATASETS
 from paddlevideo.safe_io import sha256
 from paddlevideo.settings import DEFAULT_SEED
@@ -74,6 +74,7 @@ class FeatureModel:
         if weights is None:
             config, file = settled(config, Classes(_ANY)), _start_file(config)
             compare_input(pipelines, file, True, say)
+            set_rates(pipelines, file)
             with log_lines_to(say):
                 framework = network(config, pipelines)
         else:

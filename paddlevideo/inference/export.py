@@ -55,7 +55,7 @@ from paddlevideo.inference.runtimes.paddle import PARAMS_SUFFIX, PROGRAM_SUFFIXE
 from paddlevideo.inference.timing import time_runtimes
 from paddlevideo.inference.video_bank import WINDOW, Window, window_of
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.network_input import FPS, compare_input, input_of
+from paddlevideo.network_input import FPS, compare_input, input_of, set_rates
 from paddlevideo.safe_io import sha256, write_atomic
 from paddlevideo.weight_names import SUFFIX as NAMES_SUFFIX
 from paddlevideo.weight_names import weights_file, write_names
@@ -132,6 +132,7 @@ def export(
         lines: list[str] = []
         classes = agreed(config, params_path, "test", lines.append)
         compare_input(pipelines, params_path, True, lines.append)
+        set_rates(pipelines, params_path)
         config = settled(config, classes)
         framework = deployed_network(config, pipelines)
         framework.eval()

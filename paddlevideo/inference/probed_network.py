@@ -20,7 +20,7 @@ from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.probing import Clips, linear_head, name_of, targets_of
 from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.network_input import KEY, input_of, rates_of_weights
+from paddlevideo.network_input import KEY, input_of, set_rates
 from paddlevideo.safe_io import sha256
 from paddlevideo.video_files import video_key
 from paddlevideo.weight_names import weights_file
@@ -85,8 +85,8 @@ def save_probe(
     arrays: dict[str, Any] = {key: np.asarray(value.numpy()) for key, value in framework.state_dict().items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     fitted_to = sorted(set(map(video_key, table.videos)))
-    for pipeline in pipelines.values():
-        pipeline.learned_fps = rates_of_weights(file) if file else None
+    if file:
+        set_rates(pipelines, file)
     about = {"probe_of": str(file), "clips": len(table.videos), FITTED_TO: fitted_to, KEY: input_of(pipelines)}
     write_weights(out, arrays, Classes(names), about)
 
