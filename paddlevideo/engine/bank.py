@@ -24,6 +24,7 @@ from paddlevideo.engine.evaluate import outputs_of
 from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.loader.build import for_evaluation
 from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.network_input import compare_input
@@ -100,7 +101,7 @@ def for_split(config: Config, split: str) -> Config:
     key = {"val": "valid"}.get(split, split)
     if key not in data.get("DATASET", {}):
         raise ConfigError(config.source, [f"DATASET.{key}: is missing; --split {split} needs it"])
-    data["DATASET"]["test"] = data["DATASET"][key]  # the loader makes an evaluation of it
+    data["DATASET"]["test"] = for_evaluation(data["DATASET"][key])
     return Config(data, config.source)
 
 

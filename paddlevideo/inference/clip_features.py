@@ -22,7 +22,7 @@ from paddlevideo.environment import log_lines_to, use_device
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.feature_table import FeatureTable
 from paddlevideo.inference.runtimes.base import Say
-from paddlevideo.loader.build import build_loader
+from paddlevideo.loader.build import build_loader, for_evaluation
 from paddlevideo.loader.datasets.lists import clip_name, expanded, read_named_rows
 from paddlevideo.loader.labels import read_labels
 from paddlevideo.loader.pipelines import Pipeline
@@ -177,7 +177,7 @@ def data_section(
     Raises:
         UserError: several labelled inputs, no such section.
     """
-    section = dict((config.to_dict().get("DATASET") or {}).get(split) or {})
+    section = for_evaluation((config.to_dict().get("DATASET") or {}).get(split) or {})
     section["on_error"] = "count"
     if not inputs:
         if "file_path" not in section:

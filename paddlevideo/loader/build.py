@@ -30,6 +30,7 @@ from paddlevideo.settings import Reading
 log = logging.getLogger("paddlevideo")
 
 _MAX_REMARKS = 5
+_OF_TRAINING = ("sample_by_class", "power", "max_replacements")
 _POLICIES = {"train": ("skip", "raise"), "valid": ("raise", "count"), "test": ("raise", "count")}
 
 
@@ -320,6 +321,14 @@ def present_dataset(dataset_cfg: Mapping[str, Any], split: str, num_classes: int
     if Reading.of(dataset_cfg, where).missing == "skip" and not dataset.in_archives:
         drop_missing(dataset, "skip", where)
     return dataset
+
+
+def for_evaluation(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section of DATASET with every sample once, whatever its training draws, skips or replaces."""
+    kept = {key: value for key, value in section.items() if key not in _OF_TRAINING}
+    if kept.get("on_error") == "skip":
+        del kept["on_error"]
+    return kept
 
 
 def _chances(dataset: Dataset, reading: Reading, where: str) -> np.ndarray | None:
