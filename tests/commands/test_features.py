@@ -62,6 +62,14 @@ def test_a_row_per_clip_with_its_label_and_class_names(place):
     assert table.videos[0].endswith("blue/blue 0.mp4") and np.isnan(table.spans_s).all()
 
 
+def test_a_training_that_draws_by_class_gives_every_clip_once(place, tmp_path):
+    drawn = ["-o", "DATASET.train.sample_by_class=True", "-o", "DATASET.train.on_error=skip"]
+    out = tmp_path / "features.npz"
+    assert main(["features", "-c", str(place.config), "--split", "train", *drawn, "--out", str(out)]) == 0
+    table = read_features(out)
+    assert sorted(table.videos) == sorted(read_features(place.file).videos) and len(table.videos) == 12
+
+
 def test_parquet_holds_the_same(place, tmp_path):
     pytest.importorskip("pyarrow")  # of the test extra
     out = tmp_path / "features.parquet"

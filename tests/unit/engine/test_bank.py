@@ -76,6 +76,15 @@ def test_it_holds_what_the_detector_sees_of_every_person(tiny_ava, whole):
         assert (np.diff(made.scores[rows]) <= 0).all()
 
 
+def test_a_training_split_has_every_sample_once(tiny_ava, whole, tmp_path):
+    """Whatever its training draws or skips."""
+    config = tiny_ava_config(tiny_ava.data)
+    config["DATASET"]["train"] = config["DATASET"]["test"] | {"sample_by_class": True, "power": 0.5, "on_error": "skip"}
+    found = build_bank(load_config(save(config, tmp_path / "c.yaml")), Options(weights=str(tiny_ava.weights)), "train",
+                       tmp_path / "train.bank")  # fmt: skip
+    assert len(FeatureBank(found)) == len(FeatureBank(whole))
+
+
 def test_a_run_that_was_stopped_goes_on_and_gives_the_same_file(tiny_ava, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(collectors, "_GROUP", 1)
     written, flush = [], collectors.BankCollector.flush
