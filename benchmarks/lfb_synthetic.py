@@ -5,7 +5,8 @@
 Every seed renders its own long videos and trains a SlowOnly on them.  Its banks are built, and on its backbone, which
 stays as it is, four heads are trained alike: one without a bank, and the mean, the maximum and the non-local operator.
 Then the non-local one is tested again with banks of float16, and with windows drawn at random.
-A finished test is a line of ``benchmarks/lfb_synthetic.jsonl``; a seed with all of them is not made again.
+A finished test is a line of ``benchmarks/lfb_synthetic.jsonl``; a seed with all of them is not made again.  --heads
+makes some of the heads alone, e.g. with more --epochs.
 Prints Markdown: mean AP in per cent of the actions that the minute decides, and of the others.
 """
 
@@ -37,7 +38,7 @@ HEADS: dict[str, tuple[str | None, int]] = {
 }
 DETECTOR = "the detector of the banks"
 HALF, RANDOM = "non-local, tested with float16 banks", "non-local, tested with random windows"
-MORE = (DETECTOR, HALF, RANDOM)  # tested beside the heads
+OF_NON_LOCAL = (HALF, RANDOM)  # tests of that head
 
 
 def write(folder: Path, name: str, data: Path, more: dict) -> Path:
@@ -99,7 +100,8 @@ def trained(config: Path, seed: int) -> Path:
 def seed_figures(seed: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """What a seed's tests gave: of the results where they are whole, else made."""
     found = {row["head"]: row["ap"] for row in read(RESULTS) if (row["seed"], row["epochs"]) == (seed, args.epochs)}
-    if len(found) < len(HEADS) + len(MORE):
+    wanted = {DETECTOR, *args.heads, *(OF_NON_LOCAL if "non-local" in args.heads else ())}
+    if wanted - found.keys():
         for name, ap in made(seed, args).items():
             if name not in found:
                 day = datetime.date.today().isoformat()
@@ -123,14 +125,15 @@ def made(seed: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
         if not (folder / f"{bank}.bank").is_file():
             command = ["tools/build_feature_bank.py", "-c", str(base), "-w", str(start), "--split", split]
             run([*command, "--out", str(folder / f"{bank}.bank"), *flags])
-    for name in HEADS:
+    for name in args.heads:
         config = with_head(folder, name, data, start, args)
         weights = trained(config, seed)
         found[name] = test(config, weights)
         print(f"seed {seed}: {name} {found[name]['mAP']:.1f}", file=sys.stderr, flush=True)
-    halved = with_head(folder, "non-local", data, start, args, half=True)
-    found[HALF] = test(halved, weights)
-    found[RANDOM] = test(config, weights, "random", "PIPELINE.test.long_term.sampling=random")
+        if name == "non-local":
+            halved = with_head(folder, name, data, start, args, half=True)
+            found[HALF] = test(halved, weights)
+            found[RANDOM] = test(config, weights, "random", "PIPELINE.test.long_term.sampling=random")
     return found
 
 
@@ -144,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time, one core each")
+    parser.add_argument("--heads", nargs="+", choices=HEADS, default=[*HEADS])
     parser.add_argument("--epochs", type=int, default=1, help="of every head")
     parser.add_argument("--rate", type=float, default=0.1, help="greatest learning rate of the heads")
     parser.add_argument("--folder", type=Path, default=ROOT / "demo" / "lfb_variants")
