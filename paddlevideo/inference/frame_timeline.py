@@ -84,7 +84,7 @@ class FrameOfStream(ClipOfWindow):
 class StreamFrames(StreamClips):
     """Iterates over single frames, ``hop_s`` apart."""
 
-    def _cut(self, stream: FileStream | LiveStream) -> Iterator[tuple[str, Any]]:
+    def _cut(self, stream: FileStream | LiveStream, say: Say) -> Iterator[tuple[str, Any]]:
         size: tuple[int, int] | None = None
         begun_s, steps = 0.0, Steps(stream, self.hop_s)
         for step in steps:

@@ -410,10 +410,12 @@ def test_a_conversion_installs_nothing(tmp_path, monkeypatch):
     assert (environment["POLYGRAPHY_AUTOINSTALL_DEPS"], environment["PIP_NO_INDEX"]) == ("0", "1")
 
 
-@pytest.mark.parametrize("arguments", [[], ["-c", "tsm_own_videos", "--time", "x"]])
-def test_export_takes_a_configuration_or_a_model_to_time(arguments, capsys):
+@pytest.mark.parametrize(
+    "arguments, named", [([], "--time DIR"), (["-c", "tsm_own_videos", "--time", "x"], "-c, --time: name one of them")]
+)
+def test_export_takes_a_configuration_or_a_model_to_time(arguments, named, capsys):
     assert main(["export", *arguments]) == 2
-    assert "--time DIR" in capsys.readouterr().err
+    assert named in capsys.readouterr().err
 
 
 # ---- ONNX
