@@ -18,7 +18,7 @@ from paddlevideo.inference.network import TrainedNetwork
 from paddlevideo.inference.predictor import Predictor
 from paddlevideo.inference.runtimes.base import finite_scores
 from paddlevideo.inference.stream import FileStream, LiveStream
-from paddlevideo.inference.stream_clips import ClipOfWindow, StreamClips
+from paddlevideo.inference.stream_clips import ClipOfWindow, Say, StreamClips
 from paddlevideo.inference.video_timeline import VideoTimeline
 from paddlevideo.inference.windows import Steps
 from paddlevideo.loader.decode.rgb import to_rgb
