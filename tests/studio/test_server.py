@@ -134,7 +134,8 @@ def test_a_server_that_is_killed_while_it_saves_leaves_a_readable_project(tmp_pa
         def save():
             try:
                 while True:
-                    client.put(f"/api/videos/{key}/spans", json={"changes": [SPAN] * 20}).raise_for_status()
+                    changes = [{**SPAN, "person": f"{len(saved)} {k}"} for k in range(20)]
+                    client.put(f"/api/videos/{key}/spans", json={"changes": changes}).raise_for_status()
                     saved.append(20)
                     client.patch("/api/project", json={"name": f"name {len(saved)}"}).raise_for_status()
             except httpx.HTTPError:
