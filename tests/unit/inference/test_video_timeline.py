@@ -324,6 +324,15 @@ def test_the_command_runs_in_a_thread(tiny, long_video):
     assert codes == [0]
 
 
+def test_wide_pixels_of_a_turned_video_are_high_ones(tmp_path):
+    """Stored 128 x 96 with pixels twice as wide as high; turned it is shown as 48 x 128, with the bar below."""
+    path = write_clip(tmp_path / "a.mp4", numbered_frames(6, 96, 128), pixel_aspect=2, rotation=90)
+    write_timeline_video(tmp_path / "out.mp4", str(path), SpanTable([], {"a.mp4": {"duration_s": 0.2}}, ["walk"]))
+    with open_video(tmp_path / "out.mp4") as made:
+        height, width = made.get([0]).shape[1:3]
+    assert 128 / 48 < height / width < 1.2 * 128 / 48
+
+
 def test_the_video_is_the_source_with_labels_and_the_bar(tiny, tmp_path, command):
     stamps = np.cumsum([0, *[20, 20, 40] * 29]).tolist()  # a rate that varies, 600 ticks a second
     path = write_clip(tmp_path / "a.mp4", numbered_frames(88, 96, 160), pts=stamps, rotation=90)
