@@ -73,7 +73,7 @@ def reported(path: Path) -> str:
     """What FFmpeg reports while a file is read and decoded from its beginning; empty: nothing."""
     import av
 
-    level = av.logging.get_level()
+    level, skip_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_skip_repeated(False)
     av.logging.set_level(av.logging.ERROR)
     try:
@@ -88,6 +88,7 @@ def reported(path: Path) -> str:
         return f"{type(error).__name__}"
     finally:
         av.logging.set_level(level)
+        av.logging.set_skip_repeated(skip_repeated)
     return f"{lines[0][1]}: {lines[0][2].strip()}" if lines else ""
 
 

@@ -276,7 +276,7 @@ def test_no_error_is_lost_where_another_thread_stops_listening(monkeypatch):
 
     line, seen = (logging.ERROR, "codec", "a text"), []
     listens, restored = threading.Event(), threading.Event()
-    set_level = logging.set_level
+    set_level, before = logging.set_level, (logging.get_level(), logging.get_skip_repeated())
 
     def listen():
         with ffmpeg_errors.error_lines() as lines:
@@ -286,7 +286,7 @@ def test_no_error_is_lost_where_another_thread_stops_listening(monkeypatch):
         seen.append(lines)
 
     def restore_late(level):
-        if level is None:
+        if level == before[0]:
             monkeypatch.undo()
             thread.start()
             listens.wait(0.2)  # not until the level is restored
@@ -299,4 +299,4 @@ def test_no_error_is_lost_where_another_thread_stops_listening(monkeypatch):
     restored.set()
     thread.join()
     assert seen == [[line]]
-    assert logging.get_level() is None and logging.get_skip_repeated()
+    assert (logging.get_level(), logging.get_skip_repeated()) == before
