@@ -18,7 +18,7 @@ from paddlevideo.loader.collate import collate
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
 from paddlevideo.loader.decode.pyav_sequential import decode_all
 from paddlevideo.loader.decode.reader import Damaged, EachFrame, FrameBuffer
-from paddlevideo.loader.decode.rgb import orientation, to_rgb
+from paddlevideo.loader.decode.rgb import to_rgb
 from paddlevideo.loader.decode.sequential import size_remark
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.loader.pipelines.ava_sampling import frames_at
@@ -108,8 +108,6 @@ class ForwardReader(FrameReader):
         self.on_frame()
         if self._size is None:
             self._size = frame.width, frame.height
-            if orientation(frame)[0]:  # rows became columns, so pixels that were wide are high
-                self.pixel_aspect = 1 / self.pixel_aspect
         if self._next >= (first if self._kept_from is None else self._kept_from):
             self._held[self._next] = frame, damage
         self._next += 1

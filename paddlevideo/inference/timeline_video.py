@@ -12,7 +12,7 @@ from paddlevideo.inference.stream import Address, FileStream, TimedFrame
 from paddlevideo.inference.video_output import as_shown, shown_frames
 from paddlevideo.loader.decode import open_video
 from paddlevideo.loader.decode.reader import Damaged
-from paddlevideo.loader.decode.rgb import orientation, to_rgb
+from paddlevideo.loader.decode.rgb import to_rgb
 from paddlevideo.spans import SpanTable
 from paddlevideo.video_files import write_video
 
@@ -50,7 +50,7 @@ def labelled_pictures(
     Args:
         frames: all of the video, in order.
         indices: which of them, ascending; repeated ones are given again.
-        pixel_aspect: width of a stored pixel divided by its height.
+        pixel_aspect: width of a pixel divided by its height, of the upright frames.
         table: spans of this video.
         length_s: of the whole bar.
     """
@@ -62,8 +62,7 @@ def labelled_pictures(
         size = size or (timed.frame.width, timed.frame.height)
         if not count:
             continue
-        turned = orientation(timed.frame)[0]  # rows become columns, so that wide pixels become high ones
-        picture, _ = as_shown(to_rgb(timed.frame, size), 1 / pixel_aspect if turned else pixel_aspect)
+        picture, _ = as_shown(to_rgb(timed.frame, size), pixel_aspect)
         below = bars_picture(bars, *picture.shape[:2]) if below is None else below
         current = [span for span in table.spans if span.start_s <= timed.time_s < span.end_s]
         current.sort(key=lambda span: -span.score)

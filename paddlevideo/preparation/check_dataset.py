@@ -92,7 +92,7 @@ class Probe:
     extra: str = ""  # readable, and still a remark
     remarks: tuple[str, ...] = ()  # of the reader
     entry: Entry | None = None  # of a video, for the index
-    pixel_aspect: float = 1.0  # width of a pixel divided by its height
+    pixel_aspect: float = 1.0  # width of a pixel divided by its height, of the upright picture
 
 
 @dataclass(frozen=True)

@@ -307,7 +307,9 @@ def _sides(person: PersonBox, seen: Probe, summary: ImportSummary) -> tuple[floa
         return seen.width, seen.height
     way = "pixels as a player shows them" if person.as_shown else "the stored ones, of which a player makes square ones"
     summary.remarks[f"boxes are in pixels of a video whose pixels are not square: taken as {way}"] += 1
-    return seen.width * (aspect if person.as_shown else 1.0), seen.height
+    if not person.as_shown:
+        return seen.width, seen.height
+    return seen.width * max(aspect, 1.0), seen.height * max(1 / aspect, 1.0)  # browsers make no side smaller
 
 
 def _without_doubles(people: Sequence[PersonBox], summary: ImportSummary) -> list[PersonBox]:

@@ -64,8 +64,10 @@ def test_pictures_may_be_scaled(convert, tmp_path):
     assert found == pytest.approx([1 / 8, 1 / 6, 3 / 8, 5 / 6], abs=1e-3)
 
 
-def test_pixels_of_via_are_those_that_a_browser_shows(convert, tmp_path):
-    write_clip(tmp_path / "videos" / "a.mp4", numbered_frames(NUM), 10, pixel_aspect=2)
+@pytest.mark.parametrize("height, width, rotation", [(48, 64, 0), (128, 24, 90)])  # a browser turns wide pixels, too
+def test_pixels_of_via_are_those_that_a_browser_shows(convert, tmp_path, height, width, rotation):
+    frames = numbered_frames(NUM, height, width)
+    write_clip(tmp_path / "videos" / "a.mp4", frames, 10, pixel_aspect=2, rotation=rotation)
     code, printed = convert("v.json", VIA_3)
     assert code == 0 and "pixels are not square: taken as pixels as a player shows them" in printed
     assert read_ava_csv(tmp_path / "out" / "train.csv").boxes[0].tolist() == [0.25, 0.25, 0.5, 0.75]  # of 128 x 48

@@ -46,10 +46,9 @@ def inspect(file: Path, name: str) -> tuple[dict[str, Any], Any]:
     """
     from paddlevideo.loader.decode import open_video
     from paddlevideo.loader.decode.packets import OpenVideo
-    from paddlevideo.loader.decode.rgb import orientation
 
     with open_video(file, max_pixels=MAX_PIXELS) as reader:
-        times, fps, count = reader.times(), reader.fps, len(reader)
+        times, fps, count, aspect = reader.times(), reader.fps, len(reader), reader.pixel_aspect
         height, width = reader.get([0]).shape[1:3]
     if count > MAX_FRAMES:
         raise UserError(f"it has {count:,} frames, more than {MAX_FRAMES:,}; cut it")
@@ -57,9 +56,6 @@ def inspect(file: Path, name: str) -> tuple[dict[str, Any], Any]:
         raise UserError("it has no frame rate, so the times of its frames are unknown; convert it to mp4")
     video = OpenVideo(str(file), MAX_PIXELS)
     even = is_even(times, round(fps, 6), float(video.stream.time_base))
-    frame = next(iter(_frames(video)))
-    swapped = orientation(frame)[0]
-    aspect = 1 / video.pixel_aspect if swapped else video.pixel_aspect
     ending = Path(name).suffix.lower().lstrip(".")
     container = "webm" if ending == "webm" and "webm" in video.container else "mp4" if "mp4" in video.container else ""
     codec, pixels = video.stream.codec_context.codec.canonical_name, video.stream.codec_context.pix_fmt

@@ -34,7 +34,7 @@ def transcode(source: Path, target: Path, progress: Callable[[float], None]) -> 
 
     from paddlevideo.inference.stream import Address, FileStream
     from paddlevideo.loader.decode.packets import OpenVideo
-    from paddlevideo.loader.decode.rgb import orientation, to_rgb
+    from paddlevideo.loader.decode.rgb import orientation, to_rgb, upright_aspect
     from paddlevideo.safe_io import write_atomic
     from paddlevideo.video_files import require_encoder
 
@@ -60,7 +60,7 @@ def transcode(source: Path, target: Path, progress: Callable[[float], None]) -> 
                     track.width, track.height = width + width % 2, height + height % 2
                     track.pix_fmt, track.options = "yuv420p", {**_OPTIONS, "g": str(_KEY_EVERY)}
                     track.codec_context.time_base = Fraction(1, _TICKS)
-                    shown = 1 / aspect if orientation(timed.frame)[0] else aspect
+                    shown = upright_aspect(aspect, orientation(timed.frame))
                     track.codec_context.sample_aspect_ratio = Fraction(shown).limit_denominator(255)
                 image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")

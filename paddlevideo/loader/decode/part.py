@@ -35,7 +35,11 @@ class FrameRange(FrameReader):
     def __init__(self, reader: FrameReader, first: int, stop: int, times: np.ndarray | None = None):
         self._reader, self._first, self._count = reader, first, stop - first
         self._times = times
-        self.fps, self.pixel_aspect = reader.fps, reader.pixel_aspect
+        self.fps = reader.fps
+
+    @property
+    def pixel_aspect(self) -> float:
+        return self._reader.pixel_aspect
 
     @property
     def remarks(self) -> Sequence[str]:

@@ -11,9 +11,11 @@ process: clips around the key frames of a long video come in a fraction of a sec
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from paddlevideo.loader.decode.memory import MemoryVideo, Source
 from paddlevideo.loader.decode.packets import NO_STAMP, OpenVideo, PacketTable, size_check
 from paddlevideo.loader.decode.pyav_sequential import PyAVSequentialReader
 from paddlevideo.loader.decode.reader import EachFrame, FrameBuffer, FrameReader, OutdatedIndex, VideoReadError
-from paddlevideo.loader.decode.rgb import to_rgb
+from paddlevideo.loader.decode.rgb import orientation, to_rgb, upright_aspect
 from paddlevideo.loader.decode.sequential import clock, decode_all, size_remark
 
 _MAX_CACHED = 16  # 3 MB each, for a quarter of an hour at 30 frames per second
@@ -51,7 +53,7 @@ class PyAVReader(FrameReader, backend="pyav"):
 
     def __init__(self, source: OpenVideo, table: PacketTable, max_pixels: int, is_known: bool = False):
         self.path, self._max_pixels, self._is_known = source.path, max_pixels, is_known
-        self.remarks, self.pixel_aspect = list(source.remarks), source.pixel_aspect
+        self.remarks = list(source.remarks)
         self._source, self._table, self._order = source, table, table.order
         self._size = (source.context.width, source.context.height)
         self._size_is_sure, self._seeks = False, True
@@ -79,6 +81,15 @@ class PyAVReader(FrameReader, backend="pyav"):
             raise
         source.close()
         return PyAVSequentialReader(path, max_pixels)
+
+    @functools.cached_property
+    def pixel_aspect(self) -> float:
+        """Decodes a frame where pixels are not square: which side is the wide one depends on how it is turned."""
+        stored = self._source.pixel_aspect
+        if stored == 1.0:
+            return stored
+        with closing(decode_all(self.path, max_pixels=self._max_pixels)) as frames:
+            return upright_aspect(stored, orientation(next(frames)[0]))
 
     def __len__(self) -> int:
         return len(self._order)

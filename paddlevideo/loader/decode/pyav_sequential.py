@@ -13,7 +13,7 @@ from paddlevideo.loader.decode.index import IndexedVideo, described
 from paddlevideo.loader.decode.memory import Source
 from paddlevideo.loader.decode.packets import OpenVideo
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged, EachFrame, FrameBuffer, FrameReader, OutdatedIndex
-from paddlevideo.loader.decode.rgb import to_rgb
+from paddlevideo.loader.decode.rgb import to_rgb, upright_aspect
 from paddlevideo.loader.decode.sequential import Survey, clock, decode_all, survey
 
 _MAX_DIFFERENCE = 30  # levels of 255, mean over a picture; other ways from YUV to RGB differ by less than 10
@@ -42,7 +42,7 @@ class SurveyedReader(FrameReader):
         self.path, self._max_pixels, self._damaged = path, max_pixels, damaged
         self._seen = survey(path, damaged, max_pixels) if known is None else _surveyed(path, max_pixels, known)
         self.fps, self.remarks = self._seen.fps, self._seen.remarks
-        self.pixel_aspect = self._seen.source.pixel_aspect
+        self.pixel_aspect = upright_aspect(self._seen.source.pixel_aspect, self._seen.orientation)
         if self.library and self._seen.source.track:
             raise self.unable("reads the first video track only")
 

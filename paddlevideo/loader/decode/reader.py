@@ -67,7 +67,7 @@ class FrameReader:
 
     Attributes:
         fps: (frames - 1) / (time of the last one), or the stated rate where the time stamps agree with it.
-        pixel_aspect: width of a pixel divided by its height; frames are given as stored.
+        pixel_aspect: width of a pixel divided by its height, of the upright frames that are given, not scaled by it.
         remarks: what is read in another way than one might expect.
     """
 

@@ -36,6 +36,11 @@ def orientation(frame: Any) -> tuple[bool, bool, bool]:
     return False, a < 0, d < 0
 
 
+def upright_aspect(pixel_aspect: float, turned: tuple[bool, bool, bool]) -> float:
+    """Width of a pixel divided by its height, of the upright picture: where rows become columns, wide ones are high."""
+    return 1 / pixel_aspect if turned[0] else pixel_aspect
+
+
 def upright(image: np.ndarray, turned: tuple[bool, bool, bool]) -> np.ndarray:
     """[H, W, 3] -> [H, W, 3] or [W, H, 3], turned and mirrored by ``orientation``; a view."""
     swapped, left_right, upside_down = turned

@@ -234,6 +234,13 @@ def test_pixels_that_are_not_square_are_reported(tmp_path, frames):
         assert "2 times as wide as high" in reader.remarks[0]
 
 
+@pytest.mark.parametrize("reader_name", ["pyav", "pyav_sequential", "cv2"])
+def test_wide_pixels_of_a_turned_video_are_high_ones(tmp_path, frames, reader_name):
+    path = write_clip(tmp_path / "a.mp4", frames[:5], pixel_aspect=2, rotation=90)
+    with open_video(path, reader_name) as reader:
+        assert reader.pixel_aspect == 0.5 and reader.get([0]).shape[1:3] == (64, 48)
+
+
 def test_a_size_that_changes(tmp_path, frames, reader_name):
     large = write_clip(tmp_path / "large.ts", numbered_frames(15, 96, 128), fps=15)
     small = write_clip(tmp_path / "small.ts", frames[15:30], fps=15)
