@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("results", nargs="+", metavar="RESULT", help=".json, .csv or .pkl of --out; of spans two files: SPANS TRUTH")
     add("--metrics", "--eval", nargs="+", choices=METRICS, metavar="NAME",
         help=f"{', '.join(METRICS)} (the accuracies, or for several labels per clip the precisions)")  # fmt: skip
-    add("--topk", nargs="+", type=options.at_least(1), default=[1, 5], metavar="K", help="of top_k_accuracy (1 5)")
+    add("--topk", nargs="+", type=options.at_least(1), metavar="K", help="of top_k_accuracy (1 5)")
     add("--labels", metavar="FILE",
         help="class names, for the confusion matrix and the report; of boxes: what counts (.pbtxt)")  # fmt: skip
     add("--annotations", metavar="LIST",
@@ -96,7 +96,10 @@ def run(args: argparse.Namespace) -> int:
         names = read_labels(args.labels, results.scores.shape[1])
         results = by_name(results, names, args.labels)
     metrics = args.metrics and [name for name in args.metrics if name != "confusion_matrix"]
-    figures = score(results, metrics, args.topk)
+    classes = results.scores.shape[1]
+    if args.topk and max(args.topk) > classes:
+        raise UserError(f"--topk {max(args.topk)}: the scores are of {classes} classes: every clip would be right")
+    figures = score(results, metrics, args.topk or (1, 5))
     for key, value in figures.items():
         print(f"{key}: {value:.6g}")
     if args.metrics and "confusion_matrix" in args.metrics:

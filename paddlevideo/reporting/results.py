@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -206,13 +207,33 @@ def _from_rows(rows: Any, source: str) -> Results:
     if not isinstance(rows, list) or not rows:
         raise ValueError("an empty list" if rows == [] else f"a {type(rows).__name__}")
     if not isinstance(rows[0], dict):
-        return Results([], None, _table([np.asarray(row, dtype="float64").tolist() for row in rows]), source)
+        return Results([], None, _table([_numbers(row, i) for i, row in enumerate(rows)]), source)
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise ValueError(f"clip {i}: expected path, label and scores, got {row!r:.40}")
+    paths = [str(row["path"]) for row in rows]
+    scores = _table([None if row["scores"] is None else _numbers(row["scores"], i) for i, row in enumerate(rows)])
+    return Results(paths, _labels_of(rows), scores, source, _names(rows[0].get("class_names"), scores))
+
+
+def _labels_of(rows: Sequence[dict[str, Any]]) -> np.ndarray | None:
+    """Of rows of ``{label}``: int64 [N], float32 [N, K] of lists, or None where no row has one."""
     labels = [row.get("label") for row in rows]
-    known = None if any(label is None for label in labels) else np.array(labels)
-    if known is not None:
-        known = known.astype("int64" if known.ndim == 1 else "float32")
-    paths, scores = [str(row["path"]) for row in rows], _table([row["scores"] for row in rows])
-    return Results(paths, known, scores, source, _names(rows[0].get("class_names"), scores))
+    if all(label is None for label in labels):
+        return None
+    if isinstance(labels[0], (list, tuple, np.ndarray)):
+        return _table([_numbers(label, i, "label") for i, label in enumerate(labels)], "labels").astype("float32")
+    for i, label in enumerate(labels):
+        if isinstance(label, bool) or not isinstance(label, (int, float, np.number)) or label != int(label):
+            raise ValueError(f"clip {i}: label: expected a whole number, got {label!r:.40}")
+    return np.array(labels, dtype="int64")
+
+
+def _numbers(values: Any, clip: int, what: str = "scores") -> list[float]:
+    with contextlib.suppress(TypeError, ValueError):
+        if not isinstance(values, str):  # of digits each would be a number
+            return [float(value) for value in values]
+    raise ValueError(f"clip {clip}: {what}: expected a list of numbers, got {values!r:.40}")
 
 
 def _from_csv(path: Path) -> Results:
@@ -220,17 +241,26 @@ def _from_csv(path: Path) -> Results:
         header, *rows = list(csv.reader(stream))
     if header[:3] != ["path", "label", "predicted"]:
         raise ValueError("the header must begin with path,label,predicted")
-    scores = _table([None if row[2] == "unreadable" else [float(value) for value in row[3:]] for row in rows])
+    scores = _table([None if row[2] == "unreadable" else _numbers(row[3:], i) for i, row in enumerate(rows)])
     texts = [row[1] for row in rows]
     if any(";" in text or not text for text in texts):
         labels = np.zeros(scores.shape, "float32")
         for i, text in enumerate(texts):
-            labels[i, [int(part) for part in text.split(";") if part]] = 1.0
+            own = [_number_of(part, i) for part in text.split(";") if part]
+            if not all(0 <= label < scores.shape[1] for label in own):
+                raise ValueError(f"clip {i}: label {text}: the scores are of {scores.shape[1]} classes")
+            labels[i, own] = 1.0
     else:
-        labels = np.array([int(text) for text in texts], dtype="int64")
+        labels = np.array([_number_of(text, i) for i, text in enumerate(texts)], dtype="int64")
     titles = [text.partition(" ")[2] for text in header[3:]]
     names = _names(titles, scores) if titles and all(titles) else None
     return Results([row[0] for row in rows], labels, scores, str(path), names)
+
+
+def _number_of(text: str, clip: int) -> int:
+    if not text.strip().removeprefix("-").isdecimal():
+        raise ValueError(f"clip {clip}: label: expected a whole number, got {text!r:.40}")
+    return int(text)
 
 
 def _names(names: Any, scores: np.ndarray) -> list[str] | None:
@@ -288,10 +318,10 @@ def annotate(results: Results, list_file: str) -> Results:
     return replace(results, labels=labels[[there[key] for key in here]])
 
 
-def _table(rows: list[list[float] | None]) -> np.ndarray:
+def _table(rows: list[list[float] | None], what: str = "scores") -> np.ndarray:
     widths = {len(row) for row in rows if row is not None}
     if len(widths) > 1:
-        raise ValueError(f"clips with {sorted(widths)} scores")
+        raise ValueError(f"clips with {sorted(widths)} {what}")
     empty = [np.nan] * (widths.pop() if widths else 1)
     return np.array([empty if row is None else row for row in rows], dtype="float64")
 

@@ -192,6 +192,12 @@ def test_the_confusion_matrix_and_the_report_name_the_classes(result, run_tool, 
     assert "1 class names, but the model has 7" in run_tool("eval_metric", result, *flags).err
 
 
+def test_as_many_answers_as_classes_are_a_figure_and_more_are_none(result, run_tool):
+    assert "top7_acc: 1" in run_tool("eval_metric", result, "--topk", 1, 7).out
+    done = run_tool("eval_metric", result, "--topk", 1, 8)
+    assert done.code == 2 and "--topk 8: the scores are of 7 classes" in done.err
+
+
 @pytest.mark.parametrize(
     "text", ["{}", "[]", '[{"path": "a"}]', "[[1, 2], [3]]", "no json", '[{"path": 1, "scores": 2}]']
 )
@@ -201,6 +207,24 @@ def test_other_files_are_refused(text, run_tool, tmp_path):
     assert done.code == 2 and "not a results file of --out" in done.err
     assert run_tool("eval_metric", tmp_path / "x.txt").code == 2
     assert "no such file" in run_tool("eval_metric", tmp_path / "y.json").err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reported"),
+    [
+        ("x.json", '[{"path": "a", "label": 1, "scores": [0.1, "b"]}]', "clip 0: scores: expected a list of numbers"),
+        ("x.json", '[{"path": "a", "label": 1, "scores": "01"}]', "expected a list of numbers, got '01'"),
+        ("x.json", '[{"path": "a", "label": 1.5, "scores": [0, 1]}]', "clip 0: label: expected a whole number"),
+        ("x.json", '[[0.1, 0.9], [0.1, null]]', "clip 1: scores: expected a list of numbers"),
+        ("x.json", '[{"path": "a", "label": 0, "scores": [0, 1]}, 3]', "clip 1: expected path, label and scores"),
+        ("x.csv", "path,label,predicted,score_0,score_1\na,1;-1;,0,1,0\n", "clip 0: label 1;-1;: the scores are of 2"),
+        ("x.csv", "path,label,predicted,score_0,score_1\na,cat,0,1,0\n", "expected a whole number, got 'cat'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_file_is_named(name, text, reported, run_tool, tmp_path):
+    (tmp_path / name).write_text(text)
+    done = run_tool("eval_metric", tmp_path / name)
+    assert done.code == 2 and reported in done.err
 
 
 def test_a_label_that_is_no_class_is_named(run_tool, tmp_path):
