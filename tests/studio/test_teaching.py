@@ -78,6 +78,19 @@ def test_a_head_is_taught_used_and_taught_again(client, videos, project, model):
     assert client.get("/api/models").json()["models"][-1]["classes"][5:] == swapped
 
 
+def test_a_second_click_trains_nothing_twice(client, videos, model):
+    first = client.post("/api/train", json={"mode": "head"}).json()
+    again = client.post("/api/train", json={"mode": "head"})
+    assert again.status_code == 409 and f"run {first['id']} is " in again.json()["error"]
+    put(client, videos[0], {"start_s": 0.2, "end_s": 0.8, "label": "run"})
+    changed = client.post("/api/train", json={"mode": "head"}).json()
+    for job in (first, changed):
+        assert client.post(f"/api/jobs/{job['id']}/cancel").status_code == 200
+    wait(client, first["id"])
+    anew = client.post("/api/train", json={"mode": "head"})
+    assert anew.status_code == 202 and client.post(f"/api/jobs/{anew.json()['id']}/cancel").status_code == 200
+
+
 def test_similar_spans_of_all_videos(client, videos, model):
     url = f"/api/videos/{videos[0]['id']}/similar"
     job = run(client, url, {"start_s": 0, "end_s": SCENE_S, "top": 3})

@@ -21,13 +21,14 @@ from paddlevideo.shipped import ROOT
 from paddlevideo.spans import Span, SpanTable, write_spans
 from paddlevideo_studio import people_training
 from paddlevideo_studio.held_out import digest_of, sides_of
+from paddlevideo_studio.jobs import ACTIVE
 from paddlevideo_studio.journal import HUMAN
 from paddlevideo_studio.people_training import PeopleSplit
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.work import COMMAND, settings_words
 
 if TYPE_CHECKING:
-    from paddlevideo_studio.jobs import Job
+    from paddlevideo_studio.jobs import Job, Jobs
     from paddlevideo_studio.studio import Studio
 
 TEACH, IGNORE = "teach", "ignore.json"
@@ -84,10 +85,13 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
     def plan(folder: Path) -> list[list[str]]:
         if of_people:
             people_training.write_lists(project, parts, folder / "data")
-            return people_training.steps(project, folder, wanted.config or "", wanted.override)
-        write_lists(project, parts, folder / "data")
+        else:
+            write_lists(project, parts, folder / "data")
         if wanted.mode == "head":
             write_spans(folder / "data" / IGNORE, ignored)
+        refuse_the_same(studio.jobs, folder, kind, number, options)
+        if of_people:
+            return people_training.steps(project, folder, wanted.config or "", wanted.override)
         steps = teach_steps if wanted.mode == "head" else full_steps
         return steps(project, folder, wanted)
 
@@ -102,6 +106,21 @@ def submit_training(studio: Studio, wanted: TrainRequest) -> Job:
         total_s = sum(facts.get("duration_s", 0.0) for part in parts.values() for facts in part.videos.values())
     number = model.id if model else None
     return studio.jobs.submit(kind, plan, model=number, total_s=total_s, options=options)
+
+
+def refuse_the_same(jobs: Jobs, folder: Path, kind: str, model: int | None, options: dict[str, Any]) -> None:
+    """
+    Raises:
+        HTTPException: 409 where a run that waits or runs does the same on the same lists, as after a second click.
+    """
+    for job in jobs:
+        same = (job.kind, job.model, job.options) == (kind, model, options) and job.state in ACTIVE
+        if same and _contents(jobs.folder(job) / "data") == _contents(folder / "data"):
+            raise HTTPException(409, f"run {job.id} is {job.state} and trains the same on the same annotations")
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
 def shipped_config(name: str) -> Path:
