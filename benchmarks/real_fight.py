@@ -96,10 +96,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "no shift": Recipe("the same without temporal shift", ["MODEL.backbone.shift=False"]),
     "PyTorch": Recipe("the same network and recipe in plain PyTorch, own decoding and augmentation", kind="torch"),
-    "TSM, all layers": Recipe("`tsm_mv2_motion`, all layers learn", ["MODEL.freeze=[]"]),
     "probe": Recipe("linear probe of the same frozen features", kind="probe"),
     "probe of frames": Recipe("linear probe of frozen features of frames", config=FRAMES, kind="probe"),
-    "TSM of frames": Recipe("the recipe of `tsm_mv2_motion` on frames", config=FRAMES),
     "TimeSformer": Recipe("4 blocks of width 96, from scratch", sections={"MODEL": _TIMESFORMER, **_SCRATCH}),
     "PP-TSM": Recipe("ResNet-18-vd of width 16, from scratch", sections={"MODEL": _PPTSM, **_SCRATCH}),
     "PP-TSM, taught": Recipe(
@@ -108,10 +106,6 @@ RECIPES: dict[str, Recipe] = {
         taught=True,
     ),
 }
-# on frames everything is as in the file of differences, but for the step that makes them
-_OF_FRAMES = [
-    "MODEL.freeze=[backbone.conv1, backbone.conv2, backbone.conv3, backbone.conv4, backbone.conv5, backbone.conv6]"
-]
 
 
 def labels_of(data: Path) -> dict[str, int]:
@@ -155,7 +149,6 @@ def config_of(args: argparse.Namespace, name: str, fold: int, out: Path) -> Path
     changes += [f"DATASET.{split}.data_prefix={data / 'clips'}" for split in lists]
     changes += [f"DATASET.label_names={(args.folder / 'classes.txt').resolve()}", "MODEL.head.num_classes=2"]
     changes += [f"MODEL.backbone.pretrained={args.weights.resolve()}", *_ONE_CLIP, *recipe.changes, f"output_dir={out}"]
-    changes += _OF_FRAMES if recipe.config == FRAMES else []
     config = load_config(recipe.config, changes).to_dict() | recipe.sections
     if recipe.taught:
         config["MODEL"] = taught(args, config["MODEL"], fold)
