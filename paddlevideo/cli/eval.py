@@ -37,7 +37,14 @@ METRICS = (
     "mAP",
     "proposal_recall",
 )
-_OF_BOXES = ("mAP", "proposal_recall")
+# kind of results -> the options that have an effect
+_OF_BOXES = {
+    "mAP": ("metrics", "annotations", "labels", "exclude", "custom_classes", "iou", "report"),
+    "proposal_recall": ("metrics", "annotations", "exclude", "iou"),
+}
+_OF_CLIPS = ("metrics", "topk", "labels", "annotations", "weights", "softmax", "out", "report")
+_OF_SPANS = ("background", "out")
+_ALL = tuple(dict.fromkeys([*_OF_CLIPS, *_OF_BOXES["mAP"], *_OF_SPANS]))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="list file with the labels (path label), in the results' order; of boxes: AVA's csv")  # fmt: skip
     add("--exclude", metavar="FILE", help="of boxes: csv of key frames that do not count")
     add("--custom-classes", nargs="+", type=int, metavar="ID", help="of boxes: only these class ids count")
-    add("--iou", type=float, default=0.5, help="of boxes: least overlap of a match (0.5)")
+    add("--iou", type=float, help="of boxes: least overlap of a match (0.5)")
     add("--background", metavar="NAME", help="of spans: the label of time without an action")
     add("--weights", nargs="+", type=float, metavar="W", help="of each file in the fusion (1 each)")
     add("--softmax", action="store_true", help="scores are logits: make them probabilities before the fusion")
@@ -69,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
                 "list with labels"
             )
     if any(holds_spans(path) for path in args.results):
+        options.refuse_others(args, _OF_SPANS, _ALL, "spans")
         return eval_spans.run(args)
     if args.background:
         raise UserError("--background: is for two files of spans (.json, .csv, .jsonl, .srt, .vtt)")
@@ -77,31 +85,37 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             f"--metrics {boxes[0]}: expected alone, with one RESULT and with --annotations GROUND_TRUTH.csv"
         )
+    own = _OF_BOXES.get(boxes[0]) if boxes else _OF_CLIPS
+    options.refuse_others(args, own, _ALL, f"--metrics {boxes[0]}" if boxes else "results of clips")
+    args.iou = 0.5 if args.iou is None else args.iou
     if not 0 < args.iou <= 1:
         raise UserError("--iou: expected above 0, at most 1")
     if boxes:
         return {"mAP": _score_detections, "proposal_recall": _score_proposals}[boxes[0]](args)
     from paddlevideo.loader.labels import read_labels
+    from paddlevideo.metrics.topk import is_trivial
+    from paddlevideo.reporting.fusion import annotate, by_name, fuse
     from paddlevideo.reporting.page import ReportPage, write_report
-    from paddlevideo.reporting.results import annotate, by_name, check_name, fuse, read_results, score, write_results
+    from paddlevideo.reporting.result_files import read_results
+    from paddlevideo.reporting.results import check_name, score, write_results
 
     if args.out:
         check_name(args.out)
     files = [read_results(path) for path in args.results]
+    names = read_labels(args.labels, files[0].scores.shape[1]) if args.labels else None
     if args.annotations:
-        files = [annotate(results, args.annotations) for results in files]
+        files = [annotate(results, args.annotations, names or results.names) for results in files]
     results = fuse(files, args.weights or [1.0] * len(files), args.softmax)
-    names = results.names
-    if args.labels:
-        names = read_labels(args.labels, results.scores.shape[1])
-        results = by_name(results, names, args.labels)
+    results = by_name(results, names, args.labels) if names else results
+    names = names or results.names
     metrics = args.metrics and [name for name in args.metrics if name != "confusion_matrix"]
     classes = results.scores.shape[1]
     if args.topk and max(args.topk) > classes:
         raise UserError(f"--topk {max(args.topk)}: the scores are of {classes} classes: every clip would be right")
     figures = score(results, metrics, args.topk or (1, 5))
     for key, value in figures.items():
-        print(f"{key}: {value:.6g}")
+        if args.topk or not is_trivial(key, classes):
+            print(f"{key}: {value:.6g}")
     if args.metrics and "confusion_matrix" in args.metrics:
         _print_confusion(results, names)
     unreadable = int(results.unreadable.sum())
@@ -157,12 +171,15 @@ def _score_proposals(args: argparse.Namespace) -> int:
 
 def _print_confusion(results: object, names: list[str] | None) -> None:
     """Each class with what it is most often taken for; the counts too where they fit a screen."""
+    import numpy as np
+
     from paddlevideo.metrics.confusion import confusion_matrix, format_table, per_class_table
     from paddlevideo.reporting.results import hard_labels
 
     labels = hard_labels(results, "confusion_matrix")
     matrix = confusion_matrix(results.scores, labels, results.scores.shape[1])
-    print(format_table(per_class_table(matrix, names)))
+    samples = np.bincount(labels, minlength=len(matrix)).tolist()
+    print(format_table(per_class_table(matrix, names, samples)))
     if len(matrix) <= 20:
         width = max(2, len(str(matrix.max())))
         print("row: label, column: prediction")

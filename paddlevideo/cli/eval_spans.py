@@ -9,8 +9,6 @@ from pathlib import Path
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import table
 
-_DEFAULTS = {"metrics": None, "annotations": None, "labels": None, "weights": None, "report": None, "softmax": False}
-
 
 def run(args: argparse.Namespace) -> int:
     """Prints a line per figure, and a row per class."""
@@ -22,9 +20,6 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             f"{args.results[0]}: read as spans, by its ending or content; expected two files of spans: FOUND ANNOTATED"
         )
-    used = [f"--{name}" for name, value in _DEFAULTS.items() if vars(args)[name] != value]
-    if used:
-        raise UserError(f"{used[0]}: is not for spans, whose options are --background and --out")
     if args.out and Path(args.out).suffix.lower() != ".json":
         raise UserError(f"--out {args.out}: expected a name ending in .json, for the figures of spans")
     predicted, truth = (read_spans(path) for path in args.results)

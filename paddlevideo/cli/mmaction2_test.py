@@ -78,7 +78,8 @@ def _figures(metric: Metric, figures: dict, out: str, names: list[str], top_k: l
     """The figures of --eval: of a metric with names of its own as measured, of clips scored again from ``out``."""
     if metric.eval_names:
         return {key: value for key, value in figures.items() if not key.startswith("num_")}
-    from paddlevideo.reporting.results import read_results, score
+    from paddlevideo.reporting.result_files import read_results
+    from paddlevideo.reporting.results import score
 
     return score(read_results(out), names, top_k)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from paddlevideo.errors import UserError
@@ -100,6 +100,25 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     """``--backend``."""
     choices, help = ("paddle", "onnx", "openvino"), "what runs an exported model (as timed at export, else paddle)"
     parser.add_argument("--backend", choices=choices, help=help)
+
+
+def refuse_others(args: argparse.Namespace, own: Collection[str], options: Collection[str], what: str) -> None:
+    """
+    Args:
+        own: names of the options that have an effect.
+        options: those of all; one that is not given is None, False or empty.
+        what: for the message, e.g. ``spans``.
+
+    Raises:
+        UserError: an option is given that has none.
+    """
+    used = [_flag(name) for name in options if name not in own and vars(args)[name]]
+    if used:
+        raise UserError(f"{used[0]}: is not for {what}, whose options are {', '.join(map(_flag, own))}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -98,6 +98,7 @@ def _check(args: argparse.Namespace) -> None:
     """
     given = [name for name in _OF_SPANS if vars(args)[name] is not None]
     if args.table or args.clip:
+        given += [name for name in ("features", "window_s", "hop_s") if vars(args)[name] is not None]
         lacking = "CLIP" if args.table and not args.clip else "--in FILE" if not args.table else ""
         if lacking or given:
             mistake = f"{lacking}: missing" if lacking else f"--{given[0]}: is of spans in videos"

@@ -31,7 +31,9 @@ def confusion_matrix(scores: np.ndarray, labels: np.ndarray, num_classes: int) -
     return flat.reshape(num_classes, num_classes)
 
 
-def per_class_table(matrix: np.ndarray, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def per_class_table(
+    matrix: np.ndarray, names: Sequence[str] | None = None, num_samples: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
     """One row per class: ``class``, ``name``, ``num_samples``, ``num_predicted``, ``num_right``, ``accuracy``,
     ``precision``, ``most_taken_for``.
 
@@ -41,10 +43,11 @@ def per_class_table(matrix: np.ndarray, names: Sequence[str] | None = None) -> l
     Args:
         matrix: of ``confusion_matrix``.
         names: K class names; the numbers if not given.
+        num_samples: of K classes, with those that are in no column; None: the rows' sums.
     """
     rows, predicted = [], np.asarray(matrix).sum(axis=0).tolist()
     for k, row in enumerate(np.asarray(matrix)):
-        total, right = int(row.sum()), int(row[k])
+        total, right = int(row.sum() if num_samples is None else num_samples[k]), int(row[k])
         errors = row.copy()
         errors[k] = 0
         rows.append(

@@ -119,12 +119,10 @@ def _one_label(report: ReportPage, results: Results) -> list[str]:
 def _class_table(report: ReportPage, matrix: np.ndarray, totals: np.ndarray) -> str:
     """Every class, the worst first; unreadable clips are in ``totals`` and in no column of the matrix."""
     rows = []
-    for row in per_class_table(matrix):
-        k, total = row["class"], int(totals[row["class"]])
-        accuracy = row["num_right"] / total if total else None
-        other = row["most_taken_for"]
+    for row in per_class_table(matrix, num_samples=totals.tolist()):
+        k, accuracy, other = row["class"], row["accuracy"], row["most_taken_for"]
         taken = "" if other is None else f"{text(report.name(other))} ({matrix[k, other]})"
-        counts = [str(total), str(row["num_predicted"]), str(row["num_right"])]
+        counts = [str(row["num_samples"]), str(row["num_predicted"]), str(row["num_right"])]
         cells = [text(report.name(k)), *counts, bar(accuracy), percent(row["precision"]), taken]
         rows.append((accuracy, cells))
     rows.sort(key=lambda pair: (pair[0] is None, pair[0] or 0.0))

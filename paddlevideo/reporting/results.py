@@ -1,33 +1,23 @@
-"""Per-clip results of a test: written, read back, joined by path, fused, and scored again."""
+"""Per-clip results of a test: written, and scored again; ``result_files`` reads them back, ``fusion`` joins them."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
-import logging
-import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from paddlevideo.classes import Classes, order_in
 from paddlevideo.errors import UserError
-from paddlevideo.findings import Findings
-from paddlevideo.loader.datasets.lists import clip_name, parse_label, read_rows
+from paddlevideo.loader.datasets.lists import clip_name
 from paddlevideo.metrics import topk
-from paddlevideo.safe_io import instead_of_a_file, read_pickle, reading, write_atomic, write_pickle
-
-log = logging.getLogger("paddlevideo")
+from paddlevideo.safe_io import write_atomic, write_pickle
 
 SUFFIXES = (".json", ".csv", ".pkl")
-_SHOWN = 10  # paths named in a message
-_SUM_OF_PROBABILITIES = 1e-3  # by which it may differ from 1
 
 
 @dataclass
@@ -187,225 +177,25 @@ def multi_hot_of(results: Results) -> np.ndarray:
     return np.eye(results.scores.shape[1], dtype="float32")[results.labels]
 
 
-def read_results(path: str | Path) -> Results:
-    """A file of ``write_results``, or a ``.json`` / ``.pkl`` list of score vectors (MMAction2's; no paths, no labels).
-
-    Raises:
-        UserError: the file is missing, damaged, unsafe, or holds something else.
+def check_labels(results: Results) -> None:
     """
-    path = check_name(path, "")
-    if not path.is_file():
-        raise UserError(f"{path}: {instead_of_a_file(path)}")
-    with reading(path, "a results file of --out", "expected path, label and scores of every clip"):
-        if path.suffix.lower() == ".csv":
-            return _from_csv(path)
-        is_json = path.suffix.lower() == ".json"
-        return _from_rows(json.loads(path.read_text(encoding="utf-8")) if is_json else read_pickle(path), str(path))
-
-
-def _from_rows(rows: Any, source: str) -> Results:
-    if not isinstance(rows, list) or not rows:
-        raise ValueError("an empty list" if rows == [] else f"a {type(rows).__name__}")
-    if not isinstance(rows[0], dict):
-        return Results([], None, _table([_numbers(row, i) for i, row in enumerate(rows)]), source)
-    for i, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise ValueError(f"clip {i}: expected path, label and scores, got {row!r:.40}")
-    paths = [str(row["path"]) for row in rows]
-    scores = _table([None if row["scores"] is None else _numbers(row["scores"], i) for i, row in enumerate(rows)])
-    return Results(paths, _labels_of(rows), scores, source, _names(rows[0].get("class_names"), scores))
-
-
-def _labels_of(rows: Sequence[dict[str, Any]]) -> np.ndarray | None:
-    """Of rows of ``{label}``: int64 [N], float32 [N, K] of lists, or None where no row has one."""
-    labels = [row.get("label") for row in rows]
-    if all(label is None for label in labels):
-        return None
-    if isinstance(labels[0], (list, tuple, np.ndarray)):
-        return _table([_numbers(label, i, "label") for i, label in enumerate(labels)], "labels").astype("float32")
-    for i, label in enumerate(labels):
-        if isinstance(label, bool) or not isinstance(label, (int, float, np.number)) or label != int(label):
-            raise ValueError(f"clip {i}: label: expected a whole number, got {label!r:.40}")
-    return np.array(labels, dtype="int64")
-
-
-def _numbers(values: Any, clip: int, what: str = "scores") -> list[float]:
-    with contextlib.suppress(TypeError, ValueError):
-        if not isinstance(values, str):  # of digits each would be a number
-            return [float(value) for value in values]
-    raise ValueError(f"clip {clip}: {what}: expected a list of numbers, got {values!r:.40}")
-
-
-def _from_csv(path: Path) -> Results:
-    with path.open(encoding="utf-8", newline="") as stream:
-        header, *rows = list(csv.reader(stream))
-    if header[:3] != ["path", "label", "predicted"]:
-        raise ValueError("the header must begin with path,label,predicted")
-    scores = _table([None if row[2] == "unreadable" else _numbers(row[3:], i) for i, row in enumerate(rows)])
-    texts = [row[1] for row in rows]
-    if any(";" in text or not text for text in texts):
-        labels = np.zeros(scores.shape, "float32")
-        for i, text in enumerate(texts):
-            own = [_number_of(part, i) for part in text.split(";") if part]
-            if not all(0 <= label < scores.shape[1] for label in own):
-                raise ValueError(f"clip {i}: label {text}: the scores are of {scores.shape[1]} classes")
-            labels[i, own] = 1.0
-    else:
-        labels = np.array([_number_of(text, i) for i, text in enumerate(texts)], dtype="int64")
-    titles = [text.partition(" ")[2] for text in header[3:]]
-    names = _names(titles, scores) if titles and all(titles) else None
-    return Results([row[0] for row in rows], labels, scores, str(path), names)
-
-
-def _number_of(text: str, clip: int) -> int:
-    if not text.strip().removeprefix("-").isdecimal():
-        raise ValueError(f"clip {clip}: label: expected a whole number, got {text!r:.40}")
-    return int(text)
-
-
-def _names(names: Any, scores: np.ndarray) -> list[str] | None:
-    if names is None:
-        return None
-    if not (isinstance(names, list) and all(isinstance(n, str) for n in names) and len(names) == scores.shape[1]):
-        raise ValueError(f"class_names: expected {scores.shape[1]} names, one per score")
-    return names
-
-
-def by_name(results: Results, names: Sequence[str], of_names: str) -> Results:
-    """The same results with the classes in the order of ``names``; results without names as they are.
-
     Raises:
-        UserError: they are of other classes.
+        UserError: a label is no class of the scores.
     """
-    if results.names is None:
-        return results
-    order = order_in(Classes(tuple(names)), Classes(tuple(results.names)), of_names, results.source)
-    if order is None:
-        return results
-    log.warning("%s: the classes are in another order than in %s; mapped by name", results.source, of_names)
-    scores, labels = np.empty_like(results.scores), results.labels
-    scores[:, order] = results.scores
+    labels, classes = results.labels, results.scores.shape[1]
+    if labels is None:
+        return
     if results.multi_hot:
-        labels = np.empty_like(results.labels)
-        labels[:, order] = results.labels
-    elif labels is not None:
-        labels = np.array(order)[labels]
-    return replace(results, scores=scores, labels=labels, names=list(names))
-
-
-def annotate(results: Results, list_file: str) -> Results:
-    """The results with the labels of a list (``path label``, or ``path num_frames label``), and its paths if they lack.
-
-    Results with paths are joined by path, others by order.
-
-    Raises:
-        UserError: the results have labels, or the list does not hold these clips.
-    """
-    if results.labels is not None:
-        raise UserError(f"--annotations {list_file}: {results.source} has labels of its own")
-    rows = read_rows(list_file, ("path", "label"))
-    problems = Findings(list_file)
-    labels = np.array([parse_label(row, results.scores.shape[1], problems) for row in rows], dtype="int64")
-    problems.raise_if_any()
-    paths = [row.fields["path"] for row in rows]
-    if not results.paths:
-        if len(paths) != len(results.scores):
-            raise UserError(f"{list_file}: {len(paths)} clips, {results.source} has {len(results.scores)}")
-        return replace(results, paths=paths, labels=labels)
-    listed = Results(paths, None, np.zeros((len(paths), results.scores.shape[1])), list_file)
-    here, there = _places(results), _places(listed)
-    _same_clips(results, listed, here, there)
-    return replace(results, labels=labels[[there[key] for key in here]])
-
-
-def _table(rows: list[list[float] | None], what: str = "scores") -> np.ndarray:
-    widths = {len(row) for row in rows if row is not None}
-    if len(widths) > 1:
-        raise ValueError(f"clips with {sorted(widths)} {what}")
-    empty = [np.nan] * (widths.pop() if widths else 1)
-    return np.array([empty if row is None else row for row in rows], dtype="float64")
-
-
-def fuse(files: Sequence[Results], weights: Sequence[float], softmax: bool = False) -> Results:
-    """Late fusion: the weighted mean of the files' scores, clip by clip, in the first file's order.
-
-    Clips are joined by path (a path that is listed n times, by path and place).  A clip that one network could not
-    read counts as unreadable.
-
-    Args:
-        weights: one per file, from 0; those of a sum of 0 are refused.
-        softmax: turn each file's scores into probabilities first, for files of logits.
-
-    Raises:
-        UserError: the files hold other clips, labels or numbers of classes; a softmax of probabilities.
-    """
-    if len(weights) != len(files):
-        raise UserError(f"--weights: expected {len(files)}, one per results file, got {len(weights)}")
-    if not (all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0):
-        raise UserError(f"--weights: expected numbers from 0, one of them above it, got {' '.join(map(str, weights))}")
-    first = files[0]
-    if first.names:
-        files = [first, *(by_name(results, first.names, first.source) for results in files[1:])]
-    order = _places(first)
-    total = np.zeros_like(first.scores)
-    for results, weight in zip(files, weights):
-        places = _places(results)
-        _same_clips(first, results, order, places)
-        rows = [places[key] for key in order]
-        if results.labels is not None and first.labels is not None:
-            _same_labels(first, results, rows)
-        scores = results.scores[rows]
-        if softmax and _are_probabilities(scores):
-            raise UserError(f"{results.source}: its scores are probabilities already; leave out --softmax")
-        total = total + weight * (topk.softmax(scores) if softmax else scores)
-    if first.labels is None and any(f.labels is not None for f in files):
-        raise UserError(f"{first.source}: has no labels, other files do; name a file with labels first")
-    return Results(first.paths, first.labels, total / sum(weights), " + ".join(f.source for f in files), first.names)
-
-
-def _are_probabilities(scores: np.ndarray) -> bool:
-    """Whether each row [N, K] is of one sum of 1; a row of NaN is of a clip that could not be read."""
-    rows = scores[~np.isnan(scores).any(1)]
-    return len(rows) > 0 and (rows >= 0).all() and np.abs(rows.sum(1) - 1).max() < _SUM_OF_PROBABILITIES
-
-
-def _places(results: Results) -> dict[Any, int]:
-    """(path, how often it came before) -> row; without paths the rows themselves."""
-    if not results.paths:
-        return {i: i for i in range(len(results.scores))}
-    seen: Counter[str] = Counter()
-    places = {}
-    for i, path in enumerate(results.paths):
-        places[path, seen[path]] = i
-        seen[path] += 1
-    return places
-
-
-def _same_clips(first: Results, other: Results, order: dict[Any, int], places: dict[Any, int]) -> None:
-    if bool(first.paths) != bool(other.paths):
-        raise UserError(f"{other.source}: one of the files has no paths, so they cannot be joined")
-    if first.scores.shape[1] != other.scores.shape[1]:
-        raise UserError(f"{other.source}: {other.scores.shape[1]} classes, {first.source} has {first.scores.shape[1]}")
-    for here, there, only in ((first, other, order.keys() - places.keys()), (other, first, places.keys() - order)):
-        if only:
-            named = [str(key[0]) if isinstance(key, tuple) else f"row {key}" for key in sorted(only)]
-            raise UserError(
-                f"{len(only)} clips of {here.source} are not in {there.source}: {', '.join(named[:_SHOWN])}"
-                + (", ..." if len(named) > _SHOWN else "")
-            )
-
-
-def _same_labels(first: Results, other: Results, rows: list[int]) -> None:
-    theirs = other.labels[rows]
-    if theirs.shape != first.labels.shape:
-        raise UserError(f"{other.source}: labels of another kind than {first.source}'s")
-    differ = np.flatnonzero((theirs != first.labels).reshape(len(rows), -1).any(axis=1))
-    if len(differ):
-        i = int(differ[0])
-        name = first.paths[i] if first.paths else f"row {i}"
+        if labels.shape != results.scores.shape:
+            raise UserError(f"{results.source}: {labels.shape[1]} classes in labels, {classes} in scores")
+        wrong = np.flatnonzero(~((labels >= 0) & (labels <= 1)).all(axis=1))
+        if len(wrong):
+            raise UserError(f"{results.source}: clip {wrong[0]} has labels that are not 0 or 1")
+        return
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
         raise UserError(
-            f"{other.source}: {len(differ)} labels differ from {first.source}'s, first {name}: "
-            f"{theirs[i].tolist()} and {first.labels[i].tolist()}"
+            f"{results.source}: clip {wrong[0]} has label {labels[wrong[0]]}, scores are of {classes} classes"
         )
 
 
@@ -452,13 +242,7 @@ def score(results: Results, metrics: Iterable[str] | None = None, ks: Sequence[i
     """
     if results.labels is None:
         raise UserError(f"{results.source}: there are no labels in it; give the list file: --annotations LIST")
-    classes = results.scores.shape[1]
-    if results.multi_hot:
-        if results.labels.shape != results.scores.shape:
-            raise UserError(f"{results.source}: {results.labels.shape[1]} classes in labels, {classes} in scores")
-    elif results.labels.min() < 0 or results.labels.max() >= classes:
-        wrong = int(np.flatnonzero((results.labels < 0) | (results.labels >= classes))[0])
-        raise UserError(f"{results.source}: clip {wrong} has label {results.labels[wrong]}, scores are of {classes}")
+    check_labels(results)
     if metrics is None:
         names = list(FIGURES)
         metrics = names[2:] if results.multi_hot else names[:2]

@@ -25,7 +25,7 @@ from paddlevideo.manifest import read_manifest
 from paddlevideo.modeling.conversion import read_source
 from paddlevideo.modeling.weights import read_weights
 from paddlevideo.preparation.person_annotations import ImportOptions, read_people
-from paddlevideo.reporting.results import read_results
+from paddlevideo.reporting.result_files import read_results
 from paddlevideo.safe_io import read_pickle
 from paddlevideo.torch_files import read_torch
 from tests.faults.crafted_pickles import BOMBS, FORGED, dump, payloads

@@ -19,9 +19,14 @@ from paddlevideo.video_files import COLUMNS
 MAX_FIELDS = 256  # of a line: more are no list of clips
 _HEADER_NAMES = {name: column for column, names in COLUMNS.items() for name in names}
 _OF_KINETICS = {"label", "youtube_id", "time_start"}
-_NUMBER = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?[0-9]+")
 _TOKEN = re.compile(r'"(?:[^"]|"")*"(?!\S)|\S+')
 _QUOTES = 'put the path into quotes ("a b.mp4" 0)'
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number in ASCII digits; ``int`` takes 1_0 and the digits of all scripts, too."""
+    return _NUMBER.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Fields:
 
     def is_label(self, text: str) -> bool:
         """Whether it can be one label."""
-        return _NUMBER.fullmatch(text) is not None or text in self.names
+        return is_whole(text) or text in self.names
 
     def labels(self, units: Sequence[str], separator: str) -> tuple[str, ...] | None:
         """The labels that these fields are, ``3 17``, ``3;17``, ``;`` for none; None if they are no labels."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import MAX_SHOWN, Findings
-from paddlevideo.loader.datasets.list_lines import Csv, Fields, WhiteSpace, choose, format_of, header_of
+from paddlevideo.loader.datasets.list_lines import Csv, Fields, WhiteSpace, choose, format_of, header_of, is_whole
 from paddlevideo.loader.datasets.records import MultiHot, Numbers
 from paddlevideo.loader.decode.reader import VideoReadError
 from paddlevideo.loader.labels import read_labels, refuse_control_characters
@@ -159,7 +159,7 @@ def read_named_rows(file: Path, exists: Callable[[str], bool]) -> NamedRows:
             )
     rows, _ = read_list(str(file), fields, exists=exists)
     texts = sorted({row.fields["label"] for row in rows})
-    if all(text.isdecimal() for text in texts):
+    if all(text.isascii() and text.isdecimal() for text in texts):
         fits = max(map(len, texts)) < 10 and len(known) > max(map(int, texts))
         return NamedRows(rows, known if fits else None, found if fits else None, None if fits else found)
     if known and set(texts) <= set(known):
@@ -210,10 +210,17 @@ def parse_label(row: Row, num_classes: int | None, problems: Findings, names: Se
     return _class_index(row.fields["label"], row, num_classes, problems, names)
 
 
-def _class_index(text: str, row: Row, num_classes: int | None, problems: Findings, names: Sequence[str] | None) -> int:
-    try:
+def _class_index(
+    text: str,
+    row: Row,
+    num_classes: int | None,
+    problems: Findings,
+    names: Sequence[str] | None,
+    names_key: str = "DATASET.label_names",
+) -> int:
+    if is_whole(text):
         label = int(text)
-    except ValueError:
+    else:
         if names and text in names:
             return names.index(text)
         shown = printable(repr(text[:80]))
@@ -221,7 +228,7 @@ def _class_index(text: str, row: Row, num_classes: int | None, problems: Finding
             found = suggest(text, names, listed=len(names) <= MAX_SHOWN)
             what = f"label {shown} is neither a whole number nor one of the {len(names)} class names{found}"
         else:
-            what = f"label {shown} is not a whole number; class names need DATASET.label_names"
+            what = f"label {shown} is not a whole number; class names need {names_key}"
         problems.add(row.line, what + row.note)
         return -1
     if label < 0:
@@ -241,6 +248,7 @@ class Labels:
         num_classes: K; None: not checked.
         names: class names in class-id order, which may stand for their numbers; None: unknown.
         several: any number of labels per clip, which become a multi-hot vector; else one, a class index.
+        names_key: what gives the names, for messages.
 
     Raises:
         UserError: several labels of unknown classes.
@@ -249,6 +257,7 @@ class Labels:
     num_classes: int | None = None
     names: Sequence[str] | None = None
     several: bool = False
+    names_key: str = "DATASET.label_names"
 
     def __post_init__(self) -> None:
         if self.several and self.num_classes is None and not self.names:
@@ -268,8 +277,9 @@ class Labels:
     def of(self, row: Row, problems: Findings) -> int | tuple[int, ...]:
         """The class index of a row, or the sorted indices; mistakes are noted."""
         if not self.several:
-            return parse_label(row, self.count, problems, self.names)
-        return tuple(sorted({_class_index(t, row, self.count, problems, self.names) for t in row.labels}))
+            return _class_index(row.fields["label"], row, self.count, problems, self.names, self.names_key)
+        given = self.count, problems, self.names, self.names_key
+        return tuple(sorted({_class_index(text, row, *given) for text in row.labels}))
 
     def column(self, labels: Sequence[int | tuple[int, ...]]) -> Numbers | MultiHot:
         """The column of class indices, or of tuples of them."""
