@@ -30,6 +30,7 @@ time; in ActivityNet's they are in any order.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,11 +39,12 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from paddlevideo.errors import UserError
-from paddlevideo.spans import Span, SpanTable
+from paddlevideo.spans import Span, SpanTable, behind_end
 
 F1_IOU = (0.10, 0.25, 0.50)
 MAP_IOU = (0.3, 0.4, 0.5, 0.6, 0.7)
 _SHOWN = 3
+_SAME_S = 0.5  # by which two durations of one video may differ: one is to its last frame's end, one its container's
 
 Segment = tuple[int, int, str]  # start and end in milliseconds, label
 Sequences = dict[tuple[str, str], list[Span]]  # (video, person)
@@ -79,6 +81,9 @@ def score_spans(predicted: SpanTable, truth: SpanTable, background: str | None =
     if not any(true.values()):
         raise UserError(f"{truth.source}: no annotated span" + (f" but of {background!r}" if background else ""))
     found = _matched(found, true, predicted, truth)
+    if any(person for _, person in (*found, *true)):  # of persons, a video without spans has no sequence to be right in
+        found, true = ({key: spans for key, spans in side.items() if key[1] or spans} for side in (found, true))
+    _note_times(predicted, truth, result.notes)
     empty = [key for key in true if not found.get(key) and true[key]]
     if empty:
         result.notes.append(f"{len(empty)} of {len(true)} annotated videos have no predicted span: {_some(empty)}")
@@ -196,6 +201,33 @@ def _ms(second: float) -> int:
     return round(second * 1000)
 
 
+def _note_times(predicted: SpanTable, truth: SpanTable, notes: list[str]) -> None:
+    """Notes spans behind the end of their video, videos that were predicted in part, and durations that differ."""
+    names = {*predicted.videos, *truth.videos}
+    single = next(iter(names)) if len(names) == 1 else None  # which spans need not name
+    facts = {name: {**predicted.videos.get(name, {}), **truth.videos.get(name, {})} for name in names}
+    for table in (predicted, truth):
+        late = [(span, behind_end(span, facts.get(span.video or single, {}))) for span in table.spans]
+        found = [f"{span.video or single}: {text}" for span, text in late if text]
+        if found:
+            notes.append(f"{len(found)} spans of {table.source} are behind the end of their video; {found[0]}")
+    read_to_s = {name: own.get("read_to_s", math.inf) for name, own in predicted.videos.items()}
+    part = [name for name, end_s in read_to_s.items() if end_s < facts[name].get("duration_s", 0)]
+    if part:
+        what = f"{len(part)} videos of {predicted.source} were read in part, {part[0]} to {read_to_s[part[0]]:g} s"
+        notes.append(f"{what}; what is annotated after that counts as missed")
+    both = [
+        (name, predicted.videos[name], truth.videos[name]) for name in sorted({*predicted.videos} & {*truth.videos})
+    ]
+    differ = [
+        f"{name} lasts {a['duration_s']:g} and {b['duration_s']:g} s"
+        for name, a, b in both
+        if "duration_s" in a and "duration_s" in b and abs(a["duration_s"] - b["duration_s"]) > _SAME_S
+    ]
+    if differ:
+        notes.append(f"the durations of {len(differ)} videos differ between the files; {differ[0]}, the second counts")
+
+
 def _durations(predicted: SpanTable, truth: SpanTable, notes: list[str]) -> dict[str, int]:
     """Milliseconds of every video; of one whose duration no file has, up to its last span."""
     names = {*truth.video_names(), *(span.video or "" for span in truth.spans)}
@@ -204,7 +236,7 @@ def _durations(predicted: SpanTable, truth: SpanTable, notes: list[str]) -> dict
     ends: dict[str, float] = defaultdict(float)
     single = next(iter(names)) if len(names) == 1 else None
     if single is not None:  # which one of the files need not name
-        stated = {single: max(stated.values(), default=0)}
+        stated = {single: next((facts["duration_s"] for _, facts in reversed(facts_of) if "duration_s" in facts), 0)}
     for span in (*predicted.spans, *truth.spans):
         name = single if single is not None else span.video or ""
         ends[name] = max(ends[name], span.end_s)

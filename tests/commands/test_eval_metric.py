@@ -258,7 +258,7 @@ def test_labels_of_no_class_are_refused_before_names_are_mapped(run_tool, tmp_pa
         assert done.code == 2 and f"clip 0 has label {label}, scores are of 2 classes" in done.err
 
 
-def test_classes_are_mapped_in_a_fusion_whose_first_file_has_no_names(run_tool, tmp_path):
+def test_classes_are_mapped_by_the_first_file_of_a_fusion_that_has_names(run_tool, tmp_path):
     flat = written(tmp_path / "f0.json", labels=[0, 1], scores=[[0.5, 0.5], [0.5, 0.5]])
     one = written(tmp_path / "f1.json", labels=[0, 1], names=["x", "y"])
     other = written(tmp_path / "f2.json", labels=[1, 0], scores=[[0.1, 0.9], [0.8, 0.2]], names=["y", "x"])

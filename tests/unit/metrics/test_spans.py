@@ -122,6 +122,25 @@ def test_several_videos_and_persons():
         score_spans(SpanTable([Span(0, 5, "a", 0.9, None, "x")]), truth)
 
 
+def test_a_listed_video_is_no_person_that_is_right():
+    """Of persons a listed video is no sequence of its own: nothing of it is right where every span is wrong."""
+    videos = {"x": {"duration_s": 10.0}}
+    truth = SpanTable([Span(0, 10, "run", None, "1", "x")], videos)
+    figures = score_spans(SpanTable([Span(0, 5, "walk", 0.9, "1", "x")], videos), truth).figures
+    assert figures["frame_accuracy"] == 0 and figures["edit"] == 0
+
+
+def test_times_that_do_not_fit_are_noted():
+    truth = SpanTable([Span(0, 5, "a", None, None, "x")], {"x": {"duration_s": 20.0}}, source="t.json")
+    part = SpanTable([Span(0, 5, "a", 0.9, None, "x")], {"x": {"read_to_s": 12.0}}, source="p.json")
+    text = "1 videos of p.json were read in part, x to 12 s; what is annotated after that counts as missed"
+    assert score_spans(part, truth).notes == [text]
+    frames = SpanTable([Span(0, 125, "a", 0.9, None, "x")], {"x": {"duration_s": 40.0}}, source="p.json")
+    late, differ = score_spans(frames, truth).notes
+    assert "1 spans of p.json are behind the end of their video; x: a span is from 0.000 to 125.000 s" in late
+    assert differ.endswith("differ between the files; x lasts 40 and 20 s, the second counts")
+
+
 @pytest.mark.parametrize(
     ("found", "annotated", "right"),
     [
