@@ -163,12 +163,21 @@ def _by_pattern(clips: Sequence[Clip], pattern: str) -> Sources:
         "/".join(map(str, match.groups() or [match.group()])) if match else f"{clip.label}/{clip.name}"
         for clip, match in zip(clips, matches)
     )
-    return Sources(tuple(names), "by --source")
+    alone = sum(match is None for match in matches)
+    rest = f"; {alone} of {len(clips)} names have no match, each is one by itself" if alone else ""
+    return Sources(tuple(names), f"by --source{rest}")
 
 
 def _by_file(clips: Sequence[Clip], file: Path) -> Sources:
-    lines = (_LINE.fullmatch(line) for _, line in lines_of_list(file))
-    table = {match[1].strip('"').lstrip("/"): match[2] for match in lines if match}
+    table: dict[str, str] = {}
+    for number, line in lines_of_list(file):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise UserError(f"{printable(file)}:{number}: expected 'name source', got {printable(repr(line[:80]))}")
+        name = match[1].strip('"').lstrip("/")
+        if table.setdefault(name, match[2]) != match[2]:
+            text = f"{printable(name)} is of source {printable(table[name])} above, here of {printable(match[2])}"
+            raise UserError(f"{printable(file)}:{number}: {text}")
     names = []
     for clip in clips:
         parts = clip.name.split("/")

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--frames", nargs="?", const=FRAME_NAME, metavar="NAME", help=f"lists of frame folders ({FRAME_NAME})")
     add("--ending", default="", help="appended to videos' paths, as DATASET.*.suffix is, e.g. .avi")
     add("--multi_label", action="store_true", help="lists with any number of labels per clip (path 0 3 17)")
-    add("--num_classes", type=int, help="labels must be below")
+    add("--num_classes", type=options.at_least(1), help="labels must be below")
     add("--num_seg", type=int, help="frames that a sample needs (8)")
     add("--labels", help="class names, one per line in class-id order")
     add("--source", metavar="REGEX", help="clips with equal matches are of one recording, e.g. 'v_[^/]+_g[0-9]+'")

@@ -139,7 +139,7 @@ def _score_detections(args: argparse.Namespace) -> int:
     for key, value in evaluation.figures.items():
         print(f"{key}: {value:.6g}")
     for problem in problems:
-        print(f"why: {problem}")
+        print(f"{'note' if next(iter(evaluation.figures.values())) > 0 else 'why'}: {problem}")
     if args.report:
         facts = [("command", shlex.join(sys.argv)), ("ground truth", truth.source)]
         title = f"Detections of {args.results[0]}"

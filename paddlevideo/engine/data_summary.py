@@ -108,15 +108,20 @@ def shared_videos_line(train: Any, valid: Any) -> str | None:
     )
 
 
+def fitted_videos(weights: str | Path) -> frozenset[str]:
+    """Keys of the videos that the classifier of the weights was fitted to, by their note; empty: none, or unknown."""
+    path = Path(weights).expanduser()
+    note = path.with_name(path.name + NOTE)
+    return frozenset(read_note(note).get(FITTED_TO) or ()) if note.is_file() else frozenset()
+
+
 def fitted_videos_line(weights: str | Path, dataset: Any, split: str) -> str | None:
     """Which videos of a split the classifier of the weights was fitted to; None: none, or unknown.
 
     Args:
         weights: their note has the videos where ``paddlevideo probe --save`` wrote them.
     """
-    path = Path(weights).expanduser()
-    note = path.with_name(path.name + NOTE)
-    fitted = frozenset(read_note(note).get(FITTED_TO) or ()) if note.is_file() else frozenset()
+    fitted = fitted_videos(weights)
     if not fitted:
         return None
     files = _files(dataset)

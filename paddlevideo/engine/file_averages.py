@@ -11,11 +11,12 @@ import numpy as np
 import paddle
 
 from paddlevideo.build import deployed_network, loader_for, pipelines_of
-from paddlevideo.classes import UNKNOWN, Classes, classes_of_weights, order_in, write_weights
+from paddlevideo.classes import FITTED_TO, UNKNOWN, Classes, classes_of_weights, order_in, write_weights
 from paddlevideo.config import Config
 from paddlevideo.downloads.cache import local_weights
 from paddlevideo.engine.batch_norms import batch_norms, renew_batch_norms
 from paddlevideo.engine.checkpoint import Arrays, numpy_state
+from paddlevideo.engine.data_summary import fitted_videos
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import UserError
 from paddlevideo.loader.pipelines.pipeline import rates_text
@@ -81,6 +82,8 @@ def average_files(
     clips = _common_input(files)
     if clips:
         record[INPUT] = clips
+    if fitted := sorted(set().union(*map(fitted_videos, files))):
+        record[FITTED_TO] = fitted
     write_weights(target, mean, classes, record)
     return renewed
 
@@ -92,10 +95,11 @@ def _common_classes(files: Sequence[Path]) -> Classes:
         UserError: two files name other classes, or the same in another order.
     """
     found = [classes_of_weights(file) for file in files]
-    for file, classes in zip(files, found):
-        if order_in(found[0], classes, str(files[0]), str(file)) is not None:
+    known = [(file, classes) for file, classes in zip(files, found) if classes.count]
+    for file, classes in known[1:]:
+        if order_in(known[0][1], classes, str(known[0][0]), str(file)) is not None:
             raise UserError(
-                f"{file}: its classes are in another order than those of {files[0]}; they cannot be averaged"
+                f"{file}: its classes are in another order than those of {known[0][0]}; they cannot be averaged"
             )
     unknown = [str(file) for file, classes in zip(files, found) if not classes.count]
     if unknown:

@@ -137,7 +137,28 @@ def _checked(path: Path, content: Mapping[str, Any]) -> FeatureTable:
         raise DamagedFileError(f"{path}: expected the same number of clips, at least one, in every array")
     if not np.isfinite(features).all():
         raise DamagedFileError(f"{path}: features hold NaN or infinity; compute them with a sound network")
-    return FeatureTable([str(video) for video in videos], features, labels, spans_s, names, about)
+    table = FeatureTable([str(video) for video in videos], features, labels, spans_s, names, about)
+    _check_labels(path, table)
+    return table
+
+
+def _check_labels(path: Path, table: FeatureTable) -> None:
+    """
+    Raises:
+        DamagedFileError: labels that are neither class numbers nor 0 and 1 of every class.
+    """
+    labels = table.labels
+    if table.multi_label:
+        wrong = np.flatnonzero(~np.isin(labels, (0, 1)).all(axis=1))
+        what = "labels of 0 or 1"
+    else:
+        wrong = np.flatnonzero(np.ones(len(labels), bool) if labels.dtype.kind != "i" else labels < _UNKNOWN)
+        what = f"a class number from 0 on, or {_UNKNOWN} for none"
+    if len(wrong):
+        shown = np.array2string(labels[wrong[0]], threshold=8, separator=", ")
+        raise DamagedFileError(f"{path}: clip {wrong[0]}: expected {what}, got {shown}")
+    if table.multi_label and table.names and len(table.names) != labels.shape[1]:
+        raise DamagedFileError(f"{path}: {len(table.names)} class names, labels of {labels.shape[1]} classes")
 
 
 def _pyarrow() -> Any:

@@ -98,12 +98,12 @@ def sources_of_table(table: FeatureTable, pattern: str | None) -> Sources:
     """The source of every clip.
 
     Args:
-        pattern: see ``sources_of``; None: of several rows per video the video, else what names show.
+        pattern: see ``sources_of``; None: of parts of videos the video, else what names show.
 
     Raises:
         UserError: no regular expression, one that matches nothing, a file without a line for a clip.
     """
-    if pattern is None and len(set(table.videos)) < len(table.videos):
+    if pattern is None and len(set(table.videos)) < len(table.videos) and not np.isnan(table.spans_s).all():
         return Sources(tuple(table.videos), "by video")
     labels = [0] * len(table.videos) if table.multi_label else table.labels.tolist()
     folders: dict[int, str] = {}

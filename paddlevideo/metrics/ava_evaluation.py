@@ -76,7 +76,10 @@ def read_ground_truth(
     else:
         names = {k: str(k) for k in np.unique(table.label).tolist() if k > 0}
     if custom_classes:
+        unknown = sorted(set(custom_classes) - names.keys())
         names = {k: name for k, name in names.items() if k in set(custom_classes)}
+        if unknown and names:
+            raise UserError(f"{label_file or file_path}: custom classes {unknown} are not among its class ids")
     if not names:
         listed = f"custom classes {list(custom_classes)} are not among" if custom_classes else "no class in"
         raise UserError(f"{label_file or file_path}: {listed} its class ids, so there is nothing to evaluate")
@@ -153,7 +156,7 @@ def evaluate_detections(
 
 
 def score_csv(path: str | os.PathLike, truth: GroundTruth, iou_threshold: float = 0.5) -> tuple[Evaluation, list[str]]:
-    """Evaluates a results csv; with what may be wrong (``diagnose``) if the figure is 0 or NaN.
+    """Evaluates a results csv; with what may be wrong: ``diagnose`` if the figure is 0 or NaN, else other videos.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -161,8 +164,19 @@ def score_csv(path: str | os.PathLike, truth: GroundTruth, iou_threshold: float 
     keys, rows = read_detections(path, truth)
     evaluation = evaluate_detections(keys, rows.of_class, truth, iou_threshold)
     if next(iter(evaluation.figures.values())) > 0:
-        return evaluation, []
+        return evaluation, _other_videos(keys, rows, truth)
     return evaluation, diagnose(keys, rows, np.unique(rows.class_id), truth, iou_threshold)
+
+
+def _other_videos(keys: Sequence[str], rows: FrameBoxes, truth: GroundTruth) -> list[str]:
+    known = {split_key(name)[0] for name in (*truth.keys, *truth.excluded)}
+    other = np.array([split_key(name)[0] not in known for name in keys], dtype=bool)
+    count = int(other[rows.key].sum())
+    if not count:
+        return []
+    names = sorted({split_key(name)[0] for name, is_other in zip(keys, other) if is_other})
+    shown = f"{names[0]!r}; the ground truth has e.g. {sorted(known)[0]!r}"
+    return [f"{count} of {len(rows)} detections are of {len(names)} videos that are not in it, e.g. {shown}"]
 
 
 def format_classes(classes: Sequence[dict[str, Any]]) -> str:

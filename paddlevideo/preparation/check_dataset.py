@@ -57,6 +57,7 @@ WARNINGS = {
     "more_frames": "the folder has more frames than the list states, or a gap after them",
     "no_samples": "a class without a sample",
     "imbalance": "the largest class is many times the smallest",
+    "no_source": "clips whose recording is unknown, which may be in two sets",
 }
 SAME = " = "  # between the names of sets that are one list
 IMBALANCE = 10.0  # largest class / smallest class, above which a list is remarked on
@@ -480,15 +481,23 @@ def _named(entry: ListEntry, other: ListEntry) -> str:
 
 def _compare_recordings(check: Check, pattern: re.Pattern) -> None:
     first: dict[str, dict[str, ListEntry]] = defaultdict(dict)  # recording -> its first clip in each list
+    without: Counter[tuple[str, str]] = Counter()
     for entry in check.entries:
         match = pattern.search(entry.source.path)
         if not match:
+            without[entry.split, entry.file] += 1
             continue
         recording = "/".join(map(str, match.groups() or [match.group()]))
         for other in first[recording].values():
             if other.file != entry.file and not _evaluates(other, entry):
                 check.note("source", entry, f"{printable(recording)} is also in {other.split}: {other.place}")
         first[recording].setdefault(entry.file, entry)
+    if check.entries and not first:
+        example = printable(check.entries[0].source.path)
+        raise UserError(f"--source {pattern.pattern!r}: matches none of the {len(check.entries)} paths, e.g. {example}")
+    for (split, file), count in without.items():
+        lines = plural(check.num_lines[split], "line")
+        check.add("no_source", split, file, 0, f"--source matches nothing in {count} of {lines}: not compared")
 
 
 def _compare_classes(check: Check, settings: CheckSettings) -> None:

@@ -57,13 +57,15 @@ class History:
     Attributes:
         resumes: the first step after each point at which the steps went back.
         num_dropped: records of abandoned steps.
-        num_unread: lines that are no record, e.g. cut off when a run was killed.
+        num_unread: lines that are no record.
+        is_unfinished: the last line has no end, as of a run that was killed, or writes it.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.resumes: list[int] = []
         self.num_dropped = self.num_unread = 0
+        self.is_unfinished = False
         self._tables: dict[str, _Table] = {}
         self._last = (-1, 0)  # step and rank of the newest record
         self._offset = 0
@@ -78,8 +80,10 @@ class History:
             return
         with reading(self.path, "the figures of a run"), self.path.open("rb") as stream:
             stream.seek(self._offset)
+            self.is_unfinished = False
             for line in stream:
                 if not line.endswith(b"\n"):
+                    self.is_unfinished = True
                     break
                 self._offset += len(line)
                 self._take(line)

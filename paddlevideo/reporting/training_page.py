@@ -76,7 +76,7 @@ class RunView:
         noted = self.facts.get("best_epoch"), self.facts.get("best")
         if noted[0] and noted[1] is not None:
             return int(noted[0]), float(noted[1])
-        return best_epoch(self.history, self.primary) if self.primary else None
+        return best_epoch(self.history, self.primary, self.primary != "loss") if self.primary else None
 
     def class_name(self, k: int) -> str:
         """The label of class ``k``: its number, and its name if there is one."""
@@ -153,6 +153,10 @@ def _alerts(run: RunView, prefix: str = "") -> str:
         )
     if history.num_unread:
         lines.append(f"Lines of {history.path.name} that are no records, and are left out: {history.num_unread}.")
+    if history.is_unfinished:
+        lines.append(
+            f"The last line of {history.path.name} has no end and is left out: a run was killed, or writes it."
+        )
     paragraphs = "".join(f"<p>{text(prefix + line)}</p>" for line in lines)
     return f'<div class="alert">{paragraphs}</div>' if lines else ""
 

@@ -147,7 +147,11 @@ def test_clips_of_one_recording_in_two_sets(place, run_tool):
     done, found = check(run_tool, "--list", "train.list", "val.list", "--source", "v_[^/]+_g[0-9]+")
     assert done.code == 1 and places(found) == {("source", "val", 2)}
     assert "v_YoYo_g01 is also in train: train.list:1" in done.out
-    assert check(run_tool, "--list", "train.list", "val.list", "--source", "(")[0].code == 2
+    done, found = check(run_tool, "--list", "train.list", "val.list", "--source", "g01")
+    assert "--source matches nothing in 1 of 2 lines: not compared" in done.out
+    for pattern, words in (("(", "not a regular expression"), ("g99", "matches none of the 3 paths")):
+        done = run_tool("check_dataset", "--list", "train.list", "val.list", "--source", pattern)
+        assert done.code == 2 and words in done.err
 
 
 CONFIG = """

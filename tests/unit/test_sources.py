@@ -1,5 +1,6 @@
 """Recordings by the names of their clips, and splits that leave each of them on one side."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -62,6 +63,21 @@ def test_a_pattern_and_a_file_of_sources(tmp_path):
 def test_a_pattern_that_is_of_no_use(pattern, words):
     with pytest.raises(UserError, match=words):
         sources_of(clips("a.mp4"), pattern)
+
+
+def test_names_without_a_match_are_counted():
+    found = sources_of(clips("g01_a.mp4", "g01_b.mp4", "c.mp4"), r"g\d+")
+    assert found.rule == "by --source; 1 of 3 names have no match, each is one by itself"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("a.mp4 r2", ":2: a.mp4 is of source r1 above, here of r2"), ("b.mp4", ":2: expected 'name source', got 'b.mp4'")],
+)
+def test_lines_of_a_file_of_sources_that_cannot_be_right(line, words, tmp_path):
+    (tmp_path / "sources.txt").write_text(f"a.mp4 r1\n{line}\n")
+    with pytest.raises(UserError, match=re.escape(words)):
+        sources_of(clips("a.mp4"), str(tmp_path / "sources.txt"))
 
 
 def test_a_file_that_lacks_a_clip(tmp_path):

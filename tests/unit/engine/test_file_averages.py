@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from paddlevideo.engine.file_averages import average_states
+from paddlevideo.classes import FITTED_TO, UNKNOWN, Classes, read_note, write_weights
+from paddlevideo.engine.file_averages import average_files, average_states
 from paddlevideo.errors import UserError
 
 
@@ -22,6 +23,21 @@ def test_states_are_averaged_in_float64_and_counters_are_the_lasts():
     assert mean["bn.count"] == 2 and mean["bn.count"].dtype == np.int64
     large = {name: {"x": np.array([2**24 + sign], "float32")} for name, sign in (("a", 2), ("b", 4))}
     assert average_states(large)["x"] == np.float32(2**24 + 3)  # what float32 rounds to, after an exact sum
+
+
+def test_the_order_of_classes_is_compared_where_the_first_file_has_none(tmp_path):
+    for name, classes in (("a", UNKNOWN), ("b", Classes(("x", "y"))), ("c", Classes(("y", "x")))):
+        write_weights(tmp_path / f"{name}.pdparams", checkpoint(0), classes, {})
+    with pytest.raises(UserError, match=r"c.pdparams: its classes are in another order than those of .*b.pdparams"):
+        average_files([tmp_path / f"{name}.pdparams" for name in "abc"], tmp_path / "mean.pdparams")
+
+
+def test_the_videos_that_classifiers_were_fitted_to_are_kept(tmp_path):
+    files = [tmp_path / f"{k}.pdparams" for k in range(2)]
+    for file, videos in zip(files, (["p", "q"], ["q", "r"])):
+        write_weights(file, checkpoint(0), Classes(("x", "y")), {FITTED_TO: videos})
+    average_files(files, tmp_path / "mean.pdparams")
+    assert read_note(tmp_path / "mean.pdparams.json")[FITTED_TO] == ["p", "q", "r"]
 
 
 def test_shares_are_divided_by_their_sum():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from paddlevideo.errors import UserError
-from paddlevideo.inference.feature_table import FeatureTable
+from paddlevideo.errors import DamagedFileError, UserError
+from paddlevideo.inference.feature_table import FeatureTable, read_features
 from paddlevideo.inference.probing import HEADS, Clips, cross_validate, scores_of, sources_of_table
 
 
@@ -78,6 +80,31 @@ def test_clips_without_labels_and_one_class_are_refused():
         cross_validate(table_of(features, np.array([1, 0, 1, 10**12])), list("abcd"), 2)
     with pytest.raises(UserError, match="one class"):
         cross_validate(table_of(features, np.array([1, 1, 1, 1])), list("abcd"), 2)
+
+
+def test_a_clip_that_is_listed_twice_leaves_recordings_whole():
+    videos = [f"/d/v_g0{i // 4}_c0{i}.avi" for i in range(12)]
+    table = FeatureTable(
+        [*videos, videos[0]], np.zeros((13, 2), np.float32), np.zeros(13, int), np.full((13, 2), np.nan)
+    )
+    assert len(set(sources_of_table(table, None).names)) == 3
+    parts = replace(table, spans_s=np.zeros((13, 2)))
+    assert sources_of_table(parts, None).rule == "by video"
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.array([0, -2]), "clip 1: expected a class number from 0 on, or -1 for none, got -2"),
+        (np.array([0.0, 1.0]), "clip 0: expected a class number"),
+        (np.array([[0, 1], [np.nan, 1]]), "clip 1: expected labels of 0 or 1"),
+        (np.array([[0, 1], [0.5, 1]]), "clip 1: expected labels of 0 or 1"),
+    ],
+)
+def test_labels_of_a_file_that_are_none_are_refused(labels, words, tmp_path):
+    FeatureTable(["a", "b"], np.zeros((2, 2), np.float32), labels, np.full((2, 2), np.nan)).write(tmp_path / "f.npz")
+    with pytest.raises(DamagedFileError, match=words):
+        read_features(tmp_path / "f.npz")
 
 
 def test_sources_come_from_names_videos_or_a_file(tmp_path):

@@ -422,6 +422,20 @@ def test_detections_of_a_class_without_truth_are_counted(tmp_path):
     assert {row["class"]: row["num_detections"] for row in evaluation.classes}[without] == 2
 
 
+def test_detections_of_other_videos_are_noted_at_any_figure(tmp_path):
+    truth = read_ground_truth(**write(tmp_path, TRUTH))
+    rows = ["v,902,0.1,0.1,0.5,0.9,1,0.5", "v.mp4,902,0.1,0.1,0.5,0.9,1,0.5", "v,950,0.1,0.1,0.5,0.9,1,0.1"]
+    (tmp_path / "r.csv").write_text("\n".join(rows) + "\n")
+    evaluation, (note,) = score_csv(tmp_path / "r.csv", truth)
+    assert evaluation.figures["mAP@0.5IOU"] > 0
+    assert note == "1 of 3 detections are of 1 videos that are not in it, e.g. 'v.mp4'; the ground truth has e.g. 'v'"
+
+
+def test_custom_classes_that_the_labels_lack_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"custom classes \[99\] are not among its class ids"):
+        read_ground_truth(**write(tmp_path, TRUTH), custom_classes=[1, 99])
+
+
 def test_no_ground_truth_gives_nan_and_the_reason(tmp_path, warnings):
     files = write(tmp_path, [(0, BOX, 7)])
     metric = AVAMetric(**files)

@@ -49,11 +49,16 @@ def test_the_file_is_read_as_it_grows_and_lines_that_are_no_records_are_counted(
         stream.write(record("train", 2, loss=3.0)[:10])
         stream.flush()
         history.read()
-        assert history.steps("train").tolist() == [1] and history.num_unread == 3
+        assert history.steps("train").tolist() == [1] and history.num_unread == 3 and history.is_unfinished
         stream.write(record("train", 2, loss=3.0)[10:] + "\n")
         stream.flush()
         history.read()
-    assert history.column("train", "loss").tolist() == [1.0, 3.0]
+    assert history.column("train", "loss").tolist() == [1.0, 3.0] and not history.is_unfinished
+
+
+def test_the_best_epoch_by_a_loss_is_the_lowest(tmp_path):
+    history = history_of(tmp_path, [record("val", n, n, loss=loss) for n, loss in enumerate([3.0, 1.0, 2.0], 1)])
+    assert RunView("run", history).best == (2, 1.0)
 
 
 def test_means_of_epochs_are_their_records_else_those_of_logged_steps(tmp_path):
