@@ -355,7 +355,7 @@ def _separator(header: str) -> str:
 def _from_csv(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any]]]:
     with reading(findings.source, "a csv of spans"):
         separator = _separator(text.partition("\n")[0])
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     if not rows:
         raise UserError(f"{findings.source}: is empty; expected a header with {','.join(REQUIRED)}")

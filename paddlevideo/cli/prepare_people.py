@@ -22,11 +22,13 @@ paddlevideo check-data -c does it; exit code 1 if that finds errors, 2 if the an
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 import re
+import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
         attribute=args.attribute,
         units=args.units,
         box_format=args.box_format,
-        video=args.video,
+        video=args.video and video_name(args.video),
         labels=labels,
         start_s=args.start_s,
         last_s_of=folder.last_s,
@@ -155,13 +157,36 @@ def run(args: argparse.Namespace) -> int:
     counts = write_files(args, annotation, names, parts, excluded)
     suffix = "" if args.frames else folder.video_suffix(annotation.videos())
     text = configuration(args, names, set(parts), suffix)
-    config = args.out / CONFIG
-    write_atomic(config, text)
-    print("\n".join(summary(annotation, parts, counts, names)))
+    notes = [*kept_before(args.out / CONFIG, text), *sets_before(args.out, {f"{name}.csv" for name in parts})]
+    write_atomic(args.out / CONFIG, text)
+    print("\n".join([*summary(annotation, parts, counts, names), *notes]))
     check = check_ava(sources(args, parts, len(names) + 1, suffix), args.jobs)
     print("\n".join(check.lines()))
     print("\n".join(advice(args, names)))
     return 0 if check.is_sound else 1
+
+
+def kept_before(config: Path, text: str) -> list[str]:
+    """Moves a configuration that has another content, as one that was edited, out of the way; a line on it."""
+    if not config.is_file() or config.read_bytes() == text.encode():
+        return []
+    number = next(n for n in itertools.count(1) if not config.with_name(f"{config.stem}_{n}.yaml").exists())
+    before = config.rename(config.with_name(f"{config.stem}_{number}.yaml"))
+    return [f"note: {config} was another one, or edited: it is {before.name} now; take over what you changed"]
+
+
+def sets_before(out: Path, written: Collection[str]) -> list[str]:
+    """A line where files of an earlier split lie beside those that were written.
+
+    Args:
+        written: their names.
+    """
+    endings = {Path(name).suffix for name in written}
+    others = [f"{split}{end}" for split in ("train", "val", "test") for end in sorted(endings)]
+    found = [name for name in others if name not in written and (out / name).is_file()]
+    if not found:
+        return []
+    return [f"note: {out / found[0]} is of an earlier split and may share videos with the sets of this one; remove it"]
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -261,7 +286,7 @@ def configuration(args: argparse.Namespace, names: list[str], parts: set[str], s
         "model_name": args.out.resolve().name,
         "output_dir": (Path("output") / args.out.name).as_posix(),
     }
-    command = f"paddlevideo train -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
+    command = f"paddlevideo train -c {shlex.quote((args.out / CONFIG).as_posix())} --validate --scale_lr"
     held_out = "" if "val" in parts else "# No video is held out: validation is on the training videos.\n"
     return (
         f"# Action detection on own videos, {len(names)} classes: {', '.join(names)}.\n"
@@ -292,7 +317,7 @@ def advice(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
     pretrained = found["MODEL"]["backbone"].get("pretrained")
     if pretrained and not Path(pretrained).exists():
         lines.append(f"note: it starts from {pretrained}, which is not there; {args.base.name} names its source")
-    command = f"paddlevideo train -c {(args.out / CONFIG).as_posix()} --validate --scale_lr"
+    command = f"paddlevideo train -c {shlex.quote((args.out / CONFIG).as_posix())} --validate --scale_lr"
     return [*lines, f"train on it: {command}"]
 
 

@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Reads, converts or splits, and prints counts."""
     from paddlevideo.loader.labels import read_labels, refuse_doubled
-    from paddlevideo.preparation.person_annotations import VideoFolder
     from paddlevideo.preparation.span_files import cleaned, import_options, merged, read_any, with_videos, write_any
+    from paddlevideo.preparation.video_folder import VideoFolder
 
     folder = VideoFolder(args.videos, fps=args.fps) if args.videos else None
     names = read_labels(args.labels) if args.labels else []
@@ -106,6 +106,7 @@ def _videos(table: SpanTable) -> str:
 
 def _split(args: argparse.Namespace, table: SpanTable) -> int:
     from paddlevideo.classes import Classes
+    from paddlevideo.cli.prepare_people import sets_before
     from paddlevideo.preparation.span_files import split_by_video
     from paddlevideo.safe_io import write_atomic
 
@@ -126,6 +127,8 @@ def _split(args: argparse.Namespace, table: SpanTable) -> int:
         print(
             f"{split}: {plural(len(part.spans), 'span')} of {_videos(part)} ({classes}): {args.out / (split + ending)}"
         )
+    for line in sets_before(args.out, {f"{split}{ending}" for split in parts}):
+        print(line)
     write_atomic(args.out / "classes.txt", Classes(tuple(names)).text())
     print(f"classes: {len(names)}: {args.out / 'classes.txt'} (DATASET.label_names)")
     return 0

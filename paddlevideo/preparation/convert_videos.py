@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
-from paddlevideo.findings import MAX_SHOWN, Findings, cut
+from paddlevideo.findings import MAX_SHOWN, Findings, cut, plural
 from paddlevideo.loader.datasets.lists import parse_label, read_rows
 from paddlevideo.loader.decode import FrameReader, VideoReadError, open_video
 from paddlevideo.preparation.list_files import FrameNames
@@ -45,11 +45,13 @@ class Outcome:
         num_frames: of the result; 0 if there is none.
         done_before: nothing was to do.
         error: why there is no result, or None.
+        moved_s: by how much the times of its frames are not the source's.
     """
 
     num_frames: int = 0
     done_before: bool = False
     error: str | None = None
+    moved_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,12 @@ def report_lines(outcomes: dict[str, Outcome], out: Path, max_shown: int = MAX_S
     before = sum(outcome.done_before for outcome in outcomes.values())
     made = len(outcomes) - before - len(failed)
     lines = [f"{made} made, {before} done before, {len(failed)} failed in {out}"]
+    if moved := {name: outcome.moved_s for name, outcome in outcomes.items() if outcome.moved_s}:
+        most = max(moved, key=moved.__getitem__)
+        lines.append(
+            f"note: {plural(len(moved), 'video')} of a variable frame rate got the average one: moments of {most} are "
+            f"up to {moved[most]:.2f} s from where they were, which annotations in seconds do not know"
+        )
     return lines + [f"  {line}" for line in cut([f"failed: {error}" for error in failed.values()], max_shown)]
 
 
@@ -207,6 +215,10 @@ def extract_frames(job: Job, out: Path, settings: FrameSettings, overwrite: bool
         return Outcome(
             error=f"{folder}: exists without {RECORD}: this command did not make its frames; see --overwrite"
         )
+    below = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.exists() else []
+    if below:
+        what = f"{folder}: holds {below[0]!r} and perhaps more folders, of other videos, which would be removed with it"
+        return Outcome(error=f"{what}; rename {printable(job.source)}, or give another --out")
     temporary = folder.with_name(f".{folder.name}.extracting")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -280,6 +292,7 @@ def _read_record(folder: Path) -> dict | None:
 
 
 _DEFAULT_FPS = 25.0  # for sources without a frame rate
+_OF_BYTES = ", source bytes "
 
 
 @dataclass(frozen=True)
@@ -304,20 +317,21 @@ class VideoSettings:
 def reencode(job: Job, out: Path, settings: VideoSettings) -> Outcome:
     """Writes ``out/<name without ending>.mp4`` with the same number of frames and no sound, unless that exists.
 
-    A variable frame rate becomes its average, as frames are sampled by number and not by time.
+    One of a source with another number of bytes is made anew.  A variable frame rate becomes its average, as frames
+    are sampled by number and not by time; the outcome has by how much times move.
 
     Raises:
         UserError: the disk is full or cannot be written to, or there is no encoder.
     """
     target = out.joinpath(*job.stem.split("/")).with_name(job.stem.rpartition("/")[2] + ".mp4")
     try:
-        if target.exists():
-            return _done_before(target, settings)
+        if target.exists() and (before := _done_before(target, job.source, settings)):
+            return before
         temporary = target.with_name(f".{target.name}.writing.mp4")
         target.parent.mkdir(parents=True, exist_ok=True)
         with open_video(job.source, settings.backend) as reader:
-            count = len(reader)
-            _encode(temporary, reader, settings)
+            count, moved_s = len(reader), _moved_s(reader)
+            _encode(temporary, reader, job.source, settings)
         with open_video(temporary) as written:
             if len(written) != count:
                 raise VideoReadError(temporary, "corrupt", f"{len(written)} frames were written of {count}")
@@ -328,18 +342,31 @@ def reencode(job: Job, out: Path, settings: VideoSettings) -> Outcome:
     except OSError as error:
         target.with_name(f".{target.name}.writing.mp4").unlink(missing_ok=True)
         raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
-    return Outcome(count)
+    return Outcome(count, moved_s=moved_s)
 
 
-def _done_before(target: Path, settings: VideoSettings) -> Outcome:
+def _moved_s(reader: FrameReader) -> float:
+    """By how much a frame of a variable rate is elsewhere at its average; 0.0: by less than half a frame."""
+    times, fps = reader.times(), reader.fps
+    if times is None or not fps:
+        return 0.0
+    moved_s = float(np.abs(times - np.arange(len(times)) / fps).max())
+    return moved_s if moved_s > 0.5 / fps else 0.0
+
+
+def _done_before(target: Path, source: str, settings: VideoSettings) -> Outcome | None:
+    """None: it was made of another file of that name."""
     import av
 
     with open_video(target) as reader:
         count = len(reader)
     with av.open(str(target)) as container:
         comment = container.metadata.get("comment")
-    if comment != _comment(settings):
+    made_with, mark, num_bytes = (comment or "").partition(_OF_BYTES)
+    if made_with != _comment(settings):
         return Outcome(error=f"{target}: exists, made by another program or with other settings; remove it first")
+    if mark and num_bytes != str(_fingerprint(source)["source_bytes"]):  # without a mark: by an earlier version
+        return None
     return Outcome(count, done_before=True)
 
 
@@ -348,7 +375,7 @@ def _comment(settings: VideoSettings) -> str:
     return f"short side {settings.short_side_px}, group {settings.group}, crf {settings.crf}, {settings.preset}"
 
 
-def _encode(file: Path, reader: FrameReader, settings: VideoSettings) -> None:
+def _encode(file: Path, reader: FrameReader, source: str, settings: VideoSettings) -> None:
     import av
 
     options = {
@@ -356,7 +383,8 @@ def _encode(file: Path, reader: FrameReader, settings: VideoSettings) -> None:
         "threads": "1",  # the processes are the parallelism
     }
     try:
-        encode_h264(file, _scaled(reader, settings), reader.fps or _DEFAULT_FPS, options, comment=_comment(settings))
+        comment = f"{_comment(settings)}{_OF_BYTES}{_fingerprint(source)['source_bytes']}"
+        encode_h264(file, _scaled(reader, settings), reader.fps or _DEFAULT_FPS, options, comment=comment)
     except av.error.FFmpegError as error:
         if isinstance(error, OSError):
             raise

@@ -133,23 +133,34 @@ def csv_rows(file: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str
     """
     columns = list(columns)
     lines = list(text_lines(file))
-    with safe_io.reading(file, "a csv"):
-        header, *rows = list(csv.reader([text for _, text in lines])) or [[]]
+    (_, header), *rows = list(csv_cells(lines)) or [("", [])]
     header = [name.strip() for name in header]
     missing = [name for name in columns if name not in header]
     if missing:
         raise UserError(f"{file}: the header has no {', '.join(missing)}; expected {','.join(columns)}")
-    for (where, _), cells in zip(lines[1:], rows):
+    for where, cells in rows:
         if len(cells) < len(columns):
             raise UserError(f"{where}: expected {','.join(header)}, has {len(cells)} fields")
         yield where, dict(zip(header, (cell.strip() for cell in cells)))
 
 
 def csv_cells(lines: Sequence[tuple[str, str]], separator: str = ",") -> Iterator[tuple[str, list[str]]]:
-    """(``file:line``, cells) of ``text_lines`` of a CSV file, quotes honoured."""
-    reader = csv.reader((text for _, text in lines), delimiter=separator)
-    for cells in reader:
-        yield lines[reader.line_num - 1][0], cells
+    """(``file:line``, cells) of ``text_lines`` of a CSV file, quotes honoured.
+
+    Raises:
+        UserError: a quote that is not closed in its line, or with text behind it.
+    """
+    reader, first = csv.reader((text for _, text in lines), delimiter=separator, strict=True), 0
+    while first < len(lines):
+        where = lines[first][0]
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            raise UserError(f"{where}: {error}; quotes enclose a whole cell, and one within is doubled") from None
+        if reader.line_num > first + 1:
+            raise UserError(f"{where}: a quote is not closed in its line; close it, or put the cell onto one line")
+        first = reader.line_num
+        yield where, cells
 
 
 def read_json(file: Path, kind: type) -> Any:

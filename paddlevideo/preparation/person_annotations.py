@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,13 +24,11 @@ from paddlevideo.ava_files import (
 )
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
-from paddlevideo.loader.decode import open_video
-from paddlevideo.preparation.check_dataset import Probe, VideoSource, probe
+from paddlevideo.preparation.check_dataset import Probe
 from paddlevideo.preparation.importers.coco import read_coco
 from paddlevideo.preparation.importers.cvat import read_cvat
 from paddlevideo.preparation.importers.label_studio import is_label_studio, read_label_studio
 from paddlevideo.preparation.importers.people import (
-    LONGEST_S,
     ImportOptions,
     ImportSummary,
     PersonBox,
@@ -43,9 +40,9 @@ from paddlevideo.preparation.importers.people import (
 from paddlevideo.preparation.importers.tables import is_ava, read_ava, read_csv, read_jsonl
 from paddlevideo.preparation.importers.via import CSV_2, CSV_3, is_via, read_via
 from paddlevideo.preparation.list_files import read_json, text_lines
+from paddlevideo.preparation.video_folder import VideoFolder
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import write_atomic
-from paddlevideo.video_files import videos_below
 
 _READERS: dict[str, Callable[[Path, PersonCollector], None]] = {
     "csv": read_csv,
@@ -64,7 +61,6 @@ _MIN_INSIDE = 0.5  # share of a box that must lie within the picture
 _ROUNDING = 1e-6
 _SQUARE = 0.01  # pixels are square up to here
 _MOST_STRETCH = 0.05  # by which the sides of annotated pictures may differ from the video's: rounded to even numbers
-_EVEN = 0.5  # a frame may be this share of a frame from where an even rate has it
 _TRIES = 200  # random splits, of which the one that spreads the classes best is taken
 
 
@@ -117,103 +113,6 @@ def guess_form(path: Path) -> str:
     )
 
 
-class VideoFolder:
-    """Videos, or folders of frames, by the names that annotations use.
-
-    Args:
-        root: the folder that holds them, at any depth.
-        frame_name: of frames, for folders of frames; None: videos.
-        fps: of frames; of videos: instead of the files' own.
-
-    Raises:
-        UserError: no such folder, nothing in it, or frames without a rate.
-    """
-
-    def __init__(self, root: Path, frame_name: str | None = None, fps: float | None = None):
-        if not root.is_dir():
-            raise UserError(f"{root}: no such folder ({'--frames' if frame_name else '--videos'})")
-        if frame_name and not fps:
-            raise UserError("folders of frames have no frame rate: --fps")
-        self.root, self.frame_name, self._fps = root, frame_name, fps
-        self.endings: dict[str, str] = {}  # name -> ending
-        self._several: set[str] = set()  # names with more than one ending
-        for path in _folders_below(root) if frame_name else videos_below(root):
-            name, ending = (path, "") if frame_name else os.path.splitext(path)
-            if self.endings.setdefault(name, ending) != ending:
-                self._several.add(name)
-        if not self.endings:
-            raise UserError(f"{root}: no {'folders of frames' if frame_name else 'videos'} in it")
-        self._by_base: dict[str, list[str]] = {}
-        for name in self.endings:
-            self._by_base.setdefault(os.path.basename(name), []).append(name)
-        self._seen: dict[str, Probe] = {}
-        self._times: dict[str, np.ndarray | None] = {}
-
-    def name_of(self, video: str) -> str | None:
-        """The video of that name, as a path below the folder without ending; None: there is none, or several."""
-        found = [video] if video in self.endings else self._by_base.get(os.path.basename(video), [])
-        return found[0] if len(found) == 1 and found[0] not in self._several else None
-
-    def probe(self, name: str) -> Probe:
-        """What a video of ``endings`` is."""
-        if name not in self._seen:
-            path = str(self.root / (name + self.endings[name]))
-            self._seen[name] = probe(VideoSource(path, self.frame_name), "sample", "pyav")
-        return self._seen[name]
-
-    def fps_of(self, video: str) -> float:
-        """Frames per second.
-
-        Raises:
-            UserError: there is no such video, or it states no rate.
-        """
-        if self._fps:
-            return self._fps
-        name = self.name_of(video)
-        fps = self.probe(name).fps if name else 0.0
-        if not fps:
-            what = self.probe(name).detail if name else "not there, or several of that name"
-            raise UserError(f"{self.root}: the frame rate of {printable(video)!r} is not known ({what}): --fps")
-        return fps
-
-    def times_s(self, video: str) -> np.ndarray | None:
-        """Seconds of a video's frames, float64 [frames]; None: evenly spaced, given by ``fps``, or unknown."""
-        name = self.name_of(video)
-        if self._fps or self.frame_name or name is None or self.probe(name).reason is not None:
-            return None
-        if name not in self._times:
-            with open_video(self.root / (name + self.endings[name])) as reader:
-                times, fps = reader.times(), reader.fps
-            even = times is None or not fps or np.abs(times - np.arange(len(times)) / fps).max() < _EVEN / fps
-            self._times[name] = None if even else times
-        return self._times[name]
-
-    def last_s(self, video: str) -> float:
-        """The second of a video's last frame; ``LONGEST_S`` where there is no such video."""
-        name = self.name_of(video)
-        if name is None or self.probe(name).reason is not None:
-            return LONGEST_S
-        times = self.times_s(name)
-        return max(self.probe(name).num_frames - 1, 0) / self.fps_of(name) if times is None else float(times[-1])
-
-    def video_suffix(self, names: Sequence[str]) -> str:
-        """``DATASET.*.video_suffix``: the one ending of all, or nothing where they differ.
-
-        Raises:
-            UserError: they differ and lie in folders, where the loader does not search.
-        """
-        endings = {self.endings[name] for name in names}
-        if len(endings) > 1 and any("/" in name for name in names):
-            raise UserError(f"{self.root}: endings {', '.join(sorted(endings))} in sub-folders; use one ending")
-        return endings.pop() if len(endings) == 1 else ""
-
-
-def _folders_below(root: Path) -> list[str]:
-    """Folders at any depth, as paths below ``root`` with ``/``, sorted."""
-    walk = os.walk(root, followlinks=True)
-    return sorted(Path(parent, name).relative_to(root).as_posix() for parent, names, _ in walk for name in names)
-
-
 @dataclass
 class Annotation:
     """People with boxes in fractions of the picture, all of videos that are there."""
@@ -228,7 +127,9 @@ def _name_of(row: PersonBox | Segment, folder: VideoFolder, findings: Findings) 
     """The video of the folder that an annotation names; None, and a finding, where there is none or several."""
     name = folder.name_of(row.video)
     if name is None:
-        findings.add(row.where, f"no video {row.video!r} in {folder.root}, or several of that name (--video names it)")
+        findings.add(row.where, folder.missing(row.video))
+    elif set(name) & set(',"\r\n'):
+        findings.add(row.where, f"{name!r}: AVA's csv has no name with a comma, a quote or a line end: rename the file")
     return name
 
 
@@ -239,6 +140,8 @@ def resolve(people: Sequence[PersonBox], folder: VideoFolder, summary: ImportSum
         ConfigError: no such video, a second after its end, or no box of a person, each with its line.
     """
     findings = Findings(people[0].where.split(":")[0] if people else "")
+    for note in folder.taken_by_name(person.video for person in people):
+        summary.remarks[note] += 1
     kept = []
     for person in people:
         name = _name_of(person, folder, findings)
@@ -506,6 +409,7 @@ def resolve_segments(segments: Sequence[Segment], folder: VideoFolder) -> list[S
         ConfigError: there is no such video, or it is shorter.
     """
     findings = Findings(segments[0].where.split(":")[0] if segments else "")
+    folder.taken_by_name(segment.video for segment in segments)
     kept = []
     for segment in segments:
         name = _name_of(segment, folder, findings)

@@ -16,7 +16,7 @@ import numpy as np
 from paddlevideo.ava_files import AVARows, labels_text, read_ava_labels, write_ava_csv
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.importers.cvat import add_box, new_task, to_bytes
-from paddlevideo.preparation.importers.people import Clock, PersonBox, is_name, parts_of, video_name
+from paddlevideo.preparation.importers.people import Clock, PersonBox, is_name, is_no_action, parts_of, video_name
 from paddlevideo.safe_io import write_atomic
 
 PERSON_FORMS = {"people_csv": ".csv", "people_jsonl": ".jsonl", "people_ava": ".zip", "people_cvat": ".xml"}
@@ -47,6 +47,9 @@ def write_person_file(
     lost = []
     if parted and form != "people_ava":
         lost.append(f"{path}: {parted[0]!r} and the like are read as several actions, unless --labels names them")
+    none = sorted({action for person in people for action in person.actions if is_no_action(action)})
+    if none and form in ("people_csv", "people_jsonl"):
+        lost.append(f"{path}: {none[0]!r} and the like are read as no action, unless --labels names them")
     if form == "people_csv":
         write_atomic(path, _csv_text(people).encode("utf-8", "surrogateescape"))
     elif form == "people_jsonl":

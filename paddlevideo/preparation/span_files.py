@@ -334,13 +334,15 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
         ConfigError: there is no such video, or it ends before the end of a span.
     """
     findings = Findings(content.table.source)
+    lines = content.table.lines or [0] * len(content.table.spans)
+    line_of = {span.video: line for line, span in zip(reversed(lines), reversed(content.table.spans))}
     names: dict[str, str] = {}
     facts: dict[str, dict[str, float]] = {}
     times_s: dict[str, np.ndarray] = {}
     for video in content.table.video_names():
         name = folder.name_of(_stem(video, folder))
         if name is None:
-            findings.add(0, f"no video {video!r} in {folder.root}, or several of that name")
+            findings.add(line_of.get(video, 0), folder.missing(_stem(video, folder), video))
             continue
         names[video] = name + folder.endings[name]
         with open_video(folder.root / names[video]) as reader:
@@ -352,14 +354,16 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
         if (uneven := folder.times_s(name)) is not None:
             times_s[names[video]] = uneven
     findings.raise_if_any()
+    notes = folder.taken_by_name(_stem(video, folder) for video in names)
+    content = replace(content, lines=[*content.lines, *(f"note: {text}" for text in notes)])
     spans = []
-    for span in content.table.spans:
+    for line, span in zip(lines, content.table.spans):
         if span.video is None:
-            findings.add(0, "a span names no video (--video)")
+            findings.add(line, "a span names no video (--video)")
             continue
         name = names[span.video]
         if late := behind_end(span, facts[name]):
-            findings.add(0, f"{name}: {late}")
+            findings.add(line, f"{name}: {late}")
         spans.append(replace(span, video=name))
     findings.raise_if_any()
     return replace(content, table=replace(content.table, spans=spans, videos=facts, lines=()), times_s=times_s)
@@ -367,8 +371,7 @@ def with_videos(content: SpanContent, folder: VideoFolder) -> SpanContent:
 
 def _stem(video: str, folder: VideoFolder) -> str:
     """The name without its ending, as the folder has it."""
-    stem = video.rpartition(".")[0]
-    return stem if stem and folder.name_of(stem) else video
+    return video if folder.name_of(video) else video_name(video)
 
 
 def split_by_video(table: SpanTable, shares: Mapping[str, float], seed: int) -> dict[str, SpanTable]:

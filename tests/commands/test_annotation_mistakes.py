@@ -48,6 +48,8 @@ def coco(annotations=(BOX,), images=IMAGES, categories=({"id": 3, "name": "walk"
         (coco([{**BOX, "category_id": "3"}]), "its category_id, '3', is not in categories"),
         (coco(categories=[{"id": 3, "name": "walk"}, {"id": 3, "name": "jump"}]), "categories 2: its id 3 is that of"),
         (coco(images=[*IMAGES, {**IMAGES[0], "file_name": "b/img_00001.jpg"}]), "images 2: its id 10 is that of"),
+        (coco(images=[{**IMAGES[0], "video": "a", "frame_id": 3.7}]), "its frame is 3.7, expected a whole number"),
+        (coco(images=[{**IMAGES[0], "file_name": "b/img_00011.jpg"}]), "p.json: annotation 1: no video 'b' in"),
         (coco(images=[{**IMAGES[0], "width": 48, "height": 64}]), "pictures of 48 x 64, the video has 64 x 48"),
         (coco(images=[{**IMAGES[0], "file_name": "a/img_00031.jpg"}]), "frame 30, but a has frames 0 to 29"),
     ],
@@ -62,6 +64,63 @@ def test_pictures_may_be_scaled(convert, tmp_path):
     assert convert("p.json", coco([box], [{**IMAGES[0], "width": 128, "height": 96}]))[0] == 0
     (found,) = read_ava_csv(tmp_path / "out" / "train.csv").boxes
     assert found == pytest.approx([1 / 8, 1 / 6, 3 / 8, 5 / 6], abs=1e-3)
+
+
+ROW = "a.mp4,1,8,8,24,40"
+
+
+@pytest.mark.parametrize(
+    "rows, reported",
+    [
+        ([f"cam1/{ROW},walk,1", f"cam2/{ROW},walk,2"], "'cam1/a' and 'cam2/a' would both be 'a'"),
+        ([f'{ROW},walk,"1', f"{ROW},run,2"], "p.csv:2: unexpected end of data; quotes enclose a whole cell"),
+        ([f'{ROW},"walk', 'run",1'], "p.csv:2: a quote is not closed in its line; close it"),
+        (["b.mp4,1,8,8,24,40,walk,1"], "p.csv:2: no video 'b' in"),
+        ([f"{ROW.replace(',1,', ',0:01,')},walk,1"], "is not numbers; seconds are expected, as 61.5"),
+    ],
+)
+def test_rows_of_a_table_that_are_refused(convert, rows, reported):
+    code, printed = convert("p.csv", "\n".join([HEADER, *rows, ""]))
+    assert code == 2 and reported in printed
+
+
+def test_a_video_in_another_folder_is_named(convert, tmp_path):
+    (tmp_path / "videos" / "cam1").mkdir()
+    (tmp_path / "videos" / "a.mp4").rename(tmp_path / "videos" / "cam1" / "a.mp4")
+    code, printed = convert("p.csv", f"{HEADER}\nx/cam1/{ROW},walk,1\n")
+    assert code == 0 and "other folders" not in printed
+    code, printed = convert("p.csv", f"{HEADER}\ncam2/{ROW},walk,-1\n")
+    assert code == 0 and "video 'cam2/a' in other folders is taken as 'cam1/a'" in printed
+    assert "persons are -1 and taken for no track" in printed
+
+
+def test_a_name_that_no_csv_of_ava_has_changes_nothing(convert, tmp_path):
+    assert convert("p.csv", f"{HEADER}\n{ROW},walk,1\n")[0] == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    write_clip(tmp_path / "videos" / "b, c.mp4", numbered_frames(NUM), 10)
+    code, printed = convert("p.csv", f'{HEADER}\n{ROW},eat,1\n"b, c.mp4",1,8,8,24,40,eat,1\n')
+    assert code == 2 and "p.csv:3: 'b, c': AVA's csv has no name with a comma" in printed
+    assert before == {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+
+
+def test_a_configuration_that_was_edited_is_kept(convert, tmp_path):
+    config = tmp_path / "out" / "detector.yaml"
+    assert convert("p.csv", f"{HEADER}\n{ROW},walk,1\n")[0] == 0
+    config.write_text(edited := config.read_text() + "# mine\n")
+    code, printed = convert("p.csv", f"{HEADER}\n{ROW},walk,1\n")
+    assert code == 0 and "was another one, or edited: it is detector_1.yaml now" in printed
+    assert config.with_name("detector_1.yaml").read_text() == edited != config.read_text()
+
+
+def test_the_option_of_a_video_may_have_its_ending(convert):
+    row = ROW.partition(",")[2]
+    assert convert("p.csv", f"{HEADER.partition(',')[2]}\n{row},walk,1\n", "--video", "a.mp4")[0] == 0
+
+
+def test_videos_that_differ_in_their_ending_are_named(convert, tmp_path):
+    (tmp_path / "videos" / "a.mkv").write_bytes((tmp_path / "videos" / "a.mp4").read_bytes())
+    code, printed = convert("p.csv", f"{HEADER}\n{ROW},walk,1\n")
+    assert code == 2 and "as .mkv and .mp4: rename one of them" in printed
 
 
 @pytest.mark.parametrize("height, width, rotation", [(48, 64, 0), (128, 24, 90)])  # a browser turns wide pixels, too

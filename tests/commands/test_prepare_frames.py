@@ -121,6 +121,27 @@ def test_two_videos_that_would_share_a_folder(videos, run_tool):
     assert "a/one.avi and a/one.mp4 differ in their ending only" in extract(run_tool).err
 
 
+def test_folders_of_other_videos_are_not_removed_with_a_videos_own(videos, run_tool):
+    for name in ("a", "a/one"):
+        write_clip(f"videos/{name}.mp4", numbered_frames(4))
+    assert extract(run_tool).code == 0
+    write_clip("videos/a.mp4", numbered_frames(5))
+    done = extract(run_tool)
+    assert done.code == 1 and "raw/a: holds 'one' and perhaps more folders, of other videos" in done.out
+    assert len(list(Path("raw/a/one").glob("*.jpg"))) == 4 and len(list(Path("raw/a").glob("*.jpg"))) == 4
+
+
+def test_a_replaced_video_is_resized_again_and_a_variable_rate_is_named(videos, run_tool):
+    arguments = ("--videos", "videos", "--out", "small", "--short_side", 64, "--jobs", 1)
+    assert "moments" not in run_tool("prepare/resize_videos", *arguments).out
+    write_clip("videos/a/one.mp4", numbered_frames(6), pts=[0, 60, 120, 180, 240, 1200])  # the last one at 2 s
+    done = run_tool("prepare/resize_videos", *arguments)
+    assert "1 made, 1 done before, 0 failed" in done.out
+    assert "1 video of a variable frame rate got the average one: moments of a/one.mp4 are up to 1.20 s" in done.out
+    with open_video("small/a/one.mp4") as reader:
+        assert len(reader) == 6
+
+
 def test_resized_videos_have_the_same_frames(videos, run_tool):
     arguments = ("--videos", "videos", "--out", "small", "--short_side", 64, "--group", 4, "--jobs", 1)
     done = run_tool("prepare/resize_videos", *arguments)

@@ -240,6 +240,8 @@ def test_spans_are_split_by_video(videos, capsys):
     }
     data = SpanDataset(str(out / "train.json"), str(videos / "videos"), class_names=["run", "walk"])
     assert len(data) == 4 and all(Path(record["filename"]).is_file() for record in data.records)
+    assert main([*words, "--val", "0.25"]) == 0
+    assert f"note: {out / 'test.json'} is of an earlier split and may share videos" in capsys.readouterr().out
     assert main([*words, "--val", "0.9", "--test", "0.9"]) == 2
     assert "4 videos cannot be parted" in capsys.readouterr().err
 

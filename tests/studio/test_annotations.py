@@ -16,6 +16,7 @@ from paddlevideo.loader.datasets.spans import SpanDataset
 from paddlevideo.preparation.importers.people import ImportOptions
 from paddlevideo.preparation.person_annotations import read_people
 from paddlevideo.spans import read_spans
+from tests.clips import numbered_frames, write_clip
 from tests.studio.conftest import TYPE
 
 SPAN = {"start_s": 0.48, "end_s": 1.52, "label": "walk"}
@@ -196,6 +197,21 @@ def test_what_is_exported_is_imported_equal(client, video, form):
     assert [(s["start_s"], s["end_s"], s["label"]) for s in client.get(url).json()["spans"]] == before
     wrong = client.post("/api/import", params={"filename": name}, content=b"\x00\x01", headers=TYPE)
     assert wrong.status_code == 422 and name in wrong.json()["error"] and "/tmp" not in wrong.json()["error"]
+
+
+def test_cvat_counts_the_frames_of_a_variable_rate(client, upload, tmp_path):
+    """1 s at 25 frames a second, then 3 s at 10."""
+    seconds = [k / 25 for k in range(25)] + [1 + k / 10 for k in range(30)]
+    file = write_clip(tmp_path / "v.mp4", numbered_frames(55), pts=[round(600 * second) for second in seconds])
+    video = upload("v.mp4", file.read_bytes())
+    put(client, video, {**SPAN, "start_s": 0.52, "end_s": 3.5})
+    exported = client.get("/api/export", params={"form": "cvat", "video": video["id"]})
+    assert not exported.headers["X-Lost"]
+    client.post(f"/api/videos/{video['id']}/undo", json={"what": "spans"})
+    where = {"filename": "a.xml", "video": video["id"]}
+    assert client.post("/api/import", params=where, content=exported.content, headers=TYPE).json()["added"] == 1
+    (span,) = client.get(f"/api/videos/{video['id']}/spans").json()["spans"]
+    assert (span["start_s"], span["end_s"]) == (0.52, 3.5)
 
 
 def test_videos_of_an_export_have_the_names_that_people_gave(client, upload):

@@ -11,7 +11,7 @@ from paddlevideo.loader.build import build_loader
 from paddlevideo.loader.datasets.ava import VideoPaths
 from paddlevideo.loader.decode import open_video
 from paddlevideo.preparation.list_files import VideoIndex
-from paddlevideo.preparation.person_annotations import VideoFolder
+from paddlevideo.preparation.video_folder import VideoFolder
 from paddlevideo.safe_io import address_scheme, read_pickle
 from paddlevideo.video_files import find_videos, is_video, left_out_files
 from tests.clips import numbered_frames, write_clip

@@ -88,4 +88,10 @@ def _moment(image: Mapping[str, Any], videos: Mapping[Any, str], found: PersonCo
     video = found.video(named and str(named))
     if video is None:
         return None
-    return video, float(image["time_s"]) if image.get("time_s") is not None else found.second(video, int(frame))
+    return video, float(image["time_s"]) if image.get("time_s") is not None else found.second(video, _whole(frame))
+
+
+def _whole(frame: Any) -> int:
+    if float(frame) != int(frame):
+        raise ValueError(f"its frame is {frame}, expected a whole number")
+    return int(frame)

@@ -58,6 +58,10 @@ class PersonBox:
     as_shown: bool = False
 
 
+class NoSuchVideo(UserError):
+    """An annotation names a video that is not there, or may be several."""
+
+
 class NoSuchFrame(ValueError):
     """A video has fewer frames than an annotation counts."""
 
@@ -202,6 +206,8 @@ class PersonCollector:
         """Turns whatever reading one element raises into a mistake of it; those after it are read."""
         try:
             yield
+        except NoSuchVideo as error:
+            self.findings.add(where, str(error))
         except UserError:
             raise
         except KeyError as error:
@@ -348,7 +354,7 @@ class PersonCollector:
     def names(self, text: str, origin: str) -> list[str]:
         """The action names in a text, parted by ``;``, ``|`` or ``,`` outside of brackets."""
         text = " ".join(text.split())
-        if text.casefold() in self._whole_names:
+        if self.is_listed(text):
             parts = [text]
         else:
             parts = parts_of(text)
@@ -357,6 +363,10 @@ class PersonCollector:
         for part in parts:
             self.summary.origins.setdefault(part.casefold(), set()).add(origin)
         return parts
+
+    def is_listed(self, word: str) -> bool:
+        """Whether ``--labels`` has a class of that name."""
+        return word.casefold() in self._whole_names
 
     def finish(self) -> list[PersonBox]:
         """Everybody in the file.

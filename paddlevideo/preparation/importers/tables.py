@@ -139,11 +139,13 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
             box = tuple(float(value) for value in record["box"])
             by_time = record.get("time_s") not in (None, "")
             frame = _frame(record, by_time, found)
+            if isinstance(record.get("time_s"), bool):
+                raise ValueError
             time_s = float(record["time_s"]) if by_time else frame
             size = tuple(int(float(record[key])) for key in ("width", "height") if record.get(key) not in (None, ""))
         except (TypeError, ValueError, OverflowError):
             clock = f"time_s {record['time_s']!r}" if record.get("time_s") is not None else f"frame {record['frame']!r}"
-            found.findings.add(where, f"{clock} or box {record['box']!r} is not numbers")
+            found.findings.add(where, f"{clock} or box {record['box']!r} is not numbers; seconds are expected, as 61.5")
             continue
         if len(box) != 4 or len(size) == 1 or 0 in size or units not in ("auto", "pixels", "fractions"):
             text = "expected a box of four numbers, width and height both or neither, units pixels or fractions"
@@ -155,7 +157,7 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
         counted_s = None
         if frame is not None:
             known = contextlib.suppress(UserError) if by_time else contextlib.nullcontext()  # the rate may be unknown
-            with known, found.element(where):
+            with found.element(where), known:
                 counted_s = found.second(video, frame)
         if counted_s is None and not by_time:
             continue
@@ -176,6 +178,9 @@ def _table(records: Sequence[tuple[str, dict]], found: PersonCollector, sides: b
             found.note("rows are fractions of the picture, though others are pixels (--units)")
         corners = from_corner(*box) if sides else box
         person = next((record[name] for name in _PERSONS if name in record), None)
+        if str(person).strip() == "-1":  # no person, in AVA's files and of many trackers
+            found.note("persons are -1 and taken for no track")
+            person = None
         found.add(where, video, time_s, corners, _actions(record, found), person, in_pixels, size)
 
 
@@ -204,6 +209,7 @@ def _actions(record: dict, found: PersonCollector) -> tuple[str, ...]:
         return ()
     texts = map(str, value if isinstance(value, list) else [value])
     words = [name for text in texts for name in found.names(text, "actions")]
-    for word in filter(is_no_action, words):
-        found.note(f"actions are {word!r} and taken for no action")
-    return tuple(dict.fromkeys(word for word in words if not is_no_action(word)))
+    none = {word for word in words if is_no_action(word) and not found.is_listed(word)}
+    for word in none:
+        found.note(f"actions are {word!r} and taken for no action (--labels may list it as a class)")
+    return tuple(dict.fromkeys(word for word in words if word not in none))

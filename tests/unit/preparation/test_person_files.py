@@ -41,6 +41,14 @@ def test_names_that_tables_part_stay_whole(tmp_path, form):
     assert found == {("1", 0.5): {"walk", "lift, carry"}, ("1", 2.5): set(), ("12", 1.0): {"lift, carry"}}
 
 
+@pytest.mark.parametrize("form", ["people_csv", "people_jsonl"])
+def test_a_class_called_none_is_one_where_it_is_listed(tmp_path, form):
+    file, lost = written(tmp_path, [key(0.5, 0.1, ["none"])], form)
+    assert "'none' and the like are read as no action, unless --labels names them" in lost[0]
+    assert read(file, {1: "none"}) == [("1", 0.5, ("none",))]
+    assert read(file, {1: "walk"}) == [("1", 0.5, ())]
+
+
 def test_cvat_has_the_keys_and_its_tracks_end_with_the_last(tmp_path):
     people = [key(0.48, 0.1, ["walk", "7"]), key(2.51, 0.2, []), key(1.0, 0.5, ["7"], "Ann")]
     file, lost = written(tmp_path, people, "people_cvat")

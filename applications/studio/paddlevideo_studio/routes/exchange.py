@@ -95,7 +95,8 @@ def _content(studio: Studio, named: dict[str, str], by_human: bool, people: list
     facts = {named[video.file]: video.facts() for video in videos}
     used = {span.label for span in spans}
     classes = [name for name in studio.project.class_names() if name in used or not used]
-    return SpanContent(SpanTable(spans, facts, classes, source=studio.project.settings.name), people)
+    times_s = {named[video.file]: np.array(video.times_s) for video in videos if video.times_s is not None}
+    return SpanContent(SpanTable(spans, facts, classes, source=studio.project.settings.name), people, times_s=times_s)
 
 
 @router.post("/import")
