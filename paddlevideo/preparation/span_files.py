@@ -101,7 +101,11 @@ def read_content(
     summary = ImportSummary()
     form = guess_form(path) if form in ("auto", BOXES) else form
     people = read_people(path, form, options or ImportOptions(_no_rate, own_rate=True), summary)
-    if from_boxes and form in TABLES:
+    if from_boxes and people and form not in TABLES:
+        raise UserError(
+            f"{path}: --from_boxes is for tables of persons ({', '.join(TABLES)}), and it is of form {form}"
+        )
+    if from_boxes:
         summary.track_segments += action_segments(people, summary)
     segments = [*summary.segments, *_joined(summary.track_segments)]
     findings = Findings(str(path))

@@ -59,6 +59,15 @@ def test_coco(convert, content, reported):
     assert code == 2 and reported in printed
 
 
+def test_pictures_that_count_from_0_are_named(convert, tmp_path):
+    images = [{**IMAGES[0], "id": k, "file_name": f"a/img_{k:05d}.jpg"} for k in range(30)]
+    code, printed = convert("p.json", coco([BOX], images))
+    assert code == 0 and "boxes on pictures that are counted from 0 (--first_number)" in printed
+    assert read_ava_csv(tmp_path / "out" / "train.csv").timestamp.tolist() == [1.0]
+    code, printed = convert("p.json", coco([{**BOX, "image_id": 0}], images), "--first_number", "1")
+    assert code == 2 and "picture a/img_00000.jpg is number 0, and pictures count from 1; --first_number 0" in printed
+
+
 def test_pictures_may_be_scaled(convert, tmp_path):
     box = {**BOX, "bbox": [16, 16, 32, 64]}
     assert convert("p.json", coco([box], [{**IMAGES[0], "width": 128, "height": 96}]))[0] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ def read_coco(path: Path, found: PersonCollector) -> None:
     images = _by_id(content, "images", lambda entry: entry, found)
     names = _by_id(content, "categories", lambda entry: str(entry["name"]), found)
     videos = _by_id(content, "videos", lambda entry: str(entry.get("name") or entry["file_name"]), found)
+    first = found.counts_from(str(entry.get("file_name", "")) for entry in images.values())
     for number, entry in enumerate(content["annotations"], 1):
         found.count()
         identity = entry.get("id", number) if isinstance(entry, Mapping) else number
         where = f"{path}: annotation {identity}"
         with found.element(where):
-            _annotation(where, entry, images, names, videos, found)
+            _annotation(where, entry, images, names, partial(_moment, videos=videos, found=found, first=first), found)
 
 
 def _by_id(content: Mapping, kind: str, value: Callable[[Mapping], Any], found: PersonCollector) -> dict[Any, Any]:
@@ -41,7 +43,12 @@ def _by_id(content: Mapping, kind: str, value: Callable[[Mapping], Any], found: 
 
 
 def _annotation(
-    where: str, entry: Mapping[str, Any], images: Mapping, names: Mapping, videos: Mapping, found: PersonCollector
+    where: str,
+    entry: Mapping[str, Any],
+    images: Mapping,
+    names: Mapping,
+    moment_of: Callable[[Mapping[str, Any]], tuple[str, float] | None],
+    found: PersonCollector,
 ) -> None:
     image, attributes = images.get(entry.get("image_id")), entry.get("attributes") or {}
     box = entry.get("bbox")
@@ -65,7 +72,7 @@ def _annotation(
     if str(attributes.get("outside", False)).lower() in ("true", "1"):
         found.drop("boxes are marked as outside of the picture")
         return
-    moment = _moment(image, videos, found)
+    moment = moment_of(image)
     if moment is None:
         text = f"no video and time in image {image.get('file_name')!r}; {PICTURE_NEEDED}"
         found.findings.add(where, text)
@@ -79,12 +86,14 @@ def _annotation(
     found.add(where, *moment, corners, actions, entry.get("track_id", person), True, size)
 
 
-def _moment(image: Mapping[str, Any], videos: Mapping[Any, str], found: PersonCollector) -> tuple[str, float] | None:
+def _moment(
+    image: Mapping[str, Any], videos: Mapping[Any, str], found: PersonCollector, first: int
+) -> tuple[str, float] | None:
     """Video and second of an image."""
     named = image.get("video") or videos.get(image.get("video_id"))
     frame = image.get("frame_id", image.get("frame_index"))  # from 0, as COCO-VID's
     if image.get("time_s") is None and (named is None or frame is None):
-        return found.moment_of_picture(str(image.get("file_name", "")), named and str(named))
+        return found.moment_of_picture(str(image.get("file_name", "")), named and str(named), first)
     video = found.video(named and str(named))
     if video is None:
         return None

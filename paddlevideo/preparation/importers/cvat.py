@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,6 +89,9 @@ def _tasks(root: ElementTree.Element, path: Path, found: PersonCollector) -> Map
         tasks[key] = _Task(Path(name).name, _size(task), offset, step)
         offset += int(task.findtext("start_frame") or 0) + int(task.findtext("size") or 0) * step
         ends[key] = offset + step  # a track may be switched off after the last frame
+    counts = Counter(task.name for task in tasks.values())
+    for name in sorted(name for name, count in counts.items() if count > 1):
+        found.note(f"tasks are of {name!r}, taken for one video and its tracks for the same persons", counts[name])
     if all(tasks[key].offset <= frame <= ends[key] for key, frame in _frames(root) if key in tasks):
         return tasks
     found.note("project counts frames anew in each task")

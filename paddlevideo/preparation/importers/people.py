@@ -298,7 +298,7 @@ class PersonCollector:
             named: the video, where the file names it elsewhere.
             number_from: the number of a video's first picture.
         """
-        stem = re.sub(r"\.[A-Za-z]\w*$", "", name.replace("\\", "/").lstrip("/"))
+        stem = _stem(name)
         match = _NUMBER_ONLY.fullmatch(stem) or _PICTURE.fullmatch(stem)
         video = match and self.video(named or match.groupdict().get("video"))
         if not match or not video:
@@ -307,8 +307,16 @@ class PersonCollector:
             number_from = self.options.first_number
         elif number_from == 0 or re.fullmatch(r"(.*/)?frame_\d{6}(\.PNG)?", name):  # CVAT's pictures of a video
             number_from = 0
-            self.note("boxes on pictures that are counted from 0, as CVAT counts a video's (--first_number)")
+            self.note("boxes on pictures that are counted from 0 (--first_number)")
+        if int(match["number"]) < number_from:
+            text = f"picture {name} is number {int(match['number'])}, and pictures count from {number_from}"
+            raise NoSuchFrame(f"{text}; --first_number {int(match['number'])}")
         return video, self.second(video, int(match["number"]) - number_from)
+
+    def counts_from(self, names: Iterable[str]) -> int:
+        """The number of the first picture: 0 where one of these names has it, else 1."""
+        numbers = (_NUMBER_ONLY.fullmatch(stem) or _PICTURE.fullmatch(stem) for stem in map(_stem, names))
+        return 0 if any(match and int(match["number"]) == 0 for match in numbers) else 1
 
     def second(self, video: str, frame: int) -> float:
         """The second of a frame, counted from 0.
@@ -400,6 +408,11 @@ def is_no_action(word: str) -> bool:
 def is_name(word: str) -> bool:
     """Whether an attribute's value is read as the name of an action: not as true or false, and not as a number."""
     return word.lower() not in _TRUE | _FALSE and not is_number(word)
+
+
+def _stem(name: str) -> str:
+    """The name of a picture without its ending."""
+    return re.sub(r"\.[A-Za-z]\w*$", "", name.replace("\\", "/").lstrip("/"))
 
 
 def video_name(name: str) -> str:

@@ -54,12 +54,15 @@ def export(
     ending = _ENDINGS.get(form, f".{form}")
     with tempfile.TemporaryDirectory(prefix="paddlevideo-studio-") as folder:
         file = Path(folder) / f"spans{ending}"
-        if content is not None:
-            lost = write_any(file, content, form)
-        else:
-            clocks = {named[v.file]: _clock(v) for v in chosen}
-            sizes_px = {named[v.file]: (v.width, v.height) for v in chosen}
-            lost = write_person_file(file, people, form, clocks, sizes_px, studio.project.class_names())
+        try:
+            if content is not None:
+                lost = write_any(file, content, form)
+            else:
+                clocks = {named[v.file]: _clock(v) for v in chosen}
+                sizes_px = {named[v.file]: (v.width, v.height) for v in chosen}
+                lost = write_person_file(file, people, form, clocks, sizes_px, studio.project.class_names())
+        except UserError as error:  # without the temporary folder
+            raise UserError(str(error).replace(f"{folder}/", "")) from None
         body = file.read_bytes()
         lost = [line.removeprefix(f"{file}: ") for line in lost]
     stem = Path(chosen[0].name).stem if video is not None else studio.project.settings.name
