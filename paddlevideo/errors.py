@@ -11,6 +11,7 @@ EXIT_USER_ERROR = 2
 EXIT_RANK_HUNG = 3
 EXIT_RANK_LOST = 4
 EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
 EXIT_TERMINATED = 143
 
 EXIT_CODES = {
@@ -20,6 +21,7 @@ EXIT_CODES = {
     EXIT_RANK_HUNG: "a rank hangs, named in one line",
     EXIT_RANK_LOST: "another rank has ended; its own log has the cause",
     EXIT_INTERRUPTED: "Ctrl-C; training has saved a resume point",
+    EXIT_PIPE: "the reader of the output has ended, as head does",
     EXIT_TERMINATED: "SIGTERM, or the launcher has ended; training has saved a resume point",
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
 from paddlevideo.cli.escaping import escaped_output
-from paddlevideo.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from paddlevideo.errors import EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USER_ERROR, UserError
 from paddlevideo.memory import is_out_of_memory, reason
 
 # names of packages that differ from their modules'
@@ -27,6 +28,9 @@ def run_command(main: Callable[[], int | None]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except BrokenPipeError:  # of a command that prints alone: the reader of stdout, e.g. head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         if not kept:
             raise UserError(f"{content.table.source}: every span has a score, so none is annotated (--annotated)")
         content = replace(content, table=replace(content.table, spans=kept, lines=()))
+    if not content.table.spans and not content.table.videos:
+        raise UserError(f"{args.files[0]}: there is no span in it")
     content = cleaned(content, names or content.table.classes)
     table = content.table
     if unknown := sorted({span.label for span in table.spans} - {*names}) if names else []:

@@ -153,6 +153,13 @@ def test_what_a_command_imports_when_it_runs_is_there():
     assert not gone
 
 
+def test_a_reader_that_ends_is_no_error():
+    words = "import sys; from paddlevideo.cli.main import main; sys.exit(main(['weights', 'list']))"
+    with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 141
+
+
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_an_output_that_is_closed_is_no_error(monkeypatch, name):
     monkeypatch.setattr(sys, name, None)
