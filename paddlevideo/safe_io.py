@@ -137,6 +137,9 @@ def reading(path: str | os.PathLike, kind: str, way_out: str = "") -> Iterator[N
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
         raise UserError(f"{path}: does not fit into memory{f' ({error})' if str(error) else ''}") from error
+    except UnicodeDecodeError as error:
+        what = f"damaged, or not {kind} ({error.reason} at byte {error.start}, as of a text that is not UTF-8)"
+        raise DamagedFileError(f"{path}: {what}{way_out}") from None
     except RecursionError:
         raise DamagedFileError(f"{path}: damaged, or not {kind} (nested too deeply){way_out}") from None
     except Exception as error:  # a damaged file fails in many ways, each library in its own

@@ -107,7 +107,7 @@ def _frames(root: ElementTree.Element) -> Iterator[tuple[str | None, int]]:
 
 def _size(element: ElementTree.Element | None) -> tuple[int, int] | None:
     size = None if element is None else element.find("original_size")
-    return None if size is None else (int(size.findtext("width", "0")), int(size.findtext("height", "0")))
+    return None if size is None else tuple(round(float(size.findtext(side, "0"))) for side in ("width", "height"))
 
 
 def _step(task: ElementTree.Element) -> int:
