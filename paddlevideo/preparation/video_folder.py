@@ -63,7 +63,7 @@ class VideoFolder:
         if video in self.endings:
             return [video]
         alike = self._by_base.get(os.path.basename(video), [])
-        return [name for name in alike if _is_end(video, name)] or alike
+        return [name for name in alike if is_end(video, name)] or alike
 
     def missing(self, video: str, named: str | None = None) -> str:
         """Why ``name_of`` gives none, for people.
@@ -94,7 +94,7 @@ class VideoFolder:
                 taken[name].append(video)
         for name, named in taken.items():
             longest = max(named, key=len)
-            other = next((video for video in named if not _is_end(video, longest)), None)
+            other = next((video for video in named if not is_end(video, longest)), None)
             if other is not None:
                 one, two = sorted(repr(printable(video)) for video in (longest, other))
                 raise UserError(
@@ -102,7 +102,7 @@ class VideoFolder:
                     "take its lines out"
                 )
             notes += [
-                f"video {video!r} in other folders is taken as {name!r}" for video in named if not _is_end(video, name)
+                f"video {video!r} in other folders is taken as {name!r}" for video in named if not is_end(video, name)
             ]
         return notes
 
@@ -168,6 +168,6 @@ def _folders_below(root: Path) -> list[str]:
     return sorted(Path(parent, name).relative_to(root).as_posix() for parent, names, _ in walk for name in names)
 
 
-def _is_end(a: str, b: str) -> bool:
+def is_end(a: str, b: str) -> bool:
     """Whether one path is the other, or its end: ``a/b`` of ``x/a/b``."""
     return f"/{a}".endswith(f"/{b}") or f"/{b}".endswith(f"/{a}")

@@ -75,6 +75,17 @@ def test_spans_that_are_there_are_skipped(client, video, project):
     assert imported(client, video, "x.csv", text)["skipped"] == 4
 
 
+def test_videos_of_two_folders_are_not_one(client, video):
+    where = {"params": {"filename": "x.csv"}, "headers": TYPE}
+    text = csv_of("roomA/a.mp4,0,1,walk", "roomB/a.mp4,1,2,walk")
+    answer = client.post("/api/import", content=text.encode(), **where)
+    assert (
+        answer.status_code == 422 and "'roomA/a.mp4' and 'roomB/a.mp4' would both be 'a.mp4'" in answer.json()["error"]
+    )
+    text = csv_of("x/roomA/a.mp4,0,1,walk", "roomA/a.mp4,1,2,walk", "a.mp4,2,3,walk")
+    assert client.post("/api/import", content=text.encode(), **where).json()["added"] == 3
+
+
 def test_ends_after_the_video_are_cut_or_refused(client, video):
     """The video lasts 4 s at 25 frames per second."""
     for way in (

@@ -28,6 +28,7 @@ from paddlevideo.preparation.importers.people import Clock, PersonBox, video_nam
 from paddlevideo.preparation.importers.tables import is_ava
 from paddlevideo.preparation.person_files import PERSON_FORMS, read_ava_archive
 from paddlevideo.preparation.span_files import BOXES, FORMS, SpanContent, import_options, read_content
+from paddlevideo.preparation.video_folder import is_end
 from paddlevideo.safe_io import read_json
 from paddlevideo.spans import SpanTable
 from paddlevideo_studio.boxes import check_person, entry_of, joined_rows, link_persons
@@ -82,6 +83,7 @@ class VideoNames:
 
     def __init__(self, videos: Iterable[Video], given: Video | None):
         self._videos, self._given = [*videos], given
+        self._folders: dict[str, str] = {}  # video id -> a name of it with folders
         self.find = cache(self._find)
 
     def _find(self, name: str | None) -> Video:
@@ -92,6 +94,11 @@ class VideoNames:
         if len(found) != 1:
             why = "no video" if not found else "several videos"
             raise UserError(f"the project has {why} named {printable(name or '')!r}; choose the video of this file")
+        path = (name or "").replace("\\", "/").lstrip("/")
+        other = self._folders.setdefault(found[0].id, path) if "/" in path else path
+        if not is_end(video_name(path), video_name(other)):
+            names = " and ".join(sorted(repr(printable(each)) for each in (path, other)))
+            raise UserError(f"{names} would both be {found[0].name!r}; import a file for each")
         return found[0]
 
     def left_out(self, names: Iterable[str | None]) -> tuple[set[str], list[str]]:
