@@ -35,6 +35,7 @@ from paddlevideo.errors import ConfigError, UserError, printable
 from paddlevideo.loader.class_balance import DEFAULT_POWER, class_weights, counts_of, read_class_weights
 from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.pipelines import Pipeline
+from paddlevideo.metrics.topk import is_trivial
 from paddlevideo.multigrid import Multigrid
 from paddlevideo.network_input import compare_input, input_problems, set_rates
 from paddlevideo.ranges import suggest
@@ -263,6 +264,9 @@ def metric_for(config: Config) -> Any:
 def monitor_problem(config: Config, metric: Any, names: Sequence[str]) -> str | None:
     """The line about a ``monitor`` that is none of a metric's figures; None: it is one, or there is no ``monitor``."""
     monitor = config.settings.monitor
+    counts = [count for count in class_counts(config).values() if isinstance(count, int)]
+    if monitor in names and counts and is_trivial(monitor, max(counts)):
+        return f"monitor: {monitor} of {max(counts)} classes is 1 after every epoch; there are: {', '.join(names)}"
     if monitor is None or monitor in names:
         return None
     near_one = suggest(monitor, names, listed=False)

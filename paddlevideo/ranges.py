@@ -182,6 +182,7 @@ class Component:
 
 PositiveInt = Annotated[int, Range(1)]
 NonNegativeInt = Annotated[int, Range(0)]
+Seed = Annotated[int, Range(0, below=1 << 64)]  # what Paddle's generator takes
 NumClasses = Annotated[int, Range(2)]  # one class is always right
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(0)]

@@ -20,6 +20,7 @@ from paddlevideo.ranges import (
     Positive,
     PositiveInt,
     ProbabilityBelowOne,
+    Seed,
     mistakes,
     suggest,
 )
@@ -285,7 +286,7 @@ class Options(Checked):
     weights: str | None = None  # .pdparams to test, or to begin training from
     resume: str | None = None  # auto (the newest valid point), or a resume point
     overwrite: bool = False  # move the work of another run in the output folder aside
-    seed: NonNegativeInt | None = None  # None: DEFAULT_SEED, of a resumed run its own
+    seed: Seed | None = None  # None: DEFAULT_SEED, of a resumed run its own
     deterministic: bool = False  # only GPU kernels that give the same bits at every run
     device: str = "auto"  # auto, cpu, gpu or gpu:N
     amp: bool = False  # mixed precision on GPUs

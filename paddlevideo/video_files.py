@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections import Counter
@@ -185,19 +186,48 @@ def _of_list(file: Path) -> list[Path]:
 
 
 def lines_of_videos(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a list of videos: ``lines_of_list`` without a header.
+    """The lines of a list of videos: ``lines_of_list`` without a header; of a CSV whose header names the columns the
+    path in quotes, and the labels after it.
 
     Raises:
-        UserError: as ``lines_of_list``; there is nothing but a header.
+        UserError: as ``lines_of_list``; there is nothing but a header, or a line has another number of cells.
     """
     lines = lines_of_list(file)
-    first = next(lines)
-    if _is_header(first[1]) and not any(os.path.isfile(path) for path, _ in paths_of_line(first[1], file)):
-        first = next(lines, None)
-        if first is None:
-            raise UserError(f"{file}: a header and no videos")
-    yield first
-    yield from lines
+    number, first = next(lines)
+    if not _is_header(first) or any(os.path.isfile(path) for path, _ in paths_of_line(first, file)):
+        yield number, first
+        yield from lines
+        return
+    found = False
+    for number, line in lines:
+        found = True
+        yield number, _by_columns(line, first, f"{file}, line {number}") if "," in first else line
+    if not found:
+        raise UserError(f"{file}: a header and no videos")
+
+
+def _by_columns(line: str, header: str, where: str) -> str:
+    """``"path" label`` of a line of a CSV.
+
+    Raises:
+        UserError: the line has another number of cells than the header.
+    """
+    columns, cells = (_cells(text) for text in (header, line))
+    names = [name.lower() for name in columns]
+    if len(cells) > len(names) and names[-1] in COLUMNS["label"]:  # several labels
+        cells[len(names) - 1 :] = [";".join(cells[len(names) - 1 :])]
+    if len(cells) != len(names):
+        raise UserError(
+            f"{where}: {len(cells)} cells, the header names {len(names)} columns; a path with a comma goes into quotes"
+        )
+    path = next(cell for name, cell in zip(names, cells) if name in COLUMNS["path"])
+    label = next((cell for name, cell in zip(names, cells) if name in COLUMNS["label"]), "")
+    quoted = path.replace('"', '""')
+    return f'"{quoted}" {label}'
+
+
+def _cells(text: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))]
 
 
 def _is_header(line: str) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.cli import options, predict_many
+from paddlevideo.cli.outputs import check_outputs, model_files
 from paddlevideo.errors import UserError
 
 _THRESHOLD = 0.5  # from which a class of several is shown
@@ -119,6 +120,9 @@ def run(args: argparse.Namespace) -> int:
     config = options.read_model_config(args)
     top_k = args.top_k or top_k_of(config)
     videos = find_videos(args.input_file, notice)
+    if out is not None:
+        read = [("-i", str(path)) for path in (*args.input_file, *videos)]
+        check_outputs([("--out", str(out))], [*read, *model_files(args)])
     predictor = make_predictor(args, config, args.num_workers, args.timeout_s)
     threshold = threshold_of(args, predictor, top_k)
     print(f"Inference model({predictor.name})...")

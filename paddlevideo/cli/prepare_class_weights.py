@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 
 from paddlevideo.cli import options
+from paddlevideo.cli.outputs import check_outputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +28,12 @@ def run(args: argparse.Namespace) -> int:
     """Counts and prints."""
     from paddlevideo.build import training_counts
     from paddlevideo.classes import classes_of_config
+    from paddlevideo.config.finding import find_config
     from paddlevideo.loader.class_balance import class_weights, write_class_weights
 
     config = options.read_run_config(args)
+    if args.out:
+        check_outputs([("--out", args.out)], [("-c", str(find_config(args.config)))])
     classes = classes_of_config(config)
     counts, of_boxes = training_counts(config, classes)
     weights = class_weights(counts, args.power, of_boxes)

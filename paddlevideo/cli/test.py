@@ -6,8 +6,10 @@ paddlevideo test -c CFG -w output/TSM/TSM_best.pdparams --out results.json
 from __future__ import annotations
 
 import argparse
+import os
 
 from paddlevideo.cli import options
+from paddlevideo.cli.outputs import check_outputs
 from paddlevideo.cli.train import add_run, run_options
 
 
@@ -36,7 +38,13 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from paddlevideo import api
+    from paddlevideo.config.finding import find_config
 
+    if args.out:
+        lists = ((options.read_config(args).get("DATASET") or {}).get("test") or {}).values()
+        files = [path for path in lists if isinstance(path, str) and os.path.isfile(os.path.expanduser(path))]
+        read = [("-c", str(find_config(args.config))), *(("DATASET.test", path) for path in files)]
+        check_outputs([("--out", args.out)], [*read, *([("-w", args.weights)] if args.weights else [])])
     more = {"report_clips": args.report_clips, **run_options(args)}
     api.test(args.config, args.weights, args.override, args.out, args.imports, **more)
     return 0

@@ -22,7 +22,7 @@ from paddlevideo.config.scope import out_of_scope_line
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.extensions import KEY as IMPORTS
 from paddlevideo.extensions import declare
-from paddlevideo.settings import Settings
+from paddlevideo.settings import SMALL_SECTIONS, Settings
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,9 @@ def load_config(
     problems += augments.resolve(data, lines)
     problems += _override(data, lines, others)
     problems += _override(data, lines, frames)
+    for key in ("MIX", *SMALL_SECTIONS):
+        if key in data and data[key] is None:  # how a section of a base, or of the file, is left out
+            del data[key]
     if data.get("model_name") == AUTO:
         data["model_name"] = file.stem
     foreign = out_of_scope_line(data)

@@ -18,6 +18,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import paddle
@@ -25,7 +26,7 @@ import paddle
 from paddlevideo.build import loader_for, metric_for, monitor_problem
 from paddlevideo.engine import distributed
 from paddlevideo.engine.checkpoint import Arrays
-from paddlevideo.engine.data_summary import class_line, fitted_videos_line, log_data, shared_videos_line
+from paddlevideo.engine.data_summary import class_line, fingerprint, fitted_videos_line, log_data, shared_videos_line
 from paddlevideo.engine.evaluate import evaluate
 from paddlevideo.engine.sinks import SinkRun, Sinks
 from paddlevideo.errors import UserError
@@ -330,8 +331,14 @@ class ValidateHook(Hook):
         self.loader, self.build_metric, self.interval, self.monitor = loader, build_metric, interval, monitor
         self.best: float | None = None
         self.best_epoch = 0
+        self.figure: str | None = None  # whose best it is
         self.measured: Any = None  # the metric of the newest validation, on the main rank, until a report takes it
         self.validated_epoch: int | None = 0  # None: a point of before this was recorded, after its validation
+
+    @cached_property
+    def data(self) -> str:
+        """Of the samples that are measured."""
+        return fingerprint(self.loader.dataset)
 
     def start(self, run: Trainer) -> None:
         epoch, best = run.progress.epoch, run.folder.stem("best")
@@ -402,6 +409,9 @@ class ValidateHook(Hook):
         early_stop = run.hook("early_stop")
         if early_stop is not None:
             early_stop.take(figure if usable else -math.inf, name)
+        if self.best is not None and self.figure not in (None, name):
+            self._begin_anew(f"METRIC: {self.figure} chose the best then, {name} now")
+        self.figure = name
         if usable and (self.best is None or figure > self.best):
             self.best, self.best_epoch = figure, run.progress.epoch
             about = {"thresholds": metric.thresholds} if metric.finds_thresholds else {}
@@ -429,12 +439,18 @@ class ValidateHook(Hook):
 
     def state_dict(self) -> dict[str, Any]:
         state = {"best": self.best, "best_epoch": self.best_epoch, "validated_epoch": self.validated_epoch}
-        return state | {"monitor": self.monitor}
+        return state | {"monitor": self.monitor, "figure": self.figure, "data": self.data}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.validated_epoch, then = state.get("validated_epoch"), state.get("monitor")
+        self.figure = state.get("figure")
         if then != self.monitor:
-            changed = f"{then or 'not given'} then, {self.monitor or 'not given'} now"
-            log.warning("monitor: %s: the best of the validations from now on will be written", changed)
-            self.best = None
+            self._begin_anew(f"monitor: {then or 'not given'} then, {self.monitor or 'not given'} now")
+        elif state.get("data", self.data) != self.data:
+            self._begin_anew("DATASET.valid: other samples than those that the best was measured on")
+
+    def _begin_anew(self, why: str) -> None:
+        """Figures of now and then do not compare."""
+        log.warning("%s: the best of the validations from now on will be written", why)
+        self.best = None

@@ -129,6 +129,8 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
     settings, pipelines = config.settings, pipelines_of(config)
     folder.input = input_of(pipelines)
     _note_flags(settings, options)
+    if options.weights and resumed:
+        log.warning("-w %s: passed over, the run goes on with the weights of its resume point", options.weights)
     framework = _network(config, options, folder.classes, pipelines, resumed)
     grid = shapes_of(config, options, pipelines)
     loader = loader_for(config, "train", framework.num_classes, seed, folder.classes, pipelines.get("train"), grid)

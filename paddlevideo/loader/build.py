@@ -230,6 +230,8 @@ def build_loader(
     mixer = TRANSFORMS.build(mix, "MIX") if mix else None
     if mixer is not None and not isinstance(mixer, BatchTransform):
         raise ConfigError("MIX", [f"MIX.name: {mix['name']} changes single samples; write it in PIPELINE.train"])
+    if mixer is not None and batch_size == 1:
+        raise ConfigError("MIX", ["MIX: a batch of one clip mixes it with itself; set DATASET.batch_size to 2 or more"])
     if mixer is not None and num_classes is None:
         raise UserError("MIX makes soft labels and needs MODEL.head.num_classes")
     return ClipLoader(BatchSource(samples, mixer, num_classes, rank, grid and grid.shape), plan, num_workers)

@@ -57,6 +57,7 @@ ALWAYS_BY_ITERATION = ("WarmupStepDecay", "WarmupCosineDecay")
 _KIND_OF_KEY = {"base_batch_size": "PositiveInt | None", "no_weight_decay_name": "str", "fc_lr5": "bool"}
 SUITE_KEYS = ("name", "learning_rate", "weight_decay", "grad_clip", "param_groups", *_KIND_OF_KEY)
 CLIPS = ("ClipGradByGlobalNorm", "ClipGradByNorm", "ClipGradByValue")
+_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # a number to people
 _SHARE = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
 
 
@@ -231,6 +232,9 @@ def _value_problems(value: Any, annotation: str | None, where: str) -> list[str]
         hint = "; a share of the run is written like 20/50"
         value = _each(value, lambda item: 1 if is_share(item) else item)
     lines = mistakes(_whole(value, annotation), annotation, where)
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    if "1e-4" in hint and not any(isinstance(text, str) and _EXPONENT.fullmatch(text) for text in texts):
+        hint = ""
     return [line + hint if line.endswith(("'", '"')) else line for line in lines]  # of those that quote a text
 
 

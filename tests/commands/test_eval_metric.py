@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paddlevideo.cli.main import main
 from paddlevideo.config import Config
 from paddlevideo.engine.training import train
 from paddlevideo.metrics.topk import TopKMetric, softmax
@@ -14,7 +15,7 @@ from paddlevideo.reporting.result_files import read_results
 from paddlevideo.reporting.results import Results, write_results
 from paddlevideo.safe_io import write_pickle
 from paddlevideo.settings import Options
-from tests.tiny import make_clips, run_test, tsm_config
+from tests.tiny import make_clips, run_test, save, tsm_config
 
 RNG = np.random.default_rng(4)
 SCORES = softmax(RNG.standard_normal((12, 7)))
@@ -297,6 +298,20 @@ def test_a_clip_without_scores_is_one_of_its_class_in_the_printed_table(run_tool
     file = written(tmp_path / "a.json", "abc", [0, 0, 1], scores)
     done = run_tool("eval_metric", file, "--metrics", "confusion_matrix")
     assert re.search(r"0 +0 +2 +1 +0\.5000", done.out)
+
+
+@pytest.mark.parametrize("flags", [["test", "--out", "val.list"], ["prepare", "class-weights", "--out", "c.yaml"]])
+def test_no_output_is_an_input(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = tsm_config(make_clips(tmp_path / "clips"), tmp_path / "run")
+    listed = Path("val.csv") if flags[0] == "test" else Path("val.list")
+    listed.write_text(Path(config["DATASET"]["test"]["file_path"]).read_text())
+    config["DATASET"]["test"]["file_path"] = str(listed)
+    save(config, tmp_path / "c.yaml")
+    flags = [str(listed) if word == "val.list" else word for word in flags]
+    before = {file: file.read_bytes() for file in (listed, Path("c.yaml"))}
+    assert main([*flags, "-c", "c.yaml"]) == 2
+    assert "is an input" in capsys.readouterr().err and before == {file: file.read_bytes() for file in before}
 
 
 def test_options_of_other_results_are_refused(result, run_tool, tmp_path):

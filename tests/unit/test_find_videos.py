@@ -4,7 +4,7 @@ import pytest
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.inputs import VideoInputs
-from paddlevideo.video_files import find_videos
+from paddlevideo.video_files import find_videos, lines_of_videos, read_line
 
 
 def touch(folder, *names):
@@ -62,6 +62,31 @@ def test_headers_and_labels_of_any_kind_are_passed_over(tmp_path, lines):
     (tmp_path / "list.csv").write_text("\n".join(lines))
     assert [path.name for path in find_videos([tmp_path / "list.csv"])] == ["a.mp4", "b c.mp4"]
     assert [Path(path).name for path in VideoInputs([tmp_path / "list.csv"], lambda line: None)] == ["a.mp4", "b c.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "label"),
+    [
+        ("thumb,path,label", "v1.mp4,v2.mp4,1", 1),
+        ("path,fps,label", "v2.mp4,25,1", 1),
+        ("label,path", "0,v2.mp4", 0),
+        ("path,label,note", "v2.mp4,1,3", 1),
+        ("path,label", "v2.mp4,0,3", [0, 3]),
+        ("name,Path", 'x,"v2.mp4"', None),
+    ],
+)
+def test_a_header_names_the_columns(tmp_path, header, line, label):
+    touch(tmp_path, "v1.mp4", "v2.mp4")
+    (tmp_path / "l.csv").write_text(f"{header}\n{line}\n")
+    ((_, text),) = lines_of_videos(tmp_path / "l.csv")
+    found = read_line(text, tmp_path / "l.csv")
+    assert found.path == tmp_path / "v2.mp4" and found.label == label
+
+
+def test_a_line_of_other_columns_than_the_header_is_named(tmp_path):
+    (tmp_path / "l.csv").write_text("path,fps,label\na.mp4,1\n")
+    with pytest.raises(UserError, match=r"l.csv, line 2: 2 cells, the header names 3 columns"):
+        find_videos([tmp_path / "l.csv"])
 
 
 def test_a_video_of_a_headers_name_is_a_video(tmp_path):

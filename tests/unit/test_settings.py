@@ -38,7 +38,8 @@ def test_null_is_no_value_of_a_key_that_may_be_left_out():
     [
         ({"max_iters": 0}, "max_iters: expected at least 1, got 0"),
         ({"max_iters": -1}, "max_iters: expected at least 1, got -1"),
-        ({"seed": -1}, "seed: expected at least 0, got -1"),
+        ({"seed": -1}, "seed: expected 0 to below 1.84467e+19, got -1"),
+        ({"seed": 1 << 64}, "seed: expected 0 to below 1.84467e+19, got 18446744073709551616"),
         ({"amp_level": "O3"}, "amp_level: expected one of O1, O2, got 'O3'"),
         ({"amp": 1, "device": 0}, "device: expected str, got 0; amp: expected bool, got 1"),
     ],

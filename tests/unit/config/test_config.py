@@ -126,6 +126,11 @@ def test_yaml_merge_keys_work(write):
     assert load_config(write(text))["EMA"].to_dict() == {"decay": 0.9, "interval": 2}
 
 
+def test_a_section_that_is_null_is_left_out(write):
+    file = write(SOUND.replace("model_name: TSM", "model_name: TSM\nEMA: {decay: 0.9}\nMIX: {name: Mixup}"))
+    assert "EMA" not in load_config(file, ["EMA=null"]) and "MIX" not in load_config(file, ["MIX=null"])
+
+
 def test_inference_may_stand_twice_as_in_a_released_file(write):
     assert load_config(write(SOUND + "INFERENCE: {name: a}\nINFERENCE: {name: b}\n"))["epochs"] == 50
 

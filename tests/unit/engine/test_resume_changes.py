@@ -39,11 +39,11 @@ def stopped(clips, tmp_path, monkeypatch):
     return run
 
 
-def resume(config) -> str:
+def resume(config, **options) -> str:
     """What the log says of the resumed run."""
     log = Path(config["output_dir"]) / "log.txt"
     before = len(log.read_text())
-    train(Config(config), Options(resume="auto"))
+    train(Config(config), Options(resume="auto", **options))
     return log.read_text()[before:]
 
 
@@ -60,6 +60,25 @@ def test_a_lower_rate_holds_from_the_first_step_and_is_reported(stopped):
     assert "OPTIMIZER.grad_clip.value: 20.0 then, 5.0 now" in reported
     assert re.search(r"the rate of the next step: 0\.0\d+ then, 0\.000\d+ now", reported)
     assert max(rates(reported)) <= 0.0005, rates(reported)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda config, _: config["METRIC"].update(topk=[2]), "METRIC: top1 chose the best then, top2 now"),
+        (lambda config, shorter: config["DATASET"]["valid"].update(file_path=shorter), "DATASET.valid: other samples"),
+    ],
+)
+def test_a_best_of_another_figure_or_of_other_samples_is_none(clips, tmp_path, change, line):
+    config = tsm_config(clips, tmp_path / "run") | {"epochs": 1}
+    train(Config(config), Options(validate=True, max_iters=1))
+    shorter = Path(clips).with_name("shorter.list")
+    shorter.write_text("".join(Path(clips).read_text().splitlines(keepends=True)[:3]))
+    change(config, str(shorter))
+    reported = resume(config | {"epochs": 2}, validate=True, max_iters=1, weights="other.pdparams")
+    assert f"{line}" in reported and "the best of the validations from now on will be written" in reported
+    assert "Already save the best model" in reported
+    assert "-w other.pdparams: passed over, the run goes on with the weights of its resume point" in reported
 
 
 OTHERS = {

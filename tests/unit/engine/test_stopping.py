@@ -108,7 +108,7 @@ def test_a_wrong_monitor_is_named_before_the_first_step(clips, tmp_path):
 
 @pytest.mark.parametrize(
     ("monitor", "several", "wrong"),
-    [("top3", False, True), ("top5", False, False), ("mAP", False, True), ("mAP", True, False), ("top1", True, True)],
+    [("top3", False, True), ("top1", False, False), ("mAP", False, True), ("mAP", True, False), ("top1", True, True)],
 )
 def test_a_wrong_monitor_is_a_mistake_of_the_configuration(clips, tmp_path, capsys, monitor, several, wrong):
     config = tsm_config(clips, tmp_path / "out") | {"monitor": monitor}
@@ -119,6 +119,12 @@ def test_a_wrong_monitor_is_a_mistake_of_the_configuration(clips, tmp_path, caps
     words = ["-c", str(save(config, tmp_path / "c.yaml"))]
     assert main(["check", *words]) == (2 if wrong else 0)
     assert (f"  monitor: '{monitor}' is no figure of TopKMetric" in capsys.readouterr().err) == wrong
+
+
+def test_a_monitor_that_is_always_1_is_refused(clips, tmp_path, capsys):
+    config = save(tsm_config(clips, tmp_path / "out") | {"monitor": "top5"}, tmp_path / "c.yaml")
+    assert main(["check", "-c", str(config)]) == 2
+    assert "monitor: top5 of 2 classes is 1 after every epoch" in capsys.readouterr().err
 
 
 def test_a_wrong_monitor_moves_no_earlier_run(clips, tmp_path):

@@ -77,6 +77,13 @@ def test_accumulation_equals_the_large_batch_and_steps_the_partial_rest(clips, t
         np.testing.assert_allclose(a[key], b[key], atol=2e-6, err_msg=key)
 
 
+def test_a_batch_of_one_clip_cannot_be_mixed(clips, tmp_path):
+    config = tsm_config(clips, tmp_path / "run") | {"MIX": {"name": "Mixup"}}
+    config["DATASET"]["batch_size"] = 1
+    with pytest.raises(UserError, match="MIX: a batch of one clip mixes it with itself; set DATASET.batch_size to 2"):
+        train(Config(config), Options(max_iters=1))
+
+
 def test_global_batch_size_must_be_a_multiple(clips, tmp_path):
     config = tsm_config(clips, tmp_path) | {"GRADIENT_ACCUMULATION": {"global_batch_size": 5}}
     with pytest.raises(UserError, match="GRADIENT_ACCUMULATION.global_batch_size: 5 is no multiple of 2"):
