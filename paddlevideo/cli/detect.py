@@ -228,6 +228,8 @@ def _check_files(args: argparse.Namespace, several: bool) -> None:
     flags = [(f"--{name}", vars(args)[name]) for name in ("csv", "json", "people")]
     drawn = args.video_path if several else ["one"]
     flags += [("--out-filename", str(_output_path(args, video))) for video in drawn if args.out_filename]
+    if not any(path for _, path in flags) and not args.spans:
+        raise UserError("--out-filename '': nothing would be written; name --csv, --json, --people or --spans")
     outputs = [*flags, *(("--spans", path) for path in args.spans)]
     inputs = [("--video_path", path) for path in args.video_path]
     check_outputs([(flag, path) for flag, path in outputs if path], [*inputs, *model_files(args, _READ)])

@@ -36,5 +36,7 @@ def find_config(name: str | Path, child: Path | None = None) -> Path:
         raise UserError(f"{name}: several configurations have this name; give the path: {paths}")
     if found:
         return found[0]
+    if child and any((folder / way).is_file() for way in ways):
+        raise UserError(f"{child}: it is its own _base_; name another file")
     near = suggest(ways[-1].stem, [file.stem for file in files], listed=False)
     raise UserError(f"{folder / given}: no such configuration file{near}")

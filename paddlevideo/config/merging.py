@@ -49,7 +49,9 @@ def read_with_bases(file: Path, children: tuple[Path, ...] = ()) -> tuple[dict[s
         try:
             path = find_config(base, file)
         except UserError as error:
-            others = ", ".join(sorted(other.name for other in (file.parent / base).parent.glob("*.yaml")))
+            others = ", ".join(
+                sorted(other.name for other in (file.parent / base).parent.glob("*.yaml") if other != file)
+            )
             raise ConfigError(str(file), [f"_base_: {error}; beside it are: {others or 'no YAML files'}"]) from None
         base_data, base_lines = read_with_bases(path, (*children, file))
         merge.lines.update(base_lines)

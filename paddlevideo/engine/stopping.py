@@ -77,6 +77,12 @@ class EarlyStopHook(Hook):
         settings = run.config.settings.early_stop
         if settings is not None and not run.options.validate:
             raise UserError(f"{run.config.source}: EARLY_STOP: counts validations; add --validate, or take it out")
+        validations = math.ceil(run.epochs / run.config.settings.val_interval)
+        if settings is not None and run.grid is None and settings.patience >= validations:
+            log.warning(
+                "EARLY_STOP.patience: %d, but %d epochs have %d validations: it never ends the run",
+                *(settings.patience, run.epochs, validations),
+            )
         return None if settings is None else cls(settings, run.config.settings.monitor)
 
     def __init__(self, settings: EarlyStopSettings, monitor: str | None = None):

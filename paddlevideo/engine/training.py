@@ -143,6 +143,11 @@ def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, re
             compare_rates(rates, options.weights, log.warning)
     log_data(loader, "train", folder.classes)
     accumulate = _accumulation(settings)
+    batches = loader.num_batches(0)
+    if accumulate > batches:
+        log.warning(
+            "GRADIENT_ACCUMULATION: %d batches per step, and an epoch has %d: it is one step", accumulate, batches
+        )
 
     def steps_in(epoch: int) -> int:
         count = loader.num_batches(epoch)

@@ -262,7 +262,7 @@ def test_a_file_is_never_its_own_base(tmp_path, monkeypatch, write):
     own = write("_base_: tsm_own_videos.yaml\nmodel_name: Mine\n", "tsm_own_videos.yaml")
     for path in (own, own.name, "tsm_own_videos"):
         assert load_config(path)["model_name"] == "Mine" and "DATASET" in load_config(path)
-    assert "no such configuration file" in problems(write("_base_: alone.yaml\n", "alone.yaml"))[0]
+    assert "alone.yaml: it is its own _base_; name another" in problems(write("_base_: alone.yaml\n", "alone.yaml"))[0]
 
 
 def test_checking_needs_no_paddle(write):

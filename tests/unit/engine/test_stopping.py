@@ -121,6 +121,13 @@ def test_a_wrong_monitor_is_a_mistake_of_the_configuration(clips, tmp_path, caps
     assert (f"  monitor: '{monitor}' is no figure of TopKMetric" in capsys.readouterr().err) == wrong
 
 
+def test_what_can_never_act_is_logged(clips, tmp_path):
+    more = {"EARLY_STOP": {"patience": 1}, "val_interval": 5, "GRADIENT_ACCUMULATION": {"num_iters": 100}}
+    train(config_of(clips, tmp_path, epochs=2, **more), Options(validate=True))
+    assert "EARLY_STOP.patience: 1, but 2 epochs have 1 validations: it never ends the run" in log_of(tmp_path)
+    assert "GRADIENT_ACCUMULATION: 100 batches per step, and an epoch has 4: it is one step" in log_of(tmp_path)
+
+
 def test_a_monitor_that_is_always_1_is_refused(clips, tmp_path, capsys):
     config = save(tsm_config(clips, tmp_path / "out") | {"monitor": "top5"}, tmp_path / "c.yaml")
     assert main(["check", "-c", str(config)]) == 2
