@@ -11,6 +11,8 @@ from paddlevideo.boxes import iou
 from paddlevideo.drawing import colour_of, enlargement
 from tests.tiny_ava import CUSTOM, SIZE_PX
 
+NO_VIDEO = ["--out-filename", ""]
+
 
 @pytest.fixture
 def of_weights(tiny_ava):
@@ -115,7 +117,7 @@ def test_the_csv_holds_every_score_above_the_models_threshold(tiny_ava, of_expor
 def test_the_drawn_boxes_are_where_the_actors_are(tiny_ava, of_export, on_video, run_tool, tmp_path):
     video, notes = tmp_path / "out.mp4", tmp_path / "out.json"
     options = ["--output-stepsize", 1, "--output-fps", 30, "--out-filename", video, "--json", notes]
-    run = run_tool("ava_predict", *of_export, *on_video, *options, "--action-score-thr", 2)
+    run = run_tool("ava_predict", *of_export, *on_video, *options, "--action-score-thr", 1)
     assert run.code == 0, run.err
     frames, rate = read_video(video)
     factor = enlargement(*SIZE_PX[::-1])
@@ -188,7 +190,7 @@ def test_boxes_follow_the_people_between_key_frames(tiny_ava, of_export, run_too
     monkeypatch.setattr(module, "open_detector", lambda *rest: ToAndFro())
     video, notes = tmp_path / "out.mp4", tmp_path / "out.json"
     run = run_tool("ava_predict", *of_export, "--video_path", tiny_ava.video, "--action_every", 1.5, "--json", notes,
-                   "--out-filename", video, "--action-score-thr", 2)  # fmt: skip
+                   "--out-filename", video, "--action-score-thr", 1)  # fmt: skip
     assert run.code == 0, run.err
     keys = json.loads(notes.read_text())
     assert [key["frame_index"] for key in keys] == [0, 45, 90, 135]
@@ -246,7 +248,7 @@ def test_other_names_for_the_actions(tiny_ava, of_export, on_video, run_tool, tm
     ],
 )
 def test_mistakes_are_one_line(tiny_ava, of_export, on_video, run_tool, tmp_path, options, message):
-    run = run_tool("ava_predict", *of_export, *on_video, "--out-filename", "", *options)
+    run = run_tool("ava_predict", *of_export, *on_video, *NO_VIDEO, "--csv", tmp_path / "r.csv", *options)
     assert run.code == 2 and message in run.err.splitlines()[-1]
 
 
@@ -259,15 +261,21 @@ def test_mistakes_are_one_line(tiny_ava, of_export, on_video, run_tool, tmp_path
         (["--detector", "none.onnx"], "none.onnx"),
     ],
 )
-def test_detectors_that_cannot_be_are_named(tiny_ava, of_export, run_tool, options, message):
+def test_detectors_that_cannot_be_are_named(tiny_ava, of_export, run_tool, tmp_path, options, message):
     import re
 
-    run = run_tool("ava_predict", *of_export, "--video_path", tiny_ava.video, "--out-filename", "", *options)
+    out = [*NO_VIDEO, "--csv", tmp_path / "r.csv"]
+    run = run_tool("ava_predict", *of_export, "--video_path", tiny_ava.video, *out, *options)
     assert run.code == 2 and re.search(message, run.err)
 
 
-def test_a_model_of_whole_videos_is_refused(tiny, tiny_ava, run_tool):
-    video = ["--video_path", tiny_ava.video, "--out-filename", ""]
+def test_a_run_that_would_write_nothing_is_refused(of_export, on_video, run_tool):
+    run = run_tool("ava_predict", *of_export, *on_video, *NO_VIDEO)
+    assert run.code == 2 and "nothing would be written; name --csv, --json, --people or --spans" in run.err
+
+
+def test_a_model_of_whole_videos_is_refused(tiny, tiny_ava, run_tool, tmp_path):
+    video = ["--video_path", tiny_ava.video, *NO_VIDEO, "--csv", tmp_path / "r.csv"]
     for model in (["--model_file", tiny.folder], ["-c", tiny.config, "-w", tiny.weights, "--device", "cpu"]):
         run = run_tool("ava_predict", *model, *video)
         assert run.code == 2 and "use paddlevideo predict" in run.err

@@ -32,7 +32,7 @@ def test_own_annotations_become_an_output_video(rendered, tmp_path, form, run_to
     video = (tmp_path / "data/val.csv").read_text().partition(",")[0]
     options = ["--video_path", out / f"videos/{video}.mp4", "--proposals", tmp_path / "data/val_proposals.pkl"]
     options += ["--output-stepsize", 1, "--output-fps", 10, "--out-filename", drawn, "--json", notes]
-    shown = run_tool("ava_predict", "-c", config, "-w", weights, *small, *options, "--action-score-thr", 2)
+    shown = run_tool("ava_predict", "-c", config, "-w", weights, *small, *options, "--action-score-thr", 1)
     assert shown.code == 0, shown.err
     frames, rate = read_video(drawn)
     factor, compared = enlargement(HEIGHT_PX, WIDTH_PX), 0
