@@ -352,11 +352,19 @@ def _separator(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
+_END = "(end)"  # a row after the last one, which a quote that is not closed takes in
+
+
 def _from_csv(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any]]]:
     with reading(findings.source, "a csv of spans"):
         separator = _separator(text.partition("\n")[0])
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+        whole = io.StringIO(f"{text}\n{_END}", newline="")
+        reader = csv.reader(whole, delimiter=separator, skipinitialspace=True)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        *rows, (_, last) = rows
+    if last != [_END]:
+        begin = (rows[-1][0] if rows else 0) + 1
+        raise UserError(f"{findings.source}:{begin}: a quote is not closed in this line or after it; close it")
     if not rows:
         raise UserError(f"{findings.source}: is empty; expected a header with {','.join(REQUIRED)}")
     header = [name.strip() for name in rows[0][1]]

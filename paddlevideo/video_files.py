@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import re
 from collections import Counter
@@ -186,48 +187,70 @@ def _of_list(file: Path) -> list[Path]:
 
 
 def lines_of_videos(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a list of videos: ``lines_of_list`` without a header; of a CSV whose header names the columns the
-    path in quotes, and the labels after it.
+    """The lines of a list of videos: ``lines_of_list`` without a header.
 
     Raises:
-        UserError: as ``lines_of_list``; there is nothing but a header, or a line has another number of cells.
+        UserError: as ``lines_of_list``; there is nothing but a header.
     """
     lines = lines_of_list(file)
-    number, first = next(lines)
-    if not _is_header(first) or any(os.path.isfile(path) for path, _ in paths_of_line(first, file)):
-        yield number, first
-        yield from lines
-        return
-    found = False
-    for number, line in lines:
-        found = True
-        yield number, _by_columns(line, first, f"{file}, line {number}") if "," in first else line
-    if not found:
-        raise UserError(f"{file}: a header and no videos")
+    first = next(lines)
+    if _begins_a_list(first[1], file):
+        first = next(lines, None)
+        if first is None:
+            raise UserError(f"{file}: a header and no videos")
+    yield first
+    yield from lines
 
 
-def _by_columns(line: str, header: str, where: str) -> str:
-    """``"path" label`` of a line of a CSV.
-
-    Raises:
-        UserError: the line has another number of cells than the header.
-    """
-    columns, cells = (_cells(text) for text in (header, line))
-    names = [name.lower() for name in columns]
-    if len(cells) > len(names) and names[-1] in COLUMNS["label"]:  # several labels
-        cells[len(names) - 1 :] = [";".join(cells[len(names) - 1 :])]
-    if len(cells) != len(names):
-        raise UserError(
-            f"{where}: {len(cells)} cells, the header names {len(names)} columns; a path with a comma goes into quotes"
-        )
-    path = next(cell for name, cell in zip(names, cells) if name in COLUMNS["path"])
-    label = next((cell for name, cell in zip(names, cells) if name in COLUMNS["label"]), "")
-    quoted = path.replace('"', '""')
-    return f'"{quoted}" {label}'
+def _begins_a_list(line: str, file: Path) -> bool:
+    """Whether the first line of a list is a header: it names a column of paths, and no file is called so."""
+    return _is_header(line) and not any(map(os.path.isfile, _places(_readings(line), file)))
 
 
-def _cells(text: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))]
+def _places(names: Iterable[str], file: Path) -> list[str]:
+    """Where the videos of a list may be: as named from here, or from its folder."""
+    folder = os.path.dirname(file)
+    return [path for name in names for path in (name, os.path.join(folder, name))]
+
+
+def _columns_of(file: Path) -> tuple[str, ...] | None:
+    """The columns of a CSV that begins with a header, in lower case; None: there is none."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return _read_columns(file, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _read_columns(file: Path, size: int, changed_ns: int) -> tuple[str, ...] | None:
+    number_and_line = next(lines_of_list(file), None)
+    line = number_and_line[1] if number_and_line else ""
+    cells = _cells(line) if "," in line and _begins_a_list(line, file) else None
+    return None if cells is None else tuple(cell.lower() for cell in cells)
+
+
+def _by_columns(line: str, file: Path) -> tuple[str, int | list[int] | None] | None:
+    """Path and labels of a line of a CSV with a header; None: there is no header, or the line has other columns."""
+    columns = _columns_of(file)
+    cells = _cells(line) if columns else None
+    if not columns or cells is None:
+        return None
+    path_at = next(k for k, name in enumerate(columns) if name in COLUMNS["path"])
+    label_at = next((k for k, name in enumerate(columns) if name in COLUMNS["label"]), None)
+    several = len(cells) > len(columns) and label_at == len(columns) - 1
+    if several and any(map(os.path.isfile, _places([cells[path_at]], file))):
+        cells[label_at:] = [";".join(cells[label_at:])]
+    if len(cells) != len(columns):
+        return None
+    return cells[path_at], None if label_at is None else _numbers(cells[label_at])
+
+
+def _cells(text: str) -> list[str] | None:
+    try:
+        return [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))]
+    except csv.Error:  # a field beyond the module's limit
+        return None
 
 
 def _is_header(line: str) -> bool:
@@ -268,6 +291,10 @@ def read_line(line: str, file: Path) -> ListLine:
     Returns:
         The video; where none is there, what stands before the numbers, or else what ends as a video does.
     """
+    named = _by_columns(line, file)
+    if named is not None:
+        name, label = named
+        return ListLine(Path(next(filter(os.path.isfile, _places([name], file)), name)), label)
     for path, name in paths_of_line(line, file):
         if os.path.isfile(path):
             return ListLine(Path(path), _label_of(line, name))
@@ -278,8 +305,9 @@ def read_line(line: str, file: Path) -> ListLine:
 
 def paths_of_line(line: str, file: Path) -> list[tuple[str, str]]:
     """The paths that a line of a list can mean, and what of the line each is; the first one that is there counts."""
-    folder = os.path.dirname(file)
-    return [(path, name) for name in _readings(line) for path in (name, os.path.join(folder, name))]
+    named = _by_columns(line, file)
+    names = _readings(line) if named is None else [named[0]]
+    return [(path, name) for name in names for path in _places([name], file)]
 
 
 def _readings(line: str) -> list[str]:
@@ -299,7 +327,11 @@ def _readings(line: str) -> list[str]:
 
 def _label_of(line: str, name: str) -> int | list[int] | None:
     rest = line[len(name) :] if line.startswith(name) else line.rpartition('"')[2]
-    words = [word for word in re.split(r"[\s,;]+", rest) if word]
+    return _numbers(rest)
+
+
+def _numbers(text: str) -> int | list[int] | None:
+    words = [word for word in re.split(r"[\s,;]+", text) if word]
     if not words or not all(map(str.isdecimal, words)):
         return None
     return int(words[0]) if len(words) == 1 else [int(word) for word in words]

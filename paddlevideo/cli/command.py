@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable
 
@@ -28,18 +29,28 @@ def run_command(main: Callable[[], int | None]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except BrokenPipeError:  # of a command that prints alone: the reader of stdout, e.g. head, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_ended():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_PIPE
         line = _of_the_system(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
         return EXIT_USER_ERROR
+
+
+def _reader_has_ended() -> bool:
+    """Whether stdout is a pipe without a reader any more, as of ``| head``."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # errors alone
+        return bool(poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll on this system, no file
+        return False
 
 
 def _of_the_system(error: Exception) -> str | None:

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from paddlevideo.config.finding import find_config
 
     if args.out:
-        lists = ((options.read_config(args).get("DATASET") or {}).get("test") or {}).values()
+        lists = ((options.read_config(args, ("test",)).get("DATASET") or {}).get("test") or {}).values()
         files = [path for path in lists if isinstance(path, str) and os.path.isfile(os.path.expanduser(path))]
         read = [("-c", str(find_config(args.config))), *(("DATASET.test", path) for path in files)]
         check_outputs([("--out", args.out)], [*read, *([("-w", args.weights)] if args.weights else [])])

@@ -332,6 +332,7 @@ class ValidateHook(Hook):
         self.best: float | None = None
         self.best_epoch = 0
         self.figure: str | None = None  # whose best it is
+        self.begins_anew = False
         self.measured: Any = None  # the metric of the newest validation, on the main rank, until a report takes it
         self.validated_epoch: int | None = 0  # None: a point of before this was recorded, after its validation
 
@@ -342,6 +343,8 @@ class ValidateHook(Hook):
 
     def start(self, run: Trainer) -> None:
         epoch, best = run.progress.epoch, run.folder.stem("best")
+        if self.begins_anew and run.hook("early_stop") is not None:
+            run.hook("early_stop").begin_anew()
         if self.best is not None and not best.with_name(f"{best.name}.pdparams").is_file():
             log.warning("%s.pdparams is not here: the best of the validations from now on will be written", best)
             self.best = None
@@ -452,5 +455,6 @@ class ValidateHook(Hook):
 
     def _begin_anew(self, why: str) -> None:
         """Figures of now and then do not compare."""
-        log.warning("%s: the best of the validations from now on will be written", why)
-        self.best = None
+        if self.best is not None:
+            log.warning("%s: the best of the validations from now on will be written", why)
+        self.best, self.begins_anew = None, True

@@ -96,6 +96,10 @@ class EarlyStopHook(Hook):
         if self._is_over and run.progress.step_in_epoch == 0 and run.progress.epoch < run.epochs:
             self._end(run)
 
+    def begin_anew(self) -> None:
+        """Counts from the next validation on."""
+        self.best, self.waited = None, 0
+
     def take(self, figure: float, name: str) -> None:
         """Counts a validation.
 

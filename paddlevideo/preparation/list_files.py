@@ -148,15 +148,16 @@ def csv_cells(lines: Sequence[tuple[str, str]], separator: str = ",") -> Iterato
     """(``file:line``, cells) of ``text_lines`` of a CSV file, quotes honoured.
 
     Raises:
-        UserError: a quote that is not closed in its line, or with text behind it.
+        UserError: a quote that is not closed in its line, or a cell of more than 131,072 letters.
     """
-    reader, first = csv.reader((text for _, text in lines), delimiter=separator, strict=True), 0
+    texts = [*(text for _, text in lines), ""]  # a last quote that is not closed takes the line after it, too
+    reader, first = csv.reader(texts, delimiter=separator), 0
     while first < len(lines):
         where = lines[first][0]
         try:
             cells = next(reader)
         except csv.Error as error:
-            raise UserError(f"{where}: {error}; quotes enclose a whole cell, and one within is doubled") from None
+            raise UserError(f"{where}: {error}") from None
         if reader.line_num > first + 1:
             raise UserError(f"{where}: a quote is not closed in its line; close it, or put the cell onto one line")
         first = reader.line_num

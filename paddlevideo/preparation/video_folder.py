@@ -48,6 +48,7 @@ class VideoFolder:
         self._by_base: dict[str, list[str]] = {}
         for name in self.endings:
             self._by_base.setdefault(os.path.basename(name), []).append(name)
+        self._named: dict[str, list[str]] = {}
         self._seen: dict[str, Probe] = {}
         self._times: dict[str, np.ndarray | None] = {}
 
@@ -60,6 +61,11 @@ class VideoFolder:
         return found[0] if len(found) == 1 and found[0] not in self._several else None
 
     def _found(self, video: str) -> list[str]:
+        if video not in self._named:
+            self._named[video] = self._look_up(video)
+        return self._named[video]
+
+    def _look_up(self, video: str) -> list[str]:
         if video in self.endings:
             return [video]
         alike = self._by_base.get(os.path.basename(video), [])

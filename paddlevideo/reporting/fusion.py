@@ -17,7 +17,7 @@ from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.list_lines import Fields
 from paddlevideo.loader.datasets.lists import ClassCount, Labels, Row, read_list
 from paddlevideo.metrics import topk
-from paddlevideo.reporting.results import Results
+from paddlevideo.reporting.results import Results, check_labels
 from paddlevideo.video_files import is_video
 
 log = logging.getLogger("paddlevideo")
@@ -34,6 +34,7 @@ def by_name(results: Results, names: Sequence[str], of_names: str) -> Results:
     """
     if results.names is None:
         return results
+    check_labels(results)
     order = order_in(Classes(tuple(names)), Classes(tuple(results.names)), of_names, results.source)
     if order is None:
         return results
@@ -83,7 +84,10 @@ def annotate(results: Results, list_file: str, names: Sequence[str] | None = Non
 
 
 def _rows_of_list(paths: Sequence[str], list_file: str, names: Sequence[str]) -> list[Row]:
-    """The lines as those of videos or, where their paths are none, of folders of frames."""
+    """The lines as those of videos or, where their paths are none, of folders of frames.
+
+    Without paths, several labels are read of lines whose paths end as videos do, and of others one.
+    """
     known = set(paths)
     exists = known.__contains__ if known else is_video
     of_videos = Fields(("path", "label"), frozenset(names), several=True)
@@ -94,6 +98,8 @@ def _rows_of_list(paths: Sequence[str], list_file: str, names: Sequence[str]) ->
         rows, _ = read_list(list_file, fields, problems, exists)
         if not len(problems) and all(exists(row.fields["path"]) for row in rows):
             return rows
+    if not known:
+        return read_list(list_file, replace(of_videos, several=False), None, None)[0]
     return read_list(list_file, of_frames if folders else of_videos, None, exists)[0]
 
 

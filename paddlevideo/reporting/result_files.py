@@ -14,7 +14,7 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.loader.datasets.list_lines import is_whole
-from paddlevideo.reporting.results import Results, check_labels, check_name
+from paddlevideo.reporting.results import Results, check_name
 from paddlevideo.safe_io import instead_of_a_file, read_pickle, reading
 
 _SCORE = re.compile(r"score_(0|[1-9][0-9]*)(?: (.*))?", re.DOTALL)
@@ -31,13 +31,10 @@ def read_results(path: str | Path) -> Results:
         raise UserError(f"{path}: {instead_of_a_file(path)}")
     with reading(path, "a results file of --out", "expected path, label and scores of every clip"):
         if path.suffix.lower() == ".csv":
-            results = _from_csv(path)
-        else:
-            is_json = path.suffix.lower() == ".json"
-            rows = json.loads(path.read_text(encoding="utf-8-sig")) if is_json else read_pickle(path)
-            results = _from_rows(rows, str(path))
-    check_labels(results)
-    return results
+            return _from_csv(path)
+        is_json = path.suffix.lower() == ".json"
+        rows = json.loads(path.read_text(encoding="utf-8-sig")) if is_json else read_pickle(path)
+        return _from_rows(rows, str(path))
 
 
 def _from_rows(rows: Any, source: str) -> Results:
@@ -54,12 +51,16 @@ def _from_rows(rows: Any, source: str) -> Results:
 
 
 def _labels_of(rows: Sequence[dict[str, Any]]) -> np.ndarray | None:
-    """Of rows of ``{label}``: int64 [N], float32 [N, K] of lists, or None where no row has one."""
+    """Of rows of ``{label}``: int64 [N], float32 [N, K] of lists, or None where a row has none."""
     labels = [row.get("label") for row in rows]
-    if all(label is None for label in labels):
+    if any(label is None for label in labels):
         return None
     if isinstance(labels[0], (list, tuple, np.ndarray)):
-        return _table([_numbers(label, i, "label") for i, label in enumerate(labels)], "labels").astype("float32")
+        found = _table([_numbers(label, i, "label") for i, label in enumerate(labels)], "labels").astype("float32")
+        wrong = np.flatnonzero(~((found >= 0) & (found <= 1)).all(axis=1))
+        if len(wrong):
+            raise ValueError(f"clip {wrong[0]} has labels that are not 0 or 1")
+        return found
     for i, label in enumerate(labels):
         if isinstance(label, bool) or not isinstance(label, (int, float, np.number)) or label != int(label):
             raise ValueError(f"clip {i}: label: expected a whole number, got {label!r:.40}")

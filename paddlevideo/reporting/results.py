@@ -188,9 +188,6 @@ def check_labels(results: Results) -> None:
     if results.multi_hot:
         if labels.shape != results.scores.shape:
             raise UserError(f"{results.source}: {labels.shape[1]} classes in labels, {classes} in scores")
-        wrong = np.flatnonzero(~((labels >= 0) & (labels <= 1)).all(axis=1))
-        if len(wrong):
-            raise UserError(f"{results.source}: clip {wrong[0]} has labels that are not 0 or 1")
         return
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):

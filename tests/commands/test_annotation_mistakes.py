@@ -82,8 +82,9 @@ ROW = "a.mp4,1,8,8,24,40"
     "rows, reported",
     [
         ([f"cam1/{ROW},walk,1", f"cam2/{ROW},walk,2"], "'cam1/a' and 'cam2/a' would both be 'a'"),
-        ([f'{ROW},walk,"1', f"{ROW},run,2"], "p.csv:2: unexpected end of data; quotes enclose a whole cell"),
+        ([f'{ROW},walk,"1', f"{ROW},run,2"], "p.csv:2: a quote is not closed in its line; close it"),
         ([f'{ROW},"walk', 'run",1'], "p.csv:2: a quote is not closed in its line; close it"),
+        ([f"{ROW},walk,1", f'{ROW},run,"2'], "p.csv:3: a quote is not closed in its line; close it"),
         (["b.mp4,1,8,8,24,40,walk,1"], "p.csv:2: no video 'b' in"),
         ([f"{ROW.replace(',1,', ',0:01,')},walk,1"], "is not numbers; seconds are expected, as 61.5"),
     ],

@@ -280,6 +280,7 @@ def test_a_file_of_weight_0_makes_no_clip_unreadable(run_tool, tmp_path):
         ((), "v/a.mp4 0 1\nv/b.mp4 1\n", "mean_average_precision"),  # several labels
         (("a.mp4", "b.mp4"), "a.mp4 0\nb.mp4 0 1\n", "mean_average_precision"),
         (("dir/a", "dir/b"), "dir/b 30 1\ndir/a 20 0\n", "top1_acc"),  # frames
+        ((), "a 1 0\nb 0 1\n", "top1_acc"),
         (("a.mp4", "b.mp4"), "b.mp4 tennis serve\na.mp4 run\n", "top1_acc"),
     ],
 )

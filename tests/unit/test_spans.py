@@ -112,6 +112,12 @@ def test_subtitles_of_other_programs(tmp_path):
     assert read_spans(tmp_path / "a.vtt").spans == (Span(1.5, 2.25, "two lines"),)
 
 
+def test_a_quote_that_is_not_closed_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text('video,start_s,end_s,label\na.mp4,0,1,"jump" \na.mp4,1,2,"run\nb.mp4,2,3,walk\n')
+    with pytest.raises(UserError, match=r"a.csv:3: a quote is not closed in this line or after it; close it"):
+        read_spans(tmp_path / "a.csv")
+
+
 def test_every_mistake_has_its_line(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("video,start_s,end_s,label\na.mp4,0,1,run\na.mp4,2,1,run\n\na.mp4,x,1,run\na.mp4,1,2\na.mp4,1,2,\n")

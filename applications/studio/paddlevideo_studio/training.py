@@ -120,7 +120,8 @@ def refuse_the_same(jobs: Jobs, folder: Path, kind: str, model: int | None, opti
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    """Of the files of annotation, which lie in the folder itself; a run writes below it."""
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()}
 
 
 def shipped_config(name: str) -> Path:
