@@ -76,7 +76,7 @@ def read_ground_truth(
     else:
         names = {k: str(k) for k in np.unique(table.label).tolist() if k > 0}
     if custom_classes:
-        unknown = sorted(set(custom_classes) - names.keys())
+        unknown = sorted(set(custom_classes) - names.keys() - {0})  # 0 is reserved, and no class
         names = {k: name for k, name in names.items() if k in set(custom_classes)}
         if unknown and names:
             raise UserError(f"{label_file or file_path}: custom classes {unknown} are not among its class ids")

@@ -157,7 +157,7 @@ def csv_cells(lines: Sequence[tuple[str, str]], separator: str = ",") -> Iterato
         try:
             cells = next(reader)
         except csv.Error as error:
-            raise UserError(f"{where}: {error}") from None
+            raise UserError(f"{where}: damaged, or no csv ({error})") from None
         if reader.line_num > first + 1:
             raise UserError(f"{where}: a quote is not closed in its line; close it, or put the cell onto one line")
         first = reader.line_num
