@@ -58,12 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--timestamp-start", type=float, metavar="S", help="second of the first frame (with --proposals the model's)")
     add("--detector", metavar="MODEL", help="finds people: an .onnx file, a PaddleDetection export, or hog")
     add("--detector-config", metavar="FILE", help="the detector's options (the file beside it)")
-    add(
-        "--det-score-thr",
-        type=options.share,
-        metavar="S",
-        help="least score of a person (0.5; with --proposals the model's)",
-    )
+    least = "least score of a person (0.5; with --proposals the model's)"
+    add("--det-score-thr", type=options.share, metavar="S", help=least)
     add(
         "--bank",
         metavar="FILE",
@@ -103,13 +99,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     more = f"the output video ({OUTPUT}); '': none; of several videos a folder, for files of their names"
     add("--out-filename", metavar="FILE", help=more)
-    add(
-        "--action-score-thr",
-        type=options.share,
-        default=0.5,
-        metavar="S",
-        help="least score of an action shown (%(default)s)",
-    )
+    least = "least score of an action shown (%(default)s)"
+    add("--action-score-thr", type=options.share, default=0.5, metavar="S", help=least)
     add("--top-k", type=options.at_least(1), default=3, metavar="K", help="actions shown per person (%(default)s)")
     add("--label-file", metavar="FILE", help="names of the actions (those of the model)")
     add("--csv", metavar="FILE", help="write AVA's result format: video,second,box,action,score,person")

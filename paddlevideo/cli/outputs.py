@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from paddlevideo.errors import UserError, printable
@@ -52,6 +52,20 @@ def model_files(args: argparse.Namespace, more: Sequence[str] = ()) -> Iterator[
         if name == "model_file" and path and os.path.isdir(path):
             # a program is a .json, as results are
             yield from ((f"--{name}", str(file)) for file in Path(path).glob("*.json") if _is_program(file))
+
+
+def sets_before(out: Path, written: Collection[str]) -> list[str]:
+    """A line where files of an earlier split lie beside those that were written.
+
+    Args:
+        written: their names.
+    """
+    endings = {Path(name).suffix for name in written}
+    others = [f"{split}{end}" for split in ("train", "val", "test") for end in sorted(endings)]
+    found = [name for name in others if name not in written and (out / name).is_file()]
+    if not found:
+        return []
+    return [f"note: {out / found[0]} is of an earlier split and may share videos with the sets of this one; remove it"]
 
 
 def failures_of(writes: Iterable[Callable[[], Iterable[str] | None]], say: Say) -> list[UserError]:

@@ -28,12 +28,13 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.ava_files import read_ava_labels, read_excluded
 from paddlevideo.cli import options
+from paddlevideo.cli.outputs import sets_before
 from paddlevideo.config import load_config
 from paddlevideo.config.finding import find_config
 from paddlevideo.errors import UserError, printable
@@ -173,20 +174,6 @@ def kept_before(config: Path, text: str) -> list[str]:
     number = next(n for n in itertools.count(1) if not config.with_name(f"{config.stem}_{n}.yaml").exists())
     before = config.rename(config.with_name(f"{config.stem}_{number}.yaml"))
     return [f"note: {config} was another one, or edited: it is {before.name} now; take over what you changed"]
-
-
-def sets_before(out: Path, written: Collection[str]) -> list[str]:
-    """A line where files of an earlier split lie beside those that were written.
-
-    Args:
-        written: their names.
-    """
-    endings = {Path(name).suffix for name in written}
-    others = [f"{split}{end}" for split in ("train", "val", "test") for end in sorted(endings)]
-    found = [name for name in others if name not in written and (out / name).is_file()]
-    if not found:
-        return []
-    return [f"note: {out / found[0]} is of an earlier split and may share videos with the sets of this one; remove it"]
 
 
 def _check(args: argparse.Namespace) -> None:

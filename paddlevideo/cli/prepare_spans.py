@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from paddlevideo.cli import options
+from paddlevideo.cli.outputs import sets_before
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import plural
 from paddlevideo.spans import FORMS, SpanTable, write_spans
@@ -108,7 +109,6 @@ def _videos(table: SpanTable) -> str:
 
 def _split(args: argparse.Namespace, table: SpanTable) -> int:
     from paddlevideo.classes import Classes
-    from paddlevideo.cli.prepare_people import sets_before
     from paddlevideo.preparation.span_files import split_by_video
     from paddlevideo.safe_io import write_atomic
 
