@@ -77,6 +77,14 @@ class Length:
         return [] if len(value) == self.count else [f"{where}: expected a list of {self.count}, got {value!r}"]
 
 
+class Filled:
+    """Sequences of one element or more."""
+
+    def mistakes(self, value: Any, where: str, others: Mapping[str, Any]) -> list[str]:
+        """A line if there is no element, or nothing."""
+        return [] if len(value) else [f"{where}: expected at least one element, got {value!r}"]
+
+
 class Excludes:
     """Values but one, which does not go with what other arguments are.
 
@@ -222,7 +230,7 @@ _SINKS = AnyCase(
 )
 LogSinks = Annotated[object, _SINKS]
 
-_LIMITS = {limit.__name__: limit for limit in (Range, Divides, Length, Excludes, Within, Component)}
+_LIMITS = {limit.__name__: limit for limit in (Range, Divides, Length, Filled, Excludes, Within, Component)}
 _KINDS: dict[str, tuple[type, ...] | None] = {
     "object": None,  # any value
     "int": (int,),

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from paddlevideo.cli import options
+from paddlevideo.errors import UserError
 
 NAMES = ("smoothing", "smooth_s", "on", "off", "min_s", "gap_s", "background")
 
@@ -23,5 +24,11 @@ def add_rule(parser: argparse.ArgumentParser) -> None:
 
 
 def rule_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The values of ``add_rule``'s options, by the names that ``TimelineSettings`` has."""
+    """The values of ``add_rule``'s options, by the names that ``TimelineSettings`` has.
+
+    Raises:
+        UserError: a width of smoothing beside ``--smoothing none``.
+    """
+    if args.smooth_s and args.smoothing == "none":
+        raise UserError(f"--smooth_s {args.smooth_s:g}: --smoothing none has no width; leave one of the two out")
     return {name: vars(args)[name] for name in NAMES}

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paddlevideo.cli import options, predict, span_options, timeline_files
 from paddlevideo.cli.interruption import Interruption
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from paddlevideo.inference.predictor import Predictor
     from paddlevideo.inference.video_timeline import VideoTimeline
     from paddlevideo.spans import SpanTable
+
+_LIVE = ("buffer_s", "keep", "keep_s", "outage_s")  # options of a live source, fields of LiveSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,22 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max_fps", type=float, metavar="F", help="hold at most F frames per second (all)")
     span_options.add_rule(parser)
     timeline_files.add_files(parser)
-    buffered = "of a live source: seconds that wait for the model before the oldest are dropped (%(default)s)"
-    add("--buffer_s", type=float, default=10.0, metavar="S", help=buffered)
+    buffered = "of a live source: seconds that wait for the model before the oldest are dropped (10)"
+    add("--buffer_s", type=float, metavar="S", help=buffered)
     keep = "of a live source: keep its last seconds in this folder as they are received, in files of some seconds"
     add("--keep", metavar="DIR", help=keep)
-    add("--keep_s", type=options.positive, default=60.0, metavar="S", help="so many of them (%(default)s)")
+    add("--keep_s", type=options.positive, metavar="S", help="so many of them (60)")
     add("--outage_s", type=float, metavar="S", help="of a live source: end when it is lost for so long (never)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints and writes spans; 0 also after Ctrl-C of a live source, and if one of several videos was read whole."""
-    sources = _sources(args.input)
-    files = timeline_files.Files.checked(args, sources)
+    sources = _sources(args)
+    files, rule = timeline_files.Files.checked(args, sources), span_options.rule_of(args)
     if args.max_fps is not None and not args.max_fps > 0:
         raise UserError(f"--max_fps: expected frames per second above 0, got {args.max_fps:g}")
     predictor = predict.make_predictor(args, options.read_model_config(args))
-    search, errors = _Search(args, predictor, sources, files), []
+    search, errors = _Search(args, rule, predictor, sources, files), []
     with Interruption(search.stop) as interruption:
         try:
             search.run(interruption)
@@ -99,6 +101,7 @@ class _Search:
     """
 
     args: argparse.Namespace
+    rule: dict[str, Any]
     predictor: Predictor
     sources: Sequence[str]
     files: timeline_files.Files
@@ -113,7 +116,7 @@ class _Search:
         """
         num_unread = num_part = 0
         for source in self.sources:
-            timeline = self._current = _timeline(self.args, self.predictor, source)
+            timeline = self._current = _timeline(self.args, self.rule, self.predictor, source)
             timeline.observers = self.files.observers(self.predictor.names)
             failed = True
             try:
@@ -146,16 +149,26 @@ class _Search:
             self._current.stopped = True
 
 
-def _sources(inputs: Sequence[str]) -> list[str]:
-    """One camera or address, or the files that the inputs name."""
+def _sources(args: argparse.Namespace) -> list[str]:
+    """One camera or address, or the files that the inputs name.
+
+    Raises:
+        UserError: a live source beside another one, no file, one file twice, or an option that has no effect on them.
+    """
     from paddlevideo.inference.stream import Address
     from paddlevideo.video_files import find_videos
 
+    inputs = args.input
     live = [address.shown for address in map(Address.parse, inputs) if address.kind != "file"]
     if live and len(inputs) > 1:
         raise UserError(f"-i {live[0]}: a camera or an address is a source of its own; give no other one beside it")
+    if args.keep_s is not None and args.keep is None:
+        raise UserError("--keep_s: needs --keep DIR, the folder that holds these seconds")
     if live:
         return [*inputs]
+    for name in _LIVE:
+        if vars(args)[name] is not None:
+            raise UserError(f"--{name}: is of a camera or an address, and -i names files; leave it out")
     files = [str(path) for path in find_videos(inputs, predict.notice)]
     twice = next((name for name, count in Counter(files).items() if count > 1), None)
     if twice is not None:
@@ -163,7 +176,7 @@ def _sources(inputs: Sequence[str]) -> list[str]:
     return files
 
 
-def _timeline(args: argparse.Namespace, predictor: Predictor, source: str) -> VideoTimeline:
+def _timeline(args: argparse.Namespace, rule: dict[str, Any], predictor: Predictor, source: str) -> VideoTimeline:
     """By windows or by frames, with what the flags leave open from the model."""
     from paddlevideo.inference.frame_timeline import FrameTimeline, frame_hop_s, steps_by_frame
     from paddlevideo.inference.stream import LiveSettings
@@ -176,10 +189,9 @@ def _timeline(args: argparse.Namespace, predictor: Predictor, source: str) -> Vi
         window_s = window_of(predictor, predict.notice)
     if by_frame:
         window_s, hop_s = frame_hop_s(predictor, window_s, hop_s)
-    rule = span_options.rule_of(args)
-    rule["background"] = rule["background"] or predictor.background
+    rule = rule | {"background": rule["background"] or predictor.background}
     settings = TimelineSettings(window_s=window_s, hop_s=hop_s, exclusive=not predictor.multi_label, **rule)
-    live = LiveSettings(buffer_s=args.buffer_s, outage_s=args.outage_s, keep=args.keep, keep_s=args.keep_s)
+    live = LiveSettings(**{name: vars(args)[name] for name in _LIVE if vars(args)[name] is not None})
     kind = FrameTimeline if by_frame else VideoTimeline
     return kind(predictor, source, settings, args.max_fps, live)
 

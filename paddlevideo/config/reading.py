@@ -1,8 +1,9 @@
 """YAML -> plain mappings, with the file and line that every key came from.
 
-Differs from a bare ``yaml.safe_load`` in four ways: ``1e-4`` is a number (YAML 1.1 needs ``1.0e-4``), a key given twice
-is an error, quoted numbers and tuples such as ``"(256, 320)"`` are read as PaddleVideo reads them, and the size of a
-document is bounded while it is parsed, so that bombs of any kind end with a message.
+Differs from a bare ``yaml.safe_load`` in five ways: ``1e-4`` is a number (YAML 1.1 needs ``1.0e-4``); ``010`` and
+``1:30``, there 8 and 90, are errors, and text in ``-o``; a key given twice is an error; quoted numbers and tuples such
+as ``"(256, 320)"`` are read as PaddleVideo reads them; and the size of a document is bounded while it is parsed, so
+that bombs of any kind end with a message.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _MAX_DEPTH = 50
 _MAX_LITERAL = 10_000  # letters of a quoted number or sequence
 _MERGE = "tag:yaml.org,2002:merge"
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+_OTHER_BASE = re.compile(r"^[-+]?(0[0-7_]+$|[0-9][0-9_.]*:)")  # 010 is 8 and 1:30 is 90 in YAML 1.1, of base 8 and 60
 _PLACEHOLDER = "PLACEHOLDER"  # the whole text of some of PaddleVideo's files
 # sections that this suite ignores; a repeated key in them is harmless
 _UNREAD = ("INFERENCE",)
@@ -91,7 +93,8 @@ def read_yaml(file: Path, plain: bool = False) -> tuple[dict[str, Any], Lines]:
 
     Raises:
         UserError: no such file.
-        ConfigError: it is not YAML, not a mapping, has a key twice, or uses a tag beyond plain data.
+        ConfigError: it is not YAML, not a mapping, has a key twice, a number of base 8 or 60 (``010``, ``1:30``), or
+            uses a tag beyond plain data.
     """
     if not file.is_file():
         raise UserError(f"{file}: no such configuration file")
@@ -119,7 +122,8 @@ def read_yaml(file: Path, plain: bool = False) -> tuple[dict[str, Any], Lines]:
 
 
 def parse_value(text: str) -> Any:
-    """The value part of ``-o key=value``: YAML data; other text stays as it is, and nothing is the empty text."""
+    """The value part of ``-o key=value``: YAML data; other text stays as it is, ``010`` too, and nothing is the empty
+    text."""
     if not text.strip():
         return ""
     try:
@@ -161,7 +165,10 @@ class _Reader:
             self.problems.append(f"{where}: {node.tag!r} is not plain data here")
             return None
         try:
-            return self.loader.construct_object(node)
+            value = self.loader.construct_object(node)
+            if not self.plain and node.style is None and type(value) in (int, float) and _OTHER_BASE.match(node.value):
+                self.problems.append(f"{where}: YAML reads {node.value} as the number {value}; write that, or quote it")
+            return value
         except Exception as error:  # yaml.YAMLError, ValueError, KeyError, IndexError: by the tag
             self.problems.append(f"{where}: {node.value!r:.80} is no {node.tag!r} ({_first_line(error):.200})")
             return None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from paddlevideo.errors import CONTROL, UserError
+from paddlevideo.errors import CONTROL, UserError, printable
 from paddlevideo.safe_io import reading
 from paddlevideo.shipped import shipped
 
+log = logging.getLogger("paddlevideo")
 _NUMBERED = re.compile(r"^(\d+)\s*[:\s,]\s*(\S.*)$")
 
 
@@ -33,6 +36,8 @@ def read_labels(path: str | Path, num_classes: int | None = None) -> list[str]:
     with reading(path, "a list of class names"):
         names = _numbered(path, lines) or lines
     refuse_control_characters(path, names)
+    if twice := doubled(names):
+        _warn_once(f"{path}: {twice}; results that are named by class show both alike")
     if num_classes is not None and len(names) != num_classes:
         raise UserError(
             f"{path}: {len(names)} class names, but the model has {num_classes} classes; "
@@ -58,9 +63,26 @@ def refuse_doubled(path: str | Path, names: Sequence[str]) -> None:
     Raises:
         UserError: two classes have one name.
     """
-    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
-    if twice is not None:
-        raise UserError(f"{path}: {twice!r} is the name of two classes; expected each once")
+    if twice := doubled(names):
+        raise UserError(f"{path}: {twice}; expected each name once")
+
+
+def doubled(names: Sequence[str], name: str | None = None) -> str:
+    """Which classes have one name, as a text; "" where each has its own.
+
+    Args:
+        name: the one that counts; None: any.
+    """
+    first: dict[str, int] = {}
+    for k, own in enumerate(names):
+        if first.setdefault(own, k) != k and name in (None, own):
+            return f"{printable(repr(own))} is the name of two classes, {first[own]} and {k}"
+    return ""
+
+
+@functools.cache
+def _warn_once(line: str) -> None:
+    log.warning("%s", line)
 
 
 def _text(path: Path) -> str:

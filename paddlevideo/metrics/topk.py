@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.metrics.base import Metric
 from paddlevideo.metrics.several_labels import DEFAULT_THRESHOLD, best_thresholds, class_rows, f1_scores
-from paddlevideo.ranges import NumClasses, PositiveInt, Probability
+from paddlevideo.ranges import Filled, NumClasses, PositiveInt, Probability
 from paddlevideo.registry import METRICS
 
 log = logging.getLogger("paddlevideo")
@@ -188,7 +188,7 @@ class TopKMetric(Metric):
 
     def __init__(
         self,
-        topk: list[PositiveInt] | PositiveInt = (1, 5),
+        topk: Annotated[list[PositiveInt], Filled()] | PositiveInt = (1, 5),
         log_interval: PositiveInt = 1,
         threshold: Probability | Literal["best_f1"] = DEFAULT_THRESHOLD,
         num_ensemble_views: PositiveInt | None = None,
@@ -197,7 +197,7 @@ class TopKMetric(Metric):
         num_cls: NumClasses | None = None,
     ):
         self.topk = tuple(topk) if isinstance(topk, Iterable) else (topk,)
-        if not self.topk or any(not isinstance(k, int) or k < 1 for k in self.topk):
+        if any(not isinstance(k, int) or k < 1 for k in self.topk):
             raise ValueError(f"topk: whole numbers of at least 1 are expected, got {topk!r}")
         self.log_interval, self.threshold = log_interval, threshold
         self._fixed: list[float] | None = None  # of the weights that are tested

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddlevideo.errors import UserError
-from paddlevideo.loader.labels import read_labels
+from paddlevideo.loader.labels import read_labels, refuse_doubled
 from paddlevideo.preparation.list_files import (
     AnnotatedClip,
     ClassList,
@@ -90,8 +90,11 @@ class PublicSet:
 
         Raises:
             ConfigError: every mistake of the annotations.
+            UserError: two classes of one name.
         """
-        classes = ClassList(read_labels(labels))
+        names = read_labels(labels)
+        refuse_doubled(labels, names)
+        classes = ClassList(names)
         splits = self.read(annotations, classes, number)
         classes.raise_if_any()
         index = VideoIndex(media, frame_name, self.ignore_case)

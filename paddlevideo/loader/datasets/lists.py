@@ -15,7 +15,7 @@ from paddlevideo.findings import MAX_SHOWN, Findings
 from paddlevideo.loader.datasets.list_lines import Csv, Fields, WhiteSpace, choose, format_of, header_of, is_whole
 from paddlevideo.loader.datasets.records import MultiHot, Numbers
 from paddlevideo.loader.decode.reader import VideoReadError
-from paddlevideo.loader.labels import read_labels, refuse_control_characters
+from paddlevideo.loader.labels import doubled, read_labels, refuse_control_characters, refuse_doubled
 from paddlevideo.memory import OutOfMemoryError, is_out_of_memory, reason
 from paddlevideo.ranges import suggest
 from paddlevideo.safe_io import reading
@@ -163,6 +163,7 @@ def read_named_rows(file: Path, exists: Callable[[str], bool]) -> NamedRows:
         fits = max(map(len, texts)) < 10 and len(known) > max(map(int, texts))
         return NamedRows(rows, known if fits else None, found if fits else None, None if fits else found)
     if known and set(texts) <= set(known):
+        refuse_doubled(found, known)
         return NamedRows(rows, known, found)
     return NamedRows(rows, texts, None, found)
 
@@ -222,6 +223,9 @@ def _class_index(
         label = int(text)
     else:
         if names and text in names:
+            if names.count(text) > 1:
+                wanted = "expected a number, or a label file with each name once"
+                problems.add(row.line, f"{doubled(names, text)}; {wanted}{row.note}")
             return names.index(text)
         shown = printable(repr(text[:80]))
         if names:
@@ -366,10 +370,12 @@ def scan_folder(
         left_out: sub-folders that do not count.
 
     Raises:
-        UserError: there are no sub-folders, one that is not among ``classes``, or no videos in one.
+        UserError: there are no sub-folders, one that is not among ``classes``, or no videos in one; a name comes
+            twice in ``classes``.
     """
     folders = [name for name in class_folders(root) if name not in left_out]
     classes = folders if classes is None else classes
+    refuse_doubled("the class names of the training", classes)
     unknown = [name for name in folders if name not in classes]
     if unknown:
         raise UserError(

@@ -16,6 +16,7 @@ from paddlevideo.findings import Findings
 from paddlevideo.loader.datasets.base import Dataset
 from paddlevideo.loader.datasets.lists import ClassCount, expanded
 from paddlevideo.loader.datasets.records import Column, MultiHot, Numbers, Records
+from paddlevideo.loader.labels import refuse_doubled
 from paddlevideo.loader.shards.index import (
     ENDING,
     INDEX_NAME,
@@ -311,10 +312,11 @@ def _mapped(index: ShardIndex, class_names: Sequence[str] | None, shown: str) ->
     """Class indices of all samples, in the order of ``class_names`` where the index has names.
 
     Raises:
-        UserError: a class of a sample that is none of ``class_names``.
+        UserError: a class of a sample that is none of ``class_names``, or a name that two of them have.
     """
     if class_names is None or index.class_names is None or list(class_names) == list(index.class_names):
         return index.labels
+    refuse_doubled("the class names of the training", class_names)
     ids = {name: k for k, name in enumerate(class_names)}
     used = np.unique(index.labels)
     order = np.full(int(used.max(initial=-1)) + 1, -1, np.int32)

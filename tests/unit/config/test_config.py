@@ -126,6 +126,14 @@ def test_yaml_merge_keys_work(write):
     assert load_config(write(text))["EMA"].to_dict() == {"decay": 0.9, "interval": 2}
 
 
+def test_numbers_of_base_8_and_60_are_errors_in_a_file_and_text_in_an_override(write):
+    found = problems(write(SOUND.replace("epochs: 50", "epochs: 050").replace("batch_size: 4", "batch_size: 1:30")))
+    assert len(found) == 2 and "batch_size (line 7): YAML reads 1:30 as the number 90" in found[0]
+    assert "epochs (line" in found[1] and "YAML reads 050 as the number 40; write that, or quote it" in found[1]
+    assert "epochs: expected int, got '010'" in problems(write(SOUND), "epochs=010")[0]
+    assert load_config(write(SOUND), ["output_dir=0012"])["output_dir"] == "0012"
+
+
 def test_a_section_that_is_null_is_left_out(write):
     file = write(SOUND.replace("model_name: TSM", "model_name: TSM\nEMA: {decay: 0.9}\nMIX: {name: Mixup}"))
     assert "EMA" not in load_config(file, ["EMA=null"]) and "MIX" not in load_config(file, ["MIX=null"])

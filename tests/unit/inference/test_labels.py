@@ -1,6 +1,10 @@
+import logging
+
 import pytest
 
-from paddlevideo.errors import UserError
+from paddlevideo.errors import ConfigError, UserError
+from paddlevideo.findings import Findings
+from paddlevideo.loader.datasets.lists import Row, parse_label, scan_folder
 from paddlevideo.loader.labels import read_labels
 
 
@@ -36,3 +40,21 @@ def test_the_count_is_that_of_the_classes(tmp_path):
         read_labels(tmp_path / "labels.txt", 3)
     with pytest.raises(UserError, match="none.txt"):
         read_labels(tmp_path / "none.txt")
+
+
+def test_a_name_of_two_classes_is_told_when_read_and_finds_no_class(tmp_path, caplog):
+    """By its name a clip would count as the first of the two; its number is as good as ever."""
+    (tmp_path / "labels.txt").write_text("jump\nrun\njump\n")
+    with caplog.at_level(logging.WARNING, "paddlevideo"):
+        names = read_labels(tmp_path / "labels.txt")
+    assert "'jump' is the name of two classes, 0 and 2" in caplog.text
+    findings = Findings("clips.list")
+    rows = [Row(number, {"path": "a.mp4", "label": text}) for number, text in enumerate(("run", "2", "jump"), 1)]
+    assert [parse_label(row, 3, findings, names) for row in rows[:2]] == [1, 2]
+    findings.raise_if_any()
+    parse_label(rows[2], 3, findings, names)
+    with pytest.raises(ConfigError, match="3.*'jump' is the name of two classes"):
+        findings.raise_if_any()
+    (tmp_path / "videos" / "run").mkdir(parents=True)
+    with pytest.raises(UserError, match="'jump' is the name of two classes"):
+        scan_folder(str(tmp_path / "videos"), names)
