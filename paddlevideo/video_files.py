@@ -110,7 +110,7 @@ class ListLine:
     label: int | list[int] | None = None
 
 
-def find_videos(inputs: Sequence[str | Path], say: Say = lambda line: None) -> list[Path]:
+def find_videos(inputs: Sequence[str | Path], say: Say = lambda line: None, keep_missing: bool = False) -> list[Path]:
     """The videos that the inputs name, in order; of a folder those directly in it, sorted by name.
 
     Args:
@@ -118,6 +118,7 @@ def find_videos(inputs: Sequence[str | Path], say: Say = lambda line: None) -> l
             header and labels, numbers or names, are ignored; relative paths count from here, else from the list's
             folder).
         say: receives a line per folder and list: how many videos were found.
+        keep_missing: a file of a list that is not there is kept, as one that is named by itself is; reading it fails.
 
     Raises:
         UserError: no such file, a folder without videos, an empty list, a list naming a file that is not there.
@@ -130,7 +131,9 @@ def find_videos(inputs: Sequence[str | Path], say: Say = lambda line: None) -> l
         if entry.is_dir():
             videos, left_out = videos_of_folder(entry)
         elif entry.suffix.lower() in LIST_SUFFIXES and entry.is_file():
-            videos, left_out = _of_list(entry), ""
+            videos = _of_list(entry, keep_missing)
+            missing = sum(not video.is_file() for video in videos) if keep_missing else 0
+            left_out = f"; {missing} of them not there" if missing else ""
         else:
             found.append(entry)  # the reader names a missing or unreadable file
             continue
@@ -170,7 +173,7 @@ def address_refused(text: str | Path, where: str = "") -> UserError:
     return UserError(f"{where}{without_secrets(str(text))}: an address; videos are read from files: download it first")
 
 
-def _of_list(file: Path) -> list[Path]:
+def _of_list(file: Path, keep_missing: bool) -> list[Path]:
     videos = []
     for number, line in lines_of_videos(file):
         video = read_line(line, file).path
@@ -178,10 +181,11 @@ def _of_list(file: Path) -> list[Path]:
             for path, _ in paths_of_line(line, file):
                 if os.path.isdir(path):
                     videos_of_folder(Path(path))  # its error names the pictures in it
-            raise UserError(
-                f"{file}, line {number}: there is no video {printable(video)}, neither from {os.getcwd()} nor from the "
-                "list's folder; where the paths count from a data_prefix, run this there"
-            )
+            if not keep_missing:
+                raise UserError(
+                    f"{file}, line {number}: there is no video {printable(video)}, neither from {os.getcwd()} nor from "
+                    "the list's folder; where the paths count from a data_prefix, run this there"
+                )
         videos.append(video)
     return videos
 

@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     out = check_out(args.out) if args.out else None
     config = options.read_model_config(args)
     top_k = args.top_k or top_k_of(config)
-    videos = find_videos(args.input_file, notice)
+    videos = find_videos(args.input_file, notice, keep_missing=args.on_error == "skip")
     if out is not None:
         read = [("-i", str(path)) for path in (*args.input_file, *videos)]
         check_outputs([("--out", str(out))], [*read, *model_files(args)])

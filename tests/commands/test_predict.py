@@ -84,6 +84,12 @@ def test_a_bad_video_is_named_and_what_was_done_is_kept(tiny, model, run_tool, t
     assert done.code == 0 and "bad.mp4" in records[1]["error"] and "scores" in records[2]
     assert "1 of 3 videos could not be read" in done.err
     assert run_tool("predict", "-i", tmp_path / "bad.mp4", *model, "--on_error", "skip").code == 2
+    (tmp_path / "some.list").write_text(f"{tiny.videos[0]} 0\ngone.mp4 1\n")
+    words = ["predict", "-i", tmp_path / "some.list", *model, "--out", tmp_path / "list.json"]
+    assert run_tool(*words).code == 2
+    assert run_tool(*words, "--on_error", "skip").code == 0
+    records = json.loads((tmp_path / "list.json").read_text())
+    assert "scores" in records[0] and "gone.mp4" in records[1]["error"]
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,9 @@ def test_what_a_list_lacks_is_named_with_its_line(tmp_path):
     (tmp_path / "list.txt").write_text("a.mp4 0\nb.mp4 1\n")
     with pytest.raises(UserError, match="line 2: there is no video b.mp4"):
         find_videos([tmp_path / "list.txt"])
+    reported = []
+    kept = find_videos([tmp_path / "list.txt"], reported.append, keep_missing=True)
+    assert [path.name for path in kept] == ["a.mp4", "b.mp4"] and "1 of them not there" in reported[0]
 
 
 def test_a_folder_of_pictures_is_named_as_one(tmp_path):
