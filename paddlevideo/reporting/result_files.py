@@ -47,7 +47,17 @@ def _from_rows(rows: Any, source: str) -> Results:
             raise ValueError(f"clip {i}: expected path, label and scores, got {row!r:.40}")
     paths = [str(row["path"]) for row in rows]
     scores = _table([None if row["scores"] is None else _numbers(row["scores"], i) for i, row in enumerate(rows)])
-    return Results(paths, _labels_of(rows), scores, source, _names(rows[0].get("class_names"), scores))
+    labels, names = _labels_of(rows), rows[0].get("class_names")
+    if all(row["scores"] is None for row in rows):  # the number of classes is that of what else the file states
+        scores = _wide(scores, len(names) if isinstance(names, list) else _least_classes(labels))
+    return Results(paths, labels, scores, source, _names(names, scores))
+
+
+def _least_classes(labels: np.ndarray | None) -> int:
+    """How many classes these labels need at least."""
+    if labels is None:
+        return 1
+    return labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=0)) + 1
 
 
 def _labels_of(rows: Sequence[dict[str, Any]]) -> np.ndarray | None:

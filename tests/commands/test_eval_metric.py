@@ -294,6 +294,14 @@ def test_labels_of_a_list_in_all_its_forms(paths, text, figure, run_tool, tmp_pa
     assert done.code == 0 and figures_of(done.out)[figure] == 1
 
 
+@pytest.mark.parametrize("suffix", ["json", "csv", "pkl"])
+@pytest.mark.parametrize("names", [["run", "walk", "jump"], None])
+def test_a_test_in_which_no_clip_could_be_read_has_nothing_right(suffix, names, run_tool, tmp_path):
+    file = written(tmp_path / f"a.{suffix}", "ab", [0, 2], np.full((2, 3), np.nan), names)
+    done = run_tool("eval_metric", file)
+    assert figures_of(done.out)["top1_acc"] == 0 and "without scores (wrong): 2" in done.out
+
+
 def test_a_clip_without_scores_is_one_of_its_class_in_the_printed_table(run_tool, tmp_path):
     scores = [[0.9, 0.1], [np.nan, np.nan], [0.2, 0.8]]
     file = written(tmp_path / "a.json", "abc", [0, 0, 1], scores)
