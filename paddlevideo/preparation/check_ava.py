@@ -25,8 +25,8 @@ from paddlevideo.loader.datasets.ava import VideoPaths, select_persons
 from paddlevideo.loader.datasets.lists import expanded
 from paddlevideo.loader.decode.index import place_of
 from paddlevideo.metrics.ava import proposal_recall
-from paddlevideo.preparation.check_dataset import Depth, Probe, VideoSource, identities, probe
 from paddlevideo.preparation.parallel import Crashed, run_tasks
+from paddlevideo.preparation.probing import Depth, Probe, VideoSource, identities, probe
 from paddlevideo.preparation.video_indexes import VideoIndexes
 
 # kind of finding -> what it means; the order of the report

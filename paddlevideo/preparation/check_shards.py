@@ -19,9 +19,9 @@ from paddlevideo.loader.shards.index import ENDING, INDEX_NAME, ShardIndex, read
 from paddlevideo.loader.shards.reading import ShardReader
 from paddlevideo.loader.shards.storage import Storage
 from paddlevideo.loader.shards.tar import scan_shard
-from paddlevideo.preparation.check_dataset import Depth
 from paddlevideo.preparation.convert_videos import read_all
 from paddlevideo.preparation.parallel import Crashed, run_tasks
+from paddlevideo.preparation.probing import Depth
 from paddlevideo.preparation.video_indexes import VideoIndexes
 
 _CHUNK = 16  # samples that one task reads

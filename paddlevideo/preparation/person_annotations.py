@@ -24,7 +24,6 @@ from paddlevideo.ava_files import (
 )
 from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import Findings
-from paddlevideo.preparation.check_dataset import Probe
 from paddlevideo.preparation.importers.coco import read_coco
 from paddlevideo.preparation.importers.cvat import read_cvat
 from paddlevideo.preparation.importers.label_studio import is_label_studio, read_label_studio
@@ -40,6 +39,7 @@ from paddlevideo.preparation.importers.people import (
 from paddlevideo.preparation.importers.tables import is_ava, read_ava, read_csv, read_jsonl
 from paddlevideo.preparation.importers.via import CSV_2, CSV_3, is_via, read_via
 from paddlevideo.preparation.list_files import read_json, text_lines
+from paddlevideo.preparation.probing import Probe
 from paddlevideo.preparation.video_folder import VideoFolder
 from paddlevideo.registry import suggest
 from paddlevideo.safe_io import write_atomic

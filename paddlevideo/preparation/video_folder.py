@@ -11,8 +11,8 @@ import numpy as np
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.loader.decode import open_video
-from paddlevideo.preparation.check_dataset import Probe, VideoSource, probe
 from paddlevideo.preparation.importers.people import LONGEST_S, NoSuchVideo
+from paddlevideo.preparation.probing import Probe, VideoSource, probe
 from paddlevideo.video_files import videos_below
 
 _EVEN = 0.5  # a frame may be this share of a frame from where an even rate has it
