@@ -155,7 +155,7 @@ def _sources(args: argparse.Namespace) -> list[str]:
     Raises:
         UserError: a live source beside another one, no file, one file twice, or an option that has no effect on them.
     """
-    from paddlevideo.inference.stream import Address
+    from paddlevideo.inference.source_address import Address
     from paddlevideo.video_files import find_videos
 
     inputs = args.input

@@ -64,8 +64,8 @@ class Files:
         Raises:
             UserError: another ending than expected, a file of one video for several, no encoder; see ``check_outputs``.
         """
+        from paddlevideo.inference.source_address import Address
         from paddlevideo.inference.step_outputs import SpanLines, StepLabels, StepScores
-        from paddlevideo.inference.stream import Address
 
         spans = [*args.out, *filter(None, [args.srt])]
         subtitles = [path for path in spans if form_of(path) in ("srt", "vtt")]

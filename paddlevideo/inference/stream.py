@@ -10,20 +10,16 @@ import contextlib
 import ctypes
 import errno
 import math
-import os
-import re
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
-from paddlevideo.addresses import without_secrets
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.recording import PacketRing, kept
+from paddlevideo.inference.source_address import PROTOCOLS, Address
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.decode.reader import MAX_PIXELS, Damaged
 from paddlevideo.loader.decode.sequential import decode_all
@@ -32,17 +28,6 @@ from paddlevideo.settings import Checked
 
 Say = Callable[[str], None]
 
-# protocols that an address of each scheme may lead to: a playlist must not name local files
-_PROTOCOLS = {
-    "rtsp": "rtsp,rtp,udp,tcp",
-    "rtsps": "rtsps,rtsp,rtp,udp,tcp,tls",
-    "http": "http,https,tcp,tls,crypto,httpproxy",
-    "https": "https,http,tcp,tls,crypto,httpproxy",
-    "rtmp": "rtmp,tcp",
-    "rtmps": "rtmps,rtmp,tcp,tls",
-    "srt": "srt,udp",
-    "udp": "udp",
-}
 _ARRIVAL = frozenset({"mpjpeg"})  # formats without time stamps: the time of arrival counts
 _ENDLESS = frozenset({"mpjpeg", "hls", "dash"})  # a playlist or a camera over HTTP, unless it states its duration
 _STATES_END = frozenset({"matroska", "flv"})  # the stamp of the end, not the length
@@ -54,69 +39,6 @@ _END_S = 1.0  # a recording that ends earlier before its stated end was cut off
 _PERIOD_S = 0.04  # of a source without a rate
 _BYTES_PER_PIXEL = 1.5
 _MAX_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class Address:
-    """What a user names as a source.
-
-    Args:
-        text: for FFmpeg.
-        kind: ``file``, ``camera`` or ``network``.
-        shown: for messages and logs (``without_secrets``).
-        format: FFmpeg's name of a camera's format; None: detected.
-        path: of a file, as it was given.
-    """
-
-    text: str
-    kind: Literal["file", "camera", "network"]
-    shown: str
-    format: str | None = None
-    path: str | None = None
-
-    @property
-    def name(self) -> str:
-        """For data: a file's path, which ``shown`` has escaped; of others ``shown``."""
-        return self.shown if self.path is None else self.path
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """A path, a camera (``0``, ``/dev/video0``), or an address such as ``rtsp://host/stream``.
-
-        Raises:
-            UserError: a scheme that is not read, or no host.
-        """
-        if re.fullmatch(r"\d{1,2}", text) and not os.path.exists(text):
-            return _camera(text)
-        if re.fullmatch(r"/dev/video\d+", text):
-            return cls(text, "camera", text, "video4linux2,v4l2")
-        scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
-        if scheme is None:
-            return cls(os.path.expanduser(text), "file", printable(text), path=text)
-        name = scheme[1].lower()
-        if name not in _PROTOCOLS:
-            way = "write the path alone" if name == "file" else f"expected a path, or one of {', '.join(_PROTOCOLS)}"
-            raise UserError(f"{name}://...: sources of this scheme are not read; {way}")
-        authority = re.split(r"[/?#]", text[scheme.end() :], maxsplit=1)[0]
-        encode = "in a user name or password, / ? # and @ are written %2F %3F %23 and %40, as is an @ after the host"
-        if "@" in text[scheme.end() + len(authority) :] and ":" in authority:
-            raise UserError(f"{name}://...: it is not clear where the host begins; {encode}")
-        try:
-            parts = urlsplit(text)
-            host = parts.hostname if parts.port != 0 else None
-        except ValueError:  # its text holds a part of the address, perhaps of the password
-            raise UserError(f"{name}://...: not a valid address; expected {name}://host:port/path; {encode}") from None
-        if not host:
-            raise UserError(f"{name}://...: the address has no host; expected e.g. {name}://192.0.2.1/stream")
-        return cls(text, "network", without_secrets(name + text[len(name) :]))
-
-
-def _camera(number: str) -> Address:
-    if sys.platform == "linux":
-        return Address(f"/dev/video{number}", "camera", f"/dev/video{number}", "video4linux2,v4l2")
-    if sys.platform == "darwin":
-        return Address(number, "camera", f"camera {number}", "avfoundation")
-    raise UserError(f"camera {number}: cameras are read on Linux and macOS; give an address such as rtsp://host/stream")
 
 
 @dataclass(frozen=True)
@@ -437,7 +359,7 @@ class LiveStream:
         if self.address.kind == "camera":
             return options
         scheme = self.address.text.split(":", 1)[0].lower()
-        options["protocol_whitelist"] = _PROTOCOLS[scheme]
+        options["protocol_whitelist"] = PROTOCOLS[scheme]
         return {**options, "rtsp_transport": "tcp"} if scheme.startswith("rtsp") else options
 
     def _decode(self, container: Any, recorded: bool) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.drawing import Bar, bars_picture, with_bars
-from paddlevideo.inference.stream import Address, FileStream, TimedFrame
+from paddlevideo.inference.source_address import Address
+from paddlevideo.inference.stream import FileStream, TimedFrame
 from paddlevideo.inference.video_output import as_shown, shown_frames
 from paddlevideo.loader.decode import open_video
 from paddlevideo.loader.decode.reader import Damaged

@@ -11,7 +11,8 @@ import numpy as np
 
 from paddlevideo.errors import UserError
 from paddlevideo.inference.predictor import Predictor
-from paddlevideo.inference.stream import Address, LiveSettings
+from paddlevideo.inference.source_address import Address
+from paddlevideo.inference.stream import LiveSettings
 from paddlevideo.inference.stream_clips import ClipOfWindow, StreamClips
 from paddlevideo.inference.timeline import Timeline, TimelineSettings
 from paddlevideo.loader.pipelines import Pipeline

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.inference.recording import parts_of
-from paddlevideo.inference.stream import Address
+from paddlevideo.inference.source_address import Address
 from paddlevideo_studio.journal import now
 from paddlevideo_studio.limited import environment
 from paddlevideo_studio.project import Project

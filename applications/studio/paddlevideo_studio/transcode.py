@@ -32,7 +32,8 @@ def transcode(source: Path, target: Path, progress: Callable[[float], None]) -> 
     import av
     import numpy as np
 
-    from paddlevideo.inference.stream import Address, FileStream
+    from paddlevideo.inference.source_address import Address
+    from paddlevideo.inference.stream import FileStream
     from paddlevideo.loader.decode.packets import OpenVideo
     from paddlevideo.loader.decode.rgb import orientation, to_rgb, upright_aspect
     from paddlevideo.safe_io import write_atomic

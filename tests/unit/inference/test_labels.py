@@ -42,7 +42,7 @@ def test_the_count_is_that_of_the_classes(tmp_path):
         read_labels(tmp_path / "none.txt")
 
 
-def test_a_name_of_two_classes_is_told_when_read_and_finds_no_class(tmp_path, caplog):
+def test_a_name_of_two_classes_is_a_warning_and_by_that_name_no_class_is_found(tmp_path, caplog):
     """By its name a clip would count as the first of the two; its number is as good as ever."""
     (tmp_path / "labels.txt").write_text("jump\nrun\njump\n")
     with caplog.at_level(logging.WARNING, "paddlevideo"):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from paddlevideo.errors import UserError
-from paddlevideo.inference.stream import Address, LiveSettings, open_stream
+from paddlevideo.inference.source_address import Address
+from paddlevideo.inference.stream import LiveSettings, open_stream
 from paddlevideo.inference.windows import Steps, Windows
 from paddlevideo.loader.decode import VideoReadError, open_video
 from paddlevideo.loader.decode.rgb import to_rgb
