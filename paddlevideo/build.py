@@ -40,7 +40,8 @@ from paddlevideo.multigrid import Multigrid
 from paddlevideo.network_input import compare_input, input_problems, set_rates
 from paddlevideo.ranges import suggest
 from paddlevideo.registry import DATASETS, METRICS
-from paddlevideo.solver.check import Run, broken, check_lr, check_optimizer, differences
+from paddlevideo.solver.check import check_lr, check_optimizer
+from paddlevideo.solver.lengths import Run, broken, differences
 
 log = logging.getLogger("paddlevideo")
 
@@ -394,7 +395,7 @@ def unread_remarks(config: Mapping[str, Any]) -> list[str]:
 
 
 def length_remarks(config: Mapping[str, Any], steps_per_epoch: int | None = None) -> list[str]:
-    """One line for each length of a schedule that is not the run's (``solver.check``)."""
+    """One line for each length of a schedule that is not the run's (``solver.lengths``)."""
     schedules = list(_schedules(config, config.get("epochs")))
     return [
         line

@@ -199,7 +199,7 @@ ProbabilityBelowOne = Annotated[float, Range(0, below=1)]
 HeadSection = Annotated[dict, Component("HEADS")]
 LossSection = Annotated[dict, Component("LOSSES")]
 BalancePower = Annotated[dict, Keys(power="NonNegative")]  # of class_weights: 0: all classes alike, 1: by frequency
-# lengths of a schedule, in epochs or in its own steps; in YAML also a share of the run, 20/50 (``solver.check``)
+# lengths of a schedule, in epochs or in its own steps; in YAML also a share of the run, 20/50 (``solver.lengths``)
 Epochs = Annotated[float, Range(0)]
 Steps = Annotated[int, Range(0)]
 ViewAveraging = Annotated[dict, Keys(num_seg="PositiveInt | None", avg_type="Literal['score', 'prob', 'none']")]

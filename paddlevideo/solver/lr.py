@@ -26,7 +26,8 @@ from typing import Annotated, Any, Protocol
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.ranges import Epochs, NonNegative, Probability, Range, Steps
 from paddlevideo.registry import SCHEDULES
-from paddlevideo.solver.check import Run, by_iteration, check_lr, in_numbers, schedule_arguments
+from paddlevideo.solver.check import by_iteration, check_lr, schedule_arguments
+from paddlevideo.solver.lengths import Run, in_numbers
 
 __all__ = ["Position", "RunSchedule", "ScaledSchedule", "Schedule", "SequentialSchedule", "UnevenSchedule",
     "build_lr", "check_lr"]  # fmt: skip

@@ -15,7 +15,7 @@ from paddlevideo.inference.export import export
 from paddlevideo.inference.predictor import load
 from paddlevideo.modeling import build_framework
 from paddlevideo.settings import Options
-from paddlevideo.solver.check import Run, in_numbers
+from paddlevideo.solver.lengths import Run, in_numbers
 from tests.recipes.leaves import CONFIGS, reduce
 from tests.tiny import make_clips, moving_square, run_test, save
 

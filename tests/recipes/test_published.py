@@ -13,7 +13,7 @@ import yaml
 from paddlevideo.build import load_run_config, network
 from paddlevideo.config import Config, load_config
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.solver.check import Run, in_numbers
+from paddlevideo.solver.lengths import Run, in_numbers
 from paddlevideo.solver.lr import build_lr
 from paddlevideo.solver.optimizer import parameter_groups
 from tests.recipes.leaves import (
