@@ -147,8 +147,11 @@ class SpanTable:
             raise ValueError(f"label {unnamed[0]!r} is not among the {len(self.classes)} classes")
 
     def labels(self) -> list[str]:
-        """The classes, or the labels that occur, sorted."""
-        return list(self.classes) or sorted({span.label for span in self.spans})
+        """The classes, or the labels that occur, sorted; as numbers if all of them are."""
+        occurring = sorted({span.label for span in self.spans})
+        if all(label.isascii() and label.isdecimal() for label in occurring):
+            occurring.sort(key=int)
+        return list(self.classes) or occurring
 
     def colours(self) -> dict[str, int]:
         """Label -> number of its colour in pictures: the labels that occur, in the order of the classes."""

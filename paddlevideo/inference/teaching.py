@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.errors import UserError, printable
+from paddlevideo.findings import plural
 from paddlevideo.inference.export import export
 from paddlevideo.inference.exported import MULTI_LABEL, read_description
 from paddlevideo.inference.formats import lacking
@@ -38,7 +39,7 @@ from paddlevideo.inference.timeline import TimelineSettings, spans_of
 from paddlevideo.inference.window_features import FeatureFolder, TaughtFrom, WindowFeatures
 from paddlevideo.inference.window_labels import WindowLabels, label_windows, time_without
 from paddlevideo.metrics.several_labels import DEFAULT_THRESHOLD, best_thresholds
-from paddlevideo.metrics.spans import SpanFigures, score_spans
+from paddlevideo.metrics.spans import SpanFigures, score_spans, with_names_of
 from paddlevideo.network_input import KEY as INPUT
 from paddlevideo.safe_io import sha256
 from paddlevideo.spans import Span, SpanTable
@@ -114,9 +115,11 @@ def teach(
     multi_label, old = description.score_type == MULTI_LABEL, tuple(description.labels)
     files = {part: _files(table, lesson.videos) for part, table in (("train", lesson.train), ("val", lesson.val))}
     _refuse_both(files)
+    lesson = replace(lesson, ignored=_named_ignored(lesson, say))
     network = FeatureNetwork(model, lesson.device, lesson.batch_size, say)
     old_head = network.head
     features, features_s = _features(files, folder, network, say, on_time)
+    _refuse_behind_end(features["train"], lesson.train)
     start = time.monotonic()
     classes = [*old, *_labels(lesson.train, old)]
     train = _labelled(features["train"], lesson.train, lesson.ignored, classes)
@@ -208,6 +211,38 @@ def _refuse_both(files: Mapping[str, Mapping[str, Path]]) -> None:
     if twice:
         raise UserError(
             f"--val: {printable(twice[0])}: is a video of --train, too; a held-out video must not be trained on"
+        )
+
+
+def _named_ignored(lesson: Lesson, say: Say) -> SpanTable:
+    """The ignored spans with the names that their videos have in the lists.
+
+    Raises:
+        UserError: a span without the name of its video.
+    """
+    listed = {name: {} for table in (lesson.train, lesson.val) for name in table.video_names()}
+    if any(span.video is None for span in lesson.ignored.spans):
+        raise UserError(f"{lesson.ignored.source}: a span without the name of its video; write it as json or csv")
+    notes: list[str] = []
+    ignored = with_names_of(SpanTable([], listed, source="the lists"), lesson.ignored, notes)
+    for note in notes:
+        say(f"{ignored.source}: {note}")
+    if other := [name for name in ignored.video_names() if name not in listed]:
+        say(f"{ignored.source}: {plural(len(other), 'video')} of neither list; the first is {printable(other[0])}")
+    return ignored
+
+
+def _refuse_behind_end(features: Mapping[str, WindowFeatures], table: SpanTable) -> None:
+    """
+    Raises:
+        UserError: spans of another cut of a video.
+    """
+    late = [span for span in table.spans if span.start_s >= features[span.video].end_s]
+    if late:
+        raise UserError(
+            f"{table.source}: {plural(len(late), 'span')} behind the end of the video; the first begins at "
+            f"{late[0].start_s:.3f} s of {printable(late[0].video)}, which ends at {features[late[0].video].end_s:.3f} "
+            "s; give the spans of this video"
         )
 
 

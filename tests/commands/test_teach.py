@@ -136,8 +136,9 @@ def test_features_are_computed_once_also_for_the_next_model(place, capsys):
     assert set(read_npz(damaged)) == {"windows_s", "features", "end_s"}
 
 
-def test_ignored_time_is_not_trained_on(place, tiny):
-    spans = [Span(3.0, 4.2, "run", 0.5, video="a.mp4")]  # of a scene without an action
+@pytest.mark.parametrize("name", ["a.mp4", "/elsewhere/videos/a.mp4"])
+def test_ignored_time_is_not_trained_on(name, place, tiny, capsys):
+    spans = [Span(3.0, 4.2, "run", 0.5, video=name)]  # of a scene without an action
     write_spans(place.root / "ignore.json", SpanTable(spans))
     more = ("--ignore", place.root / "ignore.json")
     more += ("--background", "background")
@@ -145,6 +146,7 @@ def test_ignored_time_is_not_trained_on(place, tiny):
     before = place.figures[0]["windows"]
     assert figures["windows"]["background"] == before["background"] - 3 == 7
     assert all(figures["windows"][name] == before[name] for name in ("walk", "run"))
+    assert ("1 videos have another path" in capsys.readouterr().out) == (name != "a.mp4")
 
 
 def test_found_spans_in_ignored_time_do_not_count_and_annotated_ones_do(place, tiny):
@@ -185,10 +187,17 @@ def test_refusals_are_one_line(place, tiny, tmp_path, capsys, request):
     assert "copy.mp4: is a video of --train, too" in refused(root, tiny.folder, capsys, val="copy.json")
     write_spans(root / "one.json", SpanTable([Span(0, 9, "walk", video="a.mp4")]))
     assert "all windows are only of 'walk'" in refused(root, tiny.folder, capsys, "one.json")
-    write_spans(root / "short.json", SpanTable([Span(20, 21, "walk", video="a.mp4")]))
+    write_spans(root / "both.json", SpanTable([Span(0, 9, name, video="a.mp4") for name in ("walk", "run")]))
     assert "no window of its videos is in a span" in refused(
-        root, tiny.folder, capsys, "short.json", "val1.json", "--no_background"
+        root, tiny.folder, capsys, "both.json", "val1.json", "--no_background"
     )
+    write_spans(root / "late.json", SpanTable([Span(0, 3, "run", video="a.mp4"), Span(20, 21, "walk", video="a.mp4")]))
+    assert "1 span behind the end of the video; the first begins at 20.000 s of a.mp4, which ends at" in refused(
+        root, tiny.folder, capsys, "late.json"
+    )
+    (root / "ignore.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nwalk\n")
+    words = ("train1.json", "val1.json", "--ignore", root / "ignore.srt")
+    assert "ignore.srt: a span without the name of its video" in refused(root, tiny.folder, capsys, *words)
     write_spans(root / "gone.json", SpanTable([Span(0, 3, "walk", video="gone.mp4")]))
     assert "gone.mp4: no such file" in refused(root, tiny.folder, capsys, "gone.json")
     for key, value, text in (("detection", {"x": 1}, "a detection model"), ("int8", {"x": 1}, "quantised")):

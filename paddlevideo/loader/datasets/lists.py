@@ -203,12 +203,23 @@ def _label_after_path(
 
 
 def parse_label(row: Row, num_classes: int | None, problems: Findings, names: Sequence[str] | None = None) -> int:
-    """The class index of a row with one label; a mistake is noted and gives -1.
+    """The class index of a row with one label, which is a name if a class is called so, else a number; a mistake is
+    noted and gives -1.
 
     Args:
-        names: in class-id order; a name may stand for its number.
+        names: in class-id order.
     """
-    return _class_index(row.fields["label"], row, num_classes, problems, names)
+    text = row.fields["label"]
+    if names and text in names:
+        return _named_index(text, row, problems, names)
+    return _class_index(text, row, num_classes, problems, names)
+
+
+def _named_index(text: str, row: Row, problems: Findings, names: Sequence[str]) -> int:
+    if names.count(text) > 1:
+        wanted = "expected a number, or a label file with each name once"
+        problems.add(row.line, f"{doubled(names, text)}; {wanted}{row.note}")
+    return names.index(text)
 
 
 def _class_index(
@@ -223,10 +234,7 @@ def _class_index(
         label = int(text)
     else:
         if names and text in names:
-            if names.count(text) > 1:
-                wanted = "expected a number, or a label file with each name once"
-                problems.add(row.line, f"{doubled(names, text)}; {wanted}{row.note}")
-            return names.index(text)
+            return _named_index(text, row, problems, names)
         shown = printable(repr(text[:80]))
         if names:
             found = suggest(text, names, listed=len(names) <= MAX_SHOWN)

@@ -23,7 +23,8 @@ class SpanDataset(Dataset):
     """Samples ``{"filename", "label", "index", "start_s", "end_s"}`` from a file of spans: csv with the columns
     ``video,start_s,end_s,label``, jsonl, or json (``paddlevideo.spans``).  A decoder reads only frames of the span.
 
-    Spans may overlap; each is a sample with one label: a class index, or a name of ``DATASET.label_names``.
+    Spans may overlap; each is a sample with one label: a name of ``DATASET.label_names``, or a class index, which a
+    number is where no class is called so.
 
     Args:
         file_path: the file of spans.
@@ -32,7 +33,7 @@ class SpanDataset(Dataset):
         fps: the names are folders of frames at this rate.
         clip_s: of a longer span a window of so many seconds is a sample: in training at a place that is drawn anew in
             every epoch, else in its middle.  None: the whole span.
-        background: the class of time without a span, by its name or index.
+        background: the class of time without a span, by its name, or by its index where no class is called so.
         background_ratio: so many background samples for each span.  Free time is cut into pieces of ``clip_s`` (None:
             of the median span) at least, of which so many are chosen.  It begins with the video, and ends with it where
             a json has its ``duration_s``, else with the last span.

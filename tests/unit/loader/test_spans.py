@@ -15,7 +15,7 @@ from paddlevideo.loader.datasets.spans import SpanDataset
 from paddlevideo.loader.decode.array import ArrayReader
 from paddlevideo.loader.decode.part import PartReader
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.spans import Span, SpanTable, write_spans
+from paddlevideo.spans import Span, SpanTable, read_spans, write_spans
 from tests import tiny
 from tests.clips import write_clip
 
@@ -37,6 +37,16 @@ def listed(folder, text, **arguments):
     file = folder / "spans.csv"
     file.write_text("video,start_s,end_s,label\n" + text)
     return SpanDataset(str(file), **{"class_names": NAMES, "num_classes": 3, **arguments})
+
+
+def test_a_label_of_digits_is_the_class_of_that_name(tmp_path):
+    """Classes 0 to 11 sorted as texts (0, 1, 10, 11, 2, ...) would make class 2 of the file the class 10."""
+    text = "".join(f"a.mp4,{k},{k + 1},{k}\n" for k in range(12))
+    (tmp_path / "labels.csv").write_text("video,start_s,end_s,label\n" + text)
+    assert read_spans(tmp_path / "labels.csv").labels() == [str(k) for k in range(12)]
+    names = ["10", "2", "0", "x"]
+    found = listed(tmp_path, "a.mp4,0,1,2\na.mp4,1,2,3\na.mp4,2,3,x\n", class_names=names, num_classes=4)
+    assert [record["label"] for record in found.records] == [1, 3, 3]
 
 
 SAMPLERS = [
