@@ -30,6 +30,7 @@ from paddlevideo.errors import UserError, printable
 from paddlevideo.findings import plural
 from paddlevideo.spans import FORMS, SpanTable, write_spans
 
+_VAL = 0.2  # share of the videos
 _ENDINGS = (".json", ".csv", ".jsonl", ".srt", ".vtt", ".xml")
 
 
@@ -51,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more = "spans of what the persons of tables do: the actions of a box hold until the person's next one"
     add("--from_boxes", action="store_true", help=more)
     add("--annotated", action="store_true", help="only spans without a score: those of a person, not of a model")
-    add("--val", type=options.share, default=0.2, metavar="SHARE", help="of the videos, to validate on (%(default)s)")
-    add("--test", type=options.share, default=0.0, metavar="SHARE", help="of the videos, to test on (%(default)s)")
-    add("--seed", type=options.at_least(0), default=0, help="of the split")
+    add("--val", type=options.share, metavar="SHARE", help=f"of the videos, to validate on ({_VAL:g})")
+    add("--test", type=options.share, metavar="SHARE", help="of the videos, to test on (0.0)")
+    add("--seed", type=options.at_least(0), help="of the split (0)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     import_as = replace(
         import_options(args.fps, folder), labels=dict(enumerate(names)), video=args.video, attribute=args.attribute
     )
+    _refuse_without_effect(args)
     content = merged([read_any(file, args.format, import_as, args.from_boxes) for file in args.files], args.video)
     if args.annotated:
         kept = [span for span in content.table.spans if span.score is None]
@@ -102,6 +104,21 @@ def run(args: argparse.Namespace) -> int:
     return _split(args, content.table)
 
 
+def _refuse_without_effect(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        UserError: an option of a folder for training, of annotation of tools or of tables, and there is none.
+    """
+    from paddlevideo.preparation.span_files import is_own_form
+
+    of_folder = [f"--{name}" for name in ("val", "test", "seed") if vars(args)[name] is not None]
+    if of_folder and args.out.suffix.lower() in _ENDINGS:
+        raise UserError(f"{of_folder[0]}: parts videos for training, and --out {args.out} is one file; name a folder")
+    of_tools = [flag for flag, given in (("--from_boxes", args.from_boxes), ("--attribute", args.attribute)) if given]
+    if of_tools and all(file.is_file() and is_own_form(file, args.format) for file in args.files):
+        raise UserError(f"{of_tools[0]}: is of annotation of persons, and {args.files[0]} is a file of spans")
+
+
 def _videos(table: SpanTable) -> str:
     count = max(len(table.video_names()), 1)
     return f"{count} video{'s' * (count != 1)}"
@@ -119,7 +136,8 @@ def _split(args: argparse.Namespace, table: SpanTable) -> int:
         )
     if any(span.video is None for span in table.spans):
         raise UserError(f"{table.source}: a span names no video (--video)")
-    parts = split_by_video(table, {"val": args.val, "test": args.test}, args.seed)
+    val = _VAL if args.val is None else args.val
+    parts = split_by_video(table, {"val": val, "test": args.test or 0.0}, args.seed or 0)
     names = table.labels()
     ending = next(ending for ending, own in FORMS.items() if own == form)
     for split, part in parts.items():

@@ -94,9 +94,7 @@ def read_content(
     """
     if not path.is_file():
         raise UserError(f"{path}: {instead_of_a_file(path)}")
-    is_table = form == BOXES or (form == "auto" and holds_boxes(path))
-    in_own = form == "auto" and (path.suffix.lower() in (".srt", ".vtt") or holds_spans(path) or _names_no_box(path))
-    if not is_table and (in_own or form in OWN.values()):
+    if is_own_form(path, form):
         return SpanContent(read_spans(path, None if form == "auto" else form))
     summary = ImportSummary()
     form = guess_form(path) if form in ("auto", BOXES) else form
@@ -120,6 +118,14 @@ def read_content(
     lines = [f"dropped: {count} {why}" for why, count in summary.dropped.items()]
     lines += [f"note: {count} {what}" for what, count in summary.remarks.items()]
     return SpanContent(SpanTable(spans, source=str(path)), people, lines)
+
+
+def is_own_form(path: Path, form: str = "auto") -> bool:
+    """Whether ``read_content`` reads a file as spans, and not as a tool's annotation or a table of persons."""
+    if form != "auto":
+        return form in OWN.values()
+    named = path.suffix.lower() in (".srt", ".vtt") or holds_spans(path) or _names_no_box(path)
+    return named and not holds_boxes(path)
 
 
 def holds_boxes(path: Path) -> bool:

@@ -263,6 +263,21 @@ def test_spellings_are_one_class_and_equal_spans_one_span(tmp_path, capsys):
     assert "'walk' is the name of two classes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--val", "0.5"], "--val: parts videos for training, and --out"),
+        (["--seed", "4"], "--seed: parts videos for training, and --out"),
+        (["--from_boxes"], "--from_boxes: is of annotation of persons, and"),
+        (["--attribute", "action"], "--attribute: is of annotation of persons, and"),
+    ],
+)
+def test_an_option_that_has_no_effect_is_refused(words, named, tmp_path, capsys):
+    (tmp_path / "s.csv").write_text("video,start_s,end_s,label\na.mp4,0,1,walk\n")
+    assert main(["prepare", "spans", str(tmp_path / "s.csv"), "--out", str(tmp_path / "out.json"), *words]) == 2
+    assert named in capsys.readouterr().err and not (tmp_path / "out.json").exists()
+
+
 def test_annotated_spans_are_those_without_a_score(tmp_path, capsys):
     found = [Span(0, 1, "run", 0.9, None, "a.mp4"), Span(2, 3, "walk", None, None, "a.mp4")]
     write_spans(tmp_path / "a.json", SpanTable(found))
