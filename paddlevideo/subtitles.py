@@ -14,9 +14,11 @@ from paddlevideo.findings import Findings
 
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
 _TIMING = re.compile(rf"{_TIME}\s*-->\s*{_TIME}(?:[ \t].*)?", re.ASCII)
+_LIKE_TIMING = re.compile(r"\d+:\d+\S*\s*-+>")
 _PERSON = re.compile(r"\[person ([^\]]*)\] (.+)")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)*\s+([^>]*)>")
 _TAG = re.compile(r"</?[A-Za-z0-9][^>]*>")
+_SRT_TAG = re.compile(r"</?(?:[biu]|font)(?:\s[^>]*)?>", re.IGNORECASE)
 _ESCAPES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
 
 
@@ -28,24 +30,27 @@ class _Cue(NamedTuple):
 
 
 def _cues(text: str, findings: Findings) -> Iterator[_Cue]:
-    """Blocks with a timing line; the lines of a cue are joined by a blank."""
-    lines = [line.strip() for line in text.split("\n")]
-    block_of = [(number, line) for number, line in enumerate(lines, 1)]
-    for is_blank, group in itertools.groupby(block_of, key=lambda item: not item[1]):
-        if is_blank:
-            continue
+    """Of blocks between blank lines the timings, each with the lines behind it, joined by a blank."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
+    for is_blank, group in itertools.groupby(lines, key=lambda item: not item[1]):
         block = list(group)
-        if re.match(r"(WEBVTT|NOTE|STYLE|REGION)\b", block[0][1]):
+        if is_blank or re.match(r"(NOTE|STYLE|REGION)\b", block[0][1]):
             continue
-        place = next((k for k, (_, line) in enumerate(block[:2]) if "-->" in line), None)
-        match = None if place is None else _TIMING.fullmatch(block[place][1])
-        if match is None:
-            findings.add(
-                block[place or 0][0], f"expected 'H:MM:SS,mmm --> H:MM:SS,mmm', got {block[place or 0][1][:80]!r}"
-            )
+        places = [k for k, (_, line) in enumerate(block) if _TIMING.fullmatch(line)]
+        bad = [item for k, item in enumerate(block) if k not in places and _LIKE_TIMING.match(item[1])]
+        if not bad and (not places or places[0] > 1) and not block[0][1].startswith("WEBVTT"):
+            bad = [next((item for item in block[:2] if "-->" in item[1]), block[0])]
+        for number, line in bad:
+            findings.add(number, f"expected 'H:MM:SS,mmm --> H:MM:SS,mmm', got {line[:80]!r}")
+        if bad:
             continue
-        start_s, end_s = (_seconds(match.groups()[k : k + 4]) for k in (0, 4))
-        yield _Cue(block[place][0], start_s, end_s, " ".join(line for _, line in block[place + 1 :]))
+        for place, end in zip(places, [*places[1:], len(block)]):
+            match = _TIMING.fullmatch(block[place][1])
+            start_s, end_s = (_seconds(match.groups()[k : k + 4]) for k in (0, 4))
+            texts = [line for _, line in block[place + 1 : end]]
+            if end < len(block) and len(texts) > 1 and texts[-1].isdecimal():  # the next cue's number
+                del texts[-1]
+            yield _Cue(block[place][0], start_s, end_s, " ".join(texts))
 
 
 def _seconds(parts: Sequence[str | None]) -> float:
@@ -61,8 +66,9 @@ def _clock(second: float, mark: str) -> str:
 
 def from_srt(text: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any]]]:
     for cue in _cues(text, findings):
-        match = _PERSON.fullmatch(cue.text)
-        person, label = match.groups() if match else (None, cue.text)
+        text = _SRT_TAG.sub("", cue.text)
+        match = _PERSON.fullmatch(text)
+        person, label = match.groups() if match else (None, text)
         yield cue.line, {"start_s": cue.start_s, "end_s": cue.end_s, "label": label.strip(), "person": person}
 
 

@@ -110,6 +110,15 @@ def test_subtitles_of_other_programs(tmp_path):
         "00:01.5 --> 00:02.250 align:start\r\n<b>two</b>\r\nlines\r\n\r\n"
     )
     assert read_spans(tmp_path / "a.vtt").spans == (Span(1.5, 2.25, "two lines"),)
+    (tmp_path / "a.vtt").write_text("WEBVTT - of a camera\n00:01.500 --> 00:02.250\nrun\n")
+    assert read_spans(tmp_path / "a.vtt").spans == (Span(1.5, 2.25, "run"),)
+
+
+def test_cues_without_a_blank_line_between_them_are_cues(tmp_path):
+    time = "00:00:0{},000 --> 00:00:0{},000".format
+    text = f"1\n{time(1, 2)}\n<i>walk</i>\nslowly\n2\n{time(3, 4)}\n7\n{time(5, 6)}\nrun\n"
+    (tmp_path / "a.srt").write_text(text)
+    assert read_spans(tmp_path / "a.srt").spans == (Span(1, 2, "walk slowly"), Span(3, 4, "7"), Span(5, 6, "run"))
 
 
 def test_a_quote_that_is_not_closed_is_named(tmp_path):
@@ -136,10 +145,13 @@ def test_every_mistake_has_its_line(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"start_s": 0, "end_s": 1, "label": "a"}\n{"start_s"\n[1]\n')
     with pytest.raises(ConfigError, match="a.jsonl:2: expected a JSON object") as error:
         read_spans(tmp_path / "a.jsonl")
+    (tmp_path / "b.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\na\n2\n00:00:03 --> 00:00:04\nb\n")
+    with pytest.raises(ConfigError, match="b.srt:? *.*\n.*5.*expected 'H:MM:SS,mmm --> H:MM:SS,mmm', got"):
+        read_spans(tmp_path / "b.srt")
     (tmp_path / "a.srt").write_text("1\n00:00:01,000 -> 00:00:02,000\na\n\n2\n00:00:01,000 --> 00:00:02,000\n\n")
     with pytest.raises(ConfigError) as error:
         read_spans(tmp_path / "a.srt")
-    assert [p.split(": ")[0][-3:] for p in error.value.problems] == ["t:1", "t:6"]
+    assert [p.split(": ")[0][-3:] for p in error.value.problems] == ["t:2", "t:6"]
 
 
 def test_a_csv_of_a_spreadsheet(tmp_path):
