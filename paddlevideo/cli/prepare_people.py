@@ -265,11 +265,13 @@ def configuration(args: argparse.Namespace, names: list[str], parts: set[str], s
         place |= {"videos": True, "video_suffix": suffix}
     topk = [k for k in TOPK if k < len(names) + 1] or [1]
     custom = {split: {"custom_classes": None} for split in SETS if "custom_classes" in found["DATASET"].get(split, {})}
-    metric = {"custom_classes": len(names) + 1} if "custom_classes" in found["METRIC"] else {}
+    # without files of its own the metric takes those of the set that it measures, valid or test
+    metric = dict.fromkeys(name for name in ("file_path", "exclude_file", "label_file") if name in found["METRIC"])
+    metric |= {"custom_classes": len(names) + 1} if "custom_classes" in found["METRIC"] else {}
     content = {
         "MODEL": {"head": {"bbox_head": {"num_classes": len(names) + 1, "topk": topk}}},
         "DATASET": {split: files_of(args, split, parts) | place | custom.get(split, {}) for split in SETS},
-        "METRIC": metric | {k: v for k, v in files_of(args, "test", parts).items() if k != "proposal_file"},
+        "METRIC": metric,
         "model_name": args.out.resolve().name,
         "output_dir": (Path("output") / args.out.name).as_posix(),
     }

@@ -115,7 +115,13 @@ class AVAMetric(Metric):
             raise UserError("METRIC.file_path: the csv with the ground truth is missing, and the data set names none")
         self._keys = [str(record["img_key"]) for record in dataset.records]
         columns = self.num_columns or dataset.num_classes
-        self.truth = read_ground_truth(self.file_path, self.label_file, self.exclude_file, self.custom_classes, columns)
+        truth = read_ground_truth(self.file_path, self.label_file, self.exclude_file, self.custom_classes, columns)
+        self.truth = truth.without(missing) if (missing := found.get("missing")) else truth
+        if lost := self.truth.not_among(self._keys):
+            log.warning(
+                "%s: %d key frames with boxes are not in the data set (%s), and all they hold counts as missed; the "
+                "first: %s", self.file_path, len(lost), found.get("file_path"), lost[0],
+            )  # fmt: skip
 
     def use_framework(self, framework: Any) -> None:
         """Takes the network's ``action_thr`` where this metric has no threshold of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from paddlevideo.metrics.frame_ap import (
     valid_boxes,
 )
 
+log = logging.getLogger("paddlevideo")
+_FARTHEST = 1.0  # from the middle of the picture, in fractions of it
 _MAX_DIAGNOSED = 200_000  # boxes that a diagnosis reads
 
 
@@ -48,6 +51,11 @@ class GroundTruth:
         keep = ~np.array([key in keys for key in self.keys], dtype=bool)[self.rows.key]
         return GroundTruth(self.keys, self.rows.take(keep), self.names, self.excluded | keys, self.source)
 
+    def not_among(self, keys: Sequence[str]) -> list[str]:
+        """Names of the key frames with boxes that are none of these."""
+        known = set(keys)
+        return [name for i in np.unique(self.rows.key).tolist() if (name := self.keys[i]) not in known]
+
 
 def read_ground_truth(
     file_path: str | os.PathLike,
@@ -56,7 +64,7 @@ def read_ground_truth(
     custom_classes: Sequence[int] | None = None,
     num_classes: int | None = None,
 ) -> GroundTruth:
-    """Reads AVA's files.
+    """Reads AVA's files: boxes clipped to the picture, without those that have no area, and each line once.
 
     Args:
         file_path: csv of boxes and actions.
@@ -84,10 +92,24 @@ def read_ground_truth(
         listed = f"custom classes {list(custom_classes)} are not among" if custom_classes else "no class in"
         raise UserError(f"{label_file or file_path}: {listed} its class ids, so there is nothing to evaluate")
     keys, key = table.keys()
-    counts = np.isin(table.label, list(names))
-    rows = FrameBoxes(key.astype("int64"), table.boxes, table.label.astype("int64")).take(counts)
+    boxes = np.where(_far(table.boxes)[:, None], table.boxes, np.clip(table.boxes, 0, 1))  # far ones are in pixels
+    counts = np.isin(table.label, list(names)) & (boxes[:, :2] != boxes[:, 2:]).all(axis=1)
+    rows = _distinct(FrameBoxes(key.astype("int64"), boxes, table.label.astype("int64")).take(counts))
+    if doubled := int(counts.sum()) - len(rows):
+        log.warning("%s: %d lines repeat a box and its action; they count once", file_path, doubled)
     truth = GroundTruth(keys, rows, names, source=os.fspath(file_path))
     return truth.without({img_key(*pair) for pair in read_excluded(exclude_file)}) if exclude_file else truth
+
+
+def _far(boxes: np.ndarray) -> np.ndarray:
+    """bool [R]: no fractions of the picture."""
+    return (np.abs(boxes - 0.5) > _FARTHEST).any(axis=1)
+
+
+def _distinct(rows: FrameBoxes) -> FrameBoxes:
+    """Each box of a key frame once per class, in the order of the file, as a data set has them."""
+    columns = np.column_stack([rows.key, rows.class_id, rows.boxes])
+    return rows.take(np.sort(np.unique(columns, axis=0, return_index=True)[1]))
 
 
 def read_detections(path: str | os.PathLike, truth: GroundTruth) -> tuple[list[str], FrameBoxes]:
@@ -164,7 +186,7 @@ def score_csv(path: str | os.PathLike, truth: GroundTruth, iou_threshold: float 
     keys, rows = read_detections(path, truth)
     evaluation = evaluate_detections(keys, rows.of_class, truth, iou_threshold)
     if next(iter(evaluation.figures.values())) > 0:
-        return evaluation, _other_videos(keys, rows, truth)
+        return evaluation, [*_other_videos(keys, rows, truth), *_other_moments(keys, rows, truth)]
     return evaluation, diagnose(keys, rows, np.unique(rows.class_id), truth, iou_threshold)
 
 
@@ -177,6 +199,23 @@ def _other_videos(keys: Sequence[str], rows: FrameBoxes, truth: GroundTruth) -> 
     names = sorted({split_key(name)[0] for name, is_other in zip(keys, other) if is_other})
     shown = f"{names[0]!r}; the ground truth has e.g. {sorted(known)[0]!r}"
     return [f"{count} of {len(rows)} detections are of {len(names)} videos that are not in it, e.g. {shown}"]
+
+
+def _other_moments(keys: Sequence[str], rows: FrameBoxes, truth: GroundTruth) -> list[str]:
+    """What counts as wrong since only one side has the key frame: of videos that both have, and videos without any."""
+    moments, detected = set(truth.keys), {split_key(keys[i])[0] for i in np.unique(rows.key).tolist()}
+    annotated = {split_key(truth.keys[i])[0] for i in np.unique(truth.rows.key).tolist()}
+    other = np.array([key not in moments and split_key(key)[0] in annotated for key in keys], dtype=bool)
+    lines = []
+    if count := int(other[rows.key].sum()):
+        first = next(key for key, is_other in zip(keys, other) if is_other)
+        lines.append(
+            f"{count} of {len(rows)} detections are at moments that are not annotated, e.g. {first!r}, and count as "
+            "false ones; detect --proposals takes the moments of an annotation"
+        )
+    if without := sorted(annotated - detected):
+        lines.append(f"{len(without)} of {len(annotated)} annotated videos have no detection, e.g. {without[0]!r}")
+    return lines
 
 
 def format_classes(classes: Sequence[dict[str, Any]]) -> str:

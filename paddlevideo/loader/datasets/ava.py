@@ -124,7 +124,7 @@ class AVADataset(Dataset):
         if test_mode and eval_keyframes == "proposals":
             frames, lines = self._with_found_only(frames, lines, persons)
         self._persons = None if persons is None else PersonBoxes(frames, persons)
-        self.lines = Numbers(lines)
+        self.lines, self._frames = Numbers(lines), frames
         self.records = self._make_records(frames, VideoPaths(data_prefix, videos, video_suffix))
 
     def sample(self, index: int) -> dict[str, Any]:
@@ -157,9 +157,11 @@ class AVADataset(Dataset):
         return {f"named in {self.exclude_file}": self._excluded}
 
     def annotation(self) -> dict[str, Any]:
-        """The files of the ground truth, and the classes that are kept."""
+        """The files of the ground truth, the classes that are kept, and the key frames whose files are missing."""
         files = {"file_path": self.file_path, "label_file": self.label_file, "exclude_file": self.exclude_file}
-        return {**files, "custom_classes": self.custom_classes}
+        whole = len(self.records) == len(self._frames)
+        missing = set() if whole else {*self._frames[:]}.difference(values_of(self.records, "img_key"))
+        return {**files, "custom_classes": self.custom_classes, "missing": missing}
 
     def persons(self, index: int) -> np.ndarray:
         """The persons to classify: float32 [P, 5], box and score.  Without a proposals file the annotated ones."""
@@ -173,13 +175,17 @@ class AVADataset(Dataset):
         return self._truth.of(self.records[index]["img_key"])
 
     def class_counts(self) -> np.ndarray:
-        """Annotated persons per action, over all key frames of the file: int64 [K]; column 0 counts those without."""
-        return self._truth.class_counts()
+        """Annotated persons per action in all samples: int64 [K]; column 0 counts those without."""
+        places = self._places()
+        return self._truth.class_counts(places[places >= 0])
 
     def label_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """The different actions of each key frame; action 0 of persons who do nothing."""
-        places = np.fromiter(map(self._truth.frames.place, values_of(self.records, "img_key")), np.int64)
-        return self._truth.classes_of(places)
+        return self._truth.classes_of(self._places())
+
+    def _places(self) -> np.ndarray:
+        """Of each sample the place of its key frame among the annotated ones, int64 [N]; -1: it is none of them."""
+        return self._truth.frames.places(self.records.columns["img_key"])
 
     def _check_rows(self, rows: AVARows) -> None:
         """Rejects seconds, boxes and labels out of range; clips boxes that reach a little outside."""

@@ -166,16 +166,21 @@ class PersonTable:
     def classes_of(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The different classes of key frames, by their places in ``frames``: two int64 [M], which of ``places`` (in
         ascending order) and the class; 0 where a person does nothing."""
+        which, classes = self._pairs_of(places)
+        code = _distinct(which * self.num_classes + classes)
+        return code // self.num_classes, code % self.num_classes
+
+    def class_counts(self, places: np.ndarray) -> np.ndarray:
+        """Persons per class in key frames, by their places in ``frames``: int64 [K]."""
+        return np.bincount(self._pairs_of(places)[1], minlength=self.num_classes)
+
+    def _pairs_of(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each action of each person: which of ``places``, and the class; int64 [M] both."""
         low, high = self._first_pair[self._begin[places]], self._first_pair[self._end[places]]
         count = high - low
         which = np.repeat(np.arange(len(places)), count)
         pair = np.arange(count.sum()) + np.repeat(low - (np.cumsum(count) - count), count)
-        code = _distinct(which * self.num_classes + self._class[pair])
-        return code // self.num_classes, code % self.num_classes
-
-    def class_counts(self) -> np.ndarray:
-        """Persons per class, int64 [K]."""
-        return np.bincount(self._class, minlength=self.num_classes)
+        return which, self._class[pair].astype(np.int64)
 
     def _span(self, place: int) -> tuple[int, int, int, int]:
         """Persons and pairs of a key frame; none for place -1."""

@@ -218,7 +218,8 @@ def test_the_csv_of_the_results_gives_the_same_figure(case):
     assert figures["num_samples"] == 12 and figures["num_boxes"] == sum(len(b) for _, b, _ in case.taken)
     metric.write_results(case.folder / "r.csv")
     again, problems = score_csv(case.folder / "r.csv", read_ground_truth(**case.files))
-    assert again.figures["mAP@0.5IOU"] == figures["mAP@0.5IOU"] and problems == []
+    assert again.figures["mAP@0.5IOU"] == figures["mAP@0.5IOU"]
+    assert len(problems) == 1 and problems[0].startswith("9 of 132 detections are at moments that are not annotated")
     assert again.classes == metric.per_class()
     first = (case.folder / "r.csv").read_text().splitlines()[0].split(",")
     assert first[:2] == ["v", "902"] and len(first) == 8 and len(first[2].split(".")[1]) == 3
@@ -426,9 +427,38 @@ def test_detections_of_other_videos_are_noted_at_any_figure(tmp_path):
     truth = read_ground_truth(**write(tmp_path, TRUTH))
     rows = ["v,902,0.1,0.1,0.5,0.9,1,0.5", "v.mp4,902,0.1,0.1,0.5,0.9,1,0.5", "v,950,0.1,0.1,0.5,0.9,1,0.1"]
     (tmp_path / "r.csv").write_text("\n".join(rows) + "\n")
-    evaluation, (note,) = score_csv(tmp_path / "r.csv", truth)
+    evaluation, (note, moments) = score_csv(tmp_path / "r.csv", truth)
     assert evaluation.figures["mAP@0.5IOU"] > 0
+    assert moments.startswith("1 of 3 detections are at moments that are not annotated, e.g. 'v,0950', and count as")
     assert note == "1 of 3 detections are of 1 videos that are not in it, e.g. 'v.mp4'; the ground truth has e.g. 'v'"
+
+
+def test_annotated_videos_without_a_detection_are_noted(tmp_path):
+    (tmp_path / "truth.csv").write_text("v,902,0.1,0.1,0.5,0.9,1,0\nw,902,0.1,0.1,0.5,0.9,1,0\n")
+    (tmp_path / "r.csv").write_text("v,902,0.1,0.1,0.5,0.9,1,0.5\n")
+    _, (note,) = score_csv(tmp_path / "r.csv", read_ground_truth(tmp_path / "truth.csv"))
+    assert note == "1 of 2 annotated videos have no detection, e.g. 'w'"
+
+
+def test_true_boxes_are_those_of_a_data_set(tmp_path, warnings):
+    """Clipped to the picture, without those of no area, and each line once; pixels stay, for the diagnosis."""
+    lines = ["-0.1,0.1,0.5,0.9,1", "0.2,0.2,0.2,0.8,1", "0.3,0.3,0.5,0.5,1", "0.3,0.3,0.5,0.5,1", "3,3,50,50,1"]
+    (tmp_path / "truth.csv").write_text("".join(f"v,902,{line},{k}\n" for k, line in enumerate(lines)))
+    truth = read_ground_truth(tmp_path / "truth.csv")
+    assert truth.rows.boxes.tolist() == [[0, 0.1, 0.5, 0.9], [0.3, 0.3, 0.5, 0.5], [3, 3, 50, 50]]
+    assert "1 lines repeat a box and its action" in warnings.text
+
+
+def test_truth_beyond_the_data_set_is_named_and_that_of_missing_videos_left_out(case, warnings):
+    few = dataset_of(8, **case.files)
+    metric = AVAMetric()
+    metric.use_dataset(few)
+    assert "3 key frames with boxes are not in the data set" in warnings.text
+    gone = set(metric.truth.not_among([str(record["img_key"]) for record in few.records]))
+    few.annotation = lambda: {**case.files, "missing": gone}
+    metric = AVAMetric()
+    metric.use_dataset(few)
+    assert gone and not metric.truth.not_among([str(record["img_key"]) for record in few.records])
 
 
 def test_custom_classes_that_the_labels_lack_are_refused(tmp_path):
