@@ -84,9 +84,12 @@ class BBoxHeadAVA(DetectionPart, nn.Layer):
         return self.fc_cls(pooled)
 
     def scores(self, logits: paddle.Tensor) -> paddle.Tensor:
-        """Probabilities float32 [R, K]; column i is class i."""
+        """Probabilities float32 [R, K]; column i is class i.  Without ``multilabel`` the reserved column 0 is 0: the loss
+        leaves it out, so its logit means nothing (MMAction2 lets it take a part of the sum)."""
         logits = logits.astype("float32")
-        return F.sigmoid(logits) if self.multilabel else F.softmax(logits)
+        if self.multilabel:
+            return F.sigmoid(logits)
+        return paddle.concat([paddle.zeros_like(logits[:, :1]), F.softmax(logits[:, 1:])], axis=1)
 
     def loss(self, logits: paddle.Tensor, labels: np.ndarray | paddle.Tensor) -> dict[str, paddle.Tensor]:
         """The scalar "loss", and figures of the regions that have a label.

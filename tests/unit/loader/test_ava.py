@@ -303,6 +303,9 @@ def test_class_balanced_sampling(tmp_path):
 def test_class_weights(tmp_path):
     counts = dataset(tmp_path).class_counts()
     assert counts[[0, 3, 12, 17, 80]].tolist() == [1, 1, 1, 1, 1] and counts.sum() == 5
+    data = dataset(tmp_path)
+    data.records = data.records.take(np.array([0]))  # as ``missing: skip`` leaves them
+    assert 0 < data.class_counts().sum() < 5 and len(data.annotation()["missing"]) == len(data._frames) - 1
     weights = class_weights(np.array([5, 100, 25, 0]), power=0.5)
     assert weights.tolist() == pytest.approx([0, 2 / 3, 4 / 3, 0])
 
