@@ -25,6 +25,7 @@ from paddlevideo.engine.log import set_up_logging
 from paddlevideo.engine.precision import Precision
 from paddlevideo.errors import ConfigError, UserError
 from paddlevideo.loader.build import for_evaluation
+from paddlevideo.loader.datasets.lists import clip_name
 from paddlevideo.loader.datasets.records import digest_of
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.network_input import compare_input
@@ -79,7 +80,10 @@ def build_bank(
         "half": half,
         "batch_size": size,
         "key_frames": digest_of(records),
-        "pipeline": hashlib.sha256(json.dumps(config.section("PIPELINE")["test"]).encode()).hexdigest(),
+        "pipeline": _digest(config.section("PIPELINE")["test"]),
+        "model": _digest(config.section("MODEL")),
+        "data": _digest(config.section("DATASET")["test"]),
+        "amp": [options.amp, options.amp_level, options.amp_dtype] if options.amp else False,
     }
     about = {"weights_sha256": digest, "config": config.source, "split": split, "model": config["model_name"]}
     collector = BankCollector(out, half, about, plan)
@@ -93,6 +97,10 @@ def build_bank(
         collector.write(records)
     distributed.barrier()
     return out
+
+
+def _digest(section: Any) -> str:
+    return hashlib.sha256(json.dumps(section, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def for_split(config: Config, split: str) -> Config:
@@ -117,3 +125,7 @@ def _fill(collector: BankCollector, loader: Any, framework: Any, precision: Prec
                 collector.update(batch["index"], outputs_of(framework, batch, mode="features"), batch)
             collector.flush()
             log.info("feature bank: %d of %d groups of this rank", done, len(groups))
+    if bad := loader.unreadable:
+        text = "feature bank: %d key frames could not be read and have no persons in it; the first: %s: %s"
+        first = min(bad)
+        log.warning(text, len(bad), clip_name(loader.dataset.records[first]), bad[first])

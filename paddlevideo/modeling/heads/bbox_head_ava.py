@@ -84,8 +84,11 @@ class BBoxHeadAVA(DetectionPart, nn.Layer):
         return self.fc_cls(pooled)
 
     def scores(self, logits: paddle.Tensor) -> paddle.Tensor:
-        """Probabilities float32 [R, K]; column i is class i.  Without ``multilabel`` the reserved column 0 is 0: the loss
-        leaves it out, so its logit means nothing (MMAction2 lets it take a part of the sum)."""
+        """Probabilities float32 [R, K]; column i is class i.
+
+        Without ``multilabel`` the reserved column 0 is 0: the loss leaves it out, so its logit means nothing (MMAction2
+        lets it take a part of the sum).
+        """
         logits = logits.astype("float32")
         if self.multilabel:
             return F.sigmoid(logits)

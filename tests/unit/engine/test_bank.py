@@ -114,6 +114,12 @@ def test_parts_of_another_run_are_not_mixed_in(tiny_ava, tmp_path, monkeypatch):
         build(tiny_ava, tmp_path / "b.bank")
     with pytest.raises(UserError, match=r"b\.bank\.parts: was begun with other half"):
         build(tiny_ava, tmp_path / "b.bank", half=True)
+    config = tiny_ava_config(tiny_ava.data)
+    config["DATASET"]["test"]["timestamp_end"] = 1700
+    config["MODEL"]["head"]["bbox_head"]["temporal_pool_type"] = "max"
+    with pytest.raises(UserError, match="was begun with other data, model"):
+        build_bank(load_config(save(config, tmp_path / "c.yaml")), Options(weights=str(tiny_ava.weights)), "test",
+                   tmp_path / "b.bank")  # fmt: skip
 
 
 def launch_two_ranks(command, folder):
