@@ -111,7 +111,7 @@ def trained_network(
 
     pipelines = pipelines_of(config) if pipelines is None else pipelines
     classes = agreed(config, weights, "test", say)
-    compare_input(pipelines, weights, True, say)
+    compare_input(pipelines, weights, True, say, model=config.section("MODEL"))
     set_rates(pipelines, weights)
     config = settled(config, classes)
     framework = deployed_network(config, pipelines)

@@ -34,6 +34,7 @@ log = logging.getLogger("paddlevideo")
 
 RESERVED = "(reserved)"  # column 0 of a detector
 NOTE = ".json"  # appended to the name of a weights file
+THRESHOLDS = "thresholds"  # field of the note: the least score per class that counts as found
 FITTED_TO = "fitted_to"  # field of the note: keys of the videos that a classifier was fitted to
 _COUNTS = ("num_classes", "class_num")
 _SHOWN = 5
@@ -196,10 +197,30 @@ def thresholds_of_weights(path: str | Path, num_classes: int) -> list[float] | N
         names = read_names(path, check=False)
         found, where = names.thresholds, names.file
     elif note.is_file():
-        found, where = read_note(note).get("thresholds"), note
+        found, where = read_note(note).get(THRESHOLDS), note
     else:
         return None
     return None if found is None else check_thresholds(found, num_classes, where)
+
+
+def facts_of_weights(path: str | Path) -> dict[str, Any]:
+    """What the note of a weights file says of its classifier, and what holds for every copy: the least scores that
+    count as found, and the videos that it was fitted to.
+
+    Args:
+        path: as of ``classes_of_weights``, which compares its digest.
+    """
+    path = local_weights(path)
+    note = path.with_name(path.name + NOTE)
+    content = read_note(note) if not is_export(path) and note.is_file() else {}
+    return {key: content[key] for key in (THRESHOLDS, FITTED_TO) if content.get(key)}
+
+
+def missing_thresholds(config: Config, weights: str | Path, thresholds: Sequence[float] | None) -> list[str]:
+    """A line where a network of several labels is to have its own thresholds, and its weights have none."""
+    if thresholds is not None or (config.to_dict().get("METRIC") or {}).get("threshold") != "best_f1":
+        return []
+    return [f"{weights}: no thresholds are kept with it (training with --validate finds them): classes count from 0.5"]
 
 
 def agreed(config: Config, weights: str | Path, split: str, say: Callable[[str], None]) -> Classes:

@@ -1,10 +1,13 @@
-"""What the clips of a network are: frames, or what a step made of them, and how they are normalised.
+"""What the clips of a network are: frames, or what a step made of them, and how they are normalised; and what its
+backbone makes of them that no array of a weights file states.
 
-Stored beside weights, and compared wherever weights and a pipeline come together.
+Stored beside weights, and compared wherever weights, a pipeline and a network come together.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,17 +19,37 @@ from paddlevideo.downloads.cache import local_weights
 from paddlevideo.errors import DamagedFileError, UserError
 from paddlevideo.loader.pipelines.pipeline import SAME_RATE, Pipeline, rates_text
 from paddlevideo.manifest import SUFFIX, read_manifest, read_note
+from paddlevideo.registry import BACKBONES, FRAMEWORKS
 from paddlevideo.weight_names import is_export, read_names
 
 KEY = "input"  # field of the note beside a weights file
 FPS = "fps"  # in it: lowest and highest usual frame rate of the training videos, where the clips depend on it
+BACKBONE = "backbone"  # in it: name and arguments of the backbone
+# arguments of a backbone that change training alone, or that are compared elsewhere
+_OF_TRAINING = re.compile(
+    r"pretrained|lr_mult_list|wd_bias|bn_wd|recompute|from_scratch|class_num|data_format|.*drop.*"
+)
 _LEARNED = ("train", "valid", "test")  # the first of them that there is; all make the same (``check_inputs``)
 _TOLERANCE = 1e-5  # 58.395 / 255 is 0.229 but for rounding
 
 
-def input_of(pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
-    """What a network's pipelines give it (``Pipeline.input``); empty: no pipeline."""
-    return next((pipelines[split].input for split in _LEARNED if split in pipelines), {})
+def input_of(pipelines: Mapping[str, Pipeline], model: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a network's pipelines give it (``Pipeline.input``); empty: no pipeline.
+
+    Args:
+        model: the MODEL section, of which the backbone is noted, too.
+    """
+    clips = next((pipelines[split].input for split in _LEARNED if split in pipelines), {})
+    return clips | {BACKBONE: _backbone_of(model)} if clips and model else clips
+
+
+def _backbone_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Name and arguments, with their defaults, of the backbone of what is tested."""
+    section = FRAMEWORKS.get(model["framework"]).deployed(model)[0].get("backbone") or {}
+    entry = BACKBONES.entry(section["name"]) if section.get("name") in BACKBONES else None
+    values = {each.name: section.get(each.name, each.default) for each in (entry and entry.parameters) or ()}
+    values = {key: value for key, value in values.items() if not _OF_TRAINING.fullmatch(key)}
+    return json.loads(json.dumps({"name": section.get("name"), **values}, default=str))
 
 
 def input_problems(pipelines: Mapping[str, Pipeline]) -> list[str]:
@@ -108,15 +131,21 @@ def pretrained_files(model: Mapping[str, Any], where: str = "MODEL") -> Iterator
 
 
 def compare_input(
-    pipelines: Mapping[str, Pipeline], weights: str | Path, refuses: bool, say: Callable[[str], None], name: str = ""
+    pipelines: Mapping[str, Pipeline],
+    weights: str | Path,
+    refuses: bool,
+    say: Callable[[str], None],
+    name: str = "",
+    model: Mapping[str, Any] | None = None,
 ) -> None:
-    """Compares what weights were trained on with what the pipelines give.
+    """Compares what weights were trained on with what the pipelines give, and the backbones.
 
     Args:
         weights: the file.
         refuses: the weights' scores are used, so that other clips are an error; else they are a start.
         say: receives a line for each difference that is no error.
         name: what to call the file in messages; empty: as it is given.
+        model: the MODEL section; None: another network may be meant.
 
     Raises:
         UserError: a step that decides what the pictures show is missing, or is there for the first time.
@@ -138,6 +167,16 @@ def compare_input(
     if not _same_normalization(theirs, mine):
         there, here = _normalization(theirs), _normalization(mine)
         say(f"{weights}: trained on clips normalised with {there}; PIPELINE has {here}")
+    if model and BACKBONE in theirs and (other := _other_arguments(theirs[BACKBONE], _backbone_of(model))):
+        say(f"{weights}: trained with {other}: the same arrays, and another network")
+
+
+def _other_arguments(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
+    """The arguments of a backbone that differ; empty: none, or another class."""
+    if theirs.get("name") != mine.get("name"):
+        return ""
+    changed = [key for key in mine if key in theirs and theirs[key] != mine[key]]
+    return ", ".join(f"MODEL.backbone.{key} {theirs[key]} (here {mine[key]})" for key in changed)
 
 
 def rates_of_weights(path: str | Path) -> tuple[float, float] | None:

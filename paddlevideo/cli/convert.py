@@ -70,7 +70,14 @@ def convert_file(config: Config, source: str | Path, target: str | Path, **how: 
     Raises:
         UserError: the file is missing, unsafe or of unknown origin, or keys are left over; nothing is written then.
     """
-    from paddlevideo.classes import UNKNOWN, classes_of_config, classes_of_weights, settled, write_weights
+    from paddlevideo.classes import (
+        UNKNOWN,
+        classes_of_config,
+        classes_of_weights,
+        facts_of_weights,
+        settled,
+        write_weights,
+    )
     from paddlevideo.modeling.conversion import convert_weights
     from paddlevideo.modeling.frameworks.build import build_deployed
     from paddlevideo.network_input import KEY, input_of_weights
@@ -90,6 +97,8 @@ def convert_file(config: Config, source: str | Path, target: str | Path, **how: 
         **conversion.describe(),
     }
     whole = conversion.part == "recogniser" and source.suffix == ".pdparams"
+    if whole:
+        record |= facts_of_weights(source)
     if whole and (clips := input_of_weights(source)):
         record[KEY] = clips
     write_weights(target, conversion.arrays, classes_of_weights(source) if whole else UNKNOWN, record)

@@ -57,7 +57,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     options.add_device(parser)
     add("--amp", action="store_true", help="mixed precision on GPUs")
     add("--amp_level", choices=("O1", "O2"), help="O1 (default with --amp) or O2")
-    add("--amp_dtype", choices=("float16", "bfloat16"), default="float16", help="(%(default)s)")
+    add("--amp_dtype", choices=("float16", "bfloat16"), help="float16 (default with --amp) or bfloat16")
     stay = "operators that stay in float32 besides those of Paddle's own list (default: conv3d reduce_mean)"
     add("--amp_black_list", nargs="*", metavar="OPERATOR", help=stay)
     limit = "at most N batches per epoch, in training and evaluation"
@@ -66,12 +66,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def run_options(args: argparse.Namespace) -> dict[str, Any]:
     """The values of ``add_run``, as ``paddlevideo.train`` and ``paddlevideo.test`` take them."""
-    if args.amp_level and not args.amp:
-        raise UserError("--amp_level needs --amp")
-    if args.amp_black_list is not None and not args.amp:
-        raise UserError("--amp_black_list needs --amp")
-    names = ("seed", "deterministic", "device", "amp", "amp_dtype", "amp_black_list", "max_iters")
-    return {name: vars(args)[name] for name in names} | {"amp_level": args.amp_level or "O1"}
+    for name in ("amp_level", "amp_dtype", "amp_black_list"):
+        if vars(args)[name] is not None and not args.amp:
+            raise UserError(f"--{name} needs --amp")
+    names = ("seed", "deterministic", "device", "amp", "amp_black_list", "max_iters")
+    amp = {"amp_level": args.amp_level or "O1", "amp_dtype": args.amp_dtype or "float16"}
+    return {name: vars(args)[name] for name in names} | amp
 
 
 def run(args: argparse.Namespace) -> int:

@@ -66,7 +66,7 @@ def build_bank(
     framework = deployed_network(config, pipelines)
     if not framework.takes_boxes:
         raise ConfigError(config.source, ["MODEL.framework: feature banks are of persons; expected FastRCNN"])
-    compare_input(pipelines, options.weights, True, log.warning)
+    compare_input(pipelines, options.weights, True, log.warning, model=config.section("MODEL"))
     log.info("%s", load_weights(framework, options.weights))
     framework.eval()
     seed = DEFAULT_SEED if options.seed is None else options.seed

@@ -11,7 +11,16 @@ import numpy as np
 import paddle
 
 from paddlevideo.build import deployed_network, loader_for, pipelines_of
-from paddlevideo.classes import FITTED_TO, UNKNOWN, Classes, classes_of_weights, order_in, write_weights
+from paddlevideo.classes import (
+    FITTED_TO,
+    THRESHOLDS,
+    UNKNOWN,
+    Classes,
+    classes_of_weights,
+    facts_of_weights,
+    order_in,
+    write_weights,
+)
 from paddlevideo.config import Config
 from paddlevideo.downloads.cache import local_weights
 from paddlevideo.engine.batch_norms import batch_norms, renew_batch_norms
@@ -82,6 +91,8 @@ def average_files(
     clips = _common_input(files)
     if clips:
         record[INPUT] = clips
+    if any(THRESHOLDS in facts_of_weights(file) for file in files):
+        log.warning("%s: has no thresholds per class: those of its sources are of other scores", target)
     if fitted := sorted(set().union(*map(fitted_videos, files))):
         record[FITTED_TO] = fitted
     write_weights(target, mean, classes, record)

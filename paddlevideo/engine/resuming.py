@@ -22,9 +22,10 @@ _COMPARED = (
     "PIPELINE.train",
     "MIX",
     "OPTIMIZER",
-    "SWA.lr",
+    "SWA",
     "PRECISEBN",
     "EMA",
+    "EARLY_STOP",
     "MULTIGRID",
 )
 # those of them that decide on the batches of an epoch: within one they cannot change.  Rates and the like can: a lower

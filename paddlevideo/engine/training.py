@@ -127,7 +127,7 @@ def _compare_input(point: checkpoint.ResumePoint, folder: RunFolder) -> None:
 def _assemble(config: Config, options: Options, folder: RunFolder, seed: int, resumed: bool) -> Trainer:
     paddle.seed(seed)
     settings, pipelines = config.settings, pipelines_of(config)
-    folder.input = input_of(pipelines)
+    folder.input = input_of(pipelines, config.section("MODEL"))
     _note_flags(settings, options)
     if options.weights and resumed:
         log.warning("-w %s: passed over, the run goes on with the weights of its resume point", options.weights)
@@ -184,7 +184,7 @@ def _network(
         report = load_weights(framework, options.weights, strict=False, allow_head_mismatch=True)
         log.info("Finetune from checkpoint: %s\n%s", options.weights, report)
         compare_start(classes, options.weights, options.weights, False, log.info)
-        compare_input(pipelines, options.weights, False, log.warning)
+        compare_input(pipelines, options.weights, False, log.warning, model=config.section("MODEL"))
     for where, (file, teaches) in framework.start_files().items():
         compare_start(classes, file, f"{where}: {file}", teaches, log.info)
         compare_input(pipelines, file, teaches, log.warning, f"{where}: {file}")
@@ -334,6 +334,11 @@ def _accumulation(settings: Settings) -> int:
     """Batches per optimizer step."""
     section = settings.accumulation
     per_step, total = _clips_per_batch(settings), section.global_batch_size
+    if section.num_iters and total and section.num_iters * per_step != total:
+        raise UserError(
+            f"GRADIENT_ACCUMULATION: num_iters {section.num_iters} of batches of {per_step} are no global_batch_size "
+            f"of {total}; give one of the two"
+        )
     if section.num_iters or not total:
         return section.num_iters or 1
     if total % per_step:

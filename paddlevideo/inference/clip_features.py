@@ -67,6 +67,8 @@ class FeatureModel:
         Raises:
             UserError: weights that do not fit, none at all, a network of persons' actions.
         """
+        import paddle
+
         use_device(device)
         pipelines = pipelines_of(config)
         if "test" not in pipelines:
@@ -75,6 +77,7 @@ class FeatureModel:
             config, file = settled(config, Classes(_ANY)), _start_file(config)
             compare_input(pipelines, file, True, say)
             set_rates(pipelines, file)
+            paddle.seed(DEFAULT_SEED)  # of what the file lacks: the same network in every process
             with log_lines_to(say):
                 framework = network(config, pipelines)
         else:

@@ -24,7 +24,7 @@ import numpy as np
 
 import paddlevideo
 from paddlevideo.build import deployed_network
-from paddlevideo.classes import agreed, check_count, settled, thresholds_of_weights
+from paddlevideo.classes import agreed, check_count, missing_thresholds, settled, thresholds_of_weights
 from paddlevideo.config import Config
 from paddlevideo.errors import UserError
 from paddlevideo.extensions import sources_of
@@ -131,7 +131,7 @@ def export(
         say(f"Building model({config['model_name']})...")
         lines: list[str] = []
         classes = agreed(config, params_path, "test", lines.append)
-        compare_input(pipelines, params_path, True, lines.append)
+        compare_input(pipelines, params_path, True, lines.append, model=config.section("MODEL"))
         set_rates(pipelines, params_path)
         config = settled(config, classes)
         framework = deployed_network(config, pipelines)
@@ -158,7 +158,9 @@ def export(
                 )
             features = digest_of_features(framework, config.section("MODEL"))
             thresholds = thresholds_of_weights(params_path, framework.num_classes) if framework.multi_label else None
-            params, clips = program.with_suffix(PARAMS_SUFFIX), input_of(pipelines)
+            for line in missing_thresholds(config, params_path, thresholds) if framework.multi_label else ():
+                say(line)
+            params, clips = program.with_suffix(PARAMS_SUFFIX), input_of(pipelines, config.section("MODEL"))
             write_names(program, params, names, classes.describe(), features, clips, thresholds)
             description = _describe(config, pipeline, framework, program, inputs, labels, Path(params_path))
             check = difference.describe() | {form: found.describe() for form, found in of_others.items()}

@@ -287,6 +287,7 @@ class Export:
             UserError: a file is damaged, or belongs to another export than ``inference.yml``.
         """
         files, section = self.program.with_suffix(""), self.description.runtime if self.description else {}
+        runtime = self._of_other_params(runtime, say)
         runtime = resolved(runtime, section, files, self.file, say)
         of_paddle = runtime.backend == "paddle"
         used = (self.program, self.params) if of_paddle else files_of(runtime.backend, files, runtime.precision)
@@ -301,6 +302,24 @@ class Export:
         if line:
             say(line)
         return open_model(self.program, self.params, runtime, say)
+
+    def _of_other_params(self, runtime: Runtime, say: Say) -> Runtime:
+        """The runtime that reads ``params`` where they are not the export's own, of which its other forms are made.
+
+        Raises:
+            UserError: another runtime is asked for.
+        """
+        own = self.program.with_suffix(PARAMS_SUFFIX)
+        if not own.is_file() or not self.params.is_file() or self.params.samefile(own):
+            return runtime
+        if runtime.backend not in (None, "paddle"):
+            raise UserError(
+                f"{self.params}: is read by Paddle alone; --backend {runtime.backend} runs a form of {own.name}: "
+                "export these weights"
+            )
+        if self.description:
+            say(f"{self.params}: {FILE_NAME} is of {own.name}, so these weights are used without a comparison")
+        return replace(runtime, backend="paddle")
 
     def check(self, paths: Iterable[Path]) -> None:
         """Compares files with the digests noted at export; one that is not there is left to the one who loads it.

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from paddlevideo.build import normalization_of
-from paddlevideo.classes import Classes, order_in, thresholds_of_weights
+from paddlevideo.classes import Classes, missing_thresholds, order_in, thresholds_of_weights
 from paddlevideo.config import Config
 from paddlevideo.environment import available_cores, set_cpu_environment
 from paddlevideo.errors import UserError, printable
@@ -193,6 +193,8 @@ class Predictor:
         names = _names(labels, model.classes.names and list(model.classes.names), str(weights), count, say)
         multi_label = model.framework.multi_label
         thresholds = thresholds_of_weights(weights, count) if multi_label else None
+        for line in missing_thresholds(config, weights, thresholds) if multi_label else ():
+            say(line)
         more = {"damaged": damaged_of(config), "thresholds": thresholds, **more}
         origin = Origin((weights_file(weights),), _without_pretrained(config.to_dict().get("MODEL")))
         return cls(model, model.pipeline, config["model_name"], names, multi_label, say=say, origin=origin, **more)

@@ -22,6 +22,7 @@ from paddlevideo.inference.runtimes.base import Say
 from paddlevideo.loader.pipelines import Pipeline
 from paddlevideo.network_input import KEY, input_of, set_rates
 from paddlevideo.safe_io import sha256
+from paddlevideo.settings import DEFAULT_SEED
 from paddlevideo.video_files import video_key
 from paddlevideo.weight_names import weights_file
 
@@ -44,6 +45,8 @@ def save_probe(
         UserError: features of another network, other weights or another PIPELINE.test; another number of classes;
             several labels per clip for a network with one, or the other way round.
     """
+    import paddle
+
     from paddlevideo.inference.feature_network import head_of
     from paddlevideo.modeling.weights import load_weights
 
@@ -53,6 +56,7 @@ def save_probe(
     _compare(config, table)
     pipelines = pipelines_of(config)
     if weights is None:
+        paddle.seed(DEFAULT_SEED)  # of what the file lacks: the same network in every process
         with log_lines_to(say):
             framework = network(config, pipelines)
         file = (config.section("MODEL").get("backbone") or {}).get("pretrained")
@@ -87,7 +91,12 @@ def save_probe(
     fitted_to = sorted(set(map(video_key, table.videos)))
     if file:
         set_rates(pipelines, file)
-    about = {"probe_of": str(file), "clips": len(table.videos), FITTED_TO: fitted_to, KEY: input_of(pipelines)}
+    about = {
+        "probe_of": str(file),
+        "clips": len(table.videos),
+        FITTED_TO: fitted_to,
+        KEY: input_of(pipelines, config.section("MODEL")),
+    }
     write_weights(out, arrays, Classes(names), about)
 
 

@@ -322,6 +322,8 @@ def detect_origin(keys: Iterable[str], source: Path) -> str:
         UserError: no known name is among them.
     """
     keys = list(keys)
+    if any(key.endswith(("._mean", "._variance")) for key in keys):  # Paddle's batch norms, e.g. in MMAction2's layers
+        return "paddle"
     for origin, pattern in _SIGNS:
         if origin == "paddle" and source.suffix == ".pdparams":
             return origin

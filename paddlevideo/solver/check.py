@@ -7,6 +7,7 @@ A class of ``paddle.optimizer`` is read by its source, not imported; ranges of i
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -240,6 +241,11 @@ def _relation_problems(section: Mapping[str, Any], name: str, where: str) -> lis
     for key in ENDS:
         if section.get(key) == 0:
             return [f"{where}.{key}: expected more than 0; leave it out for the length of the run"]
+    for key in ("boundaries", "milestones", "steps"):
+        places = [share_of(place) or (place, 1) for place in section.get(key) or ()]
+        units = {share_of(place) is None for place in section.get(key) or ()}
+        if len(units) == 1 and any(a[0] * b[1] > b[0] * a[1] for a, b in itertools.pairwise(places)):
+            return [f"{where}.{key}: expected them in ascending order, got {section[key]}"]
     if "values" in section and "boundaries" in section and len(section["values"]) != len(section["boundaries"]) + 1:
         counts = f"{len(section['boundaries'])} boundaries need {len(section['boundaries']) + 1} values"
         return [f"{where}.values: {counts}, got {len(section['values'])}"]

@@ -7,6 +7,7 @@ all parameters go into one plain list, and the multipliers of the groups are set
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from paddlevideo.registry import OPTIMIZERS
 from paddlevideo.solver.check import check_optimizer, decays_weights_itself, own_arguments, takes
 from paddlevideo.solver.lr import Constant, RateOfRun, RunSchedule
 
+log = logging.getLogger("paddlevideo")
 _DECOUPLED_DEFAULT = 0.01  # of Paddle's constructors
 _CONVOLUTIONS = (nn.Conv1D, nn.Conv2D, nn.Conv3D, nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)
 _NORMS = (nn.BatchNorm, nn.layer.norm._BatchNormBase, nn.GroupNorm)
@@ -152,6 +154,9 @@ def parameter_groups(
             for name, p in named
         }
     spared = str(section.get("no_weight_decay_name") or "").split()
+    if unknown := [part for part in spared if not any(part in name for name, _ in named)]:
+        words = ", ".join(unknown)
+        log.warning("OPTIMIZER.no_weight_decay_name: no trained parameter has %s in its name: no effect", words)
     groups: dict[tuple[float, float], ParameterGroup] = {}
     for name, parameter in named:
         lr_mult, decay_mult = multipliers[name]

@@ -16,7 +16,7 @@ from paddlevideo.errors import DamagedFileError, UserError
 from paddlevideo.inference.export import export
 from paddlevideo.inference.exported import read_description
 from paddlevideo.loader.pipelines import Pipeline
-from paddlevideo.network_input import check_rates, input_of_weights, rates_of_weights, same_input
+from paddlevideo.network_input import BACKBONE, check_rates, input_of_weights, rates_of_weights, same_input
 from paddlevideo.settings import Options
 from tests.clips import write_clip
 from tests.scenes import NONE, write_list
@@ -51,7 +51,10 @@ def test_what_they_were_trained_on_is_beside_every_form_of_weights(clips, traine
     steps = {"FrameDifference": {"run": 3, "gain": 2.0}} if differences else {}
     rates = {"fps": [12.0, 12.0]} if differences else {}  # one frame per segment is as far from the next at any rate
     for file in (best, point, tmp_path / "exported", tmp_path / "mean.pdparams"):
-        assert input_of_weights(file) == {"steps": steps, **NORMAL, **rates}, file
+        found = input_of_weights(file)
+        backbone = found.pop(BACKBONE)
+        assert found == {"steps": steps, **NORMAL, **rates}, file
+        assert backbone["name"] == "ResNetTSM" and backbone["shift"] is True and "pretrained" not in backbone, file
 
 
 def test_other_clips_are_refused_in_test_and_export_and_named_at_a_start(clips, trained, tmp_path, caplog):
@@ -83,6 +86,21 @@ def test_another_gain_or_normalization_is_stated(clips, trained, tmp_path, capsy
         in text
     )
     assert ("trained with FrameDifference of gain 2.0, run 3; PIPELINE has gain 3.0, run 3" in text) == differences
+
+
+@pytest.mark.parametrize(("key", "there", "here"), [("shift", True, False), ("shift_div", None, 4)])
+def test_a_backbone_of_equal_arrays_and_other_arguments_is_named(clips, trained, tmp_path, capsys, key, there, here):
+    _, config, best = trained
+    config = json.loads(json.dumps(config)) | {"output_dir": str(tmp_path)}
+    run_test(Config(config), Options(weights=best))
+    assert "another network" not in capsys.readouterr().out
+    config["MODEL"]["backbone"][key] = here
+    line = f"trained with MODEL.backbone.{key} {there} (here {here}): the same arrays, and another network"
+    run_test(Config(config), Options(weights=best))
+    assert line in capsys.readouterr().out
+    lines = []
+    export(Config(config), best, tmp_path / "exported", say=lines.append)
+    assert any(line in text for text in lines)
 
 
 def test_weights_of_other_clips_are_not_averaged(clips, trained, tmp_path):
