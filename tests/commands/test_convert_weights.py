@@ -10,9 +10,11 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlevideo.classes import Classes, write_weights
 from paddlevideo.config import Config
 from paddlevideo.engine.training import train
 from paddlevideo.modeling import build_framework
+from paddlevideo.modeling.conversion import detect_origin
 from paddlevideo.modeling.weights import load_weights, read_weights
 from paddlevideo.safe_io import sha256, write_pickle
 from paddlevideo.settings import Options
@@ -457,3 +459,13 @@ def test_our_own_file_passes_through(convert, tmp_path):
     state = {key: value.numpy() for key, value in build_framework(small()).state_dict().items()}
     write_pickle(tmp_path / "own.pdparams", state)
     assert "paddle -> recogniser" in convert(tmp_path / "own.pdparams", small()).out
+    facts = {"thresholds": [0.4] * 32, "fitted_to": ["a.mp4"]}
+    write_weights(tmp_path / "own.pdparams", state, Classes(), facts)
+    note = json.loads((convert(tmp_path / "own.pdparams", small()).target.parent / "w.pdparams.json").read_text())
+    assert {key: note[key] for key in facts} == facts  # they hold for every copy of the classifier
+
+
+def test_a_network_of_ours_with_mmaction2s_layer_names_is_ours(tmp_path):
+    keys = ["backbone.layer1.0.conv1.conv.weight", "backbone.layer1.0.conv1.bn._mean", "head.fc.weight"]
+    assert detect_origin(keys, tmp_path / "own.pdparams") == "paddle"
+    assert detect_origin([keys[0], "backbone.layer1.0.conv1.bn.running_mean"], tmp_path / "a.pdparams") == "mmaction2"

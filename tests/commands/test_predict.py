@@ -38,6 +38,23 @@ def test_the_documented_command_prints_what_paddlevideo_users_parse(tiny, tmp_pa
     assert np.float32(score) == score  # every digit of a float32
 
 
+def test_other_weights_run_in_paddle_and_are_named(tiny, run_tool, tmp_path):
+    (tmp_path / "other.pdiparams").write_bytes((tiny.folder / "TSM.pdiparams").read_bytes())
+    words = [
+        "predict",
+        "-i",
+        tiny.videos[0],
+        "--model_file",
+        tiny.folder,
+        "--params_file",
+        tmp_path / "other.pdiparams",
+    ]
+    done = run_tool(*words)
+    assert done.code == 0 and "is of TSM.pdiparams, so these weights are used without a comparison" in done.err
+    done = run_tool(*words, "--backend", "onnx")
+    assert done.code == 2 and "other.pdiparams: is read by Paddle alone; --backend onnx runs a form of TSM" in done.err
+
+
 def test_top_k_lists_are_in_falling_order(tiny, model, run_tool):
     done = run_tool("predict", "-i", tiny.videos[0], *model, "--top_k", 3)
     values = dict(line.strip().split(": ", 1) for line in done.out.splitlines() if line.startswith("\t"))

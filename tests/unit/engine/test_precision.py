@@ -38,3 +38,6 @@ def test_command_line_gives_the_list():
     assert _options("--amp", "--amp_black_list")["amp_black_list"] == []
     with pytest.raises(UserError, match="--amp_black_list needs --amp"):
         _options("--amp_black_list", "conv3d")
+    assert _options("--amp")["amp_dtype"] == _options()["amp_dtype"] == "float16"
+    with pytest.raises(UserError, match="--amp_dtype needs --amp"):
+        _options("--amp_dtype", "bfloat16")

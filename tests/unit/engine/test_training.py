@@ -88,6 +88,9 @@ def test_global_batch_size_must_be_a_multiple(clips, tmp_path):
     config = tsm_config(clips, tmp_path) | {"GRADIENT_ACCUMULATION": {"global_batch_size": 5}}
     with pytest.raises(UserError, match="GRADIENT_ACCUMULATION.global_batch_size: 5 is no multiple of 2"):
         train(Config(config), Options())
+    config["GRADIENT_ACCUMULATION"] = {"global_batch_size": 8, "num_iters": 1}
+    with pytest.raises(UserError, match="num_iters 1 of batches of 2 are no global_batch_size of 8; give one"):
+        train(Config(config), Options())
 
 
 def test_a_non_finite_loss_takes_no_step_names_files_and_stops(clips, tmp_path, monkeypatch):

@@ -41,6 +41,14 @@ def test_paddle_is_not_imported():
             "X.values: 1 boundaries need 2 values, got 1",
         ),
         (
+            {"name": "PiecewiseDecay", "boundaries": [20, 10], "values": [0.1, 0.01, 0.001]},
+            "X.boundaries: expected them in ascending order, got [20, 10]",
+        ),
+        (
+            {"name": "PiecewiseDecay", "boundaries": ["2/5", "1/5"], "values": [0.1, 0.01, 0.001]},
+            "X.boundaries: expected them in ascending order, got ['2/5', '1/5']",
+        ),
+        (
             {"name": "LinearWarmup", "learning_rate": {"name": "No"}, "warmup_steps": 1, "start_lr": 0, "end_lr": 1},
             "X.learning_rate.name: there is no schedule 'No'",
         ),

@@ -1,6 +1,7 @@
 """Optimizers against arithmetic by hand, parameter groups, and resuming by structured names."""
 
 import inspect
+import logging
 
 import numpy as np
 import paddle
@@ -234,8 +235,10 @@ def test_tsm_groups_refuse_other_layers():
         parameter_groups({"param_groups": "tsm"}, nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)))
 
 
-def test_no_weight_decay_name_goes_by_structured_names(net):
-    found = multipliers({**MOMENTUM, "no_weight_decay_name": "bias conv2"}, net)
+def test_no_weight_decay_name_goes_by_structured_names(net, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("paddlevideo"), "propagate", True)
+    found = multipliers({**MOMENTUM, "no_weight_decay_name": "bias conv2 bn_typo"}, net)
+    assert "no_weight_decay_name: no trained parameter has bn_typo in its name" in caplog.text
     assert {name for name, pair in found.items() if pair == (1, 0)} == {
         name for name in trained(net) if "bias" in name or "conv2" in name
     }
