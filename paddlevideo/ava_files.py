@@ -367,7 +367,13 @@ def read_proposals(path: str | os.PathLike) -> dict[str, np.ndarray]:
         content = read_json(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a {type(content).__name__}, expected a mapping from 'video,0902' to boxes")
-    return {_key(path, key): _boxes(path, key, value) for key, value in content.items()}
+    found: dict[str, np.ndarray] = {}
+    for key, value in content.items():
+        name = _key(path, key)
+        if name in found:
+            raise UserError(f"{path}: {key!r}: the key frame {name!r} is there twice, in two spellings; join its boxes")
+        found[name] = _boxes(path, key, value)
+    return found
 
 
 def _read_npz(path: str) -> dict[str, Any]:

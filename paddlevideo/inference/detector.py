@@ -177,6 +177,9 @@ class ActionDetector:
         if not noted:
             raise UserError(f"{export.program}: names whole videos, not people; use paddlevideo predict")
         pipeline = export.pipeline(export.section(config, overrides, say))
+        for override in overrides:
+            if override.strip().startswith(("DATASET.", "METRIC.")):
+                say(f"-o {override.strip()}: no effect: {export.file} has what was exported with the weights")
         settings = DetectionSettings.of_description(noted, str(export.file))
         settings = settings.with_labels(labels) if labels else settings
         window = Window(**noted[WINDOW]) if noted.get(WINDOW) else None

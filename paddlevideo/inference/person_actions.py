@@ -150,7 +150,12 @@ _LONE_S = 0.5  # how far from a single key frame its persons are drawn
 
 
 def usual_distance_s(times_s: np.ndarray) -> float:
-    """The median distance between neighbours in seconds; a second where there are none."""
+    """The median distance between neighbours in seconds; a second where there are none.
+
+    Args:
+        times_s: ascending; equal ones are one, as two seconds of a file of boxes may show the same frame.
+    """
+    times_s = np.unique(times_s)
     return float(np.median(np.diff(times_s))) if len(times_s) > 1 else 2 * _LONE_S
 
 

@@ -41,6 +41,19 @@ def test_what_was_trained_on_is_never_held_out(project, files):
     assert project.videos.of_file(held_out).held_out
 
 
+def test_a_file_that_was_trained_on_is_not_held_out_when_its_video_comes_again(project, files):
+    names = files(b"aaaa", b"bb", b"c")
+    first = sides_of(project, dict.fromkeys(names, BOTH))
+    gone = next(name for name in names if not first[name])
+    content = (project.videos.folder / gone).read_bytes()
+    kept = [name for name in names if name != gone]
+    for _ in range(2):
+        video = project.videos.new("again.mp4")
+        video = project.videos.write(type(video)(video.id, "again.mp4", f"{video.id}.mp4"))
+        project.videos.path(video).write_bytes(content)
+        assert sides_of(project, dict.fromkeys([*kept, video.file], BOTH))[video.file] is False
+
+
 def test_the_only_video_of_a_class_is_trained_on(project, files):
     names = files(b"a", b"b", b"c", b"d", b"e")
     sides_of(project, dict.fromkeys(names[:4], BOTH))

@@ -53,6 +53,14 @@ def test_boxes_and_spans_of_persons_are_taken_once(analyse, client, video):
     assert analyse(2) == wanted and len(client.get(f"{url}/people").json()["people"]) == 3
 
 
+def test_a_span_that_was_taken_back_is_no_decision(analyse, client, video):
+    url = f"/api/videos/{video['id']}"
+    put(client, video, {"start_s": 0.0, "end_s": 0.2, "label": "walk", "person": "1"})
+    assert client.post(f"{url}/undo", json={"what": "spans"}).json()["spans"] == []
+    assert analyse(1)["added"] == 1
+    assert [span["by"] for span in client.get(f"{url}/spans").json()["spans"]] == ["model 1"]
+
+
 def test_tracks_that_a_person_corrected_stay(analyse, client, video):
     analyse(1)
     url = f"/api/videos/{video['id']}"

@@ -46,6 +46,14 @@ def test_boxes_of_the_detector_are_trained_on_where_a_person_has_their_track(cli
     assert client.get("/api/project").json()["counts"]["people_corrections"] == 12
 
 
+def test_nothing_is_interpolated_across_boxes_that_no_person_checked(client, people, project):
+    first = project.videos.get(people[0]["id"]).file
+    line = {"video": first, "box": [0.1, 0.1, 0.5, 0.9], "units": "fractions", "person": "1", "actions": ["run"]}
+    project.people.append([{**line, "time_s": 1.0}, {**line, "time_s": 2.0}, {**line, "time_s": 9.0}], "model 1")
+    found = {(p.person, p.time_s) for p in people_training.split(project).people if p.video == first}
+    assert found == {("1", 0.2), ("1 #2", 2.4), ("1 #2", 3.0), ("2", 1.0)}
+
+
 def test_what_cannot_be_trained_is_refused(client, upload, project):
     client.patch("/api/project", json={"kind": "people"})
     body = {"mode": "full", "config": "slowonly_synthetic_demo"}

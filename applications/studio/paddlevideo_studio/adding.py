@@ -35,7 +35,13 @@ async def add_videos(studio: Studio, files: Sequence[Path]) -> list[Path]:
     videos, waiting = studio.project.videos, []
     for file in files:
         video = videos.new(file.name)
-        if any(other.name == video.name for other in videos):
+        if same := [other for other in videos if other.name == video.name]:
+            originals = [videos.originals / other.original for other in same if other.original]
+            sizes = {original.stat().st_size for original in originals if original.is_file()}
+            if sizes and file.is_file() and file.stat().st_size not in sizes:
+                print(
+                    f"not added: {file}: the project has another {video.name}; upload it in the page", file=sys.stderr
+                )
             continue
         temporary = videos.folder / f".upload-{video.id}"
         try:

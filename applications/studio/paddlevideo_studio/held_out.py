@@ -1,7 +1,7 @@
 """Which videos are held out: a video stays on its side in all trainings, so that figures of models compare.
 
-A video that was trained on is never held out later, nor is one with the same content.  Nor is the only video of a
-class: the class would not be learnt.
+A video that was trained on is never held out later, nor is one with the same content, also where the first one is gone
+by then (``trained_on.json``).  Nor is the only video of a class: the class would not be learnt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from paddlevideo.errors import UserError, printable
 from paddlevideo.preparation.person_annotations import split_names
-from paddlevideo.safe_io import sha256
+from paddlevideo.safe_io import read_json, sha256, write_atomic
 from paddlevideo_studio.project import Project
 
 _HELD_OUT = 0.25  # of the videos
@@ -34,19 +34,40 @@ def sides_of(project: Project, labels: Mapping[str, set[str]], learnt: Collectio
         UserError: no video can be held out, or none is left to train on.
     """
     videos = {name: video for name in labels if (video := project.videos.of_file(name)) is not None}
-    groups = _same_content(project, list(labels))
+    groups, learnt_from = _same_content(project, list(labels)), _LearntFrom(project)
     united = {group[0]: set().union(*(labels[name] for name in group)) - {*learnt} for group in groups}
     sides: dict[str, bool] = {}
     for group in groups:
         known = [videos[name].held_out for name in group if name in videos and videos[name].held_out is not None]
-        if known:  # one copy that was trained on is enough
-            sides[group[0]] = all(known)
+        if known or learnt_from.has(group[0]):  # one copy that was trained on is enough
+            sides[group[0]] = all(known) and not learnt_from.has(group[0])
     _assign(project, united, sides)
     found = {name: sides[group[0]] for group in groups for name in group}
     for name, video in videos.items():
         if video.held_out is not found[name]:
             project.videos.write(replace(video, held_out=found[name]))
+    learnt_from.add([name for name, is_held_out in found.items() if not is_held_out])
     return found
+
+
+class _LearntFrom:
+    """The files that any training of the project has learnt from, by size and SHA-256."""
+
+    def __init__(self, project: Project):
+        self._project, self._file = project, project.root / "trained_on.json"
+        content = read_json(self._file) if self._file.is_file() else []
+        self._known: set[tuple[int, str]] = {(int(size), str(digest)) for size, digest in content}
+
+    def has(self, name: str) -> bool:
+        """Whether a video's file is one of them; most are told by their size, and not read."""
+        file = _source(self._project, name)
+        size = file.stat().st_size if file.is_file() else -1
+        return any(size == other for other, _ in self._known) and (size, _digest(file)) in self._known
+
+    def add(self, names: Collection[str]) -> None:
+        files = [file for name in names if (file := _source(self._project, name)).is_file()]
+        self._known |= {(file.stat().st_size, _digest(file)) for file in files}
+        write_atomic(self._file, json.dumps(sorted(self._known), indent=1) + "\n")
 
 
 def digest_of(content: Any) -> str:

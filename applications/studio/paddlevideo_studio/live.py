@@ -18,6 +18,7 @@ from paddlevideo.inference.recording import parts_of
 from paddlevideo.inference.source_address import Address
 from paddlevideo_studio.journal import now
 from paddlevideo_studio.limited import environment
+from paddlevideo_studio.models import Model
 from paddlevideo_studio.project import Project
 from paddlevideo_studio.work import settings_words
 
@@ -36,6 +37,7 @@ class Live:
     address: Address | None = None
     started: str | None = None
     error: str | None = None
+    model: Model | None = None
     spans: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_SPANS))
     remarks: deque[str] = field(default_factory=lambda: deque(maxlen=_REMARKS))
     _process: subprocess.Popen | None = None
@@ -58,10 +60,10 @@ class Live:
         """A Live; the address without user name, password and query."""
         return {
             "state": self.state, "source": self.address.shown if self.address else None, "started": self.started,
-            "spans": [*self.spans], "remarks": [*self.remarks], "error": self.error,
+            "spans": [*map(self._named, self.spans)], "remarks": [*self.remarks], "error": self.error,
         }  # fmt: skip
 
-    def start(self, source: str, model: Path, settings: dict[str, Any]) -> None:
+    def start(self, source: str, model: Model, settings: dict[str, Any]) -> None:
         """Begins to receive; the address goes to the process by its input, so that no list of processes shows it.
 
         Raises:
@@ -70,7 +72,14 @@ class Live:
         address = Address.parse(source)
         if address.kind == "file":
             raise UserError("source: expected a camera (0, /dev/video0) or an address (rtsp://...); files are uploaded")
-        words = ["timeline", "--model_file", str(model), "-i", source, *settings_words(settings)]
+        words = [
+            "timeline",
+            "--model_file",
+            str(self.project.models.path(model)),
+            "-i",
+            source,
+            *settings_words(settings),
+        ]
         words += ["--keep", str(self.folder), "--keep_s", f"{KEEP_S:g}"]
         with self._lock:
             if self._process is not None and self._process.poll() is None:
@@ -82,6 +91,7 @@ class Live:
                 errors="replace",
             )  # fmt: skip
             self.state, self.address, self.started, self.error = "running", address, now(), None
+            self.model = model
             self.spans.clear()
             self.remarks.clear()
             self._process.stdin.write(json.dumps(words) + "\n")
@@ -110,7 +120,12 @@ class Live:
             start_s, end_s, score, label = found.groups()
             span = {"start_s": float(start_s), "end_s": float(end_s), "score": float(score), "label": label}
             self.spans.append(span)
-            self.project.announce("live", {"span": span})
+            self.project.announce("live", {"span": self._named(span)})
+
+    def _named(self, span: dict[str, Any]) -> dict[str, Any]:
+        """The span with the present name of its class; the process prints the model's own."""
+        names = self.project.present_name_of(self.model) if self.model else {}
+        return {**span, "label": names.get(span["label"], span["label"])}
 
     def _take_remark(self, line: str) -> None:
         self.remarks.append(printable(line))

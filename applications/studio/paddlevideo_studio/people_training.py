@@ -1,14 +1,17 @@
 """Training of a detector of actions on the boxes of persons: the table, and the commands.
 
 The table has the boxes by persons; and of persons with such boxes those of the detector, which have no actions, as key
-frames of their tracks.  Boxes of models of actions are not trained on.
+frames of their tracks.  Boxes of models of actions are not trained on: where one lies between two others of a person, a
+new track begins, so that no box and no action is interpolated across what nobody has checked.
 """
 
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +72,7 @@ def split(project: Project) -> PeopleSplit:
         return entry["by"] == HUMAN or (own and entry["by"] == DETECTOR)
 
     names = {video.file: video.file for video in project.videos if video.file}
-    people = people_of(project, names, wanted)
+    people = _parted(people_of(project, names, lambda entry: True), people_of(project, names, wanted))
     labels: dict[str, set[str]] = {}
     for person in people:
         labels.setdefault(person.video, set()).update(person.actions)
@@ -86,6 +89,26 @@ def split(project: Project) -> PeopleSplit:
         [name for name in labels if sides[name]],
         [name for name in project.class_names() if name in used],
     )
+
+
+def _parted(every: Sequence[PersonBox], kept: Sequence[PersonBox]) -> list[PersonBox]:
+    """The boxes that are kept; those of a person behind one that is left out are of another track, ``NAME #2``."""
+    left_out: dict[tuple[str, str | None], list[float]] = defaultdict(list)
+    own = {(box.video, box.person, round(box.time_s, 3)) for box in kept}
+    for box in every:
+        if (box.video, box.person, round(box.time_s, 3)) not in own:
+            left_out[box.video, box.person].append(box.time_s)
+    for times in left_out.values():
+        times.sort()
+    tracks: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    found = []
+    for box in sorted(kept, key=lambda box: (box.video, str(box.person), box.time_s)):
+        place = bisect_left(left_out[box.video, box.person], box.time_s)
+        known = tracks[box.video, box.person]
+        known += [place] if place not in known else []
+        number = known.index(place) + 1
+        found.append(box if number == 1 else replace(box, person=f"{box.person} #{number}"))
+    return found
 
 
 def measured_on(parts: PeopleSplit) -> dict[str, Any]:

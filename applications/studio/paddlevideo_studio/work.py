@@ -173,10 +173,13 @@ def _take_spans(project: Project, video: Video, spans: Sequence[Entry], by: str,
 
 
 def _decided(project: Project, video: Video) -> list[Entry]:
-    """Spans that a person made, and those of models that a person changed or removed."""
+    """Spans that a person made, and those of models that a person changed or removed; a change that was taken back is
+    no decision."""
     decided = []
     for line in project.spans.lines(video.file):
-        entry: Entry | None = line if line["by"] == HUMAN and project.spans.stands(line["id"]) else None
+        withdrawn = line.get("removed") and "undoes" in line
+        stands = line["by"] == HUMAN and project.spans.stands(line["id"]) and not withdrawn
+        entry: Entry | None = line if stands else None
         while entry is not None:  # back to what a model found
             if "label" in entry:
                 decided.append({**entry, "label": project.renamed(entry["label"], entry["at"])})

@@ -40,9 +40,7 @@ def start_live(studio: State, body: Source) -> dict[str, Any]:
     model = studio.model(body.model)
     if model.kind == "people":
         raise HTTPException(409, "a model of people reads files; use one of timelines for a live source")
-    studio.live.start(
-        body.source, studio.project.models.path(model), settings_for(studio.project, model, body.settings)
-    )
+    studio.live.start(body.source, model, settings_for(studio.project, model, body.settings))
     return studio.live.view()
 
 
