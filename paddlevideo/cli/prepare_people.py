@@ -91,7 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--units", choices=units, default="auto", help="of tables' boxes; auto: a row with a number above 2 is pixels")
     add("--boxes", dest="units", type=lambda text: _FORMER.get(text, text), choices=units, help=argparse.SUPPRESS)
     add("--box-format", "--box_format", choices=("xyxy", "xywh"), default="xyxy", help="of tables' boxes (%(default)s)")
-    add("--start_s", type=float, default=0.0, help="the second at which annotation counts the first frame (AVA: 900)")
+    first = "the second at which annotation, --proposals and --exclude count the first frame (AVA: 900)"
+    add("--start_s", type=float, default=0.0, help=first)
     add("--attribute", metavar="NAME", help="the attribute that holds the actions (COCO, VIA, CVAT; all)")
     add("--picture_fps", type=float, help="pictures per second, where pictures' numbers count time (the videos' fps)")
     add("--first_number", type=int, help="of a video's first picture (0 as CVAT exports a video's, else 1)")
@@ -150,7 +151,8 @@ def run(args: argparse.Namespace) -> int:
         parts = held_out(annotation, args.val_videos, folder)
     else:
         parts = split_videos(annotation, {"val": args.val, "test": args.test}, args.seed)
-    excluded, others = excluded_frames(read_excluded(args.exclude) if args.exclude else (), annotation, folder)
+    listed = read_excluded(args.exclude) if args.exclude else ()
+    excluded, others = excluded_frames(listed, annotation, folder, args.start_s)
     if others:
         named = printable(", ".join(cut(list(map(repr, others)), 3)))
         lines = plural(len(others), "line is", "lines are")
@@ -225,7 +227,7 @@ def write_files(
     excluded: set[tuple[str, float]],
 ) -> dict[str, Counter]:
     """All but the configuration; the number of each action in each set."""
-    detected = read_detected(args.proposals) if args.proposals else None
+    detected = read_detected(args.proposals, args.start_s) if args.proposals else None
     write_labels(args.out / "labels.pbtxt", names)
     counts = {}
     for split, videos in parts.items():

@@ -18,6 +18,7 @@ from paddlevideo.ava_files import (
     img_key,
     labels_text,
     read_proposals,
+    split_key,
     time_text,
     write_ava_csv,
     write_proposals,
@@ -336,19 +337,20 @@ def split_names(labels: Mapping[str, set[str]], shares: Mapping[str, float], see
 
 
 def excluded_frames(
-    listed: Iterable[tuple[str, float]], annotation: Annotation, folder: VideoFolder
+    listed: Iterable[tuple[str, float]], annotation: Annotation, folder: VideoFolder, start_s: float = 0.0
 ) -> tuple[set[tuple[str, float]], list[str]]:
     """Key frames to leave out, by the names of the videos, and the lines that are of none of the annotated ones.
 
     Args:
         listed: videos, perhaps with an ending, and seconds, as of ``read_excluded``.
+        start_s: the second at which these count a video's first frame.
     """
     annotated = {(person.video, time_text(person.time_s)) for person in annotation.people}
     found, others = set(), []
     for video, time_s in sorted(listed):
-        name = folder.name_of(video_name(video))
-        if name is not None and (name, time_text(time_s)) in annotated:
-            found.add((name, time_s))
+        name, own_s = folder.name_of(video_name(video)), round(time_s - start_s, 3)
+        if name is not None and (name, time_text(own_s)) in annotated:
+            found.add((name, own_s))
         else:
             others.append(f"{video},{time_s:g}")
     return found, others
@@ -397,9 +399,18 @@ def write_detected(file: Path, detected: Mapping[str, np.ndarray], videos: Seque
     return len(chosen)
 
 
-def read_detected(file: Path) -> dict[str, np.ndarray]:
-    """A detector's boxes by key frame."""
-    return read_proposals(file)
+def read_detected(file: Path, start_s: float = 0.0) -> dict[str, np.ndarray]:
+    """A detector's boxes by key frame, in seconds of the video.
+
+    Args:
+        start_s: the second at which the file counts a video's first frame.
+    """
+    boxes = read_proposals(file)
+    if not start_s:
+        return boxes
+    moments = {key: split_key(key) for key in boxes}
+    later = {key: (video, round(float(time_s) - start_s, 3)) for key, (video, time_s) in moments.items()}
+    return {img_key(*later[key]): found for key, found in boxes.items() if later[key][1] >= 0}
 
 
 def resolve_segments(segments: Sequence[Segment], folder: VideoFolder) -> list[Segment]:

@@ -1,10 +1,14 @@
 """Key frames of persons to files and back."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
+from paddlevideo.ava_files import write_proposals
 from paddlevideo.errors import UserError
 from paddlevideo.preparation.importers.people import Clock, ImportOptions, ImportSummary, PersonBox
-from paddlevideo.preparation.person_annotations import read_people
+from paddlevideo.preparation.person_annotations import excluded_frames, read_detected, read_people
 from paddlevideo.preparation.person_files import PERSON_FORMS, read_ava_archive, write_person_file
 from paddlevideo.preparation.person_tracks import sampled
 
@@ -82,3 +86,13 @@ def test_key_frames_of_a_track_say_where_a_person_leaves(tmp_path):
     assert [(p.time_s, p.box[2]) for p in people] == [(0.0, 20), (1.96, 20), (4.0, 40), (4.4, 40)]
     assert summary.remarks["times a person was gone between two boxes: the box is interpolated there"] == 1
     assert [p.time_s for p in sampled(people, 1.0, summary)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_what_counts_from_another_second_is_shifted_with_the_annotation(tmp_path):
+    """Clips of AVA were cut at second 900, where their files count the first frame."""
+    boxes = np.array([[0.1, 0.1, 0.5, 0.9, 0.8]], "float32")
+    write_proposals(tmp_path / "boxes.pkl", {"a,0902": boxes, "a,0899": boxes, "b,0900": boxes})
+    assert list(read_detected(tmp_path / "boxes.pkl", 900.0)) == ["a,0002", "b,0000"]
+    annotation = SimpleNamespace(people=[SimpleNamespace(video="a", time_s=2.0)])
+    folder = SimpleNamespace(name_of=lambda name: name)
+    assert excluded_frames({("a", 902), ("a", 2)}, annotation, folder, 900.0) == ({("a", 2.0)}, ["a,2"])
