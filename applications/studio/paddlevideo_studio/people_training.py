@@ -2,7 +2,7 @@
 
 The table has the boxes by persons; and of persons with such boxes those of the detector, which have no actions, as key
 frames of their tracks.  Boxes of models of actions are not trained on: where one lies between two others of a person, a
-new track begins, so that no box and no action is interpolated across what nobody has checked.
+new track begins, so that no box and no action is interpolated across boxes that are not checked.
 """
 
 from __future__ import annotations
