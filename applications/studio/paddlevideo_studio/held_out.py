@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -20,6 +21,7 @@ from paddlevideo.preparation.person_annotations import split_names
 from paddlevideo.safe_io import read_json, sha256, write_atomic
 from paddlevideo_studio.project import Project
 
+_PART = 1 << 20  # bytes
 _HELD_OUT = 0.25  # of the videos
 
 
@@ -51,23 +53,33 @@ def sides_of(project: Project, labels: Mapping[str, set[str]], learnt: Collectio
 
 
 class _LearntFrom:
-    """The files that any training of the project has learnt from, by size and SHA-256."""
+    """The files that any training of the project has learnt from, by size, beginning and end: videos of gigabytes are
+    not read whole for it."""
 
     def __init__(self, project: Project):
         self._project, self._file = project, project.root / "trained_on.json"
-        content = read_json(self._file) if self._file.is_file() else []
-        self._known: set[tuple[int, str]] = {(int(size), str(digest)) for size, digest in content}
+        self._known: set[str] = set(read_json(self._file)) if self._file.is_file() else set()
 
     def has(self, name: str) -> bool:
-        """Whether a video's file is one of them; most are told by their size, and not read."""
-        file = _source(self._project, name)
-        size = file.stat().st_size if file.is_file() else -1
-        return any(size == other for other, _ in self._known) and (size, _digest(file)) in self._known
+        """Whether a video's file is one of them."""
+        return self._mark(name) in self._known
 
     def add(self, names: Collection[str]) -> None:
-        files = [file for name in names if (file := _source(self._project, name)).is_file()]
-        self._known |= {(file.stat().st_size, _digest(file)) for file in files}
+        self._known |= {mark for name in names if (mark := self._mark(name))}
         write_atomic(self._file, json.dumps(sorted(self._known), indent=1) + "\n")
+
+    def _mark(self, name: str) -> str:
+        """Empty: there is no file."""
+        file = _source(self._project, name)
+        if not file.is_file():
+            return ""
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            parts = []
+            for place in (0, max(size - _PART, 0)):
+                stream.seek(place)
+                parts.append(stream.read(_PART))
+        return f"{size}-{hashlib.sha256(b''.join(parts)).hexdigest()}"
 
 
 def digest_of(content: Any) -> str:
