@@ -206,11 +206,12 @@ def _other_moments(keys: Sequence[str], rows: FrameBoxes, truth: GroundTruth) ->
     moments, detected = set(truth.keys), {split_key(keys[i])[0] for i in np.unique(rows.key).tolist()}
     annotated = {split_key(truth.keys[i])[0] for i in np.unique(truth.rows.key).tolist()}
     other = np.array([key not in moments and split_key(key)[0] in annotated for key in keys], dtype=bool)
+    found = rows.key[other[rows.key]]
     lines = []
-    if count := int(other[rows.key].sum()):
-        first = next(key for key, is_other in zip(keys, other) if is_other)
+    if len(found):
+        first = keys[found[0]]
         lines.append(
-            f"{count} of {len(rows)} detections are at moments that are not annotated, e.g. {first!r}, and count as "
+            f"{len(found)} of {len(rows)} detections are at moments that are not annotated, e.g. {first!r}, and count as "
             "false ones; detect --proposals takes the moments of an annotation"
         )
     if without := sorted(annotated - detected):
