@@ -211,8 +211,8 @@ def _other_moments(keys: Sequence[str], rows: FrameBoxes, truth: GroundTruth) ->
     if len(found):
         first = keys[found[0]]
         lines.append(
-            f"{len(found)} of {len(rows)} detections are at moments that are not annotated, e.g. {first!r}, and count as "
-            "false ones; detect --proposals takes the moments of an annotation"
+            f"{len(found)} of {len(rows)} detections are at moments that are not annotated, e.g. {first!r}, and count "
+            "as false ones; detect --proposals takes the moments of an annotation"
         )
     if without := sorted(annotated - detected):
         lines.append(f"{len(without)} of {len(annotated)} annotated videos have no detection, e.g. {without[0]!r}")
