@@ -70,7 +70,9 @@ def test_any_detectors_configuration_is_a_base(rendered, tmp_path, capsys):
     config = load_config(str(tmp_path / "data/detector.yaml"))
     names = read_ava_labels(tmp_path / "data/labels.pbtxt")
     assert config["METRIC"]["custom_classes"] == len(names) + 1 == config["MODEL"]["head"]["bbox_head"]["num_classes"]
-    assert config["METRIC"]["file_path"] == config["DATASET"]["test"]["file_path"] == str(tmp_path / "data/val.csv")
+    # the metric takes the files of the set that it measures: of --validate those of valid, also where test has others
+    assert config["METRIC"]["file_path"] is config["METRIC"]["label_file"] is config["METRIC"]["exclude_file"] is None
+    assert config["DATASET"]["test"]["file_path"] == str(tmp_path / "data/val.csv")
     convert(rendered, tmp_path, "csv", "--base", str(prepare_people.BASE))
     assert "it starts from data/slowonly_r50_4x16x1" in capsys.readouterr().out
     with pytest.raises(UserError, match="no action detector"):
