@@ -337,7 +337,7 @@ def _accumulation(settings: Settings) -> int:
     if section.num_iters and total and section.num_iters * per_step != total:
         raise UserError(
             f"GRADIENT_ACCUMULATION: num_iters {section.num_iters} of batches of {per_step} are no global_batch_size "
-            f"of {total}; give one of the two"
+            f"of {total}; give one of the two (-o GRADIENT_ACCUMULATION.global_batch_size=null takes num_iters)"
         )
     if section.num_iters or not total:
         return section.num_iters or 1
