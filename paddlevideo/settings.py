@@ -117,8 +117,8 @@ class PreciseBN(_Scalars):
 class Accumulation(_Scalars):
     """GRADIENT_ACCUMULATION: batches per optimizer step, or clips per optimizer step of all ranks."""
 
-    global_batch_size: PositiveInt = None
-    num_iters: PositiveInt = None
+    global_batch_size: PositiveInt | None = None
+    num_iters: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
