@@ -347,13 +347,13 @@ def _table(args: argparse.Namespace, rows: list[dict], labels: dict[str, int]) -
 
 
 def _second(args: argparse.Namespace, rows: list[dict], labels: dict[str, int]) -> str:
-    """A line per recipe and seed made a second time."""
-    found: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
+    """A line per recipe and seed made again, with every such run."""
+    found: dict[tuple[str, int], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        found[row["recipe"], row["seed"]][row["fold"]] = f"{100 * accuracy(args, row, labels):.1f}"
+        found[row["recipe"], row["seed"]][row["fold"]].append(f"{100 * accuracy(args, row, labels):.1f}")
     lines = [
-        f"Made a second time: {name}, seed {seed}, folds {', '.join(map(str, sorted(folds)))}: "
-        + ", ".join(folds[fold] for fold in sorted(folds))
+        f"Made again: {name}, seed {seed}, "
+        + "; ".join(f"fold {fold}: {', '.join(folds[fold])}" for fold in sorted(folds))
         for (name, seed), folds in found.items()
     ]
     return "".join(f"\n\n{line}" for line in lines)
