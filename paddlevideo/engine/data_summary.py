@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.classes import FITTED_TO, NOTE, Classes
+from paddlevideo.classes import FITTED_TO, Classes, facts_of_weights
 from paddlevideo.errors import printable
 from paddlevideo.loader.datasets.lists import clip_name
 from paddlevideo.loader.datasets.records import class_counts, num_unlabelled, paths_of, values_of
-from paddlevideo.manifest import read_note
 from paddlevideo.video_files import video_key
 
 log = logging.getLogger("paddlevideo")
@@ -110,9 +109,7 @@ def shared_videos_line(train: Any, valid: Any) -> str | None:
 
 def fitted_videos(weights: str | Path) -> frozenset[str]:
     """Keys of the videos that the classifier of the weights was fitted to, by their note; empty: none, or unknown."""
-    path = Path(weights).expanduser()
-    note = path.with_name(path.name + NOTE)
-    return frozenset(read_note(note).get(FITTED_TO) or ()) if note.is_file() else frozenset()
+    return frozenset(facts_of_weights(weights).get(FITTED_TO, ()))
 
 
 def fitted_videos_line(weights: str | Path, dataset: Any, split: str) -> str | None:

@@ -72,15 +72,8 @@ class Live:
         address = Address.parse(source)
         if address.kind == "file":
             raise UserError("source: expected a camera (0, /dev/video0) or an address (rtsp://...); files are uploaded")
-        words = [
-            "timeline",
-            "--model_file",
-            str(self.project.models.path(model)),
-            "-i",
-            source,
-            *settings_words(settings),
-        ]
-        words += ["--keep", str(self.folder), "--keep_s", f"{KEEP_S:g}"]
+        words = ["timeline", "--model_file", str(self.project.models.path(model)), "-i", source]
+        words += [*settings_words(settings), "--keep", str(self.folder), "--keep_s", f"{KEEP_S:g}"]
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 raise UserError("source: another one runs; stop it first")
